@@ -1,0 +1,50 @@
+"""The port every inference engine implements. Concrete engines are named only in ``app`` and ``bundle.verify``."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Outputs = dict[str, NDArray[Any]]
+"""Raw model outputs by name; the first axis of each is the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, dtype and shape of a model input or output; None is a dynamic dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    @property
+    def input(self) -> TensorSpec:
+        """The one image input."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """All outputs in model order."""
+
+    @property
+    def runs_on(self) -> str:
+        """What really executes, for people: ``onnxruntime 1.32 CPU, intra 1, inter 1, no spinning``."""
+
+    def infer(self, batch: NDArray[np.float32]) -> Outputs:
+        """Run one batch (N, ...) in the model's layout.
+
+        Callable from several threads at once. A model whose batch axis is fixed to 1 is run sample by sample.
+
+        Raises:
+            EngineError: the runtime failed; the message holds its words.
+        """
+
+    def warm_up(self) -> None:
+        """Run once on zeros so that the first real frame is not slower than the rest."""
+
+    def close(self) -> None:
+        """Free the model; idempotent."""

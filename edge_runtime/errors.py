@@ -1,0 +1,88 @@
+"""All errors this package raises, split by who must act; each knows the exit code it leads to.
+
+Facts are attributes, the text is derived from them. Adapters translate third-party exceptions into these at
+their border. A bad *picture* is not an error at all: it is a :class:`edge_runtime.messages.Rejected` value.
+
+Exit codes are those of sysexits(3).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+class EdgeRuntimeError(Exception):
+    """Root of all errors of this package."""
+
+    exit_code: ClassVar[int] = 70  # EX_SOFTWARE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a configuration."""
+
+    where: str
+    """Dotted path of the key, e.g. ``cameras.belt.fps``; empty for the file as a whole."""
+    line: int | None
+    """1-based line in the file; None when the key is missing or the value came from the environment."""
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: " if self.line is not None else ""
+        name = f"{self.where}: " if self.where else ""
+        return f"{place}{name}{self.found}; expected {self.expected}"
+
+
+class ConfigError(EdgeRuntimeError):
+    """The configuration cannot be used; the operator must change it. Lists every problem, not the first one."""
+
+    exit_code: ClassVar[int] = 78  # EX_CONFIG
+
+    def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
+        self.source, self.problems = source, problems
+        super().__init__("\n".join([f"{source}: {len(problems)} problem(s)", *(f"  {p}" for p in problems)]))
+
+
+class BundleError(EdgeRuntimeError):
+    """A bundle is damaged, unsafe or does not do what it promises; its publisher must act."""
+
+    exit_code: ClassVar[int] = 65  # EX_DATAERR
+
+    def __init__(self, path: Path | str, found: str, expected: str, fix: str) -> None:
+        self.path, self.found, self.expected, self.fix = str(path), found, expected, fix
+        super().__init__(f"{path}: {found}; expected {expected}. {fix}")
+
+
+class SourceLost(EdgeRuntimeError):
+    """A source stopped giving frames; it is reopened with back-off."""
+
+    exit_code: ClassVar[int] = 69  # EX_UNAVAILABLE
+
+    def __init__(self, stream: str, reason: str) -> None:
+        self.stream, self.reason = stream, reason
+        super().__init__(f"source {stream!r} lost: {reason}")
+
+
+class BrokerLost(EdgeRuntimeError):
+    """The MQTT broker cannot be reached; results wait in the outbox."""
+
+    exit_code: ClassVar[int] = 69  # EX_UNAVAILABLE
+
+
+class EngineError(EdgeRuntimeError):
+    """An engine could not be built or failed while it ran; the previous generation takes over."""
+
+    exit_code: ClassVar[int] = 70  # EX_SOFTWARE
+
+
+class StateError(EdgeRuntimeError):
+    """The state directory cannot be read or written (permissions, disk full, I/O error)."""
+
+    exit_code: ClassVar[int] = 74  # EX_IOERR
+
+
+class CommandError(EdgeRuntimeError):
+    """A remote command is malformed, unknown, not allowed or impossible now; the text is sent to the caller."""
+
+    exit_code: ClassVar[int] = 64  # EX_USAGE

@@ -1,0 +1,154 @@
+"""What travels from the lens to the broker: frame -> sample -> batch -> outputs -> result.
+
+Frozen values only; no behaviour beyond validation, no thread, no I/O. Every stage imports this module and none
+of the others. Times ending in ``_s`` are monotonic seconds (``time.monotonic``); ``_wall_s`` is Unix time.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+ColourOrder = Literal["rgb", "bgr", "grey", "rgba", "bgra"]
+
+Picture = NDArray[Any] | bytes | Path
+"""A decoded array (H,W), (H,W,1|3|4) uint8/uint16; an encoded file as bytes; or the path of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One raw picture of a stream.
+
+    ``tensor`` inputs (already prepared, float, model layout) travel in ``picture`` with ``is_tensor`` set.
+    """
+
+    stream: str
+    seq: int
+    picture: Picture
+    captured_at_s: float
+    captured_at_wall_s: float
+    colour: ColourOrder = "bgr"
+    """Channel order of an *array* picture (OpenCV gives BGR); ignored for encoded pictures."""
+    is_tensor: bool = False
+    decode_ms: float = 0.0
+    """Time already spent on decoding (in the capture process)."""
+
+
+class RejectReason(StrEnum):
+    """Why a picture or tensor was not used; each has its own counter."""
+
+    EMPTY = "empty"
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+    BAD_SHAPE = "bad_shape"
+    BAD_DTYPE = "bad_dtype"
+    NON_FINITE = "non_finite"
+    UNSUPPORTED = "unsupported"
+    BAD_OUTPUT = "bad_output"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A picture that cannot be used: a value, never an exception. It never enters a calibration set."""
+
+    stream: str
+    seq: int
+    reason: RejectReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How model input pixels map back to the frame: ``frame = (model - offset) / scale`` per axis."""
+
+    frame_width: int
+    frame_height: int
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A prepared picture, ready for the model."""
+
+    stream: str
+    seq: int
+    tensor: NDArray[np.float32]
+    """Without the batch axis, in the layout of the bundle: (C,H,W) or (H,W,C)."""
+    pixels: NDArray[np.uint8] | None
+    """The picture after orientation and resize, before normalisation: (H,W,C), colour order of the bundle.
+
+    None for tensor inputs. This is what the reservoir keeps."""
+    geometry: Geometry | None
+    captured_at_s: float
+    captured_at_wall_s: float
+    prepared_at_s: float
+    decode_ms: float
+    prepare_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class of a classification."""
+
+    index: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One detected object; ``box`` is (x1, y1, x2, y2) in pixels of the original frame."""
+
+    index: int
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds spent on one frame; ``total`` runs from capture to the outbox."""
+
+    decode: float
+    prepare: float
+    queue: float
+    infer: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is published for one frame. Exactly one of ``top``, ``detections``, ``outputs`` is set."""
+
+    device: str
+    stream: str
+    seq: int
+    captured_at_wall_s: float
+    model: str
+    generation: str
+    timings: Timings
+    top: tuple[Label, ...] | None = None
+    detections: tuple[Detection, ...] | None = None
+    outputs: dict[str, NDArray[Any]] | None = None
+
+    @property
+    def id(self) -> str:
+        """Unique and ordered per stream; a duplicate delivery carries the same id."""
+        return f"{self.device}/{self.stream}/{self.seq:09d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something an operator may want to know: drift alarm, recalibration verdict, source lost, ..."""
+
+    kind: str
+    at_wall_s: float
+    data: dict[str, Any] = field(default_factory=dict)
