@@ -1,0 +1,209 @@
+"""Reads YAML that may come from anyone: plain data, plus the line every key stands on.
+
+PyYAML's safe loader still takes duplicate keys silently (the last one wins), expands alias bombs, and
+recurses as deep as the text asks. Here all of that is refused, every problem at once. No schema lives here: the
+configuration and the bundle manifest check their own. Called by ``config`` and ``bundle.verify``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from edge_runtime.errors import ConfigError, Problem
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_PROBLEMS = 50
+"""A file with more problems than a person reads is reported by its first ones."""
+
+PathLike = str | Sequence[str | int]
+_Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The data of one YAML text and where each part of it stands."""
+
+    source: str
+    """What the text was read from, for messages."""
+    data: Any
+    """dict, list, str, int, float, bool or None; keys are always str."""
+    lines: dict[_Path, int] = field(repr=False)
+
+    def line_of(self, path: PathLike) -> int | None:
+        """1-based line of a key or list item; None when the text does not have it.
+
+        ``path`` is dotted (``cameras.belt.fps``, ``files.0``) or, safe for keys that hold dots, a sequence
+        such as pydantic's ``loc``.
+        """
+        return self.lines.get(_split(path))
+
+    def nearest_line(self, path: PathLike) -> int | None:
+        """Line of the key itself or else of the closest parent that the text has; None for the whole file."""
+        parts = _split(path)
+        while parts and parts not in self.lines:
+            parts = parts[:-1]
+        return self.lines.get(parts) if parts else None
+
+
+def load(text: str | bytes, source: str) -> Document:
+    """Parse one YAML document.
+
+    Args:
+        text: At most 256 KiB, UTF-8 when bytes. An empty text gives ``None`` as data.
+        source: Name for messages, usually the file's path.
+
+    Returns:
+        Data and line numbers.
+
+    Raises:
+        ConfigError: not YAML, too large, nested deeper than 32, more than one document; or it holds duplicate
+            keys, anchors, aliases, tags, merge keys, keys that are not text, or dates. Lists every problem.
+    """
+    decoded = _decode(text, source)
+    problems = _structure_problems(decoded, source)
+    if problems:
+        raise ConfigError(source, tuple(problems))
+    loader = yaml.CSafeLoader(decoded)
+    try:
+        node = loader.get_single_node()
+        builder = _Builder(loader, [], {})
+        data = builder.build(node, ()) if node is not None else None
+    finally:
+        loader.dispose()
+    if builder.problems:
+        raise ConfigError(source, tuple(builder.problems[:MAX_PROBLEMS]))
+    return Document(source, data, builder.lines)
+
+
+def _split(path: PathLike) -> _Path:
+    if isinstance(path, str):
+        return tuple(path.split(".")) if path else ()
+    return tuple(str(part) for part in path)
+
+
+def _decode(text: str | bytes, source: str) -> str:
+    size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_BYTES:
+        raise ConfigError(source, (Problem("", None, f"{size} bytes", f"at most {MAX_BYTES} bytes"),))
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        line = text.count(b"\n", 0, err.start) + 1
+        found = f"byte 0x{text[err.start]:02x} that is not UTF-8"
+        raise ConfigError(source, (Problem("", line, found, "UTF-8 text"),)) from err
+
+
+def _structure_problems(text: str, source: str) -> list[Problem]:
+    """Walk the event stream, which costs no recursion and builds nothing, before any tree is made."""
+    problems: list[Problem] = []
+    depth = documents = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            line = _line(event)
+            if isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    return [*problems, Problem("", line, "nested too deeply", f"at most {MAX_DEPTH} levels")]
+            elif isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    return [
+                        *problems,
+                        Problem("", line, "a second document", "one document, no second '---'"),
+                    ]
+            problems.extend(_event_problems(event, line))
+            if len(problems) >= MAX_PROBLEMS:
+                break
+    except yaml.YAMLError as err:
+        raise ConfigError(source, (*problems, _syntax_problem(err))) from err
+    return problems
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 1
+
+
+def _event_problems(event: yaml.Event, line: int) -> list[Problem]:
+    if isinstance(event, yaml.AliasEvent):
+        return [Problem("", line, f"alias *{event.anchor}", "the value itself; aliases are not taken")]
+    found = []
+    if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+        found.append(Problem("", line, f"anchor &{event.anchor}", "no anchor; aliases are not taken"))
+    tag = getattr(event, "tag", None)
+    if tag is not None and isinstance(event, yaml.NodeEvent) and tag != "!":
+        found.append(Problem("", line, f"tag {tag}", "a plain value without a tag"))
+    return found
+
+
+def _syntax_problem(err: yaml.YAMLError) -> Problem:
+    mark = getattr(err, "problem_mark", None)
+    words = getattr(err, "problem", None) or getattr(err, "reason", None) or str(err)
+    return Problem("", mark.line + 1 if mark is not None else None, f"not YAML: {words}", "valid YAML")
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Turns nodes into data; depth is bounded because the event walk came first."""
+
+    loader: yaml.CSafeLoader
+    problems: list[Problem]
+    lines: dict[_Path, int]
+
+    def build(self, node: yaml.Node, path: _Path) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*path, str(i))) for i, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: _Path) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = self._key(key_node, path, line)
+            if key is None:
+                continue
+            here = (*path, key)
+            if key in data:
+                first = self.lines[here]
+                self._refuse(
+                    here, line, f"key {key!r} a second time (first on line {first})", "each key once"
+                )
+                continue
+            self.lines[here] = line
+            data[key] = self.build(value_node, here)
+        return data
+
+    def _key(self, node: yaml.Node, path: _Path, line: int) -> str | None:
+        if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str":
+            return str(node.value)
+        shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+        if node.tag == "tag:yaml.org,2002:merge":
+            self._refuse(path, line, "a merge key <<", "the keys written out")
+        else:
+            self._refuse(path, line, f"key {shown} that YAML does not read as text", "a text key; quote it")
+        return None
+
+    def _scalar(self, node: yaml.Node, path: _Path) -> Any:
+        line = node.start_mark.line + 1
+        shown = repr(node.value[:60])
+        try:
+            value = self.loader.construct_object(node)
+        except (ValueError, OverflowError, yaml.YAMLError):
+            self._refuse(path, line, f"{shown}, which cannot be read", "a number or text; quote text")
+            return None
+        if value is None or isinstance(value, str | int | float):  # bool is an int
+            return value
+        self._refuse(path, line, f"{shown}, which YAML reads as {type(value).__name__}", "text; quote it")
+        return None
+
+    def _refuse(self, path: _Path, line: int, found: str, expected: str) -> None:
+        self.problems.append(Problem(".".join(path), line, found, expected))
