@@ -1,0 +1,90 @@
+"""The place an engine sits in; swapping it is one reference assignment between two batches.
+
+A batch that is running keeps the engine it started with, so a swap drops no frame and never mixes generations.
+The old engine is freed by the last batch that used it. Nothing here decides *whether* to swap: see ``rollout``.
+"""
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.engines.base import Engine, Outputs
+from edge_runtime.errors import EngineError
+from edge_runtime.rollout import Generation
+
+
+@dataclass(slots=True)
+class Occupant:
+    """An engine together with the name of what it is."""
+
+    generation: Generation
+    engine: Engine
+    users: int = field(default=0)
+    is_retired: bool = field(default=False)
+
+
+class EngineSlot:
+    """Runs batches on whatever engine is active."""
+
+    def __init__(self, generation: Generation, engine: Engine) -> None:
+        self._lock = threading.Lock()
+        self._occupant = Occupant(generation, engine)
+        self.swaps = 0
+        self.failures_in_a_row = 0
+
+    @property
+    def generation(self) -> Generation:
+        """What answers the next batch."""
+        return self._occupant.generation
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that answers the next batch."""
+        return self._occupant.engine
+
+    def infer(self, batch: NDArray[np.float32]) -> tuple[Outputs, Generation]:
+        """Run a batch (N, ...) on the active engine.
+
+        Raises:
+            EngineError: the engine failed; ``failures_in_a_row`` was counted up.
+        """
+        occupant = self._enter()
+        try:
+            outputs = occupant.engine.infer(batch)
+        except EngineError:
+            self.failures_in_a_row += 1
+            raise
+        finally:
+            self._leave(occupant)
+        self.failures_in_a_row = 0
+        return outputs, occupant.generation
+
+    def swap(self, generation: Generation, engine: Engine) -> Generation:
+        """Put another (warm) engine in; gives the generation that was replaced."""
+        with self._lock:
+            old, self._occupant = self._occupant, Occupant(generation, engine)
+            self.swaps += 1
+            self.failures_in_a_row = 0
+            old.is_retired = True
+            is_idle = old.users == 0
+        if is_idle:
+            old.engine.close()
+        return old.generation
+
+    def close(self) -> None:
+        """Free the engine; the slot must not be used again."""
+        self._occupant.engine.close()
+
+    def _enter(self) -> Occupant:
+        with self._lock:
+            self._occupant.users += 1
+            return self._occupant
+
+    def _leave(self, occupant: Occupant) -> None:
+        with self._lock:
+            occupant.users -= 1
+            is_last = occupant.is_retired and occupant.users == 0
+        if is_last:
+            occupant.engine.close()

@@ -1,0 +1,63 @@
+"""Counters and latency percentiles of the frame path; read by status, health and the summary.
+
+Increments happen in the stage's own thread; readers take a snapshot. Nothing here decides anything.
+"""
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+class Latency:
+    """Percentiles over the most recent values, in milliseconds."""
+
+    def __init__(self, keep: int = 4096) -> None:
+        self._values_ms: deque[float] = deque(maxlen=keep)
+        self._lock = threading.Lock()
+
+    def add(self, value_ms: float) -> None:
+        """Remember one value."""
+        with self._lock:
+            self._values_ms.append(value_ms)
+
+    def percentiles(self) -> dict[str, float] | None:
+        """p50, p90, p99 and max; None before the first value."""
+        with self._lock:
+            values = list(self._values_ms)
+        if not values:
+            return None
+        p50, p90, p99 = np.percentile(values, [50, 90, 99])
+        figures = {"p50": p50, "p90": p90, "p99": p99, "max": max(values)}
+        return {name: round(float(value), 2) for name, value in figures.items()}
+
+
+@dataclass(slots=True)
+class StreamMeters:
+    """What happened to the frames of one stream."""
+
+    frames: int = 0
+    results: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    last_frame_at_s: float | None = None
+
+
+@dataclass(slots=True)
+class PipelineMeters:
+    """What one model's pipeline has done. ``*_at_s`` is monotonic."""
+
+    started_at_s: float
+    batches: int = 0
+    batched_samples: int = 0
+    engine_errors: int = 0
+    lost_to_engine_errors: int = 0
+    first_result_at_s: float | None = None
+    last_progress_at_s: float | None = None
+    infer_ms: Latency = field(default_factory=Latency)
+    total_ms: Latency = field(default_factory=Latency)
+    streams: dict[str, StreamMeters] = field(default_factory=dict)
+
+    def stream(self, name: str) -> StreamMeters:
+        """The meters of a stream, made when it is first heard of."""
+        return self.streams.setdefault(name, StreamMeters())

@@ -1,0 +1,100 @@
+"""What the calibration side loop is busy with, and what may happen next: a transition table. Pure.
+
+A *task* is either commissioning (record the baseline) or a recalibration. It first collects frames, then a separate
+process works on them. There is one task at a time: a request that comes while another runs is refused, not queued,
+because the frames it meant would be stale by then.
+
+| phase      | request    | enough frames | too few in time | process ended | cancel |
+|------------|------------|---------------|-----------------|---------------|--------|
+| idle       | collecting | -             | -               | -             | -      |
+| collecting | refused    | working       | idle            | -             | idle   |
+| working    | refused    | -             | -               | idle          | idle   |
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where the side loop is."""
+
+    IDLE = "idle"
+    COLLECTING = "collecting"
+    WORKING = "working"
+
+
+class Kind(StrEnum):
+    """What a task makes."""
+
+    COMMISSION = "commission"
+    RECALIBRATE = "recalibrate"
+
+
+class Cause(StrEnum):
+    """Why a task was started."""
+
+    FIRST_START = "first start"
+    DRIFT = "drift alarm"
+    SCHEDULE = "schedule"
+    COMMAND = "command"
+
+
+class Happening(StrEnum):
+    """What moves the side loop from one phase to another."""
+
+    REQUEST = "request"
+    ENOUGH = "enough frames"
+    TOO_FEW = "too few frames in time"
+    ENDED = "process ended"
+    CANCEL = "cancel"
+
+
+TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
+    (Phase.IDLE, Happening.REQUEST): Phase.COLLECTING,
+    (Phase.COLLECTING, Happening.ENOUGH): Phase.WORKING,
+    (Phase.COLLECTING, Happening.TOO_FEW): Phase.IDLE,
+    (Phase.COLLECTING, Happening.CANCEL): Phase.IDLE,
+    (Phase.WORKING, Happening.ENDED): Phase.IDLE,
+    (Phase.WORKING, Happening.CANCEL): Phase.IDLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One commissioning or recalibration."""
+
+    kind: Kind
+    cause: Cause
+    frames_since_s: float
+    """Only frames captured at or after this monotonic time count."""
+    wanted: int
+    deadline_s: float
+    """When collecting is given up."""
+
+
+class IllegalHappening(Exception):
+    """It cannot happen in this phase; nothing was changed."""
+
+    def __init__(self, phase: Phase, happening: Happening, task: Task | None) -> None:
+        self.phase, self.happening, self.task = phase, happening, task
+        busy = f" with {task.kind} (cause: {task.cause})" if task else ""
+        super().__init__(f"{happening} is not possible while {phase}{busy}")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The state of the side loop."""
+
+    phase: Phase = Phase.IDLE
+    task: Task | None = None
+
+    def after(self, happening: Happening, task: Task | None = None) -> "Side":
+        """The state after something happened; ``task`` goes with a request only.
+
+        Raises:
+            IllegalHappening: it cannot happen now.
+        """
+        phase = TRANSITIONS.get((self.phase, happening))
+        if phase is None or (happening is Happening.REQUEST) != (task is not None):
+            raise IllegalHappening(self.phase, happening, self.task)
+        return Side(phase, None if phase is Phase.IDLE else task or self.task)

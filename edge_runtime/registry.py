@@ -1,0 +1,150 @@
+"""What one model has on disk besides its bundle: baseline, patches, and which generation is active.
+
+```
+<state_dir>/models/<model>/
+    active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
+    baseline.safetensors          moments of the healthy site (see calibration.baseline)
+    probe.onnx                    the first taps of the model, for the drift monitor
+    patches/p3/{patch.safetensors, model.onnx, report.json}
+    jobs/                         work space of the recalibration process; wiped at start
+```
+A patch folder appears by one rename, so it is whole or absent. ``model.onnx`` is a derived copy (bundle + patch) whose
+hash is in ``report.json``: the serving process never needs the ONNX editor.
+"""
+
+import hashlib
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from edge_runtime.atomic_file import sync_directory, write_atomically
+from edge_runtime.errors import StateError
+from edge_runtime.rollout import Generation, Rollout
+
+PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The files of one model below the state directory."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, state_dir: Path, model: str) -> "Registry":
+        """The model's folder, made if needed, with leftovers of earlier jobs removed.
+
+        Raises:
+            StateError: the state directory cannot be written.
+        """
+        registry = cls(state_dir / "models" / model)
+        try:
+            shutil.rmtree(registry.jobs, ignore_errors=True)
+            registry.jobs.mkdir(parents=True, exist_ok=True)
+            registry.patches.mkdir(exist_ok=True)
+        except OSError as err:
+            raise StateError(
+                f"cannot use the state directory {state_dir}: {err.strerror}; "
+                "create it for the daemon's user or set state_dir in the configuration"
+            ) from err
+        return registry
+
+    @property
+    def baseline(self) -> Path:
+        """Moments of the healthy site."""
+        return self.folder / "baseline.safetensors"
+
+    @property
+    def probe(self) -> Path:
+        """The model's first taps, for the drift monitor."""
+        return self.folder / "probe.onnx"
+
+    @property
+    def patches(self) -> Path:
+        """One folder a patch."""
+        return self.folder / "patches"
+
+    @property
+    def jobs(self) -> Path:
+        """Work space of recalibration processes."""
+        return self.folder / "jobs"
+
+    def rollout(self, bundle: str) -> Rollout:
+        """What was active when the daemon last ran with this bundle; the base when that is unknown or damaged."""
+        base = Rollout(active=Generation(bundle))
+        try:
+            stored = orjson.loads((self.folder / "active.json").read_bytes())
+            patch, previous = stored["patch"], stored["previous"]
+            is_known = stored["bundle"] == bundle and self._is_whole(patch)
+        except (OSError, ValueError, KeyError, TypeError):
+            return base
+        if not is_known:
+            return base
+        return Rollout(
+            active=Generation(bundle, patch),
+            previous=Generation(bundle, previous) if self._is_whole(previous) else None,
+        )
+
+    def record(self, rollout: Rollout) -> None:
+        """Remember what is active.
+
+        Raises:
+            StateError: it could not be written; the old record stands.
+        """
+        previous = rollout.previous.patch if rollout.previous else None
+        data = {"bundle": rollout.active.bundle, "patch": rollout.active.patch, "previous": previous}
+        write_atomically(self.folder / "active.json", orjson.dumps(data))
+
+    def new_patch_id(self) -> str:
+        """An id no patch of this model has had while its folder is kept."""
+        numbers = [int(path.name[1:]) for path in self.patches.iterdir() if PATCH_ID.fullmatch(path.name)]
+        return f"p{max(numbers, default=0) + 1}"
+
+    def adopt(self, finished: Path, patch_id: str) -> None:
+        """Move a finished job folder into the patches, whole or not at all.
+
+        Raises:
+            StateError: the disk refuses.
+        """
+        try:
+            finished.rename(self.patches / patch_id)
+            sync_directory(self.patches)
+        except OSError as err:
+            raise StateError(f"cannot store patch {patch_id} in {self.patches}: {err.strerror}") from err
+
+    def patched_model(self, patch_id: str) -> bytes:
+        """The patched model, checked against the hash in its report.
+
+        Raises:
+            StateError: missing or damaged.
+        """
+        folder = self.patches / patch_id
+        try:
+            data = (folder / "model.onnx").read_bytes()
+            expected = orjson.loads((folder / "report.json").read_bytes())["model_sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            raise StateError(f"patch {patch_id} in {folder} cannot be read: {err}") from err
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise StateError(
+                f"{folder / 'model.onnx'} does not have the hash in its report; the patch is not used"
+            )
+        return data
+
+    def prune(self, keep: int, spare: set[str]) -> None:
+        """Remove all but the newest ``keep`` patches and those in ``spare`` (active, previous)."""
+        known = sorted(
+            (path for path in self.patches.iterdir() if PATCH_ID.fullmatch(path.name)),
+            key=lambda p: int(p.name[1:]),
+        )
+        for path in known[:-keep] if keep else known:
+            if path.name not in spare:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _is_whole(self, patch_id: object) -> bool:
+        if patch_id is None:
+            return True
+        is_id = isinstance(patch_id, str) and PATCH_ID.fullmatch(patch_id) is not None
+        return is_id and (self.patches / str(patch_id) / "report.json").is_file()

@@ -1,0 +1,140 @@
+"""Which samples run together, and when: micro-batches, age limit, fairness, shedding. Pure.
+
+No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` holds the lock. The rules:
+
+1. Each stream has its own queue. A live stream's full queue drops its *oldest* sample; a file's full queue
+   refuses the new one, and its reader waits.
+2. A batch is ready when ``max_batch_size`` samples wait, or the oldest has waited ``max_queue_delay_s``.
+3. A batch takes one sample from each stream in turn, oldest first, beginning behind the stream that was
+   served last: one busy camera cannot starve the others.
+4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
+5. Samples of one batch have the same shape (raw tensors may differ).
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from edge_runtime.messages import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """Limits of a :class:`Schedule`."""
+
+    max_batch_size: int = 4
+    max_queue_delay_s: float = 0.0
+    """How long a sample may wait for company; 0 runs at once whatever is there."""
+    max_age_s: float = 1.0
+    """From capture; live streams only."""
+    queue_limit: int = 4
+    """Samples a stream may have waiting."""
+
+    def __post_init__(self) -> None:
+        if (
+            self.max_batch_size < 1
+            or self.queue_limit < 1
+            or self.max_queue_delay_s < 0
+            or self.max_age_s <= 0
+        ):
+            raise ValueError(f"impossible batch policy: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A sample and when it was queued."""
+
+    sample: Sample
+    is_live: bool
+    queued_at_s: float
+
+
+@dataclass(slots=True)
+class ScheduleCounters:
+    """What became of the samples offered: ``offered = taken + dropped_oldest + dropped_stale + waiting``."""
+
+    offered: int = 0
+    taken: int = 0
+    dropped_oldest: int = 0
+    dropped_stale: int = 0
+
+
+class Schedule:
+    """Queues of waiting samples, one per stream."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self.policy = policy
+        self.counters = ScheduleCounters()
+        self._queues: OrderedDict[str, deque[Queued]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def has_room(self, stream: str) -> bool:
+        """Whether a sample of this stream could be queued without dropping one; files wait for this."""
+        return len(self._queues.get(stream, ())) < self.policy.queue_limit
+
+    def offer(self, sample: Sample, *, is_live: bool, now_s: float) -> bool:
+        """Queue a sample; False when a file's queue is full (nothing was changed: offer it again later)."""
+        queue = self._queues.setdefault(sample.stream, deque())
+        if len(queue) >= self.policy.queue_limit:
+            if not is_live:
+                return False
+            queue.popleft()
+            self.counters.dropped_oldest += 1
+        queue.append(Queued(sample, is_live, now_s))
+        self.counters.offered += 1
+        return True
+
+    def take(self, now_s: float, *, flush: bool = False) -> tuple[Queued, ...]:
+        """The next batch, or an empty tuple when none is ready; ``flush`` does not wait for company (draining)."""
+        self._drop_stale(now_s)
+        if not flush and not self._is_ready(now_s):
+            return ()
+        batch: list[Queued] = []
+        while len(batch) < self.policy.max_batch_size:
+            before = len(batch)
+            for stream in list(self._queues):
+                queue = self._queues[stream]
+                if queue and _fits(batch, queue[0]) and len(batch) < self.policy.max_batch_size:
+                    batch.append(queue.popleft())
+                    self._queues.move_to_end(stream)
+            if len(batch) == before:
+                break
+        self.counters.taken += len(batch)
+        return tuple(batch)
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Seconds until :meth:`take` may give something; None when nothing waits (only an offer changes that)."""
+        oldest = self._oldest_queued_at_s()
+        if oldest is None:
+            return None
+        if self._is_ready(now_s):
+            return 0.0
+        return max(0.0, oldest + self.policy.max_queue_delay_s - now_s)
+
+    def forget(self, stream: str) -> int:
+        """Remove a stream that was taken out of the configuration; gives the number of samples dropped."""
+        dropped = len(self._queues.pop(stream, ()))
+        self.counters.dropped_oldest += dropped
+        return dropped
+
+    def _is_ready(self, now_s: float) -> bool:
+        oldest = self._oldest_queued_at_s()
+        if oldest is None:
+            return False
+        return len(self) >= self.policy.max_batch_size or now_s - oldest >= self.policy.max_queue_delay_s
+
+    def _oldest_queued_at_s(self) -> float | None:
+        return min((queue[0].queued_at_s for queue in self._queues.values() if queue), default=None)
+
+    def _drop_stale(self, now_s: float) -> None:
+        for queue in self._queues.values():
+            while (
+                queue and queue[0].is_live and now_s - queue[0].sample.captured_at_s > self.policy.max_age_s
+            ):
+                queue.popleft()
+                self.counters.dropped_stale += 1
+
+
+def _fits(batch: list[Queued], queued: Queued) -> bool:
+    return not batch or batch[0].sample.tensor.shape == queued.sample.tensor.shape

@@ -1,0 +1,72 @@
+import threading
+
+import numpy as np
+import pytest
+
+from edge_runtime.engine_slot import EngineSlot
+from edge_runtime.errors import EngineError
+from edge_runtime.rollout import Generation
+
+A, B = Generation("m/1"), Generation("m/1", "p1")
+BATCH = np.zeros((1, 3), np.float32)
+
+
+class GatedEngine:
+    """Answers with its value, after ``gate`` opens; remembers whether it was used after close."""
+
+    def __init__(self, value, gate=None, error=None):
+        self.value, self.gate, self.error, self.is_closed = value, gate, error, False
+        self.entered = threading.Event()
+
+    def infer(self, batch):
+        self.entered.set()
+        if self.gate is not None:
+            assert self.gate.wait(5)
+        assert not self.is_closed, "engine was used after it was freed"
+        if self.error:
+            raise self.error
+        return {"out": np.full((len(batch), 1), self.value)}
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_answers_name_the_generation_that_made_them():
+    slot = EngineSlot(A, GatedEngine(1))
+    assert slot.infer(BATCH)[1] == A
+    assert slot.swap(B, GatedEngine(2)) == A
+    outputs, generation = slot.infer(BATCH)
+    assert (float(outputs["out"][0, 0]), generation) == (2.0, B)
+
+
+def test_a_running_batch_keeps_its_engine_and_frees_it_at_the_end():
+    gate = threading.Event()
+    old, answers = GatedEngine(1, gate), []
+    slot = EngineSlot(A, old)
+    thread = threading.Thread(target=lambda: answers.append(slot.infer(BATCH)))
+    thread.start()
+    assert old.entered.wait(5)
+    slot.swap(B, GatedEngine(2))
+    assert not old.is_closed
+    gate.set()
+    thread.join(5)
+    assert answers[0][1] == A
+    assert old.is_closed
+
+
+def test_an_idle_engine_is_freed_at_the_swap():
+    old = GatedEngine(1)
+    EngineSlot(A, old).swap(B, GatedEngine(2))
+    assert old.is_closed
+
+
+def test_failures_in_a_row_are_counted_and_forgotten_after_a_success():
+    engine = GatedEngine(1, error=EngineError("broken"))
+    slot = EngineSlot(A, engine)
+    for _ in range(3):
+        with pytest.raises(EngineError):
+            slot.infer(BATCH)
+    assert slot.failures_in_a_row == 3
+    engine.error = None
+    slot.infer(BATCH)
+    assert slot.failures_in_a_row == 0

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from edge_runtime.messages import Sample
+from edge_runtime.schedule import BatchPolicy, Schedule
+
+
+def sample(stream="a", seq=0, captured_at_s=0.0, shape=(3, 4, 4)):
+    return Sample(
+        stream=stream,
+        seq=seq,
+        tensor=np.zeros(shape, np.float32),
+        pixels=None,
+        geometry=None,
+        captured_at_s=captured_at_s,
+        captured_at_wall_s=0.0,
+        prepared_at_s=captured_at_s,
+        decode_ms=0.0,
+        prepare_ms=0.0,
+    )
+
+
+def names(batch):
+    return [(q.sample.stream, q.sample.seq) for q in batch]
+
+
+def schedule(**policy):
+    return Schedule(BatchPolicy(**{"max_batch_size": 4, "queue_limit": 4, **policy}))
+
+
+def test_runs_at_once_without_a_queue_delay():
+    s = schedule()
+    s.offer(sample(), is_live=True, now_s=0.0)
+    assert names(s.take(0.0)) == [("a", 0)]
+    assert s.take(0.0) == ()
+
+
+def test_waits_for_company_until_the_delay_is_over():
+    s = schedule(max_queue_delay_s=0.010)
+    s.offer(sample(captured_at_s=1.0), is_live=True, now_s=1.0)
+    assert s.take(1.005) == ()
+    assert s.wait_s(1.005) == pytest.approx(0.005)
+    assert names(s.take(1.011)) == [("a", 0)]
+
+
+def test_a_full_batch_does_not_wait():
+    s = schedule(max_queue_delay_s=10.0, max_batch_size=2)
+    for seq in range(2):
+        s.offer(sample(seq=seq), is_live=True, now_s=0.0)
+    assert s.wait_s(0.0) == 0.0
+    assert len(s.take(0.0)) == 2
+
+
+def test_flush_does_not_wait():
+    s = schedule(max_queue_delay_s=10.0)
+    s.offer(sample(), is_live=True, now_s=0.0)
+    assert len(s.take(0.0, flush=True)) == 1
+
+
+def test_drops_oldest_when_full_on_a_live_stream():
+    s = schedule(queue_limit=2)
+    for seq in range(5):
+        assert s.offer(sample(seq=seq), is_live=True, now_s=0.0)
+    assert names(s.take(0.0)) == [("a", 3), ("a", 4)]
+    assert s.counters.dropped_oldest == 3
+
+
+def test_refuses_when_full_on_a_file_and_changes_nothing():
+    s = schedule(queue_limit=1)
+    assert s.offer(sample(seq=0), is_live=False, now_s=0.0)
+    assert not s.has_room("a")
+    assert not s.offer(sample(seq=1), is_live=False, now_s=0.0)
+    assert names(s.take(0.0)) == [("a", 0)]
+    assert s.counters.dropped_oldest == 0
+
+
+def test_stale_live_samples_are_dropped_but_file_samples_are_not():
+    s = schedule(max_age_s=1.0)
+    s.offer(sample("live", captured_at_s=0.0), is_live=True, now_s=0.0)
+    s.offer(sample("file", captured_at_s=0.0), is_live=False, now_s=0.0)
+    assert names(s.take(1.5)) == [("file", 0)]
+    assert s.counters.dropped_stale == 1
+
+
+def test_takes_from_streams_in_turn():
+    s = schedule(max_batch_size=3, queue_limit=8)
+    for seq in range(6):
+        s.offer(sample("busy", seq), is_live=True, now_s=0.0)
+    s.offer(sample("quiet", 0), is_live=True, now_s=0.0)
+    first = names(s.take(0.0))
+    assert ("quiet", 0) in first
+    assert len(first) == 3
+
+
+def test_a_batch_of_one_serves_all_streams_in_turn():
+    s = schedule(max_batch_size=1)
+    for stream in ("a", "b", "c"):
+        for seq in range(2):
+            s.offer(sample(stream, seq), is_live=True, now_s=0.0)
+    assert [names(s.take(0.0))[0][0] for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_shapes_are_never_mixed_in_a_batch():
+    s = schedule()
+    s.offer(sample("a", 0, shape=(3, 4, 4)), is_live=True, now_s=0.0)
+    s.offer(sample("b", 0, shape=(3, 8, 8)), is_live=True, now_s=0.0)
+    assert [names(s.take(0.0)) for _ in range(2)] == [[("a", 0)], [("b", 0)]]
+
+
+def test_every_sample_is_accounted_for():
+    rng = np.random.default_rng(0)
+    s = schedule(queue_limit=2, max_age_s=0.5, max_batch_size=3)
+    now = 0.0
+    for seq in range(500):
+        now += float(rng.exponential(0.1))
+        s.offer(sample("ab"[seq % 2], seq, captured_at_s=now - float(rng.random())), is_live=True, now_s=now)
+        if rng.random() < 0.3:
+            s.take(now)
+    c = s.counters
+    assert c.offered == 500 == c.taken + c.dropped_oldest + c.dropped_stale + len(s)
+
+
+def test_forgets_a_removed_stream():
+    s = schedule()
+    s.offer(sample(), is_live=True, now_s=0.0)
+    assert s.forget("a") == 1
+    assert s.wait_s(0.0) is None
+
+
+def test_an_impossible_policy_is_refused():
+    with pytest.raises(ValueError, match="impossible batch policy"):
+        BatchPolicy(max_batch_size=0)
