@@ -1,0 +1,111 @@
+"""Re-enact a drift: make healthy frames look as if today's camera had taken them.
+
+The healthy model's answers on healthy frames are known, so a candidate patch can be judged on the re-enacted frames
+without any label, on a one-class scene too. Only what a camera does is copied (colours, sharpness, noise), never the
+content of the live frames. Pure numpy and OpenCV on prepared tensors; no model. Called by ``recalibrate``.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.float32]
+Plane = NDArray[np.float32]
+
+QUANTILES = 257
+"""Knots of the tone curve: one per level of an 8-bit picture is as fine as the data is."""
+MOST_PIXELS = 400_000
+"""Pixels looked at per channel; quantiles of more do not move."""
+BLUR_STEPS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+"""Gaussian widths tried, in pixels; a factor of 1.4 apart is finer than the estimate is."""
+
+
+def reenact(healthy: Frames, live: Frames, rng: np.random.Generator) -> Frames:
+    """Healthy frames under the live camera's colours, sharpness and noise.
+
+    Args:
+        healthy: (M,C,H,W) float32, prepared (any affine scale).
+        live: (N,C,H',W') float32, prepared in the same way.
+        rng: Source of the added noise.
+
+    Returns:
+        (M,C,H,W) float32, new.
+
+    Raises:
+        ValueError: shapes differ in the channels, or there is nothing to work on.
+    """
+    if healthy.ndim != 4 or live.ndim != 4 or healthy.shape[1] != live.shape[1]:
+        raise ValueError(f"frames are {healthy.shape} and {live.shape}; expected (M,C,H,W) and (N,C,H,W)")
+    if not healthy.size or not live.size:
+        raise ValueError("no healthy or no live frames; expected at least one of each")
+    toned = np.stack([_match_tones(healthy[:, c], live[:, c]) for c in range(healthy.shape[1])], axis=1)
+    soft = _match_sharpness(toned, live)
+    noisy = _match_noise(soft, live, rng)
+    low, high = live.min(axis=(0, 2, 3), keepdims=True), live.max(axis=(0, 2, 3), keepdims=True)
+    return np.clip(noisy, low, high).astype(np.float32)
+
+
+def noise_level(planes: NDArray[np.float32]) -> float:
+    """Standard deviation of the pixel noise of (N,H,W), by Immerkaer's estimate.
+
+    The median over the frames, so that a few strongly textured ones do not count as noise.
+    Source: J. Immerkaer, Fast Noise Variance Estimation, CVIU 64(2), 1996.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    levels = [np.abs(_inner(np.asarray(cv2.filter2D(p, -1, kernel), np.float32))).mean() for p in planes]
+    return float(np.sqrt(np.pi / 2) / 6 * np.median(levels))
+
+
+def _inner(plane: Plane) -> Plane:
+    return plane[1:-1, 1:-1] if min(plane.shape) > 2 else plane
+
+
+def _match_tones(healthy: Plane, live: Plane) -> Plane:
+    """One tone curve that gives ``healthy`` (M,H,W) the histogram of ``live`` (N,H,W)."""
+    ranks = np.linspace(0, 1, QUANTILES)
+    source, target = (np.quantile(_smooth_sample(p), ranks) for p in (healthy, live))
+    step = np.diff(source, prepend=-np.inf) > 0  # equal knots (flat areas) would make the curve ambiguous
+    return np.interp(healthy, source[step], target[step]).astype(np.float32)
+
+
+def _smooth_sample(planes: Plane) -> NDArray[np.float32]:
+    """Pixels of slightly smoothed frames: noise widens a histogram, and noise is matched on its own."""
+    smooth = np.stack([cv2.GaussianBlur(p, (0, 0), 1.0) for p in planes]).ravel()
+    return smooth[:: max(1, smooth.size // MOST_PIXELS)]
+
+
+def _match_sharpness(frames: Frames, live: Frames) -> Frames:
+    """The frames blurred as far as the live ones are; as they are when those are as sharp."""
+    grey, grey_live = frames.mean(axis=1), live.mean(axis=1)
+    wanted = _sharpness(grey_live)
+    best, error = 0.0, abs(np.log(_sharpness(grey) / wanted))
+    for sigma in BLUR_STEPS:
+        blurred = np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in grey])
+        off = abs(np.log(_sharpness(blurred) / wanted))
+        if off < error:
+            best, error = sigma, off
+    if best == 0.0:
+        return frames
+    return np.stack([[cv2.GaussianBlur(p, (0, 0), best) for p in frame] for frame in frames])
+
+
+def _sharpness(planes: Plane) -> float:
+    """Energy of the Laplacian beyond what noise explains, over the contrast of the coarse structure."""
+    tiny = 1e-12
+    energies = []
+    for p in planes:
+        smooth = cv2.GaussianBlur(p, (0, 0), 1.0)
+        energies.append(
+            _inner(np.asarray(cv2.Laplacian(smooth, cv2.CV_32F), np.float32)).var() / (smooth.var() + tiny)
+        )
+    return float(np.median(energies)) + tiny
+
+
+def _match_noise(frames: Frames, live: Frames, rng: np.random.Generator) -> Frames:
+    """The frames plus white noise of the level that is missing, channel by channel."""
+    out = frames.copy()
+    for c in range(frames.shape[1]):
+        missing = noise_level(live[:, c]) ** 2 - noise_level(frames[:, c]) ** 2
+        if missing > 0:
+            out[:, c] += rng.normal(0, np.sqrt(missing), out[:, c].shape).astype(np.float32)
+    return out
