@@ -1,0 +1,128 @@
+"""MQTT topics of this device, as values that cannot be wrong.
+
+A :class:`Topics` checks its parts once; every topic built from it is then valid, so nothing downstream needs to look
+again. Pure text, no client. Called by app, the MQTT client, the publisher and the command link.
+"""
+
+from dataclasses import dataclass
+
+from edge_runtime.errors import ConfigError, Problem
+
+MAX_PART_BYTES = 128
+MAX_TOPIC_BYTES = 65_535  # MQTT v5 section 1.5.4: a UTF-8 string has a 16-bit length
+
+_FORBIDDEN = {"+": "a wildcard", "#": "a wildcard", "/": "a level separator", "\0": "a NUL"}
+
+
+def checked_part(name: str, where: str) -> str:
+    """The name itself when it can be one level of a topic.
+
+    Raises:
+        ConfigError: it is empty, too long, starts with ``$``, or holds a wildcard, ``/``, a control character, a
+            surrogate or a non-character (MQTT v5 sections 1.5.4 and 4.7).
+    """
+    found = _fault(name)
+    if found is not None:
+        expected = (
+            f"1-{MAX_PART_BYTES} bytes of text without '/', '+', '#', control characters or a leading '$'"
+        )
+        raise ConfigError("MQTT topic", (Problem(where, None, found, expected),))
+    return name
+
+
+def _fault(name: str) -> str | None:
+    if not name:
+        return "an empty name"
+    if name.startswith("$"):
+        return f"{name!r} starts with '$', which brokers keep for themselves"
+    for char in name:
+        if char in _FORBIDDEN:
+            return f"{name!r} holds {_FORBIDDEN[char]} ({char!r})"
+        if not _is_text(char):
+            return f"{name!r} holds the character {char!r}"
+    if len(name.encode()) > MAX_PART_BYTES:
+        return f"a name of {len(name.encode())} bytes"
+    return None
+
+
+def _is_text(char: str) -> bool:
+    """False for control characters, surrogates and non-characters; a broker may close the connection on these."""
+    code = ord(char)
+    is_control = code < 0x20 or 0x7F <= code <= 0x9F
+    is_surrogate = 0xD800 <= code <= 0xDFFF
+    is_noncharacter = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+    return not (is_control or is_surrogate or is_noncharacter)
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """All topics of one device: ``<prefix>/<device>/…``. The prefix may have several levels (``plant/edge``).
+
+    Raises:
+        ConfigError: prefix or device cannot be part of a topic.
+    """
+
+    prefix: str
+    device: str
+
+    def __post_init__(self) -> None:
+        for level in self.prefix.split("/"):
+            checked_part(level, "mqtt.prefix")
+        checked_part(self.device, "device")
+
+    @property
+    def root(self) -> str:
+        """``<prefix>/<device>``."""
+        return f"{self.prefix}/{self.device}"
+
+    @property
+    def availability(self) -> str:
+        """Retained ``online`` or ``offline``; also the last will."""
+        return f"{self.root}/availability"
+
+    @property
+    def state(self) -> str:
+        """Retained JSON object: what the device is doing."""
+        return f"{self.root}/state"
+
+    @property
+    def event(self) -> str:
+        """Things an operator may want to know."""
+        return f"{self.root}/event"
+
+    @property
+    def health(self) -> str:
+        """Periodic figures."""
+        return f"{self.root}/health"
+
+    @property
+    def requests(self) -> str:
+        """The subscription for commands; the only one with a wildcard."""
+        return f"{self.root}/request/+"
+
+    def result(self, stream: str) -> str:
+        """Results of one stream."""
+        return f"{self.root}/result/{checked_part(stream, 'stream')}"
+
+    def request(self, verb: str) -> str:
+        """Where a command is sent."""
+        return f"{self.root}/request/{checked_part(verb, 'verb')}"
+
+    def response(self, verb: str) -> str:
+        """Where its answer goes when the caller names no response topic."""
+        return f"{self.root}/response/{checked_part(verb, 'verb')}"
+
+    def allows_response_to(self, topic: str) -> bool:
+        """Whether a response topic named by a caller may be published to.
+
+        A caller must not make the device speak as something else: not to ``$`` topics, not to any request topic under
+        the prefix (answers would become commands), and below its own root only to ``response/``.
+        """
+        levels = topic.split("/")
+        if not topic or topic.startswith("$") or len(topic.encode(errors="replace")) > MAX_TOPIC_BYTES:
+            return False
+        if any(char in "+#" or not _is_text(char) for char in topic):
+            return False
+        if topic.startswith(f"{self.root}/"):
+            return topic.startswith(f"{self.root}/response/")
+        return not (topic.startswith(f"{self.prefix}/") and "request" in levels)
