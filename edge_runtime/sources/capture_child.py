@@ -1,0 +1,167 @@
+"""The owner's handle on one capture process: start it, hear it, kill it. Knows nothing of policy.
+
+Called by ``video`` only. The process gets a small environment of its own, without the daemon's secrets, since it
+decodes bytes from the network.
+"""
+
+import os
+import re
+import select
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from edge_runtime.sources.camera_address import CameraAddress, redact
+from edge_runtime.sources.capture_protocol import MAX_PACKET_BYTES, QUIT, ROOM, CaptureRequest, Message
+from edge_runtime.sources.frame_ring import FrameRing
+
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+_PACKAGE_HOME = Path(__file__).resolve().parents[2]
+_KEPT_LOG_BYTES = 4096
+_POINTER = re.compile(r" @ 0x[0-9a-f]+")  # would make every repetition of a complaint a new text
+
+
+class CaptureChild:
+    """A running capture process.
+
+    Args:
+        request: What to play.
+        ring: Where the frames go; owned by this object from now on.
+
+    Raises:
+        OSError: no process, memory or descriptor left.
+    """
+
+    def __init__(self, request: CaptureRequest, ring: FrameRing) -> None:
+        self.ring = ring
+        self._log = b""
+        # Non-blocking at both ends: a chatty decoder must not wait for a reader of its complaints.
+        self._log_fd, log_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._process = _start(request, ring, theirs, log_end)
+            self._channel.send(request.encode())
+        except OSError:
+            self._channel.close()
+            os.close(self._log_fd)
+            ring.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(log_end)
+        self._channel.setblocking(False)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def wait(self, timeout_s: float, also: socket.socket) -> None:
+        """Wait until the child says something, ends, or ``also`` becomes readable."""
+        poll = select.poll()
+        for fd in (self._channel.fileno(), also.fileno()):
+            poll.register(fd, select.POLLIN)
+        poll.poll(max(0.0, timeout_s) * 1000)
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative is the signal that ended it."""
+        return self._process.poll()
+
+    def messages(self) -> list[Message]:
+        """What it said since the last call.
+
+        Raises:
+            ValueError: it said nonsense.
+        """
+        self._read_log()
+        heard: list[Message] = []
+        while True:
+            try:
+                packet = self._channel.recv(MAX_PACKET_BYTES)
+            except (BlockingIOError, ConnectionResetError):
+                return heard
+            if not packet:
+                return heard
+            heard.append(Message.decode(packet))
+
+    def tell_room(self) -> None:
+        """A slot became free."""
+        self._tell(ROOM)
+
+    def complaint(self) -> str | None:
+        """The last line that FFmpeg, OpenCV or Python wrote to standard error, without credentials."""
+        self._read_log()
+        lines = [line.strip() for line in self._log.decode(errors="replace").splitlines() if line.strip()]
+        return _POINTER.sub("", redact(lines[-1]))[:300] if lines else None
+
+    def kill(self) -> None:
+        """End it at once and give everything back; frames already taken stay readable."""
+        self._process.kill()
+        self._process.wait()
+        self._give_back()
+
+    def quit(self, patience_s: float) -> None:
+        """Let it say goodbye to the device (an RTSP camera frees the session), then end it anyway."""
+        self._tell(QUIT)
+        try:
+            self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._give_back()
+
+    def _tell(self, packet: bytes) -> None:
+        try:
+            self._channel.send(packet)
+        except OSError:
+            return  # full: it has unread packets that say the same; broken: it is dead, which ``exit_code`` reports
+
+    def _read_log(self) -> None:
+        try:
+            while new := os.read(self._log_fd, 65536):
+                self._log = (self._log + new)[-_KEPT_LOG_BYTES:]
+        except BlockingIOError:
+            return
+
+    def _give_back(self) -> None:
+        self._channel.close()
+        os.close(self._log_fd)
+        self.ring.close()
+
+
+def _start(
+    request: CaptureRequest, ring: FrameRing, theirs: socket.socket, log_end: int
+) -> subprocess.Popen[bytes]:
+    numbers = (theirs.fileno(), ring.fd, os.getpid())
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "edge_runtime.sources.capture_process", *map(str, numbers)],
+        pass_fds=numbers[:2],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=log_end,
+        env=_environment(request),
+        start_new_session=True,  # Ctrl-C in a terminal goes to the daemon, which then drains
+    )
+
+
+def _environment(request: CaptureRequest) -> dict[str, str]:
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return passed_on | {
+        "PYTHONPATH": str(_PACKAGE_HOME),
+        "PYTHONUTF8": "1",
+        "OPENCV_LOG_LEVEL": "ERROR",  # so that the last line is FFmpeg's reason
+        "OPENBLAS_NUM_THREADS": "1",
+        "OPENCV_FFMPEG_CAPTURE_OPTIONS": CameraAddress(request.address).ffmpeg_options(request.transport),
+        "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(request.read_timeout_s))),
+    }

@@ -1,0 +1,251 @@
+"""Opens one device with OpenCV and plays it into the ring. Runs only inside a capture process.
+
+Cameras: grab as fast as frames come, so that none grows old in a buffer, and overwrite the oldest unread one.
+Files: wait for room, so that nothing is lost. Must not import more than numpy, OpenCV and its siblings.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.sources.camera_address import CameraAddress, CameraKind
+from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, MessageKind
+from edge_runtime.sources.frame_ring import FrameNote, FrameRing
+from edge_runtime.sources.pacing import Metronome, RateLimit
+
+_WAIT_SLICE_S = 0.25  # the owner sees a beat at least this often while this process waits on purpose
+_BAD_FRAMES_IN_A_ROW = 100
+_FALLBACK_FPS = 25.0  # for files that do not say
+
+
+class Event(Protocol):
+    """The part of ``threading.Event`` that is needed here."""
+
+    def is_set(self) -> bool:
+        """Whether it happened."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for it."""
+
+    def clear(self) -> None:
+        """Forget it."""
+
+
+class Owner(Protocol):
+    """Where messages go; ``capture_process.Link``."""
+
+    @property
+    def room(self) -> Event:
+        """Set when a slot became free."""
+
+    @property
+    def quit(self) -> Event:
+        """Set when it is time to end."""
+
+    def say(self, kind: MessageKind, **facts: object) -> None:
+        """Tell the owner something."""
+
+    def wake(self) -> None:
+        """A frame is in the ring."""
+
+
+def play(request: CaptureRequest, ring_fd: int, owner: Owner) -> None:
+    """Open the device and hand its frames over until it ends or the owner says quit.
+
+    Raises:
+        CaptureFailed: with the reason, fit for a log after redaction.
+    """
+    cv2.setNumThreads(1)
+    player = _Player(request, FrameRing(ring_fd), owner)
+    try:
+        if CameraAddress(request.address).is_live:
+            player.play_live()
+        else:
+            player.play_file()
+    except cv2.error as err:
+        raise CaptureFailed(f"OpenCV failed: {err}") from err
+
+
+class _Player:
+    def __init__(self, request: CaptureRequest, ring: FrameRing, owner: Owner) -> None:
+        self._request, self._ring, self._owner = request, ring, owner
+        self._shape: tuple[int, ...] | None = None
+        self._bad_in_a_row = 0
+
+    def play_live(self) -> None:
+        """Grab for ever; the reader's pace does not matter."""
+        limit = RateLimit(self._request.fps)
+        capture = self._open()
+        try:
+            position = 0
+            while not self._owner.quit.is_set():
+                if not capture.grab():
+                    raise CaptureFailed(
+                        f"no frame within {self._request.read_timeout_s:g} s, or the stream ended"
+                    )
+                now_s, wall_s = time.monotonic(), time.time()
+                self._ring.count_grab(now_s)
+                if limit.keep(now_s):
+                    self._hand_over(capture, position, now_s, wall_s, may_overwrite=True)
+                else:
+                    self._ring.count_skip()
+                position += 1
+        finally:
+            capture.release()
+
+    def play_file(self) -> None:
+        """Play once, or round and round."""
+        skip = self._request.skip
+        while not self._owner.quit.is_set():
+            capture = self._open()
+            try:
+                frames = self._play_pass(capture, skip)
+                announced = int(max(0.0, capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+            finally:
+                capture.release()
+            if frames == 0:
+                raise CaptureFailed("not a single frame could be decoded")
+            if not self._request.loop and not self._owner.quit.is_set():
+                self._owner.say("ended", frames=frames, announced=announced)
+                return
+            skip = 0
+
+    def _play_pass(self, capture: cv2.VideoCapture, skip: int) -> int:
+        """From frame ``skip`` to the end; the number of frames in the file so far."""
+        native_fps = _native_fps(capture)
+        due, limit = _rhythm(self._request, native_fps)
+        position = 0
+        while not self._owner.quit.is_set():
+            if position >= skip and not self._wait_until_wanted(due):
+                break
+            started_s, wall_s = time.monotonic(), time.time()
+            if not capture.grab():
+                break
+            self._ring.beat(time.monotonic())
+            if position >= skip:
+                due.tick(started_s)
+                self._ring.count_grab(time.monotonic())
+                if limit.keep(position / native_fps):
+                    self._hand_over(capture, position, started_s, wall_s, may_overwrite=False)
+                else:
+                    self._ring.count_skip()
+            position += 1
+        return position
+
+    def _wait_until_wanted(self, due: Metronome) -> bool:
+        """Wait for a free slot and for the frame's time; False when told to quit."""
+        while not self._owner.quit.is_set():
+            now_s = time.monotonic()
+            self._ring.beat(now_s)
+            wait_s = due.wait_s(now_s)
+            if wait_s > 0:
+                self._owner.quit.wait(min(wait_s, _WAIT_SLICE_S))
+                continue
+            self._owner.room.clear()
+            if self._ring.reserve(may_overwrite=False) is not None:
+                return True
+            self._owner.room.wait(_WAIT_SLICE_S)
+        return False
+
+    def _hand_over(
+        self, capture: cv2.VideoCapture, position: int, at_s: float, wall_s: float, *, may_overwrite: bool
+    ) -> None:
+        """Decode the grabbed frame straight into the ring; a frame that cannot be decoded is skipped."""
+        slot = self._ring.reserve(may_overwrite=may_overwrite)
+        assert slot is not None, "a live writer always finds a slot; a file waits for one"
+        # A camera's frame exists from its grab on; a file's is made by grabbing it, which belongs to its decoding.
+        begun_s = time.monotonic() if may_overwrite else at_s
+        image = self._decode(capture, slot)
+        if image is None:
+            self._ring.count_skip()
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row >= _BAD_FRAMES_IN_A_ROW:
+                raise CaptureFailed(f"{self._bad_in_a_row} frames in a row could not be decoded")
+            return
+        self._bad_in_a_row, self._shape = 0, image.shape
+        decode_ms = (time.monotonic() - begun_s) * 1e3
+        self._ring.commit(slot, image.shape, FrameNote(position, at_s, wall_s, decode_ms))
+        self._owner.wake()
+
+    def _decode(self, capture: cv2.VideoCapture, slot: int) -> NDArray[np.uint8] | None:
+        room = self._ring.room(slot, self._shape) if self._shape is not None else None
+        is_good, image = capture.retrieve(room) if room is not None else capture.retrieve()
+        if not is_good or image is None or image.size == 0:
+            return None
+        if image is room:
+            return room
+        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+            raise CaptureFailed(f"frames are {image.dtype} with {image.ndim} axes; expected uint8 pictures")
+        target = self._ring.room(slot, image.shape)
+        if target is None:
+            raise _too_large(image.shape[1], image.shape[0], self._ring.slot_bytes)
+        np.copyto(target, image)
+        return target
+
+    def _open(self) -> cv2.VideoCapture:
+        request, address = self._request, CameraAddress(self._request.address)
+        self._owner.say("opening")
+        if address.kind is CameraKind.DEVICE:
+            capture = _open_device(request)
+        else:
+            # An absolute path: a relative one with a colon in it would be read as a protocol.
+            name = str(Path(address.text).absolute()) if address.kind is CameraKind.FILE else address.text
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, _ffmpeg_parameters(request))
+        if not capture.isOpened():
+            raise CaptureFailed("it is there but cannot be opened as a video")
+        width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height * 3 > self._ring.slot_bytes:
+            raise _too_large(width, height, self._ring.slot_bytes)
+        self._ring.beat(time.monotonic())
+        self._owner.say("opened", width=width, height=height, backend=capture.getBackendName())
+        return capture
+
+
+def _rhythm(request: CaptureRequest, native_fps: float) -> tuple[Metronome, RateLimit]:
+    """When a file's frames are due, and which of them are wanted (by the file's own time)."""
+    match request.pace:
+        case "fps":
+            return Metronome(request.fps), RateLimit(None)
+        case "native":
+            return Metronome(native_fps), RateLimit(request.fps)
+        case "fast":
+            return Metronome(None), RateLimit(request.fps)
+
+
+def _native_fps(capture: cv2.VideoCapture) -> float:
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if math.isfinite(fps) and 0 < fps <= 1000 else _FALLBACK_FPS
+
+
+def _ffmpeg_parameters(request: CaptureRequest) -> list[int]:
+    """Open parameters; the time limits work only when given here and with CAP_FFMPEG named."""
+    return [
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(request.open_timeout_s * 1000),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(request.read_timeout_s * 1000),
+        cv2.CAP_PROP_N_THREADS, request.decode_threads,
+    ]  # fmt: skip
+
+
+def _open_device(request: CaptureRequest) -> cv2.VideoCapture:
+    """A V4L2 device with the shortest queue, so that its frames are young."""
+    capture = cv2.VideoCapture(str(Path(request.address).resolve()), cv2.CAP_V4L2)
+    if capture.isOpened():
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        if request.size is not None:
+            # MJPEG first: most USB cameras give their large sizes at full rate only compressed.
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, request.size[0])
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, request.size[1])
+    return capture
+
+
+def _too_large(width: int, height: int, slot_bytes: int) -> CaptureFailed:
+    return CaptureFailed(
+        f"frames of {width}x{height} need {width * height * 3} bytes; at most {slot_bytes} are allowed "
+        "(max_frame_bytes): let the camera send smaller ones or raise the limit"
+    )

@@ -1,0 +1,142 @@
+"""The capture process: ``python -m edge_runtime.sources.capture_process SOCKET_FD RING_FD PARENT_PID``.
+
+One process per camera, because only a process can be killed when a driver or FFmpeg hangs (opencv #22677). It waits
+until somebody listens at the address (cheaply: numpy and OpenCV are not loaded yet, so ten dead cameras cost little),
+opens the device once, plays it, and ends with one message that says why. Opening again is the owner's business.
+Started by ``capture_child``; must not import anything heavy at the top.
+"""
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_runtime.sources.camera_address import CameraAddress, CameraKind, redact
+from edge_runtime.sources.capture_protocol import (
+    MAX_PACKET_BYTES,
+    QUIT,
+    WAKE,
+    CaptureFailed,
+    CaptureRequest,
+    Message,
+    MessageKind,
+)
+
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_KNOCK_TIMEOUT_S = 3.0
+_KNOCK_PAUSE_S = (0.5, 3.0)  # with the time-out above: an answer at most 6 s after the camera is back
+
+
+class Link:
+    """The child's end of the socket pair. A thread listens, so that a hung device call cannot outlive the owner."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self.room = threading.Event()
+        self.quit = threading.Event()
+
+    def receive_request(self) -> CaptureRequest:
+        """The first packet."""
+        return CaptureRequest.decode(self._channel.recv(MAX_PACKET_BYTES))
+
+    def listen(self) -> None:
+        """Begin to listen for room, quit and the owner's death."""
+        threading.Thread(target=self._listen, name="owner", daemon=True).start()
+
+    def say(self, kind: MessageKind, **facts: object) -> None:
+        """Tell the owner something; waits while the socket is full."""
+        self._channel.send(Message(kind, facts).encode())
+
+    def wake(self) -> None:
+        """Tell the owner that a frame is in the ring."""
+        try:
+            self._channel.send(WAKE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return  # so many unread packets wake it anyway
+
+    def _listen(self) -> None:
+        try:
+            while packet := self._channel.recv(64):
+                if packet == QUIT:
+                    self.quit.set()
+                self.room.set()
+        finally:
+            os._exit(0)  # the owner is gone; the main thread may hang in a driver
+
+
+def die_with(parent_pid: int, name: str) -> None:
+    """Ask the kernel to kill this process with its owner (also while stopped), and show ``name`` in process lists."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_NAME, f"cap-{name}"[:15].encode(errors="replace"))
+    if os.getppid() != parent_pid:  # it died before the request to die with it
+        os._exit(0)
+
+
+def wait_at_door(address: CameraAddress, link: Link, rng: random.Random) -> bool:
+    """Wait until somebody answers at the address; False when told to quit before.
+
+    Raises:
+        CaptureFailed: a file that does not exist; waiting for it is not this process's business.
+    """
+    pause_s, longest_s = _KNOCK_PAUSE_S
+    while not link.quit.is_set():
+        problem = _knock(address)
+        if problem is None:
+            return True
+        if address.kind is CameraKind.FILE:
+            raise CaptureFailed(problem)
+        link.say("waiting", reason=problem)
+        link.quit.wait(pause_s * rng.uniform(0.8, 1.0))
+        pause_s = min(pause_s * 1.5, longest_s)
+    return False
+
+
+def _knock(address: CameraAddress) -> str | None:
+    """Why nobody answers, or None when somebody does."""
+    if address.door is None:
+        path = Path(address.text)
+        return None if path.exists() else f"{path} does not exist"
+    host, port = address.door
+    try:
+        socket.create_connection((host, port), timeout=_KNOCK_TIMEOUT_S).close()
+    except OSError as err:
+        return f"{host}:{port} does not answer: {err.strerror or err}"
+    return None
+
+
+def serve(link: Link, ring_fd: int, request: CaptureRequest, rng: random.Random) -> None:
+    """Wait for the device, play it, tell the owner how it ended."""
+    try:
+        if wait_at_door(CameraAddress(request.address), link, rng):
+            play = _load_player()
+            play(request, ring_fd, link)
+    except CaptureFailed as err:
+        link.say("failed", reason=redact(str(err)))
+
+
+def _load_player() -> Callable[[CaptureRequest, int, Link], None]:
+    from edge_runtime.sources.capture_device import play
+
+    return play
+
+
+def main(arguments: list[str]) -> int:
+    """Run until the device ends or the owner goes away."""
+    socket_fd, ring_fd, parent_pid = map(int, arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    link = Link(socket.socket(fileno=socket_fd))
+    request = link.receive_request()
+    die_with(parent_pid, request.stream)
+    link.listen()
+    serve(link, ring_fd, request, random.Random())  # noqa: S311 - jitter, not a secret
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

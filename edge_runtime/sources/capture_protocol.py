@@ -1,0 +1,82 @@
+"""What a capture process and its owner say to each other besides frames: one request, then small messages.
+
+Standard library only, because the capture process starts with it. One packet of a SOCK_SEQPACKET pair is one message.
+The request travels here and not in the arguments: a camera address may hold a password, and arguments are public.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Pace = Literal["native", "fps", "fast"]
+
+WAKE = b"f"
+"""Child to parent: a frame is in the ring. May be lost when the socket is full, which wakes the parent as well."""
+ROOM = b"r"
+"""Parent to child: a slot became free."""
+QUIT = b"q"
+"""Parent to child: release the device and end."""
+MAX_PACKET_BYTES = 16384
+
+
+class CaptureFailed(Exception):
+    """The device cannot be opened or gives no more frames; this process ends, the next one may have more luck."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRequest:
+    """Everything a capture process needs to know."""
+
+    stream: str
+    address: str
+    transport: Literal["tcp", "udp"]
+    open_timeout_s: float
+    read_timeout_s: float
+    fps: float | None
+    pace: Pace
+    loop: bool
+    skip: int
+    """Frames of a file that were delivered before and are passed over."""
+    size: tuple[int, int] | None
+    """Width and height to ask a V4L2 device for."""
+    decode_threads: int
+
+    def encode(self) -> bytes:
+        """As a packet."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, packet: bytes) -> "CaptureRequest":
+        """From a packet made by ``encode``."""
+        fields = json.loads(packet)
+        fields["size"] = tuple(fields["size"]) if fields["size"] else None
+        return cls(**fields)
+
+
+MessageKind = Literal["waiting", "opening", "opened", "frame", "ended", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the child."""
+
+    kind: MessageKind
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """As a packet."""
+        return json.dumps({"kind": self.kind, **self.facts}).encode()[:MAX_PACKET_BYTES]
+
+    @classmethod
+    def decode(cls, packet: bytes) -> "Message":
+        """From a packet.
+
+        Raises:
+            ValueError: not a message; the child is not to be trusted any more.
+        """
+        if packet == WAKE:
+            return cls("frame")
+        facts = json.loads(packet)
+        if not isinstance(facts, dict) or "kind" not in facts:
+            raise ValueError(f"unknown message {packet[:80]!r}")
+        return cls(facts.pop("kind"), facts)

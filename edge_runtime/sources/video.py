@@ -1,0 +1,288 @@
+"""Cameras and video files: V4L2, RTSP, HTTP and files, played by a capture process that is killed when it hangs.
+
+This is the owner's side: it takes frames from shared memory, watches for silence, and opens the device again with
+back-off for ever (a file that fails three times in a row is given up). OpenCV is never loaded here. Made by ``app``.
+"""
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from edge_runtime.errors import SourceLost
+from edge_runtime.messages import Frame
+from edge_runtime.sources.base import EndOfStream
+from edge_runtime.sources.camera_address import CameraAddress
+from edge_runtime.sources.capture_child import CaptureChild
+from edge_runtime.sources.capture_protocol import Message
+from edge_runtime.sources.counts import SourceCounts
+from edge_runtime.sources.frame_ring import FrameRing, TakenFrame
+from edge_runtime.sources.reopen import Backoff, Patience
+from edge_runtime.sources.video_options import VideoOptions
+
+log = structlog.get_logger()
+
+_FILE_ATTEMPTS = 3  # a camera may come back, a damaged file does not
+_HEALTHY_AFTER_S = 10.0  # a camera that gives a frame and dies again, over and over, keeps its long delays
+_START_PATIENCE_S = 20.0
+_GOODBYE_S = 0.7
+
+
+class VideoSource:
+    """One camera or file as a ``Source``.
+
+    Args:
+        stream: Name of the stream.
+        address: Where it is; see ``CameraAddress``.
+        options: How to play it.
+        rng: For the jitter of the back-off.
+        clock: Monotonic seconds; must be the system's monotonic clock, which the capture process uses as well.
+        first_seq: Sequence number of the first frame. Numbers of dropped frames are left out.
+
+    Raises:
+        ValueError: the address is not allowed.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        address: str,
+        options: VideoOptions | None = None,
+        *,
+        rng: random.Random | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        first_seq: int = 0,
+    ) -> None:
+        self.stream = stream
+        self._address = CameraAddress(address)
+        self._options = options or VideoOptions()
+        self._clock = clock
+        self._backoff = Backoff(rng or random.Random())  # noqa: S311 - jitter, not a secret
+        self._patience = Patience(
+            start_s=_START_PATIENCE_S,
+            open_s=self._options.open_timeout_s + 2.0,
+            stall_s=self._options.stall_timeout_s,
+        )
+        self._child: CaptureChild | None = None
+        self._counts = SourceCounts()  # of earlier children; the running one's are added in ``stats``
+        self._delivered_by_child = 0
+        self._last_word: Message | None = None
+        self._next_seq = first_seq
+        self._open_at_s = 0.0
+        self._healthy_since_s: float | None = None
+        self._failures_in_a_row = 0
+        self._resume_at = 0
+        self._ended: str | None = None
+        self._mutex = threading.Lock()
+        self._closed = threading.Event()
+        self._wake, self._waker = socket.socketpair()
+
+    @property
+    def is_live(self) -> bool:
+        """True for cameras, False for files."""
+        return self._address.is_live
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """The next frame; its array is a view into shared memory that the next ``read`` reuses.
+
+        Raises:
+            SourceLost: a file could not be played three times in a row.
+            EndOfStream: a file was played to its end, or the source was closed.
+        """
+        with self._mutex:
+            deadline_s = self._clock() + timeout_s
+            while True:
+                if self._closed.is_set():
+                    raise EndOfStream(f"{self.stream} was closed")
+                now_s = self._clock()
+                frame = self._step(now_s)
+                if frame is not None or now_s >= deadline_s:
+                    return frame
+                self._wait(deadline_s)
+
+    def stats(self) -> SourceCounts:
+        """Counters so far; frames still in the ring count as captured and not yet as anything else."""
+        counts, child, delivered = self._counts, self._child, self._delivered_by_child
+        if child is None:
+            return counts
+        ring = child.ring.counts()
+        return replace(
+            counts,
+            captured=counts.captured + ring.grabbed,
+            delivered=counts.delivered + delivered,
+            dropped=counts.dropped + ring.skipped + ring.overwritten,
+        )
+
+    def close(self) -> None:
+        """End the capture process within 2 s; the last frame stays readable."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._waker.close()  # a read that waits in another thread wakes up and lets go of the mutex
+        with self._mutex:
+            if self._child is not None:
+                self._close_books(self._child)
+                self._child.quit(_GOODBYE_S)
+                self._child = None
+            self._wake.close()
+
+    # --- one step of the owner's loop ----------------------------------------------------------------------------
+
+    def _step(self, now_s: float) -> Frame | None:
+        """Do what is due now: start, hear, take a frame, or give up on a silent child."""
+        if self._ended is not None:
+            raise EndOfStream(self._ended)
+        child = self._child
+        if child is None:
+            if now_s >= self._open_at_s:
+                self._start(now_s)
+            return None
+        exit_code = child.exit_code()  # before the messages: what it said last is then among them
+        try:
+            self._hear(child.messages(), now_s)
+            taken = child.ring.take()
+        except ValueError as err:
+            self._lose(now_s, str(err))
+            return None
+        if not self.is_live:
+            child.tell_room()
+        if taken is not None:
+            return self._deliver(taken, now_s)
+        if self._last_word is not None and self._last_word.kind == "ended":
+            self._end(self._last_word)
+        if self._last_word is not None:
+            self._lose(now_s, str(self._last_word.facts.get("reason")))
+        elif exit_code is not None:
+            self._lose(now_s, _death(exit_code))
+        else:
+            self._check_silence(child, now_s)
+        return None
+
+    def _wait(self, deadline_s: float) -> None:
+        now_s = self._clock()
+        if self._child is None:
+            until_s = min(deadline_s, self._open_at_s)
+            self._wake.settimeout(max(0.001, until_s - now_s))
+            try:
+                self._wake.recv(1)
+            except TimeoutError:
+                return
+        else:
+            until_s = min(deadline_s, self._patience.runs_out_at_s())
+            # Never longer than a moment: a child that was stopped while it held the lock is asked again.
+            self._child.wait(min(max(0.001, until_s - now_s), 0.5), self._wake)
+
+    def _start(self, now_s: float) -> None:
+        request = self._options.request(self.stream, self._address, skip=self._resume_at)
+        slots, frame_bytes = self._options.slots, self._options.max_frame_bytes
+        try:
+            self._child = CaptureChild(request, FrameRing.create(slots, frame_bytes))
+        except OSError as err:
+            self._lose(now_s, f"no capture process: {err.strerror or err}")
+            return
+        self._last_word = None
+        self._healthy_since_s = None
+        self._patience.started(now_s)
+        if self._counts.last_problem is not None:
+            self._counts = replace(self._counts, restarts=self._counts.restarts + 1)
+
+    def _hear(self, messages: list[Message], now_s: float) -> None:
+        for message in messages:
+            match message.kind:
+                case "waiting":
+                    self._patience.started(now_s)
+                    self._note_problem(str(message.facts.get("reason")))
+                case "opening":
+                    self._patience.opening(now_s)
+                case "opened":
+                    self._patience.opened(now_s)
+                    log.info(
+                        "source open", stream=self.stream, address=self._address.redacted, **message.facts
+                    )
+                case "failed" | "ended":  # acted on once the last frames are out of the ring
+                    self._last_word = message
+                case _:
+                    self._patience.heard(now_s)
+
+    def _deliver(self, taken: TakenFrame, now_s: float) -> Frame:
+        self._delivered_by_child += 1
+        self._failures_in_a_row = 0
+        self._resume_at = taken.note.position + 1
+        if self._healthy_since_s is None:
+            self._healthy_since_s = now_s
+        elif now_s - self._healthy_since_s > _HEALTHY_AFTER_S:
+            self._backoff.reset()
+        self._counts = replace(self._counts, last_captured_at_s=taken.note.captured_at_s)
+        return Frame(
+            stream=self.stream,
+            seq=self._next_seq + taken.ticket,
+            picture=taken.pixels,
+            captured_at_s=taken.note.captured_at_s,
+            captured_at_wall_s=taken.note.captured_at_wall_s,
+            colour="grey" if taken.pixels.ndim == 2 else "bgr" if taken.pixels.shape[2] == 3 else "bgra",
+            decode_ms=taken.note.decode_ms,
+        )
+
+    # --- endings --------------------------------------------------------------------------------------------------
+
+    def _check_silence(self, child: CaptureChild, now_s: float) -> None:
+        self._patience.heard(child.ring.beat_at_s())
+        silent_s = self._patience.silence(now_s)
+        if silent_s is not None:
+            self._counts = replace(self._counts, stalls=self._counts.stalls + 1)
+            self._lose(now_s, f"silent for {silent_s:.1f} s, killed")
+
+    def _lose(self, now_s: float, reason: str) -> None:
+        """The child is of no more use: end it and plan the next one."""
+        if self._child is not None:
+            complaint = self._child.complaint()
+            if complaint is not None and complaint not in reason:
+                reason = f"{reason} ({complaint})"
+            self._close_books(self._child)
+            self._child.kill()
+            self._child = None
+        self._failures_in_a_row += 1
+        self._counts = replace(self._counts, last_problem=reason)
+        if not self.is_live and self._failures_in_a_row >= _FILE_ATTEMPTS:
+            self._failures_in_a_row = 0
+            raise SourceLost(self.stream, f"{self._address.redacted}: {reason}")
+        delay_s = self._backoff.next_delay_s()
+        self._open_at_s = now_s + delay_s
+        log.warning("source lost", stream=self.stream, address=self._address.redacted, reason=reason,
+                    retry_in_s=round(delay_s, 1))  # fmt: skip
+
+    def _end(self, last_word: Message) -> None:
+        """A file is over. One that gave clearly fewer frames than its header announces was cut off: say so."""
+        frames, announced = (int(last_word.facts.get(name, 0)) for name in ("frames", "announced"))
+        self._ended = f"{self._address.redacted} ended after {frames} frames"
+        if frames < announced * 0.99 - 1:
+            self._counts = replace(
+                self._counts, last_problem=f"{self._ended}; its header announces {announced}"
+            )
+        raise EndOfStream(self._ended)
+
+    def _close_books(self, child: CaptureChild) -> None:
+        """Add a finished child's counts. What it grabbed and nobody got is dropped, whatever moment it died in."""
+        grabbed, delivered, counts = child.ring.counts().grabbed, self._delivered_by_child, self._counts
+        self._next_seq += child.ring.counts().tickets
+        self._delivered_by_child = 0
+        self._counts = replace(
+            counts,
+            captured=counts.captured + grabbed,
+            delivered=counts.delivered + delivered,
+            dropped=counts.dropped + max(0, grabbed - delivered),
+        )
+
+    def _note_problem(self, reason: str) -> None:
+        if reason != self._counts.last_problem:
+            self._counts = replace(self._counts, last_problem=reason)
+            log.warning("source waits", stream=self.stream, address=self._address.redacted, reason=reason)
+
+
+def _death(exit_code: int) -> str:
+    how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with code {exit_code}"
+    return f"the capture process {how}"
