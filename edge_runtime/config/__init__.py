@@ -1,0 +1,44 @@
+"""The configuration of one edge box: YAML in, one frozen, checked ``Config`` out; edits are ``Changes``."""
+
+from edge_runtime.config.changes import Change, Changes, Effect, changes
+from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
+from edge_runtime.config.load import load_config, parse_config, secrets_of
+from edge_runtime.config.shape import (
+    BatchConfig,
+    CommissionConfig,
+    Config,
+    DriftConfig,
+    LogConfig,
+    ModelConfig,
+    OutboxConfig,
+    RecalibrationConfig,
+    ReferenceConfig,
+    SinkConfig,
+)
+from edge_runtime.config.values import redact_url
+
+__all__ = [
+    "BatchConfig",
+    "CameraConfig",
+    "Change",
+    "Changes",
+    "CommissionConfig",
+    "Config",
+    "DemoConfig",
+    "DriftConfig",
+    "Effect",
+    "HttpConfig",
+    "LogConfig",
+    "ModelConfig",
+    "MqttConfig",
+    "OutboxConfig",
+    "RecalibrationConfig",
+    "ReferenceConfig",
+    "SinkConfig",
+    "TlsConfig",
+    "changes",
+    "load_config",
+    "parse_config",
+    "redact_url",
+    "secrets_of",
+]

@@ -1,0 +1,124 @@
+"""What an edit of the configuration means for a daemon that runs: what can be kept, what must be rebuilt.
+
+Pure; called by ``app`` with the old and the new configuration. The table below is the whole policy.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel
+
+from edge_runtime.config.shape import Config
+
+
+class Effect(StrEnum):
+    """What has to be done for a changed key to count."""
+
+    LIVE = "live"
+    """Read the new value from now on."""
+    REOPEN_CAMERA = "reopen_camera"
+    REBUILD_MODEL = "rebuild_model"
+    """Load the bundle again beside the running one, then swap."""
+    RECONNECT_MQTT = "reconnect_mqtt"
+    REBIND_HTTP = "rebind_http"
+    RESTART = "restart"
+    """Only a new process can use it."""
+
+
+EFFECTS: tuple[tuple[str, Effect], ...] = (
+    # The first pattern that fits counts; '*' is one name.
+    ("device", Effect.RESTART),
+    ("state_dir", Effect.RESTART),
+    ("models.*.batch", Effect.LIVE),
+    ("models.*.max_age_ms", Effect.LIVE),
+    ("models.*.queue_frames", Effect.LIVE),
+    ("models", Effect.REBUILD_MODEL),
+    ("cameras.*.may_idle", Effect.LIVE),
+    ("cameras", Effect.REOPEN_CAMERA),
+    ("mqtt.commands", Effect.LIVE),
+    ("mqtt", Effect.RECONNECT_MQTT),
+    ("http", Effect.REBIND_HTTP),
+    ("recalibration", Effect.LIVE),
+    ("drift", Effect.LIVE),
+    ("outbox", Effect.LIVE),
+    ("sink", Effect.LIVE),
+    ("log", Effect.LIVE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key that differs, and what it takes."""
+
+    path: str
+    """Dotted; a camera, model or section that came or went is one change at its own path."""
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Everything that differs between two configurations."""
+
+    items: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        """True when anything differs."""
+        return bool(self.items)
+
+    def paths(self, effect: Effect) -> tuple[str, ...]:
+        """The changed keys with this effect."""
+        return tuple(item.path for item in self.items if item.effect is effect)
+
+    @property
+    def cameras(self) -> frozenset[str]:
+        """Streams to close (if they ran) and to open again (if the new configuration has them enabled)."""
+        return frozenset(path.split(".")[1] for path in self.paths(Effect.REOPEN_CAMERA))
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Models to load anew, or to drop when the new configuration no longer has them."""
+        return frozenset(path.split(".")[1] for path in self.paths(Effect.REBUILD_MODEL))
+
+    @property
+    def live_sections(self) -> frozenset[str]:
+        """Top-level sections with values that count from now on."""
+        return frozenset(path.split(".")[0] for path in self.paths(Effect.LIVE))
+
+    @property
+    def needs_restart(self) -> tuple[str, ...]:
+        """Keys whose new values wait for the next start."""
+        return self.paths(Effect.RESTART)
+
+
+def changes(old: Config, new: Config) -> Changes:
+    """Compare two configurations key by key."""
+    return Changes(tuple(Change(path, effect_of(path)) for path in _differences(old, new, "")))
+
+
+def effect_of(path: str) -> Effect:
+    """The effect of a changed key by the table; a key that nobody listed needs a restart."""
+    parts = path.split(".")
+    for pattern, effect in EFFECTS:
+        wanted = pattern.split(".")
+        if len(wanted) <= len(parts) and all(w in ("*", p) for w, p in zip(wanted, parts, strict=False)):
+            return effect
+    return Effect.RESTART
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+        left = {name: getattr(old, name) for name in type(old).model_fields}
+        right = {name: getattr(new, name) for name in type(new).model_fields}
+    elif isinstance(old, dict) and isinstance(new, dict):
+        left, right = old, new
+    else:
+        return [] if old == new else [path]
+    found: list[str] = []
+    for name in dict.fromkeys((*left, *right)):
+        here = f"{path}.{name}" if path else str(name)
+        if (name in left) != (name in right):
+            found.append(here)
+        else:
+            found.extend(_differences(left[name], right[name], here))
+    return found

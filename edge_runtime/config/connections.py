@@ -1,0 +1,221 @@
+"""The sections with an outside: cameras, the broker, the HTTP server.
+
+Checks here look at values only; that named files exist is checked in ``load``, the one place that touches
+the disk.
+"""
+
+from ipaddress import ip_address
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, field_serializer, model_validator
+
+from edge_runtime.config.section import Section
+from edge_runtime.config.values import (
+    CAMERA_WORDS,
+    URL_SCHEMES,
+    CameraPath,
+    FilePath,
+    Host,
+    Name,
+    Port,
+    Seconds,
+    Text,
+    TopicPrefix,
+    redact_url,
+)
+
+DriftName = Literal[
+    "contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey",
+    "vignette", "jpeg", "defocus", "exposure", "gamma",
+]  # fmt: skip
+
+
+class DemoConfig(Section):
+    """What the built-in conveyor of photographs shows; only with ``path: demo:conveyor``."""
+
+    pictures: FilePath | None = Field(
+        default=None, description="Folder of photographs; null: those in the package."
+    )
+    drift: DriftName | None = Field(default=None, description="Simulated change of the camera; null: none.")
+    drift_at_s: float = Field(
+        default=30.0, ge=0, le=86_400, description="When it begins, seconds after start."
+    )
+    severity: float = Field(default=1.0, ge=0, le=1, description="0 nothing, 1 the full change.")
+    one_class: bool = Field(
+        default=False, description="Always the same object: the gate must then do nothing."
+    )
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="The same seed gives the same pictures.")
+
+
+class CameraConfig(Section):
+    """One stream of pictures."""
+
+    path: CameraPath = Field(
+        repr=False,
+        description=f"Where pictures come from: {CAMERA_WORDS}. Passwords in a URL come from the environment: "
+        "rtsp://user:{EDGE_CAMERA_PASSWORD}@host/stream.",
+        examples=["rtsp://belt-camera.local/stream1", "/dev/video0", "clips/belt.mp4", "demo:conveyor"],
+    )
+    model: Name = Field(description="Which of the models looks at it.", examples=["parts"])
+    enabled: bool = Field(default=True, description="Off: kept in the file, not opened.")
+    fps: float | None = Field(
+        default=None,
+        gt=0,
+        le=240,
+        description="At most this many pictures a second; null: as many as the source gives. Files and "
+        "folders are played at this pace.",
+        examples=[10],
+    )
+    pace: Literal["native", "fastest"] = Field(
+        default="native",
+        description="Files and folders: at their own speed (or fps), or as fast as the model takes them.",
+    )
+    loop: bool = Field(default=False, description="Video files and folders: start again at the end.")
+    watch: bool = Field(default=False, description="Folders: wait for new pictures instead of ending.")
+    colour: Literal["rgb", "bgr", "grey", "rgba", "bgra"] | None = Field(
+        default=None, description="Channel order the source really gives, when it is not what it declares."
+    )
+    rotate: Literal[0, 90, 180, 270] = Field(
+        default=0, description="Clockwise turn before anything else, degrees."
+    )
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="RTSP: how the video travels.")
+    open_timeout_s: Seconds = Field(
+        default=10.0, le=600, description="Longest wait for the camera to open, seconds."
+    )
+    stall_timeout_s: Seconds = Field(
+        default=5.0, le=600, description="Without a picture for this long the source is restarted, seconds."
+    )
+    may_idle: bool | None = Field(
+        default=None,
+        description="Whether silence is normal, so that it does not make the box unready; null: yes for "
+        "folders and MQTT pictures, no for cameras.",
+    )
+    demo: DemoConfig | None = Field(default=None, description="Options of demo:conveyor.")
+
+    @property
+    def kind(self) -> Literal["rtsp", "http", "v4l2", "mqtt", "conveyor", "file"]:
+        """What sort of source this is; ``file`` is a video file or a folder, the disk knows which."""
+        scheme = self.path.partition("://")[0].lower()
+        if scheme in URL_SCHEMES:
+            return "rtsp" if scheme.startswith("rtsp") else "http"
+        if self.path == "mqtt":
+            return "mqtt"
+        if self.path == "demo:conveyor":
+            return "conveyor"
+        return "v4l2" if self.path.startswith("/dev/video") else "file"
+
+    @property
+    def safe_path(self) -> str:
+        """The path with any password hidden: the only form for logs and status pages."""
+        return redact_url(self.path)
+
+    @field_serializer("path")
+    def _hide(self, value: str) -> str:
+        return redact_url(value)
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        self.require(
+            self.demo is None or self.kind == "conveyor",
+            "demo",
+            "no 'demo' section unless path is demo:conveyor",
+            found=f"'demo' with path {self.safe_path!r}",
+        )
+        return self
+
+
+class TlsConfig(Section):
+    """An encrypted, verified link to the broker. There is no switch to skip verification."""
+
+    ca: FilePath | None = Field(default=None, description="CA certificates (PEM); null: those of the system.")
+    cert: FilePath | None = Field(default=None, description="Client certificate (PEM).")
+    key: FilePath | None = Field(
+        default=None, description="Key of the client certificate (PEM, no passphrase)."
+    )
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        self.require(self.cert is None or self.key is not None, "key", "the key that belongs to 'cert'")
+        self.require(
+            self.key is None or self.cert is not None, "cert", "the certificate that belongs to 'key'"
+        )
+        return self
+
+
+class MqttConfig(Section):
+    """The broker results are published to, MQTT v5."""
+
+    host: Host = Field(description="Host name or address of the broker.", examples=["broker.example"])
+    port: Port | None = Field(default=None, description="null: 8883 with tls, 1883 without.")
+    user: Text | None = Field(default=None, description="User name.")
+    password: SecretStr | None = Field(
+        default=None,
+        repr=False,
+        description='Password, from the environment: "{EDGE_MQTT_PASSWORD}".',
+        examples=["{EDGE_MQTT_PASSWORD}"],
+    )
+    password_file: FilePath | None = Field(
+        default=None, description="File that holds the password (one line), instead of 'password'."
+    )
+    tls: TlsConfig | None = Field(default=None, description="Encryption; {} for TLS with the system's CAs.")
+    prefix: TopicPrefix = Field(
+        default="edge", description="First levels of every topic: <prefix>/<device>/..."
+    )
+    client_id: Name | None = Field(default=None, description="null: <device>. Two boxes must not share one.")
+    keepalive_s: int = Field(
+        default=30, ge=5, le=3600, description="Silence after which the link is checked, seconds."
+    )
+    inflight: int = Field(default=64, ge=1, le=1000, description="Messages sent and not yet acknowledged.")
+    commands: bool = Field(
+        default=False, description="Obey requests on <prefix>/<device>/request/<verb>. Off unless turned on."
+    )
+
+    @property
+    def effective_port(self) -> int:
+        """The port to connect to."""
+        return self.port if self.port is not None else (8883 if self.tls is not None else 1883)
+
+    def password_text(self) -> str | None:
+        """The password itself; hand it to the broker's client and to nothing else."""
+        return self.password.get_secret_value() if self.password is not None else None
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Self:
+        given = self.password is not None or self.password_file is not None
+        self.require(
+            self.password is None or self.password_file is None,
+            "password_file",
+            "either 'password' or 'password_file'",
+            found="both",
+        )
+        self.require(not given or self.user is not None, "user", "a user name to go with the password")
+        return self
+
+
+class HttpConfig(Section):
+    """Health, status, results and the dashboard."""
+
+    enabled: bool = Field(default=True, description="Off: no port is opened.")
+    host: Host = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=8080, description="Port to listen on.")
+    allow_remote: bool = Field(
+        default=False,
+        description="Let others than this machine in. There is no password: put a proxy in front.",
+    )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @model_validator(mode="after")
+    def _exposed_on_purpose(self) -> Self:
+        self.require(
+            not self.enabled or self.is_loopback or self.allow_remote,
+            "host",
+            "127.0.0.1, ::1 or localhost; or set http.allow_remote: true, since there is no password",
+        )
+        return self

@@ -1,0 +1,190 @@
+"""From a YAML file and the environment to a checked ``Config``, or to every problem at once.
+
+The only place of the configuration that touches the disk. Secrets come from environment variables whose
+names begin with ``EDGE_``, or from a file; they are never written into messages. Called by ``config_watch``,
+``app`` and the command line.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import SecretStr, ValidationError
+
+from edge_runtime.config.problems import did_you_mean, problems_of, show
+from edge_runtime.config.shape import Config
+from edge_runtime.errors import ConfigError, Problem
+from edge_runtime.guarded_yaml import MAX_BYTES, Document, load
+
+SECRET_PREFIX = "EDGE_"  # noqa: S105 - the name of variables, not a secret
+MAX_SECRET_BYTES = 4096
+
+_VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
+
+
+def load_config(path: Path, env: Mapping[str, str]) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: The YAML file. Relative paths in it count from its folder.
+        env: Where ``{EDGE_...}`` in values comes from, normally ``os.environ``.
+
+    Raises:
+        ConfigError: with every problem: path of the key, line, what was found, what was expected.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as err:
+        problem = Problem("", None, f"cannot be read ({err.strerror or err})", "a readable YAML file")
+        raise ConfigError(str(path), (problem,)) from err
+    return parse_config(text, str(path), env, base=path.resolve().parent)
+
+
+def parse_config(
+    text: str | bytes,
+    source: str,
+    env: Mapping[str, str],
+    *,
+    base: Path | None = None,
+    check_files: bool = True,
+) -> Config:
+    """Check a configuration that was already read.
+
+    Args:
+        text: YAML, at most 256 KiB.
+        source: Name for messages.
+        env: Where ``{EDGE_...}`` in values comes from.
+        base: Folder that relative paths count from; None leaves them as they are.
+        check_files: Whether named password and certificate files must be there now.
+
+    Raises:
+        ConfigError: as ``load_config``.
+    """
+    document = load(text, source)
+    if not isinstance(document.data, dict):
+        found = "an empty file" if document.data is None else show(document.data)
+        raise ConfigError(
+            source, (Problem("", None, found, "'key: value' lines: device, models, cameras, ..."),)
+        )
+    filling = _Filling(env, document)
+    data = filling.fill(document.data, ())
+    problems = [*filling.problems, *_cross_problems(document)]
+    config = _validated(data, document, base, problems)
+    if config is not None and check_files:
+        config = _with_files(config, document, problems)
+    if config is None or problems:
+        ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.line is None, p.line or 0))
+        raise ConfigError(source, tuple(ordered))
+    return config
+
+
+def _validated(data: Any, document: Document, base: Path | None, problems: list[Problem]) -> Config | None:
+    try:
+        return Config.model_validate(data, context={"base": base})
+    except ValidationError as err:
+        known = {problem.where for problem in problems}
+        problems.extend(p for p in problems_of(err, document, Config) if p.where not in known)
+        return None
+
+
+def secrets_of(config: Config, env: Mapping[str, str]) -> frozenset[str]:
+    """Every secret text the process knows, for the log's redaction; what is shorter than 6 is no secret."""
+    texts = {value for name, value in env.items() if name.startswith(SECRET_PREFIX)}
+    if config.mqtt is not None:
+        texts.add(config.mqtt.password_text() or "")
+    return frozenset(form for text in texts if len(text) >= 6 for form in (text, quote(text, safe="")))
+
+
+@dataclass(slots=True)
+class _Filling:
+    """Puts environment variables into string values; what is missing becomes a problem at its key."""
+
+    env: Mapping[str, str]
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+
+    def fill(self, value: Any, path: tuple[str, ...]) -> Any:
+        if isinstance(value, dict):
+            return {key: self.fill(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.fill(item, (*path, str(i))) for i, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        # Inside a URL a password with '@' or '/' would change what the URL means.
+        is_url = "://" in value
+        return _VARIABLE.sub(lambda match: self._look_up(match[1], path, is_url=is_url), value)
+
+    def _look_up(self, name: str, path: tuple[str, ...], *, is_url: bool) -> str:
+        if not name.startswith(SECRET_PREFIX):
+            self._refuse(path, f"{{{name}}}", f"an environment variable that begins with {SECRET_PREFIX}")
+        elif not self.env.get(name):
+            self._refuse(path, f"{{{name}}}, which the environment does not have", f"{name} to be set")
+        else:
+            return quote(self.env[name], safe="") if is_url else self.env[name]
+        return f"{{{name}}}"
+
+    def _refuse(self, path: tuple[str, ...], found: str, expected: str) -> None:
+        self.problems.append(Problem(".".join(path), self.document.line_of(path), found, expected))
+
+
+def _cross_problems(document: Document) -> Iterator[Problem]:
+    """What no single section can see; works on raw data so that it is reported beside everything else."""
+    data = document.data
+    models, cameras = data.get("models"), data.get("cameras")
+    if not isinstance(cameras, dict):
+        return
+    devices: dict[str, str] = {}
+    for name, camera in cameras.items():
+        if not isinstance(camera, dict):
+            continue
+        model, path = camera.get("model"), camera.get("path")
+        if isinstance(models, dict) and isinstance(model, str) and model not in models:
+            yield _at(
+                document, ("cameras", name, "model"), f"no model {model!r}", did_you_mean(model, models)
+            )
+        if path == "mqtt" and not data.get("mqtt"):
+            yield _at(document, ("cameras", name, "path"), "'mqtt' without a broker", "a section 'mqtt'")
+        if isinstance(path, str) and path.startswith("/dev/") and camera.get("enabled") is not False:
+            if path in devices:
+                found = f"{path}, which camera {devices[path]!r} has open already"
+                yield _at(document, ("cameras", name, "path"), found, "each device once")
+            devices.setdefault(path, name)
+
+
+def _at(document: Document, path: tuple[str, ...], found: str, expected: str) -> Problem:
+    return Problem(".".join(path), document.nearest_line(path), found, expected)
+
+
+def _with_files(config: Config, document: Document, problems: list[Problem]) -> Config:
+    """Check that named files are there; fill the password, so that a new file is a new configuration."""
+    mqtt = config.mqtt
+    if mqtt is None:
+        return config
+    for key in ("ca", "cert", "key") if mqtt.tls is not None else ():
+        path: Path | None = getattr(mqtt.tls, key)
+        if path is not None and not path.is_file():
+            problems.append(_at(document, ("mqtt", "tls", key), f"no file {path}", "a PEM file"))
+    if mqtt.password_file is None:
+        return config
+    try:
+        password = _read_password(mqtt.password_file)
+    except (OSError, ValueError) as err:
+        found = f"cannot read {mqtt.password_file} ({err})"
+        problems.append(_at(document, ("mqtt", "password_file"), found, "one line of text"))
+        return config
+    return config.model_copy(update={"mqtt": mqtt.model_copy(update={"password": SecretStr(password)})})
+
+
+def _read_password(path: Path) -> str:
+    with path.open("rb") as file:
+        raw = file.read(MAX_SECRET_BYTES + 1)
+    if len(raw) > MAX_SECRET_BYTES:
+        raise ValueError(f"more than {MAX_SECRET_BYTES} bytes")
+    text = raw.decode("utf-8").rstrip("\r\n")
+    if not text or any(ord(c) < 32 for c in text):
+        raise ValueError("empty, or more than one line")
+    return text

@@ -1,0 +1,172 @@
+"""Turns what pydantic says into what an operator needs: where, which line, what was found and expected.
+
+Pure: data in, ``Problem`` values out. Secrets never get in here: the shown values come from the text as it was
+written, before anything from the environment was put in. Called by ``load``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from edge_runtime.config.values import redact_url
+from edge_runtime.errors import Problem
+from edge_runtime.guarded_yaml import Document
+
+Loc = tuple[str | int, ...]
+MAX_SHOWN = 60
+
+_EXPECTED = {
+    "missing": "this key",
+    "string_type": "text (put quotes around it)",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a smaller whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "path_type": "a path",
+    "dict_type": "a section of 'key: value' lines",
+    "model_type": "a section of 'key: value' lines",
+    "model_attributes_type": "a section of 'key: value' lines",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "literal_error": "{expected}",
+    "too_short": "at least {min_length} entry",
+    "too_long": "at most {max_length} entries",
+    "refused": "{expected}",
+}
+_SECRET_KEYS = frozenset({"password"})
+
+
+def problems_of(error: ValidationError, document: Document, shape: type[BaseModel]) -> list[Problem]:
+    """Every problem of a validation, in the order of the file; a key that failed several ways comes once."""
+    grouped: dict[Loc, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        grouped.setdefault(_place(detail["loc"], document.data), []).append(detail)
+    found = [_problem(loc, details, document, shape) for loc, details in grouped.items()]
+    return sorted(found, key=lambda p: (p.line is None, p.line or 0, p.where))
+
+
+def _place(loc: Loc, data: Any) -> Loc:
+    """The part of a location that the file has: pydantic adds '[key]' and names of union members."""
+    place: list[str | int] = []
+    for part in loc:
+        if part == "[key]":
+            break
+        if isinstance(data, Mapping):
+            place.append(part)
+            data = data.get(part)
+        elif isinstance(data, Sequence) and not isinstance(data, str) and isinstance(part, int):
+            place.append(part)
+            data = data[part] if part < len(data) else None
+        else:
+            break
+    return tuple(place)
+
+
+def _problem(loc: Loc, details: list[ErrorDetails], document: Document, shape: type[BaseModel]) -> Problem:
+    where = ".".join(str(part) for part in loc)
+    first = details[0]
+    if first["type"] == "extra_forbidden":
+        found, expected = f"unknown key {loc[-1]!r}", _known_keys(loc, shape)
+    elif "[key]" in first["loc"]:
+        found, expected = f"name {loc[-1]!r}", _expected(first)
+    else:
+        found = "missing" if first["type"] == "missing" else _found(loc, first, document.data)
+        expected = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
+        if first["type"] == "missing":
+            expected = _description(loc, shape) or expected
+    return Problem(where, document.nearest_line(loc), found, expected)
+
+
+def _expected(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    template = _EXPECTED.get(detail["type"])
+    return template.format(**context) if template is not None else detail["msg"]
+
+
+def _found(loc: Loc, detail: ErrorDetails, data: Any) -> str:
+    said = detail.get("ctx", {}).get("found")
+    if said is not None:
+        return str(said)
+    return show(value_at(data, loc), is_secret=bool(loc) and loc[-1] in _SECRET_KEYS)
+
+
+def value_at(data: Any, loc: Loc) -> Any:
+    """What the file holds at a place; None when it does not have it."""
+    for part in loc:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def show(value: Any, *, is_secret: bool = False) -> str:
+    """A value in a few words, passwords left out."""
+    if is_secret:
+        return "a value that is not shown"
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a section"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = redact_url(repr(value))
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+def section_at(loc: Loc, shape: type[BaseModel]) -> type[BaseModel] | None:
+    """The model of the section at a place, through optionals and ``dict[name, section]``."""
+    current: Any = shape
+    for part in loc:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            info = current.model_fields.get(str(part))
+            if info is None:
+                return None
+            current = _section_in(info.annotation)
+        elif current is None:
+            return None
+        else:  # the value type of a dict: any name leads to it
+            current = current[0]
+    return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section class in ``X``, ``X | None``; in a one-element list for ``dict[str, X]``; else None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    arguments = get_args(annotation)
+    if getattr(annotation, "__origin__", None) is dict:
+        return [_section_in(arguments[1])]
+    return next((found for found in map(_section_in, arguments) if found is not None), None)
+
+
+def _known_keys(loc: Loc, shape: type[BaseModel]) -> str:
+    section = section_at(loc[:-1], shape)
+    return did_you_mean(str(loc[-1]), section.model_fields) if section is not None else "no such key"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``'fps' (did you mean it?)`` when one is near, else all there are."""
+    names = list(known)
+    near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    return f"{near[0]!r} (did you mean it?)" if near else f"one of: {', '.join(names)}"
+
+
+def _description(loc: Loc, shape: type[BaseModel]) -> str | None:
+    section = section_at(loc[:-1], shape)
+    info = section.model_fields.get(str(loc[-1])) if section is not None else None
+    if info is None or info.description is None:
+        return None
+    return f"{loc[-1]}: {info.description.split('. ')[0].rstrip('.')}"

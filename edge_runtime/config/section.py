@@ -1,0 +1,49 @@
+"""The base of every section of the configuration: frozen, closed, and able to name the key that is wrong.
+
+Nothing specific to one section lives here.
+"""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import InitErrorDetails, ValidationError
+
+from edge_runtime.config.values import refusal
+
+
+class Section(BaseModel):
+    """A closed set of keys; an unknown one is an error, and nothing changes after validation."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True, protected_namespaces=()
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, data: Any) -> Any:
+        """Pydantic takes True as 1; in a configuration ``port: yes`` is a slip. As text it is refused."""
+        if not isinstance(data, Mapping):
+            return data
+        return {key: str(value) if cls._is_slip(key, value) else value for key, value in data.items()}
+
+    @classmethod
+    def _is_slip(cls, key: str, value: Any) -> bool:
+        info = cls.model_fields.get(key)
+        if info is None or not isinstance(value, bool):
+            return False
+        kinds = (info.annotation, *get_args(info.annotation))
+        return bool not in kinds and (int in kinds or float in kinds)
+
+    def require(self, condition: bool, key: str, expected: str, found: str | None = None) -> None:
+        """Refuse ``key`` of this section unless ``condition`` holds.
+
+        Raises:
+            ValidationError: located at the key, so that the problem gets the key's path and line.
+        """
+        if condition:
+            return
+        value = getattr(self, key, None)
+        shown = found if found is not None else ("missing" if value is None else repr(value))
+        details = InitErrorDetails(type=refusal(expected, shown), loc=(key,), input=None)
+        raise ValidationError.from_exception_data(type(self).__name__, [details])

@@ -1,0 +1,224 @@
+"""The shape of the configuration: frozen pydantic models, one a section, every key with its meaning.
+
+Defaults live here and nowhere else; only what differs needs writing. There is deliberately no field that
+names a program, a shell line or a Python object. Reading files and wording problems live in ``load``; the kinds of
+value in ``values``; cameras and broker, the parts with an outside, in ``connections``. Used by everybody.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
+from edge_runtime.config.section import Section
+from edge_runtime.config.values import BundleRef, CronLine, FilePath, Name, Seconds
+
+MAX_CAMERAS, MAX_MODELS = 64, 16
+"""Far above what one box can infer; a bound so that a generated file cannot exhaust it."""
+
+
+class BatchConfig(Section):
+    """How many waiting pictures share one inference."""
+
+    max_batch_size: int = Field(
+        default=1, ge=1, le=256, description="Pictures per inference. On a CPU more than 1 seldom pays."
+    )
+    max_queue_delay_ms: float = Field(
+        default=0.0,
+        ge=0,
+        le=10_000,
+        description="How long a picture may wait for others to fill the batch, milliseconds.",
+    )
+
+
+class ModelConfig(Section):
+    """One model: which bundle, how many threads, how pictures queue for it."""
+
+    bundle: BundleRef = Field(
+        description="Name of a bundle below <state_dir>/bundles, the path of a bundle folder (with a '/'), "
+        "or demo:NAME for one that ships with the package.",
+        examples=["parts-classifier", "/srv/bundles/parts-classifier", "demo:efficientnet-lite0"],
+    )
+    version: Literal["latest"] | int = Field(
+        default="latest", description="'latest' or a version number of the bundle.", examples=["latest", 4]
+    )
+    threads: Literal["auto"] | int = Field(
+        default="auto",
+        description="Threads for one inference; auto takes the real CPU budget (affinity and cgroup quota).",
+        examples=["auto", 2],
+    )
+    batch: BatchConfig = Field(default_factory=BatchConfig, description="Micro-batching.")
+    max_age_ms: float | None = Field(
+        default=2_000.0,
+        gt=0,
+        le=3_600_000,
+        description="Live pictures older than this are dropped, never published; null for no limit.",
+    )
+    queue_frames: int = Field(
+        default=4,
+        ge=1,
+        le=1024,
+        description="Pictures of one stream that may wait; live streams drop the oldest.",
+    )
+
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        self.require(self.version == "latest" or self.version >= 1, "version", "'latest' or a number from 1")
+        self.require(
+            self.threads == "auto" or 1 <= self.threads <= 256, "threads", "'auto' or a number from 1 to 256"
+        )
+        return self
+
+
+class CommissionConfig(Section):
+    """Recording the baseline: what this site looks like when it is healthy."""
+
+    frames: int = Field(default=128, ge=16, le=4096, description="Frames the baseline is made of.")
+    automatic: bool = Field(
+        default=False,
+        description="Take the first frames after start as healthy without an operator's blessing. "
+        "Off: bless them with the command 'commission'.",
+    )
+
+
+class ReferenceConfig(Section):
+    """The pictures that stand for what the camera sees now."""
+
+    folder: FilePath | None = Field(
+        default=None,
+        description="Pictures to recalibrate with, beside the reservoir; sub-folders named like labels make "
+        "a labelled set.",
+        examples=["/var/lib/edge-runtime/reference/belt"],
+    )
+    reservoir: int = Field(default=256, ge=16, le=8192, description="Recent frames kept in memory, a stream.")
+
+
+class RecalibrationConfig(Section):
+    """When and how the BatchNorm statistics in the deployed model are renewed."""
+
+    enabled: bool = Field(default=True, description="Off: drift is still measured, nothing is ever patched.")
+    schedule: CronLine | None = Field(
+        default=None,
+        description="Cron line in local time: minute hour day month weekday. null: on drift and command.",
+        examples=["0 3 * * *"],
+    )
+    on_drift: bool = Field(default=True, description="Also recalibrate whenever the drift alarm fires.")
+    commission: CommissionConfig = Field(default_factory=CommissionConfig, description="Baseline.")
+    reference: ReferenceConfig = Field(default_factory=ReferenceConfig, description="Reference set.")
+    min_frames: int = Field(
+        default=32, ge=8, le=4096, description="With fewer usable frames nothing is changed."
+    )
+    margin: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="How much better than doing nothing a candidate must score, 0..1; null: default.",
+    )
+    cooldown_s: Seconds = Field(default=900.0, description="Least time between two recalibrations, seconds.")
+    timeout_s: Seconds = Field(
+        default=600.0, description="A recalibration that takes longer is killed, seconds."
+    )
+    memory_mib: int = Field(
+        default=1024, ge=128, le=1_048_576, description="Memory the recalibration process may use, MiB."
+    )
+
+    @model_validator(mode="after")
+    def _enough_frames(self) -> Self:
+        self.require(
+            self.reference.reservoir >= self.min_frames,
+            "min_frames",
+            f"at most reference.reservoir ({self.reference.reservoir})",
+        )
+        return self
+
+
+class DriftConfig(Section):
+    """How the daemon notices that the world in front of the lens has changed."""
+
+    window_frames: int = Field(default=32, ge=8, le=1024, description="Sampled frames one score is made of.")
+    sample_every_s: Seconds = Field(
+        default=1.0, description="A frame is sampled at most this often, seconds."
+    )
+    cooldown_s: Seconds = Field(default=600.0, description="Least time between two alarms, seconds.")
+
+
+class OutboxConfig(Section):
+    """The durable queue between inference and the outside."""
+
+    max_mib: int = Field(
+        default=256, ge=1, le=1_048_576, description="Disk it may use, MiB; the oldest go first."
+    )
+    max_age_h: float = Field(
+        default=72.0, gt=0, le=8760, description="Results older than this are dropped, hours."
+    )
+    drain_timeout_s: Seconds = Field(
+        default=5.0,
+        description="How long a stopping daemon goes on delivering, seconds; the rest waits on disk.",
+    )
+
+
+class SinkConfig(Section):
+    """A local file of results, one JSON object a line; used when no broker is configured, or beside it."""
+
+    path: FilePath | None = Field(
+        default=None, description="Where; null: <state_dir>/results.jsonl.", examples=["/srv/results.jsonl"]
+    )
+    max_mib: int = Field(
+        default=64, ge=1, le=1_048_576, description="Disk it may use with its rotated parts, MiB."
+    )
+
+
+class LogConfig(Section):
+    """What is logged, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least level shown."
+    )
+    format: Literal["json", "console"] = Field(
+        default="json", description="One JSON object a line, or for people."
+    )
+
+
+class Config(Section):
+    """One edge box: its models, its cameras, and where results go."""
+
+    device: Name = Field(description="Name of this box in topics and result ids.", examples=["belt-3"])
+    state_dir: FilePath = Field(
+        default=Path("/var/lib/edge-runtime"),
+        description="Bundles, patches, baselines and the outbox live here.",
+    )
+    models: dict[Name, ModelConfig] = Field(
+        min_length=1, max_length=MAX_MODELS, description="Models by name."
+    )
+    cameras: dict[Name, CameraConfig] = Field(
+        min_length=1, max_length=MAX_CAMERAS, description="Cameras by stream name."
+    )
+    mqtt: MqttConfig | None = Field(
+        default=None, description="The broker; left out: results go to the local sink and the HTTP API only."
+    )
+    recalibration: RecalibrationConfig = Field(
+        default_factory=RecalibrationConfig, description="Renewing the statistics."
+    )
+    drift: DriftConfig = Field(default_factory=DriftConfig, description="Noticing change.")
+    outbox: OutboxConfig = Field(default_factory=OutboxConfig, description="Durable queue.")
+    sink: SinkConfig | None = Field(
+        default=None,
+        description="A local results file beside the broker; without a broker there is always one.",
+    )
+    http: HttpConfig = Field(default_factory=HttpConfig, description="Health, status, dashboard.")
+    log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
+
+    def bundle_root(self, model: str) -> Path:
+        """Folder that holds the version folders of a model's bundle (or is one version itself)."""
+        reference = self.models[model].bundle
+        if reference.startswith("demo:"):
+            package = Path(__file__).resolve().parent.parent
+            return package / "demo" / "bundle" / reference.removeprefix("demo:")
+        return Path(reference) if "/" in reference else self.state_dir / "bundles" / reference
+
+    def sink_path(self) -> Path | None:
+        """Where the local results file goes; None when there is a broker and no ``sink`` section."""
+        if self.sink is None and self.mqtt is not None:
+            return None
+        return (self.sink.path if self.sink else None) or self.state_dir / "results.jsonl"

@@ -1,0 +1,138 @@
+"""The kinds of value a configuration holds: names, paths, camera addresses, numbers, cron lines.
+
+Each is an annotated type that refuses what it cannot be, with words for a person. No section of the
+configuration lives here (see ``shape``); nothing here opens a file, a socket or a device.
+"""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+NAME_WORDS = "1 to 64 letters, digits, '_' or '-' (it becomes a level of MQTT topics)"
+URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
+"""What a camera URL may start with. FFmpeg knows dozens more (concat:, pipe:, file:); none is let through."""
+CAMERA_WORDS = (
+    "rtsp://, rtsps://, http:// or https:// with a host; /dev/videoN; a video file or folder; "
+    "'mqtt'; or 'demo:conveyor'"
+)
+MAX_PATH_LENGTH = 2048
+
+_ANY_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
+_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/@:]*)(:[^\s/]*)?@")
+
+_SECRET_QUERY = re.compile(
+    r"([?&][^=&\s]*(?:pass|pwd|token|key|secret|auth)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
+)
+
+
+def refusal(expected: str, found: str | None = None) -> PydanticCustomError:
+    """The error a validator raises; without ``found`` the value is shown as the file has it, unfilled."""
+    context: dict[str, Any] = {"expected": expected}
+    if found is not None:
+        context["found"] = found
+    return PydanticCustomError("refused", "expected {expected}", context)
+
+
+def redact_url(text: str) -> str:
+    """The text with the secrets of every URL in it hidden: ``rtsp://me:***@host/1?token=***``."""
+    if "://" not in text:
+        return text
+    without_password = _CREDENTIALS.sub(lambda m: f"{m[1]}:***@" if m[2] else m[0], text)
+    return _SECRET_QUERY.sub(r"\1***", without_password)
+
+
+def _check_name(value: str) -> str:
+    if not re.fullmatch(NAME_PATTERN[1:-1], value):
+        raise refusal(NAME_WORDS)
+    return value
+
+
+def _clean_text(value: str) -> str:
+    if not value.strip() or any(ord(c) < 32 or ord(c) == 127 for c in value):
+        raise refusal("text without line breaks or control characters")
+    return value
+
+
+def _resolve(value: Path, info: ValidationInfo) -> Path:
+    """Relative paths count from the folder of the configuration file, whatever the working directory is."""
+    _clean_text(str(value))
+    base = (info.context or {}).get("base")
+    return value if value.is_absolute() or base is None else Path(base) / value
+
+
+def _check_camera_path(value: str, info: ValidationInfo) -> str:
+    _clean_text(value)
+    if len(value) > MAX_PATH_LENGTH:
+        raise refusal(f"at most {MAX_PATH_LENGTH} characters", found=f"{len(value)} characters")
+    scheme = _ANY_SCHEME.match(value)
+    if value in ("mqtt", "demo:conveyor"):
+        return value
+    if scheme is None:
+        return str(_resolve(Path(value), info))
+    if scheme[1].lower() not in URL_SCHEMES or not value[scheme.end() :].startswith("//"):
+        raise refusal(CAMERA_WORDS)
+    return _check_url(value)
+
+
+def _check_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as err:
+        raise refusal(f"a valid URL ({str(err).split(':')[0]})") from err
+    if not host or any(c.isspace() for c in value):
+        raise refusal("a URL with a host and without spaces")
+    return value
+
+
+def _check_bundle(value: str, info: ValidationInfo) -> str:
+    _clean_text(value)
+    if value.startswith("demo:"):
+        _check_name(value.removeprefix("demo:"))
+        return value
+    if "/" in value:
+        return str(_resolve(Path(value), info))
+    return _check_name(value)
+
+
+def _check_cron(value: str) -> str:
+    if len(value.split()) != 5:
+        raise refusal("5 cron fields: minute hour day month weekday, e.g. '0 3 * * *'")
+    try:
+        next(CronSim(value, datetime(2026, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration) as err:
+        raise refusal(f"a cron line that comes round ({err or 'this one never does'})") from err
+    return value
+
+
+def _check_host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", value):
+        raise refusal("a host name or IP address, without scheme, port or spaces")
+    return value
+
+
+def _check_prefix(value: str) -> str:
+    if not all(re.fullmatch(NAME_PATTERN[1:-1], level) for level in value.split("/")) or len(value) > 200:
+        raise refusal("topic levels of letters, digits, '_' or '-', joined by '/'")
+    return value
+
+
+Name = Annotated[
+    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
+]
+Text = Annotated[str, AfterValidator(_clean_text)]
+Host = Annotated[str, AfterValidator(_check_host)]
+TopicPrefix = Annotated[str, AfterValidator(_check_prefix)]
+CronLine = Annotated[str, AfterValidator(_check_cron)]
+FilePath = Annotated[Path, AfterValidator(_resolve), WithJsonSchema({"type": "string"})]
+CameraPath = Annotated[str, AfterValidator(_check_camera_path)]
+BundleRef = Annotated[str, AfterValidator(_check_bundle)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
