@@ -9,6 +9,7 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
    served last: one busy camera cannot starve the others.
 4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
 5. Samples of one batch have the same shape (raw tensors may differ).
+6. A stream has at most one batch under way, so its results stay in order however many workers there are.
 """
 
 from collections import OrderedDict, deque
@@ -65,6 +66,7 @@ class Schedule:
         self.policy = policy
         self.counters = ScheduleCounters()
         self._queues: OrderedDict[str, deque[Queued]] = OrderedDict()
+        self._under_way: set[str] = set()
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -86,25 +88,34 @@ class Schedule:
         return True
 
     def take(self, now_s: float, *, flush: bool = False) -> tuple[Queued, ...]:
-        """The next batch, or an empty tuple when none is ready; ``flush`` does not wait for company (draining)."""
+        """The next batch, or an empty tuple when none is ready; give it back with :meth:`finished`.
+
+        ``flush`` does not wait for company (draining).
+        """
         self._drop_stale(now_s)
         if not flush and not self._is_ready(now_s):
             return ()
         batch: list[Queued] = []
+        free = [stream for stream in self._queues if stream not in self._under_way]
         while len(batch) < self.policy.max_batch_size:
             before = len(batch)
-            for stream in list(self._queues):
+            for stream in free:
                 queue = self._queues[stream]
                 if queue and _fits(batch, queue[0]) and len(batch) < self.policy.max_batch_size:
                     batch.append(queue.popleft())
                     self._queues.move_to_end(stream)
             if len(batch) == before:
                 break
+        self._under_way.update(queued.sample.stream for queued in batch)
         self.counters.taken += len(batch)
         return tuple(batch)
 
+    def finished(self, batch: tuple[Queued, ...]) -> None:
+        """A batch was answered (or lost): its streams may run again."""
+        self._under_way.difference_update(queued.sample.stream for queued in batch)
+
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until :meth:`take` may give something; None when nothing waits (only an offer changes that)."""
+        """Seconds until :meth:`take` may give something; None when only an offer or ``finished`` changes that."""
         oldest = self._oldest_queued_at_s()
         if oldest is None:
             return None
@@ -118,14 +129,18 @@ class Schedule:
         self.counters.dropped_oldest += dropped
         return dropped
 
+    def _free_queues(self) -> list[deque[Queued]]:
+        return [queue for stream, queue in self._queues.items() if queue and stream not in self._under_way]
+
     def _is_ready(self, now_s: float) -> bool:
         oldest = self._oldest_queued_at_s()
         if oldest is None:
             return False
-        return len(self) >= self.policy.max_batch_size or now_s - oldest >= self.policy.max_queue_delay_s
+        waiting = sum(map(len, self._free_queues()))
+        return waiting >= self.policy.max_batch_size or now_s - oldest >= self.policy.max_queue_delay_s
 
     def _oldest_queued_at_s(self) -> float | None:
-        return min((queue[0].queued_at_s for queue in self._queues.values() if queue), default=None)
+        return min((queue[0].queued_at_s for queue in self._free_queues()), default=None)
 
     def _drop_stale(self, now_s: float) -> None:
         for queue in self._queues.values():

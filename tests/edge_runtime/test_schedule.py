@@ -24,6 +24,12 @@ def names(batch):
     return [(q.sample.stream, q.sample.seq) for q in batch]
 
 
+def run(s, now_s=0.0):
+    batch = s.take(now_s)
+    s.finished(batch)
+    return batch
+
+
 def schedule(**policy):
     return Schedule(BatchPolicy(**{"max_batch_size": 4, "queue_limit": 4, **policy}))
 
@@ -97,7 +103,20 @@ def test_a_batch_of_one_serves_all_streams_in_turn():
     for stream in ("a", "b", "c"):
         for seq in range(2):
             s.offer(sample(stream, seq), is_live=True, now_s=0.0)
-    assert [names(s.take(0.0))[0][0] for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+    assert [names(run(s))[0][0] for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_a_stream_has_one_batch_under_way_so_that_its_results_stay_in_order():
+    s = schedule(max_batch_size=1)
+    for seq in range(2):
+        s.offer(sample("a", seq), is_live=True, now_s=0.0)
+    first = s.take(0.0)
+    assert s.take(0.0) == ()
+    assert s.wait_s(0.0) is None
+    s.offer(sample("b", 0), is_live=True, now_s=0.0)
+    assert names(s.take(0.0)) == [("b", 0)]
+    s.finished(first)
+    assert names(s.take(0.0)) == [("a", 1)]
 
 
 def test_shapes_are_never_mixed_in_a_batch():
@@ -115,7 +134,7 @@ def test_every_sample_is_accounted_for():
         now += float(rng.exponential(0.1))
         s.offer(sample("ab"[seq % 2], seq, captured_at_s=now - float(rng.random())), is_live=True, now_s=now)
         if rng.random() < 0.3:
-            s.take(now)
+            run(s, now)
     c = s.counters
     assert c.offered == 500 == c.taken + c.dropped_oldest + c.dropped_stale + len(s)
 
