@@ -213,7 +213,7 @@ def _rhythm(request: CaptureRequest, native_fps: float) -> tuple[Metronome, Rate
             return Metronome(request.fps), RateLimit(None)
         case "native":
             return Metronome(native_fps), RateLimit(request.fps)
-        case "fast":
+        case "fastest":
             return Metronome(None), RateLimit(request.fps)
 
 

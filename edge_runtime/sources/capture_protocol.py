@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Pace = Literal["native", "fps", "fast"]
+Pace = Literal["native", "fps", "fastest"]
 
 WAKE = b"f"
 """Child to parent: a frame is in the ring. May be lost when the socket is full, which wakes the parent as well."""

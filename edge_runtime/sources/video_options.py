@@ -12,7 +12,7 @@ class VideoOptions:
     """How to play a camera or a file; the defaults suit an RTSP camera."""
 
     fps: float | None = None
-    """At most so many frames a second (cameras, and files in pace ``native`` or ``fast`` by their own time)."""
+    """At most so many frames a second (cameras, and files in pace ``native`` or ``fastest`` by their own time)."""
     pace: Pace = "native"
     """Files only: at their own speed, every frame at ``fps``, or as fast as they are read."""
     loop: bool = False
@@ -43,7 +43,7 @@ class VideoOptions:
         if not 3 <= self.slots <= MAX_SLOTS:
             raise ValueError(f"slots is {self.slots}; expected 3 to {MAX_SLOTS}")
         if self.pace == "fps" and self.fps is None:
-            raise ValueError("pace 'fps' without fps; expected fps to be set, or pace 'native' or 'fast'")
+            raise ValueError("pace 'fps' without fps; expected fps to be set, or pace 'native' or 'fastest'")
 
     def request(self, stream: str, address: CameraAddress, skip: int) -> CaptureRequest:
         """What a capture process is told; ``skip`` frames of a file were delivered before."""

@@ -1,0 +1,195 @@
+"""Pictures and prepared tensors that arrive as MQTT messages.
+
+``PictureInbox`` is what the MQTT link calls, from its own thread, for every message; it never blocks and is bounded
+in number and bytes. ``MqttImagesSource`` is the stream's end. No MQTT library here. Both are put together in ``app``.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from edge_runtime.messages import Frame
+from edge_runtime.sources.base import EndOfStream
+from edge_runtime.sources.counts import SourceCounts
+
+_NPY_MAGIC = b"\x93NUMPY"
+_MAX_AXES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message: a picture file (JPEG, PNG, ...) or a ``.npy`` tensor."""
+
+    payload: bytes
+    received_at_s: float
+
+
+class PictureInbox:
+    """The newest messages of one stream, at most ``capacity`` of them; the oldest is dropped for a new one.
+
+    Args:
+        capacity: Messages kept.
+        max_payload_bytes: Larger messages are refused and counted.
+    """
+
+    def __init__(self, capacity: int = 8, max_payload_bytes: int = 16 << 20) -> None:
+        if capacity < 1 or max_payload_bytes < 1:
+            raise ValueError(
+                f"inbox for {capacity} of {max_payload_bytes} bytes; expected at least 1 of each"
+            )
+        self._capacity, self._max_payload_bytes = capacity, max_payload_bytes
+        self._letters: deque[Letter] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._counts = SourceCounts()
+
+    def offer(self, payload: bytes, received_at_s: float) -> None:
+        """A message came; called from the MQTT thread, returns at once."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self._count(captured=1)
+            if len(payload) > self._max_payload_bytes:
+                problem = f"message of {len(payload)} bytes; at most {self._max_payload_bytes} are taken"
+                self._count(dropped=1, problem=problem)
+                return
+            if len(self._letters) == self._capacity:
+                self._letters.popleft()
+                self._count(dropped=1)
+            self._letters.append(Letter(bytes(payload), received_at_s))
+            self._changed.notify()
+
+    def take(self, timeout_s: float) -> Letter | None:
+        """The oldest kept message, or None when none came in time.
+
+        Raises:
+            EndOfStream: the inbox was closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._letters or self._is_closed, timeout_s)
+            if self._is_closed:
+                raise EndOfStream("the inbox was closed")
+            if not self._letters:
+                return None
+            letter = self._letters.popleft()
+            self._count(delivered=1, at_s=letter.received_at_s)
+            return letter
+
+    def counts(self) -> SourceCounts:
+        """Counters so far, from any thread."""
+        return self._counts
+
+    def close(self) -> None:
+        """Take no more and wake whoever waits; what was not read counts as dropped. Idempotent."""
+        with self._changed:
+            self._is_closed = True
+            self._count(dropped=len(self._letters))
+            self._letters.clear()
+            self._changed.notify_all()
+
+    def _count(
+        self,
+        *,
+        captured: int = 0,
+        delivered: int = 0,
+        dropped: int = 0,
+        at_s: float | None = None,
+        problem: str | None = None,
+    ) -> None:
+        old = self._counts
+        self._counts = SourceCounts(
+            captured=old.captured + captured,
+            delivered=old.delivered + delivered,
+            dropped=old.dropped + dropped,
+            last_problem=problem or old.last_problem,
+            last_captured_at_s=old.last_captured_at_s if at_s is None else at_s,
+        )
+
+
+class MqttImagesSource:
+    """A stream of pictures over MQTT as a ``Source``.
+
+    Args:
+        stream: Name of the stream.
+        inbox: Filled by the MQTT link; closed with this source.
+        clock, wall_clock: Monotonic and Unix seconds; the capture times of frames are when messages were received.
+        first_seq: Sequence number of the first frame.
+    """
+
+    is_live = True
+
+    def __init__(
+        self,
+        stream: str,
+        inbox: PictureInbox,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        first_seq: int = 0,
+    ) -> None:
+        self.stream = stream
+        self._inbox, self._clock, self._wall_clock = inbox, clock, wall_clock
+        self._next_seq = first_seq
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """The next picture, undecoded, or a tensor; a damaged tensor goes on as bytes and is rejected there.
+
+        Raises:
+            EndOfStream: closed.
+        """
+        letter = self._inbox.take(timeout_s)
+        if letter is None:
+            return None
+        tensor = read_npy(letter.payload)
+        frame = Frame(
+            stream=self.stream,
+            seq=self._next_seq,
+            picture=letter.payload if tensor is None else tensor,
+            captured_at_s=letter.received_at_s,
+            captured_at_wall_s=self._wall_clock() - (self._clock() - letter.received_at_s),
+            is_tensor=tensor is not None,
+        )
+        self._next_seq += 1
+        return frame
+
+    def stats(self) -> SourceCounts:
+        """Counters so far."""
+        return self._inbox.counts()
+
+    def close(self) -> None:
+        """Close the inbox too."""
+        self._inbox.close()
+
+
+def read_npy(payload: bytes) -> NDArray[Any] | None:
+    """The array of a ``.npy`` message without copying, or None when it is none or not a plain numeric one.
+
+    The header is checked against the bytes that are there before anything is allocated; pickled objects are refused.
+    """
+    if not payload.startswith(_NPY_MAGIC):
+        return None
+    file = BytesIO(payload)
+    try:
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+        shape, is_fortran, dtype = read(file)
+    except (ValueError, KeyError):  # KeyError: a format version that plain arrays do not need
+        return None
+    size = math.prod(shape)
+    if (
+        dtype.kind not in "fiu"
+        or len(shape) > _MAX_AXES
+        or size * dtype.itemsize != len(payload) - file.tell()
+    ):
+        return None
+    flat = np.frombuffer(payload, dtype, count=size, offset=file.tell())
+    return flat.reshape(shape, order="F" if is_fortran else "C")
