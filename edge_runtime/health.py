@@ -1,0 +1,216 @@
+"""Whether the daemon is alive, whether it is ready, and why not: facts in, a verdict out.
+
+*Live* means that inference makes progress, or that nothing is due. *Ready* means that it may be relied on: the
+golden self-test has passed and pictures come in. What is wrong but survivable (a broker that is away: results wait
+on disk) is a note, not a failure. Pure: no clock, no socket. ``app`` gathers the facts; the HTTP server, the
+retained MQTT state and systemd's watchdog all use the one verdict.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Weight(StrEnum):
+    """How much a finding counts."""
+
+    DEAD = "dead"
+    """Not live: only a restart helps."""
+    UNREADY = "unready"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    part: str
+    """``engine parts``, ``source belt``, ``broker``, ``outbox``, ``disk``, ``recalibration``."""
+    weight: Weight
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """One model's inference. Times are monotonic seconds."""
+
+    model: str
+    self_test_passed: bool
+    started_at_s: float
+    last_progress_at_s: float | None
+    """When the last batch came back, well or with an error; None before the first."""
+    due_since_s: float | None
+    """Since when a batch waits or runs; None when nothing is due."""
+    errors_in_a_row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """One stream."""
+
+    stream: str
+    started_at_s: float
+    last_frame_at_s: float | None
+    allowed_silence_s: float
+    """After this long without a frame the stream counts as silent."""
+    may_idle: bool
+    """Silence is normal (a folder, pictures over MQTT)."""
+    is_finished: bool = False
+    """A file that was played to its end."""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything the verdict depends on."""
+
+    engines: tuple[EngineFacts, ...]
+    sources: tuple[SourceFacts, ...]
+    is_stopping: bool = False
+    broker_connected: bool | None = None
+    """None when no broker is configured."""
+    broker_problem: str | None = None
+    outbox_pending: int = 0
+    outbox_writable: bool = True
+    results_lost: int = 0
+    free_disk_mib: float | None = None
+    recalibration_problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a fact becomes a finding."""
+
+    inference_s: float = 20.0
+    """A batch that is due this long has hung. The slowest honest case is a big model on a slow board."""
+    source_start_s: float = 15.0
+    """A stream may take this long to give its first frame (an RTSP camera's first key frame)."""
+    errors_in_a_row: int = 3
+    min_free_disk_mib: float = 64.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The verdict."""
+
+    live: bool
+    ready: bool
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """One sentence for each finding, the gravest first."""
+        order = list(Weight)
+        ranked = sorted(self.findings, key=lambda finding: order.index(finding.weight))
+        return tuple(f"{finding.part}: {finding.reason}" for finding in ranked)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As served and published."""
+        return {"live": self.live, "ready": self.ready, "reasons": list(self.reasons)}
+
+
+def assess(facts: Facts, now_s: float, limits: Limits | None = None) -> Health:
+    """Judge the facts as of ``now_s`` (monotonic seconds)."""
+    limits = limits or Limits()
+    findings = (
+        *_stopping(facts),
+        *(found for engine in facts.engines for found in _engine(engine, now_s, limits)),
+        *_sources(facts.sources, now_s, limits),
+        *_delivery(facts, limits),
+    )
+    weights = {finding.weight for finding in findings}
+    live = Weight.DEAD not in weights
+    return Health(live, live and Weight.UNREADY not in weights, findings)
+
+
+def _stopping(facts: Facts) -> Iterator[Finding]:
+    if facts.is_stopping:
+        yield Finding("daemon", Weight.UNREADY, "is stopping")
+    if not facts.engines:
+        yield Finding("daemon", Weight.UNREADY, "no model is loaded yet")
+
+
+def _engine(engine: EngineFacts, now_s: float, limits: Limits) -> Iterator[Finding]:
+    part = f"engine {engine.model}"
+    if not engine.self_test_passed:
+        yield Finding(part, Weight.UNREADY, "the golden self-test has not passed")
+    if is_stuck(engine, now_s, limits):
+        waited_s = now_s - (engine.due_since_s or now_s)
+        yield Finding(
+            part, Weight.DEAD, f"no inference has finished for {waited_s:.0f} s although one is due"
+        )
+    if engine.errors_in_a_row >= limits.errors_in_a_row:
+        yield Finding(part, Weight.UNREADY, f"the last {engine.errors_in_a_row} inferences failed")
+
+
+def is_stuck(engine: EngineFacts, now_s: float, limits: Limits) -> bool:
+    """Whether something was due for too long and nothing has come back in that time."""
+    if engine.due_since_s is None:
+        return False
+    since_s = max(engine.due_since_s, engine.last_progress_at_s or engine.due_since_s)
+    return now_s - since_s > limits.inference_s
+
+
+def _sources(sources: tuple[SourceFacts, ...], now_s: float, limits: Limits) -> Iterator[Finding]:
+    silent = {source.stream: found for source in sources if (found := _silence(source, now_s, limits))}
+    # One dead camera of sixteen does not make the box useless: the others are served, and it is reported.
+    none_left = bool(sources) and len(silent) == len(sources)
+    for stream, reason in silent.items():
+        yield Finding(f"source {stream}", Weight.UNREADY if none_left else Weight.NOTE, reason)
+
+
+def _silence(source: SourceFacts, now_s: float, limits: Limits) -> str | None:
+    """Why the stream counts as silent; None when it gives frames or need not."""
+    if source.may_idle or source.is_finished:
+        return None
+    cause = f" ({source.problem})" if source.problem else ""
+    if source.last_frame_at_s is None:
+        waited_s = now_s - source.started_at_s
+        late = "" if waited_s <= limits.source_start_s else f" for {waited_s:.0f} s"
+        return f"no frame yet{late}{cause}"
+    silence_s = now_s - source.last_frame_at_s
+    return f"no frame for {silence_s:.1f} s{cause}" if silence_s > source.allowed_silence_s else None
+
+
+def _delivery(facts: Facts, limits: Limits) -> Iterator[Finding]:
+    if facts.broker_connected is False:
+        cause = f" ({facts.broker_problem})" if facts.broker_problem else ""
+        yield Finding(
+            "broker", Weight.NOTE, f"not connected{cause}; {facts.outbox_pending} results wait on disk"
+        )
+    if not facts.outbox_writable:
+        lost = f"; {facts.results_lost} results lost so far"
+        yield Finding("outbox", Weight.NOTE, f"cannot be written, results are only live{lost}")
+    if facts.free_disk_mib is not None and facts.free_disk_mib < limits.min_free_disk_mib:
+        reason = f"{facts.free_disk_mib:.0f} MiB free, less than {limits.min_free_disk_mib:.0f}"
+        yield Finding("disk", Weight.NOTE, reason)
+    if facts.recalibration_problem:
+        yield Finding("recalibration", Weight.NOTE, facts.recalibration_problem)
+
+
+class WatchdogFeeder:
+    """Decides when systemd's watchdog is fed: by progress of inference, never by the mere passing of time.
+
+    Fed when every model has either finished a batch since the last feeding or has nothing due. A batch that is
+    on its way is given until ``systemd``'s own deadline, which then kills the daemon.
+    """
+
+    def __init__(self, watchdog_s: float) -> None:
+        self._interval_s = watchdog_s / 2  # sd_watchdog_enabled(3): feed at half the time
+        self._fed_at_s: float | None = None
+
+    def is_due(self, engines: tuple[EngineFacts, ...], now_s: float) -> bool:
+        """Whether to feed now; the caller then does. Call it about once a second."""
+        if self._fed_at_s is not None and now_s - self._fed_at_s < self._interval_s:
+            return False
+        if not all(self._has_progressed(engine) for engine in engines):
+            return False
+        self._fed_at_s = now_s
+        return True
+
+    def _has_progressed(self, engine: EngineFacts) -> bool:
+        if engine.due_since_s is None or self._fed_at_s is None:
+            return True
+        progress_s = engine.last_progress_at_s
+        return engine.due_since_s > self._fed_at_s or (progress_s is not None and progress_s > self._fed_at_s)

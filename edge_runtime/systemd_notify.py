@@ -1,0 +1,74 @@
+"""Tells systemd how the service is: sd_notify(3) in a few lines of our own.
+
+Does nothing when not started by systemd. No policy here: when to feed the watchdog is decided in ``health``.
+Called by ``app``.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+
+class SystemdNotify:
+    """The notification socket of this service; every method is a no-op without one and never raises.
+
+    Args:
+        env: Normally ``os.environ``; ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are read.
+        pid: Of this process; the watchdog may be meant for another one.
+    """
+
+    def __init__(self, env: Mapping[str, str], pid: int | None = None) -> None:
+        self._address = _address(env.get("NOTIFY_SOCKET", ""))
+        self.watchdog_s = _watchdog_s(env, os.getpid() if pid is None else pid)
+        """systemd kills the service when it is not fed for this long; None when there is no watchdog."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anybody listens."""
+        return self._address is not None
+
+    def ready(self) -> None:
+        """The golden self-test has passed and the daemon serves."""
+        self._send("READY=1")
+
+    def watchdog(self) -> None:
+        """Inference made progress."""
+        self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
+        self._send(f"STATUS={' '.join(text.split())}")
+
+    def reloading(self) -> None:
+        """A new configuration is being applied; call ``ready`` after it."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """The daemon drains and ends."""
+        self._send("STOPPING=1")
+
+    def _send(self, message: str) -> None:
+        if self._address is None:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
+                link.setblocking(False)
+                link.sendto(message.encode(), self._address)
+        except OSError:
+            return  # systemd is restarting or its queue is full; the next message comes soon
+
+
+def _address(text: str) -> str | None:
+    if text.startswith("@"):
+        return f"\0{text[1:]}"  # an abstract socket
+    return text if text.startswith("/") else None
+
+
+def _watchdog_s(env: Mapping[str, str], pid: int) -> float | None:
+    try:
+        interval_us = int(env.get("WATCHDOG_USEC", ""))
+        meant_for = int(env.get("WATCHDOG_PID", pid))
+    except ValueError:
+        return None
+    return interval_us / 1e6 if interval_us > 0 and meant_for == pid else None
