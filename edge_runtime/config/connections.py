@@ -41,6 +41,9 @@ class DemoConfig(Section):
         default=30.0, ge=0, le=86_400, description="When it begins, seconds after start."
     )
     severity: float = Field(default=1.0, ge=0, le=1, description="0 nothing, 1 the full change.")
+    ramp_s: float = Field(
+        default=0.0, ge=0, le=86_400, description="How long it takes to reach its full strength, seconds."
+    )
     one_class: bool = Field(
         default=False, description="Always the same object: the gate must then do nothing."
     )
@@ -66,17 +69,18 @@ class CameraConfig(Section):
         "folders are played at this pace.",
         examples=[10],
     )
-    pace: Literal["native", "fastest"] = Field(
+    pace: Literal["native", "fps", "fastest"] = Field(
         default="native",
-        description="Files and folders: at their own speed (or fps), or as fast as the model takes them.",
+        description="Video files: at their own speed, every frame at fps, or as fast as the model takes them. "
+        "Folders always play at fps, or as fast as the model takes them.",
     )
     loop: bool = Field(default=False, description="Video files and folders: start again at the end.")
     watch: bool = Field(default=False, description="Folders: wait for new pictures instead of ending.")
+    size: tuple[int, int] | None = Field(
+        default=None, description="V4L2: width and height to ask the camera for.", examples=[[1280, 720]]
+    )
     colour: Literal["rgb", "bgr", "grey", "rgba", "bgra"] | None = Field(
         default=None, description="Channel order the source really gives, when it is not what it declares."
-    )
-    rotate: Literal[0, 90, 180, 270] = Field(
-        default=0, description="Clockwise turn before anything else, degrees."
     )
     transport: Literal["tcp", "udp"] = Field(default="tcp", description="RTSP: how the video travels.")
     open_timeout_s: Seconds = Field(
@@ -88,7 +92,7 @@ class CameraConfig(Section):
     may_idle: bool | None = Field(
         default=None,
         description="Whether silence is normal, so that it does not make the box unready; null: yes for "
-        "folders and MQTT pictures, no for cameras.",
+        "watched folders and MQTT pictures, no for the rest.",
     )
     demo: DemoConfig | None = Field(default=None, description="Options of demo:conveyor.")
 
@@ -103,6 +107,11 @@ class CameraConfig(Section):
         if self.path == "demo:conveyor":
             return "conveyor"
         return "v4l2" if self.path.startswith("/dev/video") else "file"
+
+    @property
+    def is_idle_allowed(self) -> bool:
+        """Whether silence is normal for this source."""
+        return self.may_idle if self.may_idle is not None else self.kind == "mqtt" or self.watch
 
     @property
     def safe_path(self) -> str:
@@ -121,6 +130,10 @@ class CameraConfig(Section):
             "no 'demo' section unless path is demo:conveyor",
             found=f"'demo' with path {self.safe_path!r}",
         )
+        self.require(self.pace != "fps" or self.fps is not None, "fps", "a number, since pace is 'fps'")
+        self.require(not (self.loop and self.watch), "watch", "either 'loop' or 'watch'", found="both")
+        sized = self.size is None or (min(self.size) >= 16 and max(self.size) <= 16_384)
+        self.require(sized, "size", "[width, height] in 16..16384 pixels")
         return self
 
 
@@ -163,9 +176,9 @@ class MqttConfig(Section):
     )
     client_id: Name | None = Field(default=None, description="null: <device>. Two boxes must not share one.")
     keepalive_s: int = Field(
-        default=30, ge=5, le=3600, description="Silence after which the link is checked, seconds."
+        default=15, ge=5, le=3600, description="Silence after which the link is checked, seconds."
     )
-    inflight: int = Field(default=64, ge=1, le=1000, description="Messages sent and not yet acknowledged.")
+    inflight: int = Field(default=20, ge=1, le=1000, description="Messages sent and not yet acknowledged.")
     commands: bool = Field(
         default=False, description="Obey requests on <prefix>/<device>/request/<verb>. Off unless turned on."
     )

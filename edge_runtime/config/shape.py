@@ -91,7 +91,17 @@ class ReferenceConfig(Section):
         "a labelled set.",
         examples=["/var/lib/edge-runtime/reference/belt"],
     )
-    reservoir: int = Field(default=256, ge=16, le=8192, description="Recent frames kept in memory, a stream.")
+    reservoir: int = Field(
+        default=256, ge=16, le=8192, description="Recent frames kept in memory to choose from."
+    )
+    frames: int = Field(
+        default=64, ge=8, le=4096, description="Frames one recalibration uses; more are slower, not better."
+    )
+
+    @model_validator(mode="after")
+    def _chosen_from_the_reservoir(self) -> Self:
+        self.require(self.frames <= self.reservoir, "frames", f"at most reservoir ({self.reservoir})")
+        return self
 
 
 class RecalibrationConfig(Section):
@@ -125,11 +135,8 @@ class RecalibrationConfig(Section):
 
     @model_validator(mode="after")
     def _enough_frames(self) -> Self:
-        self.require(
-            self.reference.reservoir >= self.min_frames,
-            "min_frames",
-            f"at most reference.reservoir ({self.reference.reservoir})",
-        )
+        most = self.reference.frames
+        self.require(self.min_frames <= most, "min_frames", f"at most reference.frames ({most})")
         return self
 
 

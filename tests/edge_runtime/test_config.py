@@ -360,3 +360,29 @@ def test_any_value_in_any_section_is_a_config_error_or_a_configuration(key: str,
     edited = {**yaml.safe_load(MINIMAL), key: value}
     with suppress(ConfigError):
         assert isinstance(parse(json.dumps(edited)), Config)
+
+
+@pytest.mark.parametrize(
+    ("section", "where"),
+    [
+        ("recalibration: {min_frames: 65}", "recalibration.min_frames"),
+        ("recalibration: {reference: {frames: 300}}", "recalibration.reference.frames"),
+        ("cameras: {belt: {path: a.mp4, model: parts, pace: fps}}", "cameras.belt.fps"),
+        ("cameras: {belt: {path: dir, model: parts, loop: true, watch: true}}", "cameras.belt.watch"),
+        ("cameras: {belt: {path: /dev/video0, model: parts, size: [0, 10]}}", "cameras.belt.size"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(section: str, where: str) -> None:
+    head = MINIMAL if not section.startswith("cameras") else MINIMAL.split("cameras:")[0]
+    assert where in problems(f"{head}{section}\n")
+
+
+def test_silence_is_normal_for_pushed_pictures_only() -> None:
+    def is_idle_allowed(edit: str) -> bool:
+        text = MINIMAL.replace("rtsp://belt-camera.local/stream1", edit) + "mqtt: {host: b}\n"
+        return parse(text).cameras["belt"].is_idle_allowed
+
+    assert is_idle_allowed("mqtt")
+    assert is_idle_allowed("dir, watch: true")
+    assert is_idle_allowed("rtsp://cam/1, may_idle: true")
+    assert not is_idle_allowed("rtsp://cam/1")
