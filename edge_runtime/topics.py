@@ -126,3 +126,16 @@ class Topics:
         if topic.startswith(f"{self.root}/"):
             return topic.startswith(f"{self.root}/response/")
         return not (topic.startswith(f"{self.prefix}/") and "request" in levels)
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Whether a topic falls under a subscription with ``+`` and ``#`` (MQTT v5 section 4.7)."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if topic.startswith("$") and wanted[0] in ("+", "#"):
+        return False
+    for depth, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if depth >= len(levels) or level not in ("+", levels[depth]):
+            return False
+    return len(wanted) == len(levels)
