@@ -1,0 +1,1 @@
+"""One thin file per framework behind the port in ``base``; nothing here decides anything."""

@@ -1,0 +1,58 @@
+"""Recalibrate BatchNorm statistics inside a finished model file, and know when not to.
+
+Five lines in a notebook::
+
+    import calibration as c
+    b = c.profile("m.onnx", x)                    # x: healthy, prepared, float32 (N, C, H, W)
+    v = c.recalibrate("m.onnx", b, reference)     # reference: what the camera sees now
+    if v.accepted:
+        open("p.onnx", "wb").write(c.apply("m.onnx", v.patch))
+
+A library of its own: it never imports the runtime around it, and knows neither cameras nor brokers.
+"""
+
+from calibration.baseline import Baseline, Witness
+from calibration.errors import (
+    BaselineError,
+    CalibrationError,
+    DataError,
+    ModelError,
+    PatchError,
+    TapMismatch,
+)
+from calibration.gate import GateSettings
+from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
+from calibration.patch import Affine, Patch
+from calibration.recalibrate import apply, drift, open_target, profile, recalibrate
+from calibration.report import FrameCounts, Verdict
+from calibration.targets.base import Target
+from calibration.trial import Options
+
+__all__ = [
+    "INPUT_TAP",
+    "Affine",
+    "Baseline",
+    "BaselineError",
+    "CalibrationError",
+    "DataError",
+    "FrameCounts",
+    "FrameMoments",
+    "GateSettings",
+    "ModelError",
+    "Moments",
+    "Options",
+    "Patch",
+    "PatchError",
+    "TapMismatch",
+    "TapMoments",
+    "Target",
+    "Verdict",
+    "Witness",
+    "apply",
+    "blend",
+    "drift",
+    "merge",
+    "open_target",
+    "profile",
+    "recalibrate",
+]

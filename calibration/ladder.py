@@ -1,0 +1,54 @@
+"""The ladder of candidates: which corrections are tried. Pure; the moments they need come from ``recalibrate``.
+
+Doing nothing is not in it: *identity* is the gate's own candidate. The rungs and their depths were measured, see
+docs; "first k taps" follows from shallow layers carrying the sensor and deep ones the content.
+"""
+
+from dataclasses import dataclass
+
+DEPTHS = (0.02, 0.10, 0.30, 0.60, 1.0)
+"""Shares of all taps: 1, 5, 15, 30 and 49 of EfficientNet-Lite0."""
+PRIORS = (0.0, 0.3, 0.6)
+DEPTHS_BEHIND_INPUT = (0.30, 1.0)
+PRIORS_BEHIND_INPUT = (0.0, 0.6)
+
+IDENTITY = "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to correct a model."""
+
+    name: str
+    input_share: float = 0.0
+    """How far the input itself is corrected, 0..1."""
+    first_taps: int = 0
+    """How many taps, from the input on."""
+    prior: float = 0.0
+    """Share of the baseline in their moments, 0..1."""
+
+    @property
+    def passes(self) -> tuple[float, float]:
+        """Which observer pass it needs: (input share, prior). All depths of a pair come from one pass."""
+        return self.input_share, self.prior
+
+
+def candidates(taps: int) -> tuple[Candidate, ...]:
+    """The rungs for a model with so many taps, without doubles; shallow before deep."""
+    found = [Candidate("input", input_share=1.0), Candidate("input half-way", input_share=0.5)]
+    for first in _depths(taps, DEPTHS):
+        found += [Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p) for p in PRIORS]
+    for first in _depths(taps, DEPTHS_BEHIND_INPUT):
+        found += [
+            Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p)
+            for p in PRIORS_BEHIND_INPUT
+        ]
+    return tuple(found)
+
+
+def _depths(taps: int, shares: tuple[float, ...]) -> list[int]:
+    return sorted({max(1, round(share * taps)) for share in shares}) if taps else []
+
+
+def _taps(first: int, taps: int) -> str:
+    return "all taps" if first == taps else f"first {first} tap{'s' if first > 1 else ''}"

@@ -1,0 +1,177 @@
+"""A recalibration as data: per tap and channel ``y' = scale * y + offset``, over an unchanged model.
+
+Eight bytes a channel and no word about frameworks: each target works out its own constants. Made here from two
+sets of moments (pure), kept in one safetensors file. Called by ``recalibrate``, the targets and the CLI.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import tensor_file
+from calibration.errors import PatchError
+from calibration.moments import TapMoments, Vector, blend_taps
+
+SCALE_LIMITS = (1 / 5, 5.0)
+"""A channel whose spread changed more than this is not the same feature any more; a dead one would amplify noise."""
+
+RELATIVE_EPS = 1e-5
+"""Added to variances, as a share of the tap's mean variance: the model's own scale decides what is nothing."""
+
+_KIND = "patch"
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """A correction of one tap: ``scale`` and ``offset``, float32 (C,), scale > 0, all finite."""
+
+    scale: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.scale.ndim != 1 or self.scale.shape != self.offset.shape:
+            raise PatchError(
+                "patch", "scale and offset of other shapes", "two equal (C,)", "Recalibrate again."
+            )
+        if not (np.isfinite(self.scale).all() and np.isfinite(self.offset).all() and (self.scale > 0).all()):
+            raise PatchError(
+                "patch", "a non-finite or non-positive value", "finite, scale > 0", "Recalibrate again."
+            )
+
+    @property
+    def touched(self) -> NDArray[np.bool_]:
+        """(C,) True where the correction is not exactly the identity."""
+        return np.asarray((self.scale != 1) | (self.offset != 0), np.bool_)
+
+    def part_way(self, share: float) -> "Affine":
+        """The same correction taken only ``share`` (0..1) of the way from the identity."""
+        scale = 1 + share * (self.scale.astype(np.float64) - 1)
+        return Affine(scale.astype(np.float32), (share * self.offset).astype(np.float32))
+
+    def apply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Correct ``x`` (N, C, ...)."""
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        return x * self.scale.reshape(shape) + self.offset.reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Corrections per tap (``input`` is the input itself; absent taps stay) and what they are for."""
+
+    taps: Mapping[str, Affine]
+    model_sha256: str
+    baseline_id: str
+    candidate: str
+    frames: int
+    """Reference frames it was estimated on."""
+    created_wall_s: float
+
+    @property
+    def id(self) -> str:
+        """First 16 hex digits of the content's sha256; equal corrections of equal models have equal ids."""
+        digest = hashlib.sha256(self.model_sha256.encode())
+        for tap, affine in self.taps.items():
+            digest.update(tap.encode() + b"\0" + affine.scale.tobytes() + affine.offset.tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def channels(self) -> int:
+        """Channels it speaks of."""
+        return sum(affine.scale.size for affine in self.taps.values())
+
+    def to_bytes(self) -> bytes:
+        """The patch file."""
+        affines = list(self.taps.values())
+        empty = np.empty(0, np.float32)
+        arrays = {
+            "scale": np.concatenate([empty, *(a.scale for a in affines)]),
+            "offset": np.concatenate([empty, *(a.offset for a in affines)]),
+        }
+        header = {
+            "format": 1,
+            "taps": [[tap, int(affine.scale.size)] for tap, affine in self.taps.items()],
+            "model_sha256": self.model_sha256,
+            "baseline_id": self.baseline_id,
+            "candidate": self.candidate,
+            "frames": self.frames,
+            "created_wall_s": self.created_wall_s,
+        }
+        return tensor_file.encode(_KIND, arrays, header)
+
+    def save(self, path: str | Path) -> None:
+        """Write the patch file, whole or not at all."""
+        tensor_file.write_atomically(Path(path), self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Patch":
+        """Read a patch file.
+
+        Raises:
+            PatchError: missing, damaged, or not a patch.
+        """
+        try:
+            arrays, header = tensor_file.read(_KIND, Path(path))
+            return cls._from(arrays, header)
+        except tensor_file.TensorFileProblem as err:
+            raise PatchError(str(path), str(err), "a patch written by this library", _AGAIN) from err
+        except (KeyError, TypeError, ValueError) as err:
+            raise PatchError(str(path), f"fields are wrong ({err})", "a patch of format 1", _AGAIN) from err
+
+    @classmethod
+    def _from(cls, arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> "Patch":
+        if header["format"] != 1:
+            raise ValueError(f"format {header['format']!r}")
+        scale, offset = arrays["scale"], arrays["offset"]
+        sizes = [int(size) for _, size in header["taps"]]
+        whole = sum(sizes)
+        if scale.dtype != np.float32 or offset.dtype != np.float32 or min(sizes, default=1) < 1:
+            raise ValueError("scale and offset must be float32, channels positive")
+        if scale.shape != (whole,) or offset.shape != (whole,):
+            raise ValueError(f"{scale.shape} and {offset.shape} values for {whole} channels")
+        ends = np.cumsum([0, *sizes])
+        taps = {
+            str(tap): Affine(scale[start:end], offset[start:end])
+            for (tap, _), start, end in zip(header["taps"], ends, ends[1:], strict=False)
+        }
+        return cls(
+            taps=taps,
+            model_sha256=str(header["model_sha256"]),
+            baseline_id=str(header["baseline_id"]),
+            candidate=str(header["candidate"]),
+            frames=int(header["frames"]),
+            created_wall_s=float(header["created_wall_s"]),
+        )
+
+
+_AGAIN = "Recalibrate again."
+
+
+def spread(var: Vector, reference_var: Vector) -> Vector:
+    """Standard deviation with the eps that belongs to a tap whose healthy variances are ``reference_var``."""
+    eps = RELATIVE_EPS * float(reference_var.mean()) + np.finfo(np.float64).tiny
+    return np.asarray(np.sqrt(var + eps), np.float64)
+
+
+def correction(observed: TapMoments, baseline: TapMoments, prior: float = 0.0) -> Affine:
+    """The affine map that gives a drifted tap the baseline's moments back.
+
+    ``y' = (y - m) * s_b / s + m_b`` with (m, s) the observed moments blended with ``prior`` of the baseline. No drift
+    gives exactly scale 1 and offset 0. The scale is kept within ``SCALE_LIMITS``.
+    """
+    mixed = blend_taps(observed, baseline, prior)
+    ratio = spread(baseline.var, baseline.var) / spread(mixed.var, baseline.var)
+    scale = np.clip(ratio, *SCALE_LIMITS)
+    offset = baseline.mean - scale * mixed.mean
+    untouched = (scale == 1) & (mixed.mean == baseline.mean)
+    return Affine(scale.astype(np.float32), np.where(untouched, 0.0, offset).astype(np.float32))
+
+
+def clipped_channels(affines: Mapping[str, Affine]) -> int:
+    """How many channels hit ``SCALE_LIMITS``."""
+    low, high = (np.float32(limit) for limit in SCALE_LIMITS)
+    return sum(int(((a.scale <= low) | (a.scale >= high)).sum()) for a in affines.values())

@@ -1,0 +1,174 @@
+"""The flow: profile a healthy site, recalibrate under drift, apply a patch, measure drift.
+
+Reads top-down: check -> observe -> correct -> judge -> verdict. The framework is behind ``targets``, the decision
+is the gate's. The only file here that looks at the clock and at the process's memory. Called by the CLI, by notebooks
+and by the runtime's recalibration process.
+"""
+
+import resource
+import time
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import reference, report
+from calibration.answers import class_probabilities
+from calibration.baseline import Baseline, pack_witness
+from calibration.errors import BaselineError, DataError, ModelError
+from calibration.patch import Patch
+from calibration.report import Verdict
+from calibration.targets.base import Batch, Target
+from calibration.trial import FRAME_MOMENTS_OF, Options, Trial, spread_over
+
+Model = str | Path | bytes
+"""A model file's path, or its bytes."""
+
+
+"""The input and the first three layers: sensor drift shows there, content does not."""
+
+
+def open_target(model: Model, threads: int = 1) -> Target:
+    """Open a model file for recalibration.
+
+    Raises:
+        ModelError: unreadable, of an unknown format, or nothing in it can be corrected.
+    """
+    from calibration.targets.onnx_target import OnnxTarget
+
+    if isinstance(model, bytes):
+        return OnnxTarget(model, threads=threads)
+    try:
+        data = Path(model).read_bytes()
+    except OSError as err:
+        raise ModelError(
+            str(model), f"cannot be read ({err.strerror})", "a model file", "Check the path."
+        ) from err
+    return OnnxTarget(data, name=str(model), threads=threads)
+
+
+def profile(
+    model: Model,
+    x: NDArray[np.float32],
+    *,
+    witness: int = 48,
+    effective_count: float | None = None,
+    threads: int = 1,
+    created_wall_s: float | None = None,
+) -> Baseline:
+    """Record the baseline of a healthy site.
+
+    Args:
+        model: ONNX file (path or bytes).
+        x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good.
+        witness: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
+        effective_count: How many independent frames they are worth; None is N.
+        threads: CPU threads.
+        created_wall_s: Unix time to note; None is now.
+
+    Raises:
+        ModelError: the model cannot be recalibrated.
+        DataError: the samples are of another shape or dtype, or not finite.
+    """
+    target = open_target(model, threads)
+    healthy = reference.checked(x, where="healthy samples").x
+    seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
+    kept = spread_over(len(healthy), witness)
+    packed = None
+    if len(kept):
+        samples = pack_witness(healthy[kept], None).samples()
+        packed = pack_witness(healthy[kept], class_probabilities(target.runner()(samples)))
+    return Baseline(
+        moments=seen.moments,
+        frames=seen.frames,
+        model_sha256=target.sha256,
+        input_shape=healthy.shape[1:],
+        count=len(healthy),
+        effective_count=float(effective_count or len(healthy)),
+        created_wall_s=time.time() if created_wall_s is None else created_wall_s,
+        library=_library_version(),
+        witness=packed,
+    )
+
+
+def apply(model: Model, patch: Patch) -> bytes:
+    """The patched model file's bytes; the model itself is not touched.
+
+    Raises:
+        PatchError: the patch was made for another model.
+    """
+    return open_target(model).patched(patch).data
+
+
+def drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> dict[str, float]:
+    """How far ``x`` is from the baseline at the input and every tap (symmetric KL, 0 is none)."""
+    target = _matching_target(model, baseline, threads)
+    seen = target.observe(reference.checked(x).x)
+    return report.drift_between(seen.moments, baseline.moments)
+
+
+def recalibrate(
+    model: Model,
+    baseline: Baseline,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64] | None = None,
+    options: Options | None = None,
+) -> Verdict:
+    """Find out whether a patch makes the model better on what the camera sees now, and make it.
+
+    Args:
+        model: The model file the baseline was recorded with.
+        baseline: The healthy site.
+        x: Reference frames, prepared, float32 (N, C, H, W); 64 are good, 8 usable ones the least.
+        y: Their classes, int64 (N,), if known; then they decide instead of the label-free scores.
+        options: Seed, threads, sizes; None is the defaults.
+
+    Returns:
+        A verdict; not accepting is a normal answer with its reasons.
+
+    Raises:
+        ModelError: the model cannot be recalibrated.
+        DataError: the frames are of another shape or dtype, or not finite.
+        BaselineError: the baseline is of another model.
+    """
+    started_s, memory_mb = time.monotonic(), _peak_memory_mb()
+    options = options or Options()
+    target = _matching_target(model, baseline, options.threads)
+    given = reference.checked(x, y)
+    _require_sample_shape(given.x, baseline)
+    verdict = Trial(target, baseline, given, options, time.time()).decide()
+    return replace(
+        verdict,
+        seconds=time.monotonic() - started_s,
+        extra_memory_mb=max(0.0, _peak_memory_mb() - memory_mb),
+    )
+
+
+def _matching_target(model: Model, baseline: Baseline, threads: int) -> Target:
+    """Open the model and make sure that the baseline is its own."""
+    target = open_target(model, threads)
+    if target.sha256 != baseline.model_sha256:
+        found = f"recorded with the model {baseline.model_sha256[:12]}…, this one is {target.sha256[:12]}…"
+        fix = "Record a baseline with this model (`python -m calibration profile`)."
+        raise BaselineError(f"baseline {baseline.id}", found, "the same model file", fix)
+    return target
+
+
+def _require_sample_shape(x: Batch, baseline: Baseline) -> None:
+    if x.shape[1:] != baseline.input_shape:
+        raise DataError(
+            "reference", f"samples of {x.shape[1:]}", f"{baseline.input_shape} as in the baseline"
+        )
+
+
+def _peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _library_version() -> str:
+    try:
+        return version("edge-runtime")
+    except PackageNotFoundError:  # run from a checkout
+        return "unknown"

@@ -1,0 +1,120 @@
+"""The reference set: reading it, refusing what is broken, leaving out what tells nothing, splitting it.
+
+Pure numpy plus one npz reader (never pickles). Which frames *should* be collected is the runtime's business.
+Called by ``recalibrate`` and the CLI.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.errors import DataError
+from calibration.moments import FrameMoments, TapMoments
+
+FEWEST_FRAMES = 8
+"""Below it neither moments nor scores mean anything."""
+
+FLAT_SHARE = 0.02
+"""A frame whose spread is below this share of the healthy one shows nothing: lens cap, dead sensor, test pattern."""
+
+_NPZ_FORM = "an npz with x, float32 (N, C, H, W), and optionally y, int64 (N,)"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSet:
+    """Prepared samples and, when known, their classes."""
+
+    x: NDArray[np.float32]
+    """(N, C, ...) finite."""
+    y: NDArray[np.int64] | None = None
+    """(N,) or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """Which frames may be used."""
+
+    index: NDArray[np.intp]
+    """Sorted indices of the good ones."""
+    left_out: Mapping[str, int]
+    """Counts by reason."""
+
+
+def load_npz(path: str | Path) -> ReferenceSet:
+    """Read ``x`` and, if present, ``y`` from an npz file.
+
+    Raises:
+        DataError: missing, damaged, pickled, or arrays of another dtype or shape.
+    """
+    where = str(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(where, "not an npz file", _NPZ_FORM)
+            missing = "x" not in archive.files
+            x = None if missing else archive["x"]
+            y = archive["y"] if "y" in archive.files else None
+    except FileNotFoundError as err:
+        raise DataError(where, "no such file", _NPZ_FORM) from err
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, MemoryError) as err:
+        fix = "Write it with numpy.savez(path, x=x)."
+        raise DataError(where, f"cannot be read ({err})", _NPZ_FORM, fix) from err
+    if x is None:
+        raise DataError(where, "no array named x", _NPZ_FORM, "Write it with numpy.savez(path, x=x).")
+    return checked(x, y, where)
+
+
+def checked(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "reference") -> ReferenceSet:
+    """The arrays as a reference set.
+
+    Raises:
+        DataError: wrong dtype or shape, no frames, or non-finite values (the frames are named).
+    """
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim < 2 or not x.size:
+        found = f"x is {x.dtype} {x.shape}" if isinstance(x, np.ndarray) else f"x is a {type(x).__name__}"
+        fix = "Prepare the pictures as for the model and convert with x.astype(numpy.float32)."
+        raise DataError(where, found, "float32 (N, C, H, W), N >= 1", fix)
+    bad = [i for i, frame in enumerate(x) if not np.isfinite(frame).all()]
+    if bad:
+        raise DataError(where, "NaN or infinite values", "finite pictures", "Leave these out.", bad)
+    if y is not None and (y.dtype != np.int64 or y.shape != (len(x),)):
+        found = f"y is {y.dtype} {y.shape}"
+        raise DataError(where, found, f"int64 ({len(x)},), one class index per picture")
+    if y is not None and (y < 0).any():
+        raise DataError(where, "negative labels", "class indices from 0", "", np.flatnonzero(y < 0).tolist())
+    return ReferenceSet(x, y)
+
+
+def usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) -> Usable:
+    """Leave out frames that show nothing and exact repetitions.
+
+    Args:
+        x: (N, C, ...).
+        frames: Single-frame moments of ``x``.
+        healthy: The baseline's moments of the input.
+    """
+    flat = np.sqrt(frames.var.mean(1)) <= FLAT_SHARE * np.sqrt(healthy.var.mean())
+    seen: dict[bytes, int] = {}
+    repeated = np.zeros(len(x), bool)
+    for i, frame in enumerate(x):
+        repeated[i] = seen.setdefault(hashlib.sha256(frame.tobytes()).digest(), i) != i
+    reasons = {
+        "shows nothing (constant or black)": int(flat.sum()),
+        "repeated": int((repeated & ~flat).sum()),
+    }
+    return Usable(np.flatnonzero(~flat & ~repeated), {name: n for name, n in reasons.items() if n})
+
+
+def split(
+    count: int, held_out_share: float, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices to observe and indices to judge on, disjoint, both sorted; the same for the same generator state."""
+    order = rng.permutation(count)
+    held_out = round(count * held_out_share)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -1,0 +1,124 @@
+"""What a recalibration tells: the verdict, and drift figures per tap; all of it JSON-able.
+
+Pure values. Made by ``recalibrate``, printed by the CLI, published by the runtime.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from calibration.moments import TapMoments
+from calibration.patch import Patch, spread
+from calibration.targets.base import SkippedLayer
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCounts:
+    """Where the reference frames went."""
+
+    given: int
+    left_out: Mapping[str, int]
+    """By reason: shows nothing, repeated."""
+    observed: int = 0
+    """Used to measure."""
+    judged: int = 0
+    """Held out from measuring and used to judge."""
+    witness: int = 0
+    """Healthy frames, re-enacted under the drift, that candidates were judged on as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to "may this model be recalibrated on these frames?". A no is a normal answer."""
+
+    accepted: bool
+    candidate: str
+    """The rung of the ladder that was chosen; ``identity`` when nothing is changed."""
+    patch: Patch | None
+    """None unless accepted."""
+    reasons: tuple[str, ...]
+    """Sentences for a person."""
+    scores: Mapping[str, Mapping[str, float]]
+    """Every candidate's figures; empty when it was decided before any was tried."""
+    drift: Mapping[str, float]
+    """Per tap, how far the reference is from the baseline, before any correction (symmetric KL, 0 is none)."""
+    frames: FrameCounts
+    skipped_layers: tuple[SkippedLayer, ...] = ()
+    channels_left_alone: int = 0
+    """Channels of the chosen candidate that could not take the correction (dead weights, int32 overflow)."""
+    channels_clipped: int = 0
+    """Channels of the chosen candidate whose scale hit its limit."""
+    seconds: float = 0.0
+    extra_memory_mb: float = 0.0
+    """How much the process's peak memory grew."""
+    model_sha256: str = ""
+    baseline_id: str = ""
+    seed: int = 0
+    notes: tuple[str, ...] = field(default=())
+    """What limits the answer, e.g. no witness in the baseline."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``json.dumps``; the patch is described, not contained."""
+        return {
+            "accepted": self.accepted,
+            "candidate": self.candidate,
+            "reasons": list(self.reasons),
+            "notes": list(self.notes),
+            "patch": None if self.patch is None else describe(self.patch),
+            "scores": {name: _rounded(scores) for name, scores in self.scores.items()},
+            "drift": _rounded(self.drift),
+            "frames": {
+                "given": self.frames.given,
+                "left_out": dict(self.frames.left_out),
+                "observed": self.frames.observed,
+                "judged": self.frames.judged,
+                "witness": self.frames.witness,
+            },
+            "skipped_layers": {layer.name: layer.reason for layer in self.skipped_layers},
+            "channels_left_alone": self.channels_left_alone,
+            "channels_clipped": self.channels_clipped,
+            "seconds": round(self.seconds, 3),
+            "extra_memory_mb": round(self.extra_memory_mb, 1),
+            "model_sha256": self.model_sha256,
+            "baseline_id": self.baseline_id,
+            "seed": self.seed,
+        }
+
+
+def describe(patch: Patch) -> dict[str, Any]:
+    """A patch in a few figures."""
+    return {
+        "id": patch.id,
+        "candidate": patch.candidate,
+        "taps": len(patch.taps),
+        "channels": patch.channels,
+        "frames": patch.frames,
+        "model_sha256": patch.model_sha256,
+        "baseline_id": patch.baseline_id,
+        "created_wall_s": patch.created_wall_s,
+        "size_bytes": len(patch.to_bytes()),
+    }
+
+
+def tap_drift(observed: TapMoments, healthy: TapMoments) -> float:
+    """Symmetric KL divergence of two Gaussians, averaged over the channels; 0 is none.
+
+    0.5 * (s_o^2/s_b^2 + s_b^2/s_o^2 - 2 + (m_o - m_b)^2 * (1/s_o^2 + 1/s_b^2)) / 2, variances with the tap's eps.
+    """
+    var_o = spread(observed.var, healthy.var) ** 2
+    var_b = spread(healthy.var, healthy.var) ** 2
+    shift = (observed.mean - healthy.mean) ** 2
+    divergence = 0.25 * (var_o / var_b + var_b / var_o - 2 + shift * (1 / var_o + 1 / var_b))
+    return float(divergence.mean())
+
+
+def drift_between(observed: Mapping[str, TapMoments], healthy: Mapping[str, TapMoments]) -> dict[str, float]:
+    """:func:`tap_drift` of every observed tap."""
+    return {tap: tap_drift(observed[tap], healthy[tap]) for tap in observed}
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Six significant digits; JSON has no NaN."""
+    return {name: float(f"{value:.6g}") if np.isfinite(value) else None for name, value in values.items()}

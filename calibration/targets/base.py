@@ -1,0 +1,126 @@
+"""The port every framework implements: where the taps are, what flows through them, how a patch gets in.
+
+No framework is imported here. Called by ``recalibrate``; implemented by one thin file per framework.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.moments import FrameMoments, Moments
+from calibration.patch import Affine, Patch
+
+Batch = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TapInfo:
+    """A layer output that can be measured and corrected."""
+
+    name: str
+    channels: int
+    kind: str
+    """For people, e.g. ``Conv int8`` or ``BatchNormalization``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLayer:
+    """A layer that stays as it is, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one pass saw."""
+
+    moments: Moments
+    """``input`` and then every tap asked for, in graph order."""
+    frames: Mapping[str, FrameMoments]
+    """Single-frame moments of the first few of them (``input`` among them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """What the observer does at each tap while it measures the next ones."""
+
+    baseline: Moments
+    prior: float = 0.0
+    input: Affine | None = None
+    """A correction of the input itself, applied before the first layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedModel:
+    """A model with a patch in it."""
+
+    data: bytes
+    left_alone: Mapping[str, int] = field(default_factory=dict)
+    """Per tap, channels that could not take the correction (dead weights, int32 bias overflow)."""
+
+
+class Runner(Protocol):
+    """A loaded model that gives its raw outputs."""
+
+    def __call__(self, x: Batch) -> dict[str, NDArray[Any]]:
+        """Outputs by name for ``x`` (N, C, ...); the first axis of each is N."""
+
+
+class Target(Protocol):
+    """One model file in one framework, opened for recalibration."""
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the model file."""
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """(None, C, ...) of the one picture input; None is dynamic."""
+
+    @property
+    def taps(self) -> tuple[TapInfo, ...]:
+        """The layer outputs that can be corrected, in the order the data passes them; without ``input``."""
+
+    @property
+    def skipped(self) -> tuple[SkippedLayer, ...]:
+        """Layers with weights that stay as they are."""
+
+    def observe(
+        self,
+        x: Batch,
+        normalise: Normalisation | None = None,
+        first_taps: int | None = None,
+        frames_of_first: int = 0,
+    ) -> Observation:
+        """Moments at the taps over ``x`` (N, C, ...), in micro-batches (memory does not grow with N).
+
+        With ``normalise`` every tap is set to the baseline's moments inside the graph before the next layer
+        sees it, so that one pass gives what layer-by-layer recalibration would.
+
+        Args:
+            x: Prepared samples, finite.
+            normalise: None measures the model as it is.
+            first_taps: Measure (and normalise) only the first so many taps; None is all.
+            frames_of_first: Also keep single-frame moments of so many taps, ``input`` being the first.
+
+        Raises:
+            ModelError: the framework failed on the graph.
+            TapMismatch: the baseline is of another model.
+        """
+
+    def patched(self, patch: Patch) -> PatchedModel:
+        """The model with the corrections in its own constants; channels at identity stay bit for bit.
+
+        Raises:
+            PatchError: the patch is for another model.
+        """
+
+    def runner(self, patch: Patch | None = None) -> Runner:
+        """The model as deployed (same quantized arithmetic), with or without a patch, ready to run."""
+
+    def inspect(self) -> dict[str, Any]:
+        """What the file is and what can be done with it, for people and ``--json``."""

@@ -1,0 +1,224 @@
+"""A parsed ONNX model with the questions the taps need answered: constants, producers, consumers, ranks.
+
+Knows ONNX, nothing about calibration. Only the ONNX target and its parts use it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+from numpy.typing import NDArray
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
+from calibration.errors import ModelError
+
+_OLDEST_OPSET = 13
+_QUANTIZED_OPS = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeLinear")
+
+
+@dataclass(slots=True)
+class OnnxGraph:
+    """One model, parsed; ``constants`` refer into ``model``, so writing to them changes it."""
+
+    name: str
+    model: ModelProto
+    constants: dict[str, TensorProto]
+    """Initializers and outputs of Constant nodes, by tensor name."""
+    producers: dict[str, NodeProto]
+    consumers: dict[str, list[NodeProto]]
+    outputs: frozenset[str]
+    ranks: dict[str, int]
+    leading: dict[str, int | None]
+    """First dimension of a tensor; None when it is dynamic."""
+    opset: int
+    input_name: str
+    input_shape: tuple[int | None, ...]
+
+    @property
+    def nodes(self) -> list[NodeProto]:
+        """Top-level nodes in topological order."""
+        return list(self.model.graph.node)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A copy of a constant's value."""
+        return np.asarray(numpy_helper.to_array(self.constants[name]))
+
+    def set_array(self, name: str, value: NDArray[Any]) -> None:
+        """Replace a constant's value, in place."""
+        tensor = self.constants[name]
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
+
+    def add_constant(self, name: str, value: NDArray[Any]) -> str:
+        """Add an initializer and give its name back."""
+        self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants[name] = self.model.graph.initializer[-1]
+        return name
+
+    def uses(self, name: str) -> int:
+        """How many node inputs and graph outputs read a tensor."""
+        reads = sum(
+            list(node.input).count(name) for node in {id(n): n for n in self.consumers.get(name, [])}.values()
+        )
+        return reads + (name in self.outputs)
+
+    def producer(self, name: str, op: str) -> NodeProto | None:
+        """The node that makes ``name``, if it is an ``op``."""
+        node = self.producers.get(name)
+        return node if node is not None and node.op_type == op else None
+
+    def only_consumer(self, name: str) -> NodeProto | None:
+        """The one node that reads ``name``, if exactly one does and it is no graph output."""
+        return self.consumers[name][0] if self.uses(name) == 1 and name not in self.outputs else None
+
+
+def attribute(node: NodeProto, name: str, default: float) -> float:
+    """An int or float attribute of a node."""
+    for item in node.attribute:
+        if item.name == name:
+            return float(item.f) if item.type == AttributeProto.FLOAT else int(item.i)
+    return default
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """Bodies of If, Loop and Scan."""
+    for item in node.attribute:
+        if item.type == AttributeProto.GRAPH:
+            yield item.g
+        yield from item.graphs
+
+
+def parse(name: str, data: bytes) -> OnnxGraph:
+    """Parse and check a model file's bytes.
+
+    Raises:
+        ModelError: not ONNX, external data, too old, or an input that is not one float32 (N, C, ...) tensor.
+    """
+    model = _decode(name, data)
+    graph = model.graph
+    _refuse_external_data(name, graph)
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset < _OLDEST_OPSET:
+        fix = "Export again, or use onnx.version_converter."
+        raise ModelError(name, f"opset {opset}", f"opset {_OLDEST_OPSET} or newer", fix)
+    _refuse_integer_operators(name, graph)
+    constants = _constants(graph)
+    input_name, input_shape = _picture_input(name, graph, constants)
+    ranks, leading = _shapes(name, model)
+    consumers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for tensor in tensors_read(node):
+            consumers.setdefault(tensor, []).append(node)
+    return OnnxGraph(
+        name=name,
+        model=model,
+        constants=constants,
+        producers={output: node for node in graph.node for output in node.output},
+        consumers=consumers,
+        outputs=frozenset(output.name for output in graph.output),
+        ranks=ranks,
+        leading=leading,
+        opset=opset,
+        input_name=input_name,
+        input_shape=input_shape,
+    )
+
+
+def _decode(name: str, data: bytes) -> ModelProto:
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as err:
+        raise ModelError(name, "not an ONNX file, or cut short", "an ONNX model", "Export it again.") from err
+    if not model.graph.node or not model.graph.input:
+        raise ModelError(name, "no graph inside", "an ONNX model", "Export it again.")
+    return model
+
+
+def _refuse_external_data(name: str, graph: GraphProto) -> None:
+    outside = [t.name for t in graph.initializer if t.data_location == TensorProto.EXTERNAL]
+    if outside:
+        fix = "Save it with onnx.save(model, path, save_as_external_data=False)."
+        raise ModelError(name, "weights in another file", "weights inside the model", fix, outside)
+
+
+def _refuse_integer_operators(name: str, graph: GraphProto) -> None:
+    found = [f"{node.op_type} {node.name}".strip() for node in graph.node if node.op_type in _QUANTIZED_OPS]
+    if found:
+        fix = (
+            "Quantize with onnxruntime.quantization.quantize_static(quant_format=QuantFormat.QDQ, per_channel=True); "
+            "dynamic quantization has no constants that a recalibration could correct."
+        )
+        raise ModelError(
+            name, "integer operators instead of QDQ", "QuantizeLinear/DequantizeLinear pairs", fix, found
+        )
+
+
+def _constants(graph: GraphProto) -> dict[str, TensorProto]:
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            for item in node.attribute:
+                if item.name == "value":
+                    constants[node.output[0]] = item.t
+    return constants
+
+
+def _picture_input(
+    name: str, graph: GraphProto, constants: dict[str, TensorProto]
+) -> tuple[str, tuple[int | None, ...]]:
+    """The one real input and its shape with the batch axis as None."""
+    inputs = [value for value in graph.input if value.name not in constants]
+    expected = "one float32 input (N, C, H, W)"
+    if len(inputs) != 1:
+        found = f"{len(inputs)} inputs: {', '.join(value.name for value in inputs)}"
+        raise ModelError(name, found, expected, "Export the picture part of the model alone.")
+    tensor = inputs[0].type.tensor_type
+    if tensor.elem_type != TensorProto.FLOAT:
+        kind = TensorProto.DataType.Name(tensor.elem_type)
+        raise ModelError(
+            name, f"input {inputs[0].name!r} is {kind}", expected, "Export it with a float32 input."
+        )
+    shape = tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim
+    )
+    if len(shape) < 2 or shape[1] is None:
+        found = f"input {inputs[0].name!r} has shape {shape}"
+        raise ModelError(name, found, f"{expected} with a known C", "Export it with a fixed channel count.")
+    _refuse_channels_last(name, inputs[0].name, shape)
+    return inputs[0].name, (shape[0], *shape[1:])
+
+
+def _refuse_channels_last(name: str, input_name: str, shape: tuple[int | None, ...]) -> None:
+    if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4):
+        fix = "Export it channels first (tf2onnx: --inputs-as-nchw), or move the Transpose out of the model."
+        found = f"input {input_name!r} is channels last, {shape}"
+        raise ModelError(name, found, "channels first (N, C, H, W)", fix)
+
+
+def _shapes(name: str, model: ModelProto) -> tuple[dict[str, int], dict[str, int | None]]:
+    """Rank and first dimension of every tensor that shape inference finds."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model)
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as err:
+        raise ModelError(name, f"shapes do not fit ({err})", "a valid model", "Export it again.") from err
+    graph = inferred.graph
+    ranks: dict[str, int] = {}
+    leading: dict[str, int | None] = {}
+    for value in [*graph.value_info, *graph.input, *graph.output]:
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            ranks[value.name] = len(dims)
+            if dims:
+                leading[value.name] = dims[0].dim_value if dims[0].HasField("dim_value") else None
+    return ranks, leading
+
+
+def tensors_read(node: NodeProto) -> Iterator[str]:
+    """Names a node reads, those that the bodies of control flow capture among them."""
+    yield from node.input
+    for body in subgraphs(node):
+        yield from (output.name for output in body.output)
+        for inner in body.node:
+            yield from tensors_read(inner)

@@ -1,0 +1,188 @@
+"""The observer: a copy of the model that emits per-frame moments at every tap, and can correct each tap on the way.
+
+Correcting inside the graph makes one pass give what layer-by-layer recalibration would: every layer is measured
+behind corrected layers. Built for speed: the baseline's mean and spread are folded into the layer's own constants
+(so the data is shifted before it is squared, at no cost), and a correction is one full-size node.
+Used only by the ONNX target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper
+
+from calibration.moments import FrameMoments, TapMoments
+from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
+from calibration.targets.base import Normalisation
+from calibration.targets.onnx_graph import OnnxGraph, parse, tensors_read
+from calibration.targets.onnx_patch import dequantize_layer, insert_input_correction, scale_float_layer
+from calibration.targets.onnx_taps import OnnxTap
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """A model to run, the tensors to fetch, and how to read them."""
+
+    model: bytes
+    input_name: str
+    taps: tuple[OnnxTap, ...]
+    normalise: Normalisation | None
+
+    @property
+    def fetches(self) -> list[str]:
+        """Two tensors per tap, each (N, C) after a reshape: the frame means and the frame spreads."""
+        return [f"{tap.name}__{part}" for tap in self.taps for part in ("mean", "square")]
+
+    def frame_moments(self, tap: OnnxTap, mean: Array, square: Array) -> FrameMoments:
+        """Moments in the tap's own units from what the graph gave for one batch."""
+        first = mean.astype(np.float64).reshape(-1, tap.channels)
+        second = square.astype(np.float64).reshape(-1, tap.channels)
+        if self.normalise is None:  # the graph has centred every frame already
+            return FrameMoments(first, second)
+        healthy = self.normalise.baseline[tap.name]
+        unit = spread(healthy.var, healthy.var)
+        var = np.maximum(second - first * first, 0.0)
+        return FrameMoments(first * unit + healthy.mean, var * unit * unit)
+
+
+def build(graph: OnnxGraph, taps: Sequence[OnnxTap], normalise: Normalisation | None) -> Observer:
+    """The observer of ``taps``; ``graph`` is not changed."""
+    copy = parse(graph.name, graph.model.SerializeToString())
+    chosen = tuple(taps)
+    writer = _Writer(copy)
+    inserted: dict[str, list[NodeProto]] = {}
+    for tap in chosen:
+        simple = dequantize_layer(copy, tap)
+        if normalise is None:
+            inserted[tap.name] = writer.measure(simple, tap.name)
+            continue
+        healthy = normalise.baseline[tap.name]
+        unit = spread(healthy.var, healthy.var)
+        scale_float_layer(copy, simple, 1 / unit, -healthy.mean / unit)
+        raw = f"{tap.name}__raw"
+        copy.producers[tap.name].output[0] = raw
+        inserted[raw] = writer.measure(simple, raw, centre=False)
+        inserted[raw] += writer.correct(simple, raw, healthy, normalise.prior)
+    _insert_behind(copy, inserted)
+    if normalise is not None and normalise.input is not None:
+        insert_input_correction(copy, normalise.input)
+    observer = Observer(b"", copy.input_name, chosen, normalise)
+    _keep_only(copy, observer.fetches)
+    return replace(observer, model=copy.model.SerializeToString())
+
+
+def _insert_behind(graph: OnnxGraph, inserted: dict[str, list[NodeProto]]) -> None:
+    """Put new nodes right behind the producer of the tensor they are filed under."""
+    nodes: list[NodeProto] = []
+    for node in graph.model.graph.node:
+        nodes.append(node)
+        for output in node.output:
+            nodes += inserted.get(output, [])
+    body = [node.SerializeToString() for node in nodes]
+    del graph.model.graph.node[:]
+    graph.model.graph.node.extend(NodeProto.FromString(data) for data in body)
+
+
+def _keep_only(graph: OnnxGraph, fetches: Sequence[str]) -> None:
+    """Make ``fetches`` the outputs and drop every node that none of them needs."""
+    needed = set(fetches)
+    kept: list[NodeProto] = []
+    for node in reversed(graph.model.graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(tensors_read(node))
+    proto = graph.model.graph
+    body = [node.SerializeToString() for node in reversed(kept)]
+    del proto.node[:], proto.output[:], proto.value_info[:]
+    proto.node.extend(NodeProto.FromString(data) for data in body)
+    initializers = [tensor for tensor in proto.initializer if tensor.name in needed]
+    kept_tensors = [tensor.SerializeToString() for tensor in initializers]
+    del proto.initializer[:]
+    proto.initializer.extend(TensorProto.FromString(data) for data in kept_tensors)
+    proto.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in fetches)
+
+
+class _Writer:
+    """Makes the nodes of an observer."""
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        self._graph = graph
+        self._constants = 0
+
+    def measure(self, tap: OnnxTap, source: str, centre: bool = True) -> list[NodeProto]:
+        """Frame means and mean squares of ``source``; squares around the frame's own mean with ``centre``."""
+        axes = [axis for axis in range(1, tap.rank) if axis != tap.channel_axis]
+        mean, square = f"{tap.name}__mean", f"{tap.name}__square"
+        if not axes:  # (N, C): a frame is one position
+            centred = helper.make_node("Sub" if centre else "Mul", [source, source], [square])
+            return [helper.make_node("Identity", [source], [mean]), centred]
+        nodes = [self._reduce(source, mean, axes, keep=centre)]
+        if centre:
+            nodes.append(helper.make_node("Sub", [source, mean], [f"{tap.name}__centred"]))
+            source = f"{tap.name}__centred"
+        nodes.append(helper.make_node("Mul", [source, source], [f"{tap.name}__squares"]))
+        nodes.append(self._reduce(f"{tap.name}__squares", square, axes, keep=False))
+        return nodes
+
+    def correct(self, tap: OnnxTap, source: str, healthy: TapMoments, prior: float) -> list[NodeProto]:
+        """Set ``source``, given in units of the healthy spread around the healthy mean, to the healthy moments.
+
+        The same formula as :func:`calibration.patch.correction`, on this batch's moments.
+        """
+        unit = spread(healthy.var, healthy.var)
+        eps = RELATIVE_EPS * float(healthy.var.mean())
+        nodes: list[NodeProto] = []
+
+        def add(op: str, inputs: list[str], output: str) -> str:
+            nodes.append(helper.make_node(op, inputs, [f"{tap.name}__{output}"]))
+            return f"{tap.name}__{output}"
+
+        nodes += [
+            self._reduce(f"{tap.name}__{part}", f"{tap.name}__batch_{part}", [0], keep=False)
+            for part in ("mean", "square")
+        ]
+        mean = f"{tap.name}__batch_mean"
+        mean_squared = add("Mul", [mean, mean], "mean_squared")
+        var = add("Relu", [add("Sub", [f"{tap.name}__batch_square", mean_squared], "var0")], "var")
+        # keep * var + prior * keep * mean^2 + (prior * healthy var + eps) / unit^2
+        kept = add("Mul", [var, self._constant(1 - prior)], "var_kept")
+        shift = add("Mul", [mean_squared, self._constant(prior * (1 - prior))], "shift")
+        floor = self._constant(
+            np.maximum((prior * healthy.var + eps) / (unit * unit), np.finfo(np.float32).tiny)
+        )
+        mixed = add("Add", [add("Add", [kept, shift], "mixed0"), floor], "mixed")
+        ratio = add("Reciprocal", [add("Sqrt", [mixed], "std")], "ratio0")
+        ratio = add("Clip", [ratio, *(self._constant(limit) for limit in SCALE_LIMITS)], "ratio")
+        scale = add("Mul", [ratio, self._constant(unit)], "scale")
+        moved = add("Mul", [scale, add("Mul", [mean, self._constant(1 - prior)], "mean_kept")], "moved")
+        offset = add("Sub", [self._constant(healthy.mean), moved], "offset")
+        return nodes + self._affine(tap, source, scale, offset)
+
+    def _affine(self, tap: OnnxTap, source: str, scale: str, offset: str) -> list[NodeProto]:
+        """``source * scale + offset`` per channel; one pass over the data where the runtime has an operator for it."""
+        if tap.channel_axis == 1:
+            zeros, ones = self._constant(np.zeros(tap.channels)), self._constant(np.ones(tap.channels))
+            inputs = [source, scale, offset, zeros, ones]
+            return [helper.make_node("BatchNormalization", inputs, [tap.name], epsilon=0.0)]
+        scaled = f"{tap.name}__scaled"
+        return [
+            helper.make_node("Mul", [source, scale], [scaled]),
+            helper.make_node("Add", [scaled, offset], [tap.name]),
+        ]
+
+    def _reduce(self, source: str, output: str, axes: list[int], keep: bool) -> NodeProto:
+        if self._graph.opset < 18:
+            return helper.make_node("ReduceMean", [source], [output], axes=axes, keepdims=int(keep))
+        name = self._graph.add_constant(self._fresh(), np.asarray(axes, np.int64))
+        return helper.make_node("ReduceMean", [source, name], [output], keepdims=int(keep))
+
+    def _constant(self, value: float | NDArray[np.float64]) -> str:
+        return self._graph.add_constant(self._fresh(), np.asarray(value, np.float32))
+
+    def _fresh(self) -> str:
+        self._constants += 1
+        return f"calibration__constant_{self._constants}"

@@ -1,0 +1,233 @@
+"""ONNX models (float32, folded or live BatchNormalization, int8 QDQ) as a calibration target.
+
+The one file of this library that runs ONNX Runtime. Its parts: ``onnx_graph`` parses, ``onnx_taps`` finds,
+``onnx_observer`` measures, ``onnx_patch`` writes constants. Opened by ``recalibrate``.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from calibration.errors import DataError, ModelError, PatchError, TapMismatch
+from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, merge_taps, moments_of_frames
+from calibration.patch import Patch
+from calibration.targets import onnx_observer
+from calibration.targets.base import (
+    Batch,
+    Normalisation,
+    Observation,
+    PatchedModel,
+    Runner,
+    SkippedLayer,
+    TapInfo,
+)
+from calibration.targets.onnx_graph import parse
+from calibration.targets.onnx_patch import insert_input_correction, patch_tap
+from calibration.targets.onnx_taps import OnnxTap, find_taps
+
+MICRO_BATCH = 8
+"""Frames per pass of the observer: memory stays flat, moments of a batch are still good (measured, see docs)."""
+
+_PLAIN_BATCH = 4
+"""Frames per pass when nothing is corrected: moments are taken frame by frame, so the cut does not matter."""
+
+_RUN_BATCH = 8
+
+_ORT_ERRORS = tuple(
+    getattr(ort_errors, name)
+    for name in (
+        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NotImplemented",
+        "RuntimeException",
+    )
+)  # fmt: skip
+
+
+class OnnxTarget:
+    """One ONNX model opened for recalibration; see :class:`calibration.targets.base.Target`."""
+
+    def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
+        """Parse the model and find its taps.
+
+        Args:
+            data: The file's bytes.
+            name: For messages.
+            threads: CPU threads of every pass.
+
+        Raises:
+            ModelError: it cannot be recalibrated.
+        """
+        self._data, self._name, self._threads = data, name, threads
+        self._graph = parse(name, data)
+        self._onnx_taps, self._skipped = find_taps(self._graph)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of the model file."""
+        return hashlib.sha256(self._data).hexdigest()
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """(N or None, C, ...) of the one picture input."""
+        return self._graph.input_shape
+
+    @property
+    def taps(self) -> tuple[TapInfo, ...]:
+        """The correctable layer outputs, in graph order."""
+        return tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._onnx_taps)
+
+    @property
+    def skipped(self) -> tuple[SkippedLayer, ...]:
+        """Layers with weights that stay as they are, and why."""
+        return self._skipped
+
+    def observe(
+        self,
+        x: Batch,
+        normalise: Normalisation | None = None,
+        first_taps: int | None = None,
+        frames_of_first: int = 0,
+    ) -> Observation:
+        """Moments at the taps over ``x``, in one pass; see the port."""
+        self._require_shape(x)
+        observer = onnx_observer.build(self._graph, self._chosen(first_taps, normalise), normalise)
+        session = self._session(observer.model)
+        totals: dict[str, TapMoments] = {}
+        frames: dict[str, list[FrameMoments]] = {}
+        for batch in _batches(x, MICRO_BATCH if normalise is not None else _PLAIN_BATCH):
+            parts = {INPUT_TAP: self._input_moments(batch, normalise)}
+            values = self._run(session, observer.fetches, {observer.input_name: batch})
+            for tap, mean, square in zip(observer.taps, values[::2], values[1::2], strict=True):
+                parts[tap.name] = observer.frame_moments(tap, mean, square)
+            for i, (tap_name, part) in enumerate(parts.items()):
+                pooled = part.pooled()
+                known = totals.get(tap_name)
+                totals[tap_name] = pooled if known is None else merge_taps(known, pooled)
+                if i < frames_of_first:
+                    frames.setdefault(tap_name, []).append(part)
+        return Observation(Moments(totals), {tap: _joined(parts) for tap, parts in frames.items()})
+
+    def patched(self, patch: Patch) -> PatchedModel:
+        """The model with the corrections in its own constants; see the port."""
+        if patch.model_sha256 != self.sha256:
+            found = f"made for the model {patch.model_sha256[:12]}…"
+            fix = "Apply it to the model it was made for, or recalibrate this one."
+            raise PatchError(f"patch {patch.id}", found, f"{self.sha256[:12]}… ({self._name})", fix)
+        self._require_known_taps(patch)
+        if not any(affine.touched.any() for affine in patch.taps.values()):
+            return PatchedModel(self._data)
+        graph = parse(self._name, self._data)
+        left_alone = {
+            tap.name: patch_tap(graph, tap, patch.taps[tap.name])
+            for tap in self._onnx_taps
+            if tap.name in patch.taps
+        }
+        if INPUT_TAP in patch.taps:
+            insert_input_correction(graph, patch.taps[INPUT_TAP])
+        return PatchedModel(graph.model.SerializeToString(), {k: n for k, n in left_alone.items() if n})
+
+    def runner(self, patch: Patch | None = None) -> Runner:
+        """The model as deployed, with or without a patch, ready to run."""
+        data = self._data if patch is None else self.patched(patch).data
+        session = self._session(data)
+        names = [output.name for output in session.get_outputs()]
+
+        def run(x: Batch) -> dict[str, NDArray[Any]]:
+            self._require_shape(x)
+            size = self._graph.input_shape[0] or _RUN_BATCH
+            parts = [self._run(session, names, {self._graph.input_name: b}) for b in _batches(x, size)]
+            return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+
+        return run
+
+    def inspect(self) -> dict[str, Any]:
+        """What the file is and what can be done with it."""
+        return {
+            "format": "onnx",
+            "opset": self._graph.opset,
+            "sha256": self.sha256,
+            "size_bytes": len(self._data),
+            "input": {"name": self._graph.input_name, "shape": list(self._graph.input_shape)},
+            "taps": [{"name": t.name, "channels": t.channels, "kind": t.kind} for t in self.taps],
+            "channels": sum(t.channels for t in self.taps),
+            "skipped": [{"name": layer.name, "reason": layer.reason} for layer in self._skipped],
+        }
+
+    def _chosen(self, first_taps: int | None, normalise: Normalisation | None) -> tuple[OnnxTap, ...]:
+        taps = self._onnx_taps[:first_taps]
+        if normalise is not None:
+            known = {name: tap.channels for name, tap in normalise.baseline.items()}
+            wrong = [
+                f"{tap.name} has {tap.channels} channels, {known.get(tap.name, 'none')} in the baseline"
+                for tap in taps
+                if known.get(tap.name) != tap.channels
+            ]
+            if wrong:
+                raise TapMismatch(wrong)
+        return taps
+
+    def _input_moments(self, batch: Batch, normalise: Normalisation | None) -> FrameMoments:
+        if normalise is not None and normalise.input is not None:
+            batch = normalise.input.apply(batch)
+        return moments_of_frames(batch)
+
+    def _require_shape(self, x: Batch) -> None:
+        wanted = self._graph.input_shape
+        fits = x.ndim == len(wanted) and all(
+            w in (None, g) for w, g in zip(wanted[1:], x.shape[1:], strict=True)
+        )
+        if x.dtype != np.float32 or not fits or not len(x):
+            shape = ", ".join("any" if n is None else str(n) for n in wanted[1:])
+            found = f"{x.dtype} {x.shape}"
+            fix = "Prepare the pictures exactly as for this model."
+            raise DataError("pictures", found, f"float32 (N, {shape}), N >= 1", fix)
+
+    def _require_known_taps(self, patch: Patch) -> None:
+        known = {tap.name: tap.channels for tap in self._onnx_taps} | {
+            INPUT_TAP: int(self.input_shape[1] or 0)
+        }
+        wrong = [tap for tap, affine in patch.taps.items() if known.get(tap) != affine.scale.size]
+        if wrong:
+            found = f"taps that this model does not have: {', '.join(wrong[:5])}"
+            raise PatchError(f"patch {patch.id}", found, "taps of the model", "Recalibrate again.")
+
+    def _session(self, data: bytes) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4
+        options.enable_cpu_mem_arena = (
+            False  # measured: the arena keeps 0.5 GB at 8 frames of Lite0, and is no faster
+        )
+        options.enable_mem_pattern = False
+        try:
+            return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except _ORT_ERRORS as err:
+            fix = "Check the model with onnx.checker and run it once in ONNX Runtime."
+            raise ModelError(
+                self._name, f"ONNX Runtime refuses it ({err})", "a model that loads", fix
+            ) from err
+
+    def _run(
+        self, session: ort.InferenceSession, names: list[str], feed: dict[str, Batch]
+    ) -> list[NDArray[Any]]:
+        try:
+            return list(session.run(names, feed))
+        except _ORT_ERRORS as err:
+            fix = "Check that the pictures have the size that the model was exported for."
+            raise ModelError(self._name, f"ONNX Runtime failed ({err})", "a model that runs", fix) from err
+
+
+def _batches(x: Batch, size: int) -> Iterator[Batch]:
+    for start in range(0, len(x), size):
+        yield np.ascontiguousarray(x[start : start + size])
+
+
+def _joined(parts: list[FrameMoments]) -> FrameMoments:
+    return FrameMoments(np.concatenate([p.mean for p in parts]), np.concatenate([p.var for p in parts]))

@@ -1,0 +1,94 @@
+"""One file of named arrays with a JSON header: how baselines and patches lie on disk (safetensors, no pickle).
+
+Writing is atomic and durable (temporary file, fsync, rename, fsync of the directory); reading checks sizes before
+anything is allocated and says what is wrong. Knows nothing about what the arrays mean.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+Arrays = dict[str, NDArray[Any]]
+
+LARGEST_FILE_BYTES = 512 * 2**20
+"""A baseline with witness frames of a large detector stays far below; anything above is not ours."""
+
+_HEADER_KEY = "calibration"
+
+
+class TensorFileProblem(Exception):
+    """What is wrong with the bytes; the caller knows whether that makes a bad baseline or a bad patch."""
+
+
+def encode(kind: str, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> bytes:
+    """The file's bytes; the same content gives the same bytes."""
+    text = json.dumps({"kind": kind, **header}, sort_keys=True, separators=(",", ":"))
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return bytes(save(whole, metadata={_HEADER_KEY: text}))
+
+
+def decode(kind: str, data: bytes) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays and header out of a file's bytes.
+
+    Raises:
+        TensorFileProblem: not safetensors, cut short, or a file of another kind.
+    """
+    try:
+        arrays = load(data)
+        size = int.from_bytes(data[:8], "little")
+        text = json.loads(data[8 : 8 + size])["__metadata__"][_HEADER_KEY]
+        header = json.loads(text)
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as err:
+        raise TensorFileProblem(f"not a {kind} file, or damaged ({err})") from err
+    if not isinstance(header, dict) or header.get("kind") != kind:
+        found = header.get("kind") if isinstance(header, dict) else header
+        raise TensorFileProblem(f"this is a file of kind {found!r}, not {kind!r}")
+    return arrays, header
+
+
+def read(kind: str, path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """Read and decode one file.
+
+    Raises:
+        TensorFileProblem: missing, unreadable, too large, damaged or of another kind.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise TensorFileProblem(f"{path.stat().st_size} bytes; at most {LARGEST_FILE_BYTES} are read")
+        data = path.read_bytes()
+    except OSError as err:
+        raise TensorFileProblem(f"cannot be read ({err.strerror})") from err
+    return decode(kind, data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` whole or not at all, and keep it through a power cut.
+
+    Raises:
+        OSError: the directory cannot be written; nothing is left behind.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,222 @@
+"""The steps of one recalibration: split, observe, correct, judge. Every early end is a refusal with its reason.
+
+Works on a :class:`calibration.targets.base.Target`; no file, no clock, no framework. Used only by ``recalibrate``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import gate, reference
+from calibration.answers import class_probabilities
+from calibration.baseline import Baseline
+from calibration.gate import GateSettings
+from calibration.ladder import IDENTITY, Candidate, candidates
+from calibration.moments import INPUT_TAP, Moments, moments_of_frames
+from calibration.patch import Affine, Patch, clipped_channels, correction
+from calibration.reenact import reenact
+from calibration.report import FrameCounts, Verdict, drift_between
+from calibration.targets.base import Batch, Normalisation, Runner, Target
+
+FRAME_MOMENTS_OF = 4
+"""The input and the first three layers: sensor drift shows there, content does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a recalibration is done; the defaults were measured."""
+
+    seed: int = 0
+    threads: int = 1
+    held_out_share: float = 1 / 3
+    """Share of the usable reference frames that is judged on instead of observed."""
+    most_observed: int = 48
+    most_judged: int = 32
+    most_witness: int = 32
+    """More frames than these cost time and decide nothing."""
+    gate_settings: GateSettings = field(default_factory=GateSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The usable frames, shared out."""
+
+    observed: Batch
+    judged: Batch
+    labels: NDArray[np.int64] | None
+    """Classes of ``judged``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Court:
+    """The frames on which candidates are judged, and what is known about them."""
+
+    live: Batch
+    reenacted: Batch | None
+    healthy_answers: NDArray[np.float64] | None
+
+    def hear(self, name: str, runner: Runner) -> gate.Evidence | None:
+        """What a candidate answers; None when it is no classifier."""
+        live = class_probabilities(runner(self.live))
+        again = None if self.reenacted is None else class_probabilities(runner(self.reenacted))
+        return None if live is None else gate.Evidence(name, live, again)
+
+
+class Trial:
+    """One recalibration of one target on one reference set."""
+
+    def __init__(
+        self,
+        target: Target,
+        baseline: Baseline,
+        given: reference.ReferenceSet,
+        options: Options,
+        created_wall_s: float,
+    ) -> None:
+        self._target, self._baseline, self._given, self._options = target, baseline, given, options
+        self._created_wall_s = created_wall_s
+        self._rng = np.random.default_rng(options.seed)
+
+    def decide(self) -> Verdict:
+        """Run all steps."""
+        x, healthy = self._given.x, self._baseline.moments
+        frames = moments_of_frames(x)
+        found = reference.usable(x, frames, healthy[INPUT_TAP])
+        verdict = self._nothing(FrameCounts(len(x), found.left_out))
+        if len(found.index) < reference.FEWEST_FRAMES:
+            return _because(
+                verdict,
+                f"{len(found.index)} of {len(x)} reference frames are usable; at least "
+                f"{reference.FEWEST_FRAMES} are needed. Nothing is changed.",
+            )
+        parts = self._split(found.index)
+        verdict = replace(verdict, drift=self._drift(parts.observed))
+        court = self._court(parts)
+        identity = court.hear(IDENTITY, self._target.runner())
+        if identity is None:
+            return _because(
+                verdict,
+                "The model's outputs are not the scores of one class out of several, so no candidate can be "
+                "judged. Nothing is changed.",
+            )
+        witness = 0 if court.reenacted is None else len(court.reenacted)
+        counts = replace(
+            verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=witness
+        )
+        verdict = replace(verdict, frames=counts, notes=self._notes(court))
+        patches = self._patches(parts.observed)
+        return self._judged(verdict, court, identity, patches, parts.labels)
+
+    def _nothing(self, counts: FrameCounts) -> Verdict:
+        return Verdict(
+            accepted=False,
+            candidate=IDENTITY,
+            patch=None,
+            reasons=(),
+            scores={},
+            drift={},
+            frames=counts,
+            skipped_layers=self._target.skipped,
+            model_sha256=self._target.sha256,
+            baseline_id=self._baseline.id,
+            seed=self._options.seed,
+        )
+
+    def _split(self, index: NDArray[np.intp]) -> _Split:
+        options = self._options
+        observe, judge = reference.split(len(index), options.held_out_share, self._rng)
+        observe = index[observe[spread_over(len(observe), options.most_observed)]]
+        judge = index[judge[spread_over(len(judge), options.most_judged)]]
+        labels = None if self._given.y is None else self._given.y[judge]
+        return _Split(self._given.x[observe], self._given.x[judge], labels)
+
+    def _drift(self, observed: Batch) -> dict[str, float]:
+        """At the input and the first layers, before any correction."""
+        seen = self._target.observe(observed, first_taps=FRAME_MOMENTS_OF - 1)
+        return drift_between(seen.moments, self._baseline.moments)
+
+    def _court(self, parts: _Split) -> _Court:
+        """Healthy frames under today's drift join the live ones where the baseline kept some."""
+        witness = self._baseline.witness
+        if witness is None or witness.probabilities is None or parts.judged.ndim != 4:
+            return _Court(parts.judged, None, None)
+        chosen = spread_over(len(witness), self._options.most_witness)
+        live = np.concatenate([parts.observed, parts.judged])
+        again = reenact(witness.samples()[chosen], live, self._rng)
+        return _Court(parts.judged, again, witness.probabilities[chosen].astype(np.float64))
+
+    def _notes(self, court: _Court) -> tuple[str, ...]:
+        if court.reenacted is None and self._given.y is None:
+            return ("The baseline holds no witness frames; only the live frames could judge.",)
+        return ()
+
+    def _patches(self, observed: Batch) -> dict[str, Patch]:
+        """A patch per rung of the ladder; one observer pass serves all depths of a (input, prior) pair."""
+        rungs = candidates(len(self._target.taps))
+        frames = moments_of_frames(observed).pooled()
+        whole_input = correction(frames, self._baseline.moments[INPUT_TAP])
+        needed = sorted({rung.passes for rung in rungs if rung.first_taps})
+        seen = {key: self._observe(observed, whole_input, *key) for key in needed}
+        return {
+            rung.name: self._patch(rung, whole_input, seen.get(rung.passes), len(observed)) for rung in rungs
+        }
+
+    def _observe(self, observed: Batch, whole_input: Affine, input_share: float, prior: float) -> Moments:
+        on_input = whole_input.part_way(input_share) if input_share else None
+        return self._target.observe(observed, Normalisation(self._baseline.moments, prior, on_input)).moments
+
+    def _patch(self, rung: Candidate, whole_input: Affine, seen: Moments | None, frames: int) -> Patch:
+        taps: dict[str, Affine] = {}
+        if rung.input_share:
+            taps[INPUT_TAP] = whole_input.part_way(rung.input_share)
+        for tap in self._target.taps[: rung.first_taps] if seen is not None else ():
+            assert seen is not None
+            taps[tap.name] = correction(seen[tap.name], self._baseline.moments[tap.name], rung.prior)
+        return Patch(
+            taps=taps,
+            model_sha256=self._target.sha256,
+            baseline_id=self._baseline.id,
+            candidate=rung.name,
+            frames=frames,
+            created_wall_s=self._created_wall_s,
+        )
+
+    def _judged(
+        self,
+        verdict: Verdict,
+        court: _Court,
+        identity: gate.Evidence,
+        patches: Mapping[str, Patch],
+        labels: NDArray[np.int64] | None,
+    ) -> Verdict:
+        heard = [court.hear(name, self._target.runner(patch)) for name, patch in patches.items()]
+        evidence: Sequence[gate.Evidence] = [one for one in heard if one is not None]
+        choice = gate.choose(identity, evidence, court.healthy_answers, labels, self._options.gate_settings)
+        verdict = replace(verdict, reasons=choice.reasons, scores=choice.scores)
+        if not choice.accepted:
+            return verdict
+        patch = patches[choice.name]
+        return replace(
+            verdict,
+            accepted=True,
+            candidate=choice.name,
+            patch=patch,
+            channels_left_alone=sum(self._target.patched(patch).left_alone.values()),
+            channels_clipped=clipped_channels(patch.taps),
+        )
+
+
+def spread_over(count: int, most: int) -> NDArray[np.intp]:
+    """At most ``most`` indices out of ``count``, evenly spread."""
+    chosen = min(count, max(most, 0))
+    return (
+        np.unique(np.linspace(0, count - 1, chosen).round().astype(np.intp))
+        if chosen
+        else np.empty(0, np.intp)
+    )
+
+
+def _because(verdict: Verdict, reason: str) -> Verdict:
+    return replace(verdict, reasons=(reason,))
