@@ -11,6 +11,7 @@ and ``capture_child`` (reader).
 """
 
 import fcntl
+import math
 import mmap
 import os
 import time
@@ -165,7 +166,7 @@ class FrameRing:
 
     def room(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         """The memory of a reserved slot as an array of this shape; None when the frame is too large."""
-        size = int(np.prod(shape, dtype=np.int64))
+        size = math.prod(shape)
         return self._pixels[slot][:size].reshape(shape) if size <= self._slot_bytes else None
 
     def commit(self, slot: int, shape: tuple[int, ...], note: FrameNote) -> None:

@@ -182,14 +182,11 @@ def read_npy(payload: bytes) -> NDArray[Any] | None:
     try:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
         shape, is_fortran, dtype = read(file)
-    except (ValueError, KeyError):  # KeyError: a format version that plain arrays do not need
+    except (ValueError, KeyError, TokenError):  # KeyError: a format version that plain arrays do not need
         return None
     size = math.prod(shape)
-    if (
-        dtype.kind not in "fiu"
-        or len(shape) > _MAX_AXES
-        or size * dtype.itemsize != len(payload) - file.tell()
-    ):
+    is_plain = dtype.kind in "fiu" and 1 <= len(shape) <= _MAX_AXES and min(shape) >= 1
+    if not is_plain or size * dtype.itemsize != len(payload) - file.tell():
         return None
     flat = np.frombuffer(payload, dtype, count=size, offset=file.tell())
     return flat.reshape(shape, order="F" if is_fortran else "C")

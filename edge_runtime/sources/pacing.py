@@ -5,6 +5,8 @@ No clock and no waiting here. Called by the capture process and by the sources t
 
 from dataclasses import dataclass, field
 
+_ROUNDING_S = 1e-6  # sums of 1/fps are not exact
+
 
 @dataclass(slots=True)
 class RateLimit:
@@ -23,7 +25,7 @@ class RateLimit:
         interval_s = 1 / self.fps
         if self._due_s is None:
             self._due_s = at_s
-        if at_s < self._due_s:
+        if at_s < self._due_s - _ROUNDING_S:
             return False
         self._due_s = max(self._due_s, at_s - interval_s) + interval_s
         return True

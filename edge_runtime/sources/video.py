@@ -39,7 +39,7 @@ class VideoSource:
         stream: Name of the stream.
         address: Where it is; see ``CameraAddress``.
         options: How to play it.
-        rng: For the jitter of the back-off.
+        backoff: Delays between attempts to open it; the default is 1 to 30 s with jitter.
         clock: Monotonic seconds; must be the system's monotonic clock, which the capture process uses as well.
         first_seq: Sequence number of the first frame. Numbers of dropped frames are left out.
 
@@ -53,7 +53,7 @@ class VideoSource:
         address: str,
         options: VideoOptions | None = None,
         *,
-        rng: random.Random | None = None,
+        backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
         first_seq: int = 0,
     ) -> None:
@@ -61,7 +61,7 @@ class VideoSource:
         self._address = CameraAddress(address)
         self._options = options or VideoOptions()
         self._clock = clock
-        self._backoff = Backoff(rng or random.Random())  # noqa: S311 - jitter, not a secret
+        self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
         self._patience = Patience(
             start_s=_START_PATIENCE_S,
             open_s=self._options.open_timeout_s + 2.0,

@@ -1,0 +1,35 @@
+"""Makes video files whose frames carry their number in black and white blocks, and reads the number back."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+_BITS = 12
+
+
+def numbered_picture(number: int, width: int = 320, height: int = 192) -> np.ndarray:
+    """Grey background, below it one block a bit: survives any codec."""
+    picture = np.full((height, width, 3), 90, np.uint8)
+    block = width // _BITS
+    for bit in range(_BITS):
+        picture[height // 2 :, bit * block : (bit + 1) * block] = 255 if number >> bit & 1 else 0
+    return picture
+
+
+def number_of(picture: np.ndarray) -> int:
+    """The number of a decoded picture of any size made by ``numbered_picture``."""
+    height, width = picture.shape[:2]
+    block = width // _BITS
+    row = picture[height * 3 // 4, block // 2 : block * _BITS : block].reshape(_BITS, -1).mean(axis=1)
+    return sum(1 << bit for bit in range(_BITS) if row[bit] > 128)
+
+
+def write_clip(path: Path, frames: int, fps: float = 25, codec: str = "mp4v", width: int = 320) -> Path:
+    """A numbered clip."""
+    height = width * 3 // 5 // 16 * 16
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (width, height))
+    for number in range(frames):
+        writer.write(numbered_picture(number, width, height))
+    writer.release()
+    return path

@@ -1,0 +1,56 @@
+import random
+
+import pytest
+
+from edge_runtime.sources.reopen import Backoff, Patience
+
+
+def test_delays_double_up_to_the_limit():
+    backoff = Backoff(random.Random(0), first_s=1, limit_s=30, jitter=0)
+    assert [backoff.next_delay_s() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_reset_starts_from_the_first_delay():
+    backoff = Backoff(random.Random(0), jitter=0)
+    for _ in range(4):
+        backoff.next_delay_s()
+    backoff.reset()
+    assert backoff.next_delay_s() == 1
+
+
+def test_jitter_spreads_delays_and_never_exceeds_the_limit():
+    delays = []
+    for seed in range(200):
+        backoff = Backoff(random.Random(seed))
+        delays.append([backoff.next_delay_s() for _ in range(8)])
+    first = [d[0] for d in delays]
+    assert min(first) >= 0.8
+    assert max(first) <= 1.2
+    assert max(first) - min(first) > 0.3
+    assert max(max(d) for d in delays) <= 30
+
+
+@pytest.mark.parametrize(("first", "limit", "jitter"), [(0, 30, 0.2), (31, 30, 0.2), (1, 30, 1.0)])
+def test_impossible_delays_are_refused(first, limit, jitter):
+    with pytest.raises(ValueError, match="expected 0 < first_s"):
+        Backoff(random.Random(0), first, limit, jitter)
+
+
+def test_each_phase_has_its_own_patience():
+    patience = Patience(start_s=20, open_s=12, stall_s=5)
+    patience.started(100)
+    assert patience.silence(119.9) is None
+    assert patience.silence(120) == 20
+    patience.opening(110)
+    assert patience.runs_out_at_s() == 122
+    patience.opened(111)
+    assert patience.silence(115.9) is None
+    assert patience.silence(116.5) == 5.5
+
+
+def test_a_sign_of_life_extends_and_an_old_one_does_not_shorten():
+    patience = Patience(start_s=20, open_s=12, stall_s=5)
+    patience.opened(100)
+    patience.heard(103)
+    patience.heard(50)
+    assert patience.runs_out_at_s() == 108
