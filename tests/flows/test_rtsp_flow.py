@@ -1,0 +1,197 @@
+"""A camera that dies and comes back: a real RTSP server, killed with SIGKILL in the middle of the stream."""
+
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+
+from edge_runtime.sources.reopen import Backoff
+from edge_runtime.sources.video import VideoSource
+from edge_runtime.sources.video_options import VideoOptions
+
+
+class RtspCamera:
+    """The server of aio-rtsp-toolkit, serving every file of a folder, each viewer from its start."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port, self._control_port = free_port(), free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, clip: str) -> str:
+        return f"rtsp://127.0.0.1:{self.port}/{clip}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                sys.executable, "-m", "server_demo", "-d", str(self._folder), "-H", "127.0.0.1",
+                "-p", str(self.port), "-cp", str(self._control_port),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                threading.Event().wait(0.05)
+            else:
+                return
+        raise AssertionError("the RTSP server did not start")
+
+    def pause(self) -> None:
+        psutil.Process(self._process.pid).suspend()
+
+    def resume(self) -> None:
+        psutil.Process(self._process.pid).resume()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def write_h264(path: Path, frames: int, fps: int = 25) -> None:
+    """A clip of a white bar that moves down, one step a frame, on grey."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=fps, options={"g": "10", "bf": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(frames):
+            picture = np.full((240, 320, 3), 90, np.uint8)
+            picture[number % 24 * 10 :][:10] = 255
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_h264(folder / "belt.mp4", frames=1500)
+    return folder
+
+
+@pytest.fixture
+def cameras(clips):
+    both = [RtspCamera(clips), RtspCamera(clips)]
+    for camera in both:
+        camera.start()
+    for camera in both:
+        camera.wait_until_it_answers()
+    yield both
+    for camera in both:
+        camera.kill()
+
+
+@pytest.fixture
+def opened():
+    sources = []
+
+    def open_source(name, camera, **options):
+        options.setdefault("stall_timeout_s", 2.0)
+        source = VideoSource(
+            name, camera.url("belt.mp4"), VideoOptions(**options), backoff=Backoff(random.Random(1))
+        )
+        sources.append(source)
+        return source
+
+    yield open_source
+    for source in sources:
+        source.close()
+
+
+class Watched:
+    """A source with the times at which its frames arrived."""
+
+    def __init__(self, source: VideoSource) -> None:
+        self.source, self.arrived_at_s, self.frames = source, [], []
+
+    def poll(self) -> None:
+        frame = self.source.read(0.02)
+        if frame is not None:
+            self.arrived_at_s.append(time.monotonic())
+            self.frames.append((frame.seq, frame.captured_at_s, frame.picture.shape, frame.picture.std()))
+
+
+def watch(sources, until, limit_s):
+    """Read all sources in turn; seconds until the condition held."""
+    started = time.monotonic()
+    while not until():
+        assert time.monotonic() - started < limit_s, [s.source.stats() for s in sources]
+        for source in sources:
+            source.poll()
+    return time.monotonic() - started
+
+
+def test_a_killed_camera_comes_back_and_the_other_never_notices(cameras, opened):
+    front, side = Watched(opened("front", cameras[0])), Watched(opened("side", cameras[1]))
+    watch([front, side], lambda: min(len(front.frames), len(side.frames)) >= 15, limit_s=20)
+
+    cameras[0].kill()
+    watch([front, side], lambda: front.source.stats().last_problem is not None, limit_s=5)
+    seen, other_seen = len(front.frames), len(side.frames)
+    watch([front, side], lambda: len(side.frames) >= other_seen + 50, limit_s=6)
+    cameras[0].start()
+    cameras[0].wait_until_it_answers()
+    back_after_s = watch([front, side], lambda: len(front.frames) >= seen + 5, limit_s=12)
+
+    assert back_after_s <= 10
+    assert front.source.stats().restarts >= 1
+    assert side.source.stats().restarts == 0
+    assert max(np.diff(side.arrived_at_s[15:])) < 1.0
+    numbers = [frame[0] for frame in front.frames]
+    assert numbers == sorted(set(numbers))
+    assert {frame[2] for frame in front.frames} == {(240, 320, 3)}
+    assert min(frame[3] for frame in front.frames) > 10  # the bar is there: no frame is blank or torn to grey
+
+
+def test_a_camera_that_hangs_is_left_and_found_again(cameras, opened):
+    front = Watched(opened("front", cameras[0]))
+    watch([front], lambda: len(front.frames) >= 10, limit_s=20)
+    cameras[0].pause()
+    stalled_after_s = watch([front], lambda: front.source.stats().last_problem is not None, limit_s=6)
+    seen = len(front.frames)
+    cameras[0].resume()
+    back_after_s = watch([front], lambda: len(front.frames) >= seen + 5, limit_s=15)
+    assert stalled_after_s <= 2.0 + 2.0
+    assert back_after_s <= 10
+
+
+def test_a_camera_that_comes_late_is_waited_for(clips, opened):
+    camera = RtspCamera(clips)
+    front = Watched(opened("front", camera))
+    watch([front], lambda: "does not answer" in str(front.source.stats().last_problem), limit_s=10)
+    camera.start()
+    try:
+        camera.wait_until_it_answers()
+        assert watch([front], lambda: len(front.frames) >= 5, limit_s=15) <= 10
+    finally:
+        camera.kill()
+
+
+def test_a_wrong_path_is_told_in_the_servers_words(cameras, opened):
+    source = VideoSource("front", cameras[0].url("no-such-clip.mp4"), VideoOptions())
+    front = Watched(source)
+    try:
+        watch([front], lambda: source.stats().last_problem is not None, limit_s=15)
+    finally:
+        source.close()
+    assert "404" in source.stats().last_problem
