@@ -1,0 +1,1 @@
+"""Immutable model directories: the manifest, opening and checking them, building them."""
