@@ -1,0 +1,116 @@
+import random
+import threading
+import time
+import tracemalloc
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from edge_runtime.sources.base import EndOfStream
+from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox, read_npy
+
+
+def npy(array, **options):
+    file = BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
+
+
+def source_of(*payloads, capacity=8, **options):
+    inbox = PictureInbox(capacity, **options)
+    for number, payload in enumerate(payloads):
+        inbox.offer(payload, received_at_s=10.0 + number)
+    return MqttImagesSource("hall", inbox, clock=lambda: 50.0, wall_clock=lambda: 1000.0)
+
+
+def test_pictures_pass_as_they_came():
+    source = source_of(b"jpeg one", b"")
+    one, two = source.read(0), source.read(0)
+    assert (one.picture, one.seq, one.captured_at_s, one.captured_at_wall_s) == (b"jpeg one", 0, 10.0, 960.0)
+    assert (two.picture, two.seq) == (b"", 1)  # preprocessing rejects and counts it
+    assert source.read(0) is None
+
+
+def test_the_oldest_is_dropped_when_full():
+    source = source_of(*[bytes([n]) for n in range(5)], capacity=2)
+    assert [source.read(0).picture for _ in range(2)] == [b"\x03", b"\x04"]
+    counts = source.stats()
+    assert (counts.captured, counts.delivered, counts.dropped) == (5, 2, 3)
+
+
+def test_large_messages_are_refused_and_counted():
+    source = source_of(b"x" * 101, b"y" * 100, max_payload_bytes=100)
+    assert source.read(0).picture == b"y" * 100
+    assert source.stats().dropped == 1
+    assert "101 bytes; at most 100" in source.stats().last_problem
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2", "u1", ">f4", "<i4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_tensors_arrive_as_arrays(dtype, order):
+    array = np.asarray(np.arange(24).reshape(2, 3, 4), dtype=dtype, order=order)
+    frame = source_of(npy(array)).read(0)
+    assert frame.is_tensor
+    np.testing.assert_array_equal(frame.picture, array)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        npy(np.array([{"a": 1}], dtype=object), allow_pickle=True),
+        npy(np.zeros((3, 4), np.float32))[:-1],
+        npy(np.zeros((3, 4), np.float32)) + b"x",
+        npy(np.array(["a"])),
+        npy(np.zeros((0, 3), np.float32)),
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00\x05\x00{'sha",
+    ],
+)
+def test_other_arrays_go_on_as_bytes_to_be_rejected(payload):
+    frame = source_of(payload).read(0)
+    assert not frame.is_tensor
+    assert frame.picture == payload
+
+
+def test_a_header_that_lies_about_its_size_allocates_nothing():
+    lie = npy(np.zeros(16, np.float32)).replace(b"(16,)", b"(9999999999,)")
+    tracemalloc.start()
+    assert read_npy(lie) is None
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_damaged_tensors_never_raise():
+    rng, good = random.Random(5), npy(np.zeros((3, 8, 8), np.float32))
+    for _ in range(5000):
+        bad = bytearray(good)
+        for _ in range(rng.randrange(1, 6)):
+            bad[rng.randrange(130)] = rng.randrange(256)
+        array = read_npy(bytes(bad))
+        assert array is None or array.nbytes <= len(good)
+
+
+def test_read_waits_for_a_message_from_another_thread():
+    inbox = PictureInbox()
+    source = MqttImagesSource("hall", inbox)
+    sender = threading.Timer(0.05, inbox.offer, (b"late", time.monotonic()))
+    sender.start()
+    assert source.read(10).picture == b"late"
+    sender.join()
+
+
+def test_close_wakes_the_reader_and_accounts_for_what_is_left():
+    source = source_of(b"1", b"2")
+    source.read(0)
+    source.close()
+    source.close()
+    with pytest.raises(EndOfStream):
+        source.read(60)
+    counts = source.stats()
+    assert counts.captured == counts.delivered + counts.dropped == 2
+
+
+def test_an_impossible_inbox_is_refused():
+    with pytest.raises(ValueError, match="expected at least 1"):
+        PictureInbox(capacity=0)
