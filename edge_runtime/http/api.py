@@ -1,0 +1,125 @@
+"""What is served over HTTP: a few read-only views of functions that are handed in.
+
+No state and no decisions here; importing this module imports starlette (0.1 s), so ``server`` does it in its own
+thread. Every function that is handed in must be quick and callable from any thread.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edge_runtime.encode import encode_object
+from edge_runtime.health import Health
+
+Items = Callable[[int], list[dict[str, Any]]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+log = structlog.get_logger()
+
+MOST_ITEMS = 500
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+"""A page on the internet can point its own name at 127.0.0.1; such a request carries that name and is refused."""
+
+
+def build_app(
+    status: Callable[[], dict[str, Any]],
+    health: Callable[[], Health],
+    recent_results: Items,
+    *,
+    recent_events: Items | None = None,
+    allowed_hosts: Sequence[str] = LOOPBACK_NAMES,
+) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        status: The daemon's state as JSON-able data.
+        health: The verdict of now.
+        recent_results: The newest results, newest first, at most so many.
+        recent_events: The newest events; None serves an empty list.
+        allowed_hosts: Names a request may address us by; ``["*"]`` for any.
+    """
+    routes = [
+        Route("/", _dashboard()),
+        Route("/healthz", _verdict(health, lambda verdict: verdict.live)),
+        Route("/readyz", _verdict(health, lambda verdict: verdict.ready)),
+        Route("/status", _object(status)),
+        Route("/results", _items("results", recent_results)),
+        Route("/events", _items("events", recent_events or (lambda _: []))),
+    ]
+    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
+    return Starlette(routes=routes, middleware=[trusted])
+
+
+def _json(values: dict[str, Any], code: int = 200) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return Response(encode_object(values), code, headers, "application/json")
+
+
+def _view(make: Callable[[Request], Response]) -> Endpoint:
+    """An endpoint around a view; one that fails is a logged 500 and closes nobody's connection."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return make(request)
+        except Exception:
+            log.exception("http view failed", path=request.url.path)
+            return _json({"error": "this view failed; the log says why"}, 500)
+
+    return answer
+
+
+def _verdict(health: Callable[[], Health], is_good: Callable[[Health], bool]) -> Endpoint:
+    """200 or 503, with the reasons either way: what a probe and a person both need."""
+
+    def make(_: Request) -> Response:
+        verdict = health()
+        return _json(verdict.as_dict(), 200 if is_good(verdict) else 503)
+
+    return _view(make)
+
+
+def _object(values: Callable[[], dict[str, Any]]) -> Endpoint:
+    return _view(lambda _: _json(values()))
+
+
+def _items(name: str, items: Items) -> Endpoint:
+    def make(request: Request) -> Response:
+        text = request.query_params.get("most", "50")
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_ITEMS:
+            return _json({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
+        return _json({name: items(int(text))})
+
+    return _view(make)
+
+
+def _dashboard() -> Endpoint:
+    page = files("edge_runtime.http").joinpath("dashboard.html").read_bytes()
+    headers = {"Content-Security-Policy": content_policy(page), "Referrer-Policy": "no-referrer"}
+
+    return _view(lambda _: Response(page, 200, headers, "text/html; charset=utf-8"))
+
+
+def content_policy(page: bytes) -> str:
+    """A policy that lets run exactly the script and style that are in the page, and nothing else."""
+
+    def hashes(tag: bytes) -> str:
+        bodies = re.findall(rb"<" + tag + rb">(.*?)</" + tag + rb">", page, re.DOTALL)
+        return " ".join(
+            f"'sha256-{base64.b64encode(hashlib.sha256(body).digest()).decode()}'" for body in bodies
+        )
+
+    return (
+        f"default-src 'none'; script-src {hashes(b'script')}; style-src {hashes(b'style')}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )

@@ -1,0 +1,134 @@
+"""The HTTP server in a thread of its own: bound at once, so that a taken port is said at once; served soon after.
+
+Started and stopped by ``app``. Importing this module costs nothing: uvicorn and starlette are imported in the
+server's thread, after the daemon's first results.
+"""
+
+import contextlib
+import errno
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from edge_runtime.errors import EdgeRuntimeError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+log = structlog.get_logger()
+
+MAX_CONNECTIONS = 64
+BACKLOG = 64
+STOP_S = 3.0
+
+
+class HttpUnavailable(EdgeRuntimeError):
+    """The address cannot be listened on; somebody must free the port or choose another."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host, self.port, self.reason = host, port, reason
+        super().__init__(f"http: cannot listen on {host}:{port}: {reason}; change http.port or free it")
+
+
+class HttpServer:
+    """One listening socket and the thread that serves it.
+
+    Args:
+        host: Address to listen on.
+        port: 0 takes a free one (see ``port``).
+        app: Makes the ASGI application; called in the server's thread.
+    """
+
+    def __init__(self, host: str, port: int, app: Callable[[], "ASGIApp"]) -> None:
+        self._host, self._app = host, app
+        self.port = port
+        """The port really listened on, after ``start``."""
+        self._socket: socket.socket | None = None
+        self._server: uvicorn.Server | None = None
+        self._must_stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+
+    def start(self) -> None:
+        """Listen from now on; requests are answered as soon as the thread has imported what it needs.
+
+        Raises:
+            HttpUnavailable: the port is taken, not allowed, or the address is not of this machine.
+        """
+        self._socket = _listen(self._host, self.port)
+        self.port = self._socket.getsockname()[1]
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what was asked, then free the port within about 3 s; idempotent."""
+        self._must_stop.set()
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+        if self._server is not None and self._thread.is_alive():
+            self._server.force_exit = True
+            self._thread.join(STOP_S)
+        if self._socket is not None:
+            self._socket.close()
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether requests are being answered."""
+        return self._server is not None and self._server.started and self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            log.exception("http server failed", host=self._host, port=self.port)
+
+    def _serve(self) -> None:
+        import uvicorn
+
+        config = uvicorn.Config(
+            self._app(),
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        if self._must_stop.is_set():
+            return
+        assert self._socket is not None
+        self._server.run(sockets=[self._socket])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as err:
+        raise HttpUnavailable(host, port, f"no such address ({err})") from err
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a restart need not wait for TIME_WAIT
+        with contextlib.suppress(OSError, AttributeError):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as err:
+        listener.close()
+        reason = "the port is in use" if err.errno == errno.EADDRINUSE else (err.strerror or str(err)).lower()
+        raise HttpUnavailable(host, port, reason) from err
+    return listener
