@@ -101,7 +101,8 @@ def _array(name: str, values: NDArray[Any]) -> dict[str, Any]:
     """A raw output with its shape and dtype; non-finite numbers become null."""
     if values.dtype.kind not in "fiub":
         raise ValueError(f"output {name!r} has dtype {values.dtype}; JSON carries float, int and bool arrays")
-    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    wide = values.dtype.kind == "f" and values.dtype.itemsize > 8  # longdouble: more than JSON readers keep
+    native = values.astype(np.float64 if wide else values.dtype.newbyteorder("="), copy=False)
     return {
         "shape": list(values.shape),
         "dtype": str(native.dtype),
@@ -117,6 +118,8 @@ def _plain(value: object) -> object:
     """What orjson does not know: longdouble and foreign-order arrays as lists, sets in order, anything else as text."""
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if isinstance(value, np.longdouble):
+        return float(value)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, set | frozenset):

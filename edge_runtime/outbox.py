@@ -173,8 +173,9 @@ class Outbox:
                 rows = store.read(after_id, limit)
             except (StoreDamaged, StoreUnavailable) as err:
                 with self._changed:
-                    self._problem, self._suspect_at = str(err), (after_id, limit)
-                    self._changed.notify_all()
+                    if self._store is store:  # else the writer has just closed it to open it again
+                        self._problem, self._suspect_at = str(err), (after_id, limit)
+                        self._changed.notify_all()
                 return []
         with self._changed:
             if self._problem is not None and commits == self._commits and len(rows) < limit:
@@ -368,10 +369,11 @@ class Outbox:
 
     def _reopen(self) -> None:
         """Open the file again; a read that fails twice at the same place means that the file is damaged."""
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-        suspect_at, self._suspect_at = self._suspect_at, None
+        with self._changed:
+            old, self._store = self._store, None
+            suspect_at, self._suspect_at = self._suspect_at, None
+        if old is not None:
+            old.close()
         self._must_reopen = True  # until everything below has worked
         self._open()
         if suspect_at is not None:

@@ -60,7 +60,8 @@ def _translated(path: Path) -> Iterator[None]:
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGE or (isinstance(err, sqlite3.DatabaseError) and "no such" in str(err)):
             raise StoreDamaged(f"{path}: {err}") from err
-        raise StoreUnavailable(f"{path}: {err}", is_full=code == sqlite3.SQLITE_FULL) from err
+        name = getattr(err, "sqlite_errorname", type(err).__name__)
+        raise StoreUnavailable(f"{path}: {err} ({name})", is_full=code == sqlite3.SQLITE_FULL) from err
 
 
 class Store:
