@@ -36,13 +36,9 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("models", Effect.REBUILD_MODEL),
     ("cameras.*.may_idle", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
-    ("mqtt.commands", Effect.LIVE),
-    ("mqtt", Effect.RECONNECT_MQTT),
-    ("http", Effect.REBIND_HTTP),
+    ("recalibration.reference.reservoir", Effect.RESTART),
     ("recalibration", Effect.LIVE),
     ("drift", Effect.LIVE),
-    ("outbox", Effect.LIVE),
-    ("sink", Effect.LIVE),
     ("log", Effect.LIVE),
 )
 
@@ -79,6 +75,12 @@ class Changes:
     def models(self) -> frozenset[str]:
         """Models to load anew, or to drop when the new configuration no longer has them."""
         return frozenset(path.split(".")[1] for path in self.paths(Effect.REBUILD_MODEL))
+
+    def rebuilt_models(self, old: Config, new: Config) -> frozenset[str]:
+        """Models of either configuration with any changed key, or all when the side loop's settings changed."""
+        if self.live_sections & {"recalibration", "drift"}:
+            return frozenset((*old.models, *new.models))
+        return frozenset(item.path.split(".")[1] for item in self.items if item.path.startswith("models."))
 
     @property
     def live_sections(self) -> frozenset[str]:

@@ -62,6 +62,10 @@ class ModelConfig(Section):
         description="Pictures of one stream that may wait; live streams drop the oldest.",
     )
 
+    recalibrate: bool = Field(
+        default=True, description="Whether drift is watched and this model's statistics may be renewed."
+    )
+
     @model_validator(mode="after")
     def _counts(self) -> Self:
         self.require(self.version == "latest" or self.version >= 1, "version", "'latest' or a number from 1")

@@ -386,3 +386,14 @@ def test_silence_is_normal_for_pushed_pictures_only() -> None:
     assert is_idle_allowed("dir, watch: true")
     assert is_idle_allowed("rtsp://cam/1, may_idle: true")
     assert not is_idle_allowed("rtsp://cam/1")
+
+
+def test_models_to_rebuild_are_those_touched_or_all_when_the_side_loop_changed() -> None:
+    two = MINIMAL.replace("cameras:", "  other: {bundle: x}\ncameras:")
+    batch = two.replace("bundle: x", "bundle: x, batch: {max_batch_size: 2}")
+    old = parse(two)
+    assert changes(old, parse(batch)).rebuilt_models(old, parse(batch)) == {"other"}
+    drift = parse(f"{two}drift: {{window_frames: 16}}\n")
+    assert changes(old, drift).rebuilt_models(old, drift) == {"parts", "other"}
+    log = parse(f"{two}log: {{level: debug}}\n")
+    assert changes(old, log).rebuilt_models(old, log) == frozenset()

@@ -35,7 +35,7 @@ STATUS: dict[str, Any] = {
             },
         }
     },
-    "outbox": {"enqueued": 118, "delivered": 100, "pending": 18, "dropped": 0, "problem": None},
+    "delivery": {"local": {"enqueued": 118, "delivered": 100, "pending": 18, "dropped": 0, "problem": None}},
 }
 
 
