@@ -20,21 +20,18 @@ class Effect(StrEnum):
     REOPEN_CAMERA = "reopen_camera"
     REBUILD_MODEL = "rebuild_model"
     """Load the bundle again beside the running one, then swap."""
-    RECONNECT_MQTT = "reconnect_mqtt"
-    REBIND_HTTP = "rebind_http"
     RESTART = "restart"
     """Only a new process can use it."""
 
 
 EFFECTS: tuple[tuple[str, Effect], ...] = (
-    # The first pattern that fits counts; '*' is one name.
+    # The first pattern that fits counts; '*' is one name. What is not here (mqtt, http, outbox, sink) needs a restart.
     ("device", Effect.RESTART),
     ("state_dir", Effect.RESTART),
     ("models.*.batch", Effect.LIVE),
     ("models.*.max_age_ms", Effect.LIVE),
     ("models.*.queue_frames", Effect.LIVE),
     ("models", Effect.REBUILD_MODEL),
-    ("cameras.*.may_idle", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
     ("recalibration.reference.reservoir", Effect.RESTART),
     ("recalibration", Effect.LIVE),
@@ -75,17 +72,6 @@ class Changes:
     def models(self) -> frozenset[str]:
         """Models to load anew, or to drop when the new configuration no longer has them."""
         return frozenset(path.split(".")[1] for path in self.paths(Effect.REBUILD_MODEL))
-
-    def rebuilt_models(self, old: Config, new: Config) -> frozenset[str]:
-        """Models of either configuration with any changed key, or all when the side loop's settings changed."""
-        if self.live_sections & {"recalibration", "drift"}:
-            return frozenset((*old.models, *new.models))
-        return frozenset(item.path.split(".")[1] for item in self.items if item.path.startswith("models."))
-
-    @property
-    def live_sections(self) -> frozenset[str]:
-        """Top-level sections with values that count from now on."""
-        return frozenset(path.split(".")[0] for path in self.paths(Effect.LIVE))
 
     @property
     def needs_restart(self) -> tuple[str, ...]:

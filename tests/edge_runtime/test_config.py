@@ -284,15 +284,16 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     [
         (("belt-3", "belt-4"), "device", Effect.RESTART),
         (("fps: 10", "fps: 5"), "cameras.belt.fps", Effect.REOPEN_CAMERA),
-        (("fps: 10", "may_idle: true"), "cameras.belt.may_idle", Effect.LIVE),
+        (("fps: 10", "may_idle: true"), "cameras.belt.may_idle", Effect.REOPEN_CAMERA),
         (("bundle: parts-classifier", "bundle: other"), "models.parts.bundle", Effect.REBUILD_MODEL),
         (
             ("parts-classifier}", "parts-classifier, batch: {max_batch_size: 4}}"),
             "models.parts.batch.max_batch_size",
             Effect.LIVE,
         ),
-        (("cameras:", "mqtt: {host: b}\ncameras:"), "mqtt", Effect.RECONNECT_MQTT),
-        (("cameras:", "http: {port: 81}\ncameras:"), "http.port", Effect.REBIND_HTTP),
+        (("cameras:", "outbox: {max_mib: 9}\ncameras:"), "outbox.max_mib", Effect.RESTART),
+        (("cameras:", "mqtt: {host: b}\ncameras:"), "mqtt", Effect.RESTART),
+        (("cameras:", "http: {port: 81}\ncameras:"), "http.port", Effect.RESTART),
         (("cameras:", "drift: {window_frames: 16}\ncameras:"), "drift.window_frames", Effect.LIVE),
         (("cameras:", "log: {level: debug}\ncameras:"), "log.level", Effect.LIVE),
     ],
@@ -318,7 +319,7 @@ def test_cameras_and_models_that_come_and_go_are_named() -> None:
 def test_a_changed_secret_is_a_change() -> None:
     text = f'{MINIMAL}mqtt: {{host: b, user: u, password: "{{EDGE_PW}}"}}\n'
     found = changes(parse(text, EDGE_PW="one"), parse(text, EDGE_PW="two"))
-    assert found.paths(Effect.RECONNECT_MQTT) == ("mqtt.password",)
+    assert found.paths(Effect.RESTART) == ("mqtt.password",)
 
 
 def test_every_key_has_an_effect_and_a_description() -> None:
@@ -386,14 +387,3 @@ def test_silence_is_normal_for_pushed_pictures_only() -> None:
     assert is_idle_allowed("dir, watch: true")
     assert is_idle_allowed("rtsp://cam/1, may_idle: true")
     assert not is_idle_allowed("rtsp://cam/1")
-
-
-def test_models_to_rebuild_are_those_touched_or_all_when_the_side_loop_changed() -> None:
-    two = MINIMAL.replace("cameras:", "  other: {bundle: x}\ncameras:")
-    batch = two.replace("bundle: x", "bundle: x, batch: {max_batch_size: 2}")
-    old = parse(two)
-    assert changes(old, parse(batch)).rebuilt_models(old, parse(batch)) == {"other"}
-    drift = parse(f"{two}drift: {{window_frames: 16}}\n")
-    assert changes(old, drift).rebuilt_models(old, drift) == {"parts", "other"}
-    log = parse(f"{two}log: {{level: debug}}\n")
-    assert changes(old, log).rebuilt_models(old, log) == frozenset()
