@@ -88,20 +88,20 @@ class CameraAddress:
         except ValueError:  # a port that is no number, or half an IPv6 address
             return None
 
-    def ffmpeg_options(self, transport: Transport) -> str:
+    def ffmpeg_options(self, transport: Transport, *, is_patient: bool = False) -> str:
         """OPENCV_FFMPEG_CAPTURE_OPTIONS for this address.
 
         Every kind names the protocols it may use: without that a "video file" that is really a playlist can make
-        FFmpeg fetch URLs, and a remote one can make it read local files. Short probing opens RTSP in 0.5 s, not 3 s.
+        FFmpeg fetch URLs, and a remote one can make it read local files. Short probing opens RTSP in 0.5 s, not 3 s,
+        but finds no picture size when a camera announces none and sends key frames rarely: hence ``is_patient``.
         """
-        quick = "probesize;200000|analyzeduration;200000|fflags;nobuffer|flags;low_delay"
+        probing = "" if is_patient else "|probesize;200000|analyzeduration;200000"
+        live = f"{probing}|fflags;nobuffer|flags;low_delay"
         match self.kind:
             case CameraKind.RTSP:
-                return (
-                    f"protocol_whitelist;rtp,rtsp,tcp,udp,tls,srtp,crypto|rtsp_transport;{transport}|{quick}"
-                )
+                return f"protocol_whitelist;rtp,rtsp,tcp,udp,tls,srtp,crypto|rtsp_transport;{transport}{live}"
             case CameraKind.HTTP:
-                return f"protocol_whitelist;http,https,tcp,tls,crypto|{quick}"
+                return f"protocol_whitelist;http,https,tcp,tls,crypto{live}"
             case _:
                 return "protocol_whitelist;file,crypto,data"
 

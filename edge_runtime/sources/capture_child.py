@@ -10,6 +10,8 @@ import select
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 from edge_runtime.sources.camera_address import CameraAddress, redact
@@ -29,6 +31,7 @@ _PASSED_ON = (
 )
 _PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _KEPT_LOG_BYTES = 4096
+_BURIAL_S = 1.0
 _POINTER = re.compile(r" @ 0x[0-9a-f]+")  # would make every repetition of a complaint a new text
 
 
@@ -46,21 +49,19 @@ class CaptureChild:
     def __init__(self, request: CaptureRequest, ring: FrameRing) -> None:
         self.ring = ring
         self._log = b""
-        # Non-blocking at both ends: a chatty decoder must not wait for a reader of its complaints.
-        self._log_fd, log_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            self._process = _start(request, ring, theirs, log_end)
+        with ExitStack() as undo, ExitStack() as theirs_to_close:
+            undo.callback(ring.close)
+            # Non-blocking at both ends: a chatty decoder must not wait for a reader of its complaints.
+            self._log_fd, log_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            undo.callback(os.close, self._log_fd)
+            theirs_to_close.callback(os.close, log_end)
+            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(self._channel.close)
+            theirs_to_close.callback(theirs.close)
+            self._channel.setblocking(False)
             self._channel.send(request.encode())
-        except OSError:
-            self._channel.close()
-            os.close(self._log_fd)
-            ring.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(log_end)
-        self._channel.setblocking(False)
+            self._process = _start(request, ring, theirs, log_end)
+            self._give_back = undo.pop_all()
 
     @property
     def pid(self) -> int:
@@ -108,8 +109,7 @@ class CaptureChild:
     def kill(self) -> None:
         """End it at once and give everything back; frames already taken stay readable."""
         self._process.kill()
-        self._process.wait()
-        self._give_back()
+        self._bury()
 
     def quit(self, patience_s: float) -> None:
         """Let it say goodbye to the device (an RTSP camera frees the session), then end it anyway."""
@@ -118,8 +118,15 @@ class CaptureChild:
             self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        self._give_back()
+        self._bury()
+
+    def _bury(self) -> None:
+        self._give_back.close()
+        try:
+            self._process.wait(_BURIAL_S)
+        except subprocess.TimeoutExpired:
+            # Stuck in a driver call, where not even SIGKILL reaches it; it is reaped whenever the call returns.
+            threading.Thread(target=self._process.wait, name="reap-capture", daemon=True).start()
 
     def _tell(self, packet: bytes) -> None:
         try:
@@ -133,11 +140,6 @@ class CaptureChild:
                 self._log = (self._log + new)[-_KEPT_LOG_BYTES:]
         except BlockingIOError:
             return
-
-    def _give_back(self) -> None:
-        self._channel.close()
-        os.close(self._log_fd)
-        self.ring.close()
 
 
 def _start(
@@ -162,6 +164,8 @@ def _environment(request: CaptureRequest) -> dict[str, str]:
         "PYTHONUTF8": "1",
         "OPENCV_LOG_LEVEL": "ERROR",  # so that the last line is FFmpeg's reason
         "OPENBLAS_NUM_THREADS": "1",
-        "OPENCV_FFMPEG_CAPTURE_OPTIONS": CameraAddress(request.address).ffmpeg_options(request.transport),
+        "OPENCV_FFMPEG_CAPTURE_OPTIONS": CameraAddress(request.address).ffmpeg_options(
+            request.transport, is_patient=request.is_patient
+        ),
         "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(request.read_timeout_s))),
     }

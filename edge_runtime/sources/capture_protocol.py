@@ -40,6 +40,8 @@ class CaptureRequest:
     size: tuple[int, int] | None
     """Width and height to ask a V4L2 device for."""
     decode_threads: int
+    is_patient: bool
+    """Look longer at the stream before playing it; see ``CameraAddress.ffmpeg_options``."""
 
     def encode(self) -> bytes:
         """As a packet."""

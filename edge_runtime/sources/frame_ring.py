@@ -101,6 +101,8 @@ class FrameRing:
         first = _HEADER_BYTES
         self._pixels = [whole[first + k * self._slot_bytes :][: self._slot_bytes] for k in range(count)]
         self._reading: int | None = None
+        self.was_busy = False
+        """The last ``take`` got nothing because the writer was inside a hand-over: ask again in a moment."""
 
     @classmethod
     def create(cls, slots: int, max_frame_bytes: int) -> "FrameRing":
@@ -198,12 +200,13 @@ class FrameRing:
     def take(self) -> TakenFrame | None:
         """The oldest unread frame, giving back the one taken before; None when there is none.
 
-        Also None when the writer was stopped inside a hand-over: try again, or let its time limit run out.
+        Also None, with ``was_busy`` set, when the writer lost the processor or was stopped inside a hand-over.
 
         Raises:
             ValueError: the writer described a frame that cannot be in its slot.
         """
         with self._try_lock() as is_mine:
+            self.was_busy = not is_mine
             if not is_mine:
                 return None
             if self._reading is not None:

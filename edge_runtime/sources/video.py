@@ -35,6 +35,8 @@ _GOODBYE_S = 0.7
 class VideoSource:
     """One camera or file as a ``Source``.
 
+    The capture process dies with the *thread* that started it, so ``read`` belongs to one thread.
+
     Args:
         stream: Name of the stream.
         address: Where it is; see ``CameraAddress``.
@@ -75,6 +77,7 @@ class VideoSource:
         self._open_at_s = 0.0
         self._healthy_since_s: float | None = None
         self._failures_in_a_row = 0
+        self._is_patient = False
         self._resume_at = 0
         self._ended: str | None = None
         self._mutex = threading.Lock()
@@ -173,11 +176,13 @@ class VideoSource:
                 return
         else:
             until_s = min(deadline_s, self._patience.runs_out_at_s())
-            # Never longer than a moment: a child that was stopped while it held the lock is asked again.
-            self._child.wait(min(max(0.001, until_s - now_s), 0.5), self._wake)
+            longest_s = 0.002 if self._child.ring.was_busy else 0.5
+            self._child.wait(min(max(0.001, until_s - now_s), longest_s), self._wake)
 
     def _start(self, now_s: float) -> None:
-        request = self._options.request(self.stream, self._address, skip=self._resume_at)
+        request = self._options.request(
+            self.stream, self._address, skip=self._resume_at, is_patient=self._is_patient
+        )
         slots, frame_bytes = self._options.slots, self._options.max_frame_bytes
         try:
             self._child = CaptureChild(request, FrameRing.create(slots, frame_bytes))
@@ -246,6 +251,10 @@ class VideoSource:
             self._child.kill()
             self._child = None
         self._failures_in_a_row += 1
+        if (
+            self._failures_in_a_row >= 2
+        ):  # not a single frame since the last attempt: try the other way of probing
+            self._is_patient = not self._is_patient
         self._counts = replace(self._counts, last_problem=reason)
         if not self.is_live and self._failures_in_a_row >= _FILE_ATTEMPTS:
             self._failures_in_a_row = 0

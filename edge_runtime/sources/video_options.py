@@ -45,7 +45,7 @@ class VideoOptions:
         if self.pace == "fps" and self.fps is None:
             raise ValueError("pace 'fps' without fps; expected fps to be set, or pace 'native' or 'fastest'")
 
-    def request(self, stream: str, address: CameraAddress, skip: int) -> CaptureRequest:
+    def request(self, stream: str, address: CameraAddress, *, skip: int, is_patient: bool) -> CaptureRequest:
         """What a capture process is told; ``skip`` frames of a file were delivered before."""
         return CaptureRequest(
             stream=stream,
@@ -61,4 +61,5 @@ class VideoOptions:
             skip=skip,
             size=self.size,
             decode_threads=self.decode_threads,
+            is_patient=is_patient,
         )

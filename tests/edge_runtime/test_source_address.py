@@ -65,3 +65,11 @@ def test_remote_streams_may_not_read_local_files():
 
 def test_transport_is_passed_on():
     assert "rtsp_transport;udp" in CameraAddress("rtsp://cam/1").ffmpeg_options("udp")
+
+
+def test_patient_probing_leaves_the_time_to_ffmpeg():
+    quick, patient = (
+        CameraAddress("rtsp://cam/1").ffmpeg_options("tcp", is_patient=p) for p in (False, True)
+    )
+    assert "probesize" in quick
+    assert "probesize" not in patient

@@ -171,8 +171,10 @@ def test_a_writer_stopped_inside_a_hand_over_blocks_nobody_and_dies_without_a_tr
         assert writer.stdout.readline() == b"locked\n"
         started = time.monotonic()
         assert ring.take() is None
+        assert ring.was_busy
         assert time.monotonic() - started < 1
     finally:
         os.kill(writer.pid, signal.SIGKILL)
         writer.communicate()
     assert np.all(ring.take().pixels == 3)
+    assert not ring.was_busy

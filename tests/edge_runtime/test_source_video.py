@@ -1,6 +1,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -291,6 +292,21 @@ def test_a_camera_that_is_not_there_yet_is_waited_for_cheaply(opened):
     assert capture_process().memory_info().rss < 30 << 20
     assert logs
     assert "s3cret" not in str(logs)
+
+
+def test_a_host_that_takes_the_connection_and_says_nothing_is_left(opened):
+    with socket.create_server(("127.0.0.1", 0)) as tarpit:
+        address = f"rtsp://127.0.0.1:{tarpit.getsockname()[1]}/1"
+        source = opened(address, VideoOptions(open_timeout_s=1, stall_timeout_s=1))
+        read_until(source, lambda counts: counts.restarts >= 2, limit_s=15)
+    assert "cannot be opened" in source.stats().last_problem
+
+
+def test_a_device_that_is_not_plugged_in_is_waited_for(opened):
+    source = opened("/dev/video97", VideoOptions())
+    read_until(source, lambda counts: counts.last_problem is not None, limit_s=10)
+    assert source.stats().last_problem == "/dev/video97 does not exist"
+    assert source.is_live
 
 
 def test_passwords_are_not_in_the_process_list_nor_in_its_environment(camera, opened, monkeypatch):
