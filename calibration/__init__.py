@@ -23,7 +23,7 @@ from calibration.errors import (
 from calibration.gate import GateSettings
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
 from calibration.patch import Affine, Patch
-from calibration.recalibrate import apply, drift, open_target, profile, recalibrate
+from calibration.recalibrate import apply, drift, open_target, probe, profile, recalibrate
 from calibration.report import FrameCounts, Verdict
 from calibration.targets.base import Target
 from calibration.trial import Options
@@ -53,6 +53,7 @@ __all__ = [
     "drift",
     "merge",
     "open_target",
+    "probe",
     "profile",
     "recalibrate",
 ]

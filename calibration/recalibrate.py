@@ -102,6 +102,18 @@ def apply(model: Model, patch: Patch) -> bytes:
     return open_target(model).patched(patch).data
 
 
+def probe(model: Model) -> bytes:
+    """The model's first layers as a model of their own, which gives the moments that :class:`DriftMonitor` watches.
+
+    Outputs ``<tap>/mean`` and ``<tap>/var``, N*C elements each: single-frame moments as in ``Baseline.frames``, without
+    ``input`` (measure the sample itself).
+
+    Raises:
+        ModelError: the model cannot be recalibrated.
+    """
+    return open_target(model).probe(FRAME_MOMENTS_OF - 1)
+
+
 def drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> dict[str, float]:
     """How far ``x`` is from the baseline at the input and every tap (symmetric KL, 0 is none)."""
     target = _matching_target(model, baseline, threads)

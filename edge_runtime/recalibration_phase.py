@@ -70,6 +70,8 @@ class Task:
     wanted: int
     deadline_s: float
     """When collecting is given up."""
+    stream: str | None = None
+    """Only frames of this stream; None takes all of the model's."""
 
 
 class IllegalHappening(Exception):

@@ -62,9 +62,10 @@ class Reservoir:
             self._evict()
         return True
 
-    def since(self, at_s: float, most: int) -> list[Kept]:
-        """Up to ``most`` of the newest pictures that were captured at or after ``at_s``, oldest first."""
-        return [kept for kept in self._kept if kept.at_s >= at_s][-most:]
+    def since(self, at_s: float, most: int, stream: str | None = None) -> list[Kept]:
+        """Up to ``most`` of the newest pictures captured at or after ``at_s`` (by one stream, or all), oldest first."""
+        chosen = (kept for kept in self._kept if kept.at_s >= at_s and stream in (None, kept.stream))
+        return list(chosen)[-most:]
 
     def clear(self) -> None:
         """Forget everything (privacy, or another bundle)."""
@@ -80,4 +81,6 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width = pixels.shape[:2]
     rows = np.linspace(0, height - 1, THUMBNAIL).astype(int)
     columns = np.linspace(0, width - 1, THUMBNAIL).astype(int)
-    return pixels[np.ix_(rows, columns)].astype(np.float32).reshape(THUMBNAIL, THUMBNAIL, -1).mean(axis=2)
+    picked = pixels[np.ix_(rows, columns)].astype(np.float32).reshape(THUMBNAIL, THUMBNAIL, -1)
+    grey: NDArray[np.float32] = picked.mean(axis=2, dtype=np.float32)
+    return grey

@@ -62,6 +62,7 @@ class Rollout:
         Args:
             step: What to do.
             candidate: The generation to stage; only for ``STAGE``.
+
         Raises:
             IllegalStep: not allowed now.
         """

@@ -116,12 +116,16 @@ class Schedule:
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until :meth:`take` may give something; None when only an offer or ``finished`` changes that."""
-        oldest = self._oldest_queued_at_s()
+        oldest = self._oldest_free_at_s()
         if oldest is None:
             return None
         if self._is_ready(now_s):
             return 0.0
         return max(0.0, oldest + self.policy.max_queue_delay_s - now_s)
+
+    def oldest_queued_at_s(self) -> float | None:
+        """Since when the oldest waiting sample waits; None when none does."""
+        return min((queue[0].queued_at_s for queue in self._queues.values() if queue), default=None)
 
     def forget(self, stream: str) -> int:
         """Remove a stream that was taken out of the configuration; gives the number of samples dropped."""
@@ -133,13 +137,13 @@ class Schedule:
         return [queue for stream, queue in self._queues.items() if queue and stream not in self._under_way]
 
     def _is_ready(self, now_s: float) -> bool:
-        oldest = self._oldest_queued_at_s()
+        oldest = self._oldest_free_at_s()
         if oldest is None:
             return False
         waiting = sum(map(len, self._free_queues()))
         return waiting >= self.policy.max_batch_size or now_s - oldest >= self.policy.max_queue_delay_s
 
-    def _oldest_queued_at_s(self) -> float | None:
+    def _oldest_free_at_s(self) -> float | None:
         return min((queue[0].queued_at_s for queue in self._free_queues()), default=None)
 
     def _drop_stale(self, now_s: float) -> None:

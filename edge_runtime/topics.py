@@ -104,6 +104,10 @@ class Topics:
         """Results of one stream."""
         return f"{self.root}/result/{checked_part(stream, 'stream')}"
 
+    def picture(self, stream: str) -> str:
+        """Where pictures of a stream come in, when its camera's path is ``mqtt``."""
+        return f"{self.root}/picture/{checked_part(stream, 'stream')}"
+
     def request(self, verb: str) -> str:
         """Where a command is sent."""
         return f"{self.root}/request/{checked_part(verb, 'verb')}"

@@ -122,5 +122,8 @@ class Target(Protocol):
     def runner(self, patch: Patch | None = None) -> Runner:
         """The model as deployed (same quantized arithmetic), with or without a patch, ready to run."""
 
+    def probe(self, first_taps: int) -> bytes:
+        """A small model of the same framework: outputs ``<tap>/mean`` and ``<tap>/var`` of the first taps per frame."""
+
     def inspect(self) -> dict[str, Any]:
         """What the file is and what can be done with it, for people and ``--json``."""

@@ -5,7 +5,7 @@ The one file of this library that runs ONNX Runtime. Its parts: ``onnx_graph`` p
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from calibration.errors import DataError, ModelError, PatchError, TapMismatch
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, merge_taps, moments_of_frames
 from calibration.patch import Patch
 from calibration.targets import onnx_observer
+from calibration.targets.onnx_observer import Feed, Observer, onnx_probe
 from calibration.targets.base import (
     Batch,
     Normalisation,
@@ -31,6 +32,7 @@ from calibration.targets.onnx_graph import parse
 from calibration.targets.onnx_patch import insert_input_correction, patch_tap
 from calibration.targets.onnx_taps import OnnxTap, find_taps
 
+REPLAY = 0
 MICRO_BATCH = 8
 """Frames per pass of the observer: memory stays flat, moments of a batch are still good (measured, see docs)."""
 
@@ -38,6 +40,9 @@ _PLAIN_BATCH = 4
 """Frames per pass when nothing is corrected: moments are taken frame by frame, so the cut does not matter."""
 
 _RUN_BATCH = 8
+
+_ARENA = {"arena_extend_strategy": "kSameAsRequested"}
+"""The default doubles and keeps 0.5 GB for 8 frames of Lite0; no arena at all is 30 % slower (page faults)."""
 
 _ORT_ERRORS = tuple(
     getattr(ort_errors, name)
@@ -97,20 +102,11 @@ class OnnxTarget:
         self._require_shape(x)
         observer = onnx_observer.build(self._graph, self._chosen(first_taps, normalise), normalise)
         session = self._session(observer.model)
-        totals: dict[str, TapMoments] = {}
-        frames: dict[str, list[FrameMoments]] = {}
-        for batch in _batches(x, MICRO_BATCH if normalise is not None else _PLAIN_BATCH):
-            parts = {INPUT_TAP: self._input_moments(batch, normalise)}
-            values = self._run(session, observer.fetches, {observer.input_name: batch})
-            for tap, mean, square in zip(observer.taps, values[::2], values[1::2], strict=True):
-                parts[tap.name] = observer.frame_moments(tap, mean, square)
-            for i, (tap_name, part) in enumerate(parts.items()):
-                pooled = part.pooled()
-                known = totals.get(tap_name)
-                totals[tap_name] = pooled if known is None else merge_taps(known, pooled)
-                if i < frames_of_first:
-                    frames.setdefault(tap_name, []).append(part)
-        return Observation(Moments(totals), {tap: _joined(parts) for tap, parts in frames.items()})
+        frames = self._frames_of_input(x, normalise) | _measure(
+            observer, lambda feed: self._run(session, observer.fetches, feed), x
+        )
+        moments = Moments({tap: part.pooled() for tap, part in frames.items()})
+        return Observation(moments, dict(list(frames.items())[:frames_of_first]))
 
     def patched(self, patch: Patch) -> PatchedModel:
         """The model with the corrections in its own constants; see the port."""
@@ -145,6 +141,10 @@ class OnnxTarget:
 
         return run
 
+    def probe(self, first_taps: int) -> bytes:
+        """A small model with the single-frame moments of the first taps as outputs; see ``onnx_probe``."""
+        return onnx_probe.build(self._graph, self._onnx_taps, first_taps)
+
     def inspect(self) -> dict[str, Any]:
         """What the file is and what can be done with it."""
         return {
@@ -171,10 +171,9 @@ class OnnxTarget:
                 raise TapMismatch(wrong)
         return taps
 
-    def _input_moments(self, batch: Batch, normalise: Normalisation | None) -> FrameMoments:
-        if normalise is not None and normalise.input is not None:
-            batch = normalise.input.apply(batch)
-        return moments_of_frames(batch)
+    def _frames_of_input(self, x: Batch, normalise: Normalisation | None) -> dict[str, FrameMoments]:
+        seen = x if normalise is None or normalise.input is None else normalise.input.apply(x)
+        return {INPUT_TAP: moments_of_frames(seen)}
 
     def _require_shape(self, x: Batch) -> None:
         wanted = self._graph.input_shape
@@ -202,12 +201,9 @@ class OnnxTarget:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4
-        options.enable_cpu_mem_arena = (
-            False  # measured: the arena keeps 0.5 GB at 8 frames of Lite0, and is no faster
-        )
         options.enable_mem_pattern = False
         try:
-            return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            return ort.InferenceSession(data, options, providers=[("CPUExecutionProvider", _ARENA)])
         except _ORT_ERRORS as err:
             fix = "Check the model with onnx.checker and run it once in ONNX Runtime."
             raise ModelError(
@@ -222,6 +218,28 @@ class OnnxTarget:
         except _ORT_ERRORS as err:
             fix = "Check that the pictures have the size that the model was exported for."
             raise ModelError(self._name, f"ONNX Runtime failed ({err})", "a model that runs", fix) from err
+
+
+def _measure(observer: Observer, run: Callable[[Feed], list[NDArray[Any]]], x: Batch) -> dict[str, FrameMoments]:
+    """Single-frame moments of every tap over all of ``x``, batch by batch.
+
+    A correcting observer needs many frames' moments at every tap to correct well: each batch is given those of the
+    earlier ones, and the first frames, which had none, are measured again at the end.
+    """
+    size = MICRO_BATCH if observer.normalise is not None else _PLAIN_BATCH
+    starts = list(range(0, len(x), size))
+    again = starts[: -(-len(starts) * REPLAY // 100)] if observer.normalise is not None else []
+    seen: dict[int, list[NDArray[Any]]] = {}
+    for start in [*starts, *again]:
+        batch = np.ascontiguousarray(x[start : start + size])
+        seen.pop(start, None)
+        past = [np.concatenate([values[i] for values in seen.values()]) for i in range(len(observer.fetches))] if seen else []
+        seen[start] = run(observer.feed(batch, past))
+    parts = [np.concatenate([seen[start][i] for start in starts]) for i in range(len(observer.fetches))]
+    return {
+        tap.name: observer.frame_moments(tap, mean, square)
+        for tap, mean, square in zip(observer.taps, parts[::2], parts[1::2], strict=True)
+    }
 
 
 def _batches(x: Batch, size: int) -> Iterator[Batch]:

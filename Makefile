@@ -1,0 +1,54 @@
+# One command each. `make run` and `make test` need nothing but Python 3.11+ and pip (tests: root or sudo for the broker).
+PYTHON  ?= python3
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+CONFIG  ?=
+RUN_FOR ?=
+DRIFT   ?= haze
+SCENE   ?= varied
+
+.PHONY: run test check bench demo-bundle clean
+
+# The demo: a conveyor of real photographs, drifting half-way. CONFIG=my.yaml runs your own configuration instead.
+run: $(BIN)/.installed-run
+	@$(BIN)/edge-runtime $(if $(CONFIG),run $(CONFIG),demo --drift $(DRIFT) --scene $(SCENE)) $(if $(RUN_FOR),--for $(RUN_FOR))
+
+test: $(BIN)/.installed-test
+	@sh tools/ensure-mosquitto.sh
+	$(BIN)/python -m pytest
+
+check: $(BIN)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Accuracy and cost of recalibration on real photographs (needs the Debian package tuxpaint-stamps-default and torch).
+bench: $(BIN)/.installed-build
+	$(BIN)/python -m benchmarks.track_b
+
+# Rebuilds edge_runtime/demo/bundle from the published weights.
+demo-bundle: $(BIN)/.installed-build
+	$(BIN)/edge-runtime bundle build efficientnet-lite0 --out edge_runtime/demo/bundle
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/.installed-run: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(BIN)/.installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(BIN)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@
+
+$(BIN)/.installed-build: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[build]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) state build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,257 @@
+"""The command line ``edge-runtime``. Parses, calls, prints, turns errors into exit codes; nothing else lives here."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from edge_runtime import __version__
+from edge_runtime.errors import EdgeRuntimeError
+
+USAGE, INTERRUPTED = 64, 130
+DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
+
+seconds = click.FloatRange(min=0, min_open=True)
+existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edge-runtime")
+def cli() -> None:
+    """Inference daemon for edge devices; recalibrates the deployed model on the device."""
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--for", "for_s", type=seconds, help="Stop by itself after so many seconds, with a summary.")
+def run(config: Path, for_s: float | None) -> int:
+    """Run the daemon with the configuration file CONFIG."""
+    from edge_runtime.app import build_daemon, stop_on_signals
+    from edge_runtime.summary import summarise
+
+    loaded = _configured(config)
+    daemon = build_daemon(loaded, config)
+    stop_on_signals(daemon)
+    code = daemon.run(for_s)
+    if for_s is not None:
+        print(summarise(daemon.status(), daemon.history(), []))
+    return code
+
+
+@cli.command()
+@click.option(
+    "--config", type=click.Path(path_type=Path), default=DEMO_CONFIG, help="Another demo configuration."
+)
+@click.option(
+    "--for", "for_s", type=seconds, help="Stop by itself after so many seconds; the drift comes half-way."
+)
+@click.option(
+    "--drift", default="haze", show_default=True, help="What happens to the lens; 'none' for nothing."
+)
+@click.option(
+    "--scene", type=click.Choice(["varied", "one-class"]), default="varied", help="What passes the lens."
+)
+def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
+    """Play photographs through a real int8 model, let the camera drift, and watch the daemon recalibrate itself."""
+    from edge_runtime.demo_run import run_demo
+    from edge_runtime.sources.camera_drift import DRIFTS
+
+    if drift not in DRIFTS and drift != "none":
+        raise click.BadParameter(
+            f"{drift!r}; expected none or one of: {', '.join(DRIFTS)}", param_hint="--drift"
+        )
+    chosen = None if drift == "none" else drift
+    return run_demo(_configured(config), config, for_s, chosen, one_class=scene == "one-class")
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def check(config: Path, as_json: bool) -> int:
+    """Check the configuration file CONFIG and the bundles it names, without running anything."""
+    from edge_runtime.app import find_bundle, open_engine
+    from edge_runtime.bundle.self_test import self_test
+    from edge_runtime.bundle.verify import load_bundle
+    from edge_runtime.config import load_config
+    from edge_runtime.engines.threads import choose_threads, cpu_budget
+
+    loaded = load_config(config, os.environ)
+    bundles = {}
+    for name, model in loaded.models.items():
+        bundle = load_bundle(find_bundle(loaded.bundle_root(name), model.version))
+        engine = open_engine(bundle, bundle.model_bytes, choose_threads(cpu_budget(), 1, model.threads))
+        bundles[name] = {"bundle": bundle.id, "self_test_difference": self_test(bundle, engine).worst}
+    _show({"config": str(config), "ok": True, "models": bundles}, as_json, f"{config}: ok")
+    return 0
+
+
+@cli.command()
+@click.argument("bundle", type=existing_folder)
+@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
+def infer(bundle: Path, pictures: tuple[Path, ...], as_json: bool) -> int:
+    """Run PICTURES through BUNDLE and print the answers; exit code 65 when a picture was rejected."""
+    from edge_runtime.offline import answers
+
+    rejected = 0
+    for answer in answers(bundle, pictures):
+        rejected += "rejected" in answer
+        _show(answer, as_json, _answer_line(answer))
+    return 65 if rejected else 0
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")
+def schema(out: Path | None) -> int:
+    """Print the JSON Schema of the configuration, for editors."""
+    from edge_runtime.schema import schema_text
+
+    if out is None:
+        print(schema_text(), end="")
+    else:
+        out.write_text(schema_text(), encoding="utf-8")
+    return 0
+
+
+@cli.command()
+@click.argument("verb", type=click.Choice(["status", "recalibrate", "rollback", "commission"]))
+@click.option(
+    "--config", "config_path", required=True, type=click.Path(path_type=Path), help="The device's YAML file."
+)
+@click.option("--model", help="Which model; needed when there are several.")
+@click.option("--timeout", "timeout_s", type=seconds, default=10.0, show_default=True)
+def send(verb: str, config_path: Path, model: str | None, timeout_s: float) -> int:
+    """Send a command to a running device over its broker and print the answer."""
+    from edge_runtime.remote import send_command
+
+    loaded = _configured(config_path)
+    answer = send_command(loaded, verb, {} if model is None else {"model": model}, timeout_s)
+    print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+    return 0 if answer.get("status") == "ok" else 1
+
+
+@cli.command()
+@click.argument("bundle", type=existing_folder)
+@click.option("--healthy", type=existing_folder, help="Pictures of the healthy site; makes the baseline.")
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="Baseline file: written with --healthy, else read."
+)
+@click.option(
+    "--reference", type=existing_folder, help="Pictures of now; sub-folders named like labels are labels."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Patch file to write when the gate accepts.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def calibrate(
+    bundle: Path,
+    healthy: Path | None,
+    baseline: Path | None,
+    reference: Path | None,
+    out: Path | None,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Commission and recalibrate BUNDLE from folders of pictures, without a daemon."""
+    from edge_runtime.offline import calibrate_bundle
+
+    report = calibrate_bundle(bundle, healthy, baseline, reference, out, seed)
+    _show(report, as_json, "\n".join(report["lines"]))
+    return 0
+
+
+@cli.group("bundle")
+def bundle_group() -> None:
+    """Build, look at and verify bundles."""
+
+
+@bundle_group.command()
+@click.argument("bundle", type=existing_folder)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def verify(bundle: Path, as_json: bool) -> int:
+    """Check hashes and run the golden self-test of BUNDLE."""
+    from edge_runtime.offline import verified
+
+    report = verified(bundle)
+    _show(report, as_json, f"{report['bundle']}: ok, {report['pictures']} golden pictures, worst difference "
+          f"{report['worst']:.2g} (allowed {report['tolerance']:g}), {report['runs_on']}")  # fmt: skip
+    return 0
+
+
+@bundle_group.command()
+@click.argument("bundle", type=existing_folder)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def inspect(bundle: Path, as_json: bool) -> int:
+    """Show what BUNDLE is and what recalibration can do with it."""
+    from edge_runtime.offline import inspected
+
+    report = inspected(bundle)
+    _show(report, as_json, orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    return 0
+
+
+@bundle_group.command()
+@click.argument("name", type=click.Choice(["efficientnet-lite0"]))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for bundles.")
+@click.option("--version", "number", type=click.IntRange(min=1), default=1, show_default=True)
+def build(name: str, out: Path, number: int) -> int:
+    """Build the bundle NAME from its published weights (needs the extra 'build')."""
+    from edge_runtime.bundle.build_lite0 import build_lite0
+
+    path = build_lite0(out / name / str(number), number)
+    print(f"built {path}")
+    return 0
+
+
+def _configured(path: Path) -> Any:
+    """The checked configuration, with the log set up as it says."""
+    from edge_runtime.config import load_config, secrets_of
+    from edge_runtime.log import configure_log
+
+    config = load_config(path, os.environ)
+    configure_log(config.log.level, config.log.format, secrets=secrets_of(config, os.environ))
+    return config
+
+
+def _show(values: dict[str, Any], as_json: bool, text: str) -> None:
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    print(orjson.dumps(values, default=str, option=options).decode() if as_json else text)
+
+
+def _answer_line(answer: dict[str, Any]) -> str:
+    if "rejected" in answer:
+        return f"{answer['picture']}: rejected, {answer['rejected']}: {answer['detail']}"
+    if "top" in answer:
+        return f"{answer['picture']}: " + ", ".join(
+            f"{top['label']} {top['score']:.3f}" for top in answer["top"]
+        )
+    return (
+        f"{answer['picture']}: "
+        + orjson.dumps(
+            {key: value for key, value in answer.items() if key != "picture"},
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        ).decode()
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run, and leave with the exit code (sysexits(3))."""
+    from calibration.errors import CalibrationError
+
+    try:
+        code = cli.main(args=arguments, prog_name="edge-runtime", standalone_mode=False)
+    except click.Abort:
+        code = INTERRUPTED
+    except click.ClickException as err:
+        err.show()
+        code = USAGE
+    except (EdgeRuntimeError, CalibrationError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        code = err.exit_code
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""The daemon's life as four verbs: startup, main loop, tick, shutdown. What it is made of is put together in ``app``.
+
+A configuration edit is applied between two ticks by the main thread: cameras are closed and opened, a changed model is
+loaded and self-tested *beside* the running one before it takes over, so that a bad edit leaves everything as it was.
+"""
+
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from edge_runtime.cameras import Cameras
+from edge_runtime.command_link import CommandLink
+from edge_runtime.config import Changes, Config, changes
+from edge_runtime.config_watch import ConfigWatch
+from edge_runtime.delivery import Delivery
+from edge_runtime.encode import encode_object
+from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError
+from edge_runtime.health import EngineFacts, Facts, Health, WatchdogFeeder, assess
+from edge_runtime.http import HttpServer
+from edge_runtime.messages import Event
+from edge_runtime.model_runtime import ModelRuntime
+from edge_runtime.mqtt import MqttClient
+from edge_runtime.recalibration import Verb
+from edge_runtime.schedule import BatchPolicy
+from edge_runtime.systemd_notify import SystemdNotify
+from edge_runtime.workers import Crashes
+
+log = structlog.get_logger()
+
+TICK_S = 0.25
+STATE_EVERY_S = 5.0
+ANSWER_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonParts:
+    """What a daemon is made of; the factories are called again when the configuration changes."""
+
+    open_model: Callable[[Config, str], ModelRuntime]
+    """Load, self-test and wire one model; nothing runs yet. Raises BundleError, EngineError, StateError."""
+    batch_policy: Callable[[Config, str], BatchPolicy]
+    configure_log: Callable[[Config], None]
+    cameras: Cameras
+    delivery: Delivery
+    mqtt: MqttClient | None
+    open_commands: Callable[[Config, "Daemon"], CommandLink | None]
+    open_http: Callable[[Config, "Daemon"], HttpServer | None]
+    watch: ConfigWatch | None
+    notify: SystemdNotify
+    crashes: Crashes
+
+
+class Daemon:
+    """One running edge box."""
+
+    def __init__(self, config: Config, parts: DaemonParts) -> None:
+        self.config = config
+        self.delivery = parts.delivery
+        self._parts = parts
+        self._models: dict[str, ModelRuntime] = {}
+        self._commands: CommandLink | None = None
+        self._http: HttpServer | None = None
+        self._edits: queue.SimpleQueue[Config | ConfigError] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._fatal: str | None = None
+        self._is_stopping = False
+        self._config_problem: str | None = None
+        self._started_at_s, self._started_at_wall_s = time.monotonic(), time.time()
+        self._state_at_s = 0.0
+        self._last_state: bytes | None = None
+        watchdog_s = parts.notify.watchdog_s
+        self._feeder = None if watchdog_s is None else WatchdogFeeder(watchdog_s)
+
+    # ---- life ----------------------------------------------------------------------------------------------
+
+    def run(self, for_s: float | None = None) -> int:
+        """Live until asked to stop (or for ``for_s`` seconds); gives the exit code."""
+        self.startup()
+        try:
+            self.main_loop(for_s)
+        finally:
+            self.shutdown()
+        if self._fatal is not None:
+            log.error("stopped because the daemon cannot work", reason=self._fatal)
+        return 70 if self._fatal is not None else 0
+
+    def startup(self) -> None:
+        """Models first (a bad bundle must stop the start), then cameras; READY once all self-tests have passed."""
+        parts = self._parts
+        parts.delivery.start()
+        for name in self.config.models:
+            self._models[name] = parts.open_model(self.config, name)
+        for runtime in self._models.values():
+            runtime.start()
+        for stream, camera in self.config.cameras.items():
+            if camera.enabled:
+                parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
+        parts.notify.ready()
+        log.info("ready", models=[runtime.bundle.id for runtime in self._models.values()])
+        self._commands = parts.open_commands(self.config, self)
+        if parts.mqtt is not None:
+            parts.mqtt.start()
+        self._http = parts.open_http(self.config, self)
+        if parts.watch is not None:
+            parts.watch.start()
+
+    def main_loop(self, for_s: float | None) -> None:
+        """Tick until stopped."""
+        end_s = None if for_s is None else time.monotonic() + for_s
+        while not self._stop.wait(TICK_S):
+            self.tick(time.monotonic())
+            if end_s is not None and time.monotonic() >= end_s:
+                return
+            if self._parts.cameras.are_finished() and all(
+                r.pipeline.is_idle() for r in self._models.values()
+            ):
+                log.info("all files have been played")
+                return
+
+    def tick(self, now_s: float) -> None:
+        """Apply edits, feed the watchdog, publish the state."""
+        while not self._edits.empty():
+            self._apply(self._edits.get())
+        if self._feeder is not None and self._feeder.is_due(self._engine_facts(), now_s):
+            self._parts.notify.watchdog()
+        if self._parts.mqtt is not None and now_s - self._state_at_s >= STATE_EVERY_S:
+            self._publish_state(now_s)
+
+    def shutdown(self) -> None:
+        """Take in nothing more, answer what was taken in, deliver what can be delivered, leave the rest on disk."""
+        parts, self._is_stopping = self._parts, True
+        parts.notify.stopping()
+        if parts.watch is not None:
+            parts.watch.stop()
+        parts.cameras.stop_all()
+        for runtime in self._models.values():
+            if not runtime.stop(timeout_s=5.0):
+                log.warning("inference did not end in time", model=runtime.name)
+        if self._commands is not None:
+            self._commands.stop()
+        parts.delivery.stop(self.config.outbox.drain_timeout_s)
+        if parts.mqtt is not None:
+            parts.mqtt.stop()
+        if self._http is not None:
+            self._http.stop()
+        log.info("stopped")
+
+    def stop(self) -> None:
+        """Ask the daemon to end; from a signal handler or any thread."""
+        self._stop.set()
+
+    def fail(self, reason: str) -> None:
+        """Something cannot be repaired from inside: end, and let systemd restart the daemon."""
+        self._fatal = reason
+        self._stop.set()
+
+    # ---- what others ask -----------------------------------------------------------------------------------
+
+    def edited(self, edit: Config | ConfigError) -> None:
+        """The configuration file changed; applied by the next tick."""
+        self._edits.put(edit)
+
+    def request(
+        self, verb: Verb, model: str | None, stream: str | None = None, frames: int | None = None
+    ) -> dict[str, Any]:
+        """Hand a command to a model's side loop and wait for what it says.
+
+        Raises:
+            CommandError: unknown model, or not possible now.
+        """
+        side_loop = self._model(model).side_loop
+        if side_loop is None:
+            raise CommandError("recalibration is turned off for this model in the configuration")
+        answer = side_loop.request(verb, stream=stream, frames=frames)
+        try:
+            return answer.result(timeout=ANSWER_TIMEOUT_S)
+        except TimeoutError as err:
+            raise CommandError("the calibration loop is busy; try again") from err
+
+    def health(self) -> Health:
+        """The verdict of now."""
+        broker = None if self._parts.mqtt is None else self._parts.mqtt.status()
+        channels = [channel.status() for channel in self._parts.delivery.channels]
+        facts = Facts(
+            engines=self._engine_facts(),
+            sources=self._parts.cameras.facts(),
+            is_stopping=self._is_stopping,
+            broker_connected=None if broker is None else broker.is_connected,
+            broker_problem=None if broker is None else broker.problem,
+            outbox_pending=sum(channel["pending"] for channel in channels),
+            outbox_writable=all(channel["durable"] for channel in channels),
+            results_lost=sum(channel["dropped"] for channel in channels),
+            free_disk_mib=self._free_disk_mib(),
+            recalibration_problem=self._config_problem,
+        )
+        return assess(facts, time.monotonic())
+
+    def status(self) -> dict[str, Any]:
+        """Everything, for ``/status``, the command ``status`` and the summary."""
+        first = [r.pipeline.meters.first_result_at_s for r in self._models.values()]
+        known = [at_s for at_s in first if at_s is not None]
+        channels = {channel.name: channel.status() for channel in self._parts.delivery.channels}
+        broker = None if self._parts.mqtt is None else self._parts.mqtt.status()
+        return {
+            "device": self.config.device,
+            "uptime_s": round(time.monotonic() - self._started_at_s, 1),
+            "first_result_s": round(min(known) - self._started_at_s, 2) if known else None,
+            "health": self.health().as_dict(),
+            "models": {name: runtime.status() for name, runtime in self._models.items()},
+            "cameras": self._parts.cameras.status(),
+            "delivery": channels,
+            "broker": None
+            if broker is None
+            else {"connected": broker.is_connected, "problem": broker.problem},
+            "config_problem": self._config_problem,
+            "worker_failures": self._parts.crashes.total,
+        }
+
+    def history(self) -> list[dict[str, Any]]:
+        """The newest events with the time since the start, oldest first."""
+        return [
+            {"event": event.kind, "after_s": event.at_wall_s - self._started_at_wall_s, "data": event.data}
+            for event in self.delivery.events()
+        ]
+
+    # ---- inside --------------------------------------------------------------------------------------------
+
+    def _model(self, name: str | None) -> ModelRuntime:
+        if name is None and len(self._models) == 1:
+            return next(iter(self._models.values()))
+        if name not in self._models:
+            known = ", ".join(self._models)
+            raise CommandError(
+                f"no model {name!r}; this device has: {known}" if name else f"name a model: {known}"
+            )
+        return self._models[name]
+
+    def _engine_facts(self) -> tuple[EngineFacts, ...]:
+        return tuple(
+            EngineFacts(
+                model=name,
+                self_test_passed=True,  # a model that fails it never becomes a runtime
+                started_at_s=runtime.pipeline.meters.started_at_s,
+                last_progress_at_s=runtime.pipeline.meters.last_progress_at_s,
+                due_since_s=runtime.pipeline.due_since_s(),
+                errors_in_a_row=runtime.pipeline.slot.failures_in_a_row,
+            )
+            for name, runtime in list(self._models.items())
+        )
+
+    def _free_disk_mib(self) -> float | None:
+        try:
+            return shutil.disk_usage(self.config.state_dir).free / 2**20
+        except OSError:
+            return None
+
+    def _publish_state(self, now_s: float) -> None:
+        assert self._parts.mqtt is not None
+        self._state_at_s = now_s
+        state = {
+            "health": self.health().as_dict(),
+            "models": {name: str(r.pipeline.slot.generation) for name, r in self._models.items()},
+        }
+        payload = encode_object(state)
+        if payload != self._last_state:
+            self._last_state = payload
+            self._parts.mqtt.set_state(payload)
+
+    def _apply(self, edit: Config | ConfigError) -> None:
+        if isinstance(edit, ConfigError):
+            self._config_problem = str(edit)
+            log.error(
+                "configuration edit refused, the last good one stays",
+                problems=[str(p) for p in edit.problems],
+            )
+            self._emit("config", {"accepted": False, "problems": [str(p) for p in edit.problems]})
+            return
+        plan = changes(self.config, edit)
+        self._parts.notify.reloading()
+        try:
+            self._apply_models(edit, plan)
+            self._apply_cameras(edit, plan)
+            self._apply_live(edit)
+        except EdgeRuntimeError as err:
+            self._config_problem = str(err)
+            log.error("configuration edit could not be applied, the running one stays", reason=str(err))
+            self._emit("config", {"accepted": False, "problems": [str(err)]})
+        else:
+            self._config_problem = None
+            self._note_applied(plan)
+            self.config = edit
+        self._parts.notify.ready()
+
+    def _apply_models(self, new: Config, plan: Changes) -> None:
+        """Open every changed model beside the running one first: when one fails, nothing has happened yet."""
+        touched = sorted(plan.models)
+        opened = {name: self._parts.open_model(new, name) for name in touched if name in new.models}
+        for name in touched:
+            old = self._models.get(name)
+            streams = [stream for stream, camera in self.config.cameras.items() if camera.model == name]
+            for stream in streams:
+                self._parts.cameras.close(stream)
+            if old is not None:
+                old.stop(timeout_s=5.0)
+                del self._models[name]
+            if name in opened:
+                self._models[name] = opened[name]
+                opened[name].start()
+                for stream in streams:
+                    camera = new.cameras.get(stream)
+                    if camera is not None and camera.enabled and stream not in plan.cameras:
+                        self._parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
+
+    def _apply_cameras(self, new: Config, plan: Changes) -> None:
+        for stream in sorted(plan.cameras):
+            self._parts.cameras.close(stream)
+            camera = new.cameras.get(stream)
+            if camera is not None and camera.enabled:
+                self._parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
+
+    def _apply_live(self, new: Config) -> None:
+        """Values that count from now on; setting one that did not change does nothing."""
+        for name, runtime in self._models.items():
+            runtime.pipeline.set_policy(self._parts.batch_policy(new, name))
+            if runtime.side_loop is not None:
+                runtime.side_loop.reconfigure(new.recalibration, new.drift)
+        self._parts.configure_log(new)
+
+    def _note_applied(self, plan: Changes) -> None:
+        waiting = [change.path for change in plan.items if change.path in plan.needs_restart]
+        log.info("configuration edit applied", changed=[c.path for c in plan.items], after_restart=waiting)
+        self._emit(
+            "config", {"accepted": True, "changed": [c.path for c in plan.items], "after_restart": waiting}
+        )
+
+    def _emit(self, kind: str, data: dict[str, Any]) -> None:
+        self._parts.delivery.event(Event(kind, time.time(), data))

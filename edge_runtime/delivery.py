@@ -1,0 +1,102 @@
+"""Where results and events go: one durable channel per destination, and the most recent ones in memory for HTTP.
+
+Called by the inference workers (``result``) and the side loops (``event``); encoding happens here, once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from edge_runtime.encode import encode_event, encode_result
+from edge_runtime.messages import Event, Result
+from edge_runtime.outbox import Outbox
+from edge_runtime.publisher import Publisher
+from edge_runtime.topics import Topics
+
+RECENT_RESULTS = 256
+RECENT_EVENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A destination with its own outbox, so that a slow one does not hold up the other."""
+
+    name: str
+    outbox: Outbox
+    publisher: Publisher
+
+    def stop(self, drain_s: float) -> None:
+        """Deliver what is waiting for at most this long; the rest stays on disk."""
+        self.outbox.flush(drain_s)
+        self.publisher.stop(drain_s)
+        self.outbox.close()
+
+    def status(self) -> dict[str, Any]:
+        """Counters; ``enqueued = delivered + dropped + pending`` at any moment."""
+        stats, publisher = self.outbox.stats(), self.publisher.stats()
+        ledger = stats.ledger
+        return {
+            "enqueued": ledger.enqueued,
+            "delivered": ledger.delivered,
+            "dropped": ledger.enqueued - ledger.delivered - ledger.pending,
+            "pending": ledger.pending,
+            "pending_bytes": ledger.pending_bytes,
+            "repeated": publisher.repeated,
+            "durable": stats.is_durable,
+            "problem": stats.problem or publisher.problem,
+        }
+
+
+class Delivery:
+    """Takes results and events; see the module."""
+
+    def __init__(
+        self, device: str, topics: Topics, channels: Sequence[Channel], on_result: Callable[[Result], None]
+    ) -> None:
+        self._device, self._topics, self._on_result = device, topics, on_result
+        self.channels = tuple(channels)
+        self._results: deque[bytes] = deque(maxlen=RECENT_RESULTS)
+        self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        for channel in self.channels:
+            channel.publisher.start()
+
+    def result(self, result: Result) -> None:
+        """Accept a result; returns at once."""
+        payload = encode_result(result)
+        self._results.append(payload)
+        self._put(self._topics.result(result.stream), payload)
+        self._on_result(result)
+
+    def event(self, event: Event) -> None:
+        """Accept an event; returns at once."""
+        self._events.append(event)
+        self._put(self._topics.event, encode_event(event, self._device))
+
+    def recent_results(self, most: int) -> list[dict[str, Any]]:
+        """The newest results, newest first."""
+        return [orjson.loads(payload) for payload in reversed(list(self._results)[-most:])]
+
+    def recent_events(self, most: int) -> list[dict[str, Any]]:
+        """The newest events as published, newest first."""
+        return [
+            orjson.loads(encode_event(event, self._device)) for event in reversed(list(self._events)[-most:])
+        ]
+
+    def events(self) -> list[Event]:
+        """The newest events, oldest first."""
+        return list(self._events)
+
+    def stop(self, drain_s: float) -> None:
+        """Deliver what is waiting for at most this long, then close."""
+        for channel in self.channels:
+            channel.stop(drain_s)
+
+    def _put(self, topic: str, payload: bytes) -> None:
+        for channel in self.channels:
+            channel.outbox.put(topic, payload)

@@ -1,0 +1,130 @@
+"""Live drift: sampled frames through the model's first taps, and what the monitor makes of them.
+
+The *probe* is a small model made at commissioning: the first layers of the bundle, with the per-channel mean and
+variance of each as outputs. It runs in the side loop's thread on sampled frames only, so that it costs a small share
+of the engine's time. The statistics and thresholds are ``calibration.drift``'s.
+"""
+
+from collections import deque
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.baseline import Baseline
+from calibration.drift import DriftMonitor, DriftSettings, DriftStatus
+from calibration.errors import BaselineError
+from calibration.moments import INPUT_TAP
+from edge_runtime.config import DriftConfig
+from edge_runtime.engines.base import Engine
+
+Change = Literal["alarm", "returned"]
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+MEAN, VARIANCE = "/mean", "/var"
+
+
+class DriftWatch:
+    """The drift of one model's input since its baseline. Owned by the side loop's thread."""
+
+    def __init__(self, probe: Engine, monitor: DriftMonitor, window_frames: int, channel_axis: int) -> None:
+        self._probe, self._monitor, self._channel_axis = probe, monitor, channel_axis
+        self._status: DriftStatus | None = None
+        self._seen_at_s: deque[float] = deque(maxlen=window_frames)
+
+    @classmethod
+    def open(
+        cls,
+        baseline: Path,
+        model_sha256: str,
+        probe: Engine,
+        settings: DriftConfig,
+        rng: np.random.Generator,
+        *,
+        channel_axis: int,
+    ) -> "DriftWatch":
+        """The watch of a stored baseline.
+
+        Raises:
+            BaselineError: the baseline is damaged, or of another model than ``model_sha256``.
+        """
+        known = Baseline.load(baseline)
+        if known.model_sha256 != model_sha256:
+            found, expected = f"of the model {known.model_sha256[:12]}…", f"of {model_sha256[:12]}…"
+            raise BaselineError(str(baseline), found, expected, "Commission the site again with this bundle.")
+        wanted = DriftSettings(
+            window_frames=settings.window_frames,
+            stride_frames=max(1, settings.window_frames // 4),
+            apart_frames=settings.window_frames // 2,
+            sample_every_s=settings.sample_every_s,
+            cooldown_s=settings.cooldown_s,
+        )
+        monitor = DriftMonitor(known.moments, known.frames, wanted, rng)
+        return cls(probe, monitor, settings.window_frames, channel_axis)
+
+    @property
+    def score(self) -> float:
+        """Divergence of the latest window from the baseline; 0 before the first."""
+        return 0.0 if self._status is None else self._status.score
+
+    @property
+    def is_drifted(self) -> bool:
+        """From an alarm until the score has returned to healthy."""
+        return self._status is not None and self._status.sustained
+
+    @property
+    def window_began_at_s(self) -> float:
+        """Capture time of the oldest frame of the latest window."""
+        return self._seen_at_s[0] if self._seen_at_s else 0.0
+
+    def look(self, tensor: NDArray[np.float32], at_s: float) -> Change | None:
+        """Take in one prepared sample (without batch axis); tells when a drift is noticed and when it has gone.
+
+        Raises:
+            EngineError: the probe failed.
+        """
+        outputs = self._probe.infer(tensor[np.newaxis])
+        moments = {INPUT_TAP: self._input_moments(tensor)}
+        for name in outputs:
+            tap = name.removesuffix(MEAN)
+            if tap != name:
+                moments[tap] = (_wide(outputs[name]), _wide(outputs[tap + VARIANCE]))
+        was_drifted = self.is_drifted
+        self._seen_at_s.append(at_s)
+        self._status = self._monitor.update(moments, at_s)
+        if self._status.alarm:
+            return "alarm"
+        return "returned" if was_drifted and not self.is_drifted else None
+
+    def status(self) -> dict[str, Any]:
+        """For people and machines."""
+        status = self._status
+        if status is None:
+            return {
+                "ready": False,
+                "score": 0.0,
+                "threshold": self._monitor.limits.score,
+                "verdict": "healthy",
+            }
+        return {
+            "ready": status.ready,
+            "score": round(status.score, 4),
+            "threshold": round(status.threshold, 4),
+            "cusum": round(status.cusum, 3),
+            "cusum_threshold": round(status.cusum_threshold, 3),
+            "drifted": status.sustained,
+            "verdict": status.verdict,
+            "frames": status.frames,
+        }
+
+    def close(self) -> None:
+        """Free the probe."""
+        self._probe.close()
+
+    def _input_moments(self, tensor: NDArray[np.float32]) -> Pair:
+        axes = tuple(axis for axis in range(tensor.ndim) if axis != self._channel_axis)
+        return tensor.mean(axis=axes, dtype=np.float64), tensor.var(axis=axes, dtype=np.float64)
+
+
+def _wide(values: NDArray[Any]) -> NDArray[np.float64]:
+    return values.astype(np.float64).ravel()

@@ -1,0 +1,68 @@
+"""One model at work: its bundle, engine slot, pipeline, inference workers and calibration side loop.
+
+Built and wired in ``app``; the daemon starts, drains and stops it and asks for its status. No policy lives here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge_runtime.bundle.verify import Bundle
+from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.pipeline import Pipeline
+from edge_runtime.recalibration import SideLoop
+from edge_runtime.workers import InferenceWorker
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRuntime:
+    """Everything that belongs to one entry of ``models``."""
+
+    name: str
+    bundle: Bundle
+    plan: ThreadPlan
+    pipeline: Pipeline
+    workers: tuple[InferenceWorker, ...]
+    side_loop: SideLoop | None
+
+    def start(self) -> None:
+        """Begin to infer and to watch for drift."""
+        for worker in self.workers:
+            worker.start()
+        if self.side_loop is not None:
+            self.side_loop.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Answer what is queued, then end; False when that did not come to an end in time."""
+        if self.side_loop is not None:
+            self.side_loop.stop(timeout_s)
+        self.pipeline.drain()
+        for worker in self.workers:
+            worker.stop()
+        still_running = [worker for worker in self.workers if not worker.join(timeout_s)]
+        if not still_running:
+            self.pipeline.slot.close()
+        return not still_running
+
+    def status(self) -> dict[str, Any]:
+        """For people and machines; safe from any thread."""
+        meters, slot, counters = self.pipeline.meters, self.pipeline.slot, self.pipeline.schedule.counters
+        return {
+            "bundle": self.bundle.id,
+            "generation": str(slot.generation),
+            "runs_on": slot.engine.runs_on,
+            "threads": {"intra": self.plan.intra, "workers": self.plan.workers, "why": self.plan.why},
+            "batches": meters.batches,
+            "mean_batch": round(meters.batched_samples / meters.batches, 2) if meters.batches else None,
+            "infer_ms": meters.infer_ms.percentiles(),
+            "total_ms": meters.total_ms.percentiles(),
+            "dropped_oldest": counters.dropped_oldest,
+            "dropped_stale": counters.dropped_stale,
+            "engine_errors": meters.engine_errors,
+            "lost_to_engine_errors": meters.lost_to_engine_errors,
+            "swaps": slot.swaps,
+            "streams": {
+                name: {"frames": stream.frames, "results": stream.results, "rejected": dict(stream.rejected)}
+                for name, stream in list(meters.streams.items())
+            },
+            "recalibration": None if self.side_loop is None else self.side_loop.status(),
+        }

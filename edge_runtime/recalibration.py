@@ -1,0 +1,394 @@
+"""The calibration side loop of one model: watch for drift, collect a reference set, recalibrate, gate, swap, take back.
+
+It hangs off the frame path: the inference worker *offers* answered samples and never waits. One thread owns all
+state; requests from MQTT, HTTP and the schedule arrive through an inbox and are answered through a future. The heavy
+work runs in ``recalibration_job`` (own process); what may follow what is in ``recalibration_phase`` and ``rollout``.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import structlog
+
+from edge_runtime.config import DriftConfig, RecalibrationConfig
+from edge_runtime.drift_watch import DriftWatch
+from edge_runtime.errors import CommandError, EdgeRuntimeError, EngineError, StateError
+from edge_runtime.generations import Generations
+from edge_runtime.job_process import JobProcess, Outcome
+from edge_runtime.messages import Event, Result, Sample
+from edge_runtime.recalibration_phase import Cause, Happening, IllegalHappening, Kind, Phase, Side, Task
+from edge_runtime.registry import Registry
+from edge_runtime.reservoir import Kept, Reservoir
+from edge_runtime.rollout import IllegalStep, Step
+
+log = structlog.get_logger()
+
+Verb = Literal["commission", "recalibrate", "rollback"]
+
+INBOX_SAMPLES = 32  # samples that may wait for the side loop; more are skipped, live frames come first
+ENGINE_FAILURES = 5  # in a row; then the generation before takes over
+COLLECT_FACTOR = 8  # collecting may take this many times the least time it needs
+MIN_COLLECT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class SideLoopParts:
+    """What the side loop is made of; put together in ``app``."""
+
+    model: str
+    bundle_path: Path
+    generations: Generations
+    registry: Registry
+    settings: RecalibrationConfig
+    drift: DriftConfig
+    open_watch: Callable[[Registry, DriftConfig], DriftWatch | None]
+    """The drift watch of the stored baseline; None when there is none (or it belongs to another model)."""
+    next_due_wall_s: Callable[[str | None, float], float | None]
+    """(cron line, Unix time) -> when the schedule is due next after it; None without a schedule."""
+    emit: Callable[[Event], None]
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    verb: Verb
+    stream: str | None
+    frames: int | None
+    answer: "Future[dict[str, Any]]"
+
+
+class SideLoop:
+    """Commissioning, drift, recalibration and roll-back of one model."""
+
+    def __init__(self, parts: SideLoopParts) -> None:
+        self._parts = parts
+        self._side = Side()
+        self._job: JobProcess | None = None
+        self._watch = parts.open_watch(parts.registry, parts.drift)
+        self._reservoir = Reservoir(parts.settings.reference.reservoir)
+        self._samples: queue.Queue[tuple[Sample, Result]] = queue.Queue(INBOX_SAMPLES)
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
+        self._last_sample_at_s: dict[str, float] = {}
+        self._last_task_at_s: float | None = None
+        self._patch_score: float | None = None
+        self._due_wall_s = parts.next_due_wall_s(parts.settings.schedule, parts.wall_clock())
+        self._counters = {"sampled": 0, "skipped": 0, "recalibrations": 0, "accepted": 0, "refused": 0, "failed": 0,
+                          "alarms": 0, "rollbacks": 0}  # fmt: skip
+        self.last_report: dict[str, Any] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"side-{parts.model}", daemon=True)
+
+    # ---- called from other threads -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End, together with a job that still runs."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        if self._job is not None:
+            self._job.kill()
+
+    def offer(self, sample: Sample, result: Result) -> None:
+        """Look at an answered sample if it is time to; called by the inference worker, returns at once."""
+        if sample.pixels is None or not self._parts.settings.enabled:
+            return
+        last = self._last_sample_at_s.get(sample.stream)
+        if last is not None and sample.captured_at_s - last < self._parts.drift.sample_every_s:
+            return
+        self._last_sample_at_s[sample.stream] = sample.captured_at_s
+        try:
+            self._samples.put_nowait((sample, result))
+        except queue.Full:
+            self._counters["skipped"] += 1
+
+    def request(
+        self, verb: Verb, *, stream: str | None = None, frames: int | None = None
+    ) -> "Future[dict[str, Any]]":
+        """Ask for a commissioning, a recalibration or a roll-back; the future tells what was begun.
+
+        Args:
+            verb: What to do.
+            stream: Use only this stream's frames.
+            frames: How many; None takes what the configuration says.
+
+        It holds a :class:`CommandError` when that is impossible now.
+        """
+        answer: Future[dict[str, Any]] = Future()
+        self._requests.put(_Request(verb, stream, frames, answer))
+        return answer
+
+    def reconfigure(self, settings: RecalibrationConfig, drift: DriftConfig) -> None:
+        """Use other settings from the next round on; the reservoir keeps its size until the next start."""
+        self._edits.put((settings, drift))
+
+    def status(self) -> dict[str, Any]:
+        """For people and machines; safe from any thread."""
+        watch, previous = self._watch, self._parts.generations.state.previous
+        return {
+            "phase": str(self._side.phase),
+            "task": None if self._side.task is None else f"{self._side.task.kind} ({self._side.task.cause})",
+            "commissioned": watch is not None,
+            "generation": str(self._parts.generations.state.active),
+            "previous": None if previous is None else str(previous),
+            "drift": None if watch is None else watch.status(),
+            "reservoir": len(self._reservoir),
+            "reservoir_skipped": dict(self._reservoir.skipped),
+            **self._counters,
+            "last_report": self.last_report,
+        }
+
+    # ---- the loop ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.tick(timeout_s=0.1)
+            except Exception:
+                self._counters["failed"] += 1
+                log.exception("calibration side loop failed", model=self._parts.model)
+                self._stop.wait(1.0)
+
+    def tick(self, timeout_s: float) -> None:
+        """One round: a sample if there is one, then whatever is due. Public for tests, which need no thread."""
+        try:
+            sample, result = self._samples.get(timeout=timeout_s)
+        except queue.Empty:
+            pass
+        else:
+            self._observe(sample, result)
+        self._take_edits()
+        self._answer_requests()
+        self._guard_engine()
+        self._start_what_is_due()
+        self._advance()
+
+    def _take_edits(self) -> None:
+        while not self._edits.empty():
+            settings, drift = self._edits.get()
+            if (settings, drift) == (self._parts.settings, self._parts.drift):
+                continue
+            is_watch_stale = drift != self._parts.drift
+            self._parts = replace(self._parts, settings=settings, drift=drift)
+            self._due_wall_s = self._parts.next_due_wall_s(settings.schedule, self._parts.wall_clock())
+            if is_watch_stale:
+                self._reopen_watch()
+
+    def _reopen_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = self._parts.open_watch(self._parts.registry, self._parts.drift)
+
+    def _observe(self, sample: Sample, result: Result) -> None:
+        assert sample.pixels is not None
+        self._counters["sampled"] += 1
+        label = result.top[0].index if result.top else -1
+        self._reservoir.add(sample.stream, sample.seq, sample.pixels, label, sample.captured_at_s)
+        if self._watch is None:
+            return
+        change = self._watch.look(sample.tensor, sample.captured_at_s)
+        if change == "alarm":
+            self._counters["alarms"] += 1
+            self._emit("drift", self._watch.status())
+        elif change == "returned" and self._parts.generations.is_patched:
+            self._take_back("the drift is over: the base fits again")
+
+    def _start_what_is_due(self) -> None:
+        settings, now_s = self._parts.settings, self._parts.clock()
+        if not settings.enabled or self._side.phase is not Phase.IDLE:
+            return
+        if self._watch is None:
+            if settings.commission.automatic and self._has_cooled_down(now_s):
+                self._begin(Kind.COMMISSION, Cause.FIRST_START)
+            return
+        wall_s = self._parts.wall_clock()
+        if self._due_wall_s is not None and wall_s >= self._due_wall_s:
+            self._due_wall_s = self._parts.next_due_wall_s(settings.schedule, wall_s)
+            self._begin(Kind.RECALIBRATE, Cause.SCHEDULE)
+        elif (
+            settings.on_drift
+            and self._watch.is_drifted
+            and self._is_new_drift()
+            and self._has_cooled_down(now_s)
+        ):
+            self._begin(Kind.RECALIBRATE, Cause.DRIFT)
+
+    def _is_new_drift(self) -> bool:
+        """A patch already answers this drift unless the score has moved far from what it was made for."""
+        if not self._parts.generations.is_patched or self._patch_score is None or self._watch is None:
+            return True
+        return not 0.5 <= self._watch.score / self._patch_score <= 2.0
+
+    def _has_cooled_down(self, now_s: float) -> bool:
+        return self._last_task_at_s is None or now_s - self._last_task_at_s >= self._parts.settings.cooldown_s
+
+    def _begin(self, kind: Kind, cause: Cause, stream: str | None = None, frames: int | None = None) -> Task:
+        now_s, settings, drift = self._parts.clock(), self._parts.settings, self._parts.drift
+        configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
+        wanted = min(frames or configured, settings.reference.reservoir)
+        since_s = now_s if kind is Kind.COMMISSION and cause is Cause.COMMAND else -np.inf
+        if cause is Cause.DRIFT and self._watch is not None:
+            since_s = self._watch.window_began_at_s
+        patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * drift.sample_every_s)
+        task = Task(kind, cause, since_s, wanted, now_s + patience_s, stream)
+        self._side = self._side.after(Happening.REQUEST, task)
+        log.info(
+            "collecting frames", model=self._parts.model, task=str(kind), cause=str(cause), wanted=wanted
+        )
+        return task
+
+    def _advance(self) -> None:
+        task, now_s = self._side.task, self._parts.clock()
+        if self._side.phase is Phase.COLLECTING and task is not None:
+            self._advance_collecting(task, now_s)
+        elif self._side.phase is Phase.WORKING and self._job is not None and task is not None:
+            outcome = self._job.poll(now_s)
+            if outcome is not None:
+                self._job = None
+                self._side = self._side.after(Happening.ENDED)
+                self._last_task_at_s = now_s
+                self._conclude(task, outcome)
+
+    def _advance_collecting(self, task: Task, now_s: float) -> None:
+        if self._uses_folder(task):
+            self._start_job(task, [])
+            return
+        kept = self._reservoir.since(task.frames_since_s, task.wanted, task.stream)
+        is_late = now_s >= task.deadline_s
+        if len(kept) >= task.wanted or (is_late and len(kept) >= self._parts.settings.min_frames):
+            self._start_job(task, kept)
+        elif is_late:
+            self._side = self._side.after(Happening.TOO_FEW)
+            self._last_task_at_s = now_s
+            self._counters["failed"] += 1
+            self._emit(task.kind, {"error": f"only {len(kept)} usable frames came, "
+                                   f"{self._parts.settings.min_frames} are needed", "cause": task.cause})  # fmt: skip
+
+    def _uses_folder(self, task: Task) -> bool:
+        """An operator's folder stands for the site in general; for a drift that has just begun only fresh frames do."""
+        has_folder = self._parts.settings.reference.folder is not None
+        return has_folder and task.kind is Kind.RECALIBRATE and task.cause is not Cause.DRIFT
+
+    def _start_job(self, task: Task, kept: list[Kept]) -> None:
+        settings = self._parts.settings
+        job = {
+            "kind": task.kind,
+            "cause": task.cause,
+            "at": self._parts.wall_clock(),
+            "bundle": str(self._parts.bundle_path),
+            "baseline": str(self._parts.registry.baseline),
+            "reference_folder": str(settings.reference.folder) if self._uses_folder(task) else None,
+            "most": settings.reference.frames,
+            "memory_mib": settings.memory_mib,
+            "margin": settings.margin,
+            "threads": 1,
+            "seed": 0,
+        }
+        pixels = np.stack([entry.pixels for entry in kept]) if kept else None
+        deadline_s = self._parts.clock() + settings.timeout_s
+        self._side = self._side.after(Happening.ENOUGH)
+        try:
+            self._job = JobProcess.start(self._parts.registry.jobs / task.kind, job, pixels, deadline_s)
+        except StateError as err:
+            self._side = self._side.after(Happening.CANCEL)
+            self._last_task_at_s = self._parts.clock()
+            self._counters["failed"] += 1
+            self._emit(task.kind, {"error": str(err), "cause": task.cause})
+            return
+        log.info(
+            "working", model=self._parts.model, task=str(task.kind), cause=str(task.cause), frames=len(kept)
+        )
+
+    # ---- what a finished job leads to ----------------------------------------------------------------------
+
+    def _conclude(self, task: Task, outcome: Outcome) -> None:
+        if outcome.data is None:
+            self._counters["failed"] += 1
+            self._emit(task.kind, {"error": outcome.error, "cause": task.cause})
+            return
+        try:
+            if task.kind is Kind.COMMISSION:
+                self._take_baseline(outcome.folder, outcome.data)
+            else:
+                self._take_verdict(outcome.folder, outcome.data)
+        except (EdgeRuntimeError, OSError) as err:
+            self._counters["failed"] += 1
+            self._emit(task.kind, {"error": str(err), "cause": task.cause})
+
+    def _take_baseline(self, folder: Path, data: dict[str, Any]) -> None:
+        registry = self._parts.registry
+        (folder / "probe.onnx").replace(registry.probe)
+        (folder / "baseline.safetensors").replace(registry.baseline)
+        self._reopen_watch()
+        self._last_task_at_s = None  # commissioning does not delay the first recalibration
+        if self._parts.generations.is_patched:
+            self._take_back("a new baseline was blessed; patches of the old one do not count")
+        self._emit("commissioned", data)
+
+    def _take_verdict(self, folder: Path, report: dict[str, Any]) -> None:
+        self._counters["recalibrations"] += 1
+        self.last_report = report
+        if not report["accepted"]:
+            self._counters["refused"] += 1
+            self._emit("recalibration", report)
+            return
+        registry = self._parts.registry
+        patch_id = registry.new_patch_id()
+        registry.adopt(folder / "patch", patch_id)
+        generation = self._parts.generations.activate(patch_id)
+        self._counters["accepted"] += 1
+        self._patch_score = None if self._watch is None else self._watch.score
+        self._emit("recalibration", {**report, "generation": str(generation)})
+
+    def _take_back(self, reason: str, step: Step = Step.TO_BASE) -> None:
+        before, after = self._parts.generations.take_back(step)
+        self._patch_score = None
+        self._counters["rollbacks"] += 1
+        self._emit("rollback", {"from": str(before), "to": str(after), "reason": reason})
+
+    def _guard_engine(self) -> None:
+        generations = self._parts.generations
+        if generations.is_patched and generations.failures_in_a_row >= ENGINE_FAILURES:
+            self._take_back(
+                f"the engine failed {generations.failures_in_a_row} times in a row", Step.ROLL_BACK
+            )
+
+    # ---- requests ------------------------------------------------------------------------------------------
+
+    def _answer_requests(self) -> None:
+        while not self._requests.empty():
+            request = self._requests.get()
+            try:
+                request.answer.set_result(self._obey(request))
+            except (CommandError, EngineError, StateError) as err:
+                request.answer.set_exception(err)
+
+    def _obey(self, request: _Request) -> dict[str, Any]:
+        try:
+            if request.verb == "rollback":
+                self._take_back("command", Step.ROLL_BACK)
+                return {"generation": str(self._parts.generations.state.active)}
+            if request.verb == "recalibrate" and self._watch is None:
+                raise CommandError("there is no baseline yet: send 'commission' while the site is healthy")
+            kind = Kind.COMMISSION if request.verb == "commission" else Kind.RECALIBRATE
+            task = self._begin(kind, Cause.COMMAND, request.stream, request.frames)
+        except IllegalStep as err:
+            raise CommandError("the base is active: there is nothing to roll back") from err
+        except IllegalHappening as err:
+            raise CommandError(str(err)) from err
+        return {"begun": str(task.kind), "frames_wanted": task.wanted}
+
+    def _emit(self, kind: str, data: dict[str, Any]) -> None:
+        event = Event(str(kind), self._parts.wall_clock(), {"model": self._parts.model, **data})
+        self._parts.emit(event)

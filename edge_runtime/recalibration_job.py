@@ -1,0 +1,115 @@
+"""The recalibration process: ``python -m edge_runtime.recalibration_job FOLDER`` (started by ``job_process``).
+
+Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
+a verdict and, if the gate accepts, a patch with the patched model beside it. It runs at the lowest priority, within
+a memory limit, and touches only its own folder: the daemon moves results into place.
+
+The last file written is ``outcome.json``. A refusal by the gate is an outcome, not an error.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import resource
+import signal
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+import calibration
+from calibration.errors import CalibrationError
+from edge_runtime.atomic_file import write_atomically
+from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.preprocess import Preprocessor
+from edge_runtime.recalibration_phase import Kind
+from edge_runtime.reference_folder import read_reference_folder
+
+PR_SET_PDEATHSIG = 1
+LOWEST_PRIORITY = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Frames ready for the model: ``x`` float32 (N,C,H,W), ``y`` int64 (N,) or None."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64] | None
+
+
+def main(folder: Path) -> int:
+    """Do the job in ``folder``; gives the exit code (0 also when the gate refused)."""
+    job = orjson.loads((folder / "job.json").read_bytes())
+    _step_back(job["memory_mib"])
+    try:
+        outcome = _commission(folder, job) if job["kind"] == Kind.COMMISSION else _recalibrate(folder, job)
+    except (CalibrationError, EdgeRuntimeError) as err:
+        outcome = {"error": str(err)}
+    except MemoryError:
+        outcome = {"error": f"needs more than recalibration.memory_mib = {job['memory_mib']}"}
+    write_atomically(folder / "outcome.json", orjson.dumps(outcome, option=orjson.OPT_SERIALIZE_NUMPY))
+    return 0
+
+
+def _commission(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    bundle = load_bundle(Path(job["bundle"]))
+    frames = _prepare(folder, job, bundle)
+    model = bundle.model_bytes
+    baseline = calibration.profile(model, frames.x, threads=job["threads"])
+    baseline.save(folder / "baseline.safetensors")
+    write_atomically(folder / "probe.onnx", calibration.probe(model))
+    return {"frames": len(frames.x), "taps": len(baseline.moments)}
+
+
+def _recalibrate(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    bundle = load_bundle(Path(job["bundle"]))
+    baseline = calibration.Baseline.load(Path(job["baseline"]))
+    frames = _prepare(folder, job, bundle)
+    options = calibration.Options(threads=job["threads"], seed=job["seed"])
+    if job["margin"] is not None:
+        margins = {"margin_with_witness": job["margin"], "margin_without_witness": job["margin"]}
+        options = replace(options, gate_settings=replace(options.gate_settings, **margins))
+    verdict = calibration.recalibrate(bundle.model_bytes, baseline, frames.x, frames.y, options)
+    report: dict[str, Any] = {**verdict.to_json(), "cause": job["cause"], "at": job["at"]}
+    if verdict.patch is not None:
+        report["model_sha256"] = _store_patch(folder / "patch", bundle.model_bytes, verdict.patch)
+        write_atomically(
+            folder / "patch" / "report.json", orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY)
+        )
+    return report
+
+
+def _store_patch(folder: Path, model: bytes, patch: "calibration.Patch") -> str:
+    folder.mkdir()
+    patch.save(folder / "patch.safetensors")
+    patched = calibration.apply(model, patch)
+    write_atomically(folder / "model.onnx", patched)
+    return hashlib.sha256(patched).hexdigest()
+
+
+def _prepare(folder: Path, job: dict[str, Any], bundle: Bundle) -> Prepared:
+    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    if job["reference_folder"] is not None:
+        x, y = read_reference_folder(Path(job["reference_folder"]), preprocessor, bundle.labels, job["most"])
+        return Prepared(x, y)
+    pixels = np.load(folder / "pixels.npy", allow_pickle=False)
+    return Prepared(np.stack([preprocessor.normalise(picture) for picture in pixels]), None)
+
+
+def _step_back(memory_mib: int) -> None:
+    """Lowest priority, bounded memory, and no life without the parent."""
+    os.nice(LOWEST_PRIORITY)
+    limit = memory_mib * 2**20
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    with contextlib.suppress(OSError, AttributeError):  # not Linux: the parent's deadline is all there is
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

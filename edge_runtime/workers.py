@@ -1,0 +1,169 @@
+"""The only threads of the frame path: one per stream, one or more per model.
+
+A worker is a loop around a pipeline call, and the one place where an unexpected exception is caught: it is logged,
+counted, and the loop goes on (a single bad frame) or the daemon stops visibly (see ``Crashes``).
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from edge_runtime.errors import SourceLost
+from edge_runtime.pipeline import Pipeline
+from edge_runtime.sequence import Sequence
+from edge_runtime.sources.base import EndOfStream, Source
+from edge_runtime.sources.reopen import Backoff
+
+log = structlog.get_logger()
+
+CRASHES_IN_A_ROW = 20  # a loop that fails this often without one success is broken, not unlucky
+
+
+class Crashes:
+    """Counts unexpected exceptions of the workers; ``on_fatal`` ends the daemon when a loop cannot work at all."""
+
+    def __init__(self, on_fatal: Callable[[str], None]) -> None:
+        self._on_fatal = on_fatal
+        self.total = 0
+        self.by_worker: dict[str, int] = {}
+
+    def add(self, worker: str) -> None:
+        """One more; called in the except clause, so the traceback is logged."""
+        self.total += 1
+        self.by_worker[worker] = self.by_worker.get(worker, 0) + 1
+        log.exception("worker failed", worker=worker, in_a_row=self.by_worker[worker])
+        if self.by_worker[worker] >= CRASHES_IN_A_ROW:
+            self._on_fatal(f"{worker} failed {CRASHES_IN_A_ROW} times in a row")
+
+    def clear(self, worker: str) -> None:
+        """The worker succeeded."""
+        self.by_worker.pop(worker, None)
+
+
+class StreamWorker:
+    """Reads one source and hands its frames to the pipeline; reopens it with back-off when it is lost."""
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        stream: str,
+        pipeline: Pipeline,
+        crashes: Crashes,
+        backoff: Backoff,
+        sequence: Sequence,
+    ) -> None:
+        self._open_source, self._pipeline, self._crashes, self._backoff = (
+            open_source,
+            pipeline,
+            crashes,
+            backoff,
+        )
+        self._sequence = sequence
+        self.stream = stream
+        self.is_finished = False
+        self._source: Source | None = None
+        self._reopened = 0
+        self._lost: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"stream-{stream}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end; ``join`` waits."""
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; False when it did not come in time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def last_problem(self) -> str | None:
+        """Why the source was last lost or opened again."""
+        source = self._source
+        return (source.stats().last_problem if source is not None else None) or self._lost
+
+    def source_counts(self) -> dict[str, int]:
+        """What the source has counted since it was opened."""
+        source = self._source
+        if source is None:
+            return {"captured": 0, "dropped": 0, "restarts": self._reopened}
+        stats = source.stats()
+        return {
+            "captured": stats.captured,
+            "dropped": stats.dropped,
+            "restarts": stats.restarts + self._reopened,
+        }
+
+    def _run(self) -> None:
+        while not self._stop.is_set() and not self.is_finished:
+            try:
+                self._play()
+            except SourceLost as err:
+                self._reopened += 1
+                self._lost = err.reason
+                delay_s = self._backoff.next_delay_s()
+                log.warning(
+                    "source lost", stream=self.stream, reason=err.reason, retry_in_s=round(delay_s, 1)
+                )
+                self._stop.wait(delay_s)
+            except Exception:  # noqa: BLE001 - thread boundary
+                self._crashes.add(f"stream-{self.stream}")
+                self._stop.wait(0.5)
+
+    def _play(self) -> None:
+        self._source = source = self._open_source()
+        try:
+            while not self._stop.is_set():
+                frame = source.read(timeout_s=0.25)
+                if frame is None:
+                    continue
+                self._sequence.used(frame.seq)
+                rejected = self._pipeline.accept(frame, is_live=source.is_live, stop=self._stop)
+                if rejected is not None:
+                    log.warning("picture rejected", stream=self.stream, seq=rejected.seq, reason=rejected.reason,
+                                detail=rejected.detail)  # fmt: skip
+                self._backoff.reset()
+                self._crashes.clear(f"stream-{self.stream}")
+        except EndOfStream:
+            self.is_finished = True
+            log.info("stream finished", stream=self.stream)
+        finally:
+            source.close()
+
+
+class InferenceWorker:
+    """Runs a pipeline's batches."""
+
+    def __init__(self, name: str, pipeline: Pipeline, crashes: Crashes) -> None:
+        self._name, self._pipeline, self._crashes = name, pipeline, crashes
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.beat_at_s = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to infer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end once nothing is queued; ``join`` waits."""
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; False when it did not come in time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not (self._stop.is_set() and self._pipeline.is_empty()):
+            try:
+                self._pipeline.step(timeout_s=0.25)
+                self.beat_at_s = time.monotonic()
+                self._crashes.clear(self._name)
+            except Exception:  # noqa: BLE001 - thread boundary
+                self._crashes.add(self._name)
