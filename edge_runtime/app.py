@@ -330,7 +330,8 @@ def open_conveyor(stream: str, camera: CameraConfig) -> ConveyorSource:
 def _video_options(camera: CameraConfig) -> VideoOptions:
     return VideoOptions(
         fps=camera.fps,
-        pace=camera.pace,
+        # In the configuration fps is a file's pace; for a camera it is a limit.
+        pace="fps" if camera.kind == "file" and camera.fps and camera.pace == "native" else camera.pace,
         loop=camera.loop,
         transport=camera.transport,
         open_timeout_s=camera.open_timeout_s,

@@ -23,9 +23,7 @@ def summarise(
     lines.append("")
     lines += [_delivery_line(name, channel) for name, channel in status["delivery"].items()]
     lines += ["", "what happened:"]
-    lines += [f"  {event['after_s']:6.1f} s  {_event_line(event)}" for event in events] or [
-        "  nothing to report"
-    ]
+    lines += [line for event in events for line in _event_lines(event)] or ["  nothing to report"]
     for agreement in agreements:
         lines += ["", *_agreement_lines(agreement)]
     return "\n".join(lines)
