@@ -374,7 +374,7 @@ def test_any_value_in_any_section_is_a_config_error_or_a_configuration(key: str,
     ],
 )
 def test_values_that_contradict_each_other_are_refused(section: str, where: str) -> None:
-    head = MINIMAL if not section.startswith("cameras") else MINIMAL.split("cameras:")[0]
+    head = MINIMAL if not section.startswith("cameras") else MINIMAL.split("cameras:", maxsplit=1)[0]
     assert where in problems(f"{head}{section}\n")
 
 
