@@ -122,7 +122,8 @@ class MqttSession:
                 settings.host, settings.port, settings.keepalive_s, clean_start=True, properties=properties
             )
         except (OSError, ValueError) as err:  # ValueError: a host name that no resolver can encode
-            raise BrokerLost(f"{where}: {_explained(err)}") from err
+            hint = "" if context is None else "; does the broker speak TLS on this port?"
+            raise BrokerLost(f"{where}: {_explained(err)}{hint}") from err
         self._client.loop_start()
         if not self._answered.wait(settings.connect_timeout_s):
             raise BrokerLost(

@@ -96,6 +96,7 @@ class MqttSettings:
             "mqtt.tls.ca", self.tls.ca, lambda: ssl.create_default_context(cafile=self.tls_file("ca"))
         )
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = _TidySocket
         cert = self.tls.cert
         if cert is not None:
             _loaded("mqtt.tls.cert", cert, lambda: context.load_cert_chain(cert, self.tls_file("key")))
@@ -109,6 +110,17 @@ class MqttSettings:
         """Path of one of the TLS files as text; None when it is not set."""
         path: Path | None = getattr(self.tls, which)
         return None if path is None else str(path)
+
+
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails; paho leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _loaded(where: str, path: Path | None, load: Callable[[], _T]) -> _T:

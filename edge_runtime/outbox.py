@@ -165,6 +165,15 @@ class Outbox:
 
         They come from the file; while it cannot be written also from memory.
         """
+        while True:
+            rows = self._read(after_id, limit)
+            with self._changed:
+                waiting = [row for row in rows if row.id not in self._acked and row.id not in self._refused]
+            if waiting or not rows:
+                return waiting
+            after_id = rows[-1].id
+
+    def _read(self, after_id: int, limit: int) -> list[Row]:
         with self._changed:
             store, commits = self._store, self._commits
         rows: list[Row] = []
@@ -180,9 +189,9 @@ class Outbox:
         with self._changed:
             if self._problem is not None and commits == self._commits and len(rows) < limit:
                 last = rows[-1].id if rows else after_id
-                waiting = [row for row in (*self._committing, *self._queue) if row.id > last]
-                rows += waiting[: limit - len(rows)]
-            return [row for row in rows if row.id not in self._acked and row.id not in self._refused]
+                in_memory = [row for row in (*self._committing, *self._queue) if row.id > last]
+                rows += in_memory[: limit - len(rows)]
+        return rows
 
     def ack(self, ids: Iterable[int]) -> None:
         """These were delivered; they are deleted with the next commit, at the latest after a second."""

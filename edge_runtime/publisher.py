@@ -69,6 +69,8 @@ class _Lane:
     """Last row of the lane; None follows the live end."""
     buffer: list[Row] = field(default_factory=list)
     """Read but not sent, oldest last."""
+    is_read: bool = False
+    """Nothing of a bounded lane is left to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +124,27 @@ class Publisher:
     # --- thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        is_busy = True
-        while not self._stopping.is_set() or (is_busy and time.monotonic() < self._drain_until_s):
+        is_done = False
+        while not is_done:
+            is_stopping = self._stopping.is_set()
             self._wake.clear()
-            try:
-                is_busy = self._tick()
-                self._failure = None
-            except Exception as err:  # noqa: BLE001 - thread boundary
-                _log.exception("publisher failed, trying again")
-                self._failure, is_busy = f"unexpected: {err!r}", False
-                self._stopping.wait(1.0)
+            is_busy = self._try_tick()
             if not is_busy:
-                self._wake.wait(IDLE_S)
-                is_busy = bool(self._in_flight)  # while stopping: a full window is worth waiting for
+                self._wake.wait(0.0 if is_stopping and not self._in_flight else IDLE_S)
+            has_more = is_busy or (bool(self._in_flight) and self._sink.epoch is not None)
+            is_done = is_stopping and not (has_more and time.monotonic() < self._drain_until_s)
         self._take(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
+
+    def _try_tick(self) -> bool:
+        try:
+            is_busy = self._tick()
+        except Exception as err:  # noqa: BLE001 - thread boundary
+            _log.exception("publisher failed, trying again")
+            self._failure, self._epochs = f"unexpected: {err!r}", (None, 0)
+            self._stopping.wait(1.0)
+            return False
+        self._failure = None
+        return is_busy
 
     def _tick(self) -> bool:
         """Settle, notice losses, send; True when there may be more to do at once."""
@@ -194,23 +203,27 @@ class Publisher:
                 yield row
 
     def _pop(self, lane: _Lane) -> Row | None:
-        if not lane.buffer:
+        if not lane.buffer and not lane.is_read:
             self._fill(lane)
-        return lane.buffer.pop() if lane.buffer else None
+        if lane.buffer:
+            return lane.buffer.pop()
+        if lane.is_read and lane in self._lanes:
+            self._lanes.remove(lane)
+        return None
 
     def _fill(self, lane: _Lane) -> None:
         rows = self._outbox.fetch(lane.after_id, READ_ROWS)
-        if rows:
-            lane.after_id = rows[-1].id
-        is_done = not rows
-        if lane.until_id is not None:
-            is_done |= lane.after_id >= lane.until_id
-            rows = [row for row in rows if row.id <= lane.until_id]
-            if is_done and lane in self._lanes:
-                self._lanes.remove(lane)
-        elif self._live_first and rows and self._outbox.age_s(rows[0]) > LIVE_LAG_S:
-            # The destination is slower than the results: the newest go first from here on as well.
-            lane.after_id = rows[0].id - 1
+        if lane.until_id is None and self._is_late(rows):
             self._split()
             return
+        if lane.until_id is not None:
+            until_id = lane.until_id
+            lane.is_read = not rows or rows[-1].id >= until_id
+            rows = [row for row in rows if row.id <= until_id]
+        if rows:
+            lane.after_id = rows[-1].id
         lane.buffer = [row for row in reversed(rows) if row.id not in self._in_flight]
+
+    def _is_late(self, rows: list[Row]) -> bool:
+        """With ``live_first``: the destination is slower than the results; the newest go first from here on as well."""
+        return self._live_first and bool(rows) and self._outbox.age_s(rows[0]) > LIVE_LAG_S

@@ -78,6 +78,16 @@ def test_rows_come_back_in_order_and_leave_when_acknowledged(path):
     assert (ledger.enqueued, ledger.delivered, ledger.pending) == (50, 20, 30)
 
 
+def test_acknowledged_rows_do_not_hide_the_ones_behind_them(path):
+    box = opened(path)
+    for number in range(100):
+        box.put("t", payload(number))
+    box.flush(5)
+    box.ack(row.id for row in box.fetch(0, 60))
+    assert numbers(box.fetch(0, 20)) == list(range(60, 80))
+    box.close()
+
+
 def test_everything_is_still_there_after_a_restart(path):
     box = opened(path)
     for number in range(10):
