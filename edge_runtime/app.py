@@ -34,6 +34,7 @@ from edge_runtime.engines.threads import ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.generations import Generations
 from edge_runtime.http import HttpServer
+from edge_runtime.job_process import JobProcess
 from edge_runtime.log import configure_log
 from edge_runtime.messages import Result
 from edge_runtime.model_runtime import ModelRuntime
@@ -242,6 +243,7 @@ def _open_side_loop(
             drift=config.drift,
             open_watch=partial(_open_watch, bundle=bundle),
             next_due_wall_s=_next_due_wall_s,
+            start_job=JobProcess.start,
             emit=delivery.event,
             clock=time.monotonic,
             wall_clock=time.time,

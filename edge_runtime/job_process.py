@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -28,8 +28,18 @@ class Outcome:
     error: str | None
 
 
+class Job(Protocol):
+    """A running job, as the side loop sees it."""
+
+    def poll(self, now_s: float) -> Outcome | None:
+        """The outcome once there is one."""
+
+    def kill(self) -> None:
+        """End it now; idempotent."""
+
+
 class JobProcess:
-    """One running job."""
+    """A job in a process of its own."""
 
     def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", deadline_s: float) -> None:
         self.folder, self._process, self._deadline_s = folder, process, deadline_s

@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig
 from edge_runtime.drift_watch import DriftWatch
 from edge_runtime.errors import CommandError, EdgeRuntimeError, EngineError, StateError
 from edge_runtime.generations import Generations
-from edge_runtime.job_process import JobProcess, Outcome
+from edge_runtime.job_process import Job, Outcome
 from edge_runtime.messages import Event, Result, Sample
 from edge_runtime.recalibration_phase import Cause, Happening, IllegalHappening, Kind, Phase, Side, Task
 from edge_runtime.registry import Registry
@@ -51,6 +52,8 @@ class SideLoopParts:
     """The drift watch of the stored baseline; None when there is none (or it belongs to another model)."""
     next_due_wall_s: Callable[[str | None, float], float | None]
     """(cron line, Unix time) -> when the schedule is due next after it; None without a schedule."""
+    start_job: Callable[[Path, dict[str, Any], NDArray[np.uint8] | None, float], Job]
+    """(folder, job, frames, deadline) -> the running job. Raises StateError."""
     emit: Callable[[Event], None]
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
@@ -70,7 +73,7 @@ class SideLoop:
     def __init__(self, parts: SideLoopParts) -> None:
         self._parts = parts
         self._side = Side()
-        self._job: JobProcess | None = None
+        self._job: Job | None = None
         self._watch = parts.open_watch(parts.registry, parts.drift)
         self._reservoir = Reservoir(parts.settings.reference.reservoir)
         self._samples: queue.Queue[tuple[Sample, Result]] = queue.Queue(INBOX_SAMPLES)
@@ -299,7 +302,7 @@ class SideLoop:
         deadline_s = self._parts.clock() + settings.timeout_s
         self._side = self._side.after(Happening.ENOUGH)
         try:
-            self._job = JobProcess.start(self._parts.registry.jobs / task.kind, job, pixels, deadline_s)
+            self._job = self._parts.start_job(self._parts.registry.jobs / task.kind, job, pixels, deadline_s)
         except StateError as err:
             self._side = self._side.after(Happening.CANCEL)
             self._last_task_at_s = self._parts.clock()

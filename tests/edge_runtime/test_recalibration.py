@@ -1,0 +1,346 @@
+"""The side loop without a thread: samples in, ``tick`` by hand, a scripted job instead of the process."""
+
+import hashlib
+
+import numpy as np
+import orjson
+import pytest
+
+from edge_runtime.config import CommissionConfig, DriftConfig, RecalibrationConfig, ReferenceConfig
+from edge_runtime.engine_slot import EngineSlot
+from edge_runtime.engines.fake import FakeEngine
+from edge_runtime.errors import CommandError, EngineError, StateError
+from edge_runtime.generations import Generations
+from edge_runtime.job_process import Outcome
+from edge_runtime.messages import Label, Result, Sample, Timings
+from edge_runtime.recalibration import ENGINE_FAILURES, SideLoop, SideLoopParts
+from edge_runtime.registry import Registry
+from edge_runtime.rollout import Generation, Rollout
+
+BASE = Generation("parts/1")
+BATCH = np.zeros((1, 3, 8, 8), np.float32)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class ScriptedWatch:
+    """A drift watch whose changes the test decides."""
+
+    def __init__(self):
+        self.changes, self.score, self.is_drifted, self.is_closed = [], 1.0, False, False
+        self.window_began_at_s = 0.0
+
+    def look(self, tensor, at_s):
+        change = self.changes.pop(0) if self.changes else None
+        self.is_drifted = {"alarm": True, "returned": False, None: self.is_drifted}[change]
+        return change
+
+    def status(self):
+        return {"score": self.score, "threshold": 0.5, "verdict": "sensor", "ready": True}
+
+    def close(self):
+        self.is_closed = True
+
+
+class ScriptedJob:
+    """A job that ends when the test says so."""
+
+    def __init__(self, folder, job, pixels, deadline_s):
+        self.folder, self.job, self.pixels, self.deadline_s = folder, job, pixels, deadline_s
+        self.outcome, self.is_killed = None, False
+
+    def poll(self, now_s):
+        return self.outcome
+
+    def kill(self):
+        self.is_killed = True
+
+    def end(self, data=None, error=None, model=b"patched"):
+        patch = self.folder / "patch"
+        if data is not None and data.get("accepted"):
+            patch.mkdir(parents=True)
+            (patch / "model.onnx").write_bytes(model)
+            (patch / "patch.safetensors").write_bytes(b"patch")
+            data = {**data, "model_sha256": hashlib.sha256(model).hexdigest()}
+            (patch / "report.json").write_bytes(orjson.dumps(data))
+        self.outcome = Outcome(self.folder, data, error)
+
+
+class Bench:
+    """A side loop on a workbench."""
+
+    def __init__(self, tmp_path, *, commissioned=True, automatic=False, schedule_due=None, **settings):
+        self.clock, self.events, self.jobs = Clock(), [], []
+        self.watch = ScriptedWatch() if commissioned else None
+        self.registry = Registry.open(tmp_path, "parts")
+        self.slot = EngineSlot(BASE, FakeEngine())
+        self.build_error = self.start_error = None
+        self.generations = Generations(Rollout(BASE), self.slot, self.registry, self._build)
+        self.due = schedule_due
+        self.seq = 0
+        self.loop = SideLoop(
+            SideLoopParts(
+                model="parts",
+                bundle_path=tmp_path / "bundle",
+                generations=self.generations,
+                registry=self.registry,
+                settings=RecalibrationConfig(
+                    commission=CommissionConfig(frames=16, automatic=automatic),
+                    reference=ReferenceConfig(frames=8, reservoir=32),
+                    **{"min_frames": 8, "cooldown_s": 60, **settings},
+                ),
+                drift=DriftConfig(sample_every_s=0.1),
+                open_watch=lambda registry, drift: self.watch,
+                next_due_wall_s=lambda schedule, after: self.due,
+                start_job=self._start,
+                emit=self.events.append,
+                clock=self.clock,
+                wall_clock=self.clock,
+            )
+        )
+
+    def _build(self, model):
+        if self.build_error:
+            raise self.build_error
+        return FakeEngine()
+
+    def _start(self, folder, job, pixels, deadline_s):
+        if self.start_error:
+            raise self.start_error
+        folder.mkdir(parents=True, exist_ok=True)
+        self.jobs.append(ScriptedJob(folder, job, pixels, deadline_s))
+        return self.jobs[-1]
+
+    def feed(self, frames):
+        for _ in range(frames):
+            self.clock.now += 1.0
+            pixels = np.random.default_rng(self.seq).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            at_s = self.clock.now
+            sample = Sample("belt", self.seq, BATCH[0], pixels, None, at_s, at_s, at_s, 0.0, 0.0)
+            top = (Label(self.seq % 4, "x", 0.9),)
+            result = Result("box", "belt", self.seq, at_s, "parts", "parts/1", Timings(0, 0, 0, 0, 0), top)
+            self.seq += 1
+            self.loop.offer(sample, result)
+            self.loop.tick(timeout_s=0.001)
+
+    def tick(self, seconds=0.0):
+        self.clock.now += seconds
+        self.loop.tick(timeout_s=0.001)
+
+    def ask(self, verb, **arguments):
+        future = self.loop.request(verb, **arguments)
+        self.tick()
+        return future.result(timeout=0)
+
+    def kinds(self):
+        return [event.kind for event in self.events]
+
+    def accept_one(self):
+        self.watch.changes = ["alarm"]
+        self.feed(9)
+        self.jobs[-1].end(ACCEPTED)
+        self.tick()
+
+
+ACCEPTED = {"accepted": True, "candidate": "input", "reasons": ["better"], "seconds": 1.0}
+REFUSED = {"accepted": False, "candidate": "identity", "reasons": ["in doubt"], "seconds": 1.0}
+
+
+def test_without_a_baseline_nothing_happens_until_somebody_blesses_the_site(tmp_path):
+    bench = Bench(tmp_path, commissioned=False)
+    bench.feed(40)
+    assert bench.jobs == []
+    assert bench.loop.status()["commissioned"] is False
+    with pytest.raises(CommandError, match="send 'commission'"):
+        bench.ask("recalibrate")
+
+
+def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
+    bench = Bench(tmp_path, commissioned=False)
+    bench.feed(20)
+    bench.clock.now += 0.5
+    assert bench.ask("commission")["frames_wanted"] == 16
+    bench.feed(15)
+    assert bench.jobs == []
+    bench.feed(1)
+    [job] = bench.jobs
+    assert (job.job["kind"], len(job.pixels)) == ("commission", 16)
+    (job.folder / "baseline.safetensors").write_bytes(b"baseline")
+    (job.folder / "probe.onnx").write_bytes(b"probe")
+    bench.watch = ScriptedWatch()
+    job.end({"frames": 16, "taps": 5})
+    bench.tick()
+    assert bench.kinds() == ["commissioned"]
+    assert bench.registry.baseline.read_bytes() == b"baseline"
+    assert bench.loop.status()["commissioned"] is True
+
+
+def test_commissions_itself_when_the_configuration_says_so(tmp_path):
+    bench = Bench(tmp_path, commissioned=False, automatic=True)
+    bench.feed(17)
+    assert [job.job["kind"] for job in bench.jobs] == ["commission"]
+
+
+def test_a_drift_alarm_leads_to_a_patch_and_a_hot_swap(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    assert bench.kinds() == ["drift", "recalibration"]
+    assert bench.slot.generation == Generation("parts/1", "p1")
+    assert Registry.open(tmp_path, "parts").rollout("parts/1").active == Generation("parts/1", "p1")
+
+
+def test_only_frames_of_the_drift_are_used(tmp_path):
+    bench = Bench(tmp_path)
+    bench.feed(10)
+    bench.watch.window_began_at_s = bench.clock.now + 0.5
+    bench.watch.changes = ["alarm"]
+    bench.feed(7)
+    assert bench.jobs == []
+    bench.feed(1)
+    assert len(bench.jobs[0].pixels) == 8
+
+
+def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(REFUSED)
+    bench.tick()
+    assert bench.slot.generation == BASE
+    assert bench.events[-1].data["reasons"] == ["in doubt"]
+    assert bench.loop.status()["refused"] == 1
+
+
+def test_after_a_recalibration_it_cools_down(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(REFUSED)
+    bench.tick()
+    bench.feed(30)
+    assert len(bench.jobs) == 1
+    bench.tick(60)
+    bench.feed(1)
+    assert len(bench.jobs) == 2
+
+
+def test_a_patch_is_not_made_again_for_the_drift_it_was_made_for(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.tick(1000)
+    bench.feed(20)
+    assert len(bench.jobs) == 1
+    bench.watch.score = 5.0  # another drift
+    bench.feed(2)
+    assert len(bench.jobs) == 2
+
+
+def test_the_base_comes_back_when_the_drift_is_over(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.watch.changes = ["returned"]
+    bench.feed(1)
+    assert bench.slot.generation == BASE
+    assert bench.events[-1].kind == "rollback"
+
+
+def test_rollback_by_command(tmp_path):
+    bench = Bench(tmp_path)
+    with pytest.raises(CommandError, match="nothing to roll back"):
+        bench.ask("rollback")
+    bench.accept_one()
+    assert bench.ask("rollback") == {"generation": "parts/1"}
+    assert bench.slot.generation == BASE
+
+
+def test_an_engine_that_keeps_failing_is_taken_back(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.slot.engine.failures = -1
+    for _ in range(ENGINE_FAILURES):
+        with pytest.raises(EngineError):
+            bench.slot.infer(BATCH)
+    bench.tick()
+    assert bench.slot.generation == BASE
+    assert "failed 5 times" in bench.events[-1].data["reason"]
+
+
+def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
+    bench = Bench(tmp_path)
+    bench.build_error = EngineError("refused")
+    bench.accept_one()
+    assert bench.slot.generation == BASE
+    assert bench.events[-1].data["error"] == "refused"
+    assert Registry.open(tmp_path, "parts").rollout("parts/1").active == BASE
+    bench.build_error = None
+    bench.tick(100)
+    bench.feed(9)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    assert bench.slot.generation.patch is not None
+
+
+def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(error="process ended with status -9")
+    bench.tick()
+    assert bench.events[-1].data["error"] == "process ended with status -9"
+    assert bench.loop.status()["phase"] == "idle"
+
+
+def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
+    bench = Bench(tmp_path)
+    bench.start_error = StateError("no space left")
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    assert bench.events[-1].data["error"] == "no space left"
+    assert bench.loop.status()["phase"] == "idle"
+
+
+def test_the_schedule_starts_a_recalibration_once(tmp_path):
+    bench = Bench(tmp_path, schedule_due=1020.0)
+    bench.feed(12)
+    assert bench.jobs == []
+    bench.due = 90_000.0
+    bench.feed(10)
+    assert [job.job["cause"] for job in bench.jobs] == ["schedule"]
+
+
+def test_a_second_request_while_one_runs_is_refused(tmp_path):
+    bench = Bench(tmp_path)
+    bench.ask("recalibrate")
+    with pytest.raises(CommandError, match="not possible while collecting"):
+        bench.ask("recalibrate")
+
+
+def test_too_few_frames_in_time_end_the_task(tmp_path):
+    bench = Bench(tmp_path)
+    bench.ask("recalibrate")
+    bench.tick(10_000)
+    assert "only 0 usable frames" in bench.events[-1].data["error"]
+    assert bench.loop.status()["phase"] == "idle"
+
+
+def test_stopping_ends_a_running_job(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.loop.stop(timeout_s=1.0)
+    assert bench.jobs[0].is_killed
+
+
+def test_new_settings_count_from_the_next_round(tmp_path):
+    bench = Bench(tmp_path)
+    bench.loop.reconfigure(RecalibrationConfig(on_drift=False), DriftConfig(sample_every_s=0.1))
+    bench.watch.changes = ["alarm"]
+    bench.feed(20)
+    assert bench.jobs == []
+    assert bench.kinds() == ["drift"]
