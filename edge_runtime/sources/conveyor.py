@@ -22,7 +22,7 @@ from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.counts import SourceCounts
 from edge_runtime.sources.images import PICTURE_SUFFIXES, natural_order
 
-_WIDTH, _HEIGHT = 640, 480
+_WIDTH, _HEIGHT = 320, 240  # what the photographs have; larger only costs time
 _ZOOM = (0.7, 1.0)  # share of the photograph's largest 4:3 part that is seen; less cuts the object off
 
 
@@ -102,7 +102,7 @@ class ConveyorSource:
         self._closed = threading.Event()
 
     def frame(self, index: int, *, drifted: bool = True) -> NDArray[np.uint8]:
-        """The picture at ``index``: uint8 (480,640,3) BGR; without its drift when ``drifted`` is False.
+        """The picture at ``index``: uint8 (240,320,3) BGR; without its drift when ``drifted`` is False.
 
         Raises:
             SourceLost: the photograph cannot be decoded.
@@ -191,7 +191,7 @@ def _load(stream: str, folder: Path) -> list[tuple[Path, bytes]]:
 
 
 def _place(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A random 4:3 part of the photograph, perhaps mirrored, at 640x480."""
+    """A random 4:3 part of the photograph, perhaps mirrored, at 320x240."""
     height, width = photo.shape[:2]
     scale = min(width / _WIDTH, height / _HEIGHT) * rng.uniform(*_ZOOM)
     part_width, part_height = max(1, round(_WIDTH * scale)), max(1, round(_HEIGHT * scale))

@@ -14,7 +14,7 @@ from edge_runtime.sources.conveyor import ConveyorOptions, ConveyorSource
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for number, (height, width) in enumerate([(480, 640), (900, 500), (100, 400), (333, 333)]):
+    for number, (height, width) in enumerate([(240, 320), (900, 500), (100, 400), (333, 333)]):
         small = rng.integers(0, 255, (6, 8, 3), np.uint8)
         photo = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / f"{number}.jpg"), photo)
@@ -36,7 +36,7 @@ def test_a_frame_is_a_pure_function_of_seed_and_index(photos):
 
 def test_frames_are_bgr_pictures_of_one_size_from_photos_of_any_size(photos):
     frames = [conveyor(photos).frame(i) for i in range(20)]
-    assert {(f.shape, f.dtype.name, f.flags.c_contiguous) for f in frames} == {((480, 640, 3), "uint8", True)}
+    assert {(f.shape, f.dtype.name, f.flags.c_contiguous) for f in frames} == {((240, 320, 3), "uint8", True)}
     assert len({f.tobytes() for f in frames}) == 20
 
 
