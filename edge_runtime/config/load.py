@@ -8,13 +8,14 @@ names begin with ``EDGE_``, or from a file; they are never written into messages
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import SecretStr, ValidationError
 
-from edge_runtime.config.problems import did_you_mean, problems_of, show
+from edge_runtime.config.problems import MAX_PROBLEMS, did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.guarded_yaml import MAX_BYTES, Document, load
@@ -72,7 +73,7 @@ def parse_config(
         )
     filling = _Filling(env, document)
     data = filling.fill(document.data, ())
-    problems = [*filling.problems, *_cross_problems(document)]
+    problems = [*filling.problems, *islice(_cross_problems(document), MAX_PROBLEMS)]
     config = _validated(data, document, base, problems)
     if config is not None and check_files:
         config = _with_files(config, document, problems)
@@ -128,6 +129,8 @@ class _Filling:
         return f"{{{name}}}"
 
     def _refuse(self, path: tuple[str, ...], found: str, expected: str) -> None:
+        if len(self.problems) >= MAX_PROBLEMS:
+            return
         self.problems.append(Problem(".".join(path), self.document.line_of(path), found, expected))
 
 
@@ -144,7 +147,7 @@ def _cross_problems(document: Document) -> Iterator[Problem]:
         model, path = camera.get("model"), camera.get("path")
         if isinstance(models, dict) and isinstance(model, str) and model not in models:
             yield _at(
-                document, ("cameras", name, "model"), f"no model {model!r}", did_you_mean(model, models)
+                document, ("cameras", name, "model"), f"no model {show(model)}", did_you_mean(model, models)
             )
         if path == "mqtt" and not data.get("mqtt"):
             yield _at(document, ("cameras", name, "path"), "'mqtt' without a broker", "a section 'mqtt'")

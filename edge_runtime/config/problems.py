@@ -6,6 +6,7 @@ written, before anything from the environment was put in. Called by ``load``.
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +18,10 @@ from edge_runtime.guarded_yaml import Document
 
 Loc = tuple[str | int, ...]
 MAX_SHOWN = 60
+MAX_PROBLEMS = 50
+"""More than a person reads; a generated file may have 24,000, which would take seconds to put into words."""
+MAX_LINE = 2**31
+MAX_KNOWN = 64
 
 _EXPECTED = {
     "missing": "this key",
@@ -47,12 +52,20 @@ _SECRET_KEYS = frozenset({"password"})
 
 
 def problems_of(error: ValidationError, document: Document, shape: type[BaseModel]) -> list[Problem]:
-    """Every problem of a validation, in the order of the file; a key that failed several ways comes once."""
+    """The problems of a validation in the order of the file, at most 50 and the number of the rest.
+
+    A key that failed several ways comes once.
+    """
     grouped: dict[Loc, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         grouped.setdefault(_place(detail["loc"], document.data), []).append(detail)
-    found = [_problem(loc, details, document, shape) for loc, details in grouped.items()]
-    return sorted(found, key=lambda p: (p.line is None, p.line or 0, p.where))
+    first = sorted(
+        grouped, key=lambda loc: (document.nearest_line(loc) or MAX_LINE, [str(part) for part in loc])
+    )
+    found = [_problem(loc, grouped[loc], document, shape) for loc in first[:MAX_PROBLEMS]]
+    if len(first) > MAX_PROBLEMS:
+        found.append(Problem("", None, f"{len(first) - MAX_PROBLEMS} more", "those above to be solved first"))
+    return found
 
 
 def _place(loc: Loc, data: Any) -> Loc:
@@ -76,9 +89,9 @@ def _problem(loc: Loc, details: list[ErrorDetails], document: Document, shape: t
     where = ".".join(str(part) for part in loc)
     first = details[0]
     if first["type"] == "extra_forbidden":
-        found, expected = f"unknown key {loc[-1]!r}", _known_keys(loc, shape)
+        found, expected = f"unknown key {show(loc[-1])}", _known_keys(loc, shape)
     elif "[key]" in first["loc"]:
-        found, expected = f"name {loc[-1]!r}", _expected(first)
+        found, expected = f"name {show(loc[-1])}", _expected(first)
     else:
         found = "missing" if first["type"] == "missing" else _found(loc, first, document.data)
         expected = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
@@ -159,7 +172,7 @@ def _known_keys(loc: Loc, shape: type[BaseModel]) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``'fps' (did you mean it?)`` when one is near, else all there are."""
-    names = list(known)
+    names = list(islice(known, MAX_KNOWN))
     near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     return f"{near[0]!r} (did you mean it?)" if near else f"one of: {', '.join(names)}"
 

@@ -103,7 +103,7 @@ def _check_bundle(value: str, info: ValidationInfo) -> str:
 
 
 def _check_cron(value: str) -> str:
-    if len(value.split()) != 5:
+    if len(value) > 200 or len(value.split()) != 5:
         raise refusal("5 cron fields: minute hour day month weekday, e.g. '0 3 * * *'")
     try:
         next(CronSim(value, datetime(2026, 1, 1, tzinfo=UTC)))

@@ -1,4 +1,5 @@
 import json
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -387,3 +388,24 @@ def test_silence_is_normal_for_pushed_pictures_only() -> None:
     assert is_idle_allowed("dir, watch: true")
     assert is_idle_allowed("rtsp://cam/1, may_idle: true")
     assert not is_idle_allowed("rtsp://cam/1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"k{i}: 1\n" for i in range(24_000)),
+        MINIMAL + "".join(f"  c{i}: {{path: /dev/video{i}, model: partz}}\n" for i in range(5_000)),
+        "models:\n" + "".join(f"  n{i}: {{bundle: p}}\n" for i in range(4_000))
+        + "cameras:\n" + "".join(f"  c{i}: {{path: a, model: zz}}\n" for i in range(4_000)),
+        MINIMAL.replace("belt-3", '"' + "{EDGE_X}" * 30_000 + '"'),
+        MINIMAL + 'recalibration: {schedule: "' + ",".join(["1-59/1"] * 30_000) + ' * * * *"}\n',
+    ],
+    ids=["unknown keys", "cameras", "models and cameras", "variables", "cron"],
+)  # fmt: skip
+def test_a_file_made_to_be_slow_is_refused_in_time_and_in_few_words(text: str) -> None:
+    started_s = time.process_time()
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert time.process_time() - started_s < 3  # 0.7 s here; seconds on end without the caps
+    assert len(caught.value.problems) <= 160
+    assert len(str(caught.value)) < 64_000
