@@ -29,7 +29,7 @@ def cli() -> None:
 @click.option("--for", "for_s", type=seconds, help="Stop by itself after so many seconds, with a summary.")
 def run(config: Path, for_s: float | None) -> int:
     """Run the daemon with the configuration file CONFIG."""
-    from edge_runtime.app import build_daemon, stop_on_signals
+    from edge_runtime.app.wiring import build_daemon, stop_on_signals
     from edge_runtime.summary import summarise
 
     loaded = _configured(config)
@@ -72,7 +72,7 @@ def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def check(config: Path, as_json: bool) -> int:
     """Check the configuration file CONFIG and the bundles it names, without running anything."""
-    from edge_runtime.app import find_bundle, open_engine
+    from edge_runtime.app.models import find_bundle, open_engine
     from edge_runtime.bundle.self_test import self_test
     from edge_runtime.bundle.verify import load_bundle
     from edge_runtime.config import load_config

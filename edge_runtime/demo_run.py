@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.agreement import Agreement, AnswerLog, agreement
-from edge_runtime.app import build_daemon, find_bundle, open_conveyor, open_engine, stop_on_signals
+from edge_runtime.app.models import find_bundle, open_engine
+from edge_runtime.app.sources import open_conveyor
+from edge_runtime.app.wiring import build_daemon, stop_on_signals
 from edge_runtime.bundle.verify import load_bundle
 from edge_runtime.config import CameraConfig, Config, DemoConfig
 from edge_runtime.engines.threads import choose_threads, cpu_budget

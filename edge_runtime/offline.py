@@ -12,7 +12,7 @@ import numpy as np
 
 import calibration
 from calibration.errors import CalibrationError, DataError
-from edge_runtime.app import open_engine
+from edge_runtime.app.models import open_engine
 from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.engines.threads import choose_threads, cpu_budget

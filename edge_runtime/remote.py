@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_runtime.app import mqtt_settings
+from edge_runtime.app.destinations import mqtt_settings
 from edge_runtime.config import Config
 from edge_runtime.errors import BrokerLost, CommandError
 

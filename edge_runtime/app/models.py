@@ -1,0 +1,185 @@
+"""From a verified bundle to one model's runtime: the only file that names concrete engines. Called by ``app``."""
+
+import time
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import structlog
+from cronsim import CronSim
+
+from calibration.errors import CalibrationError
+from edge_runtime.bundle.self_test import self_test
+from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.config import Config, DriftConfig
+from edge_runtime.delivery import Delivery
+from edge_runtime.drift_watch import DriftWatch
+from edge_runtime.engine_slot import EngineSlot
+from edge_runtime.engines.base import Engine
+from edge_runtime.engines.onnx_engine import OnnxEngine
+from edge_runtime.engines.threads import ThreadPlan, choose_threads, cpu_budget
+from edge_runtime.errors import BundleError, EngineError, StateError
+from edge_runtime.generations import Generations
+from edge_runtime.job_process import JobProcess
+from edge_runtime.model_runtime import ModelRuntime
+from edge_runtime.pipeline import Pipeline, PipelineParts
+from edge_runtime.postprocess import Postprocessor
+from edge_runtime.preprocess import Preprocessor
+from edge_runtime.recalibration import SideLoop, SideLoopParts
+from edge_runtime.registry import Registry
+from edge_runtime.rollout import Generation, Rollout
+from edge_runtime.schedule import BatchPolicy, Schedule
+from edge_runtime.workers import Crashes, InferenceWorker
+
+log = structlog.get_logger()
+
+NO_AGE_LIMIT_S = 1e9
+
+
+def find_bundle(root: Path, version: str | int) -> Path:
+    """The folder of one version below a bundle's root, or the root itself when it is one.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if (root / "bundle.yaml").is_file():
+        return root
+    found = {int(path.name): path for path in root.glob("*/") if path.name.isdigit()} if root.is_dir() else {}
+    if not found or (version != "latest" and version not in found):
+        have = ", ".join(str(number) for number in sorted(found)) or "none"
+        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy the bundle there.")
+    return found[max(found) if version == "latest" else int(version)]
+
+
+def open_engine(bundle: Bundle, model: bytes, plan: ThreadPlan) -> Engine:
+    """A warm engine for the bundle's format.
+
+    Raises:
+        EngineError: the engine refuses the model, or the format has no engine here.
+    """
+    if bundle.manifest.format != "onnx":
+        raise EngineError(f"{bundle.id}: no engine for format {bundle.manifest.format!r}; expected onnx")
+    engine = OnnxEngine(model, plan)
+    engine.warm_up()
+    return engine
+
+
+def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashes) -> ModelRuntime:
+    """Load, self-test and wire one model; nothing runs yet.
+
+    Raises:
+        BundleError: damaged, unsafe, or it does not do what it promises.
+        EngineError: the engine refuses it.
+        StateError: its state cannot be read or written.
+    """
+    model = config.models[name]
+    bundle = load_bundle(find_bundle(config.bundle_root(name), model.version))
+    cameras = [camera for camera in config.cameras.values() if camera.model == name and camera.enabled]
+    plan = choose_threads(cpu_budget(), len(cameras), model.threads)
+    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    base = open_engine(bundle, bundle.model_bytes, plan)
+    self_test(bundle, base)
+    registry = Registry.open(config.state_dir, name)
+    rollout, engine = _restored(registry, bundle, plan, base)
+    slot = EngineSlot(rollout.active, engine)
+    side_loop = _open_side_loop(config, name, bundle, plan, registry, rollout, slot, delivery)
+    parts = PipelineParts(
+        device=config.device,
+        model=name,
+        preprocessor=preprocessor,
+        schedule=Schedule(batch_policy(config, name)),
+        slot=slot,
+        postprocessor=Postprocessor(bundle.manifest, bundle.labels),
+        deliver=delivery.result,
+        observer=side_loop,
+        on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
+        clock=time.monotonic,
+    )
+    pipeline = Pipeline(parts)
+    workers = tuple(InferenceWorker(f"infer-{name}-{i}", pipeline, crashes) for i in range(plan.workers))
+    return ModelRuntime(name, bundle, plan, pipeline, workers, side_loop)
+
+
+def batch_policy(config: Config, name: str) -> BatchPolicy:
+    """The schedule's limits from the configuration."""
+    model = config.models[name]
+    return BatchPolicy(
+        max_batch_size=model.batch.max_batch_size,
+        max_queue_delay_s=model.batch.max_queue_delay_ms / 1000,
+        max_age_s=NO_AGE_LIMIT_S if model.max_age_ms is None else model.max_age_ms / 1000,
+        queue_limit=model.queue_frames,
+    )
+
+
+def _restored(registry: Registry, bundle: Bundle, plan: ThreadPlan, base: Engine) -> tuple[Rollout, Engine]:
+    """The generation that was active before the restart; the base when it cannot be restored."""
+    rollout = registry.rollout(bundle.id)
+    if rollout.active.patch is None:
+        return rollout, base
+    try:
+        engine = open_engine(bundle, registry.patched_model(rollout.active.patch), plan)
+    except (StateError, EngineError) as err:
+        log.error("patch not restored, the base is used", bundle=bundle.id, reason=str(err))
+        return Rollout(Generation(bundle.id)), base
+    base.close()
+    return rollout, engine
+
+
+def _open_side_loop(
+    config: Config,
+    name: str,
+    bundle: Bundle,
+    plan: ThreadPlan,
+    registry: Registry,
+    rollout: Rollout,
+    slot: EngineSlot,
+    delivery: Delivery,
+) -> SideLoop | None:
+    if not config.models[name].recalibrate or bundle.manifest.format != "onnx":
+        return None
+    generations = Generations(
+        rollout,
+        slot,
+        registry,
+        lambda model: open_engine(bundle, bundle.model_bytes if model is None else model, plan),
+    )
+    return SideLoop(
+        SideLoopParts(
+            model=name,
+            bundle_path=bundle.path,
+            generations=generations,
+            registry=registry,
+            settings=config.recalibration,
+            drift=config.drift,
+            open_watch=partial(_open_watch, bundle=bundle),
+            next_due_wall_s=_next_due_wall_s,
+            start_job=JobProcess.start,
+            emit=delivery.event,
+            clock=time.monotonic,
+            wall_clock=time.time,
+        )
+    )
+
+
+def _open_watch(registry: Registry, drift: DriftConfig, *, bundle: Bundle) -> DriftWatch | None:
+    """The drift watch of the stored baseline; None, with the reason in the log, when there is none that fits."""
+    if not registry.baseline.is_file():
+        return None
+    try:
+        probe = OnnxEngine(registry.probe.read_bytes(), threads=1)
+        expected = bundle.manifest.files[bundle.manifest.model]
+        axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
+        return DriftWatch.open(
+            registry.baseline, expected, probe, drift, np.random.default_rng(0), channel_axis=axis
+        )
+    except (CalibrationError, EngineError, OSError) as err:
+        log.error("baseline not usable, commission again", path=str(registry.baseline), reason=str(err))
+        return None
+
+
+def _next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:
+    if schedule is None:
+        return None
+    local = datetime.fromtimestamp(after_wall_s).astimezone()
+    return float(next(CronSim(schedule, local)).timestamp())

@@ -1,0 +1,79 @@
+"""From a camera section to a source: the only file that names concrete sources. Called by ``app`` and the demo."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.config import CameraConfig
+from edge_runtime.mqtt import MqttClient
+from edge_runtime.sources.base import Source
+from edge_runtime.sources.conveyor import ConveyorOptions, ConveyorSource
+from edge_runtime.sources.images import ImagesSource
+from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox
+from edge_runtime.sources.video import VideoSource
+from edge_runtime.sources.video_options import VideoOptions
+from edge_runtime.topics import Topics
+
+DEMO_PICTURES = Path(__file__).parent.parent / "demo" / "pictures"
+
+
+def open_source(
+    stream: str, camera: CameraConfig, first_seq: int, *, mqtt: MqttClient | None, topics: Topics
+) -> Source:
+    """The source of one camera section.
+
+    Raises:
+        SourceLost: it cannot be opened now.
+    """
+    match camera.kind:
+        case "conveyor":
+            return open_conveyor(stream, camera)
+        case "mqtt":
+            assert mqtt is not None, "the configuration was checked: path mqtt needs a section mqtt"
+            inbox = PictureInbox()
+            mqtt.subscribe(
+                topics.picture(stream),
+                lambda message: (
+                    None if message.is_retained else inbox.offer(message.payload, time.monotonic())
+                ),
+            )
+            return MqttImagesSource(stream, inbox, first_seq=first_seq)
+        case "file" if Path(camera.path).is_dir():
+            return ImagesSource(
+                stream,
+                Path(camera.path),
+                fps=None if camera.pace == "fastest" else camera.fps,
+                loop=camera.loop,
+                watch=camera.watch,
+                first_seq=first_seq,
+            )
+        case _:
+            return VideoSource(stream, camera.path, _video_options(camera), first_seq=first_seq)
+
+
+def open_conveyor(stream: str, camera: CameraConfig) -> ConveyorSource:
+    """The demo's conveyor of photographs; its sequence numbers are frame indices and always begin at 0."""
+    demo = camera.demo
+    options: dict[str, Any] = {"fps": camera.fps or 10.0}
+    if demo is not None:
+        options |= {
+            "seed": demo.seed,
+            "one_class": demo.one_class,
+            "drift": demo.drift,
+            "drift_at_s": demo.drift_at_s,
+            "severity": demo.severity,
+        }
+    folder = demo.pictures if demo is not None and demo.pictures is not None else DEMO_PICTURES
+    return ConveyorSource(stream, folder, ConveyorOptions(**options))
+
+
+def _video_options(camera: CameraConfig) -> VideoOptions:
+    return VideoOptions(
+        fps=camera.fps,
+        # In the configuration fps is a file's pace; for a camera it is a limit.
+        pace="fps" if camera.kind == "file" and camera.fps and camera.pace == "native" else camera.pace,
+        loop=camera.loop,
+        transport=camera.transport,
+        open_timeout_s=camera.open_timeout_s,
+        stall_timeout_s=camera.stall_timeout_s,
+    )

@@ -1,0 +1,79 @@
+"""Puts a daemon together from a configuration: every part is named here once. No policy lives here."""
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from edge_runtime.app.destinations import mqtt_settings, open_channels, open_commands, open_http
+from edge_runtime.app.models import batch_policy, open_model
+from edge_runtime.app.sources import open_source
+from edge_runtime.cameras import Cameras
+from edge_runtime.config import Config, secrets_of
+from edge_runtime.config_watch import ConfigWatch
+from edge_runtime.daemon import Daemon, DaemonParts
+from edge_runtime.delivery import Delivery
+from edge_runtime.log import configure_log
+from edge_runtime.messages import Result
+from edge_runtime.mqtt import MqttClient
+from edge_runtime.systemd_notify import SystemdNotify
+from edge_runtime.topics import Topics
+from edge_runtime.workers import Crashes
+
+
+def build_daemon(
+    loaded: Config,
+    config_path: Path | None,
+    *,
+    adjust: Callable[[Config], Config] = lambda config: config,
+    on_result: Callable[[Result], None] = lambda _: None,
+) -> Daemon:
+    """A daemon that has not started yet.
+
+    Args:
+        loaded: What to run, as the file says.
+        config_path: The file to watch for edits; None watches nothing.
+        adjust: Applied to it and to every edited configuration (the demo's options).
+        on_result: Sees every result, in the inference worker's thread.
+
+    Raises:
+        ConfigError: the broker's settings cannot be used.
+        StateError: the state directory cannot be used.
+    """
+    config = adjust(loaded)
+    crashes = Crashes(on_fatal=lambda reason: daemon.fail(reason))  # noqa: PLW0108 - made below
+    topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
+    mqtt = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
+    delivery = Delivery(config.device, topics, open_channels(config, mqtt), on_result)
+    watch = None if config_path is None else ConfigWatch(
+        config_path, os.environ, current=loaded,
+        on_change=lambda edited: daemon.edited(adjust(edited)), on_error=lambda err: daemon.edited(err),  # noqa: PLW0108 - made below
+    )  # fmt: skip
+    parts = DaemonParts(
+        open_model=partial(open_model, delivery=delivery, crashes=crashes),
+        batch_policy=batch_policy,
+        configure_log=_configure_log,
+        cameras=Cameras(
+            partial(open_source, mqtt=mqtt, topics=topics), config.state_dir / "streams", crashes
+        ),
+        delivery=delivery,
+        mqtt=mqtt,
+        open_commands=lambda new, owner: open_commands(new, owner, mqtt, topics),
+        open_http=open_http,
+        watch=watch,
+        notify=SystemdNotify(os.environ),
+        crashes=crashes,
+    )
+    daemon = Daemon(config, parts)
+    return daemon
+
+
+def _configure_log(config: Config) -> None:
+    configure_log(config.log.level, config.log.format, secrets=secrets_of(config, os.environ))
+
+
+def stop_on_signals(daemon: Daemon) -> None:
+    """SIGTERM and SIGINT drain and end the daemon."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: daemon.stop())
