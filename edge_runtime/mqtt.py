@@ -186,14 +186,17 @@ class MqttClient:
             self._notify()
 
     def _announce(self, session: MqttSession) -> None:
-        """Subscribe first: who sees ``online`` may send a command at once."""
+        """Subscribe first: who sees ``online``, or waited for the connection, may send a command at once."""
         with self._lock:
             for topic_filter, _ in self._subscriptions:
                 session.subscribe(topic_filter)
+            self._session = session
+        if not session.wait_subscribed(self._settings.connect_timeout_s) or not session.is_open:
+            raise BrokerLost(f"subscriptions were not answered: {session.problem or 'no answer in time'}")
+        with self._lock:
             session.send(self._topics.availability, b"online", retain=True)
             if self._state is not None:
                 session.send(self._topics.state, self._state, retain=True)
-            self._session = session
             self._connects += 1
         _log.info("mqtt: connected to %s:%d", self._settings.host, self._settings.port)
         self._connected.set()

@@ -80,6 +80,7 @@ class MqttSession:
         """True when the broker gave this device's client id to someone else."""
         self._acks: deque[tuple[int, int]] = deque(maxlen=_KEPT_ACKS)
         self._answered, self._closed = threading.Event(), threading.Event()
+        self._subscribing, self._open_subscriptions = threading.Condition(), 0
         self._is_accepted = False
         self._client = self._make_client()
 
@@ -211,7 +212,16 @@ class MqttSession:
 
     def subscribe(self, topic_filter: str) -> None:
         """Ask for messages at QoS 1, with the retain flag as it was published."""
+        with self._subscribing:
+            self._open_subscriptions += 1
         self._client.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainAsPublished=True))
+
+    def wait_subscribed(self, timeout_s: float) -> bool:
+        """Wait until the broker has answered every subscription."""
+        with self._subscribing:
+            return self._subscribing.wait_for(
+                lambda: self._open_subscriptions == 0 or not self.is_open, timeout_s
+            )
 
     # --- paho's callbacks, in its network thread -----------------------------------------------------------------
 
@@ -269,6 +279,8 @@ class MqttSession:
         self.is_taken_over = reason.value == 0x8E
         self._closed.set()
         self._answered.set()
+        with self._subscribing:
+            self._subscribing.notify_all()
         self._guarded(self._on_progress)
 
     def _published(
@@ -280,6 +292,9 @@ class MqttSession:
     def _subscribed(
         self, _client: paho.Client, _data: object, _mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
+        with self._subscribing:
+            self._open_subscriptions -= 1
+            self._subscribing.notify_all()
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
             self.problem = f"the broker refused a subscription: {', '.join(refused)}; check its access rules"

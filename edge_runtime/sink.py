@@ -55,14 +55,19 @@ class MqttSink:
 
     def capacity(self) -> int:
         """Free places in the window of unacknowledged messages."""
-        session = self._client.session
+        session = self._follow()
         return 0 if session is None else max(0, session.max_inflight - len(self._rows_by_mid))
 
-    def send(self, row: Row) -> bool:
-        """Publish; a row that this broker can never take is settled as refused."""
+    def _follow(self) -> MqttSession | None:
+        """The connection that stands; what an older one left unacknowledged takes no place in its window."""
         session = self._client.session
         if session is not self._session:
             self._session, self._rows_by_mid = session, {}
+        return session
+
+    def send(self, row: Row) -> bool:
+        """Publish; a row that this broker can never take is settled as refused."""
+        session = self._follow()
         if session is None:
             return False
         if not session.fits(row.topic, row.payload):

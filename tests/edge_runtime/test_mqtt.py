@@ -1,6 +1,5 @@
 """mqtt: one client for ever, against a real mosquitto that is killed, frozen, encrypted and protected."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -116,7 +115,7 @@ def test_it_announces_itself_and_its_state_and_says_goodbye(broker, watch, make_
 
 
 def test_a_message_keeps_its_mqtt_5_properties_both_ways(broker, make_client):
-    client, topics = make_client(broker)
+    client, _ = make_client(broker)
     other, _ = make_client(broker, device="other")
     got, arrived = [], threading.Event()
     client.subscribe("inbox/+", lambda message: (got.append(message), arrived.set()))
@@ -235,6 +234,7 @@ def test_the_last_will_is_seen_when_the_process_is_killed(broker, watch):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         assert process.stdout.readline() == "online\n"
+        assert until(lambda: watcher.payloads("edge/victim/availability") == [b"online"])
         process.send_signal(signal.SIGKILL)
     assert until(lambda: watcher.payloads("edge/victim/availability") == [b"online", b"offline"])
 
@@ -357,6 +357,22 @@ def test_a_row_is_settled_when_the_broker_has_it(broker, make_client):
     assert until(lambda: sink.settle().delivered == [7])
 
 
+def test_a_full_window_of_a_lost_connection_does_not_block_the_next_one(tmp_path, make_client):
+    with Mosquitto(tmp_path / "window") as broker:
+        client, topics = make_client(broker, max_inflight=2)
+        sink = MqttSink(client)
+        client.start()
+        assert client.wait_connected(5)
+        broker.freeze()
+        assert all(sink.send(Row(number, topics.event, b"{}", 0.0)) for number in (1, 2))
+        assert sink.capacity() == 0
+        broker.kill()
+        assert until(lambda: sink.epoch is None)
+        broker.start()
+        assert until(lambda: sink.epoch is not None)
+        assert sink.capacity() == 2
+
+
 def test_refused_by_access_rules_pauses_keeps_the_rows_and_says_so(tmp_path, make_client):
     (tmp_path / "acl").write_text("topic readwrite elsewhere/#\n")
     with Mosquitto(tmp_path / "rules", extra=f"acl_file {tmp_path / 'acl'}") as broker:
@@ -377,7 +393,7 @@ def test_threads_and_descriptors_stay_flat_over_many_reconnections(tmp_path, mak
     port = free_port()
 
     def counted():
-        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
     with Mosquitto(tmp_path / "often", port=port) as broker:
         client, _ = make_client(broker)
