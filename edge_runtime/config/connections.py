@@ -92,7 +92,7 @@ class CameraConfig(Section):
     may_idle: bool | None = Field(
         default=None,
         description="Whether silence is normal, so that it does not make the box unready; null: yes for "
-        "watched folders and MQTT pictures, no for the rest.",
+        "files, folders and MQTT pictures, no for cameras.",
     )
     demo: DemoConfig | None = Field(default=None, description="Options of demo:conveyor.")
 
@@ -111,7 +111,7 @@ class CameraConfig(Section):
     @property
     def is_idle_allowed(self) -> bool:
         """Whether silence is normal for this source."""
-        return self.may_idle if self.may_idle is not None else self.kind == "mqtt" or self.watch
+        return self.may_idle if self.may_idle is not None else self.kind in ("mqtt", "file")
 
     @property
     def safe_path(self) -> str:
@@ -174,7 +174,6 @@ class MqttConfig(Section):
     prefix: TopicPrefix = Field(
         default="edge", description="First levels of every topic: <prefix>/<device>/..."
     )
-    client_id: Name | None = Field(default=None, description="null: <device>. Two boxes must not share one.")
     keepalive_s: int = Field(
         default=15, ge=5, le=3600, description="Silence after which the link is checked, seconds."
     )

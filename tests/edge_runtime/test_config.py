@@ -379,7 +379,7 @@ def test_values_that_contradict_each_other_are_refused(section: str, where: str)
     assert where in problems(f"{head}{section}\n")
 
 
-def test_silence_is_normal_for_pushed_pictures_only() -> None:
+def test_silence_is_normal_for_all_but_cameras() -> None:
     def is_idle_allowed(edit: str) -> bool:
         text = MINIMAL.replace("rtsp://belt-camera.local/stream1", edit) + "mqtt: {host: b}\n"
         return parse(text).cameras["belt"].is_idle_allowed
