@@ -45,6 +45,7 @@ class Cameras:
             self._crashes,
             Backoff(random.Random()),  # noqa: S311 - jitter, not a secret
             sequence,
+            camera.colour,
         )
         with self._lock:
             self._open[stream] = (camera, worker, pipeline, time.monotonic())
@@ -80,7 +81,7 @@ class Cameras:
                 started_at_s=started_at_s,
                 last_frame_at_s=pipeline.meters.stream(stream).last_frame_at_s,
                 allowed_silence_s=camera.stall_timeout_s + 2.0,
-                may_idle=camera.may_idle if camera.may_idle is not None else camera.kind in ("mqtt", "file"),
+                may_idle=camera.is_idle_allowed,
                 is_finished=worker.is_finished,
                 problem=worker.last_problem,
             )

@@ -71,6 +71,7 @@ class Daemon:
         self._fatal: str | None = None
         self._is_stopping = False
         self._config_problem: str | None = None
+        self._must_look = False
         self._started_at_s, self._started_at_wall_s = time.monotonic(), time.time()
         self._state_at_s = 0.0
         self._last_state: bytes | None = None
@@ -125,6 +126,9 @@ class Daemon:
 
     def tick(self, now_s: float) -> None:
         """Apply edits, feed the watchdog, publish the state."""
+        if self._must_look and self._parts.watch is not None:
+            self._must_look = False
+            self._parts.watch.check_now()
         while not self._edits.empty():
             self._apply(self._edits.get())
         if self._feeder is not None and self._feeder.is_due(self._engine_facts(), now_s):
@@ -166,6 +170,10 @@ class Daemon:
         """The configuration file changed; applied by the next tick."""
         self._edits.put(edit)
 
+    def look_at_config(self) -> None:
+        """Read the configuration file again now, as after SIGHUP."""
+        self._must_look = True
+
     def request(
         self, verb: Verb, model: str | None, stream: str | None = None, frames: int | None = None
     ) -> dict[str, Any]:
@@ -197,7 +205,7 @@ class Daemon:
             outbox_writable=all(channel["durable"] for channel in channels),
             results_lost=sum(channel["dropped"] for channel in channels),
             free_disk_mib=self._free_disk_mib(),
-            recalibration_problem=self._config_problem,
+            config_problem=self._config_problem,
         )
         return assess(facts, time.monotonic())
 

@@ -24,7 +24,7 @@ class Problem:
     where: str
     """Dotted path of the key, e.g. ``cameras.belt.fps``; empty for the file as a whole."""
     line: int | None
-    """1-based line in the file; None when the key is missing or the value came from the environment."""
+    """1-based line in the file (of the parent section for a missing key); None when there is none."""
     found: str
     expected: str
 

@@ -75,7 +75,7 @@ class Facts:
     outbox_writable: bool = True
     results_lost: int = 0
     free_disk_mib: float | None = None
-    recalibration_problem: str | None = None
+    config_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +185,8 @@ def _delivery(facts: Facts, limits: Limits) -> Iterator[Finding]:
     if facts.free_disk_mib is not None and facts.free_disk_mib < limits.min_free_disk_mib:
         reason = f"{facts.free_disk_mib:.0f} MiB free, less than {limits.min_free_disk_mib:.0f}"
         yield Finding("disk", Weight.NOTE, reason)
-    if facts.recalibration_problem:
-        yield Finding("recalibration", Weight.NOTE, facts.recalibration_problem)
+    if facts.config_problem:
+        yield Finding("configuration", Weight.NOTE, f"the last edit was refused: {facts.config_problem}")
 
 
 class WatchdogFeeder:

@@ -7,10 +7,12 @@ counted, and the loop goes on (a single bad frame) or the daemon stops visibly (
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
 from edge_runtime.errors import SourceLost
+from edge_runtime.messages import ColourOrder
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.sequence import Sequence
 from edge_runtime.sources.base import EndOfStream, Source
@@ -53,14 +55,16 @@ class StreamWorker:
         crashes: Crashes,
         backoff: Backoff,
         sequence: Sequence,
+        colour: ColourOrder | None = None,
     ) -> None:
+        """``colour`` is the channel order that the source really gives; None believes the source."""
         self._open_source, self._pipeline, self._crashes, self._backoff = (
             open_source,
             pipeline,
             crashes,
             backoff,
         )
-        self._sequence = sequence
+        self._sequence, self._colour = sequence, colour
         self.stream = stream
         self.is_finished = False
         self._source: Source | None = None
@@ -124,6 +128,8 @@ class StreamWorker:
                 if frame is None:
                     continue
                 self._sequence.used(frame.seq)
+                if self._colour is not None:
+                    frame = replace(frame, colour=self._colour)
                 rejected = self._pipeline.accept(frame, is_live=source.is_live, stop=self._stop)
                 if rejected is not None:
                     log.warning("picture rejected", stream=self.stream, seq=rejected.seq, reason=rejected.reason,

@@ -62,6 +62,7 @@ def open_conveyor(stream: str, camera: CameraConfig) -> ConveyorSource:
             "drift": demo.drift,
             "drift_at_s": demo.drift_at_s,
             "severity": demo.severity,
+            "ramp_s": demo.ramp_s,
         }
     folder = demo.pictures if demo is not None and demo.pictures is not None else DEMO_PICTURES
     return ConveyorSource(stream, folder, ConveyorOptions(**options))
@@ -76,4 +77,5 @@ def _video_options(camera: CameraConfig) -> VideoOptions:
         transport=camera.transport,
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
+        size=camera.size,
     )

@@ -1,5 +1,6 @@
 """Puts a daemon together from a configuration: every part is named here once. No policy lives here."""
 
+import faulthandler
 import os
 import signal
 from collections.abc import Callable
@@ -74,6 +75,11 @@ def _configure_log(config: Config) -> None:
 
 
 def stop_on_signals(daemon: Daemon) -> None:
-    """SIGTERM and SIGINT drain and end the daemon."""
+    """SIGTERM and SIGINT drain and end the daemon, SIGHUP has it look at its configuration.
+
+    SIGABRT, which systemd sends when the watchdog was not fed, prints where every thread hangs.
+    """
+    faulthandler.enable()
+    signal.signal(signal.SIGHUP, lambda *_: daemon.look_at_config())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())

@@ -73,7 +73,7 @@ def test_what_may_idle_or_is_finished_is_never_silent() -> None:
     assert judge(sources=(idle, finished)).ready
 
 
-def test_a_broker_that_is_away_a_full_disk_and_a_failed_recalibration_are_notes() -> None:
+def test_a_broker_that_is_away_a_full_disk_and_a_refused_edit_are_notes() -> None:
     verdict = judge(
         broker_connected=False,
         broker_problem="refused",
@@ -81,11 +81,11 @@ def test_a_broker_that_is_away_a_full_disk_and_a_failed_recalibration_are_notes(
         outbox_writable=False,
         results_lost=3,
         free_disk_mib=1,
-        recalibration_problem="timed out",
+        config_problem="line 3: unknown key",
     )
     assert verdict.ready
     text = "\n".join(verdict.reasons)
-    assert all(word in text for word in ("refused", "12 results", "3 results lost", "1 MiB", "timed out"))
+    assert all(word in text for word in ("refused", "12 results", "3 results lost", "1 MiB", "line 3"))
 
 
 def test_errors_in_a_row_make_it_unready() -> None:
