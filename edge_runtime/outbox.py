@@ -16,12 +16,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from edge_runtime.errors import StateError
-from edge_runtime.outbox_ledger import Ledger, Row, balanced, continued, newest
+from edge_runtime.outbox_ledger import Ledger, OutboxStats, Row, balanced, continued, newest
 from edge_runtime.outbox_store import Store, StoreDamaged, StoreUnavailable, open_or_replace
 
 _log = logging.getLogger(__name__)
@@ -42,18 +43,6 @@ class OutboxLimits:
     max_queue_rows: int = 4096
     """Rows in memory that are not on the disk yet; at 30 results/s more than two minutes of a dead disk."""
     max_queue_bytes: int = 16 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStats:
-    """The account, and how the disk is doing."""
-
-    ledger: Ledger
-    """``pending`` and ``pending_bytes`` include rows that are still in memory."""
-    in_memory: int
-    is_durable: bool
-    """False while the file cannot be written; results then live in memory only."""
-    problem: str | None
 
 
 class Outbox:
@@ -134,11 +123,10 @@ class Outbox:
         with self._changed:
             last = self._ledger.next_id - 1
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._is_uncommitted(last), timeout_s)
+            return self._changed.wait_for(lambda: all(r.id > last for r in self._uncommitted()), timeout_s)
 
-    def _is_uncommitted(self, last: int) -> bool:
-        queued = self._committing[0] if self._committing else self._queue[0] if self._queue else None
-        return queued is not None and queued.id <= last
+    def _uncommitted(self) -> Iterator[Row]:
+        return chain(self._committing, self._queue)
 
     # --- publisher side ------------------------------------------------------------------------------------------
 
@@ -189,7 +177,7 @@ class Outbox:
         with self._changed:
             if self._problem is not None and commits == self._commits and len(rows) < limit:
                 last = rows[-1].id if rows else after_id
-                in_memory = [row for row in (*self._committing, *self._queue) if row.id > last]
+                in_memory = [row for row in self._uncommitted() if row.id > last]
                 rows += in_memory[: limit - len(rows)]
         return rows
 
@@ -305,13 +293,13 @@ class Outbox:
             if self._problem is not None and self._suspect_at is None:
                 self._changed.wait_for(lambda: self._is_stopping, RETRY_S)
                 return self._is_stopping
-            self._changed.wait_for(self._has_work, LONE_ACK_S / 4)
+            self._changed.wait_for(
+                lambda: self._is_stopping or self._queue or self._suspect_at or self._has_late_acks(),
+                LONE_ACK_S / 4,
+            )
             since_s = time.monotonic() - self._committed_at_s
             self._changed.wait_for(lambda: self._is_stopping, max(0.0, GROUP_COMMIT_S - since_s))
             return self._is_stopping
-
-    def _has_work(self) -> bool:
-        return bool(self._is_stopping or self._queue or self._suspect_at or self._has_late_acks())
 
     def _has_late_acks(self) -> bool:
         return self._settled_at_s is not None and time.monotonic() - self._settled_at_s >= LONE_ACK_S

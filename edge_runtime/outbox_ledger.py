@@ -59,6 +59,18 @@ class Ledger:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxStats:
+    """The account, and how the disk is doing."""
+
+    ledger: Ledger
+    """``pending`` and ``pending_bytes`` include rows that are still in memory."""
+    in_memory: int
+    is_durable: bool
+    """False while the file cannot be written; results then live in memory only."""
+    problem: str | None
+
+
 def continued(found: Ledger, added: Ledger) -> Ledger:
     """The account of a file, plus what this process counted before it could open the file."""
     return replace(
