@@ -38,19 +38,20 @@ def _scalings(spec: PreprocessSpec) -> list[tuple[str, dict[str, Any]]]:
     imagenet = (_IMAGENET_MEAN, _IMAGENET_STD) if count == 3 else _GREY_IMAGENET
     if spec.colour == "bgr":
         imagenet = (_IMAGENET_MEAN[::-1], _IMAGENET_STD[::-1])
-    known = [
+    known: list[tuple[str, _Values, _Values]] = [
         ("mean and std of ImageNet", *imagenet),
         ("values in 0..1 (mean 0, std 255)", (0.0,) * count, (255.0,) * count),
         ("values in 0..255 (mean 0, std 1)", (0.0,) * count, (1.0,) * count),
         ("values in -1..1 (mean 127.5, std 127.5)", (127.5,) * count, (127.5,) * count),
         ("mean 127 and std 128", (127.0,) * count, (128.0,) * count),
-        ("mean and std times 255", *(tuple(v * 255 for v in values) for values in (spec.mean, spec.std))),
-        (
-            "mean and std divided by 255",
-            *(tuple(v / 255 for v in values) for values in (spec.mean, spec.std)),
-        ),
+        ("mean and std times 255", _times(spec.mean, 255), _times(spec.std, 255)),
+        ("mean and std divided by 255", _times(spec.mean, 1 / 255), _times(spec.std, 1 / 255)),
     ]
     return [(name, {"mean": mean, "std": std}) for name, mean, std in known]
+
+
+def _times(values: _Values, factor: float) -> _Values:
+    return tuple(value * factor for value in values)
 
 
 def _colours(spec: PreprocessSpec) -> list[tuple[str, dict[str, Any]]]:

@@ -1,0 +1,224 @@
+"""Makes a bundle: golden outputs from the real preprocessing and engine, factory moments, hashes, all or nothing.
+
+The folder appears by one rename after it passed the very checks that a device will make. The tolerance of the
+self-test is found here by measuring both sides: what harmless noise does to the outputs and what the usual mistakes do.
+Called by the CLI and ``build_lite0``.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import yaml
+from numpy.typing import NDArray
+
+import calibration
+from edge_runtime.bundle.manifest import (
+    MANIFEST_FILE,
+    CalibrationHints,
+    EngineHints,
+    Golden,
+    Manifest,
+    PostprocessSpec,
+    PreprocessSpec,
+    Provenance,
+)
+from edge_runtime.bundle.quantization import check_quantization
+from edge_runtime.bundle.self_test import difference, run_one, self_test
+from edge_runtime.bundle.variations import normalisation_variations
+from edge_runtime.bundle.verify import check_onnx, load_bundle
+from edge_runtime.engines.base import Engine
+from edge_runtime.errors import BundleError
+from edge_runtime.messages import Frame, Rejected, Sample
+from edge_runtime.preprocess import Preprocessor
+
+MODEL_FILE, LABELS_FILE, MOMENTS_FILE = "model.onnx", "labels.txt", "moments.safetensors"
+_SEPARATION = (
+    3.0  # mistakes must change the outputs this much more than noise does, or golden pictures tell nothing
+)
+_SLIGHT = 0.05  # two specs whose tensors differ less are the same for every purpose (mean 127 and 127.5)
+_TOLERANCES = (0.02, 0.25)
+_BUILD = "Correct it and build again."
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a builder decides; the rest of the manifest is computed."""
+
+    name: str
+    version: int
+    preprocess: PreprocessSpec
+    postprocess: PostprocessSpec
+    engine: EngineHints = field(default_factory=EngineHints)
+    first_taps: int | None = None
+    """Recalibration never corrects more taps than this."""
+    provenance: Provenance = field(default_factory=Provenance)
+    tolerance: float | None = None
+    """Largest accepted difference in the self-test; None measures it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """What goes into the bundle."""
+
+    model: bytes
+    """A complete ONNX file."""
+    golden: Mapping[str, bytes]
+    """Encoded pictures by file name: colourful, different from each other, larger than the model's input."""
+    labels: Sequence[str] = ()
+    healthy: NDArray[np.float32] | None = None
+    """Prepared healthy samples (N,C,H,W) for the factory moments; None leaves them out."""
+
+
+def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: Path) -> Path:
+    """Write ``out_dir/<name>/<version>/`` and give its path.
+
+    Args:
+        recipe: The decisions.
+        materials: Model, pictures, labels.
+        engine: The engine that will run the model on the device, already built from ``materials.model``.
+        out_dir: Folder of bundles.
+
+    Raises:
+        BundleError: the model or pictures cannot make a bundle that works, or this version exists; nothing is left.
+        EngineError: the engine failed.
+    """
+    target = out_dir / recipe.name / str(recipe.version)
+    if target.exists():
+        raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
+    model_path = target / MODEL_FILE
+    check_onnx(model_path, materials.model)
+    check_quantization(model_path, materials.model)
+    files = _contents(recipe, materials, engine)
+    manifest = _manifest(recipe, materials, engine, files)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=".draft-"))
+    try:
+        for name, data in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).write_bytes(data)
+        (draft / MANIFEST_FILE).write_text(to_yaml(manifest), encoding="utf-8")
+        self_test(load_bundle(draft), engine)
+        draft.chmod(0o755)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def to_yaml(manifest: Manifest) -> str:
+    """The text of ``bundle.yaml``: only what differs from the defaults, plus the task."""
+    data = manifest.model_dump(mode="json", exclude_defaults=True)
+    data["postprocess"] = {"task": manifest.postprocess.task, **data["postprocess"]}
+    head = (
+        "# An edge-runtime bundle; made by `edge-runtime bundle build`, checked at every load. Do not edit.\n"
+    )
+    return head + yaml.safe_dump(
+        data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
+
+
+def _contents(recipe: Recipe, materials: Materials, engine: Engine) -> dict[str, bytes]:
+    """Every file but the manifest, by relative name."""
+    if not materials.golden:
+        raise BundleError(recipe.name, "no golden pictures", "at least one", _BUILD)
+    files = {MODEL_FILE: materials.model}
+    if materials.labels:
+        files[LABELS_FILE] = ("\n".join(materials.labels) + "\n").encode()
+    if materials.healthy is not None:
+        baseline = calibration.profile(materials.model, materials.healthy, witness=0, created_wall_s=0.0)
+        files[MOMENTS_FILE] = baseline.to_bytes()
+    for name, picture in materials.golden.items():
+        outputs = run_one(engine, _prepared(recipe.preprocess, name, picture).tensor)
+        _require_finite(name, outputs)
+        files[f"golden/{name}"] = picture
+        arrays = {key: np.ascontiguousarray(array, np.float32) for key, array in outputs.items()}
+        files[_expected_name(name)] = safetensors.numpy.save(arrays)
+    return files
+
+
+def _manifest(recipe: Recipe, materials: Materials, engine: Engine, files: Mapping[str, bytes]) -> Manifest:
+    return Manifest(
+        schema_version=1,
+        name=recipe.name,
+        version=recipe.version,
+        format="onnx",
+        model=MODEL_FILE,
+        labels=LABELS_FILE if LABELS_FILE in files else None,
+        preprocess=recipe.preprocess,
+        postprocess=recipe.postprocess,
+        golden=tuple(
+            Golden(picture=f"golden/{name}", expected=_expected_name(name)) for name in materials.golden
+        ),
+        tolerance=recipe.tolerance or measured_tolerance(recipe.preprocess, materials.golden, engine),
+        engine=recipe.engine,
+        calibration=CalibrationHints(
+            moments=MOMENTS_FILE if MOMENTS_FILE in files else None, first_taps=recipe.first_taps
+        ),
+        provenance=recipe.provenance,
+        files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    )
+
+
+def measured_tolerance(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Engine) -> float:
+    """Difference that separates harmless noise from mistakes on these pictures.
+
+    Noise: a third of the pixels off by one level, as another JPEG decoder or CPU would make them. Mistakes: swapped
+    channels and the usual wrong scalings. The tolerance lies in the geometric middle, within 0.02..0.25.
+
+    Raises:
+        BundleError: a mistake would hardly show on any of the pictures.
+    """
+    rng = np.random.default_rng(0)
+    noise, mistakes = 0.0, {name: 0.0 for name, _ in normalisation_variations(spec)}
+    for name, picture in golden.items():
+        sample = _prepared(spec, name, picture)
+        right = run_one(engine, sample.tensor)
+        nudged = _nudged(sample.pixels, rng)
+        noise = max(noise, difference(run_one(engine, Preprocessor(spec).normalise(nudged)), right))
+        for mistake, other in normalisation_variations(spec):
+            wrong = _prepared(other, name, picture).tensor
+            if difference({"": wrong}, {"": sample.tensor}) < _SLIGHT and other.colour == spec.colour:
+                mistakes.pop(mistake, None)
+            elif mistake in mistakes:
+                mistakes[mistake] = max(mistakes[mistake], difference(run_one(engine, wrong), right))
+    mistake, least = min(mistakes.items(), key=lambda item: item[1], default=("", 1.0))
+    if least < _SEPARATION * noise:
+        found = (
+            f"{mistake} changes the outputs by only {least:.3g} on these golden pictures (noise: {noise:.3g})"
+        )
+        fix = "Take more colourful and more different golden pictures."
+        raise BundleError("golden", found, f"at least {_SEPARATION * noise:.3g}", fix)
+    low, high = _TOLERANCES
+    return round(float(np.clip(np.sqrt(max(noise, 1e-6) * least), low, high)), 4)
+
+
+def _nudged(pixels: NDArray[np.uint8] | None, rng: np.random.Generator) -> NDArray[np.uint8]:
+    assert pixels is not None, "golden inputs are pictures"
+    steps = rng.choice(np.array([-1, 0, 0, 0, 0, 1]), size=pixels.shape)
+    nudged: NDArray[np.uint8] = np.clip(pixels.astype(np.int16) + steps, 0, 255).astype(np.uint8)
+    return nudged
+
+
+def _prepared(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
+    sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0))
+    if isinstance(sample, Rejected):
+        raise BundleError(f"golden/{name}", f"{sample.reason}: {sample.detail}", "a usable picture", _BUILD)
+    return sample
+
+
+def _require_finite(name: str, outputs: Mapping[str, NDArray[Any]]) -> None:
+    broken = [key for key, array in outputs.items() if not np.isfinite(array).all()]
+    if broken:
+        found = f"output {', '.join(broken)} is not finite for {name}"
+        raise BundleError(MODEL_FILE, found, "finite outputs", "Check weights and mean/std.")
+
+
+def _expected_name(picture: str) -> str:
+    return f"golden/{Path(picture).stem}.safetensors"
