@@ -110,7 +110,7 @@ def test_it_announces_itself_and_its_state_and_says_goodbye(broker, watch, make_
     assert until(lambda: watcher.payloads(topics.availability) == [b"online", b"offline"])
     late = watch(broker)
     assert until(lambda: late.payloads(topics.availability) == [b"offline"])
-    assert late.payloads(topics.state) == [b'{"n": 2}']
+    assert until(lambda: late.payloads(topics.state) == [b'{"n": 2}'])
     assert client.session is None
 
 
