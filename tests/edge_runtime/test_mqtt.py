@@ -16,7 +16,6 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mosquitto import Mosquitto, free_port, make_tls_files
 
-from edge_runtime.errors import ConfigError
 from edge_runtime.mqtt import MqttClient
 from edge_runtime.mqtt_settings import MqttSettings, TlsSettings
 from edge_runtime.outbox_ledger import Row
@@ -292,32 +291,6 @@ def test_a_client_certificate_is_sent_and_a_missing_one_explained(tmp_path, make
         without, _ = make_client(broker, device="without", tls=TlsSettings(ca=tls_files.ca))
         without.start()
         assert until(lambda: "certificate" in without.status().problem), without.status()
-
-
-@pytest.mark.parametrize("bad", ["missing", "garbage", "key of another", "key alone", "a directory"])
-def test_unusable_tls_files_are_a_config_error_that_names_the_key(tmp_path, tls_files, bad):
-    (tmp_path / "garbage.pem").write_text("no certificate")
-    tls, where = {
-        "missing": (TlsSettings(ca=tmp_path / "no.pem"), "mqtt.tls.ca"),
-        "garbage": (TlsSettings(ca=tmp_path / "garbage.pem"), "mqtt.tls.ca"),
-        "a directory": (TlsSettings(ca=tmp_path), "mqtt.tls.ca"),
-        "key of another": (
-            TlsSettings(tls_files.ca, tls_files.client_cert, tls_files.server_key),
-            "mqtt.tls.cert",
-        ),
-        "key alone": (TlsSettings(tls_files.ca, None, tls_files.client_key), "mqtt.tls.cert"),
-    }[bad]
-    with pytest.raises(ConfigError, match=where):
-        MqttClient(MqttSettings("127.0.0.1", "d", tls=tls))
-
-
-def test_all_bad_settings_are_reported_at_once():
-    with pytest.raises(ConfigError) as caught:
-        MqttSettings("a b", "d", port=0, keepalive_s=0, max_inflight=0, password="x")
-    assert [problem.where for problem in caught.value.problems] == [
-        "mqtt.host", "mqtt.port", "mqtt.keepalive_s", "mqtt.max_inflight", "mqtt.user"]  # fmt: skip
-    with pytest.raises(ConfigError, match="device"):
-        MqttSettings("h", "a/b")
 
 
 def test_a_server_that_never_answers_is_given_up(make_client):
