@@ -119,6 +119,17 @@ def drift_between(observed: Mapping[str, TapMoments], healthy: Mapping[str, TapM
     return {tap: tap_drift(observed[tap], healthy[tap]) for tap in observed}
 
 
+def drift_summary(taps: Mapping[str, float], shallow: int = 2) -> dict[str, Any]:
+    """Per-tap drift with its mean over the first taps (the sensor) and over the rest (the content)."""
+    values = list(taps.values())
+    deep = values[shallow:] or values
+    return {
+        "shallow": float(np.mean(values[:shallow])),
+        "deep": float(np.mean(deep)),
+        "taps": _rounded(taps),
+    }
+
+
 def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
     """Six significant digits; JSON has no NaN."""
     return {name: float(f"{value:.6g}") if np.isfinite(value) else None for name, value in values.items()}

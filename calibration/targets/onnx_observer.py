@@ -145,9 +145,9 @@ class _Writer:
             self._reduce(f"{tap.name}__{part}", f"{tap.name}__batch_{part}", [0], keep=False)
             for part in ("mean", "square")
         ]
-        mean = f"{tap.name}__batch_mean"
+        mean, square = f"{tap.name}__batch_mean", f"{tap.name}__batch_square"
         mean_squared = add("Mul", [mean, mean], "mean_squared")
-        var = add("Relu", [add("Sub", [f"{tap.name}__batch_square", mean_squared], "var0")], "var")
+        var = add("Relu", [add("Sub", [square, mean_squared], "var0")], "var")
         # keep * var + prior * keep * mean^2 + (prior * healthy var + eps) / unit^2
         kept = add("Mul", [var, self._constant(1 - prior)], "var_kept")
         shift = add("Mul", [mean_squared, self._constant(prior * (1 - prior))], "shift")
