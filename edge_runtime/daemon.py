@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import structlog
 
@@ -54,6 +54,8 @@ class DaemonParts:
     watch: ConfigWatch | None
     notify: SystemdNotify
     crashes: Crashes
+    state_lock: IO[bytes]
+    """Held open: two daemons must not share a state directory."""
 
 
 class Daemon:
@@ -153,6 +155,7 @@ class Daemon:
             parts.mqtt.stop()
         if self._http is not None:
             self._http.stop()
+        parts.state_lock.close()
         log.info("stopped")
 
     def stop(self) -> None:

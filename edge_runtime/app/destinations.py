@@ -22,7 +22,7 @@ def open_channels(config: Config, mqtt: MqttClient | None) -> list[Channel]:
     channels = []
     if mqtt is not None:
         outbox = Outbox(config.state_dir / "outbox.db", limits)
-        channels.append(Channel("mqtt", outbox, Publisher(outbox, MqttSink(mqtt), live_first=True)))
+        channels.append(Channel("mqtt", outbox, Publisher(outbox, MqttSink(mqtt))))
     path = config.sink_path()
     if path is not None:
         max_mib = config.sink.max_mib if config.sink is not None else 64

@@ -18,6 +18,7 @@ from edge_runtime.delivery import Delivery
 from edge_runtime.log import configure_log
 from edge_runtime.messages import Result
 from edge_runtime.mqtt import MqttClient
+from edge_runtime.state_lock import lock_state_dir
 from edge_runtime.systemd_notify import SystemdNotify
 from edge_runtime.topics import Topics
 from edge_runtime.workers import Crashes
@@ -43,6 +44,7 @@ def build_daemon(
         StateError: the state directory cannot be used.
     """
     config = adjust(loaded)
+    lock = lock_state_dir(config.state_dir)
     crashes = Crashes(on_fatal=lambda reason: daemon.fail(reason))  # noqa: PLW0108 - made below
     topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
     mqtt = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
@@ -65,6 +67,7 @@ def build_daemon(
         watch=watch,
         notify=SystemdNotify(os.environ),
         crashes=crashes,
+        state_lock=lock,
     )
     daemon = Daemon(config, parts)
     return daemon
