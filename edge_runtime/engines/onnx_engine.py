@@ -64,12 +64,8 @@ class OnnxEngine:
         self._names = [node.name for node in self.outputs]
         self._dtype = _INPUT_TYPES[inputs[0].type]
         self._fixed_batch = self.input.shape[0]
-
-    @property
-    def runs_on(self) -> str:
-        """What really executes."""
-        providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self._live().get_providers())
-        return f"onnxruntime {onnxruntime.__version__} {providers}, intra {self._intra}, inter 1, no spinning"
+        on = ", ".join(name.removesuffix("ExecutionProvider") for name in self._session.get_providers())
+        self.runs_on = f"onnxruntime {onnxruntime.__version__} {on}, intra {self._intra}, inter 1, no spinning"
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.engines.base.Engine`."""

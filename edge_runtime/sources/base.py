@@ -34,7 +34,7 @@ class Source(Protocol):
         """Release the device and end child processes within 2 s; idempotent, callable from any thread."""
 
 
-class EndOfStream(Exception):  # noqa: N818 - not an error: a file has been played to its end
+class EndOfStream(Exception):
     """A file or folder has no more frames."""
 
 
