@@ -200,7 +200,8 @@ def build(name: str, out: Path, number: int) -> int:
     """Build the bundle NAME from its published weights (needs the extra 'build')."""
     from edge_runtime.bundle.build_lite0 import build_lite0
 
-    path = build_lite0(out / name / str(number), number)
+    builders = {"efficientnet-lite0": build_lite0}
+    path = builders[name](out, number)
     print(f"built {path}")
     return 0
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import DetectionSpec
+from edge_runtime.manifest import DetectionSpec
 from edge_runtime.messages import Geometry
 
 MAX_CANDIDATES = 5_000

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import ClassificationSpec, DetectionSpec, Manifest, RawSpec
 from edge_runtime.detections import BoxFlaw, read_boxes
+from edge_runtime.manifest import ClassificationSpec, DetectionSpec, Manifest, RawSpec
 from edge_runtime.messages import Detection, Label, Rejected, RejectReason, Sample
 
 OneOutput = Mapping[str, NDArray[Any]]

@@ -19,7 +19,13 @@ import yaml
 from numpy.typing import NDArray
 
 import calibration
-from edge_runtime.bundle.manifest import (
+from edge_runtime.bundle.quantization import check_quantization
+from edge_runtime.bundle.self_test import difference, run_one, self_test
+from edge_runtime.bundle.variations import normalisation_variations
+from edge_runtime.bundle.verify import check_onnx, load_bundle
+from edge_runtime.engines.base import Engine
+from edge_runtime.errors import BundleError
+from edge_runtime.manifest import (
     MANIFEST_FILE,
     CalibrationHints,
     EngineHints,
@@ -29,12 +35,6 @@ from edge_runtime.bundle.manifest import (
     PreprocessSpec,
     Provenance,
 )
-from edge_runtime.bundle.quantization import check_quantization
-from edge_runtime.bundle.self_test import difference, run_one, self_test
-from edge_runtime.bundle.variations import normalisation_variations
-from edge_runtime.bundle.verify import check_onnx, load_bundle
-from edge_runtime.engines.base import Engine
-from edge_runtime.errors import BundleError
 from edge_runtime.messages import Frame, Rejected, Sample
 from edge_runtime.preprocess import Preprocessor
 

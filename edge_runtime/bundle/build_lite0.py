@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.build import Materials, Recipe, build_bundle
-from edge_runtime.bundle.manifest import (
+from edge_runtime.bundle.quantize import quantized
+from edge_runtime.engines.onnx_engine import OnnxEngine
+from edge_runtime.manifest import (
     ClassificationSpec,
     EngineHints,
     Measured,
     PreprocessSpec,
     Provenance,
 )
-from edge_runtime.bundle.quantize import quantized
-from edge_runtime.engines.onnx_engine import OnnxEngine
 from edge_runtime.messages import Frame, Rejected
 from edge_runtime.preprocess import Preprocessor
 

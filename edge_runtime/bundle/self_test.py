@@ -14,11 +14,11 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import Golden, PreprocessSpec
 from edge_runtime.bundle.variations import variations
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import BundleError
+from edge_runtime.manifest import Golden, PreprocessSpec
 from edge_runtime.messages import Frame, Rejected
 from edge_runtime.preprocess import Preprocessor
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pydantic
 
 from edge_runtime import guarded_yaml
-from edge_runtime.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 from edge_runtime.bundle.onnx_walk import NotOnnx, walk
 from edge_runtime.errors import BundleError, ConfigError, Problem
+from edge_runtime.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 
 MAX_FILE_BYTES = 1024 * 1024 * 1024
 MAX_TOTAL_BYTES = 2 * MAX_FILE_BYTES

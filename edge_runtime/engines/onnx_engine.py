@@ -65,7 +65,9 @@ class OnnxEngine:
         self._dtype = _INPUT_TYPES[inputs[0].type]
         self._fixed_batch = self.input.shape[0]
         on = ", ".join(name.removesuffix("ExecutionProvider") for name in self._session.get_providers())
-        self.runs_on = f"onnxruntime {onnxruntime.__version__} {on}, intra {self._intra}, inter 1, no spinning"
+        self.runs_on = (
+            f"onnxruntime {onnxruntime.__version__} {on}, intra {self._intra}, inter 1, no spinning"
+        )
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.engines.base.Engine`."""

@@ -15,7 +15,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import Colour, PreprocessSpec
+from edge_runtime.manifest import Colour, PreprocessSpec
 from edge_runtime.messages import ColourOrder, RejectReason
 from edge_runtime.preprocess.flaw import PictureFlaw
 from edge_runtime.preprocess.geometry import reduction

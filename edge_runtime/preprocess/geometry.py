@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import Filter, PreprocessSpec
+from edge_runtime.manifest import Filter, PreprocessSpec
 from edge_runtime.messages import Geometry
 
 _CV2_FILTERS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}

@@ -7,7 +7,7 @@ of 256 values a channel does it in one pass and gives the same bits on every mac
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import PreprocessSpec
+from edge_runtime.manifest import PreprocessSpec
 
 
 class Normaliser:

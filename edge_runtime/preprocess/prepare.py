@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import Colour, PreprocessSpec
+from edge_runtime.manifest import Colour, PreprocessSpec
 from edge_runtime.messages import Frame, Geometry, Rejected, RejectReason, Sample
 from edge_runtime.preprocess.decode import PictureLimits, Upright, check_size, decode, read_file, to_uint8
 from edge_runtime.preprocess.flaw import PictureFlaw

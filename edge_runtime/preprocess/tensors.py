@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import PreprocessSpec
+from edge_runtime.manifest import PreprocessSpec
 from edge_runtime.messages import RejectReason
 from edge_runtime.preprocess.flaw import PictureFlaw
 

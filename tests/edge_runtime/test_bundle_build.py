@@ -9,12 +9,12 @@ from bundle_models import SIDE, colourful, company_model, external_model, png, s
 from onnx import numpy_helper
 
 from edge_runtime.bundle.build import Materials, Recipe, build_bundle
-from edge_runtime.bundle.manifest import ClassificationSpec, PreprocessSpec
 from edge_runtime.bundle.quantize import quantized
 from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import load_bundle
 from edge_runtime.engines.onnx_engine import OnnxEngine
 from edge_runtime.errors import BundleError
+from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
 
 PREPROCESS = PreprocessSpec(
     colour="rgb",

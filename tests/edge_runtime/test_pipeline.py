@@ -4,10 +4,10 @@ import time
 import numpy as np
 import pytest
 
-from edge_runtime.bundle.manifest import ClassificationSpec, PreprocessSpec
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.errors import SourceLost
+from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
 from edge_runtime.messages import Frame, Rejected
 from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
@@ -157,7 +157,7 @@ def test_knows_since_when_a_batch_is_due():
 def test_a_swap_in_the_middle_drops_and_mixes_nothing():
     engines = [FakeEngine() for _ in range(31)]
     pipeline, results, errors = make(engines[0], queue_limit=4)
-    crashes = Crashes(on_fatal=lambda reason: pytest.fail(reason))
+    crashes = Crashes(on_fatal=pytest.fail)
     worker = InferenceWorker("infer", pipeline, crashes)
     worker.start()
     for seq in range(300):
@@ -219,10 +219,7 @@ def test_a_loop_that_can_never_work_ends_the_daemon():
     reasons = []
     crashes = Crashes(on_fatal=reasons.append)
     for _ in range(CRASHES_IN_A_ROW):
-        try:
-            raise RuntimeError("bug")
-        except RuntimeError:
-            crashes.add("infer-parts")
+        crashes.add("infer-parts")
     assert reasons == [f"infer-parts failed {CRASHES_IN_A_ROW} times in a row"]
 
 

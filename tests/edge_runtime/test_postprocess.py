@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime.bundle.manifest import Manifest
+from edge_runtime.manifest import Manifest
 from edge_runtime.messages import Geometry, Rejected, RejectReason, Sample
 from edge_runtime.postprocess import Answer, Postprocessor
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import PreprocessSpec
+from edge_runtime.manifest import PreprocessSpec
 from edge_runtime.messages import Frame, Rejected, RejectReason, Sample
 from edge_runtime.preprocess import PictureLimits, Preprocessor
 
