@@ -23,7 +23,7 @@ from calibration.errors import (
 from calibration.gate import GateSettings
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
 from calibration.patch import Affine, Patch
-from calibration.recalibrate import apply, drift, open_target, probe, profile, recalibrate
+from calibration.recalibrate import apply, measure_drift, open_target, probe, profile, recalibrate
 from calibration.report import FrameCounts, Verdict
 from calibration.targets.base import Target
 from calibration.trial import Options
@@ -50,7 +50,7 @@ __all__ = [
     "Witness",
     "apply",
     "blend",
-    "drift",
+    "measure_drift",
     "merge",
     "open_target",
     "probe",

@@ -186,7 +186,7 @@ def drift(model: Path, baseline: Path, reference: Path, threads: int, as_json: b
 
 def _drifted(model: Path, baseline: Path, data: Path, threads: int) -> dict[str, Any]:
     healthy, given = Baseline.load(baseline), reference.load_npz(data)
-    taps = calibration.drift(model, healthy, given.x, threads=threads)
+    taps = calibration.measure_drift(model, healthy, given.x, threads=threads)
     return {**report.drift_summary(taps), "frames": len(given.x), "baseline_id": healthy.id}
 
 

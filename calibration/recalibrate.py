@@ -114,7 +114,9 @@ def probe(model: Model) -> bytes:
     return open_target(model).probe(FRAME_MOMENTS_OF - 1)
 
 
-def drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> dict[str, float]:
+def measure_drift(
+    model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1
+) -> dict[str, float]:
     """How far ``x`` is from the baseline at the input and every tap (symmetric KL, 0 is none)."""
     target = _matching_target(model, baseline, threads)
     seen = target.observe(reference.checked(x).x)

@@ -54,12 +54,13 @@ def load_npz(path: str | Path) -> ReferenceSet:
     """
     where = str(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(where, "not an npz file", _NPZ_FORM)
-            missing = "x" not in archive.files
-            x = None if missing else archive["x"]
-            y = archive["y"] if "y" in archive.files else None
+        with Path(path).open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                raise DataError(where, "not an npz file", _NPZ_FORM, "Write it with numpy.savez(path, x=x).")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                x = archive["x"] if "x" in archive.files else None
+                y = archive["y"] if "y" in archive.files else None
     except FileNotFoundError as err:
         raise DataError(where, "no such file", _NPZ_FORM) from err
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, MemoryError) as err:

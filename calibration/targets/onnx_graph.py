@@ -126,6 +126,38 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     )
 
 
+def with_free_batch(graph: OnnxGraph) -> OnnxGraph:
+    """The same model with a dynamic batch axis; ``graph`` itself when it has one already.
+
+    Reshapes whose constant shape starts with the batch copy it instead. Whoever uses the copy must check that it
+    still answers like the original: other operators may hold the batch size too.
+    """
+    fixed = graph.input_shape[0]
+    if fixed is None:
+        return graph
+    free = parse(graph.name, graph.model.SerializeToString())
+    proto = free.model.graph
+    for value in [*proto.input, *proto.output]:
+        dims = value.type.tensor_type.shape.dim
+        if dims and dims[0].dim_value == fixed:
+            dims[0].dim_param = "N"
+    del proto.value_info[:]
+    for i, node in enumerate(proto.node):
+        if node.op_type == "Reshape" and _keeps_batch(free, node, fixed):
+            shape = free.array(node.input[1]).copy()
+            shape[0] = 0
+            node.input[1] = free.add_constant(f"{node.output[0]}__shape_{i}", shape)
+    return parse(graph.name, free.model.SerializeToString())
+
+
+def _keeps_batch(graph: OnnxGraph, node: NodeProto, fixed: int) -> bool:
+    """Whether a Reshape's constant target starts with the batch of its data."""
+    if node.input[1] not in graph.constants or attribute(node, "allowzero", 0):
+        return False
+    shape = graph.array(node.input[1])
+    return bool(shape.size and shape[0] == fixed and graph.leading.get(node.input[0]) == fixed)
+
+
 def _decode(name: str, data: bytes) -> ModelProto:
     try:
         model = onnx.load_model_from_string(data)

@@ -15,6 +15,8 @@ from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
 from calibration.targets.onnx_graph import OnnxGraph, attribute, subgraphs
 
+_HEAD = "head of the model: its statistics are the answer"
+
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -79,13 +81,13 @@ def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer
         try:
             tap = _tap(graph, node)
         except _Skip as reason:
-            skipped.append(SkippedLayer(label(node), str(reason)))
+            skipped.append(SkippedLayer(label(node), _HEAD if node.output[0] in heads else str(reason)))
             continue
         if tap is None:
             continue
         if tap.layer_output in heads:
             seen_heads.append(tap)
-            skipped.append(SkippedLayer(tap.node, "head of the model: its statistics are the answer"))
+            skipped.append(SkippedLayer(tap.node, _HEAD))
         else:
             taps.append(tap)
     if not taps:

@@ -27,7 +27,7 @@ from calibration.targets.base import (
     SkippedLayer,
     TapInfo,
 )
-from calibration.targets.onnx_graph import parse
+from calibration.targets.onnx_graph import OnnxGraph, parse, with_free_batch
 from calibration.targets.onnx_patch import insert_input_correction, patch_tap
 from calibration.targets.onnx_taps import OnnxTap, find_taps
 
@@ -99,7 +99,7 @@ class OnnxTarget:
     ) -> Observation:
         """Moments at the taps over ``x``, in one pass; see the port."""
         self._require_shape(x)
-        observer = onnx_observer.build(self._graph, self._chosen(first_taps, normalise), normalise)
+        observer = onnx_observer.build(self._free_graph, self._chosen(first_taps, normalise), normalise)
         session = self._session(observer.model)
         batches = _even_batches(x, MICRO_BATCH if normalise is not None else _PLAIN_BATCH)
         fetched = [self._run(session, observer.fetches, {observer.input_name: batch}) for batch in batches]
@@ -137,9 +137,12 @@ class OnnxTarget:
 
         def run(x: Batch) -> dict[str, NDArray[Any]]:
             self._require_shape(x)
-            size = self._graph.input_shape[0] or _RUN_BATCH
-            parts = [self._run(session, names, {self._graph.input_name: b}) for b in _batches(x, size)]
-            return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+            fixed = self._graph.input_shape[0]
+            batches = _batches(x, _RUN_BATCH) if fixed is None else _filled_batches(x, fixed)
+            parts = [self._run(session, names, {self._graph.input_name: batch}) for batch in batches]
+            return {
+                name: np.concatenate([part[i] for part in parts])[: len(x)] for i, name in enumerate(names)
+            }
 
         return run
 
@@ -159,6 +162,29 @@ class OnnxTarget:
             "channels": sum(t.channels for t in self.taps),
             "skipped": [{"name": layer.name, "reason": layer.reason} for layer in self._skipped],
         }
+
+    @cached_property
+    def _free_graph(self) -> OnnxGraph:
+        """The graph with a dynamic batch axis, which moments over several frames need; checked to answer alike."""
+        fixed = self._graph.input_shape[0]
+        if fixed is None:
+            return self._graph
+        free = with_free_batch(self._graph)
+        shape = [n or 64 for n in self._graph.input_shape[1:]]
+        x = np.random.default_rng(0).normal(0, 0.5, (2 * fixed, *shape)).astype(np.float32)
+        expected = list(self.runner()(x).values())
+        session = self._session(free.model.SerializeToString())
+        try:
+            got = session.run(None, {free.input_name: x})
+        except _ORT_ERRORS as err:
+            raise _bound_to_batch(self._name, fixed) from err
+        alike = (
+            a.shape == b.shape and np.allclose(a, b, rtol=1e-2, atol=1e-2 * float(np.abs(b).max(initial=0)))
+            for a, b in zip(got, expected, strict=True)
+        )
+        if not all(alike):
+            raise _bound_to_batch(self._name, fixed)
+        return free
 
     def _chosen(self, first_taps: int | None, normalise: Normalisation | None) -> tuple[OnnxTap, ...]:
         taps = self._onnx_taps[:first_taps]
@@ -226,6 +252,19 @@ def _even_batches(x: Batch, size: int) -> Iterator[Batch]:
     """Batches of about ``size``, none much smaller: each is corrected by its own moments."""
     for part in np.array_split(x, max(1, round(len(x) / size))):
         yield np.ascontiguousarray(part)
+
+
+def _bound_to_batch(name: str, fixed: int) -> ModelError:
+    found = f"the batch size {fixed} is built into its layers"
+    fix = "Export it with a dynamic batch axis (torch.onnx.export(..., dynamic_axes={'input': {0: 'N'}}))."
+    return ModelError(name, found, "a batch axis that can be freed", fix)
+
+
+def _filled_batches(x: Batch, size: int) -> Iterator[Batch]:
+    """Batches of exactly ``size``; the last one is filled up with its last frame."""
+    for batch in _batches(x, size):
+        missing = size - len(batch)
+        yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
 
 
 def _batches(x: Batch, size: int) -> Iterator[Batch]:

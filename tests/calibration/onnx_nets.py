@@ -1,0 +1,138 @@
+"""Small deterministic ONNX nets for the tests, float and quantized; real files, no fakes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+Floats = NDArray[np.float32]
+
+
+class Net:
+    """Collects nodes and weights; ``model`` gives the file's bytes."""
+
+    def __init__(self, seed: int = 0, opset: int = 17) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def weight(self, name: str, value: NDArray[Any]) -> str:
+        self.weights.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def normal(self, name: str, *shape: int, scale: float = 1.0) -> str:
+        return self.weight(name, (self.rng.normal(0, scale, shape)).astype(np.float32))
+
+    def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [output], name=f"node_{output}", **attributes))
+        return output
+
+    def conv(
+        self, source: str, name: str, c_in: int, c_out: int, bias: bool = True, **attributes: Any
+    ) -> str:
+        group = attributes.get("group", 1)
+        fan = c_in // group * 9
+        inputs = [source, self.normal(f"{name}_w", c_out, c_in // group, 3, 3, scale=fan**-0.5 * 1.4)]
+        if bias:
+            inputs.append(self.normal(f"{name}_b", c_out, scale=0.3))
+        return self.add("Conv", inputs, name, pads=[1, 1, 1, 1], kernel_shape=[3, 3], **attributes)
+
+    def model(
+        self, output: str, shape: tuple[Any, ...] = ("N", 3, 16, 16), out: tuple[Any, ...] = ("N", 10)
+    ) -> bytes:
+        graph = helper.make_graph(
+            self.nodes,
+            "net",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, out)],
+            self.weights,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
+        onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString())
+
+
+def classifier(seed: int = 0, opset: int = 17, bias: bool = True, batch: Any = "N", size: int = 16) -> bytes:
+    """conv - relu - depthwise conv - relu - conv - relu - pool - linear, 10 classes.
+
+    The head is fitted to what the random features do on ``pictures``, so that the answers are diverse.
+    """
+    net = Net(seed, opset)
+    x = net.add("Relu", [net.conv("input", "conv1", 3, 8, bias, strides=[2, 2])], "relu1")
+    x = net.add("Relu", [net.conv(x, "conv2", 8, 8, bias, group=8)], "relu2")
+    x = net.add("Relu", [net.conv(x, "conv3", 8, 16, bias)], "relu3")
+    net.add("Flatten", [net.add("GlobalAveragePool", [x], "pooled")], "flat")
+    shape = (batch, 3, size, size)
+    features = _run(net.model("flat", ("N", 3, size, size), ("N", 16)), pictures(128, seed=77, size=size))
+    directions = net.rng.normal(0, 1, (10, 16)) / (features.std(0) + 1e-3)
+    weight = net.weight("fc_w", directions.astype(np.float32))
+    offset = net.weight("fc_b", (-directions @ features.mean(0)).astype(np.float32))
+    net.add("Gemm", ["flat", weight, offset], "logits", transB=1)
+    return net.model("logits", shape, (batch, 10))
+
+
+def _run(model: bytes, x: Floats) -> Floats:
+    return np.asarray(ort.InferenceSession(model).run(None, {"input": x})[0], np.float32)
+
+
+def with_batch_norm(seed: int = 0) -> bytes:
+    """Two conv - BatchNormalization - relu blocks and a linear head; BatchNormalization kept live."""
+    net = Net(seed)
+    x = "input"
+    for i, (c_in, c_out) in enumerate([(3, 6), (6, 8)]):
+        x = net.conv(x, f"conv{i}", c_in, c_out, bias=False)
+        stats = [
+            net.weight(f"bn{i}_scale", net.rng.uniform(0.5, 2, c_out).astype(np.float32)),
+            net.normal(f"bn{i}_bias", c_out),
+            net.normal(f"bn{i}_mean", c_out, scale=0.2),
+            net.weight(f"bn{i}_var", net.rng.uniform(0.5, 2, c_out).astype(np.float32)),
+        ]
+        x = net.add("Relu", [net.add("BatchNormalization", [x, *stats], f"bn{i}")], f"relu{i}")
+    x = net.add("Flatten", [net.add("GlobalAveragePool", [x], "pooled")], "flat")
+    net.add("Gemm", [x, net.normal("fc_w", 10, 8), net.normal("fc_b", 10)], "logits", transB=1)
+    return net.model("logits")
+
+
+def pictures(n: int, seed: int = 0, channels: int = 3, size: int = 16) -> Floats:
+    """Smooth random pictures as an 8-bit camera gives them, prepared as (x - 127) / 128."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, (n, channels, 4, 4))
+    fine = np.kron(coarse, np.ones((1, 1, size // 4, size // 4))) + rng.normal(
+        0, 12, (n, channels, size, size)
+    )
+    return ((np.clip(np.round(fine), 0, 255) - 127) / 128).astype(np.float32)
+
+
+def hazy(x: Floats, keep: float = 0.6, add: float = 0.25) -> Floats:
+    """Low contrast and bright."""
+    return (x * keep + add).astype(np.float32)
+
+
+class _Pictures(CalibrationDataReader):
+    def __init__(self, x: Floats) -> None:
+        self._batches = iter([{"input": x[i : i + 8]} for i in range(0, len(x), 8)])
+
+    def get_next(self) -> dict[str, Floats] | None:
+        return next(self._batches, None)
+
+
+def quantized(model: bytes, folder: Path, x: Floats | None = None, per_channel: bool = True) -> bytes:
+    """Static int8 QDQ, uint8 activations, int8 weights: as a user would make it."""
+    source, target = folder / "float.onnx", folder / "int8.onnx"
+    source.write_bytes(model)
+    quantize_static(
+        source,
+        target,
+        _Pictures(pictures(32, seed=99) if x is None else x),
+        quant_format=QuantFormat.QDQ,
+        per_channel=per_channel,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return target.read_bytes()

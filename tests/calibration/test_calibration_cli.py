@@ -1,0 +1,120 @@
+"""The command line: files in, files out, exit codes, JSON; nothing half-written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from onnx_nets import classifier, hazy, pictures, quantized
+
+from calibration.__main__ import cli
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "m.onnx").write_bytes(quantized(classifier(seed=4), folder))
+    np.savez(folder / "clean.npz", x=pictures(64, seed=1))
+    np.savez(folder / "hazy.npz", x=hazy(pictures(48, seed=2)))
+    np.savez(folder / "few.npz", x=pictures(4))
+    bad = pictures(16)
+    bad[3] = np.nan
+    np.savez(folder / "nan.npz", x=bad)
+    assert run(folder, "profile m.onnx --data clean.npz --out b.safetensors").exit_code == 0
+    return folder
+
+
+def run(folder: Path, line: str) -> Result:
+    words = [
+        str(folder / w) if Path(w).suffix in {".onnx", ".npz", ".safetensors"} else w for w in line.split()
+    ]
+    return CliRunner().invoke(cli, words)
+
+
+RECALIBRATE = "recalibrate m.onnx --baseline b.safetensors --reference"
+
+
+def test_recalibrate_and_apply_write_a_patch_and_a_model(folder: Path) -> None:
+    done = run(folder, f"{RECALIBRATE} hazy.npz --out p.safetensors --json")
+    answer = json.loads(done.stdout)
+    assert (done.exit_code, answer["accepted"]) == (0, True)
+    assert run(folder, "apply m.onnx --patch p.safetensors --out patched.onnx").exit_code == 0
+    assert (folder / "patched.onnx").read_bytes() != (folder / "m.onnx").read_bytes()
+
+
+def test_a_refusal_is_exit_0_without_a_patch_and_removes_an_old_one(folder: Path) -> None:
+    (folder / "old.safetensors").write_bytes(b"an older patch")
+    done = run(folder, f"{RECALIBRATE} few.npz --out old.safetensors --json")
+    answer = json.loads(done.stdout)
+    assert (done.exit_code, answer["accepted"]) == (0, False)
+    assert answer["reasons"]
+    assert not (folder / "old.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (f"{RECALIBRATE} nan.npz --out x.safetensors --json", "frames: 3"),
+        (f"{RECALIBRATE} missing.npz --out x.safetensors --json", "no such file"),
+        (f"{RECALIBRATE} hazy.npz --labels --out x.safetensors --json", "no array named y"),
+        (
+            "recalibrate m.onnx --baseline hazy.npz --reference hazy.npz --out x.safetensors --json",
+            "baseline",
+        ),
+        ("profile missing.onnx --data clean.npz --out x.safetensors --json", "cannot be read"),
+        ("profile clean.npz --data clean.npz --out x.safetensors --json", "not an ONNX file"),
+        ("apply m.onnx --patch b.safetensors --out x.onnx --json", "kind 'baseline'"),
+        ("drift float.onnx --baseline b.safetensors --reference hazy.npz --json", "the same model file"),
+    ],
+)
+def test_bad_input_is_exit_65_with_an_error_and_no_file(folder: Path, line: str, says: str) -> None:
+    done = run(folder, line)
+    assert done.exit_code == 65
+    assert says in done.stderr
+    assert says in json.loads(done.stdout)["error"]["message"]
+    assert not list(folder.glob("x.*"))
+    assert not list(folder.glob(".*"))
+
+
+def test_an_error_leaves_an_existing_patch_alone(folder: Path) -> None:
+    (folder / "kept.safetensors").write_bytes(b"in use")
+    assert run(folder, f"{RECALIBRATE} nan.npz --out kept.safetensors").exit_code == 65
+    assert (folder / "kept.safetensors").read_bytes() == b"in use"
+
+
+def test_a_directory_that_does_not_exist_is_said(folder: Path) -> None:
+    done = CliRunner().invoke(
+        cli, ["profile", str(folder / "m.onnx"), "--data", str(folder / "clean.npz"), "--out", "/nowhere/b"]
+    )
+    assert done.exit_code == 74
+    assert "cannot be written" in done.stderr
+
+
+def test_drift_and_inspect_answer_in_json(folder: Path) -> None:
+    drift = json.loads(
+        run(folder, "drift m.onnx --baseline b.safetensors --reference hazy.npz --json").stdout
+    )
+    assert drift["taps"]["input"] > 0.3
+    assert drift["shallow"] > 0
+    inspected = json.loads(run(folder, "inspect m.onnx --json").stdout)
+    assert [tap["channels"] for tap in inspected["taps"]] == [8, 8, 16]
+
+
+def test_no_witness_keeps_no_picture(folder: Path) -> None:
+    done = run(folder, "profile m.onnx --data clean.npz --out bare.safetensors --witness 0 --json")
+    assert json.loads(done.stdout)["witness"] == 0
+    assert (folder / "bare.safetensors").stat().st_size < (folder / "b.safetensors").stat().st_size / 2
+
+
+def test_as_a_program_wrong_usage_is_64_and_help_0(folder: Path) -> None:
+    for words, code in (
+        (["profile"], 64),
+        (["nonsense"], 64),
+        (["--help"], 0),
+        (["inspect", str(folder / "m.onnx")], 0),
+    ):
+        done = subprocess.run([sys.executable, "-m", "calibration", *words], capture_output=True, timeout=60)
+        assert done.returncode == code, done.stderr
