@@ -1,17 +1,20 @@
 """Decides whether a patch may be used. Pure: probabilities in, a choice with its reasons out.
 
-Doing nothing (*identity*) is always one of the candidates and wins when in doubt. Two witnesses speak:
+Doing nothing (*identity*) is always one of the candidates and wins when in doubt. Who speaks, best witness first:
 
-* the **live** frames: the nuclear norm of the softmax matrix is high when answers are confident *and* diverse
-  (arXiv 2510.02956). It means nothing on a scene that shows one class.
-* the **re-enacted** frames: healthy frames made to look like the live ones, for which the healthy model's own
-  answers are known. It works on any scene but is only as good as the re-enactment.
+* **labels** of the live frames: an exact test against identity.
+* the **re-enacted** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
+  are known. A candidate's *fidelity* is the mean cross-entropy between those answers and its own. It is compared
+  with identity's frame by frame, and the advantage must be larger than twice its standard error.
+* the **live** frames alone: the nuclear norm of the softmax matrix is high when answers are confident *and* diverse
+  (arXiv 2510.02956). A weak witness, so only the gentle candidates may use it, at a margin.
 
-With labels for the live frames neither is needed: an exact test against identity decides.
-No model, no file, no clock here. Called by ``recalibrate``.
+Neither of the last two means anything when the scene shows far fewer classes than the healthy one did: then the
+difference in *content* looks like a drift, and nothing is changed. No model, no file, no clock here. Called by
+``recalibrate``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -21,6 +24,9 @@ from numpy.typing import NDArray
 Probabilities = NDArray[np.float64]
 Scores = dict[str, float]
 
+LEAST_PROBABILITY = 1e-3
+"""A wrong answer costs at most log(1000) on one frame: one lost frame must not outvote twenty better ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -29,24 +35,33 @@ class Evidence:
     name: str
     probabilities_live: Probabilities
     probabilities_reenacted: Probabilities | None = None
+    is_gentle: bool = True
+    """Corrects no more than the input and the first few layers: may be trusted on the live frames' word alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """When a candidate is good enough."""
+    """When a candidate is good enough; the defaults were measured (``benchmarks/track_b.py``)."""
 
     min_live: int = 8
     """Fewer live frames than this decide nothing."""
     min_reenacted: int = 8
     """Fewer re-enacted frames are no witness."""
-    margin_with_witness: float = 0.05
-    """How much better than identity the joint score must be, as a share."""
-    margin_without_witness: float = 0.03
-    """The same for the nuclear norm alone."""
-    min_effective_classes: float = 3.0
-    """Below this the live frames count as a scene with too few classes for the nuclear norm."""
+    standard_errors: float = 2.0
+    """By how many of its standard errors the fidelity must have grown."""
+    min_gain: float = 0.02
+    """And by how much at least: a gain too small to matter is not worth a change."""
+    margin_without_witness: float = 0.05
+    """How much the nuclear norm must grow, as a share, when it is the only witness."""
+    min_classes: float = 3.0
+    """Effective classes the live frames must show when there is no witness to compare with."""
+    min_class_share: float = 0.4
+    """Effective classes the live frames must show, as a share of those the healthy frames showed."""
     max_p_value: float = 0.05
     """One-sided exact test against identity, when labels are given."""
+
+
+DEFAULTS = GateSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,7 @@ def choose(
     candidates: Sequence[Evidence],
     healthy_answers: Probabilities | None = None,
     labels: NDArray[np.int64] | None = None,
-    settings: GateSettings = GateSettings(),
+    settings: GateSettings = DEFAULTS,
 ) -> Choice:
     """The candidate to use, or identity.
 
@@ -79,29 +94,19 @@ def choose(
     Raises:
         ValueError: the arrays do not fit together.
     """
-    usable, reasons = _finite(identity, candidates)
+    usable, notes = _usable(identity, candidates, healthy_answers)
     count = len(identity.probabilities_live)
     if count < settings.min_live:
-        return _nothing(
-            identity, {}, [f"{count} live frames are too few; at least {settings.min_live} are needed."]
-        )
+        text = f"{count} live frames are too few to judge on; at least {settings.min_live} are needed."
+        return _nothing(identity, {}, [*notes, text])
     if not _is_finite(identity):
-        return _nothing(
-            identity, {}, ["The unpatched model's answers are not finite: nothing to compare with."]
-        )
+        text = "The unpatched model's own answers are not finite, so there is nothing to compare with."
+        return _nothing(identity, {}, [*notes, text])
     if labels is not None:
-        return _by_labels(identity, usable, labels, settings, reasons)
-    witness = healthy_answers is not None and len(healthy_answers) >= settings.min_reenacted
-    scores = {e.name: _scores(e, healthy_answers if witness else None) for e in [identity, *usable]}
-    classes = effective_classes(identity.probabilities_live)
-    if classes < settings.min_effective_classes:
-        reasons.append(
-            f"The live frames show about {classes:.1f} classes; without labels at least "
-            f"{settings.min_effective_classes:g} are needed to tell better from worse. Nothing is changed."
-        )
-        return _nothing(identity, scores, reasons)
-    margin = settings.margin_with_witness if witness else settings.margin_without_witness
-    return _by_score(identity, usable, scores, margin, reasons)
+        return _by_labels(identity, usable, labels, settings, notes)
+    if healthy_answers is not None and len(healthy_answers) >= settings.min_reenacted:
+        return _by_witness(identity, usable, healthy_answers, settings, notes)
+    return _by_live_frames(identity, usable, settings, notes)
 
 
 def nuclear_norm(probabilities: Probabilities) -> float:
@@ -124,46 +129,105 @@ def _is_finite(evidence: Evidence) -> bool:
     )
 
 
-def _finite(identity: Evidence, candidates: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
-    for e in candidates:
-        if e.probabilities_live.shape != identity.probabilities_live.shape:
+def _usable(
+    identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities | None
+) -> tuple[list[Evidence], list[str]]:
+    """The candidates with finite answers, and a note about the others."""
+    for one in (identity, *candidates):
+        if one.probabilities_live.shape != identity.probabilities_live.shape:
             raise ValueError(
-                f"candidate {e.name!r} answered {e.probabilities_live.shape} live frames and classes, "
-                f"identity {identity.probabilities_live.shape}; expected the same"
+                f"candidate {one.name!r} gave {one.probabilities_live.shape} answers on the live frames, "
+                f"identity {identity.probabilities_live.shape}; expected the same frames and classes"
             )
-    usable = [e for e in candidates if _is_finite(e)]
-    out = [e.name for e in candidates if not _is_finite(e)]
-    return usable, [f"Left out, answers not finite: {', '.join(out)}."] if out else []
+        again = one.probabilities_reenacted
+        if healthy is not None and (again is None or again.shape != healthy.shape):
+            found = None if again is None else again.shape
+            raise ValueError(
+                f"candidate {one.name!r} gave {found} re-enacted answers; expected {healthy.shape}"
+            )
+    out = [one.name for one in candidates if not _is_finite(one)]
+    notes = [f"Left out because their answers are not finite: {', '.join(out)}."] if out else []
+    return [one for one in candidates if one.name not in out], notes
 
 
-def _scores(evidence: Evidence, healthy: Probabilities | None) -> Scores:
-    scores = {"nuclear_norm": nuclear_norm(evidence.probabilities_live)}
-    if healthy is not None and evidence.probabilities_reenacted is not None:
-        answers = healthy.argmax(axis=1)
-        again = evidence.probabilities_reenacted
-        scores["agreement"] = float((again.argmax(axis=1) == answers).mean())
-        scores["confidence"] = float(again[np.arange(len(answers)), answers].mean())
-    scores["joint"] = float(np.prod(list(scores.values())))
-    return scores
+def _live_scores(evidence: Evidence) -> Scores:
+    live = evidence.probabilities_live
+    return {"nuclear_norm": nuclear_norm(live), "classes": effective_classes(live)}
 
 
-def _by_score(
+def _fidelity(evidence: Evidence, healthy: Probabilities) -> NDArray[np.float64]:
+    """(m,) agreement of each re-enacted frame's answer with the healthy one, as minus the cross-entropy."""
+    assert evidence.probabilities_reenacted is not None
+    return np.asarray(
+        (healthy * np.log(evidence.probabilities_reenacted + LEAST_PROBABILITY)).sum(axis=1), np.float64
+    )
+
+
+def _by_witness(
     identity: Evidence,
     candidates: Sequence[Evidence],
-    scores: Mapping[str, Scores],
-    margin: float,
-    reasons: list[str],
+    healthy: Probabilities,
+    settings: GateSettings,
+    notes: list[str],
 ) -> Choice:
-    base = scores[identity.name]["joint"]
-    best = max(candidates, key=lambda e: scores[e.name]["joint"], default=identity)
-    found = scores[best.name]["joint"]
-    gain = found / base - 1 if base > 0 else 0.0
-    text = f"The best candidate, {best.name}, scores {found:.3f} against {base:.3f} without a patch ({gain:+.1%})"
-    if best is identity or gain < margin:
-        reasons.append(f"{text}; at least {margin:+.0%} is needed. Nothing is changed.")
-        return _nothing(identity, dict(scores), reasons)
-    reasons.append(f"{text}, above the margin of {margin:.0%}.")
-    return Choice(True, best.name, tuple(reasons), dict(scores))
+    before = _fidelity(identity, healthy)
+    answers = healthy.argmax(axis=1)
+    scores: dict[str, Scores] = {}
+    for one in (identity, *candidates):
+        assert one.probabilities_reenacted is not None
+        gain = _fidelity(one, healthy) - before
+        error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
+        scores[one.name] = _live_scores(one) | {
+            "agreement": float((one.probabilities_reenacted.argmax(axis=1) == answers).mean()),
+            "fidelity": float(before.mean() + gain.mean()),
+            "gain": float(gain.mean()),
+            "gain_error": error,
+            "sure_gain": float(gain.mean() - settings.standard_errors * error),
+        }
+    best = max(candidates, key=lambda one: scores[one.name]["sure_gain"], default=identity)
+    shown = max(scores[best.name]["classes"], scores[identity.name]["classes"])
+    expected = effective_classes(healthy)
+    found = scores[best.name]
+    text = (
+        f"The best of {len(candidates)} candidates, {best.name}, answers {found['agreement']:.0%} of "
+        f"{len(healthy)} re-enacted healthy frames as the healthy model did, the unpatched model "
+        f"{scores[identity.name]['agreement']:.0%}; fidelity {found['gain']:+.3f} +- {found['gain_error']:.3f}"
+    )
+    if best is identity or found["sure_gain"] <= 0 or found["gain"] < settings.min_gain:
+        needed = f"{settings.standard_errors:g} standard errors and {settings.min_gain:g} are needed"
+        return _nothing(identity, scores, [*notes, f"{text}; {needed}. Nothing is changed."])
+    if shown < settings.min_class_share * expected:
+        few = (
+            f"The live frames show about {shown:.1f} classes where the healthy ones showed {expected:.1f}: "
+            "a change of content cannot be told from a drift of the camera. Nothing is changed."
+        )
+        return _nothing(identity, scores, [*notes, few])
+    return Choice(True, best.name, (*notes, f"{text}."), scores)
+
+
+def _by_live_frames(
+    identity: Evidence, candidates: Sequence[Evidence], settings: GateSettings, notes: list[str]
+) -> Choice:
+    scores = {one.name: _live_scores(one) for one in (identity, *candidates)}
+    gentle = [one for one in candidates if one.is_gentle]
+    best = max(gentle, key=lambda one: scores[one.name]["nuclear_norm"], default=identity)
+    before, after = (scores[one.name]["nuclear_norm"] for one in (identity, best))
+    classes = scores[identity.name]["classes"]
+    if classes < settings.min_classes:
+        few = (
+            f"The live frames show about {classes:.1f} classes; without labels and without a witness at least "
+            f"{settings.min_classes:g} are needed to tell better from worse. Nothing is changed."
+        )
+        return _nothing(identity, scores, [*notes, few])
+    gain = after / before - 1 if before > 0 else 0.0
+    text = (
+        f"Without a witness only the live frames speak: the best of {len(gentle)} gentle candidates, {best.name}, "
+        f"has the nuclear norm {after:.3f} against {before:.3f} without a patch ({gain:+.1%})"
+    )
+    if best is identity or gain < settings.margin_without_witness:
+        needed = f"{settings.margin_without_witness:+.0%} is needed"
+        return _nothing(identity, scores, [*notes, f"{text}; {needed}. Nothing is changed."])
+    return Choice(True, best.name, (*notes, f"{text}."), scores)
 
 
 def _by_labels(
@@ -171,25 +235,35 @@ def _by_labels(
     candidates: Sequence[Evidence],
     labels: NDArray[np.int64],
     settings: GateSettings,
-    reasons: list[str],
+    notes: list[str],
 ) -> Choice:
-    if labels.shape != (len(identity.probabilities_live),):
-        raise ValueError(f"labels are {labels.shape}; expected ({len(identity.probabilities_live)},)")
+    count = len(identity.probabilities_live)
+    if labels.shape != (count,):
+        raise ValueError(f"labels are {labels.shape}; expected ({count},), one per live frame")
     before = identity.probabilities_live.argmax(axis=1) == labels
-    right = {e.name: e.probabilities_live.argmax(axis=1) == labels for e in candidates}
-    scores = {identity.name: {"accuracy": float(before.mean()), "p_value": 1.0}}
-    for name, after in right.items():
-        p_value = _mcnemar(int((after & ~before).sum()), int((before & ~after).sum()))
-        scores[name] = {"accuracy": float(after.mean()), "p_value": p_value}
-    best = max(right, key=lambda name: scores[name]["accuracy"], default=identity.name)
+    scores: dict[str, Scores] = {}
+    for one in (identity, *candidates):
+        after = one.probabilities_live.argmax(axis=1) == labels
+        gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+        scores[one.name] = _live_scores(one) | {
+            "accuracy": float(after.mean()),
+            "confidence": float(one.probabilities_live[np.arange(count), labels].mean()),
+            "p_value": _mcnemar(gained, lost),
+        }
+    best = max(candidates, key=lambda one: _rank(scores[one.name]), default=identity)
+    found = scores[best.name]
     text = (
-        f"With {len(labels)} labels: {best} is right on {scores[best]['accuracy']:.1%}, "
-        f"the unpatched model on {before.mean():.1%} (p = {scores[best]['p_value']:.3f}"
+        f"With {count} labels the best of {len(candidates)} candidates, {best.name}, is right on "
+        f"{found['accuracy']:.1%}, the unpatched model on {before.mean():.1%} (p = {found['p_value']:.3f}"
     )
-    if best == identity.name or scores[best]["p_value"] > settings.max_p_value:
-        reasons.append(f"{text}, needed <= {settings.max_p_value:g}). Nothing is changed.")
-        return _nothing(identity, scores, reasons)
-    return Choice(True, best, (*reasons, f"{text})."), scores)
+    if best is identity or found["p_value"] > settings.max_p_value:
+        return _nothing(identity, scores, [*notes, f"{text}; at most {settings.max_p_value:g} is needed)."])
+    return Choice(True, best.name, (*notes, f"{text})."), scores)
+
+
+def _rank(scores: Scores) -> tuple[float, float]:
+    """By accuracy; equally accurate candidates by their confidence in the true class."""
+    return scores["accuracy"], scores["confidence"]
 
 
 def _mcnemar(gained: int, lost: int) -> float:
@@ -198,5 +272,5 @@ def _mcnemar(gained: int, lost: int) -> float:
     return sum(comb(changed, i) for i in range(gained, changed + 1)) / float(2**changed)
 
 
-def _nothing(identity: Evidence, scores: dict[str, Scores], reasons: list[str]) -> Choice:
+def _nothing(identity: Evidence, scores: dict[str, Scores], reasons: Sequence[str]) -> Choice:
     return Choice(False, identity.name, tuple(reasons), scores)
