@@ -1,7 +1,7 @@
 """The recalibration process: ``python -m edge_runtime.recalibration_job FOLDER`` (started by ``job_process``).
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
-a verdict and, if the gate accepts, a patch with the patched model beside it. It runs at the lowest priority, within
+a verdict and, if the gate accepts, a patch with the patched model beside it. It runs at low priority, within
 a memory limit, and touches only its own folder: the daemon moves results into place.
 
 The last file written is ``outcome.json``. A refusal by the gate is an outcome, not an error.
@@ -32,7 +32,7 @@ from edge_runtime.recalibration_phase import Kind
 from edge_runtime.reference_folder import read_reference_folder
 
 PR_SET_PDEATHSIG = 1
-LOWEST_PRIORITY = 19
+LOW_PRIORITY = 10  # about a tenth of the share of a live thread; 19 starves on a busy box and never ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ def _prepare(folder: Path, job: dict[str, Any], bundle: Bundle) -> Prepared:
 
 
 def _step_back(memory_mib: int) -> None:
-    """Lowest priority, bounded memory, and no life without the parent."""
-    os.nice(LOWEST_PRIORITY)
+    """Low priority, bounded memory, and no life without the parent."""
+    os.nice(LOW_PRIORITY)
     limit = memory_mib * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with contextlib.suppress(OSError, AttributeError):  # not Linux: the parent's deadline is all there is
