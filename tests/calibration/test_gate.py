@@ -1,0 +1,211 @@
+"""Behaviours of the gate, on hand-made answers."""
+
+from dataclasses import replace
+from math import comb
+
+import numpy as np
+import pytest
+
+from calibration import gate
+from calibration.gate import Evidence, GateSettings
+
+CLASSES = 10
+
+
+def answers(
+    right: float, count: int = 32, classes: int = CLASSES, seed: int = 0, sure: float = 0.9
+) -> np.ndarray:
+    """Probabilities that give the class i % classes on a share ``right`` of the frames, else another one."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(count) % classes
+    wrong = np.arange(count) >= round(right * count)
+    shown = np.where(
+        rng.permutation(wrong), (truth + 1 + rng.integers(0, CLASSES - 1, count)) % CLASSES, truth
+    )
+    p = np.full((count, CLASSES), (1 - sure) / (CLASSES - 1))
+    p[np.arange(count), shown] = sure
+    return p * rng.uniform(0.9, 1.1, p.shape)
+
+
+def evidence(name: str, right: float, seed: int = 0, classes: int = CLASSES, **kind: bool) -> Evidence:
+    """A candidate that is as right on live frames of so many classes as on re-enacted ones of all."""
+    return Evidence(name, answers(right, classes=classes, seed=seed), answers(right, seed=seed + 50), **kind)
+
+
+HEALTHY = answers(1.0, seed=99)
+
+
+def test_the_clearly_more_faithful_candidate_is_chosen_and_the_reason_has_figures():
+    choice = gate.choose(
+        evidence("identity", 0.5), [evidence("bad", 0.3, 1), evidence("good", 0.95, 2)], HEALTHY
+    )
+    assert choice.accepted
+    assert choice.name == "good"
+    assert "good" in choice.reasons[-1]
+    assert "%" in choice.reasons[-1]
+    assert set(choice.scores) == {"identity", "bad", "good"}
+    assert choice.scores["good"]["gain"] > choice.scores["good"]["gain_error"]
+
+
+def test_nothing_is_done_when_no_candidate_is_surely_better():
+    choice = gate.choose(
+        evidence("identity", 0.7), [evidence("same", 0.72, 1), evidence("bad", 0.2, 2)], HEALTHY
+    )
+    assert not choice.accepted
+    assert choice.name == "identity"
+    assert "Nothing is changed" in choice.reasons[-1]
+
+
+def test_a_sure_but_tiny_gain_is_not_worth_a_change():
+    identity = Evidence("identity", HEALTHY, HEALTHY)
+    hair = Evidence("hair", HEALTHY, HEALTHY * 1.001)
+    assert not gate.choose(identity, [hair], HEALTHY).accepted
+
+
+def test_one_frame_lost_entirely_does_not_outvote_many_better_ones():
+    mild = np.full_like(HEALTHY, 0.1)
+    better = HEALTHY.copy()
+    better[0] = 0.0
+    better[0, 5] = 1.0
+    choice = gate.choose(Evidence("identity", mild, mild), [Evidence("better", HEALTHY, better)], HEALTHY)
+    assert choice.accepted
+
+
+@pytest.mark.parametrize(("right", "accepted"), [(0.62, False), (1.0, True)])
+def test_with_few_classes_in_view_only_an_overwhelming_gain_is_believed(right, accepted):
+    identity = evidence("identity", 0.45, classes=1)
+    candidate = Evidence(
+        "candidate", identity.probabilities_live, evidence("", right, 1).probabilities_reenacted
+    )
+    one_class = replace(identity, probabilities_live=answers(1.0, classes=1))
+    candidate = replace(candidate, probabilities_live=answers(1.0, classes=1))
+    choice = gate.choose(one_class, [candidate], HEALTHY)
+    assert choice.accepted is accepted
+    assert "1.0 classes" in choice.reasons[0]
+
+
+def test_a_site_that_always_shows_one_class_is_not_treated_as_few_class():
+    always = answers(1.0, classes=1, seed=5)
+    identity = Evidence("identity", answers(0.5, classes=1), answers(0.5, classes=1))
+    good = Evidence("good", answers(1.0, classes=1), answers(1.0, classes=1, seed=3))
+    choice = gate.choose(identity, [good], always)
+    assert choice.accepted
+    assert len(choice.reasons) == 1
+
+
+def test_without_a_witness_a_clear_margin_on_diverse_frames_is_needed():
+    identity = Evidence("identity", answers(0.9, sure=0.5))
+    assert gate.choose(identity, [Evidence("sharper", answers(0.9, sure=0.9))]).name == "sharper"
+    assert not gate.choose(identity, [Evidence("same", answers(0.9, sure=0.51))]).accepted
+
+
+def test_without_a_witness_a_one_class_scene_changes_nothing():
+    identity = Evidence("identity", answers(1.0, classes=1, sure=0.5))
+    choice = gate.choose(identity, [Evidence("sharper", answers(1.0, classes=1, sure=0.99))])
+    assert not choice.accepted
+    assert "1.0 classes" in choice.reasons[-1]
+
+
+def test_without_a_witness_only_gentle_candidates_may_win():
+    identity = Evidence("identity", answers(0.9, sure=0.5))
+    deep = Evidence("all taps", answers(0.9, sure=0.95), is_gentle=False)
+    assert not gate.choose(identity, [deep]).accepted
+
+
+def test_labels_decide_by_an_exact_test_and_need_no_witness():
+    labels = np.arange(32) % CLASSES
+    good, noise = Evidence("good", answers(0.95)), Evidence("noise", answers(0.55, seed=3))
+    identity = Evidence("identity", answers(0.5, seed=2))
+    choice = gate.choose(identity, [noise, good], labels=labels)
+    assert choice.name == "good"
+    assert choice.scores["good"]["p_value"] < 0.05
+    assert not gate.choose(identity, [noise], labels=labels).accepted
+
+
+def test_labels_overrule_a_one_class_scene():
+    labels = np.zeros(32, np.int64)
+    identity, good = (Evidence(n, answers(r, classes=1)) for n, r in (("identity", 0.4), ("good", 1.0)))
+    assert gate.choose(identity, [good], labels=labels).accepted
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (6, 2), (2, 6)])
+def test_the_exact_test_is_the_binomial_tail(gained, lost):
+    n = gained + lost
+    expected = sum(comb(n, i) * 0.5**n for i in range(gained, n + 1))
+    before = np.array([False] * gained + [True] * lost + [True] * (40 - n))
+    after = np.array([True] * gained + [False] * lost + [True] * (40 - n))
+    labels = np.zeros(40, np.int64)
+
+    def shown(right: np.ndarray) -> np.ndarray:
+        return np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
+
+    choice = gate.choose(Evidence("identity", shown(before)), [Evidence("c", shown(after))], labels=labels)
+    assert choice.scores["c"]["p_value"] == pytest.approx(expected)
+
+
+def test_a_candidate_with_non_finite_answers_is_out_and_named():
+    broken = evidence("broken", 1.0, 1)
+    broken.probabilities_live[3, 2] = np.nan
+    choice = gate.choose(evidence("identity", 0.5), [broken, evidence("good", 0.95, 2)], HEALTHY)
+    assert choice.name == "good"
+    assert "broken" in choice.reasons[0]
+
+
+def test_a_non_finite_identity_changes_nothing():
+    identity = evidence("identity", 0.5)
+    identity.probabilities_reenacted[0] = np.inf
+    assert not gate.choose(identity, [evidence("good", 0.95, 2)], HEALTHY).accepted
+
+
+def test_too_few_frames_change_nothing():
+    few = Evidence("identity", answers(0.5, count=7))
+    choice = gate.choose(few, [Evidence("good", answers(1.0, count=7))])
+    assert not choice.accepted
+    assert "7 live frames" in choice.reasons[-1]
+
+
+def test_too_few_re_enacted_frames_are_no_witness():
+    identity = Evidence("identity", answers(0.9, sure=0.5), answers(0.5, count=4))
+    worse = Evidence("sharper", answers(0.9, sure=0.9), answers(0.0, count=4))
+    assert gate.choose(identity, [worse], answers(1.0, count=4)).accepted
+
+
+def test_no_candidates_change_nothing():
+    assert not gate.choose(evidence("identity", 0.5), [], HEALTHY).accepted
+    assert not gate.choose(Evidence("identity", answers(0.5)), []).accepted
+    assert not gate.choose(Evidence("identity", answers(0.5)), [], labels=np.zeros(32, np.int64)).accepted
+
+
+def test_order_of_the_candidates_and_of_the_frames_does_not_matter():
+    identity, others = evidence("identity", 0.5), [evidence("a", 0.8, 1), evidence("b", 0.95, 2)]
+    turn = np.random.default_rng(0).permutation(32)
+
+    def turned(e: Evidence) -> Evidence:
+        return replace(e, probabilities_reenacted=e.probabilities_reenacted[turn])
+
+    first = gate.choose(identity, others, HEALTHY)
+    second = gate.choose(turned(identity), [turned(e) for e in others[::-1]], HEALTHY[turn])
+    assert first.name == second.name
+    assert first.scores["b"]["gain"] == pytest.approx(second.scores["b"]["gain"])
+
+
+def test_answers_that_do_not_fit_together_are_refused():
+    identity = evidence("identity", 0.5)
+    with pytest.raises(ValueError, match="'short' gave"):
+        gate.choose(identity, [Evidence("short", answers(0.5, count=31), HEALTHY)], HEALTHY)
+    with pytest.raises(ValueError, match="re-enacted"):
+        gate.choose(identity, [Evidence("mute", identity.probabilities_live)], HEALTHY)
+    with pytest.raises(ValueError, match="labels are"):
+        gate.choose(identity, [], labels=np.zeros(3, np.int64))
+
+
+def test_nuclear_norm_is_highest_for_confident_and_diverse_answers():
+    sure_and_diverse, unsure = np.eye(10), np.full((10, 10), 0.1)
+    one_class = np.eye(10)[np.zeros(10, int)]
+    assert gate.nuclear_norm(sure_and_diverse) == pytest.approx(1.0)
+    assert gate.nuclear_norm(unsure) < gate.nuclear_norm(one_class) < 0.4
+
+
+def test_settings_move_the_bar():
+    identity, good = evidence("identity", 0.5), evidence("good", 0.95, 2)
+    assert not gate.choose(identity, [good], HEALTHY, settings=GateSettings(standard_errors=50)).accepted
