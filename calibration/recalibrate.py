@@ -76,10 +76,10 @@ def profile(
     healthy = reference.checked(x, where="healthy samples").x
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     kept = spread_over(len(healthy), witness)
-    packed = None
-    if len(kept):
-        samples = pack_witness(healthy[kept], None).samples()
-        packed = pack_witness(healthy[kept], class_probabilities(target.runner()(samples)))
+    packed = pack_witness(healthy[kept], None) if len(kept) else None
+    if packed is not None:  # the answers belong to the samples as they will be unpacked
+        answers = class_probabilities(target.runner()(packed.samples()))
+        packed = replace(packed, probabilities=None if answers is None else answers.astype(np.float32))
     return Baseline(
         moments=seen.moments,
         frames=seen.frames,

@@ -200,8 +200,13 @@ class OnnxTarget:
         return taps
 
     def _frames_of_input(self, x: Batch, normalise: Normalisation | None) -> dict[str, FrameMoments]:
-        seen = x if normalise is None or normalise.input is None else normalise.input.apply(x)
-        return {INPUT_TAP: moments_of_frames(seen)}
+        frames = moments_of_frames(x)
+        if normalise is not None and normalise.input is not None:
+            scale, offset = (
+                part.astype(np.float64) for part in (normalise.input.scale, normalise.input.offset)
+            )
+            frames = FrameMoments(frames.mean * scale + offset, frames.var * scale * scale)
+        return {INPUT_TAP: frames}
 
     def _require_shape(self, x: Batch) -> None:
         wanted = self._graph.input_shape
