@@ -18,11 +18,16 @@ from calibration.moments import INPUT_TAP, FrameMoments, Moments, moments_of_fra
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.reenact import reenact
 from calibration.report import FrameCounts, Verdict, drift_between, tap_drift
-from calibration.targets.base import Batch, Normalisation, Runner, Target
+from calibration.targets.base import Batch, Normalisation, Observation, Runner, Target
 
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
 
+
+LEAST_VARIETY = 0.10
+"""Lite0, eight drifts: one scene with sensor noise shows below 0.001, varied pictures under a drift 0.83 to 2.3."""
+
+_TINY = float(np.finfo(np.float64).tiny)
 
 HEALTHY_WINDOWS = 200
 HEALTHY_MARGIN = 2.0
@@ -97,14 +102,13 @@ class Trial:
                 f"{reference.FEWEST_FRAMES} are needed. Nothing is changed.",
             )
         parts = self._split(found.index)
-        verdict = replace(verdict, drift=self._drift(parts.observed))
-        if parts.labels is None and not self._is_drifted(verdict.drift, len(parts.observed)):
-            largest = max(verdict.drift.values())
-            return _because(
-                verdict,
-                f"The reference differs from the baseline no more than healthy frames do among themselves (drift "
-                f"{largest:.3f}): there is nothing to correct. Nothing is changed.",
-            )
+        seen = self._look(parts.observed)
+        verdict = replace(verdict, drift=drift_between(seen.moments, healthy))
+        pointless = (
+            None if parts.labels is not None else self._pointless(seen, verdict.drift, len(parts.observed))
+        )
+        if pointless is not None:
+            return _because(verdict, f"{pointless} Nothing is changed.")
         court = self._court(parts)
         identity = court.hear(IDENTITY, self._target.runner())
         if identity is None:
@@ -144,17 +148,29 @@ class Trial:
         labels = None if self._given.y is None else self._given.y[judge]
         return _Split(self._given.x[observe], self._given.x[judge], labels)
 
-    def _drift(self, observed: Batch) -> dict[str, float]:
-        """At the input and the first layers, before any correction."""
-        seen = self._target.observe(observed, first_taps=FRAME_MOMENTS_OF - 1)
-        return drift_between(seen.moments, self._baseline.moments)
+    def _look(self, observed: Batch) -> Observation:
+        """The input and the first layers, before any correction."""
+        return self._target.observe(
+            observed, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF
+        )
 
-    def _is_drifted(self, drift: Mapping[str, float], frames: int) -> bool:
-        """Whether the input or a first layer is further off than any window of healthy frames."""
-        share = self._baseline.effective_count / self._baseline.count
-        window = max(2, round(frames * share))
-        limits = healthy_limits(self._baseline, window, np.random.default_rng(self._options.seed))
-        return any(drift[tap] > limit for tap, limit in limits.items() if tap in drift) or not limits
+    def _pointless(self, seen: Observation, drift: Mapping[str, float], frames: int) -> str | None:
+        """Why no candidate needs to be tried, if so: nothing has drifted, or the frames stand for one scene only."""
+        baseline = self._baseline
+        window = max(2, round(frames * baseline.effective_count / baseline.count))
+        limits = healthy_limits(baseline, window, np.random.default_rng(self._options.seed))
+        if limits and not any(drift[tap] > limit for tap, limit in limits.items() if tap in drift):
+            return (
+                "The reference differs from the baseline no more than healthy frames do among themselves (drift "
+                f"{max(drift.values()):.3f}): there is nothing to correct."
+            )
+        share = shown_variety(seen.frames, baseline.frames)
+        if share < LEAST_VARIETY:
+            return (
+                f"The reference frames vary by {share:.1%} of what healthy frames do; at least {LEAST_VARIETY:.0%} is "
+                "needed. From a single scene the content cannot be told from the camera."
+            )
+        return None
 
     def _court(self, parts: _Split) -> _Court:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
@@ -242,6 +258,21 @@ def healthy_limits(baseline: Baseline, window: int, rng: np.random.Generator) ->
         ]
         limits[tap] = HEALTHY_MARGIN * max(found)
     return limits
+
+
+def shown_variety(live: Mapping[str, FrameMoments], healthy: Mapping[str, FrameMoments]) -> float:
+    """How much frames differ from each other, as a share of how much healthy ones do; affine drifts do not change it.
+
+    The largest share over the taps, so that a drift that flattens one of them does not count as a single scene.
+    """
+    shares = [_between(live[tap]) / max(_between(healthy[tap]), _TINY) for tap in healthy if tap in live]
+    return max(shares, default=1.0)
+
+
+def _between(frames: FrameMoments) -> float:
+    """Share of the variance that lies between the frames, 0..1."""
+    between = float(frames.mean.var(0).mean())
+    return between / max(between + float(frames.var.mean()), _TINY)
 
 
 def spread_over(count: int, most: int) -> NDArray[np.intp]:
