@@ -103,7 +103,21 @@ def test_without_a_witness_a_one_class_scene_changes_nothing():
     identity = Evidence("identity", answers(1.0, classes=1, sure=0.5))
     choice = gate.choose(identity, [Evidence("sharper", answers(1.0, classes=1, sure=0.99))])
     assert not choice.accepted
-    assert "1.0 classes" in choice.reasons[-1]
+    assert "1.0 classes" in choice.reasons[0]
+
+
+def test_without_a_witness_answers_collapsed_to_one_class_may_be_put_right():
+    identity = Evidence("identity", answers(1.0, classes=1, sure=0.9))
+    assert gate.choose(identity, [Evidence("input", answers(1.0, sure=0.9))]).accepted
+
+
+def test_without_a_witness_few_frames_need_a_larger_margin():
+    def settings_with(count: int) -> bool:
+        identity = Evidence("identity", answers(0.9, count=count, sure=0.6))
+        return gate.choose(identity, [Evidence("sharper", answers(0.9, count=count, sure=0.66))]).accepted
+
+    assert settings_with(64)
+    assert not settings_with(10)
 
 
 def test_without_a_witness_only_gentle_candidates_may_win():
