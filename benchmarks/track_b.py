@@ -97,11 +97,12 @@ def drifted(pixels: Pixels, drift: str, severity: float, rng: np.random.Generato
 class Bench:
     """One model on one split of the pictures."""
 
-    def __init__(self, model: bytes, seed: int, count: int, severity: float, *, keep_witness: bool) -> None:
+    def __init__(self, model: bytes, seed: int, count: int, severity: float, most_witness: int) -> None:
         self._model, self._seed, self._count, self._severity = model, seed, count, severity
+        self._options = calibration.Options(seed=seed, most_witness=most_witness)
         self._split = load_split(seed)
         baseline = calibration.profile(model, prepare(self._split.baseline.pixels))
-        self._baseline = baseline if keep_witness else baseline.without_witness()
+        self._baseline = baseline if most_witness else baseline.without_witness()
         self._healthy = self._accuracy(model, self._split.test)
 
     def row(self, drift: str, *, oracle: bool) -> Row:
@@ -109,8 +110,7 @@ class Bench:
         rng = np.random.default_rng([self._seed, *drift.encode()])
         live = prepare(self._drifted(self._split.reference.first(self._count), drift, rng).pixels)
         test = self._drifted(self._split.test, drift, rng)
-        options = calibration.Options(seed=self._seed)
-        verdict = calibration.recalibrate(self._model, self._baseline, live, options=options)
+        verdict = calibration.recalibrate(self._model, self._baseline, live, options=self._options)
         before = self._accuracy(self._model, test)
         after = before
         if verdict.patch is not None:
@@ -138,7 +138,7 @@ class Bench:
         """Of every candidate, observed on all live frames; needs the library's inside, so only for the oracle."""
         target = calibration.open_target(self._model)
         given = calibration.reference.checked(live)
-        trial = Trial(target, self._baseline, given, calibration.Options(seed=self._seed), 0.0)
+        trial = Trial(target, self._baseline, given, self._options, 0.0)
         patches = trial._patches(live)
         return [self._accuracy(target.patched(patch).data, test) for patch in patches.values()]
 
@@ -203,7 +203,12 @@ def show(rows: Sequence[Row], summary: Summary) -> None:
 @click.option("--severity", type=click.FloatRange(0, 1), default=1.0, show_default=True)
 @click.option("--count", default=64, show_default=True, help="Reference pictures.")
 @click.option("--oracle", is_flag=True, help="Also the best candidate by the test labels (slow).")
-@click.option("--no-witness", is_flag=True, help="Judge on the live frames alone.")
+@click.option(
+    "--witness",
+    default=calibration.Options().most_witness,
+    show_default=True,
+    help="Healthy pictures to judge on; 0: the live frames alone.",
+)
 @click.option("--cost", "with_cost", is_flag=True, help="Also time, memory and patch size on one core.")
 @click.option("--json", "as_json", is_flag=True)
 def main(
@@ -214,7 +219,7 @@ def main(
     severity: float,
     count: int,
     oracle: bool,
-    no_witness: bool,
+    witness: int,
     with_cost: bool,
     as_json: bool,
 ) -> None:
@@ -224,7 +229,7 @@ def main(
     rows: list[Row] = []
     try:
         for seed in map(int, seeds.split(",")):
-            bench = Bench(data, seed, count, severity, keep_witness=not no_witness)
+            bench = Bench(data, seed, count, severity, witness)
             rows += [bench.row(drift, oracle=oracle) for drift in drifts.split(",")]
     except PicturesMissing as err:
         raise click.ClickException(str(err)) from err
