@@ -174,13 +174,9 @@ def _fidelity(evidence: Evidence, healthy: Probabilities) -> NDArray[np.float64]
     )
 
 
-def _by_witness(
-    identity: Evidence,
-    candidates: Sequence[Evidence],
-    healthy: Probabilities,
-    settings: GateSettings,
-    notes: list[str],
-) -> Choice:
+def _witness_scores(
+    identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities, standard_errors: float
+) -> dict[str, Scores]:
     before = _fidelity(identity, healthy)
     answers = healthy.argmax(axis=1)
     scores: dict[str, Scores] = {}
@@ -193,8 +189,19 @@ def _by_witness(
             "fidelity": float(before.mean() + gain.mean()),
             "gain": float(gain.mean()),
             "gain_error": error,
-            "sure_gain": float(gain.mean() - settings.standard_errors * error),
+            "sure_gain": float(gain.mean() - standard_errors * error),
         }
+    return scores
+
+
+def _by_witness(
+    identity: Evidence,
+    candidates: Sequence[Evidence],
+    healthy: Probabilities,
+    settings: GateSettings,
+    notes: list[str],
+) -> Choice:
+    scores = _witness_scores(identity, candidates, healthy, settings.standard_errors)
     best = max(candidates, key=lambda one: scores[one.name]["sure_gain"], default=identity)
     shown = max(scores[best.name]["classes"], scores[identity.name]["classes"])
     expected = effective_classes(healthy)
