@@ -2,7 +2,7 @@
 
 Doing nothing (*identity*) is always one of the candidates and wins when in doubt. Who speaks, best witness first:
 
-* **labels** of the live frames: an exact test against identity.
+* **labels** of the live frames: an exact test against identity; where they prove nothing they keep a veto.
 * the **re-enacted** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
   are known. A candidate's *fidelity* is the mean cross-entropy between those answers and its own. It is compared
   with identity's frame by frame, and the advantage must be larger than twice its standard error.
@@ -38,8 +38,10 @@ class Evidence:
     name: str
     probabilities_live: Probabilities
     probabilities_reenacted: Probabilities | None = None
-    is_gentle: bool = True
-    """Corrects no more than the input and the first few layers: may be trusted on the live frames' word alone."""
+    is_gentle: bool = False
+    """Corrects either the input or no more than the first five layers: may be trusted on the live frames' word alone.
+
+    Deeper corrections made the answers surer and wrong (Lite0, grey and dark: 5 points lost)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,16 @@ def choose(
     if not _is_finite(identity):
         text = "The unpatched model's own answers are not finite, so there is nothing to compare with."
         return _nothing(identity, {}, [*notes, text])
+    has_witness = healthy_answers is not None and len(healthy_answers) >= settings.min_reenacted
     if labels is not None:
-        return _by_labels(identity, usable, labels, settings, notes)
-    if healthy_answers is not None and len(healthy_answers) >= settings.min_reenacted:
+        choice = _by_labels(identity, usable, labels, settings, notes)
+        if choice.accepted or not has_witness:
+            return choice
+        # Too few labels to prove it: the witness may, among those that the labels do not speak against.
+        least = choice.scores[identity.name]["accuracy"]
+        usable = [one for one in usable if choice.scores[one.name]["accuracy"] >= least]
+        notes = list(choice.reasons)
+    if healthy_answers is not None and has_witness:
         return _by_witness(identity, usable, healthy_answers, settings, notes)
     return _by_live_frames(identity, usable, settings, notes)
 
@@ -278,7 +287,7 @@ def _by_labels(
         f"{found['accuracy']:.1%}, the unpatched model on {before.mean():.1%} (p = {found['p_value']:.3f}"
     )
     if best is identity or found["p_value"] > settings.max_p_value:
-        return _nothing(identity, scores, [*notes, f"{text}; at most {settings.max_p_value:g} is needed)."])
+        return _nothing(identity, scores, [*notes, f"{text}; at most {settings.max_p_value:g} proves it)."])
     return Choice(True, best.name, (*notes, f"{text})."), scores)
 
 

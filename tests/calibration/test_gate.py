@@ -32,6 +32,10 @@ def evidence(name: str, right: float, seed: int = 0, classes: int = CLASSES, **k
     return Evidence(name, answers(right, classes=classes, seed=seed), answers(right, seed=seed + 50), **kind)
 
 
+def gentle(name: str, live: np.ndarray, again: np.ndarray | None = None) -> Evidence:
+    return Evidence(name, live, again, is_gentle=True)
+
+
 HEALTHY = answers(1.0, seed=99)
 
 
@@ -95,26 +99,26 @@ def test_a_site_that_always_shows_one_class_is_not_treated_as_few_class():
 
 def test_without_a_witness_a_clear_margin_on_diverse_frames_is_needed():
     identity = Evidence("identity", answers(0.9, sure=0.5))
-    assert gate.choose(identity, [Evidence("sharper", answers(0.9, sure=0.9))]).name == "sharper"
-    assert not gate.choose(identity, [Evidence("same", answers(0.9, sure=0.51))]).accepted
+    assert gate.choose(identity, [gentle("sharper", answers(0.9, sure=0.9))]).name == "sharper"
+    assert not gate.choose(identity, [gentle("same", answers(0.9, sure=0.51))]).accepted
 
 
 def test_without_a_witness_a_one_class_scene_changes_nothing():
     identity = Evidence("identity", answers(1.0, classes=1, sure=0.5))
-    choice = gate.choose(identity, [Evidence("sharper", answers(1.0, classes=1, sure=0.99))])
+    choice = gate.choose(identity, [gentle("sharper", answers(1.0, classes=1, sure=0.99))])
     assert not choice.accepted
     assert "1.0 classes" in choice.reasons[0]
 
 
 def test_without_a_witness_answers_collapsed_to_one_class_may_be_put_right():
     identity = Evidence("identity", answers(1.0, classes=1, sure=0.9))
-    assert gate.choose(identity, [Evidence("input", answers(1.0, sure=0.9))]).accepted
+    assert gate.choose(identity, [gentle("input", answers(1.0, sure=0.9))]).accepted
 
 
 def test_without_a_witness_few_frames_need_a_larger_margin():
     def settings_with(count: int) -> bool:
         identity = Evidence("identity", answers(0.9, count=count, sure=0.6))
-        return gate.choose(identity, [Evidence("sharper", answers(0.9, count=count, sure=0.66))]).accepted
+        return gate.choose(identity, [gentle("sharper", answers(0.9, count=count, sure=0.66))]).accepted
 
     assert settings_with(64)
     assert not settings_with(10)
@@ -122,7 +126,7 @@ def test_without_a_witness_few_frames_need_a_larger_margin():
 
 def test_without_a_witness_only_gentle_candidates_may_win():
     identity = Evidence("identity", answers(0.9, sure=0.5))
-    deep = Evidence("all taps", answers(0.9, sure=0.95), is_gentle=False)
+    deep = Evidence("all taps", answers(0.9, sure=0.95))
     assert not gate.choose(identity, [deep]).accepted
 
 
@@ -134,6 +138,17 @@ def test_labels_decide_by_an_exact_test_and_need_no_witness():
     assert choice.name == "good"
     assert choice.scores["good"]["p_value"] < 0.05
     assert not gate.choose(identity, [noise], labels=labels).accepted
+
+
+def test_labels_too_few_to_prove_it_leave_the_word_to_the_witness_and_keep_a_veto():
+    labels = np.arange(32) % CLASSES
+    identity = Evidence("identity", answers(0.9), answers(0.5, seed=7))
+    good = Evidence("good", answers(0.95), answers(0.95, seed=8))
+    vetoed = Evidence("vetoed", answers(0.8), answers(1.0, seed=9))
+    choice = gate.choose(identity, [good, vetoed], HEALTHY, labels)
+    assert choice.name == "good"
+    assert "labels" in choice.reasons[0]
+    assert not gate.choose(identity, [vetoed], HEALTHY, labels).accepted
 
 
 def test_labels_overrule_a_one_class_scene():
@@ -180,7 +195,7 @@ def test_too_few_frames_change_nothing():
 
 def test_too_few_re_enacted_frames_are_no_witness():
     identity = Evidence("identity", answers(0.9, sure=0.5), answers(0.5, count=4))
-    worse = Evidence("sharper", answers(0.9, sure=0.9), answers(0.0, count=4))
+    worse = gentle("sharper", answers(0.9, sure=0.9), answers(0.0, count=4))
     assert gate.choose(identity, [worse], answers(1.0, count=4)).accepted
 
 
