@@ -64,7 +64,9 @@ def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
             f"{drift!r}; expected none or one of: {', '.join(DRIFTS)}", param_hint="--drift"
         )
     chosen = None if drift == "none" else drift
-    return run_demo(_configured(config), config, for_s, chosen, one_class=scene == "one-class")
+    return run_demo(
+        _configured(config), config, for_s, chosen, only="orange" if scene == "one-class" else None
+    )
 
 
 @cli.command()

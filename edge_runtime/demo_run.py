@@ -38,11 +38,11 @@ def with_demo(config: Config, state_dir: Path, **options: Any) -> Config:
 
 
 def run_demo(
-    config: Config, config_path: Path, for_s: float | None, drift: str | None, *, one_class: bool
+    config: Config, config_path: Path, for_s: float | None, drift: str | None, *, only: str | None
 ) -> int:
     """Run the daemon on a fresh state folder, then print the summary; gives the exit code."""
     state_dir = Path(tempfile.mkdtemp(prefix="edge-runtime-demo-"))
-    options: dict[str, Any] = {"drift": drift, "one_class": one_class}
+    options: dict[str, Any] = {"drift": drift, "only": only}
     if for_s is not None:
         options["drift_at_s"] = for_s / 2
     try:

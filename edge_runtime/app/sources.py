@@ -58,7 +58,7 @@ def open_conveyor(stream: str, camera: CameraConfig) -> ConveyorSource:
     if demo is not None:
         options |= {
             "seed": demo.seed,
-            "one_class": demo.one_class,
+            "only": demo.only,
             "drift": demo.drift,
             "drift_at_s": demo.drift_at_s,
             "severity": demo.severity,

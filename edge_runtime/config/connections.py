@@ -44,8 +44,11 @@ class DemoConfig(Section):
     ramp_s: float = Field(
         default=0.0, ge=0, le=86_400, description="How long it takes to reach its full strength, seconds."
     )
-    one_class: bool = Field(
-        default=False, description="Always the same object: the gate must then do nothing."
+    only: str | None = Field(
+        default=None,
+        description="Show only the photograph of this name, without its ending: a scene of one class, on which the "
+        "gate must do nothing.",
+        examples=["orange"],
     )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="The same seed gives the same pictures.")
 

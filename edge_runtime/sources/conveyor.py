@@ -32,8 +32,8 @@ class ConveyorOptions:
 
     fps: float = 10.0
     seed: int = 0
-    one_class: bool = False
-    """Always the same photograph (still placed at random)."""
+    only: str | None = None
+    """Always the photograph of this name, without its ending (still placed at random)."""
     drift: str | None = None
     """A name from ``camera_drift.DRIFTS``."""
     drift_at_s: float = 30.0
@@ -94,7 +94,7 @@ class ConveyorSource:
     ) -> None:
         self.stream = stream
         self._options = options or ConveyorOptions()
-        self._photos = _load(stream, folder)
+        self._photos = _load(stream, folder, self._options.only)
         self._clock, self._wall_clock = clock, wall_clock
         self._began_at_s: float | None = None
         self._next = 0
@@ -165,10 +165,8 @@ class ConveyorSource:
         )
 
     def _photo(self, index: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-        pick = int(rng.integers(len(self._photos)))  # drawn in any case: the placement stays the same
-        path, coded = self._photos[
-            self._options.seed % len(self._photos) if self._options.one_class else pick
-        ]
+        pick = int(rng.integers(len(self._photos)))
+        path, coded = self._photos[pick]
         try:
             photo = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as err:
@@ -178,15 +176,18 @@ class ConveyorSource:
         return np.asarray(photo, np.uint8)
 
 
-def _load(stream: str, folder: Path) -> list[tuple[Path, bytes]]:
+def _load(stream: str, folder: Path, only: str | None) -> list[tuple[Path, bytes]]:
     """The photographs as they are on disk: decoding one takes 2 ms, keeping all decoded some 30 MB."""
     try:
         paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
+        if only is not None:
+            paths = [path for path in paths if path.stem == only]
         photos = [(path, path.read_bytes()) for path in sorted(paths, key=lambda p: natural_order(p.name))]
     except OSError as err:
         raise SourceLost(stream, f"photographs in {folder}: {err.strerror}") from err
     if not photos:
-        raise SourceLost(stream, f"no photograph in {folder}; expected at least one .jpg or .png")
+        name = "photograph" if only is None else f"photograph named {only!r}"
+        raise SourceLost(stream, f"no {name} in {folder}; expected at least one .jpg or .png")
     return photos
 
 

@@ -60,8 +60,14 @@ def test_a_ramp_grows(photos):
     assert at == pytest.approx([0, 0, 0.4, 0.8, 0.8])
 
 
-def test_one_class_shows_one_photograph(photos):
-    frames = [conveyor(photos, one_class=True, seed=3).frame(i).astype(float).mean((0, 1)) for i in range(12)]
+def test_only_shows_one_photograph(photos):
+    frames = [
+        conveyor(photos, only=sorted(path.stem for path in photos.iterdir())[0], seed=3)
+        .frame(i)
+        .astype(float)
+        .mean((0, 1))
+        for i in range(12)
+    ]
     many = [conveyor(photos, seed=3).frame(i).astype(float).mean((0, 1)) for i in range(12)]
     assert np.std(frames, axis=0).mean() < np.std(many, axis=0).mean()
 
