@@ -1,0 +1,89 @@
+"""The daemon under something that plays systemd: READY after the self-test, a fed watchdog, STOPPING, exit 0."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from mosquitto import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+class Systemd:
+    """The notification socket of a service manager."""
+
+    def __init__(self, folder):
+        self.path = str(folder / "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.settimeout(20)
+        self.heard = []
+
+    def hear_until(self, word):
+        while not self.heard or word not in self.heard[-1]:
+            self.heard.append(self.socket.recv(4096).decode())
+        return self.heard[-1]
+
+
+def start(folder, systemd, **environment):
+    config = folder / "box.yaml"
+    config.write_text(
+        json.dumps(
+            {
+                "device": "box",
+                "state_dir": str(folder / "state"),
+                "models": {"parts": {"bundle": "demo:efficientnet-lite0"}},
+                "cameras": {"belt": {"path": "demo:conveyor", "model": "parts", "fps": 10}},
+                "http": {"port": free_port()},
+            }
+        )
+    )
+    environment = {**os.environ, "NOTIFY_SOCKET": systemd.path, **environment}
+    command = [sys.executable, "-m", "edge_runtime", "run", str(config)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    systemd = Systemd(tmp_path)
+    yield systemd
+    systemd.socket.close()
+
+
+def test_says_ready_feeds_the_watchdog_and_says_that_it_stops(tmp_path, systemd):
+    daemon = start(tmp_path, systemd, WATCHDOG_USEC="2000000")
+    try:
+        systemd.hear_until("READY=1")
+        assert not any("WATCHDOG" in message for message in systemd.heard)
+        for _ in range(2):
+            systemd.heard.append("")
+            systemd.hear_until("WATCHDOG=1")
+        daemon.send_signal(signal.SIGTERM)
+        systemd.hear_until("STOPPING=1")
+        assert daemon.wait(15) == 0
+    finally:
+        daemon.kill()
+
+
+def test_a_daemon_that_is_stopped_does_not_feed_the_watchdog(tmp_path, systemd):
+    daemon = start(tmp_path, systemd, WATCHDOG_USEC="1000000")
+    try:
+        systemd.hear_until("WATCHDOG=1")
+        daemon.send_signal(signal.SIGSTOP)
+        systemd.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):  # what was under way before the stop
+            while True:
+                systemd.socket.recv(4096)
+        systemd.socket.settimeout(2)
+        with pytest.raises(TimeoutError):
+            systemd.socket.recv(4096)
+    finally:
+        daemon.kill()
+        daemon.wait(10)
