@@ -15,8 +15,7 @@ from typing import IO, Any
 import structlog
 
 from edge_runtime.cameras import Cameras
-from edge_runtime.command_link import CommandLink
-from edge_runtime.config import Changes, Config, changes
+from edge_runtime.config import Changes, Config, Effect, changes
 from edge_runtime.config_watch import ConfigWatch
 from edge_runtime.delivery import Delivery
 from edge_runtime.encode import encode_object
@@ -25,10 +24,10 @@ from edge_runtime.health import EngineFacts, Facts, Health, WatchdogFeeder, asse
 from edge_runtime.http import HttpServer
 from edge_runtime.messages import Event
 from edge_runtime.model_runtime import ModelRuntime
-from edge_runtime.mqtt import MqttClient
 from edge_runtime.recalibration import Verb
 from edge_runtime.schedule import BatchPolicy
 from edge_runtime.systemd_notify import SystemdNotify
+from edge_runtime.uplink import Uplink
 from edge_runtime.workers import Crashes
 
 log = structlog.get_logger()
@@ -48,8 +47,9 @@ class DaemonParts:
     configure_log: Callable[[Config], None]
     cameras: Cameras
     delivery: Delivery
-    mqtt: MqttClient | None
-    open_commands: Callable[[Config, "Daemon"], CommandLink | None]
+    open_uplink: Callable[[Config, "Daemon"], Uplink]
+    """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
+    close_outboxes: Callable[[], None]
     open_http: Callable[[Config, "Daemon"], HttpServer | None]
     watch: ConfigWatch | None
     notify: SystemdNotify
@@ -66,7 +66,8 @@ class Daemon:
         self.delivery = parts.delivery
         self._parts = parts
         self._models: dict[str, ModelRuntime] = {}
-        self._commands: CommandLink | None = None
+        self.uplink = parts.open_uplink(config, self)
+        self.delivery.go_through(self.uplink.topics, self.uplink.channels)
         self._http: HttpServer | None = None
         self._edits: queue.SimpleQueue[Config | ConfigError] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -96,7 +97,6 @@ class Daemon:
     def startup(self) -> None:
         """Models first (a bad bundle must stop the start), then cameras; READY once all self-tests have passed."""
         parts = self._parts
-        parts.delivery.start()
         for name in self.config.models:
             self._models[name] = parts.open_model(self.config, name)
         for runtime in self._models.values():
@@ -106,9 +106,7 @@ class Daemon:
                 parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
         parts.notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in self._models.values()])
-        self._commands = parts.open_commands(self.config, self)
-        if parts.mqtt is not None:
-            parts.mqtt.start()
+        self.uplink.start()
         self._http = parts.open_http(self.config, self)
         if parts.watch is not None:
             parts.watch.start()
@@ -135,7 +133,7 @@ class Daemon:
             self._apply(self._edits.get())
         if self._feeder is not None and self._feeder.is_due(self._engine_facts(), now_s):
             self._parts.notify.watchdog()
-        if self._parts.mqtt is not None and now_s - self._state_at_s >= STATE_EVERY_S:
+        if self.uplink.client is not None and now_s - self._state_at_s >= STATE_EVERY_S:
             self._publish_state(now_s)
 
     def shutdown(self) -> None:
@@ -148,11 +146,8 @@ class Daemon:
         for runtime in self._models.values():
             if not runtime.stop(timeout_s=5.0):
                 log.warning("inference did not end in time", model=runtime.name)
-        if self._commands is not None:
-            self._commands.stop()
-        parts.delivery.stop(self.config.outbox.drain_timeout_s)
-        if parts.mqtt is not None:
-            parts.mqtt.stop()
+        self.uplink.stop(self.config.outbox.drain_timeout_s)
+        parts.close_outboxes()
         if self._http is not None:
             self._http.stop()
         parts.state_lock.close()
@@ -196,8 +191,8 @@ class Daemon:
 
     def health(self) -> Health:
         """The verdict of now."""
-        broker = None if self._parts.mqtt is None else self._parts.mqtt.status()
-        channels = [channel.status() for channel in self._parts.delivery.channels]
+        broker = None if self.uplink.client is None else self.uplink.client.status()
+        channels = [channel.status() for channel in self.delivery.channels]
         facts = Facts(
             engines=self._engine_facts(),
             sources=self._parts.cameras.facts(),
@@ -216,8 +211,8 @@ class Daemon:
         """Everything, for ``/status``, the command ``status`` and the summary."""
         first = [r.pipeline.meters.first_result_at_s for r in self._models.values()]
         known = [at_s for at_s in first if at_s is not None]
-        channels = {channel.name: channel.status() for channel in self._parts.delivery.channels}
-        broker = None if self._parts.mqtt is None else self._parts.mqtt.status()
+        channels = {channel.name: channel.status() for channel in self.delivery.channels}
+        broker = None if self.uplink.client is None else self.uplink.client.status()
         return {
             "device": self.config.device,
             "uptime_s": round(time.monotonic() - self._started_at_s, 1),
@@ -272,7 +267,7 @@ class Daemon:
             return None
 
     def _publish_state(self, now_s: float) -> None:
-        assert self._parts.mqtt is not None
+        assert self.uplink.client is not None
         self._state_at_s = now_s
         state = {
             "health": self.health().as_dict(),
@@ -281,7 +276,7 @@ class Daemon:
         payload = encode_object(state)
         if payload != self._last_state:
             self._last_state = payload
-            self._parts.mqtt.set_state(payload)
+            self.uplink.client.set_state(payload)
 
     def _apply(self, edit: Config | ConfigError) -> None:
         if isinstance(edit, ConfigError):
@@ -296,7 +291,8 @@ class Daemon:
         self._parts.notify.reloading()
         try:
             self._apply_models(edit, plan)
-            self._apply_cameras(edit, plan)
+            moved = self._apply_uplink(edit, plan)
+            self._apply_cameras(edit, plan.cameras | moved)
             self._apply_live(edit)
         except EdgeRuntimeError as err:
             self._config_problem = str(err)
@@ -328,8 +324,19 @@ class Daemon:
                     if camera is not None and camera.enabled and stream not in plan.cameras:
                         self._parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
 
-    def _apply_cameras(self, new: Config, plan: Changes) -> None:
-        for stream in sorted(plan.cameras):
+    def _apply_uplink(self, new: Config, plan: Changes) -> frozenset[str]:
+        """Connect to another broker when the section changed; gives the cameras whose pictures come through it."""
+        if not plan.paths(Effect.RECONNECT):
+            return frozenset()
+        uplink, old = self._parts.open_uplink(new, self), self.uplink
+        self.delivery.go_through(uplink.topics, uplink.channels)
+        self.uplink, self._last_state = uplink, None
+        old.stop(drain_s=1.0)
+        uplink.start()
+        return frozenset(stream for stream, camera in new.cameras.items() if camera.kind == "mqtt")
+
+    def _apply_cameras(self, new: Config, streams: frozenset[str]) -> None:
+        for stream in sorted(streams):
             self._parts.cameras.close(stream)
             camera = new.cameras.get(stream)
             if camera is not None and camera.enabled:

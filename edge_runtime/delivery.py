@@ -28,12 +28,6 @@ class Channel:
     outbox: Outbox
     publisher: Publisher
 
-    def stop(self, drain_s: float) -> None:
-        """Deliver what is waiting for at most this long; the rest stays on disk."""
-        self.outbox.flush(drain_s)
-        self.publisher.stop(drain_s)
-        self.outbox.close()
-
     def status(self) -> dict[str, Any]:
         """Counters; ``enqueued = delivered + dropped + pending`` at any moment."""
         stats, publisher = self.outbox.stats(), self.publisher.stats()
@@ -53,18 +47,17 @@ class Channel:
 class Delivery:
     """Takes results and events; see the module."""
 
-    def __init__(
-        self, device: str, topics: Topics, channels: Sequence[Channel], on_result: Callable[[Result], None]
-    ) -> None:
-        self._device, self._topics, self._on_result = device, topics, on_result
-        self.channels = tuple(channels)
+    def __init__(self, device: str, on_result: Callable[[Result], None]) -> None:
+        """Nothing is delivered before :meth:`go_through`."""
+        self._device, self._on_result = device, on_result
+        self._topics = Topics("edge", device)
+        self.channels: tuple[Channel, ...] = ()
         self._results: deque[bytes] = deque(maxlen=RECENT_RESULTS)
         self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
 
-    def start(self) -> None:
-        """Begin to deliver."""
-        for channel in self.channels:
-            channel.publisher.start()
+    def go_through(self, topics: Topics, channels: Sequence[Channel]) -> None:
+        """Put everything from now on into these channels' outboxes."""
+        self._topics, self.channels = topics, tuple(channels)
 
     def result(self, result: Result) -> None:
         """Accept a result; returns at once."""
@@ -91,11 +84,6 @@ class Delivery:
     def events(self) -> list[Event]:
         """The newest events, oldest first."""
         return list(self._events)
-
-    def stop(self, drain_s: float) -> None:
-        """Deliver what is waiting for at most this long, then close."""
-        for channel in self.channels:
-            channel.stop(drain_s)
 
     def _put(self, topic: str, payload: bytes) -> None:
         for channel in self.channels:

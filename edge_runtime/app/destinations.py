@@ -1,5 +1,6 @@
 """From the configuration to where results go and commands come from. Called by ``app``, the daemon's wiring."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from edge_runtime.command_link import CommandLink
@@ -14,22 +15,58 @@ from edge_runtime.outbox import Outbox, OutboxLimits
 from edge_runtime.publisher import Publisher
 from edge_runtime.sink import FileSink, MqttSink
 from edge_runtime.topics import Topics
+from edge_runtime.uplink import Uplink
 
 
-def open_channels(config: Config, mqtt: MqttClient | None) -> list[Channel]:
-    """One durable channel per destination: the broker, the local file, or both."""
-    limits = OutboxLimits(max_bytes=config.outbox.max_mib * 2**20, max_age_s=config.outbox.max_age_h * 3600)
-    channels = []
-    if mqtt is not None:
-        outbox = Outbox(config.state_dir / "outbox.db", limits)
-        channels.append(Channel("mqtt", outbox, Publisher(outbox, MqttSink(mqtt))))
+class Outboxes:
+    """The outboxes of a state directory, opened when first needed and kept for the daemon's life."""
+
+    def __init__(self, config: Config) -> None:
+        self._folder = config.state_dir
+        self._limits = OutboxLimits(
+            max_bytes=config.outbox.max_mib * 2**20, max_age_s=config.outbox.max_age_h * 3600
+        )
+        self._open: dict[str, Outbox] = {}
+
+    def get(self, name: str) -> Outbox:
+        """The outbox in the file of this name.
+
+        Raises:
+            StateError: the state directory cannot be used.
+        """
+        if name not in self._open:
+            self._open[name] = Outbox(self._folder / name, self._limits)
+        return self._open[name]
+
+    def close(self) -> None:
+        """Commit what is queued and close all."""
+        for outbox in self._open.values():
+            outbox.close()
+
+
+def open_uplink(config: Config, daemon: Daemon, outboxes: Outboxes) -> Uplink:
+    """Broker client, command link and one durable channel per destination; nothing is started.
+
+    Raises:
+        ConfigError: the broker's settings cannot be used.
+        StateError: the state directory cannot be used.
+    """
+    topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
+    client = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
+    commands = None if client is None else _open_commands(config, daemon, client, topics)
+    return Uplink(topics, client, commands, tuple(_channels(config, client, outboxes)))
+
+
+def _channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> Iterator[Channel]:
+    if client is not None:
+        outbox = outboxes.get("outbox.db")
+        yield Channel("mqtt", outbox, Publisher(outbox, MqttSink(client)))
     path = config.sink_path()
     if path is not None:
         max_mib = config.sink.max_mib if config.sink is not None else 64
-        outbox = Outbox(config.state_dir / "outbox-file.db", limits)
+        outbox = outboxes.get("outbox-file.db")
         sink = FileSink(path, max_bytes=max_mib * 2**20 // 3)  # the file and two rotated ones
-        channels.append(Channel("file", outbox, Publisher(outbox, sink)))
-    return channels
+        yield Channel("file", outbox, Publisher(outbox, sink))
 
 
 def mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
@@ -52,12 +89,7 @@ def mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
     )
 
 
-def open_commands(
-    config: Config, daemon: Daemon, mqtt: MqttClient | None, topics: Topics
-) -> CommandLink | None:
-    """The command link; None without a broker."""
-    if mqtt is None:
-        return None
+def _open_commands(config: Config, daemon: Daemon, client: MqttClient, topics: Topics) -> CommandLink:
     handlers = {
         "status": lambda _: daemon.status(),
         "rollback": lambda asked: daemon.request("rollback", asked.model),
@@ -65,7 +97,7 @@ def open_commands(
         "commission": lambda asked: daemon.request("commission", asked.model, asked.stream, asked.frames),
     }
     is_enabled = config.mqtt is not None and config.mqtt.commands
-    return CommandLink(mqtt, CommandDesk(handlers, CommandPolicy(is_enabled=is_enabled)), topics)
+    return CommandLink(client, CommandDesk(handlers, CommandPolicy(is_enabled=is_enabled)), topics)
 
 
 def open_http(config: Config, daemon: Daemon) -> HttpServer | None:

@@ -5,21 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.config import CameraConfig
-from edge_runtime.mqtt import MqttClient
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.conveyor import ConveyorOptions, ConveyorSource
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.sources.video_options import VideoOptions
-from edge_runtime.topics import Topics
+from edge_runtime.uplink import Uplink
 
 DEMO_PICTURES = Path(__file__).parent.parent / "demo" / "pictures"
 
 
-def open_source(
-    stream: str, camera: CameraConfig, first_seq: int, *, mqtt: MqttClient | None, topics: Topics
-) -> Source:
+def open_source(stream: str, camera: CameraConfig, first_seq: int, *, uplink: Uplink) -> Source:
     """The source of one camera section.
 
     Raises:
@@ -29,10 +26,11 @@ def open_source(
         case "conveyor":
             return open_conveyor(stream, camera)
         case "mqtt":
-            assert mqtt is not None, "the configuration was checked: path mqtt needs a section mqtt"
+            client = uplink.client
+            assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
             inbox = PictureInbox()
-            mqtt.subscribe(
-                topics.picture(stream),
+            client.subscribe(
+                uplink.topics.picture(stream),
                 lambda message: (
                     None if message.is_retained else inbox.offer(message.payload, time.monotonic())
                 ),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.app.destinations import mqtt_settings, open_channels, open_commands, open_http
+from edge_runtime.app.destinations import Outboxes, open_http, open_uplink
 from edge_runtime.app.models import batch_policy, open_model
 from edge_runtime.app.sources import open_source
 from edge_runtime.cameras import Cameras
@@ -17,10 +17,8 @@ from edge_runtime.daemon import Daemon, DaemonParts
 from edge_runtime.delivery import Delivery
 from edge_runtime.log import configure_log
 from edge_runtime.messages import Result
-from edge_runtime.mqtt import MqttClient
 from edge_runtime.state_lock import lock_state_dir
 from edge_runtime.systemd_notify import SystemdNotify
-from edge_runtime.topics import Topics
 from edge_runtime.workers import Crashes
 
 
@@ -46,9 +44,8 @@ def build_daemon(
     config = adjust(loaded)
     lock = lock_state_dir(config.state_dir)
     crashes = Crashes(on_fatal=lambda reason: daemon.fail(reason))  # noqa: PLW0108 - made below
-    topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
-    mqtt = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
-    delivery = Delivery(config.device, topics, open_channels(config, mqtt), on_result)
+    outboxes = Outboxes(config)
+    delivery = Delivery(config.device, on_result)
     watch = None if config_path is None else ConfigWatch(
         config_path, os.environ, current=loaded,
         on_change=lambda edited: daemon.edited(adjust(edited)), on_error=lambda err: daemon.edited(err),  # noqa: PLW0108 - made below
@@ -58,11 +55,11 @@ def build_daemon(
         batch_policy=batch_policy,
         configure_log=_configure_log,
         cameras=Cameras(
-            partial(open_source, mqtt=mqtt, topics=topics), config.state_dir / "streams", crashes
+            lambda *camera: open_source(*camera, uplink=daemon.uplink), config.state_dir / "streams", crashes
         ),
         delivery=delivery,
-        mqtt=mqtt,
-        open_commands=lambda new, owner: open_commands(new, owner, mqtt, topics),
+        open_uplink=partial(open_uplink, outboxes=outboxes),
+        close_outboxes=outboxes.close,
         open_http=open_http,
         watch=watch,
         notify=SystemdNotify(os.environ),

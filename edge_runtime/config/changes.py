@@ -18,6 +18,8 @@ class Effect(StrEnum):
     LIVE = "live"
     """Read the new value from now on."""
     REOPEN_CAMERA = "reopen_camera"
+    RECONNECT = "reconnect"
+    """Leave the broker and connect with the new settings; what waits in the outbox goes there."""
     REBUILD_MODEL = "rebuild_model"
     """Load the bundle again beside the running one, then swap."""
     RESTART = "restart"
@@ -25,7 +27,7 @@ class Effect(StrEnum):
 
 
 EFFECTS: tuple[tuple[str, Effect], ...] = (
-    # The first pattern that fits counts; '*' is one name. What is not here (mqtt, http, outbox, sink) needs a restart.
+    # The first pattern that fits counts; '*' is one name. What is not here (http, outbox, sink) needs a restart.
     ("device", Effect.RESTART),
     ("state_dir", Effect.RESTART),
     ("models.*.batch", Effect.LIVE),
@@ -33,6 +35,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("models.*.queue_frames", Effect.LIVE),
     ("models", Effect.REBUILD_MODEL),
     ("cameras", Effect.REOPEN_CAMERA),
+    ("mqtt", Effect.RECONNECT),
     ("recalibration.reference.reservoir", Effect.RESTART),
     ("recalibration", Effect.LIVE),
     ("drift", Effect.LIVE),

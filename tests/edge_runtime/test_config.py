@@ -293,7 +293,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
             Effect.LIVE,
         ),
         (("cameras:", "outbox: {max_mib: 9}\ncameras:"), "outbox.max_mib", Effect.RESTART),
-        (("cameras:", "mqtt: {host: b}\ncameras:"), "mqtt", Effect.RESTART),
+        (("cameras:", "mqtt: {host: b}\ncameras:"), "mqtt", Effect.RECONNECT),
         (("cameras:", "http: {port: 81}\ncameras:"), "http.port", Effect.RESTART),
         (("cameras:", "drift: {window_frames: 16}\ncameras:"), "drift.window_frames", Effect.LIVE),
         (("cameras:", "log: {level: debug}\ncameras:"), "log.level", Effect.LIVE),
@@ -320,7 +320,7 @@ def test_cameras_and_models_that_come_and_go_are_named() -> None:
 def test_a_changed_secret_is_a_change() -> None:
     text = f'{MINIMAL}mqtt: {{host: b, user: u, password: "{{EDGE_PW}}"}}\n'
     found = changes(parse(text, EDGE_PW="one"), parse(text, EDGE_PW="two"))
-    assert found.paths(Effect.RESTART) == ("mqtt.password",)
+    assert found.paths(Effect.RECONNECT) == ("mqtt.password",)
 
 
 def test_every_key_has_an_effect_and_a_description() -> None:

@@ -284,6 +284,24 @@ def test_results_state_and_commands_over_a_broker_that_is_killed_in_the_middle(b
     assert channel["enqueued"] == channel["delivered"]
 
 
+def test_an_edit_of_the_broker_reconnects_without_a_restart_and_loses_nothing(box, tmp_path):
+    with Mosquitto(tmp_path / "first") as first, Mosquitto(tmp_path / "second") as second:
+        box.write(cameras=conveyor(), mqtt={"host": first.host, "port": first.port})
+        listeners = Listener(first), Listener(second)
+        box.start()
+        assert until(lambda: len(listeners[0].of("result/belt")) > 10)
+        box.write(cameras=conveyor(), mqtt={"host": second.host, "port": second.port})
+        assert until(lambda: len(listeners[1].of("result/belt")) > 10)
+        assert until(lambda: listeners[0].of("availability")[-1] == b"offline")
+        box.process.send_signal(signal.SIGTERM)
+        assert box.wait(15) == 0
+        assert until(lambda: listeners[1].of("availability")[-1] == b"offline")
+        heard = [json.loads(payload)["seq"] for one in listeners for payload in one.of("result/belt")]
+        for one in listeners:
+            one.close()
+    assert sorted(set(heard)) == list(range(max(heard) + 1))
+
+
 def box_account(box):
     """The outbox's own books after the daemon has ended."""
     from edge_runtime.outbox import Outbox
