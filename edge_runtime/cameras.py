@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from edge_runtime.config import CameraConfig
 from edge_runtime.health import SourceFacts
 from edge_runtime.pipeline import Pipeline
@@ -18,9 +20,12 @@ from edge_runtime.sources.base import Source
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.workers import Crashes, StreamWorker
 
+log = structlog.get_logger()
+
 OpenSource = Callable[[str, CameraConfig, int], Source]
 """(stream, its configuration, first sequence number) -> a source."""
 CLOSE_S = 3.0
+GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts only after that
 
 
 class Cameras:
@@ -32,11 +37,7 @@ class Cameras:
         self._open: dict[str, tuple[CameraConfig, StreamWorker, Pipeline, float]] = {}
 
     def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
-        """Start a stream's worker.
-
-        Raises:
-            StateError: its sequence numbers cannot be stored.
-        """
+        """Start a stream's worker; what is wrong with its source is a problem in its status, not an error here."""
         sequence = Sequence(self._sequences / f"{stream}.seq")
         worker = StreamWorker(
             lambda: self._open_source(stream, camera, sequence.next),
@@ -56,9 +57,11 @@ class Cameras:
         with self._lock:
             entry = self._open.pop(stream, None)
         if entry is not None:
-            entry[1].stop()
-            entry[1].join(CLOSE_S)
-            entry[2].forget(stream)
+            _, worker, pipeline, _ = entry
+            worker.stop()
+            if not worker.join(CLOSE_S):
+                log.warning("stream did not end in time", stream=stream)
+            pipeline.forget(stream)
 
     def stop_all(self) -> None:
         """Take in no more frames; what was taken in is still answered."""
@@ -80,7 +83,7 @@ class Cameras:
                 stream=stream,
                 started_at_s=started_at_s,
                 last_frame_at_s=pipeline.meters.stream(stream).last_frame_at_s,
-                allowed_silence_s=camera.stall_timeout_s + 2.0,
+                allowed_silence_s=camera.stall_timeout_s + GRACE_S + (1 / camera.fps if camera.fps else 0.0),
                 may_idle=camera.is_idle_allowed,
                 is_finished=worker.is_finished,
                 problem=worker.last_problem,

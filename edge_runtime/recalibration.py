@@ -93,6 +93,7 @@ class SideLoop:
 
     def start(self) -> None:
         """Begin to watch."""
+        self._parts.registry.clear_jobs()
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:

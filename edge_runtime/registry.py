@@ -35,14 +35,13 @@ class Registry:
 
     @classmethod
     def open(cls, state_dir: Path, model: str) -> "Registry":
-        """The model's folder, made if needed, with leftovers of earlier jobs removed.
+        """The model's folder, made if needed. Nothing of a daemon that uses it already is touched.
 
         Raises:
             StateError: the state directory cannot be written.
         """
         registry = cls(state_dir / "models" / model)
         try:
-            shutil.rmtree(registry.jobs, ignore_errors=True)
             registry.jobs.mkdir(parents=True, exist_ok=True)
             registry.patches.mkdir(exist_ok=True)
         except OSError as err:
@@ -51,6 +50,11 @@ class Registry:
                 "create it for the daemon's user or set state_dir in the configuration"
             ) from err
         return registry
+
+    def clear_jobs(self) -> None:
+        """Remove leftovers of earlier jobs; only while no job runs."""
+        for leftover in self.jobs.glob("*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     @property
     def baseline(self) -> Path:

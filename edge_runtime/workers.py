@@ -1,11 +1,11 @@
 """The only threads of the frame path: one per stream, one or more per model.
 
-A worker is a loop around a pipeline call, and the one place where an unexpected exception is caught: it is logged,
-counted, and the loop goes on (a single bad frame) or the daemon stops visibly (see ``Crashes``).
+A worker is a loop around a pipeline call, and the one place where an unexpected exception is caught: it is logged and
+counted. A stream is then opened again with back-off, like a lost camera: the other streams never notice. Inference goes
+on with the next batch, or the daemon stops visibly when not even that works (see ``Crashes``).
 """
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -31,12 +31,12 @@ class Crashes:
         self.total = 0
         self.by_worker: dict[str, int] = {}
 
-    def add(self, worker: str) -> None:
+    def add(self, worker: str, *, may_end_daemon: bool) -> None:
         """One more; called in the except clause, so the traceback is logged."""
         self.total += 1
         self.by_worker[worker] = self.by_worker.get(worker, 0) + 1
         log.exception("worker failed", worker=worker, in_a_row=self.by_worker[worker])
-        if self.by_worker[worker] >= CRASHES_IN_A_ROW:
+        if may_end_daemon and self.by_worker[worker] >= CRASHES_IN_A_ROW:
             self._on_fatal(f"{worker} failed {CRASHES_IN_A_ROW} times in a row")
 
     def clear(self, worker: str) -> None:
@@ -83,7 +83,8 @@ class StreamWorker:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False when it did not come in time."""
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():  # else it has ended, or was never started
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     @property
@@ -109,16 +110,17 @@ class StreamWorker:
             try:
                 self._play()
             except SourceLost as err:
-                self._reopened += 1
-                self._lost = err.reason
-                delay_s = self._backoff.next_delay_s()
-                log.warning(
-                    "source lost", stream=self.stream, reason=err.reason, retry_in_s=round(delay_s, 1)
-                )
-                self._stop.wait(delay_s)
-            except Exception:  # noqa: BLE001 - thread boundary
-                self._crashes.add(f"stream-{self.stream}")
-                self._stop.wait(0.5)
+                self._wait_before_reopening(err.reason)
+            except Exception as err:  # noqa: BLE001 - thread boundary
+                self._crashes.add(f"stream-{self.stream}", may_end_daemon=False)
+                self._wait_before_reopening(f"failed unexpectedly: {err!r}")
+
+    def _wait_before_reopening(self, reason: str) -> None:
+        self._reopened += 1
+        self._lost = reason
+        delay_s = self._backoff.next_delay_s()
+        log.warning("source lost", stream=self.stream, reason=reason, retry_in_s=round(delay_s, 1))
+        self._stop.wait(delay_s)
 
     def _play(self) -> None:
         self._source = source = self._open_source()
@@ -150,7 +152,6 @@ class InferenceWorker:
         self._name, self._pipeline, self._crashes = name, pipeline, crashes
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.beat_at_s = time.monotonic()
 
     def start(self) -> None:
         """Begin to infer."""
@@ -162,14 +163,14 @@ class InferenceWorker:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False when it did not come in time."""
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():  # else it has ended, or was never started
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not (self._stop.is_set() and self._pipeline.is_empty()):
             try:
                 self._pipeline.step(timeout_s=0.25)
-                self.beat_at_s = time.monotonic()
                 self._crashes.clear(self._name)
             except Exception:  # noqa: BLE001 - thread boundary
-                self._crashes.add(self._name)
+                self._crashes.add(self._name, may_end_daemon=True)

@@ -73,9 +73,12 @@ def test_prune_keeps_the_newest_and_the_spared(registry):
     assert sorted(path.name for path in registry.patches.iterdir()) == [ids[0], ids[3], ids[4]]
 
 
-def test_leftover_jobs_are_removed_at_start(registry, tmp_path):
+def test_opening_leaves_the_job_of_a_running_daemon_alone_until_leftovers_are_cleared(registry, tmp_path):
     finished_job(registry)
-    assert list(Registry.open(tmp_path, "parts").jobs.iterdir()) == []
+    beside = Registry.open(tmp_path, "parts")
+    assert len(list(beside.jobs.iterdir())) == 1
+    beside.clear_jobs()
+    assert list(beside.jobs.iterdir()) == []
 
 
 def test_a_state_directory_that_cannot_be_made_is_a_clear_error(tmp_path):
