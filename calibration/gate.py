@@ -5,12 +5,12 @@ Doing nothing (*identity*) is always one of the candidates and wins when in doub
 * **labels** of the live frames: an exact test against identity; where they prove nothing they keep a veto.
 * the **re-enacted** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
   are known. A candidate's *fidelity* is the mean cross-entropy between those answers and its own. It is compared
-  with identity's frame by frame, and the advantage must be larger than twice its standard error.
+  with identity's frame by frame, and the advantage must be surely larger than its standard error.
 * the **live** frames alone: the nuclear norm of the softmax matrix is high when answers are confident *and* diverse
   (arXiv 2510.02956). A weak witness, so only the gentle candidates may use it, at a margin.
 
 When the scene shows far fewer classes than the healthy one did, the difference in *content* looks like a drift: then
-the nuclear norm means nothing, and the fidelity must have grown twice as surely and by more than content can fake.
+the nuclear norm means nothing, and the fidelity must have grown much more surely and by more than content can fake.
 No model, no file, no clock here. Called by ``recalibrate``.
 """
 
@@ -52,9 +52,9 @@ class GateSettings:
     """Fewer live frames than this decide nothing."""
     min_reenacted: int = 8
     """Fewer re-enacted frames are no witness."""
-    standard_errors: float = 2.0
+    standard_errors: float = 1.5
     """By how many of its standard errors the fidelity must have grown."""
-    min_gain: float = 0.02
+    min_gain: float = 0.05
     """And by how much at least: a gain too small to matter is not worth a change."""
     margin_without_witness: float = 0.05
     """How much the nuclear norm must grow, as a share, when it is the only witness and frames are many."""
