@@ -64,6 +64,9 @@ class GateSettings:
     """Effective classes the live frames must show for that margin when there is no witness to compare with."""
     few_class_margin: float = 0.4
     """The margin for fewer classes: 1-class scenes alone gave up to 0.35, answers collapsed by a drift 0.4 to 2."""
+    one_class: float = 1.7
+    """Fewer effective classes than this are a one-class scene: a patch that always gave this answer would look right,
+    so nothing is changed without labels, whatever the witness says."""
     min_class_share: float = 0.4
     """Live frames that show a smaller share of the effective classes of the healthy ones are *few-class* frames."""
     few_class_standard_errors: float = 4.0
@@ -133,7 +136,10 @@ def choose(
 def nuclear_norm(probabilities: Probabilities) -> float:
     """Confident and diverse is high: sum of the singular values of (n,k), scaled to 0..1 (arXiv 2510.02956)."""
     n, k = probabilities.shape
-    return float(np.linalg.svd(probabilities, compute_uv=False).sum() / np.sqrt(n * min(n, k)))
+    # Singular values from the small Gram matrix: 1 ms instead of 80 ms for 32 frames of 1,000 classes.
+    gram = probabilities @ probabilities.T if n <= k else probabilities.T @ probabilities
+    values = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
+    return float(values.sum() / np.sqrt(n * min(n, k)))
 
 
 def effective_classes(probabilities: Probabilities) -> float:
@@ -141,6 +147,11 @@ def effective_classes(probabilities: Probabilities) -> float:
     shares = np.bincount(probabilities.argmax(axis=1)) / len(probabilities)
     shares = shares[shares > 0]
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def fidelity(reenacted: Probabilities, healthy: Probabilities) -> NDArray[np.float64]:
+    """(m,) agreement of each re-enacted frame's answer (m,k) with the healthy one, as minus the cross-entropy."""
+    return np.asarray((healthy * np.log(reenacted + LEAST_PROBABILITY)).sum(axis=1), np.float64)
 
 
 def _is_finite(evidence: Evidence) -> bool:
@@ -176,23 +187,16 @@ def _live_scores(evidence: Evidence) -> Scores:
     return {"nuclear_norm": nuclear_norm(live), "classes": effective_classes(live)}
 
 
-def _fidelity(evidence: Evidence, healthy: Probabilities) -> NDArray[np.float64]:
-    """(m,) agreement of each re-enacted frame's answer with the healthy one, as minus the cross-entropy."""
-    assert evidence.probabilities_reenacted is not None
-    return np.asarray(
-        (healthy * np.log(evidence.probabilities_reenacted + LEAST_PROBABILITY)).sum(axis=1), np.float64
-    )
-
-
 def _witness_scores(
     identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities, standard_errors: float
 ) -> dict[str, Scores]:
-    before = _fidelity(identity, healthy)
+    assert identity.probabilities_reenacted is not None
+    before = fidelity(identity.probabilities_reenacted, healthy)
     answers = healthy.argmax(axis=1)
     scores: dict[str, Scores] = {}
     for one in (identity, *candidates):
         assert one.probabilities_reenacted is not None
-        gain = _fidelity(one, healthy) - before
+        gain = fidelity(one.probabilities_reenacted, healthy) - before
         error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
         scores[one.name] = _live_scores(one) | {
             "agreement": float((one.probabilities_reenacted.argmax(axis=1) == answers).mean()),
@@ -221,6 +225,12 @@ def _by_witness(
         f"{len(healthy)} re-enacted healthy frames as the healthy model did, the unpatched model "
         f"{scores[identity.name]['agreement']:.0%}; fidelity {found['gain']:+.3f} +- {found['gain_error']:.3f}"
     )
+    if shown < settings.one_class:
+        one = (
+            f"The live frames show about {shown:.1f} classes: on a one-class scene a patch that always gave this answer "
+            "would look right. Without labels nothing is changed."
+        )
+        return _nothing(identity, scores, [*notes, one])
     errors, least = settings.standard_errors, settings.min_gain
     if shown < settings.min_class_share * expected:
         errors, least = settings.few_class_standard_errors, settings.few_class_min_gain

@@ -20,6 +20,8 @@ from calibration.reenact import reenact
 from calibration.report import FrameCounts, Verdict, drift_between, tap_drift
 from calibration.targets.base import Batch, Normalisation, Observation, Runner, Target
 
+FINALISTS = 7
+"""Candidates that are judged on all frames."""
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
 
@@ -45,6 +47,8 @@ class Options:
     most_observed: int = 48
     most_judged: int = 32
     most_witness: int = 32
+    most_screened: int = 12
+    """Re-enacted frames on which all candidates are tried, before the best of them meet all frames."""
     """More frames than these cost time and decide nothing."""
     gate_settings: GateSettings = field(default_factory=GateSettings)
 
@@ -218,6 +222,26 @@ class Trial:
             created_wall_s=self._created_wall_s,
         )
 
+    def _screened(self, court: _Court, patches: Mapping[str, Patch]) -> Mapping[str, Patch]:
+        """The most faithful candidates on a part of the re-enacted frames; the others cannot win and cost half the time.
+
+        Without a witness, or with few frames or candidates, all of them.
+        """
+        few = self._options.most_screened
+        if court.reenacted is None or court.healthy_answers is None or len(patches) <= FINALISTS:
+            return patches
+        part = spread_over(len(court.reenacted), few)
+        if len(part) == len(court.reenacted):
+            return patches
+        frames, healthy = court.reenacted[part], court.healthy_answers[part]
+        found: dict[str, float] = {}
+        for name, patch in patches.items():
+            answers = class_probabilities(self._target.runner(patch)(frames))
+            if answers is not None and np.isfinite(answers).all():
+                found[name] = float(gate.fidelity(answers, healthy).mean())
+        best = sorted(found, key=lambda name: found[name], reverse=True)[:FINALISTS]
+        return {name: patches[name] for name in patches if name in best}
+
     def _judged(
         self,
         verdict: Verdict,
@@ -226,7 +250,8 @@ class Trial:
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:
-        heard = [court.hear(name, self._target.runner(patch)) for name, patch in patches.items()]
+        finalists = patches if labels is not None else self._screened(court, patches)
+        heard = [court.hear(name, self._target.runner(patch)) for name, patch in finalists.items()]
         evidence: Sequence[gate.Evidence] = [one for one in heard if one is not None]
         choice = gate.choose(identity, evidence, court.healthy_answers, labels, self._options.gate_settings)
         verdict = replace(verdict, reasons=choice.reasons, scores=choice.scores)

@@ -77,21 +77,34 @@ def test_one_frame_lost_entirely_does_not_outvote_many_better_ones():
 
 @pytest.mark.parametrize(("right", "accepted"), [(0.62, False), (1.0, True)])
 def test_with_few_classes_in_view_only_an_overwhelming_gain_is_believed(right, accepted):
-    identity = evidence("identity", 0.45, classes=1)
+    identity = evidence("identity", 0.45, classes=2)
     candidate = Evidence(
-        "candidate", identity.probabilities_live, evidence("", right, 1).probabilities_reenacted
+        "candidate", identity.probabilities_live, evidence("", right, 2).probabilities_reenacted
     )
-    one_class = replace(identity, probabilities_live=answers(1.0, classes=1))
-    candidate = replace(candidate, probabilities_live=answers(1.0, classes=1))
-    choice = gate.choose(one_class, [candidate], HEALTHY)
+    two_classes = replace(identity, probabilities_live=answers(1.0, classes=2))
+    candidate = replace(candidate, probabilities_live=answers(1.0, classes=2))
+    choice = gate.choose(two_classes, [candidate], HEALTHY)
     assert choice.accepted is accepted
-    assert "1.0 classes" in choice.reasons[0]
+    assert "2.0 classes" in choice.reasons[0]
 
 
-def test_a_site_that_always_shows_one_class_is_not_treated_as_few_class():
-    always = answers(1.0, classes=1, seed=5)
-    identity = Evidence("identity", answers(0.5, classes=1), answers(0.5, classes=1))
-    good = Evidence("good", answers(1.0, classes=1), answers(1.0, classes=1, seed=3))
+def test_on_a_one_class_scene_nothing_is_changed_whatever_the_witness_says():
+    identity = replace(evidence("identity", 0.3), probabilities_live=answers(1.0, classes=1))
+    candidate = replace(evidence("candidate", 1.0), probabilities_live=answers(1.0, classes=1))
+    choice = gate.choose(identity, [candidate], HEALTHY)
+    assert not choice.accepted
+    assert "one-class scene" in choice.reasons[0]
+
+
+def test_answers_that_a_drift_collapsed_to_one_class_are_no_one_class_scene():
+    identity = replace(evidence("identity", 0.3), probabilities_live=answers(1.0, classes=1))
+    assert gate.choose(identity, [evidence("candidate", 1.0)], HEALTHY).accepted
+
+
+def test_a_site_that_always_shows_two_classes_is_not_treated_as_few_class():
+    always = answers(1.0, classes=2, seed=5)
+    identity = Evidence("identity", answers(0.5, classes=2), answers(0.5, classes=2))
+    good = Evidence("good", answers(1.0, classes=2), answers(1.0, classes=2, seed=3))
     choice = gate.choose(identity, [good], always)
     assert choice.accepted
     assert len(choice.reasons) == 1
