@@ -52,8 +52,13 @@ class Cameras:
             self._open[stream] = (camera, worker, pipeline, time.monotonic())
         worker.start()
 
-    def close(self, stream: str) -> None:
-        """End a stream and drop what it had waiting; nothing happens when it is not open."""
+    def close(self, stream: str, *, drop_waiting: bool = True) -> None:
+        """End a stream; nothing happens when it is not open.
+
+        Args:
+            stream: Which one.
+            drop_waiting: Drop what it still has queued, or leave that to be answered.
+        """
         with self._lock:
             entry = self._open.pop(stream, None)
         if entry is not None:
@@ -61,7 +66,8 @@ class Cameras:
             worker.stop()
             if not worker.join(CLOSE_S):
                 log.warning("stream did not end in time", stream=stream)
-            pipeline.forget(stream)
+            if drop_waiting:
+                pipeline.forget(stream)
 
     def stop_all(self) -> None:
         """Take in no more frames; what was taken in is still answered."""

@@ -1,12 +1,12 @@
 """The daemon's life as four verbs: startup, main loop, tick, shutdown. What it is made of is put together in ``app``.
 
-A configuration edit is applied between two ticks by the main thread: cameras are closed and opened, a changed model is
-loaded and self-tested *beside* the running one before it takes over, so that a bad edit leaves everything as it was.
+A configuration edit is applied between two ticks by the main thread, in two steps: first everything that can fail
+(models are loaded and self-tested, broker settings checked) is opened *beside* what runs; only when all of it stands
+does it take over. A bad edit therefore leaves everything as it was.
 """
 
 import queue
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from typing import IO, Any
 import structlog
 
 from edge_runtime.cameras import Cameras
-from edge_runtime.config import Changes, Config, Effect, changes
+from edge_runtime.config import Changes, Config, Effect, changes, in_force
 from edge_runtime.config_watch import ConfigWatch
 from edge_runtime.delivery import Delivery
 from edge_runtime.encode import encode_object
@@ -33,7 +33,8 @@ from edge_runtime.workers import Crashes
 log = structlog.get_logger()
 
 TICK_S = 0.25
-STATE_EVERY_S = 5.0
+STATE_EVERY_S = 2.0  # the retained state must not lag behind the real one by more than 5 s
+MODEL_STOP_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
 
 
@@ -70,10 +71,12 @@ class Daemon:
         self.delivery.go_through(self.uplink.topics, self.uplink.channels)
         self._http: HttpServer | None = None
         self._edits: queue.SimpleQueue[Config | ConfigError] = queue.SimpleQueue()
-        self._stop = threading.Event()
+        # A queue and not an Event: a signal handler may interrupt this very thread inside Event.wait, whose lock it
+        # would then wait for, for ever. SimpleQueue.put is made for that.
+        self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._fatal: str | None = None
         self._is_stopping = False
-        self._config_problem: str | None = None
+        self.config_problem: str | None = None
         self._must_look = False
         self._started_at_s, self._started_at_wall_s = time.monotonic(), time.time()
         self._state_at_s = 0.0
@@ -84,9 +87,13 @@ class Daemon:
     # ---- life ----------------------------------------------------------------------------------------------
 
     def run(self, for_s: float | None = None) -> int:
-        """Live until asked to stop (or for ``for_s`` seconds); gives the exit code."""
-        self.startup()
+        """Live until asked to stop (or for ``for_s`` seconds); gives the exit code.
+
+        Raises:
+            BundleError, EngineError, StateError, HttpUnavailable: it cannot start; what had been started is ended.
+        """
         try:
+            self.startup()
             self.main_loop(for_s)
         finally:
             self.shutdown()
@@ -114,7 +121,7 @@ class Daemon:
     def main_loop(self, for_s: float | None) -> None:
         """Tick until stopped."""
         end_s = None if for_s is None else time.monotonic() + for_s
-        while not self._stop.wait(TICK_S):
+        while not self._is_stopped_within(TICK_S):
             self.tick(time.monotonic())
             if end_s is not None and time.monotonic() >= end_s:
                 return
@@ -144,8 +151,7 @@ class Daemon:
             parts.watch.stop()
         parts.cameras.stop_all()
         for runtime in self._models.values():
-            if not runtime.stop(timeout_s=5.0):
-                log.warning("inference did not end in time", model=runtime.name)
+            _end(runtime)
         self.uplink.stop(self.config.outbox.drain_timeout_s)
         parts.close_outboxes()
         if self._http is not None:
@@ -155,12 +161,12 @@ class Daemon:
 
     def stop(self) -> None:
         """Ask the daemon to end; from a signal handler or any thread."""
-        self._stop.set()
+        self._stops.put(None)
 
     def fail(self, reason: str) -> None:
         """Something cannot be repaired from inside: end, and let systemd restart the daemon."""
         self._fatal = reason
-        self._stop.set()
+        self.stop()
 
     # ---- what others ask -----------------------------------------------------------------------------------
 
@@ -203,13 +209,14 @@ class Daemon:
             outbox_writable=all(channel["durable"] for channel in channels),
             results_lost=sum(channel["dropped"] for channel in channels),
             free_disk_mib=self._free_disk_mib(),
-            config_problem=self._config_problem,
+            config_problem=self.config_problem,
         )
         return assess(facts, time.monotonic())
 
     def status(self) -> dict[str, Any]:
         """Everything, for ``/status``, the command ``status`` and the summary."""
-        first = [r.pipeline.meters.first_result_at_s for r in self._models.values()]
+        models = dict(self._models)  # an edit may replace some while another thread asks
+        first = [r.pipeline.meters.first_result_at_s for r in models.values()]
         known = [at_s for at_s in first if at_s is not None]
         channels = {channel.name: channel.status() for channel in self.delivery.channels}
         broker = None if self.uplink.client is None else self.uplink.client.status()
@@ -218,13 +225,13 @@ class Daemon:
             "uptime_s": round(time.monotonic() - self._started_at_s, 1),
             "first_result_s": round(min(known) - self._started_at_s, 2) if known else None,
             "health": self.health().as_dict(),
-            "models": {name: runtime.status() for name, runtime in self._models.items()},
+            "models": {name: runtime.status() for name, runtime in models.items()},
             "cameras": self._parts.cameras.status(),
             "delivery": channels,
             "broker": None
             if broker is None
             else {"connected": broker.is_connected, "problem": broker.problem},
-            "config_problem": self._config_problem,
+            "config_problem": self.config_problem,
             "worker_failures": self._parts.crashes.total,
         }
 
@@ -237,15 +244,23 @@ class Daemon:
 
     # ---- inside --------------------------------------------------------------------------------------------
 
+    def _is_stopped_within(self, timeout_s: float) -> bool:
+        try:
+            self._stops.get(timeout=timeout_s)
+        except queue.Empty:
+            return False
+        return True
+
     def _model(self, name: str | None) -> ModelRuntime:
-        if name is None and len(self._models) == 1:
-            return next(iter(self._models.values()))
-        if name not in self._models:
-            known = ", ".join(self._models)
+        models = dict(self._models)
+        if name is None and len(models) == 1:
+            return next(iter(models.values()))
+        if name not in models:
+            known = ", ".join(models)
             raise CommandError(
                 f"no model {name!r}; this device has: {known}" if name else f"name a model: {known}"
             )
-        return self._models[name]
+        return models[name]
 
     def _engine_facts(self) -> tuple[EngineFacts, ...]:
         return tuple(
@@ -280,67 +295,78 @@ class Daemon:
 
     def _apply(self, edit: Config | ConfigError) -> None:
         if isinstance(edit, ConfigError):
-            self._config_problem = str(edit)
-            log.error(
-                "configuration edit refused, the last good one stays",
-                problems=[str(p) for p in edit.problems],
-            )
-            self._emit("config", {"accepted": False, "problems": [str(p) for p in edit.problems]})
+            self._refuse(str(edit), [str(problem) for problem in edit.problems])
             return
-        plan = changes(self.config, edit)
+        plan, new = changes(self.config, edit), in_force(self.config, edit)
         self._parts.notify.reloading()
         try:
-            self._apply_models(edit, plan)
-            moved = self._apply_uplink(edit, plan)
-            self._apply_cameras(edit, plan.cameras | moved)
-            self._apply_live(edit)
+            opened, uplink = self._open_beside(new, plan)
         except EdgeRuntimeError as err:
-            self._config_problem = str(err)
-            log.error("configuration edit could not be applied, the running one stays", reason=str(err))
-            self._emit("config", {"accepted": False, "problems": [str(err)]})
+            self._refuse(str(err), [str(err)])
+        except Exception as err:  # a bug met by an edit must not end what runs: nothing has happened yet
+            log.exception("configuration edit failed unexpectedly")
+            self._refuse(f"failed unexpectedly: {err!r}", [f"failed unexpectedly: {err!r}; the log says why"])
         else:
-            self._config_problem = None
+            self._take_over(new, plan, opened, uplink)
+            self.config, self.config_problem = new, None
             self._note_applied(plan)
-            self.config = edit
         self._parts.notify.ready()
 
-    def _apply_models(self, new: Config, plan: Changes) -> None:
-        """Open every changed model beside the running one first: when one fails, nothing has happened yet."""
-        touched = sorted(plan.models)
-        opened = {name: self._parts.open_model(new, name) for name in touched if name in new.models}
-        for name in touched:
+    def _refuse(self, problem: str, problems: list[str]) -> None:
+        self.config_problem = problem
+        log.error("configuration edit refused, the last good one stays", problems=problems)
+        self._emit("config", {"accepted": False, "problems": problems})
+
+    def _open_beside(self, new: Config, plan: Changes) -> tuple[dict[str, ModelRuntime], Uplink | None]:
+        """Everything the edit needs that can fail; nothing of what runs is touched, nothing is left when it fails."""
+        opened: dict[str, ModelRuntime] = {}
+        try:
+            for name in sorted(plan.models & new.models.keys()):
+                opened[name] = self._parts.open_model(new, name)
+            uplink = self._parts.open_uplink(new, self) if plan.paths(Effect.RECONNECT) else None
+        except BaseException:
+            for runtime in opened.values():
+                runtime.stop(timeout_s=0.0)
+            raise
+        return opened, uplink
+
+    def _take_over(
+        self, new: Config, plan: Changes, opened: dict[str, ModelRuntime], uplink: Uplink | None
+    ) -> None:
+        """Replace what changed; the streams that hang on it are closed before and opened again after."""
+        of_models = {stream for stream, camera in self.config.cameras.items() if camera.model in plan.models}
+        of_uplink = {stream for stream, camera in new.cameras.items() if uplink and camera.kind == "mqtt"}
+        streams = sorted(plan.cameras | of_models | of_uplink)
+        for stream in streams:
+            # A model that goes answers what it has before it ends; one that stays must not mix old and new frames.
+            self._parts.cameras.close(stream, drop_waiting=stream not in of_models)
+        self._replace_models(plan.models, opened)
+        if uplink is not None:
+            self._replace_uplink(uplink)
+        self._apply_live(new)
+        for stream in streams:
+            camera = new.cameras.get(stream)
+            if camera is not None and camera.enabled:
+                self._parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
+
+    def _replace_models(self, names: frozenset[str], opened: dict[str, ModelRuntime]) -> None:
+        for name in sorted(names):
             old = self._models.get(name)
-            streams = [stream for stream, camera in self.config.cameras.items() if camera.model == name]
-            for stream in streams:
-                self._parts.cameras.close(stream)
             if old is not None:
-                old.stop(timeout_s=5.0)
-                del self._models[name]
+                _end(old)
             if name in opened:
                 self._models[name] = opened[name]
                 opened[name].start()
-                for stream in streams:
-                    camera = new.cameras.get(stream)
-                    if camera is not None and camera.enabled and stream not in plan.cameras:
-                        self._parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
+            else:
+                self._models.pop(name, None)
 
-    def _apply_uplink(self, new: Config, plan: Changes) -> frozenset[str]:
-        """Connect to another broker when the section changed; gives the cameras whose pictures come through it."""
-        if not plan.paths(Effect.RECONNECT):
-            return frozenset()
-        uplink, old = self._parts.open_uplink(new, self), self.uplink
+    def _replace_uplink(self, uplink: Uplink) -> None:
+        """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""
+        old = self.uplink
         self.delivery.go_through(uplink.topics, uplink.channels)
         self.uplink, self._last_state = uplink, None
         old.stop(drain_s=1.0)
         uplink.start()
-        return frozenset(stream for stream, camera in new.cameras.items() if camera.kind == "mqtt")
-
-    def _apply_cameras(self, new: Config, streams: frozenset[str]) -> None:
-        for stream in sorted(streams):
-            self._parts.cameras.close(stream)
-            camera = new.cameras.get(stream)
-            if camera is not None and camera.enabled:
-                self._parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
 
     def _apply_live(self, new: Config) -> None:
         """Values that count from now on; setting one that did not change does nothing."""
@@ -359,3 +385,8 @@ class Daemon:
 
     def _emit(self, kind: str, data: dict[str, Any]) -> None:
         self._parts.delivery.event(Event(kind, time.time(), data))
+
+
+def _end(runtime: ModelRuntime) -> None:
+    if not runtime.stop(MODEL_STOP_S):
+        log.warning("inference did not end in time", model=runtime.name)

@@ -99,11 +99,11 @@ class Publisher:
         self._failure: str | None = None
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        outbox.listen(self._wake.set)
-        sink.listen(self._wake.set)
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Begin to deliver; another publisher of this outbox must have been stopped."""
+        self._outbox.listen(self._wake.set)
+        self._sink.listen(self._wake.set)
         self._thread.start()
 
     def stop(self, drain_s: float = 2.0) -> None:

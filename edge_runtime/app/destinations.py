@@ -53,8 +53,9 @@ def open_uplink(config: Config, daemon: Daemon, outboxes: Outboxes) -> Uplink:
     """
     topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
     client = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
+    channels = tuple(_channels(config, client, outboxes))
     commands = None if client is None else _open_commands(config, daemon, client, topics)
-    return Uplink(topics, client, commands, tuple(_channels(config, client, outboxes)))
+    return Uplink(topics, client, commands, channels)
 
 
 def _channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> Iterator[Channel]:

@@ -1,6 +1,6 @@
 """The configuration of one edge box: YAML in, one frozen, checked ``Config`` out; edits are ``Changes``."""
 
-from edge_runtime.config.changes import Change, Changes, Effect, changes
+from edge_runtime.config.changes import Change, Changes, Effect, changes, in_force
 from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
 from edge_runtime.config.load import load_config, parse_config, secrets_of
 from edge_runtime.config.shape import (
@@ -37,6 +37,7 @@ __all__ = [
     "SinkConfig",
     "TlsConfig",
     "changes",
+    "in_force",
     "load_config",
     "parse_config",
     "redact_url",

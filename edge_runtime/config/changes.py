@@ -1,6 +1,6 @@
 """What an edit of the configuration means for a daemon that runs: what can be kept, what must be rebuilt.
 
-Pure; called by ``app`` with the old and the new configuration. The table below is the whole policy.
+Pure; called by ``daemon`` with the old and the new configuration. The table below is the whole policy.
 """
 
 from dataclasses import dataclass
@@ -87,6 +87,36 @@ def changes(old: Config, new: Config) -> Changes:
     return Changes(tuple(Change(path, effect_of(path)) for path in _differences(old, new, "")))
 
 
+def in_force(old: Config, new: Config) -> Config:
+    """The new configuration with every key that waits for a restart as it was: what counts while this process runs.
+
+    Without it, a later edit of a model would open that model in a state directory this process has not locked.
+    """
+    merged = _merged(old, new, "")
+    assert isinstance(merged, Config)
+    return merged
+
+
+def _merged(old: Any, new: Any, path: str) -> Any:
+    if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+        names = type(new).model_fields
+        return new.model_copy(
+            update={
+                name: _merged(getattr(old, name), getattr(new, name), _below(path, name)) for name in names
+            }
+        )
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {
+            name: _merged(old[name], value, _below(path, name)) if name in old else value
+            for name, value in new.items()
+        }
+    return old if effect_of(path) is Effect.RESTART else new
+
+
+def _below(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)
+
+
 def effect_of(path: str) -> Effect:
     """The effect of a changed key by the table; a key that nobody listed needs a restart."""
     parts = path.split(".")
@@ -107,7 +137,7 @@ def _differences(old: Any, new: Any, path: str) -> list[str]:
         return [] if old == new else [path]
     found: list[str] = []
     for name in dict.fromkeys((*left, *right)):
-        here = f"{path}.{name}" if path else str(name)
+        here = _below(path, name)
         if (name in left) != (name in right):
             found.append(here)
         else:

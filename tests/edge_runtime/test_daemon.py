@@ -1,0 +1,215 @@
+"""The daemon's life and its live edits, with scripted parts: what is opened, closed and kept, and in which order."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+
+from edge_runtime.config import parse_config
+from edge_runtime.daemon import Daemon, DaemonParts
+from edge_runtime.delivery import Delivery
+from edge_runtime.errors import BundleError, ConfigError, Problem, StateError
+from edge_runtime.schedule import BatchPolicy
+from edge_runtime.systemd_notify import SystemdNotify
+from edge_runtime.topics import Topics
+from edge_runtime.uplink import Uplink
+from edge_runtime.workers import Crashes
+
+YAML = """
+device: box
+state_dir: {state}
+models:
+  parts: {{bundle: parts, threads: {threads}}}
+  tools: {{bundle: tools, threads: {threads}}}
+cameras:
+  belt: {{path: rtsp://one/1, model: parts, fps: {fps}}}
+  bench: {{path: rtsp://two/1, model: tools}}
+"""
+
+
+class Diary(list):
+    """What happened, in order."""
+
+
+class Runtime:
+    def __init__(self, diary, name, config):
+        self.diary, self.name, self.config, self.side_loop = diary, name, config, None
+        self.bundle = SimpleNamespace(id=f"{name}/1")
+        self.pipeline = SimpleNamespace(name=name, policy=None, is_idle=lambda: True)
+        self.pipeline.set_policy = lambda policy: setattr(self.pipeline, "policy", policy)
+
+    def start(self):
+        self.diary.append(f"start {self.name}")
+
+    def stop(self, timeout_s):
+        self.diary.append(f"stop {self.name}")
+        return True
+
+
+class Streams:
+    """Stands for ``Cameras``."""
+
+    def __init__(self, diary):
+        self.diary, self.open_on = diary, {}
+
+    def open(self, stream, camera, pipeline):
+        self.diary.append(f"open {stream}")
+        self.open_on[stream] = pipeline.name
+
+    def close(self, stream, *, drop_waiting=True):
+        self.diary.append(f"close {stream}" + ("" if drop_waiting else " gently"))
+        self.open_on.pop(stream, None)
+
+    def stop_all(self):
+        self.open_on.clear()
+
+    def are_finished(self):
+        return False
+
+
+class Bench:
+    def __init__(self, tmp_path):
+        self.diary, self.opened, self.errors = Diary(), [], {}
+        self.folder = tmp_path
+        self.streams = Streams(self.diary)
+        self.lock = io.BytesIO()
+        parts = DaemonParts(
+            open_model=self.open_model,
+            batch_policy=lambda config, name: BatchPolicy(queue_limit=config.models[name].queue_frames),
+            configure_log=lambda config: None,
+            cameras=self.streams,
+            delivery=Delivery("box", lambda result: None),
+            open_uplink=self.open_uplink,
+            close_outboxes=lambda: self.diary.append("close outboxes"),
+            open_http=lambda config, daemon: self.fail_if_told("http"),
+            watch=None,
+            notify=SystemdNotify({}),
+            crashes=Crashes(lambda reason: None),
+            state_lock=self.lock,
+        )
+        self.daemon = Daemon(self.config(), parts)
+
+    def config(self, extra="", **values):
+        text = YAML.format(**{"state": self.folder, "threads": 1, "fps": 10, **values}) + extra
+        return parse_config(text, "test", {})
+
+    def fail_if_told(self, what):
+        if what in self.errors:
+            raise self.errors[what]
+
+    def open_model(self, config, name):
+        self.fail_if_told(name)
+        self.opened.append(Runtime(self.diary, name, config))
+        return self.opened[-1]
+
+    def open_uplink(self, config, daemon):
+        self.fail_if_told("uplink")
+        return Uplink(Topics("edge", config.device), None, None, ())
+
+    def start(self):
+        self.daemon.startup()
+        self.diary.clear()
+        self.opened.clear()
+
+    def edit(self, edit):
+        self.daemon.edited(edit)
+        self.daemon.tick(0.0)
+        return self.daemon.delivery.events()[-1].data
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+BAD_BUNDLE = BundleError("tools", "damaged", "a whole one", "Copy it again.")
+
+
+def test_starts_models_before_cameras_and_stops_everything(bench):
+    bench.daemon.stop()
+    assert bench.daemon.run() == 0
+    assert bench.diary == ["start parts", "start tools", "open belt", "open bench",
+                           "stop parts", "stop tools", "close outboxes"]  # fmt: skip
+    assert bench.lock.closed
+
+
+def test_a_fatal_failure_ends_it_with_70(bench):
+    bench.daemon.fail("inference cannot work")
+    assert bench.daemon.run() == 70
+
+
+@pytest.mark.parametrize("what", ["tools", "http"])
+def test_a_start_that_fails_ends_what_had_been_started(bench, what):
+    bench.errors[what] = BAD_BUNDLE
+    with pytest.raises(BundleError):
+        bench.daemon.run()
+    assert "stop parts" in bench.diary
+    assert bench.diary[-1] == "close outboxes"
+    assert bench.streams.open_on == {}
+    assert bench.lock.closed
+
+
+def test_a_changed_camera_is_reopened_and_nothing_else(bench):
+    bench.start()
+    assert bench.edit(bench.config(fps=5))["accepted"]
+    assert bench.diary == ["close belt", "open belt"]
+
+
+def test_a_changed_model_answers_what_it_has_and_then_makes_room(bench):
+    bench.start()
+    assert bench.edit(bench.config(threads=2))["accepted"]
+    assert bench.diary == ["close belt gently", "close bench gently", "stop parts", "start parts", "stop tools",
+                           "start tools", "open belt", "open bench"]  # fmt: skip
+
+
+def test_a_removed_model_and_its_camera_go(bench):
+    bench.start()
+    new = bench.config()
+    models, cameras = {"parts": new.models["parts"]}, {"belt": new.cameras["belt"]}
+    assert bench.edit(new.model_copy(update={"models": models, "cameras": cameras}))["accepted"]
+    assert bench.diary == ["close bench gently", "stop tools"]
+
+
+def test_when_one_of_two_models_cannot_be_opened_both_old_ones_go_on(bench):
+    bench.start()
+    bench.errors["tools"] = BAD_BUNDLE
+    answer = bench.edit(bench.config(threads=2))
+    assert not answer["accepted"]
+    assert "Copy it again" in answer["problems"][0]
+    assert bench.diary == ["stop parts"]  # the new one, which never ran
+    assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
+    assert bench.daemon.config == bench.config()
+
+
+def test_when_the_broker_section_cannot_be_used_no_model_was_touched(bench):
+    bench.start()
+    bench.errors["uplink"] = StateError("the state directory is gone")
+    assert not bench.edit(bench.config("mqtt: {host: broker}", threads=2))["accepted"]
+    assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
+    assert bench.diary == ["stop parts", "stop tools"]  # the new ones, which never ran
+
+
+def test_an_edit_that_meets_a_bug_is_refused(bench):
+    bench.start()
+    bench.errors["tools"] = ZeroDivisionError("bug")
+    answer = bench.edit(bench.config(threads=2))
+    assert not answer["accepted"]
+    assert "ZeroDivisionError" in answer["problems"][0]
+    assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
+
+
+def test_a_good_edit_after_a_refused_one_clears_the_problem(bench):
+    bench.start()
+    bench.edit(ConfigError("box.yaml", (Problem("device", 1, "missing", "a name"),)))
+    assert bench.daemon.config_problem is not None
+    bench.edit(bench.config())
+    assert bench.daemon.config_problem is None
+
+
+def test_what_waits_for_a_restart_does_not_count_before(bench, tmp_path):
+    bench.start()
+    answer = bench.edit(bench.config(state=tmp_path / "elsewhere"))
+    assert answer["after_restart"] == ["state_dir"]
+    bench.edit(bench.config(state=tmp_path / "elsewhere", threads=2))
+    assert {runtime.config.state_dir for runtime in bench.opened} == {tmp_path}
+    assert bench.daemon.config.state_dir == tmp_path
