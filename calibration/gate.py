@@ -56,6 +56,11 @@ class GateSettings:
     """By how many of its standard errors the fidelity must have grown."""
     min_gain: float = 0.05
     """And by how much at least: a gain too small to matter is not worth a change."""
+    min_agreement_gain: float = 0.05
+    """Share of the re-enacted frames that must be put right, net: confidence alone is no reason."""
+    min_live_share: float = 0.95
+    """The nuclear norm of the live answers may not fall below this share of the unpatched model's: where both
+    witnesses contradict each other, nothing is changed."""
     margin_without_witness: float = 0.05
     """How much the nuclear norm must grow, as a share, when it is the only witness and frames are many."""
     margin_times_frames: float = 2.4
@@ -216,21 +221,32 @@ def _by_witness(
     notes: list[str],
 ) -> Choice:
     scores = _witness_scores(identity, candidates, healthy, settings.standard_errors)
-    best = max(candidates, key=lambda one: scores[one.name]["sure_gain"], default=identity)
+    before = scores[identity.name]
+    uncontradicted = [
+        one
+        for one in candidates
+        if scores[one.name]["agreement"] - before["agreement"] >= settings.min_agreement_gain
+        and not _is_contradicted(before, scores[one.name], settings)
+    ]
+    best = max(uncontradicted or candidates, key=lambda one: scores[one.name]["sure_gain"], default=identity)
     shown = max(scores[best.name]["classes"], scores[identity.name]["classes"])
     expected = effective_classes(healthy)
     found = scores[best.name]
     text = (
         f"The best of {len(candidates)} candidates, {best.name}, answers {found['agreement']:.0%} of "
         f"{len(healthy)} re-enacted healthy frames as the healthy model did, the unpatched model "
-        f"{scores[identity.name]['agreement']:.0%}; fidelity {found['gain']:+.3f} +- {found['gain_error']:.3f}"
+        f"{before['agreement']:.0%}; fidelity {found['gain']:+.3f} +- {found['gain_error']:.3f}"
     )
     if shown < settings.one_class:
         one = (
-            f"The live frames show about {shown:.1f} classes: on a one-class scene a patch that always gave this answer "
-            "would look right. Without labels nothing is changed."
+            f"The live frames show about {shown:.1f} classes: on a one-class scene a patch that always gave this "
+            "answer would look right. Without labels nothing is changed."
         )
         return _nothing(identity, scores, [*notes, one])
+    if not uncontradicted:
+        live = f"the nuclear norm of the live answers {before['nuclear_norm']:.3f} -> {found['nuclear_norm']:.3f}"
+        needed = f"{settings.min_agreement_gain:.0%} more and no loss among the live ones are needed"
+        return _nothing(identity, scores, [*notes, f"{text}, {live}; {needed}. Nothing is changed."])
     errors, least = settings.standard_errors, settings.min_gain
     if shown < settings.min_class_share * expected:
         errors, least = settings.few_class_standard_errors, settings.few_class_min_gain
@@ -242,6 +258,12 @@ def _by_witness(
         needed = f"{errors:g} standard errors and {least:g} are needed"
         return _nothing(identity, scores, [*notes, f"{text}; {needed}. Nothing is changed."])
     return Choice(True, best.name, (*notes, f"{text}."), scores)
+
+
+def _is_contradicted(before: Scores, after: Scores, settings: GateSettings) -> bool:
+    """Whether the live answers got worse; on few classes they cannot tell, since scattered errors look diverse."""
+    has_many_classes = after["classes"] >= settings.min_classes
+    return has_many_classes and after["nuclear_norm"] < settings.min_live_share * before["nuclear_norm"]
 
 
 def _by_live_frames(

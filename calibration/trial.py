@@ -223,7 +223,7 @@ class Trial:
         )
 
     def _screened(self, court: _Court, patches: Mapping[str, Patch]) -> Mapping[str, Patch]:
-        """The most faithful candidates on a part of the re-enacted frames; the others cannot win and cost half the time.
+        """The most faithful candidates on a part of the re-enacted frames; the others cost half the time.
 
         Without a witness, or with few frames or candidates, all of them.
         """

@@ -251,3 +251,19 @@ def test_nuclear_norm_is_highest_for_confident_and_diverse_answers():
 def test_settings_move_the_bar():
     identity, good = evidence("identity", 0.5), evidence("good", 0.95, 2)
     assert not gate.choose(identity, [good], HEALTHY, settings=GateSettings(standard_errors=50)).accepted
+
+
+def test_where_the_witnesses_contradict_each_other_nothing_is_changed():
+    identity = Evidence("identity", answers(1.0, sure=0.9), evidence("", 0.4).probabilities_reenacted)
+    candidate = Evidence("candidate", answers(1.0, sure=0.5), evidence("", 1.0).probabilities_reenacted)
+    choice = gate.choose(identity, [candidate], HEALTHY)
+    assert not choice.accepted
+    assert "nuclear norm of the live answers" in choice.reasons[0]
+
+
+def test_more_confidence_without_more_right_answers_is_no_reason():
+    unsure, sure = answers(0.6, sure=0.5), answers(0.6, sure=0.95)
+    assert (unsure.argmax(1) == sure.argmax(1)).all()
+    live = answers(1.0)
+    choice = gate.choose(Evidence("identity", live, unsure), [Evidence("surer", live, sure)], HEALTHY)
+    assert not choice.accepted
