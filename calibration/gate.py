@@ -5,7 +5,7 @@ Doing nothing (*identity*) is always one of the candidates and wins when in doub
 * **labels** of the live frames: an exact test against identity; where they prove nothing they keep a veto.
 * the **re-enacted** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
   are known. A candidate's *fidelity* is the mean cross-entropy between those answers and its own. It is compared
-  with identity's frame by frame, and the advantage must be surely larger than its standard error.
+  with identity's frame by frame, and the advantage must be larger than twice its standard error.
 * the **live** frames alone: the nuclear norm of the softmax matrix is high when answers are confident *and* diverse
   (arXiv 2510.02956). A weak witness, so only the gentle candidates may use it, at a margin.
 
@@ -52,7 +52,7 @@ class GateSettings:
     """Fewer live frames than this decide nothing."""
     min_reenacted: int = 8
     """Fewer re-enacted frames are no witness."""
-    standard_errors: float = 1.5
+    standard_errors: float = 2.0
     """By how many of its standard errors the fidelity must have grown."""
     min_gain: float = 0.05
     """And by how much at least: a gain too small to matter is not worth a change."""
