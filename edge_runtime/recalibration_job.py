@@ -26,9 +26,10 @@ import calibration
 from calibration.errors import CalibrationError
 from edge_runtime.atomic_file import write_atomically
 from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.config import RecalibrationConfig
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.preprocess import Preprocessor
-from edge_runtime.recalibration_phase import Kind
+from edge_runtime.recalibration_phase import Kind, Task
 from edge_runtime.reference_folder import read_reference_folder
 
 PR_SET_PDEATHSIG = 1
@@ -41,6 +42,30 @@ class Prepared:
 
     x: NDArray[np.float32]
     y: NDArray[np.int64] | None
+
+
+def job_order(
+    task: Task,
+    settings: RecalibrationConfig,
+    bundle: Path,
+    baseline: Path,
+    reference_folder: Path | None,
+    at_wall_s: float,
+) -> dict[str, Any]:
+    """What the daemon writes into ``job.json`` and :func:`main` reads."""
+    return {
+        "kind": task.kind,
+        "cause": task.cause,
+        "at": at_wall_s,
+        "bundle": str(bundle),
+        "baseline": str(baseline),
+        "reference_folder": None if reference_folder is None else str(reference_folder),
+        "most": settings.reference.frames,
+        "memory_mib": settings.memory_mib,
+        "margin": settings.margin,
+        "threads": 1,
+        "seed": 0,
+    }
 
 
 def main(folder: Path) -> int:
