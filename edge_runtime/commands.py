@@ -71,7 +71,7 @@ class CommissionArguments(_Arguments):
     model: Name | None = None
     stream: Name | None = None
     frames: Annotated[int, Field(ge=8, le=4096)] | None = None
-    """How many recent frames to use; None is the whole reservoir."""
+    """How many frames from now on to use, at most the reservoir; None is ``recalibration.commission.frames``."""
 
 
 ARGUMENTS: Mapping[str, type[_Arguments]] = {

@@ -6,6 +6,7 @@ of the engine's time. The statistics and thresholds are ``calibration.drift``'s.
 """
 
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,20 @@ from edge_runtime.engines.base import Engine
 
 Change = Literal["alarm", "returned"]
 Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+QUIET_SHARE = DriftSettings().clear_share  # the same hysteresis as for a drift that was seen to end
 MEAN, VARIANCE = "/mean", "/var"
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredDrift:
+    """The drift that has been answered already: by a patch, or by whoever took that patch back."""
+
+    score: float | None = None
+    """Its drift score then; None when no drift is answered."""
+
+    def covers(self, score: float) -> bool:
+        """Whether a drift of this score is still that one; one that has moved far asks for another answer."""
+        return bool(self.score) and 0.5 <= score / (self.score or 1.0) <= 2.0
 
 
 class DriftWatch:
@@ -29,6 +43,7 @@ class DriftWatch:
 
     def __init__(self, probe: Engine, monitor: DriftMonitor, window_frames: int, channel_axis: int) -> None:
         self._probe, self._monitor, self._channel_axis = probe, monitor, channel_axis
+        self._window_frames = window_frames
         self._status: DriftStatus | None = None
         self._seen_at_s: deque[float] = deque(maxlen=window_frames)
 
@@ -71,6 +86,14 @@ class DriftWatch:
     def is_drifted(self) -> bool:
         """From an alarm until the score has returned to healthy."""
         return self._status is not None and self._status.sustained
+
+    @property
+    def is_quiet(self) -> bool:
+        """Enough was seen to tell that there is no drift now: two windows, both scores well below the threshold."""
+        status = self._status
+        if status is None or status.frames < 2 * self._window_frames or status.sustained:
+            return False
+        return status.score < QUIET_SHARE * status.threshold
 
     @property
     def window_began_at_s(self) -> float:

@@ -6,10 +6,15 @@ disk does not. Which steps are legal is ``rollout``'s business, *when* to take t
 
 from collections.abc import Callable
 
+import structlog
+
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine
+from edge_runtime.errors import EngineError, StateError
 from edge_runtime.registry import Registry
 from edge_runtime.rollout import Generation, Rollout, Step
+
+log = structlog.get_logger()
 
 KEPT_PATCHES = 8
 
@@ -26,6 +31,8 @@ class Generations:
     ) -> None:
         """``build_engine`` gives a warm, checked engine for a patched model, or for the base (None)."""
         self._rollout, self._slot, self._registry, self._build_engine = rollout, slot, registry, build_engine
+        self._is_record_stale = False
+        self._record_problem: str | None = None
 
     @property
     def state(self) -> Rollout:
@@ -36,6 +43,11 @@ class Generations:
     def is_patched(self) -> bool:
         """Whether a patch is active."""
         return self._rollout.active.patch is not None
+
+    def is_patched_by(self, cause: str) -> bool:
+        """Whether the active patch was made for this cause."""
+        patch_id = self._rollout.active.patch
+        return patch_id is not None and self._registry.cause_of(patch_id) == cause
 
     @property
     def failures_in_a_row(self) -> int:
@@ -51,11 +63,15 @@ class Generations:
         """
         generation = Generation(self._rollout.active.bundle, patch_id)
         staged = self._rollout.after(Step.STAGE, generation)
-        engine = self._build_engine(self._registry.patched_model(patch_id))
+        engine = self._engine_of(generation)
         activated = staged.after(Step.ACTIVATE)
-        self._registry.record(activated)
+        try:
+            self._registry.record(activated)
+        except StateError:
+            engine.close()
+            raise
         self._slot.swap(generation, engine)
-        self._rollout = activated
+        self._rollout, self._is_record_stale = activated, False
         known = (activated.active, activated.previous)
         self._registry.prune(KEPT_PATCHES, {g.patch for g in known if g is not None and g.patch is not None})
         return generation
@@ -63,14 +79,39 @@ class Generations:
     def take_back(self, step: Step) -> tuple[Generation, Generation]:
         """Return to the base (``TO_BASE``) or the previous generation (``ROLL_BACK``); gives (from, to).
 
+        When the previous generation is no longer usable, the base takes over.
+
         Raises:
             IllegalStep: the base is active already; nothing was changed.
-            StateError: done, but the record could not be written (disk full); the old record stands.
+            BundleError, EngineError: not even the base can be built (its files are gone); nothing was changed.
         """
         target = self._rollout.after(step)
-        patch_id = target.active.patch
-        engine = self._build_engine(None if patch_id is None else self._registry.patched_model(patch_id))
+        try:
+            engine = self._engine_of(target.active)
+        except (EngineError, StateError) as err:
+            if target.active.patch is None:
+                raise
+            log.error("previous generation not usable, back to the base", reason=str(err))
+            target = self._rollout.after(Step.TO_BASE)
+            engine = self._engine_of(target.active)
         before = self._slot.swap(target.active, engine)
-        self._rollout = target
-        self._registry.record(target)
+        self._rollout, self._is_record_stale = target, True
+        self.record_again()
         return before, target.active
+
+    def record_again(self) -> None:
+        """Write the record when the disk refused it; a full disk must not keep a bad patch, nor bring it back later."""
+        if not self._is_record_stale:
+            return
+        try:
+            self._registry.record(self._rollout)
+        except StateError as err:
+            if self._record_problem is None:
+                log.error("active generation not recorded, trying again", reason=str(err))
+            self._record_problem = str(err)
+        else:
+            self._is_record_stale, self._record_problem = False, None
+
+    def _engine_of(self, generation: Generation) -> Engine:
+        patch_id = generation.patch
+        return self._build_engine(None if patch_id is None else self._registry.patched_model(patch_id))

@@ -18,21 +18,22 @@ import structlog
 from numpy.typing import NDArray
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig
-from edge_runtime.drift_watch import DriftWatch
-from edge_runtime.errors import CommandError, EdgeRuntimeError, EngineError, StateError
+from edge_runtime.drift_watch import AnsweredDrift, DriftWatch
+from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.generations import Generations
 from edge_runtime.job_process import Job, Outcome
 from edge_runtime.messages import Event, Result, Sample
+from edge_runtime.recalibration_job import job_order
 from edge_runtime.recalibration_phase import Cause, Happening, IllegalHappening, Kind, Phase, Side, Task
 from edge_runtime.registry import Registry
 from edge_runtime.reservoir import Kept, Reservoir
 from edge_runtime.rollout import IllegalStep, Step
+from edge_runtime.sample_inbox import SampleInbox
 
 log = structlog.get_logger()
 
 Verb = Literal["commission", "recalibrate", "rollback"]
 
-INBOX_SAMPLES = 32  # samples that may wait for the side loop; more are skipped, live frames come first
 ENGINE_FAILURES = 5  # in a row; then the generation before takes over
 COLLECT_FACTOR = 8  # collecting may take this many times the least time it needs
 MIN_COLLECT_S = 120.0
@@ -76,14 +77,15 @@ class SideLoop:
         self._job: Job | None = None
         self._watch = parts.open_watch(parts.registry, parts.drift)
         self._reservoir = Reservoir(parts.settings.reference.reservoir)
-        self._samples: queue.Queue[tuple[Sample, Result]] = queue.Queue(INBOX_SAMPLES)
+        self._inbox = SampleInbox(parts.drift.sample_every_s)
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
-        self._last_sample_at_s: dict[str, float] = {}
         self._last_task_at_s: float | None = None
-        self._patch_score: float | None = None
+        self._answered = AnsweredDrift()
+        # Made under a drift that nobody has seen since the watch began: it may have ended unnoticed.
+        self._is_patch_in_doubt = parts.generations.is_patched_by(Cause.DRIFT)
         self._due_wall_s = parts.next_due_wall_s(parts.settings.schedule, parts.wall_clock())
-        self._counters = {"sampled": 0, "skipped": 0, "recalibrations": 0, "accepted": 0, "refused": 0, "failed": 0,
+        self._counters = {"sampled": 0, "recalibrations": 0, "accepted": 0, "refused": 0, "failed": 0,
                           "alarms": 0, "rollbacks": 0}  # fmt: skip
         self.last_report: dict[str, Any] | None = None
         self._stop = threading.Event()
@@ -101,21 +103,15 @@ class SideLoop:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
-        if self._job is not None:
-            self._job.kill()
+        job, watch = self._job, self._watch
+        if job is not None:
+            job.kill()
+        if watch is not None and not self._thread.is_alive():
+            watch.close()
 
     def offer(self, sample: Sample, result: Result) -> None:
         """Look at an answered sample if it is time to; called by the inference worker, returns at once."""
-        if sample.pixels is None or not self._parts.settings.enabled:
-            return
-        last = self._last_sample_at_s.get(sample.stream)
-        if last is not None and sample.captured_at_s - last < self._parts.drift.sample_every_s:
-            return
-        self._last_sample_at_s[sample.stream] = sample.captured_at_s
-        try:
-            self._samples.put_nowait((sample, result))
-        except queue.Full:
-            self._counters["skipped"] += 1
+        self._inbox.offer(sample, result)
 
     def request(
         self, verb: Verb, *, stream: str | None = None, frames: int | None = None
@@ -149,6 +145,7 @@ class SideLoop:
             "drift": None if watch is None else watch.status(),
             "reservoir": len(self._reservoir),
             "reservoir_skipped": dict(self._reservoir.skipped),
+            "skipped": self._inbox.skipped,
             **self._counters,
             "last_report": self.last_report,
         }
@@ -166,15 +163,13 @@ class SideLoop:
 
     def tick(self, timeout_s: float) -> None:
         """One round: a sample if there is one, then whatever is due. Public for tests, which need no thread."""
-        try:
-            sample, result = self._samples.get(timeout=timeout_s)
-        except queue.Empty:
-            pass
-        else:
-            self._observe(sample, result)
+        taken = self._inbox.take(timeout_s)
+        if taken is not None:
+            self._observe(*taken)
         self._take_edits()
         self._answer_requests()
         self._guard_engine()
+        self._parts.generations.record_again()
         self._start_what_is_due()
         self._advance()
 
@@ -185,12 +180,14 @@ class SideLoop:
                 continue
             is_watch_stale = drift != self._parts.drift
             self._parts = replace(self._parts, settings=settings, drift=drift)
-            self._due_wall_s = self._parts.next_due_wall_s(settings.schedule, self._parts.wall_clock())
+            self._inbox.every_s = drift.sample_every_s
+            self._plan_next()
             if is_watch_stale:
                 self._reopen_watch()
 
     def _reopen_watch(self) -> None:
         if self._watch is not None:
+            self._is_patch_in_doubt |= self._watch.is_drifted and self._parts.generations.is_patched
             self._watch.close()
         self._watch = self._parts.open_watch(self._parts.registry, self._parts.drift)
 
@@ -204,9 +201,13 @@ class SideLoop:
         change = self._watch.look(sample.tensor, sample.captured_at_s)
         if change == "alarm":
             self._counters["alarms"] += 1
+            self._is_patch_in_doubt = False
             self._emit("drift", self._watch.status())
-        elif change == "returned" and self._parts.generations.is_patched:
-            self._take_back("the drift is over: the base fits again")
+        elif change == "returned" or (self._is_patch_in_doubt and self._watch.is_quiet):
+            self._answered, self._is_patch_in_doubt = AnsweredDrift(), True  # until it is taken back
+            if self._parts.generations.is_patched:
+                self._take_back("the drift is over: the base fits again")
+            self._is_patch_in_doubt = False
 
     def _start_what_is_due(self) -> None:
         settings, now_s = self._parts.settings, self._parts.clock()
@@ -216,23 +217,20 @@ class SideLoop:
             if settings.commission.automatic and self._has_cooled_down(now_s):
                 self._begin(Kind.COMMISSION, Cause.FIRST_START)
             return
-        wall_s = self._parts.wall_clock()
-        if self._due_wall_s is not None and wall_s >= self._due_wall_s:
-            self._due_wall_s = self._parts.next_due_wall_s(settings.schedule, wall_s)
+        if self._due_wall_s is not None and self._parts.wall_clock() >= self._due_wall_s:
+            self._plan_next()
             self._begin(Kind.RECALIBRATE, Cause.SCHEDULE)
         elif (
             settings.on_drift
             and self._watch.is_drifted
-            and self._is_new_drift()
+            and not self._answered.covers(self._watch.score)
             and self._has_cooled_down(now_s)
         ):
             self._begin(Kind.RECALIBRATE, Cause.DRIFT)
 
-    def _is_new_drift(self) -> bool:
-        """A patch already answers this drift unless the score has moved far from what it was made for."""
-        if not self._parts.generations.is_patched or self._patch_score is None or self._watch is None:
-            return True
-        return not 0.5 <= self._watch.score / self._patch_score <= 2.0
+    def _plan_next(self) -> None:
+        parts = self._parts
+        self._due_wall_s = parts.next_due_wall_s(parts.settings.schedule, parts.wall_clock())
 
     def _has_cooled_down(self, now_s: float) -> bool:
         return self._last_task_at_s is None or now_s - self._last_task_at_s >= self._parts.settings.cooldown_s
@@ -240,16 +238,15 @@ class SideLoop:
     def _begin(self, kind: Kind, cause: Cause, stream: str | None = None, frames: int | None = None) -> Task:
         now_s, settings, drift = self._parts.clock(), self._parts.settings, self._parts.drift
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
-        wanted = min(frames or configured, settings.reference.reservoir)
+        wanted = min(frames or configured, self._reservoir.capacity)
         since_s = now_s if kind is Kind.COMMISSION and cause is Cause.COMMAND else -np.inf
         if cause is Cause.DRIFT and self._watch is not None:
             since_s = self._watch.window_began_at_s
         patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * drift.sample_every_s)
         task = Task(kind, cause, since_s, wanted, now_s + patience_s, stream)
         self._side = self._side.after(Happening.REQUEST, task)
-        log.info(
-            "collecting frames", model=self._parts.model, task=str(kind), cause=str(cause), wanted=wanted
-        )
+        self._reservoir.forget_before(since_s)
+        log.info("collecting", model=self._parts.model, task=str(kind), cause=str(cause), wanted=wanted)
         return task
 
     def _advance(self) -> None:
@@ -275,9 +272,9 @@ class SideLoop:
         elif is_late:
             self._side = self._side.after(Happening.TOO_FEW)
             self._last_task_at_s = now_s
-            self._counters["failed"] += 1
-            self._emit(task.kind, {"error": f"only {len(kept)} usable frames came, "
-                                   f"{self._parts.settings.min_frames} are needed", "cause": task.cause})  # fmt: skip
+            self._fail(
+                task, f"only {len(kept)} usable frames came, {self._parts.settings.min_frames} are needed"
+            )
 
     def _uses_folder(self, task: Task) -> bool:
         """An operator's folder stands for the site in general; for a drift that has just begun only fresh frames do."""
@@ -285,50 +282,39 @@ class SideLoop:
         return has_folder and task.kind is Kind.RECALIBRATE and task.cause is not Cause.DRIFT
 
     def _start_job(self, task: Task, kept: list[Kept]) -> None:
-        settings = self._parts.settings
-        job = {
-            "kind": task.kind,
-            "cause": task.cause,
-            "at": self._parts.wall_clock(),
-            "bundle": str(self._parts.bundle_path),
-            "baseline": str(self._parts.registry.baseline),
-            "reference_folder": str(settings.reference.folder) if self._uses_folder(task) else None,
-            "most": settings.reference.frames,
-            "memory_mib": settings.memory_mib,
-            "margin": settings.margin,
-            "threads": 1,
-            "seed": 0,
-        }
+        settings, registry = self._parts.settings, self._parts.registry
+        folder = settings.reference.folder if self._uses_folder(task) else None
+        at_wall_s = self._parts.wall_clock()
+        job = job_order(task, settings, self._parts.bundle_path, registry.baseline, folder, at_wall_s)
         pixels = np.stack([entry.pixels for entry in kept]) if kept else None
         deadline_s = self._parts.clock() + settings.timeout_s
         self._side = self._side.after(Happening.ENOUGH)
         try:
-            self._job = self._parts.start_job(self._parts.registry.jobs / task.kind, job, pixels, deadline_s)
+            self._job = self._parts.start_job(registry.jobs / task.kind, job, pixels, deadline_s)
         except StateError as err:
             self._side = self._side.after(Happening.CANCEL)
             self._last_task_at_s = self._parts.clock()
-            self._counters["failed"] += 1
-            self._emit(task.kind, {"error": str(err), "cause": task.cause})
+            self._fail(task, str(err))
             return
-        log.info(
-            "working", model=self._parts.model, task=str(task.kind), cause=str(task.cause), frames=len(kept)
-        )
+        log.info("working", model=self._parts.model, task=str(task.kind), frames=len(kept))
 
     # ---- what a finished job leads to ----------------------------------------------------------------------
 
     def _conclude(self, task: Task, outcome: Outcome) -> None:
         if outcome.data is None:
-            self._counters["failed"] += 1
-            self._emit(task.kind, {"error": outcome.error, "cause": task.cause})
+            self._fail(task, outcome.error or "no reason given")
             return
         try:
             if task.kind is Kind.COMMISSION:
                 self._take_baseline(outcome.folder, outcome.data)
             else:
-                self._take_verdict(outcome.folder, outcome.data)
+                self._take_verdict(task, outcome.folder, outcome.data)
         except (EdgeRuntimeError, OSError) as err:
-            self._counters["failed"] += 1
-            self._emit(task.kind, {"error": str(err), "cause": task.cause})
+            self._fail(task, str(err))
+
+    def _fail(self, task: Task, error: str) -> None:
+        self._counters["failed"] += 1
+        self._emit(task.kind, {"error": error, "cause": task.cause})
 
     def _take_baseline(self, folder: Path, data: dict[str, Any]) -> None:
         registry = self._parts.registry
@@ -336,11 +322,12 @@ class SideLoop:
         (folder / "baseline.safetensors").replace(registry.baseline)
         self._reopen_watch()
         self._last_task_at_s = None  # commissioning does not delay the first recalibration
+        self._plan_next()
         if self._parts.generations.is_patched:
             self._take_back("a new baseline was blessed; patches of the old one do not count")
         self._emit("commissioned", data)
 
-    def _take_verdict(self, folder: Path, report: dict[str, Any]) -> None:
+    def _take_verdict(self, task: Task, folder: Path, report: dict[str, Any]) -> None:
         self._counters["recalibrations"] += 1
         self.last_report = report
         if not report["accepted"]:
@@ -352,14 +339,21 @@ class SideLoop:
         registry.adopt(folder / "patch", patch_id)
         generation = self._parts.generations.activate(patch_id)
         self._counters["accepted"] += 1
-        self._patch_score = None if self._watch is None else self._watch.score
+        self._answered = self._drift_now()
+        # The drift may have ended while the process worked.
+        self._is_patch_in_doubt = task.cause is Cause.DRIFT and self._answered.score is None
         self._emit("recalibration", {**report, "generation": str(generation)})
 
     def _take_back(self, reason: str, step: Step = Step.TO_BASE) -> None:
         before, after = self._parts.generations.take_back(step)
-        self._patch_score = None
+        # Who rolls back under a drift has decided: the same drift must not bring the patch back behind his back.
+        self._answered = AnsweredDrift() if step is Step.TO_BASE else self._drift_now()
         self._counters["rollbacks"] += 1
         self._emit("rollback", {"from": str(before), "to": str(after), "reason": reason})
+
+    def _drift_now(self) -> AnsweredDrift:
+        watch = self._watch
+        return AnsweredDrift(watch.score if watch is not None and watch.is_drifted else None)
 
     def _guard_engine(self) -> None:
         generations = self._parts.generations
@@ -375,7 +369,7 @@ class SideLoop:
             request = self._requests.get()
             try:
                 request.answer.set_result(self._obey(request))
-            except (CommandError, EngineError, StateError) as err:
+            except EdgeRuntimeError as err:
                 request.answer.set_exception(err)
 
     def _obey(self, request: _Request) -> dict[str, Any]:
@@ -383,8 +377,8 @@ class SideLoop:
             if request.verb == "rollback":
                 self._take_back("command", Step.ROLL_BACK)
                 return {"generation": str(self._parts.generations.state.active)}
-            if request.verb == "recalibrate" and self._watch is None:
-                raise CommandError("there is no baseline yet: send 'commission' while the site is healthy")
+            if request.verb == "recalibrate":
+                self._require_recalibration()
             kind = Kind.COMMISSION if request.verb == "commission" else Kind.RECALIBRATE
             task = self._begin(kind, Cause.COMMAND, request.stream, request.frames)
         except IllegalStep as err:
@@ -392,6 +386,12 @@ class SideLoop:
         except IllegalHappening as err:
             raise CommandError(str(err)) from err
         return {"begun": str(task.kind), "frames_wanted": task.wanted}
+
+    def _require_recalibration(self) -> None:
+        if not self._parts.settings.enabled:
+            raise CommandError("recalibration is turned off in the configuration: recalibration.enabled")
+        if self._watch is None:
+            raise CommandError("there is no baseline yet: send 'commission' while the site is healthy")
 
     def _emit(self, kind: str, data: dict[str, Any]) -> None:
         event = Event(str(kind), self._parts.wall_clock(), {"model": self._parts.model, **data})

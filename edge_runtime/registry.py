@@ -137,6 +137,15 @@ class Registry:
             )
         return data
 
+    def cause_of(self, patch_id: str) -> str | None:
+        """Why a patch was made, as its report says; None when that cannot be read."""
+        try:
+            report = orjson.loads((self.patches / patch_id / "report.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        cause = report.get("cause") if isinstance(report, dict) else None
+        return cause if isinstance(cause, str) else None
+
     def prune(self, keep: int, spare: set[str]) -> None:
         """Remove all but the newest ``keep`` patches and those in ``spare`` (active, previous)."""
         known = sorted(

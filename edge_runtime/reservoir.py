@@ -67,10 +67,12 @@ class Reservoir:
         chosen = (kept for kept in self._kept if kept.at_s >= at_s and stream in (None, kept.stream))
         return list(chosen)[-most:]
 
-    def clear(self) -> None:
-        """Forget everything (privacy, or another bundle)."""
-        self._kept.clear()
-        self._last_of_stream.clear()
+    def forget_before(self, at_s: float) -> None:
+        """Drop what was captured earlier: it does not stand for what the camera sees now.
+
+        Kept, the old classes would push out the new frames, all the more when a drift makes the model see one class.
+        """
+        self._kept = [kept for kept in self._kept if kept.at_s >= at_s]
 
     def _evict(self) -> None:
         commonest = Counter(kept.label for kept in self._kept).most_common(1)[0][0]

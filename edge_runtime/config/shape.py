@@ -78,7 +78,12 @@ class ModelConfig(Section):
 class CommissionConfig(Section):
     """Recording the baseline: what this site looks like when it is healthy."""
 
-    frames: int = Field(default=128, ge=16, le=4096, description="Frames the baseline is made of.")
+    frames: int = Field(
+        default=128,
+        ge=16,
+        le=4096,
+        description="Frames the baseline is made of, at most reference.reservoir.",
+    )
     automatic: bool = Field(
         default=False,
         description="Take the first frames after start as healthy without an operator's blessing. "

@@ -34,7 +34,7 @@ class ScriptedWatch:
 
     def __init__(self):
         self.changes, self.score, self.is_drifted, self.is_closed = [], 1.0, False, False
-        self.window_began_at_s = 0.0
+        self.window_began_at_s, self.is_quiet = 0.0, False
 
     def look(self, tensor, at_s):
         change = self.changes.pop(0) if self.changes else None
@@ -67,7 +67,7 @@ class ScriptedJob:
             patch.mkdir(parents=True)
             (patch / "model.onnx").write_bytes(model)
             (patch / "patch.safetensors").write_bytes(b"patch")
-            data = {**data, "model_sha256": hashlib.sha256(model).hexdigest()}
+            data = {**data, "cause": self.job["cause"], "model_sha256": hashlib.sha256(model).hexdigest()}
             (patch / "report.json").write_bytes(orjson.dumps(data))
         self.outcome = Outcome(self.folder, data, error)
 
@@ -75,13 +75,16 @@ class ScriptedJob:
 class Bench:
     """A side loop on a workbench."""
 
-    def __init__(self, tmp_path, *, commissioned=True, automatic=False, schedule_due=None, **settings):
+    def __init__(
+        self, tmp_path, *, commissioned=True, automatic=False, schedule_due=None, rollout=None, **settings
+    ):
         self.clock, self.events, self.jobs = Clock(), [], []
         self.watch = ScriptedWatch() if commissioned else None
         self.registry = Registry.open(tmp_path, "parts")
-        self.slot = EngineSlot(BASE, FakeEngine())
+        rollout = rollout or Rollout(BASE)
+        self.slot = EngineSlot(rollout.active, FakeEngine())
         self.build_error = self.start_error = None
-        self.generations = Generations(Rollout(BASE), self.slot, self.registry, self._build)
+        self.generations = Generations(rollout, self.slot, self.registry, self._build)
         self.due = schedule_due
         self.seq = 0
         self.loop = SideLoop(
@@ -117,13 +120,13 @@ class Bench:
         self.jobs.append(ScriptedJob(folder, job, pixels, deadline_s))
         return self.jobs[-1]
 
-    def feed(self, frames):
+    def feed(self, frames, label=None):
         for _ in range(frames):
             self.clock.now += 1.0
             pixels = np.random.default_rng(self.seq).integers(0, 256, (8, 8, 3), dtype=np.uint8)
             at_s = self.clock.now
             sample = Sample("belt", self.seq, BATCH[0], pixels, None, at_s, at_s, at_s, 0.0, 0.0)
-            top = (Label(self.seq % 4, "x", 0.9),)
+            top = (Label(self.seq % 4 if label is None else label, "x", 0.9),)
             result = Result("box", "belt", self.seq, at_s, "parts", "parts/1", Timings(0, 0, 0, 0, 0), top)
             self.seq += 1
             self.loop.offer(sample, result)
@@ -344,3 +347,126 @@ def test_new_settings_count_from_the_next_round(tmp_path):
     bench.feed(20)
     assert bench.jobs == []
     assert bench.kinds() == ["drift"]
+
+
+def test_a_drift_that_makes_the_model_see_one_class_still_fills_the_reference(tmp_path):
+    bench = Bench(tmp_path, commissioned=True, min_frames=8)
+    bench.feed(40)  # a full reservoir, four classes
+    bench.watch.window_began_at_s = bench.clock.now + 0.5
+    bench.watch.changes = ["alarm"]
+    bench.loop.reconfigure(
+        RecalibrationConfig(reference=ReferenceConfig(frames=24, reservoir=32), min_frames=8),
+        DriftConfig(sample_every_s=0.1),
+    )
+    bench.feed(24, label=0)
+    assert len(bench.jobs[0].pixels) == 24
+
+
+def test_a_patch_made_before_any_score_does_not_stop_the_loop(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.score = 0.0
+    bench.feed(8)
+    bench.ask("recalibrate")
+    bench.feed(1)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    assert bench.slot.generation.patch == "p1"
+    bench.watch.score, bench.watch.changes = 3.0, ["alarm"]
+    bench.tick(1000)
+    bench.feed(9)
+    assert len(bench.jobs) == 2
+
+
+def test_what_an_operator_rolled_back_does_not_come_back_by_itself_in_the_same_drift(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.ask("rollback")
+    bench.tick(1000)
+    bench.feed(20)
+    assert len(bench.jobs) == 1
+    bench.watch.changes = ["returned", "alarm"]  # another drift
+    bench.feed(10)
+    assert len(bench.jobs) == 2
+
+
+def test_a_drift_that_ended_while_the_process_worked_leaves_no_patch(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.watch.changes = ["returned"]
+    bench.feed(1)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    bench.watch.is_quiet = True
+    bench.feed(1)
+    assert bench.slot.generation == BASE
+
+
+def restarted(bench, tmp_path):
+    """The same box after a restart: its record on disk, a new slot and watch."""
+    again = Bench(tmp_path, rollout=bench.registry.rollout("parts/1"))
+    again.clock.now = bench.clock.now
+    return again
+
+
+def test_a_drift_that_ended_while_the_daemon_was_down_leaves_no_patch(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    again = restarted(bench, tmp_path)
+    again.feed(3)
+    assert again.slot.generation.patch == "p1"
+    again.watch.is_quiet = True
+    again.feed(1)
+    assert again.slot.generation == BASE
+    assert again.registry.rollout("parts/1").active == BASE
+
+
+def test_a_drift_that_lasts_over_a_restart_keeps_its_patch(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    again = restarted(bench, tmp_path)
+    again.watch.changes = ["alarm"]
+    again.feed(3)
+    assert again.slot.generation.patch == "p1"
+
+
+def test_when_the_previous_patch_is_damaged_rolling_back_leads_to_the_base(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.watch.score = 9.0
+    bench.tick(1000)
+    bench.feed(9)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    assert bench.slot.generation.patch == "p2"
+    (bench.registry.patches / "p1" / "model.onnx").write_bytes(b"damaged")
+    assert bench.ask("rollback") == {"generation": "parts/1"}
+
+
+def test_turned_off_drift_is_still_measured_and_nothing_is_patched(tmp_path):
+    bench = Bench(tmp_path, enabled=False)
+    bench.watch.changes = ["alarm"]
+    bench.feed(20)
+    assert bench.kinds() == ["drift"]
+    assert bench.jobs == []
+    with pytest.raises(CommandError, match="turned off"):
+        bench.ask("recalibrate")
+
+
+def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(tmp_path):
+    bench = Bench(tmp_path, commissioned=False, schedule_due=1010.0)
+    bench.ask("commission")
+    bench.feed(20)
+    bench.due, bench.watch = 90_000.0, ScriptedWatch()
+    [job] = bench.jobs
+    (job.folder / "baseline.safetensors").write_bytes(b"baseline")
+    (job.folder / "probe.onnx").write_bytes(b"probe")
+    job.end({"frames": 16, "taps": 5})
+    bench.feed(20)
+    assert len(bench.jobs) == 1
+
+
+def test_stopping_frees_the_watch(tmp_path):
+    bench = Bench(tmp_path)
+    bench.loop.stop(timeout_s=1.0)
+    assert bench.watch.is_closed

@@ -48,9 +48,11 @@ def test_a_picture_without_content_adds_nothing(level):
     assert reservoir.skipped == {"flat": 1}
 
 
-def test_clear_forgets_everything():
+def test_what_is_too_old_for_the_task_makes_room_for_new_frames_of_one_class():
     reservoir = Reservoir(8)
-    reservoir.add("a", 0, picture(0), label=0, at_s=0.0)
-    reservoir.clear()
-    assert len(reservoir) == 0
-    assert reservoir.add("a", 1, picture(0), label=0, at_s=1.0)
+    for i in range(8):
+        reservoir.add("a", i, picture(i), label=i, at_s=float(i))
+    reservoir.forget_before(8.0)
+    for i in range(8, 16):
+        reservoir.add("a", i, picture(i), label=0, at_s=float(i))
+    assert [kept.seq for kept in reservoir.since(8.0, 8)] == list(range(8, 16))
