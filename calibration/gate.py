@@ -56,7 +56,7 @@ class GateSettings:
     """By how many of its standard errors the fidelity must have grown."""
     min_gain: float = 0.05
     """And by how much at least: a gain too small to matter is not worth a change."""
-    min_agreement_gain: float = 0.05
+    min_agreement_gain: float = 0.04
     """Share of the re-enacted frames that must be put right, net: confidence alone is no reason."""
     min_live_share: float = 0.95
     """The nuclear norm of the live answers may not fall below this share of the unpatched model's: where both

@@ -12,6 +12,9 @@ PRIORS = (0.0, 0.3, 0.6)
 DEPTHS_BEHIND_INPUT = (0.30, 1.0)
 PRIORS_BEHIND_INPUT = (0.0, 0.6)
 
+GENTLE_SHARE = 0.10
+"""Share of the taps that a gentle candidate may correct: 5 of EfficientNet-Lite0's 49."""
+
 IDENTITY = "identity"
 
 
@@ -26,6 +29,8 @@ class Candidate:
     """How many taps, from the input on."""
     prior: float = 0.0
     """Share of the baseline in their moments, 0..1."""
+    is_gentle: bool = False
+    """Corrects the input alone, or no more than the first few layers: may be trusted on a weak witness."""
 
     @property
     def passes(self) -> tuple[float, float]:
@@ -35,9 +40,13 @@ class Candidate:
 
 def candidates(taps: int) -> tuple[Candidate, ...]:
     """The rungs for a model with so many taps, without doubles; shallow before deep."""
-    found = [Candidate("input", input_share=1.0), Candidate("input half-way", input_share=0.5)]
+    found = [
+        Candidate("input", input_share=1.0, is_gentle=True),
+        Candidate("input half-way", input_share=0.5, is_gentle=True),
+    ]
     for first in _depths(taps, DEPTHS):
-        found += [Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p) for p in PRIORS]
+        is_gentle = first <= max(1, round(GENTLE_SHARE * taps))
+        found += [Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p, is_gentle) for p in PRIORS]
     for first in _depths(taps, DEPTHS_BEHIND_INPUT):
         found += [
             Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p)

@@ -46,7 +46,11 @@ class Options:
     """Share of the usable reference frames that is judged on instead of observed."""
     most_observed: int = 48
     most_judged: int = 32
-    most_witness: int = 32
+    """Held-out frames to judge on beside a witness."""
+    most_judged_alone: int = 64
+    """Frames to judge on by labels, or without a witness. Those need all there are, so the observed frames join the
+    held-out ones: moments know no answers."""
+    most_witness: int = 48
     most_screened: int = 12
     """Re-enacted frames on which all candidates are tried, before the best of them meet all frames."""
     """More frames than these cost time and decide nothing."""
@@ -71,11 +75,11 @@ class _Court:
     reenacted: Batch | None
     healthy_answers: NDArray[np.float64] | None
 
-    def hear(self, name: str, runner: Runner) -> gate.Evidence | None:
+    def hear(self, name: str, runner: Runner, *, is_gentle: bool = False) -> gate.Evidence | None:
         """What a candidate answers; None when it is no classifier."""
         live = class_probabilities(runner(self.live))
         again = None if self.reenacted is None else class_probabilities(runner(self.reenacted))
-        return None if live is None else gate.Evidence(name, live, again)
+        return None if live is None else gate.Evidence(name, live, again, is_gentle)
 
 
 class Trial:
@@ -148,7 +152,10 @@ class Trial:
         options = self._options
         observe, judge = reference.split(len(index), options.held_out_share, self._rng)
         observe = index[observe[spread_over(len(observe), options.most_observed)]]
-        judge = index[judge[spread_over(len(judge), options.most_judged)]]
+        if self._given.y is None and self._baseline.witness is not None:
+            judge = index[judge[spread_over(len(judge), options.most_judged)]]
+        else:
+            judge = index[spread_over(len(index), options.most_judged_alone)]
         labels = None if self._given.y is None else self._given.y[judge]
         return _Split(self._given.x[observe], self._given.x[judge], labels)
 
@@ -225,13 +232,12 @@ class Trial:
     def _screened(self, court: _Court, patches: Mapping[str, Patch]) -> Mapping[str, Patch]:
         """The most faithful candidates on a part of the re-enacted frames; the others cost half the time.
 
-        Without a witness, or with few frames or candidates, all of them.
+        With few frames or candidates, all of them.
         """
-        few = self._options.most_screened
-        if court.reenacted is None or court.healthy_answers is None or len(patches) <= FINALISTS:
-            return patches
-        part = spread_over(len(court.reenacted), few)
-        if len(part) == len(court.reenacted):
+        assert court.reenacted is not None
+        assert court.healthy_answers is not None
+        part = spread_over(len(court.reenacted), self._options.most_screened)
+        if len(patches) <= FINALISTS or len(part) == len(court.reenacted):
             return patches
         frames, healthy = court.reenacted[part], court.healthy_answers[part]
         found: dict[str, float] = {}
@@ -250,8 +256,17 @@ class Trial:
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:
-        finalists = patches if labels is not None else self._screened(court, patches)
-        heard = [court.hear(name, self._target.runner(patch)) for name, patch in finalists.items()]
+        gentle = {rung.name for rung in candidates(len(self._target.taps)) if rung.is_gentle}
+        if labels is not None:
+            finalists = patches
+        elif court.reenacted is None:
+            finalists = {name: patches[name] for name in patches if name in gentle}
+        else:
+            finalists = self._screened(court, patches)
+        heard = [
+            court.hear(name, self._target.runner(patch), is_gentle=name in gentle)
+            for name, patch in finalists.items()
+        ]
         evidence: Sequence[gate.Evidence] = [one for one in heard if one is not None]
         choice = gate.choose(identity, evidence, court.healthy_answers, labels, self._options.gate_settings)
         verdict = replace(verdict, reasons=choice.reasons, scores=choice.scores)

@@ -48,7 +48,7 @@ def test_the_verdict_is_json_and_repeatable(model: bytes, baseline: c.Baseline) 
     plain = json.loads(json.dumps(one.to_json(), allow_nan=False))
     again = two.to_json()
     assert plain["scores"] == again["scores"]
-    assert plain["frames"] == {"given": 32, "left_out": {}, "observed": 21, "judged": 11, "witness": 32}
+    assert plain["frames"] == {"given": 32, "left_out": {}, "observed": 21, "judged": 11, "witness": 48}
     assert len(plain["scores"]) == 1 + FINALISTS
     assert set(plain["scores"]) >= {"identity", plain["candidate"]}
     assert plain["drift"]["input"] > 0.3
@@ -162,3 +162,12 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
 def test_a_missing_model_is_a_model_error(tmp_path: Path) -> None:
     with pytest.raises(c.ModelError, match="cannot be read"):
         c.profile(tmp_path / "none.onnx", pictures(8))
+
+
+def test_without_a_witness_only_gentle_candidates_are_tried_on_all_frames(
+    model: bytes, baseline: c.Baseline
+) -> None:
+    verdict = c.recalibrate(model, baseline.without_witness(), hazy(pictures(48, seed=2)))
+    assert verdict.frames.judged == 48
+    assert set(verdict.scores) >= {"identity", "input", "input half-way"}
+    assert not any("all taps" in name for name in verdict.scores)
