@@ -14,6 +14,25 @@ from edge_runtime.errors import EdgeRuntimeError
 USAGE, INTERRUPTED = 64, 130
 DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
+
+class OutputFile(click.Path):
+    """A file to be written: its folder must be there and writable *before* minutes of work go into its content."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            click.BadParameter: it cannot be written.
+        """
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            self.fail(f"{path}: its folder is missing or cannot be written", param, ctx)
+        return path
+
+
 seconds = click.FloatRange(min=0, min_open=True)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -106,7 +125,7 @@ def infer(bundle: Path, pictures: tuple[Path, ...], as_json: bool) -> int:
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")
+@click.option("--out", type=OutputFile(), help="Write to this file instead of standard output.")
 def schema(out: Path | None) -> int:
     """Print the JSON Schema of the configuration, for editors."""
     from edge_runtime.schema import schema_text
@@ -138,13 +157,11 @@ def send(verb: str, config_path: Path, model: str | None, timeout_s: float) -> i
 @cli.command()
 @click.argument("bundle", type=existing_folder)
 @click.option("--healthy", type=existing_folder, help="Pictures of the healthy site; makes the baseline.")
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), help="Baseline file: written with --healthy, else read."
-)
+@click.option("--baseline", type=OutputFile(), help="Baseline file: written with --healthy, else read.")
 @click.option(
     "--reference", type=existing_folder, help="Pictures of now; sub-folders named like labels are labels."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Patch file to write when the gate accepts.")
+@click.option("--out", type=OutputFile(), help="Patch file to write when the gate accepts.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def calibrate(

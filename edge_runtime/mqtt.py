@@ -80,16 +80,28 @@ class MqttClient:
         if self._thread.is_alive():
             self._thread.join(max(0.1, end_s - time.monotonic()))
 
-    def subscribe(self, topic_filter: str, handler: Handler) -> None:
-        """Deliver matching messages to the handler, now and after every reconnection.
+    def subscribe(self, topic_filter: str, handler: Handler) -> Callable[[], None]:
+        """Deliver matching messages to the handler, now and after every reconnection; gives what ends that again.
 
         The handler runs in the network thread: it must only hand over. What it raises is logged and counted.
         """
+        subscription = (topic_filter, handler)
         with self._lock:
-            self._subscriptions.append((topic_filter, handler))
+            self._subscriptions.append(subscription)
             session = self._session
         if session is not None:
             session.subscribe(topic_filter)
+        return lambda: self._unsubscribe(subscription)
+
+    def _unsubscribe(self, subscription: tuple[str, Handler]) -> None:
+        with self._lock:
+            if subscription not in self._subscriptions:
+                return
+            self._subscriptions.remove(subscription)
+            is_last = all(topic_filter != subscription[0] for topic_filter, _ in self._subscriptions)
+            session = self._session
+        if is_last and session is not None:
+            session.unsubscribe(subscription[0])
 
     def publish(
         self,

@@ -216,6 +216,10 @@ class MqttSession:
             self._open_subscriptions += 1
         self._client.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainAsPublished=True))
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Ask for no more of these; some may still arrive."""
+        self._client.unsubscribe(topic_filter)
+
     def wait_subscribed(self, timeout_s: float) -> bool:
         """Wait until the broker has answered every subscription."""
         with self._subscribing:

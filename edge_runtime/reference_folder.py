@@ -4,6 +4,7 @@ Pictures go through the same preprocessing as live frames. What cannot be used i
 an operator's set is small and deliberate, so a damaged one should be noticed, not skipped.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from calibration.errors import CalibrationError
 from edge_runtime.messages import Frame, Rejected
 from edge_runtime.preprocess import Preprocessor
 
+INDEX = re.compile(r"[0-9]{1,6}")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
@@ -35,9 +37,14 @@ def read_reference_folder(
         ``x`` float32 (N,C,H,W) and ``y`` int64 (N,), None without labels.
 
     Raises:
-        ReferenceFolderError: missing, empty, mixed, unknown label, unreadable pictures.
+        ReferenceFolderError: missing, unreadable, empty, mixed, unknown label, unusable pictures.
     """
-    entries = _labelled(folder, labels)
+    try:
+        entries = _labelled(folder, labels)
+    except OSError as err:
+        raise ReferenceFolderError(
+            f"{folder}: cannot be read ({err.strerror}); check the path and its permissions"
+        ) from err
     step = -(-len(entries) // most)
     frames, problems = [], []
     for path, label in entries[::step]:
@@ -84,4 +91,4 @@ def _pictures(folder: Path) -> list[Path]:
 def _label_index(name: str, labels: tuple[str, ...]) -> int | None:
     if name in labels:
         return labels.index(name)
-    return int(name) if name.isdigit() and (not labels or int(name) < len(labels)) else None
+    return int(name) if INDEX.fullmatch(name) and (not labels or int(name) < len(labels)) else None

@@ -1,5 +1,6 @@
 """From a verified bundle to one model's runtime: the only file that names concrete engines. Called by ``app``."""
 
+import re
 import time
 from datetime import datetime
 from functools import partial
@@ -22,6 +23,7 @@ from edge_runtime.engines.threads import ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.generations import Generations
 from edge_runtime.job_process import JobProcess
+from edge_runtime.manifest import MANIFEST_FILE
 from edge_runtime.model_runtime import ModelRuntime
 from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
@@ -35,17 +37,24 @@ from edge_runtime.workers import Crashes, InferenceWorker
 log = structlog.get_logger()
 
 NO_AGE_LIMIT_S = 1e9
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def find_bundle(root: Path, version: str | int) -> Path:
     """The folder of one version below a bundle's root, or the root itself when it is one.
 
     Raises:
-        BundleError: there is none.
+        BundleError: there is none, or the disk does not let us look.
     """
-    if (root / "bundle.yaml").is_file():
-        return root
-    found = {int(path.name): path for path in root.glob("*/") if path.name.isdigit()} if root.is_dir() else {}
+    try:
+        if (root / MANIFEST_FILE).is_file():
+            return root
+        folders = list(root.glob("*/")) if root.is_dir() else []
+    except OSError as err:
+        raise BundleError(
+            root, f"cannot be read: {err.strerror}", "a bundle folder", "Check the path."
+        ) from err
+    found = {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
     if not found or (version != "latest" and version not in found):
         have = ", ".join(str(number) for number in sorted(found)) or "none"
         raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy the bundle there.")

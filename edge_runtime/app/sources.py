@@ -1,10 +1,13 @@
 """From a camera section to a source: the only file that names concrete sources. Called by ``app`` and the demo."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.config import CameraConfig
+from edge_runtime.errors import SourceLost
+from edge_runtime.mqtt_session import Message
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.conveyor import ConveyorOptions, ConveyorSource
 from edge_runtime.sources.images import ImagesSource
@@ -29,14 +32,9 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, uplink: Up
             client = uplink.client
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
             inbox = PictureInbox()
-            client.subscribe(
-                uplink.topics.picture(stream),
-                lambda message: (
-                    None if message.is_retained else inbox.offer(message.payload, time.monotonic())
-                ),
-            )
-            return MqttImagesSource(stream, inbox, first_seq=first_seq)
-        case "file" if Path(camera.path).is_dir():
+            end = client.subscribe(uplink.topics.picture(stream), partial(_post, inbox))
+            return MqttImagesSource(stream, inbox, first_seq=first_seq, on_close=end)
+        case "file" if _is_folder(stream, camera.path):
             return ImagesSource(
                 stream,
                 Path(camera.path),
@@ -47,6 +45,21 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, uplink: Up
             )
         case _:
             return VideoSource(stream, camera.path, _video_options(camera), first_seq=first_seq)
+
+
+def _post(inbox: PictureInbox, message: Message) -> None:
+    """A retained picture is as old as nobody knows, and comes again at every connection."""
+    if message.is_retained:
+        inbox.ignore("a retained picture was ignored: publish pictures without the retain flag")
+    else:
+        inbox.offer(message.payload, time.monotonic())
+
+
+def _is_folder(stream: str, path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError as err:
+        raise SourceLost(stream, f"{path} cannot be opened: {err.strerror}") from err
 
 
 def open_conveyor(stream: str, camera: CameraConfig) -> ConveyorSource:

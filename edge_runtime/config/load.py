@@ -169,7 +169,7 @@ def _with_files(config: Config, document: Document, problems: list[Problem]) -> 
         return config
     for key in ("ca", "cert", "key") if mqtt.tls is not None else ():
         path: Path | None = getattr(mqtt.tls, key)
-        if path is not None and not path.is_file():
+        if path is not None and not _is_file(path):
             problems.append(_at(document, ("mqtt", "tls", key), f"no file {path}", "a PEM file"))
     if mqtt.password_file is None:
         return config
@@ -180,6 +180,13 @@ def _with_files(config: Config, document: Document, problems: list[Problem]) -> 
         problems.append(_at(document, ("mqtt", "password_file"), found, "one line of text"))
         return config
     return config.model_copy(update={"mqtt": mqtt.model_copy(update={"password": SecretStr(password)})})
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
 
 
 def _read_password(path: Path) -> str:

@@ -69,6 +69,11 @@ class PictureInbox:
             self._letters.append(Letter(bytes(payload), received_at_s))
             self._changed.notify()
 
+    def ignore(self, problem: str) -> None:
+        """A message came that is no picture to be used; counted as dropped."""
+        with self._changed:
+            self._count(captured=1, dropped=1, problem=problem)
+
     def take(self, timeout_s: float) -> Letter | None:
         """The oldest kept message, or None when none came in time.
 
@@ -124,6 +129,7 @@ class MqttImagesSource:
         inbox: Filled by the MQTT link; closed with this source.
         clock, wall_clock: Monotonic and Unix seconds; the capture times of frames are when messages were received.
         first_seq: Sequence number of the first frame.
+        on_close: Ends what fills the inbox; called with every ``close``.
     """
 
     is_live = True
@@ -136,8 +142,9 @@ class MqttImagesSource:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         first_seq: int = 0,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        self.stream = stream
+        self.stream, self._on_close = stream, on_close
         self._inbox, self._clock, self._wall_clock = inbox, clock, wall_clock
         self._next_seq = first_seq
 
@@ -168,6 +175,7 @@ class MqttImagesSource:
 
     def close(self) -> None:
         """Close the inbox too."""
+        self._on_close()
         self._inbox.close()
 
 

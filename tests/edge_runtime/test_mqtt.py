@@ -196,6 +196,26 @@ def test_it_reconnects_and_subscribes_again_after_kill_9(tmp_path, make_client, 
         assert until(lambda: client.session is not None)
 
 
+def test_what_nobody_listens_to_any_more_is_unsubscribed(broker, make_client, watch):
+    client, _ = make_client(broker)
+    first, second = [], []
+    end_first = client.subscribe("belt", lambda message: first.append(message.payload))
+    end_second = client.subscribe("belt", lambda message: second.append(message.payload))
+    client.subscribe("done", lambda message: first.append(message.payload))
+    client.start()
+    assert client.wait_connected(10)
+    watcher = watch(broker)
+    end_first()
+    end_first()
+    watcher.client.publish("belt", "1", qos=1)
+    assert until(lambda: second == [b"1"])
+    end_second()
+    watcher.client.publish("belt", "2", qos=1)
+    watcher.client.publish("done", "3", qos=1)
+    assert until(lambda: first == [b"3"])
+    assert second == [b"1"]
+
+
 def test_a_frozen_broker_is_noticed(tmp_path, make_client):
     with Mosquitto(tmp_path / "frozen") as broker:
         client, _ = make_client(broker, keepalive_s=1)
