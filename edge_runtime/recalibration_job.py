@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import calibration
 from calibration.errors import CalibrationError
+from calibration.gate import GateSettings
 from edge_runtime.atomic_file import write_atomically
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import RecalibrationConfig
@@ -98,8 +99,7 @@ def _recalibrate(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     frames = _prepare(folder, job, bundle)
     options = calibration.Options(threads=job["threads"], seed=job["seed"])
     if job["margin"] is not None:
-        margins = {"margin_with_witness": job["margin"], "margin_without_witness": job["margin"]}
-        options = replace(options, gate_settings=replace(options.gate_settings, **margins))
+        options = replace(options, gate_settings=with_margin(options.gate_settings, job["margin"]))
     verdict = calibration.recalibrate(bundle.model_bytes, baseline, frames.x, frames.y, options)
     report: dict[str, Any] = {**verdict.to_json(), "cause": job["cause"], "at": job["at"]}
     if verdict.patch is not None:
@@ -108,6 +108,17 @@ def _recalibrate(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
             folder / "patch" / "report.json", orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY)
         )
     return report
+
+
+def with_margin(settings: GateSettings, margin: float) -> GateSettings:
+    """The gate with an operator's margin; where few classes are in view it may only become stricter."""
+    return replace(
+        settings,
+        min_gain=margin,
+        margin_without_witness=margin,
+        few_class_min_gain=max(margin, settings.few_class_min_gain),
+        few_class_margin=max(margin, settings.few_class_margin),
+    )
 
 
 def _store_patch(folder: Path, model: bytes, patch: "calibration.Patch") -> str:

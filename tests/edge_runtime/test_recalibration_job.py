@@ -1,0 +1,98 @@
+"""The recalibration job's two kinds in this process, without the limits that only a process of its own can have."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from calibration.gate import GateSettings
+from edge_runtime import recalibration_job
+from edge_runtime.config import RecalibrationConfig, ReferenceConfig
+from edge_runtime.recalibration_phase import Cause, Kind, Task
+from edge_runtime.sources.conveyor import ConveyorOptions, ConveyorSource
+
+DEMO = Path(__file__).parents[2] / "edge_runtime" / "demo"
+BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
+
+
+def settings(**keys):
+    return RecalibrationConfig(reference=ReferenceConfig(frames=48), memory_mib=4096, **keys)
+
+
+def order(kind, folder, reference_folder=None, **keys):
+    task = Task(kind, Cause.COMMAND, 0.0, 48, 0.0)
+    return recalibration_job.job_order(
+        task, settings(**keys), BUNDLE, folder / "baseline.safetensors", reference_folder, 12.0
+    )
+
+
+def conveyor_frames(count, first, drift=None):
+    """(N,224,224,3) RGB as the reservoir keeps them; roughly, since only their statistics count here."""
+    import cv2
+
+    source = ConveyorSource("belt", DEMO / "pictures", ConveyorOptions(drift=drift, drift_at_s=0.0))
+    frames = [source.frame(i)[:, 40:280, ::-1] for i in range(first, first + count)]
+    return np.stack([cv2.resize(f, (224, 224), interpolation=cv2.INTER_AREA) for f in frames])
+
+
+@pytest.fixture(autouse=True)
+def _no_limits(monkeypatch):
+    monkeypatch.setattr(recalibration_job, "_step_back", lambda memory_mib: None)
+
+
+def run(folder, job, pixels=None):
+    folder.mkdir(exist_ok=True)
+    if pixels is not None:
+        np.save(folder / "pixels.npy", pixels, allow_pickle=False)
+    (folder / "job.json").write_bytes(orjson.dumps(job))
+    assert recalibration_job.main(folder) == 0
+    return orjson.loads((folder / "outcome.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with the baseline of 64 healthy frames."""
+    folder = tmp_path_factory.mktemp("site")
+    limits, recalibration_job._step_back = recalibration_job._step_back, lambda memory_mib: None
+    try:
+        run(folder, order(Kind.COMMISSION, folder), conveyor_frames(64, 0))
+    finally:
+        recalibration_job._step_back = limits
+    return folder
+
+
+def test_a_report_names_its_cause_and_an_accepted_patch_is_whole(site, tmp_path):
+    job = order(Kind.RECALIBRATE, site)
+    report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
+    assert (report["cause"], report["at"]) == ("command", 12.0)
+    patch = tmp_path / "job" / "patch"
+    assert patch.is_dir() is report["accepted"]
+    assert report["reasons"]
+    if report["accepted"]:
+        model = (patch / "model.onnx").read_bytes()
+        assert hashlib.sha256(model).hexdigest() == report["model_sha256"]
+        assert orjson.loads((patch / "report.json").read_bytes()) == report
+
+
+def test_a_healthy_site_gets_no_patch(site, tmp_path):
+    report = run(tmp_path / "job", order(Kind.RECALIBRATE, site), conveyor_frames(48, 1000))
+    assert report["accepted"] is False
+    assert not (tmp_path / "job" / "patch").exists()
+
+
+def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):
+    job = order(Kind.RECALIBRATE, site, margin=1.0)
+    assert run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))["accepted"] is False
+
+
+def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view():
+    loose = recalibration_job.with_margin(GateSettings(), 0.01)
+    assert (loose.min_gain, loose.margin_without_witness) == (0.01, 0.01)
+    assert loose.few_class_min_gain == GateSettings().few_class_min_gain
+
+
+def test_a_bad_reference_folder_is_an_outcome(site, tmp_path):
+    outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, site, reference_folder=tmp_path / "missing"))
+    assert "no such folder" in outcome["error"]
