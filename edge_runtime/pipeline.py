@@ -157,6 +157,7 @@ class Pipeline:
         except EngineError as err:
             self.meters.engine_errors += 1
             self.meters.lost_to_engine_errors += len(batch)
+            self.meters.last_progress_at_s = self._parts.clock()
             self._parts.on_engine_error(err)
             return
         finished_s = self._parts.clock()

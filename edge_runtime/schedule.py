@@ -71,10 +71,6 @@ class Schedule:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def has_room(self, stream: str) -> bool:
-        """Whether a sample of this stream could be queued without dropping one; files wait for this."""
-        return len(self._queues.get(stream, ())) < self.policy.queue_limit
-
     def offer(self, sample: Sample, *, is_live: bool, now_s: float) -> bool:
         """Queue a sample; False when a file's queue is full (nothing was changed: offer it again later)."""
         queue = self._queues.setdefault(sample.stream, deque())

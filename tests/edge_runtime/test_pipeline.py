@@ -114,6 +114,7 @@ def test_an_engine_failure_costs_its_batch_and_is_reported():
     for seq in range(2):
         pipeline.accept(frame(seq), is_live=True, stop=NEVER)
         pipeline.step(timeout_s=1.0)
+        assert pipeline.meters.last_progress_at_s is not None  # it came back, even if with an error
     assert [result.seq for result in results] == [1]
     assert len(errors) == pipeline.meters.lost_to_engine_errors == 1
     assert pipeline.slot.failures_in_a_row == 0

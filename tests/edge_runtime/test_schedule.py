@@ -74,7 +74,6 @@ def test_drops_oldest_when_full_on_a_live_stream():
 def test_refuses_when_full_on_a_file_and_changes_nothing():
     s = schedule(queue_limit=1)
     assert s.offer(sample(seq=0), is_live=False, now_s=0.0)
-    assert not s.has_room("a")
     assert not s.offer(sample(seq=1), is_live=False, now_s=0.0)
     assert names(s.take(0.0)) == [("a", 0)]
     assert s.counters.dropped_oldest == 0

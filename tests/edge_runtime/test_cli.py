@@ -1,0 +1,163 @@
+"""The command line and what it does without a daemon, with the demo bundle: answers, exit codes, words for people."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from edge_runtime.cli import main
+
+DEMO = Path(__file__).parents[2] / "edge_runtime" / "demo"
+BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
+PICTURES = DEMO / "pictures"
+
+
+@pytest.fixture
+def run(capsys):
+    """Gives (exit code, standard output, standard error) of a command line."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return call
+
+
+def config(folder, **keys):
+    path = folder / "box.yaml"
+    content = {
+        "device": "box",
+        "state_dir": str(folder / "state"),
+        "models": {"m": {"bundle": "demo:efficientnet-lite0"}},
+        "cameras": {"belt": {"path": "demo:conveyor", "model": "m"}},
+        **keys,
+    }
+    path.write_bytes(orjson.dumps(content))
+    return path
+
+
+def test_infer_answers_every_picture(run):
+    code, out, _ = run("infer", BUNDLE, PICTURES / "orange.jpg", PICTURES / "dog.jpg", "--json")
+    first, second = map(orjson.loads, out.splitlines())
+    assert code == 0
+    assert first["picture"].endswith("orange.jpg")
+    assert first["top"][0]["label"] == "orange"
+    assert len(second["top"]) == 5
+
+
+def test_infer_says_which_picture_was_rejected_and_goes_on(run, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    code, out, _ = run("infer", BUNDLE, tmp_path / "bad.jpg", PICTURES / "orange.jpg")
+    assert code == 65
+    assert "bad.jpg: rejected, " in out
+    assert "orange.jpg: orange 0." in out
+
+
+def test_verify_reports_the_self_test(run):
+    code, out, _ = run("bundle", "verify", BUNDLE, "--json")
+    report = orjson.loads(out)
+    assert (code, report["ok"], report["bundle"]) == (0, True, "efficientnet-lite0/1")
+    assert report["worst"] <= report["tolerance"]
+
+
+def test_verify_refuses_a_changed_bundle(run, tmp_path):
+    shutil.copytree(BUNDLE, tmp_path / "1")
+    with (tmp_path / "1" / "labels.txt").open("a") as file:
+        file.write("one more\n")
+    code, _, err = run("bundle", "verify", tmp_path / "1")
+    assert code == 65
+    assert "labels.txt" in err
+
+
+def test_inspect_tells_what_recalibration_can_do(run):
+    code, out, _ = run("bundle", "inspect", BUNDLE)
+    report = orjson.loads(out)
+    assert code == 0
+    assert report["size_bytes"]["model.onnx"] > 4_000_000
+    assert report["calibration"]
+
+
+def test_check_passes_a_good_configuration(run, tmp_path):
+    code, out, _ = run("check", config(tmp_path), "--json")
+    assert code == 0
+    assert orjson.loads(out)["models"]["m"]["bundle"] == "efficientnet-lite0/1"
+
+
+def test_check_names_every_problem_of_a_bad_one(run, tmp_path):
+    code, _, err = run(
+        "check", config(tmp_path, device="a b", cameras={"belt": {"path": "mqtt", "model": "x"}})
+    )
+    assert code == 78
+    assert "device" in err
+    assert "cameras.belt.model" in err
+
+
+def test_check_names_a_missing_bundle(run, tmp_path):
+    code, _, err = run("check", config(tmp_path, models={"m": {"bundle": "parts"}}))
+    assert code == 65
+    assert "bundles/parts" in err
+
+
+def test_schema_goes_to_a_file_or_to_the_screen(run, tmp_path):
+    code, out, _ = run("schema")
+    assert code == 0
+    assert run("schema", "--out", tmp_path / "schema.json")[0] == 0
+    assert (tmp_path / "schema.json").read_text() == out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("schema", "--out", "/nowhere/schema.json"),
+        ("calibrate", BUNDLE, "--healthy", PICTURES, "--baseline", "/nowhere/baseline"),
+        ("infer", "/nowhere", "picture.jpg"),
+        ("send", "explode", "--config", "box.yaml"),
+        ("demo", "--drift", "earthquake"),
+        ("run", "box.yaml", "--for", "-1"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_any_work(run, arguments):
+    code, out, err = run(*arguments)
+    assert code == 64
+    assert out == ""
+    assert "Error: " in err
+
+
+def test_send_without_a_broker_says_what_is_missing(run, tmp_path):
+    code, _, err = run("send", "status", "--config", config(tmp_path))
+    assert code == 64
+    assert "no section 'mqtt'" in err
+
+
+def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):
+    healthy, now = tmp_path / "healthy", tmp_path / "now"
+    for folder, part in ((healthy, slice(0, 16)), (now, slice(16, 26))):
+        folder.mkdir()
+        for path in sorted(PICTURES.glob("*.jpg"))[part]:
+            shutil.copy(path, folder)
+    baseline = tmp_path / "site.safetensors"
+    code, out, _ = run("calibrate", BUNDLE, "--healthy", healthy, "--baseline", baseline)
+    assert code == 0
+    assert "baseline of 16 healthy pictures" in out
+    patch = tmp_path / "patch.safetensors"
+    code, out, _ = run(
+        "calibrate", BUNDLE, "--baseline", baseline, "--reference", now, "--out", patch, "--json"
+    )
+    report = orjson.loads(out)
+    assert code == 0  # a refusal by the gate is a normal answer
+    assert report["reasons"]
+    assert patch.exists() is report["accepted"]
+
+
+def test_calibrate_without_a_baseline_or_with_a_damaged_one_says_so(run, tmp_path):
+    code, _, err = run("calibrate", BUNDLE, "--reference", PICTURES)
+    assert code == 65
+    assert "--healthy" in err
+    (tmp_path / "bad").write_bytes(np.zeros(100).tobytes())
+    code, _, err = run("calibrate", BUNDLE, "--baseline", tmp_path / "bad", "--reference", PICTURES)
+    assert code == 65
+    assert "bad: " in err

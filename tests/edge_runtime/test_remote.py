@@ -1,0 +1,75 @@
+"""A command sent over a real broker to a real command link, as ``edge-runtime send`` does."""
+
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from mosquitto import Mosquitto, free_port
+
+from edge_runtime.command_link import CommandLink
+from edge_runtime.commands import CommandDesk, CommandPolicy
+from edge_runtime.config import parse_config
+from edge_runtime.errors import BrokerLost, CommandError
+from edge_runtime.mqtt import MqttClient
+from edge_runtime.mqtt_settings import MqttSettings
+from edge_runtime.remote import send_command
+from edge_runtime.topics import Topics
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+def config(port, device="box", **keys):
+    content = {
+        "device": device,
+        "models": {"m": {"bundle": "parts"}},
+        "cameras": {"belt": {"path": "rtsp://camera/1", "model": "m"}},
+        "mqtt": {"host": "127.0.0.1", "port": port, **keys},
+    }
+    return parse_config(orjson.dumps(content), "test", {})
+
+
+@pytest.fixture
+def device(broker):
+    """A device that obeys two verbs."""
+
+    def refuse(asked):
+        raise CommandError(f"no model {asked.model!r}")
+
+    client = MqttClient(MqttSettings(broker.host, "box", broker.port))
+    handlers = {"status": lambda _: {"uptime_s": 1.5}, "recalibrate": refuse}
+    link = CommandLink(client, CommandDesk(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box"))
+    client.start()
+    assert client.wait_connected(10)
+    yield client
+    link.stop()
+    client.stop()
+
+
+@pytest.mark.usefixtures("device")
+def test_brings_the_answer_back(broker):
+    answer = send_command(config(broker.port), "status", {}, timeout_s=10)
+    assert (answer["status"], answer["data"]) == ("ok", {"uptime_s": 1.5})
+
+
+@pytest.mark.usefixtures("device")
+def test_brings_a_refusal_back_in_words(broker):
+    answer = send_command(config(broker.port), "recalibrate", {"model": "x"}, timeout_s=10)
+    assert (answer["status"], answer["error"]) == ("error", "no model 'x'")
+
+
+def test_a_device_that_is_not_there_is_named(broker):
+    with pytest.raises(CommandError, match="other did not answer 'status' within"):
+        send_command(config(broker.port, device="other"), "status", {}, timeout_s=0.5)
+
+
+def test_a_broker_that_is_not_there_is_named():
+    port = free_port()
+    with pytest.raises(BrokerLost, match=str(port)):
+        send_command(config(port), "status", {}, timeout_s=5)
