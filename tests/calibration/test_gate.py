@@ -101,13 +101,22 @@ def test_answers_that_a_drift_collapsed_to_one_class_are_no_one_class_scene():
     assert gate.choose(identity, [evidence("candidate", 1.0)], HEALTHY).accepted
 
 
-def test_a_site_that_always_shows_two_classes_is_not_treated_as_few_class():
-    always = answers(1.0, classes=2, seed=5)
-    identity = Evidence("identity", answers(0.5, classes=2), answers(0.5, classes=2))
-    good = Evidence("good", answers(1.0, classes=2), answers(1.0, classes=2, seed=3))
+def test_a_site_that_always_shows_four_classes_is_not_treated_as_few_class():
+    always = answers(1.0, classes=4, seed=5)
+    identity = Evidence("identity", answers(0.5, classes=4), answers(0.5, classes=4))
+    good = Evidence("good", answers(1.0, classes=4), answers(1.0, classes=4, seed=3))
     choice = gate.choose(identity, [good], always)
     assert choice.accepted
     assert len(choice.reasons) == 1
+
+
+def test_a_site_that_showed_one_class_while_it_was_healthy_cannot_witness():
+    always = answers(1.0, classes=1, seed=5)
+    identity = Evidence("identity", answers(0.5), answers(0.3, classes=1))
+    good = Evidence("good", answers(1.0), answers(1.0, classes=1, seed=3))
+    choice = gate.choose(identity, [good], always)
+    assert not choice.accepted
+    assert "the healthy ones 1.0" in choice.reasons[0]
 
 
 def test_without_a_witness_a_clear_margin_on_diverse_frames_is_needed():
