@@ -5,6 +5,7 @@ where the model needs fewer pixels and its filter averages anyway, at a reduced 
 frame. Other formats go to OpenCV after their header was checked. Called by ``prepare`` only.
 """
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,15 +56,22 @@ def read_file(path: Path, limits: PictureLimits) -> bytes:
         PictureFlaw: missing, unreadable, not a regular file, too large.
     """
     try:
-        with path.open("rb") as file:
-            status = path.stat()
+        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - Path.open takes no opener
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise PictureFlaw(RejectReason.UNREADABLE, f"{path} is not a regular file")
             if status.st_size > limits.max_bytes:
                 raise PictureFlaw(RejectReason.TOO_LARGE, _bytes_over(status.st_size, limits))
             return file.read(limits.max_bytes + 1)
-    except (OSError, ValueError) as err:  # ValueError: a NUL in the path
-        raise PictureFlaw(RejectReason.UNREADABLE, f"{path}: {err}") from err
+    except OSError as err:
+        raise PictureFlaw(RejectReason.UNREADABLE, f"{path} cannot be read: {err.strerror}") from err
+    except ValueError as err:  # a NUL in the path
+        raise PictureFlaw(RejectReason.UNREADABLE, f"{str(path)!r} is no path: {err}") from err
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opening a named pipe would wait for ever for somebody to write into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:

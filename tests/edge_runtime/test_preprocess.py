@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -240,6 +241,8 @@ def test_unusable_paths_are_rejected(tmp_path: Path) -> None:
     assert reason(tmp_path / "missing.jpg") is RejectReason.UNREADABLE
     assert reason(tmp_path) is RejectReason.UNREADABLE
     assert reason(Path("/dev/null")) is RejectReason.UNREADABLE
+    os.mkfifo(tmp_path / "pipe.jpg")  # opening one waits for a writer, for ever
+    assert reason(tmp_path / "pipe.jpg") is RejectReason.UNREADABLE
     (tmp_path / "empty.jpg").write_bytes(b"")
     assert reason(tmp_path / "empty.jpg") is RejectReason.EMPTY
     with (tmp_path / "huge.jpg").open("wb") as file:
