@@ -56,7 +56,7 @@ def read_file(path: Path, limits: PictureLimits) -> bytes:
         PictureFlaw: missing, unreadable, not a regular file, too large.
     """
     try:
-        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - Path.open takes no opener
+        with open(path, "rb", opener=_without_waiting) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise PictureFlaw(RejectReason.UNREADABLE, f"{path} is not a regular file")
