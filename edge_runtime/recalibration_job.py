@@ -34,7 +34,7 @@ from edge_runtime.recalibration_phase import Kind, Task
 from edge_runtime.reference_folder import read_reference_folder
 
 PR_SET_PDEATHSIG = 1
-LOW_PRIORITY = 10  # about a tenth of the share of a live thread; 19 starves on a busy box and never ends
+LOW_PRIORITY = 5  # a third of the share of a live thread; at 19 it starves on a busy box and never ends
 
 
 @dataclass(frozen=True, slots=True)
