@@ -14,12 +14,13 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.answer_check import check_answers
 from edge_runtime.bundle.variations import variations
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import BundleError
 from edge_runtime.manifest import Golden, PreprocessSpec
-from edge_runtime.messages import Frame, Rejected
+from edge_runtime.messages import Frame, Rejected, Sample
 from edge_runtime.preprocess import Preprocessor
 
 OneOutput = Mapping[str, NDArray[Any]]
@@ -63,7 +64,8 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     """
     _check_input(bundle, engine)
     spec = bundle.manifest.preprocess
-    tensors = [prepared_golden(bundle, golden, spec) for golden in bundle.manifest.golden]
+    samples = [golden_sample(bundle, golden, spec) for golden in bundle.manifest.golden]
+    tensors = [sample.tensor for sample in samples]
     found = [run_one(engine, tensor) for tensor in tensors]
     _check_repeat(bundle, engine, tensors[0], found[0])
     batch_difference = _check_company(bundle, engine, tensors[:_TOGETHER], found[:_TOGETHER])
@@ -74,13 +76,14 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
         if not gap <= bundle.manifest.tolerance:
             raise _mismatch(bundle, engine, golden, gap, outputs, expected)
         checks.append(PictureCheck(golden.picture, gap))
+    check_answers(bundle, list(zip(samples, found, strict=True)))
     return SelfTestReport(
         bundle.id, engine.runs_on, bundle.manifest.tolerance, tuple(checks), batch_difference
     )
 
 
-def prepared_golden(bundle: Bundle, golden: Golden, spec: PreprocessSpec) -> NDArray[np.float32]:
-    """The tensor of a golden picture, by the same code as live frames.
+def golden_sample(bundle: Bundle, golden: Golden, spec: PreprocessSpec) -> Sample:
+    """A golden picture, prepared by the same code as live frames.
 
     Raises:
         BundleError: the picture cannot be used.
@@ -90,7 +93,7 @@ def prepared_golden(bundle: Bundle, golden: Golden, spec: PreprocessSpec) -> NDA
     if isinstance(sample, Rejected):
         found = f"golden picture is {sample.reason}: {sample.detail}"
         raise BundleError(bundle.path / golden.picture, found, "a usable picture", _BUILD_AGAIN)
-    return sample.tensor
+    return sample
 
 
 def golden_outputs(bundle: Bundle, golden: Golden) -> dict[str, NDArray[Any]]:
@@ -207,7 +210,7 @@ def _explanation(bundle: Bundle, engine: Engine, golden: Golden, gap: float) -> 
     expected = golden_outputs(bundle, golden)
     tried = []
     for name, spec in variations(bundle.manifest.preprocess):
-        tensor = prepared_golden(bundle, golden, spec)
+        tensor = golden_sample(bundle, golden, spec).tensor
         tried.append((difference(run_one(engine, tensor), expected), name))
     best, name = min(tried, default=(float("inf"), ""))
     if best <= bundle.manifest.tolerance:

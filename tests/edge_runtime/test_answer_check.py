@@ -1,0 +1,63 @@
+"""A bundle whose outputs are right but would be read wrongly is refused before it runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundle_models import small_model
+from test_bundle_build import build
+from test_bundle_verify import edit, failure, replace_file
+
+from edge_runtime.bundle.answer_check import check_answers
+from edge_runtime.bundle.self_test import golden_sample
+from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.errors import BundleError
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    count = iter(range(1, 100))
+    root = tmp_path_factory.mktemp("bundles")
+    return lambda: build(root, small_model(), version=next(count))
+
+
+def set_postprocess(path: Path, **values: Any) -> None:
+    edit(path, lambda data: data["postprocess"].update(values))
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_labels_of_another_length_are_refused(built: Callable[[], Path], count: int) -> None:
+    path = built()
+    replace_file(path, "labels.txt", "\n".join("abcdef"[:count]).encode())
+    words = failure(path)
+    assert "labels.txt" in words
+    assert f"{count} labels for 5 class scores" in words
+
+
+def test_an_output_the_model_does_not_have_is_named(built: Callable[[], Path]) -> None:
+    path = built()
+    set_postprocess(path, output="scores")
+    words = failure(path)
+    assert "no output scores; the model has logits" in words
+    assert "postprocess" in words
+
+
+def test_logits_declared_as_probabilities_are_refused(built: Callable[[], Path]) -> None:
+    path = built()
+    set_postprocess(path, scores="probabilities")
+    assert "Set scores: logits" in failure(path)
+
+
+def test_probabilities_declared_as_logits_are_refused(built: Callable[[], Path]) -> None:
+    bundle = load_bundle(built())
+    with pytest.raises(BundleError, match="Set scores: probabilities"):
+        check_answers(bundle, [answer(bundle, 0.6, 0.1, 0.1, 0.1, 0.1), answer(bundle, 0.96, *[0.01] * 4)])
+    # One picture alone may happen to look like that.
+    check_answers(bundle, [answer(bundle, 0.6, 0.1, 0.1, 0.1, 0.1), answer(bundle, 2.0, 1.0, 0.0, 0.0, -1.0)])
+
+
+def answer(bundle: Bundle, *scores: float) -> Any:
+    sample = golden_sample(bundle, bundle.manifest.golden[0], bundle.manifest.preprocess)
+    return sample, {"logits": np.array(scores, np.float32)}
