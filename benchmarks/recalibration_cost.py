@@ -1,8 +1,8 @@
 """What one recalibration costs: ``python -m benchmarks.recalibration_cost [MODEL.onnx]``.
 
-On one core (pinned), with 64 reference pictures, in a process of its own: seconds on the clock and of CPU, extra memory beyond the loaded
-library, model, baseline and pictures, and the size of the largest patch (all taps). The demo's model and photographs
-under haze serve by default, so that nothing needs to be installed.
+On one core (pinned), with 64 reference pictures, in a process of its own: seconds on the clock and of CPU, memory
+beyond the loaded library, model, baseline and pictures, and the size of the largest patch (all taps). The demo's model
+and photographs under haze serve by default, so that nothing needs to be installed.
 """
 
 import json

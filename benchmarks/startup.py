@@ -1,4 +1,4 @@
-"""How long from starting the daemon to its first result, and how much memory it holds: ``python -m benchmarks.startup``.
+"""From starting the daemon to its first result, and its memory: ``python -m benchmarks.startup``.
 
 Starts real daemons as processes, on one model and one camera (the conveyor), without torch. Prints every run's figures
 and their median; resident memory is that of the daemon's process after ``--seconds`` of work.

@@ -111,10 +111,10 @@ class Daemon:
         for stream, camera in self.config.cameras.items():
             if camera.enabled:
                 parts.cameras.open(stream, camera, self._models[camera.model].pipeline)
+        self._http = parts.open_http(self.config, self)
         parts.notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in self._models.values()])
         self.uplink.start()
-        self._http = parts.open_http(self.config, self)
         if parts.watch is not None:
             parts.watch.start()
 

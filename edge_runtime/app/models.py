@@ -87,12 +87,13 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
     cameras = [camera for camera in config.cameras.values() if camera.model == name and camera.enabled]
     plan = choose_threads(cpu_budget(), len(cameras), model.threads)
     preprocessor = Preprocessor(bundle.manifest.preprocess)
-    base = open_engine(bundle, bundle.model_bytes, plan)
+    base_model = bundle.model_bytes  # kept: going back to the base must not depend on the disk
+    base = open_engine(bundle, base_model, plan)
     self_test(bundle, base)
     registry = Registry.open(config.state_dir, name)
     rollout, engine = _restored(registry, bundle, plan, base)
     slot = EngineSlot(rollout.active, engine)
-    side_loop = _open_side_loop(config, name, bundle, plan, registry, rollout, slot, delivery)
+    side_loop = _open_side_loop(config, name, bundle, base_model, plan, registry, rollout, slot, delivery)
     parts = PipelineParts(
         device=config.device,
         model=name,
@@ -139,6 +140,7 @@ def _open_side_loop(
     config: Config,
     name: str,
     bundle: Bundle,
+    base_model: bytes,
     plan: ThreadPlan,
     registry: Registry,
     rollout: Rollout,
@@ -151,7 +153,7 @@ def _open_side_loop(
         rollout,
         slot,
         registry,
-        lambda model: open_engine(bundle, bundle.model_bytes if model is None else model, plan),
+        lambda model: open_engine(bundle, base_model if model is None else model, plan),
     )
     return SideLoop(
         SideLoopParts(
