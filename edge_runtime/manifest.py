@@ -19,7 +19,7 @@ _SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 def _relative(path: str) -> str:
     if not all(_SAFE_PART.fullmatch(part) for part in path.split("/")) or path.count("/") > 4:
         raise ValueError(
-            "must be a relative path below the bundle: parts of letters, digits, '.', '_', '+', '-' joined by '/', "
+            "a relative path below the bundle: parts of letters, digits, '.', '_', '+', '-' joined by '/', "
             "none of them starting with '.'"
         )
     if path in (MANIFEST_FILE, SIGNATURE_FILE):

@@ -8,7 +8,7 @@ bundle promises is checked by ``self_test``. Neither onnx nor torch is imported 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pydantic
 
 from edge_runtime import guarded_yaml
 from edge_runtime.bundle.onnx_walk import NotOnnx, walk
+from edge_runtime.config.problems import problems_of
 from edge_runtime.errors import BundleError, ConfigError, Problem
 from edge_runtime.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 
@@ -151,21 +152,11 @@ def _read_manifest(path: Path) -> Manifest:
         problems = err.problems
         raise BundleError(at, _listed(problems), "a bundle manifest", "Build the bundle again.") from err
     except pydantic.ValidationError as err:
-        problems = tuple(
-            Problem(
-                ".".join(str(part) for part in fault["loc"]),
-                document.nearest_line(fault["loc"]),
-                f"{fault['input']!r:.60}" if fault["type"] != "missing" else "missing",
-                fault["msg"],
-            )
-            for fault in err.errors()
-        )
-        raise BundleError(
-            at, _listed(problems), "a manifest of version 1", "Build the bundle again."
-        ) from err
+        listed = _listed(problems_of(err, document, Manifest))
+        raise BundleError(at, listed, "a manifest of version 1", "Build the bundle again.") from err
 
 
-def _listed(problems: tuple[Problem, ...]) -> str:
+def _listed(problems: Sequence[Problem]) -> str:
     return "; ".join(str(problem) for problem in problems[:10])
 
 

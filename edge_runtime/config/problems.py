@@ -47,6 +47,10 @@ _EXPECTED = {
     "too_short": "at least {min_length} entry",
     "too_long": "at most {max_length} entries",
     "refused": "{expected}",
+    "value_error": "{error}",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "string_pattern_mismatch": "text of the form {pattern}",
 }
 _SECRET_KEYS = frozenset({"password"})
 
@@ -71,10 +75,12 @@ def problems_of(error: ValidationError, document: Document, shape: type[BaseMode
 def _place(loc: Loc, data: Any) -> Loc:
     """The part of a location that the file has: pydantic adds '[key]' and names of union members."""
     place: list[str | int] = []
-    for part in loc:
+    for position, part in enumerate(loc):
         if part == "[key]":
             break
         if isinstance(data, Mapping):
+            if part not in data and position < len(loc) - 1:
+                continue  # the tag of a discriminated union
             place.append(part)
             data = data.get(part)
         elif isinstance(data, Sequence) and not isinstance(data, str) and isinstance(part, int):
@@ -92,6 +98,8 @@ def _problem(loc: Loc, details: list[ErrorDetails], document: Document, shape: t
         found, expected = f"unknown key {show(loc[-1])}", _known_keys(loc, shape)
     elif "[key]" in first["loc"]:
         found, expected = f"name {show(loc[-1])}", _expected(first)
+    elif first["type"] == "value_error" and isinstance(value_at(document.data, loc), Mapping):
+        found, expected = _expected(first), "values that go together"
     else:
         found = "missing" if first["type"] == "missing" else _found(loc, first, document.data)
         expected = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
@@ -162,7 +170,8 @@ def _section_in(annotation: Any) -> Any:
     arguments = get_args(annotation)
     if getattr(annotation, "__origin__", None) is dict:
         return [_section_in(arguments[1])]
-    return next((found for found in map(_section_in, arguments) if found is not None), None)
+    found = [section for section in map(_section_in, arguments) if section is not None]
+    return found[0] if len(found) == 1 else None  # which one of a union is meant stands in the data only
 
 
 def _known_keys(loc: Loc, shape: type[BaseModel]) -> str:

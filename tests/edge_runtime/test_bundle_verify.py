@@ -130,6 +130,19 @@ def test_every_problem_of_a_manifest_is_reported_with_its_line(bundle_path: Path
     edit(bundle_path, spoil)
     words = refusal(bundle_path)
     assert all(part in words for part in ("preprocess.colour", "preprocess.typo", "version", "line "))
+    assert "unknown key 'typo'; expected one of: colour, " in words
+
+
+def test_what_does_not_go_together_in_a_manifest_is_said_in_words(bundle_path: Path) -> None:
+    edit(bundle_path, lambda data: data["preprocess"].update(std=[0, 1, 1]))
+    assert "preprocess: std must be above 0 for every channel; expected values that go" in refusal(
+        bundle_path
+    )
+
+
+def test_a_problem_in_a_section_of_several_kinds_has_its_own_key(bundle_path: Path) -> None:
+    edit(bundle_path, lambda data: data["postprocess"].update(top_k=5000))
+    assert "postprocess.top_k: 5000; expected a number of at most 1000" in refusal(bundle_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: *b", "a: 1\na: 2\n", "\x00", "schema_version: 2\n"])
