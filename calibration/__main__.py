@@ -4,7 +4,9 @@ Exit codes of sysexits(3): 0 also for a refusal by the gate, 64 wrong usage, 65 
 written. With ``--json`` stdout holds exactly one JSON object, an error too. Only argument handling here.
 """
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -41,6 +43,7 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            _require_place(kwargs.get("out"))
             command(*args, **kwargs)
         except CalibrationError as err:
             _fail(str(err), type(err).__name__, err.exit_code, bool(kwargs.get("as_json")))
@@ -49,6 +52,13 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
             _fail(text, "CannotWrite", EX_CANNOT_WRITE, bool(kwargs.get("as_json")))
 
     return run
+
+
+def _require_place(out: object) -> None:
+    """Find out that the answer cannot be written before minutes of work go into it."""
+    if isinstance(out, Path) and not os.access(out.parent, os.W_OK | os.X_OK):
+        code = errno.EACCES if out.parent.is_dir() else errno.ENOENT
+        raise OSError(code, os.strerror(code), str(out))
 
 
 def _fail(text: str, kind: str, code: int, as_json: bool) -> None:

@@ -6,6 +6,7 @@ Called by ``recalibrate`` and the CLI.
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,20 @@ FEWEST_FRAMES = 8
 
 FLAT_SHARE = 0.02
 """A frame whose spread is below this share of the healthy one shows nothing: lens cap, dead sensor, test pattern."""
+
+LARGEST_VALUE = 1e9
+"""Beyond it float32 squares and sums overflow; no preprocessing makes such values."""
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,  # encrypted, or compressed in a way this Python does not know (NotImplementedError)
+)
+"""What numpy and zipfile raise for an archive that is damaged or not theirs."""
 
 _NPZ_FORM = "an npz with x, float32 (N, C, H, W), and optionally y, int64 (N,)"
 
@@ -63,7 +78,7 @@ def load_npz(path: str | Path) -> ReferenceSet:
                 y = archive["y"] if "y" in archive.files else None
     except FileNotFoundError as err:
         raise DataError(where, "no such file", _NPZ_FORM) from err
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, MemoryError) as err:
+    except _UNREADABLE as err:
         fix = "Write it with numpy.savez(path, x=x)."
         raise DataError(where, f"cannot be read ({err})", _NPZ_FORM, fix) from err
     if x is None:
@@ -75,7 +90,7 @@ def checked(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "refere
     """The arrays as a reference set.
 
     Raises:
-        DataError: wrong dtype or shape, no frames, or non-finite values (the frames are named).
+        DataError: wrong dtype or shape, no frames, or values that are not finite or absurd (the frames are named).
     """
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim < 2 or not x.size:
         found = f"x is {x.dtype} {x.shape}" if isinstance(x, np.ndarray) else f"x is a {type(x).__name__}"
@@ -84,6 +99,10 @@ def checked(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "refere
     bad = [i for i, frame in enumerate(x) if not np.isfinite(frame).all()]
     if bad:
         raise DataError(where, "NaN or infinite values", "finite pictures", "Leave these out.", bad)
+    absurd = [i for i, frame in enumerate(x) if max(frame.max(), -frame.min()) > LARGEST_VALUE]
+    if absurd:
+        found = f"values beyond {LARGEST_VALUE:g}"
+        raise DataError(where, found, "pictures prepared as for the model", "Leave these out.", absurd)
     if y is not None and (y.dtype != np.int64 or y.shape != (len(x),)):
         found = f"y is {y.dtype} {y.shape}"
         raise DataError(where, found, f"int64 ({len(x)},), one class index per picture")

@@ -73,8 +73,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` whole or not at all, and keep it through a power cut.
 
     Raises:
-        OSError: the directory cannot be written; nothing is left behind.
+        OSError: the directory cannot be written; nothing is left behind. It names ``path``, not the temporary file.
     """
+    try:
+        _write(path, data)
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, str(path)) from err
+
+
+def _write(path: Path, data: bytes) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from calibration import gate, reference
 from calibration.answers import class_probabilities
 from calibration.baseline import Baseline
+from calibration.errors import DataError
 from calibration.gate import GateSettings
 from calibration.ladder import IDENTITY, Candidate, candidates
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, moments_of_frames
@@ -125,6 +126,7 @@ class Trial:
                 "The model's outputs are not the scores of one class out of several, so no candidate can be "
                 "judged. Nothing is changed.",
             )
+        _require_known_classes(self._given.y, identity.probabilities_live.shape[1])
         witness = 0 if court.reenacted is None else len(court.reenacted)
         counts = replace(
             verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=witness
@@ -281,6 +283,15 @@ class Trial:
             channels_left_alone=sum(self._target.patched(patch).left_alone.values()),
             channels_clipped=clipped_channels(patch.taps),
         )
+
+
+def _require_known_classes(labels: NDArray[np.int64] | None, classes: int) -> None:
+    """Raise a DataError when a label is none of the model's classes."""
+    if labels is not None and labels.max() >= classes:
+        bad = np.flatnonzero(labels >= classes)
+        found = f"class {labels[bad[0]]}, and the model knows {classes}"
+        fix = "Number the classes as the model does."
+        raise DataError("labels", found, f"0 to {classes - 1}", fix, bad.tolist())
 
 
 def healthy_limits(baseline: Baseline, window: int, rng: np.random.Generator) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx_nets import classifier, hazy, pictures, quantized
 
+from calibration import tensor_file
 from calibration.__main__ import cli
 
 
@@ -20,6 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "clean.npz", x=pictures(64, seed=1))
     np.savez(folder / "hazy.npz", x=hazy(pictures(48, seed=2)))
     np.savez(folder / "few.npz", x=pictures(4))
+    np.savez(folder / "classes.npz", x=hazy(pictures(48, seed=2)), y=np.full(48, 5000))
     bad = pictures(16)
     bad[3] = np.nan
     np.savez(folder / "nan.npz", x=bad)
@@ -60,6 +62,7 @@ def test_a_refusal_is_exit_0_without_a_patch_and_removes_an_old_one(folder: Path
         (f"{RECALIBRATE} nan.npz --out x.safetensors --json", "frames: 3"),
         (f"{RECALIBRATE} missing.npz --out x.safetensors --json", "no such file"),
         (f"{RECALIBRATE} hazy.npz --labels --out x.safetensors --json", "no array named y"),
+        (f"{RECALIBRATE} classes.npz --labels --out x.safetensors --json", "class 5000"),
         (
             "recalibrate m.onnx --baseline hazy.npz --reference hazy.npz --out x.safetensors --json",
             "baseline",
@@ -90,7 +93,22 @@ def test_a_directory_that_does_not_exist_is_said(folder: Path) -> None:
         cli, ["profile", str(folder / "m.onnx"), "--data", str(folder / "clean.npz"), "--out", "/nowhere/b"]
     )
     assert done.exit_code == 74
-    assert "cannot be written" in done.stderr
+    assert "error: /nowhere/b: " in done.stderr
+
+
+def test_a_place_that_cannot_be_written_is_said_before_minutes_of_work(folder: Path) -> None:
+    line = "recalibrate m.onnx --baseline b.safetensors --reference missing.npz --json --out"
+    done = run(folder, f"{line} nowhere/p")
+    assert done.exit_code == 74
+    assert "nowhere/p: cannot be written" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_a_disk_that_fills_up_is_said_with_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    with pytest.raises(OSError, match="Is a directory") as caught:
+        tensor_file.write_atomically(tmp_path / "p", b"x")
+    assert caught.value.filename == str(tmp_path / "p")
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
 def test_drift_and_inspect_answer_in_json(folder: Path) -> None:

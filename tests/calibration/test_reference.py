@@ -1,5 +1,6 @@
 """Reading, refusing, leaving out, splitting."""
 
+import contextlib
 import pickle
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "labels": {"x": x, "y": np.arange(3)},
         "label-type": {"x": x, "y": np.arange(4.0)},
         "negative": {"x": x, "y": np.arange(4) - 2},
+        "absurd": {"x": x * 1e30},
         "pickled": {"x": np.asarray([{"a": 1}], object)},
     }
     for name, content in arrays.items():
@@ -45,11 +47,20 @@ def bad_files(folder: Path) -> dict[str, Path]:
 
 def test_every_bad_file_is_named_with_what_was_expected(tmp_path: Path) -> None:
     files = bad_files(tmp_path)
-    assert len(files) == 13
+    assert len(files) == 14
     for path in files.values():
         with pytest.raises(DataError, match="expected") as caught:
             reference.load_npz(path)
         assert str(path) in str(caught.value)
+
+
+def test_damage_anywhere_in_a_compressed_file_is_an_error_of_ours_or_none(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "c.npz", x=np.round(pictures(1), 1))
+    whole = (tmp_path / "c.npz").read_bytes()
+    for at in range(0, len(whole), 11):
+        (tmp_path / "c.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with contextlib.suppress(DataError):
+            reference.load_npz(tmp_path / "c.npz")
 
 
 def test_frames_with_nan_are_named() -> None:
