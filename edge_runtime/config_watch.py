@@ -15,6 +15,7 @@ import structlog
 
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
+from edge_runtime.guarded_yaml import MAX_BYTES
 
 log = structlog.get_logger()
 
@@ -33,7 +34,8 @@ class ConfigWatch:
     Args:
         path: The file; it may be a symbolic link, and it may be replaced instead of written.
         env: As for ``load_config``.
-        on_change: Called in the watch's thread with every new valid configuration that differs from the last.
+        on_change: Called in the watch's thread with every valid configuration that differs from the last one or
+            follows a refusal.
         on_error: Called in the watch's thread with what is wrong; the last good configuration counts on.
         current: The configuration in force when the watch starts.
     """
@@ -51,6 +53,7 @@ class ConfigWatch:
         self._current = current
         self._on_change, self._on_error = on_change, on_error
         self._digest: bytes | None = None
+        self._is_refused = False
         self._checking = threading.Lock()
         self._stop = threading.Event()
         self._ready = threading.Event()
@@ -72,10 +75,13 @@ class ConfigWatch:
         if self._thread.is_alive():
             self._thread.join(timeout=2)
 
-    def check_now(self) -> None:
-        """Look at the file now, as on SIGHUP. Nothing happens when its content is what it was."""
+    def check_now(self, *, again: bool = False) -> None:
+        """Look at the file now, as on SIGHUP. Nothing happens when its content is what it was.
+
+        ``again`` hands it on even so: what was refused may fit by now, such as a bundle that was copied once more.
+        """
         with self._checking:
-            self._check()
+            self._check(must_hand_on=again)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -129,25 +135,28 @@ class ConfigWatch:
         name = Path(changed).name
         return name in (self._path.name, self._path.resolve().name) or name.startswith("..")
 
-    def _check(self) -> None:
+    def _check(self, *, must_hand_on: bool) -> None:
         digest = self._content_digest()
-        if digest == self._digest:
+        if digest == self._digest and not must_hand_on:
             return
         self._digest = digest
         try:
             new = load_config(self._path, self._env)
         except ConfigError as err:
             self.refused += 1
+            self._is_refused = True
             self._on_error(err)
             return
-        if new != self._current:
-            self._current = new
+        # Back at what is in force is an edit too: it ends the refusal.
+        if new != self._current or self._is_refused or must_hand_on:
+            self._current, self._is_refused = new, False
             self.edits += 1
             self._on_change(new)
 
     def _content_digest(self) -> bytes | None:
         try:
-            return hashlib.sha256(self._path.read_bytes()).digest()
+            with self._path.open("rb") as file:
+                return hashlib.sha256(file.read(MAX_BYTES + 1)).digest()
         except OSError:
             return None
 

@@ -135,7 +135,7 @@ class Daemon:
         """Apply edits, feed the watchdog, publish the state."""
         if self._must_look and self._parts.watch is not None:
             self._must_look = False
-            self._parts.watch.check_now()
+            self._parts.watch.check_now(again=self.config_problem is not None)
         while not self._edits.empty():
             self._apply(self._edits.get())
         if self._feeder is not None and self._feeder.is_due(self._engine_facts(), now_s):
@@ -184,11 +184,15 @@ class Daemon:
         """Hand a command to a model's side loop and wait for what it says.
 
         Raises:
-            CommandError: unknown model, or not possible now.
+            CommandError: unknown model or stream, or not possible now.
         """
-        side_loop = self._model(model).side_loop
+        runtime = self._model(model)
+        side_loop = runtime.side_loop
         if side_loop is None:
             raise CommandError("recalibration is turned off for this model in the configuration")
+        streams = [name for name, camera in self.config.cameras.items() if camera.model == runtime.name]
+        if stream is not None and stream not in streams:
+            raise CommandError(f"no stream {stream!r} of model {runtime.name}; it has: {', '.join(streams)}")
         answer = side_loop.request(verb, stream=stream, frames=frames)
         try:
             return answer.result(timeout=ANSWER_TIMEOUT_S)

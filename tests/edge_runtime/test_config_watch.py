@@ -107,6 +107,45 @@ def test_an_edit_that_changes_nothing_is_not_handed_on(
     assert watch.edits == 1
 
 
+def test_the_way_back_from_a_bad_edit_is_handed_on(path: Path, recorder: Recorder) -> None:
+    """Otherwise the refusal would stand in the health report for ever."""
+    watch = ConfigWatch(
+        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
+    )
+    path.write_text("][")
+    watch.check_now()
+    assert recorder.error(timeout_s=0)
+    path.write_text(GOOD % 1)
+    watch.check_now()
+    assert recorder.fps(timeout_s=0) == 1
+    path.write_text("# once is enough\n" + GOOD % 1)
+    watch.check_now()
+    assert recorder.seen.empty()
+
+
+def test_an_unchanged_file_is_handed_on_again_when_asked(path: Path, recorder: Recorder) -> None:
+    watch = ConfigWatch(
+        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
+    )
+    path.write_text(GOOD % 2)
+    watch.check_now()
+    assert recorder.fps(timeout_s=0) == 2
+    watch.check_now()
+    assert recorder.seen.empty()
+    watch.check_now(again=True)
+    assert recorder.fps(timeout_s=0) == 2
+
+
+def test_an_endless_file_is_refused(path: Path, recorder: Recorder) -> None:
+    watch = ConfigWatch(
+        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
+    )
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    watch.check_now()
+    assert "at most" in str(recorder.error(timeout_s=0))
+
+
 def test_a_swapped_link_is_followed(tmp_path: Path, recorder: Recorder) -> None:
     """As Kubernetes updates a ConfigMap: config.yaml -> ..data/config.yaml, and ..data is swapped."""
     for name, fps in (("..v1", 1), ("..v2", 2)):

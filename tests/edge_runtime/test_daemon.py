@@ -1,6 +1,8 @@
 """The daemon's life and its live edits, with scripted parts: what is opened, closed and kept, and in which order."""
 
 import io
+from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from edge_runtime.config import parse_config
 from edge_runtime.daemon import Daemon, DaemonParts
 from edge_runtime.delivery import Delivery
-from edge_runtime.errors import BundleError, ConfigError, Problem, StateError
+from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
 from edge_runtime.schedule import BatchPolicy
 from edge_runtime.systemd_notify import SystemdNotify
 from edge_runtime.topics import Topics
@@ -204,6 +206,35 @@ def test_a_good_edit_after_a_refused_one_clears_the_problem(bench):
     assert bench.daemon.config_problem is not None
     bench.edit(bench.config())
     assert bench.daemon.config_problem is None
+
+
+def test_a_command_for_a_stream_of_another_model_is_refused_at_once(bench):
+    bench.daemon.startup()
+    asked, answer = [], Future()
+    answer.set_result({})
+    for runtime in bench.opened:
+        runtime.side_loop = SimpleNamespace(
+            request=lambda verb, *, stream, frames: asked.append(stream) or answer
+        )
+    with pytest.raises(CommandError, match="no stream 'bench' of model parts; it has: belt"):
+        bench.daemon.request("commission", "parts", "bench")
+    bench.daemon.request("commission", "parts", "belt")
+    bench.daemon.request("commission", "parts")
+    assert asked == ["belt", None]
+
+
+def test_after_a_refused_edit_sighup_tries_it_once_more(bench):
+    bench.start()
+    looked = []
+    bench.daemon._parts = replace(
+        bench.daemon._parts, watch=SimpleNamespace(check_now=lambda *, again: looked.append(again))
+    )
+    bench.daemon.look_at_config()
+    bench.daemon.tick(0.0)
+    bench.edit(ConfigError("box.yaml", (Problem("device", 1, "missing", "a name"),)))
+    bench.daemon.look_at_config()
+    bench.daemon.tick(0.0)
+    assert looked == [False, True]
 
 
 def test_what_waits_for_a_restart_does_not_count_before(bench, tmp_path):
