@@ -143,13 +143,19 @@ def schema(out: Path | None) -> int:
     "--config", "config_path", required=True, type=click.Path(path_type=Path), help="The device's YAML file."
 )
 @click.option("--model", help="Which model; needed when there are several.")
-@click.option("--timeout", "timeout_s", type=seconds, default=10.0, show_default=True)
-def send(verb: str, config_path: Path, model: str | None, timeout_s: float) -> int:
+@click.option("--stream", help="commission, recalibrate: only this camera's frames.")
+@click.option("--frames", type=click.IntRange(8, 4096), help="commission: how many frames from now on.")
+@click.option("--timeout", "timeout_s", type=seconds, default=10.0, show_default=True, help="Seconds.")
+def send(
+    verb: str, config_path: Path, model: str | None, stream: str | None, frames: int | None, timeout_s: float
+) -> int:
     """Send a command to a running device over its broker and print the answer."""
     from edge_runtime.remote import send_command
 
     loaded = _configured(config_path)
-    answer = send_command(loaded, verb, {} if model is None else {"model": model}, timeout_s)
+    given = {"model": model, "stream": stream, "frames": frames}
+    arguments = {name: value for name, value in given.items() if value is not None}
+    answer = send_command(loaded, verb, arguments, timeout_s)
     print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
     return 0 if answer.get("status") == "ok" else 1
 

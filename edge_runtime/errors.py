@@ -86,3 +86,9 @@ class CommandError(EdgeRuntimeError):
     """A remote command is malformed, unknown, not allowed or impossible now; the text is sent to the caller."""
 
     exit_code: ClassVar[int] = 64  # EX_USAGE
+
+
+class NoAnswer(CommandError):
+    """Nobody answered a command in time; the device may be off, away from the broker, or have another name."""
+
+    exit_code: ClassVar[int] = 69  # EX_UNAVAILABLE

@@ -124,7 +124,7 @@ class MqttSession:
             )
         except (OSError, ValueError) as err:  # ValueError: a host name that no resolver can encode
             hint = "" if context is None else "; does the broker speak TLS on this port?"
-            raise BrokerLost(f"{where}: {_explained(err)}{hint}") from err
+            raise BrokerLost(f"{where}: {explained(err)}{hint}") from err
         self._client.loop_start()
         if not self._answered.wait(settings.connect_timeout_s):
             raise BrokerLost(
@@ -335,7 +335,7 @@ def _properties(packet: int, **values: object) -> Properties:
     return properties
 
 
-def _explained(err: Exception) -> str:
+def explained(err: Exception) -> str:
     """A connection error in words, with what to check."""
     match err:
         case ssl.SSLCertVerificationError():

@@ -16,14 +16,16 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_runtime.app.destinations import mqtt_settings
 from edge_runtime.config import Config
-from edge_runtime.errors import BrokerLost, CommandError
+from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
+from edge_runtime.mqtt_session import explained
 
 
 def send_command(config: Config, verb: str, arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     """The device's answer.
 
     Raises:
-        CommandError: the configuration has no broker, or nobody answered in time.
+        CommandError: the configuration has no broker.
+        NoAnswer: nobody answered in time.
         BrokerLost: the broker cannot be reached or refuses us.
     """
     if config.mqtt is None:
@@ -48,7 +50,7 @@ def send_command(config: Config, verb: str, arguments: dict[str, Any], timeout_s
     try:
         client.connect(settings.host, settings.port, keepalive=settings.keepalive_s)
     except OSError as err:
-        raise BrokerLost(f"broker {settings.host}:{settings.port}: {err}") from err
+        raise BrokerLost(f"broker {settings.host}:{settings.port}: {explained(err)}") from err
     client.loop_start()
     try:
         is_done = caller.done.wait(timeout_s)
@@ -56,9 +58,12 @@ def send_command(config: Config, verb: str, arguments: dict[str, Any], timeout_s
         client.disconnect()
         client.loop_stop()
     if caller.refusal is not None:
-        raise BrokerLost(f"broker {settings.host}:{settings.port} refuses: {caller.refusal}")
+        raise BrokerLost(
+            f"broker {settings.host}:{settings.port} refuses: {caller.refusal}; "
+            "check mqtt.user, mqtt.password and the broker's rules"
+        )
     if not is_done or caller.answer is None:
-        raise CommandError(
+        raise NoAnswer(
             f"{config.device} did not answer {verb!r} within {timeout_s:g} s; is the daemon connected to this broker?"
         )
     return caller.answer

@@ -12,7 +12,7 @@ from mosquitto import Mosquitto, free_port
 from edge_runtime.command_link import CommandLink
 from edge_runtime.commands import CommandDesk, CommandPolicy
 from edge_runtime.config import parse_config
-from edge_runtime.errors import BrokerLost, CommandError
+from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 from edge_runtime.mqtt import MqttClient
 from edge_runtime.mqtt_settings import MqttSettings
 from edge_runtime.remote import send_command
@@ -65,11 +65,12 @@ def test_brings_a_refusal_back_in_words(broker):
 
 
 def test_a_device_that_is_not_there_is_named(broker):
-    with pytest.raises(CommandError, match="other did not answer 'status' within"):
+    with pytest.raises(NoAnswer, match="other did not answer 'status' within") as caught:
         send_command(config(broker.port, device="other"), "status", {}, timeout_s=0.5)
+    assert caught.value.exit_code == 69
 
 
 def test_a_broker_that_is_not_there_is_named():
     port = free_port()
-    with pytest.raises(BrokerLost, match=str(port)):
+    with pytest.raises(BrokerLost, match=f"{port}: connection refused; is the broker running"):
         send_command(config(port), "status", {}, timeout_s=5)
