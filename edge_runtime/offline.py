@@ -100,6 +100,8 @@ def calibrate_bundle(
     bundle = load_bundle(bundle_path)
     baseline, lines = _baseline(bundle, healthy, baseline_path)
     if reference is None:
+        if healthy is None:
+            lines = [f"baseline of {baseline.count} healthy pictures; give --reference FOLDER to recalibrate"]
         return {"baseline": str(baseline_path), "frames": baseline.count, "lines": lines}
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     x, y = read_reference_folder(reference, preprocessor, bundle.labels, MOST_REFERENCE)
@@ -112,6 +114,8 @@ def calibrate_bundle(
     if verdict.patch is not None and out is not None:
         verdict.patch.save(out)
         lines.append(f"patch written to {out} ({out.stat().st_size / 1024:.0f} KiB)")
+    elif verdict.patch is not None:
+        lines.append("patch not written; give --out FILE to keep it")
     return {**report, "lines": lines}
 
 

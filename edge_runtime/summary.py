@@ -60,6 +60,8 @@ def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
             f"(accepted {side['accepted']}, refused {side['refused']}, failed {side['failed']})   "
             f"hot swaps {model['swaps']}   roll-backs {side['rollbacks']}"
         )
+        if side["task"] is not None:
+            lines.append(f"  not finished when the time was up: {side['task']}, {side['phase']}")
     return lines
 
 

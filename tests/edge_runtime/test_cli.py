@@ -1,6 +1,7 @@
 """The command line and what it does without a daemon, with the demo bundle: answers, exit codes, words for people."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,9 @@ def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):
     code, out, _ = run("calibrate", BUNDLE, "--healthy", healthy, "--baseline", baseline)
     assert code == 0
     assert "baseline of 16 healthy pictures" in out
+    code, out, _ = run("calibrate", BUNDLE, "--baseline", baseline)
+    assert code == 0
+    assert "give --reference" in out
     patch = tmp_path / "patch.safetensors"
     code, out, _ = run(
         "calibrate", BUNDLE, "--baseline", baseline, "--reference", now, "--out", patch, "--json"
@@ -151,6 +155,19 @@ def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):
     assert code == 0  # a refusal by the gate is a normal answer
     assert report["reasons"]
     assert patch.exists() is report["accepted"]
+
+
+def test_building_without_its_extra_says_what_to_install(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    code, _, err = run("bundle", "build", "efficientnet-lite0", "--out", tmp_path)
+    assert code == 64
+    assert "edge-runtime[build]" in err
+
+
+def test_a_baseline_that_is_only_read_need_not_be_writable(run):
+    code, _, err = run("calibrate", BUNDLE, "--baseline", "/nowhere/b", "--reference", PICTURES)
+    assert code == 65
+    assert "/nowhere/b: cannot be read" in err
 
 
 def test_calibrate_without_a_baseline_or_with_a_damaged_one_says_so(run, tmp_path):

@@ -3,7 +3,15 @@ import pytest
 from edge_runtime.agreement import Agreement
 from edge_runtime.summary import summarise
 
-SIDE = {"alarms": 1, "recalibrations": 2, "accepted": 1, "refused": 1, "failed": 0, "rollbacks": 0}
+SIDE = {
+    "alarms": 1,
+    "recalibrations": 2,
+    "accepted": 1,
+    "refused": 1,
+    "failed": 0,
+    "rollbacks": 0,
+    "task": None,
+}
 
 
 def status(**model):
@@ -40,6 +48,14 @@ def test_accounts_for_every_frame():
     assert "p50 10.0 ms, p99 20.0 ms, max 30.0 ms" in text
     assert "drift alarms 1   recalibrations 2 (accepted 1, refused 1, failed 0)   hot swaps 1" in text
     assert "delivery to file: accepted 90, delivered 88, waiting 2, lost 0" in text
+
+
+def test_says_what_was_under_way_when_the_time_was_up():
+    assert "not finished" not in summary()
+    side = {**SIDE, "phase": "working", "task": "recalibrate (drift alarm)"}
+    assert "not finished when the time was up: recalibrate (drift alarm), working" in summary(
+        recalibration=side
+    )
 
 
 def test_says_when_there_was_no_result_and_no_event():
