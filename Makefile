@@ -16,7 +16,7 @@ run: $(BIN)/.installed-run
 	@$(BIN)/edge-runtime $(if $(CONFIG),run $(CONFIG),demo --drift $(DRIFT) --scene $(SCENE)) $(if $(RUN_FOR),--for $(RUN_FOR))
 
 test: $(BIN)/.installed-test
-	@sh tools/ensure-mosquitto.sh
+	@sh tools/ensure-test-tools.sh
 	$(BIN)/python -m pytest
 
 check: $(BIN)/.installed-dev

@@ -130,7 +130,7 @@ def choose(
     has_witness = healthy_answers is not None and len(healthy_answers) >= settings.min_reenacted
     if labels is not None:
         choice = _by_labels(identity, usable, labels, settings, notes)
-        if choice.accepted or not has_witness:
+        if choice.accepted or not has_witness or _are_labels_strange(choice, labels, identity):
             return choice
         # Too few labels to prove it: the witness may, among those that the labels do not speak against.
         least = choice.scores[identity.name]["accuracy"]
@@ -325,6 +325,13 @@ def _by_labels(
     if best is identity or found["p_value"] > settings.max_p_value:
         return _nothing(identity, scores, [*notes, f"{text}; at most {settings.max_p_value:g} proves it)."])
     return Choice(True, best.name, (*notes, f"{text})."), scores)
+
+
+def _are_labels_strange(choice: Choice, labels: NDArray[np.int64], identity: Evidence) -> bool:
+    """Whether no candidate is right more often than by chance: then the class numbers are wrong, or the pictures are."""
+    chance = 1 / identity.probabilities_live.shape[1]
+    by_chance = chance + 2 * np.sqrt(chance / len(labels))
+    return max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance
 
 
 def _rank(scores: Scores) -> tuple[float, float]:

@@ -276,3 +276,12 @@ def test_more_confidence_without_more_right_answers_is_no_reason():
     live = answers(1.0)
     choice = gate.choose(Evidence("identity", live, unsure), [Evidence("surer", live, sure)], HEALTHY)
     assert not choice.accepted
+
+
+def test_labels_that_fit_no_answer_at_all_are_not_outvoted_by_the_witness():
+    labels = np.arange(32) % CLASSES
+    wrong = (labels + 5) % CLASSES
+    identity = Evidence("identity", answers(1.0), evidence("", 0.4).probabilities_reenacted)
+    good = Evidence("good", answers(1.0), evidence("", 1.0).probabilities_reenacted)
+    assert gate.choose(identity, [good], HEALTHY, labels).accepted
+    assert not gate.choose(identity, [good], HEALTHY, wrong).accepted
