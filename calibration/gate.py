@@ -328,10 +328,10 @@ def _by_labels(
 
 
 def _are_labels_strange(choice: Choice, labels: NDArray[np.int64], identity: Evidence) -> bool:
-    """Whether no candidate is right more often than by chance: then the class numbers are wrong, or the pictures are."""
+    """Whether no candidate is right more often than by chance: then class numbers or pictures are wrong."""
     chance = 1 / identity.probabilities_live.shape[1]
     by_chance = chance + 2 * np.sqrt(chance / len(labels))
-    return max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance
+    return bool(max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance)
 
 
 def _rank(scores: Scores) -> tuple[float, float]:
