@@ -285,3 +285,11 @@ def test_labels_that_fit_no_answer_at_all_are_not_outvoted_by_the_witness():
     good = Evidence("good", answers(1.0), evidence("", 1.0).probabilities_reenacted)
     assert gate.choose(identity, [good], HEALTHY, labels).accepted
     assert not gate.choose(identity, [good], HEALTHY, wrong).accepted
+
+
+def test_few_live_frames_are_compared_with_as_many_healthy_ones():
+    many = np.tile(np.eye(24) * 0.9 + 0.1 / 24, (2, 1))
+    assert gate.effective_classes(many) == pytest.approx(24)
+    assert gate.expected_classes(many, 48) == pytest.approx(24)
+    assert 9 <= gate.expected_classes(many, 12) <= 12
+    assert 7 <= gate.expected_classes(many, 11) <= 11

@@ -332,8 +332,8 @@ def test_a_drift_is_noticed_recalibrated_and_taken_back_by_command(box, tmp_path
     box.write(
         cameras=conveyor(fps=30, demo={"drift": "haze", "drift_at_s": 18}),
         recalibration={
-            "commission": {"frames": 48, "automatic": True},
-            "reference": {"frames": 32},
+            "commission": {"frames": 64, "automatic": True},
+            "reference": {"frames": 48},
             "cooldown_s": 5,
         },
         drift={"window_frames": 16, "sample_every_s": 0.05, "cooldown_s": 600},
