@@ -54,7 +54,7 @@ class GateSettings:
     """Fewer re-enacted frames are no witness."""
     standard_errors: float = 2.0
     """By how many of its standard errors the fidelity must have grown."""
-    min_gain: float = 0.05
+    min_gain: float = 0.08
     """And by how much at least: a gain too small to matter is not worth a change."""
     min_agreement_gain: float = 0.04
     """Share of the re-enacted frames that must be put right, net: confidence alone is no reason."""
