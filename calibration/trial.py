@@ -15,26 +15,17 @@ from calibration.baseline import Baseline
 from calibration.errors import DataError
 from calibration.gate import GateSettings
 from calibration.ladder import IDENTITY, Candidate, candidates
-from calibration.moments import INPUT_TAP, FrameMoments, Moments, moments_of_frames
+from calibration.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.patch import Affine, Patch, clipped_channels, correction
+from calibration.pointless import why_pointless
 from calibration.reenact import reenact
-from calibration.report import FrameCounts, Verdict, drift_between, tap_drift
+from calibration.report import FrameCounts, Verdict, drift_between
 from calibration.targets.base import Batch, Normalisation, Observation, Runner, Target
 
 FINALISTS = 7
 """Candidates that are judged on all frames."""
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
-
-
-LEAST_VARIETY = 0.10
-"""Lite0, eight drifts: one scene with sensor noise shows below 0.001, varied pictures under a drift 0.83 to 2.3."""
-
-_TINY = float(np.finfo(np.float64).tiny)
-
-HEALTHY_WINDOWS = 200
-HEALTHY_MARGIN = 2.0
-"""Fresh healthy pictures were off by up to 3.6 times the largest of 200 drawn windows, mostly by less than that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +105,9 @@ class Trial:
         seen = self._look(parts.observed)
         verdict = replace(verdict, drift=drift_between(seen.moments, healthy))
         pointless = (
-            None if parts.labels is not None else self._pointless(seen, verdict.drift, len(parts.observed))
+            None
+            if parts.labels is not None
+            else why_pointless(seen, self._baseline, len(parts.observed), self._options.seed)
         )
         if pointless is not None:
             return _because(verdict, f"{pointless} Nothing is changed.")
@@ -166,24 +159,6 @@ class Trial:
         return self._target.observe(
             observed, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF
         )
-
-    def _pointless(self, seen: Observation, drift: Mapping[str, float], frames: int) -> str | None:
-        """Why no candidate needs to be tried, if so: nothing has drifted, or the frames stand for one scene only."""
-        baseline = self._baseline
-        window = max(2, round(frames * baseline.effective_count / baseline.count))
-        limits = healthy_limits(baseline, window, np.random.default_rng(self._options.seed))
-        if limits and not any(drift[tap] > limit for tap, limit in limits.items() if tap in drift):
-            return (
-                "The reference differs from the baseline no more than healthy frames do among themselves (drift "
-                f"{max(drift.values()):.3f}): there is nothing to correct."
-            )
-        share = shown_variety(seen.frames, baseline.frames)
-        if share < LEAST_VARIETY:
-            return (
-                f"The reference frames vary by {share:.1%} of what healthy frames do; at least {LEAST_VARIETY:.0%} is "
-                "needed. From a single scene the content cannot be told from the camera."
-            )
-        return None
 
     def _court(self, parts: _Split) -> _Court:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
@@ -292,38 +267,6 @@ def _require_known_classes(labels: NDArray[np.int64] | None, classes: int) -> No
         found = f"class {labels[bad[0]]}, and the model knows {classes}"
         fix = "Number the classes as the model does."
         raise DataError("labels", found, f"0 to {classes - 1}", fix, bad.tolist())
-
-
-def healthy_limits(baseline: Baseline, window: int, rng: np.random.Generator) -> dict[str, float]:
-    """Per tap, the largest drift that windows of healthy frames show, with a margin for content not seen yet.
-
-    Without drift there is nothing to gain: on healthy frames the label-free scores only choose among noise. Measured on
-    Lite0 with 43 frames: healthy 0.003 to 0.05, the drifts that cost accuracy 0.4 to 240.
-    """
-    limits: dict[str, float] = {}
-    for tap, frames in baseline.frames.items():
-        draws = rng.integers(0, len(frames.mean), (HEALTHY_WINDOWS, window))
-        found = [
-            tap_drift(FrameMoments(frames.mean[i], frames.var[i]).pooled(), baseline.moments[tap])
-            for i in draws
-        ]
-        limits[tap] = HEALTHY_MARGIN * max(found)
-    return limits
-
-
-def shown_variety(live: Mapping[str, FrameMoments], healthy: Mapping[str, FrameMoments]) -> float:
-    """How much frames differ from each other, as a share of how much healthy ones do; affine drifts do not change it.
-
-    The largest share over the taps, so that a drift that flattens one of them does not count as a single scene.
-    """
-    shares = [_between(live[tap]) / max(_between(healthy[tap]), _TINY) for tap in healthy if tap in live]
-    return max(shares, default=1.0)
-
-
-def _between(frames: FrameMoments) -> float:
-    """Share of the variance that lies between the frames, 0..1."""
-    between = float(frames.mean.var(0).mean())
-    return between / max(between + float(frames.var.mean()), _TINY)
 
 
 def spread_over(count: int, most: int) -> NDArray[np.intp]:
