@@ -7,7 +7,6 @@ work runs in ``recalibration_job`` (own process); what may follow what is in ``r
 
 import queue
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,20 +14,19 @@ from typing import Any, Literal
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
+from edge_runtime.baselines import Baselines
 from edge_runtime.config import DriftConfig, RecalibrationConfig
 from edge_runtime.drift_watch import AnsweredDrift, DriftWatch
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
-from edge_runtime.generations import Generations
 from edge_runtime.job_process import Job, Outcome
 from edge_runtime.messages import Event, Result, Sample
 from edge_runtime.recalibration_job import job_order
 from edge_runtime.recalibration_phase import Cause, Happening, IllegalHappening, Kind, Phase, Side, Task
-from edge_runtime.registry import Registry
 from edge_runtime.reservoir import Kept, Reservoir
 from edge_runtime.rollout import IllegalStep, Step
 from edge_runtime.sample_inbox import SampleInbox
+from edge_runtime.side_loop_parts import SideLoopParts
 
 log = structlog.get_logger()
 
@@ -37,27 +35,6 @@ Verb = Literal["commission", "recalibrate", "rollback"]
 ENGINE_FAILURES = 5  # in a row; then the generation before takes over
 COLLECT_FACTOR = 8  # collecting may take this many times the least time it needs
 MIN_COLLECT_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class SideLoopParts:
-    """What the side loop is made of; put together in ``app``."""
-
-    model: str
-    bundle_path: Path
-    generations: Generations
-    registry: Registry
-    settings: RecalibrationConfig
-    drift: DriftConfig
-    open_watch: Callable[[Registry, DriftConfig], DriftWatch | None]
-    """The drift watch of the stored baseline; None when there is none (or it belongs to another model)."""
-    next_due_wall_s: Callable[[str | None, float], float | None]
-    """(cron line, Unix time) -> when the schedule is due next after it; None without a schedule."""
-    start_job: Callable[[Path, dict[str, Any], NDArray[np.uint8] | None, float], Job]
-    """(folder, job, frames, deadline) -> the running job. Raises StateError."""
-    emit: Callable[[Event], None]
-    clock: Callable[[], float]
-    wall_clock: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +52,7 @@ class SideLoop:
         self._parts = parts
         self._side = Side()
         self._job: Job | None = None
-        self._watch = parts.open_watch(parts.registry, parts.drift)
+        self._baselines = Baselines(parts.registry, parts.open_watch, parts.drift)
         self._reservoir = Reservoir(parts.settings.reference.reservoir)
         self._inbox = SampleInbox(parts.drift.sample_every_s)
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
@@ -103,11 +80,11 @@ class SideLoop:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
-        job, watch = self._job, self._watch
+        job = self._job
         if job is not None:
             job.kill()
-        if watch is not None and not self._thread.is_alive():
-            watch.close()
+        if not self._thread.is_alive():
+            self._baselines.close()
 
     def offer(self, sample: Sample, result: Result) -> None:
         """Look at an answered sample if it is time to; called by the inference worker, returns at once."""
@@ -183,13 +160,17 @@ class SideLoop:
             self._inbox.every_s = drift.sample_every_s
             self._plan_next()
             if is_watch_stale:
-                self._reopen_watch()
+                self._doubt_patch()
+                self._baselines.reopen(drift)
 
-    def _reopen_watch(self) -> None:
-        if self._watch is not None:
-            self._is_patch_in_doubt |= self._watch.is_drifted and self._parts.generations.is_patched
-            self._watch.close()
-        self._watch = self._parts.open_watch(self._parts.registry, self._parts.drift)
+    def _doubt_patch(self) -> None:
+        """A new watch does not know that there was a drift."""
+        is_drifted = self._watch is not None and self._watch.is_drifted
+        self._is_patch_in_doubt |= is_drifted and self._parts.generations.is_patched
+
+    @property
+    def _watch(self) -> DriftWatch | None:
+        return self._baselines.watch
 
     def _observe(self, sample: Sample, result: Result) -> None:
         assert sample.pixels is not None
@@ -285,7 +266,7 @@ class SideLoop:
         settings, registry = self._parts.settings, self._parts.registry
         folder = settings.reference.folder if self._uses_folder(task) else None
         at_wall_s = self._parts.wall_clock()
-        job = job_order(task, settings, self._parts.bundle_path, registry.baseline, folder, at_wall_s)
+        job = job_order(task, settings, self._parts.bundle_path, self._baselines.in_use, folder, at_wall_s)
         pixels = np.stack([entry.pixels for entry in kept]) if kept else None
         deadline_s = self._parts.clock() + settings.timeout_s
         self._side = self._side.after(Happening.ENOUGH)
@@ -317,10 +298,8 @@ class SideLoop:
         self._emit(task.kind, {"error": error, "cause": task.cause})
 
     def _take_baseline(self, folder: Path, data: dict[str, Any]) -> None:
-        registry = self._parts.registry
-        (folder / "probe.onnx").replace(registry.probe)
-        (folder / "baseline.safetensors").replace(registry.baseline)
-        self._reopen_watch()
+        self._doubt_patch()
+        self._baselines.take(folder, self._parts.drift)
         self._last_task_at_s = None  # commissioning does not delay the first recalibration
         self._plan_next()
         if self._parts.generations.is_patched:

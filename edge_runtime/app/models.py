@@ -28,10 +28,11 @@ from edge_runtime.model_runtime import ModelRuntime
 from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
 from edge_runtime.preprocess import Preprocessor
-from edge_runtime.recalibration import SideLoop, SideLoopParts
+from edge_runtime.recalibration import SideLoop
 from edge_runtime.registry import Registry
 from edge_runtime.rollout import Generation, Rollout
 from edge_runtime.schedule import BatchPolicy, Schedule
+from edge_runtime.side_loop_parts import SideLoopParts
 from edge_runtime.workers import Crashes, InferenceWorker
 
 log = structlog.get_logger()

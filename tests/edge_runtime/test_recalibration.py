@@ -13,9 +13,10 @@ from edge_runtime.errors import CommandError, EngineError, StateError
 from edge_runtime.generations import Generations
 from edge_runtime.job_process import Outcome
 from edge_runtime.messages import Label, Result, Sample, Timings
-from edge_runtime.recalibration import ENGINE_FAILURES, SideLoop, SideLoopParts
+from edge_runtime.recalibration import ENGINE_FAILURES, SideLoop
 from edge_runtime.registry import Registry
 from edge_runtime.rollout import Generation, Rollout
+from edge_runtime.side_loop_parts import SideLoopParts
 
 BASE = Generation("parts/1")
 BATCH = np.zeros((1, 3, 8, 8), np.float32)
