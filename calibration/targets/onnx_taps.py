@@ -14,8 +14,7 @@ from onnx import NodeProto
 from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
 from calibration.targets.onnx_graph import OnnxGraph, attribute, subgraphs
-
-_HEAD = "head of the model: its statistics are the answer"
+from calibration.targets.passes import HEAD
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -81,13 +80,13 @@ def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer
         try:
             tap = _tap(graph, node)
         except _Skip as reason:
-            skipped.append(SkippedLayer(label(node), _HEAD if node.output[0] in heads else str(reason)))
+            skipped.append(SkippedLayer(label(node), HEAD if node.output[0] in heads else str(reason)))
             continue
         if tap is None:
             continue
         if tap.layer_output in heads:
             seen_heads.append(tap)
-            skipped.append(SkippedLayer(tap.node, _HEAD))
+            skipped.append(SkippedLayer(tap.node, HEAD))
         else:
             taps.append(tap)
     if not taps:

@@ -5,7 +5,6 @@ The one file of this library that runs ONNX Runtime. Its parts: ``onnx_graph`` p
 """
 
 import hashlib
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +13,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from calibration.errors import DataError, ModelError, PatchError, TapMismatch
-from calibration.moments import INPUT_TAP, FrameMoments, Moments, moments_of_frames
+from calibration.errors import ModelError
+from calibration.moments import INPUT_TAP, FrameMoments, Moments
 from calibration.patch import Patch
-from calibration.targets import onnx_observer, onnx_probe
+from calibration.targets import onnx_observer, onnx_probe, passes
 from calibration.targets.base import (
     Batch,
     Normalisation,
@@ -30,15 +29,6 @@ from calibration.targets.base import (
 from calibration.targets.onnx_graph import OnnxGraph, parse, with_free_batch
 from calibration.targets.onnx_patch import insert_input_correction, patch_tap
 from calibration.targets.onnx_taps import OnnxTap, find_taps
-
-MICRO_BATCH = 8
-"""Frames that are corrected together. Measured on Lite0, all taps, haze: agreement .41 with 2, .52 with 4, .63 with 8,
-.67 with 16 and with all 48 at once; 8 frames take 150 MB. Carrying moments over from batch to batch did not help."""
-
-_PLAIN_BATCH = 4
-"""Frames per pass when nothing is corrected: moments are taken frame by frame, so the cut does not matter."""
-
-_RUN_BATCH = 8
 
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
 """The default doubles and keeps 0.5 GB for 8 frames of Lite0; no arena at all is 30 % slower (page faults)."""
@@ -98,13 +88,14 @@ class OnnxTarget:
         frames_of_first: int = 0,
     ) -> Observation:
         """Moments at the taps over ``x``, in one pass; see the port."""
-        self._require_shape(x)
+        passes.require_samples(x, self.input_shape)
         observer = onnx_observer.build(self._free_graph, self._chosen(first_taps, normalise), normalise)
         session = self._session(observer.model)
-        batches = _even_batches(x, MICRO_BATCH if normalise is not None else _PLAIN_BATCH)
+        size = passes.MICRO_BATCH if normalise is not None else passes.PLAIN_BATCH
+        batches = passes.even_batches(x, size)
         fetched = [self._run(session, observer.fetches, {observer.input_name: batch}) for batch in batches]
         whole = [np.concatenate(parts) for parts in zip(*fetched, strict=True)]
-        frames = self._frames_of_input(x, normalise)
+        frames: dict[str, FrameMoments] = {INPUT_TAP: passes.input_frames(x, normalise)}
         for tap, mean, square in zip(observer.taps, whole[::2], whole[1::2], strict=True):
             frames[tap.name] = observer.frame_moments(tap, mean, square)
         moments = Moments({tap: part.pooled() for tap, part in frames.items()})
@@ -112,11 +103,7 @@ class OnnxTarget:
 
     def patched(self, patch: Patch) -> PatchedModel:
         """The model with the corrections in its own constants; see the port."""
-        if patch.model_sha256 != self.sha256:
-            found = f"made for the model {patch.model_sha256[:12]}…"
-            fix = "Apply it to the model it was made for, or recalibrate this one."
-            raise PatchError(f"patch {patch.id}", found, f"{self.sha256[:12]}… ({self._name})", fix)
-        self._require_known_taps(patch)
+        passes.require_patch_of(patch, self._name, self.sha256, self.taps, self.input_shape[1])
         if not any(affine.touched.any() for affine in patch.taps.values()):
             return PatchedModel(self._data)
         graph = parse(self._name, self._data)
@@ -136,9 +123,11 @@ class OnnxTarget:
         names = [output.name for output in session.get_outputs()]
 
         def run(x: Batch) -> dict[str, NDArray[Any]]:
-            self._require_shape(x)
+            passes.require_samples(x, self.input_shape)
             fixed = self._graph.input_shape[0]
-            batches = _batches(x, _RUN_BATCH) if fixed is None else _filled_batches(x, fixed)
+            batches = (
+                passes.batches(x, passes.RUN_BATCH) if fixed is None else passes.filled_batches(x, fixed)
+            )
             parts = [self._run(session, names, {self._graph.input_name: batch}) for batch in batches]
             return {
                 name: np.concatenate([part[i] for part in parts])[: len(x)] for i, name in enumerate(names)
@@ -187,46 +176,9 @@ class OnnxTarget:
         return free
 
     def _chosen(self, first_taps: int | None, normalise: Normalisation | None) -> tuple[OnnxTap, ...]:
-        taps = self._onnx_taps[:first_taps]
         if normalise is not None:
-            known = {name: tap.channels for name, tap in normalise.baseline.items()}
-            wrong = [
-                f"{tap.name} has {tap.channels} channels, {known.get(tap.name, 'none')} in the baseline"
-                for tap in taps
-                if known.get(tap.name) != tap.channels
-            ]
-            if wrong:
-                raise TapMismatch(wrong)
-        return taps
-
-    def _frames_of_input(self, x: Batch, normalise: Normalisation | None) -> dict[str, FrameMoments]:
-        frames = moments_of_frames(x)
-        if normalise is not None and normalise.input is not None:
-            scale, offset = (
-                part.astype(np.float64) for part in (normalise.input.scale, normalise.input.offset)
-            )
-            frames = FrameMoments(frames.mean * scale + offset, frames.var * scale * scale)
-        return {INPUT_TAP: frames}
-
-    def _require_shape(self, x: Batch) -> None:
-        wanted = self._graph.input_shape
-        fits = x.ndim == len(wanted) and all(
-            w in (None, g) for w, g in zip(wanted[1:], x.shape[1:], strict=True)
-        )
-        if x.dtype != np.float32 or not fits or not len(x):
-            shape = ", ".join("any" if n is None else str(n) for n in wanted[1:])
-            found = f"{x.dtype} {x.shape}"
-            fix = "Prepare the pictures exactly as for this model."
-            raise DataError("pictures", found, f"float32 (N, {shape}), N >= 1", fix)
-
-    def _require_known_taps(self, patch: Patch) -> None:
-        known = {tap.name: tap.channels for tap in self._onnx_taps} | {
-            INPUT_TAP: int(self.input_shape[1] or 0)
-        }
-        wrong = [tap for tap, affine in patch.taps.items() if known.get(tap) != affine.scale.size]
-        if wrong:
-            found = f"taps that this model does not have: {', '.join(wrong[:5])}"
-            raise PatchError(f"patch {patch.id}", found, "taps of the model", "Recalibrate again.")
+            passes.require_baseline_of(self.taps[:first_taps], normalise)
+        return self._onnx_taps[:first_taps]
 
     def _session(self, data: bytes) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -253,25 +205,7 @@ class OnnxTarget:
             raise ModelError(self._name, f"ONNX Runtime failed ({err})", "a model that runs", fix) from err
 
 
-def _even_batches(x: Batch, size: int) -> Iterator[Batch]:
-    """Batches of about ``size``, none much smaller: each is corrected by its own moments."""
-    for part in np.array_split(x, max(1, round(len(x) / size))):
-        yield np.ascontiguousarray(part)
-
-
 def _bound_to_batch(name: str, fixed: int) -> ModelError:
     found = f"the batch size {fixed} is built into its layers"
     fix = "Export it with a dynamic batch axis (torch.onnx.export(..., dynamic_axes={'input': {0: 'N'}}))."
     return ModelError(name, found, "a batch axis that can be freed", fix)
-
-
-def _filled_batches(x: Batch, size: int) -> Iterator[Batch]:
-    """Batches of exactly ``size``; the last one is filled up with its last frame."""
-    for batch in _batches(x, size):
-        missing = size - len(batch)
-        yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
-
-
-def _batches(x: Batch, size: int) -> Iterator[Batch]:
-    for start in range(0, len(x), size):
-        yield np.ascontiguousarray(x[start : start + size])

@@ -13,7 +13,7 @@ from onnx_nets import Net, classifier, hazy, pictures, quantized, with_batch_nor
 from calibration.errors import DataError, PatchError, TapMismatch
 from calibration.moments import INPUT_TAP
 from calibration.patch import Affine, Patch, correction
-from calibration.targets import onnx_target
+from calibration.targets import passes
 from calibration.targets.base import Normalisation, Observation
 from calibration.targets.onnx_graph import parse
 from calibration.targets.onnx_target import OnnxTarget
@@ -191,7 +191,7 @@ def test_plain_moments_do_not_depend_on_the_batch_cut_or_order(monkeypatch: pyte
     target, x = OnnxTarget(classifier()), pictures(11)
     whole = target.observe(x).moments
     turned = target.observe(x[::-1].copy()).moments
-    monkeypatch.setattr(onnx_target, "_PLAIN_BATCH", 1)
+    monkeypatch.setattr(passes, "PLAIN_BATCH", 1)
     single = target.observe(x).moments
     for tap in whole:
         for other in (turned, single):
