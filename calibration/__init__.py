@@ -12,6 +12,7 @@ A library of its own: it never imports the runtime around it, and knows neither 
 """
 
 from calibration.baseline import Baseline, Witness
+from calibration.baseline_facts import BaselineFacts
 from calibration.errors import (
     BaselineError,
     CalibrationError,
@@ -23,6 +24,7 @@ from calibration.errors import (
 from calibration.gate import GateSettings
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
 from calibration.patch import Affine, Patch
+from calibration.pooling import pool
 from calibration.recalibrate import apply, measure_drift, open_target, probe, profile, recalibrate
 from calibration.report import FrameCounts, Verdict
 from calibration.targets.base import Target
@@ -33,6 +35,7 @@ __all__ = [
     "Affine",
     "Baseline",
     "BaselineError",
+    "BaselineFacts",
     "CalibrationError",
     "DataError",
     "FrameCounts",
@@ -53,6 +56,7 @@ __all__ = [
     "measure_drift",
     "merge",
     "open_target",
+    "pool",
     "probe",
     "profile",
     "recalibrate",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import tensor_file
+from calibration.baseline_facts import BaselineFacts
 from calibration.errors import BaselineError, DataError
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments
 
@@ -41,6 +42,11 @@ class Witness:
         shape = (1, -1) + (1,) * (self.packed.ndim - 2)
         return self.packed.astype(np.float32) * self.step.reshape(shape) + self.low.reshape(shape)
 
+    def only(self, chosen: NDArray[np.intp]) -> "Witness":
+        """Those of its samples, with their answers."""
+        answers = None if self.probabilities is None else self.probabilities[chosen]
+        return replace(self, packed=self.packed[chosen], probabilities=answers)
+
     def __len__(self) -> int:
         return len(self.packed)
 
@@ -63,6 +69,12 @@ class Baseline:
     library: str
     """Version that wrote it."""
     witness: Witness | None = field(default=None, repr=False)
+    facts: BaselineFacts = field(default_factory=BaselineFacts)
+
+    @property
+    def name(self) -> str:
+        """What a person calls this state of the site."""
+        return self.facts.name
 
     @property
     def id(self) -> str:
@@ -72,9 +84,30 @@ class Baseline:
             digest.update(tap.encode() + b"\0" + moments.mean.tobytes() + moments.var.tobytes())
         return digest.hexdigest()[:16]
 
+    def with_facts(self, facts: BaselineFacts) -> "Baseline":
+        """The same figures, and so the same id, with another name or word."""
+        return replace(self, facts=facts)
+
     def without_witness(self) -> "Baseline":
         """The same without any picture in it."""
         return replace(self, witness=None)
+
+    def describe(self, now_wall_s: float) -> dict[str, Any]:
+        """Everything about it but the figures, as plain data."""
+        return {
+            **self.facts.to_json(),
+            "id": self.id,
+            "is_expired": self.facts.is_expired(now_wall_s),
+            "recorded_wall_s": self.created_wall_s,
+            "frames": self.count,
+            "effective_frames": round(self.effective_count, 1),
+            "taps": len(self.moments),
+            "channels": sum(tap.channels for tap in self.moments.values()),
+            "witness": 0 if self.witness is None else len(self.witness),
+            "input_shape": list(self.input_shape),
+            "model_sha256": self.model_sha256,
+            "library": self.library,
+        }
 
     def to_bytes(self) -> bytes:
         """The baseline file."""
@@ -107,6 +140,7 @@ class Baseline:
             "effective_count": self.effective_count,
             "created_wall_s": self.created_wall_s,
             "library": self.library,
+            "facts": self.facts.to_json(),
         }
 
     def save(self, path: str | Path) -> None:
@@ -125,7 +159,7 @@ class Baseline:
             return _decoded(arrays, header)
         except tensor_file.TensorFileProblem as err:
             raise BaselineError(str(path), str(err), "a baseline written by this library", _AGAIN) from err
-        except (KeyError, TypeError, ValueError, DataError) as err:
+        except (KeyError, TypeError, ValueError, AttributeError, DataError) as err:
             raise BaselineError(str(path), f"fields are wrong ({err})", f"format {FORMAT}", _AGAIN) from err
 
 
@@ -198,6 +232,7 @@ def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         created_wall_s=float(header["created_wall_s"]),
         library=str(header["library"]),
         witness=_witness(arrays, tuple(int(n) for n in header["input_shape"])),
+        facts=BaselineFacts.from_json(header.get("facts", {})),  # files of version 0.1.0 have none
     )
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from calibration import reference, report
 from calibration.answers import class_probabilities
 from calibration.baseline import Baseline, pack_witness
+from calibration.baseline_facts import BaselineFacts
+from calibration.effective import effective_frames
 from calibration.errors import BaselineError, DataError, ModelError
 from calibration.patch import Patch
 from calibration.report import Verdict
@@ -57,6 +59,7 @@ def profile(
     effective_count: float | None = None,
     threads: int = 1,
     created_wall_s: float | None = None,
+    facts: BaselineFacts | None = None,
 ) -> Baseline:
     """Record the baseline of a healthy site.
 
@@ -64,9 +67,11 @@ def profile(
         model: ONNX file (path or bytes).
         x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good.
         witness: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
-        effective_count: How many independent frames they are worth; None is N.
+        effective_count: How many independent frames they are worth; None works it out from the likeness of
+            neighbours, so give the samples in the order in which they were seen.
         threads: CPU threads.
         created_wall_s: Unix time to note; None is now.
+        facts: Name and origin to note.
 
     Raises:
         ModelError: the model cannot be recalibrated.
@@ -86,10 +91,11 @@ def profile(
         model_sha256=target.sha256,
         input_shape=healthy.shape[1:],
         count=len(healthy),
-        effective_count=float(effective_count or len(healthy)),
+        effective_count=effective_frames(seen.frames) if effective_count is None else effective_count,
         created_wall_s=time.time() if created_wall_s is None else created_wall_s,
         library=_library_version(),
         witness=packed,
+        facts=facts or BaselineFacts(),
     )
 
 
@@ -145,10 +151,11 @@ def recalibrate(
     Raises:
         ModelError: the model cannot be recalibrated.
         DataError: the frames are of another shape or dtype, or not finite.
-        BaselineError: the baseline is of another model.
+        BaselineError: the baseline is of another model, or has expired.
     """
     started_s, memory_mb = time.monotonic(), _peak_memory_mb()
     options = options or Options()
+    _require_valid(baseline, time.time())
     target = _matching_target(model, baseline, options.threads)
     given = reference.checked(x, y)
     _require_sample_shape(given.x, baseline)
@@ -168,6 +175,12 @@ def _matching_target(model: Model, baseline: Baseline, threads: int) -> Target:
         fix = "Record a baseline with this model (`python -m calibration profile`)."
         raise BaselineError(f"baseline {baseline.id}", found, "the same model file", fix)
     return target
+
+
+def _require_valid(baseline: Baseline, now_wall_s: float) -> None:
+    if baseline.facts.is_expired(now_wall_s):
+        fix = "Look at the site; bless the baseline again if it still shows it, or record another."
+        raise BaselineError(f"baseline {baseline.name}", "has expired", "one that is still valid", fix)
 
 
 def _require_sample_shape(x: Batch, baseline: Baseline) -> None:

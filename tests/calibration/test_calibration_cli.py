@@ -136,3 +136,24 @@ def test_as_a_program_wrong_usage_is_64_and_help_0(folder: Path) -> None:
     ):
         done = subprocess.run([sys.executable, "-m", "calibration", *words], capture_output=True, timeout=60)
         assert done.returncode == code, done.stderr
+
+
+def test_profile_notes_name_end_and_worth(folder: Path) -> None:
+    line = "profile m.onnx --data clean.npz --out n.safetensors --name night --expires-days 30 --effective 9"
+    assert run(folder, line).exit_code == 0
+    shown = json.loads(run(folder, "baseline n.safetensors --json").stdout)
+    assert (shown["name"], shown["effective_frames"], shown["is_expired"]) == ("night", 9.0, False)
+    assert "expires" in run(folder, "baseline n.safetensors").stdout
+    renewed = json.loads(run(folder, "bless n.safetensors --by anna --json").stdout)
+    assert (renewed["blessed_by"], renewed["expires_wall_s"], renewed["id"]) == ("anna", None, shown["id"])
+
+
+def test_merge_pools_files_and_refuses_the_same_one_twice(folder: Path) -> None:
+    np.savez(folder / "other.npz", x=pictures(24, seed=9))
+    assert run(folder, "profile m.onnx --data other.npz --out o.safetensors").exit_code == 0
+    done = run(folder, "merge b.safetensors o.safetensors --out pooled.safetensors --no-pictures --json")
+    shown = json.loads(done.stdout)
+    assert (done.exit_code, shown["frames"], shown["witness"], shown["name"]) == (0, 88, 0, "pooled")
+    twice = run(folder, "merge b.safetensors b.safetensors --out x.safetensors")
+    assert (twice.exit_code, (folder / "x.safetensors").exists()) == (65, False)
+    assert "twice" in twice.stderr

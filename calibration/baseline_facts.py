@@ -1,0 +1,111 @@
+"""What is known about a baseline besides its figures: its name, where it comes from, who blessed it, until when.
+
+A person vouches that the site was healthy; such a word has a name, a date and, if wanted, an end. Nothing here changes
+the moments, so that renewing the word leaves the baseline's id, and every patch made from it, as they are. Pure values;
+kept by ``baseline``, written by ``recalibrate.profile`` and ``pooling``.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from calibration.errors import DataError
+
+NAME = re.compile(r"[a-z0-9-]{1,32}")
+DEFAULT_NAME = "default"
+DAY_S = 86400.0
+LONGEST_TEXT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineFacts:
+    """Name and origin; everything but the name may be unknown."""
+
+    name: str = DEFAULT_NAME
+    """What a person calls this state of the site: day, night, winter. Letters a-z, digits, '-'; at most 32."""
+    preprocessing: str | None = None
+    """Digest of how pictures became samples; None when the writer did not know."""
+    bundle: str | None = None
+    """Name and version of the bundle whose model it is, e.g. ``parts/4``."""
+    streams: tuple[str, ...] = ()
+    """Cameras its frames came from."""
+    sample_period_s: float | None = None
+    """Mean time between two of its frames."""
+    blessed_by: str | None = None
+    """Who said that the site was healthy: a command, the first start, a person."""
+    blessed_wall_s: float | None = None
+    """Unix time of that word."""
+    expires_wall_s: float | None = None
+    """Unix time from which it must be blessed again before patches are made from it; None is never."""
+
+    def __post_init__(self) -> None:
+        require_name(self.name)
+        times = (self.sample_period_s, self.blessed_wall_s, self.expires_wall_s)
+        if not all(value is None or math.isfinite(value) for value in times):
+            raise DataError("baseline facts", "a time that is not finite", "seconds, or nothing")
+        texts = (self.preprocessing, self.bundle, self.blessed_by, *self.streams)
+        if any(text is not None and len(text) > LONGEST_TEXT for text in texts):
+            raise DataError("baseline facts", "an overlong text", f"at most {LONGEST_TEXT} characters")
+
+    def is_expired(self, now_wall_s: float) -> bool:
+        """Whether the word has ended; such a baseline still scores drift, but no patch is made from it."""
+        return self.expires_wall_s is not None and now_wall_s >= self.expires_wall_s
+
+    def blessed(self, by: str, now_wall_s: float, days: float | None) -> "BaselineFacts":
+        """The same with a new word: valid for ``days`` from now, or without end."""
+        return replace(
+            self, blessed_by=by, blessed_wall_s=now_wall_s, expires_wall_s=expiry(now_wall_s, days)
+        )
+
+    def ended(self, now_wall_s: float) -> "BaselineFacts":
+        """The same, expired now (or earlier, if it was)."""
+        ends = now_wall_s if self.expires_wall_s is None else min(self.expires_wall_s, now_wall_s)
+        return replace(self, expires_wall_s=ends)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; :meth:`from_json` gives the same back."""
+        return {**asdict(self), "streams": list(self.streams)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "BaselineFacts":
+        """From plain data; keys that a later version may add are left aside.
+
+        Raises:
+            TypeError, ValueError, DataError: a value that cannot be.
+        """
+        return cls(
+            name=str(data.get("name", DEFAULT_NAME)),
+            preprocessing=_text(data.get("preprocessing")),
+            bundle=_text(data.get("bundle")),
+            streams=tuple(str(stream) for stream in data.get("streams", ())),
+            sample_period_s=_number(data.get("sample_period_s")),
+            blessed_by=_text(data.get("blessed_by")),
+            blessed_wall_s=_number(data.get("blessed_wall_s")),
+            expires_wall_s=_number(data.get("expires_wall_s")),
+        )
+
+
+def require_name(name: str) -> str:
+    """The name, if it can be one.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if not NAME.fullmatch(name):
+        raise DataError("baseline", f"the name {name[:64]!r}", "1 to 32 of a-z, 0-9 and '-', e.g. night")
+    return name
+
+
+def expiry(now_wall_s: float, days: float | None) -> float | None:
+    """Unix time ``days`` from now; None for no end."""
+    return None if days is None else now_wall_s + days * DAY_S
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

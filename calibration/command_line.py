@@ -1,0 +1,69 @@
+"""What the commands of ``python -m calibration`` have in common: options, errors into exit codes, answers.
+
+Exit codes of sysexits(3): 0 also for a refusal by the gate, 64 wrong usage, 65 bad input, 74 a file that cannot be
+written. With ``--json`` stdout holds exactly one JSON object, an error too. No command lives here.
+"""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from calibration.errors import CalibrationError
+
+P = ParamSpec("P")
+
+EX_USAGE, EX_CANNOT_WRITE = 64, 74
+
+MODEL = click.argument("model", type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+THREADS = click.option(
+    "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="CPU threads."
+)
+
+
+def file_option(flag: str, text: str) -> Callable[..., Any]:
+    """A required option that names a file."""
+    return click.option(flag, type=click.Path(path_type=Path, dir_okay=False), required=True, help=text)
+
+
+def told(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn this library's errors into a message, an exit code and, with ``--json``, an object."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            _require_place(kwargs.get("out"))
+            command(*args, **kwargs)
+        except CalibrationError as err:
+            _fail(str(err), type(err).__name__, err.exit_code, bool(kwargs.get("as_json")))
+        except OSError as err:
+            text = f"{err.filename}: cannot be written ({err.strerror}). Check the directory and its space."
+            _fail(text, "CannotWrite", EX_CANNOT_WRITE, bool(kwargs.get("as_json")))
+
+    return run
+
+
+def _require_place(out: object) -> None:
+    """Find out that the answer cannot be written before minutes of work go into it."""
+    if isinstance(out, Path) and not os.access(out.parent, os.W_OK | os.X_OK):
+        code = errno.EACCES if out.parent.is_dir() else errno.ENOENT
+        raise OSError(code, os.strerror(code), str(out))
+
+
+def _fail(text: str, kind: str, code: int, as_json: bool) -> None:
+    click.echo(f"error: {text}", err=True)
+    if as_json:
+        click.echo(json.dumps({"error": {"type": kind, "message": text}}))
+    sys.exit(code)
+
+
+def answer_with(data: dict[str, Any], lines: list[str], as_json: bool) -> None:
+    """Print the answer: for machines, or for a person."""
+    click.echo(json.dumps(data, indent=2) if as_json else "\n".join(lines))

@@ -1,0 +1,25 @@
+"""How many independent frames a recording is worth: those of a fixed camera resemble their neighbours.
+
+From the single-frame moments that a baseline keeps, with the features and the formula of ``drift_threshold``. Pure.
+Called when a baseline is made.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from calibration import drift_threshold
+from calibration.moments import FrameMoments
+
+
+def effective_frames(frames: Mapping[str, FrameMoments]) -> float:
+    """The effective sample size of frames in the order in which they were seen, at most their number.
+
+    Args:
+        frames: Single-frame moments per tap, (N, C) each, of the same N frames.
+    """
+    taps = list(frames.values())
+    mean = np.concatenate([tap.mean for tap in taps], axis=1)
+    var = np.concatenate([tap.var for tap in taps], axis=1)
+    units = drift_threshold.Units.of(mean, var, tuple(tap.mean.shape[1] for tap in taps))
+    return drift_threshold.effective_frames(units.features(mean, var))
