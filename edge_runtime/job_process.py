@@ -1,13 +1,16 @@
 """Starts, watches and ends the recalibration process; the work itself is in ``recalibration_job``.
 
-A job is a folder with ``job.json`` (what to do) and ``pixels.npy`` (the frames). The process writes ``outcome.json``
-last, so an outcome that can be read is whole. Whatever happens to the process, live inference does not notice.
+A job is a folder with ``job.json`` (what to do); its frames are handed over in an anonymous file in memory, so that no
+picture is written to the disk for it. The process writes ``outcome.json`` last, so an outcome that can be read is
+whole. Whatever happens to the process, live inference does not notice.
 """
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,15 +59,14 @@ class JobProcess:
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            if pixels is not None:
-                np.save(folder / "pixels.npy", pixels, allow_pickle=False)
             (folder / "job.json").write_bytes(orjson.dumps(job, option=orjson.OPT_SERIALIZE_NUMPY))
-            with (folder / "log.txt").open("wb") as log_file:
+            with (folder / "log.txt").open("wb") as log_file, _in_memory(pixels) as handed:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "edge_runtime.recalibration_job", str(folder)],
+                    [sys.executable, "-m", "edge_runtime.recalibration_job", str(folder), *map(str, handed)],
                     stdin=subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=subprocess.STDOUT,
+                    pass_fds=handed,
                 )
         except OSError as err:
             raise StateError(
@@ -102,3 +104,20 @@ class JobProcess:
         except OSError:
             return "no log"
         return lines[-1][:400] if lines else "no message (killed, or out of memory?)"
+
+
+@contextlib.contextmanager
+def _in_memory(pixels: NDArray[np.uint8] | None) -> Iterator[tuple[int, ...]]:
+    """A file that has no name and lies in memory, for a child to inherit; nothing where there are no frames.
+
+    Raises:
+        OSError: not enough memory.
+    """
+    if pixels is None:
+        yield ()
+        return
+    with os.fdopen(os.memfd_create("reference-frames"), "wb") as file:
+        np.save(file, pixels, allow_pickle=False)
+        file.flush()
+        file.seek(0)  # the child's descriptor shares this position
+        yield (file.fileno(),)

@@ -20,10 +20,11 @@ from edge_runtime.config import DriftConfig, RecalibrationConfig
 from edge_runtime.drift_watch import AnsweredDrift, DriftWatch
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.job_process import Job, Outcome
+from edge_runtime.live_reference import LiveReference
 from edge_runtime.messages import Event, Result, Sample
 from edge_runtime.recalibration_job import job_order
 from edge_runtime.recalibration_phase import Cause, Happening, IllegalHappening, Kind, Phase, Side, Task
-from edge_runtime.reservoir import Kept, Reservoir
+from edge_runtime.reservoir import Kept
 from edge_runtime.rollout import IllegalStep, Step
 from edge_runtime.sample_inbox import SampleInbox
 from edge_runtime.side_loop_parts import SideLoopParts
@@ -53,7 +54,15 @@ class SideLoop:
         self._side = Side()
         self._job: Job | None = None
         self._baselines = Baselines(parts.registry, parts.open_watch, parts.drift)
-        self._reservoir = Reservoir(parts.settings.reference.reservoir)
+        self._reference = LiveReference(
+            parts.registry.reservoir,
+            parts.generations.state.active.bundle,
+            parts.settings.reference,
+            parts.drift.sample_every_s,
+            parts.clock,
+            parts.wall_clock,
+        )
+        self._began_at_s = parts.clock()
         self._inbox = SampleInbox(parts.drift.sample_every_s)
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
@@ -73,6 +82,7 @@ class SideLoop:
     def start(self) -> None:
         """Begin to watch."""
         self._parts.registry.clear_jobs()
+        self._reference.open()
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -85,6 +95,7 @@ class SideLoop:
             job.kill()
         if not self._thread.is_alive():
             self._baselines.close()
+            self._reference.close()
 
     def offer(self, sample: Sample, result: Result) -> None:
         """Look at an answered sample if it is time to; called by the inference worker, returns at once."""
@@ -107,7 +118,7 @@ class SideLoop:
         return answer
 
     def reconfigure(self, settings: RecalibrationConfig, drift: DriftConfig) -> None:
-        """Use other settings from the next round on; the reservoir keeps its size until the next start."""
+        """Use other settings from the next round on."""
         self._edits.put((settings, drift))
 
     def status(self) -> dict[str, Any]:
@@ -120,8 +131,7 @@ class SideLoop:
             "generation": str(self._parts.generations.state.active),
             "previous": None if previous is None else str(previous),
             "drift": None if watch is None else watch.status(),
-            "reservoir": len(self._reservoir),
-            "reservoir_skipped": dict(self._reservoir.skipped),
+            "reservoir": self._reference.status(),
             "skipped": self._inbox.skipped,
             **self._counters,
             "last_report": self.last_report,
@@ -147,6 +157,7 @@ class SideLoop:
         self._answer_requests()
         self._guard_engine()
         self._parts.generations.record_again()
+        self._reference.tick()
         self._start_what_is_due()
         self._advance()
 
@@ -158,6 +169,7 @@ class SideLoop:
             is_watch_stale = drift != self._parts.drift
             self._parts = replace(self._parts, settings=settings, drift=drift)
             self._inbox.every_s = drift.sample_every_s
+            self._reference.reconfigure(settings.reference, drift.sample_every_s)
             self._plan_next()
             if is_watch_stale:
                 self._doubt_patch()
@@ -176,16 +188,19 @@ class SideLoop:
         assert sample.pixels is not None
         self._counters["sampled"] += 1
         label = result.top[0].index if result.top else -1
-        self._reservoir.add(sample.stream, sample.seq, sample.pixels, label, sample.captured_at_s)
+        self._reference.take(sample, label)
         if self._watch is None:
             return
         change = self._watch.look(sample.tensor, sample.captured_at_s)
         if change == "alarm":
             self._counters["alarms"] += 1
             self._is_patch_in_doubt = False
+            self._reference.forget_before(self._watch.window_began_at_s)
             self._emit("drift", self._watch.status())
         elif change == "returned" or (self._is_patch_in_doubt and self._watch.is_quiet):
             self._answered, self._is_patch_in_doubt = AnsweredDrift(), True  # until it is taken back
+            if change == "returned":
+                self._reference.forget_before(self._watch.window_began_at_s)
             if self._parts.generations.is_patched:
                 self._take_back("the drift is over: the base fits again")
             self._is_patch_in_doubt = False
@@ -219,14 +234,16 @@ class SideLoop:
     def _begin(self, kind: Kind, cause: Cause, stream: str | None = None, frames: int | None = None) -> Task:
         now_s, settings, drift = self._parts.clock(), self._parts.settings, self._parts.drift
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
-        wanted = min(frames or configured, self._reservoir.capacity)
-        since_s = now_s if kind is Kind.COMMISSION and cause is Cause.COMMAND else -np.inf
+        wanted = min(frames or configured, self._reference.most)
+        since_s = -np.inf
+        if kind is Kind.COMMISSION:  # never with what an earlier run kept: nobody blessed that
+            since_s = now_s if cause is Cause.COMMAND else self._began_at_s
         if cause is Cause.DRIFT and self._watch is not None:
             since_s = self._watch.window_began_at_s
         patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * drift.sample_every_s)
         task = Task(kind, cause, since_s, wanted, now_s + patience_s, stream)
         self._side = self._side.after(Happening.REQUEST, task)
-        self._reservoir.forget_before(since_s)
+        self._reference.begin(since_s)
         log.info("collecting", model=self._parts.model, task=str(kind), cause=str(cause), wanted=wanted)
         return task
 
@@ -246,12 +263,15 @@ class SideLoop:
         if self._uses_folder(task):
             self._start_job(task, [])
             return
-        kept = self._reservoir.since(task.frames_since_s, task.wanted, task.stream)
+        choose = self._reference.newest if task.cause is Cause.DRIFT else self._reference.balanced
+        wanted = min(task.wanted, self._reference.most)  # a picture may be larger than those seen before
+        kept = choose(task.frames_since_s, wanted, task.stream)
         is_late = now_s >= task.deadline_s
-        if len(kept) >= task.wanted or (is_late and len(kept) >= self._parts.settings.min_frames):
+        if len(kept) >= wanted or (is_late and len(kept) >= self._parts.settings.min_frames):
             self._start_job(task, kept)
         elif is_late:
             self._side = self._side.after(Happening.TOO_FEW)
+            self._reference.end()
             self._last_task_at_s = now_s
             self._fail(
                 task, f"only {len(kept)} usable frames came, {self._parts.settings.min_frames} are needed"
@@ -267,7 +287,7 @@ class SideLoop:
         folder = settings.reference.folder if self._uses_folder(task) else None
         at_wall_s = self._parts.wall_clock()
         job = job_order(task, settings, self._parts.bundle_path, self._baselines.in_use, folder, at_wall_s)
-        pixels = np.stack([entry.pixels for entry in kept]) if kept else None
+        pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
         deadline_s = self._parts.clock() + settings.timeout_s
         self._side = self._side.after(Happening.ENOUGH)
         try:
@@ -277,6 +297,8 @@ class SideLoop:
             self._last_task_at_s = self._parts.clock()
             self._fail(task, str(err))
             return
+        finally:
+            self._reference.end()
         log.info("working", model=self._parts.model, task=str(task.kind), frames=len(kept))
 
     # ---- what a finished job leads to ----------------------------------------------------------------------

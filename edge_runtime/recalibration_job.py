@@ -16,7 +16,7 @@ import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -28,7 +28,7 @@ from calibration.gate import GateSettings
 from edge_runtime.atomic_file import write_atomically
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import RecalibrationConfig
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.recalibration_phase import Kind, Task
 from edge_runtime.reference_folder import read_reference_folder
@@ -62,6 +62,7 @@ def job_order(
         "baseline": str(baseline),
         "reference_folder": None if reference_folder is None else str(reference_folder),
         "most": settings.reference.frames,
+        "keep_pictures": settings.reference.pictures == "keep",
         "memory_mib": settings.memory_mib,
         "margin": settings.margin,
         "threads": 1,
@@ -69,12 +70,18 @@ def job_order(
     }
 
 
-def main(folder: Path) -> int:
-    """Do the job in ``folder``; gives the exit code (0 also when the gate refused)."""
+def main(folder: Path, pictures: BinaryIO | None = None) -> int:
+    """Do the job in ``folder``; gives the exit code (0 also when the gate refused).
+
+    Args:
+        folder: With ``job.json``; takes ``outcome.json`` and what the job makes.
+        pictures: Live frames, uint8 (N,H,W,C) in numpy's file format; None where the job names a reference folder.
+    """
     job = orjson.loads((folder / "job.json").read_bytes())
     _step_back(job["memory_mib"])
     try:
-        outcome = _commission(folder, job) if job["kind"] == Kind.COMMISSION else _recalibrate(folder, job)
+        work = _commission if job["kind"] == Kind.COMMISSION else _recalibrate
+        outcome = work(folder, job, pictures)
     except (CalibrationError, EdgeRuntimeError) as err:
         outcome = {"error": str(err)}
     except MemoryError:
@@ -83,20 +90,22 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _commission(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+def _commission(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -> dict[str, Any]:
     bundle = load_bundle(Path(job["bundle"]))
-    frames = _prepare(folder, job, bundle)
+    frames = _prepare(job, bundle, pictures)
     model = bundle.model_bytes
     baseline = calibration.profile(model, frames.x, threads=job["threads"])
+    if not job["keep_pictures"]:
+        baseline = baseline.without_witness()
     baseline.save(folder / "baseline.safetensors")
     write_atomically(folder / "probe.onnx", calibration.probe(model))
     return {"frames": len(frames.x), "taps": len(baseline.moments)}
 
 
-def _recalibrate(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -> dict[str, Any]:
     bundle = load_bundle(Path(job["bundle"]))
     baseline = calibration.Baseline.load(Path(job["baseline"]))
-    frames = _prepare(folder, job, bundle)
+    frames = _prepare(job, bundle, pictures)
     options = calibration.Options(threads=job["threads"], seed=job["seed"])
     if job["margin"] is not None:
         options = replace(options, gate_settings=with_margin(options.gate_settings, job["margin"]))
@@ -129,12 +138,14 @@ def _store_patch(folder: Path, model: bytes, patch: "calibration.Patch") -> str:
     return hashlib.sha256(patched).hexdigest()
 
 
-def _prepare(folder: Path, job: dict[str, Any], bundle: Bundle) -> Prepared:
+def _prepare(job: dict[str, Any], bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     if job["reference_folder"] is not None:
         x, y = read_reference_folder(Path(job["reference_folder"]), preprocessor, bundle.labels, job["most"])
         return Prepared(x, y)
-    pixels = np.load(folder / "pixels.npy", allow_pickle=False)
+    if pictures is None:
+        raise StateError("no frames were handed over; expected the number of an open file after the folder")
+    pixels = np.load(pictures, allow_pickle=False)
     return Prepared(np.stack([preprocessor.normalise(picture) for picture in pixels]), None)
 
 
@@ -148,4 +159,5 @@ def _step_back(memory_mib: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    with open(int(sys.argv[2]), "rb") if len(sys.argv) > 2 else contextlib.nullcontext() as handed:  # noqa: PTH123
+        sys.exit(main(Path(sys.argv[1]), handed))

@@ -6,6 +6,7 @@
     baseline.safetensors          moments of the healthy site (see calibration.baseline)
     probe.onnx                    the first taps of the model, for the drift monitor
     patches/p3/{patch.safetensors, model.onnx, report.json}
+    reservoir/                    see reservoir_store
     jobs/                         work space of the recalibration process; wiped at start
 ```
 A patch folder appears by one rename, so it is whole or absent. ``model.onnx`` is a derived copy (bundle + patch) whose
@@ -75,6 +76,11 @@ class Registry:
     def jobs(self) -> Path:
         """Work space of recalibration processes."""
         return self.folder / "jobs"
+
+    @property
+    def reservoir(self) -> Path:
+        """Pictures (or only their moments) that the reservoir keeps over a restart."""
+        return self.folder / "reservoir"
 
     def rollout(self, bundle: str) -> Rollout:
         """What was active when the daemon last ran with this bundle; the base when that is unknown or damaged."""

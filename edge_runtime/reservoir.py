@@ -1,88 +1,223 @@
-"""Recent samples that may stand for what the camera sees now: bounded, class-balanced, time-aware. Pure.
+"""Recent samples that may stand for what the camera sees: bounded, balanced by predicted class and by time. Pure.
 
-Only frames that were prepared *and* answered come here, so rejected pictures never enter a calibration set. When
-it is full, the oldest entry of the most frequent predicted class goes: a belt that shows one part for an hour does
-not push all others out (the prediction-balanced reservoir of NOTE, Gong et al. 2022, with the oldest in place of a
-random one, because what matters here is what the lens sees *now*).
+When it is full (by count or by bytes) one entry of the most frequent predicted class goes, so that a belt which shows
+one part for an hour does not push all others out: the prediction-balanced reservoir of NOTE (Gong et al. 2022,
+section 3.2). NOTE draws that entry at random and RoTTA (Yuan et al. 2023, section 3.2) weighs age and uncertainty; here
+the entry whose neighbours in time are nearest goes, so that what is left is spread evenly from the oldest kept frame to
+now, over the time of day too. The newest is never the one that goes. A camera that gives most of a class gives it up.
+
+That serves a recalibration by schedule. For one by drift only what came since the drift began counts:
+``forget_before`` and ``newest``. Which pictures are worth offering is ``sieve``'s question, files are
+``reservoir_store``'s. Called by ``live_reference``.
 """
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-THUMBNAIL = 16
-FROZEN_LEVELS = 0.25  # mean difference of two thumbnails below which a camera sent the same picture twice
-FLAT_LEVELS = 1.0  # standard deviation below which a picture has no content (lens cap, saturated sensor)
+FACTS_BYTES = 1024  # what an entry costs beside its pixels, generously
+
+Group = tuple[int, str]
+"""(predicted class, stream)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputMoments:
+    """Mean and variance per channel of one prepared sample, float64 (C,): tap 0 of ``calibration``."""
+
+    mean: tuple[float, ...]
+    var: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One kept picture."""
+    """One kept sample; with ``pixels``, or only with its ``moments`` where no picture may be kept."""
 
     stream: str
     seq: int
-    pixels: NDArray[np.uint8]
-    """(H,W,C) after geometry, before normalisation."""
     label: int
     """Predicted class; -1 where the task has none."""
     at_s: float
-    thumbnail: NDArray[np.float32]
+    """Capture time on this process's monotonic clock; negative for what was captured before the machine started."""
+    at_wall_s: float
+    pixels: NDArray[np.uint8] | None = None
+    """(H,W,C) after geometry, before normalisation."""
+    moments: InputMoments | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory it takes, roughly."""
+        return FACTS_BYTES + (0 if self.pixels is None else self.pixels.nbytes)
+
+    @property
+    def id(self) -> tuple[str, int, int]:
+        """Stream, sequence number and wall clock in milliseconds."""
+        return self.stream, self.seq, round(self.at_wall_s * 1000)
+
+    def without_pixels(self) -> "Kept":
+        """The same with its moments only."""
+        return replace(self, pixels=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ReservoirLimits:
+    """What the reservoir may hold."""
+
+    frames: int
+    size_bytes: int
+    age_s: float = inf
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.size_bytes < 1 or not self.age_s > 0:
+            raise ValueError(f"{self}; expected at least one frame, one byte and some time")
 
 
 class Reservoir:
-    """The kept pictures."""
+    """The kept samples. What every change drops is given back, so that files can follow."""
 
-    def __init__(self, capacity: int) -> None:
-        if capacity < 1:
-            raise ValueError(f"capacity {capacity}; expected at least 1")
-        self.capacity = capacity
-        self.skipped: Counter[str] = Counter()
+    def __init__(self, limits: ReservoirLimits) -> None:
+        self.limits = limits
         self._kept: list[Kept] = []
-        self._last_of_stream: dict[str, Kept] = {}
+        self._size_bytes = 0
+        self._largest_bytes = FACTS_BYTES
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, stream: str, seq: int, pixels: NDArray[np.uint8], label: int, at_s: float) -> bool:
-        """Keep a picture; False (and a count in ``skipped``) when it is flat or a frozen copy of the last one."""
-        thumbnail = _thumbnail(pixels)
-        last = self._last_of_stream.get(stream)
-        if float(thumbnail.std()) < FLAT_LEVELS:
-            self.skipped["flat"] += 1
-            return False
-        if last is not None and float(np.abs(thumbnail - last.thumbnail).mean()) < FROZEN_LEVELS:
-            self.skipped["frozen"] += 1
-            return False
-        kept = Kept(stream, seq, pixels, label, at_s, thumbnail)
-        self._last_of_stream[stream] = kept
-        self._kept.append(kept)
-        if len(self._kept) > self.capacity:
-            self._evict()
-        return True
+    @property
+    def size_bytes(self) -> int:
+        """Memory of all that is kept."""
+        return self._size_bytes
 
-    def since(self, at_s: float, most: int, stream: str | None = None) -> list[Kept]:
-        """Up to ``most`` of the newest pictures captured at or after ``at_s`` (by one stream, or all), oldest first."""
-        chosen = (kept for kept in self._kept if kept.at_s >= at_s and stream in (None, kept.stream))
-        return list(chosen)[-most:]
+    @property
+    def most(self) -> int:
+        """How many frames of the size seen so far fit: no more can be waited for."""
+        return max(1, min(self.limits.frames, self.limits.size_bytes // self._largest_bytes))
 
-    def forget_before(self, at_s: float) -> None:
+    @property
+    def entries(self) -> tuple[Kept, ...]:
+        """Everything kept, oldest first."""
+        return tuple(self._kept)
+
+    @property
+    def classes(self) -> dict[int, int]:
+        """How many are kept of each predicted class."""
+        return dict(Counter(kept.label for kept in self._kept))
+
+    def add(self, one: Kept) -> list[Kept]:
+        """Keep a sample; gives what had to go for it, which is the sample itself when it alone is over the limit."""
+        if one.size_bytes > self.limits.size_bytes:
+            return [one]
+        self._largest_bytes = max(self._largest_bytes, one.size_bytes)
+        dropped = self.forget_before(one.at_s - self.limits.age_s)
+        # A new list, since others count this one; nearly sorted already but for several streams and restored ones.
+        self._kept = sorted([*self._kept, one], key=lambda kept: kept.at_s)
+        self._size_bytes += one.size_bytes
+        return dropped + self._shrink(spare=one)
+
+    def limit(self, limits: ReservoirLimits) -> list[Kept]:
+        """Use other limits from now on; gives what no longer fits."""
+        self.limits = limits
+        return self._shrink(spare=self._kept[-1]) if self._kept else []
+
+    def newest(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
+        """Up to ``most`` of the newest with pixels since ``since_s`` (of one stream, or all), oldest first."""
+        return self._with_pixels(since_s, stream)[-most:]
+
+    def balanced(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
+        """Up to ``most`` with pixels since ``since_s``, as even over the classes and over time as they allow.
+
+        The classes take turns, in each its streams; within them the next is the one farthest in time from those taken.
+        """
+        groups: defaultdict[int, defaultdict[str, list[Kept]]] = defaultdict(lambda: defaultdict(list))
+        for kept in self._with_pixels(since_s, stream):
+            groups[kept.label][kept.stream].append(kept)
+        by_class = [
+            _in_turns([_farthest_first(of_stream, most) for of_stream in streams.values()])
+            for _, streams in sorted(groups.items())
+        ]
+        return sorted(_in_turns(by_class)[:most], key=lambda kept: kept.at_s)
+
+    def forget_before(self, at_s: float) -> list[Kept]:
         """Drop what was captured earlier: it does not stand for what the camera sees now.
 
         Kept, the old classes would push out the new frames, all the more when a drift makes the model see one class.
         """
-        self._kept = [kept for kept in self._kept if kept.at_s >= at_s]
+        dropped = [kept for kept in self._kept if kept.at_s < at_s]
+        if dropped:
+            self._replace([kept for kept in self._kept if kept.at_s >= at_s])
+        return dropped
 
-    def _evict(self) -> None:
-        commonest = Counter(kept.label for kept in self._kept).most_common(1)[0][0]
-        del self._kept[next(i for i, kept in enumerate(self._kept) if kept.label == commonest)]
+    def strip(self) -> None:
+        """Let go of all pixels; the moments stay."""
+        self._replace([kept.without_pixels() for kept in self._kept])
+
+    def _with_pixels(self, since_s: float, stream: str | None) -> list[Kept]:
+        return [
+            kept
+            for kept in self._kept
+            if kept.at_s >= since_s and stream in (None, kept.stream) and kept.pixels is not None
+        ]
+
+    def _replace(self, kept: list[Kept]) -> None:
+        self._kept, self._size_bytes = kept, sum(one.size_bytes for one in kept)
+
+    def _shrink(self, spare: Kept) -> list[Kept]:
+        dropped: list[Kept] = []
+        while len(self._kept) > self.limits.frames or self._size_bytes > self.limits.size_bytes:
+            # Alone it goes only when the limits were lowered below one picture.
+            gone = self._kept.pop(_to_evict(self._kept, spare) if len(self._kept) > 1 else 0)
+            self._size_bytes -= gone.size_bytes
+            dropped.append(gone)
+        return dropped
 
 
-def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    height, width = pixels.shape[:2]
-    rows = np.linspace(0, height - 1, THUMBNAIL).astype(int)
-    columns = np.linspace(0, width - 1, THUMBNAIL).astype(int)
-    picked = pixels[np.ix_(rows, columns)].astype(np.float32).reshape(THUMBNAIL, THUMBNAIL, -1)
-    grey: NDArray[np.float32] = picked.mean(axis=2, dtype=np.float32)
-    return grey
+def _to_evict(kept: Sequence[Kept], spare: Kept) -> int:
+    """Index of the entry to drop: of the most frequent class, there of the most frequent stream, the most crowded."""
+    classes = Counter(one.label for one in kept)
+    groups = Counter((one.label, one.stream) for one in kept)
+    gaps = _gaps(kept)
+
+    def rank(i: int) -> tuple[int, int, float, float]:
+        one = kept[i]
+        return -classes[one.label], -groups[one.label, one.stream], gaps[i], one.at_s
+
+    return min((i for i, one in enumerate(kept) if one is not spare), key=rank)
+
+
+def _gaps(kept: Sequence[Kept]) -> list[float]:
+    """Seconds between the neighbours of each entry in its group; endless for the ends, which mark the time covered."""
+    gaps = [inf] * len(kept)
+    last_two: dict[Group, tuple[int | None, int]] = {}
+    for i, one in enumerate(kept):
+        group = (one.label, one.stream)
+        before, last = last_two.get(group, (None, None))
+        if before is not None and last is not None:
+            gaps[last] = one.at_s - kept[before].at_s
+        last_two[group] = (last, i)
+    return gaps
+
+
+def _farthest_first(kept: Sequence[Kept], most: int) -> list[Kept]:
+    """The newest, then always the one farthest in time from those taken (Gonzalez 1985): any start of it is spread."""
+    times_s = np.asarray([one.at_s for one in kept])
+    chosen = [len(kept) - 1]
+    distance_s = np.abs(times_s - times_s[-1])
+    while len(chosen) < min(most, len(kept)):
+        distance_s[chosen[-1]] = -1.0  # taken; others at the same moment are still 0
+        chosen.append(int(distance_s.argmax()))
+        distance_s = np.where(
+            distance_s < 0, distance_s, np.minimum(distance_s, np.abs(times_s - times_s[chosen[-1]]))
+        )
+    return [kept[i] for i in chosen]
+
+
+def _in_turns(queues: Iterable[Sequence[Kept]]) -> list[Kept]:
+    """First of each, second of each, and so on."""
+    waiting = [queue for queue in queues if queue]
+    longest = max(map(len, waiting), default=0)
+    return [queue[turn] for turn in range(longest) for queue in waiting if turn < len(queue)]

@@ -36,7 +36,6 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("models", Effect.REBUILD_MODEL),
     ("cameras", Effect.REOPEN_CAMERA),
     ("mqtt", Effect.RECONNECT),
-    ("recalibration.reference.reservoir", Effect.RESTART),
     ("recalibration", Effect.LIVE),
     ("drift", Effect.LIVE),
     ("log", Effect.LIVE),

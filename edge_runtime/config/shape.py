@@ -101,7 +101,27 @@ class ReferenceConfig(Section):
         examples=["/var/lib/edge-runtime/reference/belt"],
     )
     reservoir: int = Field(
-        default=256, ge=16, le=8192, description="Recent frames kept in memory to choose from."
+        default=256,
+        ge=16,
+        le=8192,
+        description="Recent frames kept to choose from, spread over classes and time.",
+    )
+    reservoir_mib: int = Field(
+        default=64,
+        ge=1,
+        le=65_536,
+        description="Memory and, with persist, disk the kept frames may use, MiB.",
+    )
+    max_age_h: float = Field(
+        default=24.0, gt=0, le=8760, description="Kept frames older than this are dropped, hours."
+    )
+    persist: bool = Field(
+        default=True, description="Keep them below state_dir, so that a restart does not begin with none."
+    )
+    pictures: Literal["keep", "never"] = Field(
+        default="keep",
+        description="never: no picture is kept, on disk or in memory, only each frame's moments, class and time. "
+        "A recalibration then waits for new frames, and only gentle candidates can be accepted.",
     )
     frames: int = Field(
         default=64, ge=8, le=4096, description="Frames one recalibration uses; more are slower, not better."

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration import Baseline
 from edge_runtime.errors import StateError
 from edge_runtime.job_process import JobProcess
 from edge_runtime.recalibration_job import LOW_PRIORITY
@@ -25,6 +26,7 @@ def job(**keys):
         "baseline": "none",
         "reference_folder": None,
         "most": 8,
+        "keep_pictures": True,
         "memory_mib": 1024,
         "margin": None,
         "threads": 1,
@@ -78,7 +80,18 @@ def test_a_bundle_that_is_gone_is_named(start, tmp_path):
 
 
 def test_a_process_that_crashes_leaves_its_last_words(start):
-    assert "FileNotFoundError" in outcome_of(start(job(), pixels=None)).error
+    assert "KeyError" in outcome_of(start({"kind": "commission"})).error
+
+
+def test_a_job_without_frames_is_told_so(start):
+    assert "no frames were handed over" in outcome_of(start(job(), pixels=None)).error
+
+
+def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
+    outcome_of(start(job(keep_pictures=False), frames(16)))
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "jobs").rglob("*") if path.is_file()}
+    assert set(sizes) == {"job.json", "log.txt", "outcome.json", "baseline.safetensors", "probe.onnx"}
+    assert Baseline.load(tmp_path / "jobs" / "one" / "baseline.safetensors").witness is None
 
 
 def test_too_little_memory_is_an_outcome_and_no_crash(start):

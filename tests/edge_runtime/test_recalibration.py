@@ -77,7 +77,15 @@ class Bench:
     """A side loop on a workbench."""
 
     def __init__(
-        self, tmp_path, *, commissioned=True, automatic=False, schedule_due=None, rollout=None, **settings
+        self,
+        tmp_path,
+        *,
+        commissioned=True,
+        automatic=False,
+        schedule_due=None,
+        rollout=None,
+        reference=None,
+        **settings,
     ):
         self.clock, self.events, self.jobs = Clock(), [], []
         self.watch = ScriptedWatch() if commissioned else None
@@ -96,7 +104,7 @@ class Bench:
                 registry=self.registry,
                 settings=RecalibrationConfig(
                     commission=CommissionConfig(frames=16, automatic=automatic),
-                    reference=ReferenceConfig(frames=8, reservoir=32),
+                    reference=ReferenceConfig(**{"frames": 8, "reservoir": 32, **(reference or {})}),
                     **{"min_frames": 8, "cooldown_s": 60, **settings},
                 ),
                 drift=DriftConfig(sample_every_s=0.1),
@@ -471,3 +479,82 @@ def test_stopping_frees_the_watch(tmp_path):
     bench = Bench(tmp_path)
     bench.loop.stop(timeout_s=1.0)
     assert bench.watch.is_closed
+
+
+def test_a_restart_begins_with_the_reservoir_it_ended_with(tmp_path):
+    bench = Bench(tmp_path)
+    bench.loop._reference.open()
+    bench.feed(30)
+    bench.loop.stop(timeout_s=1.0)
+    again = restarted(bench, tmp_path)
+    again.loop._reference.open()
+    assert again.loop.status()["reservoir"]["frames"] == 30
+    again.ask("recalibrate")
+    assert len(again.jobs[0].pixels) == 8
+
+
+def test_commissioning_never_uses_what_an_earlier_run_kept(tmp_path):
+    bench = Bench(tmp_path)
+    bench.loop._reference.open()
+    bench.feed(30)
+    bench.loop.stop(timeout_s=1.0)
+    again = Bench(tmp_path, commissioned=False, automatic=True)
+    again.clock.now = again.loop._began_at_s = bench.clock.now + 1
+    again.loop._reference.open()
+    again.feed(15)
+    assert again.jobs == []
+    again.feed(2)
+    assert len(again.jobs[0].pixels) == 16
+
+
+def test_a_scheduled_recalibration_uses_frames_of_the_whole_time_and_all_classes(tmp_path):
+    bench = Bench(tmp_path, schedule_due=1100.5)
+    seen = {}
+    for i in range(101):
+        bench.feed(1, label=1 if i in (3, 40, 80, 90) else 0)
+        pixels = np.random.default_rng(bench.seq - 1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        seen[pixels.tobytes()] = i
+    [job] = bench.jobs
+    chosen = sorted(seen[picture.tobytes()] for picture in job.pixels)
+    assert {3, 40, 80, 90} < set(chosen)
+    others = sorted(set(chosen) - {3, 40, 80, 90})
+    assert others[0] <= 10
+    assert others[-1] >= 90
+
+
+def test_an_alarm_parts_what_was_seen_before_it_from_what_is_seen_now(tmp_path):
+    bench = Bench(tmp_path, on_drift=False)
+    bench.feed(20)
+    bench.watch.window_began_at_s = bench.clock.now - 3.5
+    bench.watch.changes = ["alarm"]
+    bench.feed(1)
+    assert bench.loop.status()["reservoir"]["frames"] == 5
+    bench.feed(10)
+    bench.watch.window_began_at_s = bench.clock.now + 0.5
+    bench.watch.changes = ["returned"]
+    bench.feed(1)
+    assert bench.loop.status()["reservoir"]["frames"] == 1
+
+
+def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_path):
+    bench = Bench(tmp_path, reference={"pictures": "never"})
+    bench.loop._reference.open()
+    bench.feed(20)
+    assert bench.ask("recalibrate")["frames_wanted"] == 8
+    bench.feed(7)
+    assert bench.jobs == []
+    bench.feed(1)
+    assert len(bench.jobs[0].pixels) == 8
+    assert bench.jobs[0].job["keep_pictures"] is False
+    bench.loop.stop(timeout_s=1.0)
+    content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    pictures = [np.random.default_rng(seq).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seq in range(28)]
+    assert not any(picture.tobytes()[:16] in content for picture in pictures)
+    assert list(tmp_path.rglob("*.png")) == []
+    assert all(one.pixels is None for one in bench.loop._reference._reservoir.entries)
+
+
+def test_more_frames_than_fit_are_not_waited_for(tmp_path):
+    bench = Bench(tmp_path, reference={"frames": 24, "reservoir": 2048, "reservoir_mib": 1}, min_frames=8)
+    bench.feed(3)
+    assert bench.ask("recalibrate", frames=2000)["frames_wanted"] == 2**20 // (8 * 8 * 3 + 1024)

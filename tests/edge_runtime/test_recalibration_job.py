@@ -1,6 +1,7 @@
 """The recalibration job's two kinds in this process, without the limits that only a process of its own can have."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,13 @@ def _no_limits(monkeypatch):
 
 def run(folder, job, pixels=None):
     folder.mkdir(exist_ok=True)
-    if pixels is not None:
-        np.save(folder / "pixels.npy", pixels, allow_pickle=False)
     (folder / "job.json").write_bytes(orjson.dumps(job))
-    assert recalibration_job.main(folder) == 0
+    pictures = None
+    if pixels is not None:
+        pictures = io.BytesIO()
+        np.save(pictures, pixels, allow_pickle=False)
+        pictures.seek(0)
+    assert recalibration_job.main(folder, pictures) == 0
     return orjson.loads((folder / "outcome.json").read_bytes())
 
 
