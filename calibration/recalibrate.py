@@ -28,6 +28,9 @@ from calibration.trial import FRAME_MOMENTS_OF, Options, Trial, spread_over
 Model = str | Path | bytes
 """A model file's path, or its bytes."""
 
+_ZIP = b"PK\x03\x04"
+_TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
+
 
 """The input and the first three layers: sensor drift shows there, content does not."""
 
@@ -38,17 +41,35 @@ def open_target(model: Model, threads: int = 1) -> Target:
     Raises:
         ModelError: unreadable, of an unknown format, or nothing in it can be corrected.
     """
-    from calibration.targets.onnx_target import OnnxTarget
-
     if isinstance(model, bytes):
-        return OnnxTarget(model, threads=threads)
+        return _opened(model, "model", threads)
     try:
         data = Path(model).read_bytes()
     except OSError as err:
         raise ModelError(
             str(model), f"cannot be read ({err.strerror})", "a model file", "Check the path."
         ) from err
-    return OnnxTarget(data, name=str(model), threads=threads)
+    return _opened(data, str(model), threads)
+
+
+def _opened(data: bytes, name: str, threads: int) -> Target:
+    """A zip archive or a suffix of its own is TorchScript, everything else ONNX."""
+    if data.startswith(_ZIP) or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
+        return _torchscript(data, name, threads)
+    from calibration.targets.onnx_target import OnnxTarget
+
+    return OnnxTarget(data, name, threads)
+
+
+def _torchscript(data: bytes, name: str, threads: int) -> Target:
+    try:
+        from calibration.targets.torchscript_target import TorchScriptTarget
+    except ModuleNotFoundError as err:
+        if err.name != "torch":
+            raise
+        fix = "Install the extra edge-runtime[torch] (or: pip install 'torch==2.13.0')."
+        raise ModelError(name, "TorchScript, and torch is not installed", "torch", fix) from err
+    return TorchScriptTarget(data, name, threads)
 
 
 def profile(
@@ -64,7 +85,7 @@ def profile(
     """Record the baseline of a healthy site.
 
     Args:
-        model: ONNX file (path or bytes).
+        model: ONNX or TorchScript file (path or bytes).
         x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good.
         witness: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
         effective_count: How many independent frames they are worth; None works it out from the likeness of

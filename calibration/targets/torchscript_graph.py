@@ -1,0 +1,212 @@
+"""A TorchScript module as one flat graph with its parameters as constants, and the questions the taps need answered.
+
+Calls are inlined, attributes of the module become constants that share the module's memory (so writing to them
+changes the module), and branches on constants (``if self.training``) are gone. ``torch.jit.freeze`` is not used: it
+merges constants of equal value, which makes two fresh BatchNorms look like one that is used twice.
+Knows torch, nothing about calibration. Only the TorchScript target and its parts use it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from calibration.errors import ModelError
+
+ORDINAL = "calibration_ordinal"
+"""Attribute by which a node is found again in the module's own graph."""
+
+LAYERS = (
+    "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::convolution", "aten::_convolution",
+    "aten::_convolution_mode",
+    "aten::conv_transpose1d", "aten::conv_transpose2d", "aten::conv_transpose3d",
+    "aten::linear", "aten::addmm", "aten::matmul", "aten::mm", "aten::batch_norm",
+)  # fmt: skip
+
+_ABOUT_SHAPE = (
+    "aten::dim", "aten::size", "aten::len", "aten::numel", "prim::dtype", "prim::device", "prim::layout",
+    "aten::is_floating_point", "aten::__is__", "aten::__isnot__", "prim::requires_grad", "prim::shape",
+)  # fmt: skip
+
+_FOREIGN = ("quantized::", "prepacked::", "mkldnn_prepacked::", "mkldnn::", "_quantized::", "xnnpack::")
+_FOREIGN_KINDS = ("prim::ConstantMKLDNNTensor", "prim::mkldnn_convolution", "aten::to_mkldnn")
+
+Key = int
+"""Identity of a value in one graph."""
+
+
+@dataclass(slots=True)
+class TorchGraph:
+    """One module's ``forward``, flat; see the module docstring."""
+
+    name: str
+    graph: Any
+    input: Any
+    """The value of the picture input."""
+    owners: dict[Key, str]
+    """Constants that are attributes of the module: their dotted path."""
+    uses: dict[int, int]
+    """How often the layers and other operators read a tensor, by its address."""
+
+    @property
+    def nodes(self) -> list[Any]:
+        """Nodes outside of control-flow bodies, in order."""
+        return list(self.graph.nodes())
+
+    def tensor(self, value: Any) -> Any:
+        """The constant tensor behind a value; None when it is computed."""
+        found = value.toIValue() if value.node().kind() == "prim::Constant" else None
+        return found if isinstance(found, torch.Tensor) else None
+
+    def owner(self, value: Any) -> str | None:
+        """Dotted path of the attribute behind a value; None for a constant of the graph."""
+        return self.owners.get(value.unique())
+
+    def is_shared(self, value: Any) -> bool:
+        """Whether the tensor behind a value is read at several places."""
+        found = self.tensor(value)
+        return found is not None and self.uses.get(found.data_ptr(), 0) > 1
+
+
+def constant(value: Any) -> Any:
+    """What a constant value stands for; None when it is computed (or None)."""
+    return value.toIValue() if value.node().kind() == "prim::Constant" else None
+
+
+def readers(value: Any) -> list[Any]:
+    """The nodes that read the data of a value, not only its shape."""
+    return [use.user for use in value.uses() if use.user.kind() not in _ABOUT_SHAPE]
+
+
+def reads_data(node: Any) -> bool:
+    """Whether a node does more than ask for shapes and types."""
+    return node.kind() not in _ABOUT_SHAPE
+
+
+def everything_in(block: Any) -> Iterator[Any]:
+    """All nodes of a graph or block, bodies of control flow included, in order."""
+    for node in block.nodes():
+        yield node
+        for body in node.blocks():
+            yield from everything_in(body)
+
+
+def layers_of(graph: Any) -> list[Any]:
+    """All nodes that may be layers with weights; a node's place in this list is its ordinal."""
+    return [node for node in everything_in(graph) if node.kind() in LAYERS]
+
+
+def flatten(name: str, module: Any) -> TorchGraph:
+    """The flat graph of a loaded module; the module is not changed.
+
+    Raises:
+        ModelError: packed or accelerator-specific kernels, several inputs, or state that changes while it runs.
+    """
+    graph = module.inlined_graph
+    for ordinal, node in enumerate(layers_of(graph)):
+        node.i_(ORDINAL, ordinal)
+    _refuse_foreign_kernels(name, graph)
+    owners = _bind_attributes(module, graph)
+    _bind_default_arguments(name, module, graph)
+    torch._C._jit_pass_dce_graph(graph)
+    torch._C._jit_pass_constant_propagation_immutable_types(graph)
+    _drop_checks(graph)
+    torch._C._jit_pass_dce_graph(graph)
+    _drop_self(name, graph)
+    return TorchGraph(name, graph, next(iter(graph.inputs())), owners, _count_uses(graph))
+
+
+def _refuse_foreign_kernels(name: str, graph: Any) -> None:
+    kinds = sorted({n.kind() for n in everything_in(graph)})
+    foreign = [kind for kind in kinds if kind.startswith(_FOREIGN) or kind in _FOREIGN_KINDS]
+    if not foreign:
+        return
+    if any("mkldnn" in kind or kind.startswith("prepacked") for kind in foreign):
+        found = "its weights are packed for one processor (optimize_for_inference or optimize_for_mobile)"
+        fix = "Save the module as it was before that call; torch.jit.freeze is fine."
+    else:
+        found = "its weights are packed for torch's quantized kernels"
+        fix = "Deploy the float module, or quantize its ONNX or OpenVINO export; those can be recalibrated."
+    raise ModelError(name, found, "weights as tensors", fix, foreign)
+
+
+def _bind_attributes(module: Any, graph: Any) -> dict[Key, str]:
+    """Replace reads of attributes by constants; gives the paths of the tensors among them."""
+    me = next(iter(graph.inputs())).unique()
+    written = {n.s("name") for n in everything_in(graph) if n.kind() == "prim::SetAttr"}
+    owners: dict[Key, str] = {}
+    for node in [n for n in everything_in(graph) if n.kind() == "prim::GetAttr"]:
+        path = _path(node.output(), me)
+        if path is None or path[-1] in written:
+            continue
+        value = module
+        for part in path:
+            value = getattr(value, part)
+        if not isinstance(value, torch.Tensor | bool | int | float | str | None):
+            continue
+        with graph.insert_point_guard(node):
+            bound = graph.insertConstant(value.detach() if isinstance(value, torch.Tensor) else value)
+        if isinstance(value, torch.Tensor):
+            owners[bound.unique()] = ".".join(path)
+        node.output().replaceAllUsesWith(bound)
+    return owners
+
+
+def _path(value: Any, me: Key) -> tuple[str, ...] | None:
+    """Attribute names from the module to a value; None when it does not come from there."""
+    if value.unique() == me:
+        return ()
+    node = value.node()
+    if node.kind() != "prim::GetAttr":
+        return None
+    before = _path(node.inputsAt(0), me)
+    return None if before is None else (*before, node.s("name"))
+
+
+def _bind_default_arguments(name: str, module: Any, graph: Any) -> None:
+    """Leave the picture as the only argument of ``forward``."""
+    inputs = list(graph.inputs())[1:]
+    arguments = module.forward.schema.arguments[1:]
+    if not inputs or str(inputs[0].type()) != "Tensor":
+        found = f"forward takes ({', '.join(str(value.type()) for value in inputs)})"
+        raise ModelError(name, found, "one tensor of pictures", "Wrap it in a module with one tensor input.")
+    for place in range(len(inputs) - 1, 0, -1):
+        if not arguments[place].has_default_value():
+            found = f"forward takes {len(inputs)} inputs ({', '.join(a.name for a in arguments)})"
+            raise ModelError(name, found, "one tensor of pictures", "Wrap it in a module with one input.")
+        with graph.insert_point_guard(next(iter(graph.nodes()))):
+            bound = graph.insertConstant(arguments[place].default_value)
+        inputs[place].replaceAllUsesWith(bound)
+        graph.eraseInput(place + 1)
+
+
+def _drop_checks(graph: Any) -> None:
+    """Remove ``if … raise`` without a result: such checks hold every layer alive whose shape they look at."""
+    for node in [n for n in graph.nodes() if n.kind() == "prim::If" and not n.outputsSize()]:
+        kinds = {inner.kind() for body in node.blocks() for inner in everything_in(body)}
+        if "prim::RaiseException" in kinds and not any(kind.endswith("_") for kind in kinds):
+            node.destroy()
+
+
+def _drop_self(name: str, graph: Any) -> None:
+    """Take the module itself out of the arguments; everything must be a constant by now."""
+    me = next(iter(graph.inputs()))
+    left = sorted({use.user.s("name") for use in me.uses() if use.user.hasAttribute("name")})
+    if me.uses():
+        fix = "Save torch.jit.freeze(module.eval()), or a module whose forward changes no attribute."
+        found = "forward needs attributes that are not constant tensors or numbers"
+        raise ModelError(name, found, "parameters that stay while it runs", fix, left)
+    graph.eraseInput(0)
+
+
+def _count_uses(graph: Any) -> dict[int, int]:
+    """Reads of every constant tensor, by address."""
+    uses: dict[int, int] = {}
+    for node in everything_in(graph):
+        if node.kind() == "prim::Constant":
+            value = node.output().toIValue()
+            if isinstance(value, torch.Tensor):
+                count = len(readers(node.output()))
+                uses[value.data_ptr()] = uses.get(value.data_ptr(), 0) + count
+    return uses

@@ -1,0 +1,118 @@
+"""TorchScript files in and out: load, save, run, flatten outputs; the errors of torch become errors of this library.
+
+Knows torch, nothing about calibration. Only the TorchScript target and its parts use it. torch says at every step that
+TorchScript is deprecated; files made with it are in the field all the same, so those warnings are kept in here.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.targets.base import Batch
+
+OUTPUT = "output"
+"""Name of an output that has none of its own; the second one is ``output_1``."""
+
+
+def load(name: str, data: bytes) -> Any:
+    """The ``ScriptModule`` in a file's bytes, on the CPU, in evaluation mode.
+
+    Raises:
+        ModelError: it is not TorchScript, or needs operators that this torch does not have.
+    """
+    try:
+        with _quiet():
+            module = torch.jit.load(io.BytesIO(data), map_location="cpu")
+    except (RuntimeError, ValueError) as err:
+        fix = "Save it with torch.jit.save(torch.jit.script(model.eval()), path), or torch.jit.trace."
+        found = f"torch.jit.load refuses it ({_first_line(err)})"
+        raise ModelError(name, found, "a TorchScript file", fix) from err
+    module.eval()
+    return module
+
+
+def save(module: Any) -> bytes:
+    """The bytes of a ``ScriptModule`` or ``ScriptFunction``, as ``torch.jit.load`` reads them."""
+    buffer = io.BytesIO()
+    with _quiet():
+        torch.jit.save(module, buffer)
+    return buffer.getvalue()
+
+
+@contextmanager
+def running(name: str, threads: int) -> Iterator[None]:
+    """Run passes inside: no gradients, ``threads`` threads (global to the process, put back after), errors translated.
+
+    Without the optimizing executor: it would rewrite and compile graphs that run only a few times.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with _quiet(), torch.inference_mode(), torch.jit.optimized_execution(False):
+            yield
+    except RuntimeError as err:  # torch.jit.Error is one
+        fix = (
+            "Check that the pictures have the size that the model was made for, and that it takes any number of "
+            "them: a traced model must not have the batch size in a view or reshape."
+        )
+        raise ModelError(name, f"torch failed ({_last_line(err)})", "a model that runs", fix) from err
+    finally:
+        torch.set_num_threads(before)
+
+
+def tensor(x: Batch) -> Any:
+    """``x`` as a torch tensor; shares memory where ``x`` can be written to."""
+    return torch.from_numpy(x if x.flags.writeable else x.copy())
+
+
+def named_outputs(answer: Any, frames: int) -> dict[str, NDArray[Any]]:
+    """What a model gave, as arrays by name; outputs whose first axis is not the ``frames`` are left out.
+
+    A tensor is ``output``; the parts of tuples and lists ``output``, ``output_1``…; those of a dict have its keys.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for own_name, value in _flat(answer, ""):
+        name = own_name
+        if not name:
+            unnamed = sum(key == OUTPUT or key.startswith(OUTPUT + "_") for key in found)
+            name = f"{OUTPUT}_{unnamed}" if unnamed else OUTPUT
+        if value.ndim and value.shape[0] == frames:
+            wide = value.float() if value.dtype == torch.bfloat16 else value
+            found[name] = wide.detach().numpy()
+    return found
+
+
+def _flat(answer: Any, name: str) -> Iterator[tuple[str, Any]]:
+    match answer:
+        case torch.Tensor():
+            yield name, answer
+        case Mapping():
+            for key, value in answer.items():
+                yield from _flat(value, f"{name}/{key}" if name else str(key))
+        case str():
+            return
+        case Sequence():
+            for i, value in enumerate(answer):
+                yield from _flat(value, f"{name}_{i}" if name and i else name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)
+        yield
+
+
+def _first_line(err: Exception) -> str:
+    return str(err).strip().split("\n", 1)[0].strip()
+
+
+def _last_line(err: Exception) -> str:
+    """TorchScript puts its own traceback first and the reason last."""
+    return str(err).strip().rsplit("\n", 1)[-1].strip()

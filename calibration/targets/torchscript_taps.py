@@ -1,0 +1,373 @@
+"""Where the taps of a TorchScript graph are and which tensors correct them; and why other layers stay as they are.
+
+A tap is the output of an inference BatchNorm, or of a convolution or linear layer with constant float32 weights that
+feeds none. Taps have the module's dotted path as name, or ``conv_3`` (the fourth layer) where a frozen file has lost
+it. Only reads the graph. Used by the TorchScript observer and patcher.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from calibration.errors import ModelError
+from calibration.moments import INPUT_TAP
+from calibration.targets.base import SkippedLayer
+from calibration.targets.passes import HEAD
+from calibration.targets.torchscript_graph import (
+    LAYERS,
+    ORDINAL,
+    TorchGraph,
+    constant,
+    everything_in,
+    readers,
+    reads_data,
+)
+
+_CONVOLUTIONS = tuple(kind for kind in LAYERS if "conv" in kind)
+_CONTAINERS = ("prim::TupleConstruct", "prim::ListConstruct", "prim::DictConstruct", "prim::Return")
+_TRAINING_ARGUMENT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class TorchTap:
+    """A tap and the values of the graph behind it."""
+
+    name: str
+    op: str
+    channels: int
+    is_channel_last: bool
+    """True for linear layers: channels on the last axis of the output, else on axis 1."""
+    output: Any
+    """The value it is measured at."""
+    node: Any
+    """The node that reads the weights; differs from the output's for matmul + add."""
+    ordinal: int
+    """Place of ``node`` among the layers of the module's own graph."""
+    weight_axis: int
+    """Output channels in the weights."""
+    groups: int
+    weight_at: int
+    bias_at: int
+    """Inputs of ``node`` (or of the ``add`` behind it) that hold weights and bias."""
+
+    @property
+    def kind(self) -> str:
+        """For people."""
+        return f"{self.op} float32"
+
+
+class _Skip(Exception):
+    """This layer stays as it is, for a reason that its user is told."""
+
+
+def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLayer, ...]]:
+    """All taps in graph order, and the layers that cannot or must not be corrected.
+
+    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
+    statistics are the answer itself and are never corrected.
+
+    Raises:
+        ModelError: no tap at all, or a model saved in training mode.
+    """
+    _refuse_training_mode(graph)
+    heads = _heads(graph)
+    taps: list[TorchTap] = []
+    skipped: list[SkippedLayer] = []
+    seen_heads: list[TorchTap] = []
+    for node in graph.nodes:
+        inner = [n for body in node.blocks() for n in everything_in(body) if _weights(graph, n) is not None]
+        skipped += [SkippedLayer(label(graph, n), "inside a control-flow body") for n in inner]
+        if node.kind() not in LAYERS:
+            continue
+        is_head = any(output.unique() in heads for output in node.outputs())
+        try:
+            tap = _tap(graph, node)
+        except _Skip as reason:
+            skipped.append(SkippedLayer(label(graph, node), HEAD if is_head else str(reason)))
+            continue
+        if tap is None:
+            continue
+        if is_head:
+            seen_heads.append(tap)
+            skipped.append(SkippedLayer(tap.name, HEAD))
+        else:
+            taps.append(tap)
+    if not taps:
+        # A net of one convolution has nothing but heads; then they are all there is to correct.
+        taps = [tap for tap in seen_heads if not tap.is_channel_last]
+        skipped = [layer for layer in skipped if layer.name not in {tap.name for tap in taps}]
+    if not taps:
+        reasons = "; ".join(sorted({s.reason for s in skipped})) or "no convolution or linear layer"
+        fix = "Save it with float32 weights that are parameters of the module, called outside of loops and branches."
+        found = f"nothing in it can be recalibrated: {reasons}"
+        raise ModelError(graph.name, found, "correctable layers", fix, [s.name for s in skipped])
+    return tuple(taps), tuple(skipped)
+
+
+def label(graph: TorchGraph, node: Any) -> str:
+    """A layer's name: the path of the module that owns its weights, or its operator and place."""
+    for place in (1, 2, 3, 0):
+        value = node.inputsAt(place) if place < node.inputsSize() else None
+        path = None if value is None else graph.owner(_behind_transpose(value))
+        if path:
+            whole = path.removesuffix(".weight").removesuffix(".running_mean")
+            return f"{whole}__layer" if whole == INPUT_TAP else whole
+    return f"{_short_name(node)}_{node.i(ORDINAL)}"
+
+
+def input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
+    """(None, C, None, ...) as the first layer wants it; None when the model does not tell."""
+    value = graph.input
+    for _ in range(20):  # a short way of operators that keep the channels
+        following = readers(value)
+        layer = next((node for node in following if node.kind() in LAYERS), None)
+        if layer is not None:
+            return _shape_wanted(graph, layer)
+        if not following or following[0].kind() not in _KEEP_CHANNELS or not following[0].outputsSize():
+            return None
+        value = following[0].output()
+    return None
+
+
+_KEEP_CHANNELS = (
+    "aten::sub", "aten::add", "aten::mul", "aten::div", "aten::sub_", "aten::add_", "aten::mul_", "aten::div_",
+    "aten::to", "aten::contiguous", "aten::clone", "aten::detach", "aten::pad", "aten::constant_pad_nd",
+    "aten::clamp", "aten::float", "aten::upsample_bilinear2d", "aten::upsample_nearest2d", "aten::dropout",
+)  # fmt: skip
+
+
+def _shape_wanted(graph: TorchGraph, layer: Any) -> tuple[int | None, ...] | None:
+    weight = _weights(graph, layer)
+    if weight is None:
+        return None
+    if layer.kind() in _CONVOLUTIONS:
+        transposed, groups = _convolution_form(layer)
+        channels = weight.shape[0] if transposed else weight.shape[1] * groups
+        return (None, int(channels), *([None] * (weight.ndim - 2)))
+    return None
+
+
+def _refuse_training_mode(graph: TorchGraph) -> None:
+    training = []
+    for node in everything_in(graph.graph):
+        place = _TRAINING_ARGUMENT.get(node.kind())
+        if place is None or constant(node.inputsAt(place)) is not True:
+            continue
+        if node.kind() != "aten::batch_norm" or graph.tensor(node.inputsAt(3)) is not None:
+            training.append(label(graph, node))
+    if training:
+        fix = "Call model.eval() before torch.jit.trace or torch.jit.script."
+        raise ModelError(graph.name, "saved in training mode", "an inference model", fix, training)
+
+
+def _heads(graph: TorchGraph) -> frozenset[int]:
+    """Outputs of layers with weights behind which no other layer with weights comes."""
+    leads_to_layer: set[int] = set()
+    heads: set[int] = set()
+    for node in reversed(graph.nodes):
+        if not reads_data(node):
+            continue
+        inside = [node, *(n for body in node.blocks() for n in everything_in(body))]
+        has_weights = any(_weights(graph, n) is not None for n in inside)
+        outputs = [output.unique() for output in node.outputs()]
+        ahead = any(output in leads_to_layer for output in outputs)
+        if has_weights and not ahead:
+            heads.update(outputs)
+        if has_weights or ahead:
+            leads_to_layer.update(value.unique() for n in inside for value in n.inputs())
+    return frozenset(heads)
+
+
+def _weights(graph: TorchGraph, node: Any) -> Any:
+    """The constant weights that a layer reads (running mean of a BatchNorm); None when it is no such layer."""
+    if node.kind() not in LAYERS:
+        return None
+    place = {"aten::batch_norm": 3, "aten::addmm": 2}.get(node.kind(), 1)
+    return graph.tensor(_behind_transpose(node.inputsAt(place)))
+
+
+def _tap(graph: TorchGraph, node: Any) -> TorchTap | None:
+    """The tap of a node, None when it is not a layer with weights of its own."""
+    kind = node.kind()
+    if kind == "aten::batch_norm":
+        return _batch_norm(graph, node)
+    if kind not in _CONVOLUTIONS and _weights(graph, node) is None:
+        return None  # a product of two computed tensors
+    if _feeds_batch_norm(node.output()):
+        return None
+    finder: dict[str, Callable[[TorchGraph, Any], TorchTap]] = {
+        "aten::linear": _linear, "aten::addmm": _addmm, "aten::matmul": _matmul, "aten::mm": _matmul,
+    }  # fmt: skip
+    return finder.get(kind, _convolution)(graph, node)
+
+
+def _feeds_batch_norm(value: Any) -> bool:
+    """Then the BatchNorm behind it is the tap."""
+    found = readers(value)
+    return len(found) == 1 and bool(found[0].kind() == "aten::batch_norm")
+
+
+def _batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
+    mean = graph.tensor(node.inputsAt(3))
+    if mean is None or constant(node.inputsAt(5)) is not False:
+        raise _Skip("it normalises every batch by itself (no running statistics)")
+    shared = any(graph.is_shared(node.inputsAt(i)) and graph.owner(node.inputsAt(i)) for i in range(1, 5))
+    if shared:
+        raise _Skip("it is called several times (shared module)")
+    weight, bias = graph.tensor(node.inputsAt(1)), graph.tensor(node.inputsAt(2))
+    if (weight is None) != (bias is None):
+        raise _Skip("a BatchNorm with only one of weight and bias")
+    _require_float32(mean if weight is None else weight)
+    return TorchTap(
+        name=label(graph, node),
+        op="BatchNormalization",
+        channels=int(mean.numel()),
+        is_channel_last=False,
+        output=_free(node.output()),
+        node=node,
+        ordinal=node.i(ORDINAL),
+        weight_axis=0,
+        groups=1,
+        weight_at=1,
+        bias_at=2,
+    )
+
+
+def _convolution(graph: TorchGraph, node: Any) -> TorchTap:
+    weight = _own_weight(graph, node.inputsAt(1))
+    transposed, groups = _convolution_form(node)
+    axis = 1 if transposed else 0
+    channels = int(weight.shape[axis]) * (groups if transposed else 1)
+    _require_bias(graph, node.inputsAt(2), channels)
+    op = "ConvTranspose" if transposed else "Conv"
+    return _layer(graph, node, op, channels, weight_axis=axis, groups=groups)
+
+
+def _linear(graph: TorchGraph, node: Any) -> TorchTap:
+    weight = _own_weight(graph, node.inputsAt(1))
+    _require_bias(graph, node.inputsAt(2), int(weight.shape[0]))
+    return _layer(graph, node, "Linear", int(weight.shape[0]))
+
+
+def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
+    if any(constant(node.inputsAt(i)) not in (1, 1.0) for i in (3, 4)):
+        raise _Skip("an addmm with alpha or beta is not a linear layer")
+    transposed = _is_transposed(node.inputsAt(2))
+    weight = _own_weight(graph, _behind_transpose(node.inputsAt(2)))
+    axis = 0 if transposed else 1
+    channels = int(weight.shape[axis])
+    if graph.tensor(node.inputsAt(0)) is None:
+        raise _Skip("its bias is not a constant")
+    _require_bias(graph, node.inputsAt(0), channels)
+    return _layer(graph, node, "Linear", channels, weight_axis=axis, weight_at=2, bias_at=0)
+
+
+def _matmul(graph: TorchGraph, node: Any) -> TorchTap:
+    """A product with constant weights and the addition of its bias; the tap is behind the addition."""
+    transposed = _is_transposed(node.inputsAt(1))
+    weight = _own_weight(graph, _behind_transpose(node.inputsAt(1)))
+    if weight.ndim != 2:
+        raise _Skip("a product with weights that are no matrix")
+    axis = 0 if transposed else 1
+    channels, found = int(weight.shape[axis]), readers(node.output())
+    if len(found) != 1 or found[0].kind() not in ("aten::add", "aten::add_"):
+        raise _Skip("a product without a bias to correct")
+    adder = found[0]
+    is_first = adder.inputsAt(0).unique() == node.output().unique()
+    bias_at = 1 if is_first else 0
+    if graph.tensor(adder.inputsAt(bias_at)) is None or constant(adder.inputsAt(2)) != 1:
+        raise _Skip("a product without a constant bias to correct")
+    _require_bias(graph, adder.inputsAt(bias_at), channels)
+    if graph.is_shared(adder.inputsAt(bias_at)):
+        raise _Skip("its bias is shared with another layer")
+    return _layer(graph, node, "Linear", channels, axis, weight_at=1, bias_at=bias_at, output=adder.output())
+
+
+def _layer(
+    graph: TorchGraph,
+    node: Any,
+    op: str,
+    channels: int,
+    weight_axis: int = 0,
+    *,
+    groups: int = 1,
+    weight_at: int = 1,
+    bias_at: int = 2,
+    output: Any = None,
+) -> TorchTap:
+    return TorchTap(
+        name=label(graph, node),
+        op=op,
+        channels=channels,
+        is_channel_last=op == "Linear",
+        output=_free(node.output() if output is None else output),
+        node=node,
+        ordinal=node.i(ORDINAL),
+        weight_axis=weight_axis,
+        groups=groups,
+        weight_at=weight_at,
+        bias_at=bias_at,
+    )
+
+
+def _convolution_form(node: Any) -> tuple[bool, int]:
+    """Whether it is transposed, and its groups."""
+    kind = node.kind()
+    if kind in ("aten::convolution", "aten::_convolution"):
+        return bool(constant(node.inputsAt(6))), int(constant(node.inputsAt(8)))
+    transposed = "transpose" in kind
+    return transposed, int(constant(node.inputsAt(6)))
+
+
+def _free(value: Any) -> Any:
+    pending = [use.user for use in value.uses()]
+    while pending:
+        node = pending.pop()
+        if node.kind() == "prim::Return" and node.owningBlock().owningNode() is None:
+            raise _Skip("its output is an output of the model")
+        if node.kind() in _CONTAINERS:
+            pending += [use.user for output in node.outputs() for use in output.uses()]
+    return value
+
+
+def _own_weight(graph: TorchGraph, value: Any) -> Any:
+    weight = graph.tensor(value)
+    if weight is None:
+        raise _Skip("its weights are computed, not constant")
+    if graph.is_shared(value):
+        raise _Skip("its weights are shared with another layer (or the module is called several times)")
+    _require_float32(weight)
+    return weight
+
+
+def _require_bias(graph: TorchGraph, value: Any, channels: int) -> None:
+    if value.node().mustBeNone():
+        return
+    bias = graph.tensor(value)
+    if bias is None:
+        raise _Skip("its bias is computed, not constant")
+    if bias.numel() != channels:
+        raise _Skip("its bias is not one value per channel")
+    if graph.is_shared(value) and graph.owner(value):
+        raise _Skip("its bias is shared with another layer")
+    _require_float32(bias)
+
+
+def _require_float32(parameter: Any) -> None:
+    if parameter.dtype != torch.float32:
+        raise _Skip(f"its parameters are {str(parameter.dtype).removeprefix('torch.')}, not float32")
+
+
+def _is_transposed(value: Any) -> bool:
+    return bool(value.node().kind() == "aten::t")
+
+
+def _behind_transpose(value: Any) -> Any:
+    return value.node().inputsAt(0) if _is_transposed(value) else value
+
+
+def _short_name(node: Any) -> str:
+    kind = node.kind().removeprefix("aten::")
+    return "bn" if kind == "batch_norm" else "conv" if "conv" in kind else "linear"

@@ -1,0 +1,170 @@
+"""TorchScript files (scripted, traced, frozen; float32) as a calibration target.
+
+The one file of this library that runs TorchScript. Its parts: ``torchscript_module`` loads and saves,
+``torchscript_graph`` flattens, ``torchscript_taps`` finds, ``torchscript_observer`` measures, ``torchscript_patch``
+writes parameters. Opened by ``recalibrate``.
+"""
+
+import hashlib
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.moments import INPUT_TAP, FrameMoments, Moments
+from calibration.patch import Patch
+from calibration.targets import passes, torchscript_module, torchscript_observer
+from calibration.targets.base import (
+    Batch,
+    Normalisation,
+    Observation,
+    PatchedModel,
+    Runner,
+    SkippedLayer,
+    TapInfo,
+)
+from calibration.targets.torchscript_graph import flatten
+from calibration.targets.torchscript_observer import MEAN, VARIANCE
+from calibration.targets.torchscript_patch import patch_module
+from calibration.targets.torchscript_taps import find_taps, input_shape
+
+
+class TorchScriptTarget:
+    """One TorchScript file opened for recalibration; see :class:`calibration.targets.base.Target`."""
+
+    def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
+        """Load the module in evaluation mode and find its taps.
+
+        Args:
+            data: The file's bytes.
+            name: For messages.
+            threads: CPU threads of every pass; torch counts them per process, so they are set for each pass.
+
+        Raises:
+            ModelError: it cannot be recalibrated.
+        """
+        self._data, self._name, self._threads = data, name, threads
+        self._module = torchscript_module.load(name, data)
+        graph = flatten(name, self._module)
+        found, self._skipped = find_taps(graph)
+        self._taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in found)
+        self._input_shape = input_shape(graph)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of the model file."""
+        return hashlib.sha256(self._data).hexdigest()
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """(None, C, None, ...) as the first layer wants it; (None, None) when the file does not tell."""
+        return self._input_shape or (None, None)
+
+    @property
+    def taps(self) -> tuple[TapInfo, ...]:
+        """The correctable layer outputs, in graph order."""
+        return self._taps
+
+    @property
+    def skipped(self) -> tuple[SkippedLayer, ...]:
+        """Layers with weights that stay as they are, and why."""
+        return self._skipped
+
+    def observe(
+        self,
+        x: Batch,
+        normalise: Normalisation | None = None,
+        first_taps: int | None = None,
+        frames_of_first: int = 0,
+    ) -> Observation:
+        """Moments at the taps over ``x``, in one pass; see the port."""
+        self._require_samples(x)
+        chosen = self._taps[:first_taps]
+        if normalise is not None:
+            passes.require_baseline_of(chosen, normalise)
+        observer = self._observer(first_taps, normalise)
+        size = passes.MICRO_BATCH if normalise is not None else passes.PLAIN_BATCH
+        rows: dict[str, list[NDArray[np.float64]]] = {}
+        with torchscript_module.running(self._name, self._threads):
+            for batch in passes.even_batches(x, size):
+                for key, value in observer(torchscript_module.tensor(batch)).items():
+                    rows.setdefault(key, []).append(value.numpy())
+        frames: dict[str, FrameMoments] = {INPUT_TAP: passes.input_frames(x, normalise)}
+        for tap in chosen:
+            mean, var = (np.concatenate(rows[tap.name + part]) for part in (MEAN, VARIANCE))
+            frames[tap.name] = FrameMoments(mean, var)
+        moments = Moments({tap: part.pooled() for tap, part in frames.items()})
+        return Observation(moments, dict(list(frames.items())[:frames_of_first]))
+
+    def patched(self, patch: Patch) -> PatchedModel:
+        """The module with the corrections in its own parameters, saved in evaluation mode; see the port."""
+        passes.require_patch_of(patch, self._name, self.sha256, self._taps, self.input_shape[1])
+        if not any(affine.touched.any() for affine in patch.taps.values()):
+            return PatchedModel(self._data)
+        module, left_alone = self._patched_module(patch)
+        return PatchedModel(torchscript_module.save(module), left_alone)
+
+    def runner(self, patch: Patch | None = None) -> Runner:
+        """The module itself, with or without a patch, ready to run: ``forward`` and nothing around it.
+
+        Outputs without a name are ``output``, ``output_1``…; a dict's have its keys.
+        """
+        module = (
+            self._module if patch is None else torchscript_module.load(self._name, self.patched(patch).data)
+        )
+
+        def run(x: Batch) -> dict[str, NDArray[Any]]:
+            self._require_samples(x)
+            parts: list[dict[str, NDArray[Any]]] = []
+            with torchscript_module.running(self._name, self._threads):
+                for batch in passes.batches(x, passes.RUN_BATCH):
+                    answer = module(torchscript_module.tensor(batch))
+                    parts.append(torchscript_module.named_outputs(answer, len(batch)))
+            names = [name for name in parts[0] if all(name in part for part in parts)]
+            if not names:
+                found, fix = (
+                    "no output with one entry per picture",
+                    "Wrap it so that forward gives such tensors.",
+                )
+                raise ModelError(self._name, found, "(N, ...) tensors", fix)
+            return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+        return run
+
+    def probe(self, first_taps: int) -> bytes:
+        """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
+        return torchscript_module.save(self._observer(first_taps, None))
+
+    def inspect(self) -> dict[str, Any]:
+        """What the file is and what can be done with it."""
+        first = list(self._module.graph.inputs())[1]
+        return {
+            "format": "torchscript",
+            "torch": torch.__version__,
+            "sha256": self.sha256,
+            "size_bytes": len(self._data),
+            "input": {"name": first.debugName().split(".")[0], "shape": list(self.input_shape)},
+            "taps": [{"name": t.name, "channels": t.channels, "kind": t.kind} for t in self._taps],
+            "channels": sum(t.channels for t in self._taps),
+            "skipped": [{"name": layer.name, "reason": layer.reason} for layer in self._skipped],
+        }
+
+    def _observer(self, first_taps: int | None, normalise: Normalisation | None) -> Any:
+        graph = flatten(self._name, self._module)
+        taps, _ = find_taps(graph)
+        return torchscript_observer.build(graph, taps[:first_taps], normalise)
+
+    def _patched_module(self, patch: Patch) -> tuple[Any, dict[str, int]]:
+        """A module of its own with the patch in it: this one stays as it is."""
+        module = torchscript_module.load(self._name, self._data)
+        graph = flatten(self._name, module)
+        taps, _ = find_taps(graph)
+        with torch.no_grad():
+            left_alone = patch_module(module, graph, taps, patch.taps)
+        return module, left_alone
+
+    def _require_samples(self, x: Batch) -> None:
+        passes.require_samples(x, self._input_shape or (None,) * max(x.ndim, 2))
