@@ -53,8 +53,9 @@ def open_target(model: Model, threads: int = 1) -> Target:
 
 
 def _opened(data: bytes, name: str, threads: int) -> Target:
-    """A zip archive or a suffix of its own is TorchScript, everything else ONNX."""
-    if data.startswith(_ZIP) or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
+    """An archive of torch or a suffix of its own is TorchScript, everything else ONNX."""
+    is_torch_archive = data.startswith(_ZIP) and b"/data.pkl" in data  # .npz is a zip too
+    if is_torch_archive or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
         return _torchscript(data, name, threads)
     from calibration.targets.onnx_target import OnnxTarget
 

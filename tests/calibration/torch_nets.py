@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 @contextmanager
@@ -75,8 +75,8 @@ class Classifier(nn.Module):
         self.head = nn.Linear(12, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu_(self.bn1(self.stem(x)))
-        x = F.relu6(self.bn2(self.depthwise(x)))
+        x = functional.relu_(self.bn1(self.stem(x)))
+        x = functional.relu6(self.bn2(self.depthwise(x)))
         x = torch.relu(self.plain(x))
         return self.head(self.drop(x.mean((2, 3))))
 
