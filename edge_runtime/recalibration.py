@@ -22,6 +22,7 @@ from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.job_process import Job, Outcome
 from edge_runtime.live_reference import LiveReference
 from edge_runtime.messages import Event, Result, Sample
+from edge_runtime.privacy import forget_witnesses
 from edge_runtime.recalibration_job import job_order
 from edge_runtime.recalibration_phase import Cause, Happening, IllegalHappening, Kind, Phase, Side, Task
 from edge_runtime.reservoir import Kept
@@ -83,6 +84,7 @@ class SideLoop:
         """Begin to watch."""
         self._parts.registry.clear_jobs()
         self._reference.open()
+        self._forget_pictures_if_told()
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -170,6 +172,7 @@ class SideLoop:
             self._parts = replace(self._parts, settings=settings, drift=drift)
             self._inbox.every_s = drift.sample_every_s
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
+            self._forget_pictures_if_told()
             self._plan_next()
             if is_watch_stale:
                 self._doubt_patch()
@@ -179,6 +182,10 @@ class SideLoop:
         """A new watch does not know that there was a drift."""
         is_drifted = self._watch is not None and self._watch.is_drifted
         self._is_patch_in_doubt |= is_drifted and self._parts.generations.is_patched
+
+    def _forget_pictures_if_told(self) -> None:
+        if not self._reference.keeps_pictures:
+            forget_witnesses(self._parts.registry.folder)
 
     @property
     def _watch(self) -> DriftWatch | None:

@@ -4,15 +4,15 @@ When it is full (by count or by bytes) one entry of the most frequent predicted 
 one part for an hour does not push all others out: the prediction-balanced reservoir of NOTE (Gong et al. 2022,
 section 3.2). NOTE draws that entry at random and RoTTA (Yuan et al. 2023, section 3.2) weighs age and uncertainty; here
 the entry whose neighbours in time are nearest goes, so that what is left is spread evenly from the oldest kept frame to
-now, over the time of day too. The newest is never the one that goes. A camera that gives most of a class gives it up.
+now, over the time of day too. A camera that gives most of a class gives it up.
 
-That serves a recalibration by schedule. For one by drift only what came since the drift began counts:
-``forget_before`` and ``newest``. Which pictures are worth offering is ``sieve``'s question, files are
-``reservoir_store``'s. Called by ``live_reference``.
+That serves a recalibration by schedule. For one by drift only what came since the drift began counts
+(``forget_before``, ``newest``), so the newest few stay whatever their class, and compete only when newer ones came.
+Which pictures are worth offering is ``sieve``'s question, files are ``reservoir_store``'s. ``live_reference`` calls it.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -20,9 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 FACTS_BYTES = 1024  # what an entry costs beside its pixels, generously
-
-Group = tuple[int, str]
-"""(predicted class, stream)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +67,11 @@ class ReservoirLimits:
     frames: int
     size_bytes: int
     age_s: float = inf
+    fresh: int = 1
+    """So many of the newest stay, but at most half of what fits."""
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or self.size_bytes < 1 or not self.age_s > 0:
+        if min(self.frames, self.size_bytes, self.fresh) < 1 or not self.age_s > 0:
             raise ValueError(f"{self}; expected at least one frame, one byte and some time")
 
 
@@ -99,6 +98,11 @@ class Reservoir:
         return max(1, min(self.limits.frames, self.limits.size_bytes // self._largest_bytes))
 
     @property
+    def fresh_since_s(self) -> float:
+        """Capture time of the oldest of the newest that stay in any case."""
+        return self._kept[-self._fresh :][0].at_s if self._kept else -inf
+
+    @property
     def entries(self) -> tuple[Kept, ...]:
         """Everything kept, oldest first."""
         return tuple(self._kept)
@@ -117,12 +121,12 @@ class Reservoir:
         # A new list, since others count this one; nearly sorted already but for several streams and restored ones.
         self._kept = sorted([*self._kept, one], key=lambda kept: kept.at_s)
         self._size_bytes += one.size_bytes
-        return dropped + self._shrink(spare=one)
+        return dropped + self._shrink()
 
     def limit(self, limits: ReservoirLimits) -> list[Kept]:
         """Use other limits from now on; gives what no longer fits."""
         self.limits = limits
-        return self._shrink(spare=self._kept[-1]) if self._kept else []
+        return self._shrink()
 
     def newest(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
         """Up to ``most`` of the newest with pixels since ``since_s`` (of one stream, or all), oldest first."""
@@ -166,35 +170,45 @@ class Reservoir:
     def _replace(self, kept: list[Kept]) -> None:
         self._kept, self._size_bytes = kept, sum(one.size_bytes for one in kept)
 
-    def _shrink(self, spare: Kept) -> list[Kept]:
+    @property
+    def _fresh(self) -> int:
+        return max(1, min(self.limits.fresh, self.most // 2))
+
+    def _shrink(self) -> list[Kept]:
         dropped: list[Kept] = []
         while len(self._kept) > self.limits.frames or self._size_bytes > self.limits.size_bytes:
-            # Alone it goes only when the limits were lowered below one picture.
-            gone = self._kept.pop(_to_evict(self._kept, spare) if len(self._kept) > 1 else 0)
+            gone = self._kept.pop(_to_evict(self._kept, len(self._kept) - self._fresh))
             self._size_bytes -= gone.size_bytes
             dropped.append(gone)
         return dropped
 
 
-def _to_evict(kept: Sequence[Kept], spare: Kept) -> int:
-    """Index of the entry to drop: of the most frequent class, there of the most frequent stream, the most crowded."""
-    classes = Counter(one.label for one in kept)
-    groups = Counter((one.label, one.stream) for one in kept)
-    gaps = _gaps(kept)
+def _to_evict(kept: Sequence[Kept], settled: int) -> int:
+    """Index of the one to drop among the first ``settled``; the oldest when there are none (lowered limits).
+
+    Of the most frequent class, there of the most frequent stream, the most crowded in time.
+    """
+    classes = Counter(one.label for one in kept[:settled])
+    groups = Counter((one.label, one.stream) for one in kept[:settled])
+    of_group, of_all = _gaps(kept, [(one.label, one.stream) for one in kept]), _gaps(kept, [None] * len(kept))
 
     def rank(i: int) -> tuple[int, int, float, float]:
-        one = kept[i]
-        return -classes[one.label], -groups[one.label, one.stream], gaps[i], one.at_s
+        group = kept[i].label, kept[i].stream
+        return (
+            -classes[group[0]],
+            -groups[group],
+            of_group[i],
+            of_all[i],
+        )  # the latter where classes are few of a kind
 
-    return min((i for i, one in enumerate(kept) if one is not spare), key=rank)
+    return min(range(settled), key=rank, default=0)
 
 
-def _gaps(kept: Sequence[Kept]) -> list[float]:
+def _gaps(kept: Sequence[Kept], groups: Sequence[Hashable]) -> list[float]:
     """Seconds between the neighbours of each entry in its group; endless for the ends, which mark the time covered."""
     gaps = [inf] * len(kept)
-    last_two: dict[Group, tuple[int | None, int]] = {}
-    for i, one in enumerate(kept):
-        group = (one.label, one.stream)
+    last_two: dict[Hashable, tuple[int | None, int]] = {}
+    for i, (one, group) in enumerate(zip(kept, groups, strict=True)):
         before, last = last_two.get(group, (None, None))
         if before is not None and last is not None:
             gaps[last] = one.at_s - kept[before].at_s

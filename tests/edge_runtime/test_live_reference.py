@@ -66,14 +66,21 @@ def test_a_restart_keeps_the_reservoir(tmp_path):
 
 def test_killed_without_a_word_it_keeps_what_had_settled(tmp_path):
     box = Box(tmp_path)
+    box.feed(100)
+    restored = Box(tmp_path, now_s=box.now_s).reference.status()["restored"]
+    assert restored == pytest.approx(100 - 8 - SETTLE_S, abs=1)
+
+
+def test_a_camera_that_stops_leaves_no_frame_unwritten(tmp_path):
+    box = Box(tmp_path)
     box.feed(30)
-    box.wait(int(SETTLE_S) + 40)
-    assert Box(tmp_path, now_s=box.now_s).reference.status()["restored"] == 30
+    box.wait(330)
+    assert len(box.files()) == 30
 
 
 def test_what_is_crowded_out_at_once_is_never_written(tmp_path):
     box = Box(tmp_path, reservoir=16)
-    box.feed(2000)
+    box.feed(1000)
     assert len(box.files()) <= 16
     again = Box(tmp_path, now_s=box.now_s, reservoir=16)
     assert {one.id for one in again.chosen()} <= {one.id for one in box.chosen()}
@@ -81,8 +88,8 @@ def test_what_is_crowded_out_at_once_is_never_written(tmp_path):
 
 def test_the_rate_of_writing_is_bounded(tmp_path):
     box = Box(tmp_path, reservoir=1024)
-    box.feed(200)
-    assert WRITE_BURST <= len(box.files()) <= WRITE_BURST + 200 / 10 + 1
+    box.feed(300)
+    assert WRITE_BURST <= len(box.files()) <= WRITE_BURST + 300 / 10 + 1
 
 
 def test_a_smaller_reservoir_after_a_restart_removes_files_too(tmp_path):
@@ -95,27 +102,28 @@ def test_a_smaller_reservoir_after_a_restart_removes_files_too(tmp_path):
 
 def test_forgetting_takes_the_files_along(tmp_path):
     box = Box(tmp_path)
-    box.feed(30)
-    box.wait(60)
-    box.reference.forget_before(box.now_s)
+    box.feed(100)
+    assert box.files()
+    box.reference.forget_before(box.now_s + 1)
     assert (len(box.reference), box.files()) == (0, [])
 
 
 def test_a_full_disk_leaves_it_in_memory_and_is_tried_again(tmp_path):
     box = Box(tmp_path)
-    box.feed(10)
+    box.feed(60)
     folder = box.root / "parts" / "1"
     folder.rmdir()
     folder.write_text("no folder any more")
-    box.wait(int(SETTLE_S))
+    box.feed(20)
     status = box.reference.status()
-    assert (status["frames"], status["on_disk"], status["unsaved"]) == (10, 0, 1)
+    assert (status["frames"], status["on_disk"], status["unsaved"]) == (80, 0, 1)
     assert "check space" in status["problem"]
     folder.unlink()
     folder.mkdir()
-    box.wait(80)
+    box.feed(120)
     status = box.reference.status()
-    assert (status["on_disk"], status["problem"]) == (10, None)
+    assert status["on_disk"] > 30
+    assert status["problem"] is None
 
 
 def test_a_state_folder_that_cannot_be_used_at_start_is_tried_again_too(tmp_path):
@@ -124,8 +132,9 @@ def test_a_state_folder_that_cannot_be_used_at_start_is_tried_again_too(tmp_path
     box.feed(5)
     assert "reservoir's folder" in box.reference.status()["problem"]
     (tmp_path / "reservoir").unlink()
-    box.wait(80)
-    assert (box.reference.status()["on_disk"], box.reference.status()["problem"]) == (5, None)
+    box.feed(150)
+    assert box.reference.status()["on_disk"] > 30
+    assert box.reference.status()["problem"] is None
 
 
 def test_without_persistence_nothing_is_written_and_what_was_there_goes(tmp_path):
@@ -175,14 +184,12 @@ def test_with_pictures_never_a_task_holds_its_frames_only_while_it_collects(tmp_
 
 def test_turned_to_never_all_pictures_go_at_once(tmp_path):
     box = Box(tmp_path)
-    box.feed(20)
-    box.wait(40)
+    box.feed(100)
     assert box.files("*.png")
     box.reference.reconfigure(ReferenceConfig(frames=8, pictures="never"), 1.0)
     assert (box.files(), len(box.reference)) == ([], 0)
-    box.feed(5)
-    box.wait(40)
-    assert len(box.files("*.json")) == len(box.files()) == 5
+    box.feed(100)
+    assert len(box.files("*.json")) == len(box.files()) > 20
 
 
 def test_pictures_of_another_size_are_not_mixed(tmp_path):

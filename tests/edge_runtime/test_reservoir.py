@@ -46,12 +46,12 @@ def test_never_holds_more_than_its_count_and_bytes_and_gives_back_what_it_drops(
 @given(st.integers(1, 6), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_classes_that_come_often_enough_get_equal_shares(classes, share, random):
     frames = classes * share
-    box = reservoir(frames)
+    box = reservoir(frames + 1)
     labels = [label for label in range(classes) for _ in range(2 * frames)]
     random.shuffle(labels)
     for i, label in enumerate(labels):
         box.add(kept(i, label))
-    assert set(box.classes.values()) == {share}
+    assert set(Counter(one.label for one in box.entries[:-1]).values()) == {share}
 
 
 def test_a_long_run_of_one_class_does_not_push_the_others_out():
@@ -60,7 +60,16 @@ def test_a_long_run_of_one_class_does_not_push_the_others_out():
         box.add(kept(i, i % 4))
     for i in range(12, 200):
         box.add(kept(i, 0))
-    assert box.classes == {0: 3, 1: 3, 2: 3, 3: 3}
+    assert min(box.classes.values()) >= 2
+    assert sum(one.label == 0 for one in box.entries[:-1]) == 3
+
+
+def test_more_classes_than_places_are_spread_over_time_all_the_same():
+    box = reservoir(16)
+    for i in range(500):
+        box.add(kept(i, label=i))
+    assert times(box.entries)[0] == 0
+    assert np.diff(times(box.entries)).max() <= 3 * 500 / 15
 
 
 def test_a_camera_that_gives_most_of_a_class_gives_it_up():
@@ -69,7 +78,10 @@ def test_a_camera_that_gives_most_of_a_class_gives_it_up():
         box.add(kept(i, stream="rare"))
     for i in range(4, 50):
         box.add(kept(i, stream="frequent"))
-    assert Counter(one.stream for one in box.entries) == {"rare": 4, "frequent": 4}
+    assert Counter(one.stream for one in box.entries[:-1]) in (
+        {"rare": 4, "frequent": 3},
+        {"rare": 3, "frequent": 4},
+    )
 
 
 @given(st.integers(4, 32), st.integers(2, 20))
@@ -84,11 +96,14 @@ def test_what_is_kept_of_a_steady_stream_is_spread_over_the_whole_time(frames, r
     assert gaps.max() <= 3 * (count - 1) / (frames - 1)
 
 
-def test_the_newest_is_never_the_one_that_goes():
-    box = reservoir(3)
-    for i in range(30):
-        box.add(kept(i, label=i % 2))
-        assert box.entries[-1].at_s == i
+@given(st.integers(2, 20), st.integers(1, 20), st.lists(st.integers(0, 2), min_size=1, max_size=60))
+def test_the_newest_stay_whatever_their_class(frames, fresh, labels):
+    box = reservoir(frames, fresh=fresh)
+    for i, label in enumerate(labels):
+        box.add(kept(i, label))
+    newest = list(range(len(labels)))[-max(1, min(fresh, frames // 2)) :]
+    assert times(box.entries)[-len(newest) :] == newest
+    assert box.fresh_since_s == newest[0]
 
 
 def test_a_sample_that_alone_is_over_the_bytes_is_given_back():
