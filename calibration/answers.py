@@ -1,7 +1,7 @@
-"""Class probabilities out of a model's raw outputs, where there are any. Pure; called by ``recalibrate``.
+"""What a model answered, out of its raw outputs: class probabilities or detections. Pure; called by ``recalibrate``.
 
-Conservative on purpose: outputs that are not clearly the scores of one class out of several give None, and then
-nothing is judged without labels.
+Conservative on purpose: outputs that are clearly neither the scores of one class out of several nor detections are
+refused with a reason, and then nothing is judged without labels.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,50 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from calibration.detections import Detections
+from calibration.detector_layout import DetectionLayout, NotDetections, read
+from calibration.detector_recognition import recognise
+
+Answers = NDArray[np.float64] | Detections
+"""(N,K) class probabilities, or the detections of N frames."""
+
+
+class UnknownAnswers(Exception):
+    """The outputs cannot be judged; the text says why, as a clause."""
+
+
+def layout_of(outputs: Mapping[str, NDArray[Any]]) -> DetectionLayout | None:
+    """How to read the detections in the healthy model's outputs on healthy frames; None for a classifier.
+
+    Raises:
+        UnknownAnswers: neither class scores nor detections.
+    """
+    if class_probabilities(outputs) is not None:
+        return None
+    try:
+        return recognise(outputs)
+    except NotDetections as err:
+        raise UnknownAnswers(
+            f"the model's outputs are not the scores of one class out of several, and {err}"
+        ) from err
+
+
+def read_answers(outputs: Mapping[str, NDArray[Any]], layout: DetectionLayout | None) -> Answers:
+    """The answers in these outputs, by the layout that belongs to the model (None for a classifier).
+
+    Raises:
+        UnknownAnswers: they cannot be read so.
+    """
+    if layout is None:
+        found = class_probabilities(outputs)
+        if found is None:
+            raise UnknownAnswers("the model's outputs are not the scores of one class out of several")
+        return found
+    try:
+        return read(layout, outputs)
+    except NotDetections as err:
+        raise UnknownAnswers(f"the model's outputs are not the detections they were: {err}") from err
 
 
 def class_probabilities(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:

@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import tensor_file
+from calibration.answers import Answers
 from calibration.baseline_facts import BaselineFacts
+from calibration.detections import Detections
+from calibration.detector_layout import DetectionLayout
 from calibration.errors import BaselineError, DataError
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments
 
@@ -36,6 +39,21 @@ class Witness:
     """(C,) value of step 0; zeros for float."""
     probabilities: NDArray[np.float32] | None
     """(M, K) answers of the healthy model; None when it is no classifier."""
+    detections: Detections | None = None
+    """Of the healthy model in the M samples; None when it is no detector."""
+    layout: DetectionLayout | None = None
+    """How its outputs were read."""
+
+    @property
+    def answers(self) -> Answers | None:
+        """What the healthy model answered: (M, K) float64 probabilities, or detections; None when neither."""
+        return self.detections if self.probabilities is None else self.probabilities.astype(np.float64)
+
+    def with_answers(self, answers: Answers, layout: DetectionLayout | None) -> "Witness":
+        """The same samples with what the healthy model answered, and how that was read from a detector."""
+        if isinstance(answers, Detections):
+            return replace(self, probabilities=None, detections=answers, layout=layout)
+        return replace(self, probabilities=answers.astype(np.float32), detections=None, layout=None)
 
     def samples(self) -> NDArray[np.float32]:
         """The healthy samples, float32 (M, C, ...)."""
@@ -45,7 +63,8 @@ class Witness:
     def only(self, chosen: NDArray[np.intp]) -> "Witness":
         """Those of its samples, with their answers."""
         answers = None if self.probabilities is None else self.probabilities[chosen]
-        return replace(self, packed=self.packed[chosen], probabilities=answers)
+        found = None if self.detections is None else self.detections[chosen]
+        return replace(self, packed=self.packed[chosen], probabilities=answers, detections=found)
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -127,6 +146,12 @@ class Baseline:
             }
             if self.witness.probabilities is not None:
                 arrays["witness.probabilities"] = self.witness.probabilities
+            if self.witness.detections is not None:
+                arrays |= {
+                    "witness.boxes": self.witness.detections.boxes,
+                    "witness.scores": self.witness.detections.scores,
+                    "witness.classes": self.witness.detections.classes,
+                }
         return tensor_file.encode(_KIND, arrays, self._header())
 
     def _header(self) -> dict[str, Any]:
@@ -141,7 +166,12 @@ class Baseline:
             "created_wall_s": self.created_wall_s,
             "library": self.library,
             "facts": self.facts.to_json(),
+            "detection_layout": self._layout_to_json(),
         }
+
+    def _layout_to_json(self) -> dict[str, Any] | None:
+        layout = None if self.witness is None else self.witness.layout
+        return None if layout is None else layout.to_json()
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
@@ -231,7 +261,11 @@ def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         effective_count=float(header["effective_count"]),
         created_wall_s=float(header["created_wall_s"]),
         library=str(header["library"]),
-        witness=_witness(arrays, tuple(int(n) for n in header["input_shape"])),
+        witness=_with_detections(
+            _witness(arrays, tuple(int(n) for n in header["input_shape"])),
+            arrays,
+            header.get("detection_layout"),  # None in files of version 0.1.0
+        ),
         facts=BaselineFacts.from_json(header.get("facts", {})),  # files of version 0.1.0 have none
     )
 
@@ -266,3 +300,18 @@ def _witness(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> Witnes
     if not finite:
         raise ValueError("witness values are not finite")
     return Witness(packed, step, low, answers)
+
+
+def _with_detections(
+    witness: Witness | None, arrays: tensor_file.Arrays, layout: Mapping[str, Any] | None
+) -> Witness | None:
+    """The witness with the detections of the file, when it holds some."""
+    if witness is None or layout is None:
+        return witness
+    boxes, scores, classes = (arrays[f"witness.{part}"] for part in ("boxes", "scores", "classes"))
+    if boxes.dtype != np.float32 or scores.dtype != np.float32 or classes.dtype != np.int32:
+        raise ValueError(f"detections are {boxes.dtype}, {scores.dtype}, {classes.dtype}")
+    detections = Detections(boxes, scores, classes)
+    if len(detections) != len(witness) or not detections.is_finite:
+        raise ValueError(f"detections of {len(detections)} frames for {len(witness)} witness samples")
+    return witness.with_answers(detections, DetectionLayout.from_json(layout))

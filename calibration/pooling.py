@@ -15,6 +15,7 @@ import numpy as np
 
 from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
+from calibration.detections import joined
 from calibration.errors import BaselineError
 from calibration.moments import FrameMoments, merge
 from calibration.trial import spread_over
@@ -105,7 +106,7 @@ def _frames(parts: Sequence[Baseline], most: int) -> dict[str, FrameMoments]:
 def _witness(parts: Sequence[Baseline], most: int) -> Witness | None:
     """Evenly spread over all the parts have; those without answers have no part in it when others have some."""
     known = [part.witness for part in parts if part.witness is not None]
-    answered = [witness for witness in known if witness.probabilities is not None]
+    answered = [witness for witness in known if witness.answers is not None]
     used = answered or known
     kept = spread_over(sum(len(witness) for witness in used), most)
     if not len(kept):
@@ -113,9 +114,19 @@ def _witness(parts: Sequence[Baseline], most: int) -> Witness | None:
     ends = np.cumsum([len(witness) for witness in used])
     shares = np.split(kept, np.searchsorted(kept, ends[:-1]))
     picked = [w.only(share - end + len(w)) for w, share, end in zip(used, shares, ends, strict=True)]
-    answers = [witness.probabilities for witness in picked if witness.probabilities is not None]
     samples = np.concatenate([witness.samples() for witness in picked])
-    return pack_witness(samples, np.concatenate(answers).astype(np.float64) if answers else None)
+    return _answered(pack_witness(samples, None), [witness for witness in picked if len(witness)])
+
+
+def _answered(pooled: Witness, parts: Sequence[Witness]) -> Witness:
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    detections = [part.detections for part in parts if part.detections is not None]
+    if len(probabilities) == len(parts):
+        return pooled.with_answers(np.concatenate(probabilities).astype(np.float64), None)
+    # One model has one layout, unless a box was commissioned on other values; then nobody can tell who is right.
+    if len(detections) == len(parts) and len({part.layout for part in parts}) == 1:
+        return pooled.with_answers(joined(detections), parts[0].layout)
+    return pooled
 
 
 def _facts(parts: Sequence[Baseline], name: str, now_wall_s: float) -> BaselineFacts:

@@ -7,16 +7,18 @@ and by the runtime's recalibration process.
 
 import resource
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration import reference, report
-from calibration.answers import class_probabilities
-from calibration.baseline import Baseline, pack_witness
+from calibration.answers import UnknownAnswers, layout_of, read_answers
+from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
 from calibration.effective import effective_frames
 from calibration.errors import BaselineError, DataError, ModelError
@@ -105,8 +107,7 @@ def profile(
     kept = spread_over(len(healthy), witness)
     packed = pack_witness(healthy[kept], None) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
-        answers = class_probabilities(target.runner()(packed.samples()))
-        packed = replace(packed, probabilities=None if answers is None else answers.astype(np.float32))
+        packed = _answered(packed, target.runner()(packed.samples()))
     return Baseline(
         moments=seen.moments,
         frames=seen.frames,
@@ -187,6 +188,15 @@ def recalibrate(
         seconds=time.monotonic() - started_s,
         extra_memory_mb=max(0.0, _peak_memory_mb() - memory_mb),
     )
+
+
+def _answered(witness: Witness, outputs: Mapping[str, NDArray[Any]]) -> Witness:
+    """The witness with what the healthy model answered; without where that is neither classes nor detections."""
+    try:
+        layout = layout_of(outputs)
+        return witness.with_answers(read_answers(outputs, layout), layout)
+    except UnknownAnswers:
+        return witness
 
 
 def _matching_target(model: Model, baseline: Baseline, threads: int) -> Target:

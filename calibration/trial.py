@@ -3,17 +3,19 @@
 Works on a :class:`calibration.targets.base.Target`; no file, no clock, no framework. Used only by ``recalibrate``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import gate, reference
-from calibration.answers import class_probabilities
+from calibration import judging, reference
+from calibration.answers import Answers, UnknownAnswers, layout_of, read_answers
 from calibration.baseline import Baseline
+from calibration.detector_layout import DetectionLayout
 from calibration.errors import DataError
 from calibration.gate import GateSettings
+from calibration.gate_detections import DetectionEvidence, DetectionGateSettings
 from calibration.ladder import IDENTITY, Candidate, candidates
 from calibration.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.patch import Affine, Patch, clipped_channels, correction
@@ -47,6 +49,7 @@ class Options:
     """Re-enacted frames on which all candidates are tried, before the best of them meet all frames."""
     """More frames than these cost time and decide nothing."""
     gate_settings: GateSettings = field(default_factory=GateSettings)
+    detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +68,24 @@ class _Court:
 
     live: Batch
     reenacted: Batch | None
-    healthy_answers: NDArray[np.float64] | None
+    healthy_answers: Answers | None
+    layout: DetectionLayout | None = None
+    """Where a detector's outputs hold what, if the baseline knows."""
 
-    def hear(self, name: str, runner: Runner, *, is_gentle: bool = False) -> gate.Evidence | None:
-        """What a candidate answers; None when it is no classifier."""
-        live = class_probabilities(runner(self.live))
-        again = None if self.reenacted is None else class_probabilities(runner(self.reenacted))
-        return None if live is None else gate.Evidence(name, live, again, is_gentle)
+    def hear(self, name: str, runner: Runner, *, is_gentle: bool = False) -> judging.Evidence:
+        """What a candidate answers.
+
+        Raises:
+            UnknownAnswers: they are neither class scores nor detections.
+        """
+        live = self.read(runner, self.live)
+        again = None if self.reenacted is None else self.read(runner, self.reenacted)
+        return judging.evidence_of(name, live, again, is_gentle=is_gentle)
+
+    def read(self, runner: Runner, x: Batch) -> Answers:
+        """The answers on some frames."""
+        outputs = runner(x)
+        return read_answers(outputs, self.layout or layout_of(outputs))
 
 
 class Trial:
@@ -112,14 +126,11 @@ class Trial:
         if pointless is not None:
             return _because(verdict, f"{pointless} Nothing is changed.")
         court = self._court(parts)
-        identity = court.hear(IDENTITY, self._target.runner())
-        if identity is None:
-            return _because(
-                verdict,
-                "The model's outputs are not the scores of one class out of several, so no candidate can be "
-                "judged. Nothing is changed.",
-            )
-        _require_known_classes(self._given.y, identity.probabilities_live.shape[1])
+        try:
+            identity = court.hear(IDENTITY, self._target.runner())
+        except UnknownAnswers as err:
+            return _because(verdict, f"No candidate can be judged: {err}. Nothing is changed.")
+        _require_fitting_labels(self._given.y, identity)
         witness = 0 if court.reenacted is None else len(court.reenacted)
         counts = replace(
             verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=witness
@@ -163,12 +174,12 @@ class Trial:
     def _court(self, parts: _Split) -> _Court:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         witness = self._baseline.witness
-        if witness is None or witness.probabilities is None or parts.judged.ndim != 4:
+        if witness is None or witness.answers is None or parts.judged.ndim != 4:
             return _Court(parts.judged, None, None)
         chosen = spread_over(len(witness), self._options.most_witness)
         live = np.concatenate([parts.observed, parts.judged])
         again = reenact(witness.samples()[chosen], live, self._rng)
-        return _Court(parts.judged, again, witness.probabilities[chosen].astype(np.float64))
+        return _Court(parts.judged, again, witness.answers[chosen], witness.layout)
 
     def _notes(self, court: _Court) -> tuple[str, ...]:
         if court.reenacted is None and self._given.y is None:
@@ -219,9 +230,9 @@ class Trial:
         frames, healthy = court.reenacted[part], court.healthy_answers[part]
         found: dict[str, float] = {}
         for name, patch in patches.items():
-            answers = class_probabilities(self._target.runner(patch)(frames))
-            if answers is not None and np.isfinite(answers).all():
-                found[name] = float(gate.fidelity(answers, healthy).mean())
+            fidelity = judging.mean_fidelity(court.read(self._target.runner(patch), frames), healthy)
+            if fidelity is not None:
+                found[name] = fidelity
         best = sorted(found, key=lambda name: found[name], reverse=True)[:FINALISTS]
         return {name: patches[name] for name in patches if name in best}
 
@@ -229,7 +240,7 @@ class Trial:
         self,
         verdict: Verdict,
         court: _Court,
-        identity: gate.Evidence,
+        identity: judging.Evidence,
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:
@@ -240,12 +251,19 @@ class Trial:
             finalists = {name: patches[name] for name in patches if name in gentle}
         else:
             finalists = self._screened(court, patches)
-        heard = [
+        evidence = [
             court.hear(name, self._target.runner(patch), is_gentle=name in gentle)
             for name, patch in finalists.items()
         ]
-        evidence: Sequence[gate.Evidence] = [one for one in heard if one is not None]
-        choice = gate.choose(identity, evidence, court.healthy_answers, labels, self._options.gate_settings)
+        options = self._options
+        choice = judging.choose(
+            identity,
+            evidence,
+            court.healthy_answers,
+            labels,
+            options.gate_settings,
+            options.detection_gate_settings,
+        )
         verdict = replace(verdict, reasons=choice.reasons, scores=choice.scores)
         if not choice.accepted:
             return verdict
@@ -260,9 +278,16 @@ class Trial:
         )
 
 
-def _require_known_classes(labels: NDArray[np.int64] | None, classes: int) -> None:
-    """Raise a DataError when a label is none of the model's classes."""
-    if labels is not None and labels.max() >= classes:
+def _require_fitting_labels(labels: NDArray[np.int64] | None, identity: judging.Evidence) -> None:
+    """Raise a DataError when a label is none of the model's classes, or the model is no classifier."""
+    if labels is None:
+        return
+    if isinstance(identity, DetectionEvidence):
+        raise DataError(
+            "labels", "classes of whole pictures", "none, for a detector", "Leave the labels out."
+        )
+    classes = identity.probabilities_live.shape[1]
+    if labels.max() >= classes:
         bad = np.flatnonzero(labels >= classes)
         found = f"class {labels[bad[0]]}, and the model knows {classes}"
         fix = "Number the classes as the model does."

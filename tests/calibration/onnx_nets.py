@@ -99,6 +99,36 @@ def with_batch_norm(seed: int = 0) -> bytes:
     return net.model("logits")
 
 
+def detector(cells: int = 4) -> bytes:
+    """Finds bright squares on a grid of cells 8 pixels wide: (N, 5, cells^2), centre, size and score of each cell."""
+    net = Net()
+    same = np.zeros((3, 3, 3, 3), np.float32)
+    same[np.arange(3), np.arange(3), 1, 1] = 1
+    weights = [net.weight("c1_w", same), net.weight("c1_b", np.full(3, 1.0, np.float32))]
+    x = net.add("Conv", ["input", *weights], "c1", pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+    x = net.add("Relu", [x], "r1")
+    mean = np.full((1, 3, 8, 8), 16 / 192, np.float32)  # 16 times the mean of a cell
+    x = net.add("Conv", [x, net.weight("c2_w", mean), net.weight("c2_b", np.full(1, -20.0, np.float32))], "c2",
+                kernel_shape=[8, 8], strides=[8, 8])  # fmt: skip
+    flat = net.add("Reshape", [x, net.weight("flat", np.array([0, 1, -1]))], "flat_scores")
+    scores = net.add("Sigmoid", [flat], "scores")
+    rows, columns = (part.ravel() * 8.0 + 4 for part in np.mgrid[:cells, :cells])
+    boxes = np.stack([columns, rows, np.full(cells**2, 8.0), np.full(cells**2, 8.0)])[None]
+    nothing = net.add("Mul", [scores, net.weight("zero", np.zeros(1, np.float32))], "nothing")
+    placed = net.add("Add", [nothing, net.weight("grid", boxes.astype(np.float32))], "placed")
+    net.add("Concat", [placed, scores], "found", axis=1)
+    size = 8 * cells
+    return net.model("found", ("N", 3, size, size), ("N", 5, cells**2))
+
+
+def street(n: int, seed: int = 0, cells: int = 4) -> Floats:
+    """Pictures for :func:`detector`: a bright square in about a third of the cells."""
+    rng = np.random.default_rng(seed)
+    squares = np.where(rng.uniform(0, 1, (n, 1, cells, cells)) < 0.3, 190.0, 90.0)
+    levels = np.kron(squares, np.ones((1, 3, 8, 8))) + rng.normal(0, 12, (n, 3, 8 * cells, 8 * cells))
+    return ((np.clip(np.round(levels), 0, 255) - 127) / 128).astype(np.float32)
+
+
 def pictures(n: int, seed: int = 0, channels: int = 3, size: int = 16) -> Floats:
     """Smooth random pictures as an 8-bit camera gives them, prepared as (x - 127) / 128."""
     rng = np.random.default_rng(seed)
