@@ -23,11 +23,12 @@ from calibration.errors import (
 )
 from calibration.gate import GateSettings
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
+from calibration.opening import open_target
 from calibration.patch import Affine, Patch
 from calibration.pooling import pool
-from calibration.recalibrate import apply, measure_drift, open_target, probe, profile, recalibrate
+from calibration.recalibrate import apply, measure_drift, patched, probe, probe_files, profile, recalibrate
 from calibration.report import FrameCounts, Verdict
-from calibration.targets.base import Target
+from calibration.targets.base import ModelFiles, PatchedModel, Target
 from calibration.trial import Options
 
 __all__ = [
@@ -42,10 +43,12 @@ __all__ = [
     "FrameMoments",
     "GateSettings",
     "ModelError",
+    "ModelFiles",
     "Moments",
     "Options",
     "Patch",
     "PatchError",
+    "PatchedModel",
     "TapMismatch",
     "TapMoments",
     "Target",
@@ -56,8 +59,10 @@ __all__ = [
     "measure_drift",
     "merge",
     "open_target",
+    "patched",
     "pool",
     "probe",
+    "probe_files",
     "profile",
     "recalibrate",
 ]

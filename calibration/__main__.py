@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 import calibration
-from calibration import baseline_commands, reference, report, tensor_file
+from calibration import baseline_commands, model_files, reference, report
 from calibration.baseline import Baseline
 from calibration.command_line import EX_USAGE, JSON, MODEL, THREADS, answer_with, file_option, told
 from calibration.errors import DataError
 from calibration.patch import Patch
+from calibration.targets.base import ModelFiles
 from calibration.trial import Options
 
 
@@ -74,16 +75,17 @@ def _recalibrated(model: Path, baseline: Path, data: Path, labels: bool, options
 @cli.command()
 @MODEL
 @file_option("--patch", "Patch made for this model.")
-@file_option("--out", "Patched model to write.")
+@file_option("--out", "Patched model to write; of an OpenVINO IR the .xml, the .bin goes beside it.")
 @JSON
 @told
 def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:
     """Write a copy of the model with the patch in it."""
     given = Patch.load(patch)
     patched = calibration.open_target(model).patched(given)
-    tensor_file.write_atomically(out, patched.data)
+    written = model_files.write(out, ModelFiles(patched.data, patched.weights))
     facts = {
         "out": str(out),
+        "files": [str(path) for path in written],
         "patch": report.describe(given),
         "channels_left_alone": dict(patched.left_alone),
     }

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,57 +21,11 @@ from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
 from calibration.effective import effective_frames
 from calibration.errors import BaselineError, DataError, ModelError
+from calibration.opening import Model, open_target
 from calibration.patch import Patch
 from calibration.report import Verdict
-from calibration.targets.base import Batch, Target
+from calibration.targets.base import Batch, ModelFiles, PatchedModel, Target
 from calibration.trial import FRAME_MOMENTS_OF, Options, Trial, spread_over
-
-Model = str | Path | bytes
-"""A model file's path, or its bytes."""
-
-_ZIP = b"PK\x03\x04"
-_TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
-
-
-"""The input and the first three layers: sensor drift shows there, content does not."""
-
-
-def open_target(model: Model, threads: int = 1) -> Target:
-    """Open a model file for recalibration.
-
-    Raises:
-        ModelError: unreadable, of an unknown format, or nothing in it can be corrected.
-    """
-    if isinstance(model, bytes):
-        return _opened(model, "model", threads)
-    try:
-        data = Path(model).read_bytes()
-    except OSError as err:
-        raise ModelError(
-            str(model), f"cannot be read ({err.strerror})", "a model file", "Check the path."
-        ) from err
-    return _opened(data, str(model), threads)
-
-
-def _opened(data: bytes, name: str, threads: int) -> Target:
-    """An archive of torch or a suffix of its own is TorchScript, everything else ONNX."""
-    is_torch_archive = data.startswith(_ZIP) and b"/data.pkl" in data  # .npz is a zip too
-    if is_torch_archive or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
-        return _torchscript(data, name, threads)
-    from calibration.targets.onnx_target import OnnxTarget
-
-    return OnnxTarget(data, name, threads)
-
-
-def _torchscript(data: bytes, name: str, threads: int) -> Target:
-    try:
-        from calibration.targets.torchscript_target import TorchScriptTarget
-    except ModuleNotFoundError as err:
-        if err.name != "torch":
-            raise
-        fix = "Install the extra edge-runtime[torch] (or: pip install 'torch==2.13.0')."
-        raise ModelError(name, "TorchScript, and torch is not installed", "torch", fix) from err
-    return TorchScriptTarget(data, name, threads)
 
 
 def profile(
@@ -88,7 +41,7 @@ def profile(
     """Record the baseline of a healthy site.
 
     Args:
-        model: ONNX or TorchScript file (path or bytes).
+        model: ONNX, TorchScript or OpenVINO IR (path or bytes).
         x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good.
         witness: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
         effective_count: How many independent frames they are worth; None works it out from the likeness of
@@ -122,16 +75,27 @@ def profile(
     )
 
 
-def apply(model: Model, patch: Patch) -> bytes:
-    """The patched model file's bytes; the model itself is not touched.
+def patched(model: Model, patch: Patch) -> PatchedModel:
+    """The patched model, whatever its format: its bytes (both files of an IR) and what was left alone.
 
     Raises:
         PatchError: the patch was made for another model.
     """
-    return open_target(model).patched(patch).data
+    return open_target(model).patched(patch)
 
 
-def probe(model: Model) -> bytes:
+def apply(model: Model, patch: Patch) -> bytes:
+    """The patched model file's bytes, of a format of one file; the model itself is not touched.
+
+    Raises:
+        PatchError: the patch was made for another model.
+        ModelError: an OpenVINO IR is two files; :func:`patched` gives both.
+    """
+    done = patched(model, patch)
+    return _one_file(ModelFiles(done.data, done.weights), "calibration.patched(model, patch)")
+
+
+def probe_files(model: Model) -> ModelFiles:
     """The model's first layers as a model of their own, which gives the moments that :class:`DriftMonitor` watches.
 
     Outputs ``<tap>/mean`` and ``<tap>/var``, N*C elements each: single-frame moments as in ``Baseline.frames``, without
@@ -141,6 +105,21 @@ def probe(model: Model) -> bytes:
         ModelError: the model cannot be recalibrated.
     """
     return open_target(model).probe(FRAME_MOMENTS_OF - 1)
+
+
+def probe(model: Model) -> bytes:
+    """:func:`probe_files` of a format of one file.
+
+    Raises:
+        ModelError: the model cannot be recalibrated, or is an OpenVINO IR.
+    """
+    return _one_file(probe_files(model), "calibration.probe_files(model)")
+
+
+def _one_file(files: ModelFiles, instead: str) -> bytes:
+    if files.weights is not None:
+        raise ModelError("model", "an OpenVINO IR, which is two files", "one file", f"Use {instead}.")
+    return files.data
 
 
 def measure_drift(

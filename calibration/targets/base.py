@@ -55,12 +55,24 @@ class Normalisation:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model as bytes: one file, or the two of an OpenVINO IR."""
+
+    data: bytes
+    """The file; of an IR the .xml."""
+    weights: bytes | None = None
+    """Of an IR the .bin; None for the formats of one file."""
+
+
+@dataclass(frozen=True, slots=True)
 class PatchedModel:
     """A model with a patch in it."""
 
     data: bytes
     left_alone: Mapping[str, int] = field(default_factory=dict)
     """Per tap, channels that could not take the correction (dead weights, int32 bias overflow)."""
+    weights: bytes | None = None
+    """The second file of an OpenVINO IR; None for the formats of one file."""
 
 
 class Runner(Protocol):
@@ -122,7 +134,7 @@ class Target(Protocol):
     def runner(self, patch: Patch | None = None) -> Runner:
         """The model as deployed (same quantized arithmetic), with or without a patch, ready to run."""
 
-    def probe(self, first_taps: int) -> bytes:
+    def probe(self, first_taps: int) -> ModelFiles:
         """A small model of the same framework: outputs ``<tap>/mean`` and ``<tap>/var`` of the first taps per frame."""
 
     def inspect(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from calibration.patch import Patch
 from calibration.targets import onnx_observer, onnx_probe, passes
 from calibration.targets.base import (
     Batch,
+    ModelFiles,
     Normalisation,
     Observation,
     PatchedModel,
@@ -135,9 +136,9 @@ class OnnxTarget:
 
         return run
 
-    def probe(self, first_taps: int) -> bytes:
+    def probe(self, first_taps: int) -> ModelFiles:
         """A small model with the single-frame moments of the first taps as outputs; see ``onnx_probe``."""
-        return onnx_probe.build(self._graph, self._onnx_taps, first_taps)
+        return ModelFiles(onnx_probe.build(self._graph, self._onnx_taps, first_taps))
 
     def inspect(self) -> dict[str, Any]:
         """What the file is and what can be done with it."""

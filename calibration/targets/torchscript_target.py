@@ -19,6 +19,7 @@ from calibration.patch import Patch
 from calibration.targets import passes, torchscript_module, torchscript_observer
 from calibration.targets.base import (
     Batch,
+    ModelFiles,
     Normalisation,
     Observation,
     PatchedModel,
@@ -134,9 +135,9 @@ class TorchScriptTarget:
 
         return run
 
-    def probe(self, first_taps: int) -> bytes:
+    def probe(self, first_taps: int) -> ModelFiles:
         """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
-        return torchscript_module.save(self._observer(first_taps, None))
+        return ModelFiles(torchscript_module.save(self._observer(first_taps, None)))
 
     def inspect(self) -> dict[str, Any]:
         """What the file is and what can be done with it."""

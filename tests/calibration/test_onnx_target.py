@@ -1,6 +1,5 @@
 """The ONNX target against direct computation: what flows at a tap, and what a patch does to it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
-from onnx_nets import Net, classifier, hazy, pictures, quantized, with_batch_norm
+from onnx_nets import FLOAT_NETS, Net, classifier, hazy, pictures, quantized, with_batch_norm
 
 from calibration.errors import DataError, PatchError, TapMismatch
 from calibration.moments import INPUT_TAP
@@ -31,56 +30,6 @@ def at_tap(model: bytes, tap: str, x: np.ndarray) -> np.ndarray:
 def full_patch(target: OnnxTarget, seen: Observation, healthy: Observation, prior: float = 0.0) -> Patch:
     taps = {t.name: correction(seen.moments[t.name], healthy.moments[t.name], prior) for t in target.taps}
     return Patch(taps, target.sha256, "baseline", "all", 1, 0.0)
-
-
-def mlp() -> bytes:
-    """MatMul + Add, Gemm without bias, head."""
-    net = Net(3)
-    x = net.add("MatMul", ["input", net.normal("w1", 3, 12)], "mm1")
-    x = net.add("Relu", [net.add("Add", [x, net.normal("b1", 12)], "lin1")], "r1")
-    x = net.add("Relu", [net.add("Gemm", [x, net.normal("w2", 12, 9)], "lin2", alpha=0.5)], "r2")
-    net.add("Gemm", [x, net.normal("w3", 9, 4), net.normal("b3", 4)], "logits")
-    return net.model("logits", ("N", 3), ("N", 4))
-
-
-def transposed() -> bytes:
-    """Grouped ConvTranspose, convolution, head."""
-    net = Net(4)
-    x = net.add("ConvTranspose", ["input", net.normal("w1", 3, 4, 2, 2, scale=0.5)], "up", strides=[2, 2])
-    x = net.add("Relu", [x], "r0")
-    weights = [x, net.normal("w2", 4, 3, 3, 3, scale=0.4), net.normal("b2", 6)]
-    x = net.add("Relu", [net.add("ConvTranspose", weights, "up2", group=2)], "r1")
-    x = net.add("Flatten", [net.add("GlobalAveragePool", [net.conv(x, "c", 6, 5)], "gap")], "flat")
-    net.add("Gemm", [x, net.normal("fw", 5, 4), net.normal("fb", 4)], "logits")
-    return net.model("logits", ("N", 3, 8, 8), ("N", 4))
-
-
-def one_and_three_dimensions(dimensions: int) -> bytes:
-    net = Net(5, opset=18)
-    shape, kernel = ("N", 2, *[8] * dimensions), [3] * dimensions
-    x = net.add("Relu", [net.add("Conv", ["input", net.normal("w", 4, 2, *kernel, scale=0.3)], "c1")], "r1")
-    x = net.add("Relu", [net.add("Conv", [x, net.normal("v", 5, 4, *kernel, scale=0.2)], "c2")], "r2")
-    x = net.add("Flatten", [net.add("GlobalAveragePool", [x], "gap")], "flat")
-    net.add("Gemm", [x, net.normal("fw", 5, 4)], "logits")
-    return net.model("logits", shape, ("N", 4))
-
-
-FLOAT_NETS: dict[str, tuple[Callable[[], bytes], Callable[[int], np.ndarray]]] = {
-    "conv": (classifier, pictures),
-    "conv without bias": (lambda: classifier(bias=False), pictures),
-    "opset 13": (lambda: classifier(opset=13), pictures),
-    "opset 18": (lambda: classifier(opset=18), pictures),
-    "opset 21": (lambda: classifier(opset=21), pictures),
-    "live batch norm": (with_batch_norm, pictures),
-    "fixed batch": (lambda: classifier(batch=1), pictures),
-    "linear": (mlp, lambda n: pictures(n)[:, :, 3, 3]),
-    "transposed": (transposed, lambda n: pictures(n, size=8)),
-    "1d": (lambda: one_and_three_dimensions(1), lambda n: pictures(n, channels=2, size=8)[:, :, 0]),
-    "3d": (
-        lambda: one_and_three_dimensions(3),
-        lambda n: np.random.default_rng(0).normal(0, 1, (n, 2, 8, 8, 8)).astype(np.float32),
-    ),
-}
 
 
 @pytest.mark.parametrize("name", [n for n in FLOAT_NETS if n != "fixed batch"])

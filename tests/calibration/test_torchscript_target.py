@@ -235,7 +235,7 @@ def test_the_probe_is_a_small_torchscript_file_with_the_moments_of_single_frames
     target, x = TorchScriptTarget(scripted(classifier())), pictures(6)
     frames = target.observe(x, frames_of_first=3).frames
     with quiet():
-        probe = torch.jit.load(io.BytesIO(target.probe(2)))
+        probe = torch.jit.load(io.BytesIO(target.probe(2).data))
     with torch.no_grad():
         answer = probe(torch.from_numpy(x))
     assert set(answer) == {"bn1/mean", "bn1/var", "bn2/mean", "bn2/var"}

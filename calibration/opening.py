@@ -1,0 +1,81 @@
+"""Which framework a model file belongs to: from a path, bytes or the two files of an IR to a target.
+
+The one place that names the targets; their frameworks are imported only when a file asks for them. Called by
+``recalibrate`` and re-exported there.
+"""
+
+from pathlib import Path
+
+from calibration.errors import ModelError
+from calibration.targets.base import ModelFiles, Target
+
+Model = str | Path | bytes | ModelFiles
+"""A model file's path, its bytes, or the bytes of both files of an OpenVINO IR."""
+
+_ZIP = b"PK\x03\x04"
+_TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
+_IR_SUFFIX, _IR_WEIGHTS_SUFFIX = ".xml", ".bin"
+
+
+def open_target(model: Model, threads: int = 1) -> Target:
+    """Open a model for recalibration: ONNX, TorchScript, or an OpenVINO IR (.xml with the .bin beside it).
+
+    Raises:
+        ModelError: unreadable, of an unknown format, or nothing in it can be corrected.
+    """
+    if isinstance(model, ModelFiles):
+        return _opened(model, "model", threads)
+    if isinstance(model, bytes):
+        return _opened(ModelFiles(model), "model", threads)
+    path = Path(model)
+    data = _read(path, "a model file", "Check the path.")
+    if path.suffix.lower() != _IR_SUFFIX:
+        return _opened(ModelFiles(data), str(model), threads)
+    beside = path.with_suffix(_IR_WEIGHTS_SUFFIX)
+    weights = _read(beside, f"the weights of {path.name}", "An OpenVINO IR is two files: keep them together.")
+    return _opened(ModelFiles(data, weights), str(model), threads)
+
+
+def _read(path: Path, expected: str, fix: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise ModelError(str(path), f"cannot be read ({err.strerror})", expected, fix) from err
+
+
+def _opened(files: ModelFiles, name: str, threads: int) -> Target:
+    """Two files are an IR; an archive of torch or a suffix of its own is TorchScript; everything else ONNX."""
+    data = files.data
+    if files.weights is not None:
+        return _openvino(data, files.weights, name, threads)
+    if data.lstrip()[:5] == b"<?xml":
+        fix = "Give the path of the .xml, or ModelFiles(xml, weights)."
+        raise ModelError(name, "one file of an OpenVINO IR", "the .xml and the .bin", fix)
+    is_torch_archive = data.startswith(_ZIP) and b"/data.pkl" in data  # .npz is a zip too
+    if is_torch_archive or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
+        return _torchscript(data, name, threads)
+    from calibration.targets.onnx_target import OnnxTarget
+
+    return OnnxTarget(data, name, threads)
+
+
+def _openvino(xml: bytes, weights: bytes, name: str, threads: int) -> Target:
+    try:
+        from calibration.targets.openvino_target import OpenVinoTarget
+    except ModuleNotFoundError as err:
+        if err.name != "openvino":
+            raise
+        fix = "Install the extra edge-runtime[openvino] (or: pip install 'openvino>=2026.0')."
+        raise ModelError(name, "an OpenVINO IR, and openvino is not installed", "openvino", fix) from err
+    return OpenVinoTarget(xml, weights, name, threads)
+
+
+def _torchscript(data: bytes, name: str, threads: int) -> Target:
+    try:
+        from calibration.targets.torchscript_target import TorchScriptTarget
+    except ModuleNotFoundError as err:
+        if err.name != "torch":
+            raise
+        fix = "Install the extra edge-runtime[torch] (or: pip install 'torch==2.13.0')."
+        raise ModelError(name, "TorchScript, and torch is not installed", "torch", fix) from err
+    return TorchScriptTarget(data, name, threads)

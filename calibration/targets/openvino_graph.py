@@ -1,0 +1,207 @@
+"""An OpenVINO IR in memory with the questions the taps need answered: constants, consumers, the one picture input.
+
+Knows OpenVINO, nothing about calibration. Only the OpenVINO target and its parts use it. Rewiring is done at single
+inputs (``replace_source_output``), so a constant that two layers share is never changed under the other one.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from calibration.errors import ModelError
+
+_INPUT_TYPES: dict[str, np.dtype[Any]] = {
+    "f32": np.dtype(np.float32),
+    "f16": np.dtype(np.float16),
+    "u8": np.dtype(np.uint8),
+}
+
+_PICTURE_CHANNELS = (1, 3, 4)
+
+_ASKS_FOR_SHAPE_ONLY = "ShapeOf"
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInput:
+    """The one input: how it is called and how float32 (N, C, ...) becomes what the model takes."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    """(N or None, C, ...): channels second, whatever the model's own layout."""
+    channel_axis: int
+    dtype: np.dtype[Any]
+    """float32, float16, or uint8 (the samples are 0..255 then)."""
+
+    @property
+    def layout(self) -> str:
+        """For people: ``NCHW``, ``NHWC``, or which axis holds the channels."""
+        if len(self.shape) == 4 and self.channel_axis in (1, 3):
+            return "NCHW" if self.channel_axis == 1 else "NHWC"
+        return f"channels on axis {self.channel_axis}"
+
+    def fed(self, x: NDArray[np.float32]) -> NDArray[Any]:
+        """``x`` (N, C, ...) in the model's own layout and type; uint8 is rounded and kept within 0..255."""
+        moved = np.moveaxis(x, 1, self.channel_axis)
+        if self.dtype == np.uint8:
+            moved = np.clip(np.rint(moved), 0, 255)
+        return np.ascontiguousarray(moved, self.dtype)
+
+
+@dataclass(slots=True)
+class IrGraph:
+    """One model in memory; what the methods rewire changes ``model``."""
+
+    name: str
+    model: Any
+    """``openvino.Model``."""
+    input: PictureInput
+    _constant: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> list[Any]:
+        """All nodes in topological order."""
+        return list(self.model.get_ordered_ops())
+
+    @property
+    def parameter(self) -> Any:
+        """The input's node."""
+        return self.model.get_parameters()[0]
+
+    def is_constant(self, output: Any) -> bool:
+        """Whether nothing that ``output`` is computed from depends on the input."""
+        pending = [output.get_node()]
+        while pending:
+            node = pending[-1]
+            key = node.get_name()
+            sources = [value.get_node() for value in node.input_values()]
+            unknown = [source for source in sources if source.get_name() not in self._constant]
+            if unknown and key not in self._constant:
+                pending += unknown
+                continue
+            kind = node.get_type_name()
+            holds = kind == "Constant" or (bool(sources) and kind != "ReadValue")
+            self._constant[key] = holds and all(self._constant[s.get_name()] for s in sources)
+            pending.pop()
+        return self._constant[output.get_node().get_name()]
+
+
+def parse(name: str, xml: bytes, weights: bytes) -> IrGraph:
+    """Read an IR from its two files' bytes.
+
+    Raises:
+        ModelError: not an IR, cut short, or an input that is not one picture tensor.
+    """
+    try:
+        model = ov.Core().read_model(xml, weights)
+    except RuntimeError as err:
+        found = f"OpenVINO cannot read it ({_last_line(err)})"
+        fix = "Check that the .xml and the .bin belong together and are whole; save it again with openvino.save_model."
+        raise ModelError(name, found, "an OpenVINO IR", fix) from err
+    _settle_ranks(model)
+    return IrGraph(name, model, _picture_input(name, model))
+
+
+def _settle_ranks(model: Any) -> None:
+    """Replace questions for the number of dimensions by the answer, so that a bias built on them is a constant.
+
+    The ONNX reader writes a bias as Reshape(bias, [1, C, 1, 1]) with the ones counted from the rank of the layer's
+    output. A rank, unlike a shape, stays whatever the batch becomes.
+    """
+    for node in model.get_ordered_ops():
+        source = node.input_value(0) if node.get_type_name() == _ASKS_FOR_SHAPE_ONLY else None
+        if source is None or source.get_partial_shape().is_dynamic:
+            continue
+        if source.get_node().get_type_name() in (_ASKS_FOR_SHAPE_ONLY, "Constant"):
+            kind = node.output(0).get_element_type().to_dtype()
+            answer = ops.constant(np.asarray(list(source.get_shape()), kind))
+            node.output(0).replace(answer.output(0))
+
+
+def files_of(model: Any) -> tuple[bytes, bytes]:
+    """The two files of a model: xml and weights. Constants keep their types (no compression)."""
+    with tempfile.TemporaryDirectory(prefix="calibration-ir-") as folder:
+        path = Path(folder) / "model.xml"
+        ov.save_model(model, path, compress_to_fp16=False)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def value(output: Any) -> NDArray[Any]:
+    """What a constant subgraph computes, as a copy."""
+    node = output.get_node()
+    if node.get_type_name() == "Constant":
+        return np.array(node.data)
+    model = ov.Model([output], [], "constant")
+    result = ov.Tensor(output.get_element_type(), ov.Shape([]))
+    if not model.evaluate([result], []):
+        raise RuntimeError(f"{node.get_friendly_name()} cannot be evaluated")
+    return np.array(result.data)
+
+
+def readers(output: Any) -> list[Any]:
+    """The inputs that read the values of ``output``; those that only ask for its shape do not count."""
+    targets = output.get_target_inputs()
+    return [t for t in targets if t.get_node().get_type_name() != _ASKS_FOR_SHAPE_ONLY]
+
+
+def only_reader(output: Any) -> Any | None:
+    """The one input that reads ``output``, if exactly one does."""
+    found = readers(output)
+    return found[0] if len(found) == 1 else None
+
+
+def is_model_output(output: Any) -> bool:
+    """Whether the model gives ``output`` away."""
+    return any(target.get_node().get_type_name() == "Result" for target in output.get_target_inputs())
+
+
+def inner_models(node: Any) -> Iterator[Any]:
+    """Bodies of Loop, TensorIterator and If."""
+    match node.get_type_name():
+        case "Loop" | "TensorIterator":
+            yield node.get_function()
+        case "If":
+            yield from (node.get_function(i) for i in range(2))
+        case _:
+            return
+
+
+def _picture_input(name: str, model: Any) -> PictureInput:
+    expected = "one input (N, C, H, W) or (N, H, W, C), float32, float16 or uint8"
+    parameters = model.get_parameters()
+    if len(parameters) != 1:
+        names = ", ".join(parameter.get_friendly_name() for parameter in parameters)
+        found = f"{len(parameters)} inputs: {names}"
+        raise ModelError(name, found, expected, "Convert the picture part of the model alone.")
+    parameter = parameters[0]
+    label, partial = parameter.get_friendly_name(), parameter.get_partial_shape()
+    kind = parameter.get_element_type().get_type_name()
+    if kind not in _INPUT_TYPES or partial.rank.is_dynamic:
+        raise ModelError(
+            name, f"input {label!r} is {kind} {partial}", expected, "Convert it again like that."
+        )
+    dims = [None if dim.is_dynamic else int(dim.get_length()) for dim in partial]
+    axis = _channel_axis(parameter.get_layout(), dims)
+    if len(dims) < 2 or dims[axis] is None:
+        fix = "Fix the number of channels with Model.reshape, or name the layout with Parameter.set_layout."
+        raise ModelError(name, f"input {label!r} has shape {partial}", f"{expected} with a known C", fix)
+    channels_second = (dims[0], dims[axis], *(d for i, d in enumerate(dims) if i not in (0, axis)))
+    return PictureInput(label, channels_second, axis, _INPUT_TYPES[kind])
+
+
+def _channel_axis(layout: Any, dims: list[int | None]) -> int:
+    """The layout the model declares, else what the sizes say: channels last only if they can be nothing else."""
+    if ov.layout_helpers.has_channels(layout):
+        return int(ov.layout_helpers.channels_idx(layout)) % len(dims)
+    last_fits = len(dims) == 4 and dims[3] in _PICTURE_CHANNELS
+    return 3 if last_fits and dims[1] not in _PICTURE_CHANNELS else 1
+
+
+def _last_line(err: Exception) -> str:
+    return next((line for line in reversed(str(err).splitlines()) if line.strip()), "no reason given").strip()

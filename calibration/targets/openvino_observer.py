@@ -1,0 +1,138 @@
+"""The observer: a copy of the model that emits per-frame moments at every tap, and can correct each tap on the way.
+
+Correcting inside the graph makes one pass give what layer-by-layer recalibration would: every layer is measured
+behind corrected layers. The same formulas as in the ONNX observer. Weights are made the float32 values they stand for:
+OpenVINO's int8 passes take a Subtract behind a quantized convolution for a zero point (2026.4: all moments came out 0).
+Used only by the OpenVINO target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from calibration.moments import FrameMoments, TapMoments
+from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
+from calibration.targets.base import Normalisation
+from calibration.targets.openvino_graph import IrGraph, readers, value
+from calibration.targets.openvino_patch import insert_input_correction
+from calibration.targets.openvino_taps import IrTap, has_weights
+
+Floats = NDArray[np.float32]
+
+_SMALLEST_UNIT = 1e-18
+"""Its square and the square's inverse are float32 numbers; a tap of a smaller spread gives a constant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """A model to run and how to read its outputs: two a tap, the frame means and the frame variances, (N, C) each."""
+
+    model: Any
+    taps: tuple[IrTap, ...]
+    normalise: Normalisation | None
+
+    def frame_moments(self, tap: IrTap, mean: Floats, var: Floats) -> FrameMoments:
+        """Moments in the tap's own units from what the graph gave."""
+        first = mean.astype(np.float64).reshape(-1, tap.channels)
+        second = var.astype(np.float64).reshape(-1, tap.channels)
+        if self.normalise is None:
+            return FrameMoments(first, second)
+        healthy = self.normalise.baseline[tap.name]
+        unit = _unit(healthy)
+        return FrameMoments(first * unit + healthy.mean, second * unit * unit)
+
+
+def build(graph: IrGraph, taps: Sequence[IrTap], normalise: Normalisation | None) -> Observer:
+    """The observer of ``taps``; rewires ``graph``, which is good for nothing else afterwards."""
+    parameter = graph.parameter
+    _dequantize_weights(graph)
+    if normalise is not None and normalise.input is not None:
+        insert_input_correction(graph, normalise.input)
+    fetched: list[Any] = []
+    for tap in taps:
+        if normalise is None:
+            fetched += measure(tap, _float32(tap.output))
+            continue
+        targets = readers(tap.output)
+        healthy = normalise.baseline[tap.name]
+        unit = _unit(healthy)
+        shifted = ops.subtract(_float32(tap.output), _constant(tap.per_channel(healthy.mean)))
+        raw = ops.multiply(shifted, _constant(tap.per_channel(1 / unit))).output(0)
+        mean, var = measure(tap, raw)
+        fetched += [mean, var]
+        corrected = correct(tap, raw, mean, var, healthy, normalise.prior)
+        kind = tap.output.get_element_type().get_type_name()
+        for target in targets:
+            target.replace_source_output(
+                corrected if kind == "f32" else ops.convert(corrected, kind).output(0)
+            )
+    return Observer(ov.Model(fetched, [parameter], "observer"), tuple(taps), normalise)
+
+
+def measure(tap: IrTap, source: Any) -> list[Any]:
+    """Mean and variance of every frame over its positions, in two passes; dimensions kept."""
+    axes = [axis for axis in range(1, tap.rank) if axis != tap.channel_axis]
+    if not axes:  # (N, C): a frame is one position
+        return [source, ops.multiply(source, _constant(0.0)).output(0)]
+    positions = ops.constant(np.asarray(axes, np.int64))
+    mean = ops.reduce_mean(source, positions, keep_dims=True)
+    centred = ops.subtract(source, mean)
+    var = ops.reduce_mean(ops.multiply(centred, centred), positions, keep_dims=True)
+    return [mean.output(0), var.output(0)]
+
+
+def correct(tap: IrTap, source: Any, mean: Any, var: Any, healthy: TapMoments, prior: float) -> Any:
+    """Set ``source``, in units of the healthy spread around the healthy mean, to the healthy moments.
+
+    The same formula as :func:`calibration.patch.correction`, on this batch's moments.
+    """
+    unit = _unit(healthy)
+    wanted = spread(healthy.var, healthy.var) / unit  # ones, but for a tap that never varies
+    eps = RELATIVE_EPS * float(healthy.var.mean())
+    frames = ops.constant(np.asarray([0], np.int64))
+    batch_mean = ops.reduce_mean(mean, frames, keep_dims=True)
+    off = ops.subtract(mean, batch_mean)
+    within, between = (
+        ops.reduce_mean(part, frames, keep_dims=True) for part in (var, ops.multiply(off, off))
+    )
+    kept = ops.multiply(ops.add(within, between), _constant(1 - prior))
+    shift = ops.multiply(ops.multiply(batch_mean, batch_mean), _constant(prior * (1 - prior)))
+    floor = np.maximum((prior * healthy.var + eps) / (unit * unit), np.finfo(np.float32).tiny)
+    mixed = ops.add(ops.add(kept, shift), _constant(tap.per_channel(floor)))
+    ratio = ops.clamp(ops.divide(_constant(tap.per_channel(wanted)), ops.sqrt(mixed)), *SCALE_LIMITS)
+    scale = ops.multiply(ratio, _constant(tap.per_channel(unit)))
+    moved = ops.multiply(scale, ops.multiply(batch_mean, _constant(1 - prior)))
+    offset = ops.subtract(_constant(tap.per_channel(healthy.mean)), moved)
+    return ops.add(ops.multiply(source, scale), offset).output(0)
+
+
+def _dequantize_weights(graph: IrGraph) -> None:
+    """Replace the weights of every layer that are computed from constants by what they come to."""
+    for node in graph.nodes:
+        if not has_weights(graph, node):
+            continue
+        place = node.input(1)
+        source = place.get_source_output()
+        if source.get_node().get_type_name() != "Constant":
+            place.replace_source_output(ops.constant(value(source)).output(0))
+
+
+def _unit(healthy: TapMoments) -> NDArray[np.float64]:
+    """(C,) what the tap is measured in: its healthy spread, or 1 where float32 cannot hold that."""
+    unit = spread(healthy.var, healthy.var)
+    return np.where(unit < _SMALLEST_UNIT, 1.0, unit)
+
+
+def _float32(output: Any) -> Any:
+    return (
+        output if output.get_element_type().get_type_name() == "f32" else ops.convert(output, "f32").output(0)
+    )
+
+
+def _constant(values: float | NDArray[np.float64]) -> Any:
+    return ops.constant(np.asarray(values, np.float32))
