@@ -12,7 +12,7 @@ Which pictures are worth offering is ``sieve``'s question, files are ``reservoir
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -186,29 +186,28 @@ class Reservoir:
 def _to_evict(kept: Sequence[Kept], settled: int) -> int:
     """Index of the one to drop among the first ``settled``; the oldest when there are none (lowered limits).
 
-    Of the most frequent class, there of the most frequent stream, the most crowded in time.
+    Of the most frequent class, there of the most frequent stream, the most crowded in time: by the product of the gaps
+    it fills among its own and among all. With 128 places, 10 and 40 classes the longest time without any frame was 2.6
+    and 3.1 times the even one; by its own alone 5.1 and 12.4; by all alone 1.4 and 1.5, but then 2.7 within a class
+    instead of 1.8.
     """
     classes = Counter(one.label for one in kept[:settled])
     groups = Counter((one.label, one.stream) for one in kept[:settled])
-    of_group, of_all = _gaps(kept, [(one.label, one.stream) for one in kept]), _gaps(kept, [None] * len(kept))
+    among_own, among_all = _gaps_s(kept, lambda one: (one.label, one.stream)), _gaps_s(kept, lambda _: None)
 
-    def rank(i: int) -> tuple[int, int, float, float]:
+    def rank(i: int) -> tuple[int, int, float]:
         group = kept[i].label, kept[i].stream
-        return (
-            -classes[group[0]],
-            -groups[group],
-            of_group[i],
-            of_all[i],
-        )  # the latter where classes are few of a kind
+        return -classes[group[0]], -groups[group], among_own[i] * among_all[i]
 
     return min(range(settled), key=rank, default=0)
 
 
-def _gaps(kept: Sequence[Kept], groups: Sequence[Hashable]) -> list[float]:
-    """Seconds between the neighbours of each entry in its group; endless for the ends, which mark the time covered."""
-    gaps = [inf] * len(kept)
+def _gaps_s(kept: Sequence[Kept], group_of: Callable[[Kept], Hashable]) -> list[float]:
+    """Time between the neighbours of each entry in its group; at the ends the whole time, since they mark it."""
+    gaps = [kept[-1].at_s - kept[0].at_s] * len(kept)
     last_two: dict[Hashable, tuple[int | None, int]] = {}
-    for i, (one, group) in enumerate(zip(kept, groups, strict=True)):
+    for i, one in enumerate(kept):
+        group = group_of(one)
         before, last = last_two.get(group, (None, None))
         if before is not None and last is not None:
             gaps[last] = one.at_s - kept[before].at_s
