@@ -21,6 +21,7 @@ from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
 from calibration.effective import effective_frames
 from calibration.errors import BaselineError, DataError, ModelError
+from calibration.moments import FrameMoments
 from calibration.opening import Model, open_target
 from calibration.patch import Patch
 from calibration.report import Verdict
@@ -137,6 +138,7 @@ def recalibrate(
     x: NDArray[np.float32],
     y: NDArray[np.int64] | None = None,
     options: Options | None = None,
+    further_input: FrameMoments | None = None,
 ) -> Verdict:
     """Find out whether a patch makes the model better on what the camera sees now, and make it.
 
@@ -146,6 +148,8 @@ def recalibrate(
         x: Reference frames, prepared, float32 (N, C, H, W); 64 are good, 8 usable ones the least.
         y: Their classes, int64 (N,), if known; then they decide instead of the label-free scores.
         options: Seed, threads, sizes; None is the defaults.
+        further_input: Input moments (M, C) of further frames of the same time whose pictures were not kept; they take
+            part in the correction of the input.
 
     Returns:
         A verdict; not accepting is a normal answer with its reasons.
@@ -159,7 +163,7 @@ def recalibrate(
     options = options or Options()
     _require_valid(baseline, time.time())
     target = _matching_target(model, baseline, options.threads)
-    given = reference.checked(x, y)
+    given = reference.checked(x, y).with_further_input(further_input)
     _require_sample_shape(given.x, baseline)
     verdict = Trial(target, baseline, given, options, time.time()).decide()
     return replace(

@@ -8,7 +8,7 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import DataError
-from calibration.moments import FrameMoments, TapMoments
+from calibration.moments import FrameMoments, TapMoments, moments_of_frames
 
 FEWEST_FRAMES = 8
 """Below it neither moments nor scores mean anything."""
@@ -49,6 +49,31 @@ class ReferenceSet:
     """(N, C, ...) finite."""
     y: NDArray[np.int64] | None = None
     """(N,) or None."""
+    further_input: FrameMoments | None = None
+    """Input moments (M, C) of further frames of the same time, of which no picture was kept."""
+
+    def input_moments(self, observed: NDArray[np.float32]) -> TapMoments:
+        """Moments of the input over the observed frames (n, C, ...) and the further ones."""
+        seen = moments_of_frames(observed)
+        if self.further_input is not None:
+            further = self.further_input
+            seen = FrameMoments(
+                np.concatenate([seen.mean, further.mean]), np.concatenate([seen.var, further.var])
+            )
+        return seen.pooled()
+
+    def with_further_input(self, further: FrameMoments | None) -> "ReferenceSet":
+        """The same with input moments of further frames.
+
+        Raises:
+            DataError: they have other channels, or are not finite.
+        """
+        if further is not None:
+            is_finite = np.isfinite(further.mean).all() and np.isfinite(further.var).all()
+            if further.mean.shape[1] != self.x.shape[1] or not is_finite or (further.var < 0).any():
+                found = f"mean and variance {further.mean.shape}, or values that cannot be"
+                raise DataError("further_input", found, f"finite (M, {self.x.shape[1]}), variance >= 0")
+        return replace(self, further_input=further)
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,8 +189,7 @@ class Trial:
     def _patches(self, observed: Batch) -> dict[str, Patch]:
         """A patch per rung of the ladder; one observer pass serves all depths of a (input, prior) pair."""
         rungs = candidates(len(self._target.taps))
-        frames = moments_of_frames(observed).pooled()
-        whole_input = correction(frames, self._baseline.moments[INPUT_TAP])
+        whole_input = correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
         needed = sorted({rung.passes for rung in rungs if rung.first_taps})
         seen = {key: self._observe(observed, whole_input, *key) for key in needed}
         return {

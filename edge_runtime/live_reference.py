@@ -6,8 +6,10 @@ before the task began have no pixels any more, so a task waits for new ones, and
 that only gentle candidates can be accepted.
 
 A picture is written ``SETTLE_S`` after it had to compete for its place, at a bounded rate: most are crowded out
-before. With one class and 256 places, a frame a second cost 420 files in the first hour and 11 an hour after a day
-(0.8 MB). A killed daemon loses the newest ones, a stopped one none. One thread calls all of this, except ``status``.
+before. With 256 places and a frame a second, simulated with 1 to 1000 classes: 880 to 993 files in the first eight
+hours, 21 to 44 in the last of them. A killed daemon loses the newest frames, a stopped one none.
+
+One thread calls all of this, except ``status``.
 """
 
 import shutil
@@ -162,6 +164,10 @@ class LiveReference:
     def balanced(self, since_s: float, most: int, stream: str | None) -> list[Kept]:
         """See :meth:`Reservoir.balanced`."""
         return self._reservoir.balanced(since_s, most, stream)
+
+    def moments(self, since_s: float, stream: str | None) -> list[InputMoments]:
+        """See :meth:`Reservoir.moments`; none where pictures are kept."""
+        return self._reservoir.moments(since_s, stream)
 
     def _forget_other_shapes(self, one: Kept) -> None:
         """Pictures of another size were prepared for another model under the same name: they cannot be mixed."""

@@ -293,7 +293,9 @@ class SideLoop:
         settings, registry = self._parts.settings, self._parts.registry
         folder = settings.reference.folder if self._uses_folder(task) else None
         at_wall_s = self._parts.wall_clock()
-        job = job_order(task, settings, self._parts.bundle_path, self._baselines.in_use, folder, at_wall_s)
+        further = [] if folder is not None else self._reference.moments(task.frames_since_s, task.stream)
+        bundle, baseline = self._parts.bundle_path, self._baselines.in_use
+        job = job_order(task, settings, bundle, baseline, folder, at_wall_s, further)
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
         deadline_s = self._parts.clock() + settings.timeout_s
         self._side = self._side.after(Happening.ENOUGH)

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 import calibration
 from calibration.errors import CalibrationError
 from calibration.gate import GateSettings
+from calibration.moments import FrameMoments
 from edge_runtime.atomic_file import write_atomically
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import RecalibrationConfig
@@ -32,6 +34,7 @@ from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.recalibration_phase import Kind, Task
 from edge_runtime.reference_folder import read_reference_folder
+from edge_runtime.reservoir import InputMoments
 
 PR_SET_PDEATHSIG = 1
 LOW_PRIORITY = 5  # a third of the share of a live thread; at 19 it starves on a busy box and never ends
@@ -52,8 +55,12 @@ def job_order(
     baseline: Path,
     reference_folder: Path | None,
     at_wall_s: float,
+    further: Sequence[InputMoments] = (),
 ) -> dict[str, Any]:
-    """What the daemon writes into ``job.json`` and :func:`main` reads."""
+    """What the daemon writes into ``job.json`` and :func:`main` reads.
+
+    ``further`` are moments of samples of which no picture may be kept; they join in the correction of the input.
+    """
     return {
         "kind": task.kind,
         "cause": task.cause,
@@ -63,6 +70,7 @@ def job_order(
         "reference_folder": None if reference_folder is None else str(reference_folder),
         "most": settings.reference.frames,
         "keep_pictures": settings.reference.pictures == "keep",
+        "further_input": [[one.mean, one.var] for one in further],
         "memory_mib": settings.memory_mib,
         "margin": settings.margin,
         "threads": 1,
@@ -109,7 +117,9 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
     options = calibration.Options(threads=job["threads"], seed=job["seed"])
     if job["margin"] is not None:
         options = replace(options, gate_settings=with_margin(options.gate_settings, job["margin"]))
-    verdict = calibration.recalibrate(bundle.model_bytes, baseline, frames.x, frames.y, options)
+    further = np.asarray(job["further_input"], np.float64)  # (M, 2, C)
+    moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
+    verdict = calibration.recalibrate(bundle.model_bytes, baseline, frames.x, frames.y, options, moments)
     report: dict[str, Any] = {**verdict.to_json(), "cause": job["cause"], "at": job["at"]}
     if verdict.patch is not None:
         report["model_sha256"] = _store_patch(folder / "patch", bundle.model_bytes, verdict.patch)

@@ -146,6 +146,14 @@ class Reservoir:
         ]
         return sorted(_in_turns(by_class)[:most], key=lambda kept: kept.at_s)
 
+    def moments(self, since_s: float, stream: str | None = None) -> list[InputMoments]:
+        """Of what has no pixels, since ``since_s`` (of one stream, or all), oldest first."""
+        return [
+            kept.moments
+            for kept in self._kept
+            if kept.at_s >= since_s and stream in (None, kept.stream) and kept.pixels is None and kept.moments
+        ]
+
     def forget_before(self, at_s: float) -> list[Kept]:
         """Drop what was captured earlier: it does not stand for what the camera sees now.
 

@@ -12,7 +12,7 @@ from calibration import reference
 from calibration.answers import class_probabilities
 from calibration.errors import DataError
 from calibration.ladder import candidates
-from calibration.moments import moments_of_frames
+from calibration.moments import FrameMoments, moments_of_frames
 
 
 def test_reads_pictures_and_labels(tmp_path: Path) -> None:
@@ -85,6 +85,22 @@ def test_a_strong_drift_is_not_taken_for_a_dead_camera() -> None:
     x = pictures(10)
     dim = x * 0.2
     assert len(reference.usable(dim, moments_of_frames(dim), moments_of_frames(x).pooled()).index) == 10
+
+
+def test_moments_of_frames_without_pictures_count_as_if_the_pictures_were_there() -> None:
+    x = pictures(24, seed=5)
+    gone = moments_of_frames(x[16:])
+    given = reference.checked(x[:16]).with_further_input(gone)
+    found, whole = given.input_moments(x[:16]), moments_of_frames(x).pooled()
+    np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-12)
+    np.testing.assert_allclose(found.var, whole.var, rtol=1e-12)
+    assert found.count == 24
+
+
+@pytest.mark.parametrize("mean", [np.zeros((4, 5)), np.full((4, 3), np.nan)])
+def test_further_moments_that_cannot_be_of_this_input_are_refused(mean: np.ndarray) -> None:
+    with pytest.raises(DataError, match="further_input"):
+        reference.checked(pictures(8, seed=5)).with_further_input(FrameMoments(mean, np.ones_like(mean)))
 
 
 def test_the_split_is_disjoint_complete_and_repeatable() -> None:

@@ -27,6 +27,7 @@ def job(**keys):
         "reference_folder": None,
         "most": 8,
         "keep_pictures": True,
+        "further_input": [],
         "memory_mib": 1024,
         "margin": None,
         "threads": 1,

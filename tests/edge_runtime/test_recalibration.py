@@ -546,6 +546,7 @@ def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_pat
     bench.feed(1)
     assert len(bench.jobs[0].pixels) == 8
     assert bench.jobs[0].job["keep_pictures"] is False
+    assert len(bench.jobs[0].job["further_input"]) == 20  # of those before, the moments
     bench.loop.stop(timeout_s=1.0)
     content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     pictures = [np.random.default_rng(seq).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seq in range(28)]

@@ -8,10 +8,12 @@ import numpy as np
 import orjson
 import pytest
 
+import calibration
 from calibration.gate import GateSettings
 from edge_runtime import recalibration_job
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.recalibration_phase import Cause, Kind, Task
+from edge_runtime.reservoir import InputMoments
 from edge_runtime.sources.conveyor import ConveyorOptions, ConveyorSource
 
 DEMO = Path(__file__).parents[2] / "edge_runtime" / "demo"
@@ -95,6 +97,25 @@ def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view()
     loose = recalibration_job.with_margin(GateSettings(), 0.01)
     assert (loose.min_gain, loose.margin_without_witness) == (0.01, 0.01)
     assert loose.few_class_min_gain == GateSettings().few_class_min_gain
+
+
+def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_moments_alone(site, tmp_path):
+    reference = ReferenceConfig(frames=48, pictures="never")
+    task = Task(Kind.COMMISSION, Cause.COMMAND, 0.0, 48, 0.0)
+    private = RecalibrationConfig(reference=reference, memory_mib=4096)
+    baseline = tmp_path / "healthy" / "baseline.safetensors"
+    run(
+        tmp_path / "healthy",
+        recalibration_job.job_order(task, private, BUNDLE, baseline, None, 0.0),
+        conveyor_frames(48, 0),
+    )
+    assert calibration.Baseline.load(baseline).witness is None
+    task = Task(Kind.RECALIBRATE, Cause.COMMAND, 0.0, 48, 0.0)
+    further = [InputMoments((0.4, 0.4, 0.4), (0.1, 0.1, 0.1))] * 20
+    job = recalibration_job.job_order(task, private, BUNDLE, baseline, None, 0.0, further)
+    report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
+    assert "holds no witness" in report["notes"][0]
+    assert list(tmp_path.rglob("*.npy")) == []
 
 
 def test_a_bad_reference_folder_is_an_outcome(site, tmp_path):

@@ -359,3 +359,34 @@ def test_a_drift_is_noticed_recalibrated_and_taken_back_by_command(box, tmp_path
     box.start()
     assert until(lambda: (box.status() or {}).get("first_result_s"))
     assert box.status()["models"]["parts"]["generation"] == "efficientnet-lite0/1+p1"
+
+
+def reservoir_of(box):
+    return box.status()["models"]["parts"]["recalibration"]["reservoir"]
+
+
+def test_the_reservoir_survives_a_restart_and_a_live_edit_to_no_pictures_empties_it(box):
+    def write(pictures):
+        reference = {"frames": 8, "pictures": pictures}
+        box.write(
+            cameras=conveyor(),
+            recalibration={"min_frames": 8, "reference": reference},
+            drift={"sample_every_s": 0.05},
+        )
+
+    write("keep")
+    box.start()
+    assert until(lambda: box.is_ready() and reservoir_of(box)["frames"] >= 20)
+    box.process.send_signal(signal.SIGTERM)
+    assert box.wait(20) == 0
+    assert len(list(box.state.rglob("reservoir/**/*.png"))) >= 20
+    box.start()
+    assert until(box.is_ready)
+    assert reservoir_of(box)["restored"] >= 20
+    write("never")
+    assert until(lambda: reservoir_of(box)["pictures"] == "never")
+    assert until(lambda: reservoir_of(box)["frames"] >= 8)
+    box.process.send_signal(signal.SIGTERM)
+    assert box.wait(20) == 0
+    kept = {path.suffix for path in box.state.rglob("*") if path.is_file() and "reservoir" in path.parts}
+    assert kept == {".json"}
