@@ -21,6 +21,7 @@ from calibration.detections import Detections
 from calibration.detector_layout import DetectionLayout
 from calibration.errors import BaselineError, DataError
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments
+from calibration.sensor_features import SENSOR_TAPS
 
 FORMAT = 1
 _KIND = "baseline"
@@ -76,7 +77,7 @@ class Baseline:
 
     moments: Moments
     frames: Mapping[str, FrameMoments]
-    """Single-frame moments of ``input`` and the first taps."""
+    """Single-frame moments of ``input`` and the first taps, and what ``sensor_features`` measures (newer files)."""
     model_sha256: str
     input_shape: tuple[int, ...]
     """(C, ...) of one sample."""
@@ -278,7 +279,8 @@ def _wide(array: NDArray[Any], size: int) -> NDArray[np.float64]:
 
 def _require_sound_frames(frames: Mapping[str, FrameMoments], channels: Mapping[str, int]) -> None:
     for tap, part in frames.items():
-        if tap not in channels or part.mean.dtype != np.float64 or part.mean.shape[1] != channels[tap]:
+        known = channels.get(tap, part.mean.shape[1] if tap in SENSOR_TAPS else 0)
+        if part.mean.dtype != np.float64 or part.mean.shape[1] != known:
             raise ValueError(f"frame moments of {tap!r} do not fit its channels")
         if not (np.isfinite(part.mean).all() and np.isfinite(part.var).all() and (part.var >= 0).all()):
             raise ValueError(f"frame moments of {tap!r} are not finite or negative")

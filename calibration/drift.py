@@ -6,24 +6,19 @@ not. The same score tells when a drift is over, because a patch is valid only wh
 No model, no clock, no thread here. Called by the daemon's side loop and by ``python -m calibration drift``.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.drift_threshold import Limits, Space, Units, cusum_step, effective_frames, limits
+from calibration.drift_group import HealthyFrames, Pace, Pair, TapGroup
+from calibration.drift_threshold import Limits
 from calibration.errors import DataError, TapMismatch
 from calibration.moments import FrameMoments, TapMoments
+from calibration.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
 
 Verdict = Literal["healthy", "sensor", "content"]
-Features = NDArray[np.float64]
-Pair = tuple[Features, Features]
-
-FEWEST_FRAMES = 8
-"""A baseline of fewer frames says nothing about what is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +47,19 @@ class DriftStatus:
     """What is known after the last frame."""
 
     score: float
-    """Distance of the latest window of the shallow taps from the baseline; 0 until enough frames were seen."""
+    """Distance of the latest window from the baseline as a share of what is alarming: the largest of all groups of
+    shallow taps; 0 until enough frames were seen."""
     threshold: float
+    """1, the scale's alarm level."""
     alarm: bool
     """True exactly once per event (and again after every cool-down while it lasts)."""
     sustained: bool
     """True from the alarm until the score has returned to healthy."""
     cusum: float
+    """Slow drift, on the same scale; it alarms alone."""
     cusum_threshold: float
+    sign: str
+    """Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of light)."""
     verdict: Verdict
     deep_score: float | None
     deep_threshold: float | None
@@ -90,25 +90,38 @@ class DriftMonitor:
             deep_taps: Those of ``frames`` that are deep; the others are shallow.
 
         Raises:
-            TapMismatch: ``frames`` has a tap the baseline lacks, or with other channels.
+            TapMismatch: ``frames`` has a layer the baseline lacks, or with other channels.
             DataError: fewer than 8 healthy frames, or no shallow tap.
         """
         shallow = [tap for tap in frames if tap not in deep_taps]
         if not shallow:
             raise DataError("drift baseline", "no shallow tap", "single-frame moments of the input at least")
+        _require_known(frames, baseline)
         self._settings = settings
-        self._shallow = _Watch(shallow, baseline, frames, settings, rng)
+        pace = Pace(
+            settings.window_frames,
+            settings.stride_frames,
+            settings.apart_frames,
+            settings.sample_every_s / settings.false_alarm_every_s / len(shallow_groups(shallow)),
+            settings.floor,
+        )
+        self._shallow = [
+            TapGroup(sign, healthy, pace, rng) for sign, healthy in healthy_groups(frames, shallow).items()
+        ]
         deep = [tap for tap in frames if tap in deep_taps]
-        self._deep = _Watch(deep, baseline, frames, settings, rng) if deep else None
+        self._deep = (
+            TapGroup("deep", HealthyFrames.of(deep, frames), pace, rng, forgives_content=False)
+            if deep
+            else None
+        )
         self._frames = 0
-        self._cusum = 0.0
         self._sustained = False
         self._last_alarm_s: float | None = None
 
     @property
-    def limits(self) -> Limits:
-        """The thresholds of the shallow taps and what they rest on."""
-        return self._shallow.limits
+    def limits(self) -> Mapping[str, Limits]:
+        """Per group of shallow taps the thresholds, and what they rest on."""
+        return {group.name: group.limits for group in self._shallow}
 
     def update(self, frame_moments: Mapping[str, Pair], now_s: float) -> DriftStatus:
         """Take one healthy-or-not frame's moments, tap -> (mean (C,), var (C,)), at monotonic time ``now_s``.
@@ -116,9 +129,8 @@ class DriftMonitor:
         Raises:
             TapMismatch: a watched tap is missing or has other channels.
         """
-        self._shallow.add(frame_moments)
-        if self._deep is not None:
-            self._deep.add(frame_moments)
+        for group in self._watched:
+            group.add(frame_moments)
         self._frames += 1
         alarm = False
         if self._ready and self._frames % self._settings.stride_frames == 0:
@@ -126,26 +138,26 @@ class DriftMonitor:
         return self._status(alarm)
 
     @property
+    def _watched(self) -> list[TapGroup]:
+        return self._shallow if self._deep is None else [*self._shallow, self._deep]
+
+    @property
     def _ready(self) -> bool:
         return self._frames >= self._settings.window_frames + self._settings.apart_frames
 
     def _look(self, now_s: float) -> bool:
         """Decide once per stride; gives whether an alarm goes out."""
-        s, watch = self._settings, self._shallow
-        watch.look()
-        if self._deep is not None:
-            self._deep.look()
-        if self._frames % s.window_frames < s.stride_frames:  # the CUSUM takes windows that share no frame
-            standardised = (watch.score - watch.limits.mean) / watch.limits.spread
-            step = float(cusum_step(self._cusum, standardised, watch.limits.allowance))
-            self._cusum = min(step, 2 * watch.limits.cusum)  # a long drift must not take as long to forget
-        if watch.is_over or self._cusum > watch.limits.cusum:
+        settings = self._settings
+        is_fresh = self._frames % settings.window_frames < settings.stride_frames
+        for group in self._watched:
+            group.look(is_fresh=is_fresh)
+        if any(group.is_over for group in self._shallow):
             self._sustained = True
-        elif watch.is_quiet(s.clear_share) and self._cusum <= s.clear_share * watch.limits.cusum:
+        elif all(group.is_quiet(settings.clear_share) for group in self._shallow):
             self._sustained = False
         if not self._sustained:
             return False
-        if self._last_alarm_s is not None and now_s - self._last_alarm_s < s.cooldown_s:
+        if self._last_alarm_s is not None and now_s - self._last_alarm_s < settings.cooldown_s:
             return False
         self._last_alarm_s = now_s
         return True
@@ -157,87 +169,49 @@ class DriftMonitor:
             verdict = "sensor"
         elif deep is not None and deep.is_over:
             verdict = "content"
+        strongest = max(self._shallow, key=lambda group: max(group.score, group.cusum))
         return DriftStatus(
-            score=self._shallow.score,
-            threshold=self._shallow.limits.score,
+            score=max(group.score for group in self._shallow),
+            threshold=1.0,
             alarm=alarm,
             sustained=self._sustained,
-            cusum=self._cusum,
-            cusum_threshold=self._shallow.limits.cusum,
+            cusum=max(group.cusum for group in self._shallow),
+            cusum_threshold=1.0,
+            sign=strongest.name,
             verdict=verdict,
             deep_score=None if deep is None else deep.score,
-            deep_threshold=None if deep is None else deep.limits.score,
+            deep_threshold=None if deep is None else 1.0,
             frames=self._frames,
             ready=self._ready,
         )
 
 
-class _Watch:
-    """One group of taps: its limits, its latest frames, its two latest scores."""
-
-    def __init__(
-        self,
-        taps: Sequence[str],
-        baseline: Mapping[str, TapMoments],
-        frames: Mapping[str, FrameMoments],
-        settings: DriftSettings,
-        rng: np.random.Generator,
-    ) -> None:
-        problems = [tap for tap in taps if tap not in baseline]
-        problems += [t for t in taps if t in baseline and baseline[t].channels != frames[t].mean.shape[1]]
-        if problems:
-            raise TapMismatch(
-                [f"{tap}: not the same in the baseline's moments and frames" for tap in problems]
-            )
-        count = min(len(frames[tap].mean) for tap in taps)
-        if count < FEWEST_FRAMES:
-            raise DataError("drift baseline", f"{count} healthy frames", f"at least {FEWEST_FRAMES}")
-        self._taps, self._size = tuple(taps), settings.window_frames
-        self._widths = tuple(baseline[tap].channels for tap in taps)
-        mean, var = _side_by_side([(frames[tap].mean[:count], frames[tap].var[:count]) for tap in taps])
-        self._units = Units.of(mean, var, self._widths)
-        features = self._units.features(mean, var)
-        effective = effective_frames(features)
-        self._space = Space.fit(features, effective)
-        self.limits = limits(
-            self._space.whiten(features),
-            effective,
-            size=settings.window_frames,
-            stride=settings.stride_frames,
-            apart=settings.apart_frames,
-            false_alarms_per_frame=settings.sample_every_s / settings.false_alarm_every_s,
-            floor=settings.floor,
-            rng=rng,
-        )
-        self._recent: deque[Features] = deque(maxlen=settings.window_frames + settings.apart_frames)
-        self.score = self._earlier = 0.0
-
-    def add(self, frame_moments: Mapping[str, Pair]) -> None:
-        wrong = [
-            f"{tap}: expected moments of {width} channels"
-            for tap, width in zip(self._taps, self._widths, strict=True)
-            if tap not in frame_moments or any(part.shape != (width,) for part in frame_moments[tap])
-        ]
-        if wrong:
-            raise TapMismatch(wrong)
-        mean, var = _side_by_side([frame_moments[tap] for tap in self._taps])
-        self._recent.append(self._units.features(mean, var))
-
-    def look(self) -> None:
-        """Score the latest window and the one that ended ``apart_frames`` earlier."""
-        recent = np.stack(self._recent)
-        self.score = self._space.distance(recent[-self._size :].mean(axis=0))
-        self._earlier = self._space.distance(recent[: self._size].mean(axis=0))
-
-    @property
-    def is_over(self) -> bool:
-        return min(self.score, self._earlier) > self.limits.score
-
-    def is_quiet(self, share: float) -> bool:
-        return max(self.score, self._earlier) < share * self.limits.score
+def shallow_groups(taps: Sequence[str]) -> dict[str, list[str]]:
+    """The taps by where they show a drift: ``layers``, ``detail``, ``grid``; only those that there are."""
+    groups = {
+        "layers": [tap for tap in taps if tap not in SENSOR_TAPS],
+        "detail": [tap for tap in taps if tap in DETAIL_TAPS],
+        "grid": [tap for tap in taps if tap == GRID_TAP],
+    }
+    return {sign: group for sign, group in groups.items() if group}
 
 
-def _side_by_side(pairs: Sequence[Pair]) -> Pair:
-    """Means and variances of several taps as one (..., C) each."""
-    means, variances = zip(*pairs, strict=True)
-    return np.concatenate(means, axis=-1), np.concatenate(variances, axis=-1)
+def healthy_groups(frames: Mapping[str, FrameMoments], shallow: Sequence[str]) -> dict[str, HealthyFrames]:
+    """The healthy frames as each group sees them.
+
+    They are worth as many independent ones as the most persistent group says: light that stays where it is for minutes
+    shows in one group only, and warns the others.
+    """
+    groups = shallow_groups(shallow)
+    worth = min(HealthyFrames.of(taps, frames).effective for taps in groups.values())
+    return {sign: HealthyFrames.of(taps, frames, worth) for sign, taps in groups.items()}
+
+
+def _require_known(frames: Mapping[str, FrameMoments], baseline: Mapping[str, TapMoments]) -> None:
+    """Raise TapMismatch for layers that the baseline's moments do not know, or know with other channels."""
+    layers = [tap for tap in frames if tap not in SENSOR_TAPS]
+    wrong = [
+        tap for tap in layers if tap not in baseline or baseline[tap].channels != frames[tap].mean.shape[1]
+    ]
+    if wrong:
+        raise TapMismatch([f"{tap}: not the same in the baseline's moments and frames" for tap in wrong])

@@ -1,15 +1,10 @@
-"""How far a window of frames may be from the baseline by chance: distance and thresholds from healthy frames alone.
-
-The distance is *content-aware*: changes that healthy frames show among themselves (another product, another pose)
-count little, changes that they never show (a tint, noise, blur) count much. That is the Mahalanobis distance of a
-window's mean features, with the covariance of healthy frames shrunk for small samples. Measured against the
-symmetric Kullback-Leibler divergence on two nets: the worst one-class healthy window scores below every drift that
-costs 5 points or more, where the divergence puts noise and tint below it.
+"""How far a window of frames may be from the baseline by chance: thresholds from healthy frames alone.
 
 Thresholds come from simulated healthy streams. Frames are drawn in blocks, because those of a fixed camera resemble
 their neighbours; every stream gets a baseline drawn in the same way, because the real one has its sampling error
 too; and half of the streams see only frames that are alike, because a belt that shows one product for an hour is no
-drift. Pure; the generator is an argument. Called by ``drift``.
+drift. Those frames are kept out of the space in which they are scored: the next product will be one that the baseline
+has never seen. Pure; the generator is an argument. Called by ``drift``.
 """
 
 from dataclasses import dataclass
@@ -17,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+from calibration.drift_space import Matrix, Space
 
 STREAMS, WINDOWS_PER_STREAM = 160, 12
+PARTS = 40
+"""Different parts of the content that skewed streams show."""
 TAIL = 0.05
 """Share of the simulated values that the tail is fitted to."""
 SKEWED_SHARE, SKEWED_LEAST = 0.1, 4
@@ -28,63 +25,8 @@ SKEWED_QUANTILE = 0.99
 """Share of the looks at content-skewed streams that must stay below the threshold."""
 LEAST_CUSUM = 10.0
 """At least four windows in a row that are as bad as can be."""
-SKEWED_MARGIN = 1.25
-"""The frames of one class may differ from the rest a little more than the most alike ones of the baseline."""
-VARIANCE_FLOOR = 1e-3
-"""Of the mean variance over a tap's channels: a nearly dead channel must not decide."""
-STILL = 0.02
-"""Frame-to-frame spread below this share of a channel's contrast (about a grey level) counts as this much: a perfectly
-still scene must not alarm at every cloud."""
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """What makes moments of any tap and scale comparable: the healthy mean and variance of every channel (C,)."""
-
-    mean: Matrix
-    var: Matrix
-
-    @classmethod
-    def of(cls, mean: Matrix, var: Matrix, widths: tuple[int, ...]) -> "Units":
-        """From healthy single-frame moments (N, C); ``widths`` are the channels of each tap and sum to C."""
-        centre, spread = mean.mean(axis=0), var.mean(axis=0)
-        per_tap = np.split(spread, np.cumsum(widths)[:-1])
-        floor = np.concatenate([np.full(len(v), VARIANCE_FLOOR * v.mean() + 1e-12) for v in per_tap])
-        return cls(centre, spread + floor)
-
-    def features(self, mean: Matrix, var: Matrix) -> Matrix:
-        """(..., 2C): shift of the mean and log ratio of the contrast, both in units of the healthy contrast."""
-        shift = (mean - self.mean) / np.sqrt(self.var)
-        contrast = 0.5 * np.log((var + VARIANCE_FLOOR * self.var) / self.var)
-        return np.concatenate([shift, contrast], axis=-1)
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Healthy frames in feature space: where they are, and in which directions they vary."""
-
-    centre: Matrix
-    whitener: Matrix
-    """(D, D): brings the covariance of healthy frames to about the identity."""
-
-    @classmethod
-    def fit(cls, features: Matrix, effective: float) -> "Space":
-        """From healthy frames (N, D) that are worth ``effective`` independent ones."""
-        centre = features.mean(axis=0)
-        scale = np.hypot(features.std(axis=0), STILL)
-        z = (features - centre) / scale
-        share = float(np.clip(8 / max(effective, 1.0) + 0.02, 0.02, 0.9))
-        covariance = (1 - share) * (z.T @ z) / len(z) + share * np.eye(z.shape[1])
-        root = np.linalg.cholesky(covariance)
-        return cls(centre, np.linalg.inv(root) / scale)
-
-    def whiten(self, features: Matrix) -> Matrix:
-        """(..., D) -> (..., D): about uncorrelated, with variance 1, for healthy frames."""
-        return np.asarray((features - self.centre) @ self.whitener.T, np.float64)
-
-    def distance(self, window: Matrix) -> float:
-        """For the mean features (D,) of a window; a single ordinary healthy frame has about 1."""
-        return float((self.whiten(window) ** 2).mean())
+SKEWED_MARGIN = 1.1
+"""The next product may differ a little more than those that the baseline shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +47,8 @@ class Limits:
     """True when the wanted rate is rarer than anything simulated: the exponential tail fit was used."""
 
 
-def effective_frames(features: Matrix) -> float:
-    """How many independent frames (N, D) are worth, from the correlation of each with the next."""
-    return len(features) * (1 - _correlation(features)) / (1 + _correlation(features))
-
-
 def limits(
-    white: Matrix,
+    features: Matrix,
     effective: float,
     *,
     size: int,
@@ -120,11 +57,12 @@ def limits(
     false_alarms_per_frame: float,
     floor: float,
     rng: np.random.Generator,
+    forgives_content: bool = True,
 ) -> Limits:
     """Thresholds for windows of ``size`` frames, from healthy frames.
 
     Args:
-        white: Whitened features (N, D) of healthy frames in the order in which they were seen.
+        features: Healthy frames (N, D) in the order in which they were seen.
         effective: How many independent frames they are worth.
         size: Frames in a window.
         stride: Frames between two looks.
@@ -132,8 +70,10 @@ def limits(
         false_alarms_per_frame: The wanted rate, e.g. 1 / (30 days of frames).
         floor: No threshold below this distance; higher for few frames.
         rng: Draws the simulated streams.
+        forgives_content: Whether a stream that shows only a part of the content must stay below.
     """
-    plain, skewed = _simulate(white, effective, size, stride, rng)
+    plain = _plain(Space.fit(features, effective).whiten(features), effective, size, stride, rng)
+    skewed = _skewed(features, effective, size, stride, rng) if forgives_content else plain
     step = max(1, apart // stride)
     pairs, skewed_pairs = (np.minimum(s[:, step:], s[:, :-step]) for s in (plain, skewed))
     caution = 1 + 12 / max(
@@ -173,20 +113,32 @@ def cusum_paths(standardised: Matrix, allowance: float) -> Matrix:
     return paths
 
 
-def _simulate(
-    white: Matrix, effective: float, size: int, stride: int, rng: np.random.Generator
-) -> tuple[Matrix, Matrix]:
-    """Scores (S, W) of healthy streams, and of healthy streams that see only a part of the frames."""
+def _plain(white: Matrix, effective: float, size: int, stride: int, rng: np.random.Generator) -> Matrix:
+    """Scores (S, W) of healthy streams, from whitened frames (N, D)."""
     count, length = len(white), WINDOWS_PER_STREAM * size
     block = int(np.clip(round(count / max(effective, 1.0)), 1, max(1, count // 4)))
-    few = min(count, max(SKEWED_LEAST, round(SKEWED_SHARE * count)))
-    plain, skewed = [], []
+    found = []
     for _ in range(STREAMS // 2):
         centre = white[_blocks(count, count, block, rng)].mean(axis=0)
-        plain.append(_scores(white[_blocks(count, length, block, rng)] - centre, size, stride))
-        part = np.argsort(((white - white[rng.integers(count)]) ** 2).sum(axis=1))[:few]
-        skewed.append(_scores(white[rng.choice(part, length)] - centre, size, stride))
-    return np.stack(plain), np.stack(skewed)
+        found.append(_scores(white[_blocks(count, length, block, rng)] - centre, size, stride))
+    return np.stack(found)
+
+
+def _skewed(features: Matrix, effective: float, size: int, stride: int, rng: np.random.Generator) -> Matrix:
+    """Scores (S, W) of healthy streams that see only frames that are alike, in a space that does not know these."""
+    count, length = len(features), WINDOWS_PER_STREAM * size
+    few = min(count // 2, max(SKEWED_LEAST, round(SKEWED_SHARE * count)))
+    white = Space.fit(features, effective).whiten(features)
+    found = []
+    for _ in range(PARTS):
+        alike = np.argsort(((white - white[rng.integers(count)]) ** 2).sum(axis=1))
+        part, rest = features[alike[:few]], features[np.sort(alike[few:])]
+        space = Space.fit(rest, effective * len(rest) / count)
+        seen, others = space.whiten(part), space.whiten(rest)
+        for _ in range(STREAMS // 2 // PARTS):
+            centre = others[rng.integers(0, len(rest), len(rest))].mean(axis=0)
+            found.append(_scores(seen[rng.integers(0, few, length)] - centre, size, stride))
+    return np.stack(found)
 
 
 def _blocks(count: int, length: int, block: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -200,12 +152,6 @@ def _scores(white: Matrix, size: int, stride: int) -> Matrix:
     sums = np.concatenate([np.zeros((1, white.shape[1])), np.cumsum(white, axis=0)])
     means = (sums[size:] - sums[:-size])[::stride] / size
     return np.asarray((means * means).mean(axis=1), np.float64)
-
-
-def _correlation(features: Matrix) -> float:
-    """Mean correlation of a frame with the next one over all features, 0..0.95."""
-    z = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-12)
-    return float(np.clip((z[1:] * z[:-1]).mean(), 0.0, 0.95)) if len(z) > 2 else 0.0
 
 
 def _upper_quantile(values: Matrix, rate: float) -> float:

@@ -56,6 +56,8 @@ def healthy_limits(baseline: Baseline, window: int, rng: np.random.Generator) ->
     """
     limits: dict[str, float] = {}
     for tap, frames in baseline.frames.items():
+        if tap not in baseline.moments:
+            continue
         draws = rng.integers(0, len(frames.mean), (HEALTHY_WINDOWS, window))
         found = [
             tap_drift(FrameMoments(frames.mean[i], frames.var[i]).pooled(), baseline.moments[tap])

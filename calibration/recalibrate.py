@@ -25,6 +25,7 @@ from calibration.moments import FrameMoments
 from calibration.opening import Model, open_target
 from calibration.patch import Patch
 from calibration.report import Verdict
+from calibration.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, PatchedModel, Target
 from calibration.trial import FRAME_MOMENTS_OF, Options, Trial, spread_over
 
@@ -64,7 +65,7 @@ def profile(
         packed = _answered(packed, target.runner()(packed.samples()))
     return Baseline(
         moments=seen.moments,
-        frames=seen.frames,
+        frames={**seen.frames, **sensor_features_of_frames(healthy)},
         model_sha256=target.sha256,
         input_shape=healthy.shape[1:],
         count=len(healthy),

@@ -17,6 +17,7 @@ from calibration.baseline import Baseline
 from calibration.drift import DriftMonitor, DriftSettings, DriftStatus
 from calibration.errors import BaselineError
 from calibration.moments import INPUT_TAP
+from calibration.sensor_features import has_sensor_features, sensor_features
 from edge_runtime.config import DriftConfig
 from edge_runtime.engines.base import Engine
 
@@ -79,7 +80,7 @@ class DriftWatch:
 
     @property
     def score(self) -> float:
-        """Divergence of the latest window from the baseline; 0 before the first."""
+        """Distance of the latest window from the baseline, 1 being alarming; 0 before the first."""
         return 0.0 if self._status is None else self._status.score
 
     @property
@@ -107,7 +108,10 @@ class DriftWatch:
             EngineError: the probe failed.
         """
         outputs = self._probe.infer(tensor[np.newaxis])
+        sample = np.moveaxis(tensor, self._channel_axis, 0)
         moments = {INPUT_TAP: self._input_moments(tensor)}
+        if has_sensor_features(sample.shape):
+            moments |= sensor_features(sample)
         for name in outputs:
             tap = name.removesuffix(MEAN)
             if tap != name:
@@ -126,7 +130,7 @@ class DriftWatch:
             return {
                 "ready": False,
                 "score": 0.0,
-                "threshold": self._monitor.limits.score,
+                "threshold": 1.0,
                 "verdict": "healthy",
             }
         return {
@@ -137,6 +141,7 @@ class DriftWatch:
             "cusum_threshold": round(status.cusum_threshold, 3),
             "drifted": status.sustained,
             "verdict": status.verdict,
+            "sign": status.sign,
             "frames": status.frames,
         }
 
