@@ -23,6 +23,8 @@ SKEWED_SHARE, SKEWED_LEAST = 0.1, 4
 """Share and least number of the frames that a content-skewed stream sees: one class of ten."""
 SKEWED_QUANTILE = 0.99
 """Share of the looks at content-skewed streams that must stay below the threshold."""
+LASTING_QUANTILE = 0.9
+"""Share of the content-skewed streams that the CUSUM must forgive for as long as they last."""
 LEAST_CUSUM = 10.0
 """At least four windows in a row that are as bad as can be."""
 SKEWED_MARGIN = 1.1
@@ -81,7 +83,7 @@ def limits(
     )  # few frames know little about the tail: 16 raise it by three quarters
     rate = false_alarms_per_frame * stride
     mean, spread = float(plain.mean()), max(float(plain.std()), floor / 8)
-    persistent = SKEWED_MARGIN * float(np.quantile(skewed.mean(axis=1), SKEWED_QUANTILE))
+    persistent = float(np.quantile(skewed.mean(axis=1), LASTING_QUANTILE))
     allowance = 0.5 + max(0.0, (persistent - mean) / spread)
     paths = cusum_paths((plain[:, :: max(1, size // stride)] - mean) / spread, allowance)
     return Limits(

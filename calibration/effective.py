@@ -1,6 +1,6 @@
 """How many independent frames a recording is worth: those of a fixed camera resemble their neighbours.
 
-From the single-frame moments that a baseline keeps, with the features and the formula of ``drift_threshold``. Pure.
+From the single-frame moments that a baseline keeps, with the features and the formula of ``drift_space``. Pure.
 Called when a baseline is made.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from calibration import drift_threshold
+from calibration import drift_space
 from calibration.moments import FrameMoments
 
 
@@ -21,5 +21,5 @@ def effective_frames(frames: Mapping[str, FrameMoments]) -> float:
     taps = list(frames.values())
     mean = np.concatenate([tap.mean for tap in taps], axis=1)
     var = np.concatenate([tap.var for tap in taps], axis=1)
-    units = drift_threshold.Units.of(mean, var, tuple(tap.mean.shape[1] for tap in taps))
-    return drift_threshold.effective_frames(units.features(mean, var))
+    units = drift_space.Units.of(mean, var, tuple(tap.mean.shape[1] for tap in taps))
+    return drift_space.effective_frames(units.features(mean, var))

@@ -110,7 +110,7 @@ def test_alarms_repeat_only_after_the_cool_down_while_drift_lasts():
 
 def test_a_small_lasting_shift_is_found_by_the_cusum_below_the_threshold():
     watch = monitor(256, Camera(variety=0.02))
-    statuses = play(watch, Camera(seed=1, variety=0.02).frames(2000, shift=0.044))
+    statuses = play(watch, Camera(seed=1, variety=0.02).frames(2000, shift=0.04))
     assert np.mean([s.score for s in statuses]) < statuses[0].threshold
     fired = [s for s in statuses if s.cusum > s.cusum_threshold]
     assert fired

@@ -23,7 +23,9 @@ class ScriptedMonitor:
         self.moments.append(moments)
         self.frames += 1
         score, alarm, sustained = self.verdicts.pop(0) if self.verdicts else (0.1, False, False)
-        return DriftStatus(score, 1.0, alarm, sustained, 0.0, 1.0, "layers", "healthy", None, None, self.frames, True)
+        return DriftStatus(
+            score, 1.0, alarm, sustained, 0.0, 1.0, "layers", "healthy", None, None, self.frames, True
+        )
 
 
 class Probe:
