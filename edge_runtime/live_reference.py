@@ -15,7 +15,6 @@ One thread calls all of this, except ``status``.
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,9 @@ from numpy.typing import NDArray
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.errors import StateError
 from edge_runtime.messages import Sample
+from edge_runtime.privacy import forget_witnesses
+from edge_runtime.recalibration_phase import Cause, Task
+from edge_runtime.registry import Registry
 from edge_runtime.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
 from edge_runtime.reservoir_store import Now, ReservoirStore
 from edge_runtime.sieve import Sieve
@@ -46,14 +48,14 @@ class LiveReference:
 
     def __init__(
         self,
-        root: Path,
+        registry: Registry,
         bundle: str,
         settings: ReferenceConfig,
         every_s: float,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
-        self._root, self._bundle, self._settings = root, bundle, settings
+        self._registry, self._bundle, self._settings = registry, bundle, settings
         self._clock, self._wall_clock = clock, wall_clock
         self._sieve = Sieve(every_s)
         self._reservoir = Reservoir(_limits(settings))
@@ -81,9 +83,15 @@ class LiveReference:
     # ---- life ----------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Take back what an earlier run kept; a folder that cannot be used is logged, and memory alone serves."""
+        """Take back what an earlier run kept; idempotent.
+
+        A folder that cannot be used is logged and tried again now and then; meanwhile memory alone serves.
+        """
+        if self._is_open:
+            return
         self._is_open = True
         self._open_store()
+        self._forget_witnesses_if_told()
 
     def close(self) -> None:
         """Write what is not on disk yet, as far as it goes quickly."""
@@ -104,6 +112,7 @@ class LiveReference:
             self._sieve.forget()
         if (settings.pictures, settings.persist) != (old.pictures, old.persist):
             self._open_store()
+        self._forget_witnesses_if_told()
 
     def status(self) -> dict[str, Any]:
         """For people and machines; safe from any thread."""
@@ -120,6 +129,10 @@ class LiveReference:
             "problem": self._problem,
             "skipped": dict(self._sieve.refused),
         }
+
+    def _forget_witnesses_if_told(self) -> None:
+        if not self.keeps_pictures:
+            forget_witnesses(self._registry.folder)
 
     # ---- samples -------------------------------------------------------------------------------------------
 
@@ -157,17 +170,19 @@ class LiveReference:
         """Drop what was captured earlier."""
         self._drop(self._reservoir.forget_before(at_s))
 
-    def newest(self, since_s: float, most: int, stream: str | None) -> list[Kept]:
-        """See :meth:`Reservoir.newest`."""
-        return self._reservoir.newest(since_s, most, stream)
+    def collected(self, task: Task) -> tuple[list[Kept], bool]:
+        """The frames for a task, oldest first, and whether they are enough.
 
-    def balanced(self, since_s: float, most: int, stream: str | None) -> list[Kept]:
-        """See :meth:`Reservoir.balanced`."""
-        return self._reservoir.balanced(since_s, most, stream)
+        A drift wants what the camera sees now: the newest. Anything else an even choice from all that is kept.
+        """
+        wanted = min(task.wanted, self.most)  # a picture may be larger than those seen when the task began
+        choose = self._reservoir.newest if task.cause is Cause.DRIFT else self._reservoir.balanced
+        kept = choose(task.frames_since_s, wanted, task.stream)
+        return kept, len(kept) >= wanted
 
-    def moments(self, since_s: float, stream: str | None) -> list[InputMoments]:
-        """See :meth:`Reservoir.moments`; none where pictures are kept."""
-        return self._reservoir.moments(since_s, stream)
+    def moments(self, task: Task) -> list[InputMoments]:
+        """Those of the task's time of which no picture was kept."""
+        return self._reservoir.moments(task.frames_since_s, task.stream)
 
     def _forget_other_shapes(self, one: Kept) -> None:
         """Pictures of another size were prepared for another model under the same name: they cannot be mixed."""
@@ -200,9 +215,9 @@ class LiveReference:
     def _open_store(self) -> None:
         self._store = None
         if not self._settings.persist:
-            shutil.rmtree(self._root, ignore_errors=True)
+            shutil.rmtree(self._registry.reservoir, ignore_errors=True)
             return
-        store = ReservoirStore(self._root, self._bundle)
+        store = ReservoirStore(self._registry.reservoir, self._bundle)
         age_s = self._reservoir.limits.age_s
         try:
             found = store.open(

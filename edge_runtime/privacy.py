@@ -1,6 +1,6 @@
 """Takes out of a model's state the pictures that earlier settings allowed: those that baselines keep as a witness.
 
-The reservoir sees to its own files (``live_reference``), and jobs are told to make none. Called by ``recalibration`` at
+The reservoir's own files are ``reservoir_store``'s, and jobs are told to make none. Called by ``live_reference`` at
 start and when ``recalibration.reference.pictures`` turns to ``never``.
 """
 

@@ -22,7 +22,6 @@ from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.job_process import Job, Outcome
 from edge_runtime.live_reference import LiveReference
 from edge_runtime.messages import Event, Result, Sample
-from edge_runtime.privacy import forget_witnesses
 from edge_runtime.recalibration_job import job_order
 from edge_runtime.recalibration_phase import Cause, Happening, IllegalHappening, Kind, Phase, Side, Task
 from edge_runtime.reservoir import Kept
@@ -56,7 +55,7 @@ class SideLoop:
         self._job: Job | None = None
         self._baselines = Baselines(parts.registry, parts.open_watch, parts.drift)
         self._reference = LiveReference(
-            parts.registry.reservoir,
+            parts.registry,
             parts.generations.state.active.bundle,
             parts.settings.reference,
             parts.drift.sample_every_s,
@@ -83,8 +82,6 @@ class SideLoop:
     def start(self) -> None:
         """Begin to watch."""
         self._parts.registry.clear_jobs()
-        self._reference.open()
-        self._forget_pictures_if_told()
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -144,6 +141,7 @@ class SideLoop:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                self._reference.open()  # not in ``start``: reading many pictures must not delay the first result
                 self.tick(timeout_s=0.1)
             except Exception:
                 self._counters["failed"] += 1
@@ -172,7 +170,6 @@ class SideLoop:
             self._parts = replace(self._parts, settings=settings, drift=drift)
             self._inbox.every_s = drift.sample_every_s
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
-            self._forget_pictures_if_told()
             self._plan_next()
             if is_watch_stale:
                 self._doubt_patch()
@@ -182,10 +179,6 @@ class SideLoop:
         """A new watch does not know that there was a drift."""
         is_drifted = self._watch is not None and self._watch.is_drifted
         self._is_patch_in_doubt |= is_drifted and self._parts.generations.is_patched
-
-    def _forget_pictures_if_told(self) -> None:
-        if not self._reference.keeps_pictures:
-            forget_witnesses(self._parts.registry.folder)
 
     @property
     def _watch(self) -> DriftWatch | None:
@@ -243,7 +236,7 @@ class SideLoop:
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
         wanted = min(frames or configured, self._reference.most)
         since_s = -np.inf
-        if kind is Kind.COMMISSION:  # never with what an earlier run kept: nobody blessed that
+        if kind is Kind.COMMISSION:  # nobody blessed what an earlier run kept
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s
         if cause is Cause.DRIFT and self._watch is not None:
             since_s = self._watch.window_began_at_s
@@ -270,11 +263,9 @@ class SideLoop:
         if self._uses_folder(task):
             self._start_job(task, [])
             return
-        choose = self._reference.newest if task.cause is Cause.DRIFT else self._reference.balanced
-        wanted = min(task.wanted, self._reference.most)  # a picture may be larger than those seen before
-        kept = choose(task.frames_since_s, wanted, task.stream)
+        kept, is_enough = self._reference.collected(task)
         is_late = now_s >= task.deadline_s
-        if len(kept) >= wanted or (is_late and len(kept) >= self._parts.settings.min_frames):
+        if is_enough or (is_late and len(kept) >= self._parts.settings.min_frames):
             self._start_job(task, kept)
         elif is_late:
             self._side = self._side.after(Happening.TOO_FEW)
@@ -293,7 +284,7 @@ class SideLoop:
         settings, registry = self._parts.settings, self._parts.registry
         folder = settings.reference.folder if self._uses_folder(task) else None
         at_wall_s = self._parts.wall_clock()
-        further = [] if folder is not None else self._reference.moments(task.frames_since_s, task.stream)
+        further = self._reference.moments(task) if kept else []
         bundle, baseline = self._parts.bundle_path, self._baselines.in_use
         job = job_order(task, settings, bundle, baseline, folder, at_wall_s, further)
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None

@@ -6,6 +6,8 @@ import pytest
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.live_reference import SETTLE_S, WRITE_BURST, LiveReference
 from edge_runtime.messages import Sample
+from edge_runtime.recalibration_phase import Cause, Kind, Task
+from edge_runtime.registry import Registry
 
 WALL_AHEAD_S = 1_000_000.0
 
@@ -15,9 +17,10 @@ class Box:
 
     def __init__(self, folder, now_s=1000.0, wall_ahead_s=WALL_AHEAD_S, **settings):
         self.now_s, self.wall_ahead_s, self.seq = now_s, wall_ahead_s, 0
-        self.root = folder / "reservoir"
+        registry = Registry.open(folder, "parts")
+        self.root = registry.reservoir
         self.reference = LiveReference(
-            self.root,
+            registry,
             "parts/1",
             ReferenceConfig(**{"frames": 8, "reservoir": 128, **settings}),
             every_s=1.0,
@@ -48,7 +51,7 @@ class Box:
         return sorted(path.name for path in self.root.rglob(pattern) if path.is_file())
 
     def chosen(self, most=1000):
-        return self.reference.balanced(-np.inf, most, None)
+        return self.reference.collected(Task(Kind.RECALIBRATE, Cause.SCHEDULE, -np.inf, most, 0.0))[0]
 
 
 def test_a_restart_keeps_the_reservoir(tmp_path):
@@ -127,11 +130,12 @@ def test_a_full_disk_leaves_it_in_memory_and_is_tried_again(tmp_path):
 
 
 def test_a_state_folder_that_cannot_be_used_at_start_is_tried_again_too(tmp_path):
-    (tmp_path / "reservoir").write_text("in the way")
+    in_the_way = Registry.open(tmp_path, "parts").reservoir
+    in_the_way.write_text("a file")
     box = Box(tmp_path)
     box.feed(5)
     assert "reservoir's folder" in box.reference.status()["problem"]
-    (tmp_path / "reservoir").unlink()
+    in_the_way.unlink()
     box.feed(150)
     assert box.reference.status()["on_disk"] > 30
     assert box.reference.status()["problem"] is None

@@ -382,7 +382,7 @@ def test_the_reservoir_survives_a_restart_and_a_live_edit_to_no_pictures_empties
     assert len(list(box.state.rglob("reservoir/**/*.png"))) >= 20
     box.start()
     assert until(box.is_ready)
-    assert reservoir_of(box)["restored"] >= 20
+    assert until(lambda: reservoir_of(box)["restored"] >= 20)
     write("never")
     assert until(lambda: reservoir_of(box)["pictures"] == "never")
     assert until(lambda: reservoir_of(box)["frames"] >= 8)
