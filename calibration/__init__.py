@@ -26,7 +26,16 @@ from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, bl
 from calibration.opening import open_target
 from calibration.patch import Affine, Patch
 from calibration.pooling import pool
-from calibration.recalibrate import apply, measure_drift, patched, probe, probe_files, profile, recalibrate
+from calibration.recalibrate import (
+    apply,
+    measure_drift,
+    patched,
+    probe,
+    probe_files,
+    profile,
+    recalibrate,
+    sketch,
+)
 from calibration.report import FrameCounts, Verdict
 from calibration.targets.base import ModelFiles, PatchedModel, Target
 from calibration.trial import Options
@@ -65,4 +74,5 @@ __all__ = [
     "probe_files",
     "profile",
     "recalibrate",
+    "sketch",
 ]

@@ -138,6 +138,21 @@ class DriftMonitor:
         return self._status(alarm)
 
     @property
+    def fits(self) -> bool:
+        """Whether two windows, the latest and the one before, are as the baseline says."""
+        return self._ready and not any(group.is_beyond for group in self._shallow)
+
+    def newest(self, frames: int) -> float:
+        """Score of only the newest frames: noisy, but what is new shows at once."""
+        return max(group.newest(frames) for group in self._shallow)
+
+    def begin_anew(self) -> None:
+        """Forget a drift: this baseline is in use from now on; what the camera saw while another one was is none."""
+        self._sustained, self._last_alarm_s = False, None
+        for group in self._watched:
+            group.forget_slow_drift()
+
+    @property
     def _watched(self) -> list[TapGroup]:
         return self._shallow if self._deep is None else [*self._shallow, self._deep]
 

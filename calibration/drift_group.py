@@ -133,6 +133,20 @@ class TapGroup:
             step = float(cusum_step(self._cusum, standardised, self.limits.allowance))
             self._cusum = min(step, 2 * self.limits.cusum)  # a long drift must not take as long to forget
 
+    def newest(self, frames: int) -> float:
+        """Score of the newest frames only; 0 before the first."""
+        recent = list(self._recent)[-frames:]
+        return self._healthy.space.distance(np.mean(recent, axis=0)) / self.limits.score if recent else 0.0
+
+    def forget_slow_drift(self) -> None:
+        """Begin the CUSUM anew."""
+        self._cusum = 0.0
+
+    @property
+    def is_beyond(self) -> bool:
+        """One of the two windows is above the threshold."""
+        return max(self.score, self._earlier) > 1.0
+
     @property
     def cusum(self) -> float:
         """The CUSUM as a share of its threshold."""

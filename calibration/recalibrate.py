@@ -77,6 +77,38 @@ def profile(
     )
 
 
+def sketch(
+    model: Model, x: NDArray[np.float32], *, threads: int = 1, created_wall_s: float | None = None
+) -> Baseline:
+    """What the camera shows, as a baseline of the input and the first taps only: enough to know it again.
+
+    No picture is in it, and no patch can be made from it. A drift that was answered by a patch is remembered so.
+
+    Args:
+        model: The model as it is.
+        x: Prepared samples, float32 (N, C, H, W), in the order in which they were seen.
+        threads: CPU threads.
+        created_wall_s: Unix time to note; None is now.
+
+    Raises:
+        ModelError: the model cannot be recalibrated.
+        DataError: the samples are of another shape or dtype, or not finite.
+    """
+    target = open_target(model, threads)
+    given = reference.checked(x).x
+    seen = target.observe(given, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF)
+    return Baseline(
+        moments=seen.moments,
+        frames={**seen.frames, **sensor_features_of_frames(given)},
+        model_sha256=target.sha256,
+        input_shape=given.shape[1:],
+        count=len(given),
+        effective_count=effective_frames(seen.frames),
+        created_wall_s=time.time() if created_wall_s is None else created_wall_s,
+        library=_library_version(),
+    )
+
+
 def patched(model: Model, patch: Patch) -> PatchedModel:
     """The patched model, whatever its format: its bytes (both files of an IR) and what was left alone.
 

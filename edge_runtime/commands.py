@@ -33,6 +33,8 @@ UNEXPECTED = "the command failed unexpectedly; the device's log says why"
 OFF = "commands are turned off in the configuration: mqtt.commands"
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
+BaselineName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 class _Arguments(BaseModel):
@@ -73,12 +75,52 @@ class CommissionArguments(_Arguments):
     frames: Annotated[int, Field(ge=8, le=4096)] | None = None
     """How many frames from now on to use, at most the reservoir; None is ``recalibration.commission.frames``."""
 
+    name: BaselineName | None = None
+    """What to call this state of the site: day, night; None is ``recalibration.commission.name``."""
+    expires_days: Days | None = None
+    """After that no patch is made from it until it is blessed again; None is ``commission.expires_days``."""
+
+
+class BaselinesArguments(_Arguments):
+    """``baselines``: all of a model with their facts, scores, and which is in use."""
+
+    model: Name | None = None
+
+
+class BlessArguments(_Arguments):
+    """``bless``: say anew, after a look at the site, that it is as healthy as a baseline shows it."""
+
+    model: Name | None = None
+    name: BaselineName | None = None
+    """Which baseline; None is the one in use."""
+    expires_days: Days | None = None
+    """How long that holds; None is without end."""
+
+
+class ExpireArguments(_Arguments):
+    """``expire``: make no more patches from a baseline."""
+
+    model: Name | None = None
+    name: BaselineName | None = None
+    """Which baseline; None is the one in use."""
+
+
+class RemoveArguments(_Arguments):
+    """``remove``: forget a baseline for good."""
+
+    model: Name | None = None
+    name: BaselineName
+
 
 ARGUMENTS: Mapping[str, type[_Arguments]] = {
     "status": StatusArguments,
     "recalibrate": RecalibrateArguments,
     "rollback": RollbackArguments,
     "commission": CommissionArguments,
+    "baselines": BaselinesArguments,
+    "bless": BlessArguments,
+    "expire": ExpireArguments,
+    "remove": RemoveArguments,
 }
 
 Handler = Callable[[Any], Mapping[str, Any]]

@@ -24,7 +24,7 @@ from edge_runtime.health import EngineFacts, Facts, Health, WatchdogFeeder, asse
 from edge_runtime.http import HttpServer
 from edge_runtime.messages import Event
 from edge_runtime.model_runtime import ModelRuntime
-from edge_runtime.recalibration import Verb
+from edge_runtime.recalibration_phase import Asked
 from edge_runtime.schedule import BatchPolicy
 from edge_runtime.systemd_notify import SystemdNotify
 from edge_runtime.uplink import Uplink
@@ -178,9 +178,7 @@ class Daemon:
         """Read the configuration file again now, as after SIGHUP."""
         self._must_look = True
 
-    def request(
-        self, verb: Verb, model: str | None, stream: str | None = None, frames: int | None = None
-    ) -> dict[str, Any]:
+    def request(self, asked: Asked, model: str | None) -> dict[str, Any]:
         """Hand a command to a model's side loop and wait for what it says.
 
         Raises:
@@ -191,9 +189,11 @@ class Daemon:
         if side_loop is None:
             raise CommandError("recalibration is turned off for this model in the configuration")
         streams = [name for name, camera in self.config.cameras.items() if camera.model == runtime.name]
-        if stream is not None and stream not in streams:
-            raise CommandError(f"no stream {stream!r} of model {runtime.name}; it has: {', '.join(streams)}")
-        answer = side_loop.request(verb, stream=stream, frames=frames)
+        if asked.stream is not None and asked.stream not in streams:
+            raise CommandError(
+                f"no stream {asked.stream!r} of model {runtime.name}; it has: {', '.join(streams)}"
+            )
+        answer = side_loop.request(asked)
         try:
             return answer.result(timeout=ANSWER_TIMEOUT_S)
         except TimeoutError as err:

@@ -6,22 +6,25 @@ of the engine's time. The statistics and thresholds are ``calibration.drift``'s.
 """
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from calibration.baseline import Baseline
 from calibration.drift import DriftMonitor, DriftSettings, DriftStatus
-from calibration.errors import BaselineError
+from calibration.errors import CalibrationError
 from calibration.moments import INPUT_TAP
 from calibration.sensor_features import has_sensor_features, sensor_features
 from edge_runtime.config import DriftConfig
 from edge_runtime.engines.base import Engine
+from edge_runtime.known_states import Change, Known, KnownStates
 
-Change = Literal["alarm", "returned"]
+log = structlog.get_logger()
+
 Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 QUIET_SHARE = DriftSettings().clear_share  # the same hysteresis as for a drift that was seen to end
 MEAN, VARIANCE = "/mean", "/var"
@@ -42,32 +45,34 @@ class AnsweredDrift:
 class DriftWatch:
     """The drift of one model's input since its baseline. Owned by the side loop's thread."""
 
-    def __init__(self, probe: Engine, monitor: DriftMonitor, window_frames: int, channel_axis: int) -> None:
-        self._probe, self._monitor, self._channel_axis = probe, monitor, channel_axis
-        self._window_frames = window_frames
-        self._status: DriftStatus | None = None
+    def __init__(
+        self,
+        probe: Engine,
+        states: KnownStates,
+        window_frames: int,
+        channel_axis: int,
+        waiting: Iterable[Callable[[], None]] = (),
+    ) -> None:
+        """``waiting`` are states still to be opened: drawing thresholds takes 0.4 s each, so one is opened a look."""
+        self._probe, self._states, self._channel_axis = probe, states, channel_axis
+        self._window_frames, self._waiting = window_frames, deque(waiting)
         self._seen_at_s: deque[float] = deque(maxlen=window_frames)
 
     @classmethod
     def open(
         cls,
-        baseline: Path,
-        model_sha256: str,
+        known: Known,
         probe: Engine,
         settings: DriftConfig,
         rng: np.random.Generator,
         *,
         channel_axis: int,
     ) -> "DriftWatch":
-        """The watch of a stored baseline.
+        """The watch of a site's known states; all of the model that ``probe`` was made from.
 
         Raises:
-            BaselineError: the baseline is damaged, or of another model than ``model_sha256``.
+            CalibrationError: the baseline in use has too few frames, or its taps do not fit each other.
         """
-        known = Baseline.load(baseline)
-        if known.model_sha256 != model_sha256:
-            found, expected = f"of the model {known.model_sha256[:12]}…", f"of {model_sha256[:12]}…"
-            raise BaselineError(str(baseline), found, expected, "Commission the site again with this bundle.")
         wanted = DriftSettings(
             window_frames=settings.window_frames,
             stride_frames=max(1, settings.window_frames // 4),
@@ -75,8 +80,38 @@ class DriftWatch:
             sample_every_s=settings.sample_every_s,
             cooldown_s=settings.cooldown_s,
         )
-        monitor = DriftMonitor(known.moments, known.frames, wanted, rng)
-        return cls(probe, monitor, settings.window_frames, channel_axis)
+        first = known.baselines[known.in_use]
+        monitor = DriftMonitor(first.moments, first.frames, wanted, rng)
+        states = KnownStates(known.in_use, monitor, settings.window_frames)
+
+        def opening(name: str, state: Baseline, is_drift: bool) -> Callable[[], None]:
+            def join() -> None:
+                monitor = DriftMonitor(state.moments, state.frames, wanted, rng)
+                states.add(name, monitor, is_drift=is_drift)
+
+            return join
+
+        others = [opening(name, b, False) for name, b in known.baselines.items() if name != known.in_use]
+        drifts = [opening(patch, seen, True) for patch, seen in known.drifts.items()]
+        return cls(probe, states, settings.window_frames, channel_axis, [*others, *drifts])
+
+    @property
+    def _status(self) -> DriftStatus | None:
+        return self._states.status
+
+    @property
+    def in_use(self) -> str:
+        """Name of the baseline that drift is measured against."""
+        return self._states.in_use
+
+    @property
+    def known_drift(self) -> str | None:
+        """The patch that was accepted for what the camera shows now; None when this is no drift seen before."""
+        return self._states.known_drift if self.is_drifted else None
+
+    def scores(self) -> dict[str, tuple[float, float]]:
+        """(score, threshold) by baseline."""
+        return self._states.scores()
 
     @property
     def score(self) -> float:
@@ -86,7 +121,7 @@ class DriftWatch:
     @property
     def is_drifted(self) -> bool:
         """From an alarm until the score has returned to healthy."""
-        return self._status is not None and self._status.sustained
+        return self._states.is_drifted
 
     @property
     def is_quiet(self) -> bool:
@@ -102,11 +137,15 @@ class DriftWatch:
         return self._seen_at_s[0] if self._seen_at_s else 0.0
 
     def look(self, tensor: NDArray[np.float32], at_s: float) -> Change | None:
-        """Take in one prepared sample (without batch axis); tells when a drift is noticed and when it has gone.
+        """Take in one prepared sample (without batch axis).
+
+        Returns:
+            What has changed by it: a drift is noticed, it has gone, or another baseline fits now; mostly None.
 
         Raises:
             EngineError: the probe failed.
         """
+        self._open_one()
         outputs = self._probe.infer(tensor[np.newaxis])
         sample = np.moveaxis(tensor, self._channel_axis, 0)
         moments = {INPUT_TAP: self._input_moments(tensor)}
@@ -116,30 +155,21 @@ class DriftWatch:
             tap = name.removesuffix(MEAN)
             if tap != name:
                 moments[tap] = (_wide(outputs[name]), _wide(outputs[tap + VARIANCE]))
-        was_drifted = self.is_drifted
         self._seen_at_s.append(at_s)
-        self._status = self._monitor.update(moments, at_s)
-        if self._status.alarm:
-            return "alarm"
-        return "returned" if was_drifted and not self.is_drifted else None
+        return self._states.update(moments, at_s)
 
     def status(self) -> dict[str, Any]:
         """For people and machines."""
         status = self._status
         if status is None:
-            return {
-                "ready": False,
-                "score": 0.0,
-                "threshold": 1.0,
-                "verdict": "healthy",
-            }
+            return {"ready": False, "score": 0.0, "threshold": 1.0, "verdict": "healthy"}
         return {
             "ready": status.ready,
             "score": round(status.score, 4),
             "threshold": round(status.threshold, 4),
             "cusum": round(status.cusum, 3),
             "cusum_threshold": round(status.cusum_threshold, 3),
-            "drifted": status.sustained,
+            "drifted": self.is_drifted,
             "verdict": status.verdict,
             "sign": status.sign,
             "frames": status.frames,
@@ -148,6 +178,14 @@ class DriftWatch:
     def close(self) -> None:
         """Free the probe."""
         self._probe.close()
+
+    def _open_one(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            self._waiting.popleft()()
+        except CalibrationError as err:
+            log.error("a known state cannot be watched for", reason=str(err))
 
     def _input_moments(self, tensor: NDArray[np.float32]) -> Pair:
         axes = tuple(axis for axis in range(tensor.ndim) if axis != self._channel_axis)

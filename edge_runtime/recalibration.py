@@ -8,42 +8,43 @@ work runs in ``recalibration_job`` (own process); what may follow what is in ``r
 import queue
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import structlog
 
-from edge_runtime.baselines import Baselines
+from edge_runtime.baselines import Baselines, commissioned_facts
 from edge_runtime.config import DriftConfig, RecalibrationConfig
-from edge_runtime.drift_watch import AnsweredDrift, DriftWatch
+from edge_runtime.drift_watch import DriftWatch
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.job_process import Job, Outcome
 from edge_runtime.live_reference import LiveReference
 from edge_runtime.messages import Event, Result, Sample
 from edge_runtime.recalibration_job import job_order
-from edge_runtime.recalibration_phase import Cause, Happening, IllegalHappening, Kind, Phase, Side, Task
+from edge_runtime.recalibration_phase import (
+    Asked,
+    Blessing,
+    Cause,
+    Happening,
+    IllegalHappening,
+    Kind,
+    Phase,
+    Side,
+    Task,
+)
+from edge_runtime.request_inbox import RequestInbox
 from edge_runtime.reservoir import Kept
 from edge_runtime.rollout import IllegalStep, Step
 from edge_runtime.sample_inbox import SampleInbox
 from edge_runtime.side_loop_parts import SideLoopParts
+from edge_runtime.validity import Validity
 
 log = structlog.get_logger()
 
-Verb = Literal["commission", "recalibrate", "rollback"]
-
-ENGINE_FAILURES = 5  # in a row; then the generation before takes over
 COLLECT_FACTOR = 8  # collecting may take this many times the least time it needs
 MIN_COLLECT_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    verb: Verb
-    stream: str | None
-    frames: int | None
-    answer: "Future[dict[str, Any]]"
 
 
 class SideLoop:
@@ -53,7 +54,10 @@ class SideLoop:
         self._parts = parts
         self._side = Side()
         self._job: Job | None = None
-        self._baselines = Baselines(parts.registry, parts.open_watch, parts.drift)
+        self._baselines = Baselines(
+            parts.registry, parts.identity, parts.open_watch, parts.drift, parts.wall_clock
+        )
+        self._validity = Validity(parts.generations, parts.registry, self._baselines, self._emit)
         self._reference = LiveReference(
             parts.registry,
             parts.generations.state.active.bundle,
@@ -64,15 +68,13 @@ class SideLoop:
         )
         self._began_at_s = parts.clock()
         self._inbox = SampleInbox(parts.drift.sample_every_s)
-        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._requests = RequestInbox()
         self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
         self._last_task_at_s: float | None = None
-        self._answered = AnsweredDrift()
-        # Made under a drift that nobody has seen since the watch began: it may have ended unnoticed.
-        self._is_patch_in_doubt = parts.generations.is_patched_by(Cause.DRIFT)
+        self._told: str | None = None
         self._due_wall_s = parts.next_due_wall_s(parts.settings.schedule, parts.wall_clock())
         self._counters = {"sampled": 0, "recalibrations": 0, "accepted": 0, "refused": 0, "failed": 0,
-                          "alarms": 0, "rollbacks": 0}  # fmt: skip
+                          "alarms": 0}  # fmt: skip
         self.last_report: dict[str, Any] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"side-{parts.model}", daemon=True)
@@ -100,21 +102,12 @@ class SideLoop:
         """Look at an answered sample if it is time to; called by the inference worker, returns at once."""
         self._inbox.offer(sample, result)
 
-    def request(
-        self, verb: Verb, *, stream: str | None = None, frames: int | None = None
-    ) -> "Future[dict[str, Any]]":
-        """Ask for a commissioning, a recalibration or a roll-back; the future tells what was begun.
-
-        Args:
-            verb: What to do.
-            stream: Use only this stream's frames.
-            frames: How many; None takes what the configuration says.
+    def request(self, asked: Asked) -> "Future[dict[str, Any]]":
+        """Ask for something; the future tells what was begun or done.
 
         It holds a :class:`CommandError` when that is impossible now.
         """
-        answer: Future[dict[str, Any]] = Future()
-        self._requests.put(_Request(verb, stream, frames, answer))
-        return answer
+        return self._requests.ask(asked)
 
     def reconfigure(self, settings: RecalibrationConfig, drift: DriftConfig) -> None:
         """Use other settings from the next round on."""
@@ -130,9 +123,11 @@ class SideLoop:
             "generation": str(self._parts.generations.state.active),
             "previous": None if previous is None else str(previous),
             "drift": None if watch is None else watch.status(),
+            "baselines": self._baselines.status(),
             "reservoir": self._reference.status(),
             "skipped": self._inbox.skipped,
             **self._counters,
+            "rollbacks": self._validity.rollbacks,
             "last_report": self.last_report,
         }
 
@@ -154,8 +149,10 @@ class SideLoop:
         if taken is not None:
             self._observe(*taken)
         self._take_edits()
-        self._answer_requests()
-        self._guard_engine()
+        self._requests.answer_all(self._obey)
+        if self._validity.follow():
+            self._drop_task_of_drift()
+        self._validity.guard_engine()
         self._parts.generations.record_again()
         self._reference.tick()
         self._start_what_is_due()
@@ -172,13 +169,8 @@ class SideLoop:
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
             self._plan_next()
             if is_watch_stale:
-                self._doubt_patch()
+                self._validity.doubt()
                 self._baselines.reopen(drift)
-
-    def _doubt_patch(self) -> None:
-        """A new watch does not know that there was a drift."""
-        is_drifted = self._watch is not None and self._watch.is_drifted
-        self._is_patch_in_doubt |= is_drifted and self._parts.generations.is_patched
 
     @property
     def _watch(self) -> DriftWatch | None:
@@ -194,16 +186,10 @@ class SideLoop:
         change = self._watch.look(sample.tensor, sample.captured_at_s)
         if change == "alarm":
             self._counters["alarms"] += 1
-            self._is_patch_in_doubt = False
-            self._reference.forget_before(self._watch.window_began_at_s)
             self._emit("drift", self._watch.status())
-        elif change == "returned" or (self._is_patch_in_doubt and self._watch.is_quiet):
-            self._answered, self._is_patch_in_doubt = AnsweredDrift(), True  # until it is taken back
-            if change == "returned":
-                self._reference.forget_before(self._watch.window_began_at_s)
-            if self._parts.generations.is_patched:
-                self._take_back("the drift is over: the base fits again")
-            self._is_patch_in_doubt = False
+        if change is not None:  # frames of before stand for another state of the world
+            self._reference.forget_before(self._watch.window_began_at_s)
+        self._validity.seen(change)
 
     def _start_what_is_due(self) -> None:
         settings, now_s = self._parts.settings, self._parts.clock()
@@ -215,14 +201,31 @@ class SideLoop:
             return
         if self._due_wall_s is not None and self._parts.wall_clock() >= self._due_wall_s:
             self._plan_next()
-            self._begin(Kind.RECALIBRATE, Cause.SCHEDULE)
+            if self._may_patch():
+                self._begin(Kind.RECALIBRATE, Cause.SCHEDULE)
         elif (
             settings.on_drift
-            and self._watch.is_drifted
-            and not self._answered.covers(self._watch.score)
+            and self._validity.needs_answer
+            and not self._validity.bring_back_known()
             and self._has_cooled_down(now_s)
+            and self._may_patch()
         ):
             self._begin(Kind.RECALIBRATE, Cause.DRIFT)
+
+    def _may_patch(self) -> bool:
+        """Whether a patch may be made from the baseline in use; tells once when it may not."""
+        reason = self._baselines.why_no_patch()
+        if reason is not None and reason != self._told:
+            self._emit("baseline", {"no_patch": reason})
+        self._told = reason
+        return reason is None
+
+    def _drop_task_of_drift(self) -> None:
+        """The frames that are collected for a drift are of another state of the site."""
+        task = self._side.task
+        if self._side.phase is Phase.COLLECTING and task is not None and task.cause is Cause.DRIFT:
+            self._side = self._side.after(Happening.CANCEL)
+            self._reference.end()
 
     def _plan_next(self) -> None:
         parts = self._parts
@@ -231,7 +234,10 @@ class SideLoop:
     def _has_cooled_down(self, now_s: float) -> bool:
         return self._last_task_at_s is None or now_s - self._last_task_at_s >= self._parts.settings.cooldown_s
 
-    def _begin(self, kind: Kind, cause: Cause, stream: str | None = None, frames: int | None = None) -> Task:
+    def _begin(self, kind: Kind, cause: Cause, asked: Asked | None = None) -> Task:
+        stream, frames, blessing = (
+            (asked.stream, asked.frames, asked.blessing) if asked else (None, None, Blessing())
+        )
         now_s, settings, drift = self._parts.clock(), self._parts.settings, self._parts.drift
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
         wanted = min(frames or configured, self._reference.most)
@@ -241,7 +247,7 @@ class SideLoop:
         if cause is Cause.DRIFT and self._watch is not None:
             since_s = self._watch.window_began_at_s
         patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * drift.sample_every_s)
-        task = Task(kind, cause, since_s, wanted, now_s + patience_s, stream)
+        task = Task(kind, cause, since_s, wanted, now_s + patience_s, stream, blessing)
         self._side = self._side.after(Happening.REQUEST, task)
         self._reference.begin(since_s)
         log.info("collecting", model=self._parts.model, task=str(kind), cause=str(cause), wanted=wanted)
@@ -250,7 +256,10 @@ class SideLoop:
     def _advance(self) -> None:
         task, now_s = self._side.task, self._parts.clock()
         if self._side.phase is Phase.COLLECTING and task is not None:
-            self._advance_collecting(task, now_s)
+            if task.cause is Cause.DRIFT and self._validity.bring_back_known():
+                self._drop_task_of_drift()  # a known drift shows itself only when a whole window of it was seen
+            else:
+                self._advance_collecting(task, now_s)
         elif self._side.phase is Phase.WORKING and self._job is not None and task is not None:
             outcome = self._job.poll(now_s)
             if outcome is not None:
@@ -285,8 +294,9 @@ class SideLoop:
         folder = settings.reference.folder if self._uses_folder(task) else None
         at_wall_s = self._parts.wall_clock()
         further = self._reference.moments(task) if kept else []
-        bundle, baseline = self._parts.bundle_path, self._baselines.in_use
-        job = job_order(task, settings, bundle, baseline, folder, at_wall_s, further)
+        facts = commissioned_facts(task, settings.commission, self._parts.identity, kept, at_wall_s)
+        bundle, baseline = self._parts.bundle_path, self._baselines.in_use_path
+        job = job_order(task, settings, bundle, baseline, folder, at_wall_s, further, facts)
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
         deadline_s = self._parts.clock() + settings.timeout_s
         self._side = self._side.after(Happening.ENOUGH)
@@ -320,13 +330,12 @@ class SideLoop:
         self._emit(task.kind, {"error": error, "cause": task.cause})
 
     def _take_baseline(self, folder: Path, data: dict[str, Any]) -> None:
-        self._doubt_patch()
-        self._baselines.take(folder, self._parts.drift)
+        self._validity.doubt()
+        baseline = self._baselines.take(folder)
         self._last_task_at_s = None  # commissioning does not delay the first recalibration
         self._plan_next()
-        if self._parts.generations.is_patched:
-            self._take_back("a new baseline was blessed; patches of the old one do not count")
-        self._emit("commissioned", data)
+        self._validity.follow()
+        self._emit("commissioned", {**data, "name": baseline.name})
 
     def _take_verdict(self, task: Task, folder: Path, report: dict[str, Any]) -> None:
         self._counters["recalibrations"] += 1
@@ -335,53 +344,33 @@ class SideLoop:
             self._counters["refused"] += 1
             self._emit("recalibration", report)
             return
+        baseline = self._baselines.in_use
+        if baseline is None or report.get("baseline_id", baseline.id) != baseline.id:
+            raise StateError("another baseline has come into use meanwhile; the patch is not used")
         registry = self._parts.registry
         patch_id = registry.new_patch_id()
         registry.adopt(folder / "patch", patch_id)
-        generation = self._parts.generations.activate(patch_id)
+        generation = self._validity.activate(patch_id, task.cause)
         self._counters["accepted"] += 1
-        self._answered = self._drift_now()
-        # The drift may have ended while the process worked.
-        self._is_patch_in_doubt = task.cause is Cause.DRIFT and self._answered.score is None
         self._emit("recalibration", {**report, "generation": str(generation)})
-
-    def _take_back(self, reason: str, step: Step = Step.TO_BASE) -> None:
-        before, after = self._parts.generations.take_back(step)
-        # Who rolls back under a drift has decided: the same drift must not bring the patch back behind his back.
-        self._answered = AnsweredDrift() if step is Step.TO_BASE else self._drift_now()
-        self._counters["rollbacks"] += 1
-        self._emit("rollback", {"from": str(before), "to": str(after), "reason": reason})
-
-    def _drift_now(self) -> AnsweredDrift:
-        watch = self._watch
-        return AnsweredDrift(watch.score if watch is not None and watch.is_drifted else None)
-
-    def _guard_engine(self) -> None:
-        generations = self._parts.generations
-        if generations.is_patched and generations.failures_in_a_row >= ENGINE_FAILURES:
-            self._take_back(
-                f"the engine failed {generations.failures_in_a_row} times in a row", Step.ROLL_BACK
-            )
 
     # ---- requests ------------------------------------------------------------------------------------------
 
-    def _answer_requests(self) -> None:
-        while not self._requests.empty():
-            request = self._requests.get()
-            try:
-                request.answer.set_result(self._obey(request))
-            except EdgeRuntimeError as err:
-                request.answer.set_exception(err)
-
-    def _obey(self, request: _Request) -> dict[str, Any]:
+    def _obey(self, asked: Asked) -> dict[str, Any]:
         try:
-            if request.verb == "rollback":
-                self._take_back("command", Step.ROLL_BACK)
-                return {"generation": str(self._parts.generations.state.active)}
-            if request.verb == "recalibrate":
-                self._require_recalibration()
-            kind = Kind.COMMISSION if request.verb == "commission" else Kind.RECALIBRATE
-            task = self._begin(kind, Cause.COMMAND, request.stream, request.frames)
+            match asked.verb:
+                case "rollback":
+                    self._validity.take_back("command", Step.ROLL_BACK)
+                    return {"generation": str(self._parts.generations.state.active)}
+                case "recalibrate":
+                    self._require_recalibration()
+                    task = self._begin(Kind.RECALIBRATE, Cause.COMMAND, asked)
+                case "commission":
+                    name = asked.blessing.name or self._parts.settings.commission.name
+                    self._baselines.require_room(name)
+                    task = self._begin(Kind.COMMISSION, Cause.COMMAND, asked)
+                case _:
+                    return self._baselines.obey(asked)
         except IllegalStep as err:
             raise CommandError("the base is active: there is nothing to roll back") from err
         except IllegalHappening as err:
@@ -391,8 +380,9 @@ class SideLoop:
     def _require_recalibration(self) -> None:
         if not self._parts.settings.enabled:
             raise CommandError("recalibration is turned off in the configuration: recalibration.enabled")
-        if self._watch is None:
-            raise CommandError("there is no baseline yet: send 'commission' while the site is healthy")
+        reason = self._baselines.why_no_patch()
+        if reason is not None:
+            raise CommandError(reason)
 
     def _emit(self, kind: str, data: dict[str, Any]) -> None:
         event = Event(str(kind), self._parts.wall_clock(), {"model": self._parts.model, **data})

@@ -24,6 +24,7 @@ import orjson
 from numpy.typing import NDArray
 
 import calibration
+from calibration.baseline_facts import BaselineFacts
 from calibration.errors import CalibrationError
 from calibration.gate import GateSettings
 from calibration.moments import FrameMoments
@@ -56,6 +57,7 @@ def job_order(
     reference_folder: Path | None,
     at_wall_s: float,
     further: Sequence[InputMoments] = (),
+    facts: BaselineFacts | None = None,
 ) -> dict[str, Any]:
     """What the daemon writes into ``job.json`` and :func:`main` reads.
 
@@ -65,6 +67,7 @@ def job_order(
         "kind": task.kind,
         "cause": task.cause,
         "at": at_wall_s,
+        "facts": (facts or BaselineFacts()).to_json(),
         "bundle": str(bundle),
         "baseline": str(baseline),
         "reference_folder": None if reference_folder is None else str(reference_folder),
@@ -102,12 +105,22 @@ def _commission(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) ->
     bundle = load_bundle(Path(job["bundle"]))
     frames = _prepare(job, bundle, pictures)
     model = bundle.model_bytes
-    baseline = calibration.profile(model, frames.x, threads=job["threads"])
+    baseline = calibration.profile(
+        model,
+        frames.x,
+        threads=job["threads"],
+        created_wall_s=job["at"],
+        facts=BaselineFacts.from_json(job["facts"]),
+    )
     if not job["keep_pictures"]:
         baseline = baseline.without_witness()
     baseline.save(folder / "baseline.safetensors")
     write_atomically(folder / "probe.onnx", calibration.probe(model))
-    return {"frames": len(frames.x), "taps": len(baseline.moments)}
+    return {
+        "frames": len(frames.x),
+        "taps": len(baseline.moments),
+        "effective_frames": round(baseline.effective_count, 1),
+    }
 
 
 def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -> dict[str, Any]:
@@ -123,6 +136,9 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
     report: dict[str, Any] = {**verdict.to_json(), "cause": job["cause"], "at": job["at"]}
     if verdict.patch is not None:
         report["model_sha256"] = _store_patch(folder / "patch", bundle.model_bytes, verdict.patch)
+        if job["reference_folder"] is None:  # a folder stands for the site in general, not for a drift
+            seen = calibration.sketch(bundle.model_bytes, frames.x, threads=job["threads"])
+            seen.save(folder / "patch" / "observed.safetensors")
         write_atomically(
             folder / "patch" / "report.json", orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY)
         )

@@ -13,6 +13,7 @@ because the frames it meant would be stale by then.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class Phase(StrEnum):
@@ -37,6 +38,33 @@ class Cause(StrEnum):
     DRIFT = "drift alarm"
     SCHEDULE = "schedule"
     COMMAND = "command"
+
+
+Verb = Literal["commission", "recalibrate", "rollback", "baselines", "bless", "expire", "remove"]
+"""What the side loop can be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blessing:
+    """A person's word that the site is healthy: for which state of it, and for how long."""
+
+    name: str | None = None
+    """Name of the baseline; None is the configured one when recording, else the one in use."""
+    expires_days: float | None = None
+    """None is the configured time when recording, else no end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request to the side loop."""
+
+    verb: Verb
+    stream: str | None = None
+    """commission, recalibrate: use only this stream's frames."""
+    frames: int | None = None
+    """commission: how many; None takes what the configuration says."""
+    blessing: Blessing = Blessing()
+    """commission and the verbs about baselines."""
 
 
 class Happening(StrEnum):
@@ -72,6 +100,8 @@ class Task:
     """When collecting is given up."""
     stream: str | None = None
     """Only frames of this stream; None takes all of the model's."""
+    blessing: Blessing = Blessing()
+    """Of a commissioning."""
 
 
 class IllegalHappening(Exception):

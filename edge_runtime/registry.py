@@ -3,14 +3,15 @@
 ```
 <state_dir>/models/<model>/
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
-    baseline.safetensors          moments of the healthy site (see calibration.baseline)
-    probe.onnx                    the first taps of the model, for the drift monitor
-    patches/p3/{patch.safetensors, model.onnx, report.json}
+    baselines/                    moments of the healthy site, one file a state (see shelf)
+    probes/<model sha256>.onnx    the first taps of the model, for the drift monitor
+    patches/p3/{patch.safetensors, model.onnx, report.json, observed.safetensors, withdrawn}
     reservoir/                    see reservoir_store
     jobs/                         work space of the recalibration process; wiped at start
 ```
 A patch folder appears by one rename, so it is whole or absent. ``model.onnx`` is a derived copy (bundle + patch) whose
-hash is in ``report.json``: the serving process never needs the ONNX editor.
+hash is in ``report.json``: the serving process never needs the ONNX editor. ``observed`` is what the camera showed when
+the patch was accepted, to know that drift again; a patch with a file ``withdrawn`` does not come back by itself.
 """
 
 import hashlib
@@ -20,10 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+import structlog
 
+from calibration.baseline import Baseline
+from calibration.baseline_facts import DEFAULT_NAME
+from calibration.errors import CalibrationError
 from edge_runtime.atomic_file import sync_directory, write_atomically
 from edge_runtime.errors import StateError
 from edge_runtime.rollout import Generation, Rollout
+
+log = structlog.get_logger()
 
 PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
 
@@ -58,14 +65,31 @@ class Registry:
             shutil.rmtree(leftover, ignore_errors=True)
 
     @property
-    def baseline(self) -> Path:
-        """Moments of the healthy site."""
-        return self.folder / "baseline.safetensors"
+    def baselines(self) -> Path:
+        """Moments of the healthy site, one file a state."""
+        return self.folder / "baselines"
 
-    @property
-    def probe(self) -> Path:
-        """The model's first taps, for the drift monitor."""
-        return self.folder / "probe.onnx"
+    def probe(self, model_sha256: str) -> Path:
+        """The first taps of this model, for the drift monitor."""
+        return self.folder / "probes" / f"{model_sha256[:16]}.onnx"
+
+    def adopt_single_baseline(self) -> None:
+        """Take over what version 0.1.0 left, one baseline without a name, as the one named ``default``.
+
+        The probe goes first: cut off in between, the rest is done at the next start. What cannot be read stays.
+        """
+        old, adopted = self.folder / "baseline.safetensors", self.baselines / f"{DEFAULT_NAME}.safetensors"
+        if not old.is_file() or adopted.exists():
+            return
+        try:
+            probe = self.probe(Baseline.load(old).model_sha256)
+            for path in (probe, adopted):
+                path.parent.mkdir(exist_ok=True)
+            if (self.folder / "probe.onnx").is_file():
+                (self.folder / "probe.onnx").replace(probe)
+            old.replace(adopted)
+        except (CalibrationError, OSError) as err:
+            log.error("baseline of an earlier version not taken over", path=str(old), reason=str(err))
 
     @property
     def patches(self) -> Path:
@@ -110,8 +134,7 @@ class Registry:
 
     def new_patch_id(self) -> str:
         """An id no patch of this model has had while its folder is kept."""
-        numbers = [int(path.name[1:]) for path in self.patches.iterdir() if PATCH_ID.fullmatch(path.name)]
-        return f"p{max(numbers, default=0) + 1}"
+        return f"p{max((int(known[1:]) for known in self.patch_ids()), default=0) + 1}"
 
     def adopt(self, finished: Path, patch_id: str) -> None:
         """Move a finished job folder into the patches, whole or not at all.
@@ -143,24 +166,49 @@ class Registry:
             )
         return data
 
+    def patch_ids(self) -> list[str]:
+        """All patches there, oldest first."""
+        found = (path.name for path in self.patches.iterdir() if PATCH_ID.fullmatch(path.name))
+        return sorted(found, key=lambda name: int(name[1:]))
+
     def cause_of(self, patch_id: str) -> str | None:
         """Why a patch was made, as its report says; None when that cannot be read."""
+        return self._reported(patch_id, "cause")
+
+    def baseline_of(self, patch_id: str) -> str | None:
+        """Id of the baseline a patch was made from, as its report says; None when that cannot be read."""
+        return self._reported(patch_id, "baseline_id")
+
+    def observed(self, patch_id: str) -> Path:
+        """What the camera showed when the patch was accepted, as a baseline file of the first taps; may be missing."""
+        return self.patches / patch_id / "observed.safetensors"
+
+    def withdraw(self, patch_id: str, reason: str) -> None:
+        """Note that somebody, or the engine, did not want this patch: it does not come back by itself.
+
+        Raises:
+            StateError: it could not be written.
+        """
+        write_atomically(self.patches / patch_id / "withdrawn", reason.encode())
+
+    def is_withdrawn(self, patch_id: str) -> bool:
+        """Whether it was taken back by a command or because it did not run."""
+        return (self.patches / patch_id / "withdrawn").exists()
+
+    def _reported(self, patch_id: str, key: str) -> str | None:
         try:
             report = orjson.loads((self.patches / patch_id / "report.json").read_bytes())
         except (OSError, ValueError):
             return None
-        cause = report.get("cause") if isinstance(report, dict) else None
-        return cause if isinstance(cause, str) else None
+        value = report.get(key) if isinstance(report, dict) else None
+        return value if isinstance(value, str) and value else None
 
     def prune(self, keep: int, spare: set[str]) -> None:
         """Remove all but the newest ``keep`` patches and those in ``spare`` (active, previous)."""
-        known = sorted(
-            (path for path in self.patches.iterdir() if PATCH_ID.fullmatch(path.name)),
-            key=lambda p: int(p.name[1:]),
-        )
-        for path in known[:-keep] if keep else known:
-            if path.name not in spare:
-                shutil.rmtree(path, ignore_errors=True)
+        known = self.patch_ids()
+        for patch_id in known[:-keep] if keep else known:
+            if patch_id not in spare:
+                shutil.rmtree(self.patches / patch_id, ignore_errors=True)
 
     def _is_whole(self, patch_id: object) -> bool:
         if patch_id is None:

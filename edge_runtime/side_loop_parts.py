@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.baselines import OpenWatch
 from edge_runtime.config import DriftConfig, RecalibrationConfig
-from edge_runtime.drift_watch import DriftWatch
 from edge_runtime.generations import Generations
 from edge_runtime.job_process import Job
 from edge_runtime.messages import Event
 from edge_runtime.registry import Registry
+from edge_runtime.shelf import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,9 @@ class SideLoopParts:
     registry: Registry
     settings: RecalibrationConfig
     drift: DriftConfig
-    open_watch: Callable[[Registry, DriftConfig], DriftWatch | None]
-    """The drift watch of the stored baseline; None when there is none (or it belongs to another model)."""
+    identity: Identity
+    """What a baseline must belong to."""
+    open_watch: OpenWatch
     next_due_wall_s: Callable[[str | None, float], float | None]
     """(cron line, Unix time) -> when the schedule is due next after it; None without a schedule."""
     start_job: Callable[[Path, dict[str, Any], NDArray[np.uint8] | None, float], Job]

@@ -83,7 +83,13 @@ def _event_texts(kind: str, data: dict[str, Any]) -> list[str]:
         case _ if "error" in data:
             return [f"{kind} failed: {data['error']}"]
         case "commissioned":
-            return [f"baseline recorded from {data['frames']} healthy frames ({data['taps']} taps)"]
+            return [
+                f"baseline {data['name']} recorded from {data['frames']} healthy frames ({data['taps']} taps)"
+            ]
+        case "baseline" if "from" in data:
+            return [f"the camera is nearer to the baseline {data['to']} now than to {data['from']}: no drift"]
+        case "baseline":
+            return [f"baseline: {data.get('no_patch') or data.get('reason')}"]
         case "drift":
             return [
                 f"drift alarm: score {data['score']:.3g}, threshold {data['threshold']:.3g} ({data['verdict']})"

@@ -1,10 +1,11 @@
 """From the configuration to where results go and commands come from. Called by ``app``, the daemon's wiring."""
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 from edge_runtime.command_link import CommandLink
-from edge_runtime.commands import CommandDesk, CommandPolicy
+from edge_runtime.commands import CommandDesk, CommandPolicy, Handler
 from edge_runtime.config import Config, MqttConfig
 from edge_runtime.daemon import Daemon
 from edge_runtime.delivery import Channel
@@ -13,6 +14,7 @@ from edge_runtime.mqtt import MqttClient
 from edge_runtime.mqtt_settings import MqttSettings, TlsSettings
 from edge_runtime.outbox import Outbox, OutboxLimits
 from edge_runtime.publisher import Publisher
+from edge_runtime.recalibration_phase import Asked, Blessing, Verb
 from edge_runtime.sink import FileSink, MqttSink
 from edge_runtime.topics import Topics
 from edge_runtime.uplink import Uplink
@@ -91,14 +93,17 @@ def mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
 
 
 def _open_commands(config: Config, daemon: Daemon, client: MqttClient, topics: Topics) -> CommandLink:
-    handlers = {
-        "status": lambda _: daemon.status(),
-        "rollback": lambda asked: daemon.request("rollback", asked.model),
-        "recalibrate": lambda asked: daemon.request("recalibrate", asked.model, asked.stream),
-        "commission": lambda asked: daemon.request("commission", asked.model, asked.stream, asked.frames),
-    }
+    handlers: dict[str, Handler] = {verb: partial(_obeyed, daemon, verb) for verb in get_args(Verb)}
+    handlers["status"] = lambda _: daemon.status()
     is_enabled = config.mqtt is not None and config.mqtt.commands
     return CommandLink(client, CommandDesk(handlers, CommandPolicy(is_enabled=is_enabled)), topics)
+
+
+def _obeyed(daemon: Daemon, verb: Verb, arguments: Any) -> dict[str, Any]:
+    """Hand a command about a model to it; each verb has only some of these arguments."""
+    given = {name: getattr(arguments, name, None) for name in ("stream", "frames")}
+    blessing = Blessing(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
+    return daemon.request(Asked(verb, blessing=blessing, **given), arguments.model)
 
 
 def open_http(config: Config, daemon: Daemon) -> HttpServer | None:

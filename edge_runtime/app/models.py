@@ -1,5 +1,6 @@
 """From a verified bundle to one model's runtime: the only file that names concrete engines. Called by ``app``."""
 
+import hashlib
 import re
 import time
 from datetime import datetime
@@ -10,7 +11,6 @@ import numpy as np
 import structlog
 from cronsim import CronSim
 
-from calibration.errors import CalibrationError
 from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import Config, DriftConfig
@@ -23,6 +23,7 @@ from edge_runtime.engines.threads import ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.generations import Generations
 from edge_runtime.job_process import JobProcess
+from edge_runtime.known_states import Known
 from edge_runtime.manifest import MANIFEST_FILE
 from edge_runtime.model_runtime import ModelRuntime
 from edge_runtime.pipeline import Pipeline, PipelineParts
@@ -32,6 +33,7 @@ from edge_runtime.recalibration import SideLoop
 from edge_runtime.registry import Registry
 from edge_runtime.rollout import Generation, Rollout
 from edge_runtime.schedule import BatchPolicy, Schedule
+from edge_runtime.shelf import Identity
 from edge_runtime.side_loop_parts import SideLoopParts
 from edge_runtime.workers import Crashes, InferenceWorker
 
@@ -164,6 +166,7 @@ def _open_side_loop(
             registry=registry,
             settings=config.recalibration,
             drift=config.drift,
+            identity=identity_of(bundle),
             open_watch=partial(_open_watch, bundle=bundle),
             next_due_wall_s=_next_due_wall_s,
             start_job=JobProcess.start,
@@ -174,20 +177,18 @@ def _open_side_loop(
     )
 
 
-def _open_watch(registry: Registry, drift: DriftConfig, *, bundle: Bundle) -> DriftWatch | None:
-    """The drift watch of the stored baseline; None, with the reason in the log, when there is none that fits."""
-    if not registry.baseline.is_file():
-        return None
-    try:
-        probe = OnnxEngine(registry.probe.read_bytes(), threads=1)
-        expected = bundle.manifest.files[bundle.manifest.model]
-        axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
-        return DriftWatch.open(
-            registry.baseline, expected, probe, drift, np.random.default_rng(0), channel_axis=axis
-        )
-    except (CalibrationError, EngineError, OSError) as err:
-        log.error("baseline not usable, commission again", path=str(registry.baseline), reason=str(err))
-        return None
+def identity_of(bundle: Bundle) -> Identity:
+    """What a baseline must belong to, to be used with this bundle."""
+    # Without defaults: a field that a later version adds must not make every baseline one of another preprocessing.
+    spec = bundle.manifest.preprocess.model_dump_json(exclude_defaults=True).encode()
+    model_sha256 = bundle.manifest.files[bundle.manifest.model]
+    return Identity(bundle.id, model_sha256, hashlib.sha256(spec).hexdigest()[:16])
+
+
+def _open_watch(known: Known, probe_path: Path, drift: DriftConfig, *, bundle: Bundle) -> DriftWatch:
+    probe = OnnxEngine(probe_path.read_bytes(), threads=1)
+    axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
+    return DriftWatch.open(known, probe, drift, np.random.default_rng(0), channel_axis=axis)
 
 
 def _next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.section import Section
-from edge_runtime.config.values import BundleRef, CronLine, FilePath, Name, Seconds
+from edge_runtime.config.values import BaselineName, BundleRef, CronLine, FilePath, Name, Seconds
 
 MAX_CAMERAS, MAX_MODELS = 64, 16
 """Far above what one box can infer; a bound so that a generated file cannot exhaust it."""
@@ -88,6 +88,18 @@ class CommissionConfig(Section):
         default=False,
         description="Take the first frames after start as healthy without an operator's blessing. "
         "Off: bless them with the command 'commission'.",
+    )
+    name: BaselineName = Field(
+        default="default",
+        description="What the baseline is called unless the command says otherwise; a site may have several.",
+        examples=["day", "night"],
+    )
+    expires_days: float | None = Field(
+        default=None,
+        gt=0,
+        le=36_500,
+        description="No patch is made from a baseline older than this until it is blessed again; null: no end.",
+        examples=[180],
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+BASELINE_PATTERN = r"^[a-z0-9-]{1,32}$"
 NAME_WORDS = "1 to 64 letters, digits, '_' or '-' (it becomes a level of MQTT topics)"
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
 """What a camera URL may start with. FFmpeg knows dozens more (concat:, pipe:, file:); none is let through."""
@@ -51,6 +52,12 @@ def redact_url(text: str) -> str:
 def _check_name(value: str) -> str:
     if not re.fullmatch(NAME_PATTERN[1:-1], value):
         raise refusal(NAME_WORDS)
+    return value
+
+
+def _check_baseline_name(value: str) -> str:
+    if not re.fullmatch(BASELINE_PATTERN[1:-1], value):
+        raise refusal("1 to 32 of a-z, 0-9 and '-', e.g. night")
     return value
 
 
@@ -126,6 +133,11 @@ def _check_prefix(value: str) -> str:
 
 Name = Annotated[
     str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
+]
+BaselineName = Annotated[
+    str,
+    AfterValidator(_check_baseline_name),
+    WithJsonSchema({"type": "string", "pattern": BASELINE_PATTERN}),
 ]
 Text = Annotated[str, AfterValidator(_clean_text)]
 Host = Annotated[str, AfterValidator(_check_host)]

@@ -11,6 +11,7 @@ from edge_runtime.config import parse_config
 from edge_runtime.daemon import Daemon, DaemonParts
 from edge_runtime.delivery import Delivery
 from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
+from edge_runtime.recalibration_phase import Asked
 from edge_runtime.schedule import BatchPolicy
 from edge_runtime.systemd_notify import SystemdNotify
 from edge_runtime.topics import Topics
@@ -213,13 +214,11 @@ def test_a_command_for_a_stream_of_another_model_is_refused_at_once(bench):
     asked, answer = [], Future()
     answer.set_result({})
     for runtime in bench.opened:
-        runtime.side_loop = SimpleNamespace(
-            request=lambda verb, *, stream, frames: asked.append(stream) or answer
-        )
+        runtime.side_loop = SimpleNamespace(request=lambda one: asked.append(one.stream) or answer)
     with pytest.raises(CommandError, match="no stream 'bench' of model parts; it has: belt"):
-        bench.daemon.request("commission", "parts", "bench")
-    bench.daemon.request("commission", "parts", "belt")
-    bench.daemon.request("commission", "parts")
+        bench.daemon.request(Asked("commission", stream="bench"), "parts")
+    bench.daemon.request(Asked("commission", stream="belt"), "parts")
+    bench.daemon.request(Asked("commission"), "parts")
     assert asked == ["belt", None]
 
 

@@ -1,20 +1,17 @@
 """What the watch makes of a monitor's verdicts; the statistics themselves are tested in ``calibration``."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from calibration.drift import DriftStatus
 from edge_runtime.drift_watch import AnsweredDrift, DriftWatch
+from edge_runtime.known_states import KnownStates
 
 TENSOR = np.zeros((3, 4, 4), np.float32)
 
 
 class ScriptedMonitor:
     """Says what the test wants; remembers the moments it was given."""
-
-    limits = SimpleNamespace(score=1.0)
 
     def __init__(self, *verdicts):
         self.verdicts, self.frames, self.moments = list(verdicts), 0, []
@@ -39,7 +36,13 @@ class Probe:
 
 
 def watch(*verdicts, window=4):
-    return DriftWatch(Probe(), ScriptedMonitor(*verdicts), window, channel_axis=0)
+    return DriftWatch(
+        Probe(), KnownStates("default", ScriptedMonitor(*verdicts), window), window, channel_axis=0
+    )
+
+
+def monitor_of(seen):
+    return seen._states._monitors["default"]
 
 
 def test_tells_when_a_drift_is_noticed_and_when_it_has_gone():
@@ -50,7 +53,7 @@ def test_tells_when_a_drift_is_noticed_and_when_it_has_gone():
 def test_gives_the_monitor_the_input_and_every_tap_of_the_probe():
     seen = watch()
     seen.look(TENSOR + np.arange(3, dtype=np.float32).reshape(3, 1, 1), 0.0)
-    [moments] = seen._monitor.moments
+    [moments] = monitor_of(seen).moments
     assert moments["input"][0].tolist() == [0.0, 1.0, 2.0]
     assert moments["conv1"][0].tolist() == [3.0, 3.0]
     assert moments["conv1"][1].tolist() == [4.0, 4.0]
@@ -63,7 +66,7 @@ def test_is_quiet_only_after_two_windows_and_well_below_the_threshold():
         assert not seen.is_quiet
     seen.look(TENSOR, 8.0)
     assert seen.is_quiet
-    seen._monitor.verdicts = [(0.9, False, False)]
+    monitor_of(seen).verdicts = [(0.9, False, False)]
     seen.look(TENSOR, 9.0)
     assert not seen.is_quiet
 

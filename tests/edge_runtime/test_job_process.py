@@ -22,6 +22,7 @@ def job(**keys):
         "kind": "commission",
         "cause": "command",
         "at": 0.0,
+        "facts": {},
         "bundle": str(DEMO / "bundle" / "efficientnet-lite0" / "1"),
         "baseline": "none",
         "reference_folder": None,

@@ -1,167 +1,14 @@
 """The side loop without a thread: samples in, ``tick`` by hand, a scripted job instead of the process."""
 
-import hashlib
-
 import numpy as np
-import orjson
 import pytest
+from side_bench import ACCEPTED, BASE, BATCH, REFUSED, Bench, ScriptedWatch, a_baseline
 
-from edge_runtime.config import CommissionConfig, DriftConfig, RecalibrationConfig, ReferenceConfig
-from edge_runtime.engine_slot import EngineSlot
-from edge_runtime.engines.fake import FakeEngine
+from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import CommandError, EngineError, StateError
-from edge_runtime.generations import Generations
-from edge_runtime.job_process import Outcome
-from edge_runtime.messages import Label, Result, Sample, Timings
-from edge_runtime.recalibration import ENGINE_FAILURES, SideLoop
 from edge_runtime.registry import Registry
-from edge_runtime.rollout import Generation, Rollout
-from edge_runtime.side_loop_parts import SideLoopParts
-
-BASE = Generation("parts/1")
-BATCH = np.zeros((1, 3, 8, 8), np.float32)
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-class ScriptedWatch:
-    """A drift watch whose changes the test decides."""
-
-    def __init__(self):
-        self.changes, self.score, self.is_drifted, self.is_closed = [], 1.0, False, False
-        self.window_began_at_s, self.is_quiet = 0.0, False
-
-    def look(self, tensor, at_s):
-        change = self.changes.pop(0) if self.changes else None
-        self.is_drifted = {"alarm": True, "returned": False, None: self.is_drifted}[change]
-        return change
-
-    def status(self):
-        return {"score": self.score, "threshold": 0.5, "verdict": "sensor", "ready": True}
-
-    def close(self):
-        self.is_closed = True
-
-
-class ScriptedJob:
-    """A job that ends when the test says so."""
-
-    def __init__(self, folder, job, pixels, deadline_s):
-        self.folder, self.job, self.pixels, self.deadline_s = folder, job, pixels, deadline_s
-        self.outcome, self.is_killed = None, False
-
-    def poll(self, now_s):
-        return self.outcome
-
-    def kill(self):
-        self.is_killed = True
-
-    def end(self, data=None, error=None, model=b"patched"):
-        patch = self.folder / "patch"
-        if data is not None and data.get("accepted"):
-            patch.mkdir(parents=True)
-            (patch / "model.onnx").write_bytes(model)
-            (patch / "patch.safetensors").write_bytes(b"patch")
-            data = {**data, "cause": self.job["cause"], "model_sha256": hashlib.sha256(model).hexdigest()}
-            (patch / "report.json").write_bytes(orjson.dumps(data))
-        self.outcome = Outcome(self.folder, data, error)
-
-
-class Bench:
-    """A side loop on a workbench."""
-
-    def __init__(
-        self,
-        tmp_path,
-        *,
-        commissioned=True,
-        automatic=False,
-        schedule_due=None,
-        rollout=None,
-        reference=None,
-        **settings,
-    ):
-        self.clock, self.events, self.jobs = Clock(), [], []
-        self.watch = ScriptedWatch() if commissioned else None
-        self.registry = Registry.open(tmp_path, "parts")
-        rollout = rollout or Rollout(BASE)
-        self.slot = EngineSlot(rollout.active, FakeEngine())
-        self.build_error = self.start_error = None
-        self.generations = Generations(rollout, self.slot, self.registry, self._build)
-        self.due = schedule_due
-        self.seq = 0
-        self.loop = SideLoop(
-            SideLoopParts(
-                model="parts",
-                bundle_path=tmp_path / "bundle",
-                generations=self.generations,
-                registry=self.registry,
-                settings=RecalibrationConfig(
-                    commission=CommissionConfig(frames=16, automatic=automatic),
-                    reference=ReferenceConfig(**{"frames": 8, "reservoir": 32, **(reference or {})}),
-                    **{"min_frames": 8, "cooldown_s": 60, **settings},
-                ),
-                drift=DriftConfig(sample_every_s=0.1),
-                open_watch=lambda registry, drift: self.watch,
-                next_due_wall_s=lambda schedule, after: self.due,
-                start_job=self._start,
-                emit=self.events.append,
-                clock=self.clock,
-                wall_clock=self.clock,
-            )
-        )
-
-    def _build(self, model):
-        if self.build_error:
-            raise self.build_error
-        return FakeEngine()
-
-    def _start(self, folder, job, pixels, deadline_s):
-        if self.start_error:
-            raise self.start_error
-        folder.mkdir(parents=True, exist_ok=True)
-        self.jobs.append(ScriptedJob(folder, job, pixels, deadline_s))
-        return self.jobs[-1]
-
-    def feed(self, frames, label=None):
-        for _ in range(frames):
-            self.clock.now += 1.0
-            pixels = np.random.default_rng(self.seq).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            at_s = self.clock.now
-            sample = Sample("belt", self.seq, BATCH[0], pixels, None, at_s, at_s, at_s, 0.0, 0.0)
-            top = (Label(self.seq % 4 if label is None else label, "x", 0.9),)
-            result = Result("box", "belt", self.seq, at_s, "parts", "parts/1", Timings(0, 0, 0, 0, 0), top)
-            self.seq += 1
-            self.loop.offer(sample, result)
-            self.loop.tick(timeout_s=0.001)
-
-    def tick(self, seconds=0.0):
-        self.clock.now += seconds
-        self.loop.tick(timeout_s=0.001)
-
-    def ask(self, verb, **arguments):
-        future = self.loop.request(verb, **arguments)
-        self.tick()
-        return future.result(timeout=0)
-
-    def kinds(self):
-        return [event.kind for event in self.events]
-
-    def accept_one(self):
-        self.watch.changes = ["alarm"]
-        self.feed(9)
-        self.jobs[-1].end(ACCEPTED)
-        self.tick()
-
-
-ACCEPTED = {"accepted": True, "candidate": "input", "reasons": ["better"], "seconds": 1.0}
-REFUSED = {"accepted": False, "candidate": "identity", "reasons": ["in doubt"], "seconds": 1.0}
+from edge_runtime.rollout import Generation
+from edge_runtime.validity import ENGINE_FAILURES
 
 
 def test_without_a_baseline_nothing_happens_until_somebody_blesses_the_site(tmp_path):
@@ -183,13 +30,14 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     bench.feed(1)
     [job] = bench.jobs
     assert (job.job["kind"], len(job.pixels)) == ("commission", 16)
-    (job.folder / "baseline.safetensors").write_bytes(b"baseline")
+    a_baseline().save(job.folder / "baseline.safetensors")
     (job.folder / "probe.onnx").write_bytes(b"probe")
     bench.watch = ScriptedWatch()
     job.end({"frames": 16, "taps": 5})
     bench.tick()
     assert bench.kinds() == ["commissioned"]
-    assert bench.registry.baseline.read_bytes() == b"baseline"
+    assert bench.shelf.names() == ["default"]
+    assert bench.registry.probe("a" * 64).read_bytes() == b"probe"
     assert bench.loop.status()["commissioned"] is True
 
 
@@ -468,7 +316,7 @@ def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(t
     bench.feed(20)
     bench.due, bench.watch = 90_000.0, ScriptedWatch()
     [job] = bench.jobs
-    (job.folder / "baseline.safetensors").write_bytes(b"baseline")
+    a_baseline().save(job.folder / "baseline.safetensors")
     (job.folder / "probe.onnx").write_bytes(b"probe")
     job.end({"frames": 16, "taps": 5})
     bench.feed(20)
@@ -498,6 +346,7 @@ def test_commissioning_never_uses_what_an_earlier_run_kept(tmp_path):
     bench.loop._reference.open()
     bench.feed(30)
     bench.loop.stop(timeout_s=1.0)
+    bench.shelf.remove("default")
     again = Bench(tmp_path, commissioned=False, automatic=True)
     again.clock.now = again.loop._began_at_s = bench.clock.now + 1
     again.loop._reference.open()

@@ -68,7 +68,17 @@ def test_says_when_there_was_no_result_and_no_event():
 @pytest.mark.parametrize(
     ("kind", "data", "words"),
     [
-        ("commissioned", {"frames": 96, "taps": 50}, "baseline recorded from 96 healthy frames (50 taps)"),
+        (
+            "commissioned",
+            {"name": "day", "frames": 96, "taps": 50},
+            "baseline day recorded from 96 healthy frames (50 taps)",
+        ),
+        (
+            "baseline",
+            {"from": "day", "to": "night", "scores": {}},
+            "nearer to the baseline night now than to day",
+        ),
+        ("baseline", {"no_patch": "it has expired"}, "baseline: it has expired"),
         ("drift", {"score": 2.0, "threshold": 0.5, "verdict": "sensor"}, "score 2, threshold 0.5 (sensor)"),
         ("recalibration", {"accepted": False, "seconds": 3.0, "reasons": ["in doubt"]}, "in doubt"),
         (
