@@ -30,6 +30,9 @@ LEAST_CUSUM = 10.0
 SKEWED_MARGIN = 1.1
 """The next product may differ a little more than those that the baseline shows."""
 
+CHANCE_RATE, CHANCE_MARGIN, CHANCE_FLOOR = 0.002, 1.5, 0.03
+"""For a single window of known content; fresh pictures of unknown objects reach 1.1 times what chance alone gives."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -78,9 +81,7 @@ def limits(
     skewed = _skewed(features, effective, size, stride, rng) if forgives_content else plain
     step = max(1, apart // stride)
     pairs, skewed_pairs = (np.minimum(s[:, step:], s[:, :-step]) for s in (plain, skewed))
-    caution = 1 + 12 / max(
-        effective, 4.0
-    )  # few frames know little about the tail: 16 raise it by three quarters
+    caution = _caution(effective)
     rate = false_alarms_per_frame * stride
     mean, spread = float(plain.mean()), max(float(plain.std()), floor / 8)
     persistent = float(np.quantile(skewed.mean(axis=1), LASTING_QUANTILE))
@@ -101,6 +102,20 @@ def limits(
     )
 
 
+def chance_limit(white: Matrix, effective: float, size: int, rng: np.random.Generator) -> float:
+    """The distance that one healthy window of ``size`` frames hardly ever has, with the content of the baseline.
+
+    Args:
+        white: Whitened healthy frames (N, D) in the order in which they were seen.
+        effective: How many independent frames they are worth.
+        size: Frames in the window.
+        rng: Draws the simulated windows.
+    """
+    plain = _plain(white, effective, size, size, rng)
+    by_chance = CHANCE_MARGIN * _upper_quantile(plain.ravel(), CHANCE_RATE)
+    return _caution(effective) * max(CHANCE_FLOOR, by_chance)
+
+
 def cusum_step(value: float | Matrix, standardised: float | Matrix, allowance: float) -> Matrix:
     """One step of the one-sided CUSUM (Page 1954). One wild window counts at most three spreads."""
     return np.maximum(0.0, value + np.minimum(standardised, allowance + 3.0) - allowance)
@@ -113,6 +128,11 @@ def cusum_paths(standardised: Matrix, allowance: float) -> Matrix:
         value = cusum_step(value, standardised[:, i], allowance)
         paths[:, i] = value
     return paths
+
+
+def _caution(effective: float) -> float:
+    """Few frames know little about the tail: 16 raise a threshold by three quarters."""
+    return 1 + 12 / max(effective, 4.0)
 
 
 def _plain(white: Matrix, effective: float, size: int, stride: int, rng: np.random.Generator) -> Matrix:

@@ -1,7 +1,8 @@
 """Whether a recalibration can be of use at all, before any candidate is tried.
 
 Two reasons against it: the reference frames are as healthy ones are, or they all show one scene, from which the
-content cannot be told from the camera. Pure; the seed is an argument. Called only by ``trial``.
+content cannot be told from the camera. Measured with the drift monitor's own distance, so that what raised an alarm is
+not dismissed here. Pure; the seed is an argument. Called only by ``trial``.
 """
 
 from collections.abc import Mapping
@@ -9,35 +10,34 @@ from collections.abc import Mapping
 import numpy as np
 
 from calibration.baseline import Baseline
+from calibration.drift import healthy_groups
+from calibration.drift_group import FEWEST_FRAMES, HealthyFrames
+from calibration.drift_threshold import chance_limit
 from calibration.moments import FrameMoments
-from calibration.report import drift_between, tap_drift
-from calibration.targets.base import Observation
+from calibration.sensor_features import sensor_features_of_frames
+from calibration.targets.base import Batch, Observation
 
 LEAST_VARIETY = 0.10
 """Lite0, eight drifts: one scene with sensor noise shows below 0.001, varied pictures under a drift 0.83 to 2.3."""
-HEALTHY_WINDOWS = 200
-HEALTHY_MARGIN = 2.0
-"""Fresh healthy pictures were off by up to 3.6 times the largest of 200 drawn windows, mostly by less than that one."""
 
 _TINY = float(np.finfo(np.float64).tiny)
 
 
-def why_pointless(seen: Observation, baseline: Baseline, frames: int, seed: int) -> str | None:
+def why_pointless(observed: Batch, seen: Observation, baseline: Baseline, seed: int) -> str | None:
     """Why no candidate needs to be tried, for people; None when there is something to try.
 
     Args:
-        seen: The uncorrected moments of ``frames`` reference frames at the input and the first taps.
+        observed: The reference frames (N, C, ...).
+        seen: Their uncorrected moments at the input and the first taps.
         baseline: The healthy site.
-        frames: How many frames were observed.
         seed: Of the healthy windows they are compared with.
     """
-    drift = drift_between(seen.moments, baseline.moments)
-    window = max(2, round(frames * baseline.effective_count / baseline.count))
-    limits = healthy_limits(baseline, window, np.random.default_rng(seed))
-    if limits and not any(drift[tap] > limit for tap, limit in limits.items() if tap in drift):
+    live = {**seen.frames, **sensor_features_of_frames(observed)}
+    excess = unlikeness(live, baseline.frames, np.random.default_rng(seed))
+    if excess and max(excess.values()) <= 1.0:
         return (
-            "The reference differs from the baseline no more than healthy frames do among themselves (drift "
-            f"{max(drift.values()):.3f}): there is nothing to correct."
+            "The reference differs from the baseline no more than healthy frames do among themselves "
+            f"({max(excess.values()):.0%} of what chance explains): there is nothing to correct."
         )
     share = shown_variety(seen.frames, baseline.frames)
     if share < LEAST_VARIETY:
@@ -48,23 +48,25 @@ def why_pointless(seen: Observation, baseline: Baseline, frames: int, seed: int)
     return None
 
 
-def healthy_limits(baseline: Baseline, window: int, rng: np.random.Generator) -> dict[str, float]:
-    """Per tap, the largest drift that windows of healthy frames show, with a margin for content not seen yet.
+def unlikeness(
+    live: Mapping[str, FrameMoments], healthy: Mapping[str, FrameMoments], rng: np.random.Generator
+) -> dict[str, float]:
+    """Per group of taps, the frames' distance from healthy ones as a share of what chance explains.
 
-    Without drift there is nothing to gain: on healthy frames the label-free scores only choose among noise. Measured on
-    Lite0 with 43 frames: healthy 0.003 to 0.05, the drifts that cost accuracy 0.4 to 240.
+    Fresh healthy pictures stay below 1 (of 200 draws each of 43 frames: Lite0 cut-outs of unknown objects 0.8 at
+    most, Fashion-MNIST 0.7); drifts that cost 5 points are above. Empty for a baseline of too few frames.
     """
-    limits: dict[str, float] = {}
-    for tap, frames in baseline.frames.items():
-        if tap not in baseline.moments:
-            continue
-        draws = rng.integers(0, len(frames.mean), (HEALTHY_WINDOWS, window))
-        found = [
-            tap_drift(FrameMoments(frames.mean[i], frames.var[i]).pooled(), baseline.moments[tap])
-            for i in draws
-        ]
-        limits[tap] = HEALTHY_MARGIN * max(found)
-    return limits
+    known = {tap: part for tap, part in healthy.items() if tap in live}
+    if not known or min(len(part.mean) for part in known.values()) < FEWEST_FRAMES:
+        return {}
+    groups = healthy_groups(known, list(known))
+    return {sign: _excess(live, group, rng) for sign, group in groups.items()}
+
+
+def _excess(live: Mapping[str, FrameMoments], group: HealthyFrames, rng: np.random.Generator) -> float:
+    features = group.features_of({tap: (live[tap].mean, live[tap].var) for tap in group.taps})
+    limit = chance_limit(group.space.whiten(group.features), group.effective, len(features), rng)
+    return group.space.distance(features.mean(axis=0)) / limit
 
 
 def shown_variety(live: Mapping[str, FrameMoments], healthy: Mapping[str, FrameMoments]) -> float:

@@ -121,7 +121,7 @@ class Trial:
         pointless = (
             None
             if parts.labels is not None
-            else why_pointless(seen, self._baseline, len(parts.observed), self._options.seed)
+            else why_pointless(parts.observed, seen, self._baseline, self._options.seed)
         )
         if pointless is not None:
             return _because(verdict, f"{pointless} Nothing is changed.")
