@@ -15,11 +15,11 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from calibration.moments import FrameMoments, TapMoments
+from calibration.moments import FrameMoments, Moments, TapMoments
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
 from calibration.targets.base import Normalisation
 from calibration.targets.openvino_graph import IrGraph, readers, value
-from calibration.targets.openvino_patch import insert_input_correction
+from calibration.targets.openvino_patch import correct_input
 from calibration.targets.openvino_taps import IrTap, has_weights
 
 Floats = NDArray[np.float32]
@@ -30,48 +30,72 @@ _SMALLEST_UNIT = 1e-18
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """A model to run and how to read its outputs: two a tap, the frame means and the frame variances, (N, C) each."""
+    """A model to run and how to read its outputs: two a tap, the frame means and the frame variances, (N, C) each.
+
+    With a baseline it has three inputs more, so that one compilation serves every candidate: the prior, and scale and
+    offset of the input correction (:meth:`settings`).
+    """
 
     model: Any
     taps: tuple[IrTap, ...]
-    normalise: Normalisation | None
+    baseline: Moments | None
 
     def frame_moments(self, tap: IrTap, mean: Floats, var: Floats) -> FrameMoments:
         """Moments in the tap's own units from what the graph gave."""
         first = mean.astype(np.float64).reshape(-1, tap.channels)
         second = var.astype(np.float64).reshape(-1, tap.channels)
-        if self.normalise is None:
+        if self.baseline is None:
             return FrameMoments(first, second)
-        healthy = self.normalise.baseline[tap.name]
+        healthy = self.baseline[tap.name]
         unit = _unit(healthy)
         return FrameMoments(first * unit + healthy.mean, second * unit * unit)
 
 
-def build(graph: IrGraph, taps: Sequence[IrTap], normalise: Normalisation | None) -> Observer:
-    """The observer of ``taps``; rewires ``graph``, which is good for nothing else afterwards."""
-    parameter = graph.parameter
+def settings(normalise: Normalisation | None, channels: int) -> list[Floats]:
+    """What the inputs behind the picture get: prior, scale and offset; nothing when the model is measured as it is."""
+    if normalise is None:
+        return []
+    one, none = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    scale, offset = (
+        (one, none) if normalise.input is None else (normalise.input.scale, normalise.input.offset)
+    )
+    return [np.asarray(normalise.prior, np.float32), scale, offset]
+
+
+def build(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | None) -> Observer:
+    """The observer of ``taps``; rewires ``graph``, which is good for nothing else afterwards.
+
+    Args:
+        graph: A copy of the model.
+        taps: Its taps to measure, in graph order.
+        baseline: What every tap is set to before the next layer sees it; None measures the model as it is.
+    """
+    inputs = [graph.parameter]
     _dequantize_weights(graph)
-    if normalise is not None and normalise.input is not None:
-        insert_input_correction(graph, normalise.input)
     fetched: list[Any] = []
-    for tap in taps:
-        if normalise is None:
+    if baseline is None:
+        for tap in taps:
             fetched += measure(tap, _float32(tap.output))
-            continue
-        targets = readers(tap.output)
-        healthy = normalise.baseline[tap.name]
-        unit = _unit(healthy)
-        shifted = ops.subtract(_float32(tap.output), _constant(tap.per_channel(healthy.mean)))
-        raw = ops.multiply(shifted, _constant(tap.per_channel(1 / unit))).output(0)
-        mean, var = measure(tap, raw)
-        fetched += [mean, var]
-        corrected = correct(tap, raw, mean, var, healthy, normalise.prior)
-        kind = tap.output.get_element_type().get_type_name()
-        for target in targets:
-            target.replace_source_output(
-                corrected if kind == "f32" else ops.convert(corrected, kind).output(0)
-            )
-    return Observer(ov.Model(fetched, [parameter], "observer"), tuple(taps), normalise)
+        return Observer(ov.Model(fetched, inputs, "observer"), tuple(taps), None)
+    channels = graph.input.shape[1]
+    prior, scale, offset = (ops.parameter(shape, np.float32) for shape in ([], [channels], [channels]))
+    correct_input(graph, scale, offset)
+    for tap in taps:
+        fetched += _measure_and_correct(tap, baseline[tap.name], prior)
+    return Observer(ov.Model(fetched, [*inputs, prior, scale, offset], "observer"), tuple(taps), baseline)
+
+
+def _measure_and_correct(tap: IrTap, healthy: TapMoments, prior: Any) -> list[Any]:
+    """Put the correction in front of everything that reads the tap; gives the two outputs to fetch."""
+    targets = readers(tap.output)
+    shifted = ops.subtract(_float32(tap.output), _constant(tap.per_channel(healthy.mean)))
+    raw = ops.multiply(shifted, _constant(tap.per_channel(1 / _unit(healthy)))).output(0)
+    mean, var = measure(tap, raw)
+    corrected = correct(tap, raw, mean, var, healthy, prior)
+    kind = tap.output.get_element_type().get_type_name()
+    for target in targets:
+        target.replace_source_output(corrected if kind == "f32" else ops.convert(corrected, kind).output(0))
+    return [mean, var]
 
 
 def measure(tap: IrTap, source: Any) -> list[Any]:
@@ -86,10 +110,10 @@ def measure(tap: IrTap, source: Any) -> list[Any]:
     return [mean.output(0), var.output(0)]
 
 
-def correct(tap: IrTap, source: Any, mean: Any, var: Any, healthy: TapMoments, prior: float) -> Any:
+def correct(tap: IrTap, source: Any, mean: Any, var: Any, healthy: TapMoments, prior: Any) -> Any:
     """Set ``source``, in units of the healthy spread around the healthy mean, to the healthy moments.
 
-    The same formula as :func:`calibration.patch.correction`, on this batch's moments.
+    The same formula as :func:`calibration.patch.correction`, on this batch's moments. ``prior`` is a scalar node.
     """
     unit = _unit(healthy)
     wanted = spread(healthy.var, healthy.var) / unit  # ones, but for a tap that never varies
@@ -100,13 +124,16 @@ def correct(tap: IrTap, source: Any, mean: Any, var: Any, healthy: TapMoments, p
     within, between = (
         ops.reduce_mean(part, frames, keep_dims=True) for part in (var, ops.multiply(off, off))
     )
-    kept = ops.multiply(ops.add(within, between), _constant(1 - prior))
-    shift = ops.multiply(ops.multiply(batch_mean, batch_mean), _constant(prior * (1 - prior)))
-    floor = np.maximum((prior * healthy.var + eps) / (unit * unit), np.finfo(np.float32).tiny)
-    mixed = ops.add(ops.add(kept, shift), _constant(tap.per_channel(floor)))
+    kept = ops.subtract(_constant(1.0), prior)
+    # kept * var + prior * kept * mean^2 + prior * healthy var + eps, in units of the healthy spread
+    shift = ops.multiply(ops.multiply(batch_mean, batch_mean), prior)
+    observed = ops.multiply(ops.add(ops.add(within, between), shift), kept)
+    healthy_var = ops.multiply(_constant(tap.per_channel(healthy.var / (unit * unit))), prior)
+    floor = _constant(tap.per_channel(np.maximum(eps / (unit * unit), np.finfo(np.float32).tiny)))
+    mixed = ops.add(ops.add(observed, healthy_var), floor)
     ratio = ops.clamp(ops.divide(_constant(tap.per_channel(wanted)), ops.sqrt(mixed)), *SCALE_LIMITS)
     scale = ops.multiply(ratio, _constant(tap.per_channel(unit)))
-    moved = ops.multiply(scale, ops.multiply(batch_mean, _constant(1 - prior)))
+    moved = ops.multiply(scale, ops.multiply(batch_mean, kept))
     offset = ops.subtract(_constant(tap.per_channel(healthy.mean)), moved)
     return ops.add(ops.multiply(source, scale), offset).output(0)
 

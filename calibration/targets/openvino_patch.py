@@ -33,20 +33,26 @@ def patch_tap(graph: IrGraph, tap: IrTap, affine: Affine) -> int:
 
 
 def insert_input_correction(graph: IrGraph, affine: Affine) -> None:
-    """Correct the input itself, in floating point, in front of everything that reads it.
+    """Correct the input itself, by constants; see :func:`correct_input`."""
+    if affine.touched.any():
+        correct_input(graph, ops.constant(affine.scale), ops.constant(affine.offset))
 
-    Explicit, because folding it into a first convolution with zero padding would change the border. Of a uint8 input
-    the readers that convert it to a float get the corrected float; others get it rounded to uint8 again.
+
+def correct_input(graph: IrGraph, scale: Any, offset: Any) -> None:
+    """Put ``scale * x + offset`` (float32 nodes (C,)) in front of everything that reads the input.
+
+    Explicit and in floating point, because folding it into a first convolution with zero padding would change the
+    border. Of a uint8 input the readers that convert it to a float get the corrected float; others get it rounded to
+    uint8 again.
     """
-    if not affine.touched.any():
-        return
     source, picture = graph.parameter.output(0), graph.input
     targets = readers(source)
-    kind = np.float16 if picture.dtype == np.float16 else np.float32
-    x = source if picture.dtype != np.uint8 else ops.convert(source, "f32").output(0)
-    scale, offset = (_over_channels(picture, part).astype(kind) for part in (affine.scale, affine.offset))
-    scaled = ops.multiply(x, ops.constant(scale))
-    corrected = ops.add(scaled, ops.constant(offset), name=f"{picture.name}/corrected").output(0)
+    over_channels = ops.constant([-1 if i == picture.channel_axis else 1 for i in range(len(picture.shape))])
+    x = source if picture.dtype == np.float32 else ops.convert(source, "f32").output(0)
+    scaled = ops.multiply(x, ops.reshape(scale, over_channels, False))
+    corrected = ops.add(
+        scaled, ops.reshape(offset, over_channels, False), name=f"{picture.name}/corrected"
+    ).output(0)
     for target in targets:
         reader = target.get_node()
         if picture.dtype == np.uint8 and reader.get_type_name() == "Convert" and _gives_float(reader):
@@ -189,18 +195,15 @@ def _over_weights(shape: tuple[int, ...], axes: tuple[int, ...], scale: Vector) 
     return scale.reshape([n if axis in axes else 1 for axis, n in enumerate(shape)])
 
 
-def _over_channels(picture: PictureInput, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``values`` (C,) in a shape that broadcasts over the model's input."""
-    return values.reshape([-1 if axis == picture.channel_axis else 1 for axis in range(len(picture.shape))])
-
-
 def _gives_float(convert: Any) -> bool:
     return bool(convert.get_element_type().is_real())
 
 
 def _as_before(corrected: Any, picture: PictureInput) -> Any:
     """The corrected picture in the type of the input."""
-    if picture.dtype != np.uint8:
+    if picture.dtype == np.float32:
         return corrected
+    if picture.dtype == np.float16:
+        return ops.convert(corrected, "f16").output(0)
     whole = ops.clamp(ops.round(corrected, "half_to_even"), 0.0, 255.0)
     return ops.convert(whole, "u8").output(0)

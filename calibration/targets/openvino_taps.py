@@ -6,7 +6,7 @@ apart into (*links*). A live BatchNormInference is a tap too. Only reads. Used b
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -143,19 +143,26 @@ def label(node: Any) -> str:
     return str(node.get_friendly_name())
 
 
+def taps_in(copy: IrGraph, taps: tuple[IrTap, ...], graph: IrGraph) -> tuple[IrTap, ...]:
+    """The ``taps`` of ``graph`` in a clone of it, without looking for them again."""
+    there = dict(zip((node.get_name() for node in graph.nodes), copy.nodes, strict=True))
+    return tuple(
+        replace(
+            tap,
+            layer=there[tap.layer.get_name()],
+            links=tuple(Link(there[link.node.get_name()], link.operand) for link in tap.links),
+        )
+        for tap in taps
+    )
+
+
 def _with_unique_names(taps: list[IrTap]) -> Iterator[IrTap]:
     """Friendly names may repeat in an IR; a patch needs them apart."""
     seen: dict[str, int] = {}
     for tap in taps:
         seen[tap.name] = seen.get(tap.name, 0) + 1
         count = seen[tap.name]
-        yield tap if count == 1 else _renamed(tap, f"{tap.name}#{count}")
-
-
-def _renamed(tap: IrTap, name: str) -> IrTap:
-    return IrTap(
-        name, tap.layer, tap.links, tap.channels, tap.rank, tap.channel_axis, tap.weight_axes, tap.precision
-    )
+        yield tap if count == 1 else replace(tap, name=f"{tap.name}#{count}")
 
 
 def _inner_layers(node: Any) -> Iterator[Any]:
