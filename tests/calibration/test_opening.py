@@ -1,0 +1,122 @@
+"""From a file to the right target, and a patched model back to the disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from onnx_nets import classifier, hazy, pictures
+from openvino_nets import Files, ir_of, opened
+
+import calibration
+from calibration import model_files
+from calibration.__main__ import cli
+from calibration.errors import ModelError
+from calibration.moments import INPUT_TAP
+from calibration.opening import open_target
+from calibration.patch import Affine, Patch
+from calibration.targets.base import ModelFiles
+from calibration.targets.openvino_target import OpenVinoTarget
+
+
+def saved(folder: Path, files: Files | None = None) -> Path:
+    xml, weights = files or ir_of(classifier())
+    (folder / "m.xml").write_bytes(xml)
+    (folder / "m.bin").write_bytes(weights)
+    return folder / "m.xml"
+
+
+def halving(target: calibration.Target) -> Patch:
+    affine = Affine(np.full(3, 0.5, np.float32), np.zeros(3, np.float32))
+    return Patch({INPUT_TAP: affine}, target.sha256, "", "input", 1, 0.0)
+
+
+def test_an_xml_is_opened_with_the_bin_beside_it(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    target = open_target(path)
+    assert isinstance(target, OpenVinoTarget)
+    assert (
+        open_target(ModelFiles(path.read_bytes(), (tmp_path / "m.bin").read_bytes())).sha256 == target.sha256
+    )
+
+
+def test_a_missing_bin_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    (tmp_path / "m.bin").unlink()
+    with pytest.raises(ModelError, match=r"m\.bin.*No such file.*two files"):
+        open_target(path)
+
+
+def test_the_xml_alone_as_bytes_is_refused_with_the_fix() -> None:
+    with pytest.raises(ModelError, match="ModelFiles"):
+        open_target(ir_of(classifier())[0])
+
+
+def test_one_file_of_two_is_never_given() -> None:
+    files = ModelFiles(*ir_of(classifier()))
+    with pytest.raises(ModelError, match=r"calibration\.patched"):
+        calibration.apply(files, halving(open_target(files)))
+    with pytest.raises(ModelError, match=r"calibration\.probe_files"):
+        calibration.probe(files)
+
+
+def test_apply_writes_both_files(tmp_path: Path) -> None:
+    path, out = saved(tmp_path), tmp_path / "patched.xml"
+    target = open_target(path)
+    halving(target).save(tmp_path / "p.safetensors")
+    arguments = ["apply", str(path), "--patch", str(tmp_path / "p.safetensors"), "--out", str(out), "--json"]
+    answer = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.output)["files"] == [str(out), str(tmp_path / "patched.bin")]
+    x = pictures(3)
+    got = open_target(out).runner()(x)["logits"]
+    np.testing.assert_allclose(got, target.runner()((x / 2).astype(np.float32))["logits"], atol=1e-4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "m.bin", "m.xml", "p.safetensors", "patched.bin", "patched.xml",
+    ]  # fmt: skip
+
+
+def test_an_ir_is_not_written_under_another_suffix(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"\.xml"):
+        model_files.write(tmp_path / "m.onnx", ModelFiles(b"<xml/>", b"w"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_cannot_be_placed_leave_no_mixed_model(tmp_path: Path) -> None:
+    (tmp_path / "m.xml").write_bytes(b"old")
+    (tmp_path / "m.bin").mkdir()  # nothing can be renamed onto it
+    with pytest.raises(OSError, match=r"m\.bin"):
+        model_files.write(tmp_path / "m.xml", ModelFiles(b"new", b"w"))
+    assert not (tmp_path / "m.xml").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin"]
+
+
+def test_the_whole_flow_serves_an_ir(tmp_path: Path) -> None:
+    path, x = saved(tmp_path), pictures(128)
+    baseline = calibration.profile(path, x[:64])
+    verdict = calibration.recalibrate(path, baseline, hazy(x[64:], 0.4, 0.5))
+    assert verdict.accepted, verdict.reasons
+    assert verdict.patch is not None
+    done = calibration.patched(path, verdict.patch)
+    model_files.write(tmp_path / "p.xml", ModelFiles(done.data, done.weights))
+    healthy = open_target(path).runner()(x[64:])["logits"].argmax(1)
+    drifted = hazy(x[64:], 0.4, 0.5)
+    before = (open_target(path).runner()(drifted)["logits"].argmax(1) == healthy).mean()
+    after = (open_target(tmp_path / "p.xml").runner()(drifted)["logits"].argmax(1) == healthy).mean()
+    assert after > before + 0.1
+
+
+def test_a_probe_gives_the_moments_of_the_first_taps() -> None:
+    target, x = opened(ir_of(classifier())), pictures(3)
+    files = target.probe(2)
+    assert files.weights is not None
+    import openvino as ov
+
+    compiled = ov.Core().compile_model(ov.Core().read_model(files.data, files.weights), "CPU")
+    outputs = {output.get_any_name(): np.array(array) for output, array in compiled(x).items()}
+    frames = target.observe(x, frames_of_first=3).frames
+    for tap in target.taps[:2]:
+        for part in ("mean", "var"):
+            got = outputs[f"{tap.name}/{part}"].reshape(3, -1)
+            np.testing.assert_allclose(got, getattr(frames[tap.name], part), atol=0.02)
