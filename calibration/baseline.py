@@ -20,7 +20,7 @@ from calibration.baseline_facts import BaselineFacts
 from calibration.detections import Detections
 from calibration.detector_layout import DetectionLayout
 from calibration.errors import BaselineError, DataError
-from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments
+from calibration.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, Moments, TapMoments
 from calibration.sensor_features import SENSOR_TAPS
 
 FORMAT = 1
@@ -77,7 +77,8 @@ class Baseline:
 
     moments: Moments
     frames: Mapping[str, FrameMoments]
-    """Single-frame moments of ``input`` and the first taps, and what ``sensor_features`` measures (newer files)."""
+    """Single-frame moments of ``input`` and the first taps, and what ``sensor_features`` and
+    ``answer_features`` measure (newer files)."""
     model_sha256: str
     input_shape: tuple[int, ...]
     """(C, ...) of one sample."""
@@ -279,7 +280,7 @@ def _wide(array: NDArray[Any], size: int) -> NDArray[np.float64]:
 
 def _require_sound_frames(frames: Mapping[str, FrameMoments], channels: Mapping[str, int]) -> None:
     for tap, part in frames.items():
-        known = channels.get(tap, part.mean.shape[1] if tap in SENSOR_TAPS else 0)
+        known = channels.get(tap, part.mean.shape[1] if tap in (*SENSOR_TAPS, ANSWERS_TAP) else 0)
         if part.mean.dtype != np.float64 or part.mean.shape[1] != known:
             raise ValueError(f"frame moments of {tap!r} do not fit its channels")
         if not (np.isfinite(part.mean).all() and np.isfinite(part.var).all() and (part.var >= 0).all()):

@@ -15,7 +15,7 @@ import numpy as np
 from calibration.drift_group import HealthyFrames, Pace, Pair, TapGroup
 from calibration.drift_threshold import Limits
 from calibration.errors import DataError, TapMismatch
-from calibration.moments import FrameMoments, TapMoments
+from calibration.moments import ANSWERS_TAP, FrameMoments, TapMoments
 from calibration.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
 
 Verdict = Literal["healthy", "sensor", "content"]
@@ -78,7 +78,7 @@ class DriftMonitor:
         frames: Mapping[str, FrameMoments],
         settings: DriftSettings,
         rng: np.random.Generator,
-        deep_taps: Sequence[str] = (),
+        deep_taps: Sequence[str] = (ANSWERS_TAP,),
     ) -> None:
         """Draw the thresholds.
 
@@ -87,7 +87,7 @@ class DriftMonitor:
             frames: Healthy single-frame moments (N, C) of the watched taps, in the order they were seen.
             settings: Speed and sureness.
             rng: For the simulated healthy streams.
-            deep_taps: Those of ``frames`` that are deep; the others are shallow.
+            deep_taps: Those of ``frames`` that are deep; the others are shallow. The answers unless told.
 
         Raises:
             TapMismatch: ``frames`` has a layer the baseline lacks, or with other channels.
@@ -109,6 +109,7 @@ class DriftMonitor:
             TapGroup(sign, healthy, pace, rng) for sign, healthy in healthy_groups(frames, shallow).items()
         ]
         deep = [tap for tap in frames if tap in deep_taps]
+        self._deep_taps = frozenset(deep)
         self._deep = (
             TapGroup("deep", HealthyFrames.of(deep, frames), pace, rng, forgives_content=False)
             if deep
@@ -126,11 +127,15 @@ class DriftMonitor:
     def update(self, frame_moments: Mapping[str, Pair], now_s: float) -> DriftStatus:
         """Take one healthy-or-not frame's moments, tap -> (mean (C,), var (C,)), at monotonic time ``now_s``.
 
+        The deep taps may be missing: not every frame is answered.
+
         Raises:
-            TapMismatch: a watched tap is missing or has other channels.
+            TapMismatch: a shallow tap is missing, or one has other channels.
         """
-        for group in self._watched:
+        for group in self._shallow:
             group.add(frame_moments)
+        if self._deep is not None and self._deep_taps <= frame_moments.keys():
+            self._deep.add(frame_moments)
         self._frames += 1
         alarm = False
         if self._ready and self._frames % self._settings.stride_frames == 0:
@@ -149,12 +154,8 @@ class DriftMonitor:
     def begin_anew(self) -> None:
         """Forget a drift: this baseline is in use from now on; what the camera saw while another one was is none."""
         self._sustained, self._last_alarm_s = False, None
-        for group in self._watched:
+        for group in self._shallow:
             group.forget_slow_drift()
-
-    @property
-    def _watched(self) -> list[TapGroup]:
-        return self._shallow if self._deep is None else [*self._shallow, self._deep]
 
     @property
     def _ready(self) -> bool:
@@ -164,8 +165,10 @@ class DriftMonitor:
         """Decide once per stride; gives whether an alarm goes out."""
         settings = self._settings
         is_fresh = self._frames % settings.window_frames < settings.stride_frames
-        for group in self._watched:
+        for group in self._shallow:
             group.look(is_fresh=is_fresh)
+        if self._deep is not None and self._deep.is_full:
+            self._deep.look(is_fresh=is_fresh)
         if any(group.is_over for group in self._shallow):
             self._sustained = True
         elif all(group.is_quiet(settings.clear_share) for group in self._shallow):
@@ -224,7 +227,7 @@ def healthy_groups(frames: Mapping[str, FrameMoments], shallow: Sequence[str]) -
 
 def _require_known(frames: Mapping[str, FrameMoments], baseline: Mapping[str, TapMoments]) -> None:
     """Raise TapMismatch for layers that the baseline's moments do not know, or know with other channels."""
-    layers = [tap for tap in frames if tap not in SENSOR_TAPS]
+    layers = [tap for tap in frames if tap not in (*SENSOR_TAPS, ANSWERS_TAP)]
     wrong = [
         tap for tap in layers if tap not in baseline or baseline[tap].channels != frames[tap].mean.shape[1]
     ]

@@ -148,6 +148,11 @@ class TapGroup:
         return max(self.score, self._earlier) > 1.0
 
     @property
+    def is_full(self) -> bool:
+        """Whether both windows have been seen."""
+        return len(self._recent) == self._recent.maxlen
+
+    @property
     def cusum(self) -> float:
         """The CUSUM as a share of its threshold."""
         return self._cusum / self.limits.cusum

@@ -82,4 +82,7 @@ def effective_frames(features: Matrix) -> float:
 def _correlation(features: Matrix) -> float:
     """Mean correlation of a frame with the next one over all features, 0..0.95."""
     z = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-12)
-    return float(np.clip((z[1:] * z[:-1]).mean(), 0.0, 0.95)) if len(z) > 2 else 0.0
+    varying = features.std(axis=0) > 1e-9
+    if len(z) < 3 or not varying.any():
+        return 0.0
+    return float(np.clip((z[1:, varying] * z[:-1, varying]).mean(), 0.0, 0.95))

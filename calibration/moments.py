@@ -5,7 +5,7 @@ E[x^2] - E[x]^2 in float32, which gives a variance of -24 where it is 1 at mean/
 Called by the targets (which measure), the baseline (which keeps) and the patch (which compares).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ Vector = NDArray[np.float64]
 
 INPUT_TAP = "input"
 """Tap 0: the prepared input tensor itself, per channel."""
+
+ANSWERS_TAP = "output/answers"
+"""No layer: what ``answer_features`` makes of the answers to single frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,13 @@ class FrameMoments:
     def pooled(self) -> TapMoments:
         """One set of moments over all frames, by the law of total variance (frames weigh the same)."""
         return TapMoments(self.mean.mean(0), self.var.mean(0) + self.mean.var(0), float(len(self.mean)))
+
+
+def joined(parts: Sequence[FrameMoments]) -> FrameMoments:
+    """The same taps over one set of frames after the other."""
+    return FrameMoments(
+        np.concatenate([part.mean for part in parts]), np.concatenate([part.var for part in parts])
+    )
 
 
 class Moments(Mapping[str, TapMoments]):

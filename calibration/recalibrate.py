@@ -16,18 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import reference, report
+from calibration.answer_features import answer_features
 from calibration.answers import UnknownAnswers, layout_of, read_answers
 from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
 from calibration.effective import effective_frames
 from calibration.errors import BaselineError, DataError, ModelError
-from calibration.moments import FrameMoments
+from calibration.moments import ANSWERS_TAP, FrameMoments, joined
 from calibration.opening import Model, open_target
 from calibration.patch import Patch
 from calibration.report import Verdict
 from calibration.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, PatchedModel, Target
 from calibration.trial import FRAME_MOMENTS_OF, Options, Trial, spread_over
+
+_ANSWERED_AT_ONCE = 16
+"""Frames: a detector's raw outputs are large."""
 
 
 def profile(
@@ -65,7 +69,7 @@ def profile(
         packed = _answered(packed, target.runner()(packed.samples()))
     return Baseline(
         moments=seen.moments,
-        frames={**seen.frames, **sensor_features_of_frames(healthy)},
+        frames={**seen.frames, **sensor_features_of_frames(healthy), **_usual_answers(target, healthy)},
         model_sha256=target.sha256,
         input_shape=healthy.shape[1:],
         count=len(healthy),
@@ -213,6 +217,20 @@ def _answered(witness: Witness, outputs: Mapping[str, NDArray[Any]]) -> Witness:
         return witness.with_answers(read_answers(outputs, layout), layout)
     except UnknownAnswers:
         return witness
+
+
+def _usual_answers(target: Target, healthy: Batch) -> dict[str, FrameMoments]:
+    """What the model answers to healthy frames, for telling content from sensor; empty where that cannot be read."""
+    run, parts = target.runner(), list[FrameMoments]()
+    try:
+        layout = layout_of(run(healthy[:_ANSWERED_AT_ONCE]))
+        for start in range(0, len(healthy), _ANSWERED_AT_ONCE):
+            outputs = run(healthy[start : start + _ANSWERED_AT_ONCE])
+            parts.append(answer_features(read_answers(outputs, layout)))
+    except UnknownAnswers:
+        return {}
+    whole = joined(parts)
+    return {ANSWERS_TAP: whole} if np.isfinite(whole.mean).all() else {}
 
 
 def _matching_target(model: Model, baseline: Baseline, threads: int) -> Target:

@@ -14,14 +14,16 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from calibration.answer_features import class_features, detection_features
 from calibration.baseline import Baseline
 from calibration.drift import DriftMonitor, DriftSettings, DriftStatus
 from calibration.errors import CalibrationError
-from calibration.moments import INPUT_TAP
+from calibration.moments import ANSWERS_TAP, INPUT_TAP
 from calibration.sensor_features import has_sensor_features, sensor_features
 from edge_runtime.config import DriftConfig
 from edge_runtime.engines.base import Engine
 from edge_runtime.known_states import Change, Known, KnownStates
+from edge_runtime.messages import Result
 
 log = structlog.get_logger()
 
@@ -136,8 +138,8 @@ class DriftWatch:
         """Capture time of the oldest frame of the latest window."""
         return self._seen_at_s[0] if self._seen_at_s else 0.0
 
-    def look(self, tensor: NDArray[np.float32], at_s: float) -> Change | None:
-        """Take in one prepared sample (without batch axis).
+    def look(self, tensor: NDArray[np.float32], at_s: float, result: Result | None = None) -> Change | None:
+        """Take in one prepared sample (without batch axis), with what was answered to it.
 
         Returns:
             What has changed by it: a drift is noticed, it has gone, or another baseline fits now; mostly None.
@@ -155,6 +157,10 @@ class DriftWatch:
             tap = name.removesuffix(MEAN)
             if tap != name:
                 moments[tap] = (_wide(outputs[name]), _wide(outputs[tap + VARIANCE]))
+        if result is not None and result.top:
+            moments[ANSWERS_TAP] = class_features(result.top[0].index, result.top[0].score)
+        elif result is not None and result.detections is not None:
+            moments[ANSWERS_TAP] = detection_features([found.score for found in result.detections])
         self._seen_at_s.append(at_s)
         return self._states.update(moments, at_s)
 
@@ -172,6 +178,7 @@ class DriftWatch:
             "drifted": self.is_drifted,
             "verdict": status.verdict,
             "sign": status.sign,
+            "answers_score": None if status.deep_score is None else round(status.deep_score, 4),
             "frames": status.frames,
         }
 

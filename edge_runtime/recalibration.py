@@ -183,7 +183,7 @@ class SideLoop:
         self._reference.take(sample, label)
         if self._watch is None:
             return
-        change = self._watch.look(sample.tensor, sample.captured_at_s)
+        change = self._watch.look(sample.tensor, sample.captured_at_s, result)
         if change == "alarm":
             self._counters["alarms"] += 1
             self._emit("drift", self._watch.status())
