@@ -42,7 +42,7 @@ class ScriptedWatch:
         self.window_began_at_s, self.is_quiet = 0.0, False
         self.in_use, self.known_drift, self.known = "default", None, None
 
-    def look(self, tensor, at_s):
+    def look(self, tensor, at_s, result=None):
         change = self.changes.pop(0) if self.changes else None
         if change is not None and change not in ("alarm", "returned"):
             self.in_use, change = change, "switched"
