@@ -48,14 +48,17 @@ def correction(
 
 
 def corrected(y: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    # BatchNorm of mean 0 and variance 1: y * scale + offset in one pass over the data
-    return torch.batch_norm(
-        y, scale, offset, torch.zeros_like(scale), torch.ones_like(scale), False, 0.0, 0.0, False
-    )
+    # In place: the output of a layer has no other reader, and a copy would be the largest tensor of all.
+    return y.movedim(1, -1).mul_(scale).add_(offset).movedim(-1, 1)
 
 
 def corrected_last_axis(y: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    return torch.addcmul(offset, y, scale)
+    return y.mul_(scale).add_(offset)
+
+
+def corrected_input(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    return x * scale.reshape(shape) + offset.reshape(shape)
 """
 
 
@@ -86,7 +89,7 @@ def insert_input_correction(graph: Any, picture: Any, affine: Affine) -> None:
     marker = graph.create("prim::Constant", 1)
     graph.prependNode(marker)
     values = [picture, *(torch.from_numpy(part.copy()) for part in (affine.scale, affine.offset))]
-    (corrected,), last = _insert(graph, marker, "corrected", values)
+    (corrected,), last = _insert(graph, marker, "corrected_input", values)
     picture.replaceAllUsesAfterNodeWith(last, corrected)
     marker.destroy()
 
@@ -125,7 +128,14 @@ def _insert(graph: Any, behind: Any, stage: str, arguments: Sequence[Any]) -> tu
 def _stages() -> dict[str, Any]:
     """The graphs of the functions in ``_SOURCE``, by name."""
     compiled = torch.jit.CompilationUnit(_SOURCE)
-    names = ("moments", "moments_of_last_axis", "correction", "corrected", "corrected_last_axis")
+    names = (
+        "moments",
+        "moments_of_last_axis",
+        "correction",
+        "corrected",
+        "corrected_last_axis",
+        "corrected_input",
+    )
     return {name: getattr(compiled, name).inlined_graph for name in names}
 
 

@@ -58,6 +58,20 @@ class TorchTap:
         return f"{self.op} float32"
 
 
+_RECURRENT = "a recurrent layer: its gates have no output of their own to correct"
+_UNCORRECTABLE = {
+    "aten::lstm": _RECURRENT,
+    "aten::gru": _RECURRENT,
+    "aten::rnn_tanh": _RECURRENT,
+    "aten::rnn_relu": _RECURRENT,
+    "aten::embedding": "a table, not a layer of channels",
+    "aten::bilinear": "its channels depend on two inputs",
+    "aten::einsum": "its channel axis is unknown",
+    "aten::_native_multi_head_attention": "several layers in one operator",
+    "aten::_transformer_encoder_layer_fwd": "several layers in one operator",
+}
+
+
 class _Skip(Exception):
     """This layer stays as it is, for a reason that its user is told."""
 
@@ -79,6 +93,8 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
     for node in graph.nodes:
         inner = [n for body in node.blocks() for n in everything_in(body) if _weights(graph, n) is not None]
         skipped += [SkippedLayer(label(graph, n), "inside a control-flow body") for n in inner]
+        if node.kind() in _UNCORRECTABLE:
+            skipped.append(SkippedLayer(label(graph, node), _UNCORRECTABLE[node.kind()]))
         if node.kind() not in LAYERS:
             continue
         is_head = any(output.unique() in heads for output in node.outputs())
@@ -103,7 +119,7 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
         fix = "Save it with float32 weights that are parameters of the module, called outside of loops and branches."
         found = f"nothing in it can be recalibrated: {reasons}"
         raise ModelError(graph.name, found, "correctable layers", fix, [s.name for s in skipped])
-    return tuple(taps), tuple(skipped)
+    return tuple(taps), tuple(dict.fromkeys(skipped))
 
 
 def label(graph: TorchGraph, node: Any) -> str:
@@ -114,22 +130,32 @@ def label(graph: TorchGraph, node: Any) -> str:
         if path:
             whole = path.removesuffix(".weight").removesuffix(".running_mean")
             return f"{whole}__layer" if whole == INPUT_TAP else whole
-    return f"{_short_name(node)}_{node.i(ORDINAL)}"
+    return f"{_short_name(node)}_{node.i(ORDINAL)}" if node.hasAttribute(ORDINAL) else _short_name(node)
 
 
 def input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
-    """(None, C, None, ...) as the first layer wants it; None when the model does not tell."""
+    """(None, C, None, ...) as the first layer wants it; None when the model does not tell.
+
+    Raises:
+        ModelError: the model moves the axes of its input before the first layer: channels are not on axis 1.
+    """
     value = graph.input
     for _ in range(20):  # a short way of operators that keep the channels
         following = readers(value)
         layer = next((node for node in following if node.kind() in LAYERS), None)
         if layer is not None:
             return _shape_wanted(graph, layer)
+        if following and following[0].kind() in _MOVE_AXES:
+            found = "its pictures have another order of axes (forward begins with a permute or transpose)"
+            fix = "Save a module around it that takes (N, C, H, W) and permutes to what it wants."
+            raise ModelError(graph.name, found, "(N, C, ...)", fix)
         if not following or following[0].kind() not in _KEEP_CHANNELS or not following[0].outputsSize():
             return None
         value = following[0].output()
     return None
 
+
+_MOVE_AXES = ("aten::permute", "aten::transpose", "aten::movedim", "aten::swapaxes")
 
 _KEEP_CHANNELS = (
     "aten::sub", "aten::add", "aten::mul", "aten::div", "aten::sub_", "aten::add_", "aten::mul_", "aten::div_",
@@ -369,5 +395,7 @@ def _behind_transpose(value: Any) -> Any:
 
 
 def _short_name(node: Any) -> str:
-    kind = node.kind().removeprefix("aten::")
-    return "bn" if kind == "batch_norm" else "conv" if "conv" in kind else "linear"
+    kind = str(node.kind()).removeprefix("aten::")
+    if node.kind() in _CONVOLUTIONS:
+        return "conv"
+    return {"batch_norm": "bn", "addmm": "linear", "matmul": "linear", "mm": "linear"}.get(kind, kind)

@@ -27,7 +27,7 @@ from torch_nets import (
 from calibration.errors import DataError, PatchError, TapMismatch
 from calibration.moments import INPUT_TAP
 from calibration.patch import Affine, Patch, correction
-from calibration.targets import passes
+from calibration.targets import torchscript_target
 from calibration.targets.base import Normalisation, Observation
 from calibration.targets.onnx_target import OnnxTarget
 from calibration.targets.torchscript_target import TorchScriptTarget
@@ -205,7 +205,7 @@ def test_plain_moments_do_not_depend_on_the_batch_cut_or_order(monkeypatch: pyte
     target, x = TorchScriptTarget(scripted(classifier())), pictures(11)
     whole = target.observe(x).moments
     turned = target.observe(x[::-1].copy()).moments
-    monkeypatch.setattr(passes, "PLAIN_BATCH", 1)
+    monkeypatch.setattr(torchscript_target, "_BATCH_BYTES", 1)
     single = target.observe(x).moments
     for tap in whole:
         for other in (turned, single):
