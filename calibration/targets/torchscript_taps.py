@@ -25,7 +25,7 @@ from calibration.targets.torchscript_graph import (
     reads_data,
 )
 
-_CONVOLUTIONS = tuple(kind for kind in LAYERS if "conv" in kind)
+CONVOLUTIONS = tuple(kind for kind in LAYERS if "conv" in kind)
 _CONTAINERS = ("prim::TupleConstruct", "prim::ListConstruct", "prim::DictConstruct", "prim::Return")
 _TRAINING_ARGUMENT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
 
@@ -91,7 +91,7 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
     skipped: list[SkippedLayer] = []
     seen_heads: list[TorchTap] = []
     for node in graph.nodes:
-        inner = [n for body in node.blocks() for n in everything_in(body) if _weights(graph, n) is not None]
+        inner = [n for body in node.blocks() for n in everything_in(body) if weights_of(graph, n) is not None]
         skipped += [SkippedLayer(label(graph, n), "inside a control-flow body") for n in inner]
         if node.kind() in _UNCORRECTABLE:
             skipped.append(SkippedLayer(label(graph, node), _UNCORRECTABLE[node.kind()]))
@@ -133,48 +133,6 @@ def label(graph: TorchGraph, node: Any) -> str:
     return f"{_short_name(node)}_{node.i(ORDINAL)}" if node.hasAttribute(ORDINAL) else _short_name(node)
 
 
-def input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
-    """(None, C, None, ...) as the first layer wants it; None when the model does not tell.
-
-    Raises:
-        ModelError: the model moves the axes of its input before the first layer: channels are not on axis 1.
-    """
-    value = graph.input
-    for _ in range(20):  # a short way of operators that keep the channels
-        following = readers(value)
-        layer = next((node for node in following if node.kind() in LAYERS), None)
-        if layer is not None:
-            return _shape_wanted(graph, layer)
-        if following and following[0].kind() in _MOVE_AXES:
-            found = "its pictures have another order of axes (forward begins with a permute or transpose)"
-            fix = "Save a module around it that takes (N, C, H, W) and permutes to what it wants."
-            raise ModelError(graph.name, found, "(N, C, ...)", fix)
-        if not following or following[0].kind() not in _KEEP_CHANNELS or not following[0].outputsSize():
-            return None
-        value = following[0].output()
-    return None
-
-
-_MOVE_AXES = ("aten::permute", "aten::transpose", "aten::movedim", "aten::swapaxes")
-
-_KEEP_CHANNELS = (
-    "aten::sub", "aten::add", "aten::mul", "aten::div", "aten::sub_", "aten::add_", "aten::mul_", "aten::div_",
-    "aten::to", "aten::contiguous", "aten::clone", "aten::detach", "aten::pad", "aten::constant_pad_nd",
-    "aten::clamp", "aten::float", "aten::upsample_bilinear2d", "aten::upsample_nearest2d", "aten::dropout",
-)  # fmt: skip
-
-
-def _shape_wanted(graph: TorchGraph, layer: Any) -> tuple[int | None, ...] | None:
-    weight = _weights(graph, layer)
-    if weight is None:
-        return None
-    if layer.kind() in _CONVOLUTIONS:
-        transposed, groups = _convolution_form(layer)
-        channels = weight.shape[0] if transposed else weight.shape[1] * groups
-        return (None, int(channels), *([None] * (weight.ndim - 2)))
-    return None
-
-
 def _refuse_training_mode(graph: TorchGraph) -> None:
     training = []
     for node in everything_in(graph.graph):
@@ -196,7 +154,7 @@ def _heads(graph: TorchGraph) -> frozenset[int]:
         if not reads_data(node):
             continue
         inside = [node, *(n for body in node.blocks() for n in everything_in(body))]
-        has_weights = any(_weights(graph, n) is not None for n in inside)
+        has_weights = any(weights_of(graph, n) is not None for n in inside)
         outputs = [output.unique() for output in node.outputs()]
         ahead = any(output in leads_to_layer for output in outputs)
         if has_weights and not ahead:
@@ -206,7 +164,7 @@ def _heads(graph: TorchGraph) -> frozenset[int]:
     return frozenset(heads)
 
 
-def _weights(graph: TorchGraph, node: Any) -> Any:
+def weights_of(graph: TorchGraph, node: Any) -> Any:
     """The constant weights that a layer reads (running mean of a BatchNorm); None when it is no such layer."""
     if node.kind() not in LAYERS:
         return None
@@ -219,7 +177,7 @@ def _tap(graph: TorchGraph, node: Any) -> TorchTap | None:
     kind = node.kind()
     if kind == "aten::batch_norm":
         return _batch_norm(graph, node)
-    if kind not in _CONVOLUTIONS and _weights(graph, node) is None:
+    if kind not in CONVOLUTIONS and weights_of(graph, node) is None:
         return None  # a product of two computed tensors
     if _feeds_batch_norm(node.output()):
         return None
@@ -263,7 +221,7 @@ def _batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
 
 def _convolution(graph: TorchGraph, node: Any) -> TorchTap:
     weight = _own_weight(graph, node.inputsAt(1))
-    transposed, groups = _convolution_form(node)
+    transposed, groups = convolution_form(node)
     axis = 1 if transposed else 0
     channels = int(weight.shape[axis]) * (groups if transposed else 1)
     _require_bias(graph, node.inputsAt(2), channels)
@@ -338,7 +296,7 @@ def _layer(
     )
 
 
-def _convolution_form(node: Any) -> tuple[bool, int]:
+def convolution_form(node: Any) -> tuple[bool, int]:
     """Whether it is transposed, and its groups."""
     kind = node.kind()
     if kind in ("aten::convolution", "aten::_convolution"):
@@ -396,6 +354,6 @@ def _behind_transpose(value: Any) -> Any:
 
 def _short_name(node: Any) -> str:
     kind = str(node.kind()).removeprefix("aten::")
-    if node.kind() in _CONVOLUTIONS:
+    if node.kind() in CONVOLUTIONS:
         return "conv"
     return {"batch_norm": "bn", "addmm": "linear", "matmul": "linear", "mm": "linear"}.get(kind, kind)

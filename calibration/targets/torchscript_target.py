@@ -28,9 +28,10 @@ from calibration.targets.base import (
     TapInfo,
 )
 from calibration.targets.torchscript_graph import flatten
+from calibration.targets.torchscript_input import input_shape
 from calibration.targets.torchscript_observer import MEAN, VARIANCE
 from calibration.targets.torchscript_patch import patch_module
-from calibration.targets.torchscript_taps import find_taps, input_shape
+from calibration.targets.torchscript_taps import find_taps
 
 _BATCH_BYTES = 1 << 20
 """Input of one plain pass. torch allocates every activation: on Lite0 8 frames at once take 1.8 times the time a frame
