@@ -13,6 +13,8 @@ A library of its own: it never imports the runtime around it, and knows neither 
 
 from calibration.baseline import Baseline, Witness
 from calibration.baseline_facts import BaselineFacts
+from calibration.detections import Detections
+from calibration.detector_layout import DetectionLayout
 from calibration.errors import (
     BaselineError,
     CalibrationError,
@@ -22,6 +24,7 @@ from calibration.errors import (
     TapMismatch,
 )
 from calibration.gate import GateSettings
+from calibration.gate_detections import DetectionGateSettings
 from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
 from calibration.opening import open_target
 from calibration.patch import Affine, Patch
@@ -48,6 +51,9 @@ __all__ = [
     "BaselineFacts",
     "CalibrationError",
     "DataError",
+    "DetectionGateSettings",
+    "DetectionLayout",
+    "Detections",
     "FrameCounts",
     "FrameMoments",
     "GateSettings",

@@ -129,7 +129,11 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
     frames = _prepare(job, bundle, pictures)
     options = calibration.Options(threads=job["threads"], seed=job["seed"])
     if job["margin"] is not None:
-        options = replace(options, gate_settings=with_margin(options.gate_settings, job["margin"]))
+        options = replace(
+            options,
+            gate_settings=with_margin(options.gate_settings, job["margin"]),
+            detection_gate_settings=replace(options.detection_gate_settings, min_gain=job["margin"]),
+        )
     further = np.asarray(job["further_input"], np.float64)  # (M, 2, C)
     moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
     verdict = calibration.recalibrate(bundle.model_bytes, baseline, frames.x, frames.y, options, moments)
