@@ -4,10 +4,11 @@ Doing nothing (*identity*) is always one of the candidates and wins when in doub
 
 * **labels** of the live frames: an exact test against identity; where they prove nothing they keep a veto.
 * the **re-enacted** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
-  are known. A candidate's *fidelity* is the mean cross-entropy between those answers and its own. It is compared
-  with identity's frame by frame, and the advantage must be larger than twice its standard error.
-* the **live** frames alone: the nuclear norm of the softmax matrix is high when answers are confident *and* diverse
-  (arXiv 2510.02956). A weak witness, so only the gentle candidates may use it, at a margin.
+  are known, together with the **live** frames. A candidate's *fidelity* is the mean cross-entropy between the healthy
+  answers and its own, compared with identity's frame by frame. The *nuclear norm* of the softmax matrix of the live
+  frames is high when answers are confident *and* diverse (arXiv 2510.02956). Each is wrong now and then, seldom both in
+  the same way, so their gains are added up; a loss of one has to be outweighed by the other.
+* the **live** frames alone: a weak witness, so only the gentle candidates may use it, at a margin.
 
 When the scene shows far fewer classes than the healthy one did, the difference in *content* looks like a drift: then
 the nuclear norm means nothing, and the fidelity must have grown much more surely and by more than content can fake.
@@ -52,15 +53,19 @@ class GateSettings:
     """Fewer live frames than this decide nothing."""
     min_reenacted: int = 8
     """Fewer re-enacted frames are no witness."""
+    fidelity_weight: float = 0.5
+    """What a nat of fidelity counts beside the logarithm of the nuclear norm's growth; on recorded candidates of
+    two nets every weight from 0.3 to 1 served."""
+    min_evidence: float = 0.06
+    """Least sum of both: what no patch can mend fakes up to 0.05."""
+    least_standard_errors: float = 1.0
+    """By how many of its standard errors the fidelity must have grown, too: the live frames alone prove nothing."""
     standard_errors: float = 2.0
-    """By how many of its standard errors the fidelity must have grown."""
+    """The same where the live frames show too few classes for their nuclear norm to mean anything."""
     min_gain: float = 0.08
-    """And by how much at least: a gain too small to matter is not worth a change."""
+    """And by how much at least there."""
     min_agreement_gain: float = 0.04
-    """Share of the re-enacted frames that must be put right, net: confidence alone is no reason."""
-    min_live_share: float = 0.95
-    """The nuclear norm of the live answers may not fall below this share of the unpatched model's: where both
-    witnesses contradict each other, nothing is changed."""
+    """Share of the re-enacted frames that must be put right there, net: surer wrong answers are no reason."""
     margin_without_witness: float = 0.05
     """How much the nuclear norm must grow, as a share, when it is the only witness and frames are many."""
     margin_times_frames: float = 2.4
@@ -203,22 +208,22 @@ def _live_scores(evidence: Evidence) -> Scores:
 
 
 def _witness_scores(
-    identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities, standard_errors: float
+    identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities, settings: GateSettings
 ) -> dict[str, Scores]:
     assert identity.probabilities_reenacted is not None
-    before = fidelity(identity.probabilities_reenacted, healthy)
-    answers = healthy.argmax(axis=1)
+    before, answers = fidelity(identity.probabilities_reenacted, healthy), healthy.argmax(axis=1)
+    norm = max(nuclear_norm(identity.probabilities_live), LEAST_PROBABILITY)
     scores: dict[str, Scores] = {}
     for one in (identity, *candidates):
         assert one.probabilities_reenacted is not None
-        gain = fidelity(one.probabilities_reenacted, healthy) - before
-        error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
-        scores[one.name] = _live_scores(one) | {
+        gain, live = fidelity(one.probabilities_reenacted, healthy) - before, _live_scores(one)
+        growth = np.log(max(live["nuclear_norm"], LEAST_PROBABILITY) / norm)
+        scores[one.name] = live | {
             "agreement": float((one.probabilities_reenacted.argmax(axis=1) == answers).mean()),
             "fidelity": float(before.mean() + gain.mean()),
             "gain": float(gain.mean()),
-            "gain_error": error,
-            "sure_gain": float(gain.mean() - standard_errors * error),
+            "gain_error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+            "evidence": float(growth + settings.fidelity_weight * gain.mean()),
         }
     return scores
 
@@ -230,51 +235,89 @@ def _by_witness(
     settings: GateSettings,
     notes: list[str],
 ) -> Choice:
-    scores = _witness_scores(identity, candidates, healthy, settings.standard_errors)
-    before = scores[identity.name]
-    uncontradicted = [
-        one
-        for one in candidates
-        if scores[one.name]["agreement"] - before["agreement"] >= settings.min_agreement_gain
-        and not _is_contradicted(before, scores[one.name], settings)
-    ]
-    best = max(uncontradicted or candidates, key=lambda one: scores[one.name]["sure_gain"], default=identity)
-    found = scores[best.name]
-    shown, expected = found["classes"], effective_classes(healthy)
-    comparable = expected_classes(healthy, len(identity.probabilities_live))
-    text = (
-        f"The best of {len(candidates)} candidates, {best.name}, answers {found['agreement']:.0%} of "
-        f"{len(healthy)} re-enacted healthy frames as the healthy model did, the unpatched model "
-        f"{before['agreement']:.0%}; fidelity {found['gain']:+.3f} +- {found['gain_error']:.3f}"
-    )
-    most = 0.75 * healthy.shape[1]
-    if shown < min(settings.one_class, most) or expected < min(settings.min_healthy_classes, most):
+    scores = _witness_scores(identity, candidates, healthy, settings)
+    bar = _bar(scores, identity.name, healthy, len(identity.probabilities_live), settings)
+    if bar is None:
+        shown, expected = _shown_classes(scores, identity.name, settings), effective_classes(healthy)
         one = (
             f"The live frames show about {shown:.1f} classes, the healthy ones {expected:.1f}: on a one-class scene a "
             "patch that always gave one answer would look right. Without labels nothing is changed."
         )
         return _nothing(identity, scores, [*notes, one])
-    if not uncontradicted:
-        live = f"the nuclear norm of the live answers {before['nuclear_norm']:.3f} -> {found['nuclear_norm']:.3f}"
-        needed = f"{settings.min_agreement_gain:.0%} more and no loss among the live ones are needed"
-        return _nothing(identity, scores, [*notes, f"{text}, {live}; {needed}. Nothing is changed."])
-    errors, least = settings.standard_errors, settings.min_gain
+    notes = [*notes, *bar.notes]
+    rivals = [name for name in scores if name != identity.name]
+    fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[identity.name])]
+    best = max(fit or rivals, key=lambda name: scores[name][bar.ranks_by], default=None)
+    if best is None:
+        return _nothing(identity, scores, [*notes, "There is no candidate to judge. Nothing is changed."])
+    text = _told(best, scores[best], scores[identity.name], len(rivals), len(healthy))
+    if not fit:
+        return _nothing(identity, scores, [*notes, f"{text}; {bar} needed. Nothing is changed."])
+    return Choice(True, best, (*notes, f"{text}."), scores)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """What a candidate has to reach on these frames."""
+
+    ranks_by: str
+    least: float
+    """Of the score that ranks."""
+    standard_errors: float
+    """Of the fidelity's gain."""
+    least_agreement_gain: float
+    notes: tuple[str, ...] = ()
+
+    def is_cleared_by(self, found: Scores, before: Scores) -> bool:
+        """Whether a candidate is good enough."""
+        is_sure = found["gain"] >= self.standard_errors * found["gain_error"]
+        is_right = found["agreement"] - before["agreement"] >= self.least_agreement_gain
+        return is_sure and is_right and found[self.ranks_by] >= self.least
+
+    def __str__(self) -> str:
+        what = "evidence" if self.ranks_by == "evidence" else "fidelity"
+        right = (
+            f", {self.least_agreement_gain:.0%} more like the healthy ones"
+            if self.least_agreement_gain > -1
+            else ""
+        )
+        return f"{what} {self.least:+g}, {self.standard_errors:g} standard errors of fidelity{right} are"
+
+
+def _bar(
+    scores: dict[str, Scores], identity: str, healthy: Probabilities, live_frames: int, settings: GateSettings
+) -> _Bar | None:
+    """How much proof is asked for, by how many classes are in view; None: nothing could prove anything."""
+    shown, expected = _shown_classes(scores, identity, settings), effective_classes(healthy)
+    most = 0.75 * healthy.shape[1]
+    if shown < min(settings.one_class, most) or expected < min(settings.min_healthy_classes, most):
+        return None
+    comparable = expected_classes(healthy, live_frames)
     if shown < settings.min_class_share * comparable:
+        few = f"The live frames show about {shown:.1f} classes, as many healthy ones showed {comparable:.1f}."
         errors, least = settings.few_class_standard_errors, settings.few_class_min_gain
-        notes = [
-            *notes,
-            f"The live frames show about {shown:.1f} classes, as many healthy ones showed {comparable:.1f}.",
-        ]
-    if best is identity or found["gain"] < max(least, errors * found["gain_error"]):
-        needed = f"{errors:g} standard errors and {least:g} are needed"
-        return _nothing(identity, scores, [*notes, f"{text}; {needed}. Nothing is changed."])
-    return Choice(True, best.name, (*notes, f"{text}."), scores)
+        return _Bar("gain", least, errors, settings.min_agreement_gain, (few,))
+    if shown < settings.min_classes:  # scattered errors look diverse: their nuclear norm means nothing
+        return _Bar("gain", settings.min_gain, settings.standard_errors, settings.min_agreement_gain)
+    return _Bar("evidence", settings.min_evidence, settings.least_standard_errors, -np.inf)
 
 
-def _is_contradicted(before: Scores, after: Scores, settings: GateSettings) -> bool:
-    """Whether the live answers got worse; on few classes they cannot tell, since scattered errors look diverse."""
-    has_many_classes = after["classes"] >= settings.min_classes
-    return has_many_classes and after["nuclear_norm"] < settings.min_live_share * before["nuclear_norm"]
+def _shown_classes(scores: dict[str, Scores], identity: str, settings: GateSettings) -> float:
+    """Effective classes of the live frames, by the candidate that the witness trusts most."""
+
+    def sure_gain(name: str) -> float:
+        return scores[name]["gain"] - settings.standard_errors * scores[name]["gain_error"]
+
+    return scores[max(scores, key=lambda name: sure_gain(name) if name != identity else -np.inf)]["classes"]
+
+
+def _told(name: str, found: Scores, before: Scores, rivals: int, witnesses: int) -> str:
+    return (
+        f"The best of {rivals} candidates, {name}, answers {found['agreement']:.0%} of {witnesses} re-enacted healthy "
+        f"frames as the healthy model did, the unpatched model {before['agreement']:.0%} (fidelity "
+        f"{found['gain']:+.3f} +- {found['gain_error']:.3f}); nuclear norm of the live answers "
+        f"{before['nuclear_norm']:.3f} -> {found['nuclear_norm']:.3f}; evidence {found['evidence']:+.3f}"
+    )
 
 
 def _by_live_frames(

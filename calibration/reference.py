@@ -157,9 +157,13 @@ def usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) ->
 
 
 def split(
-    count: int, held_out_share: float, rng: np.random.Generator
+    count: int, most_observed: int, most_judged: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices to observe and indices to judge on, disjoint, both sorted; the same for the same generator state."""
+    """Indices to observe and indices to judge on, both sorted; the same for the same generator state.
+
+    What is left over when enough frames are observed is held out, and judged on first. Few frames are used twice:
+    moments know no answers, and moments of too few frames cost more than held-out ones would tell.
+    """
     order = rng.permutation(count)
-    held_out = round(count * held_out_share)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+    held_out_first = np.concatenate([order[most_observed:], order[:most_observed]])
+    return np.sort(order[:most_observed]), np.sort(held_out_first[:most_judged])

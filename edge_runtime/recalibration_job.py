@@ -153,6 +153,7 @@ def with_margin(settings: GateSettings, margin: float) -> GateSettings:
     """The gate with an operator's margin; where few classes are in view it may only become stricter."""
     return replace(
         settings,
+        min_evidence=margin,
         min_gain=margin,
         margin_without_witness=margin,
         few_class_min_gain=max(margin, settings.few_class_min_gain),

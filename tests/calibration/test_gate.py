@@ -259,22 +259,38 @@ def test_nuclear_norm_is_highest_for_confident_and_diverse_answers():
 
 def test_settings_move_the_bar():
     identity, good = evidence("identity", 0.5), evidence("good", 0.95, 2)
-    assert not gate.choose(identity, [good], HEALTHY, settings=GateSettings(standard_errors=50)).accepted
+    assert not gate.choose(
+        identity, [good], HEALTHY, settings=GateSettings(least_standard_errors=50)
+    ).accepted
 
 
-def test_where_the_witnesses_contradict_each_other_nothing_is_changed():
-    identity = Evidence("identity", answers(1.0, sure=0.9), evidence("", 0.4).probabilities_reenacted)
-    candidate = Evidence("candidate", answers(1.0, sure=0.5), evidence("", 1.0).probabilities_reenacted)
-    choice = gate.choose(identity, [candidate], HEALTHY)
+def test_a_loss_among_the_live_answers_has_to_be_outweighed_by_the_witness():
+    before = evidence("", 0.7).probabilities_reenacted
+    identity = Evidence("identity", answers(1.0, sure=0.9), before)
+    slightly = Evidence("slightly", answers(1.0, sure=0.5), evidence("", 0.8).probabilities_reenacted)
+    choice = gate.choose(identity, [slightly], HEALTHY)
     assert not choice.accepted
     assert "nuclear norm of the live answers" in choice.reasons[0]
+    assert choice.scores["slightly"]["gain"] > 0 > choice.scores["slightly"]["evidence"]
+    assert gate.choose(identity, [replace(slightly, probabilities_live=answers(1.0))], HEALTHY).accepted
 
 
-def test_more_confidence_without_more_right_answers_is_no_reason():
-    unsure, sure = answers(0.6, sure=0.5), answers(0.6, sure=0.95)
+def test_a_gain_among_the_live_answers_proves_nothing_that_the_witness_does_not_see():
+    live = answers(0.9, sure=0.5), answers(0.9, sure=0.95)
+    identity, surer = (
+        Evidence(name, one, HEALTHY) for name, one in zip(("identity", "surer"), live, strict=True)
+    )
+    worse = replace(surer, probabilities_reenacted=answers(0.9))
+    assert not gate.choose(identity, [worse], HEALTHY).accepted
+
+
+def test_where_few_classes_are_usual_surer_wrong_answers_are_no_reason():
+    healthy = answers(1.0, classes=4, seed=5)
+    unsure, sure = (answers(0.6, classes=4, sure=level) for level in (0.5, 0.95))
     assert (unsure.argmax(1) == sure.argmax(1)).all()
-    live = answers(1.0)
-    choice = gate.choose(Evidence("identity", live, unsure), [Evidence("surer", live, sure)], HEALTHY)
+    live = answers(1.0, classes=4)
+    choice = gate.choose(Evidence("identity", live, unsure), [Evidence("surer", live, sure)], healthy)
+    assert choice.scores["surer"]["classes"] == pytest.approx(4.0)
     assert not choice.accepted
 
 
