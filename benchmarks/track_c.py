@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import calibration
 from benchmarks.pedestrian_model import int8_model
-from benchmarks.street_video import VIDEO, Pixels, VideoMissing, every_frame, load_street, prepare
+from benchmarks.street_video import Pixels, VideoMissing, find_video, frames_of, load_street, prepare
 from calibration.answers import layout_of, read_answers
 from calibration.detections import Detections, overlaps
 from calibration.patch import Patch
@@ -121,6 +121,11 @@ class Bench:
         return Trial(self._target, self._baseline, checked(live), self._options, 0.0)._patches(live)
 
 
+def samples_for_quantization(video: Path) -> NDArray[np.float32]:
+    """Healthy prepared frames, spread over the video, to calibrate the activations with, as a factory would."""
+    return prepare(frames_of(video, 5, 16)[0])
+
+
 def hard_f1(found: Detections, truth: Detections) -> float:
     """F1 over all frames: detections that match a true box of their class, each true box once, best score first."""
     hits = total = 0
@@ -179,7 +184,7 @@ def _drifted(pixels: Pixels, drift: str, severity: float, rng: np.random.Generat
 
 
 @click.command()
-@click.option("--video", default=VIDEO, type=click.Path(path_type=Path), show_default=True)
+@click.option("--video", type=click.Path(path_type=Path), help="vtest.avi; default: the package's, fetched.")
 @click.option(
     "--work",
     default=Path("build/track_c"),
@@ -194,7 +199,7 @@ def _drifted(pixels: Pixels, drift: str, severity: float, rng: np.random.Generat
 @click.option("--possible", is_flag=True, help="Also the best candidate by the test boxes (slow).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
 def main(
-    video: Path,
+    video: Path | None,
     work: Path,
     seeds: str,
     drifts: str,
@@ -205,7 +210,8 @@ def main(
 ) -> None:
     """Measure the detector."""
     try:
-        model = int8_model(work, prepare(every_frame(video)[5::16]))
+        video = video or find_video(work)
+        model = int8_model(work, samples_for_quantization(video))
         found = cases(
             model,
             video,

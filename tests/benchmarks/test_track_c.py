@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.street_video import ORDERS, VideoMissing, load_street, prepare
+from benchmarks.street_video import (
+    ORDERS,
+    VIDEO,
+    VideoMissing,
+    find_video,
+    frames_of,
+    load_street,
+    prepare,
+)
 from benchmarks.track_c import GATE, HEALTHY, Row, hard_f1, summarise
 from calibration.detections import Detections, collected
 
@@ -78,6 +86,26 @@ def test_pictures_are_prepared_for_the_detector(video: Path) -> None:
     assert (x.shape, x.dtype) == ((2, 3, 300, 300), np.float32)
 
 
+def test_frames_that_are_not_asked_for_are_not_kept(video: Path) -> None:
+    pixels, numbers = frames_of(video, 5, 16)
+    assert numbers.tolist() == list(range(5, 795, 16))
+    assert abs(int(pixels[10, 12, 16, 0]) - numbers[10] // 4) <= 2
+
+
+def test_an_unpacked_video_is_found_again(tmp_path: Path) -> None:
+    path = tmp_path / VIDEO.relative_to("/")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert find_video(tmp_path) in (VIDEO, path)
+
+
 def test_a_missing_or_short_video_names_the_package(tmp_path: Path) -> None:
     with pytest.raises(VideoMissing, match="opencv-doc"):
         load_street(0, tmp_path / "none.avi")
+    path = tmp_path / "short.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (32, 24))
+    for _ in range(100):
+        writer.write(np.zeros((24, 32, 3), np.uint8))
+    writer.release()
+    with pytest.raises(VideoMissing, match="only 25 frames"):
+        load_street(0, path)
