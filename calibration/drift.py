@@ -185,7 +185,7 @@ class DriftMonitor:
         verdict: Verdict = "healthy"
         if self._sustained:
             verdict = "sensor"
-        elif deep is not None and deep.is_over:
+        elif deep is not None and deep.is_far:  # content that differs a little for ever is no news
             verdict = "content"
         strongest = max(self._shallow, key=lambda group: max(group.score, group.cusum))
         return DriftStatus(

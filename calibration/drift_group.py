@@ -158,9 +158,14 @@ class TapGroup:
         return self._cusum / self.limits.cusum
 
     @property
+    def is_far(self) -> bool:
+        """Two windows above the threshold."""
+        return min(self.score, self._earlier) > 1.0
+
+    @property
     def is_over(self) -> bool:
         """Two windows above the threshold, or slightly too far for too long."""
-        return min(self.score, self._earlier) > 1.0 or self.cusum > 1.0
+        return self.is_far or self.cusum > 1.0
 
     def is_quiet(self, share: float) -> bool:
         """Everything below ``share`` of its threshold."""
