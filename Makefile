@@ -6,8 +6,9 @@ CONFIG  ?=
 RUN_FOR ?=
 DRIFT   ?= haze
 SCENE   ?= varied
+ARGS    ?=
 
-.PHONY: run test check bench bench-accuracy demo-bundle clean
+.PHONY: run test check bench bench-accuracy bench-calibration demo-bundle clean
 
 DEMO_MODEL := edge_runtime/demo/bundle/efficientnet-lite0/1/model.onnx
 
@@ -34,6 +35,11 @@ bench: $(BIN)/.installed-test
 bench-accuracy: $(BIN)/.installed-test
 	$(BIN)/python -m benchmarks.track_b $(DEMO_MODEL)
 
+# The whole evaluation of the recalibration (about an hour on two cores): docs/calibration/results.md and its plots. Resumable.
+# ARGS='--quick' is a tiny version, ARGS='--tracks a' one track, ARGS='--fresh' starts over, ARGS='--pages-only' draws again.
+bench-calibration: $(BIN)/.installed-bench
+	$(BIN)/python -m benchmarks.bench_calibration $(ARGS)
+
 # Rebuilds edge_runtime/demo/bundle from the published weights.
 demo-bundle: $(BIN)/.installed-build
 	$(BIN)/edge-runtime bundle build efficientnet-lite0 --out edge_runtime/demo/bundle
@@ -51,6 +57,10 @@ $(BIN)/.installed-test: pyproject.toml | $(BIN)/python
 
 $(BIN)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@
+
+$(BIN)/.installed-bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[bench]'
 	@touch $@
 
 $(BIN)/.installed-build: pyproject.toml | $(BIN)/python

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.records import NotInstalled
+
 SIDE = 224
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 LABEL_MAP = Path(__file__).parent / "data" / "tuxpaint_imagenet_map.json"
@@ -25,7 +27,7 @@ BASELINE_OBJECTS, REFERENCE_OBJECTS = 41, 32
 Pixels = NDArray[np.uint8]
 
 
-class PicturesMissing(Exception):
+class PicturesMissing(NotInstalled):
     """The cut-outs are not installed; the message names the package."""
 
     def __init__(self, folder: Path, found: int, expected: int) -> None:

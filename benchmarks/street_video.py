@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.records import NotInstalled
+
 VIDEO = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
 PACKAGE = "opencv-doc"
 SIDE = 300
@@ -26,7 +28,7 @@ ORDERS = ((0, 1, 2), (2, 1, 0), (1, 0, 2), (0, 2, 1), (2, 0, 1))
 Pixels = NDArray[np.uint8]
 
 
-class VideoMissing(Exception):
+class VideoMissing(NotInstalled):
     """The video is not there or too short; the message says how to get it."""
 
     def __init__(self, path: Path, found: str) -> None:

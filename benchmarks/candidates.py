@@ -1,0 +1,69 @@
+"""Looks over the gate's shoulder: every candidate of a recalibration, and whether the gate would take it alone.
+
+Needs the inside of ``calibration.trial``; kept in one small file for that reason. Called by ``comparison``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import Baseline, Options, Patch, Target, Verdict, judging, reference
+from calibration.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class TriedCandidate:
+    """One candidate and what the gate says about it."""
+
+    patch: Patch
+    is_chosen: bool
+    is_accepted_alone: bool
+    """Whether it would be accepted if it were the only one."""
+    scores: Mapping[str, float]
+
+
+def tried_candidates(
+    target: Target, baseline: Baseline, x: NDArray[np.float32], options: Options
+) -> list[TriedCandidate]:
+    """All candidates of one recalibration; those it would have had when it ended before any was made."""
+    trial = _OpenTrial(target, baseline, reference.checked(x), options, 0.0)
+    verdict = trial.decide()
+    is_judged = bool(trial.patches)
+    return [
+        TriedCandidate(
+            patch=patch,
+            is_chosen=verdict.accepted and verdict.candidate == name,
+            is_accepted_alone=is_judged and trial.would_accept(name),
+            scores=verdict.scores.get(name, {}),
+        )
+        for name, patch in (trial.patches or trial._patches(x)).items()
+    ]
+
+
+class _OpenTrial(Trial):
+    """A trial that remembers what it judged."""
+
+    patches: Mapping[str, Patch]
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.patches = {}
+
+    def would_accept(self, name: str) -> bool:
+        """The gate's answer if ``name`` were the only candidate."""
+        verdict, court, identity, labels = self._before
+        return super()._judged(verdict, court, identity, {name: self.patches[name]}, labels).accepted
+
+    def _judged(
+        self,
+        verdict: Verdict,
+        court: Any,
+        identity: judging.Evidence,
+        patches: Mapping[str, Patch],
+        labels: Any,
+    ) -> Verdict:
+        self.patches, self._before = patches, (verdict, court, identity, labels)
+        return super()._judged(verdict, court, identity, patches, labels)

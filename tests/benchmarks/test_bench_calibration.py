@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import track_a, track_b_cases, track_c_cases
+from benchmarks.bench_calibration import CASES_A_TASK, main, tasks
+from benchmarks.records import CANDIDATE, GATE, NOTHING, Case, Records, Row
+
+
+def test_every_case_is_planned_once() -> None:
+    for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan):
+        cases = plan(range(5))
+        assert len(set(cases)) == len(cases)
+        assert {case.seed for case in cases} == set(range(5))
+
+
+def test_quick_is_a_part_of_the_whole() -> None:
+    for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan):
+        assert 0 < len(plan([0], quick=True)) < len(plan([0]))
+        assert set(plan([0], quick=True)) <= set(plan([0]))
+
+
+def test_track_a_tries_enough_candidates_to_judge_the_gate() -> None:
+    looked_at = [case for case in track_a.plan(range(5)) if CANDIDATE in track_a.methods(case)]
+    assert len(looked_at) * 10 >= 500
+
+
+def test_a_task_holds_cases_of_one_seed() -> None:
+    cases = track_a.plan([0, 1])
+    found = list(tasks(cases))
+    assert [case for task in found for case in task] == cases
+    assert all(len(task) <= CASES_A_TASK and len({case.seed for case in task}) == 1 for task in found)
+
+
+def test_pages_are_drawn_again_without_measuring(tmp_path: Path) -> None:
+    row = Row(Case("a", 0, "fog", 3, 64), NOTHING, 0.9, 0.5, 0.5, "identity")
+    gated = Row(row.case, GATE, 0.9, 0.5, 0.7, "input", accepted=True)
+    Records(tmp_path).append([row, gated])
+    arguments = [
+        "--results",
+        str(tmp_path),
+        "--docs",
+        str(tmp_path / "pages"),
+        "--pages-only",
+        "--date",
+        "today",
+    ]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "0.700" in (tmp_path / "pages" / "results.md").read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--tracks", "a,z"], ["--seeds", "0,x"]])
+def test_refuses_what_it_does_not_know(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert arguments[1][-1] in result.output
