@@ -9,7 +9,6 @@ Called by ``benchmarks/track_b.py``; holds no model and no policy.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -21,8 +20,11 @@ from benchmarks.records import NotInstalled
 SIDE = 224
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 LABEL_MAP = Path(__file__).parent / "data" / "tuxpaint_imagenet_map.json"
-BASELINE_OBJECTS, REFERENCE_OBJECTS = 41, 32
-"""Of 146; the other 73 are the test. Three composites each: 123 baseline, 96 reference, 219 test pictures."""
+SITE_OBJECTS, BASELINE_OBJECTS = 73, 41
+"""Of 146; the other 73 are the test, three composites each: 219 pictures. A site goes on showing what it showed while
+it was healthy: baseline (128) and reference (219) are other composites of the same 73 objects. With ``new_objects`` the
+reference shows what the baseline has never seen: 41 objects (123 pictures) and 32 others (96)."""
+BASELINE_PICTURES = 128
 
 Pixels = NDArray[np.uint8]
 
@@ -58,15 +60,20 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Three parts without a common object."""
+    """Three parts without a common picture; the test shares no object with the others."""
 
     baseline: Part
     reference: Part
     test: Part
 
 
-def load_split(seed: int, stamps: Path = STAMPS) -> Split:
+def load_split(seed: int, stamps: Path = STAMPS, *, new_objects: bool = False) -> Split:
     """The benchmark for one seed: which object is where, and how each composite looks.
+
+    Args:
+        seed: Of the split and the composites.
+        stamps: Where the pictures are installed.
+        new_objects: The reference shows other objects than the baseline.
 
     Raises:
         PicturesMissing: the package with the pictures is not installed.
@@ -79,12 +86,11 @@ def load_split(seed: int, stamps: Path = STAMPS) -> Split:
         raise PicturesMissing(stamps, found, len(files))
     rng = np.random.default_rng([seed, 146])
     order = rng.permutation(len(names))
-    edges = (0, BASELINE_OBJECTS, BASELINE_OBJECTS + REFERENCE_OBJECTS, len(names))
-    parts = [
-        _compose([(files[i], frozenset(label_map[names[i]]["accept"])) for i in order[a:b]], rng)
-        for a, b in pairwise(edges)
-    ]
-    return Split(*parts)
+    objects = [(files[i], frozenset(label_map[names[i]]["accept"])) for i in order]
+    site, test = objects[:SITE_OBJECTS], objects[SITE_OBJECTS:]
+    seen, shown = (site[:BASELINE_OBJECTS], site[BASELINE_OBJECTS:]) if new_objects else (site, site)
+    baseline, reference, held_back = (_compose(part, rng) for part in (seen, shown, test))
+    return Split(baseline.first(BASELINE_PICTURES), reference, held_back)
 
 
 def prepare(pixels: Pixels) -> NDArray[np.float32]:

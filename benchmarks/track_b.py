@@ -2,7 +2,7 @@
 
     python -m benchmarks.track_b MODEL.onnx [--float MODEL.onnx] [--seeds 0,1,2] [--drifts haze,blur] [--json]
 
-For every seed and drift of the cut-out benchmark: profile on the baseline part, recalibrate on 64 drifted reference
+For every seed and drift of the cut-out benchmark: profile on the baseline part, recalibrate on 128 drifted reference
 pictures, count right answers on the test part (no common object) before, with the chosen patch and, with
 ``--oracle``, with the best candidate. Only the public ``calibration`` API is used. ``--cost`` measures one
 recalibration on one core. MODEL takes (N,3,224,224), RGB, (x - 127) / 128, and gives 1000 ImageNet classes.
@@ -97,10 +97,12 @@ def drifted(pixels: Pixels, drift: str, severity: float, rng: np.random.Generato
 class Bench:
     """One model on one split of the pictures."""
 
-    def __init__(self, model: bytes, seed: int, count: int, severity: float, most_witness: int) -> None:
+    def __init__(
+        self, model: bytes, seed: int, count: int, severity: float, most_witness: int, *, new_objects: bool
+    ) -> None:
         self._model, self._seed, self._count, self._severity = model, seed, count, severity
         self._options = calibration.Options(seed=seed, most_witness=most_witness)
-        self._split = load_split(seed)
+        self._split = load_split(seed, new_objects=new_objects)
         baseline = calibration.profile(model, prepare(self._split.baseline.pixels))
         self._baseline = baseline if most_witness else baseline.without_witness()
         self._healthy = self._accuracy(model, self._split.test)
@@ -201,7 +203,8 @@ def show(rows: Sequence[Row], summary: Summary) -> None:
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--drifts", default=",".join((CLEAN, *TUNED_ON)), show_default=True)
 @click.option("--severity", type=click.FloatRange(0, 1), default=1.0, show_default=True)
-@click.option("--count", default=64, show_default=True, help="Reference pictures.")
+@click.option("--new-objects", is_flag=True, help="The reference shows what the baseline has not seen.")
+@click.option("--count", default=128, show_default=True, help="Reference pictures.")
 @click.option("--oracle", is_flag=True, help="Also the best candidate by the test labels (slow).")
 @click.option(
     "--witness",
@@ -217,6 +220,7 @@ def main(
     seeds: str,
     drifts: str,
     severity: float,
+    new_objects: bool,
     count: int,
     oracle: bool,
     witness: int,
@@ -229,7 +233,7 @@ def main(
     rows: list[Row] = []
     try:
         for seed in map(int, seeds.split(",")):
-            bench = Bench(data, seed, count, severity, witness)
+            bench = Bench(data, seed, count, severity, witness, new_objects=new_objects)
             rows += [bench.row(drift, oracle=oracle) for drift in drifts.split(",")]
     except PicturesMissing as err:
         raise click.ClickException(str(err)) from err
