@@ -109,6 +109,14 @@ class Baseline:
         """The same figures, and so the same id, with another name or word."""
         return replace(self, facts=facts)
 
+    def named(self, name: str) -> "Baseline":
+        """The same under another name.
+
+        Raises:
+            DataError: it cannot be a name.
+        """
+        return replace(self, facts=replace(self.facts, name=name))
+
     def without_witness(self) -> "Baseline":
         """The same without any picture in it."""
         return replace(self, witness=None)

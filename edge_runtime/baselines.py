@@ -40,10 +40,11 @@ class Baselines:
         self,
         registry: Registry,
         identity: Identity,
-        open_watch: OpenWatch,
+        open_watch: OpenWatch | None,
         drift: DriftConfig,
         wall_clock: Callable[[], float],
     ) -> None:
+        """``open_watch`` None looks after the files only: for the command line."""
         self._registry, self._identity, self._open_watch = registry, identity, open_watch
         self._drift, self._wall_clock = drift, wall_clock
         self._shelf = Shelf(registry.baselines)
@@ -122,12 +123,13 @@ class Baselines:
         for name, problem in self._loaded.problems.items():
             log.error("baseline not usable", path=str(self._shelf.path(name)), reason=problem)
         usable = self._loaded.usable
-        if usable:
+        if usable and self._open_watch is not None:
             newest = max(usable, key=lambda name: usable[name].created_wall_s)
             first = wanted if wanted is not None and wanted in usable else newest
             self._open(Known(usable, first, self._known_drifts()))
 
     def _open(self, known: Known) -> None:
+        assert self._open_watch is not None
         probe = self._registry.probe(self._identity.model_sha256)
         try:
             self.watch = self._open_watch(known, probe, self._drift)
@@ -222,7 +224,7 @@ class Baselines:
             for name, baseline in self._loaded.usable.items()
         }
         return {
-            "in_use": None if self.watch is None else self.watch.in_use,
+            "in_use": self._in_use.name if self.watch is None else self.watch.in_use,
             "baselines": known,
             "problems": dict(self._loaded.problems),
         }

@@ -88,7 +88,7 @@ class KnownStates:
             return None
         shares = {patch: self._share(patch) for patch, monitor in self._drifts.items() if monitor.fits}
         best = min(shares, key=lambda patch: shares[patch], default=None)
-        if best is None or shares[best] > MARGIN * self._share(self.in_use):
+        if best is None or shares[best] > MARGIN * self._own_share:
             return None
         return best.removeprefix(DRIFT)
 
@@ -101,7 +101,8 @@ class KnownStates:
         """Take in one frame's moments; tells what has changed by it."""
         everybody = {**self._monitors, **self._drifts}
         self._statuses = {name: monitor.update(moments, now_s) for name, monitor in everybody.items()}
-        if self._nearest.after({name: self._share(name) for name in self._monitors if self._is_ready(name)}):
+        shares = {name: self._share(name) for name in self._monitors if self._is_ready(name)}
+        if self._nearest.after({**shares, self.in_use: self._own_share}):
             self._take_over()
             return "switched"
         return self._heard(self._statuses[self.in_use])
@@ -139,6 +140,15 @@ class KnownStates:
             return False
         others = [monitor for name, monitor in self._monitors.items() if name != self.in_use]
         return any(monitor.newest(self._stride) < PLAUSIBLE for monitor in (*others, *self._drifts.values()))
+
+    @property
+    def _own_share(self) -> float:
+        """How far the camera is from the baseline in use; a slow drift counts.
+
+        That of the others does not: having long been away from them is no drift.
+        """
+        status = self._statuses[self.in_use]
+        return max(self._share(self.in_use), status.cusum / status.cusum_threshold)
 
     def _share(self, name: str) -> float:
         status = self._statuses[name]

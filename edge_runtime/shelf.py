@@ -10,7 +10,7 @@ or belongs to another model is left alone and named. Called by ``baselines`` and
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -113,8 +113,7 @@ class Shelf:
             DataError: missing, damaged, no baseline, or a name that cannot be one.
         """
         require_name(name)
-        baseline = Baseline.load(self.path(name))
-        return baseline.with_facts(replace(baseline.facts, name=name))
+        return Baseline.load(self.path(name)).named(name)
 
     def put(self, baseline: Baseline) -> None:
         """Store a baseline under its name, in place of an earlier one.

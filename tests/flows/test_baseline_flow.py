@@ -1,0 +1,57 @@
+"""Two states of one site on a running daemon: both commissioned by command, then night and day come and go."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from mosquitto import Mosquitto
+from test_daemon_flow import ROOT, box, conveyor, until  # noqa: F401 - box is a fixture
+
+SENT = [sys.executable, "-m", "edge_runtime"]
+
+
+def told(box, *words):  # noqa: F811
+    done = subprocess.run([*SENT, *words], cwd=ROOT, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)["data"]
+
+
+def side(box):  # noqa: F811
+    return ((box.status() or {}).get("models") or {}).get("parts", {}).get("recalibration") or {}
+
+
+def in_use(box):  # noqa: F811
+    return next((name for name, facts in side(box).get("baselines", {}).items() if facts["in_use"]), None)
+
+
+def test_day_and_night_come_and_go_without_an_alarm(box, tmp_path):  # noqa: F811
+    with Mosquitto(tmp_path / "broker") as broker:
+
+        def light(drift):
+            demo = {"drift": drift, "drift_at_s": 0} if drift else {}
+            box.write(
+                cameras=conveyor(fps=30, demo=demo),
+                mqtt={"host": broker.host, "port": broker.port, "commands": True},
+                recalibration={"on_drift": False, "commission": {"frames": 48}},
+                drift={"window_frames": 16, "sample_every_s": 0.06},
+            )
+
+        light(None)
+        box.start()
+        assert until(lambda: (side(box).get("reservoir") or {}).get("frames", 0) > 5, 60)
+        for name, drift in (("day", None), ("night", "grey")):
+            light(drift)
+            assert until(lambda: box.status()["config_problem"] is None)
+            told(box, "send", "commission", "--config", str(box.file), "--name", name, "--expires-days", "90")
+            assert until(lambda name=name: in_use(box) == name, 60), box.events()
+        assert set(told(box, "baseline", "list", str(box.file), "--json")["baselines"]) == {"day", "night"}
+        alarms = side(box)["alarms"]
+        for name, drift in (("day", None), ("night", "grey")):
+            light(drift)
+            assert until(lambda name=name: in_use(box) == name, 60), box.events()
+        assert side(box)["alarms"] == alarms
+        switches = [e["data"] for e in box.events() if e["event"] == "baseline" and "from" in e["data"]]
+        assert [(s["from"], s["to"]) for s in reversed(switches)][-2:] == [("night", "day"), ("day", "night")]
+        assert told(box, "baseline", "expire", str(box.file), "night", "--json")["is_expired"] is True
