@@ -37,7 +37,7 @@ from calibration.targets.openvino_taps import find_taps, taps_in
 
 _ALIKE = 0.1
 """Measured per output over all taps, noise pictures: at worst 0.043 (Lite0 by NNCF) and 0.026 (SSDLite by NNCF), where
-int8 rounding differs; frames mixed with each other are off by 0.2 to 0.3 in the median tap and by 0.7 to 1 in the worst."""
+int8 rounding differs; frames mixed with each other are 0.2 to 0.3 off in the median tap, 0.7 to 1 in the worst."""
 
 
 class OpenVinoTarget:
