@@ -82,7 +82,7 @@ def fashion_scene(folder: Path, seed: int) -> Scene:
 
 def street_scene(model: Path, video: Path) -> Scene:
     """A fixed camera over a street, 0.2 s between frames: the first half is the baseline, the second is watched."""
-    frames = street_video.every_frame(video)[::2]
+    frames, _ = street_video.frames_of(video, first=0, step=2)
     small = np.stack([cv2.resize(f, (cutouts.SIDE,) * 2, interpolation=cv2.INTER_AREA) for f in frames])
     half = len(small) // 2
     return Scene(

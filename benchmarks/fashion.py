@@ -20,6 +20,7 @@ from torch import nn
 
 from benchmarks.fashion_net import fashion_net
 from benchmarks.records import NotInstalled
+from calibration.tensor_file import write_atomically
 from edge_runtime.bundle.quantize import quantized
 
 Pixels = NDArray[np.uint8]
@@ -107,12 +108,14 @@ def trained_net(seed: int, folder: Path, pictures: Path = FOLDER) -> TrainedNet:
     """The net of one seed: from ``folder`` when it was made before, else trained, quantized and kept there."""
     weights, int8 = folder / f"fashion-{seed}.pt", folder / f"fashion-{seed}.int8.onnx"
     if not (weights.is_file() and int8.is_file()):
-        folder.mkdir(parents=True, exist_ok=True)
         chosen = np.random.default_rng([seed, 60]).permutation(60_000)[:TRAINED_ON]
         part = load("train", pictures).take(chosen)
         net = train(part, seed)
-        int8.write_bytes(quantized(exported(net), prepare(part.pixels[:QUANTIZED_WITH])))
-        torch.save(net.state_dict(), weights)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(int8, quantized(exported(net), prepare(part.pixels[:QUANTIZED_WITH])))
+        coded = io.BytesIO()
+        torch.save(net.state_dict(), coded)
+        write_atomically(weights, coded.getvalue())
     net = fashion_net(CLASSES)
     net.load_state_dict(torch.load(weights, weights_only=True))
     return TrainedNet(net.eval(), int8.read_bytes())

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from benchmarks import fashion, oracles
+from benchmarks.alone import alone
 from benchmarks.comparison import GATED_OFF, Comparison, FloatModel, Samples, Site, predicted
 from benchmarks.drifts import CAMERA_DRIFTS, CORRUPTION_DRIFTS, HEALTHY
 from benchmarks.records import CANDIDATE, GATE, Case, Row
@@ -74,7 +75,9 @@ def methods(case: Case) -> tuple[str, ...]:
 
 def site(seed: int, folder: Path) -> Site:
     """The net of one seed and its pictures."""
-    net, split = fashion.trained_net(seed, folder), fashion.load_split(seed)
+    with alone(folder / f"fashion-{seed}.lock"):
+        net = fashion.trained_net(seed, folder)
+    split = fashion.load_split(seed)
     labels = split.test.labels
 
     def score(runner: Runner, x: Samples) -> float:

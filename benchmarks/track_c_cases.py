@@ -12,6 +12,7 @@ import numpy as np
 
 import calibration
 from benchmarks import street_video, track_c
+from benchmarks.alone import alone
 from benchmarks.comparison import Comparison, Samples, Site
 from benchmarks.drifts import CAMERA, HEALTHY
 from benchmarks.pedestrian_model import int8_model
@@ -28,8 +29,6 @@ SEVERITY, SEVERE = 3, 5
 CLOSER_LOOK = 1
 """So many seeds also get other sizes, a growing drift and the true score of every candidate: minutes a case."""
 QUICK_DRIFTS = (f"{CAMERA}haze",)
-QUANTIZED_WITH = slice(5, None, 16)
-"""Frames that the activations are calibrated on; every 16th."""
 
 
 def plan(seeds: Sequence[int], *, quick: bool = False) -> list[Case]:
@@ -49,7 +48,7 @@ def plan(seeds: Sequence[int], *, quick: bool = False) -> list[Case]:
 
 
 def measure(cases: Sequence[Case], folder: Path) -> Iterator[list[Row]]:
-    """The rows of every case; the model is made in ``folder`` on first use (pip fetches it).
+    """The rows of every case; model and video are fetched into ``folder`` on first use.
 
     Raises:
         VideoMissing: the video is not installed.
@@ -69,11 +68,11 @@ def methods(case: Case) -> tuple[str, ...]:
 
 
 def site(seed: int, folder: Path) -> Site:
-    """The detector and the parts of the video for one seed; a copy of the video in ``folder`` is taken first."""
-    beside = folder / street_video.VIDEO.name
-    video = beside if beside.is_file() else street_video.VIDEO
+    """The detector and the parts of the video for one seed."""
+    with alone(folder / "ssdlite.lock"):
+        video = street_video.find_video(folder)
+        model = int8_model(folder, track_c.samples_for_quantization(video))
     street = street_video.load_street(seed, video)
-    model = int8_model(folder, street_video.prepare(street_video.every_frame(video)[QUANTIZED_WITH]))
     healthy = calibration.open_target(model).runner()(street_video.prepare(street.test))
     layout = layout_of(healthy)
 
