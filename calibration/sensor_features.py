@@ -114,8 +114,6 @@ def _quiet(details: tuple[Plane, Plane, Plane], least: float) -> list[float]:
     across, down, diagonal = details
     found: list[float] = []
     for energy in (across * across + down * down, diagonal * diagonal):
-        height, width = (side // BLOCK for side in energy.shape)
-        parts = energy[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK)
-        levels = np.quantile(parts.mean(axis=(1, 3), dtype=np.float64), QUIET_SHARES)
-        found += [float(level) + least for level in levels]
+        parts = _halved(_halved(energy))  # the mean of every 4x4 block
+        found += [float(level) + least for level in np.quantile(parts, QUIET_SHARES)]
     return found
