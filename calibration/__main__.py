@@ -36,6 +36,9 @@ def cli() -> None:
 )
 @click.option("--labels", is_flag=True, help="Let the classes y in the reference decide.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split and the re-enactment.")
+@click.option(
+    "--sequential", is_flag=True, help="Measure layer by layer, to compare with: minutes, not seconds."
+)
 @THREADS
 @JSON
 @told
@@ -46,11 +49,13 @@ def recalibrate(
     out: Path,
     labels: bool,
     seed: int,
+    sequential: bool,
     threads: int,
     as_json: bool,
 ) -> None:
     """Find out whether a patch makes the model better on the reference, and write it if so."""
-    verdict = _recalibrated(model, baseline, reference, labels, Options(seed=seed, threads=threads))
+    options = Options(seed=seed, threads=threads, sequential=sequential)
+    verdict = _recalibrated(model, baseline, reference, labels, options)
     if verdict.patch is None:
         out.unlink(missing_ok=True)
     else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import judging, reference
+from calibration import judging, reference, sequential
 from calibration.answers import Answers, UnknownAnswers, layout_of, read_answers
 from calibration.baseline import Baseline
 from calibration.detector_layout import DetectionLayout
@@ -46,6 +46,8 @@ class Options:
     """Healthy frames to re-enact the drift on."""
     most_screened: int = 12
     """Re-enacted frames on which all candidates are tried, before the best of them meet all frames."""
+    sequential: bool = False
+    """Measure layer by layer in the patched model instead of in one pass: slow, to compare with."""
     gate_settings: GateSettings = field(default_factory=GateSettings)
     detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
 
@@ -193,7 +195,10 @@ class Trial:
 
     def _observe(self, observed: Batch, whole_input: Affine, input_share: float, prior: float) -> Moments:
         on_input = whole_input.part_way(input_share) if input_share else None
-        return self._target.observe(observed, Normalisation(self._baseline.moments, prior, on_input)).moments
+        normalise = Normalisation(self._baseline.moments, prior, on_input)
+        if self._options.sequential:
+            return sequential.observe(self._target, observed, normalise, threads=self._options.threads)
+        return self._target.observe(observed, normalise).moments
 
     def _patch(self, rung: Candidate, whole_input: Affine, seen: Moments | None, frames: int) -> Patch:
         taps: dict[str, Affine] = {}
