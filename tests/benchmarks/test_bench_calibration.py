@@ -10,15 +10,15 @@ from benchmarks.records import CANDIDATE, GATE, NOTHING, Case, Records, Row
 
 def test_every_case_is_planned_once() -> None:
     for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan):
-        cases = plan(range(5))
+        cases = plan(range(20, 25))
         assert len(set(cases)) == len(cases)
-        assert {case.seed for case in cases} == set(range(5))
+        assert {case.seed for case in cases} == set(range(20, 25))
 
 
 def test_quick_is_a_part_of_the_whole() -> None:
     for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan):
-        assert 0 < len(plan([0], quick=True)) < len(plan([0]))
-        assert set(plan([0], quick=True)) <= set(plan([0]))
+        assert 0 < len(plan([20], quick=True)) < len(plan([20]))
+        assert set(plan([20], quick=True)) <= set(plan([20]))
 
 
 def test_track_a_tries_enough_candidates_to_judge_the_gate() -> None:
