@@ -23,8 +23,8 @@ from benchmarks.records import Case, NotInstalled, Records, Row
 
 TRACKS = {"a": "benchmarks.track_a", "b": "benchmarks.track_b_cases", "c": "benchmarks.track_c_cases"}
 """Imported when asked for: each needs another framework. Every one has ``plan(seeds, quick=)`` and ``measure``."""
-CASES_A_TASK = 12
-"""Small enough that an interrupted run loses little, large enough that a worker rarely starts over."""
+CASES_A_TASK = {"a": 12, "b": 3, "c": 3}
+"""About a minute or two: an interrupted run loses little, and a worker rarely starts over."""
 
 
 def plan(tracks: Sequence[str], seeds: Sequence[int], *, quick: bool) -> list[Case]:
@@ -34,10 +34,10 @@ def plan(tracks: Sequence[str], seeds: Sequence[int], *, quick: bool) -> list[Ca
 
 def tasks(cases: Sequence[Case]) -> Iterator[list[Case]]:
     """The cases in portions of one track and seed, in the given order."""
-    for _, group in groupby(cases, key=lambda case: (case.track, case.seed)):
-        together = list(group)
-        for first in range(0, len(together), CASES_A_TASK):
-            yield together[first : first + CASES_A_TASK]
+    for (track, _), group in groupby(cases, key=lambda case: (case.track, case.seed)):
+        together, most = list(group), CASES_A_TASK[track]
+        for first in range(0, len(together), most):
+            yield together[first : first + most]
 
 
 def measure(cases: Sequence[Case], folder: Path) -> list[Row]:

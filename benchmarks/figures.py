@@ -12,7 +12,8 @@ from benchmarks.records import CANDIDATE, GATE, IID, NOTHING, Case, Row
 
 POINT = 0.01
 """One point of accuracy or F1."""
-MAIN_N = 64
+MAIN_N = {"a": 64, "b": 128, "c": 64}
+"""Reference pictures in the main setting, by track."""
 MAIN_SEVERITY, MAIN_CAMERA_SEVERITY = 3, 5
 
 Key = TypeVar("Key", bound=Hashable)
@@ -121,11 +122,19 @@ def drifted_only(rows: Iterable[Row]) -> list[Row]:
 
 
 def is_main(row: Row) -> bool:
-    """In the setting of the main tables: i.i.d., n = 64, whole baseline, corruptions at 3 and camera drifts at 5."""
+    """In the setting of the main tables: i.i.d., the track's own n, corruptions at 3 and camera drifts at 5."""
     case = row.case
     severity = MAIN_CAMERA_SEVERITY if case.drift.startswith(CAMERA) else MAIN_SEVERITY
-    is_usual = case.stream == IID and case.n == MAIN_N and not case.baseline
+    is_usual = case.stream == IID and case.n == MAIN_N[case.track] and not case.baseline
     return is_usual and case.severity == severity and case.drift != HEALTHY
+
+
+def of_several_sizes(rows: Iterable[Row]) -> list[Row]:
+    """The i.i.d. rows whose drift, severity and seed were tried with more than one reference size; smallest first."""
+    usual = [row for row in drifted_only(rows) if row.case.stream == IID and not row.case.baseline]
+    together = grouped(usual, lambda row: (row.case.drift, row.case.severity, row.case.seed))
+    sized = [group for group in together.values() if len({row.case.n for row in group}) > 1]
+    return sorted((row for group in sized for row in group), key=lambda row: row.case.n)
 
 
 def best_candidates(rows: Sequence[Row]) -> list[Row]:

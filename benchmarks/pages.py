@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks import plots, tables
+from benchmarks.figures import MAIN_N
 from benchmarks.records import Row
 
 COMMAND = "make bench-calibration"
@@ -55,7 +56,7 @@ def _head(rows: Sequence[Row], date: str) -> str:
 def _track(rows: Sequence[Row], title: str, folder: Path, track: str) -> str:
     drawn = plots.draw(rows, title, folder, f"track-{track}")
     parts = [
-        ("Methods, main setting (i.i.d., n = 64)", tables.by_method(rows), None),
+        (f"Methods, main setting (i.i.d., n = {MAIN_N[track]})", tables.by_method(rows), None),
         ("Drift by drift", tables.by_drift(rows), drawn.get("drifts")),
         ("Healthy pictures", tables.healthy(rows), None),
         ("Reference size", tables.by_size(rows), drawn.get("sizes")),

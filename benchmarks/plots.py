@@ -10,8 +10,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
-from benchmarks.figures import best_candidates, drifted_only, grouped, is_main, recovered
+from benchmarks.figures import best_candidates, grouped, is_main, of_several_sizes, recovered
 from benchmarks.records import CANDIDATE, GATE, NOTHING, Row
 
 COLOURS = {
@@ -78,11 +79,7 @@ def _drifts(rows: Sequence[Row], title: str) -> Figure | None:
 
 def _sizes(rows: Sequence[Row], title: str) -> Figure | None:
     """Recovered share by the number of reference pictures."""
-    usual = [row for row in drifted_only(rows) if row.case.stream == "iid" and not row.case.baseline]
-    severity = {3} if any(row.case.severity == 3 and row.case.n != 64 for row in usual) else {5}
-    usual = [row for row in usual if row.case.severity in severity]
-    drifts = {row.case.drift for row in usual if row.case.n != 64}
-    by_size = grouped((row for row in usual if row.case.drift in drifts), lambda row: row.case.n)
+    by_size = grouped(of_several_sizes(rows), lambda row: row.case.n)
     if len(by_size) < 2:
         return None
     figure, axes = _canvas(6.4, 3.4)
@@ -125,7 +122,8 @@ def _candidates(rows: Sequence[Row], title: str) -> Figure | None:
             np.clip(changes[accepted], -60, 80), edges, color=colour, alpha=0.75, label=f"{label} alone"
         )
     axes.axvline(0, color="#333333", lw=0.8)
-    axes.set_yscale("symlog", linthresh=10)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.set(title=title, xlabel="true change, points", ylabel="candidates")
     axes.legend(frameon=False)
     return figure

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]
 
-STREAMS = ("iid", "class-sorted", "2-class", "mixed", "gradual")
+STREAMS = ("iid", "class-sorted", "2-class", "mixed", "gradual", "new-objects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def draw(
 
     ``iid``: any. ``class-sorted``: a contiguous run of the pool in class order, from a random place. ``2-class``: of
     two random classes only. ``mixed``: the drifts take turns at random. ``gradual``: the severity grows from 0 to the
-    full one.
+    full one. ``new-objects``: any, from a pool whose objects the baseline has never seen (the track brings it).
 
     Raises:
         ValueError: unknown stream, or the pool is too small for it.

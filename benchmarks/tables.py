@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.drifts import HEALTHY
 from benchmarks.figures import (
+    MAIN_N,
     Pooled,
     best_candidates,
     describe,
@@ -13,6 +14,7 @@ from benchmarks.figures import (
     gate_figures,
     grouped,
     is_main,
+    of_several_sizes,
     pooled,
 )
 from benchmarks.records import CANDIDATE, GATE, IID, NOTHING, Row
@@ -60,12 +62,8 @@ def by_drift(rows: Sequence[Row]) -> str:
 
 def by_size(rows: Sequence[Row]) -> str:
     """The gate by the number of reference pictures; drifts and severities that were tried with several."""
-    usual = [
-        r for r in drifted_only(rows) if r.case.stream == IID and not r.case.baseline and r.method == GATE
-    ]
-    sized = {(r.case.drift, r.case.severity, r.case.seed) for r in usual if r.case.n != 64}
-    usual = [r for r in usual if (r.case.drift, r.case.severity, r.case.seed) in sized]
-    groups = grouped(sorted(usual, key=lambda r: r.case.n), lambda r: str(r.case.n))
+    gated = [row for row in of_several_sizes(rows) if row.method == GATE]
+    groups = grouped(gated, lambda row: str(row.case.n))
     return _pooled_table("reference pictures", {n: pooled(group) for n, group in groups.items()})
 
 
@@ -85,11 +83,11 @@ def by_stream(rows: Sequence[Row]) -> str:
 
 
 def by_severity(rows: Sequence[Row]) -> str:
-    """The gate by family and severity, n = 64; and with a small baseline."""
+    """The gate by family and severity, at the track's own n; and with a small baseline."""
     gated = [
         row
         for row in drifted_only(rows)
-        if row.method == GATE and row.case.stream == IID and row.case.n == 64
+        if row.method == GATE and row.case.stream == IID and row.case.n == MAIN_N[row.case.track]
     ]
 
     def family(row: Row) -> str:

@@ -5,7 +5,9 @@ from click.testing import CliRunner
 
 from benchmarks import track_a, track_b_cases, track_c_cases
 from benchmarks.bench_calibration import CASES_A_TASK, main, tasks
+from benchmarks.figures import is_main
 from benchmarks.records import CANDIDATE, GATE, NOTHING, Case, Records, Row
+from benchmarks.streams import STREAMS
 
 
 def test_every_case_is_planned_once() -> None:
@@ -13,6 +15,17 @@ def test_every_case_is_planned_once() -> None:
         cases = plan(range(20, 25))
         assert len(set(cases)) == len(cases)
         assert {case.seed for case in cases} == set(range(20, 25))
+
+
+def test_every_planned_stream_can_be_drawn() -> None:
+    for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan):
+        assert {case.stream for case in plan(range(20, 25))} <= set(STREAMS)
+
+
+def test_main_setting_is_planned_for_every_track() -> None:
+    nothing = {"healthy": 0.9, "before": 0.5, "after": 0.5}
+    for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan):
+        assert any(is_main(Row(case, NOTHING, **nothing)) for case in plan([20]))
 
 
 def test_quick_is_a_part_of_the_whole() -> None:
@@ -30,7 +43,7 @@ def test_a_task_holds_cases_of_one_seed() -> None:
     cases = track_a.plan([0, 1])
     found = list(tasks(cases))
     assert [case for task in found for case in task] == cases
-    assert all(len(task) <= CASES_A_TASK and len({case.seed for case in task}) == 1 for task in found)
+    assert all(len(task) <= CASES_A_TASK["a"] and len({case.seed for case in task}) == 1 for task in found)
 
 
 def test_pages_are_drawn_again_without_measuring(tmp_path: Path) -> None:

@@ -87,3 +87,20 @@ def test_page_is_written_from_rows_alone_and_twice_the_same(tmp_path: Path) -> N
     assert all(f"({name})" in text for name in plots)
     for name in ("results.md", *plots):
         assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes()
+
+
+def test_sizes_are_compared_where_several_were_tried() -> None:
+    found = rows(n=16) + rows(n=64) + rows(1, n=64) + rows(n=32, stream="2-class")
+    assert {(row.case.n, row.case.seed, row.case.stream) for row in figures.of_several_sizes(found)} == {
+        (16, 0, "iid"),
+        (64, 0, "iid"),
+    }
+
+
+def test_every_track_has_its_own_main_size() -> None:
+    of_b = [
+        replace(row, case=replace(row.case, track="b", drift="camera:haze", severity=5, n=128))
+        for row in rows()
+    ]
+    assert all(map(figures.is_main, of_b))
+    assert not any(figures.is_main(replace(row, case=replace(row.case, n=64))) for row in of_b)
