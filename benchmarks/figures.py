@@ -167,5 +167,15 @@ def gate_figures(rows: Sequence[Row]) -> GateFigures | None:
     )
 
 
+def float_gaps(rows: Iterable[Row]) -> list[float]:
+    """Per drifted case, int8 patched at all taps minus the float model re-estimated from the same pictures."""
+    gaps: list[float] = []
+    for group in grouped(drifted_only(rows), lambda row: row.case).values():
+        after = {row.method: row.after for row in group}
+        if {"all taps, prior 0", "float, fvcore"} <= after.keys():
+            gaps.append(after["all taps, prior 0"] - after["float, fvcore"])
+    return gaps
+
+
 def _alone(row: Row) -> bool:
     return bool(row.detail.get("accepted_alone", 0.0))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import plots, tables
 from benchmarks.figures import MAIN_N
+from benchmarks.goals import goals
 from benchmarks.records import Row
 
 COMMAND = "make bench-calibration"
@@ -33,7 +34,7 @@ def write_pages(rows: Sequence[Row], folder: Path, date: str) -> Path:
     """The page, its plots beside it; what was there before is replaced. Gives the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "results.md"
-    sections = [_head(rows, date)]
+    sections = [_head(rows, date), f"## Goals\n\n{goals(rows)}"]
     for track, title in TITLES.items():
         found = [row for row in rows if row.case.track == track]
         if found:

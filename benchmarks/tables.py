@@ -11,6 +11,7 @@ from benchmarks.figures import (
     best_candidates,
     describe,
     drifted_only,
+    float_gaps,
     gate_figures,
     grouped,
     is_main,
@@ -142,12 +143,7 @@ def worst(rows: Sequence[Row]) -> str:
 
 def against_float(rows: Sequence[Row]) -> str:
     """The int8 patch of all taps against the same re-estimation of the float model from the same pictures."""
-    cases = grouped(drifted_only(rows), lambda row: row.case)
-    gaps: list[float] = []
-    for group in cases.values():
-        after = {row.method: row.after for row in group}
-        if {"all taps, prior 0", "float, fvcore"} <= after.keys():
-            gaps.append(after["all taps, prior 0"] - after["float, fvcore"])
+    gaps = float_gaps(rows)
     if not gaps:
         return ""
     values: list[object] = [
