@@ -4,13 +4,22 @@ No runtime is needed. Exit codes and errors are those of ``command_line``. Only 
 """
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 import calibration
-from calibration import baseline_commands, model_files, reference, report
+from calibration import (
+    baseline_commands,
+    model_files,
+    reference,
+    report,
+    report_material,
+    report_page,
+    tensor_file,
+)
 from calibration.baseline import Baseline
 from calibration.command_line import EX_USAGE, JSON, MODEL, THREADS, answer_with, file_option, told
 from calibration.errors import DataError
@@ -39,6 +48,10 @@ def cli() -> None:
 @click.option(
     "--sequential", is_flag=True, help="Measure layer by layer, to compare with: minutes, not seconds."
 )
+@click.option(
+    "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write as well."
+)
+@click.option("--no-thumbnails", is_flag=True, help="No picture in the page.")
 @THREADS
 @JSON
 @told
@@ -50,16 +63,25 @@ def recalibrate(
     labels: bool,
     seed: int,
     sequential: bool,
+    page: Path | None,
+    no_thumbnails: bool,
     threads: int,
     as_json: bool,
 ) -> None:
     """Find out whether a patch makes the model better on the reference, and write it if so."""
+    healthy, given = Baseline.load(baseline), _loaded_reference(reference, labels)
     options = Options(seed=seed, threads=threads, sequential=sequential)
-    verdict = _recalibrated(model, baseline, reference, labels, options)
+    verdict = calibration.recalibrate(model, healthy, given.x, given.y if labels else None, options)
     if verdict.patch is None:
         out.unlink(missing_ok=True)
     else:
         verdict.patch.save(out)
+    if page is not None:
+        material = report_material.gather(
+            model, healthy, given.x, verdict, with_pictures=not no_thumbnails, threads=threads
+        )
+        setting = _setting(model, out, verdict)
+        tensor_file.write_atomically(page, report_page.page(verdict, healthy, material, setting).encode())
     lines = [
         f"{'accepted' if verdict.accepted else 'refused'}: {verdict.candidate}",
         *verdict.reasons,
@@ -68,13 +90,24 @@ def recalibrate(
     answer_with({**verdict.to_json(), "out": str(out) if verdict.accepted else None}, lines, as_json)
 
 
-def _recalibrated(model: Path, baseline: Path, data: Path, labels: bool, options: Options) -> report.Verdict:
-    healthy, given = Baseline.load(baseline), reference.load_npz(data)
+def _setting(model: Path, patch: Path, verdict: report.Verdict) -> report_page.Setting:
+    into = model.with_stem(f"{model.stem}-patched").name
+    use = f"python -m calibration apply {model.name} --patch {patch.name} --out {into}"
+    further = (
+        ("Use it", use),
+        ("Take it back", f"Use {model.name}, which is unchanged, instead of {into}."),
+    )
+    title = f"Recalibration of {model.name}"
+    return report_page.Setting(title, time.time(), further=further if verdict.accepted else ())
+
+
+def _loaded_reference(data: Path, labels: bool) -> reference.ReferenceSet:
+    given = reference.load_npz(data)
     if labels and given.y is None:
         raise DataError(
             str(data), "no array named y", "y, int64 (N,), with --labels", "Add it or drop --labels."
         )
-    return calibration.recalibrate(model, healthy, given.x, given.y if labels else None, options)
+    return given
 
 
 @cli.command()

@@ -39,7 +39,8 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            _require_place(kwargs.get("out"))
+            for place in ("out", "page"):
+                _require_place(kwargs.get(place))
             command(*args, **kwargs)
         except CalibrationError as err:
             _fail(str(err), type(err).__name__, err.exit_code, bool(kwargs.get("as_json")))

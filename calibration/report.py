@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.moments import TapMoments
+from calibration.moments import TapMoments, Vector
 from calibration.patch import Patch, spread
 from calibration.targets.base import SkippedLayer
 
@@ -103,15 +103,19 @@ def describe(patch: Patch) -> dict[str, Any]:
 
 
 def tap_drift(observed: TapMoments, healthy: TapMoments) -> float:
-    """Symmetric KL divergence of two Gaussians, averaged over the channels; 0 is none.
+    """:func:`channel_drift`, averaged over the channels."""
+    return float(channel_drift(observed, healthy).mean())
+
+
+def channel_drift(observed: TapMoments, healthy: TapMoments) -> Vector:
+    """(C,) Symmetric KL divergence of two Gaussians per channel of a tap; 0 is none.
 
     0.5 * (s_o^2/s_b^2 + s_b^2/s_o^2 - 2 + (m_o - m_b)^2 * (1/s_o^2 + 1/s_b^2)) / 2, variances with the tap's eps.
     """
     var_o = spread(observed.var, healthy.var) ** 2
     var_b = spread(healthy.var, healthy.var) ** 2
     shift = (observed.mean - healthy.mean) ** 2
-    divergence = 0.25 * (var_o / var_b + var_b / var_o - 2 + shift * (1 / var_o + 1 / var_b))
-    return float(divergence.mean())
+    return 0.25 * (var_o / var_b + var_b / var_o - 2 + shift * (1 / var_o + 1 / var_b))
 
 
 def drift_between(observed: Mapping[str, TapMoments], healthy: Mapping[str, TapMoments]) -> dict[str, float]:

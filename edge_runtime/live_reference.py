@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.errors import StateError
 from edge_runtime.messages import Sample
-from edge_runtime.privacy import forget_witnesses
+from edge_runtime.privacy import forget_thumbnails, forget_witnesses
 from edge_runtime.recalibration_phase import Cause, Task
 from edge_runtime.registry import Registry
 from edge_runtime.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
@@ -91,7 +91,7 @@ class LiveReference:
             return
         self._is_open = True
         self._open_store()
-        self._forget_witnesses_if_told()
+        self._forget_pictures_if_told()
 
     def close(self) -> None:
         """Write what is not on disk yet, as far as it goes quickly."""
@@ -112,7 +112,7 @@ class LiveReference:
             self._sieve.forget()
         if (settings.pictures, settings.persist) != (old.pictures, old.persist):
             self._open_store()
-        self._forget_witnesses_if_told()
+        self._forget_pictures_if_told()
 
     def status(self) -> dict[str, Any]:
         """For people and machines; safe from any thread."""
@@ -130,9 +130,10 @@ class LiveReference:
             "skipped": dict(self._sieve.refused),
         }
 
-    def _forget_witnesses_if_told(self) -> None:
+    def _forget_pictures_if_told(self) -> None:
         if not self.keeps_pictures:
             forget_witnesses(self._registry.folder)
+            forget_thumbnails(self._registry.folder)
 
     # ---- samples -------------------------------------------------------------------------------------------
 

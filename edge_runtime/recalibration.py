@@ -22,6 +22,7 @@ from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.job_process import Job, Outcome
 from edge_runtime.live_reference import LiveReference
 from edge_runtime.messages import Event, Result, Sample
+from edge_runtime.privacy import forget_thumbnails
 from edge_runtime.recalibration_job import job_order
 from edge_runtime.recalibration_phase import (
     Asked,
@@ -34,6 +35,7 @@ from edge_runtime.recalibration_phase import (
     Side,
     Task,
 )
+from edge_runtime.reports import Reports
 from edge_runtime.request_inbox import RequestInbox
 from edge_runtime.reservoir import Kept
 from edge_runtime.rollout import IllegalStep, Step
@@ -66,6 +68,7 @@ class SideLoop:
             parts.clock,
             parts.wall_clock,
         )
+        self._reports = Reports(parts.registry.folder)
         self._began_at_s = parts.clock()
         self._inbox = SampleInbox(parts.drift.sample_every_s)
         self._requests = RequestInbox()
@@ -339,20 +342,30 @@ class SideLoop:
 
     def _take_verdict(self, task: Task, folder: Path, report: dict[str, Any]) -> None:
         self._counters["recalibrations"] += 1
-        self.last_report = report
         if not report["accepted"]:
             self._counters["refused"] += 1
-            self._emit("recalibration", report)
+            self.last_report = self._with_page(report, self._reports.keep_refused(folder / "report"))
+            self._emit("recalibration", self.last_report)
             return
+        self.last_report = report
         baseline = self._baselines.in_use
         if baseline is None or report.get("baseline_id", baseline.id) != baseline.id:
             raise StateError("another baseline has come into use meanwhile; the patch is not used")
         registry = self._parts.registry
         patch_id = registry.new_patch_id()
         registry.adopt(folder / "patch", patch_id)
+        self.last_report = report = self._with_page(report, patch_id)
         generation = self._validity.activate(patch_id, task.cause)
         self._counters["accepted"] += 1
         self._emit("recalibration", {**report, "generation": str(generation)})
+
+    def _with_page(self, report: dict[str, Any], report_id: str | None) -> dict[str, Any]:
+        """The report with where its page is; the switch may have turned to no pictures while it was made."""
+        if report_id is None or not self._reports.has_page(report_id):
+            return report
+        if not self._reference.keeps_pictures:
+            forget_thumbnails(self._parts.registry.folder)
+        return {**report, "report": f"{self._parts.model}/{report_id}"}
 
     # ---- requests ------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """The recalibration process: ``python -m edge_runtime.recalibration_job FOLDER`` (started by ``job_process``).
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
-a verdict and, if the gate accepts, a patch with the patched model beside it. It runs at low priority, within
-a memory limit, and touches only its own folder: the daemon moves results into place.
+a verdict with its report and, if the gate accepts, a patch with the patched model beside it. It runs at low priority,
+within a memory limit, and touches only its own folder: the daemon moves results into place.
 
 The last file written is ``outcome.json``. A refusal by the gate is an outcome, not an error.
 """
@@ -34,6 +34,7 @@ from edge_runtime.config import RecalibrationConfig
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.recalibration_phase import Kind, Task
+from edge_runtime.recalibration_report import leave_report
 from edge_runtime.reference_folder import read_reference_folder
 from edge_runtime.reservoir import InputMoments
 
@@ -138,14 +139,13 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
     moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
     verdict = calibration.recalibrate(bundle.model_bytes, baseline, frames.x, frames.y, options, moments)
     report: dict[str, Any] = {**verdict.to_json(), "cause": job["cause"], "at": job["at"]}
+    place = folder / ("report" if verdict.patch is None else "patch")
     if verdict.patch is not None:
         report["model_sha256"] = _store_patch(folder / "patch", bundle.model_bytes, verdict.patch)
         if job["reference_folder"] is None:  # a folder stands for the site in general, not for a drift
             seen = calibration.sketch(bundle.model_bytes, frames.x, threads=job["threads"])
             seen.save(folder / "patch" / "observed.safetensors")
-        write_atomically(
-            folder / "patch" / "report.json", orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY)
-        )
+    leave_report(place, report, bundle, baseline, frames.x, verdict, job)
     return report
 
 

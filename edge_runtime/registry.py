@@ -5,7 +5,8 @@
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
     baselines/                    moments of the healthy site, one file a state (see shelf)
     probes/<model sha256>.onnx    the first taps of the model, for the drift monitor
-    patches/p3/{patch.safetensors, model.onnx, report.json, observed.safetensors, withdrawn}
+    patches/p3/{patch.safetensors, model.onnx, report.json, report.html, observed.safetensors, withdrawn}
+    reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
     reservoir/                    see reservoir_store
     jobs/                         work space of the recalibration process; wiped at start
 ```

@@ -15,6 +15,7 @@ from edge_runtime.mqtt_settings import MqttSettings, TlsSettings
 from edge_runtime.outbox import Outbox, OutboxLimits
 from edge_runtime.publisher import Publisher
 from edge_runtime.recalibration_phase import Asked, Blessing, Verb
+from edge_runtime.reports import Reports
 from edge_runtime.sink import FileSink, MqttSink
 from edge_runtime.topics import Topics
 from edge_runtime.uplink import Uplink
@@ -125,6 +126,7 @@ def open_http(config: Config, daemon: Daemon) -> HttpServer | None:
             daemon.health,
             delivery.recent_results,
             recent_events=delivery.recent_events,
+            reports=lambda: {name: Reports.of(config.state_dir, name) for name in daemon.config.models},
             **names,
         )
 

@@ -7,7 +7,7 @@ thread. Every function that is handed in must be quick and callable from any thr
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -19,8 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge_runtime.encode import encode_object
+from edge_runtime.encode import encode_object, rfc3339
 from edge_runtime.health import Health
+from edge_runtime.reports import Reports
 
 Items = Callable[[int], list[dict[str, Any]]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -31,6 +32,12 @@ MOST_ITEMS = 500
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """A page on the internet can point its own name at 127.0.0.1; such a request carries that name and is refused."""
 
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; sandbox"
+)
+"""A report page needs its own style and its own pictures; no script, whatever is in it."""
+
 
 def build_app(
     status: Callable[[], dict[str, Any]],
@@ -38,6 +45,7 @@ def build_app(
     recent_results: Items,
     *,
     recent_events: Items | None = None,
+    reports: Callable[[], Mapping[str, Reports]] = dict,
     allowed_hosts: Sequence[str] = LOOPBACK_NAMES,
 ) -> Starlette:
     """The ASGI application.
@@ -47,6 +55,7 @@ def build_app(
         health: The verdict of now.
         recent_results: The newest results, newest first, at most so many.
         recent_events: The newest events; None serves an empty list.
+        reports: Reports of recalibrations, by model.
         allowed_hosts: Names a request may address us by; ``["*"]`` for any.
     """
     routes = [
@@ -56,6 +65,8 @@ def build_app(
         Route("/status", _object(status)),
         Route("/results", _items("results", recent_results)),
         Route("/events", _items("events", recent_events or (lambda _: []))),
+        Route("/reports", _items("reports", lambda most: _summaries(reports(), most))),
+        Route("/reports/{model}/{report}", _report(reports)),
     ]
     trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     return Starlette(routes=routes, middleware=[trusted])
@@ -108,6 +119,43 @@ def _dashboard() -> Endpoint:
     headers = {"Content-Security-Policy": content_policy(page), "Referrer-Policy": "no-referrer"}
 
     return _view(lambda _: Response(page, 200, headers, "text/html; charset=utf-8"))
+
+
+def _summaries(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]]:
+    """The newest reports of all models, newest first, each in a few words."""
+    found = [
+        {
+            "id": f"{model}/{report_id}",
+            "at": rfc3339(float(figures.get("at") or 0.0)),
+            "accepted": figures.get("accepted"),
+            "candidate": figures.get("candidate"),
+            "reasons": figures.get("reasons"),
+            "page": f"/reports/{model}/{report_id}" if kept.has_page(report_id) else None,
+        }
+        for model, kept in reports.items()
+        for report_id in kept.ids()
+        if (figures := kept.figures(report_id)) is not None
+    ]
+    return sorted(found, key=lambda one: str(one["at"]), reverse=True)[:most]
+
+
+def _report(reports: Callable[[], Mapping[str, Reports]]) -> Endpoint:
+    """One page, or with ``.json`` behind the id its figures."""
+
+    def make(request: Request) -> Response:
+        name = request.path_params["report"]
+        kept = reports().get(request.path_params["model"])
+        if kept is not None and name.endswith(".json"):
+            figures = kept.figures(name.removesuffix(".json"))
+            return _json({"error": "no such report"}, 404) if figures is None else _json(figures)
+        page = None if kept is None else kept.page(name)
+        if page is None:
+            return _json({"error": "no such report; /reports lists them"}, 404)
+        headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer"}
+        headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        return Response(page, 200, headers, "text/html; charset=utf-8")
+
+    return _view(make)
 
 
 def content_policy(page: bytes) -> str:

@@ -48,6 +48,18 @@ def test_recalibrate_and_apply_write_a_patch_and_a_model(folder: Path) -> None:
     assert (folder / "patched.onnx").read_bytes() != (folder / "m.onnx").read_bytes()
 
 
+def test_recalibrate_writes_a_page_with_or_without_pictures(folder: Path, tmp_path: Path) -> None:
+    for more, pictures_in_it in (("", True), ("--no-thumbnails", False)):
+        page = tmp_path / "page.html"
+        line = f"{RECALIBRATE} hazy.npz --out p2.safetensors --report {page} {more}"
+        assert run(folder, line).exit_code == 0
+        text = page.read_text()
+        assert ("data:image/" in text) is pictures_in_it
+        assert "apply m.onnx --patch p2.safetensors" in text
+    done = run(folder, f"{RECALIBRATE} hazy.npz --out p2.safetensors --report {tmp_path}/missing/page.html")
+    assert done.exit_code == 74
+
+
 def test_a_refusal_is_exit_0_without_a_patch_and_removes_an_old_one(folder: Path) -> None:
     (folder / "old.safetensors").write_bytes(b"an older patch")
     done = run(folder, f"{RECALIBRATE} few.npz --out old.safetensors --json")

@@ -23,6 +23,7 @@ from edge_runtime.side_loop_parts import SideLoopParts
 
 BASE = Generation("parts/1")
 IDENTITY = Identity("parts/1", "a" * 64, "spec")
+PAGE = "<!-- pictures begin --><img><!-- pictures end --><p>page</p>"
 BATCH = np.zeros((1, 3, 8, 8), np.float32)
 
 
@@ -80,6 +81,11 @@ class ScriptedJob:
             (patch / "patch.safetensors").write_bytes(b"patch")
             data = {**data, "cause": self.job["cause"], "model_sha256": hashlib.sha256(model).hexdigest()}
             (patch / "report.json").write_bytes(orjson.dumps(data))
+            (patch / "report.html").write_text(PAGE)
+        elif data is not None and "accepted" in data:
+            (self.folder / "report").mkdir(parents=True)
+            (self.folder / "report" / "report.json").write_bytes(orjson.dumps(data))
+            (self.folder / "report" / "report.html").write_text(PAGE)
         self.outcome = Outcome(self.folder, data, error)
 
 

@@ -4,7 +4,7 @@ import pytest
 from calibration import Baseline
 from calibration.baseline import pack_witness
 from calibration.moments import FrameMoments, Moments, TapMoments
-from edge_runtime.privacy import forget_witnesses
+from edge_runtime.privacy import forget_thumbnails, forget_witnesses
 
 
 @pytest.fixture
@@ -39,3 +39,12 @@ def test_baselines_lose_their_pictures_and_stay_the_same_baselines(tmp_path, bas
 
 def test_a_state_without_baselines_has_nothing_to_forget(tmp_path):
     assert forget_witnesses(tmp_path / "missing") == 0
+
+
+def test_report_pages_lose_their_thumbnails_and_keep_the_rest(tmp_path):
+    page = tmp_path / "patches" / "p1" / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<p>a<!-- pictures begin --><img src='data:,'>\n<!-- pictures end -->b</p>")
+    assert forget_thumbnails(tmp_path) == 1
+    assert page.read_text() == "<p>a<!-- pictures removed -->b</p>"
+    assert forget_thumbnails(tmp_path) == 0

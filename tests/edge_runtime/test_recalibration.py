@@ -7,6 +7,7 @@ from side_bench import ACCEPTED, BASE, BATCH, REFUSED, Bench, ScriptedWatch, a_b
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import CommandError, EngineError, StateError
 from edge_runtime.registry import Registry
+from edge_runtime.reports import Reports
 from edge_runtime.rollout import Generation
 from edge_runtime.validity import ENGINE_FAILURES
 
@@ -75,6 +76,32 @@ def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
     assert bench.slot.generation == BASE
     assert bench.events[-1].data["reasons"] == ["in doubt"]
     assert bench.loop.status()["refused"] == 1
+
+
+def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    assert bench.events[-1].data["report"] == "parts/p1"
+    bench.tick(1000)
+    bench.watch.score = 5.0
+    bench.feed(2)
+    bench.jobs[-1].end(REFUSED)
+    bench.tick()
+    assert bench.events[-1].data["report"] == bench.loop.status()["last_report"]["report"] == "parts/r1"
+    reports = Reports(bench.registry.folder)
+    assert sorted(reports.ids()) == ["p1", "r1"]
+    assert b"<img>" in reports.page("r1")
+
+
+def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    private = bench.loop._parts.settings.model_copy(update={"reference": ReferenceConfig(pictures="never")})
+    bench.loop.reconfigure(private, bench.loop._parts.drift)
+    bench.jobs[0].end(REFUSED)
+    bench.tick()
+    assert b"<img>" not in Reports(bench.registry.folder).page("r1")
 
 
 def test_after_a_recalibration_it_cools_down(tmp_path):

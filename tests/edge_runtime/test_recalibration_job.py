@@ -80,12 +80,19 @@ def test_a_report_names_its_cause_and_an_accepted_patch_is_whole(site, tmp_path)
         model = (patch / "model.onnx").read_bytes()
         assert hashlib.sha256(model).hexdigest() == report["model_sha256"]
         assert orjson.loads((patch / "report.json").read_bytes()) == report
+        page = (patch / "report.html").read_text()
+        assert "Recalibration of efficientnet-lite0/1" in page
+        assert 0 < len(page) < 400_000
+        assert page.count("data:image/jpeg") == 24
 
 
 def test_a_healthy_site_gets_no_patch(site, tmp_path):
     report = run(tmp_path / "job", order(Kind.RECALIBRATE, site), conveyor_frames(48, 1000))
     assert report["accepted"] is False
     assert not (tmp_path / "job" / "patch").exists()
+    left = tmp_path / "job" / "report"
+    assert orjson.loads((left / "report.json").read_bytes()) == report
+    assert "Nothing was changed" in (left / "report.html").read_text()
 
 
 def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):
@@ -116,6 +123,8 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
     report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
     assert "holds no witness" in report["notes"][0]
     assert list(tmp_path.rglob("*.npy")) == []
+    [page] = tmp_path.rglob("report.html")
+    assert "data:image/" not in page.read_text()
 
 
 def test_a_bad_reference_folder_is_an_outcome(site, tmp_path):

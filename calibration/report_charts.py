@@ -1,0 +1,164 @@
+"""Geometry of the report's charts: figures in, rectangles and labels out. Pure; the template draws them as SVG.
+
+Two kinds: one column per layer on a logarithmic axis, and a small horizontal bar with its error inside a table cell.
+Called only by ``report_page``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 920.0, 210.0
+LEFT, TOP, BOTTOM = 52.0, 8.0, 20.0
+MOST_DECADES = 5
+"""Smaller values stand on the floor: five powers of ten are as much as an eye tells apart here."""
+CELL = 120.0
+"""Width of a bar inside a table cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A line of the grid with its label."""
+
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One layer; heights are SVG coordinates, None is no value."""
+
+    x: float
+    width: float
+    top: float | None
+    """Of the wide bar."""
+    inner_top: float | None
+    """Of the narrow bar in front of it."""
+    mark: float | None
+    """A line across."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Everything that is drawn."""
+
+    columns: tuple[Column, ...]
+    ticks: tuple[Tick, ...]
+    floor: float
+    width: float = WIDTH
+    height: float = HEIGHT
+    left: float = LEFT
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar in a cell of ``CELL`` units, from the zero line; ``low`` and ``high`` are the ends of its error."""
+
+    zero: float
+    start: float
+    length: float
+    low: float | None
+    high: float | None
+    is_negative: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogAxis:
+    """A logarithmic axis from ``low`` at the bottom to ``high`` at the top."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, values: Sequence[float]) -> "LogAxis | None":
+        """Whole powers of ten around the values above 0; None without any."""
+        known = [value for value in values if math.isfinite(value) and value > 0]
+        if not known:
+            return None
+        high = 10.0 ** math.ceil(math.log10(max(known)) + 1e-9)
+        low = max(10.0 ** math.floor(math.log10(min(known))), high / 10.0**MOST_DECADES)
+        return cls(min(low, high / 10.0), high)
+
+    def y(self, value: float | None) -> float | None:
+        """Where a value is; None where it is not a number."""
+        if value is None or not math.isfinite(value):
+            return None
+        share = 0.0
+        if value > self.low:
+            share = math.log(min(value, self.high) / self.low) / math.log(self.high / self.low)
+        return round(TOP + (1 - share) * (HEIGHT - TOP - BOTTOM), 1)
+
+    def ticks(self) -> tuple[Tick, ...]:
+        """The powers of ten."""
+        powers = range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)
+        return tuple(Tick(self.y(10.0**power) or 0.0, f"{10.0**power:g}") for power in powers)
+
+
+def layer_chart(
+    before: Mapping[str, float], after: Mapping[str, float] | None, healthy: Mapping[str, float] | None
+) -> Chart | None:
+    """A column per layer: how far it is off (wide), with the patch (narrow), and among healthy frames (line)."""
+    others = [part for part in (after, healthy) if part is not None]
+    axis = LogAxis.around([*before.values(), *(value for part in others for value in part.values())])
+    if axis is None:
+        return None
+    columns = []
+    for i, (tap, value) in enumerate(before.items()):
+        x, width = _slot(i, len(before))
+        off, now = after.get(tap) if after else None, healthy.get(tap) if healthy else None
+        text = f"{tap}: {value:.3g}" + (f", with the patch {off:.3g}" if off is not None else "")
+        text += f", healthy frames {now:.3g}" if now is not None else ""
+        columns.append(Column(x, width, axis.y(value), axis.y(off), axis.y(now), text))
+    return Chart(tuple(columns), axis.ticks(), HEIGHT - BOTTOM)
+
+
+def span_chart(spans: Mapping[str, tuple[float, float, float]], limits: tuple[float, float]) -> Chart | None:
+    """A column per tap from its low to its high value, with a line at the middle one, on a logarithmic axis.
+
+    ``top`` is the high end, ``inner_top`` the low end; the grid shows the limits, their half-ways and 1.
+    """
+    if not spans:
+        return None
+    axis = LogAxis(*limits)
+    columns = []
+    for i, (tap, (low, middle, high)) in enumerate(spans.items()):
+        x, width = _slot(i, len(spans))
+        text = f"{tap}: {low:.2f} to {high:.2f}, median {middle:.2f}"
+        columns.append(Column(x, width, axis.y(high), axis.y(low), axis.y(middle), text))
+    marks = (limits[0], limits[0] ** 0.5, 1.0, limits[1] ** 0.5, limits[1])
+    ticks = tuple(Tick(axis.y(mark) or 0.0, f"×{mark:.2g}") for mark in marks)
+    return Chart(tuple(columns), ticks, HEIGHT - BOTTOM)
+
+
+def bars(values: Sequence[float | None], errors: Sequence[float | None]) -> list[Bar | None]:
+    """Bars on one common linear axis with zero in it; None where the value is not a number."""
+    ends = [0.0]
+    for value, error in zip(values, errors, strict=True):
+        if value is not None and math.isfinite(value):
+            ends += [value - (error or 0.0), value + (error or 0.0), value]
+    low, high = min(ends), max(ends)
+    unit = CELL / (high - low) if high > low else 0.0
+    return [_bar(value, error, low, unit) for value, error in zip(values, errors, strict=True)]
+
+
+def _bar(value: float | None, error: float | None, low: float, unit: float) -> Bar | None:
+    if value is None or not math.isfinite(value):
+        return None
+    zero, end = -low * unit, (value - low) * unit
+    has_error = error is not None and math.isfinite(error)
+    return Bar(
+        zero=round(zero, 1),
+        start=round(min(zero, end), 1),
+        length=round(abs(end - zero), 1),
+        low=round(end - (error or 0.0) * unit, 1) if has_error else None,
+        high=round(end + (error or 0.0) * unit, 1) if has_error else None,
+        is_negative=value < 0,
+    )
+
+
+def _slot(index: int, count: int) -> tuple[float, float]:
+    """Left edge and width of a column."""
+    step = (WIDTH - LEFT) / count
+    width = min(step * 0.78, 46.0)
+    return round(LEFT + step * index + (step - width) / 2, 2), round(width, 2)
