@@ -92,7 +92,7 @@ class OnnxTarget:
         passes.require_samples(x, self.input_shape)
         observer = onnx_observer.build(self._free_graph, self._chosen(first_taps, normalise), normalise)
         session = self._session(observer.model)
-        size = passes.MICRO_BATCH if normalise is not None else passes.PLAIN_BATCH
+        size = passes.micro_batch(x) if normalise is not None else passes.PLAIN_BATCH
         batches = passes.even_batches(x, size)
         fetched = [self._run(session, observer.fetches, {observer.input_name: batch}) for batch in batches]
         whole = [np.concatenate(parts) for parts in zip(*fetched, strict=True)]

@@ -96,7 +96,7 @@ class OpenVinoTarget:
             passes.require_baseline_of(self._taps[:first_taps], normalise)
         self._require_free_batch()
         observer, request = self._observing(first_taps, None if normalise is None else normalise.baseline)
-        size = passes.MICRO_BATCH if normalise is not None else passes.PLAIN_BATCH
+        size = passes.micro_batch(x) if normalise is not None else passes.PLAIN_BATCH
         settings = openvino_observer.settings(normalise, x.shape[1])
         fetched = [self._run(request, batch, settings) for batch in passes.even_batches(x, size)]
         whole = [np.concatenate(parts) for parts in zip(*fetched, strict=True)]

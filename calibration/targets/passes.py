@@ -13,8 +13,12 @@ from calibration.patch import Patch
 from calibration.targets.base import Batch, Normalisation, TapInfo
 
 MICRO_BATCH = 8
-"""Frames that are corrected together. Measured on Lite0, all taps, haze: agreement .41 with 2, .52 with 4, .63 with 8,
-.67 with 16 and with all 48 at once; 8 frames take 150 MB. Carrying moments over from batch to batch did not help."""
+"""Least number of frames that are corrected together. Measured on Lite0, all taps, haze: agreement .41 with 2, .52 with
+4, .63 with 8, .67 with 16 and with all 48 at once; carrying moments over from batch to batch did not help."""
+
+MICRO_BATCH_VALUES = MICRO_BATCH * 3 * 224 * 224
+"""Values of the input that are corrected together when more frames fit: 8 frames of Lite0 take 150 MB. A small net has
+few positions in its deep layers, and with few frames at a time its moments would be noise."""
 
 PLAIN_BATCH = 4
 """Frames per pass when nothing is corrected: moments are taken frame by frame, so the cut does not matter."""
@@ -23,6 +27,11 @@ RUN_BATCH = 8
 
 HEAD = "head of the model: its statistics are the answer"
 """Why a layer behind which no other layer with weights comes is never a tap."""
+
+
+def micro_batch(x: Batch) -> int:
+    """How many frames of ``x`` (N, C, ...) to correct together: more of small pictures, in about the same memory."""
+    return max(MICRO_BATCH, MICRO_BATCH_VALUES // max(1, x[0].size))
 
 
 def batches(x: Batch, size: int) -> Iterator[Batch]:

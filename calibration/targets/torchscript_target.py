@@ -92,7 +92,7 @@ class TorchScriptTarget:
         if normalise is not None:
             passes.require_baseline_of(chosen, normalise)
         observer = self._observer(first_taps, normalise)
-        size = passes.MICRO_BATCH if normalise is not None else _frames_at_once(x)
+        size = passes.micro_batch(x) if normalise is not None else _frames_at_once(x)
         rows: dict[str, list[NDArray[np.float64]]] = {}
         with torchscript_module.running(self._name, self._threads):
             for batch in torchscript_module.sparing_memory(passes.even_batches(x, size)):
