@@ -31,7 +31,7 @@ HEAD = "head of the model: its statistics are the answer"
 
 def micro_batch(x: Batch) -> int:
     """How many frames of ``x`` (N, C, ...) to correct together: more of small pictures, in about the same memory."""
-    return max(MICRO_BATCH, MICRO_BATCH_VALUES // max(1, x[0].size))
+    return max(MICRO_BATCH, MICRO_BATCH_VALUES // max(1, int(x[0].size)))
 
 
 def batches(x: Batch, size: int) -> Iterator[Batch]:
