@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from calibration.reenact import noise_level, reenact
+from calibration.reenact import _match_colourfulness, noise_level, reenact
 
 
 def scene(count: int, seed: int, channels: int = 3, side: int = 64) -> np.ndarray:
@@ -36,6 +36,8 @@ DRIFTS = {
     "contrast": lambda x: (x - 128) * 0.3 + 128,
     "tint": lambda x: x * np.array([0.5, 0.8, 1.1], np.float32)[:, None, None] + 20,
     "gamma": lambda x: 255 * (np.clip(x, 0, 255) / 255) ** 2,
+    "grey": lambda x: np.broadcast_to(0.6 * x.mean(1, keepdims=True) + 60, x.shape),
+    "half grey": lambda x: 0.4 * x + 0.6 * x.mean(1, keepdims=True),
     "blur": lambda x: np.stack([[cv2.GaussianBlur(p, (0, 0), 2.0) for p in f] for f in x]),
 }
 
@@ -47,6 +49,17 @@ def test_a_drift_seen_on_other_content_is_re_enacted(name):
     got = reenact(healthy, live, rng())
     assert relative(got, wanted) < 0.35
     assert relative(got, wanted) < 0.7 * relative(healthy, wanted)
+
+
+def test_colours_of_a_scene_are_kept_unless_the_camera_lost_them():
+    healthy, live = scene(24, 1), scene(24, 2) * 0.7 + 20
+    dull = healthy.mean(1, keepdims=True) + 0.9 * (healthy - healthy.mean(1, keepdims=True))
+    np.testing.assert_array_equal(
+        _match_colourfulness(healthy, live.astype(np.float32)), healthy
+    )  # other tones have nothing to do with it
+    np.testing.assert_array_equal(_match_colourfulness(healthy, dull.astype(np.float32)), healthy)
+    one = healthy[:, :1]
+    np.testing.assert_array_equal(_match_colourfulness(one, one * 0.5), one)
 
 
 def test_added_noise_has_the_live_level():
