@@ -22,6 +22,8 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import gate_words
+
 Probabilities = NDArray[np.float64]
 Scores = dict[str, float]
 
@@ -250,10 +252,10 @@ def _by_witness(
     best = max(fit or rivals, key=lambda name: scores[name][bar.ranks_by], default=None)
     if best is None:
         return _nothing(identity, scores, [*notes, "There is no candidate to judge. Nothing is changed."])
-    text = _told(best, scores[best], scores[identity.name], len(rivals), len(healthy))
+    text = gate_words.by_witness(best, scores[best], scores[identity.name], len(rivals), len(healthy))
     if not fit:
-        return _nothing(identity, scores, [*notes, f"{text}; {bar} needed. Nothing is changed."])
-    return Choice(True, best, (*notes, f"{text}."), scores)
+        return _nothing(identity, scores, [*notes, gate_words.unsure(text, str(bar))])
+    return Choice(True, best, (*notes, gate_words.accepted(text)), scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +278,11 @@ class _Bar:
 
     def __str__(self) -> str:
         what = "evidence" if self.ranks_by == "evidence" else "fidelity"
-        right = (
-            f", {self.least_agreement_gain:.0%} more like the healthy ones"
-            if self.least_agreement_gain > -1
-            else ""
+        right = f"; {self.least_agreement_gain:.0%} more like the healthy ones"
+        return (
+            f"{what} {self.least:+g}; fidelity {self.standard_errors:g} times its error above 0"
+            f"{right if self.least_agreement_gain > -1 else ''}"
         )
-        return f"{what} {self.least:+g}, {self.standard_errors:g} standard errors of fidelity{right} are"
 
 
 def _bar(
@@ -311,15 +312,6 @@ def _shown_classes(scores: dict[str, Scores], identity: str, settings: GateSetti
     return scores[max(scores, key=lambda name: sure_gain(name) if name != identity else -np.inf)]["classes"]
 
 
-def _told(name: str, found: Scores, before: Scores, rivals: int, witnesses: int) -> str:
-    return (
-        f"The best of {rivals} candidates, {name}, answers {found['agreement']:.0%} of {witnesses} re-enacted healthy "
-        f"frames as the healthy model did, the unpatched model {before['agreement']:.0%} (fidelity "
-        f"{found['gain']:+.3f} +- {found['gain_error']:.3f}); nuclear norm of the live answers "
-        f"{before['nuclear_norm']:.3f} -> {found['nuclear_norm']:.3f}; evidence {found['evidence']:+.3f}"
-    )
-
-
 def _by_live_frames(
     identity: Evidence, candidates: Sequence[Evidence], settings: GateSettings, notes: list[str]
 ) -> Choice:
@@ -338,13 +330,10 @@ def _by_live_frames(
         classes < settings.min_classes and scores[best.name]["classes"] < FEW_CLASS_GROWTH * classes
     )
     gain = after / before - 1 if before > 0 and not is_same_class else 0.0  # surer of one class says nothing
-    text = (
-        f"Without a witness only the live frames speak: the best of {len(gentle)} gentle candidates, {best.name}, "
-        f"has the nuclear norm {after:.3f} against {before:.3f} without a patch ({gain:+.1%})"
-    )
+    text = gate_words.by_live_frames(best.name, after, before, gain, len(gentle))
     if best is identity or gain < margin:
-        return _nothing(identity, scores, [*notes, f"{text}; {margin:+.0%} is needed. Nothing is changed."])
-    return Choice(True, best.name, (*notes, f"{text}."), scores)
+        return _nothing(identity, scores, [*notes, gate_words.unsure(text, f"{margin:+.0%}")])
+    return Choice(True, best.name, (*notes, gate_words.accepted(text)), scores)
 
 
 def _by_labels(
@@ -369,13 +358,10 @@ def _by_labels(
         }
     best = max(candidates, key=lambda one: _rank(scores[one.name]), default=identity)
     found = scores[best.name]
-    text = (
-        f"With {count} labels the best of {len(candidates)} candidates, {best.name}, is right on "
-        f"{found['accuracy']:.1%}, the unpatched model on {before.mean():.1%} (p = {found['p_value']:.3f}"
-    )
+    text = gate_words.by_labels(best.name, found, float(before.mean()), len(candidates), count)
     if best is identity or found["p_value"] > settings.max_p_value:
-        return _nothing(identity, scores, [*notes, f"{text}; at most {settings.max_p_value:g} proves it)."])
-    return Choice(True, best.name, (*notes, f"{text})."), scores)
+        return _nothing(identity, scores, [*notes, gate_words.unproven(text, settings.max_p_value)])
+    return Choice(True, best.name, (*notes, gate_words.accepted(text)), scores)
 
 
 def _are_labels_strange(choice: Choice, labels: NDArray[np.int64], identity: Evidence) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import gate_words
 from calibration.detections import Detections, shared_objects
 from calibration.gate import Choice, Scores
 
@@ -113,16 +114,11 @@ def _chosen(
         return Choice(False, identity, (*notes, "No candidate is left. Nothing is changed."), scores)
     best = max(likely, key=lambda name: scores[name]["sure_gain"])
     found = scores[best]
-    text = (
-        f"The best of {len(others)} candidates, {best}, finds in {frames} re-enacted healthy frames what the healthy "
-        f"model did with a soft F1 of {found['fidelity']:.3f}, the unpatched model {before['fidelity']:.3f} "
-        f"({found['gain']:+.3f} +- {found['gain_error']:.3f}); objects per live frame "
-        f"{before['live_objects']:.1f} -> {found['live_objects']:.1f}, healthy {before['healthy_objects']:.1f}"
-    )
+    text = gate_words.by_detections(best, found, before, len(others), frames)
     if found["gain"] < max(settings.min_gain, settings.standard_errors * found["gain_error"]):
-        needed = f"{settings.standard_errors:g} standard errors and {settings.min_gain:g} are needed"
-        return Choice(False, identity, (*notes, f"{text}; {needed}. Nothing is changed."), scores)
-    return Choice(True, best, (*notes, f"{text}."), scores)
+        needed = f"a gain of {settings.min_gain:g} that is {settings.standard_errors:g} times its error"
+        return Choice(False, identity, (*notes, gate_words.unsure(text, needed)), scores)
+    return Choice(True, best, (*notes, gate_words.accepted(text)), scores)
 
 
 def _why_not_judged(

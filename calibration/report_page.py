@@ -96,7 +96,7 @@ def without_pictures(text: str) -> str:
 
 def _headline(verdict: Verdict, baseline: Baseline) -> str:
     if verdict.patch is None:
-        return "Nothing was changed: the model stays as it is."
+        return "Refused: the model stays as it is."
     words = report_words.correction_in_words(verdict.patch, len(baseline.moments) - 1)
     return f"A correction was accepted: it {words}."
 

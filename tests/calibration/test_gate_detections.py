@@ -46,7 +46,7 @@ def test_no_gain_changes_nothing() -> None:
     same = replace(IDENTITY, name="same", reenacted=detections(0.42, seed=1))
     choice = choose(IDENTITY, [same], HEALTHY)
     assert not choice.accepted
-    assert "are needed" in choice.reasons[-1]
+    assert "Needed: a gain of" in choice.reasons[-1]
 
 
 def test_a_gain_from_a_single_block_is_not_sure() -> None:

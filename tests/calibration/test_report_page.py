@@ -108,7 +108,7 @@ def test_a_refusal_does_not_read_like_a_success(model: bytes, baseline: c.Baseli
     text = page(verdict, baseline, gather(model, baseline, x, verdict, with_pictures=True))
     parsed(text)
     words = plain(text)
-    assert "Nothing was changed" in words
+    assert "the model stays as it is" in words
     assert "refused" in words
     assert "It is not in use." in words
     assert "with the patch" not in words

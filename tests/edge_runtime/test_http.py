@@ -2,15 +2,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 
 from edge_runtime.health import Finding, Health, Weight
 from edge_runtime.http.api import build_app, content_policy
 from edge_runtime.http.server import HttpServer, HttpUnavailable
+from edge_runtime.reports import Reports
 
 STATUS: dict[str, Any] = {
     "device": "belt-<b>3",
@@ -64,9 +67,16 @@ def daemon() -> Daemon:
 
 
 @pytest.fixture
-def server(daemon: Daemon) -> Iterator[HttpServer]:
+def server(daemon: Daemon, tmp_path: Path) -> Iterator[HttpServer]:
     server = HttpServer(
-        "127.0.0.1", 0, lambda: build_app(daemon.status, lambda: daemon.health, daemon.results)
+        "127.0.0.1",
+        0,
+        lambda: build_app(
+            daemon.status,
+            lambda: daemon.health,
+            daemon.results,
+            reports=lambda: {"parts": Reports(tmp_path)},
+        ),
     )
     server.start()
     yield server
@@ -103,6 +113,44 @@ def test_a_wrong_number_of_results_is_refused(client: httpx.Client, most: str) -
     answer = client.get("/results", params={"most": most})
     assert answer.status_code == 400
     assert "1..500" in answer.json()["error"]
+
+
+def test_reports_are_listed_and_shown_under_a_policy_that_runs_nothing(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    assert client.get("/reports").json() == {"reports": []}
+    for place, at in (("patches/p1", 2.0), ("reports/r1", 3.0)):
+        (tmp_path / place).mkdir(parents=True)
+        figures = {"accepted": place[0] == "p", "at": at, "reasons": ["so"], "candidate": "input"}
+        (tmp_path / place / "report.json").write_bytes(orjson.dumps(figures))
+    (tmp_path / "reports" / "r1" / "report.html").write_text("<script>alert(1)</script>")
+    newest, older = client.get("/reports").json()["reports"]
+    assert (newest["id"], newest["page"]) == ("parts/r1", "/reports/parts/r1")
+    assert (older["id"], older["page"], older["at"]) == ("parts/p1", None, "1970-01-01T00:00:02.000Z")
+    assert len(client.get("/reports?most=1").json()["reports"]) == 1
+    answer = client.get("/reports/parts/r1")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox" in policy
+    assert "script-src" not in policy
+    assert client.get("/reports/parts/r1.json").json()["reasons"] == ["so"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "parts/p2",
+        "parts/p1.json",
+        "other/r1",
+        "parts/..%2fr1",
+        "parts/r1%00",
+        "..%2f..%2fsecret/r1",
+        "parts/",
+    ],
+)
+def test_a_report_that_is_not_there_is_404(client: httpx.Client, path: str) -> None:
+    assert client.get(f"/reports/{path}").status_code == 404
 
 
 def test_unknown_pages_and_methods_are_refused(client: httpx.Client) -> None:

@@ -6,11 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from calibration import Baseline, FrameCounts, Moments, Verdict
+from calibration.moments import moments_of_frames
+from calibration.report_material import Material
+from calibration.report_page import page
+from calibration.report_pictures import PictureScale, strips
 from edge_runtime.health import Health
 from edge_runtime.http.api import build_app
 from edge_runtime.http.server import HttpServer
+from edge_runtime.reports import Reports
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 STATUS: dict[str, Any] = {
@@ -32,6 +39,7 @@ STATUS: dict[str, Any] = {
                     "accepted": True,
                     "candidate": "input",
                     "reasons": ["Agreement rose to 0.93."],
+                    "report": "parts/p17",
                 },
             },
         }
@@ -50,13 +58,17 @@ EVENT = {"event": "drift", "at": "2026-11-23T15:20:59.123Z", "data": {"score": 0
 
 
 @pytest.fixture
-def server() -> Iterator[HttpServer]:
+def server(tmp_path: Path) -> Iterator[HttpServer]:
     health = Health(live=True, ready=True)
     server = HttpServer(
         "127.0.0.1",
         0,
         lambda: build_app(
-            lambda: STATUS, lambda: health, lambda _: [RESULT], recent_events=lambda _: [EVENT]
+            lambda: STATUS,
+            lambda: health,
+            lambda _: [RESULT],
+            recent_events=lambda _: [EVENT],
+            reports=lambda: {"parts": Reports(tmp_path)},
         ),
     )
     server.start()
@@ -64,12 +76,17 @@ def server() -> Iterator[HttpServer]:
     server.stop()
 
 
+def dump_dom(server: HttpServer, path: str, profile: Path) -> str:
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+    command += ["--virtual-time-budget=3500", "--dump-dom", f"http://127.0.0.1:{server.port}{path}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no browser on this machine: apt-get install -y chromium")
 def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_path: Path) -> None:
     assert BROWSER is not None
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    command += ["--virtual-time-budget=3500", "--dump-dom", f"http://127.0.0.1:{server.port}/"]
-    page = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    page = dump_dom(server, "/", tmp_path)
     text = page.split("<script>")[0]
     for words in (
         "belt-&lt;b&gt;3",
@@ -79,6 +96,30 @@ def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_pat
         "Agreement rose to 0.93.",
         "18",
         "ready",
+        'href="reports/parts/p17"',
     ):
         assert words in text, words
     assert "15:20:59" in text
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser on this machine: apt-get install -y chromium")
+def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(server: HttpServer, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.normal(0, 1, (12, 3, 16, 16)).astype(np.float32)
+    seen = moments_of_frames(frames)
+    baseline = Baseline(
+        Moments({"input": seen.pooled()}), {"input": seen}, "a" * 64, (3, 16, 16), 12, 12.0, 0.0, "0"
+    )
+    verdict = Verdict(False, "identity", None, ("In doubt.",), {}, {"input": 0.5}, FrameCounts(12, {}))
+    scale = PictureScale(np.full(3, -2.0), np.full(3, 2.0))
+    material = Material(None, strips(frames, baseline.moments, None, None, scale, rng))
+    text = page(verdict, baseline, material).replace(
+        "</main>", "<script>document.title = 'run'</script></main>"
+    )
+    folder = tmp_path / "reports" / "r1"
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text(text)
+    shown = dump_dom(server, "/reports/parts/r1", tmp_path)
+    assert "In doubt." in shown
+    assert shown.count("<img") == 12
+    assert "<title>Recalibration: refused</title>" in shown

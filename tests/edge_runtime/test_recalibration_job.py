@@ -92,7 +92,7 @@ def test_a_healthy_site_gets_no_patch(site, tmp_path):
     assert not (tmp_path / "job" / "patch").exists()
     left = tmp_path / "job" / "report"
     assert orjson.loads((left / "report.json").read_bytes()) == report
-    assert "Nothing was changed" in (left / "report.html").read_text()
+    assert "the model stays as it is" in (left / "report.html").read_text()
 
 
 def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):

@@ -1,0 +1,65 @@
+"""The gates' decisions in sentences: first what was decided, in everyday words, then the figures.
+
+Pure text; no rule is here. Called by ``gate`` and ``gate_detections``; read by whoever installs the camera.
+"""
+
+from collections.abc import Mapping
+
+Scores = Mapping[str, float]
+
+BETTER = "With this correction the model answers better on what the camera shows now."
+NOT_SURE = "Nothing is changed: no correction is surely better than none."
+
+
+def accepted(figures: str) -> str:
+    """A yes with its figures."""
+    return f"{BETTER} {figures}."
+
+
+def unsure(figures: str, needed: str) -> str:
+    """A no with its figures and with what would have been enough."""
+    return f"{NOT_SURE} {figures}. Needed: {needed}."
+
+
+def unproven(figures: str, max_p_value: float) -> str:
+    """What labels alone did not prove; another witness may still speak after them."""
+    return (
+        f"The labels alone prove no correction better. {figures}; p = {max_p_value:g} at most would prove it."
+    )
+
+
+def by_witness(name: str, found: Scores, before: Scores, rivals: int, witnesses: int) -> str:
+    """What the best candidate of a classifier did, by the re-enacted and the live frames."""
+    return (
+        f"The best of {rivals} candidates, {name}: of {witnesses} healthy frames, re-enacted to look like today's, it "
+        f"answers {found['agreement']:.0%} as the healthy model did, the unpatched model {before['agreement']:.0%} "
+        f"(fidelity {found['gain']:+.3f} +- {found['gain_error']:.3f}); confidence and variety, the nuclear norm of "
+        f"the live answers, {before['nuclear_norm']:.3f} -> {found['nuclear_norm']:.3f}; "
+        f"evidence {found['evidence']:+.3f}"
+    )
+
+
+def by_live_frames(name: str, after: float, before: float, gain: float, rivals: int) -> str:
+    """The same by the live frames alone: ``after`` and ``before`` are nuclear norms."""
+    return (
+        f"Without healthy frames to re-enact only the live ones speak: the best of {rivals} gentle candidates, {name}, "
+        f"has the nuclear norm {after:.3f} against {before:.3f} without a patch ({gain:+.1%})"
+    )
+
+
+def by_labels(name: str, found: Scores, before: float, rivals: int, labels: int) -> str:
+    """The same by labels; ``before`` is the unpatched model's share of right answers."""
+    return (
+        f"With {labels} labels the best of {rivals} candidates, {name}, is right on {found['accuracy']:.1%}, the "
+        f"unpatched model on {before:.1%} (p = {found['p_value']:.3f})"
+    )
+
+
+def by_detections(name: str, found: Scores, before: Scores, rivals: int, frames: int) -> str:
+    """What the best candidate of a detector did."""
+    return (
+        f"The best of {rivals} candidates, {name}: in {frames} healthy frames, re-enacted to look like today's, it "
+        f"finds what the healthy model did with a soft F1 of {found['fidelity']:.3f}, the unpatched model "
+        f"{before['fidelity']:.3f} ({found['gain']:+.3f} +- {found['gain_error']:.3f}); objects per live frame "
+        f"{before['live_objects']:.1f} -> {found['live_objects']:.1f}, healthy {before['healthy_objects']:.1f}"
+    )
