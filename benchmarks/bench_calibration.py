@@ -71,6 +71,11 @@ def run(cases: Sequence[Case], folder: Path, processes: int) -> list[str]:
             except click.ClickException as err:
                 problems[err.message] = None
                 continue
+            except BaseException:
+                pool.shutdown(
+                    wait=False, cancel_futures=True
+                )  # or an hour of results would be measured for nothing
+                raise
             finished += waiting[future]
             click.echo(f"{finished} of {len(left)} cases after {time.monotonic() - began_s:.0f} s")
     return list(problems)

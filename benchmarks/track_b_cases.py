@@ -85,7 +85,7 @@ def site(seed: int, *, new_objects: bool = False) -> Site:
         model=MODEL.read_bytes(),
         baseline=split.baseline.pixels,
         pool=split.reference.pixels,
-        pool_labels=np.array([min(classes) for classes in split.reference.accepted]),
+        pool_labels=np.array([min(classes, default=-1) for classes in split.reference.accepted]),
         test=split.test.pixels,
         prepare=cutouts.prepare,
         score=score,
