@@ -1,6 +1,6 @@
 """The evaluation in one command: measure what is missing, then write tables and plots from the records.
 
-    python -m benchmarks.bench_calibration [--tracks a,b,c] [--quick] [--fresh] [--pages-only]
+    python -m benchmarks.bench_calibration [--tracks a,b,c,parity] [--quick] [--fresh] [--pages-only]
 
 Resumable: a case that is in the results folder is not run again. Cases of one seed share a process (nets, test
 pictures and baselines are made once); ``--processes`` of them run at a time, each on one thread.
@@ -21,7 +21,12 @@ import click
 from benchmarks.pages import write_pages
 from benchmarks.records import Case, NotInstalled, Records, Row
 
-TRACKS = {"a": "benchmarks.track_a", "b": "benchmarks.track_b_cases", "c": "benchmarks.track_c_cases"}
+TRACKS = {
+    "a": "benchmarks.track_a",
+    "b": "benchmarks.track_b_cases",
+    "c": "benchmarks.track_c_cases",
+    "parity": "benchmarks.parity",
+}
 """Imported when asked for: each needs another framework. Every one has ``plan(seeds, quick=)`` and ``measure``."""
 CASES_A_TASK = {"a": 12, "b": 3, "c": 3}
 """About a minute or two: an interrupted run loses little, and a worker rarely starts over."""
@@ -124,8 +129,8 @@ def main(
     if fresh:
         Records(results).clear(names)
     problems = [] if pages_only else run(plan(names, chosen, quick=quick), results, processes)
-    page = write_pages(Records(results).load(), docs, date or time.strftime("%Y-%m-%d"))
-    click.echo(f"written: {page}")
+    for page in write_pages(Records(results).load(), docs, date or time.strftime("%Y-%m-%d")):
+        click.echo(f"written: {page}")
     if problems:
         raise click.ClickException("left out: " + " ".join(problems))
 

@@ -108,8 +108,7 @@ def trained_net(seed: int, folder: Path, pictures: Path = FOLDER) -> TrainedNet:
     """The net of one seed: from ``folder`` when it was made before, else trained, quantized and kept there."""
     weights, int8 = folder / f"fashion-{seed}.pt", folder / f"fashion-{seed}.int8.onnx"
     if not (weights.is_file() and int8.is_file()):
-        chosen = np.random.default_rng([seed, 60]).permutation(60_000)[:TRAINED_ON]
-        part = load("train", pictures).take(chosen)
+        part = _trained_on(seed, pictures)
         net = train(part, seed)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(int8, quantized(exported(net), prepare(part.pixels[:QUANTIZED_WITH])))
@@ -119,6 +118,11 @@ def trained_net(seed: int, folder: Path, pictures: Path = FOLDER) -> TrainedNet:
     net = fashion_net(CLASSES)
     net.load_state_dict(torch.load(weights, weights_only=True))
     return TrainedNet(net.eval(), int8.read_bytes())
+
+
+def quantized_with(seed: int, pictures: Path = FOLDER) -> NDArray[np.float32]:
+    """The prepared pictures that the net of a seed was quantized with."""
+    return prepare(_trained_on(seed, pictures).pixels[:QUANTIZED_WITH])
 
 
 def train(part: Part, seed: int, epochs: int = EPOCHS) -> nn.Module:
@@ -141,8 +145,8 @@ def train(part: Part, seed: int, epochs: int = EPOCHS) -> nn.Module:
     return net.eval()
 
 
-def exported(net: nn.Module) -> bytes:
-    """The net as float ONNX: BatchNorm folded, dynamic batch axis."""
+def exported(net: nn.Module, *, folded: bool = True) -> bytes:
+    """The net as float ONNX with a dynamic batch axis, its BatchNorms folded into the convolutions or live."""
     batch = torch.export.Dim("batch", min=1, max=4096)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
@@ -154,11 +158,17 @@ def exported(net: nn.Module) -> bytes:
             dynamic_shapes=({0: batch},),
             opset_version=18,
             dynamo=True,
+            optimize=folded,
             verbose=False,
         )
     target = io.BytesIO()
     program.save(target)
     return target.getvalue()
+
+
+def _trained_on(seed: int, pictures: Path) -> Part:
+    chosen = np.random.default_rng([seed, 60]).permutation(60_000)[:TRAINED_ON]
+    return load("train", pictures).take(chosen)
 
 
 def _augmented(x: torch.Tensor) -> torch.Tensor:

@@ -107,10 +107,9 @@ class TorchScriptTarget:
 
     def patched(self, patch: Patch) -> PatchedModel:
         """The module with the corrections in its own parameters, saved in evaluation mode; see the port."""
-        passes.require_patch_of(patch, self._name, self.sha256, self._taps, self.input_shape[1])
-        if not any(affine.touched.any() for affine in patch.taps.values()):
+        module, left_alone = self._corrected(patch)
+        if module is self._module:
             return PatchedModel(self._data)
-        module, left_alone = self._patched_module(patch)
         return PatchedModel(torchscript_module.save(module), left_alone)
 
     def runner(self, patch: Patch | None = None) -> Runner:
@@ -118,9 +117,7 @@ class TorchScriptTarget:
 
         Outputs without a name are ``output``, ``output_1``…; a dict's have its keys.
         """
-        module = (
-            self._module if patch is None else torchscript_module.load(self._name, self.patched(patch).data)
-        )
+        module = self._module if patch is None else self._corrected(patch)[0]
 
         def run(x: Batch) -> dict[str, NDArray[Any]]:
             self._require_samples(x)
@@ -160,6 +157,13 @@ class TorchScriptTarget:
         graph = flatten(self._name, self._module)
         taps, _ = find_taps(graph)
         return torchscript_observer.build(graph, taps[:first_taps], normalise)
+
+    def _corrected(self, patch: Patch) -> tuple[Any, dict[str, int]]:
+        """The module with a patch that was made for it; where that changes nothing, the very module."""
+        passes.require_patch_of(patch, self._name, self.sha256, self._taps, self.input_shape[1])
+        if not any(affine.touched.any() for affine in patch.taps.values()):
+            return self._module, {}
+        return self._patched_module(patch)
 
     def _patched_module(self, patch: Patch) -> tuple[Any, dict[str, int]]:
         """A module of its own with the patch in it: this one stays as it is."""

@@ -78,7 +78,7 @@ def test_streams_stand_beside_the_iid_cases_of_the_same_drifts() -> None:
 
 def test_page_is_written_from_rows_alone_and_twice_the_same(tmp_path: Path) -> None:
     found = [row for n in (16, 64) for seed in (0, 1) for row in rows(seed, n=n)]
-    pages = [write_pages(found, tmp_path / name, "2020-01-02") for name in "xy"]
+    pages = [write_pages(found, tmp_path / name, "2020-01-02")[0] for name in "xy"]
     text = pages[0].read_text()
     assert "do not edit" in text
     assert "2020-01-02" in text

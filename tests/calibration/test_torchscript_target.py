@@ -189,6 +189,27 @@ def test_behind_a_batch_norm_convolutions_keep_their_bytes_and_others_their_unto
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["conv", "no bias", "no weight in the BatchNorm", "linear"])
+def test_a_patch_on_trial_answers_bit_for_bit_like_the_saved_file(name: str, form: str) -> None:
+    make, data = NETS[name]
+    torch.manual_seed(1)
+    net, x = make(), data(8)
+    target = TorchScriptTarget(traced(net, x[:2].shape) if form == "traced" else FORMS[form](net))
+    taps = {
+        t.name: Affine(np.full(t.channels, 1.2, np.float32), np.full(t.channels, 0.1, np.float32))
+        for t in target.taps
+    }
+    taps[INPUT_TAP] = Affine(np.full(x.shape[1], 0.9, np.float32), np.full(x.shape[1], 0.05, np.float32))
+    patch = patch_of(target, taps)
+    before = target.runner()(x)["output"]
+    on_trial = target.runner(patch)(x)["output"]
+    saved = TorchScriptTarget(target.patched(patch).data).runner()(x)["output"]
+    np.testing.assert_array_equal(on_trial, saved)
+    assert not np.array_equal(on_trial, before)
+    np.testing.assert_array_equal(target.runner()(x)["output"], before)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_correcting_the_input_equals_feeding_corrected_pictures(form: str) -> None:
     target, x = TorchScriptTarget(FORMS[form](classifier())), pictures(5)
     affine = Affine(np.asarray([2, 1, 0.5], np.float32), np.asarray([0.1, 0, -0.2], np.float32))
