@@ -28,7 +28,7 @@ TRACKS = {
     "parity": "benchmarks.parity",
 }
 """Imported when asked for: each needs another framework. Every one has ``plan(seeds, quick=)`` and ``measure``."""
-CASES_A_TASK = {"a": 12, "b": 3, "c": 3}
+CASES_A_TASK = {"a": 12, "b": 3, "c": 3, "parity": 12}
 """About a minute or two: an interrupted run loses little, and a worker rarely starts over."""
 
 

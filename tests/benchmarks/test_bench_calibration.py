@@ -3,15 +3,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import track_a, track_b_cases, track_c_cases
-from benchmarks.bench_calibration import CASES_A_TASK, main, tasks
+from benchmarks import bench_calibration, parity, track_a, track_b_cases, track_c_cases
+from benchmarks.bench_calibration import CASES_A_TASK, TRACKS, main, tasks
 from benchmarks.figures import is_main
 from benchmarks.records import CANDIDATE, GATE, NOTHING, Case, Records, Row
 from benchmarks.streams import STREAMS
 
 
 def test_every_case_is_planned_once() -> None:
-    for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan):
+    for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan, parity.plan):
         cases = plan(range(20, 25))
         assert len(set(cases)) == len(cases)
         assert {case.seed for case in cases} == set(range(20, 25))
@@ -29,7 +29,7 @@ def test_main_setting_is_planned_for_every_track() -> None:
 
 
 def test_quick_is_a_part_of_the_whole() -> None:
-    for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan):
+    for plan in (track_a.plan, track_b_cases.plan, track_c_cases.plan, parity.plan):
         assert 0 < len(plan([20], quick=True)) < len(plan([20]))
         assert set(plan([20], quick=True)) <= set(plan([20]))
 
@@ -37,6 +37,12 @@ def test_quick_is_a_part_of_the_whole() -> None:
 def test_track_a_tries_enough_candidates_to_judge_the_gate() -> None:
     looked_at = [case for case in track_a.plan(range(5)) if CANDIDATE in track_a.methods(case)]
     assert len(looked_at) * 10 >= 500
+
+
+def test_the_cases_of_every_track_are_shared_out() -> None:
+    cases = bench_calibration.plan(list(TRACKS), [20, 21], quick=True)
+    assert [case for task in tasks(cases) for case in task] == cases
+    assert {case.track for case in cases} == set(TRACKS)
 
 
 def test_a_task_holds_cases_of_one_seed() -> None:
