@@ -84,6 +84,14 @@ class Usable:
     """Sorted indices of the good ones."""
     left_out: Mapping[str, int]
     """Counts by reason."""
+    problem: str | None = None
+    """Why not even these may be used, for people."""
+
+    def without(self, flags: NDArray[np.bool_], reason: str) -> "Usable":
+        """The same without the flagged ones among the good; ``flags`` is (len(index),)."""
+        count = int(flags.sum())
+        left_out = {**self.left_out, reason: count} if count else self.left_out
+        return replace(self, index=self.index[~flags], left_out=left_out)
 
 
 def load_npz(path: str | Path) -> ReferenceSet:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import judging, reference, sequential
+from calibration import judging, reference, sequential, strangers
 from calibration.answers import Answers, UnknownAnswers, layout_of, read_answers
 from calibration.baseline import Baseline
 from calibration.detector_layout import DetectionLayout
@@ -107,8 +107,12 @@ class Trial:
         """Run all steps."""
         x, healthy = self._given.x, self._baseline.moments
         frames = moments_of_frames(x)
-        found = reference.usable(x, frames, healthy[INPUT_TAP])
+        found = strangers.without_strangers(
+            x, reference.usable(x, frames, healthy[INPUT_TAP]), self._baseline
+        )
         verdict = self._nothing(FrameCounts(len(x), found.left_out))
+        if found.problem:
+            return _because(verdict, f"{found.problem} Nothing is changed.")
         if len(found.index) < reference.FEWEST_FRAMES:
             return _because(
                 verdict,
