@@ -60,9 +60,15 @@ def _reordered_int8(order: Order) -> bytes:
     return bytes(proto.SerializeToString())
 
 
+@functools.cache
+def made(name: str, order: Order = USUAL) -> Model:
+    """The model file; made once, because not every writer gives the same bytes twice."""
+    return _nncf() if name == NNCF else FORMATS[name](order)
+
+
 def opened(name: str, order: Order = USUAL) -> Target:
     """A target of the format ``name``."""
-    return open_target(_nncf() if name == NNCF else FORMATS[name](order))
+    return open_target(made(name, order))
 
 
 FORMATS: dict[str, Callable[[Order], Model]] = {
