@@ -158,9 +158,14 @@ def inspect(model: Path, as_json: bool) -> None:
     """Show what can be recalibrated in a model, and why other layers cannot."""
     facts = calibration.open_target(model).inspect()
     lines = [f"{len(facts['taps'])} taps, {facts['channels']} channels, input {facts['input']['shape']}"]
-    lines += [f"  {tap['channels']:6d}  {tap['kind']:24s} {tap['name']}" for tap in facts["taps"]]
+    lines += [f"  {tap['channels']:6d}  {tap['kind']:24s} {tap['name']}{_dead(tap)}" for tap in facts["taps"]]
     lines += [f"  skipped {layer['name']}: {layer['reason']}" for layer in facts["skipped"]]
     answer_with(facts, lines, as_json)
+
+
+def _dead(tap: dict[str, Any]) -> str:
+    count = tap.get("dead_channels", 0)
+    return f" ({count} dead)" if count else ""
 
 
 for command in baseline_commands.ALL:

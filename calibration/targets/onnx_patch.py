@@ -1,7 +1,8 @@
 """How ``y' = scale * y + offset`` at a tap becomes new constants of an ONNX layer, float32 or int8.
 
 Int8: the per-channel weight scale and bias scale are multiplied, the int32 bias is recomputed; weight bytes and
-activation scales stay, the rounding of the bias is the only approximation. Used by the ONNX target and observer.
+activation scales stay, the rounding of the bias is the only approximation. One scale for a whole layer becomes one per
+channel first, which is exact. Used by the ONNX target and observer.
 """
 
 from dataclasses import replace
@@ -13,7 +14,7 @@ from onnx import AttributeProto, NodeProto, helper
 
 from calibration.patch import Affine
 from calibration.targets.onnx_graph import OnnxGraph, subgraphs
-from calibration.targets.onnx_taps import Constant, OnnxTap
+from calibration.targets.onnx_taps import Constant, OnnxTap, behind_rounding
 
 DEAD_WEIGHT_SCALE = 1e-7
 """Below it the int8 weights of a channel stand for zeros; the int32 bias cannot carry any correction."""
@@ -52,8 +53,9 @@ def float_bias(graph: OnnxGraph, tap: OnnxTap) -> Vector:
     """The bias of a layer as float64 (C,); zeros when it has none."""
     if tap.bias is None:
         return np.zeros(tap.channels)
-    value = graph.array(tap.bias.name).astype(np.float64).reshape(-1)
-    return value * graph.array(tap.bias.scale).astype(np.float64) if tap.bias.scale is not None else value
+    if tap.bias.scale is not None:
+        return _value_of(graph, tap.bias).astype(np.float64).reshape(-1)
+    return graph.array(tap.bias.name).astype(np.float64).reshape(-1)
 
 
 def dequantize_layer(graph: OnnxGraph, tap: OnnxTap) -> OnnxTap:
@@ -61,9 +63,34 @@ def dequantize_layer(graph: OnnxGraph, tap: OnnxTap) -> OnnxTap:
 
     Same arithmetic as DequantizeLinear; it lets the observer fold into them and spares the runtime the work.
     """
+    _without_rounding(graph, tap)
     weight = _dequantize(graph, tap.weight)
     bias = None if tap.bias is None else _dequantize(graph, tap.bias)
     return replace(tap, weight=weight, bias=bias)
+
+
+def _without_rounding(graph: OnnxGraph, tap: OnnxTap) -> None:
+    """Let the Add behind a MatMul read the product itself: its rounding fits the uncorrected product only."""
+    rounded = behind_rounding(graph, tap.layer_output) if tap.op == "MatMul" else tap.layer_output
+    if rounded == tap.layer_output:
+        return
+    adder, back = graph.producers[tap.name], graph.producers[rounded]
+    adder.input[list(adder.input).index(rounded)] = tap.layer_output
+    for node in (back, graph.producers[back.input[0]]):
+        graph.model.graph.node.remove(node)
+
+
+def dead_channels(graph: OnnxGraph, tap: OnnxTap) -> int:
+    """How many channels of a layer give the same whatever the picture: weights of zero, or next to it in int8."""
+    weight = _value_of(graph, tap.weight) if tap.weight.scale is not None else graph.array(tap.weight.name)
+    least = DEAD_WEIGHT_SCALE * 127 if tap.weight.scale is not None else 0.0
+    if tap.op == "ConvTranspose":  # (C_in, C_out / groups, ...), inputs in group order
+        parts = weight.reshape(tap.groups, weight.shape[0] // tap.groups, *weight.shape[1:])
+        largest = np.abs(parts).max(axis=(1, *range(3, parts.ndim)))
+    else:
+        others = tuple(axis for axis in range(weight.ndim) if axis != tap.weight.channel_axis)
+        largest = np.abs(weight).max(axis=others)
+    return int((largest <= least).sum())
 
 
 def insert_input_correction(graph: OnnxGraph, affine: Affine) -> None:
@@ -106,8 +133,9 @@ def _per_weight(tap: OnnxTap, shape: tuple[int, ...], scale: Vector) -> Vector:
 def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vector) -> int:
     """Multiply the scales and recompute the bias; dead and overflowing channels stay as they are."""
     assert tap.weight.scale is not None
+    _without_rounding(graph, tap)
+    bias = _patchable_bias(graph, tap)
     old = graph.array(tap.weight.scale)
-    bias = tap.bias if tap.bias is not None else _add_zero_bias(graph, tap)
     blocked = old.reshape(-1) < DEAD_WEIGHT_SCALE
     if bias.scale is not None:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -123,6 +151,38 @@ def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vec
         graph.set_array(bias.name, new.astype(np.float32).reshape(value.shape))
     graph.set_array(tap.weight.scale, _scaled(old, scale))
     return int(blocked.sum())
+
+
+def _patchable_bias(graph: OnnxGraph, tap: OnnxTap) -> Constant:
+    """The layer's bias in float32, or in int32 with a scale per channel; its weights get a scale per channel too."""
+    assert tap.weight.scale is not None
+    own = tap.channels if tap.op != "ConvTranspose" else tap.channels // tap.groups
+    _spread_scale(graph, tap.weight, own)
+    bias = tap.bias if tap.bias is not None else _add_zero_bias(graph, tap)
+    if bias.scale is None:
+        return bias
+    if graph.array(bias.name).dtype != np.int32:  # quantized as an addend: too coarse to take a correction
+        return _dequantize(graph, bias)
+    _spread_scale(graph, bias, tap.channels)
+    return bias
+
+
+def _spread_scale(graph: OnnxGraph, constant: Constant, channels: int) -> None:
+    """Give every channel the scale that they all had together; not one value changes."""
+    assert constant.scale is not None
+    scale = graph.array(constant.scale)
+    if scale.size == channels and scale.ndim == 1:
+        return
+    node = next(n for n in graph.consumers[constant.name] if n.op_type == "DequantizeLinear")
+    graph.set_array(constant.scale, np.full(channels, scale.reshape(-1)[0], np.float32))
+    if constant.zero_point is not None:
+        zero = graph.array(constant.zero_point).reshape(-1)[0]
+        node.input[2] = graph.add_constant(
+            f"{constant.name}__zero_point", np.full(channels, zero, zero.dtype)
+        )
+    kept = [item for item in node.attribute if item.name != "axis"]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute("axis", constant.channel_axis)])
 
 
 def _wanted_int_bias(graph: OnnxGraph, bias: Constant, scale: Vector, offset: Vector) -> Vector:
@@ -187,15 +247,20 @@ def _dequantize(graph: OnnxGraph, constant: Constant) -> Constant:
     if constant.scale is None:
         return constant
     node = next(n for n in graph.consumers[constant.name] if n.op_type == "DequantizeLinear")
-    raw = graph.array(constant.name)
+    value = _value_of(graph, constant)
+    graph.model.graph.node.remove(node)
+    graph.add_constant(node.output[0], value)
+    return Constant(node.output[0], channel_axis=constant.channel_axis)
+
+
+def _value_of(graph: OnnxGraph, constant: Constant) -> NDArray[np.float32]:
+    """What an integer constant stands for, by the arithmetic of DequantizeLinear."""
+    assert constant.scale is not None
+    raw, scale = graph.array(constant.name), graph.array(constant.scale)
     shape = [1] * raw.ndim
-    scale = graph.array(constant.scale)
     if scale.size > 1:
         shape[constant.channel_axis] = -1
     zero = graph.array(constant.zero_point) if constant.zero_point is not None else np.zeros(1, raw.dtype)
     zero_shape = shape if zero.size > 1 else [1] * raw.ndim
     centred = raw.astype(np.int64) - zero.astype(np.int64).reshape(zero_shape)
-    value = centred.astype(np.float32) * scale.astype(np.float32).reshape(shape)
-    graph.model.graph.node.remove(node)
-    graph.add_constant(node.output[0], value)
-    return Constant(node.output[0], channel_axis=constant.channel_axis)
+    return np.asarray(centred.astype(np.float32) * scale.astype(np.float32).reshape(shape), np.float32)

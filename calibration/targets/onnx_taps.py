@@ -1,8 +1,8 @@
 """Where the taps of an ONNX graph are and which constants correct them; and why other layers stay as they are.
 
 A tap is the output of a Conv, ConvTranspose, Gemm or MatMul + Add whose weights are constants (float32, or int8
-behind a DequantizeLinear with one scale per output channel), or of an inference BatchNormalization. Only reads the
-graph. Used by the ONNX observer and the ONNX patcher.
+behind a DequantizeLinear with one scale per output channel or for the layer), or of an inference BatchNormalization.
+Only reads the graph. Used by the ONNX observer and the ONNX patcher.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,8 @@ from calibration.targets.onnx_graph import OnnxGraph, attribute, subgraphs
 from calibration.targets.passes import HEAD
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_UNKNOWN_WEIGHTED = ("LSTM", "GRU", "RNN", "Einsum", "DeformConv", "FusedConv", "FusedGemm", "FusedMatMul")
+"""Hold weights too (the last three after ONNX Runtime's own optimizer), and have no output that is corrected so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,7 @@ def label(node: NodeProto) -> str:
 
 
 def _nothing_to_correct(name: str, skipped: list[SkippedLayer]) -> ModelError:
-    if any(layer.reason.startswith("one weight scale") for layer in skipped):
-        fix = "Quantize again with quantize_static(..., quant_format=QuantFormat.QDQ, per_channel=True)."
-    else:
-        fix = (
-            "Export it with its convolution weights as constants, and quantize with QDQ and per_channel=True."
-        )
+    fix = "Export it with its convolution weights as float32 constants, and quantize with QDQ and per_channel=True."
     reasons = "; ".join(sorted({layer.reason for layer in skipped})) or "no convolution or linear layer"
     names = [layer.name for layer in skipped]
     return ModelError(name, f"nothing in it can be recalibrated: {reasons}", "correctable layers", fix, names)
@@ -129,7 +126,7 @@ def _refuse_training_mode(graph: OnnxGraph) -> None:
 def _inner_layers(node: NodeProto) -> Iterator[NodeProto]:
     for body in subgraphs(node):
         for inner in body.node:
-            if inner.op_type in ("Conv", "ConvTranspose", "BatchNormalization"):
+            if inner.op_type in (*_WEIGHTED, *_UNKNOWN_WEIGHTED, "BatchNormalization"):
                 yield inner
             yield from _inner_layers(inner)
 
@@ -166,6 +163,10 @@ def _tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
             return _gemm(graph, node)
         case "MatMul" if _is_constant(graph, node.input[1]):
             return _matmul(graph, node)
+        case "MatMul" if _is_constant(graph, node.input[0]):
+            raise _Skip("its weights are on the left: its channels are no axis of the output")
+        case op if op in _UNKNOWN_WEIGHTED and any(_is_constant(graph, name) for name in node.input):
+            raise _Skip(f"{op} is no layer with one output per channel")
         case _:
             return None
 
@@ -251,13 +252,13 @@ def _matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     rank = graph.ranks.get(node.output[0])
     if len(shape) != 2 or rank is None or rank < 2:
         raise _Skip("a MatMul that is not a linear layer of known rank")
-    adder = graph.only_consumer(node.output[0])
+    product = behind_rounding(graph, node.output[0])
+    adder = graph.only_consumer(product)
     if adder is None or adder.op_type != "Add":
         raise _Skip("a MatMul without a bias to correct")
-    bias_name = next(name for name in adder.input if name != node.output[0])
-    bias = _bias(graph, bias_name, int(shape[1]))
-    if bias is None or bias.scale is not None:
-        raise _Skip("a MatMul without a float32 bias to correct")
+    bias = _bias(graph, next(name for name in adder.input if name != product), int(shape[1]))
+    if bias is None:
+        raise _Skip("a MatMul without a bias to correct")
     return OnnxTap(
         name=_free(graph, adder.output[0]),
         node=label(node),
@@ -269,6 +270,15 @@ def _matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
         weight=_fitting(graph, weight, int(shape[1])),
         bias=bias,
     )
+
+
+def behind_rounding(graph: OnnxGraph, name: str) -> str:
+    """``name`` itself, or what a QuantizeLinear and a DequantizeLinear that alone read it make of it."""
+    rounded = graph.only_consumer(name)
+    if rounded is None or rounded.op_type != "QuantizeLinear":
+        return name
+    back = graph.only_consumer(rounded.output[0])
+    return name if back is None or back.op_type != "DequantizeLinear" else str(back.output[0])
 
 
 def _free(graph: OnnxGraph, name: str) -> str:
@@ -313,9 +323,9 @@ def _dequantized(graph: OnnxGraph, source: NodeProto, axis: int) -> Constant:
 
 
 def _fitting(graph: OnnxGraph, weight: Constant, channels: int) -> Constant:
-    """``weight``, if it can be scaled channel by channel."""
-    if weight.scale is not None and graph.array(weight.scale).size != channels:
-        raise _Skip("one weight scale for the whole layer (per-tensor quantization)")
+    """``weight``, if it can be scaled channel by channel; one scale for all of them is spread when it is patched."""
+    if weight.scale is not None and graph.array(weight.scale).size not in (1, channels):
+        raise _Skip("its weight scales are not one per output channel")
     return weight
 
 
@@ -334,7 +344,7 @@ def _bias(graph: OnnxGraph, name: str, channels: int | None) -> Constant | None:
     if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
         raise _Skip("its bias is not a constant")
     bias = _dequantized(graph, source, 0)
-    sizes = {graph.array(part).size for part in source.input[:2]}
-    if channels is not None and sizes != {channels}:
-        raise _Skip("its bias has no scale per channel")
+    size, scales = (graph.array(part).size for part in source.input[:2])
+    if channels is not None and (size != channels or scales not in (1, channels)):
+        raise _Skip("its bias is not one value per channel")
     return bias

@@ -28,7 +28,7 @@ from calibration.targets.base import (
     TapInfo,
 )
 from calibration.targets.onnx_graph import OnnxGraph, parse, with_free_batch
-from calibration.targets.onnx_patch import insert_input_correction, patch_tap
+from calibration.targets.onnx_patch import dead_channels, insert_input_correction, patch_tap
 from calibration.targets.onnx_taps import OnnxTap, find_taps
 
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
@@ -148,7 +148,15 @@ class OnnxTarget:
             "sha256": self.sha256,
             "size_bytes": len(self._data),
             "input": {"name": self._graph.input_name, "shape": list(self._graph.input_shape)},
-            "taps": [{"name": t.name, "channels": t.channels, "kind": t.kind} for t in self.taps],
+            "taps": [
+                {
+                    "name": tap.name,
+                    "channels": tap.channels,
+                    "kind": tap.kind,
+                    "dead_channels": dead_channels(self._graph, tap),
+                }
+                for tap in self._onnx_taps
+            ],
             "channels": sum(t.channels for t in self.taps),
             "skipped": [{"name": layer.name, "reason": layer.reason} for layer in self._skipped],
         }

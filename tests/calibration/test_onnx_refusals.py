@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx_nets import Net, classifier, pictures, quantized, with_batch_norm
+from onnx_nets import Net, classifier, pictures, with_batch_norm
 from onnxruntime.quantization import quantize_dynamic
 
 from calibration.errors import ModelError
@@ -27,12 +27,6 @@ def reasons(model: bytes) -> dict[str, str]:
 def test_what_is_no_model_is_refused(data: bytes) -> None:
     with pytest.raises(ModelError, match=r"m\.onnx"):
         OnnxTarget(data, name="m.onnx")
-
-
-def test_per_tensor_weights_are_refused_with_the_fix(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="per_channel=True") as caught:
-        OnnxTarget(quantized(classifier(), tmp_path, per_channel=False))
-    assert len(caught.value.layers) >= 3
 
 
 def test_dynamic_quantization_is_refused_with_the_fix(tmp_path: Path) -> None:
