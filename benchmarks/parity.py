@@ -22,7 +22,7 @@ from benchmarks.parity_tables import ROLLS_BACK, TRACK, WEIGHTS_KEPT
 from benchmarks.records import IID, NOTHING, Case, Row
 from benchmarks.streams import draw
 from benchmarks.weights import same_weights
-from calibration import ModelFiles, Moments, Patch, Target, open_target
+from calibration import INPUT_TAP, ModelFiles, Moments, Patch, TapMoments, Target, open_target
 from calibration.patch import correction
 from calibration.sequential import observe as observe_in_turn
 from calibration.targets.base import Normalisation
@@ -40,6 +40,8 @@ DRIFTS = (
 IN_TURN = ", layer by layer"
 """Behind the name of a format: measured in turn in the patched model, instead of in one pass."""
 IN_TURN_OF = (ONNX_FOLDED, ONNX_INT8)
+OWN = ", the net's own moments"
+"""Behind the name of a format: the baseline is what training left in the BatchNorms instead of the site's pictures."""
 
 
 def plan(seeds: Sequence[int], *, quick: bool = False) -> list[Case]:
@@ -72,6 +74,8 @@ class Deployed:
     target: Target
     baseline: Moments
     """Of the healthy pictures of the site."""
+    own: Moments
+    """The same taps as the net's BatchNorms say: mean beta and spread gamma, which is what re-estimation restores."""
     healthy: float
     """Accuracy on the healthy test pictures."""
 
@@ -94,16 +98,16 @@ class Site:
         nothing = Row(case, NOTHING, self._float(self._net, self._healthy), before, before, "identity")
         rows = [nothing, *(self._oracle(nothing, name, live, x) for name in oracles.ORACLES)]
         for name, one in self._formats.items():
-            rows.append(self._patched(case, name, one, live, x))
-            if name in IN_TURN_OF and case.n == SIZES[0]:
-                rows.append(self._patched(case, name + IN_TURN, one, live, x))
+            ways = ["", OWN, *([IN_TURN] if name in IN_TURN_OF and case.n == SIZES[0] else [])]
+            before = self._score(one.target, None, x)
+            rows += [self._patched(case, name + way, one, live, (x, before)) for way in ways]
         return rows
 
     def _deployed(self, files: ModelFiles, healthy: Samples) -> Deployed:
         target = open_target(files)
-        return Deployed(
-            files, target, target.observe(healthy).moments, self._score(target, None, self._healthy)
-        )
+        baseline = target.observe(healthy).moments
+        own = own_moments(self._net, baseline)
+        return Deployed(files, target, baseline, own, self._score(target, None, self._healthy))
 
     def _reference(self, case: Case) -> Samples:
         """Pictures of the pool under the drift."""
@@ -116,11 +120,15 @@ class Site:
         rng = _generator(case, "test")
         return fashion.prepare(drifted(self._split.test.pixels, case.drift, case.severity, rng))
 
-    def _patched(self, case: Case, name: str, one: Deployed, live: Samples, x: Samples) -> Row:
-        before = self._score(one.target, None, x)
+    def _patched(
+        self, case: Case, name: str, one: Deployed, live: Samples, test: tuple[Samples, float]
+    ) -> Row:
+        """One patch; ``test`` is the drifted test pictures and the unpatched model's score on them."""
+        x, before = test
         outputs = one.target.runner()(live)
         began_s = time.monotonic()
-        patch = all_taps(one, live, is_in_turn=name.endswith(IN_TURN))
+        baseline = one.own if name.endswith(OWN) else one.baseline
+        patch = all_taps(one.target, baseline, live, is_in_turn=name.endswith(IN_TURN))
         done = one.target.patched(patch)
         seconds = time.monotonic() - began_s
         again = open_target(one.files).runner()(live)
@@ -141,12 +149,23 @@ class Site:
         return float((oracles.classify(net, x) == self._split.test.labels).mean())
 
 
-def all_taps(one: Deployed, x: Samples, *, is_in_turn: bool) -> Patch:
+def own_moments(net: nn.Module, measured: Moments) -> Moments:
+    """What the BatchNorms of ``net`` give on the pictures it was trained with, under the names of the taps."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    names = [name for name in measured if name != INPUT_TAP]
+    found = {INPUT_TAP: measured[INPUT_TAP]}
+    for name, norm in zip(names, norms, strict=True):
+        beta, gamma = (part.detach().double().numpy() for part in (norm.bias, norm.weight))
+        found[name] = TapMoments(beta, gamma**2, measured[name].count)
+    return Moments(found)
+
+
+def all_taps(target: Target, baseline: Moments, x: Samples, *, is_in_turn: bool) -> Patch:
     """Every tap, prior 0; in turn: each measured on all pictures behind corrected layers in the model itself."""
-    wanted = Normalisation(one.baseline)
-    seen = observe_in_turn(one.target, x, wanted) if is_in_turn else one.target.observe(x, wanted).moments
-    taps = {tap.name: correction(seen[tap.name], one.baseline[tap.name]) for tap in one.target.taps}
-    return Patch(taps, one.target.sha256, "", "all taps, prior 0", len(x), 0.0)
+    wanted = Normalisation(baseline)
+    seen = observe_in_turn(target, x, wanted) if is_in_turn else target.observe(x, wanted).moments
+    taps = {tap.name: correction(seen[tap.name], baseline[tap.name]) for tap in target.taps}
+    return Patch(taps, target.sha256, "", "all taps, prior 0", len(x), 0.0)
 
 
 def _generator(case: Case, purpose: str, n: int = 0) -> np.random.Generator:

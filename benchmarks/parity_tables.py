@@ -21,8 +21,11 @@ test pictures with the float net whose BatchNorms were re-estimated from those p
 are in points of accuracy, patched minus re-estimated; *healthy* is the difference of the two models before any drift,
 which is what the format itself costs. *Layer by layer* measures every tap in the model whose earlier layers are patched
 already, instead of all of them in one pass of the observer: what remains there does not come from the one pass.
-*Weights kept* compares the stored weights of every layer, bit for bit; folded float models have no other place for a
-correction. *Rolls back* compares the answers of the unpatched model before and after patching, bit for bit."""
+*The net's own moments*: the baseline is the mean (beta) and spread (gamma) that training left in the BatchNorms, which
+re-estimation restores by construction, instead of what the site's 512 pictures gave; the difference to the row above it
+comes from the baseline, not from the patch. *Weights kept* compares the stored weights of every layer, bit for bit;
+folded float models have no other place for a correction. *Rolls back* compares the answers of the unpatched model
+before and after patching, bit for bit."""
 
 
 def sections(rows: Sequence[Row]) -> list[str]:

@@ -30,7 +30,9 @@ def part(count: int, seed: int) -> fashion.Part:
 def net() -> fashion.TrainedNet:
     torch.manual_seed(0)
     eager = fashion_net(fashion.CLASSES)
-    eager(torch.from_numpy(fashion.prepare(part(64, 1).pixels)))  # in training mode: statistics of its own
+    x = torch.from_numpy(fashion.prepare(part(64, 1).pixels))
+    for _ in range(40):  # in training mode: statistics of its own
+        eager(x)
     int8 = quantized(fashion.exported(eager.eval()), fashion.prepare(part(16, 2).pixels))
     return fashion.TrainedNet(eager, int8)
 
@@ -72,11 +74,27 @@ def test_a_case_measures_every_format_and_both_oracles(net: fashion.TrainedNet) 
     site = parity.Site(net, split, fashion.prepare(part(16, 2).pixels))
     rows = {row.method: row for row in site.rows(Case(TRACK, 0, "contrast", 3, 64))}
     patched = {name: row for name, row in rows.items() if row.detail}
-    assert len(patched) == 9 + len(parity.IN_TURN_OF)
+    assert len(patched) == 2 * 9 + len(parity.IN_TURN_OF)
     assert set(rows) - set(patched) == {NOTHING, *parity.oracles.ORACLES}
     assert all(row.detail[ROLLS_BACK] for row in patched.values())
-    live = [row.after for name, row in patched.items() if "int8" not in name and parity.IN_TURN not in name]
-    assert all(abs(one - other) <= 1 / 40 for one, other in pairwise(live))
+    in_float = [
+        name
+        for name in patched
+        if "int8" not in name and parity.IN_TURN not in name and parity.OWN not in name
+    ]
+    for way in ("", parity.OWN):
+        after = [patched[name + way].after for name in in_float]
+        assert all(abs(one - other) <= 1 / 40 for one, other in pairwise(after))
+
+
+def test_against_the_nets_own_moments_a_patch_is_re_estimation(net: fashion.TrainedNet) -> None:
+    target = open_target(ModelFiles(fashion.exported(net.eager)))
+    live = fashion.prepare(part(64, 5).pixels) * 0.4 + 0.3
+    own = parity.own_moments(net.eager, target.observe(live).moments)
+    got = target.runner(parity.all_taps(target, own, live, is_in_turn=False))(live)
+    with torch.inference_mode():
+        wanted = parity.oracles.fvcore_update_bn(net.eager, live)(torch.from_numpy(live)).numpy()
+    np.testing.assert_allclose(next(iter(got.values())), wanted, atol=5e-3 * np.abs(wanted).max())
 
 
 def test_the_page_gives_differences_to_the_oracle_of_the_same_case() -> None:
