@@ -18,7 +18,7 @@ from benchmarks.alone import alone
 from benchmarks.comparison import predicted, seen_under
 from benchmarks.drifts import CAMERA, drifted
 from benchmarks.formats import ONNX_FOLDED, ONNX_INT8, Samples, every_format
-from benchmarks.parity_tables import ROLLS_BACK, TRACK, WEIGHTS_KEPT
+from benchmarks.parity_tables import IN_TURN, OWN, ROLLS_BACK, TRACK, WEIGHTS_KEPT
 from benchmarks.records import IID, NOTHING, Case, Row
 from benchmarks.streams import draw
 from benchmarks.weights import same_weights
@@ -37,11 +37,7 @@ DRIFTS = (
     (CAMERA + "haze", 5),
 )
 """A noise, a blur, a weather and a digital corruption, two camera drifts; chosen by kind before any was measured."""
-IN_TURN = ", layer by layer"
-"""Behind the name of a format: measured in turn in the patched model, instead of in one pass."""
 IN_TURN_OF = (ONNX_FOLDED, ONNX_INT8)
-OWN = ", the net's own moments"
-"""Behind the name of a format: the baseline is what training left in the BatchNorms instead of the site's pictures."""
 
 
 def plan(seeds: Sequence[int], *, quick: bool = False) -> list[Case]:

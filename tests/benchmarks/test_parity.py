@@ -9,7 +9,7 @@ import torch
 from benchmarks import fashion, parity
 from benchmarks.fashion_net import fashion_net
 from benchmarks.formats import every_format
-from benchmarks.parity_tables import ROLLS_BACK, TRACK, WEIGHTS_KEPT, by_format
+from benchmarks.parity_tables import IN_TURN, OWN, ROLLS_BACK, TRACK, WEIGHTS_KEPT, by_format
 from benchmarks.records import NOTHING, Case, Row
 from benchmarks.weights import same_weights, weights_of
 from calibration import ModelFiles, open_target
@@ -77,12 +77,8 @@ def test_a_case_measures_every_format_and_both_oracles(net: fashion.TrainedNet) 
     assert len(patched) == 2 * 9 + len(parity.IN_TURN_OF)
     assert set(rows) - set(patched) == {NOTHING, *parity.oracles.ORACLES}
     assert all(row.detail[ROLLS_BACK] for row in patched.values())
-    in_float = [
-        name
-        for name in patched
-        if "int8" not in name and parity.IN_TURN not in name and parity.OWN not in name
-    ]
-    for way in ("", parity.OWN):
+    in_float = [name for name in patched if "int8" not in name and IN_TURN not in name and OWN not in name]
+    for way in ("", OWN):
         after = [patched[name + way].after for name in in_float]
         assert all(abs(one - other) <= 1 / 40 for one, other in pairwise(after))
 
