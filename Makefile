@@ -35,7 +35,7 @@ bench: $(BIN)/.installed-test
 bench-accuracy: $(BIN)/.installed-test
 	$(BIN)/python -m benchmarks.track_b $(DEMO_MODEL)
 
-# The whole evaluation of the recalibration (about an hour on two cores): docs/calibration/results.md and its plots. Resumable.
+# The whole evaluation of the recalibration (about an hour on two cores): docs/calibration/results.md, its plots and parity.md. Resumable.
 # ARGS='--quick' is a tiny version, ARGS='--tracks a' one track, ARGS='--fresh' starts over, ARGS='--pages-only' draws again.
 bench-calibration: $(BIN)/.installed-bench
 	$(BIN)/python -m benchmarks.bench_calibration $(ARGS)
