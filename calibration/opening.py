@@ -6,15 +6,14 @@ The one place that names the targets; their frameworks are imported only when a 
 
 from pathlib import Path
 
+from calibration import model_files
 from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles, Target
 
 Model = str | Path | bytes | ModelFiles
 """A model file's path, its bytes, or the bytes of both files of an OpenVINO IR."""
 
-_ZIP = b"PK\x03\x04"
 _TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
-_IR_SUFFIX, _IR_WEIGHTS_SUFFIX = ".xml", ".bin"
 
 
 def open_target(model: Model, threads: int = 1) -> Target:
@@ -27,20 +26,7 @@ def open_target(model: Model, threads: int = 1) -> Target:
         return _opened(model, "model", threads)
     if isinstance(model, bytes):
         return _opened(ModelFiles(model), "model", threads)
-    path = Path(model)
-    data = _read(path, "a model file", "Check the path.")
-    if path.suffix.lower() != _IR_SUFFIX:
-        return _opened(ModelFiles(data), str(model), threads)
-    beside = path.with_suffix(_IR_WEIGHTS_SUFFIX)
-    weights = _read(beside, f"the weights of {path.name}", "An OpenVINO IR is two files: keep them together.")
-    return _opened(ModelFiles(data, weights), str(model), threads)
-
-
-def _read(path: Path, expected: str, fix: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as err:
-        raise ModelError(str(path), f"cannot be read ({err.strerror})", expected, fix) from err
+    return _opened(model_files.read(Path(model)), str(model), threads)
 
 
 def _opened(files: ModelFiles, name: str, threads: int) -> Target:
@@ -51,8 +37,7 @@ def _opened(files: ModelFiles, name: str, threads: int) -> Target:
     if data.lstrip()[:5] == b"<?xml":
         fix = "Give the path of the .xml, or ModelFiles(xml, weights)."
         raise ModelError(name, "one file of an OpenVINO IR", "the .xml and the .bin", fix)
-    is_torch_archive = data.startswith(_ZIP) and b"/data.pkl" in data  # .npz is a zip too
-    if is_torch_archive or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
+    if model_files.suffix(files) == ".pt" or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
         return _torchscript(data, name, threads)
     from calibration.targets.onnx_target import OnnxTarget
 

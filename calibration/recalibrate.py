@@ -130,7 +130,7 @@ def apply(model: Model, patch: Patch) -> bytes:
         ModelError: an OpenVINO IR is two files; :func:`patched` gives both.
     """
     done = patched(model, patch)
-    return _one_file(ModelFiles(done.data, done.weights), "calibration.patched(model, patch)")
+    return _one_file(done.files, "calibration.patched(model, patch)")
 
 
 def probe_files(model: Model) -> ModelFiles:

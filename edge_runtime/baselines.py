@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from calibration import model_files
 from calibration.baseline import Baseline
 from calibration.baseline_facts import DEFAULT_NAME, BaselineFacts, require_name
 from calibration.errors import CalibrationError
@@ -166,9 +167,7 @@ class Baselines:
             StateError, OSError: the disk refuses.
         """
         baseline = Baseline.load(folder / "baseline.safetensors")
-        probe = self._registry.probe(baseline.model_sha256)
-        probe.parent.mkdir(exist_ok=True)
-        (folder / "probe.onnx").replace(probe)
+        self._registry.put_probe(baseline.model_sha256, model_files.read_named(folder, "probe"))
         self._shelf.put(baseline)
         self.reopen(self._drift, in_use=baseline.name)
         return baseline

@@ -109,7 +109,9 @@ def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def check(config: Path, as_json: bool) -> int:
     """Check the configuration file CONFIG and the bundles it names, without running anything."""
-    from edge_runtime.app.models import find_bundle, open_engine
+    from edge_runtime.app.models import engine_settings, find_bundle
+    from edge_runtime.bundle.first_try import try_in_child
+    from edge_runtime.bundle.opening import engine_of
     from edge_runtime.bundle.self_test import self_test
     from edge_runtime.bundle.verify import load_bundle
     from edge_runtime.config import load_config
@@ -119,7 +121,10 @@ def check(config: Path, as_json: bool) -> int:
     bundles = {}
     for name, model in loaded.models.items():
         bundle = load_bundle(find_bundle(loaded.bundle_root(name), model.version))
-        engine = open_engine(bundle, bundle.model_bytes, choose_threads(cpu_budget(), 1, model.threads))
+        try_in_child(bundle)
+        engine = engine_of(
+            bundle, choose_threads(cpu_budget(), 1, model.threads), engine_settings(loaded, name)
+        )
         bundles[name] = {"bundle": bundle.id, "self_test_difference": self_test(bundle, engine).worst}
     _show({"config": str(config), "ok": True, "models": bundles}, as_json, f"{config}: ok")
     return 0

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.agreement import Agreement, AnswerLog, agreement
-from edge_runtime.app.models import find_bundle, open_engine
+from edge_runtime.app.models import find_bundle
 from edge_runtime.app.sources import open_conveyor
 from edge_runtime.app.wiring import build_daemon, stop_on_signals
+from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.verify import load_bundle
 from edge_runtime.config import CameraConfig, Config, DemoConfig
 from edge_runtime.engines.threads import choose_threads, cpu_budget
@@ -73,7 +74,7 @@ def _compared(config: Config, stream: str, camera: CameraConfig, answers: Answer
     if camera.demo is None or camera.demo.drift is None:
         return None
     bundle = load_bundle(find_bundle(config.bundle_root(camera.model), config.models[camera.model].version))
-    engine = open_engine(bundle, bundle.model_bytes, choose_threads(cpu_budget(), 1))
+    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
     preprocessor, post = (
         Preprocessor(bundle.manifest.preprocess),
         Postprocessor(bundle.manifest, bundle.labels),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
+from calibration.targets.base import ModelFiles
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import EngineError, StateError
@@ -18,6 +19,9 @@ log = structlog.get_logger()
 
 KEPT_PATCHES = 8
 
+BuildEngine = Callable[[ModelFiles | None], Engine]
+"""A warm engine for a patched model, or for the base (None). Raises EngineError, BundleError."""
+
 
 class Generations:
     """The active and the previous generation of one model."""
@@ -27,7 +31,7 @@ class Generations:
         rollout: Rollout,
         slot: EngineSlot,
         registry: Registry,
-        build_engine: Callable[[bytes | None], Engine],
+        build_engine: BuildEngine,
     ) -> None:
         """``build_engine`` gives a warm, checked engine for a patched model, or for the base (None)."""
         self._rollout, self._slot, self._registry, self._build_engine = rollout, slot, registry, build_engine

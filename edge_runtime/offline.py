@@ -12,7 +12,8 @@ import numpy as np
 
 import calibration
 from calibration.errors import CalibrationError, DataError
-from edge_runtime.app.models import open_engine
+from edge_runtime.bundle.first_try import try_in_child
+from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.engines.threads import choose_threads, cpu_budget
@@ -32,7 +33,8 @@ def answers(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dict[str, A
         EngineError: the engine failed.
     """
     bundle = load_bundle(bundle_path)
-    engine = open_engine(bundle, bundle.model_bytes, choose_threads(cpu_budget(), 1))
+    try_in_child(bundle)
+    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
     self_test(bundle, engine)
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)
@@ -52,7 +54,8 @@ def verified(bundle_path: Path) -> dict[str, Any]:
         BundleError: not so, with what differs.
     """
     bundle = load_bundle(bundle_path)
-    engine = open_engine(bundle, bundle.model_bytes, choose_threads(cpu_budget(), 1))
+    try_in_child(bundle)
+    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
     report = self_test(bundle, engine)
     return {
         "bundle": bundle.id,
@@ -74,7 +77,7 @@ def inspected(bundle_path: Path) -> dict[str, Any]:
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
     sizes = {name: (bundle.path / name).stat().st_size for name in sorted(bundle.manifest.files)}
     try:
-        calibratable = calibration.open_target(bundle.model_bytes).inspect()
+        calibratable = calibration.open_target(bundle.model_files).inspect()
     except CalibrationError as err:
         calibratable = {"recalibration": f"not possible: {err}"}
     return {"bundle": bundle.id, "manifest": manifest, "size_bytes": sizes, "calibration": calibratable}
@@ -105,7 +108,7 @@ def calibrate_bundle(
         return {"baseline": str(baseline_path), "frames": baseline.count, "lines": lines}
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     x, y = read_reference_folder(reference, preprocessor, bundle.labels, MOST_REFERENCE)
-    verdict = calibration.recalibrate(bundle.model_bytes, baseline, x, y, calibration.Options(seed=seed))
+    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, calibration.Options(seed=seed))
     report = verdict.to_json()
     lines += [
         f"{'accepted' if verdict.accepted else 'refused'}: {verdict.candidate} ({report['seconds']:.1f} s)"
@@ -129,7 +132,7 @@ def _baseline(
         return calibration.Baseline.load(path), []
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     x, _ = read_reference_folder(healthy, preprocessor, bundle.labels, MOST_REFERENCE)
-    baseline = calibration.profile(bundle.model_bytes, x, created_wall_s=time.time())
+    baseline = calibration.profile(bundle.model_files, x, created_wall_s=time.time())
     if path is not None:
         baseline.save(path)
     return baseline, [f"baseline of {len(x)} healthy pictures" + (f" written to {path}" if path else "")]

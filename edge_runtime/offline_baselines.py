@@ -11,7 +11,6 @@ import calibration
 from calibration.baseline import Baseline
 from calibration.errors import BaselineError
 from edge_runtime.app.models import find_bundle, identity_of
-from edge_runtime.atomic_file import write_atomically
 from edge_runtime.baselines import Baselines
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import Config
@@ -62,7 +61,7 @@ def add_baseline(config: Config, model: str | None, file: Path, called: str | No
         raise BaselineError(str(file), misfit, "one of this box's model", fix)
     registry = Registry.open(config.state_dir, name)
     target = called or baseline.name
-    write_atomically(registry.probe(identity.model_sha256), calibration.probe(bundle.model_bytes))
+    registry.put_probe(identity.model_sha256, calibration.probe_files(bundle.model_files))
     Shelf(registry.baselines).put(baseline.named(target))
     return {"model": name, "added": target, "id": baseline.id, "frames": baseline.count}
 

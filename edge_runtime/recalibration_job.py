@@ -9,7 +9,6 @@ The last file written is ``outcome.json``. A refusal by the gate is an outcome, 
 
 import contextlib
 import ctypes
-import hashlib
 import os
 import resource
 import signal
@@ -24,6 +23,7 @@ import orjson
 from numpy.typing import NDArray
 
 import calibration
+from calibration import model_files
 from calibration.baseline_facts import BaselineFacts
 from calibration.errors import CalibrationError
 from calibration.gate import GateSettings
@@ -32,7 +32,7 @@ from edge_runtime.atomic_file import write_atomically
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import RecalibrationConfig
 from edge_runtime.errors import EdgeRuntimeError, StateError
-from edge_runtime.preprocess import Preprocessor
+from edge_runtime.preprocess import Preprocessor, channels_first
 from edge_runtime.recalibration_phase import Kind, Task
 from edge_runtime.recalibration_report import leave_report
 from edge_runtime.reference_folder import read_reference_folder
@@ -105,7 +105,7 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> int:
 def _commission(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -> dict[str, Any]:
     bundle = load_bundle(Path(job["bundle"]))
     frames = _prepare(job, bundle, pictures)
-    model = bundle.model_bytes
+    model = bundle.model_files
     baseline = calibration.profile(
         model,
         frames.x,
@@ -116,7 +116,8 @@ def _commission(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) ->
     if not job["keep_pictures"]:
         baseline = baseline.without_witness()
     baseline.save(folder / "baseline.safetensors")
-    write_atomically(folder / "probe.onnx", calibration.probe(model))
+    probe = calibration.probe_files(model)
+    model_files.write(folder / f"probe{model_files.suffix(probe)}", probe)
     return {
         "frames": len(frames.x),
         "taps": len(baseline.moments),
@@ -137,13 +138,13 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
         )
     further = np.asarray(job["further_input"], np.float64)  # (M, 2, C)
     moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
-    verdict = calibration.recalibrate(bundle.model_bytes, baseline, frames.x, frames.y, options, moments)
+    verdict = calibration.recalibrate(bundle.model_files, baseline, frames.x, frames.y, options, moments)
     report: dict[str, Any] = {**verdict.to_json(), "cause": job["cause"], "at": job["at"]}
     place = folder / ("report" if verdict.patch is None else "patch")
     if verdict.patch is not None:
-        report["model_sha256"] = _store_patch(folder / "patch", bundle.model_bytes, verdict.patch)
+        report["model_sha256"] = _store_patch(folder / "patch", bundle.model_files, verdict.patch)
         if job["reference_folder"] is None:  # a folder stands for the site in general, not for a drift
-            seen = calibration.sketch(bundle.model_bytes, frames.x, threads=job["threads"])
+            seen = calibration.sketch(bundle.model_files, frames.x, threads=job["threads"])
             seen.save(folder / "patch" / "observed.safetensors")
     leave_report(place, report, bundle, baseline, frames.x, verdict, job)
     return report
@@ -161,12 +162,12 @@ def with_margin(settings: GateSettings, margin: float) -> GateSettings:
     )
 
 
-def _store_patch(folder: Path, model: bytes, patch: "calibration.Patch") -> str:
+def _store_patch(folder: Path, model: calibration.ModelFiles, patch: calibration.Patch) -> str:
     folder.mkdir()
     patch.save(folder / "patch.safetensors")
-    patched = calibration.apply(model, patch)
-    write_atomically(folder / "model.onnx", patched)
-    return hashlib.sha256(patched).hexdigest()
+    patched = calibration.patched(model, patch).files
+    model_files.write(folder / f"model{model_files.suffix(patched)}", patched)
+    return patched.sha256
 
 
 def _prepare(job: dict[str, Any], bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
@@ -177,7 +178,8 @@ def _prepare(job: dict[str, Any], bundle: Bundle, pictures: BinaryIO | None) -> 
     if pictures is None:
         raise StateError("no frames were handed over; expected the number of an open file after the folder")
     pixels = np.load(pictures, allow_pickle=False)
-    return Prepared(np.stack([preprocessor.normalise(picture) for picture in pixels]), None)
+    x = np.stack([preprocessor.normalise(picture) for picture in pixels])
+    return Prepared(channels_first(x, bundle.manifest.preprocess), None)
 
 
 def _step_back(memory_mib: int) -> None:

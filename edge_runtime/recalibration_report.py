@@ -53,7 +53,7 @@ def leave_report(
     try:
         scale = picture_scale(bundle.manifest.preprocess)
         material = gather(
-            bundle.model_bytes,
+            bundle.model_files,
             baseline,
             x,
             verdict,

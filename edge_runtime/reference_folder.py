@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import CalibrationError
 from edge_runtime.messages import Frame, Rejected
-from edge_runtime.preprocess import Preprocessor
+from edge_runtime.preprocess import Preprocessor, channels_first
 
 INDEX = re.compile(r"[0-9]{1,6}")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -58,7 +58,7 @@ def read_reference_folder(
         raise ReferenceFolderError(
             f"{folder}: {len(problems)} pictures cannot be used: {shown}. Remove them."
         )
-    x = np.stack([tensor for tensor, _ in frames])
+    x = channels_first(np.stack([tensor for tensor, _ in frames]), preprocessor.spec)
     if frames[0][1] is None:
         return x, None
     return x, np.array([label for _, label in frames], dtype=np.int64)

@@ -11,11 +11,11 @@
     jobs/                         work space of the recalibration process; wiped at start
 ```
 A patch folder appears by one rename, so it is whole or absent. ``model.onnx`` is a derived copy (bundle + patch) whose
-hash is in ``report.json``: the serving process never needs the ONNX editor. ``observed`` is what the camera showed when
-the patch was accepted, to know that drift again; a patch with a file ``withdrawn`` does not come back by itself.
+hash is in ``report.json``: the serving process never needs an editor for its format. ``observed`` is what the camera
+showed when the patch was accepted, to know that drift again; a patch with a file ``withdrawn`` does not come back by
+itself. Models of other formats are ``.xml`` with ``.bin``, or ``.pt``.
 """
 
-import hashlib
 import re
 import shutil
 from dataclasses import dataclass
@@ -24,9 +24,11 @@ from pathlib import Path
 import orjson
 import structlog
 
+from calibration import model_files
 from calibration.baseline import Baseline
 from calibration.baseline_facts import DEFAULT_NAME
 from calibration.errors import CalibrationError
+from calibration.targets.base import ModelFiles
 from edge_runtime.atomic_file import sync_directory, write_atomically
 from edge_runtime.errors import StateError
 from edge_runtime.rollout import Generation, Rollout
@@ -71,8 +73,18 @@ class Registry:
         return self.folder / "baselines"
 
     def probe(self, model_sha256: str) -> Path:
-        """The first taps of this model, for the drift monitor."""
-        return self.folder / "probes" / f"{model_sha256[:16]}.onnx"
+        """The first taps of this model, for the drift monitor; may be missing."""
+        return model_files.named(self.folder / "probes", model_sha256[:16])
+
+    def put_probe(self, model_sha256: str, files: ModelFiles) -> None:
+        """Keep the probe of a model.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        folder = self.folder / "probes"
+        folder.mkdir(exist_ok=True)
+        model_files.write(folder / f"{model_sha256[:16]}{model_files.suffix(files)}", files)
 
     def adopt_single_baseline(self) -> None:
         """Take over what version 0.1.0 left, one baseline without a name, as the one named ``default``.
@@ -149,7 +161,7 @@ class Registry:
         except OSError as err:
             raise StateError(f"cannot store patch {patch_id} in {self.patches}: {err.strerror}") from err
 
-    def patched_model(self, patch_id: str) -> bytes:
+    def patched_model(self, patch_id: str) -> ModelFiles:
         """The patched model, checked against the hash in its report.
 
         Raises:
@@ -157,15 +169,15 @@ class Registry:
         """
         folder = self.patches / patch_id
         try:
-            data = (folder / "model.onnx").read_bytes()
+            files = model_files.read_named(folder, "model")
             expected = orjson.loads((folder / "report.json").read_bytes())["model_sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as err:
+        except (CalibrationError, OSError, ValueError, KeyError, TypeError) as err:
             raise StateError(f"patch {patch_id} in {folder} cannot be read: {err}") from err
-        if hashlib.sha256(data).hexdigest() != expected:
+        if files.sha256 != expected:
             raise StateError(
-                f"{folder / 'model.onnx'} does not have the hash in its report; the patch is not used"
+                f"the model in {folder} does not have the hash in its report; the patch is not used"
             )
-        return data
+        return files
 
     def patch_ids(self) -> list[str]:
         """All patches there, oldest first."""

@@ -3,6 +3,7 @@
 No framework is imported here. Called by ``recalibrate``; implemented by one thin file per framework.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -63,6 +64,13 @@ class ModelFiles:
     weights: bytes | None = None
     """Of an IR the .bin; None for the formats of one file."""
 
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the file; of an IR that of the .xml followed by the .bin."""
+        digest = hashlib.sha256(self.data)
+        digest.update(self.weights or b"")
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class PatchedModel:
@@ -73,6 +81,11 @@ class PatchedModel:
     """Per tap, channels that could not take the correction (dead weights, int32 bias overflow)."""
     weights: bytes | None = None
     """The second file of an OpenVINO IR; None for the formats of one file."""
+
+    @property
+    def files(self) -> ModelFiles:
+        """The bytes, as a model to open or to write."""
+        return ModelFiles(self.data, self.weights)
 
 
 class Runner(Protocol):

@@ -7,7 +7,6 @@ Samples come as float32 (N, C, ...) like everywhere in this library; a model tha
 them transposed and rounded here.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -64,9 +63,7 @@ class OpenVinoTarget:
     @cached_property
     def sha256(self) -> str:
         """Hex digest over both files: that of the .xml followed by the .bin."""
-        digest = hashlib.sha256(self._files.data)
-        digest.update(self._files.weights or b"")
-        return digest.hexdigest()
+        return self._files.sha256
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:

@@ -1,8 +1,9 @@
-"""From a verified bundle to one model's runtime: the only file that names concrete engines. Called by ``app``."""
+"""From a verified bundle to one model's runtime. Called by ``app``."""
 
 import hashlib
 import re
 import time
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,17 +12,21 @@ import numpy as np
 import structlog
 from cronsim import CronSim
 
+from calibration import model_files
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.first_try import try_in_child
+from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import Config, DriftConfig
 from edge_runtime.delivery import Delivery
 from edge_runtime.drift_watch import DriftWatch
 from edge_runtime.engine_slot import EngineSlot
-from edge_runtime.engines.base import Engine
-from edge_runtime.engines.onnx_engine import OnnxEngine
+from edge_runtime.engines.base import Engine, EngineSettings
+from edge_runtime.engines.opening import open_engine
 from edge_runtime.engines.threads import ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.errors import BundleError, EngineError, StateError
-from edge_runtime.generations import Generations
+from edge_runtime.generations import BuildEngine, Generations
 from edge_runtime.job_process import JobProcess
 from edge_runtime.known_states import Known
 from edge_runtime.manifest import MANIFEST_FILE
@@ -64,19 +69,6 @@ def find_bundle(root: Path, version: str | int) -> Path:
     return found[max(found) if version == "latest" else int(version)]
 
 
-def open_engine(bundle: Bundle, model: bytes, plan: ThreadPlan) -> Engine:
-    """A warm engine for the bundle's format.
-
-    Raises:
-        EngineError: the engine refuses the model, or the format has no engine here.
-    """
-    if bundle.manifest.format != "onnx":
-        raise EngineError(f"{bundle.id}: no engine for format {bundle.manifest.format!r}; expected onnx")
-    engine = OnnxEngine(model, plan)
-    engine.warm_up()
-    return engine
-
-
 def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashes) -> ModelRuntime:
     """Load, self-test and wire one model; nothing runs yet.
 
@@ -90,13 +82,16 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
     cameras = [camera for camera in config.cameras.values() if camera.model == name and camera.enabled]
     plan = choose_threads(cpu_budget(), len(cameras), model.threads)
     preprocessor = Preprocessor(bundle.manifest.preprocess)
-    base_model = bundle.model_bytes  # kept: going back to the base must not depend on the disk
-    base = open_engine(bundle, base_model, plan)
+    settings = engine_settings(config, name)
+    base_model = bundle.model_files  # kept: going back to the base must not depend on the disk
+    try_in_child(bundle)
+    base = engine_of(bundle, plan, settings, base_model)
     self_test(bundle, base)
+    build = partial(_build_engine, bundle, base_model, plan, settings)
     registry = Registry.open(config.state_dir, name)
-    rollout, engine = _restored(registry, bundle, plan, base)
+    rollout, engine = _restored(registry, bundle, build, base)
     slot = EngineSlot(rollout.active, engine)
-    side_loop = _open_side_loop(config, name, bundle, base_model, plan, registry, rollout, slot, delivery)
+    side_loop = _open_side_loop(config, name, bundle, build, registry, rollout, slot, delivery)
     parts = PipelineParts(
         device=config.device,
         model=name,
@@ -125,13 +120,39 @@ def batch_policy(config: Config, name: str) -> BatchPolicy:
     )
 
 
-def _restored(registry: Registry, bundle: Bundle, plan: ThreadPlan, base: Engine) -> tuple[Rollout, Engine]:
+def engine_settings(config: Config, name: str) -> EngineSettings:
+    """What the configuration says about the engine of a model."""
+    engine = config.models[name].engine
+    return EngineSettings(
+        runtime=engine.runtime,
+        devices=engine.devices,
+        precision=engine.precision,
+        pin_threads=engine.pin_threads,
+        cache_dir=config.state_dir / "cache" / "openvino" if engine.cache else None,
+    )
+
+
+def _build_engine(
+    bundle: Bundle,
+    base_model: ModelFiles,
+    plan: ThreadPlan,
+    settings: EngineSettings,
+    patched: ModelFiles | None,
+) -> Engine:
+    """A warm engine for a patched model, or for the base (None)."""
+    if patched is None:
+        return engine_of(bundle, plan, settings, base_model)
+    # A patched model is used once; what a device caches of it would never be read again.
+    return engine_of(bundle, plan, replace(settings, cache_dir=None), patched)
+
+
+def _restored(registry: Registry, bundle: Bundle, build: BuildEngine, base: Engine) -> tuple[Rollout, Engine]:
     """The generation that was active before the restart; the base when it cannot be restored."""
     rollout = registry.rollout(bundle.id)
     if rollout.active.patch is None:
         return rollout, base
     try:
-        engine = open_engine(bundle, registry.patched_model(rollout.active.patch), plan)
+        engine = build(registry.patched_model(rollout.active.patch))
     except (StateError, EngineError) as err:
         log.error("patch not restored, the base is used", bundle=bundle.id, reason=str(err))
         return Rollout(Generation(bundle.id)), base
@@ -143,21 +164,15 @@ def _open_side_loop(
     config: Config,
     name: str,
     bundle: Bundle,
-    base_model: bytes,
-    plan: ThreadPlan,
+    build: BuildEngine,
     registry: Registry,
     rollout: Rollout,
     slot: EngineSlot,
     delivery: Delivery,
 ) -> SideLoop | None:
-    if not config.models[name].recalibrate or bundle.manifest.format != "onnx":
+    if not config.models[name].recalibrate:
         return None
-    generations = Generations(
-        rollout,
-        slot,
-        registry,
-        lambda model: open_engine(bundle, base_model if model is None else model, plan),
-    )
+    generations = Generations(rollout, slot, registry, build)
     return SideLoop(
         SideLoopParts(
             model=name,
@@ -181,13 +196,14 @@ def identity_of(bundle: Bundle) -> Identity:
     """What a baseline must belong to, to be used with this bundle."""
     # Without defaults: a field that a later version adds must not make every baseline one of another preprocessing.
     spec = bundle.manifest.preprocess.model_dump_json(exclude_defaults=True).encode()
-    model_sha256 = bundle.manifest.files[bundle.manifest.model]
-    return Identity(bundle.id, model_sha256, hashlib.sha256(spec).hexdigest()[:16])
+    return Identity(bundle.id, bundle.model_files.sha256, hashlib.sha256(spec).hexdigest()[:16])
 
 
 def _open_watch(known: Known, probe_path: Path, drift: DriftConfig, *, bundle: Bundle) -> DriftWatch:
-    probe = OnnxEngine(probe_path.read_bytes(), threads=1)
-    axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
+    """A probe is small and runs seldom: on one CPU thread, whatever the model runs on."""
+    spec, alone = bundle.manifest.preprocess, ThreadPlan(1, 1, "probe")
+    probe = open_engine(model_files.read(probe_path), bundle.manifest.format, spec.tensor_shape, alone)
+    axis = 0 if spec.layout == "nchw" else 2
     return DriftWatch.open(known, probe, drift, np.random.default_rng(0), channel_axis=axis)
 
 

@@ -19,11 +19,14 @@ import yaml
 from numpy.typing import NDArray
 
 import calibration
+from calibration import model_files
+from calibration.targets.base import ModelFiles
 from edge_runtime.bundle.quantization import check_quantization
 from edge_runtime.bundle.self_test import difference, run_one, self_test
 from edge_runtime.bundle.variations import normalisation_variations
 from edge_runtime.bundle.verify import check_onnx, load_bundle
 from edge_runtime.engines.base import Engine
+from edge_runtime.engines.opening import ModelFormat
 from edge_runtime.errors import BundleError
 from edge_runtime.manifest import (
     MANIFEST_FILE,
@@ -36,9 +39,11 @@ from edge_runtime.manifest import (
     Provenance,
 )
 from edge_runtime.messages import Frame, Rejected, Sample
-from edge_runtime.preprocess import Preprocessor
+from edge_runtime.preprocess import Preprocessor, channels_first
 
-MODEL_FILE, LABELS_FILE, MOMENTS_FILE = "model.onnx", "labels.txt", "moments.safetensors"
+LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
+FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}
+"""A model's format by the suffix of its file."""
 _SEPARATION = (
     3.0  # mistakes must change the outputs this much more than noise does, or golden pictures tell nothing
 )
@@ -67,13 +72,13 @@ class Recipe:
 class Materials:
     """What goes into the bundle."""
 
-    model: bytes
-    """A complete ONNX file."""
+    model: ModelFiles
+    """A complete ONNX or TorchScript file, or both files of an OpenVINO IR."""
     golden: Mapping[str, bytes]
     """Encoded pictures by file name: colourful, different from each other, larger than the model's input."""
     labels: Sequence[str] = ()
     healthy: NDArray[np.float32] | None = None
-    """Prepared healthy samples (N,C,H,W) for the factory moments; None leaves them out."""
+    """Prepared healthy samples (N, ...) in the model's layout for the factory moments; None leaves them out."""
 
 
 def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: Path) -> Path:
@@ -92,9 +97,7 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
     target = out_dir / recipe.name / str(recipe.version)
     if target.exists():
         raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
-    model_path = target / MODEL_FILE
-    check_onnx(model_path, materials.model)
-    check_quantization(model_path, materials.model)
+    _check_model(target, materials.model)
     files = _contents(recipe, materials, engine)
     manifest = _manifest(recipe, materials, engine, files)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,15 +127,28 @@ def to_yaml(manifest: Manifest) -> str:
     )
 
 
+def _check_model(target: Path, model: ModelFiles) -> None:
+    if model_files.suffix(model) == ".onnx":
+        check_onnx(target / "model.onnx", model.data)
+        check_quantization(target / "model.onnx", model.data)
+
+
+def _named_files(model: ModelFiles) -> dict[str, bytes]:
+    """The model's file, and the .bin of an IR, by name."""
+    files = {f"model{model_files.suffix(model)}": model.data}
+    return files if model.weights is None else {**files, "model.bin": model.weights}
+
+
 def _contents(recipe: Recipe, materials: Materials, engine: Engine) -> dict[str, bytes]:
     """Every file but the manifest, by relative name."""
     if not materials.golden:
         raise BundleError(recipe.name, "no golden pictures", "at least one", _BUILD)
-    files = {MODEL_FILE: materials.model}
+    files = _named_files(materials.model)
     if materials.labels:
         files[LABELS_FILE] = ("\n".join(materials.labels) + "\n").encode()
     if materials.healthy is not None:
-        baseline = calibration.profile(materials.model, materials.healthy, witness=0, created_wall_s=0.0)
+        healthy = channels_first(materials.healthy, recipe.preprocess)
+        baseline = calibration.profile(materials.model, healthy, witness=0, created_wall_s=0.0)
         files[MOMENTS_FILE] = baseline.to_bytes()
     for name, picture in materials.golden.items():
         outputs = run_one(engine, _prepared(recipe.preprocess, name, picture).tensor)
@@ -148,8 +164,9 @@ def _manifest(recipe: Recipe, materials: Materials, engine: Engine, files: Mappi
         schema_version=1,
         name=recipe.name,
         version=recipe.version,
-        format="onnx",
-        model=MODEL_FILE,
+        format=FORMATS[model_files.suffix(materials.model)],
+        model=next(iter(_named_files(materials.model))),
+        weights=None if materials.model.weights is None else "model.bin",
         labels=LABELS_FILE if LABELS_FILE in files else None,
         preprocess=recipe.preprocess,
         postprocess=recipe.postprocess,
@@ -217,7 +234,7 @@ def _require_finite(name: str, outputs: Mapping[str, NDArray[Any]]) -> None:
     broken = [key for key, array in outputs.items() if not np.isfinite(array).all()]
     if broken:
         found = f"output {', '.join(broken)} is not finite for {name}"
-        raise BundleError(MODEL_FILE, found, "finite outputs", "Check weights and mean/std.")
+        raise BundleError("model", found, "finite outputs", "Check weights and mean/std.")
 
 
 def _expected_name(picture: str) -> str:

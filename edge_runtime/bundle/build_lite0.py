@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.targets.base import ModelFiles
 from edge_runtime.bundle.build import Materials, Recipe, build_bundle
 from edge_runtime.bundle.quantize import quantized
 from edge_runtime.engines.onnx_engine import OnnxEngine
@@ -99,7 +100,7 @@ def build_lite0(out_dir: Path, bundle_version: int = 1, labelled: Path | None = 
         ),
     )
     materials = Materials(
-        model=int8_model,
+        model=ModelFiles(int8_model),
         golden=golden_pictures(),
         labels=(DEMO / "imagenet_labels.txt").read_text(encoding="utf-8").splitlines(),
         healthy=held_out,

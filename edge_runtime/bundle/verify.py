@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pydantic
 
+from calibration.targets.base import ModelFiles
 from edge_runtime import guarded_yaml
 from edge_runtime.bundle.onnx_walk import NotOnnx, walk
 from edge_runtime.config.problems import problems_of
@@ -49,6 +50,16 @@ class Bundle:
             BundleError: it changed since it was verified.
         """
         return self.read(self.manifest.model)
+
+    @property
+    def model_files(self) -> ModelFiles:
+        """The model's bytes: one file, or the two of an OpenVINO IR.
+
+        Raises:
+            BundleError: one changed since it was verified.
+        """
+        weights = self.manifest.weights
+        return ModelFiles(self.model_bytes, None if weights is None else self.read(weights))
 
     def read(self, name: str) -> bytes:
         """One listed file; the bytes that come out are those that were hashed.

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.section import Section
-from edge_runtime.config.values import BaselineName, BundleRef, CronLine, FilePath, Name, Seconds
+from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
 
 MAX_CAMERAS, MAX_MODELS = 64, 16
 """Far above what one box can infer; a bound so that a generated file cannot exhaust it."""
@@ -32,6 +32,33 @@ class BatchConfig(Section):
     )
 
 
+class EngineConfig(Section):
+    """What runs a model, and where."""
+
+    runtime: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
+        default="auto",
+        description="auto: onnxruntime for ONNX, openvino for an IR, torch for TorchScript; openvino runs ONNX too.",
+    )
+    devices: tuple[DeviceName, ...] = Field(
+        default=("CPU",),
+        min_length=1,
+        max_length=8,
+        description="Best first: the first one that is there is used; without one of them the model is refused. "
+        "onnxruntime: CPU, CUDA, TensorRT, OpenVINO, XNNPACK, ACL; openvino: CPU, GPU, GPU.1, NPU, AUTO; "
+        "torch: CPU, CUDA.",
+        examples=[["CUDA", "CPU"], ["GPU"]],
+    )
+    precision: Literal["f32", "f16", "bf16", "device"] = Field(
+        default="f32",
+        description="Of float arithmetic in openvino (and f16 on CUDA in torch); device: the device's own default, "
+        "which may change the answers. Quantized layers stay quantized.",
+    )
+    pin_threads: bool = Field(default=False, description="Bind the engine's threads to cores.")
+    cache: bool = Field(
+        default=False, description="Keep what openvino compiled below state_dir, for a faster start."
+    )
+
+
 class ModelConfig(Section):
     """One model: which bundle, how many threads, how pictures queue for it."""
 
@@ -43,10 +70,12 @@ class ModelConfig(Section):
     version: Literal["latest"] | int = Field(
         default="latest", description="'latest' or a version number of the bundle.", examples=["latest", 4]
     )
-    threads: Literal["auto"] | int = Field(
+    engine: EngineConfig = Field(default_factory=EngineConfig, description="What runs it, and where.")
+    threads: Literal["auto", "latency", "throughput"] | int = Field(
         default="auto",
-        description="Threads for one inference; auto takes the real CPU budget (affinity and cgroup quota).",
-        examples=["auto", 2],
+        description="Threads for one inference; auto shares the real CPU budget (affinity and cgroup quota) "
+        "between the cameras; latency: all cores to one picture; throughput: as many pictures at once as cores.",
+        examples=["auto", "latency", 2],
     )
     batch: BatchConfig = Field(default_factory=BatchConfig, description="Micro-batching.")
     max_age_ms: float | None = Field(
@@ -70,7 +99,9 @@ class ModelConfig(Section):
     def _counts(self) -> Self:
         self.require(self.version == "latest" or self.version >= 1, "version", "'latest' or a number from 1")
         self.require(
-            self.threads == "auto" or 1 <= self.threads <= 256, "threads", "'auto' or a number from 1 to 256"
+            isinstance(self.threads, str) or 1 <= self.threads <= 256,
+            "threads",
+            "'auto', 'latency', 'throughput' or a number from 1 to 256",
         )
         return self
 

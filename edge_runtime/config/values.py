@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 BASELINE_PATTERN = r"^[a-z0-9-]{1,32}$"
+DEVICE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.:,()-]{0,63}$"
 NAME_WORDS = "1 to 64 letters, digits, '_' or '-' (it becomes a level of MQTT topics)"
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
 """What a camera URL may start with. FFmpeg knows dozens more (concat:, pipe:, file:); none is let through."""
@@ -52,6 +53,12 @@ def redact_url(text: str) -> str:
 def _check_name(value: str) -> str:
     if not re.fullmatch(NAME_PATTERN[1:-1], value):
         raise refusal(NAME_WORDS)
+    return value
+
+
+def _check_device(value: str) -> str:
+    if not re.fullmatch(DEVICE_PATTERN[1:-1], value):
+        raise refusal("the name of a device, e.g. CPU, CUDA, GPU.1, AUTO:GPU,CPU")
     return value
 
 
@@ -138,6 +145,11 @@ BaselineName = Annotated[
     str,
     AfterValidator(_check_baseline_name),
     WithJsonSchema({"type": "string", "pattern": BASELINE_PATTERN}),
+]
+DeviceName = Annotated[
+    str,
+    AfterValidator(_check_device),
+    WithJsonSchema({"type": "string", "pattern": DEVICE_PATTERN}),
 ]
 Text = Annotated[str, AfterValidator(_clean_text)]
 Host = Annotated[str, AfterValidator(_check_host)]

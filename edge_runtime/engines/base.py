@@ -1,7 +1,8 @@
 """The port every inference engine implements. Concrete engines are named only in ``app`` and ``bundle.verify``."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,22 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the configuration says about how a model runs; every engine takes the part it knows."""
+
+    runtime: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
+    """auto: the one that belongs to the model's format."""
+    devices: tuple[str, ...] = ("CPU",)
+    """Best first; the first one that is there is used, those behind it are the fall-backs."""
+    precision: Literal["f32", "f16", "bf16", "device"] = "f32"
+    """Of float arithmetic; ``device`` leaves it to the device's default. Quantized layers stay quantized."""
+    pin_threads: bool = False
+    """Bind the engine's threads to cores."""
+    cache_dir: Path | None = None
+    """Where compiled models may be kept; None compiles at each start."""
 
 
 class Engine(Protocol):

@@ -2,5 +2,6 @@
 
 from edge_runtime.preprocess.decode import PictureLimits
 from edge_runtime.preprocess.prepare import Preprocessor
+from edge_runtime.preprocess.tensors import channels_first
 
-__all__ = ["PictureLimits", "Preprocessor"]
+__all__ = ["PictureLimits", "Preprocessor", "channels_first"]

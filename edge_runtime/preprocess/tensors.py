@@ -1,4 +1,4 @@
-"""Raw tensor inputs: already prepared arrays that only need checking. Called by ``prepare``."""
+"""Prepared tensors: raw inputs that only need checking, and the layout that calibration wants."""
 
 from typing import Any
 
@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 from edge_runtime.manifest import PreprocessSpec
 from edge_runtime.messages import RejectReason
 from edge_runtime.preprocess.flaw import PictureFlaw
+
+
+def channels_first(samples: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Prepared samples (N, ...) as (N, C, H, W), as ``calibration`` takes them, whatever the model's layout."""
+    return samples if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(samples, -1, 1))
 
 
 def checked_tensor(value: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import yaml
 from bundle_models import SIDE, colourful, company_model, external_model, png, small_model
 from onnx import numpy_helper
 
+from calibration.targets.base import ModelFiles
 from edge_runtime.bundle.build import Materials, Recipe, build_bundle
 from edge_runtime.bundle.quantize import quantized
 from edge_runtime.bundle.self_test import self_test
@@ -37,7 +38,7 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def build(folder: Path, model: bytes, golden: dict[str, bytes] = GOLDEN, **changes: Any) -> Path:
-    materials = Materials(model=model, golden=golden, labels=list("abcde"))
+    materials = Materials(model=ModelFiles(model), golden=golden, labels=list("abcde"))
     return build_bundle(recipe(**changes), materials, OnnxEngine(model), folder)
 
 
@@ -78,7 +79,7 @@ def test_versions_are_never_overwritten(tmp_path: Path) -> None:
     ],
 )
 def test_models_that_are_not_for_devices_are_refused(tmp_path: Path, model: bytes, words: str) -> None:
-    materials = Materials(model=model, golden=GOLDEN)
+    materials = Materials(model=ModelFiles(model), golden=GOLDEN)
     with pytest.raises(BundleError, match=words):
         build_bundle(recipe(), materials, OnnxEngine(small_model()), tmp_path)
     assert not (tmp_path / "small").exists()
@@ -127,7 +128,7 @@ def test_a_quantized_bundle_carries_its_factory_moments(tmp_path: Path) -> None:
     import calibration
 
     model = quantized(folded(), healthy())
-    materials = Materials(model=model, golden=GOLDEN, healthy=healthy())
+    materials = Materials(model=ModelFiles(model), golden=GOLDEN, healthy=healthy())
     bundle = load_bundle(build_bundle(recipe(), materials, OnnxEngine(model), tmp_path))
     assert bundle.manifest.calibration.moments == "moments.safetensors"
     baseline = calibration.Baseline.load(bundle.path / "moments.safetensors")

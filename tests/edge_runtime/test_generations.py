@@ -24,8 +24,9 @@ class Bench:
         self.generations = Generations(Rollout(BASE), self.slot, self.registry, self.build)
 
     def build(self, model):
-        if model in self.refuse:
-            raise self.refuse[model]
+        data = None if model is None else model.data
+        if data in self.refuse:
+            raise self.refuse[data]
         self.built.append(FakeEngine())
         return self.built[-1]
 

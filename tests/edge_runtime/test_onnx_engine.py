@@ -6,6 +6,7 @@ from bundle_models import SIDE, small_model
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from edge_runtime.engines.base import EngineSettings
 from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.engines.onnx_engine import OnnxEngine
 from edge_runtime.engines.threads import ThreadPlan
@@ -81,9 +82,22 @@ def test_models_with_two_inputs_are_refused() -> None:
         OnnxEngine(model)
 
 
-def test_an_unknown_provider_is_named() -> None:
-    with pytest.raises(EngineError, match="NoSuchProvider"):
-        OnnxEngine(small_model(), providers=("NoSuchProvider",))
+def test_a_device_that_is_not_there_is_an_error_that_names_what_is() -> None:
+    with pytest.raises(
+        EngineError, match=r"no device of TensorRT, NoSuch .*It has .*CPU.*such as \[CUDA, CPU\]"
+    ):
+        OnnxEngine(small_model(), 1, EngineSettings(devices=("TensorRT", "NoSuch")))
+
+
+def test_a_fall_back_that_is_written_down_is_taken() -> None:
+    engine = OnnxEngine(small_model(), 1, EngineSettings(devices=("CUDA", "CPU")))
+    assert " CPU, intra 1" in engine.runs_on
+
+
+def test_pinned_threads_answer_alike() -> None:
+    x = samples(2)
+    pinned = OnnxEngine(small_model(), 2, EngineSettings(pin_threads=True)).infer(x)
+    np.testing.assert_allclose(pinned["logits"], OnnxEngine(small_model()).infer(x)["logits"], atol=1e-5)
 
 
 def test_a_closed_engine_says_so() -> None:

@@ -1,0 +1,173 @@
+"""OpenVINO behind the engine port: the only file of the daemon that imports openvino. Runs IR and ONNX files.
+
+Precision is pinned: the default is bfloat16 on some CPUs, and the logits of EfficientNet-Lite0 differ by 0.6 there.
+A stream per concurrent call, each with an inference request of its own; outputs are copied, because a request writes
+the next ones over them. Threads are not pinned to cores unless asked: they would fight with capture for theirs.
+"""
+
+import queue
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from calibration.targets.base import ModelFiles
+from edge_runtime.engines.base import EngineSettings, Outputs, TensorSpec
+from edge_runtime.engines.batches import as_input, in_one_line, in_parts, require_batch_axis
+from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.errors import EngineError
+
+_TYPES = {"f32": "float", "f16": "float16", "u8": "uint8"}
+_FAILURES = (RuntimeError, ValueError, TypeError)
+
+
+class OpenVinoEngine:
+    """A compiled model and its inference requests."""
+
+    def __init__(self, model: ModelFiles, threads: ThreadPlan, settings: EngineSettings) -> None:
+        """Read and compile; nothing has run yet.
+
+        Args:
+            model: An IR (both files), or one ONNX file.
+            threads: Concurrent calls, and threads inside each.
+            settings: Devices, precision, pinning, cache.
+
+        Raises:
+            EngineError: not a model OpenVINO can run, no such device, or not one picture input.
+        """
+        core = openvino.Core()
+        try:
+            network = core.read_model(model.data, model.weights or b"")
+        except _FAILURES as err:
+            raise EngineError(f"OpenVINO cannot read the model: {in_one_line(err)}") from err
+        self.input = _only_input(network)
+        self.outputs = tuple(_output(output) for output in network.outputs)
+        self._names = [spec.name for spec in self.outputs]
+        device = chosen_device(settings.devices, core.available_devices)
+        self._compiled: Any = _compiled(core, network, device, threads, settings)
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(max(1, threads.workers)):
+            self._idle.put(self._compiled.create_infer_request())
+        self.runs_on = _runs_on(self._compiled, device)
+
+    def infer(self, batch: NDArray[np.float32]) -> Outputs:
+        """Run one batch (N, ...); see :class:`edge_runtime.engines.base.Engine`."""
+        return in_parts(self._run, as_input(batch, self.input), self.input.shape[0])
+
+    def warm_up(self) -> None:
+        """Run every request once on zeros; a dynamic picture size is left to the first real frame."""
+        shape = [1 if axis == 0 else size for axis, size in enumerate(self.input.shape)]
+        if None not in shape:
+            for _ in range(self._idle.qsize()):  # the queue hands them out in turn
+                self.infer(np.zeros([size or 1 for size in shape], np.float32))
+
+    def close(self) -> None:
+        """Free the model; calls after this raise EngineError."""
+        self._compiled = None
+        while not self._idle.empty():
+            self._idle.get_nowait()
+
+    def _run(self, value: NDArray[Any]) -> Outputs:
+        if self._compiled is None:
+            raise EngineError("the engine is closed")
+        request = self._idle.get()
+        try:
+            request.set_input_tensor(openvino.Tensor(value, shared_memory=True))
+            request.infer()
+            outputs = {
+                name: np.array(request.get_output_tensor(at).data) for at, name in enumerate(self._names)
+            }
+        except _FAILURES as err:
+            raise EngineError(
+                f"OpenVINO failed on a batch of shape {value.shape}: {in_one_line(err)}"
+            ) from err
+        finally:
+            self._idle.put(request)
+        return require_batch_axis(outputs, len(value))
+
+
+def chosen_device(wanted: Sequence[str], available: Sequence[str]) -> str:
+    """The first of ``wanted`` whose parts are all there; ``AUTO``, ``AUTO:GPU,CPU`` and ``GPU.1`` are passed through.
+
+    Raises:
+        EngineError: none of them is there.
+    """
+    families = {name.split(".")[0] for name in available}
+    for device in wanted:
+        meta, _, inside = device.partition(":")
+        parts = [part.split("(")[0] for part in (inside.split(",") if inside else [meta]) if part != "AUTO"]
+        if all(part in available or part in families for part in parts):
+            return device
+    raise EngineError(
+        f"no device of {', '.join(wanted)} for OpenVINO; this box has {', '.join(available)}. "
+        "Install the device's driver, or write a fall-back behind it, such as [GPU, CPU]"
+    )
+
+
+def _compiled(core: Any, network: Any, device: str, threads: ThreadPlan, settings: EngineSettings) -> Any:
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY" if threads.workers == 1 else "THROUGHPUT"}
+    if settings.precision != "device":
+        options["INFERENCE_PRECISION_HINT"] = settings.precision
+    if device.split(".", maxsplit=1)[0] == "CPU":
+        options |= {
+            "NUM_STREAMS": threads.workers,
+            "INFERENCE_NUM_THREADS": threads.intra * threads.workers,
+            "ENABLE_CPU_PINNING": settings.pin_threads,
+        }
+    if settings.cache_dir is not None:
+        options["CACHE_DIR"] = str(settings.cache_dir)
+    try:
+        return core.compile_model(network, device, options)
+    except _FAILURES as err:
+        raise EngineError(f"OpenVINO cannot compile the model for {device}: {in_one_line(err)}") from err
+
+
+def _runs_on(compiled: Any, device: str) -> str:
+    version = openvino.get_version().split("-")[0]
+    executing = ", ".join(_property(compiled, "EXECUTION_DEVICES") or [device])
+    facts = [
+        f"{word} {value}"
+        for word, value in (
+            ("precision", _type_name(_property(compiled, "INFERENCE_PRECISION_HINT"))),
+            ("streams", _property(compiled, "NUM_STREAMS")),
+            ("threads", _property(compiled, "INFERENCE_NUM_THREADS")),
+        )
+        if value is not None
+    ]
+    return f"openvino {version} {executing}, {', '.join(facts)}"
+
+
+def _property(compiled: Any, name: str) -> Any:
+    try:
+        return compiled.get_property(name)
+    except RuntimeError:  # not every device has it
+        return None
+
+
+def _type_name(kind: Any) -> str | None:
+    return None if kind is None else str(kind.get_type_name())
+
+
+def _only_input(network: Any) -> TensorSpec:
+    specs = [_spec(one, one.get_any_name() if one.get_names() else "input") for one in network.inputs]
+    if len(specs) != 1 or specs[0].dtype not in _TYPES.values() or len(specs[0].shape) < 2:
+        found = ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs) or "none"
+        raise EngineError(
+            f"model inputs: {found}; expected one float32, float16 or uint8 input with a batch axis"
+        )
+    return specs[0]
+
+
+def _output(output: Any) -> TensorSpec:
+    """By the name of its Result node where the file uses that, else by the shortest of its names."""
+    names = sorted(output.get_names(), key=lambda name: (len(name), name))
+    result = str(output.get_node().get_friendly_name())
+    return _spec(output, result if result in names or not names else str(names[0]))
+
+
+def _spec(port: Any, name: str) -> TensorSpec:
+    kind, partial = port.get_element_type().get_type_name(), port.get_partial_shape()
+    shape = tuple(None if dim.is_dynamic else int(dim.get_length()) for dim in partial)
+    return TensorSpec(name, _TYPES.get(kind, kind), shape)

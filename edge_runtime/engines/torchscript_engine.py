@@ -1,0 +1,174 @@
+"""TorchScript behind the engine port: the only file of the daemon that imports torch, and only when a model needs it.
+
+The usual mistakes are made impossible here: evaluation mode and inference mode always hold. The module is frozen and,
+where it takes that, put into channels-last order: 0.6 to 0.7 of the time of the file as it is (EfficientNet-Lite0, one
+thread; ``optimize_for_inference`` gained nothing more). The threads inside a call are set at each call: torch keeps the
+number per calling thread, and two models in one process may differ.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.targets import torchscript_module
+from edge_runtime.engines.base import EngineSettings, Outputs, TensorSpec
+from edge_runtime.engines.batches import as_input, in_parts, require_batch_axis
+from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.errors import EngineError
+
+_WARM_UP_RUNS = 3
+"""The first two runs of a module profile it, the third runs what was compiled from that."""
+
+
+class TorchScriptEngine:
+    """A frozen module in evaluation mode."""
+
+    def __init__(
+        self, model: bytes, sample_shape: Sequence[int], threads: ThreadPlan, settings: EngineSettings
+    ) -> None:
+        """Load, freeze and find out what the module answers.
+
+        Args:
+            model: A TorchScript file.
+            sample_shape: Of one prepared sample, without the batch axis: such files do not say it themselves.
+            threads: Threads inside a call.
+            settings: Devices (``CPU``, ``CUDA``, ``CUDA:1``) and precision.
+
+        Raises:
+            EngineError: not a module torch can run, no such device, or it does not take such samples.
+        """
+        self._threads = max(1, threads.intra)
+        self._device = chosen_device(settings.devices, torch.cuda.device_count())
+        self._autocast = (
+            torch.float16 if self._device.type == "cuda" and settings.precision == "f16" else None
+        )
+        try:
+            module = torchscript_module.load("model", model).to(self._device)
+        except ModelError as err:
+            raise EngineError(str(err)) from err
+        zeros = torch.zeros((1, *sample_shape), device=self._device)
+        with self._running():
+            self._module, self._memory_format = _optimised(module, zeros)
+            one = torchscript_module.named_outputs(self._answer(zeros), 1)
+        if not one:
+            raise EngineError(
+                "no output of the model is a tensor with a batch axis; wrap it so that forward gives some"
+            )
+        self._names = list(one)
+        fixed = None if self._takes_two(zeros) else 1
+        self.input = TensorSpec("input", "float", (fixed, *sample_shape))
+        self.outputs = tuple(TensorSpec(n, str(a.dtype), (fixed, *a.shape[1:])) for n, a in one.items())
+        order = ", channels last" if self._memory_format is torch.channels_last else ""
+        self.runs_on = f"torch {torch.__version__} {self._device}, intra {self._threads}, frozen{order}"
+
+    def infer(self, batch: NDArray[np.float32]) -> Outputs:
+        """Run one batch (N, ...); see :class:`edge_runtime.engines.base.Engine`."""
+        return in_parts(self._run, as_input(batch, self.input), self.input.shape[0])
+
+    def warm_up(self) -> None:
+        """Run on zeros until the executor has settled."""
+        zeros = np.zeros((1, *(size or 1 for size in self.input.shape[1:])), np.float32)
+        for _ in range(_WARM_UP_RUNS):
+            self.infer(zeros)
+
+    def close(self) -> None:
+        """Free the model; calls after this raise EngineError."""
+        self._module = None
+
+    def _run(self, value: NDArray[Any]) -> Outputs:
+        with self._running():
+            # torch refuses to share read-only memory; what comes from a batch is never read-only
+            x = torch.from_numpy(value if value.flags.writeable else value.copy())
+            if self._device.type == "cuda":
+                x = x.pin_memory().to(self._device, non_blocking=True)
+            outputs = torchscript_module.named_outputs(self._answer(x), len(value))
+        missing = [name for name in self._names if name not in outputs]
+        if missing:
+            raise EngineError(
+                f"output {', '.join(missing)} has no batch axis of {len(value)}; export it with one"
+            )
+        return require_batch_axis({name: outputs[name] for name in self._names}, len(value))
+
+    def _answer(self, x: torch.Tensor) -> Any:
+        module = self._module
+        if module is None:
+            raise EngineError("the engine is closed")
+        if self._memory_format is not None:
+            x = x.contiguous(memory_format=self._memory_format)
+        if self._autocast is None:
+            return _on_cpu(module(x))
+        with torch.autocast("cuda", dtype=self._autocast):
+            return _on_cpu(module(x))
+
+    def _takes_two(self, zeros: torch.Tensor) -> bool:
+        """Whether the batch axis is free: a traced module may have the size it was traced with built in."""
+        try:
+            with self._running():
+                found = torchscript_module.named_outputs(self._answer(torch.cat([zeros, zeros])), 2)
+        except EngineError:
+            return False
+        return all(name in found for name in self._names)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Inference mode, this engine's threads (torch keeps both per thread), and torch's errors translated."""
+        torch.set_num_threads(self._threads)
+        try:
+            with torch.inference_mode():
+                yield
+        except RuntimeError as err:  # torch.jit.Error is one; its own traceback comes first, the reason last
+            reason = str(err).strip().rsplit("\n", 1)[-1].strip()
+            raise EngineError(f"torch failed: {reason[:500]}") from err
+
+
+def chosen_device(wanted: Sequence[str], cuda_devices: int) -> torch.device:
+    """The first of ``wanted`` (CPU, CUDA, CUDA:1) that is there.
+
+    Raises:
+        EngineError: none of them is, or it is no device of torch's.
+    """
+    for name in wanted:
+        family, _, index = name.lower().partition(":")
+        if family not in ("cpu", "cuda") or not (index or "0").isdigit():
+            raise EngineError(f"device {name!r} for a TorchScript model; expected CPU, CUDA or CUDA:<number>")
+        if family == "cpu" or int(index or 0) < cuda_devices:
+            return torch.device(name.lower())
+    raise EngineError(
+        f"no device of {', '.join(wanted)} for torch: it sees {cuda_devices} CUDA devices. "
+        "Install its driver and a CUDA build of torch, or write a fall-back behind it, such as [CUDA, CPU]"
+    )
+
+
+def _optimised(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_format | None]:
+    """The module frozen, and the memory order it is fed in; as it is where it does not take that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # at every step: TorchScript is
+        try:
+            frozen = torch.jit.freeze(module) if hasattr(module, "training") else module
+        except RuntimeError:  # a few constructs cannot be frozen
+            frozen = module
+    if zeros.ndim != 4:
+        return frozen, None
+    try:
+        frozen(zeros.contiguous(memory_format=torch.channels_last))
+    except RuntimeError:  # a view of a tensor in plain order, for one
+        return frozen, None
+    return frozen, torch.channels_last
+
+
+def _on_cpu(answer: Any) -> Any:
+    match answer:
+        case torch.Tensor():
+            return answer.cpu()
+        case Mapping():
+            return {key: _on_cpu(value) for key, value in answer.items()}
+        case list() | tuple():
+            return [_on_cpu(value) for value in answer]
+        case _:
+            return answer
