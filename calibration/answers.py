@@ -4,13 +4,13 @@ Conservative on purpose: outputs that are clearly neither the scores of one clas
 refused with a reason, and then nothing is judged without labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.detections import Detections
+from calibration.detections import Detections, joined
 from calibration.detector_layout import DetectionLayout, NotDetections, read
 from calibration.detector_recognition import recognise
 
@@ -53,6 +53,14 @@ def read_answers(outputs: Mapping[str, NDArray[Any]], layout: DetectionLayout | 
         return read(layout, outputs)
     except NotDetections as err:
         raise UnknownAnswers(f"the model's outputs are not the detections they were: {err}") from err
+
+
+def joined_answers(parts: Sequence[Answers]) -> Answers:
+    """The answers to the frames of all parts, one part after the other; all of one kind."""
+    boxes = [part for part in parts if isinstance(part, Detections)]
+    if boxes:
+        return joined(boxes)
+    return np.concatenate([part for part in parts if not isinstance(part, Detections)])
 
 
 def class_probabilities(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:

@@ -5,12 +5,15 @@ without any label, on a one-class scene too. Only what a camera does is copied (
 content of the live frames. Pure numpy and OpenCV on prepared tensors; no model. Called by ``recalibrate``.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Frames = NDArray[np.float32]
 Plane = NDArray[np.float32]
+Curve = NDArray[np.floating[Any]]
 
 _TINY = 1e-12
 
@@ -51,7 +54,7 @@ def reenact(healthy: Frames, live: Frames, rng: np.random.Generator) -> Frames:
     soft = _match_sharpness(coloured, live)
     noisy = _match_noise(soft, live, rng)
     low, high = live.min(axis=(0, 2, 3), keepdims=True), live.max(axis=(0, 2, 3), keepdims=True)
-    return np.clip(noisy, low, high).astype(np.float32)
+    return np.clip(noisy, low, high, out=noisy)
 
 
 def noise_level(planes: NDArray[np.float32]) -> float:
@@ -100,15 +103,20 @@ def _colourfulness(frames: Frames) -> float:
 
 def _match_tones(healthy: Frames, live: Frames) -> Frames:
     """Healthy frames (M,C,H,W) with the histogram of the live ones, channel by channel."""
-    return np.stack([_match_tone(healthy[:, c], live[:, c]) for c in range(healthy.shape[1])], axis=1)
+    toned = np.empty(healthy.shape, np.float32)
+    for c in range(healthy.shape[1]):
+        source, target = _tone_curve(healthy[:, c], live[:, c])
+        for i, plane in enumerate(healthy[:, c]):  # one at a time: np.interp works in float64
+            toned[i, c] = np.interp(plane, source, target)
+    return toned
 
 
-def _match_tone(healthy: Plane, live: Plane) -> Plane:
-    """One tone curve that gives ``healthy`` (M,H,W) the histogram of ``live`` (N,H,W)."""
+def _tone_curve(healthy: Plane, live: Plane) -> tuple[Curve, Curve]:
+    """Knots of one tone curve that gives ``healthy`` (M,H,W) the histogram of ``live`` (N,H,W)."""
     ranks = np.linspace(0, 1, QUANTILES)
-    source, target = (np.quantile(_smooth_sample(p), ranks) for p in (healthy, live))
+    source, target = (np.quantile(np.sort(_smooth_sample(p)), ranks) for p in (healthy, live))
     step = np.diff(source, prepend=-np.inf) > 0  # equal knots (flat areas) would make the curve ambiguous
-    return np.interp(healthy, source[step], target[step]).astype(np.float32)
+    return source[step], target[step]
 
 
 def _smooth_sample(planes: Plane) -> NDArray[np.float32]:
@@ -145,10 +153,9 @@ def _sharpness(planes: Plane) -> float:
 
 
 def _match_noise(frames: Frames, live: Frames, rng: np.random.Generator) -> Frames:
-    """The frames plus white noise of the level that is missing, channel by channel."""
-    out = frames.copy()
+    """The frames plus white noise of the level that is missing, channel by channel; written over."""
     for c in range(frames.shape[1]):
         missing = noise_level(live[:, c]) ** 2 - noise_level(frames[:, c]) ** 2
-        if missing > 0:
-            out[:, c] += rng.normal(0, np.sqrt(missing), out[:, c].shape).astype(np.float32)
-    return out
+        for frame in frames if missing > 0 else ():
+            frame[c] += rng.normal(0, np.sqrt(missing), frame[c].shape).astype(np.float32)
+    return frames

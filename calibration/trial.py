@@ -3,14 +3,14 @@
 Works on a :class:`calibration.targets.base.Target`; no file, no clock, no framework. Used only by ``recalibrate``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration import judging, reference, sequential, strangers
-from calibration.answers import Answers, UnknownAnswers, layout_of, read_answers
+from calibration.answers import Answers, UnknownAnswers, joined_answers, layout_of, read_answers
 from calibration.baseline import Baseline
 from calibration.detector_layout import DetectionLayout
 from calibration.errors import DataError
@@ -57,9 +57,10 @@ class _Split:
     """The usable frames, shared out."""
 
     observed: Batch
-    judged: Batch
+    judged: NDArray[np.intp]
+    """Which frames of the reference; they are copied out when they are needed."""
     labels: NDArray[np.int64] | None
-    """Classes of ``judged``."""
+    """Classes of the judged frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +72,41 @@ class _Court:
     healthy_answers: Answers | None
     layout: DetectionLayout | None = None
     """Where a detector's outputs hold what, if the baseline knows."""
+    part: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    """The re-enacted frames that all candidates meet."""
 
-    def hear(self, name: str, runner: Runner, *, is_gentle: bool = False) -> judging.Evidence:
-        """What a candidate answers.
+    def hear(self, name: str, heard: "_Heard", *, is_gentle: bool = False) -> judging.Evidence:
+        """What a candidate answers, but for what has been heard already.
 
         Raises:
             UnknownAnswers: they are neither class scores nor detections.
         """
-        live = self.read(runner, self.live)
-        again = None if self.reenacted is None else self.read(runner, self.reenacted)
+        live = self.read(heard.runner, self.live) if heard.live is None else heard.live
+        again = None if self.reenacted is None else self._rest(heard, self.reenacted)
         return judging.evidence_of(name, live, again, is_gentle=is_gentle)
+
+    def _rest(self, heard: "_Heard", frames: Batch) -> Answers:
+        """The answers to all re-enacted frames, those of the screening among them."""
+        if heard.screened is None:
+            return self.read(heard.runner, frames)
+        others = np.setdiff1d(np.arange(len(frames)), self.part)
+        both = joined_answers([heard.screened, self.read(heard.runner, frames[others])])
+        return both[np.argsort(np.concatenate([self.part, others]))]
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""
         outputs = runner(x)
         return read_answers(outputs, self.layout or layout_of(outputs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A candidate that is ready to run, and what it has answered so far."""
+
+    runner: Runner
+    live: Answers | None = None
+    screened: Answers | None = None
+    """To the part of the re-enacted frames that all candidates meet."""
 
 
 class Trial:
@@ -129,18 +150,21 @@ class Trial:
         )
         if pointless is not None:
             return _because(verdict, f"{pointless} Nothing is changed.")
-        court = self._court(parts)
         try:
-            identity = court.hear(IDENTITY, self._target.runner())
+            usual = self._usual(parts)
+            _require_fitting_labels(self._given.y, judging.evidence_of(IDENTITY, usual, None))
+            patches = self._patches(parts.observed)  # the largest step: nothing else is in memory yet
+            unpatched = _Heard(self._target.runner(), live=usual)  # the target lets go of its observer
+            court = self._court(parts)
+            identity = court.hear(IDENTITY, unpatched)
+            del unpatched
         except UnknownAnswers as err:
             return _because(verdict, f"No candidate can be judged: {err}. Nothing is changed.")
-        _require_fitting_labels(self._given.y, identity)
         witness = 0 if court.reenacted is None else len(court.reenacted)
         counts = replace(
             verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=witness
         )
         verdict = replace(verdict, frames=counts, notes=self._notes(court))
-        patches = self._patches(parts.observed)
         return self._judged(verdict, court, identity, patches, parts.labels)
 
     def _nothing(self, counts: FrameCounts) -> Verdict:
@@ -165,7 +189,7 @@ class Trial:
         observe, judge = reference.split(len(index), options.most_observed, most_judged, self._rng)
         judge = index[judge]
         labels = None if self._given.y is None else self._given.y[judge]
-        return _Split(self._given.x[index[observe]], self._given.x[judge], labels)
+        return _Split(self._given.x[index[observe]], judge, labels)
 
     def _look(self, observed: Batch) -> Observation:
         """The input and the first layers, before any correction."""
@@ -173,14 +197,32 @@ class Trial:
             observed, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF
         )
 
+    def _usual(self, parts: _Split) -> Answers:
+        """What the model answers on the judged frames without a patch: unreadable answers need no further step."""
+        outputs = self._target.runner()(self._given.x[parts.judged])
+        return read_answers(outputs, self._layout or layout_of(outputs))
+
+    @property
+    def _layout(self) -> DetectionLayout | None:
+        witness = self._baseline.witness
+        return witness.layout if witness is not None and self._has_witness else None
+
+    @property
+    def _has_witness(self) -> bool:
+        """Whether the baseline kept frames with answers on which a drift can be re-enacted."""
+        witness = self._baseline.witness
+        return witness is not None and witness.answers is not None and self._given.x.ndim == 4
+
     def _court(self, parts: _Split) -> _Court:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         witness = self._baseline.witness
-        if witness is None or witness.answers is None or parts.judged.ndim != 4:
-            return _Court(parts.judged, None, None)
+        live = self._given.x[parts.judged]
+        if witness is None or witness.answers is None or not self._has_witness:
+            return _Court(live, None, None)
         chosen = spread_over(len(witness), self._options.most_witness)
-        again = reenact(witness.samples()[chosen], parts.observed, self._rng)
-        return _Court(parts.judged, again, witness.answers[chosen], witness.layout)
+        again = reenact(witness.only(chosen).samples(), parts.observed, self._rng)
+        part = spread_over(len(again), self._options.most_screened)
+        return _Court(live, again, witness.answers[chosen], witness.layout, part)
 
     def _notes(self, court: _Court) -> tuple[str, ...]:
         if court.reenacted is None and self._given.y is None:
@@ -220,24 +262,32 @@ class Trial:
             created_wall_s=self._created_wall_s,
         )
 
-    def _screened(self, court: _Court, patches: Mapping[str, Patch]) -> Mapping[str, Patch]:
+    def _screened(self, court: _Court, patches: Mapping[str, Patch]) -> Iterator[tuple[str, _Heard]]:
         """The most faithful candidates on a part of the re-enacted frames; the others cost half the time.
 
         With few frames or candidates, all of them.
         """
         assert court.reenacted is not None
         assert court.healthy_answers is not None
-        part = spread_over(len(court.reenacted), self._options.most_screened)
-        if len(patches) <= FINALISTS or len(part) == len(court.reenacted):
-            return patches
-        frames, healthy = court.reenacted[part], court.healthy_answers[part]
-        found: dict[str, float] = {}
+        if len(patches) <= FINALISTS or len(court.part) == len(court.reenacted):
+            yield from self._opened(patches)
+            return
+        frames, healthy = court.reenacted[court.part], court.healthy_answers[court.part]
+        found: dict[str, tuple[float, Answers]] = {}
         for name, patch in patches.items():
-            fidelity = judging.mean_fidelity(court.read(self._target.runner(patch), frames), healthy)
+            answers = court.read(self._target.runner(patch), frames)
+            fidelity = judging.mean_fidelity(answers, healthy)
             if fidelity is not None:
-                found[name] = fidelity
-        best = sorted(found, key=lambda name: found[name], reverse=True)[:FINALISTS]
-        return {name: patches[name] for name in patches if name in best}
+                found[name] = fidelity, answers
+        best = sorted(found, key=lambda name: found[name][0], reverse=True)[:FINALISTS]
+        for name in patches:  # opened once more: five loaded models would take more memory than all the rest
+            if name in best:
+                yield name, _Heard(self._target.runner(patches[name]), screened=found[name][1])
+
+    def _opened(self, patches: Mapping[str, Patch]) -> Iterator[tuple[str, _Heard]]:
+        """One at a time: a loaded model is large."""
+        for name, patch in patches.items():
+            yield name, _Heard(self._target.runner(patch))
 
     def _judged(
         self,
@@ -249,15 +299,12 @@ class Trial:
     ) -> Verdict:
         gentle = {rung.name for rung in candidates(len(self._target.taps)) if rung.is_gentle}
         if labels is not None:
-            finalists = patches
+            finalists = self._opened(patches)
         elif court.reenacted is None:
-            finalists = {name: patches[name] for name in patches if name in gentle}
+            finalists = self._opened({name: patches[name] for name in patches if name in gentle})
         else:
             finalists = self._screened(court, patches)
-        evidence = [
-            court.hear(name, self._target.runner(patch), is_gentle=name in gentle)
-            for name, patch in finalists.items()
-        ]
+        evidence = [court.hear(name, heard, is_gentle=name in gentle) for name, heard in finalists]
         options = self._options
         choice = judging.choose(
             identity,

@@ -13,24 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
-from calibration.moments import FrameMoments, TapMoments
+from calibration.moments import FrameMoments, Moments, TapMoments
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
 from calibration.targets.base import Normalisation
 from calibration.targets.onnx_graph import OnnxGraph, parse, tensors_read
-from calibration.targets.onnx_patch import dequantize_layer, insert_input_correction, scale_float_layer
+from calibration.targets.onnx_patch import correct_input, dequantize_layer, scale_float_layer
+from calibration.targets.onnx_pointwise import Pointwise, PointwiseWriter, pointwise_form, require_domain
 from calibration.targets.onnx_taps import OnnxTap
 
 Array = NDArray[np.float32]
 
+_PRIOR, _INPUT_SCALE, _INPUT_OFFSET = (
+    "calibration__prior", "calibration__input_scale", "calibration__input_offset"
+)  # fmt: skip
+_KEPT, _PRIOR_OF_KEPT = "calibration__kept", "calibration__prior_of_kept"
+"""1 - prior, and prior * (1 - prior)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """A model to run, the tensors to fetch, and how to read them."""
+    """A model to run, the tensors to fetch, and how to read them.
+
+    With a baseline it has three inputs more, so that one session serves every candidate: the prior, and scale and
+    offset of the input correction (:func:`settings`).
+    """
 
     model: bytes
     input_name: str
     taps: tuple[OnnxTap, ...]
-    normalise: Normalisation | None
+    baseline: Moments | None
 
     @property
     def fetches(self) -> list[str]:
@@ -41,38 +52,89 @@ class Observer:
         """Moments in the tap's own units from what the graph gave for one batch."""
         first = mean.astype(np.float64).reshape(-1, tap.channels)
         second = square.astype(np.float64).reshape(-1, tap.channels)
-        if self.normalise is None:  # the graph has centred every frame already
+        if self.baseline is None:  # the graph has centred every frame already
             return FrameMoments(first, second)
-        healthy = self.normalise.baseline[tap.name]
+        healthy = self.baseline[tap.name]
         unit = spread(healthy.var, healthy.var)
         var = np.maximum(second - first * first, 0.0)
         return FrameMoments(first * unit + healthy.mean, var * unit * unit)
 
 
-def build(graph: OnnxGraph, taps: Sequence[OnnxTap], normalise: Normalisation | None) -> Observer:
-    """The observer of ``taps``; ``graph`` is not changed."""
+def settings(normalise: Normalisation | None, channels: int) -> dict[str, Array]:
+    """What the inputs beside the picture get; nothing when the model is measured as it is."""
+    if normalise is None:
+        return {}
+    one, none = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    scale, offset = (
+        (one, none) if normalise.input is None else (normalise.input.scale, normalise.input.offset)
+    )
+    return {_PRIOR: np.asarray(normalise.prior, np.float32), _INPUT_SCALE: scale, _INPUT_OFFSET: offset}
+
+
+def build(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments | None) -> Observer:
+    """The observer of ``taps``; ``graph`` is not changed.
+
+    Args:
+        graph: The model.
+        taps: Its taps to measure, in graph order.
+        baseline: What every tap is set to before the next layer sees it; None measures the model as it is.
+    """
     copy = parse(graph.name, graph.model.SerializeToString())
     chosen = tuple(taps)
     writer = _Writer(copy)
     inserted: dict[str, list[NodeProto]] = {}
     for tap in chosen:
+        if (layer := pointwise_form(copy, tap)) is not None:
+            before = layer.node.input[0]
+            inserted.setdefault(before, []).extend(_pointwise(writer, layer, baseline))
+            continue
         simple = dequantize_layer(copy, tap)
-        if normalise is None:
+        if baseline is None:
             inserted[tap.name] = writer.measure(simple, tap.name)
             continue
-        healthy = normalise.baseline[tap.name]
+        healthy = baseline[tap.name]
         unit = spread(healthy.var, healthy.var)
         scale_float_layer(copy, simple, 1 / unit, -healthy.mean / unit)
         raw = f"{tap.name}__raw"
         copy.producers[tap.name].output[0] = raw
         inserted[raw] = writer.measure(simple, raw, centre=False)
-        inserted[raw] += writer.correct(simple, raw, healthy, normalise.prior)
+        inserted[raw] += writer.correct(simple, raw, healthy)
     _insert_behind(copy, inserted)
-    if normalise is not None and normalise.input is not None:
-        insert_input_correction(copy, normalise.input)
-    observer = Observer(b"", copy.input_name, chosen, normalise)
+    require_domain(copy)
+    if baseline is not None:
+        _add_settings(copy)
+    observer = Observer(b"", copy.input_name, chosen, baseline)
     _keep_only(copy, observer.fetches)
     return replace(observer, model=copy.model.SerializeToString())
+
+
+def _add_settings(graph: OnnxGraph) -> None:
+    """The three inputs of :func:`settings` and the nodes that everything behind them shares."""
+    correct_input(graph, _INPUT_SCALE, _INPUT_OFFSET)
+    proto = graph.model.graph
+    shape = [graph.input_shape[1]]
+    for name, dims in ((_PRIOR, []), (_INPUT_SCALE, shape), (_INPUT_OFFSET, shape)):
+        proto.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
+    one = graph.add_constant(f"{_PRIOR}__one", np.asarray(1, np.float32))
+    proto.node.insert(0, helper.make_node("Mul", [_PRIOR, _KEPT], [_PRIOR_OF_KEPT]))
+    proto.node.insert(0, helper.make_node("Sub", [one, _PRIOR], [_KEPT]))
+
+
+def _pointwise(writer: "_Writer", layer: Pointwise, baseline: Moments | None) -> list[NodeProto]:
+    """The nodes that take the place of a pointwise int8 layer."""
+    tap = replace(layer.tap, channel_axis=layer.tap.rank - 1)
+    product = PointwiseWriter(writer.graph, layer)
+    raw = f"{tap.name}__raw"
+    nodes = product.channels_last()
+    if baseline is None:
+        nodes += product.product(raw, np.ones(tap.channels), np.zeros(tap.channels))
+        return nodes + writer.measure(tap, raw) + product.hand_on(raw)
+    healthy = baseline[tap.name]
+    nodes += product.product(raw, spread(healthy.var, healthy.var), healthy.mean)
+    nodes += writer.measure(tap, raw, centre=False)
+    more, scale, offset = writer.correction(tap, healthy)
+    corrected = f"{tap.name}__corrected"
+    return nodes + more + product.again(raw, corrected, scale, offset) + product.hand_on(corrected)
 
 
 def _insert_behind(graph: OnnxGraph, inserted: dict[str, list[NodeProto]]) -> None:
@@ -110,7 +172,7 @@ class _Writer:
     """Makes the nodes of an observer."""
 
     def __init__(self, graph: OnnxGraph) -> None:
-        self._graph = graph
+        self.graph = graph
         self._constants = 0
 
     def measure(self, tap: OnnxTap, source: str, centre: bool = True) -> list[NodeProto]:
@@ -129,8 +191,13 @@ class _Writer:
         nodes.append(self._reduce(f"{tap.name}__squares", square, axes, keep=False))
         return nodes
 
-    def correct(self, tap: OnnxTap, source: str, healthy: TapMoments, prior: float) -> list[NodeProto]:
-        """Set ``source``, given in units of the healthy spread around the healthy mean, to the healthy moments.
+    def correct(self, tap: OnnxTap, source: str, healthy: TapMoments) -> list[NodeProto]:
+        """Set ``source``, given in units of the healthy spread around the healthy mean, to the healthy moments."""
+        nodes, scale, offset = self.correction(tap, healthy)
+        return nodes + self._affine(tap, source, scale, offset)
+
+    def correction(self, tap: OnnxTap, healthy: TapMoments) -> tuple[list[NodeProto], str, str]:
+        """Nodes behind those of :meth:`measure`, and the names of the scale and the offset that they give.
 
         The same formula as :func:`calibration.patch.correction`, on this batch's moments.
         """
@@ -150,18 +217,18 @@ class _Writer:
         mean_squared = add("Mul", [mean, mean], "mean_squared")
         var = add("Relu", [add("Sub", [square, mean_squared], "var0")], "var")
         # keep * var + prior * keep * mean^2 + (prior * healthy var + eps) / unit^2
-        kept = add("Mul", [var, self._constant(1 - prior)], "var_kept")
-        shift = add("Mul", [mean_squared, self._constant(prior * (1 - prior))], "shift")
-        floor = self._constant(
-            np.maximum((prior * healthy.var + eps) / (unit * unit), np.finfo(np.float32).tiny)
-        )
-        mixed = add("Add", [add("Add", [kept, shift], "mixed0"), floor], "mixed")
+        kept = add("Mul", [var, _KEPT], "var_kept")
+        shift = add("Mul", [mean_squared, _PRIOR_OF_KEPT], "shift")
+        share = add("Mul", [self._constant(healthy.var / (unit * unit)), _PRIOR], "healthy_share")
+        floor = self._constant(np.maximum(eps / (unit * unit), np.finfo(np.float32).tiny))
+        blend = add("Add", [add("Add", [kept, shift], "mixed0"), share], "mixed1")
+        mixed = add("Add", [blend, floor], "mixed")
         ratio = add("Reciprocal", [add("Sqrt", [mixed], "std")], "ratio0")
         ratio = add("Clip", [ratio, *(self._constant(limit) for limit in SCALE_LIMITS)], "ratio")
         scale = add("Mul", [ratio, self._constant(unit)], "scale")
-        moved = add("Mul", [scale, add("Mul", [mean, self._constant(1 - prior)], "mean_kept")], "moved")
+        moved = add("Mul", [scale, add("Mul", [mean, _KEPT], "mean_kept")], "moved")
         offset = add("Sub", [self._constant(healthy.mean), moved], "offset")
-        return nodes + self._affine(tap, source, scale, offset)
+        return nodes, scale, offset
 
     def _affine(self, tap: OnnxTap, source: str, scale: str, offset: str) -> list[NodeProto]:
         """``source * scale + offset`` per channel; one pass over the data where the runtime has an operator for it."""
@@ -176,13 +243,13 @@ class _Writer:
         ]
 
     def _reduce(self, source: str, output: str, axes: list[int], keep: bool) -> NodeProto:
-        if self._graph.opset < 18:
+        if self.graph.opset < 18:
             return helper.make_node("ReduceMean", [source], [output], axes=axes, keepdims=int(keep))
-        name = self._graph.add_constant(self._fresh(), np.asarray(axes, np.int64))
+        name = self.graph.add_constant(self._fresh(), np.asarray(axes, np.int64))
         return helper.make_node("ReduceMean", [source, name], [output], keepdims=int(keep))
 
     def _constant(self, value: float | NDArray[np.float64]) -> str:
-        return self._graph.add_constant(self._fresh(), np.asarray(value, np.float32))
+        return self.graph.add_constant(self._fresh(), np.asarray(value, np.float32))
 
     def _fresh(self) -> str:
         self._constants += 1

@@ -100,13 +100,32 @@ def insert_input_correction(graph: OnnxGraph, affine: Affine) -> None:
     """
     if not affine.touched.any():
         return
-    name, nodes = graph.input_name, graph.model.graph.node
+    name = graph.input_name
     shape = (1, -1) + (1,) * (len(graph.input_shape) - 2)
+    scale = graph.add_constant(f"{name}__scale", affine.scale.reshape(shape))
+    offset = graph.add_constant(f"{name}__offset", affine.offset.reshape(shape))
+    _put_in_front(graph, scale, offset)
+
+
+def correct_input(graph: OnnxGraph, scale: str, offset: str) -> None:
+    """The same by two tensors (C,) that are given when the model runs."""
+    name, rank = graph.input_name, len(graph.input_shape)
+    over_channels = graph.add_constant(
+        f"{name}__over_channels", np.asarray([1, -1] + [1] * (rank - 2), np.int64)
+    )
+    shaped = [f"{part}__over_channels" for part in (scale, offset)]
+    _put_in_front(graph, *shaped)
+    for part, wide in zip((scale, offset), shaped, strict=True):
+        node = helper.make_node("Reshape", [part, over_channels], [wide], name=wide)
+        graph.model.graph.node.insert(0, node)
+
+
+def _put_in_front(graph: OnnxGraph, scale: str, offset: str) -> None:
+    """``scale * x + offset`` in front of everything that reads the input; both broadcast over it."""
+    name, nodes = graph.input_name, graph.model.graph.node
     scaled, corrected = f"{name}__scaled", f"{name}__corrected"
     for node in nodes:
         _rename_input(node, name, corrected)
-    scale = graph.add_constant(f"{name}__scale", affine.scale.reshape(shape))
-    offset = graph.add_constant(f"{name}__offset", affine.offset.reshape(shape))
     nodes.insert(0, helper.make_node("Add", [scaled, offset], [corrected], name=corrected))
     nodes.insert(0, helper.make_node("Mul", [name, scale], [scaled], name=scaled))
 

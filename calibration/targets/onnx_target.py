@@ -5,6 +5,7 @@ The one file of this library that runs ONNX Runtime. Its parts: ``onnx_graph`` p
 """
 
 import hashlib
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -28,8 +29,9 @@ from calibration.targets.base import (
     TapInfo,
 )
 from calibration.targets.onnx_graph import OnnxGraph, parse, with_free_batch
+from calibration.targets.onnx_observer import Observer
 from calibration.targets.onnx_patch import dead_channels, insert_input_correction, patch_tap
-from calibration.targets.onnx_taps import OnnxTap, find_taps
+from calibration.targets.onnx_taps import find_taps
 
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
 """The default doubles and keeps 0.5 GB for 8 frames of Lite0; no arena at all is 30 % slower (page faults)."""
@@ -60,6 +62,7 @@ class OnnxTarget:
         self._data, self._name, self._threads = data, name, threads
         self._graph = parse(name, data)
         self._onnx_taps, self._skipped = find_taps(self._graph)
+        self._last: tuple[int | None, Moments, Observer, ort.InferenceSession] | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -90,11 +93,16 @@ class OnnxTarget:
     ) -> Observation:
         """Moments at the taps over ``x``, in one pass; see the port."""
         passes.require_samples(x, self.input_shape)
-        observer = onnx_observer.build(self._free_graph, self._chosen(first_taps, normalise), normalise)
-        session = self._session(observer.model)
+        if normalise is not None:
+            passes.require_baseline_of(self.taps[:first_taps], normalise)
+        observer, session = self._observing(first_taps, None if normalise is None else normalise.baseline)
+        settings = onnx_observer.settings(normalise, x.shape[1])
         size = passes.micro_batch(x) if normalise is not None else passes.PLAIN_BATCH
         batches = passes.even_batches(x, size)
-        fetched = [self._run(session, observer.fetches, {observer.input_name: batch}) for batch in batches]
+        fetched = [
+            self._run(session, observer.fetches, {observer.input_name: batch, **settings})
+            for batch in batches
+        ]
         whole = [np.concatenate(parts) for parts in zip(*fetched, strict=True)]
         frames: dict[str, FrameMoments] = {INPUT_TAP: passes.input_frames(x, normalise)}
         for tap, mean, square in zip(observer.taps, whole[::2], whole[1::2], strict=True):
@@ -119,6 +127,9 @@ class OnnxTarget:
 
     def runner(self, patch: Patch | None = None) -> Runner:
         """The model as deployed, with or without a patch, ready to run."""
+        self._last = (
+            None  # whoever runs candidates is done measuring, and its activations are the largest memory
+        )
         data = self._data if patch is None else self.patched(patch).data
         session = self._session(data)
         names = [output.name for output in session.get_outputs()]
@@ -184,10 +195,19 @@ class OnnxTarget:
             raise _bound_to_batch(self._name, fixed)
         return free
 
-    def _chosen(self, first_taps: int | None, normalise: Normalisation | None) -> tuple[OnnxTap, ...]:
-        if normalise is not None:
-            passes.require_baseline_of(self.taps[:first_taps], normalise)
-        return self._onnx_taps[:first_taps]
+    def _observing(self, first_taps: int | None, baseline: Moments | None) -> tuple[Observer, Any]:
+        """An observer ready to run; the last one with a baseline is kept, a ladder asks for it with several priors."""
+        if baseline is not None and self._last is not None:
+            known_taps, known_baseline, observer, session = self._last
+            if known_taps == first_taps and known_baseline is baseline:
+                return observer, session
+        self._last = None
+        observer = onnx_observer.build(self._free_graph, self._onnx_taps[:first_taps], baseline)
+        session = self._session(observer.model)
+        observer = replace(observer, model=b"")  # as large as the session, which has read it
+        if baseline is not None:
+            self._last = (first_taps, baseline, observer, session)
+        return observer, session
 
     def _session(self, data: bytes) -> ort.InferenceSession:
         options = ort.SessionOptions()
