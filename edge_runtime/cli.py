@@ -11,6 +11,7 @@ import orjson
 
 from edge_runtime import __version__
 from edge_runtime.cli_baseline import baseline_group
+from edge_runtime.cli_bench import bench_command
 from edge_runtime.errors import EdgeRuntimeError
 
 # Before numpy is imported: the drift monitor's matrices are small, and BLAS threads that wait for each other on a busy
@@ -266,6 +267,7 @@ def build(name: str, out: Path, number: int) -> int:
 
 
 cli.add_command(baseline_group)
+cli.add_command(bench_command)
 
 
 def _configured(path: Path) -> Any:
