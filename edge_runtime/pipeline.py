@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Outputs
@@ -153,7 +154,7 @@ class Pipeline:
     def _run(self, batch: tuple[Queued, ...]) -> None:
         started_s = self._parts.clock()
         try:
-            outputs, generation = self._parts.slot.infer(np.stack([queued.sample.tensor for queued in batch]))
+            outputs, generation = self._parts.slot.infer(_stacked(batch))
         except EngineError as err:
             self.meters.engine_errors += 1
             self.meters.lost_to_engine_errors += len(batch)
@@ -206,3 +207,10 @@ class Pipeline:
             self.meters.first_result_at_s = now_s
         if self._parts.observer is not None:
             self._parts.observer.offer(sample, result)
+
+
+def _stacked(batch: tuple[Queued, ...]) -> NDArray[np.float32]:
+    """The samples as one array (N, ...); a single one is not copied (0.3 ms for 224 x 224)."""
+    if len(batch) == 1:
+        return batch[0].sample.tensor[np.newaxis]
+    return np.stack([queued.sample.tensor for queued in batch])

@@ -62,7 +62,7 @@ class Postprocessor:
         if scores.size == 0 or not np.isfinite(scores).all():
             raise BoxFlaw("class scores are not finite numbers")
         probabilities = softmax(scores) if spec.scores == "logits" else scores
-        best = np.argsort(-probabilities, kind="stable")[: spec.top_k]
+        best = largest(probabilities, spec.top_k)
         return tuple(Label(int(i), self._name(int(i)), float(probabilities[i])) for i in best)
 
     def _detections(self, spec: DetectionSpec, outputs: OneOutput, sample: Sample) -> tuple[Detection, ...]:
@@ -76,6 +76,16 @@ class Postprocessor:
 
     def _name(self, index: int) -> str:
         return self._labels[index] if 0 <= index < len(self._labels) else str(index)
+
+
+def largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Indices of the ``count`` largest values, largest first; of equal ones the one with the lower index."""
+    if count < values.size:
+        least = np.partition(values, -count)[-count]
+        candidates = np.flatnonzero(values >= least)  # sorting these few costs a tenth of sorting all
+    else:
+        candidates = np.arange(values.size)
+    return candidates[np.argsort(-values[candidates], kind="stable")][:count]
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

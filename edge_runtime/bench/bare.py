@@ -1,25 +1,27 @@
-"""The bare engine: nothing but inference in a loop, which is what the daemon is compared with.
+"""The bare engine: nothing but inference in a loop, with or without the picture code, to compare the daemon with.
 
 ``python -m edge_runtime.bench.bare ORDER.json`` is a process of its own, as the daemon is; it prints one JSON object.
-It answers one tensor a call, as a daemon without batching does. Called by ``rounds``.
+It answers one picture a call, as a daemon without batching does. Called by ``rounds``.
 """
 
 import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from edge_runtime.app.models import engine_settings
 from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.verify import load_bundle
 from edge_runtime.config import load_config
-from edge_runtime.engines.base import Engine
 from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.errors import EngineError
 from edge_runtime.messages import Frame, Rejected
 from edge_runtime.preprocess import Preprocessor
 
@@ -28,37 +30,55 @@ WARM_UP_CALLS = 5
 
 
 def main(order_path: Path) -> int:
-    """Do what the order says: ``{"config", "pictures", "intra", "callers", "seconds", "fps"}``."""
+    """Do what the order says: ``{"config", "pictures", "intra", "callers", "seconds", "fps", "prepares"}``.
+
+    With ``prepares`` every call also decodes and prepares its picture from the file, as the daemon must.
+    """
     order = json.loads(order_path.read_text())
     config = load_config(Path(order["config"]), {})
     bundle = load_bundle(config.bundle_root(MODEL))
     plan = ThreadPlan(order["intra"], order["callers"], "bench")
     engine = engine_of(bundle, plan, engine_settings(config, MODEL))
     preprocessor = Preprocessor(bundle.manifest.preprocess)
-    tensors = []
-    for path in order["pictures"]:
-        sample = preprocessor.prepare(Frame("bench", 0, Path(path), 0.0, 0.0))
-        if not isinstance(sample, Rejected):
-            tensors.append(sample.tensor[np.newaxis])
-    sys.stdout.write(json.dumps(looped(engine, tensors, order["callers"], order["seconds"], order["fps"])))
+    paths = [Path(path) for path in order["pictures"]]
+    tensors = [prepared(preprocessor, path) for path in paths]
+
+    def infer(number: int) -> None:
+        engine.infer(tensors[number % len(tensors)])
+
+    def prepare_and_infer(number: int) -> None:
+        engine.infer(prepared(preprocessor, paths[number % len(paths)]))
+
+    step = prepare_and_infer if order["prepares"] else infer
+    found = looped(step, order["callers"], order["seconds"], order["fps"])
+    sys.stdout.write(json.dumps({**found, "runs_on": engine.runs_on}))
     return 0
 
 
-def looped(
-    engine: Engine, tensors: list[np.ndarray[Any, Any]], callers: int, seconds: float, fps: float | None
-) -> dict[str, Any]:
-    """Frames a second, milliseconds a call and CPU a frame of ``callers`` threads that share one engine.
+def prepared(preprocessor: Preprocessor, path: Path) -> NDArray[np.float32]:
+    """One picture as a batch of one.
+
+    Raises:
+        EngineError: it cannot be used.
+    """
+    sample = preprocessor.prepare(Frame("bench", 0, path, 0.0, 0.0))
+    if isinstance(sample, Rejected):
+        raise EngineError(f"{path}: {sample.reason} ({sample.detail})")
+    return sample.tensor[np.newaxis]
+
+
+def looped(step: Callable[[int], None], callers: int, seconds: float, fps: float | None) -> dict[str, Any]:
+    """Frames a second, milliseconds a call and CPU a frame of ``callers`` threads.
 
     Args:
-        engine: Warm.
-        tensors: Prepared samples (1, ...), taken in turn.
+        step: One frame; gets the number of the call.
         callers: Threads.
         seconds: How long.
         fps: Calls a second of each thread; None goes on at once.
     """
     latencies_ms: list[list[float]] = [[] for _ in range(callers)]
     for number in range(WARM_UP_CALLS):
-        engine.infer(tensors[number % len(tensors)])
+        step(number)
     gate = threading.Barrier(callers + 1)
     ends_at_s = [0.0]
 
@@ -69,7 +89,7 @@ def looped(
             if fps is not None and (wait_s := began_s + number / fps - now_s) > 0:
                 time.sleep(wait_s)
             before_s = time.perf_counter()
-            engine.infer(tensors[number % len(tensors)])
+            step(number)
             own.append((time.perf_counter() - before_s) * 1000)
             number += 1
 
@@ -88,10 +108,9 @@ def looped(
     memory = process.memory_full_info()
     return {
         "frames_per_s": len(every) / took_s,
-        "infer_ms": every,
+        "call_ms": every,
         "cpu_ms_per_frame": 1000 * used_s / max(1, len(every)),
         "pss_mib": memory.pss / 2**20,
-        "runs_on": engine.runs_on,
     }
 
 
