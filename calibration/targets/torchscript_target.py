@@ -113,11 +113,11 @@ class TorchScriptTarget:
         return PatchedModel(torchscript_module.save(module), left_alone)
 
     def runner(self, patch: Patch | None = None) -> Runner:
-        """The module itself, with or without a patch, ready to run: ``forward`` and nothing around it.
+        """The module with or without a patch, ready to run: ``forward`` and nothing around it, BatchNorms folded.
 
         Outputs without a name are ``output``, ``output_1``…; a dict's have its keys.
         """
-        module = self._module if patch is None else self._corrected(patch)[0]
+        module = torchscript_module.folded(self._module if patch is None else self._corrected(patch)[0])
 
         def run(x: Batch) -> dict[str, NDArray[Any]]:
             self._require_samples(x)
