@@ -140,8 +140,8 @@ def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:
 def drift(model: Path, baseline: Path, reference: Path, threads: int, as_json: bool) -> None:
     """Show how far the reference is from the baseline, at the input and every tap."""
     answer = _drifted(model, baseline, reference, threads)
-    lines = [f"{value:12.4f}  {tap}" for tap, value in answer["taps"].items()]
-    answer_with(answer, [f"shallow {answer['shallow']:.4f}, deep {answer['deep']:.4f}", *lines], as_json)
+    lines = [f"{value:12.4g}  {tap}" for tap, value in answer["taps"].items()]
+    answer_with(answer, [f"shallow {answer['shallow']:.4g}, deep {answer['deep']:.4g}", *lines], as_json)
 
 
 def _drifted(model: Path, baseline: Path, data: Path, threads: int) -> dict[str, Any]:

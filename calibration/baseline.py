@@ -6,6 +6,7 @@ candidate patch is judged. No model is run here. Made by ``recalibrate.profile``
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from calibration import tensor_file
 from calibration.answers import Answers
-from calibration.baseline_facts import BaselineFacts
+from calibration.baseline_facts import BaselineFacts, require_date
 from calibration.detections import Detections
 from calibration.detector_layout import DetectionLayout
 from calibration.errors import BaselineError, DataError
@@ -246,7 +247,7 @@ def _grid(values: NDArray[np.float32]) -> tuple[float, float] | None:
 
 def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
     if header["format"] != FORMAT:
-        raise ValueError(f"format {header['format']!r}")
+        raise ValueError(tensor_file.other_format(header["format"], FORMAT))
     names = [str(tap) for tap, _, _ in header["taps"]]
     sizes = [int(size) for _, size, _ in header["taps"]]
     if not names or names[0] != INPUT_TAP or len(set(names)) != len(names) or min(sizes) < 1:
@@ -267,9 +268,9 @@ def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         frames=frames,
         model_sha256=str(header["model_sha256"]),
         input_shape=tuple(int(n) for n in header["input_shape"]),
-        count=int(header["count"]),
-        effective_count=float(header["effective_count"]),
-        created_wall_s=float(header["created_wall_s"]),
+        count=int(_positive(header, "count")),
+        effective_count=_positive(header, "effective_count"),
+        created_wall_s=require_date(float(header["created_wall_s"])),
         library=str(header["library"]),
         witness=_with_detections(
             _witness(arrays, tuple(int(n) for n in header["input_shape"])),
@@ -278,6 +279,13 @@ def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         ),
         facts=BaselineFacts.from_json(header.get("facts", {})),  # files of version 0.1.0 have none
     )
+
+
+def _positive(header: Mapping[str, Any], field_name: str) -> float:
+    value = float(header[field_name])
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{field_name} is {value}")
+    return value
 
 
 def _wide(array: NDArray[Any], size: int) -> NDArray[np.float64]:

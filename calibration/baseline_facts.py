@@ -17,6 +17,8 @@ NAME = re.compile(r"[a-z0-9-]{1,32}")
 DEFAULT_NAME = "default"
 DAY_S = 86400.0
 LONGEST_TEXT = 256
+LAST_DATE_WALL_S = 253_402_300_799.0
+"""The end of the year 9999: no calendar of Python knows a later one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,11 @@ class BaselineFacts:
 
     def __post_init__(self) -> None:
         require_name(self.name)
-        times = (self.sample_period_s, self.blessed_wall_s, self.expires_wall_s)
-        if not all(value is None or math.isfinite(value) for value in times):
-            raise DataError("baseline facts", "a time that is not finite", "seconds, or nothing")
+        if self.sample_period_s is not None and not math.isfinite(self.sample_period_s):
+            raise DataError("baseline facts", "a period that is not finite", "seconds, or nothing")
+        for date_wall_s in (self.blessed_wall_s, self.expires_wall_s):
+            if date_wall_s is not None:
+                require_date(date_wall_s)
         texts = (self.preprocessing, self.bundle, self.blessed_by, *self.streams)
         if any(text is not None and len(text) > LONGEST_TEXT for text in texts):
             raise DataError("baseline facts", "an overlong text", f"at most {LONGEST_TEXT} characters")
@@ -96,6 +100,19 @@ def require_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise DataError("baseline", f"the name {name[:64]!r}", "1 to 32 of a-z, 0-9 and '-', e.g. night")
     return name
+
+
+def require_date(wall_s: float) -> float:
+    """The Unix time, if a calendar can show it.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if not 0 <= wall_s <= LAST_DATE_WALL_S:
+        raise DataError(
+            "baseline facts", f"the date {wall_s:g}", "Unix time in seconds, before the year 10000"
+        )
+    return wall_s
 
 
 def expiry(now_wall_s: float, days: float | None) -> float | None:

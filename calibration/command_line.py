@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -20,6 +20,10 @@ from calibration.errors import CalibrationError
 P = ParamSpec("P")
 
 EX_USAGE, EX_CANNOT_WRITE = 64, 74
+
+_OUTPUTS = ("out", "page")
+_INPUTS = ("model", "baseline", "reference", "data", "patch", "files")
+"""Names of the parameters that hold paths. ``bless`` has neither: it renews a file in its place."""
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -39,9 +43,12 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            for place in ("out", "page"):
+            for place in _OUTPUTS:
                 _require_place(kwargs.get(place))
+            _require_own_places(kwargs)
             command(*args, **kwargs)
+        except click.UsageError as err:
+            _fail(err.format_message(), "Usage", EX_USAGE, bool(kwargs.get("as_json")))
         except CalibrationError as err:
             _fail(str(err), type(err).__name__, err.exit_code, bool(kwargs.get("as_json")))
         except OSError as err:
@@ -56,6 +63,27 @@ def _require_place(out: object) -> None:
     if isinstance(out, Path) and not os.access(out.parent, os.W_OK | os.X_OK):
         code = errno.EACCES if out.parent.is_dir() else errno.ENOENT
         raise OSError(code, os.strerror(code), str(out))
+
+
+def _require_own_places(given: Mapping[str, object]) -> None:
+    """Keep a slip of the hand from writing the answer over a model or a baseline.
+
+    Raises:
+        click.UsageError: an output is a file that the command reads, or two outputs are one.
+    """
+    read = [path for option in _INPUTS for path in _paths(given.get(option))]
+    taken = {path.resolve(): path for path in read}
+    for option in _OUTPUTS:
+        for path in _paths(given.get(option)):
+            if path.resolve() in taken:
+                raise click.UsageError(f"{path} is given twice, and would be overwritten. Name another file.")
+            taken[path.resolve()] = path
+
+
+def _paths(value: object) -> list[Path]:
+    """The paths in the value of an option or argument."""
+    values = value if isinstance(value, tuple) else (value,)
+    return [path for path in values if isinstance(path, Path)]
 
 
 def _fail(text: str, kind: str, code: int, as_json: bool) -> None:

@@ -65,13 +65,17 @@ def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
     and the new one comes last. Whoever is cut off in between leaves no model, never a mixed one.
 
     Raises:
-        ModelError: an IR to a path that is no .xml.
+        ModelError: an IR to a path that is no .xml, or another format to one.
         OSError: the directory cannot be written.
     """
+    is_ir = path.suffix.lower() == ".xml"
     if files.weights is None:
+        if is_ir:
+            fix = f"Name it {path.with_suffix(suffix(files)).name}."
+            raise ModelError(str(path), "no OpenVINO IR under its suffix", "the suffix of the format", fix)
         tensor_file.write_atomically(path, files.data)
         return (path,)
-    if path.suffix.lower() != ".xml":
+    if not is_ir:
         fix = "Name the .xml; the .bin is written beside it."
         raise ModelError(str(path), "an OpenVINO IR under another suffix", "a path that ends in .xml", fix)
     beside, waiting = path.with_suffix(".bin"), path.with_suffix(".bin.new")

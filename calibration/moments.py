@@ -34,7 +34,8 @@ class TapMoments:
         if self.mean.ndim != 1 or self.mean.shape != self.var.shape or not self.mean.size:
             raise DataError("moments", f"shapes {self.mean.shape} and {self.var.shape}", "two equal (C,)")
         if not (np.isfinite(self.mean).all() and np.isfinite(self.var).all() and (self.var >= 0).all()):
-            raise DataError("moments", "non-finite values or a negative variance", "finite, var >= 0")
+            fix = "If a model has just been measured: its weights, or its answers to these pictures, are not finite."
+            raise DataError("moments", "non-finite values or a negative variance", "finite, var >= 0", fix)
         if not self.count > 0:
             raise DataError("moments", f"a count of {self.count}", "more than 0 frames")
 

@@ -23,6 +23,7 @@ SCALE_LIMITS = (1 / 5, 5.0)
 RELATIVE_EPS = 1e-5
 """Added to variances, as a share of the tap's mean variance: the model's own scale decides what is nothing."""
 
+FORMAT = 1
 _KIND = "patch"
 
 
@@ -93,7 +94,7 @@ class Patch:
             "offset": np.concatenate([empty, *(a.offset for a in affines)]),
         }
         header = {
-            "format": 1,
+            "format": FORMAT,
             "taps": [[tap, int(affine.scale.size)] for tap, affine in self.taps.items()],
             "model_sha256": self.model_sha256,
             "baseline_id": self.baseline_id,
@@ -120,12 +121,14 @@ class Patch:
         except tensor_file.TensorFileProblem as err:
             raise PatchError(str(path), str(err), "a patch written by this library", _AGAIN) from err
         except (KeyError, TypeError, ValueError) as err:
-            raise PatchError(str(path), f"fields are wrong ({err})", "a patch of format 1", _AGAIN) from err
+            raise PatchError(
+                str(path), f"fields are wrong ({err})", f"a patch of format {FORMAT}", _AGAIN
+            ) from err
 
     @classmethod
     def _from(cls, arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> "Patch":
-        if header["format"] != 1:
-            raise ValueError(f"format {header['format']!r}")
+        if header["format"] != FORMAT:
+            raise ValueError(tensor_file.other_format(header["format"], FORMAT))
         scale, offset = arrays["scale"], arrays["offset"]
         sizes = [int(size) for _, size in header["taps"]]
         whole = sum(sizes)

@@ -22,7 +22,7 @@ from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
 from calibration.effective import effective_frames
 from calibration.errors import BaselineError, DataError, ModelError
-from calibration.moments import ANSWERS_TAP, FrameMoments, joined
+from calibration.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, joined
 from calibration.opening import Model, open_target
 from calibration.patch import Patch
 from calibration.report import Verdict
@@ -30,6 +30,8 @@ from calibration.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, PatchedModel, Target
 from calibration.trial import FRAME_MOMENTS_OF, Options, Trial, spread_over
 
+_NO_CONTENTS = 1e-6
+"""Spread within frames, as a share of their values (or of 1): less is float32 rounding."""
 _ANSWERED_AT_ONCE = 16
 """Frames: a detector's raw outputs are large."""
 
@@ -58,11 +60,12 @@ def profile(
 
     Raises:
         ModelError: the model cannot be recalibrated.
-        DataError: the samples are of another shape or dtype, or not finite.
+        DataError: the samples are of another shape or dtype, not finite, or show nothing.
     """
     target = open_target(model, threads)
     healthy = reference.checked(x, where="healthy samples").x
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
+    _require_contents(seen.frames[INPUT_TAP])
     kept = spread_over(len(healthy), witness)
     packed = pack_witness(healthy[kept], None) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
@@ -249,10 +252,19 @@ def _require_valid(baseline: Baseline, now_wall_s: float) -> None:
         raise BaselineError(f"baseline {baseline.name}", "has expired", "one that is still valid", fix)
 
 
+def _require_contents(frames: FrameMoments) -> None:
+    """Refuse a baseline of lens caps: every later frame would be infinitely far from it."""
+    spread = np.sqrt(frames.var.max())
+    if spread <= _NO_CONTENTS * max(1.0, float(np.abs(frames.mean).max())):
+        fix = "Look at the pictures: a lens cap, a dead sensor, or a preparation that lost them."
+        raise DataError("healthy samples", "every frame is of one colour", "pictures of a healthy site", fix)
+
+
 def _require_sample_shape(x: Batch, baseline: Baseline) -> None:
     if x.shape[1:] != baseline.input_shape:
+        fix = "Prepare the pictures as those of the baseline were."
         raise DataError(
-            "reference", f"samples of {x.shape[1:]}", f"{baseline.input_shape} as in the baseline"
+            "reference", f"samples of {x.shape[1:]}", f"{baseline.input_shape} as in the baseline", fix
         )
 
 

@@ -138,7 +138,8 @@ def checked(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "refere
         raise DataError(where, found, "pictures prepared as for the model", "Leave these out.", absurd)
     if y is not None and (y.dtype != np.int64 or y.shape != (len(x),)):
         found = f"y is {y.dtype} {y.shape}"
-        raise DataError(where, found, f"int64 ({len(x)},), one class index per picture")
+        fix = "Convert with y.astype(numpy.int64)."
+        raise DataError(where, found, f"int64 ({len(x)},), one class index per picture", fix)
     if y is not None and (y < 0).any():
         raise DataError(where, "negative labels", "class indices from 0", "", np.flatnonzero(y < 0).tolist())
     return ReferenceSet(x, y)

@@ -12,7 +12,7 @@ import numpy as np
 from calibration.baseline import Baseline
 from calibration.moments import INPUT_TAP, TapMoments, moments_of_frames
 from calibration.opening import Model, open_target
-from calibration.report import Verdict, channel_drift
+from calibration.report import Verdict, tap_drift
 from calibration.report_pictures import PictureScale, Strip, strips
 from calibration.targets.base import Batch, ModelFiles, Target
 from calibration.trial import spread_over
@@ -97,7 +97,7 @@ def _drift(target: Target, baseline: Baseline, x: Batch) -> dict[str, float]:
 
 
 def _typical(seen: Mapping[str, TapMoments], healthy: Mapping[str, TapMoments]) -> dict[str, float]:
-    return {tap: float(np.median(channel_drift(seen[tap], healthy[tap]))) for tap in healthy if tap in seen}
+    return {tap: tap_drift(seen[tap], healthy[tap]) for tap in healthy if tap in seen}
 
 
 def _after(

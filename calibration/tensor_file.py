@@ -54,6 +54,12 @@ def decode(kind: str, data: bytes) -> tuple[Arrays, dict[str, Any]]:
     return arrays, header
 
 
+def other_format(found: object, known: int) -> str:
+    """What to say of a file whose format is not the known one."""
+    is_newer = isinstance(found, int) and found > known
+    return f"format {found!r}{', which a newer version wrote: update this one' if is_newer else ''}"
+
+
 def read(kind: str, path: Path) -> tuple[Arrays, dict[str, Any]]:
     """Read and decode one file.
 

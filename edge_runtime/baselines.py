@@ -219,7 +219,7 @@ class Baselines:
         now_wall_s = self._wall_clock()
         scores = {} if self.watch is None else self.watch.scores()
         known = {
-            name: {**baseline.describe(now_wall_s), **_scored(scores.get(name))}
+            name: {**_described(baseline, now_wall_s), **_scored(scores.get(name))}
             for name, baseline in self._loaded.usable.items()
         }
         return {
@@ -283,7 +283,7 @@ class Baselines:
             raise CommandError(str(err)) from err
         self._loaded = replace(self._loaded, usable={**self._loaded.usable, known.name: stored})
         self._signature = self._shelf.signature()
-        return stored.describe(self._wall_clock())
+        return _described(stored, self._wall_clock())
 
     def _named(self, name: str | None) -> Baseline:
         known = self.in_use if name is None else self._loaded.usable.get(name)
@@ -320,6 +320,13 @@ def commissioned_facts(
         streams=tuple(sorted({frame.stream for frame in kept})),
         sample_period_s=period_s,
     ).blessed(task.cause, at_wall_s, settings.expires_days if days is None else days)
+
+
+def _described(baseline: Baseline, now_wall_s: float) -> dict[str, Any]:
+    """Its facts but for the size of its witness: pictures stay on the shelf, and here it would always be 0."""
+    facts = baseline.describe(now_wall_s)
+    del facts["witness"]
+    return facts
 
 
 def _scored(score: tuple[float, float] | None) -> dict[str, float | None]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx_nets import pictures
 
+from calibration import tensor_file
 from calibration.baseline import Baseline, pack_witness
 from calibration.errors import BaselineError
 from calibration.moments import Moments, TapMoments, moments_of_frames
@@ -95,3 +96,23 @@ def test_a_patch_is_no_baseline(tmp_path: Path) -> None:
     )
     with pytest.raises(BaselineError, match="kind 'patch'"):
         Baseline.load(tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("count", -1, "count is -1"),
+        ("effective_count", float("nan"), "effective_count is nan"),
+        ("created_wall_s", 1e300, "the date 1e\\+300"),
+        ("format", 99, "a newer version wrote: update this one"),
+        ("facts", {"expires_wall_s": 1e300}, "the date 1e\\+300"),
+    ],
+)
+def test_a_header_with_values_that_cannot_be_is_refused(
+    tmp_path: Path, field: str, value: object, says: str
+) -> None:
+    arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
+    facts = {key: known for key, known in header.items() if key != "kind"}
+    (tmp_path / "b").write_bytes(tensor_file.encode("baseline", arrays, {**facts, field: value}))
+    with pytest.raises(BaselineError, match=says):
+        Baseline.load(tmp_path / "b")

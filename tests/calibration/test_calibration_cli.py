@@ -171,3 +171,31 @@ def test_merge_pools_files_and_refuses_the_same_one_twice(folder: Path) -> None:
     twice = run(folder, "merge b.safetensors b.safetensors --out x.safetensors")
     assert (twice.exit_code, (folder / "x.safetensors").exists()) == (65, False)
     assert "twice" in twice.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{RECALIBRATE} few.npz --out b.safetensors --json",
+        f"{RECALIBRATE} few.npz --out m.onnx --json",
+        f"{RECALIBRATE} few.npz --out twice.safetensors --report twice.safetensors --json",
+        "apply m.onnx --patch gone.safetensors --out m.onnx --json",
+        "merge b.safetensors gone.safetensors --out b.safetensors --json",
+        "profile m.onnx --data clean.npz --out clean.npz --json",
+    ],
+)
+def test_an_answer_never_overwrites_what_was_read_for_it(folder: Path, line: str) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    done = run(folder, line)
+    assert done.exit_code == 64
+    assert "Name another file" in json.loads(done.stdout)["error"]["message"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_profile_refuses_frames_that_show_nothing(folder: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "cap.npz", x=np.full((16, 3, 16, 16), 0.3, np.float32))
+    line = f"profile m.onnx --data {tmp_path}/cap.npz --out {tmp_path}/cap.safetensors"
+    done = run(Path("/"), line.replace("m.onnx", str(folder / "m.onnx")))
+    assert done.exit_code == 65
+    assert "every frame is of one colour" in done.stderr
+    assert not (tmp_path / "cap.safetensors").exists()

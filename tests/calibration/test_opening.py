@@ -80,6 +80,8 @@ def test_apply_writes_both_files(tmp_path: Path) -> None:
 def test_an_ir_is_not_written_under_another_suffix(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"\.xml"):
         model_files.write(tmp_path / "m.onnx", ModelFiles(b"<xml/>", b"w"))
+    with pytest.raises(ModelError, match=r"Name it m\.onnx"):
+        model_files.write(tmp_path / "m.xml", ModelFiles(b"an ONNX model"))
     assert not list(tmp_path.iterdir())
 
 

@@ -9,6 +9,8 @@ import pytest
 from onnx_nets import Net, classifier, hazy, pictures, quantized
 
 import calibration as c
+from calibration.moments import TapMoments
+from calibration.report import tap_drift
 from calibration.targets.onnx_target import OnnxTarget
 from calibration.trial import FINALISTS
 
@@ -171,3 +173,9 @@ def test_without_a_witness_only_gentle_candidates_are_tried_on_all_frames(
     assert verdict.frames.judged == 48
     assert set(verdict.scores) >= {"identity", "input", "input half-way"}
     assert not any("all taps" in name for name in verdict.scores)
+
+
+def test_one_dead_channel_does_not_carry_the_drift_of_its_layer_away() -> None:
+    healthy = TapMoments(np.zeros(9), np.r_[np.ones(8), 1e-12], 64)
+    seen = TapMoments(np.full(9, 0.1), np.ones(9), 64)
+    assert tap_drift(seen, healthy) < 0.1
