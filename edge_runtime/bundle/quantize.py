@@ -1,7 +1,7 @@
 """Float ONNX -> int8 ONNX that runs fast and can be recalibrated.
 
 Static QDQ, uint8 activations, int8 weights with a scale per channel. A thin adapter over ONNX Runtime's quantizer;
-needs onnx. Called by ``build_lite0`` and whoever builds a bundle.
+needs onnx. Called by ``quantizing`` and ``build_lite0``.
 """
 
 import logging
@@ -11,6 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_runtime.engines.onnx_engine import ORT_FAILURES
+from edge_runtime.errors import BundleError
+
+_FAILURES: tuple[type[Exception], ...] = (*ORT_FAILURES, AttributeError, KeyError)
+"""What the quantizer meets surprises with."""
 
 
 def quantized(model: bytes, samples: NDArray[np.float32]) -> bytes:
@@ -22,6 +28,9 @@ def quantized(model: bytes, samples: NDArray[np.float32]) -> bytes:
 
     Returns:
         An ONNX file of a quarter of the size.
+
+    Raises:
+        BundleError: ONNX Runtime cannot quantize it.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -43,18 +52,45 @@ def quantized(model: bytes, samples: NDArray[np.float32]) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
             source.write_bytes(model)
-            quantize_static(
-                str(source),
-                str(target),
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
+            try:
+                quantize_static(
+                    str(source),
+                    str(target),
+                    Reader(),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                )
+            except _FAILURES as err:
+                raise _refusal(err) from err
             return target.read_bytes()
     finally:
         logging.getLogger().removeFilter(_is_not_advice)
+
+
+def folded(model: bytes) -> bytes:
+    """The same model with BatchNorm folded into the convolutions and shapes inferred, as the quantizer wants it.
+
+    Raises:
+        BundleError: ONNX Runtime cannot read it.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "given.onnx", Path(folder) / "folded.onnx"
+        source.write_bytes(model)
+        try:
+            quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+        except _FAILURES as err:
+            raise _refusal(err) from err
+        return target.read_bytes()
+
+
+def _refusal(err: Exception) -> BundleError:
+    reason = " ".join(f"{type(err).__name__} {err}".split())[:300]
+    fix = "Take formats: [openvino] or quantize: none, or export the model again."
+    return BundleError("model", f"ONNX Runtime's quantizer: {reason}", "a model it can quantize", fix)
 
 
 def _is_not_advice(record: logging.LogRecord) -> bool:

@@ -2,8 +2,7 @@
 
 One session is shared by all streams of a model: measured, two threads on one session with one thread inside each
 call give 193 fps where a session each gives no more and costs twice the memory. Spinning is off: it spends 3.6
-times the CPU at 10 fps for no latency a camera would notice. Concurrent calls share the session's threads: it gets as
-many as the plan has, less the callers' own.
+times the CPU at 10 fps for no latency a camera would notice.
 """
 
 import os
@@ -20,7 +19,7 @@ from edge_runtime.engines.batches import INPUT_TYPES, as_input, in_one_line, in_
 from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.errors import EngineError
 
-_ORT_FAILURES: tuple[type[Exception], ...] = (
+ORT_FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
     TypeError,
@@ -48,14 +47,14 @@ class OnnxEngine:
 
         Args:
             model: A complete ONNX file; weights in other files are not reachable from here.
-            threads: Concurrent calls and threads inside each; a number is those of a single call.
+            threads: Threads inside one call.
             settings: Devices, each an execution provider, and pinning.
 
         Raises:
             EngineError: not a model ONNX Runtime can run, no such device, or not one picture input.
         """
-        plan = threads if isinstance(threads, ThreadPlan) else ThreadPlan(threads, 1, "")
-        self._session: Any = _session(model, _options(plan, settings), settings.devices)
+        self._intra = threads.intra if isinstance(threads, ThreadPlan) else threads
+        self._session: Any = _session(model, self._options(settings), settings.devices)
         inputs = [_spec(node) for node in self._session.get_inputs()]
         if len(inputs) != 1 or inputs[0].dtype not in INPUT_TYPES or len(inputs[0].shape) < 2:
             found = ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in inputs) or "none"
@@ -66,7 +65,9 @@ class OnnxEngine:
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [node.name for node in self.outputs]
         on = ", ".join(name.removesuffix(_PROVIDER) for name in self._session.get_providers())
-        self.runs_on = f"onnxruntime {onnxruntime.__version__} {on}, intra {plan.intra}, inter 1, no spinning"
+        self.runs_on = (
+            f"onnxruntime {onnxruntime.__version__} {on}, intra {self._intra}, inter 1, no spinning"
+        )
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.engines.base.Engine`."""
@@ -82,6 +83,16 @@ class OnnxEngine:
         """Free the model; calls after this raise EngineError."""
         self._session = None
 
+    def _options(self, settings: EngineSettings) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._intra
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = _QUIET
+        if settings.pin_threads and self._intra > 1:
+            options.add_session_config_entry("session.intra_op_thread_affinities", _affinities(self._intra))
+        return options
+
     def _live(self) -> Any:
         session = self._session
         if session is None:
@@ -92,23 +103,11 @@ class OnnxEngine:
         session = self._live()
         try:
             arrays = session.run(self._names, {self.input.name: value})
-        except _ORT_FAILURES as err:
+        except ORT_FAILURES as err:
             raise EngineError(
                 f"ONNX Runtime failed on a batch of shape {value.shape}: {in_one_line(err)}"
             ) from err
         return require_batch_axis(dict(zip(self._names, arrays, strict=True)), len(value))
-
-
-def _options(plan: ThreadPlan, settings: EngineSettings) -> Any:
-    options = onnxruntime.SessionOptions()
-    own = plan.workers * (plan.intra - 1)  # every caller brings one thread more
-    options.intra_op_num_threads = own + 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = _QUIET
-    if settings.pin_threads and own > 0:
-        options.add_session_config_entry("session.intra_op_thread_affinities", _affinities(plan, own))
-    return options
 
 
 def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
@@ -125,7 +124,7 @@ def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
             continue
         try:
             session = onnxruntime.InferenceSession(model, options, providers=[provider])
-        except _ORT_FAILURES as err:
+        except ORT_FAILURES as err:
             if provider == _CPU:
                 raise EngineError(f"ONNX Runtime refuses the model: {in_one_line(err)}") from err
             problems.append(f"{device}: {in_one_line(err)}")
@@ -145,19 +144,10 @@ def provider_of(device: str) -> str:
     return _SPELLINGS.get(device.lower(), device) + _PROVIDER
 
 
-def _affinities(plan: ThreadPlan, own: int) -> str:
-    """A CPU each for the ``own`` threads of the session, as ONNX Runtime writes it (CPUs count from 1).
-
-    The first CPU of each worker is its caller's; without CPUs in the plan they are those this process may use.
-    """
-    cpus = plan.cpus or tuple(sorted(os.sched_getaffinity(0)))
-    places = [
-        cpus[(worker * plan.intra + i) % len(cpus)]
-        for worker in range(plan.workers)
-        for i in range(1, plan.intra)
-    ]
-    assert len(places) == own
-    return ";".join(str(cpu + 1) for cpu in places)
+def _affinities(threads: int) -> str:
+    """One core each for all threads but the calling one, as ONNX Runtime writes it (cores count from 1)."""
+    cores = sorted(os.sched_getaffinity(0))
+    return ";".join(str(cores[i % len(cores)] + 1) for i in range(1, threads))
 
 
 def _spec(node: Any) -> TensorSpec:

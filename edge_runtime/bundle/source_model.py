@@ -1,0 +1,218 @@
+"""The model a recipe names, whatever it is, and its float forms: each checked to answer as the source itself.
+
+Frameworks are imported only for the kinds and formats that need them. Called by ``from_recipe``.
+"""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+from calibration import model_files
+from calibration.errors import ModelError
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.measure import outputs_of
+from edge_runtime.bundle.quantizing import ALONE, Candidate, opened
+from edge_runtime.bundle.recipe_file import RecipeFile
+from edge_runtime.bundle.self_test import difference
+from edge_runtime.bundle.verify import check_onnx
+from edge_runtime.engines.opening import ModelFormat, open_engine
+from edge_runtime.errors import BundleError
+from edge_runtime.manifest import PreprocessSpec
+
+Kind = Literal["checkpoint", "onnx", "openvino", "torchscript"]
+
+FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
+    "checkpoint": ("onnx", "openvino", "torchscript"),
+    "onnx": ("onnx", "openvino"),
+    "openvino": ("openvino",),
+    "torchscript": ("torchscript", "openvino"),
+}
+"""What each kind of source can become; the first is taken when the recipe does not say."""
+
+FLOAT_PARITY = 2e-3
+"""Largest difference between float forms of one model, RMS over the spread of the outputs. Other kernels add in another
+order and fold BatchNorm; a wrong operator, layout or padding changes far more than that."""
+
+_FIX = "Report it to the converter's authors; until then take another of the formats."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model as its author has it."""
+
+    path: Path
+    kind: Kind
+    files: ModelFiles | None
+    """None for a checkpoint."""
+    net: Any = None
+    """The ``torch.nn.Module`` of a checkpoint."""
+    preprocessing: Any = None
+    version: Any = None
+
+
+def open_source(recipe: RecipeFile, folder: Path) -> Source:
+    """Read the model that the recipe names; ``folder`` is the recipe's.
+
+    Raises:
+        BundleError: not readable, or not what the recipe says it is.
+    """
+    path = recipe.model
+    try:
+        files = model_files.read(path)
+    except ModelError as err:
+        raise BundleError(path, err.found, err.expected, err.fix) from err
+    kind = _kind(path)
+    if (recipe.factory is not None) != (kind == "checkpoint"):
+        raise _misfit(path, kind)
+    if kind != "checkpoint":
+        return Source(path, kind, files)
+    from edge_runtime.bundle.checkpoint import built_net, read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    assert recipe.factory is not None
+    net = built_net(checkpoint, recipe.factory, recipe.factory_arguments, folder)
+    return Source(path, kind, None, net, checkpoint.preprocessing, checkpoint.version)
+
+
+def preprocess_of(recipe: RecipeFile, source: Source) -> PreprocessSpec:
+    """How the model wants its pictures, by recipe or checkpoint.
+
+    Raises:
+        BundleError: neither says it, or they differ: one of them is wrong, and nothing else would notice.
+    """
+    if source.preprocessing is None:
+        if recipe.preprocess is None:
+            fix = "Write preprocess into the recipe: as it was when the model was validated."
+            raise BundleError(source.path, "nothing says how pictures are prepared", "preprocess", fix)
+        return recipe.preprocess
+    at = f"{source.path}: preprocessing"
+    try:
+        said = PreprocessSpec.model_validate(source.preprocessing)
+    except pydantic.ValidationError as err:
+        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors()[:5])
+        fix = "Save it so, or write preprocess into the recipe and leave it out of the checkpoint."
+        raise BundleError(at, found, "the keys of preprocess in a recipe", fix) from err
+    if recipe.preprocess is not None and recipe.preprocess != said:
+        ours = recipe.preprocess.model_dump()
+        names = [name for name, value in said.model_dump().items() if value != ours[name]]
+        found = f"{', '.join(names)} differ from the recipe's preprocess"
+        raise BundleError(at, found, "the same in both", "Take preprocess out of the recipe, or correct it.")
+    return said
+
+
+def formats_of(recipe: RecipeFile, source: Source) -> tuple[ModelFormat, ...]:
+    """What the model is to become.
+
+    Raises:
+        BundleError: it cannot become that.
+    """
+    possible = FORMATS[source.kind]
+    wanted = recipe.formats or possible[:1]
+    impossible = [name for name in wanted if name not in possible]
+    if impossible:
+        found = f"formats {', '.join(impossible)} from a model that is {source.kind}"
+        fix = "Give the checkpoint or the ONNX file it was made from."
+        raise BundleError(source.path, found, f"{', '.join(possible)}", fix)
+    if recipe.quantize == "int8" and "torchscript" in wanted:
+        fix = "Write formats: [openvino], or quantize: none."
+        raise BundleError(source.path, "int8 from TorchScript as TorchScript", "another format", fix)
+    return wanted
+
+
+def float_candidates(
+    source: Source, formats: Sequence[ModelFormat], spec: PreprocessSpec, probes: NDArray[np.float32]
+) -> list[Candidate]:
+    """The model in each format, checked to say the same as the source on ``probes``, prepared pictures (N, ...).
+
+    Raises:
+        BundleError: a conversion fails, or changes the answers by more than ``FLOAT_PARITY``.
+        EngineError: a model does not run.
+    """
+    if source.kind == "onnx" and source.files is not None:
+        check_onnx(source.path, source.files.data)
+    expected = _answers(source, spec, probes)
+    found = []
+    for name, model in _converted(source, formats, spec, list(expected)):
+        candidate = opened(name, model, spec)
+        if name != source.kind:
+            gap = difference(outputs_of(candidate.engine, probes), expected)
+            if not gap <= FLOAT_PARITY:
+                words = f"as {name} its answers to the golden pictures differ by {gap:.3g}"
+                raise BundleError(source.path, words, f"at most {FLOAT_PARITY:g}", _FIX)
+        found.append(candidate)
+    return found
+
+
+def _kind(path: Path) -> Kind:
+    if path.suffix.lower() == ".xml":
+        return "openvino"
+    if path.suffix.lower() == ".onnx":
+        return "onnx"
+    return "torchscript" if _is_torchscript(path) else "checkpoint"
+
+
+def _is_torchscript(path: Path) -> bool:
+    """TorchScript archives hold code and constants beside the weights; those of torch.save do not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def _misfit(path: Path, kind: Kind) -> BundleError:
+    if kind == "checkpoint":
+        found, expected = "a checkpoint (weights without the net)", "a factory that makes the net"
+        return BundleError(path, found, expected, "Write factory: package.module:function into the recipe.")
+    fix = "Take factory out of the recipe, or name the checkpoint as model."
+    return BundleError(path, f"factory given, but this is a whole model ({kind})", "a checkpoint", fix)
+
+
+def _answers(source: Source, spec: PreprocessSpec, probes: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    if source.kind == "checkpoint":
+        from edge_runtime.bundle.export import answers_of
+
+        return answers_of(source.net, probes)
+    assert source.files is not None
+    return outputs_of(open_engine(source.files, source.kind, spec.tensor_shape, ALONE), probes)
+
+
+def _converted(
+    source: Source, formats: Sequence[ModelFormat], spec: PreprocessSpec, outputs: Sequence[str]
+) -> Iterator[tuple[ModelFormat, ModelFiles]]:
+    """The source in each format; a checkpoint is exported to ONNX once, and that becomes the IR."""
+    shape, onnx_file = spec.tensor_shape, source.files if source.kind == "onnx" else None
+    if source.kind == "checkpoint" and {"onnx", "openvino"} & set(formats):
+        from edge_runtime.bundle.export import as_onnx
+
+        onnx_file = as_onnx(source.net, shape)
+    for wanted in formats:
+        if wanted == source.kind:
+            assert source.files is not None
+            yield wanted, source.files
+        elif wanted == "onnx":
+            assert onnx_file is not None
+            yield wanted, onnx_file
+        elif wanted == "torchscript":
+            from edge_runtime.bundle.export import as_torchscript
+
+            yield wanted, as_torchscript(source.net, shape)
+        else:
+            yield wanted, _as_ir(source, onnx_file, shape, outputs)
+
+
+def _as_ir(
+    source: Source, onnx_file: ModelFiles | None, shape: Sequence[int], outputs: Sequence[str]
+) -> ModelFiles:
+    from edge_runtime.bundle.convert import ir_of_onnx, ir_of_torchscript
+
+    if onnx_file is not None:
+        return ir_of_onnx(onnx_file.data, shape)
+    assert source.files is not None
+    return ir_of_torchscript(source.files.data, shape, outputs)

