@@ -22,10 +22,13 @@ from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.pointless import why_pointless
 from calibration.reenact import reenact
 from calibration.report import FrameCounts, Verdict, drift_between
+from calibration.resemblance import MOST_LEFT, left_of_the_drift
 from calibration.targets.base import Batch, Normalisation, Observation, Runner, Target
 
 FINALISTS = 5
 """Candidates that are judged on all frames. On recorded cases as many as 21 found nothing more, 4 found less."""
+COMPARED_FRAMES = 16
+"""Re-enacted frames that are compared with the live ones; all 48 said the same."""
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
 
@@ -150,12 +153,15 @@ class Trial:
         )
         if pointless is not None:
             return _because(verdict, f"{pointless} Nothing is changed.")
+        left = self._left_of_the_drift(parts, seen)
+        if left > MOST_LEFT and parts.labels is None:
+            return _because(verdict, f"{_is_no_witness(left)} Nothing is changed.")
         try:
             usual = self._usual(parts)
             _require_fitting_labels(self._given.y, judging.evidence_of(IDENTITY, usual, None))
             patches = self._patches(parts.observed)  # the largest step: nothing else is in memory yet
             unpatched = _Heard(self._target.runner(), live=usual)  # the target lets go of its observer
-            court = self._court(parts)
+            court = self._court(parts, can_witness=left <= MOST_LEFT)
             identity = court.hear(IDENTITY, unpatched)
             del unpatched
         except UnknownAnswers as err:
@@ -213,16 +219,28 @@ class Trial:
         witness = self._baseline.witness
         return witness is not None and witness.answers is not None and self._given.x.ndim == 4
 
-    def _court(self, parts: _Split) -> _Court:
+    def _court(self, parts: _Split, *, can_witness: bool) -> _Court:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         witness = self._baseline.witness
         live = self._given.x[parts.judged]
-        if witness is None or witness.answers is None or not self._has_witness:
+        if witness is None or witness.answers is None or not (self._has_witness and can_witness):
             return _Court(live, None, None)
         chosen = spread_over(len(witness), self._options.most_witness)
         again = reenact(witness.only(chosen).samples(), parts.observed, self._rng)
         part = spread_over(len(again), self._options.most_screened)
         return _Court(live, again, witness.answers[chosen], witness.layout, part)
+
+    def _left_of_the_drift(self, parts: _Split, seen: Observation) -> float:
+        """How far re-enacted frames still are from the live ones; see ``resemblance``.
+
+        A few are made for this alone, before anything large is in memory.
+        """
+        witness = self._baseline.witness
+        if witness is None or not self._has_witness:
+            return 0.0
+        few = witness.only(spread_over(len(witness), COMPARED_FRAMES)).samples()
+        again = reenact(few, parts.observed, np.random.default_rng(self._options.seed))
+        return left_of_the_drift(seen.frames, self._look(again).frames, self._baseline.frames)
 
     def _notes(self, court: _Court) -> tuple[str, ...]:
         if court.reenacted is None and self._given.y is None:
@@ -342,6 +360,13 @@ def _require_fitting_labels(labels: NDArray[np.int64] | None, identity: judging.
         found = f"class {labels[bad[0]]}, and the model knows {classes}"
         fix = "Number the classes as the model does."
         raise DataError("labels", found, f"0 to {classes - 1}", fix, bad.tolist())
+
+
+def _is_no_witness(left: float) -> str:
+    return (
+        "Healthy frames re-enacted under today's colours, sharpness and noise are no nearer to the live ones than "
+        f"before ({left:.0%} of the distance is left). What changed is something else, so they cannot judge."
+    )
 
 
 def spread_over(count: int, most: int) -> NDArray[np.intp]:

@@ -50,7 +50,7 @@ class ModelRuntime:
             "bundle": self.bundle.id,
             "generation": str(slot.generation),
             "runs_on": slot.engine.runs_on,
-            "threads": {"intra": self.plan.intra, "workers": self.plan.workers, "why": self.plan.why},
+            "threads": {**self.plan.status(), "bound_to": [list(worker.bound_to) for worker in self.workers]},
             "batches": meters.batches,
             "mean_batch": round(meters.batched_samples / meters.batches, 2) if meters.batches else None,
             "infer_ms": meters.infer_ms.percentiles(),

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import structlog
 
+from edge_runtime.engines.threads import bind_this_thread
 from edge_runtime.errors import SourceLost
 from edge_runtime.messages import ColourOrder
 from edge_runtime.pipeline import Pipeline
@@ -148,8 +149,10 @@ class StreamWorker:
 class InferenceWorker:
     """Runs a pipeline's batches."""
 
-    def __init__(self, name: str, pipeline: Pipeline, crashes: Crashes) -> None:
-        self._name, self._pipeline, self._crashes = name, pipeline, crashes
+    def __init__(self, name: str, pipeline: Pipeline, crashes: Crashes, cpus: tuple[int, ...] = ()) -> None:
+        """``cpus``: the logical CPUs that its thread is bound to; empty leaves that to the kernel."""
+        self._name, self._pipeline, self._crashes, self._cpus = name, pipeline, crashes, cpus
+        self.bound_to: tuple[int, ...] = ()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -167,7 +170,17 @@ class InferenceWorker:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _bind(self) -> None:
+        try:
+            bind_this_thread(self._cpus)
+        except OSError as err:  # a CPU that went offline, or a unit that denies it: slower perhaps, not wrong
+            log.warning("thread not bound to its CPUs", worker=self._name, cpus=self._cpus, reason=str(err))
+        else:
+            self.bound_to = self._cpus
+
     def _run(self) -> None:
+        if self._cpus:
+            self._bind()
         while not (self._stop.is_set() and self._pipeline.is_empty()):
             try:
                 self._pipeline.step(timeout_s=0.25)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import time
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -24,7 +25,7 @@ from edge_runtime.drift_watch import DriftWatch
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine, EngineSettings
 from edge_runtime.engines.opening import open_engine
-from edge_runtime.engines.threads import ThreadPlan, choose_threads, cpu_budget
+from edge_runtime.engines.threads import CpuBudget, Preference, ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.generations import BuildEngine, Generations
 from edge_runtime.job_process import JobProcess
@@ -79,8 +80,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
     """
     model = config.models[name]
     bundle = load_bundle(find_bundle(config.bundle_root(name), model.version))
-    cameras = [camera for camera in config.cameras.values() if camera.model == name and camera.enabled]
-    plan = choose_threads(cpu_budget(), len(cameras), model.threads)
+    plan = thread_plan(config, name, cpu_budget())
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     settings = engine_settings(config, name)
     base_model = bundle.model_files  # kept: going back to the base must not depend on the disk
@@ -105,8 +105,29 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         clock=time.monotonic,
     )
     pipeline = Pipeline(parts)
-    workers = tuple(InferenceWorker(f"infer-{name}-{i}", pipeline, crashes) for i in range(plan.workers))
+    workers = tuple(
+        InferenceWorker(
+            f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if settings.pin_threads else ()
+        )
+        for i in range(plan.workers)
+    )
     return ModelRuntime(name, bundle, plan, pipeline, workers, side_loop)
+
+
+def thread_plan(
+    config: Config, name: str, budget: CpuBudget, preference: int | Preference | None = None
+) -> ThreadPlan:
+    """Threads of a model beside the other models of the configuration; ``preference`` replaces the configured one."""
+    wanted = config.models[name].threads if preference is None else preference
+    used = Counter(camera.model for camera in config.cameras.values() if camera.enabled)
+    before = list(config.models)[: list(config.models).index(name)]
+    return choose_threads(
+        budget,
+        used[name],
+        wanted,
+        other_streams=used.total() - used[name],
+        streams_before=sum(used[other] for other in before),
+    )
 
 
 def batch_policy(config: Config, name: str) -> BatchPolicy:

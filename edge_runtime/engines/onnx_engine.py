@@ -2,7 +2,8 @@
 
 One session is shared by all streams of a model: measured, two threads on one session with one thread inside each
 call give 193 fps where a session each gives no more and costs twice the memory. Spinning is off: it spends 3.6
-times the CPU at 10 fps for no latency a camera would notice.
+times the CPU at 10 fps for no latency a camera would notice. Concurrent calls share the session's threads: it gets as
+many as the plan has, less the callers' own.
 """
 
 import os
@@ -47,14 +48,14 @@ class OnnxEngine:
 
         Args:
             model: A complete ONNX file; weights in other files are not reachable from here.
-            threads: Threads inside one call.
+            threads: Concurrent calls and threads inside each; a number is those of a single call.
             settings: Devices, each an execution provider, and pinning.
 
         Raises:
             EngineError: not a model ONNX Runtime can run, no such device, or not one picture input.
         """
-        self._intra = threads.intra if isinstance(threads, ThreadPlan) else threads
-        self._session: Any = _session(model, self._options(settings), settings.devices)
+        plan = threads if isinstance(threads, ThreadPlan) else ThreadPlan(threads, 1, "")
+        self._session: Any = _session(model, _options(plan, settings), settings.devices)
         inputs = [_spec(node) for node in self._session.get_inputs()]
         if len(inputs) != 1 or inputs[0].dtype not in INPUT_TYPES or len(inputs[0].shape) < 2:
             found = ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in inputs) or "none"
@@ -65,9 +66,7 @@ class OnnxEngine:
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [node.name for node in self.outputs]
         on = ", ".join(name.removesuffix(_PROVIDER) for name in self._session.get_providers())
-        self.runs_on = (
-            f"onnxruntime {onnxruntime.__version__} {on}, intra {self._intra}, inter 1, no spinning"
-        )
+        self.runs_on = f"onnxruntime {onnxruntime.__version__} {on}, intra {plan.intra}, inter 1, no spinning"
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.engines.base.Engine`."""
@@ -82,16 +81,6 @@ class OnnxEngine:
     def close(self) -> None:
         """Free the model; calls after this raise EngineError."""
         self._session = None
-
-    def _options(self, settings: EngineSettings) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._intra
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = _QUIET
-        if settings.pin_threads and self._intra > 1:
-            options.add_session_config_entry("session.intra_op_thread_affinities", _affinities(self._intra))
-        return options
 
     def _live(self) -> Any:
         session = self._session
@@ -108,6 +97,18 @@ class OnnxEngine:
                 f"ONNX Runtime failed on a batch of shape {value.shape}: {in_one_line(err)}"
             ) from err
         return require_batch_axis(dict(zip(self._names, arrays, strict=True)), len(value))
+
+
+def _options(plan: ThreadPlan, settings: EngineSettings) -> Any:
+    options = onnxruntime.SessionOptions()
+    own = plan.workers * (plan.intra - 1)  # every caller brings one thread more
+    options.intra_op_num_threads = own + 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = _QUIET
+    if settings.pin_threads and own > 0:
+        options.add_session_config_entry("session.intra_op_thread_affinities", _affinities(plan, own))
+    return options
 
 
 def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
@@ -144,10 +145,19 @@ def provider_of(device: str) -> str:
     return _SPELLINGS.get(device.lower(), device) + _PROVIDER
 
 
-def _affinities(threads: int) -> str:
-    """One core each for all threads but the calling one, as ONNX Runtime writes it (cores count from 1)."""
-    cores = sorted(os.sched_getaffinity(0))
-    return ";".join(str(cores[i % len(cores)] + 1) for i in range(1, threads))
+def _affinities(plan: ThreadPlan, own: int) -> str:
+    """A CPU each for the ``own`` threads of the session, as ONNX Runtime writes it (CPUs count from 1).
+
+    The first CPU of each worker is its caller's; without CPUs in the plan they are those this process may use.
+    """
+    cpus = plan.cpus or tuple(sorted(os.sched_getaffinity(0)))
+    places = [
+        cpus[(worker * plan.intra + i) % len(cpus)]
+        for worker in range(plan.workers)
+        for i in range(1, plan.intra)
+    ]
+    assert len(places) == own
+    return ";".join(str(cpu + 1) for cpu in places)
 
 
 def _spec(node: Any) -> TensorSpec:

@@ -116,6 +116,8 @@ def _compiled(core: Any, network: Any, device: str, threads: ThreadPlan, setting
             "INFERENCE_NUM_THREADS": threads.intra * threads.workers,
             "ENABLE_CPU_PINNING": settings.pin_threads,
         }
+        if threads.is_big_only:  # else it spreads one call over P and E cores
+            options["SCHEDULING_CORE_TYPE"] = "PCORE_ONLY"
     if settings.cache_dir is not None:
         options["CACHE_DIR"] = str(settings.cache_dir)
     try:

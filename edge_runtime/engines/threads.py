@@ -1,37 +1,20 @@
-"""How many CPU cores this process may really use, and how many threads an engine should get.
+"""How many threads a model gets, on which cores, and why; and binding a thread to its cores.
 
-The host's core count is wrong under ``taskset``, ``CPUQuota=``, Docker and Kubernetes: an engine with more
-threads than its quota is throttled in the middle of a frame. Linux only; reads files, imports nothing
-heavy, starts nothing. Called by ``app``, ``bundle.verify`` and ``doctor``.
+The policy is a pure function of the CPU budget and of what is to be served. Called by ``app``, ``tuning`` and the
+command line; the engines read the plan.
 """
 
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from edge_runtime.engines.cpu_budget import CpuBudget, cpu_budget
+from edge_runtime.engines.cpu_topology import Core
+
+__all__ = ["CpuBudget", "Preference", "ThreadPlan", "bind_this_thread", "choose_threads", "cpu_budget"]
 
 Preference = Literal["auto", "latency", "throughput"]
-
-
-@dataclass(frozen=True, slots=True)
-class CpuBudget:
-    """CPU this process may use."""
-
-    cores: float
-    """The smaller of affinity and quota, above 0; may be fractional."""
-    affinity: int
-    """Cores the scheduler may put this process on."""
-    quota: float | None
-    """Cores a cgroup allows on average; None without a limit."""
-    source: str
-    """Where the figure comes from, for people."""
-
-    @property
-    def whole_cores(self) -> int:
-        """Threads that can run at once without being throttled; at least 1."""
-        return max(1, math.floor(self.cores + 0.05))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,93 +24,97 @@ class ThreadPlan:
     intra: int
     workers: int
     why: str
+    cpus: tuple[int, ...] = ()
+    """Logical CPUs the threads belong on, one a thread, a worker's side by side; fewer than threads where the box has
+    fewer, empty where it is not known. They are bound to them only when that is asked for."""
+    is_big_only: bool = False
+    """The box has weaker cores too, and this plan leaves them to capture and decoding."""
+
+    def cpus_of(self, worker: int) -> tuple[int, ...]:
+        """Where the threads of one worker belong; empty where it is not known."""
+        if not self.cpus:
+            return ()
+        first = worker * self.intra
+        places = (self.cpus[(first + i) % len(self.cpus)] for i in range(self.intra))
+        return tuple(dict.fromkeys(places))
+
+    def status(self) -> dict[str, Any]:
+        """For people and machines."""
+        return {"intra": self.intra, "workers": self.workers, "cpus": list(self.cpus), "why": self.why}
 
 
-def cpu_budget(root: Path = Path("/"), affinity: int | None = None) -> CpuBudget:
-    """The real CPU budget of this process.
-
-    Args:
-        root: Root of the file system that holds ``proc`` and the cgroup mounts; another one for tests.
-        affinity: Number of allowed cores; None asks the kernel.
-    """
-    allowed = len(os.sched_getaffinity(0)) if affinity is None else affinity
-    quotas = list(_quotas(root))
-    if not quotas:
-        return CpuBudget(float(allowed), allowed, None, f"affinity: {allowed} cores, no cgroup quota")
-    quota, where = min(quotas)
-    if quota < allowed:
-        return CpuBudget(quota, allowed, quota, f"cgroup quota {quota:g} cores ({where}), affinity {allowed}")
-    return CpuBudget(
-        float(allowed), allowed, quota, f"affinity: {allowed} cores, cgroup quota {quota:g} ({where})"
-    )
-
-
-def choose_threads(budget: CpuBudget, streams: int, preference: int | Preference = "auto") -> ThreadPlan:
+def choose_threads(
+    budget: CpuBudget,
+    streams: int,
+    preference: int | Preference = "auto",
+    *,
+    other_streams: int = 0,
+    streams_before: int = 0,
+) -> ThreadPlan:
     """Threads for one model.
 
     Measured (MEASURED.md): two threads inside one call halve the latency of one stream; for two streams
     one shared session with one thread each gives 1.5 times the frames. So: as many concurrent calls as
-    streams, the cores left over go inside the calls.
+    streams, the cores left over go inside the calls. A thread of its own for each physical core, because two on one
+    core share its arithmetic; none on weaker cores, because a call waits for its slowest thread; and never more
+    threads than the quota has whole cores, because they would all be stopped when it is used up.
 
     Args:
         budget: What the process has.
         streams: Streams this model serves, 0 or more.
         preference: A number sets the threads inside a call; ``latency`` gives one call all cores,
             ``throughput`` one thread to each of as many calls as there are cores.
+        other_streams: Streams of the other models on this box; ``auto`` leaves them their share.
+        streams_before: Those of the other streams that got their cores before; with bound threads, theirs come first.
     """
-    cores = budget.whole_cores
+    pool = _pool(budget, preference)
+    cores = min(len(pool), budget.most_threads)
+    intra, workers, why = _split(cores, streams, other_streams, preference)
+    cpus = _placed(pool, intra * workers, first=streams_before * intra)
+    is_big_only = bool(budget.topology.little) and not any(core.is_little for core in pool)
+    return ThreadPlan(intra, workers, f"{why}; {budget.source}", cpus, is_big_only)
+
+
+def bind_this_thread(cpus: Sequence[int]) -> None:
+    """Let the calling thread, and the threads it starts from now on, run on these CPUs only.
+
+    Raises:
+        OSError: none of them is there (any more), or it is not allowed.
+    """
+    os.sched_setaffinity(0, cpus)  # Linux: 0 is the calling thread, not the process
+
+
+def _pool(budget: CpuBudget, preference: int | Preference) -> tuple[Core, ...]:
+    """The cores to plan with; weaker ones for calls of their own, or when a number asks for more than the strong."""
+    big = budget.topology.big
+    wants_all = preference > len(big) if isinstance(preference, int) else preference == "throughput"
+    return budget.topology.cores if wants_all else big
+
+
+def _split(cores: int, streams: int, others: int, preference: int | Preference) -> tuple[int, int, str]:
+    """(intra, workers, why) on so many cores."""
     if isinstance(preference, int):
-        intra = max(1, preference)
-        return ThreadPlan(intra, max(1, cores // intra), f"{intra} threads as configured; {budget.source}")
+        return preference, max(1, cores // preference), f"{preference} threads in a call, as configured"
     if preference == "latency":
-        return ThreadPlan(cores, 1, f"latency: all {cores} cores to one call; {budget.source}")
+        return cores, 1, f"latency: {cores} threads in one call"
     if preference == "throughput":
-        return ThreadPlan(1, cores, f"throughput: {cores} calls of one thread; {budget.source}")
-    workers = max(1, min(streams, cores))
-    intra = max(1, cores // workers)
-    return ThreadPlan(intra, workers, f"{streams} stream(s) on {cores} core(s); {budget.source}")
+        idle = f", of which {streams} stream(s) use {streams}" if 0 < streams < cores else ""
+        return 1, cores, f"throughput: {cores} calls of one thread{idle}"
+    at_once = min(max(1, streams + others), cores)
+    share = max(1, round(cores * streams / max(1, streams + others)))
+    workers = max(1, min(streams, share))
+    beside = f" beside {others} of other models" if others else ""
+    return (
+        cores // at_once,
+        workers,
+        f"{streams} stream(s){beside} on {cores} core(s) with a thread each",
+    )
 
 
-def _quotas(root: Path) -> Iterator[tuple[float, str]]:
-    """Every CPU limit on the way from this process's cgroup up to the mount; the tightest one holds."""
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if hierarchy == "0" and not controllers:
-            yield from _v2_quotas(root, group)
-        elif "cpu" in controllers.split(","):
-            yield from _v1_quotas(root, controllers, group)
-
-
-def _v2_quotas(root: Path, group: str) -> Iterator[tuple[float, str]]:
-    for mount in ("sys/fs/cgroup", "sys/fs/cgroup/unified"):
-        for folder in _up_to_mount(root / mount, group):
-            words = _text(folder / "cpu.max").split()
-            if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
-                yield max(int(words[0]) / int(words[1]), 0.01), _shown(folder / "cpu.max", root)
-
-
-def _v1_quotas(root: Path, controllers: str, group: str) -> Iterator[tuple[float, str]]:
-    for mount in dict.fromkeys((controllers, "cpu,cpuacct", "cpu")):
-        for folder in _up_to_mount(root / "sys/fs/cgroup" / mount, group):
-            quota, period = (_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
-            if quota.isdigit() and period.isdigit() and int(period) > 0:
-                yield max(int(quota) / int(period), 0.01), _shown(folder / "cpu.cfs_quota_us", root)
-
-
-def _up_to_mount(mount: Path, group: str) -> Iterator[Path]:
-    """The group's folder and its parents; inside a container the group may not exist below the mount."""
-    parts = [part for part in group.split("/") if part not in ("", ".", "..")]
-    for length in range(len(parts), -1, -1):
-        yield mount.joinpath(*parts[:length])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-
-
-def _shown(path: Path, root: Path) -> str:
-    return "/" + str(path.relative_to(root))
+def _placed(pool: Sequence[Core], threads: int, first: int) -> tuple[int, ...]:
+    """One CPU for each thread: a core each while there are any, then the second threads of the cores."""
+    turn = first % len(pool)
+    turned = [*pool[turn:], *pool[:turn]]
+    rounds = max(len(core.cpus) for core in turned)
+    in_order = [core.cpus[at] for at in range(rounds) for core in turned if at < len(core.cpus)]
+    return tuple(in_order[:threads])

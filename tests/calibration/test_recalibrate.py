@@ -179,3 +179,16 @@ def test_one_dead_channel_does_not_carry_the_drift_of_its_layer_away() -> None:
     healthy = TapMoments(np.zeros(9), np.r_[np.ones(8), 1e-12], 64)
     seen = TapMoments(np.full(9, 0.1), np.ones(9), 64)
     assert tap_drift(seen, healthy) < 0.1
+
+
+def test_a_drift_that_cannot_be_re_enacted_is_judged_by_labels_only(
+    model: bytes, baseline: c.Baseline
+) -> None:
+    x = pictures(48, seed=2)
+    live = 0.3 * x + 0.7 * np.linspace(-1, 1, 16, dtype=np.float32)  # lit from one side
+    verdict = c.recalibrate(model, baseline, live)
+    assert not verdict.accepted
+    assert "no nearer to the live ones than before" in verdict.reasons[0]
+    labelled = c.recalibrate(model, baseline, live, answers(model, x))
+    assert labelled.frames.witness == 0
+    assert "labels" in labelled.reasons[0]

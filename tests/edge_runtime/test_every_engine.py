@@ -194,3 +194,11 @@ def test_onnx_and_ir_name_their_outputs_alike() -> None:
     assert list(opened("openvino").infer(pixels(1))) == list(opened("onnx").infer(pixels(1))) == ["logits"]
     assert onnx_files().weights is None
     assert openvino_files().weights is not None
+
+
+@pytest.mark.parametrize("model_format", FORMATS)
+@pytest.mark.parametrize("plan", [ThreadPlan(2, 1, "test", (0, 1)), ThreadPlan(2, 2, "test", (0, 1), True)])
+def test_bound_threads_and_strong_cores_only_change_no_answer(model_format: str, plan: ThreadPlan) -> None:
+    bound = opened(model_format, plan, pin_threads=True)
+    np.testing.assert_allclose(values(bound, pixels(2)), values(opened(model_format), pixels(2)), atol=1e-5)
+    bound.close()

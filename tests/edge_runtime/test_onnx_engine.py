@@ -1,4 +1,6 @@
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +137,24 @@ def test_fake_engine_hangs_until_its_gate_opens() -> None:
     assert done.is_set()
     with pytest.raises(EngineError, match="nobody opened"):
         FakeEngine(gate=threading.Event(), gate_timeout_s=0.01).infer(np.ones((1, 3, 8, 8), np.float32))
+
+
+def thread_cpus() -> dict[int, set[int]]:
+    return {int(t.name): os.sched_getaffinity(int(t.name)) for t in Path("/proc/self/task").iterdir()}
+
+
+def test_a_pinned_session_has_its_own_thread_where_the_plan_says() -> None:
+    before, cpus = thread_cpus(), sorted(os.sched_getaffinity(0))
+    plan = ThreadPlan(2, 1, "test", (cpus[0], cpus[-1]))
+    engine = OnnxEngine(small_model(), plan, EngineSettings(pin_threads=True))
+    new = [places for thread, places in thread_cpus().items() if thread not in before]
+    assert new == [{cpus[-1]}]
+    engine.close()
+
+
+@pytest.mark.parametrize(("intra", "workers", "own"), [(1, 3, 0), (3, 1, 2), (2, 2, 2)])
+def test_a_session_has_the_threads_of_the_plan_less_the_callers(intra: int, workers: int, own: int) -> None:
+    before = set(thread_cpus())
+    engine = OnnxEngine(small_model(), ThreadPlan(intra, workers, "test"))
+    assert len(set(thread_cpus()) - before) == own
+    engine.close()
