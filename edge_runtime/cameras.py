@@ -52,13 +52,19 @@ class Cameras:
             self._open[stream] = (camera, worker, pipeline, time.monotonic())
         worker.start()
 
-    def close(self, stream: str, *, drop_waiting: bool = True) -> None:
-        """End a stream; nothing happens when it is not open.
+    def move(self, stream: str, pipeline: Pipeline) -> None:
+        """Let another pipeline answer an open stream, without closing its source: no frame is lost to a new model.
 
-        Args:
-            stream: Which one.
-            drop_waiting: Drop what it still has queued, or leave that to be answered.
+        What the old pipeline has queued is left for it to answer.
         """
+        with self._lock:
+            camera, worker, _, _ = self._open[stream]
+        worker.move_to(pipeline)
+        with self._lock:
+            self._open[stream] = (camera, worker, pipeline, time.monotonic())
+
+    def close(self, stream: str) -> None:
+        """End a stream and drop what it still has queued; nothing happens when it is not open."""
         with self._lock:
             entry = self._open.pop(stream, None)
         if entry is not None:
@@ -66,8 +72,7 @@ class Cameras:
             worker.stop()
             if not worker.join(CLOSE_S):
                 log.warning("stream did not end in time", stream=stream)
-            if drop_waiting:
-                pipeline.forget(stream)
+            pipeline.forget(stream)
 
     def stop_all(self) -> None:
         """Take in no more frames; what was taken in is still answered."""

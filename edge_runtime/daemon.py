@@ -337,13 +337,18 @@ class Daemon:
     def _take_over(
         self, new: Config, plan: Changes, opened: dict[str, ModelRuntime], uplink: Uplink | None
     ) -> None:
-        """Replace what changed; the streams that hang on it are closed before and opened again after."""
-        of_models = {stream for stream, camera in self.config.cameras.items() if camera.model in plan.models}
+        """Replace what changed.
+
+        Cameras that changed are closed before and opened again after. The others stay open while their model is
+        replaced: their next frames queue for the new one, the old one answers what it has, and then the new one begins.
+        """
         of_uplink = {stream for stream, camera in new.cameras.items() if uplink and camera.kind == "mqtt"}
-        streams = sorted(plan.cameras | of_models | of_uplink)
+        streams = sorted(plan.cameras | of_uplink)
         for stream in streams:
-            # A model that goes answers what it has before it ends; one that stays must not mix old and new frames.
-            self._parts.cameras.close(stream, drop_waiting=stream not in of_models)
+            self._parts.cameras.close(stream)
+        for stream, known in self.config.cameras.items():
+            if known.enabled and known.model in opened and stream not in streams:
+                self._parts.cameras.move(stream, opened[known.model].pipeline)
         self._replace_models(plan.models, opened)
         if uplink is not None:
             self._replace_uplink(uplink)

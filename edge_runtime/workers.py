@@ -67,6 +67,7 @@ class StreamWorker:
         )
         self._sequence, self._colour = sequence, colour
         self.stream = stream
+        self._handing_over = threading.Lock()
         self.is_finished = False
         self._source: Source | None = None
         self._reopened = 0
@@ -81,6 +82,14 @@ class StreamWorker:
     def stop(self) -> None:
         """Ask it to end; ``join`` waits."""
         self._stop.set()
+
+    def move_to(self, pipeline: Pipeline) -> None:
+        """Hand every further frame to another pipeline; the source goes on as it is.
+
+        When this returns, the old pipeline gets nothing more. It must still be running: a frame may be on its way in.
+        """
+        with self._handing_over:
+            self._pipeline = pipeline
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False when it did not come in time."""
@@ -133,7 +142,8 @@ class StreamWorker:
                 self._sequence.used(frame.seq)
                 if self._colour is not None:
                     frame = replace(frame, colour=self._colour)
-                rejected = self._pipeline.accept(frame, is_live=source.is_live, stop=self._stop)
+                with self._handing_over:
+                    rejected = self._pipeline.accept(frame, is_live=source.is_live, stop=self._stop)
                 if rejected is not None:
                     log.warning("picture rejected", stream=self.stream, seq=rejected.seq, reason=rejected.reason,
                                 detail=rejected.detail)  # fmt: skip

@@ -114,7 +114,9 @@ class OpenVinoTarget:
 
     def runner(self, patch: Patch | None = None) -> Runner:
         """The model as deployed, with or without a patch, ready to run."""
-        self._last = None  # whoever runs candidates is done measuring, and its activations are the largest memory
+        self._last = (
+            None  # whoever runs candidates is done measuring, and its activations are the largest memory
+        )
         if patch is None:
             graph = self._copy()
         else:

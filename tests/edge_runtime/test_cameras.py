@@ -84,6 +84,26 @@ def test_a_closed_stream_is_gone_and_what_it_had_waiting_is_dropped(open_cameras
     assert pipeline.forgotten == ["belt"]
 
 
+def test_a_moved_stream_goes_on_in_the_other_pipeline_with_its_next_frame(open_cameras):
+    old, new, opened = ScriptedPipeline(), ScriptedPipeline(), []
+
+    def endless(*_):
+        opened.append(1)
+        return FakeSource("belt", [frame(seq) for seq in range(200_000)])
+
+    cameras = open_cameras(endless)
+    cameras.open("belt", camera(), old)
+    assert old.came.wait(10)
+    cameras.move("belt", new)
+    taken = len(old.frames)
+    assert new.came.wait(10)
+    assert len(old.frames) == taken, "the old pipeline gets nothing after the move"
+    assert new.frames[0].seq == old.frames[-1].seq + 1
+    assert len(opened) == 1
+    cameras.close("belt")
+    assert (old.forgotten, new.forgotten) == ([], ["belt"])
+
+
 def test_without_streams_nothing_is_finished(open_cameras):
     assert not open_cameras(lambda *_: None).are_finished()
 

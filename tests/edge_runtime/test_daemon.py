@@ -59,8 +59,12 @@ class Streams:
         self.diary.append(f"open {stream}")
         self.open_on[stream] = pipeline.name
 
-    def close(self, stream, *, drop_waiting=True):
-        self.diary.append(f"close {stream}" + ("" if drop_waiting else " gently"))
+    def move(self, stream, pipeline):
+        self.diary.append(f"move {stream}")
+        self.open_on[stream] = pipeline.name
+
+    def close(self, stream):
+        self.diary.append(f"close {stream}")
         self.open_on.pop(stream, None)
 
     def stop_all(self):
@@ -158,11 +162,17 @@ def test_a_changed_camera_is_reopened_and_nothing_else(bench):
     assert bench.diary == ["close belt", "open belt"]
 
 
-def test_a_changed_model_answers_what_it_has_and_then_makes_room(bench):
+def test_a_changed_model_gets_the_streams_answers_what_it_has_and_then_makes_room(bench):
     bench.start()
     assert bench.edit(bench.config(threads=2))["accepted"]
-    assert bench.diary == ["close belt gently", "close bench gently", "stop parts", "start parts", "stop tools",
-                           "start tools", "open belt", "open bench"]  # fmt: skip
+    assert bench.diary == [
+        "move belt",
+        "move bench",
+        "stop parts",
+        "start parts",
+        "stop tools",
+        "start tools",
+    ]
 
 
 def test_a_removed_model_and_its_camera_go(bench):
@@ -170,7 +180,7 @@ def test_a_removed_model_and_its_camera_go(bench):
     new = bench.config()
     models, cameras = {"parts": new.models["parts"]}, {"belt": new.cameras["belt"]}
     assert bench.edit(new.model_copy(update={"models": models, "cameras": cameras}))["accepted"]
-    assert bench.diary == ["close bench gently", "stop tools"]
+    assert bench.diary == ["close bench", "stop tools"]
 
 
 def test_when_one_of_two_models_cannot_be_opened_both_old_ones_go_on(bench):

@@ -228,6 +228,29 @@ def test_edits_are_applied_live_and_bad_ones_are_refused(box):
     assert until(lambda: "belt" not in box.status()["cameras"])
 
 
+def test_a_model_is_replaced_under_a_running_camera_without_losing_a_frame(box):
+    def models(runtime):
+        return {
+            "parts": {
+                "bundle": "demo:efficientnet-lite0",
+                "engine": {"runtime": runtime},
+                "max_age_ms": 10_000,
+            }
+        }
+
+    box.write(cameras=conveyor(), models=models("onnxruntime"))
+    box.start()
+    assert until(lambda: (box.status() or {}).get("first_result_s"))
+    for runtime in ("openvino", "onnxruntime", "openvino"):
+        box.write(cameras=conveyor(), models=models(runtime))
+        assert until(lambda name=runtime: box.status()["models"]["parts"]["runs_on"].startswith(name))
+    seen = len(box.results())
+    assert until(lambda: len(box.results()) > seen + 15)
+    numbers = [result["seq"] for result in box.results()]
+    assert numbers == list(range(len(numbers))), "every frame, once, in order"
+    assert box.status()["cameras"]["belt"]["restarts"] == 0
+
+
 def test_an_edit_that_names_a_bad_bundle_leaves_the_running_model_alone(box):
     box.write(cameras=conveyor())
     box.start()
