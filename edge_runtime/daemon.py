@@ -337,10 +337,9 @@ class Daemon:
     def _take_over(
         self, new: Config, plan: Changes, opened: dict[str, ModelRuntime], uplink: Uplink | None
     ) -> None:
-        """Replace what changed.
+        """Replace what changed; cameras that changed are closed before and opened again after.
 
-        Cameras that changed are closed before and opened again after. The others stay open while their model is
-        replaced: their next frames queue for the new one, the old one answers what it has, and then the new one begins.
+        The others stay open when their model is replaced: the new one begins when the old one has answered what it has.
         """
         of_uplink = {stream for stream, camera in new.cameras.items() if uplink and camera.kind == "mqtt"}
         streams = sorted(plan.cameras | of_uplink)

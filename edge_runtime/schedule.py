@@ -6,14 +6,16 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
    refuses the new one, and its reader waits.
 2. A batch is ready when ``max_batch_size`` samples wait, or the oldest has waited ``max_queue_delay_s``.
 3. A batch takes one sample from each stream in turn, oldest first, beginning behind the stream that was
-   served last: one busy camera cannot starve the others.
+   served last: one busy camera cannot starve the others. Streams of higher priority come before all of that: under
+   overload it is the others whose samples grow old and are dropped.
 4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
 5. Samples of one batch have the same shape (raw tensors may differ).
 6. A stream has at most one batch under way, so its results stay in order however many workers there are.
 """
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from edge_runtime.messages import Sample
 
@@ -29,6 +31,8 @@ class BatchPolicy:
     """From capture; live streams only."""
     queue_limit: int = 4
     """Samples a stream may have waiting."""
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    """By stream; higher comes first, a stream that is not named has 0."""
 
     def __post_init__(self) -> None:
         if (
@@ -92,10 +96,9 @@ class Schedule:
         if not flush and not self._is_ready(now_s):
             return ()
         batch: list[Queued] = []
-        free = [stream for stream in self._queues if stream not in self._under_way]
         while len(batch) < self.policy.max_batch_size:
             before = len(batch)
-            for stream in free:
+            for stream in self._free_in_turn():
                 queue = self._queues[stream]
                 if queue and _fits(batch, queue[0]) and len(batch) < self.policy.max_batch_size:
                     batch.append(queue.popleft())
@@ -128,6 +131,12 @@ class Schedule:
         dropped = len(self._queues.pop(stream, ()))
         self.counters.dropped_oldest += dropped
         return dropped
+
+    def _free_in_turn(self) -> list[str]:
+        """Streams that may run, in the order in which they are served."""
+        free = [stream for stream in self._queues if stream not in self._under_way]
+        rank = self.policy.priorities
+        return sorted(free, key=lambda stream: -rank.get(stream, 0)) if rank else free
 
     def _free_queues(self) -> list[deque[Queued]]:
         return [queue for stream, queue in self._queues.items() if queue and stream not in self._under_way]

@@ -46,6 +46,7 @@ from edge_runtime.workers import Crashes, InferenceWorker
 log = structlog.get_logger()
 
 NO_AGE_LIMIT_S = 1e9
+_PRIORITIES = {"low": -1, "high": 1}
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -138,6 +139,11 @@ def batch_policy(config: Config, name: str) -> BatchPolicy:
         max_queue_delay_s=model.batch.max_queue_delay_ms / 1000,
         max_age_s=NO_AGE_LIMIT_S if model.max_age_ms is None else model.max_age_ms / 1000,
         queue_limit=model.queue_frames,
+        priorities={
+            stream: _PRIORITIES[camera.priority]
+            for stream, camera in config.cameras.items()
+            if camera.model == name and camera.priority != "normal"
+        },
     )
 
 

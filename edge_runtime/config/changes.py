@@ -34,6 +34,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("models.*.max_age_ms", Effect.LIVE),
     ("models.*.queue_frames", Effect.LIVE),
     ("models", Effect.REBUILD_MODEL),
+    ("cameras.*.priority", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),
     ("mqtt", Effect.RECONNECT),
     ("recalibration", Effect.LIVE),

@@ -77,6 +77,10 @@ class CameraConfig(Section):
         description="Video files: at their own speed, every frame at fps, or as fast as the model takes them. "
         "Folders always play at fps, or as fast as the model takes them.",
     )
+    priority: Literal["low", "normal", "high"] = Field(
+        default="normal",
+        description="Which camera's pictures are answered first when a model cannot keep up with all of its cameras.",
+    )
     loop: bool = Field(default=False, description="Video files and folders: start again at the end.")
     watch: bool = Field(default=False, description="Folders: wait for new pictures instead of ending.")
     size: tuple[int, int] | None = Field(

@@ -148,3 +148,35 @@ def test_forgets_a_removed_stream():
 def test_an_impossible_policy_is_refused():
     with pytest.raises(ValueError, match="impossible batch policy"):
         BatchPolicy(max_batch_size=0)
+
+
+def test_a_stream_of_higher_priority_is_served_first_and_the_others_take_turns():
+    s = schedule(max_batch_size=1, queue_limit=8, priorities={"door": 1, "attic": -1})
+    for seq in range(2):
+        for stream in ("attic", "a", "b", "door"):
+            s.offer(sample(stream, seq), is_live=True, now_s=0.0)
+    served = [names(run(s))[0] for _ in range(8)]
+    assert served == [
+        ("door", 0),
+        ("door", 1),
+        ("a", 0),
+        ("b", 0),
+        ("a", 1),
+        ("b", 1),
+        ("attic", 0),
+        ("attic", 1),
+    ]
+
+
+def test_under_overload_low_priority_grows_old_and_is_counted_while_high_keeps_its_pace():
+    s = schedule(max_batch_size=1, queue_limit=2, max_age_s=0.5, priorities={"door": 1})
+    answered = {"door": 0, "yard": 0}
+    for step in range(100):  # two cameras of 10 pictures a second, and an engine that answers 10
+        now_s = step / 10
+        for stream in answered:
+            s.offer(sample(stream, step, captured_at_s=now_s), is_live=True, now_s=now_s)
+        for queued in run(s, now_s):
+            answered[queued.sample.stream] += 1
+    assert answered == {"door": 100, "yard": 0}
+    dropped = s.counters.dropped_oldest + s.counters.dropped_stale
+    assert s.counters.offered == s.counters.taken + dropped + len(s)
