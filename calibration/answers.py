@@ -5,6 +5,7 @@ refused with a reason, and then nothing is judged without labels.
 """
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,33 @@ Answers = NDArray[np.float64] | Detections
 """(N,K) class probabilities, or the detections of N frames."""
 
 
+class ClassScores(Enum):
+    """What the scores of a classifier are: a property of the model, found once and not batch by batch."""
+
+    LOGITS = "logits"
+    PROBABILITIES = "probabilities"
+
+
+Layout = DetectionLayout | ClassScores
+"""How a model's outputs are read."""
+
+
 class UnknownAnswers(Exception):
     """The outputs cannot be judged; the text says why, as a clause."""
 
 
-def layout_of(outputs: Mapping[str, NDArray[Any]]) -> DetectionLayout | None:
-    """How to read the detections in the healthy model's outputs on healthy frames; None for a classifier.
+def layout_of(outputs: Mapping[str, NDArray[Any]]) -> Layout:
+    """How to read a model's answers, found in what the healthy model gives.
+
+    Ask once and keep it: a few logits may well lie between 0 and 1, and a drifted detector may give no box.
 
     Raises:
         UnknownAnswers: neither class scores nor detections.
     """
-    if class_probabilities(outputs) is not None:
-        return None
+    scores = _only_scores(outputs)
+    kind = None if scores is None else _kind_of(scores)
+    if kind is not None:
+        return kind
     try:
         return recognise(outputs)
     except NotDetections as err:
@@ -38,17 +54,17 @@ def layout_of(outputs: Mapping[str, NDArray[Any]]) -> DetectionLayout | None:
         ) from err
 
 
-def read_answers(outputs: Mapping[str, NDArray[Any]], layout: DetectionLayout | None) -> Answers:
-    """The answers in these outputs, by the layout that belongs to the model (None for a classifier).
+def read_answers(outputs: Mapping[str, NDArray[Any]], layout: Layout) -> Answers:
+    """The answers in these outputs, by the layout that belongs to the model.
 
     Raises:
         UnknownAnswers: they cannot be read so.
     """
-    if layout is None:
-        found = class_probabilities(outputs)
-        if found is None:
+    if isinstance(layout, ClassScores):
+        scores = _only_scores(outputs)
+        if scores is None:
             raise UnknownAnswers("the model's outputs are not the scores of one class out of several")
-        return found
+        return _probabilities(scores, layout)
     try:
         return read(layout, outputs)
     except NotDetections as err:
@@ -69,18 +85,33 @@ def class_probabilities(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float
     Rows that already are probabilities stay (quantized ones are brought to a sum of 1); anything else goes through
     a softmax. Independent scores per class (multi-label) are no classification.
     """
-    found = [scores for scores in map(_class_scores, outputs.values()) if scores is not None]
-    if len(found) != 1:
-        return None
-    scores = found[0]
+    scores = _only_scores(outputs)
+    kind = None if scores is None else _kind_of(scores)
+    return None if scores is None or kind is None else _probabilities(scores, kind)
+
+
+def _kind_of(scores: NDArray[np.float64]) -> ClassScores | None:
+    """None for independent scores per class. Scores that are not finite belong to nothing else than logits."""
+    if not np.isfinite(scores).all() or scores.min() < -1e-6 or scores.max() > 1 + 1e-6:
+        return ClassScores.LOGITS
+    return ClassScores.PROBABILITIES if (np.abs(scores.sum(axis=1) - 1) < 0.5).all() else None
+
+
+def _probabilities(scores: NDArray[np.float64], kind: ClassScores) -> NDArray[np.float64]:
+    """(N, K); all NaN when the scores are not finite."""
     if not np.isfinite(scores).all():
         return np.full(scores.shape, np.nan)
-    if scores.min() >= -1e-6 and scores.max() <= 1 + 1e-6:
-        sums = scores.sum(axis=1, keepdims=True)
-        is_distribution = bool((np.abs(sums - 1) < 0.5).all())
-        return np.clip(scores, 0, None) / sums if is_distribution else None
+    if kind is ClassScores.PROBABILITIES:
+        kept = np.clip(scores, 0, None)
+        return np.asarray(kept / np.maximum(kept.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
     shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float64)
+
+
+def _only_scores(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
+    """(N, K) of the one output of class scores; None when there is none, or several."""
+    found = [scores for scores in map(_class_scores, outputs.values()) if scores is not None]
+    return found[0] if len(found) == 1 else None
 
 
 def _class_scores(output: NDArray[Any]) -> NDArray[np.float64] | None:

@@ -20,6 +20,7 @@ from calibration.answer_features import answer_features
 from calibration.answers import UnknownAnswers, layout_of, read_answers
 from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
+from calibration.detector_layout import DetectionLayout
 from calibration.effective import effective_frames
 from calibration.errors import BaselineError, DataError, ModelError
 from calibration.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, joined
@@ -217,7 +218,8 @@ def _answered(witness: Witness, outputs: Mapping[str, NDArray[Any]]) -> Witness:
     """The witness with what the healthy model answered; without where that is neither classes nor detections."""
     try:
         layout = layout_of(outputs)
-        return witness.with_answers(read_answers(outputs, layout), layout)
+        boxes = layout if isinstance(layout, DetectionLayout) else None
+        return witness.with_answers(read_answers(outputs, layout), boxes)
     except UnknownAnswers:
         return witness
 

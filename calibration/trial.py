@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import judging, reference, sequential, strangers
-from calibration.answers import Answers, UnknownAnswers, joined_answers, layout_of, read_answers
+from calibration.answers import Answers, Layout, UnknownAnswers, joined_answers, layout_of, read_answers
 from calibration.baseline import Baseline
-from calibration.detector_layout import DetectionLayout
 from calibration.errors import DataError
 from calibration.gate import GateSettings
 from calibration.gate_detections import DetectionEvidence, DetectionGateSettings
@@ -73,8 +72,8 @@ class _Court:
     live: Batch
     reenacted: Batch | None
     healthy_answers: Answers | None
-    layout: DetectionLayout | None = None
-    """Where a detector's outputs hold what, if the baseline knows."""
+    layout: Layout
+    """How the outputs are read, of every candidate alike."""
     part: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
     """The re-enacted frames that all candidates meet."""
 
@@ -98,8 +97,7 @@ class _Court:
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""
-        outputs = runner(x)
-        return read_answers(outputs, self.layout or layout_of(outputs))
+        return read_answers(runner(x), self.layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +155,11 @@ class Trial:
         if left > MOST_LEFT and parts.labels is None:
             return _because(verdict, f"{_is_no_witness(left)} Nothing is changed.")
         try:
-            usual = self._usual(parts)
+            layout, usual = self._usual(parts)
             _require_fitting_labels(self._given.y, judging.evidence_of(IDENTITY, usual, None))
             patches = self._patches(parts.observed)  # the largest step: nothing else is in memory yet
             unpatched = _Heard(self._target.runner(), live=usual)  # the target lets go of its observer
-            court = self._court(parts, can_witness=left <= MOST_LEFT)
+            court = self._court(parts, layout, can_witness=left <= MOST_LEFT)
             identity = court.hear(IDENTITY, unpatched)
             del unpatched
         except UnknownAnswers as err:
@@ -203,15 +201,16 @@ class Trial:
             observed, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF
         )
 
-    def _usual(self, parts: _Split) -> Answers:
-        """What the model answers on the judged frames without a patch: unreadable answers need no further step."""
-        outputs = self._target.runner()(self._given.x[parts.judged])
-        return read_answers(outputs, self._layout or layout_of(outputs))
+    def _usual(self, parts: _Split) -> tuple[Layout, Answers]:
+        """How the model's answers are read, and those on the judged frames without a patch.
 
-    @property
-    def _layout(self) -> DetectionLayout | None:
+        Unreadable ones need no further step.
+        """
+        outputs = self._target.runner()(self._given.x[parts.judged])
         witness = self._baseline.witness
-        return witness.layout if witness is not None and self._has_witness else None
+        known = witness.layout if witness is not None and self._has_witness else None
+        layout = known or layout_of(outputs)
+        return layout, read_answers(outputs, layout)
 
     @property
     def _has_witness(self) -> bool:
@@ -219,16 +218,16 @@ class Trial:
         witness = self._baseline.witness
         return witness is not None and witness.answers is not None and self._given.x.ndim == 4
 
-    def _court(self, parts: _Split, *, can_witness: bool) -> _Court:
+    def _court(self, parts: _Split, layout: Layout, *, can_witness: bool) -> _Court:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         witness = self._baseline.witness
         live = self._given.x[parts.judged]
         if witness is None or witness.answers is None or not (self._has_witness and can_witness):
-            return _Court(live, None, None)
+            return _Court(live, None, None, layout)
         chosen = spread_over(len(witness), self._options.most_witness)
         again = reenact(witness.only(chosen).samples(), parts.observed, self._rng)
         part = spread_over(len(again), self._options.most_screened)
-        return _Court(live, again, witness.answers[chosen], witness.layout, part)
+        return _Court(live, again, witness.answers[chosen], layout, part)
 
     def _left_of_the_drift(self, parts: _Split, seen: Observation) -> float:
         """How far re-enacted frames still are from the live ones; see ``resemblance``.

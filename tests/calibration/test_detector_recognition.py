@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from calibration.answers import UnknownAnswers, class_probabilities, layout_of, read_answers
+from calibration.answers import ClassScores, UnknownAnswers, class_probabilities, layout_of, read_answers
 from calibration.detections import Detections, shared_objects
 from calibration.detector_layout import DetectionLayout, NotDetections, read
 from calibration.detector_recognition import recognise
@@ -142,12 +142,12 @@ def test_what_is_not_clearly_detections_is_refused_with_its_reason(
         layout_of(outputs)
 
 
-def test_a_classifier_has_no_layout_and_its_probabilities_are_read() -> None:
+def test_a_classifier_is_known_by_its_scores() -> None:
     outputs = {"logits": RNG.normal(0, 1, (N, 7)).astype(np.float32)}
-    assert layout_of(outputs) is None
-    np.testing.assert_array_equal(read_answers(outputs, None), class_probabilities(outputs))
+    assert layout_of(outputs) is ClassScores.LOGITS
+    np.testing.assert_array_equal(read_answers(outputs, ClassScores.LOGITS), class_probabilities(outputs))
     with pytest.raises(UnknownAnswers, match="not the scores of one class"):
-        read_answers({"map": np.zeros((N, 1, 4, 4), np.float32)}, None)
+        read_answers({"map": np.zeros((N, 1, 4, 4), np.float32)}, ClassScores.LOGITS)
 
 
 def test_a_layout_that_no_longer_fits_is_an_error() -> None:
@@ -162,3 +162,17 @@ def test_what_is_read_twice_agrees_fully() -> None:
     outputs, layout = EXAMPLES["yolo v8"]
     found = read(layout, outputs)
     np.testing.assert_allclose(shared_objects(found, found), found.objects(), rtol=1e-6)
+
+
+def test_logits_that_happen_to_look_like_probabilities_are_read_as_the_logits_they_are() -> None:
+    among_others = {"logits": np.asarray([[0.4, 0.7], [3.0, -2.0]], np.float32)}
+    layout = layout_of(among_others)
+    alone = read_answers({"logits": among_others["logits"][:1]}, layout)
+    np.testing.assert_array_equal(alone, np.asarray(read_answers(among_others, layout))[:1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_scores_that_are_not_finite_give_no_probabilities(bad: float) -> None:
+    outputs = {"logits": np.asarray([[bad, 0.2], [0.5, 0.5]], np.float32)}
+    for layout in ClassScores:
+        assert np.isnan(np.asarray(read_answers(outputs, layout))).all()

@@ -5,7 +5,10 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx.helper import make_node
+from onnx.numpy_helper import from_array
 from onnx_nets import Net, classifier, hazy, pictures, quantized
 
 import calibration as c
@@ -192,3 +195,29 @@ def test_a_drift_that_cannot_be_re_enacted_is_judged_by_labels_only(
     labelled = c.recalibrate(model, baseline, live, answers(model, x))
     assert labelled.frames.witness == 0
     assert "labels" in labelled.reasons[0]
+
+
+def test_candidates_whose_logits_happen_to_lie_between_0_and_1_are_judged_as_before(
+    model: bytes,
+) -> None:
+    squeezed = squeezed_logits(model)
+    healthy = c.profile(squeezed, pictures(64, seed=1), created_wall_s=0.0)
+    verdict = c.recalibrate(squeezed, healthy, hazy(pictures(48, seed=2)))
+    assert len(verdict.scores) > 1
+
+
+def squeezed_logits(model: bytes) -> bytes:
+    """The model with logits that leave 0..1 in a few frames only."""
+    proto = onnx.load_from_string(model)
+    (output,) = proto.graph.output
+    (maker,) = [node for node in proto.graph.node if output.name in node.output]
+    maker.output[0] = "wide"
+    raw = OnnxTarget(model).runner()(np.concatenate([pictures(64, seed=1), hazy(pictures(48, seed=2))]))
+    low, high = np.percentile(raw[output.name], [0.5, 99.5])
+    proto.graph.initializer.extend(
+        [from_array(np.float32(low), "low"), from_array(np.float32(high - low), "range")]
+    )
+    proto.graph.node.extend(
+        [make_node("Sub", ["wide", "low"], ["above"]), make_node("Div", ["above", "range"], [output.name])]
+    )
+    return proto.SerializeToString()
