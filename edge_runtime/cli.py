@@ -12,6 +12,7 @@ from edge_runtime import __version__
 from edge_runtime.cli_baseline import baseline_group
 from edge_runtime.cli_bench import bench_command
 from edge_runtime.cli_bundle import bundle_group
+from edge_runtime.cli_tune import tune_command
 from edge_runtime.errors import EdgeRuntimeError
 
 # Before numpy is imported: the drift monitor's matrices are small, and BLAS threads that wait for each other on a busy
@@ -212,6 +213,7 @@ def calibrate(
 
 cli.add_command(bundle_group)
 cli.add_command(baseline_group)
+cli.add_command(tune_command)
 cli.add_command(bench_command)
 
 

@@ -116,16 +116,28 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
 
 
 def thread_plan(
-    config: Config, name: str, budget: CpuBudget, preference: int | Preference | None = None
+    config: Config,
+    name: str,
+    budget: CpuBudget,
+    *,
+    preference: int | Preference | None = None,
+    streams: int | None = None,
 ) -> ThreadPlan:
-    """Threads of a model beside the other models of the configuration; ``preference`` replaces the configured one."""
-    wanted = config.models[name].threads if preference is None else preference
+    """Threads of a model beside the other models of the configuration.
+
+    Args:
+        config: The configuration.
+        name: The model.
+        budget: CPU of this process.
+        preference: Instead of the configured one.
+        streams: Instead of the number of the model's cameras.
+    """
     used = Counter(camera.model for camera in config.cameras.values() if camera.enabled)
     before = list(config.models)[: list(config.models).index(name)]
     return choose_threads(
         budget,
-        used[name],
-        wanted,
+        used[name] if streams is None else streams,
+        config.models[name].threads if preference is None else preference,
         other_streams=used.total() - used[name],
         streams_before=sum(used[other] for other in before),
     )

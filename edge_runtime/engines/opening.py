@@ -14,14 +14,21 @@ from edge_runtime.errors import EngineError
 
 ModelFormat = Literal["onnx", "openvino", "torchscript"]
 
-_RUNTIMES: dict[ModelFormat, tuple[str, ...]] = {
+Runtime = Literal["onnxruntime", "openvino", "torch"]
+"""Each has the name of the module that must be installed for it."""
+
+_RUNTIMES: dict[ModelFormat, tuple[Runtime, ...]] = {
     "onnx": ("onnxruntime", "openvino"),
     "openvino": ("openvino",),
     "torchscript": ("torch",),
 }
-"""What can run a format; the first is the one that ``auto`` takes."""
 
 DEFAULTS = EngineSettings()
+
+
+def runtimes_of(model_format: ModelFormat) -> tuple[Runtime, ...]:
+    """What can run a format; the first is the one that ``auto`` takes."""
+    return _RUNTIMES[model_format]
 
 
 def open_engine(

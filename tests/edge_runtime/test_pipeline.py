@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 
@@ -227,3 +228,34 @@ def test_a_loop_that_can_never_work_ends_the_daemon():
 def test_a_damaged_sequence_file_starts_again_from_zero(tmp_path):
     (tmp_path / "belt.seq").write_text("garbage")
     assert Sequence(tmp_path / "belt.seq").next == 0
+
+
+def test_a_worker_runs_on_the_cpus_it_was_given_and_says_so():
+    cpu, seen = max(os.sched_getaffinity(0)), []
+    done = threading.Event()
+
+    class Where(FakeEngine):
+        def infer(self, batch):
+            seen.append(os.sched_getaffinity(0))
+            done.set()
+            return super().infer(batch)
+
+    pipeline, *_ = make(Where())
+    worker = InferenceWorker("infer", pipeline, Crashes(lambda reason: None), (cpu,))
+    worker.start()
+    pipeline.accept(frame(1), is_live=True, stop=NEVER)
+    assert done.wait(5)
+    worker.stop()
+    assert worker.join(5)
+    assert (seen, worker.bound_to) == ([{cpu}], (cpu,))
+
+
+def test_a_worker_whose_cpus_are_gone_runs_anywhere():
+    pipeline, *_ = make()
+    worker = InferenceWorker("infer", pipeline, Crashes(lambda reason: None), (4095,))
+    worker.start()
+    pipeline.accept(frame(1), is_live=True, stop=NEVER)
+    worker.stop()
+    assert worker.join(5)
+    assert worker.bound_to == ()
+    assert pipeline.is_empty()
