@@ -5,10 +5,13 @@ Parses, calls, prints; nothing else lives here. Part of ``cli``, which turns err
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
+
+if TYPE_CHECKING:
+    from edge_runtime.bundle.from_recipe import Built
 
 BUNDLE = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -67,27 +70,46 @@ def inspect(bundle: Path, as_json: bool) -> int:
     type=click.Choice(["onnx", "openvino", "torchscript"]),
     help="Instead of the recipe's; of several the best by measurement.",
 )
+@click.option(
+    "--pictures",
+    type=click.Path(exists=True, path_type=Path),
+    help="street-pedestrians: a folder of pictures or a video to quantize with, instead of the demo's street.",
+)
 @JSON
 def build(
-    recipe: str, out: Path, number: int | None, quantize: str | None, formats: tuple[str, ...], as_json: bool
+    recipe: str,
+    out: Path,
+    number: int | None,
+    quantize: str | None,
+    formats: tuple[str, ...],
+    pictures: Path | None,
+    as_json: bool,
 ) -> int:
     """Build a bundle from RECIPE, a YAML file that names model, preprocessing and pictures.
 
-    RECIPE may also be efficientnet-lite0, the demo's model, built from its published weights. Building needs the
-    extra 'build', OpenVINO models 'openvino' as well.
+    RECIPE may also be efficientnet-lite0, the demo's model, or street-pedestrians, a detector (int8 OpenVINO), built
+    from their published weights. Building needs the extra 'build', OpenVINO models 'openvino' as well.
     """
     if recipe == "efficientnet-lite0":
-        _require_extra(LITE0_MODULES)
+        _require_extra(LITE0_MODULES, "build")
         from edge_runtime.bundle.build_lite0 import build_lite0
 
         path = build_lite0(out, number or 1)
         _show({"path": str(path)}, as_json, f"built {path}")
         return 0
+    if recipe == "street-pedestrians":
+        _require_extra(("openvino", "nncf"), "openvino,build")
+        from edge_runtime.bundle.build_pedestrians import build_pedestrians
+
+        return _report(build_pedestrians(out, number or 1, pictures), as_json)
     from edge_runtime.bundle.from_recipe import build_from_recipe
 
     given = {"version": number, "quantize": quantize, "formats": list(formats) or None}
     changes = {name: value for name, value in given.items() if value is not None}
-    built = build_from_recipe(Path(recipe), out, changes)
+    return _report(build_from_recipe(Path(recipe), out, changes), as_json)
+
+
+def _report(built: "Built", as_json: bool) -> int:
     report = {
         "path": str(built.path),
         "bundle": built.bundle,
@@ -108,11 +130,11 @@ def _lines(report: dict[str, Any]) -> list[str]:
     return lines + [f"  {name}: {words}" for name, words in report["candidates"].items()]
 
 
-def _require_extra(modules: tuple[str, ...]) -> None:
+def _require_extra(modules: tuple[str, ...], extra: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise click.UsageError(
-            f"building needs {', '.join(missing)}; install the extra: pip install 'edge-runtime[build]'"
+            f"building needs {', '.join(missing)}; install the extra: pip install 'edge-runtime[{extra}]'"
         )
 
 

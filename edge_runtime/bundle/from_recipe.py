@@ -67,18 +67,29 @@ def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> 
         ExtraMissing: a library is not installed.
     """
     recipe = read_recipe(path, changes)
+    return build(recipe, path.resolve().parent, out_dir, f"edge-runtime bundle build {path.name}")
+
+
+def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
+    """Build as a recipe says that was already read; ``folder`` is where its factory may lie.
+
+    Raises:
+        As ``build_from_recipe``.
+    """
     try:
-        return _built(recipe, path, out_dir)
+        return _built(recipe, folder, out_dir, command)
     except ModuleNotFoundError as err:
         if err.name not in (*_TOOLS, "onnxscript"):
             raise
         extra = "openvino,build" if err.name in ("openvino", "nncf") else "build"
-        text = f"{path}: building this needs {err.name}; install it: pip install 'edge-runtime[{extra}]'"
+        text = (
+            f"{recipe.name}: building this needs {err.name}; install it: pip install 'edge-runtime[{extra}]'"
+        )
         raise ExtraMissing(text) from err
 
 
-def _built(recipe: RecipeFile, path: Path, out_dir: Path) -> Built:
-    source = open_source(recipe, path.resolve().parent)
+def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
+    source = open_source(recipe, folder)
     spec, formats = preprocess_of(recipe, source), formats_of(recipe, source)
     number = _version(recipe, source)
     _require_new(out_dir / recipe.name / str(number))
@@ -88,7 +99,7 @@ def _built(recipe: RecipeFile, path: Path, out_dir: Path) -> Built:
     floats = float_candidates(source, formats, spec, probes)
     if recipe.quantize == "int8":
         assert pictures is not None
-        candidates = list(int8_candidates(floats, spec, recipe.postprocess, pictures))
+        candidates = list(int8_candidates(floats, spec, recipe.postprocess, pictures, recipe.keep_float))
         taken = chosen(candidates, recipe.limits, len(pictures.to_quantize))
     else:
         candidates = _timed(floats, probes)
@@ -100,7 +111,7 @@ def _built(recipe: RecipeFile, path: Path, out_dir: Path) -> Built:
         postprocess=recipe.postprocess,
         engine=recipe.engine,
         first_taps=recipe.first_taps,
-        provenance=_provenance(recipe, path, taken),
+        provenance=_provenance(recipe, command, taken),
     )
     materials = Materials(taken.model, golden, labels, None if pictures is None else pictures.held_out)
     built = build_bundle(decisions, materials, taken.engine, out_dir)
@@ -190,13 +201,13 @@ def _timed(floats: list[Candidate], probes: NDArray[np.float32]) -> list[Candida
     ]  # fmt: skip
 
 
-def _provenance(recipe: RecipeFile, path: Path, taken: Candidate) -> Provenance:
+def _provenance(recipe: RecipeFile, command: str, taken: Candidate) -> Provenance:
     tools = {name: found for name in _TOOLS if (found := _installed(name)) is not None}
     return Provenance(
         source=recipe.source or recipe.model.name,
         licence=recipe.licence,
         tools=tools,
-        command=f"edge-runtime bundle build {path.name}",
+        command=command,
         measured=taken.measured,
     )
 

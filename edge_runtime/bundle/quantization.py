@@ -4,6 +4,8 @@ Recalibration rescales the weight scale of each output channel, so there must be
 be quantized with fixed scales. Imports onnx: never called by the serving process.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_runtime.bundle.onnx_walk import walk
@@ -36,6 +38,21 @@ def check_quantization(path: Path, model: bytes) -> None:
         raise BundleError(
             path, found, "one scale per output channel", "Quantize again with per_channel=True."
         )
+
+
+def named_by(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names that any of the regular expressions fits as a whole.
+
+    Raises:
+        BundleError: one fits none.
+    """
+    fitting = {pattern: [name for name in names if re.fullmatch(pattern, name)] for pattern in patterns}
+    idle = [pattern for pattern, found in fitting.items() if not found]
+    if idle:
+        some = ", ".join(names[:: max(1, len(names) // 5)][:5])
+        fix = "Correct keep_float; netron or `edge-runtime bundle inspect` of a float bundle shows the names."
+        raise BundleError("keep_float", f"{', '.join(idle)} fits no layer", f"names such as {some}", fix)
+    return sorted({name for found in fitting.values() for name in found})
 
 
 def _convs_with_one_scale(model: bytes) -> list[str]:

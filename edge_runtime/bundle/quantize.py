@@ -6,12 +6,13 @@ needs onnx. Called by ``quantizing`` and ``build_lite0``.
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.quantization import named_by
 from edge_runtime.engines.onnx_engine import ORT_FAILURES
 from edge_runtime.errors import BundleError
 
@@ -19,23 +20,26 @@ _FAILURES: tuple[type[Exception], ...] = (*ORT_FAILURES, AttributeError, KeyErro
 """What the quantizer meets surprises with."""
 
 
-def quantized(model: bytes, samples: NDArray[np.float32]) -> bytes:
+def quantized(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> bytes:
     """Quantize a float model.
 
     Args:
         model: Float ONNX file with folded BatchNorm and one input.
         samples: Prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
+        ignored: Regular expressions for names of nodes that stay float.
 
     Returns:
         An ONNX file of a quarter of the size.
 
     Raises:
-        BundleError: ONNX Runtime cannot quantize it.
+        BundleError: ONNX Runtime cannot quantize it, or a pattern fits no node.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    input_name = onnx.load_model_from_string(model).graph.input[0].name
+    graph = onnx.load_model_from_string(model).graph
+    input_name = graph.input[0].name
+    kept = named_by(ignored, [node.name for node in graph.node])
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
         """Feeds one sample at a time."""
@@ -58,6 +62,7 @@ def quantized(model: bytes, samples: NDArray[np.float32]) -> bytes:
                     str(target),
                     Reader(),
                     quant_format=QuantFormat.QDQ,
+                    nodes_to_exclude=kept,
                     per_channel=True,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,

@@ -86,7 +86,11 @@ def opened(model_format: ModelFormat, model: ModelFiles, spec: PreprocessSpec) -
 
 
 def int8_candidates(
-    floats: Sequence[Candidate], spec: PreprocessSpec, meaning: PostprocessSpec, pictures: Pictures
+    floats: Sequence[Candidate],
+    spec: PreprocessSpec,
+    meaning: PostprocessSpec,
+    pictures: Pictures,
+    keep_float: Sequence[str] = (),
 ) -> Iterator[Candidate]:
     """Each float model quantized and measured beside it.
 
@@ -99,7 +103,7 @@ def int8_candidates(
         raise BundleError("calibration", found, f"at least {LEAST_PICTURES} to quantize with", fix)
     for candidate in floats:
         _require_float(candidate)
-        model = _quantized(candidate, pictures.to_quantize)
+        model = _quantized(candidate, pictures.to_quantize, keep_float)
         int8 = opened(candidate.format, model, spec)
         engines = (candidate.engine, int8.engine)
         measured = [compared("held-out calibration pictures", spec, meaning, engines, pictures.held_out)]
@@ -160,14 +164,14 @@ def _limit_words(candidate: Candidate, limits: Limits) -> str:
     return f"agreement of at least {limits.agreement:g}"
 
 
-def _quantized(candidate: Candidate, samples: NDArray[np.float32]) -> ModelFiles:
+def _quantized(candidate: Candidate, samples: NDArray[np.float32], keep_float: Sequence[str]) -> ModelFiles:
     if candidate.format == "onnx":
         from edge_runtime.bundle.quantize import folded, quantized
 
-        return ModelFiles(quantized(folded(candidate.model.data), samples))
+        return ModelFiles(quantized(folded(candidate.model.data), samples, keep_float))
     from edge_runtime.bundle.convert import quantized_ir
 
-    return quantized_ir(candidate.model, samples)
+    return quantized_ir(candidate.model, samples, keep_float)
 
 
 def _require_float(candidate: Candidate) -> None:

@@ -35,9 +35,10 @@ FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
 }
 """What each kind of source can become; the first is taken when the recipe does not say."""
 
-FLOAT_PARITY = 2e-3
+FLOAT_PARITY = 1e-3
 """Largest difference between float forms of one model, RMS over the spread of the outputs. Other kernels add in another
-order and fold BatchNorm; a wrong operator, layout or padding changes far more than that."""
+order and fold BatchNorm (measured: EfficientNet-Lite0 1.6e-6 in each of three formats); a wrong operator, layout or
+padding changes far more than this."""
 
 _FIX = "Report it to the converter's authors; until then take another of the formats."
 

@@ -295,3 +295,21 @@ def test_the_command_line_builds_and_tells_machines_what_it_found(author: Author
     assert report["bundle"] == "small/9"
     assert report["candidates"].keys() == {"onnx"}
     assert cv2.imread(str(next((author.folder / "small" / "9" / "golden").glob("*.png")))) is not None
+
+
+@pytest.mark.parametrize("wanted", ["onnx", "openvino"])
+def test_layers_that_are_to_stay_float_are_named_by_patterns(author: Author, wanted: str) -> None:
+    author.model("checkpoint")
+    author.pictures("cal", range(10, 40))
+    keys = {"formats": [wanted], "quantize": "int8", "calibration": "cal", "limits": {"accuracy_points": 100}}
+    with pytest.raises(BundleError, match=r"keep_float: nothing_so fits no layer; expected names such as"):
+        author.build(**keys, keep_float=["nothing_so"])
+    built = author.build(**keys, keep_float=[".*"])
+    mark = b"QuantizeLinear" if wanted == "onnx" else b'element_type="i8"'
+    assert mark not in load_bundle(built.path).model_bytes
+
+
+def test_a_pattern_that_is_none_is_refused(author: Author) -> None:
+    author.model("onnx")
+    with pytest.raises(ConfigError, match="regular expressions"):
+        author.build(keep_float=["("])
