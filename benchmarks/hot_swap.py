@@ -1,0 +1,112 @@
+"""Hot swaps under load: dropped frames, the worst call, and memory: ``python -m benchmarks.hot_swap``.
+
+30 swaps under a live 30 frames/s, 30 flat out, and 200 for memory. The worst call is given beside the worst call of as
+long a time without swaps, because a busy box has slow calls anyway. Called by ``performance``; the work is in
+``swap_load``, in processes of its own.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+import calibration
+from benchmarks.bare_runs import BUNDLE, Report, pictures_in
+from benchmarks.swap_load import PATCHES
+from calibration import model_files
+from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.registry import Registry
+
+LIVE_FPS = 30.0
+
+
+def swapped(swaps: int, pause_s: float, fps: float | None, bundle: Path = BUNDLE) -> Report:
+    """So many swaps in a fresh process, and what became of frames, calls and memory."""
+    with tempfile.TemporaryDirectory(prefix="swap-") as name:
+        folder = Path(name)
+        pictures = pictures_in(folder / "pictures", bundle)
+        registry = Registry.open(folder / "state", "bench")
+        for patch_id, gain in zip(PATCHES, (1.01, 0.99), strict=True):
+            put_patch(registry, load_bundle(bundle), patch_id, gain)
+        order: Report = {
+            "bundle": str(bundle.resolve()),
+            "state": str(folder / "state"),
+            "swaps": swaps,
+            "fps": fps,
+        }
+        order |= {"pictures": [str(path) for path in pictures], "pause_s": pause_s}
+        (folder / "order.json").write_text(json.dumps(order))
+        command = [sys.executable, "-m", "benchmarks.swap_load", str(folder / "order.json")]
+        done = subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return _summed(json.loads(done.stdout))
+
+
+def put_patch(registry: Registry, bundle: Bundle, patch_id: str, gain: float) -> None:
+    """A patch of all taps, as a recalibration would leave it."""
+    target = calibration.open_target(bundle.model_files)
+    taps = {
+        tap.name: calibration.Affine(
+            np.full(tap.channels, gain, np.float32), np.full(tap.channels, 0.0, np.float32)
+        )
+        for tap in target.taps
+    }
+    facts: dict[str, Any] = {
+        "baseline_id": "bench",
+        "candidate": "all taps",
+        "frames": 1,
+        "created_wall_s": 0.0,
+    }
+    patch = calibration.Patch(taps=taps, model_sha256=target.sha256, **facts)
+    files = calibration.patched(bundle.model_files, patch).files
+    folder = registry.patches / patch_id
+    folder.mkdir()
+    patch.save(folder / "patch.safetensors")
+    model_files.write(folder / f"model{model_files.suffix(files)}", files)
+    (folder / "report.json").write_bytes(orjson.dumps({"model_sha256": files.sha256}))
+
+
+def _summed(found: Report) -> Report:
+    calls, alone = np.asarray(found.pop("call_ms_swapping")), np.asarray(found.pop("call_ms_alone"))
+    swap_ms = found.pop("swap_ms")
+    memory = dict(found["pss_mib"])
+    settled = memory.get(10, memory[0])
+    return {
+        **found,
+        "dropped": found["accepted"] - found["results"] - found["rejected"],
+        "calls": len(calls),
+        "call_ms_p50": float(np.median(calls)),
+        "call_ms_p99": float(np.percentile(calls, 99)),
+        "worst_over_p50": float(calls.max() / np.median(calls)),
+        "worst_over_p50_without_swaps": float(alone.max() / np.median(alone)),
+        "p99_over_p50_without_swaps": float(np.percentile(alone, 99) / np.median(alone)),
+        "swap_ms_p50": float(np.median(swap_ms)),
+        "growth": memory[max(memory)] / memory[0] - 1,
+        "growth_after_10": memory[max(memory)] / settled - 1,
+    }
+
+
+def measure(*, quick: bool) -> Report:
+    """The three cases."""
+    few, many = (5, 20) if quick else (30, 200)
+    return {
+        "live": swapped(few, 0.3, LIVE_FPS),
+        "flat_out": swapped(few, 0.3, None),
+        "memory": swapped(many, 0.0, LIVE_FPS),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    print(json.dumps(measure(quick=parser.parse_args().quick), indent=2))
+
+
+if __name__ == "__main__":
+    main()
