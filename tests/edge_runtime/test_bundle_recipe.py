@@ -5,6 +5,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import orjson
 import pytest
 import torch
@@ -313,3 +314,19 @@ def test_a_pattern_that_is_none_is_refused(author: Author) -> None:
     author.model("onnx")
     with pytest.raises(ConfigError, match="regular expressions"):
         author.build(keep_float=["("])
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_an_old_onnx_file_is_brought_to_an_operator_set_that_can_be_recalibrated(
+    author: Author, quantize: str
+) -> None:
+    model = onnx.load_model_from_string(small_model())
+    model.opset_import[0].version = 11
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":  # it had no training_mode then
+            del node.attribute[:]
+    (author.folder / "old.onnx").write_bytes(model.SerializeToString())
+    author.pictures("cal", range(10, 40))
+    keys = {"calibration": "cal", "limits": {"accuracy_points": 100}, "quantize": quantize}
+    bundle = load_bundle(author.build(model="old.onnx", **keys).path)
+    assert onnx.load_model_from_string(bundle.model_bytes).opset_import[0].version >= 13
