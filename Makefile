@@ -2,6 +2,7 @@
 PYTHON  ?= python3
 VENV    ?= .venv
 BIN     := $(VENV)/bin
+PEERS   ?= .venv-peers
 CONFIG  ?=
 RUN_FOR ?=
 DRIFT   ?= haze
@@ -26,10 +27,12 @@ check: $(BIN)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Start-up, memory and the cost of one recalibration, on the demo's model and photographs.
-bench: $(BIN)/.installed-test
+# The speed of the daemon beside the bare engine and beside servers of models, hot swaps, recalibration beside live frames:
+# docs/performance.md. About 15 minutes on an idle box; ARGS='--quick' is short, ARGS='--parts peers,quiet' only those.
+bench: $(BIN)/.installed-build $(BIN)/.installed-test $(PEERS)/.installed
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.recalibration_cost
+	$(BIN)/python -m benchmarks.performance --peers-python $(PEERS)/bin/python $(ARGS)
 
 # Accuracy before and after recalibration on labelled cut-outs (needs the Debian package tuxpaint-stamps-default).
 bench-accuracy: $(BIN)/.installed-test
@@ -67,5 +70,11 @@ $(BIN)/.installed-build: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[build]'
 	@touch $@
 
+# Servers of models that the daemon is compared with; some pin old versions of what the rest of the project uses.
+$(PEERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench-peers]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) state build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) state build .pytest_cache .mypy_cache .ruff_cache

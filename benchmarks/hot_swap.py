@@ -75,10 +75,12 @@ def _summed(found: Report) -> Report:
     calls, alone = np.asarray(found.pop("call_ms_swapping")), np.asarray(found.pop("call_ms_alone"))
     swap_ms = found.pop("swap_ms")
     memory = dict(found["pss_mib"])
+    missing = found["accepted"] - found["results"] - found["rejected"]
     settled = memory.get(10, memory[0])
     return {
         **found,
-        "dropped": found["accepted"] - found["results"] - found["rejected"],
+        "dropped": missing - found["overloaded"] + found["overloaded_swapping"],
+        "dropped_without_swaps": found["overloaded"] - found["overloaded_swapping"],
         "calls": len(calls),
         "call_ms_p50": float(np.median(calls)),
         "call_ms_p99": float(np.percentile(calls, 99)),

@@ -70,6 +70,7 @@ class Loaded:
         self._stop.wait(2.0)
         self._results.clear()
         began_s, memory, swap_ms = time.monotonic(), [(0, _pss_mib())], []
+        dropped_before = self._pipeline.schedule.counters.dropped_oldest
         for number in range(swaps):
             self._stop.wait(pause_s)
             before_s = time.monotonic()
@@ -77,7 +78,7 @@ class Loaded:
             swap_ms.append(1000 * (time.monotonic() - before_s))
             if number + 1 in (1, 10, 20, 50, 100, 150, 200):
                 memory.append((number + 1, _pss_mib()))
-        ended_s = time.monotonic()
+        ended_s, dropped = time.monotonic(), self._pipeline.schedule.counters.dropped_oldest
         self._stop.wait(min(10.0, ended_s - began_s))
         self._stop.set()
         for thread in threads:
@@ -88,6 +89,8 @@ class Loaded:
             "results": counts.results,
             "rejected": self._rejected,
             "engine_errors": self._errors,
+            "overloaded": self._pipeline.schedule.counters.dropped_oldest,
+            "overloaded_swapping": dropped - dropped_before,
             "generations": len({generation for _, _, generation in self._results}),
             "call_ms_swapping": [ms for at_s, ms, _ in self._results if at_s <= ended_s],
             "call_ms_alone": [ms for at_s, ms, _ in self._results if at_s > ended_s],
