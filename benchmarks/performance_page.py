@@ -11,6 +11,10 @@ from benchmarks.performance_goals import Parts, verdicts
 CONTENDERS = (
     peers.FOLDER, peers.FOLDER_1, peers.MQTT, *(peer.name for peer in peers.PEERS), peers.LOOP, peers.BENCHMARK_APP,
 )  # fmt: skip
+SWAP_FIGURES = (
+    "accepted", "results", "dropped", "dropped_without_swaps", "call_ms_p50", "call_ms_p99", "worst_over_p50",
+    "worst_over_p50_without_swaps", "swap_ms_p50", "growth", "growth_after_10",
+)  # fmt: skip
 
 INTRODUCTION = (
     "Written by `make bench`; a part that is missing was not measured on this machine. Every ratio is of two figures "
@@ -105,9 +109,9 @@ def _swap_section(parts: Parts) -> Iterable[str]:
     cases = ("live", "flat_out", "memory")
     yield "## Hot swaps"
     yield "Real patched models, read, checked, loaded and warmed beside a real pipeline. `memory`: no pause between."
-    figures = ("accepted", "results", "dropped", "dropped_without_swaps", "call_ms_p50", "call_ms_p99",
-               "worst_over_p50", "worst_over_p50_without_swaps", "swap_ms_p50", "growth", "growth_after_10")  # fmt: skip
-    rows = ((figure, *(f"{parts['hot swap'][case][figure]:.4g}" for case in cases)) for figure in figures)
+    rows = (
+        (figure, *(f"{parts['hot swap'][case][figure]:.4g}" for case in cases)) for figure in SWAP_FIGURES
+    )
     yield _table(("", *cases), rows)
 
 
