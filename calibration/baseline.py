@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import tensor_file
-from calibration.answers import Answers
+from calibration.answers import Answers, ClassScores, Layout
 from calibration.baseline_facts import BaselineFacts, require_date
 from calibration.detections import Detections
 from calibration.detector_layout import DetectionLayout
@@ -43,19 +43,19 @@ class Witness:
     """(M, K) answers of the healthy model; None when it is no classifier."""
     detections: Detections | None = None
     """Of the healthy model in the M samples; None when it is no detector."""
-    layout: DetectionLayout | None = None
-    """How its outputs were read."""
+    layout: Layout | None = None
+    """How its outputs were read; None in the files of a classifier that version 0.1.0 wrote."""
 
     @property
     def answers(self) -> Answers | None:
         """What the healthy model answered: (M, K) float64 probabilities, or detections; None when neither."""
         return self.detections if self.probabilities is None else self.probabilities.astype(np.float64)
 
-    def with_answers(self, answers: Answers, layout: DetectionLayout | None) -> "Witness":
-        """The same samples with what the healthy model answered, and how that was read from a detector."""
+    def with_answers(self, answers: Answers, layout: Layout | None) -> "Witness":
+        """The same samples with what the healthy model answered, and how that was read."""
         if isinstance(answers, Detections):
             return replace(self, probabilities=None, detections=answers, layout=layout)
-        return replace(self, probabilities=answers.astype(np.float32), detections=None, layout=None)
+        return replace(self, probabilities=answers.astype(np.float32), detections=None, layout=layout)
 
     def samples(self) -> NDArray[np.float32]:
         """The healthy samples, float32 (M, C, ...)."""
@@ -177,12 +177,8 @@ class Baseline:
             "created_wall_s": self.created_wall_s,
             "library": self.library,
             "facts": self.facts.to_json(),
-            "detection_layout": self._layout_to_json(),
+            **_layout_to_json(None if self.witness is None else self.witness.layout),
         }
-
-    def _layout_to_json(self) -> dict[str, Any] | None:
-        layout = None if self.witness is None else self.witness.layout
-        return None if layout is None else layout.to_json()
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
@@ -272,13 +268,17 @@ def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         effective_count=_positive(header, "effective_count"),
         created_wall_s=require_date(float(header["created_wall_s"])),
         library=str(header["library"]),
-        witness=_with_detections(
-            _witness(arrays, tuple(int(n) for n in header["input_shape"])),
-            arrays,
-            header.get("detection_layout"),  # None in files of version 0.1.0
-        ),
+        witness=_with_layout(_witness(arrays, tuple(int(n) for n in header["input_shape"])), arrays, header),
         facts=BaselineFacts.from_json(header.get("facts", {})),  # files of version 0.1.0 have none
     )
+
+
+def _layout_to_json(layout: Layout | None) -> dict[str, Any]:
+    """Two fields of the header; of a classifier the first is None, of a detector the second."""
+    return {
+        "detection_layout": layout.to_json() if isinstance(layout, DetectionLayout) else None,
+        "class_scores": layout.value if isinstance(layout, ClassScores) else None,
+    }
 
 
 def _positive(header: Mapping[str, Any], field_name: str) -> float:
@@ -321,12 +321,15 @@ def _witness(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> Witnes
     return Witness(packed, step, low, answers)
 
 
-def _with_detections(
-    witness: Witness | None, arrays: tensor_file.Arrays, layout: Mapping[str, Any] | None
+def _with_layout(
+    witness: Witness | None, arrays: tensor_file.Arrays, header: Mapping[str, Any]
 ) -> Witness | None:
-    """The witness with the detections of the file, when it holds some."""
-    if witness is None or layout is None:
+    """The witness with how its answers were read, and a detector's detections, as far as the file holds them."""
+    kind, layout = header.get("class_scores"), header.get("detection_layout")  # older files have neither
+    if witness is None or (kind is None and layout is None):
         return witness
+    if layout is None:
+        return replace(witness, layout=ClassScores(kind))
     boxes, scores, classes = (arrays[f"witness.{part}"] for part in ("boxes", "scores", "classes"))
     if boxes.dtype != np.float32 or scores.dtype != np.float32 or classes.dtype != np.int32:
         raise ValueError(f"detections are {boxes.dtype}, {scores.dtype}, {classes.dtype}")

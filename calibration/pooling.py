@@ -121,11 +121,17 @@ def _witness(parts: Sequence[Baseline], most: int) -> Witness | None:
 def _answered(pooled: Witness, parts: Sequence[Witness]) -> Witness:
     probabilities = [part.probabilities for part in parts if part.probabilities is not None]
     detections = [part.detections for part in parts if part.detections is not None]
-    if len(probabilities) == len(parts):
-        return pooled.with_answers(np.concatenate(probabilities).astype(np.float64), None)
     # One model has one layout, unless a box was commissioned on other values; then nobody can tell who is right.
-    if len(detections) == len(parts) and len({part.layout for part in parts}) == 1:
-        return pooled.with_answers(joined(detections), parts[0].layout)
+    layouts = {
+        part.layout for part in parts if part.layout is not None
+    }  # older files of classifiers have none
+    layout = next(iter(layouts), None)
+    if len(layouts) > 1:
+        return pooled
+    if len(probabilities) == len(parts):
+        return pooled.with_answers(np.concatenate(probabilities).astype(np.float64), layout)
+    if len(detections) == len(parts):
+        return pooled.with_answers(joined(detections), layout)
     return pooled
 
 

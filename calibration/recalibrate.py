@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from calibration import reference, report
 from calibration.answer_features import answer_features
-from calibration.answers import UnknownAnswers, layout_of, read_answers
+from calibration.answers import Layout, UnknownAnswers, layout_of, read_answers
 from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
-from calibration.detector_layout import DetectionLayout
 from calibration.effective import effective_frames
 from calibration.errors import BaselineError, DataError, ModelError
 from calibration.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, joined
@@ -71,9 +70,14 @@ def profile(
     packed = pack_witness(healthy[kept], None) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
         packed = _answered(packed, target.runner()(packed.samples()))
+    layout = None if packed is None else packed.layout
     return Baseline(
         moments=seen.moments,
-        frames={**seen.frames, **sensor_features_of_frames(healthy), **_usual_answers(target, healthy)},
+        frames={
+            **seen.frames,
+            **sensor_features_of_frames(healthy),
+            **_usual_answers(target, healthy, layout),
+        },
         model_sha256=target.sha256,
         input_shape=healthy.shape[1:],
         count=len(healthy),
@@ -218,17 +222,19 @@ def _answered(witness: Witness, outputs: Mapping[str, NDArray[Any]]) -> Witness:
     """The witness with what the healthy model answered; without where that is neither classes nor detections."""
     try:
         layout = layout_of(outputs)
-        boxes = layout if isinstance(layout, DetectionLayout) else None
-        return witness.with_answers(read_answers(outputs, layout), boxes)
+        return witness.with_answers(read_answers(outputs, layout), layout)
     except UnknownAnswers:
         return witness
 
 
-def _usual_answers(target: Target, healthy: Batch) -> dict[str, FrameMoments]:
-    """What the model answers to healthy frames, for telling content from sensor; empty where that cannot be read."""
+def _usual_answers(target: Target, healthy: Batch, layout: Layout | None) -> dict[str, FrameMoments]:
+    """What the model answers to healthy frames, for telling content from sensor; empty where that cannot be read.
+
+    The ``layout`` is the witness's; without one it is found in the first answers.
+    """
     run, parts = target.runner(), list[FrameMoments]()
     try:
-        layout = layout_of(run(healthy[:_ANSWERED_AT_ONCE]))
+        layout = layout or layout_of(run(healthy[:_ANSWERED_AT_ONCE]))
         for start in range(0, len(healthy), _ANSWERED_AT_ONCE):
             outputs = run(healthy[start : start + _ANSWERED_AT_ONCE])
             parts.append(answer_features(read_answers(outputs, layout)))

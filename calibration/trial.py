@@ -204,11 +204,11 @@ class Trial:
     def _usual(self, parts: _Split) -> tuple[Layout, Answers]:
         """How the model's answers are read, and those on the judged frames without a patch.
 
-        Unreadable ones need no further step.
+        The healthy frames tell how: a drifted detector may give no box. Unreadable ones need no further step.
         """
         outputs = self._target.runner()(self._given.x[parts.judged])
         witness = self._baseline.witness
-        known = witness.layout if witness is not None and self._has_witness else None
+        known = None if witness is None else witness.layout
         layout = known or layout_of(outputs)
         return layout, read_answers(outputs, layout)
 

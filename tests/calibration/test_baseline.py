@@ -1,5 +1,6 @@
 """Baseline files: everything comes back, pictures stay small, damage is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from onnx_nets import pictures
 
 from calibration import tensor_file
+from calibration.answers import ClassScores
 from calibration.baseline import Baseline, pack_witness
 from calibration.errors import BaselineError
 from calibration.moments import Moments, TapMoments, moments_of_frames
@@ -28,6 +30,27 @@ def test_the_file_gives_everything_back(tmp_path: Path) -> None:
     assert again.id == baseline.id
     assert again.to_bytes() == baseline.to_bytes()
     assert (again.effective_count, again.count, again.input_shape) == (6.5, 12, (3, 16, 16))
+
+
+@pytest.mark.parametrize("kind", ClassScores)
+def test_what_the_scores_of_a_classifier_are_is_kept_in_the_file(tmp_path: Path, kind: ClassScores) -> None:
+    x, baseline = pictures(5), a_baseline()
+    witness = pack_witness(x, None).with_answers(np.full((5, 3), 1 / 3), kind)
+    replace(baseline, witness=witness).save(tmp_path / "b")
+    again = Baseline.load(tmp_path / "b").witness
+    assert again is not None
+    assert again.layout is kind
+    assert again.probabilities is not None
+
+
+def test_a_file_that_does_not_know_what_its_scores_are_is_read(tmp_path: Path) -> None:
+    arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
+    old = {key: known for key, known in header.items() if key not in ("kind", "class_scores")}
+    (tmp_path / "b").write_bytes(tensor_file.encode("baseline", arrays, old))
+    witness = Baseline.load(tmp_path / "b").witness
+    assert witness is not None
+    assert witness.layout is None
+    assert witness.probabilities is not None
 
 
 def test_pictures_from_8_bit_cameras_are_kept_in_a_byte_without_loss() -> None:
@@ -106,6 +129,7 @@ def test_a_patch_is_no_baseline(tmp_path: Path) -> None:
         ("created_wall_s", 1e300, "the date 1e\\+300"),
         ("format", 99, "a newer version wrote: update this one"),
         ("facts", {"expires_wall_s": 1e300}, "the date 1e\\+300"),
+        ("class_scores", "votes", "'votes' is not a valid ClassScores"),
     ],
 )
 def test_a_header_with_values_that_cannot_be_is_refused(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from onnx_nets import classifier, pictures
 
 import calibration
+from calibration.answers import ClassScores
 from calibration.baseline import Baseline, pack_witness
 from calibration.baseline_facts import BaselineFacts
 from calibration.errors import BaselineError, TapMismatch
@@ -112,3 +113,22 @@ def test_what_does_not_belong_together_is_refused():
         pool([one])
     with pytest.raises(TapMismatch):
         pool([one, replace(two, moments=other_taps)])
+
+
+def told(part, kind):
+    witness = part.witness.with_answers(part.witness.answers, kind)
+    return replace(part, witness=witness)
+
+
+def test_one_part_that_knows_what_the_scores_are_tells_for_all():
+    one, other = (part_of(x) for x in recordings(9, 4))
+    pooled = pool([one, told(other, ClassScores.LOGITS)]).witness
+    assert pooled.layout is ClassScores.LOGITS
+    assert len(pooled.probabilities) == len(pooled)
+
+
+def test_parts_whose_answers_were_read_in_different_ways_keep_none():
+    one, other = (part_of(x) for x in recordings(9, 4))
+    pooled = pool([told(one, ClassScores.PROBABILITIES), told(other, ClassScores.LOGITS)]).witness
+    assert pooled.answers is None
+    assert len(pooled) == 8

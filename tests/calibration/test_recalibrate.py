@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx.numpy_helper import from_array
 from onnx_nets import Net, classifier, hazy, pictures, quantized
 
 import calibration as c
+from calibration.answers import ClassScores
 from calibration.moments import TapMoments
 from calibration.report import tap_drift
 from calibration.targets.onnx_target import OnnxTarget
@@ -206,14 +208,28 @@ def test_candidates_whose_logits_happen_to_lie_between_0_and_1_are_judged_as_bef
     assert len(verdict.scores) > 1
 
 
-def squeezed_logits(model: bytes) -> bytes:
-    """The model with logits that leave 0..1 in a few frames only."""
+def test_the_baseline_says_what_the_scores_are_whatever_a_drift_makes_of_them(
+    model: bytes, baseline: c.Baseline
+) -> None:
+    assert baseline.witness is not None
+    assert baseline.witness.layout is ClassScores.LOGITS
+    narrow = squeezed_logits(model, outside_percent=0)
+    healthy = c.profile(narrow, pictures(64, seed=1), created_wall_s=0.0)
+    witness = healthy.witness
+    assert witness is not None
+    assert witness.layout is None  # independent scores, for all that can be told
+    known = replace(healthy, witness=witness.with_answers(np.full((48, 10), 0.1), ClassScores.LOGITS))
+    assert len(c.recalibrate(narrow, known, hazy(pictures(48, seed=2))).scores) > 1
+
+
+def squeezed_logits(model: bytes, outside_percent: float = 1) -> bytes:
+    """The model with logits of which so few leave 0..1."""
     proto = onnx.load_from_string(model)
     (output,) = proto.graph.output
     (maker,) = [node for node in proto.graph.node if output.name in node.output]
     maker.output[0] = "wide"
     raw = OnnxTarget(model).runner()(np.concatenate([pictures(64, seed=1), hazy(pictures(48, seed=2))]))
-    low, high = np.percentile(raw[output.name], [0.5, 99.5])
+    low, high = np.percentile(raw[output.name], [outside_percent / 2, 100 - outside_percent / 2])
     proto.graph.initializer.extend(
         [from_array(np.float32(low), "low"), from_array(np.float32(high - low), "range")]
     )
