@@ -113,6 +113,7 @@ def choose(
     healthy_answers: Probabilities | None = None,
     labels: NDArray[np.int64] | None = None,
     settings: GateSettings = DEFAULTS,
+    tried: int | None = None,
 ) -> Choice:
     """The candidate to use, or identity.
 
@@ -122,6 +123,7 @@ def choose(
         healthy_answers: (m,k) answers of the healthy model on the healthy originals of the re-enacted frames.
         labels: (n,) true classes of the live frames, when known.
         settings: Margins and minimums.
+        tried: How many candidates there were before a screening; only told.
 
     Raises:
         ValueError: the arrays do not fit together.
@@ -142,9 +144,9 @@ def choose(
         # Too few labels to prove it: the witness may, among those that the labels do not speak against.
         least = choice.scores[identity.name]["accuracy"]
         usable = [one for one in usable if choice.scores[one.name]["accuracy"] >= least]
-        notes = list(choice.reasons)
+        notes, tried = list(choice.reasons), None
     if healthy_answers is not None and has_witness:
-        return _by_witness(identity, usable, healthy_answers, settings, notes)
+        return _by_witness(identity, usable, healthy_answers, settings, notes, tried)
     return _by_live_frames(identity, usable, settings, notes)
 
 
@@ -236,23 +238,21 @@ def _by_witness(
     healthy: Probabilities,
     settings: GateSettings,
     notes: list[str],
+    tried: int | None,
 ) -> Choice:
     scores = _witness_scores(identity, candidates, healthy, settings)
+    blind = _why_blind(_shown_classes(scores, identity.name, settings), healthy, settings)
+    if blind is not None:
+        return _nothing(identity, scores, [*notes, blind])
     bar = _bar(scores, identity.name, healthy, len(identity.probabilities_live), settings)
-    if bar is None:
-        shown, expected = _shown_classes(scores, identity.name, settings), effective_classes(healthy)
-        one = (
-            f"The live frames show about {shown:.1f} classes, the healthy ones {expected:.1f}: on a one-class scene a "
-            "patch that always gave one answer would look right. Without labels nothing is changed."
-        )
-        return _nothing(identity, scores, [*notes, one])
     notes = [*notes, *bar.notes]
     rivals = [name for name in scores if name != identity.name]
     fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[identity.name])]
     best = max(fit or rivals, key=lambda name: scores[name][bar.ranks_by], default=None)
     if best is None:
         return _nothing(identity, scores, [*notes, "There is no candidate to judge. Nothing is changed."])
-    text = gate_words.by_witness(best, scores[best], scores[identity.name], len(rivals), len(healthy))
+    named = gate_words.best_of(best, len(rivals), tried)
+    text = gate_words.by_witness(named, scores[best], scores[identity.name], len(healthy))
     if not fit:
         return _nothing(identity, scores, [*notes, gate_words.unsure(text, str(bar))])
     return Choice(True, best, (*notes, gate_words.accepted(text)), scores)
@@ -285,14 +285,20 @@ class _Bar:
         )
 
 
+def _why_blind(shown: float, healthy: Probabilities, settings: GateSettings) -> str | None:
+    """Why nothing could prove anything, by the classes in view; None: something could."""
+    most = 0.75 * healthy.shape[1]
+    if shown < min(settings.one_class, most):
+        return gate_words.one_class_scene(shown)
+    expected, least = effective_classes(healthy), min(settings.min_healthy_classes, most)
+    return gate_words.few_healthy_classes(expected, least) if expected < least else None
+
+
 def _bar(
     scores: dict[str, Scores], identity: str, healthy: Probabilities, live_frames: int, settings: GateSettings
-) -> _Bar | None:
-    """How much proof is asked for, by how many classes are in view; None: nothing could prove anything."""
-    shown, expected = _shown_classes(scores, identity, settings), effective_classes(healthy)
-    most = 0.75 * healthy.shape[1]
-    if shown < min(settings.one_class, most) or expected < min(settings.min_healthy_classes, most):
-        return None
+) -> _Bar:
+    """How much proof is asked for, by how many classes are in view."""
+    shown = _shown_classes(scores, identity, settings)
     comparable = expected_classes(healthy, live_frames)
     if shown < settings.min_class_share * comparable:
         few = f"The live frames show about {shown:.1f} classes, as many healthy ones showed {comparable:.1f}."

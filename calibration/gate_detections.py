@@ -70,6 +70,7 @@ def choose(
     candidates: Sequence[DetectionEvidence],
     healthy: Detections | None,
     settings: DetectionGateSettings = DEFAULTS,
+    tried: int | None = None,
 ) -> Choice:
     """The candidate to use, or identity.
 
@@ -78,6 +79,7 @@ def choose(
         candidates: Detections of the patched ones, on the same frames in the same order.
         healthy: Detections of the healthy model on the healthy originals of the re-enacted frames.
         settings: Margins and minimums.
+        tried: How many candidates there were before a screening; only told.
 
     Raises:
         ValueError: the frames do not fit together.
@@ -90,7 +92,7 @@ def choose(
     notes = [f"Left out because their answers are not finite: {', '.join(broken)}."] if broken else []
     usable = [one for one in candidates if one.name not in broken]
     scores = _scores(identity, usable, healthy, settings)
-    return _chosen(identity.name, scores, len(healthy), settings, notes)
+    return _chosen(identity.name, scores, len(healthy), settings, notes, tried)
 
 
 def soft_f1(detections: Detections, healthy: Detections) -> float:
@@ -99,7 +101,12 @@ def soft_f1(detections: Detections, healthy: Detections) -> float:
 
 
 def _chosen(
-    identity: str, scores: dict[str, Scores], frames: int, settings: DetectionGateSettings, notes: list[str]
+    identity: str,
+    scores: dict[str, Scores],
+    frames: int,
+    settings: DetectionGateSettings,
+    notes: list[str],
+    tried: int | None,
 ) -> Choice:
     before = scores[identity]
     others = [name for name in scores if name != identity]
@@ -114,7 +121,8 @@ def _chosen(
         return Choice(False, identity, (*notes, "No candidate is left. Nothing is changed."), scores)
     best = max(likely, key=lambda name: scores[name]["sure_gain"])
     found = scores[best]
-    text = gate_words.by_detections(best, found, before, len(others), frames)
+    named = gate_words.best_of(best, len(others), tried)
+    text = gate_words.by_detections(named, found, before, frames)
     if found["gain"] < max(settings.min_gain, settings.standard_errors * found["gain_error"]):
         needed = f"a gain of {settings.min_gain:g} that is {settings.standard_errors:g} times its error"
         return Choice(False, identity, (*notes, gate_words.unsure(text, needed)), scores)

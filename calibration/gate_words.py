@@ -4,6 +4,7 @@ Pure text; no rule is here. Called by ``gate`` and ``gate_detections``; read by 
 """
 
 from collections.abc import Mapping
+from math import floor
 
 Scores = Mapping[str, float]
 
@@ -28,10 +29,38 @@ def unproven(figures: str, max_p_value: float) -> str:
     )
 
 
-def by_witness(name: str, found: Scores, before: Scores, rivals: int, witnesses: int) -> str:
-    """What the best candidate of a classifier did, by the re-enacted and the live frames."""
+def one_class_scene(live: float) -> str:
+    """A no because the live frames show ``live`` effective classes."""
     return (
-        f"The best of {rivals} candidates, {name}: of {witnesses} healthy frames, re-enacted to look like today's, it "
+        f"The live frames show about {_down(live)} classes: on a one-class scene a patch that always gave one answer "
+        "would look right. Without labels nothing is changed."
+    )
+
+
+def few_healthy_classes(healthy: float, least: float) -> str:
+    """A no because the healthy frames show ``healthy`` effective classes, fewer than ``least``."""
+    return (
+        f"The healthy frames of the baseline show about {_down(healthy)} classes; at least {least:g} are needed, or a "
+        "patch that always gave one answer would look right. Without labels nothing is changed."
+    )
+
+
+def _down(classes: float) -> str:
+    """Rounded down: what is below a limit must not read as the limit."""
+    return f"{floor(classes * 100) / 100:g}"
+
+
+def best_of(name: str, judged: int, tried: int | None) -> str:
+    """Which candidate, out of how many: ``judged`` met all frames, of ``tried`` (None: that is all that is known)."""
+    if tried is None or tried <= judged:
+        return f"The best of {judged} candidates, {name}"
+    return f"{tried} candidates were tried, {judged} of them on all frames; the best, {name}"
+
+
+def by_witness(best: str, found: Scores, before: Scores, witnesses: int) -> str:
+    """What the ``best`` candidate (see ``best_of``) of a classifier did, by the re-enacted and the live frames."""
+    return (
+        f"{best}: of {witnesses} healthy frames, re-enacted to look like today's, it "
         f"answers {found['agreement']:.0%} as the healthy model did, the unpatched model {before['agreement']:.0%} "
         f"(fidelity {found['gain']:+.3f} +- {found['gain_error']:.3f}); confidence and variety, the nuclear norm of "
         f"the live answers, {before['nuclear_norm']:.3f} -> {found['nuclear_norm']:.3f}; "
@@ -55,10 +84,10 @@ def by_labels(name: str, found: Scores, before: float, rivals: int, labels: int)
     )
 
 
-def by_detections(name: str, found: Scores, before: Scores, rivals: int, frames: int) -> str:
-    """What the best candidate of a detector did."""
+def by_detections(best: str, found: Scores, before: Scores, frames: int) -> str:
+    """What the ``best`` candidate (see ``best_of``) of a detector did."""
     return (
-        f"The best of {rivals} candidates, {name}: in {frames} healthy frames, re-enacted to look like today's, it "
+        f"{best}: in {frames} healthy frames, re-enacted to look like today's, it "
         f"finds what the healthy model did with a soft F1 of {found['fidelity']:.3f}, the unpatched model "
         f"{before['fidelity']:.3f} ({found['gain']:+.3f} +- {found['gain_error']:.3f}); objects per live frame "
         f"{before['live_objects']:.1f} -> {found['live_objects']:.1f}, healthy {before['healthy_objects']:.1f}"

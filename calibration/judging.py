@@ -41,12 +41,13 @@ def choose(
     labels: NDArray[np.int64] | None,
     settings: gate.GateSettings,
     detection_settings: DetectionGateSettings,
+    tried: int | None = None,
 ) -> gate.Choice:
-    """The candidate to use, or identity; see the gates."""
+    """The candidate to use, or identity; see the gates. ``tried`` is how many there were before a screening."""
     if isinstance(identity, DetectionEvidence):
         assert healthy is None or isinstance(healthy, Detections)
         rivals = [one for one in candidates if isinstance(one, DetectionEvidence)]
-        return gate_detections.choose(identity, rivals, healthy, detection_settings)
+        return gate_detections.choose(identity, rivals, healthy, detection_settings, tried)
     assert not isinstance(healthy, Detections)
     others = [one for one in candidates if isinstance(one, gate.Evidence)]
-    return gate.choose(identity, others, healthy, labels, settings)
+    return gate.choose(identity, others, healthy, labels, settings, tried)

@@ -330,6 +330,7 @@ class Trial:
             labels,
             options.gate_settings,
             options.detection_gate_settings,
+            tried=len(patches),
         )
         verdict = replace(verdict, reasons=choice.reasons, scores=choice.scores)
         if not choice.accepted:

@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from calibration import gate
+from calibration import gate, gate_words
 from calibration.gate import Evidence, GateSettings
 
 CLASSES = 10
@@ -93,7 +93,7 @@ def test_on_a_one_class_scene_nothing_is_changed_whatever_the_witness_says():
     candidate = replace(evidence("candidate", 1.0), probabilities_live=answers(1.0, classes=1))
     choice = gate.choose(identity, [candidate], HEALTHY)
     assert not choice.accepted
-    assert "one-class scene" in choice.reasons[0]
+    assert "about 1 classes: on a one-class scene" in choice.reasons[0]
 
 
 def test_answers_that_a_drift_collapsed_to_one_class_are_no_one_class_scene():
@@ -116,7 +116,18 @@ def test_a_site_that_showed_one_class_while_it_was_healthy_cannot_witness():
     good = Evidence("good", answers(1.0), answers(1.0, classes=1, seed=3))
     choice = gate.choose(identity, [good], always)
     assert not choice.accepted
-    assert "the healthy ones 1.0" in choice.reasons[0]
+    assert "The healthy frames of the baseline show about 1 classes; at least 3" in choice.reasons[0]
+
+
+def test_a_figure_below_a_limit_does_not_read_as_the_limit():
+    assert "about 2.99 classes; at least 3 are" in gate_words.few_healthy_classes(2.9999, 3.0)
+
+
+def test_the_reason_tells_how_many_were_tried_and_how_many_were_judged_on_all_frames():
+    identity, good = evidence("identity", 0.5), evidence("good", 0.95, 2)
+    screened = gate.choose(identity, [good], HEALTHY, tried=16)
+    assert "16 candidates were tried, 1 of them on all frames; the best, good" in screened.reasons[-1]
+    assert "The best of 1 candidates, good" in gate.choose(identity, [good], HEALTHY, tried=1).reasons[-1]
 
 
 def test_without_a_witness_a_clear_margin_on_diverse_frames_is_needed():
