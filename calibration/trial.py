@@ -3,15 +3,16 @@
 Works on a :class:`calibration.targets.base.Target`; no file, no clock, no framework. Used only by ``recalibrate``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration import judging, reference, sequential, strangers
-from calibration.answers import Answers, Layout, UnknownAnswers, joined_answers, layout_of, read_answers
+from calibration.answers import Answers, Layout, UnknownAnswers, layout_of, read_answers
 from calibration.baseline import Baseline
+from calibration.court import Court, Heard, opened
 from calibration.errors import DataError
 from calibration.gate import GateSettings
 from calibration.gate_detections import DetectionEvidence, DetectionGateSettings
@@ -22,10 +23,8 @@ from calibration.pointless import why_pointless
 from calibration.reenact import reenact
 from calibration.report import FrameCounts, Verdict, drift_between
 from calibration.resemblance import MOST_LEFT, left_of_the_drift
-from calibration.targets.base import Batch, Normalisation, Observation, Runner, Target
+from calibration.targets.base import Batch, Normalisation, Observation, Target
 
-FINALISTS = 5
-"""Candidates that are judged on all frames. On recorded cases as many as 21 found nothing more, 4 found less."""
 COMPARED_FRAMES = 16
 """Re-enacted frames that are compared with the live ones; all 48 said the same."""
 FRAME_MOMENTS_OF = 4
@@ -63,51 +62,6 @@ class _Split:
     """Which frames of the reference; they are copied out when they are needed."""
     labels: NDArray[np.int64] | None
     """Classes of the judged frames."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Court:
-    """The frames on which candidates are judged, and what is known about them."""
-
-    live: Batch
-    reenacted: Batch | None
-    healthy_answers: Answers | None
-    layout: Layout
-    """How the outputs are read, of every candidate alike."""
-    part: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
-    """The re-enacted frames that all candidates meet."""
-
-    def hear(self, name: str, heard: "_Heard", *, is_gentle: bool = False) -> judging.Evidence:
-        """What a candidate answers, but for what has been heard already.
-
-        Raises:
-            UnknownAnswers: they are neither class scores nor detections.
-        """
-        live = self.read(heard.runner, self.live) if heard.live is None else heard.live
-        again = None if self.reenacted is None else self._rest(heard, self.reenacted)
-        return judging.evidence_of(name, live, again, is_gentle=is_gentle)
-
-    def _rest(self, heard: "_Heard", frames: Batch) -> Answers:
-        """The answers to all re-enacted frames, those of the screening among them."""
-        if heard.screened is None:
-            return self.read(heard.runner, frames)
-        others = np.setdiff1d(np.arange(len(frames)), self.part)
-        both = joined_answers([heard.screened, self.read(heard.runner, frames[others])])
-        return both[np.argsort(np.concatenate([self.part, others]))]
-
-    def read(self, runner: Runner, x: Batch) -> Answers:
-        """The answers on some frames."""
-        return read_answers(runner(x), self.layout)
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """A candidate that is ready to run, and what it has answered so far."""
-
-    runner: Runner
-    live: Answers | None = None
-    screened: Answers | None = None
-    """To the part of the re-enacted frames that all candidates meet."""
 
 
 class Trial:
@@ -158,7 +112,7 @@ class Trial:
             layout, usual = self._usual(parts)
             _require_fitting_labels(self._given.y, judging.evidence_of(IDENTITY, usual, None))
             patches = self._patches(parts.observed)  # the largest step: nothing else is in memory yet
-            unpatched = _Heard(self._target.runner(), live=usual)  # the target lets go of its observer
+            unpatched = Heard(self._target.runner(), live=usual)  # the target lets go of its observer
             court = self._court(parts, layout, can_witness=left <= MOST_LEFT)
             identity = court.hear(IDENTITY, unpatched)
             del unpatched
@@ -218,16 +172,16 @@ class Trial:
         witness = self._baseline.witness
         return witness is not None and witness.answers is not None and self._given.x.ndim == 4
 
-    def _court(self, parts: _Split, layout: Layout, *, can_witness: bool) -> _Court:
+    def _court(self, parts: _Split, layout: Layout, *, can_witness: bool) -> Court:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         witness = self._baseline.witness
         live = self._given.x[parts.judged]
         if witness is None or witness.answers is None or not (self._has_witness and can_witness):
-            return _Court(live, None, None, layout)
+            return Court(live, None, None, layout)
         chosen = spread_over(len(witness), self._options.most_witness)
         again = reenact(witness.only(chosen).samples(), parts.observed, self._rng)
         part = spread_over(len(again), self._options.most_screened)
-        return _Court(live, again, witness.answers[chosen], layout, part)
+        return Court(live, again, witness.answers[chosen], layout, part)
 
     def _left_of_the_drift(self, parts: _Split, seen: Observation) -> float:
         """How far re-enacted frames still are from the live ones; see ``resemblance``.
@@ -241,7 +195,7 @@ class Trial:
         again = reenact(few, parts.observed, np.random.default_rng(self._options.seed))
         return left_of_the_drift(seen.frames, self._look(again).frames, self._baseline.frames)
 
-    def _notes(self, court: _Court) -> tuple[str, ...]:
+    def _notes(self, court: Court) -> tuple[str, ...]:
         if court.reenacted is None and self._given.y is None:
             return ("The baseline holds no witness frames; only the live frames could judge.",)
         return ()
@@ -279,48 +233,21 @@ class Trial:
             created_wall_s=self._created_wall_s,
         )
 
-    def _screened(self, court: _Court, patches: Mapping[str, Patch]) -> Iterator[tuple[str, _Heard]]:
-        """The most faithful candidates on a part of the re-enacted frames; the others cost half the time.
-
-        With few frames or candidates, all of them.
-        """
-        assert court.reenacted is not None
-        assert court.healthy_answers is not None
-        if len(patches) <= FINALISTS or len(court.part) == len(court.reenacted):
-            yield from self._opened(patches)
-            return
-        frames, healthy = court.reenacted[court.part], court.healthy_answers[court.part]
-        found: dict[str, tuple[float, Answers]] = {}
-        for name, patch in patches.items():
-            answers = court.read(self._target.runner(patch), frames)
-            fidelity = judging.mean_fidelity(answers, healthy)
-            if fidelity is not None:
-                found[name] = fidelity, answers
-        best = sorted(found, key=lambda name: found[name][0], reverse=True)[:FINALISTS]
-        for name in patches:  # opened once more: five loaded models would take more memory than all the rest
-            if name in best:
-                yield name, _Heard(self._target.runner(patches[name]), screened=found[name][1])
-
-    def _opened(self, patches: Mapping[str, Patch]) -> Iterator[tuple[str, _Heard]]:
-        """One at a time: a loaded model is large."""
-        for name, patch in patches.items():
-            yield name, _Heard(self._target.runner(patch))
-
     def _judged(
         self,
         verdict: Verdict,
-        court: _Court,
+        court: Court,
         identity: judging.Evidence,
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:
         gentle = {rung.name for rung in candidates(len(self._target.taps)) if rung.is_gentle}
         if labels is not None:
-            finalists = self._opened(patches)
+            finalists = opened(self._target, patches)
         elif court.reenacted is None:
-            finalists = self._opened({name: patches[name] for name in patches if name in gentle})
+            finalists = opened(self._target, {name: patches[name] for name in patches if name in gentle})
         else:
-            finalists = self._screened(court, patches)
+            finalists = court.screened(self._target, patches)
         evidence = [court.hear(name, heard, is_gentle=name in gentle) for name, heard in finalists]
         options = self._options
         choice = judging.choose(
