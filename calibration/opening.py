@@ -8,10 +8,15 @@ from pathlib import Path
 
 from calibration import model_files
 from calibration.errors import ModelError
+from calibration.moments import ANSWERS_TAP, INPUT_TAP
+from calibration.sensor_features import SENSOR_TAPS
 from calibration.targets.base import ModelFiles, Target
 
 Model = str | Path | bytes | ModelFiles
 """A model file's path, its bytes, or the bytes of both files of an OpenVINO IR."""
+
+_TAKEN_NAMES = frozenset({INPUT_TAP, ANSWERS_TAP, *SENSOR_TAPS})
+"""Tap names that baselines and patches keep for what is no layer."""
 
 _TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 
@@ -22,11 +27,13 @@ def open_target(model: Model, threads: int = 1) -> Target:
     Raises:
         ModelError: unreadable, of an unknown format, or nothing in it can be corrected.
     """
-    if isinstance(model, ModelFiles):
-        return _opened(model, "model", threads)
-    if isinstance(model, bytes):
-        return _opened(ModelFiles(model), "model", threads)
-    return _opened(model_files.read(Path(model)), str(model), threads)
+    if isinstance(model, str | Path):
+        files, name = model_files.read(Path(model)), str(model)
+    else:
+        files, name = model if isinstance(model, ModelFiles) else ModelFiles(model), "model"
+    target = _opened(files, name, threads)
+    _require_free_names(name, target)
+    return target
 
 
 def _opened(files: ModelFiles, name: str, threads: int) -> Target:
@@ -42,6 +49,13 @@ def _opened(files: ModelFiles, name: str, threads: int) -> Target:
     from calibration.targets.onnx_target import OnnxTarget
 
     return OnnxTarget(data, name, threads)
+
+
+def _require_free_names(name: str, target: Target) -> None:
+    taken = [tap.name for tap in target.taps if tap.name in _TAKEN_NAMES]
+    if taken:
+        fix = f"Rename them and export the model again ({', '.join(sorted(_TAKEN_NAMES))} mean something else here)."
+        raise ModelError(name, "layers with names that are taken", "other names", fix, taken)
 
 
 def _openvino(xml: bytes, weights: bytes, name: str, threads: int) -> Target:

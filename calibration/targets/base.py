@@ -55,6 +55,10 @@ class Normalisation:
     """A correction of the input itself, applied before the first layer."""
 
 
+FORMATS = "ONNX (.onnx), TorchScript (.pt) or an OpenVINO IR (.xml with its .bin)"
+"""The model files that are taken, in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
     """A model as bytes: one file, or the two of an OpenVINO IR."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from calibration.errors import ModelError
+from calibration.targets.base import FORMATS
 
 _OLDEST_OPSET = 13
 _QUANTIZED_OPS = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeLinear")
@@ -159,12 +160,17 @@ def _keeps_batch(graph: OnnxGraph, node: NodeProto, fixed: int) -> bool:
 
 
 def _decode(name: str, data: bytes) -> ModelProto:
+    """The model. Bytes of no other format end here, so that all formats are named."""
+    fix = "Give the model file itself, or export it again."
     try:
         model = onnx.load_model_from_string(data)
     except DecodeError as err:
-        raise ModelError(name, "not an ONNX file, or cut short", "an ONNX model", "Export it again.") from err
+        raise ModelError(name, "not an ONNX file, or cut short", FORMATS, fix) from err
     if not model.graph.node or not model.graph.input:
-        raise ModelError(name, "no graph inside", "an ONNX model", "Export it again.")
+        raise ModelError(name, "no model inside", FORMATS, fix)
+    if not model.graph.output:
+        fix = "Export it again with its answers as outputs."
+        raise ModelError(name, "the graph has no output", "a model that gives its answers", fix)
     return model
 
 

@@ -40,7 +40,7 @@ def load(name: str, data: bytes) -> Any:
         if _mentions_packed_weights(data):
             found = "saved behind torch.jit.optimize_for_inference, which no torch can load again"
             fix = "Save the module as it was before that call; torch.jit.freeze is fine."
-        raise ModelError(name, found, "a TorchScript file", fix) from err
+        raise ModelError(name, found, "a whole TorchScript file", fix) from err
     module.eval()
     return module
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from onnx_nets import classifier, hazy, pictures
@@ -59,6 +60,42 @@ def test_one_file_of_two_is_never_given() -> None:
         calibration.apply(files, halving(open_target(files)))
     with pytest.raises(ModelError, match=r"calibration\.probe_files"):
         calibration.probe(files)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("w.safetensors", b"\x08\0\0\0\0\0\0\0{}      "),
+        ("w.bin", bytes(64)),
+        ("x.npz", b"PK\x03\x04 x.npy"),
+        ("m.onnx", classifier()[:-200]),
+        ("empty", b""),
+    ],
+)
+def test_what_is_no_model_is_told_which_formats_are_taken(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ModelError, match=r"\.onnx.*\.pt.*\.xml with its \.bin"):
+        open_target(tmp_path / name)
+
+
+@pytest.mark.parametrize("taken", ["input", "output/answers", "input/grid"])
+def test_a_layer_with_a_name_that_is_taken_is_refused_by_that_name(taken: str) -> None:
+    model = onnx.load_from_string(classifier())
+    (first,) = model.graph.node[0].output
+    renamed = {"input": "x", first: taken}  # of ONNX the tensors name the taps
+    model.graph.input[0].name = "x"
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    with pytest.raises(ModelError, match=f"names that are taken \\(layers: {taken}\\).*Rename"):
+        open_target(model.SerializeToString())
+
+
+def test_a_graph_without_outputs_is_refused_as_that() -> None:
+    model = onnx.load_from_string(classifier())
+    del model.graph.output[:]
+    with pytest.raises(ModelError, match="the graph has no output"):
+        open_target(model.SerializeToString())
 
 
 def test_apply_writes_both_files(tmp_path: Path) -> None:
