@@ -168,6 +168,7 @@ def engine_settings(config: Config, name: str) -> EngineSettings:
         precision=engine.precision,
         pin_threads=engine.pin_threads,
         cache_dir=config.state_dir / "cache" / "openvino" if engine.cache else None,
+        max_batch=config.models[name].batch.max_batch_size,
     )
 
 

@@ -34,6 +34,8 @@ class EngineSettings:
     """Bind the engine's threads to cores."""
     cache_dir: Path | None = None
     """Where compiled models may be kept; None compiles at each start."""
+    max_batch: int | None = None
+    """Most pictures a call will bring; None is not known. An engine may prepare for 1; more are then run one by one."""
 
 
 class Engine(Protocol):

@@ -43,6 +43,8 @@ class OpenVinoEngine:
         except _FAILURES as err:
             raise EngineError(f"OpenVINO cannot read the model: {in_one_line(err)}") from err
         self.input = _only_input(network)
+        if settings.max_batch == 1 and self.input.shape[0] is None:
+            network, self.input = _for_single_pictures(network, self.input)
         self.outputs = tuple(_output(output) for output in network.outputs)
         self._names = [spec.name for spec in self.outputs]
         device = chosen_device(settings.devices, core.available_devices)
@@ -104,6 +106,20 @@ def chosen_device(wanted: Sequence[str], available: Sequence[str]) -> str:
         f"no device of {', '.join(wanted)} for OpenVINO; this box has {', '.join(available)}. "
         "Install the device's driver, or write a fall-back behind it, such as [GPU, CPU]"
     )
+
+
+def _for_single_pictures(network: Any, free: TensorSpec) -> tuple[Any, TensorSpec]:
+    """The model with its free batch axis fixed to 1, where it can be; as it was where not.
+
+    Up to a fifth faster, and safer: with a free axis OpenVINO 2026.4 answers single pictures of an int8 SSDLite wrongly
+    (scores off by 0.69), and batches rightly.
+    """
+    fixed = network.clone()
+    try:
+        fixed.reshape([1, *(-1 if size is None else size for size in free.shape[1:])])
+    except _FAILURES:  # something inside needs another number
+        return network, free
+    return fixed, _only_input(fixed)
 
 
 def _compiled(core: Any, network: Any, device: str, threads: ThreadPlan, settings: EngineSettings) -> Any:
