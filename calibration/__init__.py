@@ -38,10 +38,12 @@ from calibration.recalibrate import (
     profile,
     recalibrate,
     sketch,
+    watch_drift,
 )
 from calibration.report import FrameCounts, Verdict
 from calibration.targets.base import ModelFiles, PatchedModel, Target
 from calibration.trial import Options
+from calibration.watching import Watched
 
 __all__ = [
     "INPUT_TAP",
@@ -68,6 +70,7 @@ __all__ = [
     "TapMoments",
     "Target",
     "Verdict",
+    "Watched",
     "Witness",
     "apply",
     "blend",
@@ -81,4 +84,5 @@ __all__ = [
     "profile",
     "recalibrate",
     "sketch",
+    "watch_drift",
 ]

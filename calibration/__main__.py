@@ -138,16 +138,22 @@ def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:
 @JSON
 @told
 def drift(model: Path, baseline: Path, reference: Path, threads: int, as_json: bool) -> None:
-    """Show how far the reference is from the baseline, at the input and every tap."""
-    answer = _drifted(model, baseline, reference, threads)
-    lines = [f"{value:12.4g}  {tap}" for tap, value in answer["taps"].items()]
-    answer_with(answer, [f"shallow {answer['shallow']:.4g}, deep {answer['deep']:.4g}", *lines], as_json)
-
-
-def _drifted(model: Path, baseline: Path, data: Path, threads: int) -> dict[str, Any]:
-    healthy, given = Baseline.load(baseline), reference.load_npz(data)
-    taps = calibration.measure_drift(model, healthy, given.x, threads=threads)
-    return {**report.drift_summary(taps), "frames": len(given.x), "baseline_id": healthy.id}
+    """Show what the daemon's monitor would say of the reference, and how far it is from the baseline at every tap."""
+    healthy, given = Baseline.load(baseline), _loaded_reference(reference, labels=False)
+    found = calibration.watch_drift(model, healthy, given.x, threads=threads)
+    answer = {
+        **report.drift_summary(found.taps),
+        "monitor": found.to_json(),
+        "frames": len(given.x),
+        "baseline_id": healthy.id,
+    }
+    lines = [
+        f"monitor: {found.in_words()}",
+        "divergence, tap by tap (0 is none; no alarm level belongs to it):",
+        f"shallow {answer['shallow']:.4g}, deep {answer['deep']:.4g}",
+        *(f"{value:12.4g}  {tap}" for tap, value in answer["taps"].items()),
+    ]
+    answer_with(answer, lines, as_json)
 
 
 @cli.command()

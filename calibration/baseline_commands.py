@@ -14,6 +14,9 @@ from calibration.baseline_facts import BaselineFacts
 from calibration.command_line import JSON, MODEL, THREADS, answer_with, file_option, told
 from calibration.pooling import MOST_WITNESS, pool
 
+GOOD_FRAMES = 64
+"""With fewer the drift thresholds are wide."""
+
 WITNESS = click.option(
     "--witness",
     type=click.IntRange(0, 512),
@@ -63,12 +66,20 @@ def profile(
         model, healthy.x, witness=witness, threads=threads, effective_count=effective, facts=facts
     )
     baseline.save(out)
-    shown = {"baseline": str(out), **baseline.describe(now_wall_s), "size_bytes": out.stat().st_size}
+    notes = _notes(baseline)
+    shown = {
+        "baseline": str(out),
+        **baseline.describe(now_wall_s),
+        "size_bytes": out.stat().st_size,
+        "notes": notes,
+    }
     text = (
         f"{out}: {baseline.count} frames worth {baseline.effective_count:.0f}, "
         f"{len(baseline.moments)} taps with the input, {shown['witness']} witness frames."
     )
     answer_with(shown, [text], as_json)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
 
 
 @click.command("baseline")
@@ -114,6 +125,17 @@ def merge(
     shown = pooled.describe(time.time())
     text = f"{out}: {len(files)} baselines, {pooled.count} frames worth {pooled.effective_count:.0f}."
     answer_with({"baseline": str(out), **shown}, [text], as_json)
+
+
+def _notes(baseline: Baseline) -> list[str]:
+    """What limits a baseline."""
+    if baseline.count >= GOOD_FRAMES:
+        return []
+    few = (
+        f"{baseline.count} frames are few for a baseline: the fewer, the larger a drift must be to be noticed, and the "
+        f"less sure a correction is. {GOOD_FRAMES} and more are good."
+    )
+    return [few]
 
 
 ALL = (profile, show_baseline, bless, merge)

@@ -29,6 +29,7 @@ from calibration.report import Verdict
 from calibration.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, PatchedModel, Target
 from calibration.trial import FRAME_MOMENTS_OF, Options, Trial, spread_over
+from calibration.watching import Watched, watched
 
 _NO_CONTENTS = 1e-6
 """Spread within frames, as a share of their values (or of 1): less is float32 rounding."""
@@ -76,7 +77,7 @@ def profile(
         frames={
             **seen.frames,
             **sensor_features_of_frames(healthy),
-            **_usual_answers(target, healthy, layout),
+            **_answers_to(target, healthy, layout),
         },
         model_sha256=target.sha256,
         input_shape=healthy.shape[1:],
@@ -177,6 +178,30 @@ def measure_drift(
     return report.drift_between(seen.moments, baseline.moments)
 
 
+def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> Watched:
+    """What the daemon's monitor would say of ``x``, and how far it is from the baseline at every tap.
+
+    Args:
+        model: The model file the baseline was recorded with.
+        baseline: The healthy site.
+        x: Prepared frames, float32 (N, C, H, W), in the order in which they were seen; the monitor decides after 48.
+        threads: CPU threads.
+
+    Raises:
+        ModelError: the model cannot be recalibrated.
+        DataError: the frames are of another shape or dtype, or not finite.
+        BaselineError: the baseline is of another model.
+    """
+    target = _matching_target(model, baseline, threads)
+    given = reference.checked(x).x
+    _require_sample_shape(given, baseline)
+    seen = target.observe(given, frames_of_first=FRAME_MOMENTS_OF)
+    frames = {**seen.frames, **sensor_features_of_frames(given)}
+    if ANSWERS_TAP in baseline.frames:
+        frames |= _answers_to(target, given, None if baseline.witness is None else baseline.witness.layout)
+    return watched(baseline, report.drift_between(seen.moments, baseline.moments), frames)
+
+
 def recalibrate(
     model: Model,
     baseline: Baseline,
@@ -227,16 +252,16 @@ def _answered(witness: Witness, outputs: Mapping[str, NDArray[Any]]) -> Witness:
         return witness
 
 
-def _usual_answers(target: Target, healthy: Batch, layout: Layout | None) -> dict[str, FrameMoments]:
-    """What the model answers to healthy frames, for telling content from sensor; empty where that cannot be read.
+def _answers_to(target: Target, x: Batch, layout: Layout | None) -> dict[str, FrameMoments]:
+    """What the model answers to single frames, for telling content from sensor; empty where that cannot be read.
 
     The ``layout`` is the witness's; without one it is found in the first answers.
     """
     run, parts = target.runner(), list[FrameMoments]()
     try:
-        layout = layout or layout_of(run(healthy[:_ANSWERED_AT_ONCE]))
-        for start in range(0, len(healthy), _ANSWERED_AT_ONCE):
-            outputs = run(healthy[start : start + _ANSWERED_AT_ONCE])
+        layout = layout or layout_of(run(x[:_ANSWERED_AT_ONCE]))
+        for start in range(0, len(x), _ANSWERED_AT_ONCE):
+            outputs = run(x[start : start + _ANSWERED_AT_ONCE])
             parts.append(answer_features(read_answers(outputs, layout)))
     except UnknownAnswers:
         return {}

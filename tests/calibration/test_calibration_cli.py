@@ -1,6 +1,7 @@
 """The command line: files in, files out, exit codes, JSON; nothing half-written."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,24 @@ def test_bad_input_is_exit_65_with_an_error_and_no_file(folder: Path, line: str,
     assert not list(folder.glob(".*"))
 
 
+def test_drift_says_what_the_daemon_would_say(folder: Path) -> None:
+    line = "drift m.onnx --baseline b.safetensors --reference"
+    drifted, healthy = (run(folder, f"{line} {name}.npz").stdout for name in ("hazy", "clean"))
+    assert re.search(r"score [0-9.]+ \(1 is the alarm level\), .* verdict sensor; alarm at frame 48", drifted)
+    assert "verdict healthy; no alarm" in healthy
+    assert "no score: 4 frames; the daemon decides after 48" in run(folder, f"{line} few.npz").stdout
+
+
+def test_a_baseline_of_few_frames_is_noted(folder: Path) -> None:
+    few = run(folder, "profile m.onnx --data few.npz --out few.safetensors --json")
+    assert "4 frames are few" in few.stderr
+    assert "4 frames are few" in json.loads(few.stdout)["notes"][0]
+    enough = run(folder, "profile m.onnx --data clean.npz --out enough.safetensors --json")
+    assert (enough.stderr, json.loads(enough.stdout)["notes"]) == ("", [])
+    told = run(folder, "drift m.onnx --baseline few.safetensors --reference hazy.npz").stdout
+    assert "no score: the baseline keeps single-frame moments of 4 frames; at least 8" in told
+
+
 def test_an_error_leaves_an_existing_patch_alone(folder: Path) -> None:
     (folder / "kept.safetensors").write_bytes(b"in use")
     assert run(folder, f"{RECALIBRATE} nan.npz --out kept.safetensors").exit_code == 65
@@ -130,6 +149,9 @@ def test_drift_and_inspect_answer_in_json(folder: Path) -> None:
     )
     assert drift["taps"]["input"] > 0.3
     assert drift["shallow"] > 0
+    assert drift["monitor"]["score"] > drift["monitor"]["alarm_level"] == 1
+    assert drift["monitor"]["verdict"] == "sensor"
+    assert drift["monitor"]["alarm_after_frames"] == 48
     inspected = json.loads(run(folder, "inspect m.onnx --json").stdout)
     assert [tap["channels"] for tap in inspected["taps"]] == [8, 8, 16]
 

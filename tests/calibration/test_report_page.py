@@ -102,6 +102,14 @@ def test_an_accepted_one_says_what_is_corrected_and_shows_it(
     assert len(text.encode()) < MOST_BYTES
 
 
+def test_on_a_narrow_screen_every_figure_stands_beside_its_title(
+    baseline: c.Baseline, accepted: c.Verdict
+) -> None:
+    text = page(accepted, baseline)
+    for title in ("Agreement", "Fidelity gain"):
+        assert text.count(f'data-title="{title}"') == len(accepted.scores)
+
+
 def test_a_refusal_does_not_read_like_a_success(model: bytes, baseline: c.Baseline) -> None:
     x = pictures(48, seed=5)
     verdict = c.recalibrate(model, baseline, x)
