@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,19 @@ FOLDER, FOLDER_1, MQTT = "daemon, folder", "daemon, folder, threads: 1", "daemon
 LOOP, BENCHMARK_APP = "engine and picture code in a loop", "benchmark_app (engine alone)"
 
 
-def one_round(python: Path, seconds: float, bundle: Path = BUNDLE) -> Report:
-    """Every contender once: its figures by number of streams, and what the box could give at the time."""
+def one_round(python: Path, seconds: float, number: int, bundle: Path = BUNDLE) -> Report:
+    """Every contender once: its figures by number of streams, and what the box could give at the time.
+
+    Each round begins with another contender: a box that becomes faster or slower meanwhile favours none.
+    """
     with tempfile.TemporaryDirectory(prefix="peers-") as name:
         folder = Path(name)
         pictures = pictures_in(folder / "pictures", bundle)
         found: Report = {"capacity": capacity(bundle, pictures), "contenders": {}}
-        for contender, figures in _contenders(python, seconds, bundle, pictures, folder):
+        contenders = _contenders(python, seconds, bundle, pictures, folder)
+        first = number * len(contenders) // 3 % len(contenders)
+        for contender, measure in contenders[first:] + contenders[:first]:
+            figures = measure()
             found["contenders"].setdefault(contender, {}).update(figures)
             print(f"  {contender}: {line(figures)}", file=sys.stderr)
         found["capacity_after"] = capacity(bundle, pictures)
@@ -50,26 +57,38 @@ def one_round(python: Path, seconds: float, bundle: Path = BUNDLE) -> Report:
 
 def _contenders(
     python: Path, seconds: float, bundle: Path, pictures: Sequence[Path], folder: Path
-) -> Iterator[tuple[str, Report]]:
-    for streams in STREAMS:
-        key = str(streams)
-        loop = bare(bundle, pictures, seconds, callers=streams, prepares=True)
-        yield LOOP, {key: _summed(loop)}
-        yield (
-            FOLDER,
-            {key: _summed(_from_folder(bundle, pictures, streams, seconds, folder / f"f{key}", None))},
-        )
-        if streams == 1:
-            figures = _from_folder(bundle, pictures, streams, seconds, folder / f"t{key}", 1)
-            yield FOLDER_1, {key: _summed(figures)}
-        place = folder / f"m{key}"
+) -> list[tuple[str, Callable[[], Report]]]:
+    """What to measure, by name; daemon and peers alternate."""
+    raw = [path.read_bytes() for path in pictures]
+
+    def loop(streams: int) -> Report:
+        return {str(streams): _summed(bare(bundle, pictures, seconds, callers=streams, prepares=True))}
+
+    def from_folder(streams: int, threads: int | None) -> Report:
+        place = folder / f"folder-{streams}-{threads}"
+        return {str(streams): _summed(_from_folder(bundle, pictures, streams, seconds, place, threads))}
+
+    def over_mqtt(streams: int) -> Report:
+        place = folder / f"mqtt-{streams}"
         place.mkdir()
-        raw = [path.read_bytes() for path in pictures]
-        yield MQTT, {key: _summed(peers_mqtt.measure(_config(bundle, None), raw, streams, seconds, place))}
-        app = _benchmark_app(bundle, streams, seconds, folder)
-        yield BENCHMARK_APP, {key: {"error": "not installed"} if app is None else {"frames_per_s": app}}
-    for peer in PEERS:
-        yield peer.name, _peer(peer, python, bundle, pictures, seconds, folder)
+        found = peers_mqtt.measure(_config(bundle, None), raw, streams, seconds, place)
+        return {str(streams): _summed(found)}
+
+    def app(streams: int) -> Report:
+        found = _benchmark_app(bundle, streams, seconds, folder)
+        return {str(streams): {"error": "not installed"} if found is None else {"frames_per_s": found}}
+
+    own: list[tuple[str, Callable[[], Report]]] = [
+        (FOLDER, lambda: from_folder(1, None) | from_folder(2, None)),
+        (MQTT, lambda: over_mqtt(1) | over_mqtt(2)),
+        (FOLDER_1, lambda: from_folder(1, 1)),
+        (LOOP, lambda: loop(1) | loop(2)),
+    ]
+    others: list[tuple[str, Callable[[], Report]]] = [
+        (peer.name, partial(_peer, peer, python, bundle, pictures, seconds, folder)) for peer in PEERS
+    ]
+    turns = [one for pair in zip(own, others, strict=True) for one in pair]
+    return [*turns, (BENCHMARK_APP, lambda: app(1) | app(2))]
 
 
 def _peer(
@@ -138,7 +157,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     asked = parser.parse_args()
-    print(json.dumps([one_round(asked.peers_python, asked.seconds) for _ in range(asked.rounds)]))
+    print(
+        json.dumps([one_round(asked.peers_python, asked.seconds, number) for number in range(asked.rounds)])
+    )
 
 
 if __name__ == "__main__":

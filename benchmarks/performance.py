@@ -31,7 +31,7 @@ def parts(quick: bool, peers_python: Path) -> dict[str, Callable[[Path], Any]]:
     return {
         "one stream": lambda folder: _bench(folder, 1, rounds, seconds),
         "two streams": lambda folder: _bench(folder, 2, rounds, seconds),
-        "peers": lambda _: {"rounds": [peers.one_round(peers_python, seconds) for _ in range(rounds)]},
+        "peers": lambda _: {"rounds": [peers.one_round(peers_python, seconds, n) for n in range(rounds)]},
         "hot swap": lambda _: hot_swap.measure(quick=quick),
         "beside": lambda _: beside.measure(rounds=1 if quick else 2, count=32 if quick else beside.COUNT),
         "quiet": lambda _: quiet.measure(rounds=rounds, seconds=max(3.0, seconds)),
