@@ -23,6 +23,12 @@ class Occupant:
     engine: Engine
     users: int = field(default=0)
     is_retired: bool = field(default=False)
+    is_closed: threading.Event = field(default_factory=threading.Event)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.engine.close()
+        self.is_closed.set()
 
 
 class EngineSlot:
@@ -31,6 +37,7 @@ class EngineSlot:
     def __init__(self, generation: Generation, engine: Engine) -> None:
         self._lock = threading.Lock()
         self._occupant = Occupant(generation, engine)
+        self._retired: Occupant | None = None
         self.swaps = 0
         self.failures_in_a_row = 0
 
@@ -68,10 +75,17 @@ class EngineSlot:
             self.swaps += 1
             self.failures_in_a_row = 0
             old.is_retired = True
+            self._retired = old
             is_idle = old.users == 0
         if is_idle:
-            old.engine.close()
+            old.close()
         return old.generation
+
+    def wait_for_freeing(self, timeout_s: float) -> bool:
+        """Wait until the last batch has freed the engine that was taken out last; False when it has not in time."""
+        with self._lock:
+            retired, self._retired = self._retired, None
+        return retired is None or retired.is_closed.wait(timeout_s)
 
     def close(self) -> None:
         """Free the engine; the slot must not be used again."""
@@ -87,4 +101,4 @@ class EngineSlot:
             occupant.users -= 1
             is_last = occupant.is_retired and occupant.users == 0
         if is_last:
-            occupant.engine.close()
+            occupant.close()

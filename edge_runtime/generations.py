@@ -12,12 +12,15 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import EngineError, StateError
+from edge_runtime.freed_memory import give_back
 from edge_runtime.registry import Registry
 from edge_runtime.rollout import Generation, Rollout, Step
 
 log = structlog.get_logger()
 
 KEPT_PATCHES = 8
+FREEING_S = 2.0
+"""Longest wait for the batch that still runs on the old engine."""
 
 BuildEngine = Callable[[ModelFiles | None], Engine]
 """A warm engine for a patched model, or for the base (None). Raises EngineError, BundleError."""
@@ -74,7 +77,7 @@ class Generations:
         except StateError:
             engine.close()
             raise
-        self._slot.swap(generation, engine)
+        self._swap(generation, engine)
         self._rollout, self._is_record_stale = activated, False
         known = (activated.active, activated.previous)
         self._registry.prune(KEPT_PATCHES, {g.patch for g in known if g is not None and g.patch is not None})
@@ -98,10 +101,16 @@ class Generations:
             log.error("previous generation not usable, back to the base", reason=str(err))
             target = self._rollout.after(Step.TO_BASE)
             engine = self._engine_of(target.active)
-        before = self._slot.swap(target.active, engine)
+        before = self._swap(target.active, engine)
         self._rollout, self._is_record_stale = target, True
         self.record_again()
         return before, target.active
+
+    def _swap(self, generation: Generation, engine: Engine) -> Generation:
+        before = self._slot.swap(generation, engine)
+        self._slot.wait_for_freeing(FREEING_S)
+        give_back()
+        return before
 
     def record_again(self) -> None:
         """Write the record when the disk refused it; a full disk must not keep a bad patch, nor bring it back later."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.freed_memory import give_back
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.recalibration import SideLoop
 from edge_runtime.workers import InferenceWorker
@@ -41,6 +42,7 @@ class ModelRuntime:
         still_running = [worker for worker in self.workers if not worker.join(timeout_s)]
         if not still_running:
             self.pipeline.slot.close()
+            give_back()
         return not still_running
 
     def status(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.engine_slot import EngineSlot
+from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.errors import EngineError
 from edge_runtime.rollout import Generation
 
@@ -70,3 +71,22 @@ def test_failures_in_a_row_are_counted_and_forgotten_after_a_success():
     engine.error = None
     slot.infer(BATCH)
     assert slot.failures_in_a_row == 0
+
+
+def test_waits_until_the_last_batch_has_freed_the_old_engine():
+    gate = threading.Event()
+    old, new = FakeEngine(gate=gate), FakeEngine()
+    slot = EngineSlot(Generation("parts/1"), old)
+    batch = np.zeros((1, 3, 8, 8), np.float32)
+    busy = threading.Thread(target=slot.infer, args=(batch,))
+    busy.start()
+    while not old.batch_sizes:
+        busy.join(0.005)
+    slot.swap(Generation("parts/1", "p1"), new)
+    assert not slot.wait_for_freeing(0.01)
+    slot.swap(Generation("parts/1"), FakeEngine())
+    gate.set()
+    busy.join(10)
+    assert (old.is_closed, new.is_closed) == (True, True)
+    assert slot.wait_for_freeing(0.0)
+    assert slot.wait_for_freeing(0.0), "nothing is waited for twice"
