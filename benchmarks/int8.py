@@ -1,7 +1,8 @@
 """The int8 model against the float one it was made from, on ONNX Runtime: ``python -m benchmarks.int8``.
 
-Speed is measured here, in turns within one process; accuracy was measured when the bundle was built and stands in its
-manifest. The float model is exported again from the published weights (extra ``build``). Called by ``performance``.
+Speed is CPU time of a call with one thread, in turns within one process; accuracy was measured when the bundle was
+built and stands in its manifest. The float model is exported again from the published weights (extra ``build``).
+Called by ``performance``.
 """
 
 import argparse

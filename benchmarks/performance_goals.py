@@ -216,6 +216,6 @@ GOALS: Sequence[Goal] = (
     Goal("the same, no core free", "<= 15 %", 0.15, False, _beside("no free core"), form="{:.1%}"),
     Goal("quota of one CPU: p99, threads auto over the best by hand", "not worse (10 % is noise)", 1.1, False,
          _by_hand),
-    Goal("int8 over float speed, ONNX Runtime", ">= 1.3", 1.3, True, _rounds("int8", "float_ms", "int8_ms")),
+    Goal("int8 over float speed (CPU time), ONNX Runtime", ">= 1.3", 1.3, True, _rounds("int8", "float_ms", "int8_ms")),
     Goal("int8 under float accuracy, points", "<= 1", 1.0, False, _accuracy_loss),
 )  # fmt: skip

@@ -48,7 +48,7 @@ def test_a_part_that_is_unavailable_is_not_measured() -> None:
         {"quota": {"unavailable": "no control groups"}, "int8": {"unavailable": "torch is not installed"}}
     )
     assert one["quota of one CPU: p99, threads auto over the best by hand"] == ("not measured", None)
-    assert one["int8 over float speed, ONNX Runtime"] == ("not measured", None)
+    assert one["int8 over float speed (CPU time), ONNX Runtime"] == ("not measured", None)
 
 
 def test_the_page_names_missed_goals_and_weak_rounds() -> None:
