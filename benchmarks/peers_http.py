@@ -4,7 +4,6 @@ Called by ``peers``.
 """
 
 import http.client
-import os
 import socket
 import subprocess
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 from benchmarks import process_tree
 from edge_runtime.bench.bare import looped
+from edge_runtime.bench.daemon import as_installed
 
 PATH = "/inference"
 START_TIMEOUT_S = 60.0
@@ -117,7 +117,7 @@ def serving(peer: Peer, python: Path, bundle: Path, picture: bytes, folder: Path
         "PEER_BUNDLE": bundle,
     }
     settings |= {"PYTHONPATH": Path(__file__).parent.parent, "OPENBLAS_NUM_THREADS": 1}
-    environment = os.environ | {name: str(value) for name, value in settings.items()}
+    environment = as_installed() | {name: str(value) for name, value in settings.items()}
     log = folder / f"{peer.module}.log"
     with log.open("wb") as out:
         command = [str(python), "-m", f"benchmarks.{peer.module}"]

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from edge_runtime.bench.daemon import as_installed
+
 
 def one_run(folder: Path, seconds: float) -> dict[str, float]:
     """Start, wait for the first result, measure memory, stop."""
@@ -33,7 +35,7 @@ def one_run(folder: Path, seconds: float) -> dict[str, float]:
         )
     )
     began = time.perf_counter()
-    daemon = subprocess.Popen([sys.executable, "-m", "edge_runtime", "run", str(config)])
+    daemon = subprocess.Popen([sys.executable, "-m", "edge_runtime", "run", str(config)], env=as_installed())
     try:
         while not (results.exists() and results.stat().st_size):
             if daemon.poll() is not None:

@@ -12,7 +12,7 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import EngineError, StateError
-from edge_runtime.freed_memory import give_back
+from edge_runtime.heap import give_back
 from edge_runtime.registry import Registry
 from edge_runtime.rollout import Generation, Rollout, Step
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.freed_memory import give_back
+from edge_runtime.heap import give_back
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.recalibration import SideLoop
 from edge_runtime.workers import InferenceWorker

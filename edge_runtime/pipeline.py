@@ -1,7 +1,8 @@
 """One frame's walk through one model: prepare -> schedule -> infer -> postprocess -> deliver.
 
 Two threads meet here and nowhere else: a stream's worker calls :meth:`Pipeline.accept`, the inference worker calls
-:meth:`Pipeline.step`; between them is the schedule, guarded by one condition. Both are started in ``workers``.
+:meth:`Pipeline.step`; between them is the schedule, guarded by one lock. Both are started in ``workers``. Nobody is woken
+who has nothing to do: one inference worker for a new sample, the readers of files for room in a queue.
 Bad pictures become ``Rejected`` values and are counted; engine failures are counted and reported.
 """
 
@@ -52,7 +53,8 @@ class Pipeline:
 
     def __init__(self, parts: PipelineParts) -> None:
         self._parts = parts
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._has_work, self._has_room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._is_draining = False
         self._running_since_s: list[float] = []
         self.meters = PipelineMeters(started_at_s=parts.clock())
@@ -79,12 +81,12 @@ class Pipeline:
         if isinstance(prepared, Rejected):
             meters.rejected[prepared.reason] += 1
             return prepared
-        with self._changed:
+        with self._lock:
             while not self._parts.schedule.offer(prepared, is_live=is_live, now_s=self._parts.clock()):
                 if stop.is_set():
                     return None
-                self._changed.wait(timeout=0.2)
-            self._changed.notify_all()
+                self._has_room.wait(timeout=0.2)
+            self._has_work.notify()
         return None
 
     def step(self, timeout_s: float) -> int:
@@ -93,26 +95,25 @@ class Pipeline:
         if not batch:
             return 0
         began_s = self._parts.clock()
-        with self._changed:
+        with self._lock:
             self._running_since_s.append(began_s)
         try:
             self._run(batch)
         finally:
-            with self._changed:
+            with self._lock:
                 self._running_since_s.remove(began_s)
                 self._parts.schedule.finished(batch)
-                self._changed.notify_all()
         return len(batch)
 
     def drain(self) -> None:
         """From now on run what is queued without waiting for company."""
-        with self._changed:
+        with self._lock:
             self._is_draining = True
-            self._changed.notify_all()
+            self._has_work.notify_all()
 
     def is_empty(self) -> bool:
         """Whether no sample waits."""
-        with self._changed:
+        with self._lock:
             return len(self._parts.schedule) == 0
 
     def is_idle(self) -> bool:
@@ -121,7 +122,7 @@ class Pipeline:
 
     def due_since_s(self) -> float | None:
         """Since when the oldest waiting or running batch is due (monotonic); None when there is none."""
-        with self._changed:
+        with self._lock:
             waiting_s = self._parts.schedule.oldest_queued_at_s()
             return min(
                 (at_s for at_s in (waiting_s, *self._running_since_s) if at_s is not None), default=None
@@ -129,27 +130,29 @@ class Pipeline:
 
     def set_policy(self, policy: BatchPolicy) -> None:
         """Change the schedule's limits while it runs."""
-        with self._changed:
+        with self._lock:
             self._parts.schedule.policy = policy
 
     def forget(self, stream: str) -> None:
         """Drop what a removed stream still had waiting."""
-        with self._changed:
+        with self._lock:
             self._parts.schedule.forget(stream)
 
     def _next_batch(self, timeout_s: float) -> tuple[Queued, ...]:
         deadline_s = self._parts.clock() + timeout_s
-        with self._changed:
+        with self._lock:
             while True:
                 now_s = self._parts.clock()
                 batch = self._parts.schedule.take(now_s, flush=self._is_draining)
                 if batch or now_s >= deadline_s:
                     if batch:
-                        self._changed.notify_all()  # a file's reader may be waiting for room
+                        self._has_room.notify_all()
+                    if self._parts.schedule.wait_s(now_s) is not None:  # for another worker, if one sleeps
+                        self._has_work.notify()
                     return batch
                 ready_in_s = self._parts.schedule.wait_s(now_s)
                 remaining_s = deadline_s - now_s
-                self._changed.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
+                self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
 
     def _run(self, batch: tuple[Queued, ...]) -> None:
         started_s = self._parts.clock()

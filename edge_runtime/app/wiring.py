@@ -15,6 +15,7 @@ from edge_runtime.config import Config, secrets_of
 from edge_runtime.config_watch import ConfigWatch
 from edge_runtime.daemon import Daemon, DaemonParts
 from edge_runtime.delivery import Delivery
+from edge_runtime.heap import share_one_arena
 from edge_runtime.log import configure_log
 from edge_runtime.messages import Result
 from edge_runtime.state_lock import lock_state_dir
@@ -41,6 +42,7 @@ def build_daemon(
         ConfigError: the broker's settings cannot be used.
         StateError: the state directory cannot be used.
     """
+    share_one_arena()
     config = adjust(loaded)
     lock = lock_state_dir(config.state_dir)
     crashes = Crashes(on_fatal=lambda reason: daemon.fail(reason))  # noqa: PLW0108 - made below

@@ -71,7 +71,7 @@ def exif_orientation(tiff: bytes) -> int:
 
 
 def _jpeg(data: bytes) -> Header:
-    at, orientation, size = 2, 1, None
+    at, orientation, size, is_progressive = 2, 1, None, False
     while True:
         if data[at] != 0xFF:
             raise PictureFlaw(RejectReason.UNREADABLE, f"JPEG without a marker at byte {at}")
@@ -88,6 +88,7 @@ def _jpeg(data: bytes) -> Header:
         body = at + 4
         if marker in _SOF_MARKERS:
             size = struct.unpack_from(">BHHB", data, body)
+            is_progressive = marker & 3 == 2
         elif marker == 0xE1 and data[body : body + 6] == b"Exif\x00\x00":
             orientation = exif_orientation(data[body + 6 : at + 2 + length])
         elif marker == 0xDA:
@@ -95,9 +96,12 @@ def _jpeg(data: bytes) -> Header:
         at += 2 + length
     if size is None:
         raise PictureFlaw(RejectReason.UNREADABLE, "JPEG without a frame header")
-    if data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
-        raise PictureFlaw(RejectReason.UNSUPPORTED, f"JPEG with more than {MAX_JPEG_SCANS} scans")
     bits, height, width, components = size
+    # A sequential picture whose first scan holds every component is decoded from that scan alone; searching the
+    # others for more costs 0.1 ms at 720p.
+    has_several_scans = is_progressive or data[body] < components
+    if has_several_scans and data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
+        raise PictureFlaw(RejectReason.UNSUPPORTED, f"JPEG with more than {MAX_JPEG_SCANS} scans")
     if bits != 8:
         raise PictureFlaw(RejectReason.UNSUPPORTED, f"JPEG with {bits} bits a sample; expected 8")
     return Header("jpeg", width, height, orientation, components)
