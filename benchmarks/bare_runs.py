@@ -24,10 +24,10 @@ WEAK_CAPACITY = 1.5
 Report = dict[str, Any]
 
 
-def pictures_in(folder: Path, bundle: Path = BUNDLE) -> list[Path]:
-    """The bundle's golden pictures as JPEGs of 1280 x 720, in a new folder."""
+def pictures_in(folder: Path, bundle: Path = BUNDLE, size: tuple[int, int] = SIZE) -> list[Path]:
+    """The bundle's golden pictures as JPEGs of this size, in a new folder."""
     folder.mkdir(parents=True)
-    return write_pictures(load_bundle(bundle), None, SIZE, folder)
+    return write_pictures(load_bundle(bundle), None, size, folder)
 
 
 def bare(

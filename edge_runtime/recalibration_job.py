@@ -9,7 +9,6 @@ The last file written is ``outcome.json``. A refusal by the gate is an outcome, 
 
 import contextlib
 import ctypes
-import os
 import resource
 import signal
 import sys
@@ -29,6 +28,7 @@ from calibration.errors import CalibrationError
 from calibration.gate import GateSettings
 from calibration.moments import FrameMoments
 from edge_runtime.atomic_file import write_atomically
+from edge_runtime.background import idle_cores, step_back
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import RecalibrationConfig
 from edge_runtime.errors import EdgeRuntimeError, StateError
@@ -39,7 +39,6 @@ from edge_runtime.reference_folder import read_reference_folder
 from edge_runtime.reservoir import InputMoments
 
 PR_SET_PDEATHSIG = 1
-LOW_PRIORITY = 5  # a third of the share of a live thread; at 19 it starves on a busy box and never ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +183,7 @@ def _prepare(job: dict[str, Any], bundle: Bundle, pictures: BinaryIO | None) -> 
 
 def _step_back(memory_mib: int) -> None:
     """Low priority, bounded memory, and no life without the parent."""
-    os.nice(LOW_PRIORITY)
+    step_back(idle_cores())
     limit = memory_mib * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with contextlib.suppress(OSError, AttributeError):  # not Linux: the parent's deadline is all there is

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from calibration import Baseline
+from edge_runtime import background
 from edge_runtime.errors import StateError
 from edge_runtime.job_process import JobProcess
-from edge_runtime.recalibration_job import LOW_PRIORITY
 
 DEMO = Path(__file__).parents[2] / "edge_runtime" / "demo"
 FOR_EVER = 1e12
@@ -130,4 +130,4 @@ def test_the_job_runs_at_low_priority(start):
     pid = process._process.pid
     while (nice := os.getpriority(os.PRIO_PROCESS, pid)) == 0 and time.monotonic() < end_s:
         tick.wait(0.01)
-    assert nice == LOW_PRIORITY
+    assert nice == background.LOW_PRIORITY

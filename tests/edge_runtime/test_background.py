@@ -1,0 +1,52 @@
+"""A process beside live inference steps back as far as the free processor allows."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from edge_runtime import background
+
+POLICIES = """
+import json, os, sys, threading
+import numpy  # may bring threads of its own
+from edge_runtime.background import step_back
+end = threading.Event()
+threading.Thread(target=end.wait, daemon=True).start()
+step_back(float(sys.argv[1]))
+later = threading.Thread(target=end.wait, daemon=True)
+later.start()
+tasks = list(map(int, os.listdir("/proc/self/task")))
+print(json.dumps([(os.sched_getscheduler(t), os.getpriority(os.PRIO_PROCESS, t)) for t in tasks]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("idle_cores", "policy"),
+    [(background.FREE_CORES, os.SCHED_IDLE), (background.FREE_CORES - 0.01, os.SCHED_OTHER)],
+)
+def test_every_thread_steps_back_and_those_started_later_too(idle_cores: float, policy: int):
+    told = [sys.executable, "-c", POLICIES, str(idle_cores)]
+    done = subprocess.run(told, check=True, capture_output=True, timeout=60)
+    found = json.loads(done.stdout)
+    assert len(found) >= 3
+    assert {tuple(one) for one in found} == {(policy, background.LOW_PRIORITY)}
+
+
+def test_a_cpu_that_is_kept_busy_is_not_counted_as_idle():
+    cpu = min(os.sched_getaffinity(0))
+    code = f"import os, time\nos.sched_setaffinity(0, [{cpu}])\nprint(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, [cpu])
+        try:
+            found = background.idle_cores(time.sleep)
+        finally:
+            os.sched_setaffinity(0, allowed)
+            busy.kill()
+    assert found < background.FREE_CORES
