@@ -12,6 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -24,7 +25,7 @@ LOOK_S = 0.5
 
 def step_back(idle_cores: float) -> None:
     """Lower the priority of every thread this process has; what they start inherits it."""
-    for thread in map(int, os.listdir("/proc/self/task")):
+    for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
             os.setpriority(os.PRIO_PROCESS, thread, LOW_PRIORITY)
             if idle_cores >= FREE_CORES:

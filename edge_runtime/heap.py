@@ -16,7 +16,7 @@ _ARENA_MAX = -8  # M_ARENA_MAX in malloc.h
 
 
 def share_one_arena() -> None:
-    """Let all threads allocate from one arena, unless ``MALLOC_ARENA_MAX`` says otherwise. Call before threads start."""
+    """Let all threads allocate from one arena unless ``MALLOC_ARENA_MAX`` is set; call before threads start."""
     if "MALLOC_ARENA_MAX" not in os.environ:
         _call("mallopt", _ARENA_MAX, 1)
 

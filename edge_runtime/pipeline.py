@@ -1,8 +1,8 @@
 """One frame's walk through one model: prepare -> schedule -> infer -> postprocess -> deliver.
 
 Two threads meet here and nowhere else: a stream's worker calls :meth:`Pipeline.accept`, the inference worker calls
-:meth:`Pipeline.step`; between them is the schedule, guarded by one lock. Both are started in ``workers``. Nobody is woken
-who has nothing to do: one inference worker for a new sample, the readers of files for room in a queue.
+:meth:`Pipeline.step`; between them is the schedule, guarded by one lock. Both are started in ``workers``. Nobody is
+woken who has nothing to do: one inference worker for a new sample, the readers of files for room in a queue.
 Bad pictures become ``Rejected`` values and are counted; engine failures are counted and reported.
 """
 
