@@ -53,10 +53,8 @@ def measure(*, rounds: int, count: int = COUNT, bundle: Path = BUNDLE) -> Report
     """With a core left over (one stream of small pictures) and with none; ``count`` reference pictures."""
     with tempfile.TemporaryDirectory(prefix="beside-") as name:
         folder = Path(name)
-        pictures, small = (
-            pictures_in(folder / "pictures", bundle),
-            pictures_in(folder / "small", bundle, SMALL),
-        )
+        pictures = pictures_in(folder / "pictures", bundle)
+        small = pictures_in(folder / "small", bundle, SMALL)
         job = _commissioned(folder, bundle, count)
         return {
             "rounds": [

@@ -18,6 +18,7 @@ from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.generations import Generations
+from edge_runtime.heap import share_one_arena
 from edge_runtime.messages import Frame, Result
 from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
@@ -32,6 +33,7 @@ PATCHES = ("p1", "p2")
 
 def main(order_path: Path) -> int:
     """Do ``{"bundle", "state", "pictures", "swaps", "fps", "pause_s"}``; ``fps`` None is flat out without dropping."""
+    share_one_arena()  # as the daemon does
     order = json.loads(order_path.read_text())
     bundle = load_bundle(Path(order["bundle"]))
     registry = Registry.open(Path(order["state"]), "bench")

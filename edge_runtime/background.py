@@ -11,13 +11,12 @@ Called by ``recalibration_job``, which does not run for long; the load is looked
 import contextlib
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 LOW_PRIORITY = 5
-"""Niceness where no core is free; at 19 a job starves on a busy box and never ends."""
+"""Added to the niceness; at 19 a job starves on a busy box and never ends."""
 FREE_CORES = 0.6
 """So much idle time, in cores, is as good as a free one: live inference comes in bursts."""
 LOOK_S = 0.5
@@ -27,19 +26,19 @@ def step_back(idle_cores: float) -> None:
     """Lower the priority of every thread this process has; what they start inherits it."""
     for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
-            os.setpriority(os.PRIO_PROCESS, thread, LOW_PRIORITY)
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + LOW_PRIORITY)
             if idle_cores >= FREE_CORES:
                 with contextlib.suppress(PermissionError):  # a sandbox that forbids it: the niceness stays
                     os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
-def idle_cores(sleep: Callable[[float], None] = time.sleep) -> float:
+def idle_cores() -> float:
     """How many of the CPUs that this process may use stood idle for half a second, 0 or more.
 
     A cgroup's quota is not looked at: what a job takes of that is missing elsewhere at any priority.
     """
     before, began_s = _idle_s(), time.monotonic()
-    sleep(LOOK_S)
+    time.sleep(LOOK_S)
     return (_idle_s() - before) / max(1e-3, time.monotonic() - began_s)
 
 

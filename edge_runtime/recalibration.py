@@ -34,6 +34,7 @@ from edge_runtime.recalibration_phase import (
     Phase,
     Side,
     Task,
+    patience_s,
 )
 from edge_runtime.reports import Reports
 from edge_runtime.request_inbox import RequestInbox
@@ -44,9 +45,6 @@ from edge_runtime.side_loop_parts import SideLoopParts
 from edge_runtime.validity import Validity
 
 log = structlog.get_logger()
-
-COLLECT_FACTOR = 8  # collecting may take this many times the least time it needs
-MIN_COLLECT_S = 120.0
 
 
 class SideLoop:
@@ -249,8 +247,8 @@ class SideLoop:
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s
         if cause is Cause.DRIFT and self._watch is not None:
             since_s = self._watch.window_began_at_s
-        patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * drift.sample_every_s)
-        task = Task(kind, cause, since_s, wanted, now_s + patience_s, stream, blessing)
+        deadline_s = now_s + patience_s(wanted, drift.sample_every_s)
+        task = Task(kind, cause, since_s, wanted, deadline_s, stream, blessing)
         self._side = self._side.after(Happening.REQUEST, task)
         self._reference.begin(since_s)
         log.info("collecting", model=self._parts.model, task=str(kind), cause=str(cause), wanted=wanted)

@@ -87,6 +87,9 @@ TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
 }
 
 
+COLLECT_FACTOR, MIN_COLLECT_S = 8, 120.0
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One commissioning or recalibration."""
@@ -102,6 +105,11 @@ class Task:
     """Only frames of this stream; None takes all of the model's."""
     blessing: Blessing = Blessing()
     """Of a commissioning."""
+
+
+def patience_s(wanted: int, every_s: float) -> float:
+    """How long collecting may take: several times the least time it needs, and never too short for a slow camera."""
+    return max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * every_s)
 
 
 class IllegalHappening(Exception):

@@ -28,7 +28,6 @@ from edge_runtime.engines.opening import open_engine
 from edge_runtime.engines.threads import CpuBudget, Preference, ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.generations import BuildEngine, Generations
-from edge_runtime.heap import give_back
 from edge_runtime.job_process import JobProcess
 from edge_runtime.known_states import Known
 from edge_runtime.manifest import MANIFEST_FILE
@@ -113,7 +112,6 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         )
         for i in range(plan.workers)
     )
-    give_back()  # what the runtime read and rewrote while it opened the model
     return ModelRuntime(name, bundle, plan, pipeline, workers, side_loop)
 
 

@@ -21,7 +21,7 @@ from calibration.targets.torchscript_module import named_outputs
 from edge_runtime.errors import BundleError
 
 _OPSET = 18
-_FAILURES = (RuntimeError, ValueError, TypeError, NotImplementedError, torch._dynamo.exc.TorchDynamoException)
+_FAILURES = (RuntimeError, ValueError, TypeError, torch._dynamo.exc.TorchDynamoException)
 
 
 def answers_of(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

@@ -131,9 +131,6 @@ def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
             problems.append(f"{device}: {in_one_line(err)}")
             continue
         if provider in session.get_providers():
-            session._model_bytes = (
-                None  # kept for a fall-back that is not wanted here: a second copy of the model
-            )
             return session
         problems.append(f"{device} does not start; its libraries or driver are missing")
     have = ", ".join(name.removesuffix(_PROVIDER) for name in known)

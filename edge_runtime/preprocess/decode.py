@@ -22,7 +22,6 @@ from edge_runtime.preprocess.flaw import PictureFlaw
 from edge_runtime.preprocess.geometry import reduction
 from edge_runtime.preprocess.headers import Header, read_header
 
-cv2.setNumThreads(1)
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
 )  # a damaged picture is a counted value here, not lines on stderr

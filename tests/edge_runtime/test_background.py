@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,9 +11,9 @@ from edge_runtime import background
 
 POLICIES = """
 import json, os, sys, threading
-import numpy  # may bring threads of its own
 from edge_runtime.background import step_back
 end = threading.Event()
+os.nice(int(sys.argv[2]))
 threading.Thread(target=end.wait, daemon=True).start()
 step_back(float(sys.argv[1]))
 later = threading.Thread(target=end.wait, daemon=True)
@@ -25,15 +24,19 @@ print(json.dumps([(os.sched_getscheduler(t), os.getpriority(os.PRIO_PROCESS, t))
 
 
 @pytest.mark.parametrize(
-    ("idle_cores", "policy"),
-    [(background.FREE_CORES, os.SCHED_IDLE), (background.FREE_CORES - 0.01, os.SCHED_OTHER)],
+    ("idle_cores", "niceness", "policy"),
+    [
+        (background.FREE_CORES, 0, os.SCHED_IDLE),
+        (background.FREE_CORES - 0.01, 0, os.SCHED_OTHER),
+        (0.0, 10, os.SCHED_OTHER),  # a unit with Nice=10: nobody may go below that
+    ],
 )
-def test_every_thread_steps_back_and_those_started_later_too(idle_cores: float, policy: int):
-    told = [sys.executable, "-c", POLICIES, str(idle_cores)]
+def test_every_thread_steps_back_and_those_started_later_too(idle_cores: float, niceness: int, policy: int):
+    told = [sys.executable, "-c", POLICIES, str(idle_cores), str(niceness)]
     done = subprocess.run(told, check=True, capture_output=True, timeout=60)
     found = json.loads(done.stdout)
     assert len(found) >= 3
-    assert {tuple(one) for one in found} == {(policy, background.LOW_PRIORITY)}
+    assert {tuple(one) for one in found} == {(policy, niceness + background.LOW_PRIORITY)}
 
 
 def test_a_cpu_that_is_kept_busy_is_not_counted_as_idle():
@@ -45,7 +48,7 @@ def test_a_cpu_that_is_kept_busy_is_not_counted_as_idle():
         allowed = os.sched_getaffinity(0)
         os.sched_setaffinity(0, [cpu])
         try:
-            found = background.idle_cores(time.sleep)
+            found = background.idle_cores()
         finally:
             os.sched_setaffinity(0, allowed)
             busy.kill()

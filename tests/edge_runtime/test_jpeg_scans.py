@@ -4,11 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.manifest import PreprocessSpec
 from edge_runtime.messages import RejectReason
+from edge_runtime.preprocess.decode import PictureLimits, decode
 from edge_runtime.preprocess.flaw import PictureFlaw
 from edge_runtime.preprocess.headers import MAX_JPEG_SCANS, read_header
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+SPEC = PreprocessSpec(
+    colour="rgb", width=64, height=64, geometry="stretch", filter="area", mean=(0, 0, 0), std=(255, 255, 255)
+)
 
 
 def jpeg(*, progressive: bool) -> bytes:
@@ -27,6 +32,13 @@ def test_a_progressive_picture_of_too_many_scans_is_refused():
     with pytest.raises(PictureFlaw) as caught:
         read_header(with_last_scan_repeated(data, MAX_JPEG_SCANS + 1))
     assert caught.value.reason is RejectReason.UNSUPPORTED
+
+
+def test_a_second_scan_of_everything_is_refused_by_the_decoder():
+    data = with_last_scan_repeated(jpeg(progressive=False), MAX_JPEG_SCANS + 1)
+    with pytest.raises(PictureFlaw) as caught:
+        decode(data, SPEC, PictureLimits())
+    assert caught.value.reason is RejectReason.UNREADABLE
 
 
 def test_components_in_scans_of_their_own_are_counted_too():

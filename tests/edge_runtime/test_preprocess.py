@@ -102,6 +102,18 @@ def test_declared_channel_order_is_obeyed() -> None:
     assert levels_apart(sample(bgr, spec(colour="bgr")), sample(bgr[..., ::-1], spec(), colour="bgr")) == 0
 
 
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("colour", ["rgb", "grey"])
+def test_every_layout_holds_level_minus_mean_over_deviation(colour: str, layout: str) -> None:
+    channels = 3 if colour == "rgb" else 1
+    mean, std = (100.0, 120.0, 90.0)[:channels], (50.0, 60.0, 70.0)[:channels]
+    prepared = sample(natural(), spec(colour=colour, layout=layout, mean=mean, std=std))
+    assert prepared.pixels is not None
+    expected = ((prepared.pixels.astype(np.float64) - mean) / std).astype(np.float32)
+    planar = expected.transpose(2, 0, 1) if layout == "nchw" else expected
+    np.testing.assert_array_equal(prepared.tensor, planar)
+
+
 @pytest.mark.parametrize("extra", [(), (1,), (2,)])
 def test_grey_becomes_three_equal_channels(extra: tuple[int, ...]) -> None:
     grey = cv2.cvtColor(natural(), cv2.COLOR_BGR2GRAY)
