@@ -54,7 +54,9 @@ class Pipeline:
     def __init__(self, parts: PipelineParts) -> None:
         self._parts = parts
         self._lock = threading.RLock()
-        self._has_work, self._has_room = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._has_work, self._has_room, self._has_answered = (
+            threading.Condition(self._lock) for _ in range(3)
+        )
         self._is_draining = False
         self._running_since_s: list[float] = []
         self.meters = PipelineMeters(started_at_s=parts.clock())
@@ -103,6 +105,7 @@ class Pipeline:
             with self._lock:
                 self._running_since_s.remove(began_s)
                 self._parts.schedule.finished(batch)
+                self._has_answered.notify_all()
         return len(batch)
 
     def drain(self) -> None:
@@ -166,6 +169,9 @@ class Pipeline:
             return
         finished_s = self._parts.clock()
         self._measure(len(batch), started_s, finished_s)
+        with self._lock:
+            while not self._parts.schedule.may_answer(batch):
+                self._has_answered.wait()
         for index, queued in enumerate(batch):
             one = {name: array[index] for name, array in outputs.items()}
             self._finish(queued, one, generation, started_s, (finished_s - started_s) * 1000)

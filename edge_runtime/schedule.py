@@ -10,7 +10,9 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
    overload it is the others whose samples grow old and are dropped.
 4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
 5. Samples of one batch have the same shape (raw tensors may differ).
-6. A stream has at most one batch under way, so its results stay in order however many workers there are.
+6. A stream has a second batch under way only on a worker that is left when every other stream has one: a quiet camera
+   finds its worker free. Batches of one stream are answered in the order they were taken
+   (:meth:`Schedule.may_answer`), so its results stay in order however many workers there are.
 """
 
 from collections import OrderedDict, deque
@@ -66,11 +68,12 @@ class ScheduleCounters:
 class Schedule:
     """Queues of waiting samples, one per stream."""
 
-    def __init__(self, policy: BatchPolicy) -> None:
-        self.policy = policy
+    def __init__(self, policy: BatchPolicy, workers: int = 1) -> None:
+        """``workers``: how many batches may run at once, at least 1."""
+        self.policy, self._workers = policy, workers
         self.counters = ScheduleCounters()
         self._queues: OrderedDict[str, deque[Queued]] = OrderedDict()
-        self._under_way: set[str] = set()
+        self._under_way: list[tuple[Queued, ...]] = []  # in the order of taking
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -105,13 +108,25 @@ class Schedule:
                     self._queues.move_to_end(stream)
             if len(batch) == before:
                 break
-        self._under_way.update(queued.sample.stream for queued in batch)
-        self.counters.taken += len(batch)
-        return tuple(batch)
+        if batch:
+            self._under_way.append(tuple(batch))
+            self.counters.taken += len(batch)
+            return self._under_way[-1]
+        return ()
+
+    def may_answer(self, batch: tuple[Queued, ...]) -> bool:
+        """Whether no batch that was taken before this one, and is still under way, holds one of its streams."""
+        streams = _streams(batch)
+        for earlier in self._under_way:
+            if earlier is batch:
+                break
+            if streams & _streams(earlier):
+                return False
+        return True
 
     def finished(self, batch: tuple[Queued, ...]) -> None:
-        """A batch was answered (or lost): its streams may run again."""
-        self._under_way.difference_update(queued.sample.stream for queued in batch)
+        """A batch was answered (or lost): its worker and its streams may run again."""
+        self._under_way = [one for one in self._under_way if one is not batch]
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until :meth:`take` may give something; None when only an offer or ``finished`` changes that."""
@@ -134,12 +149,15 @@ class Schedule:
 
     def _free_in_turn(self) -> list[str]:
         """Streams that may run, in the order in which they are served."""
-        free = [stream for stream in self._queues if stream not in self._under_way]
+        busy = {stream for batch in self._under_way for stream in _streams(batch)}
+        wanted = len(self._queues.keys() - busy)  # workers that streams without a batch may want
+        has_spare = self._workers - len(self._under_way) > wanted
+        free = [stream for stream in self._queues if has_spare or stream not in busy]
         rank = self.policy.priorities
         return sorted(free, key=lambda stream: -rank.get(stream, 0)) if rank else free
 
     def _free_queues(self) -> list[deque[Queued]]:
-        return [queue for stream, queue in self._queues.items() if queue and stream not in self._under_way]
+        return [queue for stream in self._free_in_turn() if (queue := self._queues[stream])]
 
     def _is_ready(self, now_s: float) -> bool:
         oldest = self._oldest_free_at_s()
@@ -162,3 +180,7 @@ class Schedule:
 
 def _fits(batch: list[Queued], queued: Queued) -> bool:
     return not batch or batch[0].sample.tensor.shape == queued.sample.tensor.shape
+
+
+def _streams(batch: tuple[Queued, ...]) -> set[str]:
+    return {queued.sample.stream for queued in batch}

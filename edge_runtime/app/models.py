@@ -97,7 +97,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         device=config.device,
         model=name,
         preprocessor=preprocessor,
-        schedule=Schedule(batch_policy(config, name)),
+        schedule=Schedule(batch_policy(config, name), plan.workers),
         slot=slot,
         postprocessor=Postprocessor(bundle.manifest, bundle.labels),
         deliver=delivery.result,
