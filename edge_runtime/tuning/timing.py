@@ -48,7 +48,7 @@ class TimedEngine:
         """``samples``: prepared pictures, (C, H, W) or (H, W, C), at least one; streams: 1 or more."""
         self._engine, self._streams = engine, streams
         self._batches = [sample[np.newaxis] for sample in samples]
-        self._callers = min(plan.workers, streams)  # a stream has at most one batch under way
+        self._callers = plan.workers  # a lone stream uses them all
         places: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
         for worker in range(self._callers):
             places.put(plan.cpus_of(worker) if settings.pin_threads else ())

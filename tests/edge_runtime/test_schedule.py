@@ -105,7 +105,7 @@ def test_a_batch_of_one_serves_all_streams_in_turn():
     assert [names(run(s))[0][0] for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
 
 
-def test_a_stream_has_one_batch_under_way_so_that_its_results_stay_in_order():
+def test_with_one_worker_a_stream_has_one_batch_under_way():
     s = schedule(max_batch_size=1)
     for seq in range(2):
         s.offer(sample("a", seq), is_live=True, now_s=0.0)
@@ -116,6 +116,34 @@ def test_a_stream_has_one_batch_under_way_so_that_its_results_stay_in_order():
     assert names(s.take(0.0)) == [("b", 0)]
     s.finished(first)
     assert names(s.take(0.0)) == [("a", 1)]
+
+
+def test_a_lone_stream_uses_every_worker_and_is_answered_in_order():
+    s = Schedule(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    for seq in range(3):
+        s.offer(sample("a", seq), is_live=True, now_s=0.0)
+    first, second = s.take(0.0), s.take(0.0)
+    assert (names(first), names(second)) == ([("a", 0)], [("a", 1)])
+    assert s.take(0.0) == ()
+    assert s.may_answer(first)
+    assert not s.may_answer(second)
+    s.finished(first)
+    assert s.may_answer(second)
+    assert names(s.take(0.0)) == [("a", 2)]
+
+
+def test_a_busy_stream_leaves_a_worker_to_a_quiet_one():
+    s = Schedule(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    s.offer(sample("quiet", 0), is_live=True, now_s=0.0)
+    run(s)
+    for seq in range(2):
+        s.offer(sample("busy", seq), is_live=True, now_s=0.0)
+    s.take(0.0)
+    assert s.take(0.0) == ()
+    s.offer(sample("quiet", 1), is_live=True, now_s=0.0)
+    late = s.take(0.0)
+    assert names(late) == [("quiet", 1)]
+    assert s.may_answer(late)
 
 
 def test_shapes_are_never_mixed_in_a_batch():

@@ -127,7 +127,7 @@ class Meeting(FakeEngine):
             return super().infer(batch)
 
 
-@pytest.mark.parametrize(("workers", "streams", "at_once"), [(2, 3, 2), (3, 1, 1), (1, 2, 1)])
+@pytest.mark.parametrize(("workers", "streams", "at_once"), [(2, 3, 2), (3, 1, 3), (1, 2, 1)])
 def test_calls_run_as_in_the_daemon(workers: int, streams: int, at_once: int) -> None:
     engine, sample = Meeting(), np.zeros((3, 8, 8), np.float32)
     with TimedEngine(engine, ThreadPlan(1, workers, ""), EngineSettings(), [sample], streams) as timed:
