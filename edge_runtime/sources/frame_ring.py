@@ -162,8 +162,8 @@ class FrameRing:
                     return slot
             oldest = self._oldest_ready() if may_overwrite else None
             if oldest is not None:
+                self._counts["overwritten"][0] += 1  # first: a writer killed here has not lost a frame uncounted
                 states[oldest] = _State.WRITING
-                self._counts["overwritten"][0] += 1
             return oldest
 
     def room(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
