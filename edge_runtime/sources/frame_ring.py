@@ -162,7 +162,9 @@ class FrameRing:
                     return slot
             oldest = self._oldest_ready() if may_overwrite else None
             if oldest is not None:
-                self._counts["overwritten"][0] += 1  # first: a writer killed here has not lost a frame uncounted
+                self._counts["overwritten"][0] += (
+                    1  # first: a writer killed here has not lost a frame uncounted
+                )
                 states[oldest] = _State.WRITING
             return oldest
 
