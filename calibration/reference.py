@@ -34,7 +34,7 @@ _UNREADABLE = (
     MemoryError,
     zipfile.BadZipFile,
     zlib.error,
-    RuntimeError,  # encrypted, or compressed in a way this Python does not know (NotImplementedError)
+    RuntimeError,  # encrypted, or compressed in a way this Python does not know
 )
 """What numpy and zipfile raise for an archive that is damaged or not theirs."""
 

@@ -51,22 +51,36 @@ class EngineSlot:
         """The engine that answers the next batch."""
         return self._occupant.engine
 
-    def infer(self, batch: NDArray[np.float32]) -> tuple[Outputs, Generation]:
-        """Run a batch (N, ...) on the active engine.
+    def enter(self) -> Occupant:
+        """The active engine, kept open until :meth:`leave`.
+
+        Called when a batch is taken, not when it runs: of two workers the one with the earlier batch may run later.
+        """
+        with self._lock:
+            self._occupant.users += 1
+            return self._occupant
+
+    def leave(self, occupant: Occupant) -> None:
+        """The batch is done; the last one frees an engine that was taken out."""
+        with self._lock:
+            occupant.users -= 1
+            is_last = occupant.is_retired and occupant.users == 0
+        if is_last:
+            occupant.close()
+
+    def infer(self, occupant: Occupant, batch: NDArray[np.float32]) -> Outputs:
+        """Run a batch (N, ...) on the engine that was entered.
 
         Raises:
             EngineError: the engine failed; ``failures_in_a_row`` was counted up.
         """
-        occupant = self._enter()
         try:
             outputs = occupant.engine.infer(batch)
         except EngineError:
             self.failures_in_a_row += 1
             raise
-        finally:
-            self._leave(occupant)
         self.failures_in_a_row = 0
-        return outputs, occupant.generation
+        return outputs
 
     def swap(self, generation: Generation, engine: Engine) -> Generation:
         """Put another (warm) engine in; gives the generation that was replaced."""
@@ -90,15 +104,3 @@ class EngineSlot:
     def close(self) -> None:
         """Free the engine; the slot must not be used again."""
         self._occupant.engine.close()
-
-    def _enter(self) -> Occupant:
-        with self._lock:
-            self._occupant.users += 1
-            return self._occupant
-
-    def _leave(self, occupant: Occupant) -> None:
-        with self._lock:
-            occupant.users -= 1
-            is_last = occupant.is_retired and occupant.users == 0
-        if is_last:
-            occupant.close()

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.engine_slot import EngineSlot
+from edge_runtime.engine_slot import EngineSlot, Occupant
 from edge_runtime.engines.base import Outputs
 from edge_runtime.errors import EngineError
 from edge_runtime.messages import Frame, Rejected, Result, Sample, Timings
@@ -54,9 +54,8 @@ class Pipeline:
     def __init__(self, parts: PipelineParts) -> None:
         self._parts = parts
         self._lock = threading.RLock()
-        self._has_work, self._has_room, self._has_answered = (
-            threading.Condition(self._lock) for _ in range(3)
-        )
+        self._has_work, self._has_room = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._has_answered = threading.Condition(self._lock)
         self._is_draining = False
         self._running_since_s: list[float] = []
         self.meters = PipelineMeters(started_at_s=parts.clock())
@@ -93,15 +92,17 @@ class Pipeline:
 
     def step(self, timeout_s: float) -> int:
         """Run at most one batch; gives how many samples it had. Called by the inference worker in a loop."""
-        batch = self._next_batch(timeout_s)
-        if not batch:
+        taken = self._next_batch(timeout_s)
+        if taken is None:
             return 0
+        batch, occupant = taken
         began_s = self._parts.clock()
         with self._lock:
             self._running_since_s.append(began_s)
         try:
-            self._run(batch)
+            self._run(batch, occupant)
         finally:
+            self._parts.slot.leave(occupant)
             with self._lock:
                 self._running_since_s.remove(began_s)
                 self._parts.schedule.finished(batch)
@@ -141,7 +142,7 @@ class Pipeline:
         with self._lock:
             self._parts.schedule.forget(stream)
 
-    def _next_batch(self, timeout_s: float) -> tuple[Queued, ...]:
+    def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], Occupant] | None:
         deadline_s = self._parts.clock() + timeout_s
         with self._lock:
             while True:
@@ -152,15 +153,15 @@ class Pipeline:
                         self._has_room.notify_all()
                     if self._parts.schedule.wait_s(now_s) is not None:  # for another worker, if one sleeps
                         self._has_work.notify()
-                    return batch
+                    return (batch, self._parts.slot.enter()) if batch else None
                 ready_in_s = self._parts.schedule.wait_s(now_s)
                 remaining_s = deadline_s - now_s
                 self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
 
-    def _run(self, batch: tuple[Queued, ...]) -> None:
+    def _run(self, batch: tuple[Queued, ...], occupant: Occupant) -> None:
         started_s = self._parts.clock()
         try:
-            outputs, generation = self._parts.slot.infer(_stacked(batch))
+            outputs = self._parts.slot.infer(occupant, _stacked(batch))
         except EngineError as err:
             self.meters.engine_errors += 1
             self.meters.lost_to_engine_errors += len(batch)
@@ -174,7 +175,7 @@ class Pipeline:
                 self._has_answered.wait()
         for index, queued in enumerate(batch):
             one = {name: array[index] for name, array in outputs.items()}
-            self._finish(queued, one, generation, started_s, (finished_s - started_s) * 1000)
+            self._finish(queued, one, occupant.generation, started_s, (finished_s - started_s) * 1000)
 
     def _measure(self, samples: int, started_s: float, finished_s: float) -> None:
         self.meters.batches += 1

@@ -96,7 +96,7 @@ class Schedule:
         ``flush`` does not wait for company (draining).
         """
         self._drop_stale(now_s)
-        if not flush and not self._is_ready(now_s):
+        if not flush and self.wait_s(now_s) != 0.0:
             return ()
         batch: list[Queued] = []
         while len(batch) < self.policy.max_batch_size:
@@ -108,11 +108,11 @@ class Schedule:
                     self._queues.move_to_end(stream)
             if len(batch) == before:
                 break
-        if batch:
-            self._under_way.append(tuple(batch))
-            self.counters.taken += len(batch)
-            return self._under_way[-1]
-        return ()
+        taken = tuple(batch)
+        if taken:
+            self._under_way.append(taken)
+            self.counters.taken += len(taken)
+        return taken
 
     def may_answer(self, batch: tuple[Queued, ...]) -> bool:
         """Whether no batch that was taken before this one, and is still under way, holds one of its streams."""
@@ -130,12 +130,13 @@ class Schedule:
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until :meth:`take` may give something; None when only an offer or ``finished`` changes that."""
-        oldest = self._oldest_free_at_s()
-        if oldest is None:
+        queues = self._free_queues()
+        if not queues:
             return None
-        if self._is_ready(now_s):
+        if sum(map(len, queues)) >= self.policy.max_batch_size:
             return 0.0
-        return max(0.0, oldest + self.policy.max_queue_delay_s - now_s)
+        oldest_at_s = min(queue[0].queued_at_s for queue in queues)
+        return max(0.0, oldest_at_s + self.policy.max_queue_delay_s - now_s)
 
     def oldest_queued_at_s(self) -> float | None:
         """Since when the oldest waiting sample waits; None when none does."""
@@ -158,16 +159,6 @@ class Schedule:
 
     def _free_queues(self) -> list[deque[Queued]]:
         return [queue for stream in self._free_in_turn() if (queue := self._queues[stream])]
-
-    def _is_ready(self, now_s: float) -> bool:
-        oldest = self._oldest_free_at_s()
-        if oldest is None:
-            return False
-        waiting = sum(map(len, self._free_queues()))
-        return waiting >= self.policy.max_batch_size or now_s - oldest >= self.policy.max_queue_delay_s
-
-    def _oldest_free_at_s(self) -> float | None:
-        return min((queue[0].queued_at_s for queue in self._free_queues()), default=None)
 
     def _drop_stale(self, now_s: float) -> None:
         for queue in self._queues.values():

@@ -98,8 +98,7 @@ def _split(cores: int, streams: int, others: int, preference: int | Preference) 
     if preference == "latency":
         return cores, 1, f"latency: {cores} threads in one call"
     if preference == "throughput":
-        idle = f", of which {streams} stream(s) use {streams}" if 0 < streams < cores else ""
-        return 1, cores, f"throughput: {cores} calls of one thread{idle}"
+        return 1, cores, f"throughput: {cores} calls of one thread"
     at_once = min(max(1, streams + others), cores)
     share = max(1, round(cores * streams / max(1, streams + others)))
     workers = max(1, min(streams, share))

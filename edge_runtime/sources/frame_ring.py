@@ -162,9 +162,8 @@ class FrameRing:
                     return slot
             oldest = self._oldest_ready() if may_overwrite else None
             if oldest is not None:
-                self._counts["overwritten"][0] += (
-                    1  # first: a writer killed here has not lost a frame uncounted
-                )
+                # Counted before it is taken: a writer killed in between has not lost a frame uncounted.
+                self._counts["overwritten"][0] += 1
                 states[oldest] = _State.WRITING
             return oldest
 

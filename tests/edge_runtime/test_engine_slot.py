@@ -2,6 +2,7 @@ import threading
 
 import numpy as np
 import pytest
+from slots import answer
 
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.fake import FakeEngine
@@ -34,9 +35,9 @@ class GatedEngine:
 
 def test_answers_name_the_generation_that_made_them():
     slot = EngineSlot(A, GatedEngine(1))
-    assert slot.infer(BATCH)[1] == A
+    assert answer(slot, BATCH)[1] == A
     assert slot.swap(B, GatedEngine(2)) == A
-    outputs, generation = slot.infer(BATCH)
+    outputs, generation = answer(slot, BATCH)
     assert (float(outputs["out"][0, 0]), generation) == (2.0, B)
 
 
@@ -44,7 +45,7 @@ def test_a_running_batch_keeps_its_engine_and_frees_it_at_the_end():
     gate = threading.Event()
     old, answers = GatedEngine(1, gate), []
     slot = EngineSlot(A, old)
-    thread = threading.Thread(target=lambda: answers.append(slot.infer(BATCH)))
+    thread = threading.Thread(target=lambda: answers.append(answer(slot, BATCH)))
     thread.start()
     assert old.entered.wait(5)
     slot.swap(B, GatedEngine(2))
@@ -52,6 +53,17 @@ def test_a_running_batch_keeps_its_engine_and_frees_it_at_the_end():
     gate.set()
     thread.join(5)
     assert answers[0][1] == A
+    assert old.is_closed
+
+
+def test_a_batch_taken_before_a_swap_runs_on_the_engine_of_its_time():
+    old = GatedEngine(1)
+    slot = EngineSlot(A, old)
+    occupant = slot.enter()
+    slot.swap(B, GatedEngine(2))
+    assert float(slot.infer(occupant, BATCH)["out"][0, 0]) == 1.0
+    assert (occupant.generation, old.is_closed) == (A, False)
+    slot.leave(occupant)
     assert old.is_closed
 
 
@@ -66,10 +78,10 @@ def test_failures_in_a_row_are_counted_and_forgotten_after_a_success():
     slot = EngineSlot(A, engine)
     for _ in range(3):
         with pytest.raises(EngineError):
-            slot.infer(BATCH)
+            answer(slot, BATCH)
     assert slot.failures_in_a_row == 3
     engine.error = None
-    slot.infer(BATCH)
+    answer(slot, BATCH)
     assert slot.failures_in_a_row == 0
 
 
@@ -78,7 +90,7 @@ def test_waits_until_the_last_batch_has_freed_the_old_engine():
     old, new = FakeEngine(gate=gate), FakeEngine()
     slot = EngineSlot(Generation("parts/1"), old)
     batch = np.zeros((1, 3, 8, 8), np.float32)
-    busy = threading.Thread(target=slot.infer, args=(batch,))
+    busy = threading.Thread(target=answer, args=(slot, batch))
     busy.start()
     while not old.batch_sizes:
         busy.join(0.005)

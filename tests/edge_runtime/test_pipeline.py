@@ -47,14 +47,14 @@ def frame(seq, stream="belt", picture=None, age_s=0.0):
     return Frame(stream, seq, picture, time.monotonic() - age_s, time.time())
 
 
-def make(engine=None, *, results=None, observer=None, **policy):
+def make(engine=None, *, results=None, observer=None, workers=1, **policy):
     results = [] if results is None else results
     errors = []
     parts = PipelineParts(
         device="box",
         model="parts",
         preprocessor=Preprocessor(SPEC),
-        schedule=Schedule(BatchPolicy(**policy)),
+        schedule=Schedule(BatchPolicy(**policy), workers),
         slot=EngineSlot(Generation("parts/1"), engine or FakeEngine()),
         postprocessor=Postprocessor(Manifest, ("a", "b", "c")),
         deliver=results.append,
@@ -156,19 +156,47 @@ def test_knows_since_when_a_batch_is_due():
     assert pipeline.is_idle()
 
 
-def test_a_swap_in_the_middle_drops_and_mixes_nothing():
+def test_a_batch_waits_for_the_earlier_one_of_its_stream_even_when_that_one_fails():
+    gate = threading.Event()
+    slow, quick = FakeEngine(gate=gate, failures=1), FakeEngine()
+    pipeline, results, errors = make(slow, workers=2, max_batch_size=1)
+    first = threading.Thread(target=lambda: pipeline.step(timeout_s=5.0))
+    second = threading.Thread(target=lambda: pipeline.step(timeout_s=5.0))
+    for seq in range(2):
+        pipeline.accept(frame(seq), is_live=True, stop=NEVER)
+    first.start()
+    while len(pipeline.schedule) == 2:
+        time.sleep(0.001)
+    pipeline.slot.swap(Generation("parts/1", "p1"), quick)
+    second.start()
+    while not quick.batch_sizes:
+        time.sleep(0.001)
+    second.join(0.1)
+    assert second.is_alive()
+    assert results == []
+    gate.set()
+    first.join(5)
+    second.join(5)
+    assert [result.seq for result in results] == [1]
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_swap_in_the_middle_drops_and_mixes_nothing(count):
     engines = [FakeEngine() for _ in range(31)]
-    pipeline, results, errors = make(engines[0], queue_limit=4)
+    pipeline, results, errors = make(engines[0], workers=count, queue_limit=4)
     crashes = Crashes(on_fatal=pytest.fail)
-    worker = InferenceWorker("infer", pipeline, crashes)
-    worker.start()
+    workers = [InferenceWorker(f"infer-{number}", pipeline, crashes) for number in range(count)]
+    for worker in workers:
+        worker.start()
     for seq in range(300):
         pipeline.accept(frame(seq), is_live=False, stop=NEVER)
         if seq % 10 == 9:
             number = seq // 10 + 1
             pipeline.slot.swap(Generation("parts/1", f"p{number}"), engines[number])
-    worker.stop()
-    assert worker.join(10)
+    for worker in workers:
+        worker.stop()
+    assert all(worker.join(10) for worker in workers)
     assert [result.seq for result in results] == list(range(300))
     assert errors == []
     assert crashes.total == 0

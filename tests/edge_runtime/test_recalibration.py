@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from side_bench import ACCEPTED, BASE, BATCH, REFUSED, Bench, ScriptedWatch, a_baseline
+from slots import answer
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import CommandError, EngineError, StateError
@@ -152,7 +153,7 @@ def test_an_engine_that_keeps_failing_is_taken_back(tmp_path):
     bench.slot.engine.failures = -1
     for _ in range(ENGINE_FAILURES):
         with pytest.raises(EngineError):
-            bench.slot.infer(BATCH)
+            answer(bench.slot, BATCH)
     bench.tick()
     assert bench.slot.generation == BASE
     assert "failed 5 times" in bench.events[-1].data["reason"]
