@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import structlog
 
+from edge_runtime.background import stepped_aside
 from edge_runtime.cameras import Cameras
 from edge_runtime.config import Changes, Config, Effect, changes, in_force
 from edge_runtime.config_watch import ConfigWatch
@@ -321,6 +322,7 @@ class Daemon:
         log.error("configuration edit refused, the last good one stays", problems=problems)
         self._emit("config", {"accepted": False, "problems": problems})
 
+    @stepped_aside()
     def _open_beside(self, new: Config, plan: Changes) -> tuple[dict[str, ModelRuntime], Uplink | None]:
         """Everything the edit needs that can fail; nothing of what runs is touched, nothing is left when it fails."""
         opened: dict[str, ModelRuntime] = {}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.background import stepped_aside
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import EngineError, StateError
@@ -127,4 +128,5 @@ class Generations:
 
     def _engine_of(self, generation: Generation) -> Engine:
         patch_id = generation.patch
-        return self._build_engine(None if patch_id is None else self._registry.patched_model(patch_id))
+        with stepped_aside():
+            return self._build_engine(None if patch_id is None else self._registry.patched_model(patch_id))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,46 @@ def test_every_thread_steps_back_and_those_started_later_too(idle_cores: float, 
     found = json.loads(done.stdout)
     assert len(found) >= 3
     assert {tuple(one) for one in found} == {(policy, niceness + background.LOW_PRIORITY)}
+
+
+ASIDE = """
+import json, os, sys, threading
+from edge_runtime.background import stepped_aside
+end = threading.Event()
+niceness = lambda: {os.getpriority(os.PRIO_PROCESS, int(t)) for t in os.listdir("/proc/self/task")}
+start = lambda: threading.Thread(target=end.wait, daemon=True).start()
+os.nice(int(sys.argv[1]))
+if sys.argv[2] == "stranger":
+    os.setuid(65534)
+start()
+with stepped_aside():
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    start()
+    during = sorted(niceness())
+print(json.dumps([mine, during, sorted(niceness())]))
+"""
+
+
+CAP_SYS_NICE = 1 << 23
+CAPABILITIES = int(Path("/proc/self/status").read_text().split("CapEff:")[1].split()[0], 16)
+
+
+@pytest.mark.skipif(not CAPABILITIES & CAP_SYS_NICE, reason="needs the capability SYS_NICE")
+@pytest.mark.parametrize(
+    ("niceness", "who", "expected"),
+    [
+        (0, "root", [10, [0, 10], [0]]),
+        (0, "stranger", [0, [0], [0]]),  # the way back is closed
+        (15, "root", [19, [15, 19], [15]]),
+        (19, "root", [19, [19], [19]]),
+    ],
+)
+def test_a_thread_steps_aside_for_a_while_and_those_it_started_come_back_with_it(
+    niceness: int, who: str, expected: list[object]
+):
+    told = [sys.executable, "-c", ASIDE, str(niceness), who]
+    done = subprocess.run(told, check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout) == expected
 
 
 def test_a_cpu_that_is_kept_busy_is_not_counted_as_idle():
