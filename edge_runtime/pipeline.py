@@ -102,11 +102,11 @@ class Pipeline:
         try:
             self._run(batch, occupant)
         finally:
-            self._parts.slot.leave(occupant)
             with self._lock:
                 self._running_since_s.remove(began_s)
                 self._parts.schedule.finished(batch)
                 self._has_answered.notify_all()
+            self._parts.slot.leave(occupant)  # may free an engine that was taken out: nobody waits for that
         return len(batch)
 
     def drain(self) -> None:
@@ -136,6 +136,12 @@ class Pipeline:
         """Change the schedule's limits while it runs."""
         with self._lock:
             self._parts.schedule.policy = policy
+
+    def rest(self, stream: str) -> None:
+        """A stream gives nothing for now; another one may have its worker."""
+        with self._lock:
+            self._parts.schedule.rest(stream)
+            self._has_work.notify()
 
     def forget(self, stream: str) -> None:
         """Drop what a removed stream still had waiting."""

@@ -11,7 +11,7 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
 4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
 5. Samples of one batch have the same shape (raw tensors may differ).
 6. A stream has a second batch under way only on a worker that is left when every other stream has one: a quiet camera
-   finds its worker free. Batches of one stream are answered in the order they were taken
+   finds its worker free (one that is lost, or a file that has ended, does not: :meth:`Schedule.rest`). Batches of one stream are answered in the order they were taken
    (:meth:`Schedule.may_answer`), so its results stay in order however many workers there are.
 """
 
@@ -73,6 +73,7 @@ class Schedule:
         self.policy, self._workers = policy, workers
         self.counters = ScheduleCounters()
         self._queues: OrderedDict[str, deque[Queued]] = OrderedDict()
+        self._resting: set[str] = set()
         self._under_way: list[tuple[Queued, ...]] = []  # in the order of taking
 
     def __len__(self) -> int:
@@ -81,6 +82,7 @@ class Schedule:
     def offer(self, sample: Sample, *, is_live: bool, now_s: float) -> bool:
         """Queue a sample; False when a file's queue is full (nothing was changed: offer it again later)."""
         queue = self._queues.setdefault(sample.stream, deque())
+        self._resting.discard(sample.stream)
         if len(queue) >= self.policy.queue_limit:
             if not is_live:
                 return False
@@ -142,16 +144,22 @@ class Schedule:
         """Since when the oldest waiting sample waits; None when none does."""
         return min((queue[0].queued_at_s for queue in self._queues.values() if queue), default=None)
 
+    def rest(self, stream: str) -> None:
+        """Keep no worker free for a stream until it offers again: its file has ended, or its camera is lost."""
+        self._resting.add(stream)
+
     def forget(self, stream: str) -> int:
         """Remove a stream that was taken out of the configuration; gives the number of samples dropped."""
         dropped = len(self._queues.pop(stream, ()))
+        self._resting.discard(stream)
         self.counters.dropped_oldest += dropped
         return dropped
 
     def _free_in_turn(self) -> list[str]:
         """Streams that may run, in the order in which they are served."""
         busy = {stream for batch in self._under_way for stream in _streams(batch)}
-        wanted = len(self._queues.keys() - busy)  # workers that streams without a batch may want
+        idle = self._queues.keys() - busy  # each of them may want a worker
+        wanted = sum(bool(self._queues[stream]) or stream not in self._resting for stream in idle)
         has_spare = self._workers - len(self._under_way) > wanted
         free = [stream for stream in self._queues if has_spare or stream not in busy]
         rank = self.policy.priorities

@@ -153,6 +153,7 @@ class StreamWorker:
             self.is_finished = True
             log.info("stream finished", stream=self.stream)
         finally:
+            self._pipeline.rest(self.stream)
             source.close()
 
 

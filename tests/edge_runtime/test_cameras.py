@@ -26,11 +26,15 @@ class ScriptedPipeline:
 
     def __init__(self):
         self.frames, self.forgotten, self.meters, self.came = [], [], self, threading.Event()
+        self.resting = []
         self.slot = EngineSlot(Generation("parts/1"), FakeEngine())
 
     def accept(self, frame, *, is_live, stop):
         self.frames.append(frame)
         self.came.set()
+
+    def rest(self, stream):
+        self.resting.append(stream)
 
     def forget(self, stream):
         self.forgotten.append(stream)

@@ -146,6 +146,21 @@ def test_a_busy_stream_leaves_a_worker_to_a_quiet_one():
     assert s.may_answer(late)
 
 
+def test_a_stream_that_ended_leaves_its_worker_until_it_comes_back():
+    s = Schedule(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    s.offer(sample("ended", 0), is_live=False, now_s=0.0)
+    s.rest("ended")
+    for seq in range(3):
+        s.offer(sample("busy", seq), is_live=False, now_s=0.0)
+    assert names(run(s)) == [("ended", 0)]  # what it still had is answered first
+    under_way = [s.take(0.0), s.take(0.0)]
+    assert [names(batch) for batch in under_way] == [[("busy", 0)], [("busy", 1)]]
+    for batch in under_way:
+        s.finished(batch)
+    s.offer(sample("ended", 1), is_live=False, now_s=0.0)
+    assert {names(s.take(0.0))[0][0] for _ in range(2)} == {"busy", "ended"}
+
+
 def test_shapes_are_never_mixed_in_a_batch():
     s = schedule()
     s.offer(sample("a", 0, shape=(3, 4, 4)), is_live=True, now_s=0.0)
