@@ -11,8 +11,9 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
 4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
 5. Samples of one batch have the same shape (raw tensors may differ).
 6. A stream has a second batch under way only on a worker that is left when every other stream has one: a quiet camera
-   finds its worker free (one that is lost, or a file that has ended, does not: :meth:`Schedule.rest`). Batches of one stream are answered in the order they were taken
-   (:meth:`Schedule.may_answer`), so its results stay in order however many workers there are.
+   finds its worker free. One that is lost, or a file that has ended, keeps none (:meth:`Schedule.rest`). Batches of one
+   stream are answered in the order they were taken (:meth:`Schedule.may_answer`), so its results stay in order however
+   many workers there are.
 """
 
 from collections import OrderedDict, deque

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ def as_installed() -> dict[str, str]:
 class RunningDaemon:
     """One daemon and the files it writes."""
 
-    def __init__(self, config: Path, results: Path, log: Path) -> None:
-        """Start it and wait for its first result.
+    def __init__(self, config: Path, results: Path, log: Path, cpus: Collection[int] = ()) -> None:
+        """Start it, bound to ``cpus`` if there are any, and wait for its first result.
 
         Raises:
             BenchError: it ended, or gave none in time.
@@ -49,6 +49,8 @@ class RunningDaemon:
         with log.open("wb") as out:
             command = [sys.executable, "-m", "edge_runtime", "run", str(config)]
             self._process = subprocess.Popen(command, stdout=out, stderr=out, env=as_installed())
+        if cpus:
+            os.sched_setaffinity(self._process.pid, cpus)  # long before it has imported what looks at it
         self.first_result_s = self._first_result(began_s)
 
     def look(self, seconds: float) -> dict[str, Any]:
@@ -128,8 +130,8 @@ class RunningDaemon:
 
 
 @contextmanager
-def daemon(config: dict[str, Any], folder: Path) -> Iterator[RunningDaemon]:
-    """A daemon with this configuration, ended afterwards.
+def daemon(config: dict[str, Any], folder: Path, cpus: Collection[int] = ()) -> Iterator[RunningDaemon]:
+    """A daemon with this configuration, bound to ``cpus`` if there are any, ended afterwards.
 
     Raises:
         BenchError: it does not start.
@@ -139,7 +141,7 @@ def daemon(config: dict[str, Any], folder: Path) -> Iterator[RunningDaemon]:
     results.unlink(missing_ok=True)
     sink = {"path": str(results), "max_mib": 1024}
     file.write_text(json.dumps({**config, "state_dir": str(folder / "state"), "sink": sink}))
-    running = RunningDaemon(file, results, folder / "log.txt")
+    running = RunningDaemon(file, results, folder / "log.txt", cpus)
     try:
         time.sleep(SETTLE_S)
         yield running
