@@ -1,12 +1,14 @@
 """The durable outbox: what the pipeline produced waits here until its destination has taken it.
 
-``put`` never waits for the disk. One writer thread commits everything queued, at most every 20 ms, with a full fsync.
+``put`` never waits for the disk, nor does delivery: a row may be taken at once. One writer thread commits, 20 ms after
+the first row, what has not been acknowledged by then, with a full fsync. A broker that answers within that time keeps
+the disk out of the way of live results, and flash from being written at all; an account of them is kept once a second.
 Bounded in memory, bytes and age; the oldest rows go first and every loss is counted in the same file, so that
 ``enqueued == delivered + dropped + pending`` holds at any moment and after any crash. Rows that were queued but not
 committed when the process is killed were never accepted; nothing of them is counted.
 
-When the disk is full or failing, rows stay in the bounded queue and are handed out from there, so live results keep
-flowing; the writer tries the file again every second. A damaged file is moved aside, its rows are counted as lost.
+When the disk is full or failing, rows stay in the bounded queue, and live results keep flowing; the writer tries the
+file again every second. A damaged file is moved aside, its rows are counted as lost.
 
 Called by the pipeline (``put``) and the publisher (``fetch``, ``ack``, ``refuse``). Not here: SQL, MQTT.
 """
@@ -70,14 +72,13 @@ class Outbox:
         self._acked: set[int] = set()
         self._refused: set[int] = set()
         self._settled_at_s: float | None = None
-        self._committed_at_s = 0.0
         self._ledger = Ledger()
         self._store: Store | None = None
         self._problem: str | None = None
         self._suspect_at: tuple[int, int] | None = None
         self._must_reopen = self._is_damaged = self._has_account = False
-        self._is_account_dirty = self._is_stopping = False
-        self._commits = self._epoch = 0
+        self._is_stopping = self._must_commit = False
+        self._commits = self._epoch = self._stored_id = 0
         self._listener: Callable[[], None] = lambda: None
         self._clock_offset_s = -monotonic()
         self._open_first_time()
@@ -102,9 +103,7 @@ class Outbox:
             kept_all = self._trim_queue()
             if len(self._queue) == 1 or not kept_all:
                 self._changed.notify_all()
-            is_durable = self._problem is None
-        if not is_durable:
-            self._listener()
+        self._listener()
         return kept_all
 
     def _trim_queue(self) -> bool:
@@ -119,9 +118,9 @@ class Outbox:
         return kept_all
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything put so far is on the disk; False when it took longer or the disk is failing."""
+        """Wait until everything put so far is on the disk or delivered; False when it took longer or the disk fails."""
         with self._changed:
-            last = self._ledger.next_id - 1
+            last, self._must_commit = self._ledger.next_id - 1, True
             self._changed.notify_all()
             return self._changed.wait_for(lambda: all(r.id > last for r in self._uncommitted()), timeout_s)
 
@@ -131,7 +130,7 @@ class Outbox:
     # --- publisher side ------------------------------------------------------------------------------------------
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call this (from the writer's or a ``put`` thread; it must be quick) whenever rows became available."""
+        """Call this (from the writer's or a ``put`` thread; it must be quick) whenever there may be more to fetch."""
         self._listener = listener
 
     @property
@@ -151,7 +150,7 @@ class Outbox:
     def fetch(self, after_id: int, limit: int) -> list[Row]:
         """Rows with a greater id, oldest first, without those already acknowledged; empty when there are none.
 
-        They come from the file; while it cannot be written also from memory.
+        They come from the file, and behind its last one from memory.
         """
         while True:
             rows = self._read(after_id, limit)
@@ -163,9 +162,9 @@ class Outbox:
 
     def _read(self, after_id: int, limit: int) -> list[Row]:
         with self._changed:
-            store, commits = self._store, self._commits
+            store, commits, stored_id = self._store, self._commits, self._stored_id
         rows: list[Row] = []
-        if store is not None:
+        if store is not None and after_id < stored_id:
             try:
                 rows = store.read(after_id, limit)
             except (StoreDamaged, StoreUnavailable) as err:
@@ -175,7 +174,7 @@ class Outbox:
                         self._changed.notify_all()
                 return []
         with self._changed:
-            if self._problem is not None and commits == self._commits and len(rows) < limit:
+            if commits == self._commits and len(rows) < limit:  # else the writer calls the listener again
                 last = rows[-1].id if rows else after_id
                 in_memory = [row for row in self._uncommitted() if row.id > last]
                 rows += in_memory[: limit - len(rows)]
@@ -254,7 +253,7 @@ class Outbox:
             self._queue = deque(kept)
             self._queue_bytes = sum(row.size_bytes for row in kept)
             self._ledger = balanced(replace(ledger, files_damaged=found.files_damaged), len(kept))
-            self._store, self._has_account = store, True
+            self._store, self._has_account, self._stored_id = store, True, found.next_id - 1
             self._epoch += 1
 
     def _restamped(self, found: Ledger) -> list[Row]:
@@ -297,8 +296,7 @@ class Outbox:
                 lambda: self._is_stopping or self._queue or self._suspect_at or self._has_late_acks(),
                 LONE_ACK_S / 4,
             )
-            since_s = time.monotonic() - self._committed_at_s
-            self._changed.wait_for(lambda: self._is_stopping, max(0.0, GROUP_COMMIT_S - since_s))
+            self._changed.wait_for(lambda: self._is_stopping or self._must_commit, GROUP_COMMIT_S)
             return self._is_stopping
 
     def _has_late_acks(self) -> bool:
@@ -306,15 +304,15 @@ class Outbox:
 
     def _cycle(self) -> None:
         """One group commit, when there is something to commit; opens the file again after a failure."""
-        self._committed_at_s = time.monotonic()
         if self._store is None or self._must_reopen or self._suspect_at is not None:
             self._reopen()
         store = self._store
         assert store is not None, "_reopen opens or raises"
         expire_before_s = self._clock_s() - self._limits.max_age_s
         with self._changed:
+            self._must_commit = False
             self._count_settled_in_memory()
-            is_due = bool(self._queue or self._is_account_dirty or self._is_stopping or self._has_late_acks())
+            is_due = bool(self._queue or self._is_stopping or self._has_late_acks())
             if not is_due and self._problem is None and store.oldest_s() >= expire_before_s:
                 return
             rows, acked, refused = list(self._queue), sorted(self._acked), sorted(self._refused)
@@ -326,7 +324,7 @@ class Outbox:
         self._listener()
 
     def _count_settled_in_memory(self) -> None:
-        """Rows delivered or refused from memory, before they reached the file, are only counted."""
+        """Rows settled before they reached the file never go there: they are only counted."""
         delivered = [row.id for row in self._queue if row.id in self._acked]
         refused = [row.id for row in self._queue if row.id in self._refused]
         if not delivered and not refused:
@@ -341,12 +339,14 @@ class Outbox:
             delivered=self._ledger.delivered + len(delivered),
             dropped_by_refusal=self._ledger.dropped_by_refusal + len(refused),
         )
-        self._is_account_dirty = True
+        self._changed.notify_all()
 
     def _adopt(self, after: Ledger, acked: list[int], refused: list[int]) -> None:
         """The commit succeeded: its account is ours, except for what ``put`` counted meanwhile."""
         with self._changed:
             self._queue_bytes -= sum(row.size_bytes for row in self._committing)
+            if self._committing:
+                self._stored_id = self._committing[-1].id
             self._committing = []
             self._ledger = replace(
                 after,
@@ -357,7 +357,6 @@ class Outbox:
             self._acked.difference_update(acked)
             self._refused.difference_update(refused)
             self._settled_at_s = time.monotonic() if self._acked or self._refused else None
-            self._is_account_dirty = False
             self._commits += 1
             if self._problem is not None:
                 _log.warning("outbox file can be written again: %s", self._path)

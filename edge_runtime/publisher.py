@@ -1,4 +1,4 @@
-"""Takes committed rows from the outbox, in order, to the one destination, and deletes what has been acknowledged.
+"""Takes rows from the outbox, in order, to the one destination, and deletes what has been acknowledged.
 
 One thread. A row is delivered at least once; a duplicate (after a lost connection) has the same payload and so the
 same id. Order per stream is kept. With ``live_first`` a backlog is drained beside the live results instead of before

@@ -110,7 +110,49 @@ def test_put_after_close_is_refused_and_close_is_idempotent(path):
     assert_file_agrees(path)
 
 
-def test_the_listener_hears_of_committed_rows(path):
+def test_what_is_delivered_at_once_never_reaches_the_disk_and_is_counted(path):
+    box = opened(path)
+    assert until(path.exists)
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE written (id)")
+        db.execute("CREATE TRIGGER w AFTER INSERT ON waiting BEGIN INSERT INTO written VALUES (NEW.id); END")
+    db.close()
+    box.listen(lambda: box.ack([row.id for row in box.fetch(0, 10)]))  # in the thread that puts
+    for number in range(20):
+        box.put("t", payload(number))
+    box.listen(lambda: None)
+    box.put("t", payload(20))
+    assert box.flush(5)
+    assert numbers(box.fetch(0, 10)) == [20]
+    ledger = box.stats().ledger
+    assert (ledger.enqueued, ledger.delivered, ledger.pending) == (21, 20, 1)
+    box.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT id FROM written").fetchall() == [(21,)]
+    db.close()
+    assert assert_file_agrees(path).delivered == 20
+
+
+def test_the_account_of_what_was_delivered_from_memory_is_kept_within_seconds(path):
+    box = opened(path)
+    box.put("t", payload(1))
+    box.ack([row.id for row in box.fetch(0, 10)])
+    assert until(lambda: assert_file_agrees(path).delivered == 1)
+    box.close()
+
+
+def test_rows_on_the_disk_come_before_those_in_memory(path):
+    box = opened(path)
+    box.put("t", payload(0))
+    assert box.flush(5)
+    box.put("t", payload(1))
+    assert numbers(box.fetch(0, 10)) == [0, 1]
+    assert numbers(box.fetch(0, 1)) == [0]
+    assert numbers(box.fetch(box.last_id - 1, 10)) == [1]
+    box.close()
+
+
+def test_the_listener_hears_of_new_rows(path):
     box, heard = opened(path), threading.Event()
     box.listen(heard.set)
     box.put("t", payload(1))
