@@ -11,6 +11,9 @@ from benchmarks.performance_goals import Parts, verdicts
 CONTENDERS = (
     peers.FOLDER, peers.FOLDER_1, peers.MQTT, *(peer.name for peer in peers.PEERS), peers.LOOP, peers.BENCHMARK_APP,
 )  # fmt: skip
+BARE_CALLERS = (
+    "The bare engine has one caller a stream; the daemon may give one stream every worker (decision 11)."
+)
 SWAP_FIGURES = (
     "accepted", "results", "dropped", "dropped_without_swaps", "call_ms_p50", "call_ms_p99", "worst_over_p50",
     "worst_over_p50_without_swaps", "swap_ms_p50", "growth", "growth_after_10",
@@ -57,7 +60,8 @@ def _bench_sections(parts: Parts) -> Iterable[str]:
             continue
         rounds = parts[name]["rounds"]
         yield f"## The daemon beside the bare engine: {name}"
-        yield rounds[0]["report"]["pictures"] + ". " + _capacity([one["capacity"] for one in rounds])
+        capacities = _capacity([one["capacity"] for one in rounds])
+        yield f"{rounds[0]['report']['pictures']}. {BARE_CALLERS} {capacities}"
         parts_of = list(rounds[0]["report"]["summary"])
         figures = ("frames_per_s", "cpu_ms_per_frame", "pss_mib", "call_ms_p50", "call_ms_p99", "decode_ms_p50",
                    "queue_ms_p50", "infer_ms_p50", "total_ms_p50", "total_ms_p99")  # fmt: skip
@@ -120,6 +124,10 @@ def _beside_section(parts: Parts) -> Iterable[str]:
         return
     rounds = parts["beside"]["rounds"]
     yield "## Recalibration beside live inference"
+    yield (
+        "`free core`: one stream, the daemon bound to one CPU, since a lone stream would use them all. "
+        "`no free core`: two streams on every CPU."
+    )
     yield _capacity([one["capacity"] for one in rounds])
     rows = (
         (which, *(_spread([one[which][figure] for one in rounds]) for figure in ("alone", "during", "job_s")))

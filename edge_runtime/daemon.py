@@ -261,10 +261,8 @@ class Daemon:
         if name is None and len(models) == 1:
             return next(iter(models.values()))
         if name not in models:
-            known = ", ".join(models)
-            raise CommandError(
-                f"no model {name!r}; this device has: {known}" if name else f"name a model: {known}"
-            )
+            problem = f"no model {name!r}; this device has" if name else "name a model"
+            raise CommandError(f"{problem}: {', '.join(models)}")
         return models[name]
 
     def _engine_facts(self) -> tuple[EngineFacts, ...]:
@@ -387,11 +385,10 @@ class Daemon:
         self._parts.configure_log(new)
 
     def _note_applied(self, plan: Changes) -> None:
-        waiting = [change.path for change in plan.items if change.path in plan.needs_restart]
-        log.info("configuration edit applied", changed=[c.path for c in plan.items], after_restart=waiting)
-        self._emit(
-            "config", {"accepted": True, "changed": [c.path for c in plan.items], "after_restart": waiting}
-        )
+        changed = [change.path for change in plan.items]
+        waiting = [path for path in changed if path in plan.needs_restart]
+        log.info("configuration edit applied", changed=changed, after_restart=waiting)
+        self._emit("config", {"accepted": True, "changed": changed, "after_restart": waiting})
 
     def _emit(self, kind: str, data: dict[str, Any]) -> None:
         self._parts.delivery.event(Event(kind, time.time(), data))

@@ -2,7 +2,7 @@
 
 ``put`` never waits for the disk, nor does delivery: a row may be taken at once. One writer thread commits, 20 ms after
 the first row, what has not been acknowledged by then, with a full fsync. A broker that answers within that time keeps
-the disk out of the way of live results, and flash from being written at all; an account of them is kept once a second.
+live results off the disk; only the account of them is written, once a second.
 Bounded in memory, bytes and age; the oldest rows go first and every loss is counted in the same file, so that
 ``enqueued == delivered + dropped + pending`` holds at any moment and after any crash. Rows that were queued but not
 committed when the process is killed were never accepted; nothing of them is counted.
@@ -108,19 +108,22 @@ class Outbox:
 
     def _trim_queue(self) -> bool:
         kept_all = True
-        while self._queue and (
-            len(self._queue) + len(self._committing) > self._limits.max_queue_rows
-            or self._queue_bytes > self._limits.max_queue_bytes
-        ):
+        if self._is_queue_over():
+            self._count_settled_in_memory()  # delivered is not lost, however long the writer waits for the disk
+        while self._queue and self._is_queue_over():
             self._queue_bytes -= self._queue.popleft().size_bytes
             self._ledger = replace(self._ledger, dropped_by_queue=self._ledger.dropped_by_queue + 1)
             kept_all = False
         return kept_all
 
+    def _is_queue_over(self) -> bool:
+        rows = len(self._queue) + len(self._committing)
+        return rows > self._limits.max_queue_rows or self._queue_bytes > self._limits.max_queue_bytes
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything put so far is on the disk or delivered; False when it took longer or the disk fails."""
         with self._changed:
-            last, self._must_commit = self._ledger.next_id - 1, True
+            last, self._must_commit = self._ledger.next_id - 1, bool(self._queue)
             self._changed.notify_all()
             return self._changed.wait_for(lambda: all(r.id > last for r in self._uncommitted()), timeout_s)
 
@@ -161,24 +164,25 @@ class Outbox:
             after_id = rows[-1].id
 
     def _read(self, after_id: int, limit: int) -> list[Row]:
-        with self._changed:
-            store, commits, stored_id = self._store, self._commits, self._stored_id
-        rows: list[Row] = []
-        if store is not None and after_id < stored_id:
-            try:
-                rows = store.read(after_id, limit)
-            except (StoreDamaged, StoreUnavailable) as err:
-                with self._changed:
-                    if self._store is store:  # else the writer has just closed it to open it again
-                        self._problem, self._suspect_at = str(err), (after_id, limit)
-                        self._changed.notify_all()
-                return []
-        with self._changed:
-            if commits == self._commits and len(rows) < limit:  # else the writer calls the listener again
+        while True:
+            with self._changed:
+                store, commits, stored_id = self._store, self._commits, self._stored_id
+            rows: list[Row] = []
+            if store is not None and after_id < stored_id:
+                try:
+                    rows = store.read(after_id, limit)
+                except (StoreDamaged, StoreUnavailable) as err:
+                    with self._changed:
+                        if self._store is store:  # else the writer has just closed it to open it again
+                            self._problem, self._suspect_at = str(err), (after_id, limit)
+                            self._changed.notify_all()
+                    return []
+            with self._changed:
+                if len(rows) < limit and commits != self._commits:
+                    continue  # a commit took rows from memory to the file behind what was read: look again
                 last = rows[-1].id if rows else after_id
                 in_memory = [row for row in self._uncommitted() if row.id > last]
-                rows += in_memory[: limit - len(rows)]
-        return rows
+                return rows + in_memory[: limit - len(rows)]
 
     def ack(self, ids: Iterable[int]) -> None:
         """These were delivered; they are deleted with the next commit, at the latest after a second."""

@@ -47,7 +47,7 @@ end = threading.Event()
 niceness = lambda: {os.getpriority(os.PRIO_PROCESS, int(t)) for t in os.listdir("/proc/self/task")}
 start = lambda: threading.Thread(target=end.wait, daemon=True).start()
 os.nice(int(sys.argv[1]))
-if sys.argv[2] == "stranger":
+if sys.argv[2] == "stranger" and os.geteuid() == 0:
     os.setuid(65534)
 start()
 with stepped_aside():
@@ -62,7 +62,6 @@ CAP_SYS_NICE = 1 << 23
 CAPABILITIES = int(Path("/proc/self/status").read_text().split("CapEff:")[1].split()[0], 16)
 
 
-@pytest.mark.skipif(not CAPABILITIES & CAP_SYS_NICE, reason="needs the capability SYS_NICE")
 @pytest.mark.parametrize(
     ("niceness", "who", "expected"),
     [
@@ -75,6 +74,8 @@ CAPABILITIES = int(Path("/proc/self/status").read_text().split("CapEff:")[1].spl
 def test_a_thread_steps_aside_for_a_while_and_those_it_started_come_back_with_it(
     niceness: int, who: str, expected: list[object]
 ):
+    if not CAPABILITIES & CAP_SYS_NICE:  # then everybody is a stranger
+        expected = [niceness, [niceness], [niceness]]
     told = [sys.executable, "-c", ASIDE, str(niceness), who]
     done = subprocess.run(told, check=True, capture_output=True, timeout=60)
     assert json.loads(done.stdout) == expected

@@ -1,10 +1,10 @@
 """Streams that are opened and closed while others run, with the shipped fake source."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
+from waiting import until
 
 from edge_runtime.cameras import GRACE_S, Cameras
 from edge_runtime.config import CameraConfig
@@ -45,13 +45,6 @@ class ScriptedPipeline:
 
 def frame(seq):
     return Frame("belt", seq, np.zeros((8, 8, 3), np.uint8), 0.0, 0.0)
-
-
-def until(condition, timeout_s=10.0):
-    tick, end_s = threading.Event(), time.monotonic() + timeout_s
-    while not (value := condition()) and time.monotonic() < end_s:
-        tick.wait(0.01)
-    return value
 
 
 def camera(**options):
@@ -143,6 +136,13 @@ def test_a_slow_camera_is_not_silent_between_two_of_its_pictures(open_cameras):
     cameras = open_cameras(lambda *_: FakeSource("belt", []))
     cameras.open("belt", camera(fps=0.1, stall_timeout_s=5), ScriptedPipeline())
     assert cameras.facts()[0].allowed_silence_s == 10 + 5 + GRACE_S
+
+
+def test_a_stream_that_ended_says_so_to_its_pipeline(open_cameras):
+    cameras, pipeline = open_cameras(lambda *_: FakeSource("belt", [frame(0)])), ScriptedPipeline()
+    cameras.open("belt", camera(), pipeline)
+    assert until(cameras.are_finished)
+    assert until(lambda: pipeline.resting == ["belt"])
 
 
 def test_the_next_opening_goes_on_with_higher_numbers(open_cameras):

@@ -12,6 +12,7 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from waiting import until
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mosquitto import Mosquitto, free_port, make_tls_files
@@ -22,13 +23,6 @@ from edge_runtime.outbox_ledger import Row
 from edge_runtime.sink import MqttSink
 
 ROOT = Path(__file__).parents[2]
-
-
-def until(condition, timeout_s=10.0):
-    tick, end_s = threading.Event(), time.monotonic() + timeout_s
-    while not (value := condition()) and time.monotonic() < end_s:
-        tick.wait(0.01)
-    return value
 
 
 class Watcher:

@@ -11,20 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from edge_runtime.errors import StateError
 from edge_runtime.outbox import Outbox, OutboxLimits
 from edge_runtime.outbox_ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-
-
-def until(condition, timeout_s=10.0):
-    """Poll with a deadline; the condition's last value."""
-    tick, end_s = threading.Event(), time.monotonic() + timeout_s
-    while not (value := condition()) and time.monotonic() < end_s:
-        tick.wait(0.005)
-    return value
 
 
 def payload(number, size=100):
@@ -254,6 +247,47 @@ def test_a_full_queue_drops_the_oldest_and_put_does_not_wait(path):
     assert numbers(box.fetch(0, 100))[-9:] == list(range(91, 100))
     box.close()
     assert_file_agrees(path)
+
+
+def test_what_was_delivered_while_the_disk_is_stuck_is_not_counted_as_dropped(path):
+    box = opened(path, max_queue_rows=10)
+    box.listen(lambda: box.ack([row.id for row in box.fetch(box.last_id - 1, 10)]))
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    assert all(box.put("t", payload(number)) for number in range(100))
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    box.close()
+    ledger = assert_file_agrees(path)
+    assert (ledger.enqueued, ledger.delivered, ledger.dropped) == (100, 100, 0)
+
+
+def test_fetch_never_misses_rows_that_a_commit_moves_from_memory_to_the_file(path):
+    box, stop = opened(path), threading.Event()
+
+    def keep_committing():
+        while not stop.is_set():
+            for _ in range(200):  # so that a commit always finds rows that were not fetched yet
+                box.put("t", b"{}")
+            box.flush(5)
+
+    writer, switch_s = threading.Thread(target=keep_committing), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads meet at every line
+    try:
+        writer.start()
+        after_id, end_s = 0, time.monotonic() + 2.0
+        while time.monotonic() < end_s:
+            last_id = box.last_id
+            ids = [row.id for row in box.fetch(after_id, 1)]
+            assert ids == list(range(after_id + 1, after_id + 1 + len(ids)))
+            assert ids or last_id <= after_id
+            after_id = ids[-1] if ids else after_id
+    finally:
+        stop.set()
+        writer.join()
+        sys.setswitchinterval(switch_s)
+    assert after_id > 20
+    box.close()
 
 
 def test_many_threads_lose_nothing(path):

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from waiting import until
 
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.fake import FakeEngine
@@ -165,12 +166,10 @@ def test_a_batch_waits_for_the_earlier_one_of_its_stream_even_when_that_one_fail
     for seq in range(2):
         pipeline.accept(frame(seq), is_live=True, stop=NEVER)
     first.start()
-    while len(pipeline.schedule) == 2:
-        time.sleep(0.001)
+    assert until(lambda: slow.batch_sizes)
     pipeline.slot.swap(Generation("parts/1", "p1"), quick)
     second.start()
-    while not quick.batch_sizes:
-        time.sleep(0.001)
+    assert until(lambda: quick.batch_sizes)
     second.join(0.1)
     assert second.is_alive()
     assert results == []

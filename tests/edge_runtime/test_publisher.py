@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from waiting import until
 
 from edge_runtime.outbox import Outbox, OutboxLimits
 from edge_runtime.publisher import Publisher, Settled
@@ -75,13 +76,6 @@ class ListSink:
     def seqs(self, topic=None):
         with self.lock:
             return [seq for name, seq, _ in self.arrived if topic in (None, name)]
-
-
-def until(condition, timeout_s=10.0):
-    tick, end_s = threading.Event(), time.monotonic() + timeout_s
-    while not (value := condition()) and time.monotonic() < end_s:
-        tick.wait(0.005)
-    return value
 
 
 @pytest.fixture
