@@ -56,13 +56,16 @@ def cli() -> None:
 @click.option("--for", "for_s", type=seconds, help="Stop by itself after so many seconds, with a summary.")
 def run(config: Path, for_s: float | None) -> int:
     """Run the daemon with the configuration file CONFIG."""
-    from edge_runtime.app.wiring import build_daemon, stop_on_signals
-    from edge_runtime.summary import summarise
+    from edge_runtime.app.bases import OpenAhead
 
     loaded = _configured(config)
-    daemon = build_daemon(loaded, config)
-    stop_on_signals(daemon)
-    code = daemon.run(for_s)
+    with OpenAhead(loaded) as ahead:
+        from edge_runtime.app.wiring import build_daemon, stop_on_signals
+        from edge_runtime.summary import summarise
+
+        daemon = build_daemon(loaded, config, open_base=ahead.open_base)
+        stop_on_signals(daemon)
+        code = daemon.run(for_s)
     if for_s is not None:
         print(summarise(daemon.status(), daemon.history(), []))
     return code
@@ -104,7 +107,7 @@ def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def check(config: Path, as_json: bool) -> int:
     """Check the configuration file CONFIG and the bundles it names, without running anything."""
-    from edge_runtime.app.models import engine_settings, find_bundle
+    from edge_runtime.app.bases import engine_settings, find_bundle
     from edge_runtime.bundle.first_try import try_in_child
     from edge_runtime.bundle.opening import engine_of
     from edge_runtime.bundle.self_test import self_test

@@ -40,7 +40,7 @@ Days = Annotated[float, Field(gt=0, le=36_500)]
 class _Arguments(BaseModel):
     """What every request may carry."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     transaction: Annotated[str, Field(min_length=1, max_length=128)] | int | None = None
     """Chosen by the caller; a repeated request is recognised by it."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.agreement import Agreement, AnswerLog, agreement
-from edge_runtime.app.models import find_bundle
+from edge_runtime.app.bases import find_bundle
 from edge_runtime.app.sources import open_conveyor
 from edge_runtime.app.wiring import build_daemon, stop_on_signals
 from edge_runtime.bundle.opening import engine_of

@@ -36,8 +36,10 @@ class EngineSlot:
 
     def __init__(self, generation: Generation, engine: Engine) -> None:
         self._lock = threading.Lock()
+        self._has_paused = threading.Condition(self._lock)
         self._occupant = Occupant(generation, engine)
         self._retired: Occupant | None = None
+        self._running = self._pauses = 0
         self.swaps = 0
         self.failures_in_a_row = 0
 
@@ -58,6 +60,7 @@ class EngineSlot:
         """
         with self._lock:
             self._occupant.users += 1
+            self._running += 1
             return self._occupant
 
     def leave(self, occupant: Occupant) -> None:
@@ -65,6 +68,10 @@ class EngineSlot:
         with self._lock:
             occupant.users -= 1
             is_last = occupant.is_retired and occupant.users == 0
+            self._running -= 1
+            if self._running == 0:
+                self._pauses += 1
+                self._has_paused.notify_all()
         if is_last:
             occupant.close()
 
@@ -94,6 +101,15 @@ class EngineSlot:
         if is_idle:
             old.close()
         return old.generation
+
+    def wait_for_pause(self, timeout_s: float) -> bool:
+        """Wait until the last running batch has ended; False when none did in time, at once where none ever ran.
+
+        A camera's next batch is then as far away as it can be: the moment for what holds the interpreter's lock.
+        """
+        with self._has_paused:
+            before = self._pauses
+            return before > 0 and self._has_paused.wait_for(lambda: self._pauses > before, timeout_s)
 
     def wait_for_freeing(self, timeout_s: float) -> bool:
         """Wait until the last batch has freed the engine that was taken out last; False when it has not in time."""

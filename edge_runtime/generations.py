@@ -22,6 +22,8 @@ log = structlog.get_logger()
 KEPT_PATCHES = 8
 FREEING_S = 2.0
 """Longest wait for the batch that still runs on the old engine."""
+PAUSE_S = 0.25
+"""Longest wait for a pause between two batches: a camera slower than four frames a second is met seldom anyway."""
 
 BuildEngine = Callable[[ModelFiles | None], Engine]
 """A warm engine for a patched model, or for the base (None). Raises EngineError, BundleError."""
@@ -108,6 +110,7 @@ class Generations:
         return before, target.active
 
     def _swap(self, generation: Generation, engine: Engine) -> Generation:
+        self._slot.wait_for_pause(PAUSE_S)  # the old engine is freed here then, under nobody's call
         before = self._slot.swap(generation, engine)
         self._slot.wait_for_freeing(FREEING_S)
         give_back()
@@ -127,6 +130,13 @@ class Generations:
             self._is_record_stale, self._record_problem = False, None
 
     def _engine_of(self, generation: Generation) -> Engine:
+        """A warm engine, built beside live frames.
+
+        ONNX Runtime holds the interpreter's lock for the first 3 ms of a session and for the 2 ms of its end: an
+        inference that ends meanwhile waits for its answer, so both happen in a pause.
+        """
         patch_id = generation.patch
         with stepped_aside():
-            return self._build_engine(None if patch_id is None else self._registry.patched_model(patch_id))
+            patched = None if patch_id is None else self._registry.patched_model(patch_id)
+            self._slot.wait_for_pause(PAUSE_S)
+            return self._build_engine(patched)

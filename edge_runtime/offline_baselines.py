@@ -10,7 +10,8 @@ from typing import Any
 import calibration
 from calibration.baseline import Baseline
 from calibration.errors import BaselineError
-from edge_runtime.app.models import find_bundle, identity_of
+from edge_runtime.app.bases import find_bundle
+from edge_runtime.app.models import identity_of
 from edge_runtime.baselines import Baselines
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import Config

@@ -1,9 +1,8 @@
 """From a verified bundle to one model's runtime. Called by ``app``."""
 
 import hashlib
-import re
 import time
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,22 +14,20 @@ from cronsim import CronSim
 
 from calibration import model_files
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundle.first_try import try_in_child
+from edge_runtime.app.bases import OpenedBase, open_base
 from edge_runtime.bundle.opening import engine_of
-from edge_runtime.bundle.self_test import self_test
-from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.bundle.verify import Bundle
 from edge_runtime.config import Config, DriftConfig
 from edge_runtime.delivery import Delivery
 from edge_runtime.drift_watch import DriftWatch
 from edge_runtime.engine_slot import EngineSlot
-from edge_runtime.engines.base import Engine, EngineSettings
+from edge_runtime.engines.base import Engine
 from edge_runtime.engines.opening import open_engine
-from edge_runtime.engines.threads import CpuBudget, Preference, ThreadPlan, choose_threads, cpu_budget
-from edge_runtime.errors import BundleError, EngineError, StateError
+from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.errors import EngineError, StateError
 from edge_runtime.generations import BuildEngine, Generations
 from edge_runtime.job_process import JobProcess
 from edge_runtime.known_states import Known
-from edge_runtime.manifest import MANIFEST_FILE
 from edge_runtime.model_runtime import ModelRuntime
 from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
@@ -47,31 +44,16 @@ log = structlog.get_logger()
 
 NO_AGE_LIMIT_S = 1e9
 _PRIORITIES = {"low": -1, "high": 1}
-VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
-def find_bundle(root: Path, version: str | int) -> Path:
-    """The folder of one version below a bundle's root, or the root itself when it is one.
-
-    Raises:
-        BundleError: there is none, or the disk does not let us look.
-    """
-    try:
-        if (root / MANIFEST_FILE).is_file():
-            return root
-        folders = list(root.glob("*/")) if root.is_dir() else []
-    except OSError as err:
-        raise BundleError(
-            root, f"cannot be read: {err.strerror}", "a bundle folder", "Check the path."
-        ) from err
-    found = {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
-    if not found or (version != "latest" and version not in found):
-        have = ", ".join(str(number) for number in sorted(found)) or "none"
-        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy the bundle there.")
-    return found[max(found) if version == "latest" else int(version)]
-
-
-def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashes) -> ModelRuntime:
+def open_model(
+    config: Config,
+    name: str,
+    *,
+    delivery: Delivery,
+    crashes: Crashes,
+    open_base: Callable[[Config, str], OpenedBase] = open_base,
+) -> ModelRuntime:
     """Load, self-test and wire one model; nothing runs yet.
 
     Raises:
@@ -79,24 +61,17 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         EngineError: the engine refuses it.
         StateError: its state cannot be read or written.
     """
-    model = config.models[name]
-    bundle = load_bundle(find_bundle(config.bundle_root(name), model.version))
-    plan = thread_plan(config, name, cpu_budget())
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
-    settings = engine_settings(config, name)
-    base_model = bundle.model_files  # kept: going back to the base must not depend on the disk
-    try_in_child(bundle)
-    base = engine_of(bundle, plan, settings, base_model)
-    self_test(bundle, base)
-    build = partial(_build_engine, bundle, base_model, plan, settings)
+    opened = open_base(config, name)
+    bundle, plan, settings = opened.bundle, opened.plan, opened.settings
+    build = partial(_build_engine, opened)
     registry = Registry.open(config.state_dir, name)
-    rollout, engine = _restored(registry, bundle, build, base)
+    rollout, engine = _restored(registry, bundle, build, opened.engine)
     slot = EngineSlot(rollout.active, engine)
     side_loop = _open_side_loop(config, name, bundle, build, registry, rollout, slot, delivery)
     parts = PipelineParts(
         device=config.device,
         model=name,
-        preprocessor=preprocessor,
+        preprocessor=Preprocessor(bundle.manifest.preprocess),
         schedule=Schedule(batch_policy(config, name), plan.workers),
         slot=slot,
         postprocessor=Postprocessor(bundle.manifest, bundle.labels),
@@ -115,34 +90,6 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
     return ModelRuntime(name, bundle, plan, pipeline, workers, side_loop)
 
 
-def thread_plan(
-    config: Config,
-    name: str,
-    budget: CpuBudget,
-    *,
-    preference: int | Preference | None = None,
-    streams: int | None = None,
-) -> ThreadPlan:
-    """Threads of a model beside the other models of the configuration.
-
-    Args:
-        config: The configuration.
-        name: The model.
-        budget: CPU of this process.
-        preference: Instead of the configured one.
-        streams: Instead of the number of the model's cameras.
-    """
-    used = Counter(camera.model for camera in config.cameras.values() if camera.enabled)
-    before = list(config.models)[: list(config.models).index(name)]
-    return choose_threads(
-        budget,
-        used[name] if streams is None else streams,
-        config.models[name].threads if preference is None else preference,
-        other_streams=used.total() - used[name],
-        streams_before=sum(used[other] for other in before),
-    )
-
-
 def batch_policy(config: Config, name: str) -> BatchPolicy:
     """The schedule's limits from the configuration."""
     model = config.models[name]
@@ -159,31 +106,12 @@ def batch_policy(config: Config, name: str) -> BatchPolicy:
     )
 
 
-def engine_settings(config: Config, name: str) -> EngineSettings:
-    """What the configuration says about the engine of a model."""
-    engine = config.models[name].engine
-    return EngineSettings(
-        runtime=engine.runtime,
-        devices=engine.devices,
-        precision=engine.precision,
-        pin_threads=engine.pin_threads,
-        cache_dir=config.state_dir / "cache" / "openvino" if engine.cache else None,
-        max_batch=config.models[name].batch.max_batch_size,
-    )
-
-
-def _build_engine(
-    bundle: Bundle,
-    base_model: ModelFiles,
-    plan: ThreadPlan,
-    settings: EngineSettings,
-    patched: ModelFiles | None,
-) -> Engine:
+def _build_engine(base: OpenedBase, patched: ModelFiles | None) -> Engine:
     """A warm engine for a patched model, or for the base (None)."""
     if patched is None:
-        return engine_of(bundle, plan, settings, base_model)
+        return engine_of(base.bundle, base.plan, base.settings, base.model)
     # A patched model is used once; what a device caches of it would never be read again.
-    return engine_of(bundle, plan, replace(settings, cache_dir=None), patched)
+    return engine_of(base.bundle, base.plan, replace(base.settings, cache_dir=None), patched)
 
 
 def _restored(registry: Registry, bundle: Bundle, build: BuildEngine, base: Engine) -> tuple[Rollout, Engine]:

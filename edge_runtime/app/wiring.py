@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from edge_runtime.app.bases import OpenedBase, open_base
 from edge_runtime.app.destinations import Outboxes, open_http, open_uplink
 from edge_runtime.app.models import batch_policy, open_model
 from edge_runtime.app.sources import open_source
@@ -29,6 +30,7 @@ def build_daemon(
     *,
     adjust: Callable[[Config], Config] = lambda config: config,
     on_result: Callable[[Result], None] = lambda _: None,
+    open_base: Callable[[Config, str], OpenedBase] = open_base,
 ) -> Daemon:
     """A daemon that has not started yet.
 
@@ -37,6 +39,7 @@ def build_daemon(
         config_path: The file to watch for edits; None watches nothing.
         adjust: Applied to it and to every edited configuration (the demo's options).
         on_result: Sees every result, in the inference worker's thread.
+        open_base: Gives a model's bundle and engine; ``OpenAhead`` has begun with that.
 
     Raises:
         ConfigError: the broker's settings cannot be used.
@@ -53,7 +56,7 @@ def build_daemon(
         on_change=lambda edited: daemon.edited(adjust(edited)), on_error=lambda err: daemon.edited(err),  # noqa: PLW0108 - made below
     )  # fmt: skip
     parts = DaemonParts(
-        open_model=partial(open_model, delivery=delivery, crashes=crashes),
+        open_model=partial(open_model, delivery=delivery, crashes=crashes, open_base=open_base),
         batch_policy=batch_policy,
         configure_log=_configure_log,
         cameras=Cameras(

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from edge_runtime.app.models import engine_settings
+from edge_runtime.app.bases import engine_settings
 from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.verify import load_bundle
 from edge_runtime.config import load_config

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.app.models import engine_settings, find_bundle, thread_plan
+from edge_runtime.app.bases import engine_settings, find_bundle, thread_plan
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import Config
 from edge_runtime.engines.base import EngineSettings

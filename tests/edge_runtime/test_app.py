@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_runtime.app.models import find_bundle
+from edge_runtime.app.bases import find_bundle
 from edge_runtime.app.sources import open_source
 from edge_runtime.config import CameraConfig
 from edge_runtime.errors import BundleError, SourceLost

@@ -102,3 +102,27 @@ def test_waits_until_the_last_batch_has_freed_the_old_engine():
     assert (old.is_closed, new.is_closed) == (True, True)
     assert slot.wait_for_freeing(0.0)
     assert slot.wait_for_freeing(0.0), "nothing is waited for twice"
+
+
+def test_a_pause_begins_when_the_last_running_batch_ends():
+    slot = EngineSlot(A, GatedEngine(1))
+    assert not slot.wait_for_pause(60), "a slot that never ran is not waited for"
+    slot.leave(slot.enter())
+    first, second = slot.enter(), slot.enter()
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(slot.wait_for_pause(10)))
+    waiting.start()
+    slot.leave(first)
+    waiting.join(0.05)
+    assert not found, "another batch still runs"
+    slot.leave(second)
+    while waiting.is_alive():  # a pause that began before it listened does not count: give it others
+        slot.leave(slot.enter())
+        waiting.join(0.01)
+    assert found == [True]
+
+
+def test_no_pause_in_time_is_said():
+    slot = EngineSlot(A, GatedEngine(1))
+    slot.leave(slot.enter())
+    assert not slot.wait_for_pause(0.01)

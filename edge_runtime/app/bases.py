@@ -1,0 +1,145 @@
+"""From the configuration to one model's verified bundle and its warm, self-tested engine: the longest part of a start.
+
+So it begins first: :class:`OpenAhead` opens every model in a thread of its own while the rest of the daemon is still
+being imported. Called by ``models`` and by what the command line does without a daemon.
+"""
+
+import re
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.first_try import try_in_child
+from edge_runtime.bundle.opening import engine_of
+from edge_runtime.bundle.self_test import self_test
+from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.config import Config
+from edge_runtime.engines.base import Engine, EngineSettings
+from edge_runtime.engines.threads import CpuBudget, Preference, ThreadPlan, choose_threads, cpu_budget
+from edge_runtime.errors import BundleError
+from edge_runtime.manifest import MANIFEST_FILE
+
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBase:
+    """A model as its bundle holds it, ready to answer."""
+
+    bundle: Bundle
+    model: ModelFiles
+    """The bundle's model; kept, because going back to the base must not depend on the disk."""
+    plan: ThreadPlan
+    settings: EngineSettings
+    engine: Engine
+
+
+class OpenAhead:
+    """The models of a configuration, being opened in threads of their own. Use it in a ``with`` statement."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        most = max(1, min(len(config.models), cpu_budget().most_threads))
+        self._pool = ThreadPoolExecutor(most, "open")
+        self._bases = {name: self._pool.submit(open_base, config, name) for name in config.models}
+        self._pool.shutdown(wait=False)  # takes no more orders: its threads end with what they have
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what nobody has taken."""
+        self._pool.shutdown(cancel_futures=True)  # and waits for those under way
+        for base in self._bases.values():
+            if not base.cancelled() and base.exception() is None:
+                base.result().engine.close()
+
+    def open_base(self, config: Config, name: str) -> OpenedBase:
+        """:func:`open_base`, which has begun long ago for this start's configuration; each model is given once.
+
+        Raises:
+            BundleError, EngineError: as there.
+        """
+        base: Future[OpenedBase] | None = self._bases.pop(name, None) if config is self._config else None
+        return open_base(config, name) if base is None else base.result()
+
+
+def open_base(config: Config, name: str) -> OpenedBase:
+    """Verify a model's bundle, open its engine, and see that it does what the bundle promises.
+
+    Raises:
+        BundleError: damaged, unsafe, or it does not do what it promises.
+        EngineError: the engine refuses it.
+    """
+    bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
+    plan, settings = thread_plan(config, name, cpu_budget()), engine_settings(config, name)
+    model = bundle.model_files
+    try_in_child(bundle)
+    engine = engine_of(bundle, plan, settings, model)
+    self_test(bundle, engine)
+    return OpenedBase(bundle, model, plan, settings, engine)
+
+
+def find_bundle(root: Path, version: str | int) -> Path:
+    """The folder of one version below a bundle's root, or the root itself when it is one.
+
+    Raises:
+        BundleError: there is none, or the disk does not let us look.
+    """
+    try:
+        if (root / MANIFEST_FILE).is_file():
+            return root
+        folders = list(root.glob("*/")) if root.is_dir() else []
+    except OSError as err:
+        raise BundleError(
+            root, f"cannot be read: {err.strerror}", "a bundle folder", "Check the path."
+        ) from err
+    found = {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
+    if not found or (version != "latest" and version not in found):
+        have = ", ".join(str(number) for number in sorted(found)) or "none"
+        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy the bundle there.")
+    return found[max(found) if version == "latest" else int(version)]
+
+
+def thread_plan(
+    config: Config,
+    name: str,
+    budget: CpuBudget,
+    *,
+    preference: int | Preference | None = None,
+    streams: int | None = None,
+) -> ThreadPlan:
+    """Threads of a model beside the other models of the configuration.
+
+    Args:
+        config: The configuration.
+        name: The model.
+        budget: CPU of this process.
+        preference: Instead of the configured one.
+        streams: Instead of the number of the model's cameras.
+    """
+    used = Counter(camera.model for camera in config.cameras.values() if camera.enabled)
+    before = list(config.models)[: list(config.models).index(name)]
+    return choose_threads(
+        budget,
+        used[name] if streams is None else streams,
+        config.models[name].threads if preference is None else preference,
+        other_streams=used.total() - used[name],
+        streams_before=sum(used[other] for other in before),
+    )
+
+
+def engine_settings(config: Config, name: str) -> EngineSettings:
+    """What the configuration says about the engine of a model."""
+    engine = config.models[name].engine
+    return EngineSettings(
+        runtime=engine.runtime,
+        devices=engine.devices,
+        precision=engine.precision,
+        pin_threads=engine.pin_threads,
+        cache_dir=config.state_dir / "cache" / "openvino" if engine.cache else None,
+        max_batch=config.models[name].batch.max_batch_size,
+    )
