@@ -1,20 +1,20 @@
 """The daemon's life as four verbs: startup, main loop, tick, shutdown. What it is made of is put together in ``app``.
 
-A configuration edit is applied between two ticks by the main thread, in two steps: first everything that can fail
-(models are loaded and self-tested, broker settings checked) is opened *beside* what runs; only when all of it stands
-does it take over. A bad edit therefore leaves everything as it was.
+A configuration edit is applied in two steps: first everything that can fail (models are loaded and self-tested, broker
+settings checked) is opened *beside* what runs, in a thread of its own, since that may take longer than the watchdog has
+patience; only when all of it stands does the main thread let it take over. A bad edit leaves everything as it was.
 """
 
 import queue
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import IO, Any
 
 import structlog
 
-from edge_runtime.background import stepped_aside
 from edge_runtime.cameras import Cameras
 from edge_runtime.config import Changes, Config, Effect, changes, in_force
 from edge_runtime.config_watch import ConfigWatch
@@ -53,11 +53,30 @@ class DaemonParts:
     """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
     close_outboxes: Callable[[], None]
     open_http: Callable[[Config, "Daemon"], HttpServer | None]
+    beside: Callable[[Callable[[], Any]], Future[Any]]
+    """Runs what an edit opens beside live frames and this daemon's own duties."""
     watch: ConfigWatch | None
     notify: SystemdNotify
     crashes: Crashes
     state_lock: IO[bytes]
     """Held open: two daemons must not share a state directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What an edit needs, ready beside what runs."""
+
+    models: dict[str, ModelRuntime]
+    uplink: Uplink | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """An edit under way."""
+
+    config: Config
+    plan: Changes
+    opened: Future[_Opened]
 
 
 class Daemon:
@@ -72,6 +91,7 @@ class Daemon:
         self.delivery.go_through(self.uplink.topics, self.uplink.channels)
         self._http: HttpServer | None = None
         self._edits: queue.SimpleQueue[Config | ConfigError] = queue.SimpleQueue()
+        self._edit: _Edit | None = None
         # A queue and not an Event: a signal handler may interrupt this very thread inside Event.wait, whose lock it
         # would then wait for, for ever. SimpleQueue.put is made for that.
         self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -137,8 +157,7 @@ class Daemon:
         if self._must_look and self._parts.watch is not None:
             self._must_look = False
             self._parts.watch.check_now(again=self.config_problem is not None)
-        while not self._edits.empty():
-            self._apply(self._edits.get())
+        self._follow_edits()
         if self._feeder is not None and self._feeder.is_due(self._engine_facts(), now_s):
             self._parts.notify.watchdog()
         if self.uplink.client is not None and now_s - self._state_at_s >= STATE_EVERY_S:
@@ -152,7 +171,7 @@ class Daemon:
             parts.watch.stop()
         parts.cameras.stop_all()
         for runtime in self._models.values():
-            _end(runtime)
+            _note_end(runtime.name, has_ended=runtime.stop(MODEL_STOP_S))
         self.uplink.stop(self.config.outbox.drain_timeout_s)
         parts.close_outboxes()
         if self._http is not None:
@@ -296,23 +315,34 @@ class Daemon:
             self._last_state = payload
             self.uplink.client.set_state(payload)
 
-    def _apply(self, edit: Config | ConfigError) -> None:
+    def _follow_edits(self) -> None:
+        """Begin with the next edit, or end the one under way: live frames and this thread's duties go on meanwhile."""
+        if self._edit is None and not self._edits.empty():
+            self._begin_edit(self._edits.get())
+        if self._edit is not None and self._edit.opened.done():
+            edit, self._edit = self._edit, None
+            self._end_edit(edit)
+
+    def _begin_edit(self, edit: Config | ConfigError) -> None:
         if isinstance(edit, ConfigError):
             self._refuse(str(edit), [str(problem) for problem in edit.problems])
             return
         plan, new = changes(self.config, edit), in_force(self.config, edit)
         self._parts.notify.reloading()
+        self._edit = _Edit(new, plan, self._parts.beside(lambda: self._open_beside(new, plan)))
+
+    def _end_edit(self, edit: "_Edit") -> None:
         try:
-            opened, uplink = self._open_beside(new, plan)
+            opened = edit.opened.result()
         except EdgeRuntimeError as err:
             self._refuse(str(err), [str(err)])
         except Exception as err:  # a bug met by an edit must not end what runs: nothing has happened yet
             log.exception("configuration edit failed unexpectedly")
             self._refuse(f"failed unexpectedly: {err!r}", [f"failed unexpectedly: {err!r}; the log says why"])
         else:
-            self._take_over(new, plan, opened, uplink)
-            self.config, self.config_problem = new, None
-            self._note_applied(plan)
+            self._take_over(edit, opened)
+            self.config, self.config_problem = edit.config, None
+            self._note_applied(edit.plan)
         self._parts.notify.ready()
 
     def _refuse(self, problem: str, problems: list[str]) -> None:
@@ -320,35 +350,35 @@ class Daemon:
         log.error("configuration edit refused, the last good one stays", problems=problems)
         self._emit("config", {"accepted": False, "problems": problems})
 
-    @stepped_aside()
-    def _open_beside(self, new: Config, plan: Changes) -> tuple[dict[str, ModelRuntime], Uplink | None]:
+    def _open_beside(self, new: Config, plan: Changes) -> "_Opened":
         """Everything the edit needs that can fail; nothing of what runs is touched, nothing is left when it fails."""
-        opened: dict[str, ModelRuntime] = {}
+        models: dict[str, ModelRuntime] = {}
         try:
             for name in sorted(plan.models & new.models.keys()):
-                opened[name] = self._parts.open_model(new, name)
+                models[name] = self._parts.open_model(new, name)
             uplink = self._parts.open_uplink(new, self) if plan.paths(Effect.RECONNECT) else None
         except BaseException:
-            for runtime in opened.values():
+            for runtime in models.values():
                 runtime.stop(timeout_s=0.0)
             raise
-        return opened, uplink
+        return _Opened(models, uplink)
 
-    def _take_over(
-        self, new: Config, plan: Changes, opened: dict[str, ModelRuntime], uplink: Uplink | None
-    ) -> None:
+    def _take_over(self, edit: "_Edit", opened: "_Opened") -> None:
         """Replace what changed; cameras that changed are closed before and opened again after.
 
         The others stay open when their model is replaced: the new one begins when the old one has answered what it has.
         """
+        new, models, uplink = edit.config, opened.models, opened.uplink
         of_uplink = {stream for stream, camera in new.cameras.items() if uplink and camera.kind == "mqtt"}
-        streams = sorted(plan.cameras | of_uplink)
+        streams = sorted(edit.plan.cameras | of_uplink)
         for stream in streams:
             self._parts.cameras.close(stream)
+        for name in models.keys() & self._models.keys():
+            models[name].pipeline.count_on(self._models[name].pipeline)
         for stream, known in self.config.cameras.items():
-            if known.enabled and known.model in opened and stream not in streams:
-                self._parts.cameras.move(stream, opened[known.model].pipeline)
-        self._replace_models(plan.models, opened)
+            if known.enabled and known.model in models and stream not in streams:
+                self._parts.cameras.move(stream, models[known.model].pipeline)
+        self._replace_models(edit.plan.models, models)
         if uplink is not None:
             self._replace_uplink(uplink)
         self._apply_live(new)
@@ -359,14 +389,14 @@ class Daemon:
 
     def _replace_models(self, names: frozenset[str], opened: dict[str, ModelRuntime]) -> None:
         for name in sorted(names):
-            old = self._models.get(name)
-            if old is not None:
-                _end(old)
-            if name in opened:
-                self._models[name] = opened[name]
-                opened[name].start()
-            else:
-                self._models.pop(name, None)
+            old, new = self._models.pop(name, None), opened.get(name)
+            if new is not None:
+                self._models[name] = new
+            if old is None and new is not None:
+                new.start()
+            elif old is not None:
+                has_ended = old.stop(MODEL_STOP_S) if new is None else new.take_over(old, MODEL_STOP_S)
+                _note_end(name, has_ended=has_ended)
 
     def _replace_uplink(self, uplink: Uplink) -> None:
         """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""
@@ -394,6 +424,6 @@ class Daemon:
         self._parts.delivery.event(Event(kind, time.time(), data))
 
 
-def _end(runtime: ModelRuntime) -> None:
-    if not runtime.stop(MODEL_STOP_S):
-        log.warning("inference did not end in time", model=runtime.name)
+def _note_end(model: str, *, has_ended: bool) -> None:
+    if not has_ended:
+        log.warning("inference did not end in time", model=model)

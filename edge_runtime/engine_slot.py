@@ -22,6 +22,7 @@ class Occupant:
     generation: Generation
     engine: Engine
     users: int = field(default=0)
+    failures_in_a_row: int = field(default=0)
     is_retired: bool = field(default=False)
     is_closed: threading.Event = field(default_factory=threading.Event)
 
@@ -41,7 +42,6 @@ class EngineSlot:
         self._retired: Occupant | None = None
         self._running = self._pauses = 0
         self.swaps = 0
-        self.failures_in_a_row = 0
 
     @property
     def generation(self) -> Generation:
@@ -52,6 +52,11 @@ class EngineSlot:
     def engine(self) -> Engine:
         """The engine that answers the next batch."""
         return self._occupant.engine
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """Failures of the active engine since its last answer; a batch that ends on an older one does not count."""
+        return self._occupant.failures_in_a_row
 
     def enter(self) -> Occupant:
         """The active engine, kept open until :meth:`leave`.
@@ -79,14 +84,14 @@ class EngineSlot:
         """Run a batch (N, ...) on the engine that was entered.
 
         Raises:
-            EngineError: the engine failed; ``failures_in_a_row`` was counted up.
+            EngineError: the engine failed; its ``failures_in_a_row`` was counted up.
         """
         try:
             outputs = occupant.engine.infer(batch)
         except EngineError:
-            self.failures_in_a_row += 1
+            occupant.failures_in_a_row += 1
             raise
-        self.failures_in_a_row = 0
+        occupant.failures_in_a_row = 0
         return outputs
 
     def swap(self, generation: Generation, engine: Engine) -> Generation:
@@ -94,7 +99,6 @@ class EngineSlot:
         with self._lock:
             old, self._occupant = self._occupant, Occupant(generation, engine)
             self.swaps += 1
-            self.failures_in_a_row = 0
             old.is_retired = True
             self._retired = old
             is_idle = old.users == 0

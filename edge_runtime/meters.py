@@ -51,7 +51,8 @@ class PipelineMeters:
     batches: int = 0
     batched_samples: int = 0
     engine_errors: int = 0
-    lost_to_engine_errors: int = 0
+    lost_to_errors: int = 0
+    """Samples whose batch failed in the engine or behind it."""
     first_result_at_s: float | None = None
     last_progress_at_s: float | None = None
     infer_ms: Latency = field(default_factory=Latency)

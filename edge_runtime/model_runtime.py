@@ -27,23 +27,53 @@ class ModelRuntime:
 
     def start(self) -> None:
         """Begin to infer and to watch for drift."""
-        for worker in self.workers:
-            worker.start()
-        if self.side_loop is not None:
-            self.side_loop.start()
+        self._start_workers()
+        self._start_side_loop()
 
     def stop(self, timeout_s: float) -> bool:
         """Answer what is queued, then end; False when that did not come to an end in time."""
+        self._stop_side_loop(timeout_s)
+        has_ended = self._finish(timeout_s)
+        if has_ended:
+            self._free()
+        return has_ended
+
+    def take_over(self, old: "ModelRuntime", timeout_s: float) -> bool:
+        """Begin where another one ends, which answers what it has, then makes room; False when it did not in time.
+
+        The streams were moved before, so their frames wait meanwhile: nothing that can come later comes first. Two side
+        loops never share one state folder.
+        """
+        has_ended = old._finish(timeout_s)
+        self._start_workers()
+        old._stop_side_loop(timeout_s)
+        if has_ended:
+            old._free()
+        self._start_side_loop()
+        return has_ended
+
+    def _start_workers(self) -> None:
+        for worker in self.workers:
+            worker.start()
+
+    def _start_side_loop(self) -> None:
+        if self.side_loop is not None:
+            self.side_loop.start()
+
+    def _stop_side_loop(self, timeout_s: float) -> None:
         if self.side_loop is not None:
             self.side_loop.stop(timeout_s)
+
+    def _finish(self, timeout_s: float) -> bool:
         self.pipeline.drain()
         for worker in self.workers:
             worker.stop()
         still_running = [worker for worker in self.workers if not worker.join(timeout_s)]
-        if not still_running:
-            self.pipeline.slot.close()
-            give_back()
         return not still_running
+
+    def _free(self) -> None:
+        self.pipeline.slot.close()
+        give_back()
 
     def status(self) -> dict[str, Any]:
         """For people and machines; safe from any thread."""
@@ -60,7 +90,7 @@ class ModelRuntime:
             "dropped_oldest": counters.dropped_oldest,
             "dropped_stale": counters.dropped_stale,
             "engine_errors": meters.engine_errors,
-            "lost_to_engine_errors": meters.lost_to_engine_errors,
+            "lost_to_errors": meters.lost_to_errors,
             "swaps": slot.swaps,
             "streams": {
                 name: {"frames": stream.frames, "results": stream.results, "rejected": dict(stream.rejected)}

@@ -18,7 +18,7 @@ from edge_runtime.engine_slot import EngineSlot, Occupant
 from edge_runtime.engines.base import Outputs
 from edge_runtime.errors import EngineError
 from edge_runtime.messages import Frame, Rejected, Result, Sample, Timings
-from edge_runtime.meters import PipelineMeters
+from edge_runtime.meters import Latency, PipelineMeters
 from edge_runtime.postprocess import Postprocessor
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.rollout import Generation
@@ -99,9 +99,11 @@ class Pipeline:
         began_s = self._parts.clock()
         with self._lock:
             self._running_since_s.append(began_s)
+        unfinished = list(batch)
         try:
-            self._run(batch, occupant)
+            self._run(batch, unfinished, occupant)
         finally:
+            self.meters.lost_to_errors += len(unfinished)
             with self._lock:
                 self._running_since_s.remove(began_s)
                 self._parts.schedule.finished(batch)
@@ -109,8 +111,16 @@ class Pipeline:
             self._parts.slot.leave(occupant)  # may free an engine that was taken out: nobody waits for that
         return len(batch)
 
+    def count_on(self, before: "Pipeline") -> None:
+        """Go on with the counters of the pipeline that this one replaces; call it before the first frame.
+
+        They are shared until that one has answered what it has: a loss is not forgotten because a model was edited.
+        """
+        self.meters, self._parts.schedule.counters = before.meters, before.schedule.counters
+        self.meters.infer_ms, self.meters.total_ms = Latency(), Latency()  # those of the new engine
+
     def drain(self) -> None:
-        """From now on run what is queued without waiting for company."""
+        """From now on run what is queued without waiting for company, and let workers go that find nothing."""
         with self._lock:
             self._is_draining = True
             self._has_work.notify_all()
@@ -154,7 +164,7 @@ class Pipeline:
             while True:
                 now_s = self._parts.clock()
                 batch = self._parts.schedule.take(now_s, flush=self._is_draining)
-                if batch or now_s >= deadline_s:
+                if batch or now_s >= deadline_s or self._is_drained():
                     if batch:
                         self._has_room.notify_all()
                     if self._parts.schedule.wait_s(now_s) is not None:  # for another worker, if one sleeps
@@ -164,13 +174,16 @@ class Pipeline:
                 remaining_s = deadline_s - now_s
                 self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
 
-    def _run(self, batch: tuple[Queued, ...], occupant: Occupant) -> None:
+    def _is_drained(self) -> bool:
+        return self._is_draining and len(self._parts.schedule) == 0
+
+    def _run(self, batch: tuple[Queued, ...], unfinished: list[Queued], occupant: Occupant) -> None:
+        """Infer and answer; what is left in ``unfinished`` was lost to an error."""
         started_s = self._parts.clock()
         try:
             outputs = self._parts.slot.infer(occupant, _stacked(batch))
         except EngineError as err:
             self.meters.engine_errors += 1
-            self.meters.lost_to_engine_errors += len(batch)
             self.meters.last_progress_at_s = self._parts.clock()
             self._parts.on_engine_error(err)
             return
@@ -182,6 +195,7 @@ class Pipeline:
         for index, queued in enumerate(batch):
             one = {name: array[index] for name, array in outputs.items()}
             self._finish(queued, one, occupant.generation, started_s, (finished_s - started_s) * 1000)
+            del unfinished[0]
 
     def _measure(self, samples: int, started_s: float, finished_s: float) -> None:
         self.meters.batches += 1

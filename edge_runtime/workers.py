@@ -21,6 +21,9 @@ from edge_runtime.sources.reopen import Backoff
 
 log = structlog.get_logger()
 
+READ_S = 0.25
+QUIET_READS = 8
+"""A stream that gave nothing for this many reads in a row, 2 s, keeps no worker free until it gives something again."""
 CRASHES_IN_A_ROW = 20  # a loop that fails this often without one success is broken, not unlucky
 
 
@@ -135,10 +138,15 @@ class StreamWorker:
     def _play(self) -> None:
         self._source = source = self._open_source()
         try:
+            quiet = 0
             while not self._stop.is_set():
-                frame = source.read(timeout_s=0.25)
+                frame = source.read(timeout_s=READ_S)
                 if frame is None:
+                    quiet += 1
+                    if quiet == QUIET_READS:
+                        self._pipeline.rest(self.stream)
                     continue
+                quiet = 0
                 self._sequence.used(frame.seq)
                 if self._colour is not None:
                     frame = replace(frame, colour=self._colour)

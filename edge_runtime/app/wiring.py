@@ -11,6 +11,7 @@ from edge_runtime.app.bases import OpenedBase, open_base
 from edge_runtime.app.destinations import Outboxes, open_http, open_uplink
 from edge_runtime.app.models import batch_policy, open_model
 from edge_runtime.app.sources import open_source
+from edge_runtime.background import beside
 from edge_runtime.cameras import Cameras
 from edge_runtime.config import Config, secrets_of
 from edge_runtime.config_watch import ConfigWatch
@@ -66,6 +67,7 @@ def build_daemon(
         open_uplink=partial(open_uplink, outboxes=outboxes),
         close_outboxes=outboxes.close,
         open_http=open_http,
+        beside=beside,
         watch=watch,
         notify=SystemdNotify(os.environ),
         crashes=crashes,

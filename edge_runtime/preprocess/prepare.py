@@ -54,6 +54,7 @@ class Preprocessor:
             upright = self._upright(frame)
             decoded_s = self._clock()
             pixels, geometry = self.fitted(upright)
+            pixels = _owned(pixels, frame.picture)
         except PictureFlaw as flaw:
             return Rejected(frame.stream, frame.seq, flaw.reason, flaw.detail)
         tensor = self._normalise(pixels)
@@ -126,3 +127,9 @@ class Preprocessor:
             decode_ms=frame.decode_ms,
             prepare_ms=(now_s - started_s) * 1000,
         )
+
+
+def _owned(pixels: NDArray[np.uint8], picture: Any) -> NDArray[np.uint8]:
+    """Pixels that outlive the frame: a camera of just the model's size needs no resize, and its ring is overwritten."""
+    is_view = isinstance(picture, np.ndarray) and np.may_share_memory(pixels, picture)
+    return pixels.copy() if is_view else pixels

@@ -39,6 +39,7 @@ class Runtime:
         self.diary, self.name, self.config, self.side_loop = diary, name, config, None
         self.bundle = SimpleNamespace(id=f"{name}/1")
         self.pipeline = SimpleNamespace(name=name, policy=None, is_idle=lambda: True)
+        self.pipeline.count_on = lambda before: diary.append(f"count on {before.name}")
         self.pipeline.set_policy = lambda policy: setattr(self.pipeline, "policy", policy)
 
     def start(self):
@@ -46,6 +47,10 @@ class Runtime:
 
     def stop(self, timeout_s):
         self.diary.append(f"stop {self.name}")
+        return True
+
+    def take_over(self, old, timeout_s):
+        self.diary.append(f"take over {old.name}")
         return True
 
 
@@ -74,8 +79,16 @@ class Streams:
         return False
 
 
+def fulfil(future, work):
+    try:
+        future.set_result(work())
+    except (BundleError, StateError, ZeroDivisionError) as err:
+        future.set_exception(err)
+
+
 class Bench:
     def __init__(self, tmp_path):
+        self.opens_at_once = True
         self.diary, self.opened, self.errors = Diary(), [], {}
         self.folder = tmp_path
         self.streams = Streams(self.diary)
@@ -89,6 +102,7 @@ class Bench:
             open_uplink=self.open_uplink,
             close_outboxes=lambda: self.diary.append("close outboxes"),
             open_http=lambda config, daemon: self.fail_if_told("http"),
+            beside=self.beside,
             watch=None,
             notify=SystemdNotify({}),
             crashes=Crashes(lambda reason: None),
@@ -112,6 +126,14 @@ class Bench:
     def open_uplink(self, config, daemon):
         self.fail_if_told("uplink")
         return Uplink(Topics("edge", config.device), None, None, ())
+
+    def beside(self, work):
+        """At once, or later by hand."""
+        future = Future()
+        self.open_now = lambda: fulfil(future, work)
+        if self.opens_at_once:
+            self.open_now()
+        return future
 
     def start(self):
         self.daemon.startup()
@@ -165,14 +187,35 @@ def test_a_changed_camera_is_reopened_and_nothing_else(bench):
 def test_a_changed_model_gets_the_streams_answers_what_it_has_and_then_makes_room(bench):
     bench.start()
     assert bench.edit(bench.config(threads=2))["accepted"]
-    assert bench.diary == [
-        "move belt",
-        "move bench",
-        "stop parts",
-        "start parts",
-        "stop tools",
-        "start tools",
-    ]
+    assert sorted(bench.diary[:2]) == ["count on parts", "count on tools"]
+    assert bench.diary[2:] == ["move belt", "move bench", "take over parts", "take over tools"]
+
+
+def test_ticks_go_on_while_an_edit_opens_a_model_and_the_next_edit_waits(bench):
+    bench.start()
+    bench.opens_at_once = False
+    bench.daemon.edited(bench.config(threads=2))
+    bench.daemon.tick(0.0)
+    bench.daemon.edited(bench.config(threads=2, fps=5))
+    bench.daemon.tick(1.0)
+    assert bench.diary == bench.opened == []
+    bench.open_now()
+    bench.daemon.tick(2.0)
+    assert "take over parts" in bench.diary
+    assert bench.daemon.config == bench.config(threads=2)
+    bench.daemon.tick(3.0)
+    bench.open_now()
+    bench.daemon.tick(4.0)
+    assert bench.daemon.config == bench.config(threads=2, fps=5)
+
+
+def test_a_daemon_that_ends_while_an_edit_opens_a_model_does_not_wait_for_it(bench):
+    bench.start()
+    bench.opens_at_once = False
+    bench.daemon.edited(bench.config(threads=2))
+    bench.daemon.tick(0.0)
+    bench.daemon.shutdown()
+    assert bench.diary == ["stop parts", "stop tools", "close outboxes"]
 
 
 def test_a_removed_model_and_its_camera_go(bench):

@@ -126,3 +126,13 @@ def test_no_pause_in_time_is_said():
     slot = EngineSlot(A, GatedEngine(1))
     slot.leave(slot.enter())
     assert not slot.wait_for_pause(0.01)
+
+
+def test_a_batch_that_fails_on_the_old_engine_is_not_held_against_the_new_one():
+    slot = EngineSlot(A, GatedEngine(1, error=EngineError("broken")))
+    running = slot.enter()
+    slot.swap(B, GatedEngine(2))
+    with pytest.raises(EngineError):
+        slot.infer(running, BATCH)
+    assert slot.failures_in_a_row == 0
+    slot.leave(running)

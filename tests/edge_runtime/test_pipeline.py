@@ -18,7 +18,7 @@ from edge_runtime.rollout import Generation
 from edge_runtime.schedule import BatchPolicy, Schedule
 from edge_runtime.sequence import Sequence
 from edge_runtime.sources.fake import FakeSource
-from edge_runtime.workers import CRASHES_IN_A_ROW, Crashes, InferenceWorker, StreamWorker
+from edge_runtime.workers import CRASHES_IN_A_ROW, QUIET_READS, Crashes, InferenceWorker, StreamWorker
 
 SPEC = PreprocessSpec(
     colour="rgb", width=8, height=8, geometry="stretch", filter="area", mean=(0, 0, 0), std=(255, 255, 255)
@@ -118,8 +118,43 @@ def test_an_engine_failure_costs_its_batch_and_is_reported():
         pipeline.step(timeout_s=1.0)
         assert pipeline.meters.last_progress_at_s is not None  # it came back, even if with an error
     assert [result.seq for result in results] == [1]
-    assert len(errors) == pipeline.meters.lost_to_engine_errors == 1
+    assert len(errors) == pipeline.meters.lost_to_errors == 1
     assert pipeline.slot.failures_in_a_row == 0
+
+
+def test_what_an_unexpected_failure_leaves_of_a_batch_is_counted(monkeypatch):
+    pipeline, results, _ = make(max_batch_size=4)
+    read, bug = pipeline._parts.postprocessor.read, ZeroDivisionError("bug")
+
+    def fails_on_the_second(sample, outputs):
+        if sample.seq == 1:
+            raise bug
+        return read(sample, outputs)
+
+    monkeypatch.setattr(pipeline._parts.postprocessor, "read", fails_on_the_second)
+    for seq in range(4):
+        pipeline.accept(frame(seq), is_live=True, stop=NEVER)
+    with pytest.raises(ZeroDivisionError):
+        pipeline.step(timeout_s=1.0)
+    assert [result.seq for result in results] == [0]
+    assert pipeline.meters.lost_to_errors == 3
+    assert pipeline.is_idle()
+
+
+def test_a_pipeline_that_replaces_another_goes_on_with_its_counters():
+    old, _, _ = make(queue_limit=1)
+    for seq in range(3):
+        old.accept(frame(seq), is_live=True, stop=NEVER)
+    new, results, _ = make(queue_limit=1)
+    new.count_on(old)
+    new.accept(frame(3), is_live=True, stop=NEVER)
+    old.drain()
+    assert [old.step(timeout_s=0.0), old.step(timeout_s=60.0)] == [1, 0], "drained: nothing is waited for"
+    assert new.step(timeout_s=1.0) == 1
+    counters, belt = new.schedule.counters, new.meters.stream("belt")
+    assert (counters.offered, counters.taken, counters.dropped_oldest) == (4, 2, 2)
+    assert (belt.frames, belt.results) == (4, 2)
+    assert [result.seq for result in results] == [3]
 
 
 def test_a_live_frame_that_is_too_old_is_never_published():
@@ -231,6 +266,20 @@ def test_a_lost_source_is_opened_again(tmp_path):
     assert pipeline.meters.stream("belt").frames == 2
     assert worker.last_problem == "unplugged"
     assert worker.source_counts()["restarts"] == 1
+
+
+def test_a_stream_that_is_quiet_for_a_while_keeps_no_worker_free(tmp_path, monkeypatch):
+    pipeline, _, _ = make(queue_limit=8)
+    rested_after = []
+    monkeypatch.setattr(
+        pipeline, "rest", lambda stream: rested_after.append(pipeline.meters.stream(stream).frames)
+    )
+    pauses = [None] * (QUIET_READS - 1), [None] * (QUIET_READS + 3)
+    script = [frame(0), *pauses[0], frame(1), *pauses[1], frame(2)]
+    worker = stream_worker(tmp_path, pipeline, lambda: FakeSource("belt", script))
+    worker.start()
+    assert worker.join(10)
+    assert rested_after == [2, 3], "once in the long pause, and at the end"
 
 
 def test_an_unexpected_failure_is_counted_and_the_stream_goes_on(tmp_path, monkeypatch):

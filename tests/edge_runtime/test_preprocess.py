@@ -94,6 +94,15 @@ def test_kept_pixels_give_the_same_tensor_again() -> None:
         preprocessor.normalise(prepared.pixels[:10])
 
 
+@pytest.mark.parametrize("colour", ["bgr", "grey"])
+def test_kept_pixels_survive_the_next_frame_in_the_same_memory(colour: str) -> None:
+    memory = np.full((64, 64, 3) if colour == "bgr" else (64, 64), 10, np.uint8)
+    prepared = sample(memory, spec(colour=colour), colour="bgr")
+    memory[:] = 200
+    assert prepared.pixels is not None
+    assert (prepared.pixels == 10).all()
+
+
 def test_declared_channel_order_is_obeyed() -> None:
     bgr = natural()
     rgb = bgr[..., ::-1]

@@ -376,7 +376,7 @@ def test_a_drift_is_noticed_recalibrated_and_taken_back_by_command(box, tmp_path
     assert verdict["accepted"], verdict
     status = box.status()["models"]["parts"]
     assert status["generation"] == "efficientnet-lite0/1+p1"
-    assert status["lost_to_engine_errors"] == 0
+    assert status["lost_to_errors"] == 0
     box.process.kill()  # the generation survives kill -9
     box.wait()
     box.start()
