@@ -251,10 +251,9 @@ def test_a_model_is_replaced_under_a_running_camera_without_losing_a_frame(box):
     camera, model = status["cameras"]["belt"], status["models"]["parts"]
     missing = set(range(numbers[-1])) - set(numbers)
     assert numbers == sorted(set(numbers)), "once, in order"
-    assert len(missing) <= camera["dropped"], (
-        "what a busy box keeps the conveyor from giving is all that is missing"
-    )
-    assert (model["dropped_oldest"], model["dropped_stale"], model["lost_to_errors"]) == (0, 0, 0)
+    overload = camera["dropped"] + model["dropped_oldest"] + model["dropped_stale"]
+    assert len(missing) <= overload, "an edit loses nothing, and what a busy box sheds is counted"
+    assert model["lost_to_errors"] == 0
     assert model["streams"]["belt"]["results"] >= len(numbers), "counters go on"
     assert camera["restarts"] == 0
 
