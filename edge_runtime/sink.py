@@ -263,6 +263,7 @@ class FileSink:
 
     def _close_file(self) -> None:
         file, self._file = self._file, None
+        self._size = self._synced_size = 0
         if file is not None:
             file.close()
 

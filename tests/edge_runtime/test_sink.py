@@ -78,6 +78,17 @@ def test_the_file_is_rotated_and_bounded(path):
     assert lines(newest)[-1]["payload"]["seq"] == 99
 
 
+def test_closing_after_a_rotation_does_not_rotate_again(path):
+    for number in (1, 2):
+        sink = FileSink(path, max_bytes=10, sync_every_s=0.0)
+        send(sink, number)
+        assert sink.settle().delivered == [number]
+        sink.close(1.0)
+        assert sink.problem is None
+    kept = [Path(f"{path}.{number}") for number in (1, 2)]
+    assert [[line["payload"]["seq"] for line in lines(one)] for one in kept] == [[2], [1]]
+
+
 def test_half_a_line_left_by_a_crash_is_cut_off(path):
     path.parent.mkdir()
     path.write_bytes(b'{"topic": "t", "payload": 1}\n{"topic": "t", "pay')
