@@ -115,7 +115,8 @@ def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
     """A session on the first of ``devices`` that is there and works.
 
     ONNX Runtime itself goes on with the CPU when a provider's libraries are missing, and only logs it: a box that was
-    sold with an accelerator would run on its CPU for years. So what was asked for is compared with what there is.
+    sold with an accelerator would run on its CPU for years. So what was asked for is compared with what there is. Its
+    Python session would also move to the CPU when a device is lost in the middle of a call, and print that.
     """
     known, problems = onnxruntime.get_available_providers(), list[str]()
     for device in devices:
@@ -124,7 +125,7 @@ def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
             problems.append(f"{device} is not in this onnxruntime")
             continue
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=[provider])
+            session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=0)
         except ORT_FAILURES as err:
             if provider == _CPU:
                 raise EngineError(f"ONNX Runtime refuses the model: {in_one_line(err)}") from err

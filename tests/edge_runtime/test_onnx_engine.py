@@ -3,12 +3,14 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from bundle_models import SIDE, small_model
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edge_runtime.engines.base import EngineSettings
 from edge_runtime.engines.fake import FakeEngine
@@ -102,6 +104,30 @@ def test_pinned_threads_answer_alike() -> None:
     x = samples(2)
     pinned = OnnxEngine(small_model(), 2, EngineSettings(pin_threads=True)).infer(x)
     np.testing.assert_allclose(pinned["logits"], OnnxEngine(small_model()).infer(x)["logits"], atol=1e-5)
+
+
+class _LostDevice:
+    """ONNX Runtime's inner session after its device is gone."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def run(self, *_: object) -> None:
+        raise ort_errors.EPFail("CUDA error: device lost")
+
+
+def test_a_device_that_is_lost_while_it_runs_is_an_error_and_no_silent_move_to_the_cpu(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    engine = OnnxEngine(small_model())
+    engine._session._sess = _LostDevice(engine._session._sess)
+    for _ in range(2):
+        with pytest.raises(EngineError, match="device lost"):
+            engine.infer(samples(1))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_closed_engine_says_so() -> None:
