@@ -18,6 +18,7 @@ from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import Config
 from edge_runtime.engines.base import Engine, EngineSettings
+from edge_runtime.engines.opening import placed
 from edge_runtime.engines.threads import CpuBudget, Preference, ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.errors import BundleError
 from edge_runtime.manifest import MANIFEST_FILE
@@ -75,7 +76,8 @@ def open_base(config: Config, name: str) -> OpenedBase:
         EngineError: the engine refuses it.
     """
     bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
-    plan, settings = thread_plan(config, name, cpu_budget()), engine_settings(config, name)
+    settings = engine_settings(config, name)
+    plan = placed(thread_plan(config, name, cpu_budget()), bundle.manifest.format, settings)
     model = bundle.model_files
     try_in_child(bundle)
     engine = engine_of(bundle, plan, settings, model)

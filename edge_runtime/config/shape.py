@@ -53,7 +53,11 @@ class EngineConfig(Section):
         description="Of float arithmetic in openvino (and f16 on CUDA in torch); device: the device's own default, "
         "which may change the answers. Quantized layers stay quantized.",
     )
-    pin_threads: bool = Field(default=False, description="Bind the engine's threads to cores.")
+    pin_threads: bool = Field(
+        default=False,
+        description="Bind the engine's threads to cores. Not in openvino, which places its threads itself: "
+        "there CPUAffinity= of the systemd unit bounds the whole daemon.",
+    )
     cache: bool = Field(
         default=False, description="Keep what openvino compiled below state_dir, for a faster start."
     )

@@ -31,7 +31,7 @@ class EngineSettings:
     precision: Literal["f32", "f16", "bf16", "device"] = "f32"
     """Of float arithmetic; ``device`` leaves it to the device's default. Quantized layers stay quantized."""
     pin_threads: bool = False
-    """Bind the engine's threads to cores."""
+    """Bind the engine's threads to the plan's CPUs; OpenVINO cannot be told where they belong."""
     cache_dir: Path | None = None
     """Where compiled models may be kept; None compiles at each start."""
     max_batch: int | None = None

@@ -2,7 +2,12 @@
 
 Precision is pinned: the default is bfloat16 on some CPUs, and the logits of EfficientNet-Lite0 differ by 0.6 there.
 A stream per concurrent call, each with an inference request of its own; outputs are copied, because a request writes
-the next ones over them. Threads are not pinned to cores unless asked: they would fight with capture for theirs.
+the next ones over them.
+
+Threads are never bound to CPUs. OpenVINO cannot be told which ones: its own pinning puts the threads of every model onto
+the same first CPUs (two models with a thread each on two cores: 150 calls/s instead of 340), keeping them apart
+(``ENABLE_CPU_RESERVATION``) refuses a model that is opened beside a running one, and without pinning it still replaces a
+caller's mask by the process's inside a call. A mask of the whole process (``CPUAffinity=`` of the unit) is kept.
 """
 
 import queue
@@ -32,7 +37,7 @@ class OpenVinoEngine:
         Args:
             model: An IR (both files), or one ONNX file.
             threads: Concurrent calls, and threads inside each.
-            settings: Devices, precision, pinning, cache.
+            settings: Devices, precision, cache; pinning cannot be had.
 
         Raises:
             EngineError: not a model OpenVINO can run, no such device, or not one picture input.
@@ -52,7 +57,8 @@ class OpenVinoEngine:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(max(1, threads.workers)):
             self._idle.put(self._compiled.create_infer_request())
-        self.runs_on = _runs_on(self._compiled, device)
+        unbound = ", not bound to CPUs" if settings.pin_threads else ""
+        self.runs_on = _runs_on(self._compiled, device) + unbound
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.engines.base.Engine`."""
@@ -130,7 +136,7 @@ def _compiled(core: Any, network: Any, device: str, threads: ThreadPlan, setting
         options |= {
             "NUM_STREAMS": threads.workers,
             "INFERENCE_NUM_THREADS": threads.intra * threads.workers,
-            "ENABLE_CPU_PINNING": settings.pin_threads,
+            "ENABLE_CPU_PINNING": False,
         }
         if threads.is_big_only:  # else it spreads one call over P and E cores
             options["SCHEDULING_CORE_TYPE"] = "PCORE_ONLY"

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from edge_runtime.engines.base import EngineSettings
 from edge_runtime.engines.cpu_budget import CpuBudget
-from edge_runtime.engines.opening import ModelFormat, Runtime, runtimes_of
+from edge_runtime.engines.opening import ModelFormat, Runtime, placed, runtimes_of
 from edge_runtime.engines.threads import Preference, ThreadPlan
 
 ThreadWish = int | Preference
@@ -52,7 +52,7 @@ def candidates(
     for runtime in _runtimes(model_format, settings):
         there = _settings_for(runtime, model_format, settings)
         for threads in (current, "auto", "latency", "throughput", *thread_counts(budget)):
-            plan = plan_of(threads)
+            plan = placed(plan_of(threads), model_format, there)
             key = (runtime, plan.intra, plan.workers)
             found.setdefault(key, Candidate(runtime, threads, plan, there))
     return tuple(found.values())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_runtime.app.bases import OpenAhead
-from edge_runtime.config import Config
+from edge_runtime.app.bases import OpenAhead, open_base
+from edge_runtime.config import Config, EngineConfig
 from edge_runtime.errors import BundleError, EngineError
 
 
@@ -45,3 +45,15 @@ def test_a_bundle_that_cannot_be_opened_is_told_where_it_is_asked_for(tmp_path):
         ahead.open_base(config, "good").engine.close()
         with pytest.raises(BundleError, match="nowhere"):
             ahead.open_base(config, "bad")
+
+
+def test_no_cpus_are_promised_where_the_runtime_places_its_threads_itself(tmp_path):
+    config = config_of(tmp_path, a="demo:efficientnet-lite0")
+    engine = EngineConfig(runtime="openvino", pin_threads=True)
+    edited = config.model_copy(
+        update={"models": {"a": config.models["a"].model_copy(update={"engine": engine})}}
+    )
+    opened = open_base(edited, "a")
+    assert opened.plan.status()["cpus"] == []
+    assert opened.plan.why.endswith("not bound: OpenVINO places its threads itself")
+    opened.engine.close()

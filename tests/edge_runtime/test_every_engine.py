@@ -1,5 +1,7 @@
 """What holds for ONNX Runtime, OpenVINO and torch alike: one model, the same answers, the same errors."""
 
+import os
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +13,7 @@ from engine_models import FILES, SmallNet, ir_of, onnx_files, openvino_files, pi
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.engines.base import Engine, EngineSettings
-from edge_runtime.engines.opening import open_engine
+from edge_runtime.engines.opening import open_engine, placed
 from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.errors import EngineError
 
@@ -209,3 +211,35 @@ def test_bound_threads_and_strong_cores_only_change_no_answer(model_format: str,
     bound = opened(model_format, plan, pin_threads=True)
     np.testing.assert_allclose(values(bound, pixels(2)), values(opened(model_format), pixels(2)), atol=1e-5)
     bound.close()
+
+
+def test_openvino_piles_no_models_onto_one_cpu_when_threads_are_to_be_bound() -> None:
+    """It binds every model's threads to the same first CPUs, whatever the plan says: so it must not bind at all."""
+    allowed, plan = os.sched_getaffinity(0), ThreadPlan(1, 1, "test", (max(os.sched_getaffinity(0)),))
+    engine, seen = opened("openvino", plan, pin_threads=True), set[frozenset[int]]()
+    is_over, caller = threading.Event(), queue.SimpleQueue[int]()
+
+    def call() -> None:
+        caller.put(threading.get_native_id())
+        while not is_over.is_set():
+            engine.infer(pixels(8))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread_id = caller.get(timeout=10)
+    for _ in range(300):
+        seen.add(frozenset(os.sched_getaffinity(thread_id)))
+        is_over.wait(0.001)
+    is_over.set()
+    thread.join()
+    assert seen == {frozenset(allowed)}
+    assert "not bound" in engine.runs_on
+
+
+@pytest.mark.parametrize(("runtime", "cpus"), [("auto", (0, 1)), ("openvino", ())])
+def test_a_plan_names_cpus_only_where_the_runtime_lets_threads_be_bound(
+    runtime: str, cpus: tuple[int, ...]
+) -> None:
+    plan = placed(ThreadPlan(1, 2, "two", (0, 1)), "onnx", EngineSettings(runtime=runtime, pin_threads=True))
+    assert (plan.intra, plan.workers, plan.cpus) == (1, 2, cpus)
+    assert ("OpenVINO" in plan.why) == (cpus == ())

@@ -64,6 +64,12 @@ def test_another_runtime_does_not_get_the_devices_of_the_one_in_use() -> None:
     assert (found["openvino"].devices, found["openvino"].pin_threads) == (("CPU",), True)
 
 
+def test_candidates_are_bound_only_where_their_runtime_lets_them() -> None:
+    found = {one.runtime: one.plan.cpus for one in compared(budget(2), pin_threads=True)}
+    assert found["onnxruntime"]
+    assert found["openvino"] == ()
+
+
 @pytest.mark.parametrize(
     ("box", "counts"),
     [
