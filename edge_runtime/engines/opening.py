@@ -35,7 +35,7 @@ def runtimes_of(model_format: ModelFormat) -> tuple[Runtime, ...]:
 def placed(plan: ThreadPlan, model_format: ModelFormat, settings: EngineSettings) -> ThreadPlan:
     """The plan as its runtime keeps it: one for OpenVINO, which places its threads itself, names no CPUs.
 
-    Measured (2026.4): its stream threads are its own, and a caller's mask is replaced for as long as it is inside a call.
+    Measured (2026.4): its stream threads are its own, and a caller's mask is replaced while it is inside a call.
     """
     if _runtime(model_format, settings) != "openvino":
         return plan

@@ -4,14 +4,14 @@ Precision is pinned: the default is bfloat16 on some CPUs, and the logits of Eff
 A stream per concurrent call, each with an inference request of its own; outputs are copied, because a request writes
 the next ones over them.
 
-Threads are never bound to CPUs. OpenVINO cannot be told which ones: its own pinning puts the threads of every model onto
+Threads are never bound to CPUs. OpenVINO cannot be told which ones: its own pinning puts the threads of every model on
 the same first CPUs (two models with a thread each on two cores: 150 calls/s instead of 340), keeping them apart
-(``ENABLE_CPU_RESERVATION``) refuses a model that is opened beside a running one, and without pinning it still replaces a
-caller's mask by the process's inside a call. A mask of the whole process (``CPUAffinity=`` of the unit) is kept.
+(``ENABLE_CPU_RESERVATION``) refuses a model that is opened beside a running one, and without pinning it still replaces
+a caller's mask by the process's inside a call. A mask of the whole process (``CPUAffinity=`` of the unit) is kept.
 """
 
 import queue
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.errors import EngineError
 
 _TYPES = {"f32": "float", "f16": "float16", "u8": "uint8"}
+_PRECISION = "INFERENCE_PRECISION_HINT"
+_FACTS = {_PRECISION: "precision", "NUM_STREAMS": "streams", "INFERENCE_NUM_THREADS": "threads"}
 _FAILURES = (RuntimeError, ValueError, TypeError)
 
 
@@ -97,21 +99,34 @@ class OpenVinoEngine:
 
 
 def chosen_device(wanted: Sequence[str], available: Sequence[str]) -> str:
-    """The first of ``wanted`` whose parts are all there; ``AUTO``, ``AUTO:GPU,CPU`` and ``GPU.1`` are passed through.
+    """The first of ``wanted`` that can be had: ``GPU``, ``GPU.1``, ``AUTO``, ``AUTO:GPU,CPU``, ``AUTO:-GPU``.
 
     Raises:
-        EngineError: none of them is there.
+        EngineError: none of them can.
     """
-    families = {name.split(".")[0] for name in available}
     for device in wanted:
-        meta, _, inside = device.partition(":")
-        parts = [part.split("(")[0] for part in (inside.split(",") if inside else [meta]) if part != "AUTO"]
-        if all(part in available or part in families for part in parts):
+        if _devices_of(device, available):
             return device
     raise EngineError(
         f"no device of {', '.join(wanted)} for OpenVINO; this box has {', '.join(available)}. "
         "Install the device's driver, or write a fall-back behind it, such as [GPU, CPU]"
     )
+
+
+def _devices_of(device: str, available: Sequence[str]) -> list[str]:
+    """What there is of a device, or of the parts of a virtual one (less those with a minus); [] if one is missing."""
+    virtual, _, inside = device.partition(":")
+    names = [part.split("(")[0].strip() for part in inside.split(",")] if inside else [virtual]
+    excluded = [name[1:] for name in names if name.startswith("-")]
+    left = [one for one in available if not any(_is_part(one, name) for name in excluded)]
+    named = [name for name in names if not name.startswith("-") and name != "AUTO"]
+    found = [[one for one in left if _is_part(one, name)] for name in named] if named else [left]
+    return [one for group in found for one in group] if all(found) else []
+
+
+def _is_part(device: str, name: str) -> bool:
+    """Whether ``device`` (GPU.1) is what ``name`` says (GPU.1, or GPU for all of them)."""
+    return device == name or device.split(".", maxsplit=1)[0] == name
 
 
 def _for_single_pictures(network: Any, free: TensorSpec) -> tuple[Any, TensorSpec]:
@@ -131,15 +146,9 @@ def _for_single_pictures(network: Any, free: TensorSpec) -> tuple[Any, TensorSpe
 def _compiled(core: Any, network: Any, device: str, threads: ThreadPlan, settings: EngineSettings) -> Any:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY" if threads.workers == 1 else "THROUGHPUT"}
     if settings.precision != "device":
-        options["INFERENCE_PRECISION_HINT"] = settings.precision
-    if device.split(".", maxsplit=1)[0] == "CPU":
-        options |= {
-            "NUM_STREAMS": threads.workers,
-            "INFERENCE_NUM_THREADS": threads.intra * threads.workers,
-            "ENABLE_CPU_PINNING": False,
-        }
-        if threads.is_big_only:  # else it spreads one call over P and E cores
-            options["SCHEDULING_CORE_TYPE"] = "PCORE_ONLY"
+        options[_PRECISION] = settings.precision
+    if any(_is_part(one, "CPU") for one in _devices_of(device, core.available_devices)):
+        options |= _on_the_cpu(device, threads)
     if settings.cache_dir is not None:
         options["CACHE_DIR"] = str(settings.cache_dir)
     try:
@@ -148,19 +157,39 @@ def _compiled(core: Any, network: Any, device: str, threads: ThreadPlan, setting
         raise EngineError(f"OpenVINO cannot compile the model for {device}: {in_one_line(err)}") from err
 
 
+def _on_the_cpu(device: str, threads: ThreadPlan) -> dict[str, Any]:
+    """The plan as options; a virtual device hands them on to the CPU, which would otherwise take every core."""
+    plan: dict[str, Any] = {
+        "NUM_STREAMS": threads.workers,
+        "INFERENCE_NUM_THREADS": threads.intra * threads.workers,
+        "ENABLE_CPU_PINNING": False,
+    }
+    if threads.is_big_only:  # else it spreads one call over P and E cores
+        plan["SCHEDULING_CORE_TYPE"] = "PCORE_ONLY"
+    is_virtual = device.partition(":")[0] in ("AUTO", "MULTI", "HETERO")  # BATCH takes them as they are
+    return {"DEVICE_PROPERTIES": {"CPU": plan}} if is_virtual else plan
+
+
 def _runs_on(compiled: Any, device: str) -> str:
+    """Of a virtual device the facts are those of the devices behind it."""
     version = openvino.get_version().split("-")[0]
-    executing = ", ".join(_property(compiled, "EXECUTION_DEVICES") or [device])
-    facts = [
-        f"{word} {value}"
-        for word, value in (
-            ("precision", _type_name(_property(compiled, "INFERENCE_PRECISION_HINT"))),
-            ("streams", _property(compiled, "NUM_STREAMS")),
-            ("threads", _property(compiled, "INFERENCE_NUM_THREADS")),
-        )
+    executing = list(_property(compiled, "EXECUTION_DEVICES") or [device])
+    behind = _property(compiled, "DEVICE_PROPERTIES") or {}
+    of_each = [_facts(behind.get(one, {})) for one in executing]
+    own = _facts({name: _property(compiled, name) for name in _FACTS})
+    if own or not any(of_each):
+        return ", ".join([f"openvino {version} {', '.join(executing)}", *own])
+    described = "; ".join(", ".join([one, *facts]) for one, facts in zip(executing, of_each, strict=True))
+    return f"openvino {version} {described}"
+
+
+def _facts(properties: Mapping[str, Any]) -> list[str]:
+    found = ((name, word, properties.get(name)) for name, word in _FACTS.items())
+    return [
+        f"{word} {_type_name(value) if name == _PRECISION else value}"
+        for name, word, value in found
         if value is not None
     ]
-    return f"openvino {version} {executing}, {', '.join(facts)}"
 
 
 def _property(compiled: Any, name: str) -> Any:
@@ -170,8 +199,8 @@ def _property(compiled: Any, name: str) -> Any:
         return None
 
 
-def _type_name(kind: Any) -> str | None:
-    return None if kind is None else str(kind.get_type_name())
+def _type_name(kind: Any) -> str:
+    return str(kind.get_type_name())
 
 
 def _only_input(network: Any) -> TensorSpec:

@@ -243,3 +243,42 @@ def test_a_plan_names_cpus_only_where_the_runtime_lets_threads_be_bound(
     plan = placed(ThreadPlan(1, 2, "two", (0, 1)), "onnx", EngineSettings(runtime=runtime, pin_threads=True))
     assert (plan.intra, plan.workers, plan.cpus) == (1, 2, cpus)
     assert ("OpenVINO" in plan.why) == (cpus == ())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "chosen"),
+    [
+        ("AUTO:-GPU", ["CPU"], "AUTO:-GPU"),
+        ("AUTO:-GPU,-NPU", ["CPU", "GPU.0", "GPU.1"], "AUTO:-GPU,-NPU"),
+        ("AUTO:GPU,CPU,-NPU", ["CPU", "GPU"], "AUTO:GPU,CPU,-NPU"),
+        ("HETERO:GPU.1,CPU", ["CPU", "GPU.0", "GPU.1"], "HETERO:GPU.1,CPU"),
+        ("BATCH:CPU(4)", ["CPU"], "BATCH:CPU(4)"),
+        ("AUTO", ["CPU"], "AUTO"),
+        ("AUTO:-CPU", ["CPU"], None),
+        ("AUTO:-GPU", ["GPU.0"], None),
+        ("AUTO:GPU,CPU", ["CPU"], None),
+        ("MULTI:GPU.1", ["GPU.0", "CPU"], None),
+    ],
+)
+def test_openvino_devices_may_be_left_out_by_name(
+    wanted: str, available: list[str], chosen: str | None
+) -> None:
+    from edge_runtime.engines.openvino_engine import chosen_device
+
+    if chosen is not None:
+        assert chosen_device([wanted], available) == chosen
+        return
+    with pytest.raises(EngineError, match="no device of"):
+        chosen_device([wanted], available)
+
+
+@pytest.mark.parametrize("device", ["CPU", "AUTO", "AUTO:-GPU", "MULTI:CPU", "HETERO:CPU", "BATCH:CPU(2)"])
+@pytest.mark.parametrize("plan", [ONE, TWO])
+def test_openvino_keeps_the_plan_on_the_cpu_whatever_its_device_is_called(
+    device: str, plan: ThreadPlan
+) -> None:
+    engine = opened("openvino", plan, devices=(device,), max_batch=1)
+    threads = f"precision f32, streams {plan.workers}, threads {plan.workers}"
+    assert engine.runs_on.endswith(f" CPU, {threads}")
+    np.testing.assert_allclose(values(engine, pixels(3)), values(opened("onnx"), pixels(3)), atol=1e-5)
+    engine.close()
