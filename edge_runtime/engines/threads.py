@@ -71,7 +71,8 @@ def choose_threads(
     cores = min(len(pool), budget.most_threads)
     intra, workers, why = _split(cores, streams, other_streams, preference)
     cpus = _placed(pool, intra * workers, first=streams_before * intra)
-    is_big_only = bool(budget.topology.little) and not any(core.is_little for core in pool)
+    little = {cpu for core in budget.topology.little for cpu in core.cpus}
+    is_big_only = bool(little) and little.isdisjoint(cpus)
     return ThreadPlan(intra, workers, f"{why}; {budget.source}", cpus, is_big_only)
 
 

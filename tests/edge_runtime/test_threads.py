@@ -165,6 +165,21 @@ def test_weak_cores_run_calls_of_their_own_for_throughput() -> None:
     assert not plan.is_big_only
 
 
+@pytest.mark.parametrize(("preference", "quota"), [("throughput", 3.0), ("throughput", 4.0), (4, None)])
+def test_a_plan_that_came_to_strong_cores_only_says_so(preference: Any, quota: float | None) -> None:
+    plan = choose_threads(budget(RK3588, quota), 8, preference)
+    assert set(plan.cpus) <= {4, 5, 6, 7}
+    assert plan.is_big_only
+
+
+@pytest.mark.parametrize(("topology", "before"), [(equal(4), 0), (RK3588, 4)])
+def test_a_plan_with_weak_cores_or_none_to_avoid_is_not_called_big_only(
+    topology: CpuTopology, before: int
+) -> None:
+    plan = choose_threads(budget(topology, 2.0), 8, "throughput", streams_before=before)
+    assert not plan.is_big_only
+
+
 def test_a_number_above_the_strong_cores_is_obeyed() -> None:
     plan = choose_threads(budget(RK3588), 1, 6)
     assert (plan.intra, plan.workers, plan.cpus) == (6, 1, (4, 5, 6, 7, 0, 1))
