@@ -7,6 +7,7 @@ heavy, starts nothing. What to do with the budget is said in ``engines.threads``
 
 import math
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,38 +52,85 @@ def cpu_budget(root: Path = Path("/"), affinity: Collection[int] | None = None) 
     return CpuBudget(cores, allowed, quota, f"{topology}, cgroup quota {quota:g} ({where})", topology)
 
 
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    """A mounted hierarchy of control groups."""
+
+    point: Path
+    """Below the root that was given."""
+    top: str
+    """The group that is seen there, without a slash at its end: "", in a container perhaps its own."""
+
+    def folders(self, group: str) -> Iterator[Path]:
+        """The group's folder and its parents; inside a container the group may not exist below the mount."""
+        inside = group.removeprefix(self.top) if f"{group}/".startswith(f"{self.top}/") else group
+        parts = [part for part in inside.split("/") if part not in ("", ".", "..")]
+        for length in range(len(parts), -1, -1):
+            yield self.point.joinpath(*parts[:length])
+
+
 def _quotas(root: Path) -> Iterator[tuple[float, str]]:
     """Every CPU limit on the way from this process's cgroup up to the mount; the tightest one holds."""
+    mounts = _mounts(root)
     for line in _text(root / "proc/self/cgroup").splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if hierarchy == "0" and not controllers:
-            yield from _v2_quotas(root, group)
+            for mount in mounts[2] or _usual_v2(root):
+                yield from _v2_quotas(root, mount, group)
         elif "cpu" in controllers.split(","):
-            yield from _v1_quotas(root, controllers, group)
+            for mount in mounts[1] or _usual_v1(root):
+                yield from _v1_quotas(root, mount, group)
 
 
-def _v2_quotas(root: Path, group: str) -> Iterator[tuple[float, str]]:
-    for mount in ("sys/fs/cgroup", "sys/fs/cgroup/unified"):
-        for folder in _up_to_mount(root / mount, group):
-            words = _text(folder / "cpu.max").split()
-            if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
-                yield max(int(words[0]) / int(words[1]), 0.01), _shown(folder / "cpu.max", root)
+def _mounts(root: Path) -> dict[int, list[_Mount]]:
+    """The hierarchies that may limit CPU, by version (proc(5), mountinfo)."""
+    found: dict[int, list[_Mount]] = {1: [], 2: []}
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        mount, kind = before.split(" "), after.split(" ")
+        if len(mount) < 5 or len(kind) < 3:
+            continue
+        top, point = (_unescaped(field) for field in mount[3:5])
+        one = _Mount(root / point.lstrip("/"), top.rstrip("/"))
+        if kind[0] == "cgroup2":
+            found[2].append(one)
+        elif kind[0] == "cgroup" and "cpu" in kind[2].split(","):
+            found[1].append(one)
+    return found
 
 
-def _v1_quotas(root: Path, controllers: str, group: str) -> Iterator[tuple[float, str]]:
-    for mount in dict.fromkeys((controllers, "cpu,cpuacct", "cpu")):
-        for folder in _up_to_mount(root / "sys/fs/cgroup" / mount, group):
-            quota, period = (_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
-            if quota.isdigit() and period.isdigit() and int(period) > 0:
-                yield max(int(quota) / int(period), 0.01), _shown(folder / "cpu.cfs_quota_us", root)
+def _usual_v2(root: Path) -> list[_Mount]:
+    """Where it is nearly always, for a box whose mounts cannot be read."""
+    return [_Mount(root / place, "") for place in ("sys/fs/cgroup", "sys/fs/cgroup/unified")]
 
 
-def _up_to_mount(mount: Path, group: str) -> Iterator[Path]:
-    """The group's folder and its parents; inside a container the group may not exist below the mount."""
-    parts = [part for part in group.split("/") if part not in ("", ".", "..")]
-    for length in range(len(parts), -1, -1):
-        yield mount.joinpath(*parts[:length])
+def _usual_v1(root: Path) -> list[_Mount]:
+    """The same for version 1: a folder is named for its controllers, in whatever order."""
+    try:
+        folders = sorted((root / "sys/fs/cgroup").iterdir())
+    except OSError:
+        return []
+    return [_Mount(folder, "") for folder in folders if "cpu" in folder.name.split(",")]
+
+
+def _v2_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, str]]:
+    for folder in mount.folders(group):
+        words = _text(folder / "cpu.max").split()
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
+            yield max(int(words[0]) / int(words[1]), 0.01), _shown(folder / "cpu.max", root)
+
+
+def _v1_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, str]]:
+    for folder in mount.folders(group):
+        quota, period = (_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            yield max(int(quota) / int(period), 0.01), _shown(folder / "cpu.cfs_quota_us", root)
+
+
+def _unescaped(field: str) -> str:
+    """Mountinfo writes blanks and backslashes as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field)
 
 
 def _text(path: Path) -> str:

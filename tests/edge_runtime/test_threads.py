@@ -64,6 +64,70 @@ def test_v1_quota(tmp_path: Path) -> None:
     assert cpu_budget(root, affinity=range(4)).cores == 2.5
 
 
+V1_HALF = {"cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "100000\n"}
+
+
+@pytest.mark.parametrize(
+    ("own", "mounts", "folder"),
+    [
+        (
+            "4:cpuacct,cpu:/x",
+            "33 24 0:30 / {0} rw - cgroup cgroup rw,cpu,cpuacct",
+            "sys/fs/cgroup/cpu,cpuacct",
+        ),
+        (
+            "4:cpu,cpuacct:/x",
+            "33 24 0:30 / {0} rw - cgroup cgroup rw,cpuacct,cpu",
+            "sys/fs/cgroup/cpuacct,cpu",
+        ),
+        ("4:cpu,cpuacct:/x", "33 24 0:30 / {0} rw - cgroup cpu rw,cpu,cpuacct", "dev/cgroup/processor"),
+        ("4:cpu,cpuacct:/x", "", "sys/fs/cgroup/cpuacct,cpu"),
+        ("4:cpu:/x", "33 24 0:30 / {0} rw shared:9 - cgroup cgroup rw,cpu", "my\\040groups"),
+        (
+            "4:cpu:/docker/1/x",
+            "33 24 0:30 /docker/1 {0} ro,nosuid - cgroup cgroup rw,cpu",
+            "sys/fs/cgroup/cpu",
+        ),
+    ],
+)
+def test_v1_quota_wherever_its_controller_is_mounted(
+    tmp_path: Path, own: str, mounts: str, folder: str
+) -> None:
+    place = folder.replace("\\040", " ")
+    others = "31 24 0:28 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\ngarbage\n - \n"
+    root = write(tmp_path, {
+        "proc/self/cgroup": f"5:memory:/m\n{own}\n0::/\n",
+        "proc/self/mountinfo": others + mounts.format(f"/{folder}") + "\n" if mounts else "",
+        **{f"{place}/x/{name}": text for name, text in V1_HALF.items()},
+    })  # fmt: skip
+    assert cpu_budget(root, affinity=range(4)).quota == 0.5
+
+
+@pytest.mark.parametrize(
+    ("own", "mounts", "file"),
+    [
+        ("0::/a", "31 24 0:27 / /cgroup2 rw - cgroup2 cgroup2 rw", "cgroup2/a"),
+        ("0::/a/b", "31 24 0:27 /a /sys/fs/cgroup rw - cgroup2 none rw,nsdelegate", "sys/fs/cgroup/b"),
+        ("0::/a", "31 24 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw", "sys/fs/cgroup/unified"),
+    ],
+)
+def test_v2_quota_wherever_it_is_mounted(tmp_path: Path, own: str, mounts: str, file: str) -> None:
+    root = write(tmp_path, {
+        "proc/self/cgroup": f"{own}\n", "proc/self/mountinfo": f"{mounts}\n", f"{file}/cpu.max": "150000 100000\n",
+    })  # fmt: skip
+    budget = cpu_budget(root, affinity=range(4))
+    assert budget.quota == 1.5
+    assert f"/{file}/cpu.max" in budget.source
+
+
+def test_what_is_mounted_elsewhere_is_not_looked_for_where_it_usually_is(tmp_path: Path) -> None:
+    root = write(tmp_path, {
+        "proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": "31 24 0:27 / /cgroup2 rw - cgroup2 cgroup2 rw\n",
+        "sys/fs/cgroup/a/cpu.max": "50000 100000\n",
+    })  # fmt: skip
+    assert cpu_budget(root, affinity=range(4)).quota is None
+
+
 def test_a_quota_above_the_affinity_does_not_count(tmp_path: Path) -> None:
     root = write(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "900000 100000\n"})
     assert cpu_budget(root, affinity=range(3)).cores == 3
