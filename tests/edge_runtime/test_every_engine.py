@@ -184,6 +184,55 @@ def test_a_module_that_needs_plain_memory_order_is_not_put_into_another() -> Non
     np.testing.assert_allclose(values(engine, pixels(3)), values(opened("onnx"), pixels(3)), atol=1e-5)
 
 
+class _OrderDependent(torch.nn.Module):
+    """Reads memory as it lies: in another order it runs, and answers something else."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.as_strided(image, (image.shape[0], 4), (3 * 32 * 32, 1))
+
+
+class _OrderDependentInPart(SmallNet):
+    """The same for the second of two outputs."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = torch.relu(self.norm(self.conv(image))).mean([2, 3])
+        return pooled @ self.fc, torch.as_strided(image, (image.shape[0], 4), (3 * 32 * 32, 1))
+
+
+@pytest.mark.parametrize("net", [_OrderDependent(), _OrderDependentInPart()])
+def test_a_module_that_answers_otherwise_in_another_memory_order_is_not_put_into_it(
+    net: torch.nn.Module,
+) -> None:
+    assert SIDE == 32
+    engine = open_engine(ModelFiles(torchscript_bytes(net)), "torchscript", SHAPE, ONE)
+    assert engine.runs_on.endswith(", frozen")
+    np.testing.assert_array_equal(list(engine.infer(pixels(3)).values())[-1], pixels(3)[:, 0, 0, :4])
+
+
+def test_a_usual_net_runs_frozen_and_channels_last() -> None:
+    assert opened("torchscript").runs_on.endswith(", frozen, channels last")
+
+
+def test_a_module_that_cannot_be_frozen_is_not_called_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("it sets its own attributes")
+
+    monkeypatch.setattr(torch.jit, "freeze", refuse)
+    engine = opened("torchscript")
+    assert engine.runs_on.endswith(", intra 1, channels last")
+    np.testing.assert_allclose(values(engine, pixels(3)), values(opened("onnx"), pixels(3)), atol=1e-5)
+
+
+class _Noisy(SmallNet):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.randn_like(self.conv(image).mean([2, 3]))
+
+
+def test_a_module_that_never_answers_alike_runs_as_it_is() -> None:
+    engine = open_engine(ModelFiles(torchscript_bytes(_Noisy())), "torchscript", SHAPE, ONE)
+    assert engine.runs_on.endswith(", intra 1")
+
+
 def test_torch_threads_are_each_engine_s_own() -> None:
     one, two = opened("torchscript"), opened("torchscript", ThreadPlan(2, 1, "test"))
     seen = []
