@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundle.measure import compared
+from edge_runtime.bundle.measure import compared, machine
 from edge_runtime.bundle.onnx_walk import walk
 from edge_runtime.bundle.recipe_file import Limits
 from edge_runtime.engines.base import Engine
@@ -25,6 +25,7 @@ LEAST_PICTURES = 24
 """Two thirds calibrate, a third compares; with fewer neither says anything."""
 
 _EVERY = 3
+_CHANCE_MS = 0.1  # what a call costs more or less by chance: all there is to see of a tiny model
 _ALIKE = 0.005  # half a point: less is chance on a few hundred pictures, so speed decides
 
 
@@ -54,6 +55,13 @@ class Candidate:
     def infer_ms(self) -> float:
         """Median time of a picture."""
         return min((m.infer_ms for m in self.measured if m.infer_ms is not None), default=float("inf"))
+
+    @property
+    def time_over_float(self) -> float:
+        """Its time over the float model's where it did best; 0 where that was not measured, or is too small to say."""
+        pairs = ((m.infer_ms, m.float_infer_ms) for m in self.measured)
+        ratios = [(own - _CHANCE_MS) / other for own, other in pairs if own is not None and other]
+        return max(0.0, min(ratios, default=0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +123,14 @@ def int8_candidates(
 def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) -> Candidate:
     """The best that keeps the limits: the fastest of those that lose the least, give or take half a point.
 
+    One that is measurably slower than the float model it came from keeps none: nothing is gained for what it loses.
+
     Raises:
         BundleError: none keeps them; has the figures.
     """
     good = [candidate for candidate in candidates if candidate.loss <= _limit(candidate, limits) + 1e-9]
+    figures = "; ".join(f"{candidate.format} int8 {words(candidate)}" for candidate in candidates)
     if not good:
-        figures = "; ".join(f"{candidate.format} int8 {words(candidate)}" for candidate in candidates)
         fix = (
             "Keep the float model (quantize: none), or calibrate with more pictures like those of the camera "
             f"({calibrated_on} were used), or raise limits if this is good enough."
@@ -128,9 +138,19 @@ def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) 
         raise BundleError(
             "quantize", f"int8 loses too much: {figures}", _limit_words(candidates[0], limits), fix
         )
-    least = min(candidate.loss for candidate in good)
+    quick = [candidate for candidate in good if candidate.time_over_float <= limits.time_over_float]
+    if not quick:
+        fix = (
+            "Take quantize: none, or another of the formats. For a box with other instructions than this machine, "
+            "or for the size of the file, raise limits.time_over_float."
+        )
+        expected = (
+            f"at most {limits.time_over_float:g} of the float model's time on this machine ({machine()})"
+        )
+        raise BundleError("quantize", f"int8 is slower than float: {figures}", expected, fix)
+    least = min(candidate.loss for candidate in quick)
     return min(
-        (candidate for candidate in good if candidate.loss <= least + _ALIKE), key=lambda c: c.infer_ms
+        (candidate for candidate in quick if candidate.loss <= least + _ALIKE), key=lambda c: c.infer_ms
     )
 
 

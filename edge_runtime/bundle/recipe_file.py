@@ -43,6 +43,9 @@ class Limits(Section):
     agreement: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Of other models: least agreement with the float model's answers. The pedestrian detector agrees to 0.955 on
     street video when calibrated on pictures of that street, to 0.88 when on those of another: 0.9 tells them apart."""
+    time_over_float: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.1
+    """Of the float model's time for a picture, both measured in turn on the machine that builds: int8 that takes more
+    has only made the answers worse (a tenth is noise). Raise it for a box with other instructions, or for the size."""
 
 
 class RecipeFile(Section):

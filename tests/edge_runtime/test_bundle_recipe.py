@@ -13,13 +13,18 @@ import yaml
 from bundle_models import SIDE, colourful, png, small_model
 from engine_models import SmallNet, openvino_files, torchscript_bytes
 
+from calibration.targets.base import ModelFiles
 from edge_runtime.bundle.from_recipe import build_from_recipe
 from edge_runtime.bundle.opening import engine_of
+from edge_runtime.bundle.quantizing import Candidate, chosen
+from edge_runtime.bundle.recipe_file import Limits
 from edge_runtime.bundle.self_test import difference, golden_sample, run_one, self_test
 from edge_runtime.bundle.source_model import FLOAT_PARITY
 from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.manifest import Measured
 
 ALONE = ThreadPlan(1, 1, "test")
 PREPROCESS = {
@@ -167,6 +172,45 @@ def test_int8_that_loses_too_much_is_refused_with_its_figures(author: Author) ->
     with pytest.raises(BundleError, match=r"int8 loses too much.*points of accuracy lost.*quantize: none"):
         author.build(quantize="int8", calibration="cal")
     assert not (author.folder / "bundles").exists()
+
+
+def int8(model_format: str, loss: float, float_ms: float | None, ms: float | None) -> Candidate:
+    measured = Measured(
+        on="pictures", samples=30, agreement=0.99, estimated_loss=loss, float_infer_ms=float_ms, infer_ms=ms
+    )
+    return Candidate(model_format, ModelFiles(b""), FakeEngine(), (measured,))
+
+
+def test_int8_that_is_slower_than_float_is_refused_with_its_figures() -> None:
+    with pytest.raises(BundleError) as refused:
+        chosen([int8("onnx", 0.001, 10.0, 35.0), int8("openvino", 0.001, 8.0, 9.5)], Limits(), 20)
+    text = str(refused.value)
+    assert "int8 is slower than float: onnx int8" in text
+    assert "35.0 ms a picture (float 10.0)" in text
+    assert "quantize: none" in text
+    assert "limits.time_over_float" in text
+
+
+@pytest.mark.parametrize(
+    ("float_ms", "ms", "limits"),
+    [
+        (10.0, 7.0, Limits()),
+        (10.0, 10.9, Limits()),  # noise
+        (0.02, 0.08, Limits()),  # less than a call costs by chance
+        (10.0, 35.0, Limits(time_over_float=4)),  # for another box
+        (None, None, Limits()),
+    ],
+)
+def test_int8_that_is_not_measurably_slower_is_taken(
+    float_ms: float | None, ms: float | None, limits: Limits
+) -> None:
+    one = int8("onnx", 0.001, float_ms, ms)
+    assert chosen([one], limits, 20) is one
+
+
+def test_of_several_formats_those_that_gain_speed_go_before_those_that_lose_less_accuracy() -> None:
+    slower, faster = int8("onnx", 0.0, 10.0, 12.0), int8("openvino", 0.009, 9.0, 8.0)
+    assert chosen([slower, faster], Limits(), 20) is faster
 
 
 def test_too_few_pictures_to_quantize_with_are_refused(author: Author) -> None:
