@@ -16,7 +16,7 @@ from edge_runtime.bundle.first_try import try_in_child
 from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import Bundle, load_bundle
-from edge_runtime.config import Config
+from edge_runtime.config import Config, ModelConfig
 from edge_runtime.engines.base import Engine, EngineSettings
 from edge_runtime.engines.opening import placed
 from edge_runtime.engines.threads import CpuBudget, Preference, ThreadPlan, choose_threads, cpu_budget
@@ -136,12 +136,17 @@ def thread_plan(
 
 def engine_settings(config: Config, name: str) -> EngineSettings:
     """What the configuration says about the engine of a model."""
-    engine = config.models[name].engine
+    return settings_of(config.models[name], config.state_dir / "cache" / "openvino")
+
+
+def settings_of(model: ModelConfig, cache_dir: Path | None = None) -> EngineSettings:
+    """The same of a model by itself; ``cache_dir`` is used if the model says so."""
+    engine = model.engine
     return EngineSettings(
         runtime=engine.runtime,
         devices=engine.devices,
         precision=engine.precision,
         pin_threads=engine.pin_threads,
-        cache_dir=config.state_dir / "cache" / "openvino" if engine.cache else None,
-        max_batch=config.models[name].batch.max_batch_size,
+        cache_dir=cache_dir if engine.cache else None,
+        max_batch=model.batch.max_batch_size,
     )

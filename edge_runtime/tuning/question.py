@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.app.bases import engine_settings, find_bundle, thread_plan
+from edge_runtime.app.bases import engine_settings, find_bundle, settings_of, thread_plan
 from edge_runtime.bundle.verify import Bundle, load_bundle
-from edge_runtime.config import Config
-from edge_runtime.engines.base import EngineSettings
+from edge_runtime.config import Config, ModelConfig
 from edge_runtime.engines.cpu_budget import CpuBudget
 from edge_runtime.engines.threads import ThreadPlan, choose_threads
 from edge_runtime.errors import ConfigError, Problem
@@ -27,7 +26,7 @@ class Question:
 
 
 def of_bundle(path: Path, streams: int | None, budget: CpuBudget) -> Question:
-    """A bundle by itself, one stream unless told otherwise; compared with the defaults.
+    """A bundle by itself, one stream unless told otherwise; compared with the configuration's defaults.
 
     Raises:
         BundleError: it cannot be used.
@@ -35,7 +34,8 @@ def of_bundle(path: Path, streams: int | None, budget: CpuBudget) -> Question:
     bundle = load_bundle(find_bundle(path, "latest"))
     served = streams or 1
     plan_of = partial(choose_threads, budget, served)
-    compared = candidates(bundle.manifest.format, "auto", EngineSettings(), plan_of, budget)
+    model = ModelConfig(bundle="bundle")  # a name that is never looked for
+    compared = candidates(bundle.manifest.format, model.threads, settings_of(model), plan_of, budget)
     return Question(bundle, served, compared, None)
 
 

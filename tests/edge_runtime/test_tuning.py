@@ -21,6 +21,7 @@ from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.engines.threads import ThreadPlan, choose_threads
 from edge_runtime.errors import EngineError
 from edge_runtime.tuning.candidates import Candidate, candidates, thread_counts
+from edge_runtime.tuning.question import of_bundle, of_config
 from edge_runtime.tuning.session import tune
 from edge_runtime.tuning.timing import Round, TimedEngine
 from edge_runtime.tuning.verdict import judge, spread
@@ -217,6 +218,16 @@ def test_writes_what_it_found_into_the_configuration(
     assert model.threads == found["chosen"]["threads"]
     assert found["is_written"] == found["is_change"] == bool(found["edits"])
     assert path.read_text().startswith("device: box   # ours\n")
+
+
+def test_a_bundle_alone_is_measured_as_a_daemon_would_run_it(tmp_path: Path) -> None:
+    alone = of_bundle(BUNDLE, 1, budget(2))
+    path = config(tmp_path, 1)
+    path.write_text(path.read_text().replace(", threads: 1", ""))
+    configured = of_config(load_config(path, {}), path, None, None, 1, budget(2))
+    assert [one.settings for one in alone.compared] == [one.settings for one in configured.compared]
+    assert [one.threads for one in alone.compared] == [one.threads for one in configured.compared]
+    assert alone.compared[0].settings.max_batch == 1
 
 
 def test_a_bundle_alone_is_measured_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
