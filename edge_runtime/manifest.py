@@ -5,7 +5,8 @@ preprocessing and postprocessing specs are the very objects that ``preprocess`` 
 """
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -163,13 +164,6 @@ class Golden(_Part):
     """safetensors with one float32 array per output, without the batch axis."""
 
 
-class EngineHints(_Part):
-    """What suits this model; the configuration may overrule it."""
-
-    threads: Annotated[int, Field(ge=1, le=256)] | None = None
-    max_batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
-
-
 class CalibrationHints(_Part):
     """What recalibration should know about this model."""
 
@@ -225,7 +219,6 @@ class Manifest(_Part):
     tolerance: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Largest accepted difference to the golden outputs: RMS of the difference over the RMS spread of the
     outputs."""
-    engine: EngineHints = EngineHints()
     calibration: CalibrationHints = CalibrationHints()
     provenance: Provenance = Provenance()
     files: Annotated[dict[RelativePath, Sha256], Field(min_length=1, max_length=1000)]
@@ -235,6 +228,12 @@ class Manifest(_Part):
     def id(self) -> str:
         """Name and version, e.g. ``parts/4``."""
         return f"{self.name}/{self.version}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_engine_hints(cls, data: Any) -> Any:
+        """Earlier builders wrote ``engine: {max_batch_size: 8}``; nothing ever read it, the configuration decides."""
+        return {key: data[key] for key in data if key != "engine"} if isinstance(data, Mapping) else data
 
     @model_validator(mode="after")
     def _names_only_listed_files(self) -> Self:

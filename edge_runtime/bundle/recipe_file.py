@@ -17,7 +17,7 @@ from edge_runtime.config.values import FilePath, Text
 from edge_runtime.engines.opening import ModelFormat
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.guarded_yaml import MAX_BYTES, load
-from edge_runtime.manifest import EngineHints, PostprocessSpec, PreprocessSpec
+from edge_runtime.manifest import PostprocessSpec, PreprocessSpec
 
 MODEL_SUFFIXES = (".onnx", ".xml", ".pt", ".pth", ".ckpt", ".bin", ".pb")
 
@@ -75,7 +75,6 @@ class RecipeFile(Section):
     keep_float: tuple[Text, ...] = ()
     """Regular expressions for names of layers that quantization leaves alone, such as the decoding of boxes."""
     limits: Limits = Limits()
-    engine: EngineHints = EngineHints()
     first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Recalibration never corrects more taps than this."""
     source: str = ""

@@ -133,6 +133,14 @@ def test_every_problem_of_a_manifest_is_reported_with_its_line(bundle_path: Path
     assert "unknown key 'typo'; expected one of: colour, " in words
 
 
+def test_engine_hints_of_earlier_builders_are_let_by_and_not_written_any_more(bundle_path: Path) -> None:
+    assert "engine" not in yaml.safe_load((bundle_path / "bundle.yaml").read_text())
+    edit(bundle_path, lambda data: data.update(engine={"max_batch_size": 8, "threads": 2}))
+    assert not hasattr(load_bundle(bundle_path).manifest, "engine")
+    edit(bundle_path, lambda data: data.update(engines={}))
+    assert "engines" in refusal(bundle_path)
+
+
 def test_what_does_not_go_together_in_a_manifest_is_said_in_words(bundle_path: Path) -> None:
     edit(bundle_path, lambda data: data["preprocess"].update(std=[0, 1, 1]))
     assert "preprocess: std must be above 0 for every channel; expected values that go" in refusal(
