@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import beside, hot_swap, int8, peers, performance_page, quiet, quota
 from benchmarks.bare_runs import BUNDLE, capacity, pictures_in
 from edge_runtime.bench.rounds import BenchOrder, bench
-from edge_runtime.engines.threads import cpu_budget
+from edge_runtime.engines.threads import Preference, cpu_budget
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 PACKAGES = ("onnxruntime", "openvino", "numpy", "opencv-python-headless", "simplejpeg", "paho-mqtt")
@@ -46,7 +46,7 @@ def _bench(folder: Path, streams: int, rounds: int, seconds: float) -> Any:
     One stream runs with one thread in a call: its pictures are decoded on the other core meanwhile.
     """
     pictures = pictures_in(folder / "pictures")
-    threads = 1 if streams == 1 else None
+    threads: int | Preference = 1 if streams == 1 else "auto"
     order = BenchOrder(BUNDLE, streams=streams, threads=threads, rounds=1, seconds=seconds)
     return {
         "rounds": [

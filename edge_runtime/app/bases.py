@@ -20,7 +20,7 @@ from edge_runtime.config import Config, ModelConfig
 from edge_runtime.engines.base import Engine, EngineSettings
 from edge_runtime.engines.opening import placed
 from edge_runtime.engines.threads import CpuBudget, Preference, ThreadPlan, choose_threads, cpu_budget
-from edge_runtime.errors import BundleError
+from edge_runtime.errors import BundleError, ConfigError, Problem
 from edge_runtime.manifest import MANIFEST_FILE
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -150,3 +150,18 @@ def settings_of(model: ModelConfig, cache_dir: Path | None = None) -> EngineSett
         cache_dir=cache_dir if engine.cache else None,
         max_batch=model.batch.max_batch_size,
     )
+
+
+def model_named(config: Config, source: Path, wanted: str | None) -> str:
+    """The model a command is about: the one that was named, or the only one.
+
+    Raises:
+        ConfigError: there is no such model, or there are several.
+    """
+    names = ", ".join(config.models)
+    if wanted is None and len(config.models) == 1:
+        return next(iter(config.models))
+    if wanted is None or wanted not in config.models:
+        found = "no model named" if wanted is None else f"no model {wanted!r}"
+        raise ConfigError(str(source), (Problem("models", None, found, f"--model with one of: {names}"),))
+    return wanted

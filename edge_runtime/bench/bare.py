@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from edge_runtime.app.bases import engine_settings
 from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.verify import load_bundle
 from edge_runtime.config import load_config
-from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.engines.threads import ThreadPlan, bind_this_thread
 from edge_runtime.errors import EngineError
 from edge_runtime.messages import Frame, Rejected
 from edge_runtime.preprocess import Preprocessor
@@ -32,13 +32,15 @@ WARM_UP_CALLS = 5
 def main(order_path: Path) -> int:
     """Do what the order says: ``{"config", "pictures", "intra", "callers", "seconds", "fps", "prepares"}``.
 
-    With ``prepares`` every call also decodes and prepares its picture from the file, as the daemon must.
+    With ``prepares`` every call also decodes and prepares its picture from the file, as the daemon must. With ``cpus``,
+    and where the configuration binds threads, callers and engine are bound to them as the daemon's are.
     """
     order = json.loads(order_path.read_text())
     config = load_config(Path(order["config"]), {})
     bundle = load_bundle(config.bundle_root(MODEL))
-    plan = ThreadPlan(order["intra"], order["callers"], "bench")
-    engine = engine_of(bundle, plan, engine_settings(config, MODEL))
+    plan = ThreadPlan(order["intra"], order["callers"], "bench", tuple(order.get("cpus", ())))
+    settings = engine_settings(config, MODEL)
+    engine = engine_of(bundle, plan, settings)
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     paths = [Path(path) for path in order["pictures"]]
     tensors = [prepared(preprocessor, path) for path in paths]
@@ -50,7 +52,8 @@ def main(order_path: Path) -> int:
         engine.infer(prepared(preprocessor, paths[number % len(paths)]))
 
     step = prepare_and_infer if order["prepares"] else infer
-    found = looped(step, order["callers"], order["seconds"], order["fps"])
+    places = [plan.cpus_of(caller) if settings.pin_threads else () for caller in range(plan.workers)]
+    found = looped(step, order["callers"], order["seconds"], order["fps"], places)
     sys.stdout.write(json.dumps({**found, "runs_on": engine.runs_on}))
     return 0
 
@@ -67,7 +70,13 @@ def prepared(preprocessor: Preprocessor, path: Path) -> NDArray[np.float32]:
     return sample.tensor[np.newaxis]
 
 
-def looped(step: Callable[[int], None], callers: int, seconds: float, fps: float | None) -> dict[str, Any]:
+def looped(
+    step: Callable[[int], None],
+    callers: int,
+    seconds: float,
+    fps: float | None,
+    places: Sequence[tuple[int, ...]] = (),
+) -> dict[str, Any]:
     """Frames a second, milliseconds a call and CPU a frame of ``callers`` threads.
 
     Args:
@@ -75,6 +84,7 @@ def looped(step: Callable[[int], None], callers: int, seconds: float, fps: float
         callers: Threads.
         seconds: How long.
         fps: Calls a second of each thread; None goes on at once.
+        places: CPUs that each thread is bound to; an empty tuple leaves it to the kernel, as no places do all.
     """
     latencies_ms: list[list[float]] = [[] for _ in range(callers)]
     for number in range(WARM_UP_CALLS):
@@ -82,7 +92,9 @@ def looped(step: Callable[[int], None], callers: int, seconds: float, fps: float
     gate = threading.Barrier(callers + 1)
     ends_at_s = [0.0]
 
-    def call(own: list[float]) -> None:
+    def call(own: list[float], place: tuple[int, ...]) -> None:
+        if place:
+            bind_this_thread(place)
         gate.wait()
         began_s, number = time.perf_counter(), 0
         while (now_s := time.perf_counter()) < ends_at_s[0]:
@@ -93,7 +105,8 @@ def looped(step: Callable[[int], None], callers: int, seconds: float, fps: float
             own.append((time.perf_counter() - before_s) * 1000)
             number += 1
 
-    threads = [threading.Thread(target=call, args=(own,)) for own in latencies_ms]
+    where = places or [()] * callers
+    threads = [threading.Thread(target=call, args=pair) for pair in zip(latencies_ms, where, strict=True)]
     for thread in threads:
         thread.start()
     process = psutil.Process()

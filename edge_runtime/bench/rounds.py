@@ -12,17 +12,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_runtime.app.bases import find_bundle, model_named, settings_of
 from edge_runtime.bench.bare import MODEL
 from edge_runtime.bench.daemon import BenchError, daemon
 from edge_runtime.bench.pictures import write_pictures
 from edge_runtime.bundle.verify import load_bundle
-from edge_runtime.config import EngineConfig
-from edge_runtime.engines.threads import choose_threads, cpu_budget
+from edge_runtime.config import Config, EngineConfig, ModelConfig
+from edge_runtime.engines.opening import ModelFormat, placed
+from edge_runtime.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
 
 Report = dict[str, Any]
 
@@ -41,9 +44,30 @@ class BenchOrder:
     seconds: float = 5.0
     """Of each measurement."""
     rounds: int = 3
-    threads: int | None = None
-    """Threads inside a call; None is what the daemon chooses by itself."""
+    threads: int | Preference = "auto"
+    """As in the configuration; a number is threads inside a call."""
     engine: EngineConfig = field(default_factory=EngineConfig)
+    """As in the configuration, for bare engine and daemon alike."""
+
+
+def order_of(config: Config, source: Path, model: str | None, bundle: Path | None) -> BenchOrder:
+    """A model of a configuration as it is run there, with as many streams as it has cameras, by itself.
+
+    Args:
+        config: The configuration.
+        source: Its file, for messages.
+        model: Which model; None when there is one only.
+        bundle: Another bundle to run that way; None takes the model's.
+
+    Raises:
+        ConfigError: no such model.
+        BundleError: there is no such bundle.
+    """
+    name = model_named(config, source, model)
+    one = config.models[name]
+    path = find_bundle(config.bundle_root(name), one.version) if bundle is None else bundle
+    streams = sum(camera.enabled and camera.model == name for camera in config.cameras.values())
+    return BenchOrder(path, streams=max(1, streams), threads=one.threads, engine=one.engine)
 
 
 def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
@@ -57,6 +81,7 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
         BenchError: the daemon does not run with it.
     """
     bundle = load_bundle(order.bundle)
+    plan = _plan(order, bundle.manifest.format)
     with tempfile.TemporaryDirectory(prefix="edge-runtime-bench-") as name:
         folder = Path(name)
         (folder / "pictures").mkdir()
@@ -64,10 +89,13 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
         rounds = []
         for number in range(order.rounds):
             progress(f"round {number + 1} of {order.rounds}")
-            rounds.append(_round(order, pictures, folder / f"round-{number}"))
+            rounds.append(_round(order, plan, pictures, folder / f"round-{number}"))
     return {
         "bundle": bundle.id,
         "streams": order.streams,
+        "callers": _callers(order, plan),
+        "workers": plan.workers,
+        "intra": plan.intra,
         "fps": order.fps,
         "pictures": _described(order, len(pictures)),
         "runs_on": rounds[0]["bare"]["runs_on"],
@@ -78,29 +106,48 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
     }
 
 
-def _round(order: BenchOrder, pictures: Sequence[Path], folder: Path) -> dict[str, Report]:
-    """Bare and daemon, flat out and paced, one after the other."""
+def _plan(order: BenchOrder, model_format: ModelFormat) -> ThreadPlan:
+    """What the daemon chooses when it has this model only."""
+    settings = settings_of(ModelConfig(bundle="bundle", engine=order.engine))
+    return placed(choose_threads(cpu_budget(), order.streams, order.threads), model_format, settings)
+
+
+def _callers(order: BenchOrder, plan: ThreadPlan) -> int:
+    """Of the bare engine: one a stream. The daemon lets a lone stream use all of its workers."""
+    return min(plan.workers, order.streams)
+
+
+def _round(order: BenchOrder, plan: ThreadPlan, pictures: Sequence[Path], folder: Path) -> dict[str, Report]:
+    """Bare and daemon, flat out and paced, one after the other.
+
+    ``bare`` and ``loop`` have a caller a stream; ``bare all`` and ``loop all`` as many as the daemon has workers.
+    """
     flat, paced = _config(order, pictures[0].parent, None), _config(order, pictures[0].parent, order.fps)
+    callers, run = _callers(order, plan), partial(_bare, order, plan, pictures)
     found = {
-        "bare": _bare(order, pictures, flat, folder / "bare", None),
-        "loop": _bare(order, pictures, flat, folder / "loop", None, prepares=True),
+        "bare": run(flat, folder / "bare", callers),
+        "loop": run(flat, folder / "loop", callers, prepares=True),
     }
+    if callers == plan.workers:
+        found |= {"bare all": found["bare"], "loop all": found["loop"]}
+    else:
+        found["bare all"] = run(flat, folder / "bare-all", plan.workers)
+        found["loop all"] = run(flat, folder / "loop-all", plan.workers, prepares=True)
     with daemon(flat, folder / "flat") as running:
         found["daemon"] = {**running.look(order.seconds), "first_result_s": running.first_result_s}
-    found["bare paced"] = _bare(order, pictures, flat, folder / "bare-paced", order.fps)
+    found["bare paced"] = run(paced, folder / "bare-paced", callers, fps=order.fps)
     with daemon(paced, folder / "paced") as running:
         found["daemon paced"] = running.look(order.seconds)
     return found
 
 
 def _config(order: BenchOrder, pictures: Path, fps: float | None) -> dict[str, Any]:
-    model: dict[str, Any] = {
+    model = {
         "bundle": str(order.bundle.resolve()),
         "engine": order.engine.model_dump(mode="json"),
+        "threads": order.threads,
         "max_age_ms": None,
     }
-    if order.threads is not None:
-        model["threads"] = order.threads
     camera = {"path": str(pictures), "model": MODEL, "loop": True, **({} if fps is None else {"fps": fps})}
     return {
         "device": "bench",
@@ -118,21 +165,23 @@ def _free_port() -> int:
 
 def _bare(
     order: BenchOrder,
+    plan: ThreadPlan,
     pictures: Sequence[Path],
     config: dict[str, Any],
     folder: Path,
-    fps: float | None,
+    callers: int,
     *,
+    fps: float | None = None,
     prepares: bool = False,
 ) -> Report:
     folder.mkdir(parents=True)
-    plan = choose_threads(cpu_budget(), order.streams, order.threads or "auto")
     (folder / "box.yaml").write_text(json.dumps({**config, "state_dir": str(folder)}))
     orders = {
         "config": str(folder / "box.yaml"),
         "pictures": [str(path) for path in pictures],
         "intra": plan.intra,
-        "callers": min(plan.workers, order.streams),
+        "callers": callers,
+        "cpus": plan.cpus,
         "seconds": order.seconds,
         "fps": fps,
         "prepares": prepares,
@@ -196,12 +245,13 @@ def _ratios(rounds: Sequence[dict[str, Report]]) -> Report:
 
 
 def _round_ratios(one: dict[str, Report]) -> dict[str, float]:
-    whole, bare, loop, paced, bare_paced = (
-        _headline(one[part]) for part in ("daemon", "bare", "loop", "daemon paced", "bare paced")
-    )
+    parts = ("daemon", "bare", "loop", "bare all", "loop all", "daemon paced", "bare paced")
+    whole, bare, loop, bare_all, loop_all, paced, bare_paced = (_headline(one[part]) for part in parts)
     return {
         "frames_per_s": whole["frames_per_s"] / bare["frames_per_s"],
+        "frames_per_s_over_bare_all": whole["frames_per_s"] / bare_all["frames_per_s"],
         "frames_per_s_over_loop": whole["frames_per_s"] / loop["frames_per_s"],
+        "frames_per_s_over_loop_all": whole["frames_per_s"] / loop_all["frames_per_s"],
         "paced_total_p99_over_infer_p50": paced["total_ms_p99"] / bare_paced["call_ms_p50"],
         "paced_cpu_per_frame": paced["cpu_ms_per_frame"] / bare_paced["cpu_ms_per_frame"],
         "memory": whole["pss_mib"] / bare["pss_mib"],

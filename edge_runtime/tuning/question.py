@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.app.bases import engine_settings, find_bundle, settings_of, thread_plan
+from edge_runtime.app.bases import engine_settings, find_bundle, model_named, settings_of, thread_plan
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.engines.cpu_budget import CpuBudget
@@ -61,7 +61,7 @@ def of_config(
         ConfigError: no such model, or it has another bundle.
         BundleError: the bundle cannot be used.
     """
-    name = _model_name(config, source, model)
+    name = model_named(config, source, model)
     bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
     if bundle_path is not None and load_bundle(find_bundle(bundle_path, "latest")).id != bundle.id:
         problem = Problem(f"models.{name}.bundle", None, bundle.id, f"the bundle at {bundle_path}")
@@ -76,13 +76,3 @@ def of_config(
     configured = config.models[name].threads
     compared = candidates(bundle.manifest.format, configured, settings, plan_of, budget)
     return Question(bundle, served, compared, name)
-
-
-def _model_name(config: Config, source: Path, wanted: str | None) -> str:
-    names = ", ".join(config.models)
-    if wanted is None and len(config.models) == 1:
-        return next(iter(config.models))
-    if wanted is None or wanted not in config.models:
-        found = "no model named" if wanted is None else f"no model {wanted!r}"
-        raise ConfigError(str(source), (Problem("models", None, found, f"--model with one of: {names}"),))
-    return wanted

@@ -1,6 +1,7 @@
 """The bench measures real processes; its arithmetic is checked on made-up figures."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from engine_models import pixels
 from edge_runtime.bench.bare import looped
 from edge_runtime.bench.daemon import BenchError, daemon
 from edge_runtime.bench.rounds import BenchOrder, bench, percentiles
-from edge_runtime.cli_bench import bench_command
+from edge_runtime.cli_bench import bench_command, table
+from edge_runtime.config import EngineConfig
 from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.engines.onnx_engine import OnnxEngine
 
@@ -53,7 +55,11 @@ def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
         BenchOrder(DEMO, seconds=1.0, rounds=1, fps=10.0, size=(320, 240)), progress=lambda line: None
     )
     assert report["bundle"] == "efficientnet-lite0/1"
-    assert set(report["rounds"][0]) == {"bare", "loop", "daemon", "bare paced", "daemon paced"}
+    assert set(report["rounds"][0]) == {
+        "bare", "loop", "bare all", "loop all", "daemon", "bare paced", "daemon paced",
+    }  # fmt: skip
+    assert report["callers"] == 1
+    assert 1 <= report["workers"] * report["intra"] <= len(os.sched_getaffinity(0))
     for part in report["rounds"][0].values():
         assert part["frames_per_s"] > 1
     assert 5 < report["summary"]["daemon paced"]["frames_per_s"] < 12
@@ -62,14 +68,105 @@ def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
     assert report["pictures"].endswith("320 x 240")
 
 
+def config(folder: Path) -> Path:
+    path = folder / "box.yaml"
+    path.write_text(
+        f"device: box\nstate_dir: {folder}/state\n"
+        "models:\n"
+        "  m:\n    bundle: demo:efficientnet-lite0\n    threads: 1\n"
+        "    engine: {runtime: openvino, precision: device}\n"
+        "  other: {bundle: demo:efficientnet-lite0}\n"
+        "cameras:\n"
+        "  a: {path: demo:conveyor, model: m}\n  b: {path: demo:conveyor, model: m}\n"
+        "  c: {path: demo:conveyor, model: other}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def ordered(monkeypatch):
+    """Gives the order that the command line makes of its arguments; nothing is measured."""
+    orders = []
+
+    def stop(order, progress):
+        orders.append(order)
+        raise BenchError("enough")
+
+    monkeypatch.setattr("edge_runtime.bench.rounds.bench", stop)
+
+    def make(*arguments):
+        found = CliRunner().invoke(bench_command, [str(argument) for argument in arguments])
+        return orders.pop() if orders else found.output
+
+    return make
+
+
+def test_a_model_of_a_configuration_is_measured_as_it_runs_there(ordered, tmp_path):
+    order = ordered("--config", config(tmp_path), "--model", "m")
+    assert order.bundle == DEMO
+    assert (order.streams, order.threads) == (2, 1)
+    assert (order.engine.runtime, order.engine.precision) == ("openvino", "device")
+
+
+def test_options_go_before_the_configuration(ordered, tmp_path):
+    order = ordered(
+        "--config", config(tmp_path), "--model", "m", "--threads", "latency", "--streams", 1, "--precision", "f32",
+        "--device", "GPU", "--device", "CPU", "--pin-threads",
+    )  # fmt: skip
+    assert (order.streams, order.threads) == (1, "latency")
+    assert order.engine.devices == ("GPU", "CPU")
+    assert (order.engine.runtime, order.engine.precision) == ("openvino", "f32")
+    assert order.engine.pin_threads
+
+
+def test_a_bundle_alone_is_measured_with_the_defaults_and_what_options_say(ordered):
+    order = ordered(DEMO)
+    assert (order.streams, order.threads, order.engine) == (1, "auto", EngineConfig())
+    order = ordered(DEMO, "--runtime", "openvino", "--threads", 2)
+    assert (order.threads, order.engine) == (2, EngineConfig(runtime="openvino"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "give a BUNDLE"),
+        ((DEMO, "--model", "m"), "needs --config"),
+        ((DEMO, "--threads", "many"), "not a valid integer"),
+        ((DEMO, "--threads", "0"), "1<=x<=256"),
+        ((DEMO, "--device", "C PU"), "a device"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(ordered, arguments, words):
+    assert words in ordered(*arguments)
+
+
+def test_another_runtime_is_measured_on_both_sides(tmp_path):
+    order = BenchOrder(
+        DEMO, seconds=1.0, rounds=1, fps=10.0, size=(320, 240), threads="latency",
+        engine=EngineConfig(runtime="openvino", pin_threads=True),
+    )  # fmt: skip
+    report = bench(order, progress=lambda line: None)
+    assert report["runs_on"].startswith("openvino")
+    assert (report["callers"], report["workers"]) == (1, 1)
+    one = report["rounds"][0]
+    assert one["bare all"] == one["bare"]
+    text = table(report)
+    assert "bare engine: 1 caller(s); daemon: 1 worker(s)" in text
+    assert text.count("daemon over bare engine") == 1
+
+
+def test_callers_are_bound_where_they_are_told_to_be():
+    cpu, seen = max(os.sched_getaffinity(0)), set()
+    looped(lambda number: seen.add(frozenset(os.sched_getaffinity(0))), 1, 0.05, None, [(cpu,)])
+    assert frozenset({cpu}) in seen
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path):
     found = CliRunner().invoke(bench_command, [str(DEMO), "--pictures", str(tmp_path)])
     assert "no pictures in it" in str(found.exception)
 
 
 def test_the_table_names_both_columns():
-    from edge_runtime.cli_bench import table
-
     milliseconds = (
         "infer_ms_p50",
         "call_ms_p50",
@@ -83,16 +180,23 @@ def test_the_table_names_both_columns():
     ratio = {"median": 0.9, "low": 0.8, "high": 1.0}
     names = (
         "frames_per_s",
+        "frames_per_s_over_bare_all",
         "frames_per_s_over_loop",
+        "frames_per_s_over_loop_all",
         "paced_total_p99_over_infer_p50",
         "paced_cpu_per_frame",
         "memory",
     )
     report = {
         "bundle": "b/1", "runs_on": "x", "budget": "2 cores", "streams": 1, "pictures": "4 golden", "fps": 30.0,
-        "summary": dict.fromkeys(("bare", "loop", "daemon", "bare paced", "daemon paced"), part),
+        "summary": dict.fromkeys(
+            ("bare", "loop", "bare all", "loop all", "daemon", "bare paced", "daemon paced"), part
+        ),
+        "callers": 1, "workers": 2, "intra": 1,
         "ratios": dict.fromkeys(names, ratio),
     }  # fmt: skip
     text = table(json.loads(json.dumps(report)))
     assert "bare engine      daemon" in text
+    assert "bare engine: 1 caller(s); daemon: 2 worker(s)" in text
+    assert "daemon over bare engine, 2 caller(s): frames/s" in text
     assert "0.90   (0.80 to 1.00)" in text
