@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import beside, hot_swap, int8, peers, performance_page, quiet, quota
+from benchmarks import arrival, beside, hot_swap, int8, peers, performance_page, quiet, quota
 from benchmarks.bare_runs import BUNDLE, capacity, pictures_in
 from edge_runtime.bench.rounds import BenchOrder, bench
 from edge_runtime.engines.threads import Preference, cpu_budget
@@ -31,6 +31,7 @@ def parts(quick: bool, peers_python: Path) -> dict[str, Callable[[Path], Any]]:
     return {
         "one stream": lambda folder: _bench(folder, 1, rounds, seconds),
         "two streams": lambda folder: _bench(folder, 2, rounds, seconds),
+        "arrival": lambda _: arrival.measure(rounds=rounds, seconds=max(5.0, seconds)),
         "peers": lambda _: {"rounds": [peers.one_round(peers_python, seconds, n) for n in range(rounds)]},
         "hot swap": lambda _: hot_swap.measure(quick=quick),
         "beside": lambda _: beside.measure(rounds=1 if quick else 2, count=32 if quick else beside.COUNT),

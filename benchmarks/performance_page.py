@@ -11,9 +11,6 @@ from benchmarks.performance_goals import Parts, verdicts
 CONTENDERS = (
     peers.FOLDER, peers.FOLDER_1, peers.MQTT, *(peer.name for peer in peers.PEERS), peers.LOOP, peers.BENCHMARK_APP,
 )  # fmt: skip
-BARE_CALLERS = (
-    "The bare engine has one caller a stream; the daemon may give one stream every worker (decision 11)."
-)
 SWAP_FIGURES = (
     "accepted", "results", "dropped", "dropped_without_swaps", "call_ms_p50", "call_ms_p99", "worst_over_p50",
     "worst_over_p50_without_swaps", "swap_ms_p50", "growth", "growth_after_10",
@@ -35,6 +32,7 @@ def page(parts: Parts, facts: Mapping[str, str]) -> str:
         _goals(parts),
         _misses(parts),
         *_bench_sections(parts),
+        *_arrival_section(parts),
         *_peer_section(parts),
         *_swap_section(parts),
         *_beside_section(parts),
@@ -61,7 +59,7 @@ def _bench_sections(parts: Parts) -> Iterable[str]:
         rounds = parts[name]["rounds"]
         yield f"## The daemon beside the bare engine: {name}"
         capacities = _capacity([one["capacity"] for one in rounds])
-        yield f"{rounds[0]['report']['pictures']}. {BARE_CALLERS} {capacities}"
+        yield f"{rounds[0]['report']['pictures']}. {_concurrency(rounds[0]['report'])} {capacities}"
         parts_of = list(rounds[0]["report"]["summary"])
         figures = ("frames_per_s", "cpu_ms_per_frame", "pss_mib", "call_ms_p50", "call_ms_p99", "decode_ms_p50",
                    "queue_ms_p50", "infer_ms_p50", "total_ms_p50", "total_ms_p99")  # fmt: skip
@@ -78,6 +76,39 @@ def _bench_sections(parts: Parts) -> Iterable[str]:
         yield _table(("", *(figure.replace("_", " ") for figure in figures)), rows)
 
 
+def _concurrency(report: Mapping[str, Any]) -> str:
+    callers, workers = report.get("callers", "?"), report.get("workers", "?")
+    return (
+        f"`bare` and `loop` have a caller a stream ({callers}); the daemon gives a lone stream all of its workers "
+        f"({workers}, decision 11), and `bare all` and `loop all` have as many callers."
+    )
+
+
+def _arrival_section(parts: Parts) -> Iterable[str]:
+    if "arrival" not in parts:
+        return
+    yield "## From capture to a subscriber"
+    if "unavailable" in parts["arrival"]:
+        yield f"Not measured: {parts['arrival']['unavailable']}."
+        return
+    yield (
+        f"One stream at {parts['arrival']['fps']:g} frames/s from a folder, results through a real mosquitto to a "
+        "client on the same box, which compares its clock with `captured_at` (whole milliseconds: up to 1 too long). "
+        "The outbox is where the daemon's own `total` ends."
+    )
+    rounds = parts["arrival"]["rounds"]
+    ways = {
+        "bare": "bare engine, a call",
+        "outbox": "capture to outbox",
+        "subscriber": "capture to subscriber",
+    }
+    rows = (
+        (words, *(_spread([one.get(f"{way}_{p}_ms") for one in rounds]) for p in ("p50", "p99")))
+        for way, words in ways.items()
+    )
+    yield _table(("", "p50, ms", "p99, ms"), rows)
+
+
 def _peer_section(parts: Parts) -> Iterable[str]:
     if "peers" not in parts:
         return
@@ -87,8 +118,9 @@ def _peer_section(parts: Parts) -> Iterable[str]:
         "The same int8 model, picture code, engine settings and 1280 x 720 JPEG bytes. Peers answer a closed loop of "
         "one HTTP request a stream over loopback; the daemon reads the same bytes from a folder, or takes them as MQTT "
         "messages through a real mosquitto, four under way a stream as a camera would have them, and gives its results "
-        "back the same way. (A peer with two streams has two pictures under way.) `benchmark_app` has neither picture "
-        "code nor server: it is an upper bound of its engine."
+        "back the same way. A peer with one stream has one picture under way, with two streams two; the daemon has "
+        "several of one stream already: it waits for no result before it takes the next picture. So one stream is "
+        "compared with both. `benchmark_app` has neither picture code nor server: it is an upper bound of its engine."
     )
     yield _capacity([min(one["capacity"], one["capacity_after"]) for one in rounds])
     head = ("", "frames/s, 1 stream", "2 streams", "CPU a frame, ms (2)", "call p50 / p99, ms (1)", "memory, MiB (2)",
@@ -144,7 +176,7 @@ def _quota_section(parts: Parts) -> Iterable[str]:
         yield f"Not measured: {parts['quota']['unavailable']}."
         return
     rounds = parts["quota"]["rounds"]
-    yield _table(("threads", "p99 capture to publish at 30 fps, ms"),
+    yield _table(("threads", "p99 capture to outbox at 30 fps, ms"),
                  ((way, _spread([one[way] for one in rounds])) for way in rounds[0]))  # fmt: skip
 
 

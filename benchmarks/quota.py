@@ -27,7 +27,7 @@ ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cpu"))
 
 
 def measure(*, rounds: int, seconds: float) -> Report:
-    """p99 from capture to publish at 30 frames/s, in turns; ``unavailable`` says why there is no quota here."""
+    """p99 from capture to outbox at 30 frames/s, in turns; ``unavailable`` says why there is no quota here."""
     inner = [
         sys.executable,
         "-m",

@@ -1,8 +1,16 @@
 """performance_goals: what was measured beside what was asked for."""
 
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
 from benchmarks import peers
+from benchmarks.arrival import ages_ms
 from benchmarks.performance_goals import GOALS, verdicts
 from benchmarks.performance_page import page
+
+ONE_STREAM = "frames/s, 1 stream from a folder, several pictures under way, over the best peer with 1 request"
 
 
 def peer_round(mosec: float, litserve: float, own: float) -> dict[str, object]:
@@ -31,10 +39,40 @@ def test_nothing_measured_is_neither_met_nor_missed() -> None:
 
 def test_compares_with_the_best_peer_of_each_round() -> None:
     parts = {"peers": {"rounds": [peer_round(50, 40, 70), peer_round(40, 100, 130), peer_round(50, 10, 60)]}}
-    assert found(parts)["frames/s over the best peer, 1 stream, from a folder"] == (
+    assert found(parts)[ONE_STREAM] == (
         "1.30 (1.20 to 1.40)",
         True,
     )
+
+
+def test_a_stream_with_two_pictures_under_way_is_compared_with_two_requests_too() -> None:
+    one = peer_round(50, 40, 70)
+    one["contenders"][peers.PEERS[0].name]["2"]["frames_per_s"] = 100.0
+    rows = found({"peers": {"rounds": [one]}})
+    assert rows[ONE_STREAM] == ("1.40", True)
+    assert rows["the same over the best peer with 2 requests under way"] == ("0.70", False)
+
+
+def test_what_a_subscriber_sees_is_a_row_and_a_section_of_its_own() -> None:
+    one = {"bare_p50_ms": 5.0, "bare_p99_ms": 6.0, "outbox_p50_ms": 7.0, "outbox_p99_ms": 8.0,
+           "subscriber_p50_ms": 9.0, "subscriber_p99_ms": 10.0}  # fmt: skip
+    parts = {"arrival": {"fps": 30.0, "rounds": [one]}}
+    assert found(parts)["p99 capture to an MQTT subscriber over engine p50, 30 fps"] == ("2.00", False)
+    text = page(parts, {})
+    assert "| capture to subscriber | 9 | 10 |" in text
+    assert "to the outbox 7.0 / 8.0, to the subscriber 9.0 / 10.0; the bare engine's p50 is 5.0" in text
+
+
+def test_a_result_s_age_is_told_by_the_clock_of_who_gets_it() -> None:
+    result = {"captured_at": "2026-11-24T10:00:00.500Z", "timings_ms": {"total": 8.5}}
+    now_wall_s = datetime(2026, 11, 24, 10, 0, 0, 511_000, tzinfo=UTC).timestamp()
+    assert ages_ms(orjson.dumps(result), now_wall_s) == (pytest.approx(11.0, abs=1e-3), 8.5)
+
+
+def test_the_page_says_who_is_compared_with_how_many() -> None:
+    report = {"pictures": "4 golden pictures", "callers": 1, "workers": 2, "summary": {}}
+    text = page({"one stream": {"rounds": [{"capacity": 1.9, "report": report}]}}, {})
+    assert "a caller a stream (1); the daemon gives a lone stream all of its workers (2, decision 11)" in text
 
 
 def test_memory_is_that_of_the_fastest_peer_and_of_the_smallest() -> None:
@@ -53,9 +91,7 @@ def test_a_part_that_is_unavailable_is_not_measured() -> None:
 
 def test_the_page_names_missed_goals_and_weak_rounds() -> None:
     text = page({"peers": {"rounds": [peer_round(50, 40, 51)]}}, {"machine": "a box"})
-    assert "| frames/s over the best peer, 1 stream, from a folder | >= 1.3 | 1.02 | **missed** |" in text
-    assert (
-        "- frames/s over the best peer, 1 stream, from a folder: frames/s of engine and picture code" in text
-    )
+    assert f"| {ONE_STREAM} | >= 1.3 | 1.02 | **missed** |" in text
+    assert f"- {ONE_STREAM}: frames/s of engine and picture code" in text
     assert "**Below 1.5 in round 1" in text
     assert "MLServer, 2 threads | not measured | not measured" in text
