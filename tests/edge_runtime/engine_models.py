@@ -15,6 +15,7 @@ from bundle_models import SIDE, small_model
 from onnx import numpy_helper
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.quantize import quantized
 
 
 @functools.cache
@@ -83,6 +84,29 @@ def torchscript_bytes(
 @functools.cache
 def torchscript_files() -> ModelFiles:
     return ModelFiles(torchscript_bytes(SmallNet()))
+
+
+@functools.cache
+def int8_depthwise_files() -> ModelFiles:
+    """conv -> depthwise -> conv -> grouped -> mean -> 10 logits, int8 by ONNX Runtime's quantizer."""
+
+    def block(inputs: int, outputs: int, stride: int, size: int = 3, groups: int = 1) -> torch.nn.Module:
+        conv = torch.nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups)
+        return torch.nn.Sequential(conv, torch.nn.ReLU())
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        block(3, 16, 2), block(16, 16, 1, groups=16), block(16, 32, 2, size=1), block(32, 32, 2, groups=4),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(32, 10),
+    )  # fmt: skip
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net.eval(), (torch.zeros(1, 3, SIDE, SIDE),), buffer, input_names=["image"], dynamo=False,
+            output_names=["logits"], dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}},
+        )  # fmt: skip
+    return ModelFiles(quantized(buffer.getvalue(), pixels(20, seed=1)))
 
 
 FILES = {"onnx": onnx_files, "openvino": openvino_files, "torchscript": torchscript_files}
