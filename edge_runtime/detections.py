@@ -1,6 +1,6 @@
 """Detector outputs -> boxes in pixels of the frame, for the layouts in which detectors are exported.
 
-Pure functions of arrays; non-maximum suppression is OpenCV's. Called by ``postprocess`` only.
+Pure functions of arrays; non-maximum suppression is OpenCV's. Called by ``postprocess``.
 """
 
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ def _unpacked(
         raise BoxFlaw(f"output {spec.boxes} has {rows.shape[1]} values a box; expected more than {first}")
     best, classes = _best(spec, rows[:, first:])
     if spec.has_objectness:
-        best = best * (_sigmoid(rows[:, 4]) if spec.activation == "sigmoid" else rows[:, 4])
+        best = best * (sigmoid(rows[:, 4]) if spec.activation == "sigmoid" else rows[:, 4])
     return rows[:, :4], best, classes
 
 
@@ -113,7 +113,7 @@ def _best(spec: DetectionSpec, scores: NDArray[np.float64]) -> tuple[NDArray[np.
     if scores.shape[0] == 0 or scores.shape[1] == 0:
         return np.zeros(len(scores)), np.zeros(len(scores), np.int64)
     if spec.activation == "sigmoid":
-        scores = _sigmoid(scores)
+        scores = sigmoid(scores)
     elif spec.activation == "softmax":
         raised = np.exp(scores - scores.max(axis=1, keepdims=True))
         scores = raised / raised.sum(axis=1, keepdims=True)
@@ -175,6 +175,7 @@ def _array(outputs: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64
     return np.asarray(outputs[name], np.float64)
 
 
-def _sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of each score by itself; safe for logits of any size."""
     share: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(value, -500, 500)))
     return share

@@ -33,6 +33,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 PerChannel = Annotated[tuple[Finite, ...], Field(min_length=1, max_length=3)]
 Colour = Literal["rgb", "bgr", "grey"]
+ScoreKind = Literal["logits", "sigmoid_logits", "probabilities"]
 Filter = Literal["area", "nearest", "bilinear", "bicubic", "antialias_bilinear", "antialias_bicubic"]
 
 
@@ -101,7 +102,9 @@ class ClassificationSpec(_Part):
     task: Literal["classification"] = "classification"
     output: str | None = None
     """Name of the output with the scores; null takes the only one."""
-    scores: Literal["logits", "probabilities"]
+    scores: ScoreKind
+    """logits: one class is meant, a softmax makes them probabilities. sigmoid_logits: a sigmoid of each (several labels
+    at a time, or one score: yes or no). probabilities: the model made them itself."""
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
 
 
@@ -185,6 +188,8 @@ class Measured(_Part):
     outputs' variance that is the same for anything else."""
     estimated_loss: Annotated[float, Field(ge=0, le=1)] | None = None
     """Accuracy lost, estimated without labels from the float model's probabilities (see ``bundle.measure``)."""
+    score_change: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of scores that say yes or no each by itself: how far the one that changed most on a picture moved, on average."""
     float_infer_ms: Annotated[float, Field(ge=0)] | None = None
     """Median of runs of one picture with one thread, in turn with those of ``infer_ms``."""
     infer_ms: Annotated[float, Field(ge=0)] | None = None

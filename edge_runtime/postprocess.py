@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.detections import BoxFlaw, read_boxes
-from edge_runtime.manifest import ClassificationSpec, DetectionSpec, Manifest, RawSpec
+from edge_runtime.detections import BoxFlaw, read_boxes, sigmoid
+from edge_runtime.manifest import ClassificationSpec, DetectionSpec, Manifest, RawSpec, ScoreKind
 from edge_runtime.messages import Detection, Label, Rejected, RejectReason, Sample
 
 OneOutput = Mapping[str, NDArray[Any]]
@@ -61,7 +61,7 @@ class Postprocessor:
         scores = np.asarray(_scores_of(spec, outputs), np.float64).reshape(-1)
         if scores.size == 0 or not np.isfinite(scores).all():
             raise BoxFlaw("class scores are not finite numbers")
-        probabilities = softmax(scores) if spec.scores == "logits" else scores
+        probabilities = as_probabilities(spec.scores, scores)
         best = largest(probabilities, spec.top_k)
         return tuple(Label(int(i), self._name(int(i)), float(probabilities[i])) for i in best)
 
@@ -86,6 +86,17 @@ def largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
     else:
         candidates = np.arange(values.size)
     return candidates[np.argsort(-values[candidates], kind="stable")][:count]
+
+
+def as_probabilities(kind: ScoreKind, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Class scores of any kind -> probabilities, over the last axis."""
+    match kind:
+        case "logits":
+            return softmax(scores)
+        case "sigmoid_logits":
+            return sigmoid(scores)
+        case "probabilities":
+            return scores
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

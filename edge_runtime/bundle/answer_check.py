@@ -17,6 +17,8 @@ from edge_runtime.messages import Rejected, Sample
 from edge_runtime.postprocess import Postprocessor
 
 _ROUNDING = 1e-2  # int8 outputs: a probability may miss 1, and their sum may miss it by more
+_SEVERAL = " (sigmoid_logits where several labels may be right at a time)"
+_LEAST_TO_TELL = 16  # logits that all lie within 0..1: of fewer it may be chance
 
 OneOutput = Mapping[str, NDArray[Any]]
 
@@ -55,7 +57,16 @@ def _check_kind(bundle: Bundle, kind: str, scores: Sequence[NDArray[np.float64]]
     are_shares = least >= -_ROUNDING and most <= 1 + _ROUNDING
     if kind == "probabilities" and not are_shares:
         found = f"postprocess: scores from {least:.3g} to {most:.3g}"
-        raise _refusal(bundle, found, "probabilities, 0 to 1", "Set scores: logits")
+        other = "logits" if scores[0].size > 1 else "sigmoid_logits"
+        fix = f"Set scores: {other}" + (_SEVERAL if other == "logits" else "")
+        raise _refusal(bundle, found, "probabilities, 0 to 1", fix)
+    if kind == "logits" and scores[0].size == 1:
+        found = "postprocess: scores: logits with one score, whose softmax is 1 whatever the picture shows"
+        fix = f"Set scores: {'probabilities' if are_shares else 'sigmoid_logits'}"
+        raise _refusal(bundle, found, "two scores or more", fix)
+    if kind == "sigmoid_logits" and are_shares and sum(s.size for s in scores) >= _LEAST_TO_TELL:
+        found = f"postprocess: scores from {least:.3g} to {most:.3g} for every golden picture"
+        raise _refusal(bundle, found, "logits; these are probabilities already", "Set scores: probabilities")
     if kind == "logits" and are_shares and all(abs(s.sum() - 1) <= _ROUNDING for s in scores):
         found = "postprocess: scores between 0 and 1 that add up to 1 for every golden picture"
         raise _refusal(bundle, found, "logits", "Set scores: probabilities")

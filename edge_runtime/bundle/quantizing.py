@@ -41,15 +41,19 @@ class Candidate:
     @property
     def loss(self) -> float:
         """What it costs beside the float model, 0..1: counted, else estimated, else disagreement."""
-        counted = [m for m in self.measured if m.accuracy is not None]
-        for found in counted:
-            assert found.accuracy is not None
-            assert found.float_accuracy is not None
-            return found.float_accuracy - found.accuracy
         [first, *_] = self.measured
-        if first.estimated_loss is not None:
-            return first.estimated_loss
-        return 1 - (first.agreement or 0.0)
+        estimated = 1 - (first.agreement or 0.0) if first.estimated_loss is None else first.estimated_loss
+        for found in self.measured:
+            if found.accuracy is not None and found.float_accuracy is not None:
+                counted = found.float_accuracy - found.accuracy
+                # Labels name one class a picture and say nothing of the others' scores, which may be ruined.
+                return counted if found.score_change is None else max(counted, estimated)
+        return estimated
+
+    @property
+    def score_change(self) -> float:
+        """How far independent scores moved; 0 for other models, whose loss says all."""
+        return max((m.score_change for m in self.measured if m.score_change is not None), default=0.0)
 
     @property
     def infer_ms(self) -> float:
@@ -128,7 +132,7 @@ def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) 
     Raises:
         BundleError: none keeps them; has the figures.
     """
-    good = [candidate for candidate in candidates if candidate.loss <= _limit(candidate, limits) + 1e-9]
+    good = [candidate for candidate in candidates if _keeps(candidate, limits)]
     figures = "; ".join(f"{candidate.format} int8 {words(candidate)}" for candidate in candidates)
     if not good:
         fix = (
@@ -164,6 +168,8 @@ def words(candidate: Candidate) -> str:
             )
         if found.estimated_loss is not None and found.accuracy is None:
             parts.append(f"an estimated {100 * found.estimated_loss:.1f} points of accuracy lost")
+        if found.score_change is not None:
+            parts.append(f"scores change by {found.score_change:.3f}")
         if found.agreement is not None:
             parts.append(f"agreement {found.agreement:.3f} on {found.samples} {found.on}")
     fastest = min(candidate.measured, key=lambda m: m.infer_ms or 0, default=None)
@@ -173,6 +179,11 @@ def words(candidate: Candidate) -> str:
     return ", ".join(parts)
 
 
+def _keeps(candidate: Candidate, limits: Limits) -> bool:
+    is_near = candidate.score_change <= limits.score_change + 1e-9
+    return is_near and candidate.loss <= _limit(candidate, limits) + 1e-9
+
+
 def _limit(candidate: Candidate, limits: Limits) -> float:
     is_classifier = any(m.estimated_loss is not None for m in candidate.measured)
     return limits.accuracy_points / 100 if is_classifier else 1 - limits.agreement
@@ -180,7 +191,9 @@ def _limit(candidate: Candidate, limits: Limits) -> float:
 
 def _limit_words(candidate: Candidate, limits: Limits) -> str:
     if any(m.estimated_loss is not None for m in candidate.measured):
-        return f"at most {limits.accuracy_points:g} points of accuracy lost"
+        words = f"at most {limits.accuracy_points:g} points of accuracy lost"
+        has_change = any(m.score_change is not None for m in candidate.measured)
+        return f"{words} and scores changed by {limits.score_change:g}" if has_change else words
     return f"agreement of at least {limits.agreement:g}"
 
 

@@ -40,6 +40,9 @@ class Limits(Section):
     accuracy_points: Annotated[float, Field(ge=0, le=100)] = 1.0
     """Of a classifier, in points of accuracy: counted on labelled pictures, else estimated from the float model's own
     probabilities (see ``measure``)."""
+    score_change: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Of a classifier whose scores say yes or no each by itself (one score, several labels): how far the one that
+    changed most on a picture may move on average. Consumers put thresholds of their own on such scores."""
     agreement: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Of other models: least agreement with the float model's answers. The pedestrian detector agrees to 0.955 on
     street video when calibrated on pictures of that street, to 0.88 when on those of another: 0.9 tells them apart."""

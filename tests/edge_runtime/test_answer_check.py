@@ -1,6 +1,7 @@
 """A bundle whose outputs are right but would be read wrongly is refused before it runs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,25 @@ def test_probabilities_declared_as_logits_are_refused(built: Callable[[], Path])
 def answer(bundle: Bundle, *scores: float) -> Any:
     sample = golden_sample(bundle, bundle.manifest.golden[0], bundle.manifest.preprocess)
     return sample, {"logits": np.array(scores, np.float32)}
+
+
+def of_kind(bundle: Bundle, kind: str) -> Bundle:
+    spec = bundle.manifest.postprocess.model_copy(update={"scores": kind})
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"postprocess": spec}), labels=())
+
+
+@pytest.mark.parametrize(("score", "advice"), [(-3.2, "sigmoid_logits"), (0.7, "probabilities")])
+def test_a_softmax_over_one_score_is_refused_with_what_fits(
+    built: Callable[[], Path], score: float, advice: str
+) -> None:
+    bundle = of_kind(load_bundle(built()), "logits")
+    with pytest.raises(BundleError, match=rf"one score, whose softmax is 1.*Set scores: {advice} and"):
+        check_answers(bundle, [answer(bundle, score), answer(bundle, 0.2)])
+
+
+def test_one_logit_and_several_labels_are_read_by_a_sigmoid(built: Callable[[], Path]) -> None:
+    bundle = of_kind(load_bundle(built()), "sigmoid_logits")
+    check_answers(bundle, [answer(bundle, -3.2), answer(bundle, 0.7)])
+    check_answers(bundle, [answer(bundle, 0.2, 0.4), answer(bundle, 0.1, 0.6)])
+    with pytest.raises(BundleError, match="probabilities already"):
+        check_answers(bundle, [answer(bundle, *[0.2] * 10), answer(bundle, *[0.9] * 10)])

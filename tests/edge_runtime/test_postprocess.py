@@ -181,3 +181,10 @@ def test_a_flood_of_boxes_is_bounded() -> None:
         detection(score_threshold=0.0), {"boxes": boxes, "scores": rng.uniform(0, 1, len(boxes))}
     )
     assert len(found) <= 100
+
+
+def test_a_sigmoid_of_each_score_where_several_labels_may_be_right() -> None:
+    top = read({"task": "classification", "scores": "sigmoid_logits"}, {"x": [0.0, 3.0, -1e30]}).top
+    assert top is not None
+    assert [label.label for label in top] == ["b", "a", "c"]
+    assert [label.score for label in top] == pytest.approx([1 / (1 + np.exp(-3)), 0.5, 0.0])
