@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import calibration
 from calibration import model_files
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.quantization import check_quantization
 from edge_runtime.bundle.self_test import difference, run_one, self_test
 from edge_runtime.bundle.variations import normalisation_variations
@@ -96,6 +97,7 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
     if target.exists():
         raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
     _check_model(target, materials.model)
+    check_input(recipe.name, recipe.preprocess, engine.input)
     files = _contents(recipe, materials, engine)
     manifest = _manifest(recipe, materials, engine, files)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.answer_check import check_answers
+from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.variations import variations
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.engines.base import Engine
@@ -62,7 +63,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
         BundleError: it does not; says what differs and, where it can find out, what would explain it.
         EngineError: the engine failed.
     """
-    _check_input(bundle, engine)
+    check_input(bundle.path, bundle.manifest.preprocess, engine.input)
     spec = bundle.manifest.preprocess
     samples = [golden_sample(bundle, golden, spec) for golden in bundle.manifest.golden]
     tensors = [sample.tensor for sample in samples]
@@ -131,19 +132,6 @@ def _gap(found: NDArray[Any], expected: NDArray[Any]) -> float:
     spread = float(np.sqrt(np.mean((other - other.mean()) ** 2)))
     scale = max(spread, 1e-3 * float(np.abs(other).max()), 1e-12)  # a constant or single output has no spread
     return float(np.sqrt(np.mean((one - other) ** 2))) / scale
-
-
-def _check_input(bundle: Bundle, engine: Engine) -> None:
-    shape, spec = engine.input.shape[1:], bundle.manifest.preprocess
-    prepared = spec.tensor_shape
-    is_fitting = len(shape) == 3 and all(
-        want in (None, got) for want, got in zip(shape, prepared, strict=True)
-    )
-    if not is_fitting:
-        raise BundleError(
-            bundle.path, f"the preprocessing makes {prepared} ({spec.layout}) but the model takes {shape}",
-            "the same shape", "Correct width, height, colour or layout under preprocess and build it again.",
-        )  # fmt: skip
 
 
 def _check_repeat(bundle: Bundle, engine: Engine, tensor: NDArray[np.float32], before: OneOutput) -> None:

@@ -12,7 +12,8 @@ import yaml
 from bundle_models import company_model, external_model, png, small_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_bundle_build import build
+from onnx import TensorProto
+from test_bundle_build import PREPROCESS, build
 
 import edge_runtime
 from edge_runtime.bundle.self_test import self_test
@@ -266,3 +267,12 @@ def test_no_mutated_manifest_or_model_escapes_as_another_error(built: Path, data
     except BundleError:
         return
     assert bundle.manifest.name
+
+
+def test_a_model_of_pixel_levels_with_another_normalisation_is_refused(tmp_path: Path) -> None:
+    levels = PREPROCESS.model_copy(update={"mean": (0.0,) * 3, "std": (1.0,) * 3})
+    path = build(tmp_path, small_model(dtype=TensorProto.UINT8), preprocess=levels)
+    edit(path, lambda data: data["preprocess"].update(mean=[127.0] * 3, std=[128.0] * 3))
+    assert "the model takes uint8" in failure(path)
+    with pytest.raises(BundleError, match="Set mean to 0 and std to 1"):
+        build(tmp_path, small_model(dtype=TensorProto.UINT8), version=2)
