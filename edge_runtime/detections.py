@@ -1,6 +1,7 @@
 """Detector outputs -> boxes in pixels of the frame, for the layouts in which detectors are exported.
 
-Pure functions of arrays; non-maximum suppression is OpenCV's. Called by ``postprocess``.
+Pure functions of arrays; non-maximum suppression is OpenCV's. Called by ``postprocess`` and, for builds, by
+``bundle.answer_check`` and ``bundle.measure``.
 """
 
 from collections.abc import Mapping
@@ -64,6 +65,16 @@ def read_boxes(
     has_area = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
     inside = _taken(Boxes(placed, found.scores, found.classes), np.flatnonzero(has_area))
     return _taken(inside, np.arange(min(len(inside.scores), spec.max_detections)))
+
+
+def raw_boxes(spec: DetectionSpec, outputs: Mapping[str, NDArray[Any]], input_size: tuple[int, int]) -> Boxes:
+    """All boxes as the model gives them, in pixels of its input: nothing left out, suppressed or clipped.
+
+    Raises:
+        BoxFlaw: outputs are missing or misshapen.
+    """
+    raw, scores, classes = _unpacked(spec, outputs)
+    return Boxes(_as_corners(raw, spec, input_size), scores, classes)
 
 
 def _unpacked(

@@ -6,13 +6,20 @@ Called by ``pipeline`` and, with golden answers, by ``bundle.answer_check``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.detections import BoxFlaw, read_boxes, sigmoid
-from edge_runtime.manifest import ClassificationSpec, DetectionSpec, Manifest, RawSpec, ScoreKind
+from edge_runtime.manifest import (
+    ClassificationSpec,
+    DetectionSpec,
+    PostprocessSpec,
+    PreprocessSpec,
+    RawSpec,
+    ScoreKind,
+)
 from edge_runtime.messages import Detection, Label, Rejected, RejectReason, Sample
 
 OneOutput = Mapping[str, NDArray[Any]]
@@ -28,12 +35,24 @@ class Answer:
     outputs: dict[str, NDArray[Any]] | None = None
 
 
+class Meaning(Protocol):
+    """What is known of a model's answers: a manifest, or the recipe of one."""
+
+    @property
+    def preprocess(self) -> PreprocessSpec:
+        """How its pictures were prepared."""
+
+    @property
+    def postprocess(self) -> PostprocessSpec:
+        """What its outputs mean."""
+
+
 class Postprocessor:
     """Reads the outputs of one model. Holds no state between samples; callable from several threads at once."""
 
-    def __init__(self, manifest: Manifest, labels: tuple[str, ...]) -> None:
-        self._spec = manifest.postprocess
-        self._input_size = (manifest.preprocess.width, manifest.preprocess.height)
+    def __init__(self, meaning: Meaning, labels: tuple[str, ...]) -> None:
+        self._spec = meaning.postprocess
+        self._input_size = (meaning.preprocess.width, meaning.preprocess.height)
         self._labels = labels
 
     def read(self, sample: Sample, outputs: OneOutput) -> Answer | Rejected:

@@ -15,6 +15,7 @@ from edge_runtime.bundle.answer_check import check_answers
 from edge_runtime.bundle.self_test import golden_sample
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.errors import BundleError
+from edge_runtime.manifest import DetectionSpec
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,51 @@ def test_one_logit_and_several_labels_are_read_by_a_sigmoid(built: Callable[[], 
     check_answers(bundle, [answer(bundle, 0.2, 0.4), answer(bundle, 0.1, 0.6)])
     with pytest.raises(BundleError, match="probabilities already"):
         check_answers(bundle, [answer(bundle, *[0.2] * 10), answer(bundle, *[0.9] * 10)])
+
+
+def test_a_map_is_not_a_row_of_class_scores(built: Callable[[], Path]) -> None:
+    bundle = of_kind(load_bundle(built()), "logits")
+    sample, _ = answer(bundle, 1.0)
+    check_answers(bundle, [(sample, {"logits": np.arange(5.0).reshape(5, 1, 1)})])
+    with pytest.raises(BundleError, match=r"output logits of a picture has shape \(5, 8, 8\)"):
+        check_answers(bundle, [(sample, {"logits": np.zeros((5, 8, 8))})])
+
+
+def test_text_is_no_answer(built: Callable[[], Path]) -> None:
+    bundle = load_bundle(built())
+    sample, outputs = answer(bundle, 1.0, 2, 3, 4, 5)
+    with pytest.raises(BundleError, match="output name holds text"):
+        check_answers(bundle, [(sample, {**outputs, "name": np.array(["cat"], object)})])
+
+
+def detector(bundle: Bundle, **values: Any) -> Bundle:
+    spec = DetectionSpec.model_validate({
+        "packing": "rows", "boxes": "out", "box_format": "xyxy", "is_normalised": False, **values,
+    })  # fmt: skip
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"postprocess": spec}), labels=())
+
+
+GOOD = [[2.0, 3, 20, 30, 0.9], [1, 1, 9, 9, 0.7], [0, 0, 0, 0, 0.0], [0, 0, 0, 0, -1]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "words"),
+    [
+        (
+            [[2.0, 3, 20, 30, 91.8]],
+            {},
+            r"scores of boxes from 91.8 to 91.8; expected scores from 0 to 1.*packing",
+        ),
+        ([[2.0, 3, 20, 30, -4.2]], {}, "activation"),
+        (GOOD, {"is_normalised": True}, r"2 of 2 boxes lie outside .*picture of 32 x 32.*is_normalised"),
+        ([[0.1, 0.2, 0.9, 0.8, 0.9]], {}, "lie in one corner.*Set is_normalised: true"),
+    ],
+)
+def test_scores_and_boxes_that_can_only_be_misread_are_refused(
+    built: Callable[[], Path], rows: Any, values: dict[str, Any], words: str
+) -> None:
+    bundle = load_bundle(built())
+    sample, _ = answer(bundle, 1.0)
+    check_answers(detector(bundle), [(sample, {"out": np.array(GOOD)})])
+    with pytest.raises(BundleError, match=words):
+        check_answers(detector(bundle, **values), [(sample, {"out": np.array(rows)})])
