@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from calibration import drift_space
+from calibration.errors import ModelError
 from calibration.moments import FrameMoments
 
 
@@ -17,8 +18,16 @@ def effective_frames(frames: Mapping[str, FrameMoments]) -> float:
 
     Args:
         frames: Single-frame moments per tap, (N, C) each, of the same N frames.
+
+    Raises:
+        ModelError: a layer's output has another axis first, such as the tokens of some transformers.
     """
     taps = list(frames.values())
+    count = len(taps[0].mean)
+    odd = [name for name, tap in frames.items() if len(tap.mean) != count]
+    if odd:
+        fix = "Export it with the frames first, as with batch_first=True in torch."
+        raise ModelError("model", "another axis than the frames comes first", "(N, C, ...)", fix, odd)
     mean = np.concatenate([tap.mean for tap in taps], axis=1)
     var = np.concatenate([tap.var for tap in taps], axis=1)
     units = drift_space.Units.of(mean, var, tuple(tap.mean.shape[1] for tap in taps))
