@@ -63,6 +63,7 @@ def problems_of(error: ValidationError, document: Document, shape: type[BaseMode
     grouped: dict[Loc, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         grouped.setdefault(_place(detail["loc"], document.data), []).append(detail)
+    grouped = {loc: details for loc, details in grouped.items() if not _is_shortened(loc, details, grouped)}
     first = sorted(
         grouped, key=lambda loc: (document.nearest_line(loc) or MAX_LINE, [str(part) for part in loc])
     )
@@ -70,6 +71,13 @@ def problems_of(error: ValidationError, document: Document, shape: type[BaseMode
     if len(first) > MAX_PROBLEMS:
         found.append(Problem("", None, f"{len(first) - MAX_PROBLEMS} more", "those above to be solved first"))
     return found
+
+
+def _is_shortened(loc: Loc, details: list[ErrorDetails], all_places: Iterable[Loc]) -> bool:
+    """Whether a list only counts as too short because pydantic leaves out its wrong entries, which are told anyway."""
+    if any(detail["type"] != "too_short" for detail in details):
+        return False
+    return any(len(other) > len(loc) and other[: len(loc)] == loc for other in all_places)
 
 
 def _place(loc: Loc, data: Any) -> Loc:
