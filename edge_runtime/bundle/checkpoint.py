@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from edge_runtime.bundle.wording import short
 from edge_runtime.errors import BundleError
 
 _SHOWN = 3
@@ -49,11 +50,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             path, f"cannot be read ({err.strerror or err})", expected, "Check the path."
         ) from err
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as err:
-        reason = " ".join(str(err).split())[:300]
-        raise BundleError(path, f"torch cannot load it: {reason}", expected, fix) from err
+        raise BundleError(path, f"torch cannot load it: {_reason(err)}", expected, fix) from err
     if not isinstance(data, dict) or not isinstance(data.get("state_dict"), Mapping):
-        found = f"a dict with {', '.join(map(str, list(data)[:6]))}" if isinstance(data, dict) else type(data)
-        raise BundleError(path, f"{found}", expected, fix)
+        names = ", ".join(map(str, list(data)[:6])) if isinstance(data, dict) else ""
+        found = f"a dict with {names}" if isinstance(data, dict) else f"a {type(data).__name__}"
+        raise BundleError(path, found, expected, fix)
     return Checkpoint(path, data["state_dict"], data.get("preprocessing"), data.get("version"))
 
 
@@ -76,8 +77,7 @@ def built_net(checkpoint: Checkpoint, factory: str, arguments: Mapping[str, Any]
     try:
         missing, unexpected = net.load_state_dict(dict(checkpoint.state_dict), strict=False)
     except RuntimeError as err:  # sizes differ; every one of them is in the text
-        reason = " ".join(str(err).split())[:300]
-        raise _other_net(checkpoint, reason) from err
+        raise _other_net(checkpoint, short(err, 300)) from err
     if missing or unexpected:
         found = (
             f"{len(missing)} weights missing ({', '.join(missing[:_SHOWN])}), "
@@ -98,6 +98,11 @@ def _made(factory: str, arguments: Mapping[str, Any], folder: Path) -> Any:
     finally:
         sys.path.remove(str(folder))
     return function(**arguments)
+
+
+def _reason(err: Exception) -> str:
+    """The reason alone: torch's advice is about loading such files all the same."""
+    return short(str(err).rsplit("WeightsUnpickler error: ", 1)[-1].partition("\n")[0])
 
 
 def _other_net(checkpoint: Checkpoint, found: str) -> BundleError:

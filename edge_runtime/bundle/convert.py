@@ -15,13 +15,25 @@ from typing import Any
 
 import numpy as np
 import openvino
+import openvino.frontend
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundle.quantization import named_by
+from edge_runtime.bundle.wording import short
 from edge_runtime.errors import BundleError
 
-_FAILURES = (RuntimeError, ValueError, TypeError)
+_FAILURES: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    *(
+        kind
+        for kind in vars(openvino.frontend).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+)
+"""The front end's own are no RuntimeErrors."""
 _ALIKE = 1e-3  # of an answer; the same kernels give the same bits
 
 
@@ -144,9 +156,8 @@ def _answers(network: Any, batches: Sequence[NDArray[np.float32]]) -> list[list[
 
 
 def _refusal(what: str, err: Exception) -> BundleError:
-    reason = " ".join(str(err).split())[:400]
-    fix = "Take formats: [onnx], or export the net in another way."
-    return BundleError("model", f"{what} model: {reason}", "a model that OpenVINO takes", fix)
+    fix = "Take another of the formats, or export the net in another way."
+    return BundleError("model", f"{what} model: {short(err)}", "a model that OpenVINO takes", fix)
 
 
 @contextmanager

@@ -18,16 +18,35 @@ from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
 from calibration.targets.torchscript_module import named_outputs
+from edge_runtime.bundle.wording import first_cause, short
 from edge_runtime.errors import BundleError
 
 _OPSET = 18
+_AUTHORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ArithmeticError)
+"""What an author's forward may raise; anything else is left to its author to see."""
 _FAILURES = (RuntimeError, ValueError, TypeError, torch._dynamo.exc.TorchDynamoException)
 
 
 def answers_of(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """What the net itself says to a batch, by output name."""
-    with torch.inference_mode():
-        return named_outputs(net(torch.from_numpy(np.array(batch))), len(batch))
+    """What the net itself says to a batch, by output name.
+
+    Raises:
+        BundleError: it does not take such a batch, or gives nothing with a batch axis.
+    """
+    try:
+        with torch.inference_mode():
+            found = named_outputs(net(torch.from_numpy(np.array(batch))), len(batch))
+    except _AUTHORS as err:
+        words = f"its forward fails on prepared pictures {batch.shape}: {type(err).__name__}: {short(err)}"
+        fix = (
+            "Check preprocess (colour, layout, width, height) and the factory: one picture input, float32 weights "
+            "(return net.float())."
+        )
+        raise BundleError("factory", words, "a net that takes a batch of pictures", fix) from err
+    if not found:
+        fix = "Let forward give tensors whose first axis is the batch."
+        raise BundleError("factory", "no output of the net has a batch axis", "one or more", fix)
+    return found
 
 
 def as_onnx(net: Any, sample_shape: Sequence[int], output_names: Sequence[str] | None = None) -> ModelFiles:
@@ -104,7 +123,7 @@ def _export(net: Any, zeros: torch.Tensor, names: list[str], dynamic_shapes: Any
 
 
 def _refusal(what: str, err: Exception) -> BundleError:
-    reason = " ".join(str(err).split())[:400]
+    reason = short(str(first_cause(err)).strip().partition("\n")[0])
     fix = "See torch.onnx for what it takes, or export the net yourself and give the file as model."
     return BundleError("model", f"{what} export: {reason}", "a net that torch can export", fix)
 

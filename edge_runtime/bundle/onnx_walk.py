@@ -14,6 +14,7 @@ from typing import Literal
 
 MAX_DEPTH = 12
 MAX_FIELDS = 5_000_000
+_LEVEL = 3  # a graph in an attribute of a node
 
 _Kind = Literal["model", "graph", "node", "attribute", "tensor", "sparse", "function", "training"]
 _CHILDREN: dict[_Kind, dict[int, _Kind]] = {
@@ -30,6 +31,10 @@ _CHILDREN: dict[_Kind, dict[int, _Kind]] = {
 
 class NotOnnx(Exception):
     """The bytes are not an ONNX file; the text says why."""
+
+
+class TooDeep(NotOnnx):
+    """It may be one, but its control flow is nested too deeply to be looked through."""
 
 
 @dataclass(slots=True)
@@ -60,7 +65,7 @@ def walk(model: bytes) -> OnnxFacts:
 
 def _visit(data: memoryview, kind: _Kind, facts: OnnxFacts, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise NotOnnx(f"graphs nested deeper than {MAX_DEPTH}")
+        raise TooDeep(f"control flow (If, Loop) nested more than {MAX_DEPTH // _LEVEL} deep")
     children = _CHILDREN[kind]
     texts: dict[int, str] = {}
     flags: dict[int, int] = {}

@@ -16,7 +16,7 @@ import pydantic
 
 from calibration.targets.base import ModelFiles
 from edge_runtime import guarded_yaml
-from edge_runtime.bundle.onnx_walk import NotOnnx, walk
+from edge_runtime.bundle.onnx_walk import NotOnnx, TooDeep, walk
 from edge_runtime.config.problems import problems_of
 from edge_runtime.errors import BundleError, ConfigError, Problem
 from edge_runtime.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
@@ -100,7 +100,7 @@ def load_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest, labels)
 
 
-def check_onnx(path: Path, model: bytes) -> None:
+def check_onnx(path: Path | str, model: bytes) -> None:
     """Refuse ONNX files that reach outside or are not for inference.
 
     Raises:
@@ -108,6 +108,9 @@ def check_onnx(path: Path, model: bytes) -> None:
     """
     try:
         facts = walk(model)
+    except TooDeep as err:
+        fix = "Simplify it (onnxsim), or export the part that looks at the picture alone; speech models do not fit."
+        raise BundleError(path, str(err), "a picture model, whose graph is flat", fix) from err
     except NotOnnx as err:
         raise BundleError(path, f"not an ONNX file: {err}", "an ONNX model", "Export it again.") from err
     if facts.external:
