@@ -118,6 +118,7 @@ def _report(built: "Built", as_json: bool) -> int:
         "size_bytes": built.size_bytes,
         "measured": [one.model_dump(exclude_none=True) for one in built.measured],
         "candidates": dict(built.candidates),
+        "notes": list(built.notes),
     }
     _show(report, as_json, "\n".join(_lines(report)))
     return 0
@@ -127,7 +128,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     kind = "int8" if report["quantize"] == "int8" else "float"
     size = report["size_bytes"] / 1e6
     lines = [f"built {report['path']}: {report['format']} {kind}, {size:.1f} MB"]
-    return lines + [f"  {name}: {words}" for name, words in report["candidates"].items()]
+    lines += [f"  {name}: {words}" for name, words in report["candidates"].items()]
+    return lines + [f"  note: {note}" for note in report["notes"]]
 
 
 def _require_extra(modules: tuple[str, ...], extra: str) -> None:

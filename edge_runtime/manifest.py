@@ -172,6 +172,8 @@ class CalibrationHints(_Part):
 
     moments: RelativePath | None = None
     """Factory baseline (see ``calibration.baseline``): good for scoring drift, not for patching a site."""
+    no_moments: str = ""
+    """Why there is none although there were pictures: the model serves, and cannot be recalibrated."""
     first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Never correct more than this many taps."""
 

@@ -58,7 +58,7 @@ def check_reading(
     """
     postprocessor = Postprocessor(meaning, labels)
     for sample, outputs in answers:
-        _require_numbers(outputs)
+        require_numbers(outputs)
         read = postprocessor.read(sample, outputs)
         if isinstance(read, Rejected):
             found = f"postprocess: {read.detail}"
@@ -76,7 +76,12 @@ def check_reading(
         _check_kind(at, spec.scores, scores)
 
 
-def _require_numbers(outputs: OneOutput) -> None:
+def require_numbers(outputs: OneOutput) -> None:
+    """Refuse outputs of text, which can be neither compared nor published.
+
+    Raises:
+        BundleError: there are such.
+    """
     odd = [name for name, array in outputs.items() if np.asarray(array).dtype.kind not in "biuf"]
     if odd:
         fix = "Export the model without it; names of classes belong into labels."

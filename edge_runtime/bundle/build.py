@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 
 import calibration
 from calibration import model_files
+from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.answer_check import require_numbers
 from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.quantization import check_quantization
 from edge_runtime.bundle.self_test import difference, run_one, self_test
 from edge_runtime.bundle.variations import normalisation_variations
 from edge_runtime.bundle.verify import check_onnx, load_bundle
+from edge_runtime.bundle.wording import short
 from edge_runtime.engines.base import Engine
 from edge_runtime.engines.opening import ModelFormat
 from edge_runtime.errors import BundleError
@@ -77,7 +80,8 @@ class Materials:
     """Encoded pictures by file name: colourful, different from each other, larger than the model's input."""
     labels: Sequence[str] = ()
     healthy: NDArray[np.float32] | None = None
-    """Prepared healthy samples (N, ...) in the model's layout for the factory moments; None leaves them out."""
+    """Prepared healthy samples (N, ...) in the model's layout for the factory moments; None leaves them out, and so do
+    models that moments cannot be taken of."""
 
 
 def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: Path) -> Path:
@@ -96,10 +100,11 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
     target = out_dir / recipe.name / str(recipe.version)
     if target.exists():
         raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
-    _check_model(target, materials.model)
+    _check_model(materials.model)
     check_input(recipe.name, recipe.preprocess, engine.input)
-    files = _contents(recipe, materials, engine)
-    manifest = _manifest(recipe, materials, engine, files)
+    moments, no_moments = _factory_moments(recipe, materials)
+    files = _contents(recipe, materials, engine, moments)
+    manifest = _manifest(recipe, materials, engine, files, no_moments)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=".draft-"))
     try:
@@ -107,12 +112,23 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).write_bytes(data)
         (draft / MANIFEST_FILE).write_text(to_yaml(manifest), encoding="utf-8")
-        self_test(load_bundle(draft), engine)
+        try:
+            self_test(load_bundle(draft), engine)
+        except BundleError as err:
+            raise _as_the_author_knows_it(err, recipe.name, draft) from err
         draft.chmod(0o755)
         draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def _as_the_author_knows_it(err: BundleError, name: str, draft: Path) -> BundleError:
+    """The same refusal about what its author has: the draft folder is gone when it is read."""
+    inside = Path(err.path)
+    at = str(inside.relative_to(draft)) if inside.is_relative_to(draft) else err.path
+    at = {".": name, MANIFEST_FILE: name, LABELS_FILE: "labels"}.get(at, at)
+    return BundleError(at, err.found, err.expected, err.fix)
 
 
 def to_yaml(manifest: Manifest) -> str:
@@ -127,10 +143,10 @@ def to_yaml(manifest: Manifest) -> str:
     )
 
 
-def _check_model(target: Path, model: ModelFiles) -> None:
+def _check_model(model: ModelFiles) -> None:
     if model_files.suffix(model) == ".onnx":
-        check_onnx(target / "model.onnx", model.data)
-        check_quantization(target / "model.onnx", model.data)
+        check_onnx("model", model.data)
+        check_quantization("model", model.data)
 
 
 def _named_files(model: ModelFiles) -> dict[str, bytes]:
@@ -139,27 +155,41 @@ def _named_files(model: ModelFiles) -> dict[str, bytes]:
     return files if model.weights is None else {**files, "model.bin": model.weights}
 
 
-def _contents(recipe: Recipe, materials: Materials, engine: Engine) -> dict[str, bytes]:
+def _factory_moments(recipe: Recipe, materials: Materials) -> tuple[bytes | None, str]:
+    """The factory baseline, or why there is none: the model serves without it, but cannot be recalibrated."""
+    if materials.healthy is None:
+        return None, ""
+    healthy = channels_first(materials.healthy, recipe.preprocess)
+    try:
+        baseline = calibration.profile(materials.model, healthy, witness=0, created_wall_s=0.0)
+    except ModelError as err:
+        return None, short(f"{err.found}; expected {err.expected}", 300)
+    return baseline.to_bytes(), ""
+
+
+def _contents(
+    recipe: Recipe, materials: Materials, engine: Engine, moments: bytes | None
+) -> dict[str, bytes]:
     """Every file but the manifest, by relative name."""
     if not materials.golden:
         raise BundleError(recipe.name, "no golden pictures", "at least one", _BUILD)
     files = _named_files(materials.model)
     if materials.labels:
         files[LABELS_FILE] = ("\n".join(materials.labels) + "\n").encode()
-    if materials.healthy is not None:
-        healthy = channels_first(materials.healthy, recipe.preprocess)
-        baseline = calibration.profile(materials.model, healthy, witness=0, created_wall_s=0.0)
-        files[MOMENTS_FILE] = baseline.to_bytes()
+    if moments is not None:
+        files[MOMENTS_FILE] = moments
     for name, picture in materials.golden.items():
         outputs = run_one(engine, prepared(recipe.preprocess, name, picture).tensor)
         _require_finite(name, outputs)
         files[f"golden/{name}"] = picture
-        arrays = {key: np.ascontiguousarray(array, np.float32) for key, array in outputs.items()}
+        arrays = {key: np.array(array, np.float32, order="C") for key, array in outputs.items()}
         files[_expected_name(name)] = safetensors.numpy.save(arrays)
     return files
 
 
-def _manifest(recipe: Recipe, materials: Materials, engine: Engine, files: Mapping[str, bytes]) -> Manifest:
+def _manifest(
+    recipe: Recipe, materials: Materials, engine: Engine, files: Mapping[str, bytes], no_moments: str
+) -> Manifest:
     return Manifest(
         schema_version=1,
         name=recipe.name,
@@ -175,7 +205,9 @@ def _manifest(recipe: Recipe, materials: Materials, engine: Engine, files: Mappi
         ),
         tolerance=recipe.tolerance or measured_tolerance(recipe.preprocess, materials.golden, engine),
         calibration=CalibrationHints(
-            moments=MOMENTS_FILE if MOMENTS_FILE in files else None, first_taps=recipe.first_taps
+            moments=MOMENTS_FILE if MOMENTS_FILE in files else None,
+            no_moments=no_moments,
+            first_taps=recipe.first_taps,
         ),
         provenance=recipe.provenance,
         files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
@@ -235,6 +267,7 @@ def prepared(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
 
 
 def _require_finite(name: str, outputs: Mapping[str, NDArray[Any]]) -> None:
+    require_numbers(outputs)
     broken = [key for key, array in outputs.items() if not np.isfinite(array).all()]
     if broken:
         found = f"output {', '.join(broken)} is not finite for {name}"

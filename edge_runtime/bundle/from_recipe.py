@@ -4,8 +4,8 @@ The whole way in one place; each step is a module of its own. Called by the comm
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.answer_check import Place, check_reading, require_numbers
+from edge_runtime.bundle.attempts import Attempts
 from edge_runtime.bundle.build import Materials, Recipe, build_bundle, prepared
 from edge_runtime.bundle.measure import machine, times_ms
 from edge_runtime.bundle.quantizing import Candidate, Pictures, chosen, int8_candidates, words
 from edge_runtime.bundle.recipe_file import RecipeFile, read_recipe
-from edge_runtime.bundle.source_model import Source, float_candidates, formats_of, open_source, preprocess_of
-from edge_runtime.errors import BundleError, EdgeRuntimeError
+from edge_runtime.bundle.self_test import SAME_RUN, difference, not_deterministic
+from edge_runtime.bundle.source_model import (
+    Answers,
+    Source,
+    answering,
+    float_candidates,
+    formats_of,
+    open_source,
+    preprocess_of,
+)
+from edge_runtime.bundle.verify import Bundle, load_bundle
+from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
 from edge_runtime.manifest import Measured, PreprocessSpec, Provenance
+from edge_runtime.messages import Sample
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.reference_folder import SUFFIXES, read_reference_folder
 
@@ -49,7 +62,9 @@ class Built:
     """Of the model, weights included."""
     measured: tuple[Measured, ...]
     candidates: Mapping[str, str]
-    """What each candidate was measured to do, in words, by format."""
+    """What each candidate was measured to do, or why it was left out, in words, by format."""
+    notes: tuple[str, ...] = ()
+    """What the author should know, a sentence each."""
 
 
 def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> Built:
@@ -78,6 +93,10 @@ def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Buil
     """
     try:
         return _built(recipe, folder, out_dir, command)
+    except EngineError as err:  # those of the model are refusals by now
+        if not isinstance(err.__cause__, ModuleNotFoundError):
+            raise
+        raise ExtraMissing(f"{recipe.name}: {err}") from err
     except ModuleNotFoundError as err:
         if err.name not in (*_TOOLS, "onnxscript"):
             raise
@@ -95,29 +114,71 @@ def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
     _require_new(out_dir / recipe.name / str(number))
     labels, golden = _labels(recipe), _golden(recipe.golden)
     pictures = _pictures(recipe, spec, labels)
-    probes = np.stack([prepared(spec, name, data).tensor for name, data in golden.items()])
-    floats = float_candidates(source, formats, spec, probes)
-    if recipe.quantize == "int8":
-        assert pictures is not None
-        candidates = list(int8_candidates(floats, spec, recipe.postprocess, pictures, recipe.keep_float))
-        taken = chosen(candidates, recipe.limits, len(pictures.to_quantize))
-    else:
-        candidates = _timed(floats, probes)
-        taken = min(candidates, key=lambda candidate: candidate.infer_ms)
+    samples = [prepared(spec, name, data) for name, data in golden.items()]
+    probes = np.stack([sample.tensor for sample in samples])
     decisions = Recipe(
         name=recipe.name,
         version=number,
         preprocess=spec,
         postprocess=recipe.postprocess,
         first_taps=recipe.first_taps,
-        provenance=_provenance(recipe, command, taken),
     )
-    materials = Materials(taken.model, golden, labels, None if pictures is None else pictures.held_out)
-    built = build_bundle(decisions, materials, taken.engine, out_dir)
+    attempts, answers = Attempts(), answering(source, spec)
+    _check_source(source.path, answers, decisions, labels, samples)
+    floats = float_candidates(source, formats, spec, probes, attempts, answers)
+    if recipe.quantize == "int8":
+        assert pictures is not None
+        meaning, kept = recipe.postprocess, recipe.keep_float
+        candidates = list(int8_candidates(floats, spec, meaning, pictures, kept, attempts))
+    else:
+        candidates = _timed(floats, probes)
+    left = list(candidates)
+    while True:
+        taken = _best(left, recipe, pictures)
+        with attempts.trying(taken.format):
+            one = replace(decisions, provenance=_provenance(recipe, command, taken))
+            materials = Materials(
+                taken.model, golden, labels, None if pictures is None else pictures.held_out
+            )
+            built = build_bundle(one, materials, taken.engine, out_dir)
+            break
+        left.remove(taken)
+        if not left:
+            raise attempts.refusal()
     size = len(taken.model.data) + len(taken.model.weights or b"")
     figures: dict[str, str] = {candidate.format: words(candidate) for candidate in candidates}
+    figures |= {name: f"left out: {reason}" for name, reason in attempts.reasons.items()}
     name = f"{recipe.name}/{number}"
-    return Built(built, name, taken.format, recipe.quantize, size, taken.measured, figures)
+    return Built(
+        built, name, taken.format, recipe.quantize, size, taken.measured, figures, _notes(load_bundle(built))
+    )
+
+
+def _check_source(
+    path: Path, answers: Answers, recipe: Recipe, labels: tuple[str, ...], samples: Sequence[Sample]
+) -> None:
+    """What would be refused at the end, after minutes: answers that change by themselves or cannot be read."""
+    found = answers(np.stack([sample.tensor for sample in samples]))
+    outputs = [{name: array[i] for name, array in found.items()} for i in range(len(samples))]
+    require_numbers(found)
+    again = answers(samples[0].tensor[np.newaxis])
+    once_more = answers(samples[0].tensor[np.newaxis])
+    gap = difference(once_more, again)
+    if not gap <= SAME_RUN:
+        raise not_deterministic(path, gap)
+    check_reading(recipe, labels, list(zip(samples, outputs, strict=True)), Place(path, "labels"))
+
+
+def _best(left: Sequence[Candidate], recipe: RecipeFile, pictures: Pictures | None) -> Candidate:
+    if recipe.quantize == "int8":
+        assert pictures is not None
+        return chosen(left, recipe.limits, len(pictures.to_quantize))
+    return min(left, key=lambda candidate: candidate.infer_ms)
+
+
+def _notes(bundle: Bundle) -> tuple[str, ...]:
+    reason = bundle.manifest.calibration.no_moments
+    return (f"no factory moments, so this model cannot be recalibrated: {reason}",) if reason else ()
 
 
 def _version(recipe: RecipeFile, source: Source) -> int:

@@ -15,7 +15,7 @@ _DYNAMIC = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "DynamicQua
 _OPAQUE = ("QLinearConv",)
 
 
-def check_quantization(path: Path, model: bytes) -> None:
+def check_quantization(path: Path | str, model: bytes) -> None:
     """Refuse what can never be recalibrated; float models pass.
 
     Raises:

@@ -8,11 +8,13 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.quantization import named_by
+from edge_runtime.bundle.wording import short
 from edge_runtime.engines.onnx_engine import ORT_FAILURES
 from edge_runtime.errors import BundleError
 
@@ -39,6 +41,7 @@ def quantized(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str]
 
     graph = onnx.load_model_from_string(model).graph
     input_name = graph.input[0].name
+    dtype = _dtype(graph.input[0].type.tensor_type.elem_type)
     kept = named_by(ignored, [node.name for node in graph.node])
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
@@ -47,9 +50,9 @@ def quantized(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str]
         def __init__(self) -> None:
             self._left: Iterator[NDArray[np.float32]] = iter(samples)
 
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
             sample = next(self._left, None)
-            return None if sample is None else {input_name: sample[None]}
+            return None if sample is None else {input_name: sample[None].astype(dtype)}
 
     logging.getLogger().addFilter(_is_not_advice)
     try:
@@ -74,6 +77,13 @@ def quantized(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str]
         logging.getLogger().removeFilter(_is_not_advice)
 
 
+def _dtype(kind: int) -> Any:
+    """The numpy type of an input that an engine takes."""
+    import onnx
+
+    return onnx.helper.tensor_dtype_to_np_dtype(kind)
+
+
 def folded(model: bytes) -> bytes:
     """The same model with BatchNorm folded into the convolutions and shapes inferred, as the quantizer wants it.
 
@@ -93,11 +103,11 @@ def folded(model: bytes) -> bytes:
 
 
 def _refusal(err: Exception) -> BundleError:
-    reason = " ".join(f"{type(err).__name__} {err}".split())[:300]
     fix = "Take formats: [openvino] or quantize: none, or export the model again."
-    return BundleError("model", f"ONNX Runtime's quantizer: {reason}", "a model it can quantize", fix)
+    return BundleError("model", f"ONNX Runtime's quantizer: {short(err)}", "a model it can quantize", fix)
 
 
 def _is_not_advice(record: logging.LogRecord) -> bool:
-    """Hide the quantizer's advice to pre-process, which was followed: the export folded everything."""
-    return "pre-processing before quantization" not in record.getMessage()
+    """Hide the quantizer's advice to pre-process, which was followed, and that float16 biases stay as they are."""
+    text = record.getMessage()
+    return "pre-processing before quantization" not in text and not text.startswith("Expected bias")

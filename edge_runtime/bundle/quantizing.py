@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.attempts import Attempts
 from edge_runtime.bundle.measure import compared, machine
 from edge_runtime.bundle.onnx_walk import walk
 from edge_runtime.bundle.recipe_file import Limits
@@ -103,25 +104,34 @@ def int8_candidates(
     meaning: PostprocessSpec,
     pictures: Pictures,
     keep_float: Sequence[str] = (),
+    attempts: Attempts | None = None,
 ) -> Iterator[Candidate]:
-    """Each float model quantized and measured beside it.
+    """Each float model quantized and measured beside it; those that cannot be are noted in ``attempts``.
 
     Raises:
-        BundleError: too few pictures, quantized already, or a quantizer refuses the model.
+        BundleError: too few pictures, or all of them are quantized already, or refused by their quantizers.
     """
+    attempts, has_any = attempts or Attempts(), False
     if len(pictures.calibration) < LEAST_PICTURES:
         found = f"{len(pictures.calibration)} pictures"
         fix = "Take 100 to 300 pictures like those of the camera, or quantize: none."
         raise BundleError("calibration", found, f"at least {LEAST_PICTURES} to quantize with", fix)
     for candidate in floats:
-        _require_float(candidate)
-        model = _quantized(candidate, pictures.to_quantize, keep_float)
-        int8 = opened(candidate.format, model, spec)
-        engines = (candidate.engine, int8.engine)
-        measured = [compared("held-out calibration pictures", spec, meaning, engines, pictures.held_out)]
-        if pictures.labelled is not None:
-            measured.append(compared("labelled pictures", spec, meaning, engines, *pictures.labelled))
-        yield Candidate(candidate.format, model, int8.engine, tuple(measured))
+        finished: Candidate | None = None
+        with attempts.trying(candidate.format):
+            _require_float(candidate)
+            model = _quantized(candidate, pictures.to_quantize, keep_float)
+            int8 = opened(candidate.format, model, spec)
+            engines = (candidate.engine, int8.engine)
+            measured = [compared("held-out calibration pictures", spec, meaning, engines, pictures.held_out)]
+            if pictures.labelled is not None:
+                measured.append(compared("labelled pictures", spec, meaning, engines, *pictures.labelled))
+            finished = Candidate(candidate.format, model, int8.engine, tuple(measured))
+        if finished is not None:
+            has_any = True
+            yield finished
+    if not has_any:
+        raise attempts.refusal()
 
 
 def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) -> Candidate:

@@ -7,6 +7,7 @@ message says which one explains it. Called by ``app`` before READY, by ``build``
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from edge_runtime.messages import Frame, Rejected, Sample
 from edge_runtime.preprocess import Preprocessor
 
 OneOutput = Mapping[str, NDArray[Any]]
-_SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
+SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
 _TOGETHER = 4  # golden pictures in the batch that looks for training mode
 _BUILD_AGAIN = "Correct it where the bundle is built and build it again."
 
@@ -136,11 +137,18 @@ def _gap(found: NDArray[Any], expected: NDArray[Any]) -> float:
 
 def _check_repeat(bundle: Bundle, engine: Engine, tensor: NDArray[np.float32], before: OneOutput) -> None:
     gap = difference(run_one(engine, tensor), before)
-    if not gap <= _SAME_RUN:
-        found = f"the same picture gave outputs that differ by {gap:.3g} in two runs: dropout is active"
-        raise BundleError(
-            bundle.path, found, "a model in evaluation mode", "Call model.eval() before the export."
-        )
+    if not gap <= SAME_RUN:
+        raise not_deterministic(bundle.path, gap)
+
+
+def not_deterministic(at: Path | str, gap: float) -> BundleError:
+    """The refusal of a model that answers the same picture differently."""
+    found = (
+        f"the same picture gave outputs that differ by {gap:.3g} in two runs: it is not deterministic "
+        "(dropout is active, or it draws random numbers)"
+    )
+    fix = "Call model.eval() before the export, and take random operators out of the model."
+    return BundleError(at, found, "a model in evaluation mode", fix)
 
 
 def _check_company(

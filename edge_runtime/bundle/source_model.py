@@ -3,11 +3,10 @@
 Frameworks are imported only for the kinds and formats that need them. Called by ``from_recipe``.
 """
 
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pydantic
@@ -16,6 +15,9 @@ from numpy.typing import NDArray
 from calibration import model_files
 from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.attempts import Attempts, refusals_at
+from edge_runtime.bundle.file_kind import Kind, kind_of
+from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.measure import outputs_of
 from edge_runtime.bundle.quantizing import ALONE, Candidate, opened
 from edge_runtime.bundle.recipe_file import RecipeFile
@@ -25,8 +27,6 @@ from edge_runtime.engines.opening import ModelFormat, open_engine
 from edge_runtime.errors import BundleError
 from edge_runtime.manifest import PreprocessSpec
 
-Kind = Literal["checkpoint", "onnx", "openvino", "torchscript"]
-
 FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
     "checkpoint": ("onnx", "openvino", "torchscript"),
     "onnx": ("onnx", "openvino"),
@@ -34,6 +34,9 @@ FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
     "torchscript": ("torchscript", "openvino"),
 }
 """What each kind of source can become; the first is taken when the recipe does not say."""
+
+Answers = Callable[[NDArray[np.float32]], dict[str, NDArray[Any]]]
+"""A model as a function of a batch."""
 
 FLOAT_PARITY = 1e-3
 """Largest difference between float forms of one model, RMS over the spread of the outputs. Other kernels add in another
@@ -68,10 +71,12 @@ def open_source(recipe: RecipeFile, folder: Path) -> Source:
         files = model_files.read(path)
     except ModelError as err:
         raise BundleError(path, err.found, err.expected, err.fix) from err
-    kind = _kind(path)
+    kind = kind_of(path, files.data)
     if (recipe.factory is not None) != (kind == "checkpoint"):
         raise _misfit(path, kind)
     if kind != "checkpoint":
+        if kind == "onnx":
+            check_onnx(path, files.data)
         return Source(path, kind, files)
     from edge_runtime.bundle.checkpoint import built_net, read_checkpoint
 
@@ -126,45 +131,59 @@ def formats_of(recipe: RecipeFile, source: Source) -> tuple[ModelFormat, ...]:
     return wanted
 
 
+def answering(source: Source, spec: PreprocessSpec) -> Answers:
+    """The source as a function of a batch of prepared pictures (N, ...), which gives its outputs by name.
+
+    Raises:
+        BundleError: it does not run, or takes other pictures.
+        EngineError: its library is not installed.
+    """
+    if source.kind == "checkpoint":
+        from edge_runtime.bundle.export import answers_of
+
+        return lambda batch: answers_of(source.net, batch)
+    assert source.files is not None
+    with refusals_at(source.path):
+        engine = open_engine(source.files, source.kind, spec.tensor_shape, ALONE)
+    check_input(source.path, spec, engine.input)
+
+    def answers(batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        with refusals_at(source.path):
+            return outputs_of(engine, batch)
+
+    return answers
+
+
 def float_candidates(
-    source: Source, formats: Sequence[ModelFormat], spec: PreprocessSpec, probes: NDArray[np.float32]
+    source: Source,
+    formats: Sequence[ModelFormat],
+    spec: PreprocessSpec,
+    probes: NDArray[np.float32],
+    attempts: Attempts | None = None,
+    answers: Answers | None = None,
 ) -> list[Candidate]:
     """The model in each format, checked to say the same as the source on ``probes``, prepared pictures (N, ...).
 
     Raises:
-        BundleError: a conversion fails, or changes the answers by more than ``FLOAT_PARITY``.
-        EngineError: a model does not run.
+        BundleError: every conversion fails, or changes the answers by more than ``FLOAT_PARITY``.
+        EngineError: a library is not installed.
     """
-    if source.kind == "onnx" and source.files is not None:
-        check_onnx(source.path, source.files.data)
-    expected = _answers(source, spec, probes)
-    found = []
-    for name, model in _converted(source, formats, spec, list(expected)):
-        candidate = opened(name, model, spec)
-        if model is not source.files:
-            gap = difference(outputs_of(candidate.engine, probes), expected)
-            if not gap <= FLOAT_PARITY:
-                words = f"as {name} its answers to the golden pictures differ by {gap:.3g}"
-                raise BundleError(source.path, words, f"at most {FLOAT_PARITY:g}", _FIX)
-        found.append(candidate)
+    attempts, found = attempts or Attempts(), list[Candidate]()
+    expected = (answers or answering(source, spec))(probes)
+    forms = _Forms(source, spec.tensor_shape, list(expected))
+    for name in formats:
+        with attempts.trying(name):
+            model = forms.of(name)
+            candidate = opened(name, model, spec)
+            if model is not source.files:
+                gap = difference(outputs_of(candidate.engine, probes), expected)
+                if not gap <= FLOAT_PARITY:
+                    words = f"as {name} its answers to the golden pictures differ by {gap:.3g}"
+                    raise BundleError(source.path, words, f"at most {FLOAT_PARITY:g}", _FIX)
+            found.append(candidate)
+    if not found:
+        raise attempts.refusal()
     return found
-
-
-def _kind(path: Path) -> Kind:
-    if path.suffix.lower() == ".xml":
-        return "openvino"
-    if path.suffix.lower() == ".onnx":
-        return "onnx"
-    return "torchscript" if _is_torchscript(path) else "checkpoint"
-
-
-def _is_torchscript(path: Path) -> bool:
-    """TorchScript archives hold code and constants beside the weights; those of torch.save do not."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return False
 
 
 def _misfit(path: Path, kind: Kind) -> BundleError:
@@ -175,50 +194,55 @@ def _misfit(path: Path, kind: Kind) -> BundleError:
     return BundleError(path, f"factory given, but this is a whole model ({kind})", "a checkpoint", fix)
 
 
-def _answers(source: Source, spec: PreprocessSpec, probes: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    if source.kind == "checkpoint":
-        from edge_runtime.bundle.export import answers_of
-
-        return answers_of(source.net, probes)
-    assert source.files is not None
-    return outputs_of(open_engine(source.files, source.kind, spec.tensor_shape, ALONE), probes)
-
-
-def _converted(
-    source: Source, formats: Sequence[ModelFormat], spec: PreprocessSpec, outputs: Sequence[str]
-) -> Iterator[tuple[ModelFormat, ModelFiles]]:
+class _Forms:
     """The source in each format; a checkpoint is exported once for all, an old ONNX file brought up to date."""
-    shape, onnx_file = spec.tensor_shape, source.files if source.kind == "onnx" else None
-    if source.kind == "checkpoint" and {"onnx", "openvino"} & set(formats):
-        from edge_runtime.bundle.export import as_onnx
 
-        onnx_file = as_onnx(source.net, shape)
-    elif onnx_file is not None:
-        from edge_runtime.bundle.onnx_opset import upgraded
+    def __init__(self, source: Source, shape: Sequence[int], outputs: Sequence[str]) -> None:
+        self._source, self._shape, self._outputs = source, shape, outputs
+        self._onnx: ModelFiles | BundleError | None = None
 
-        data = upgraded(onnx_file.data)
-        onnx_file = onnx_file if data == onnx_file.data else ModelFiles(data)
-    for wanted in formats:
+    def of(self, wanted: ModelFormat) -> ModelFiles:
+        """The files of a format.
+
+        Raises:
+            BundleError: the source cannot become that.
+        """
+        source = self._source
         if wanted == "onnx":
-            assert onnx_file is not None
-            yield wanted, onnx_file
-        elif wanted == source.kind:
+            return self._as_onnx()
+        if wanted == source.kind:
             assert source.files is not None
-            yield wanted, source.files
-        elif wanted == "torchscript":
+            return source.files
+        if wanted == "torchscript":
             from edge_runtime.bundle.export import as_torchscript
 
-            yield wanted, as_torchscript(source.net, shape)
-        else:
-            yield wanted, _as_ir(source, onnx_file, shape, outputs)
+            return as_torchscript(source.net, self._shape)
+        from edge_runtime.bundle.convert import ir_of_onnx, ir_of_torchscript
 
+        if source.kind == "torchscript":
+            assert source.files is not None
+            return ir_of_torchscript(source.files.data, self._shape, self._outputs)
+        return ir_of_onnx(self._as_onnx().data, self._shape)
 
-def _as_ir(
-    source: Source, onnx_file: ModelFiles | None, shape: Sequence[int], outputs: Sequence[str]
-) -> ModelFiles:
-    from edge_runtime.bundle.convert import ir_of_onnx, ir_of_torchscript
+    def _as_onnx(self) -> ModelFiles:
+        """Once: an export takes ten seconds, and one that failed fails again."""
+        if self._onnx is None:
+            try:
+                self._onnx = self._exported()
+            except BundleError as err:
+                self._onnx = err
+        if isinstance(self._onnx, BundleError):
+            raise self._onnx
+        return self._onnx
 
-    if onnx_file is not None:
-        return ir_of_onnx(onnx_file.data, shape)
-    assert source.files is not None
-    return ir_of_torchscript(source.files.data, shape, outputs)
+    def _exported(self) -> ModelFiles:
+        source = self._source
+        if source.kind == "checkpoint":
+            from edge_runtime.bundle.export import as_onnx
+
+            return as_onnx(source.net, self._shape)
+        from edge_runtime.bundle.onnx_opset import upgraded
+
+        assert source.files is not None
+        data = upgraded(source.files.data)
+        return source.files if data == source.files.data else ModelFiles(data)

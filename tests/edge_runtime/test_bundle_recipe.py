@@ -240,6 +240,16 @@ def test_all_problems_of_a_recipe_are_told_at_once_with_their_lines(author: Auth
     assert "model: missing" in text
 
 
+def test_a_wrong_format_is_one_problem(author: Author) -> None:
+    author.model("onnx")
+    with pytest.raises(
+        ConfigError, match=r"1 problem\(s\)\n.*formats\.0: 'tflite'; expected 'onnx', 'openvino' or"
+    ):
+        author.build(formats=["tflite"])
+    with pytest.raises(ConfigError, match=r"formats: a list of 0; expected at least 1 entry"):
+        author.build(formats=[])
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
@@ -285,7 +295,9 @@ def test_a_recipe_that_contradicts_the_checkpoint_is_refused(author: Author) -> 
 
 def test_a_checkpoint_runs_nothing_that_is_in_it(author: Author) -> None:
     author.checkpoint(extra=Trap())
-    with pytest.raises(BundleError, match=r"torch cannot load it.*plain values only"):
+    with pytest.raises(
+        BundleError, match=r"pickled objects of class test_bundle_recipe.spring.*plain values only"
+    ):
         author.build()
     assert not Trap.sprung
 
