@@ -19,6 +19,9 @@ MAX_CANDIDATES = 5_000
 """Boxes above the threshold that go into suppression, best first; a threshold of 0 must not cost seconds."""
 
 
+_DETECTION_OUTPUT = 7  # values a row
+
+
 class BoxFlaw(Exception):
     """Outputs that cannot be read; the text says why."""
 
@@ -84,9 +87,15 @@ def _unpacked(
     if spec.packing == "separate":
         return _from_separate(spec, outputs)
     table = _array(outputs, spec.boxes)
-    table = np.squeeze(table, axis=0) if table.ndim == 3 and len(table) == 1 else table
+    while table.ndim > 2 and len(table) == 1:
+        table = table[0]
     if table.ndim != 2:
         raise BoxFlaw(f"output {spec.boxes} has shape {table.shape}; expected two axes")
+    if spec.packing == "end2end":
+        return _from_columns(spec, table, score=4, label=5)
+    if spec.packing == "detection_output":
+        is_end = np.flatnonzero(table[:, 0] < 0) if table.shape[1] == _DETECTION_OUTPUT else np.zeros(0)
+        return _from_columns(spec, table[: int(is_end[0])] if is_end.size else table, score=2, label=1)
     rows = table.T if spec.packing == "columns" else table
     first = 5 if spec.has_objectness else 4
     if rows.shape[1] <= first:
@@ -95,6 +104,19 @@ def _unpacked(
     if spec.has_objectness:
         best = best * (sigmoid(rows[:, 4]) if spec.activation == "sigmoid" else rows[:, 4])
     return rows[:, :4], best, classes
+
+
+def _from_columns(
+    spec: DetectionSpec, table: NDArray[np.float64], score: int, label: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Rows that name one class each."""
+    width, first = (6, 0) if spec.packing == "end2end" else (_DETECTION_OUTPUT, 3)
+    if table.shape[1] != width:
+        raise BoxFlaw(f"output {spec.boxes} has {table.shape[1]} values a box; expected {width}")
+    if not np.isfinite(table[:, label]).all():
+        raise BoxFlaw(f"output {spec.boxes} does not hold one class a box")
+    best, _ = _best(spec, table[:, score : score + 1])
+    return table[:, first : first + 4], best, table[:, label].astype(np.int64)
 
 
 def _from_separate(

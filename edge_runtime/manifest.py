@@ -33,6 +33,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 PerChannel = Annotated[tuple[Finite, ...], Field(min_length=1, max_length=3)]
 Colour = Literal["rgb", "bgr", "grey"]
+CompareBy = Literal["outputs", "detections"]
 ScoreKind = Literal["logits", "sigmoid_logits", "probabilities"]
 Filter = Literal["area", "nearest", "bilinear", "bicubic", "antialias_bilinear", "antialias_bicubic"]
 
@@ -112,9 +113,11 @@ class DetectionSpec(_Part):
     """Boxes with scores, as separate outputs or packed into one."""
 
     task: Literal["detection"] = "detection"
-    packing: Literal["separate", "rows", "columns"] = "separate"
+    packing: Literal["separate", "rows", "columns", "end2end", "detection_output"] = "separate"
     """separate: ``boxes`` (N,4) and ``scores`` (N,) or (N,classes), maybe ``classes`` (N,). rows:
-    ``boxes`` is one output (N, 4 + objectness? + classes). columns: its transpose."""
+    ``boxes`` is one output (N, 4 + objectness? + classes). columns: its transpose. end2end: rows of box, score, class
+    (N,6), as detectors with NMS inside give them. detection_output: OpenVINO's and Caffe's (1,1,N,7), rows of picture,
+    class, score, box, ended by a picture of -1."""
     boxes: str
     scores: str | None = None
     classes: str | None = None
@@ -143,7 +146,7 @@ class DetectionSpec(_Part):
             raise ValueError(
                 f"packing {self.packing} has everything in boxes; scores, classes, count must go"
             )
-        if self.packing == "separate" and self.has_objectness:
+        if self.packing not in ("rows", "columns") and self.has_objectness:
             raise ValueError("has_objectness needs packing rows or columns")
         return self
 
@@ -224,8 +227,10 @@ class Manifest(_Part):
     postprocess: PostprocessSpec
     golden: Annotated[tuple[Golden, ...], Field(min_length=1, max_length=64)]
     tolerance: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Largest accepted difference to the golden outputs: RMS of the difference over the RMS spread of the
-    outputs."""
+    """Largest accepted difference to the golden outputs: RMS of the difference over the RMS spread of the outputs (of
+    one number: over its spread from picture to picture); with ``compare: detections`` 1 - F1 of the boxes."""
+    compare: CompareBy = "outputs"
+    """detections: by the boxes that are read, for detectors whose rows change places by themselves."""
     calibration: CalibrationHints = CalibrationHints()
     provenance: Provenance = Provenance()
     files: Annotated[dict[RelativePath, Sha256], Field(min_length=1, max_length=1000)]

@@ -101,7 +101,10 @@ def _check_boxes(at: Place, spec: DetectionSpec, size: tuple[int, int], found: S
     odd = scores[(scores > 1 + _ROUNDING) | ((scores < -_ROUNDING) & (scores != _PADDING))]
     if odd.size:
         seen = f"postprocess: scores of boxes from {scores.min():.3g} to {scores.max():.3g}"
-        fix = "Check packing (rows or columns), has_objectness, and activation (sigmoid where the model gives logits)"
+        fix = (
+            "Check packing (end2end where rows end in score and class), has_objectness, and activation (sigmoid where "
+            "the model gives logits)"
+        )
         raise _refusal(at, seen, "scores from 0 to 1", fix)
     corners = np.concatenate([one.corners[one.scores >= spec.score_threshold] for one in found])
     if len(corners) == 0:

@@ -188,3 +188,17 @@ def test_a_sigmoid_of_each_score_where_several_labels_may_be_right() -> None:
     assert top is not None
     assert [label.label for label in top] == ["b", "a", "c"]
     assert [label.score for label in top] == pytest.approx([1 / (1 + np.exp(-3)), 0.5, 0.0])
+
+
+def test_rows_that_name_their_class() -> None:
+    box = [10.0, 25, 60, 75]
+    spec = detection(packing="end2end", scores=None, boxes="out", nms_iou=None)
+    [found] = read(spec, {"out": [[*box, 0.9, 2], [*box, 0.1, 1]]}).detections or ()
+    assert (found.label, found.score, found.box) == ("c", pytest.approx(0.9), (20.0, 0.0, 120.0, 100.0))
+    spec = detection(packing="detection_output", scores=None, boxes="out", is_normalised=True, nms_iou=None)
+    ended = [[0, 1, 0.8, 0.1, 0.25, 0.6, 0.75], [-1, 0, 0, 0, 0, 0, 0], [0, 2, 0.9, 0, 0, 1, 1]]
+    [found] = read(spec, {"out": [ended]}).detections or ()
+    assert (found.label, found.box) == ("b", pytest.approx((20.0, 0.0, 120.0, 100.0), abs=1e-3))
+    answer = postprocessor(spec).read(sample(), {"out": np.zeros((1, 3, 6))})
+    assert isinstance(answer, Rejected)
+    assert "6 values a box; expected 7" in answer.detail
