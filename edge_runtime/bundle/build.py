@@ -1,7 +1,7 @@
 """Makes a bundle: golden outputs from the real preprocessing and engine, factory moments, hashes, all or nothing.
 
 The folder appears by one rename after it passed the very checks that a device will make. The tolerance of the
-self-test is found here by measuring both sides: what harmless noise does to the outputs and what the usual mistakes do.
+self-test is found by measuring (see ``tolerance``).
 Called by ``from_recipe`` and ``build_lite0``.
 """
 
@@ -25,8 +25,8 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.bundle.answer_check import require_numbers
 from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.quantization import check_quantization
-from edge_runtime.bundle.self_test import difference, run_one, self_test
-from edge_runtime.bundle.variations import normalisation_variations
+from edge_runtime.bundle.self_test import run_one, self_test
+from edge_runtime.bundle.tolerance import measured_tolerance, prepared
 from edge_runtime.bundle.verify import check_onnx, load_bundle
 from edge_runtime.bundle.wording import short
 from edge_runtime.engines.base import Engine
@@ -41,17 +41,11 @@ from edge_runtime.manifest import (
     PreprocessSpec,
     Provenance,
 )
-from edge_runtime.messages import Frame, Rejected, Sample
-from edge_runtime.preprocess import Preprocessor, channels_first
+from edge_runtime.preprocess import channels_first
 
 LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
 FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}
 """A model's format by the suffix of its file."""
-_SEPARATION = (
-    3.0  # mistakes must change the outputs this much more than noise does, or golden pictures tell nothing
-)
-_SLIGHT = 0.05  # two specs whose tensors differ less are the same for every purpose (mean 127 and 127.5)
-_TOLERANCES = (0.02, 0.25)
 _BUILD = "Correct it and build again."
 
 
@@ -67,7 +61,7 @@ class Recipe:
     """Recalibration never corrects more taps than this."""
     provenance: Provenance = field(default_factory=Provenance)
     tolerance: float | None = None
-    """Largest accepted difference in the self-test; None measures it."""
+    """Largest accepted difference in the self-test, 0..1; None measures it, and sees that mistakes would show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +184,7 @@ def _contents(
 def _manifest(
     recipe: Recipe, materials: Materials, engine: Engine, files: Mapping[str, bytes], no_moments: str
 ) -> Manifest:
+    measured = measured_tolerance(recipe, recipe.tolerance, materials.golden, engine)
     return Manifest(
         schema_version=1,
         name=recipe.name,
@@ -203,7 +198,8 @@ def _manifest(
         golden=tuple(
             Golden(picture=f"golden/{name}", expected=_expected_name(name)) for name in materials.golden
         ),
-        tolerance=recipe.tolerance or measured_tolerance(recipe.preprocess, materials.golden, engine),
+        tolerance=measured.tolerance,
+        compare=measured.compare,
         calibration=CalibrationHints(
             moments=MOMENTS_FILE if MOMENTS_FILE in files else None,
             no_moments=no_moments,
@@ -212,58 +208,6 @@ def _manifest(
         provenance=recipe.provenance,
         files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     )
-
-
-def measured_tolerance(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Engine) -> float:
-    """Difference that separates harmless noise from mistakes on these pictures.
-
-    Noise: a third of the pixels off by one level, as another JPEG decoder or CPU would make them. Mistakes: swapped
-    channels and the usual wrong scalings. The tolerance lies in the geometric middle, within 0.02..0.25.
-
-    Raises:
-        BundleError: a mistake would hardly show on any of the pictures.
-    """
-    rng = np.random.default_rng(0)
-    noise, mistakes = 0.0, {name: 0.0 for name, _ in normalisation_variations(spec)}
-    for name, picture in golden.items():
-        sample = prepared(spec, name, picture)
-        right = run_one(engine, sample.tensor)
-        nudged = _nudged(sample.pixels, rng)
-        noise = max(noise, difference(run_one(engine, Preprocessor(spec).normalise(nudged)), right))
-        for mistake, other in normalisation_variations(spec):
-            wrong = prepared(other, name, picture).tensor
-            if difference({"": wrong}, {"": sample.tensor}) < _SLIGHT and other.colour == spec.colour:
-                mistakes.pop(mistake, None)
-            elif mistake in mistakes:
-                mistakes[mistake] = max(mistakes[mistake], difference(run_one(engine, wrong), right))
-    mistake, least = min(mistakes.items(), key=lambda item: item[1], default=("", 1.0))
-    if least < _SEPARATION * noise:
-        found = (
-            f"{mistake} changes the outputs by only {least:.3g} on these golden pictures (noise: {noise:.3g})"
-        )
-        fix = "Take more colourful and more different golden pictures."
-        raise BundleError("golden", found, f"at least {_SEPARATION * noise:.3g}", fix)
-    low, high = _TOLERANCES
-    return round(float(np.clip(np.sqrt(max(noise, 1e-6) * least), low, high)), 4)
-
-
-def _nudged(pixels: NDArray[np.uint8] | None, rng: np.random.Generator) -> NDArray[np.uint8]:
-    assert pixels is not None, "golden inputs are pictures"
-    steps = rng.choice(np.array([-1, 0, 0, 0, 0, 1]), size=pixels.shape)
-    nudged: NDArray[np.uint8] = np.clip(pixels.astype(np.int16) + steps, 0, 255).astype(np.uint8)
-    return nudged
-
-
-def prepared(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
-    """A golden picture as the model sees it.
-
-    Raises:
-        BundleError: it cannot be used.
-    """
-    sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0))
-    if isinstance(sample, Rejected):
-        raise BundleError(f"golden/{name}", f"{sample.reason}: {sample.detail}", "a usable picture", _BUILD)
-    return sample
 
 
 def _require_finite(name: str, outputs: Mapping[str, NDArray[Any]]) -> None:

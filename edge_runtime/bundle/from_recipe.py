@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.answer_check import Place, check_reading, require_numbers
 from edge_runtime.bundle.attempts import Attempts
-from edge_runtime.bundle.build import Materials, Recipe, build_bundle, prepared
+from edge_runtime.bundle.build import Materials, Recipe, build_bundle
+from edge_runtime.bundle.compare import difference
 from edge_runtime.bundle.measure import machine, times_ms
 from edge_runtime.bundle.quantizing import Candidate, Pictures, chosen, int8_candidates, words
 from edge_runtime.bundle.recipe_file import RecipeFile, read_recipe
-from edge_runtime.bundle.self_test import SAME_RUN, difference, not_deterministic
+from edge_runtime.bundle.self_test import SAME_RUN, not_deterministic
 from edge_runtime.bundle.source_model import (
     Answers,
     Source,
@@ -29,6 +30,7 @@ from edge_runtime.bundle.source_model import (
     open_source,
     preprocess_of,
 )
+from edge_runtime.bundle.tolerance import prepared
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
 from edge_runtime.manifest import Measured, PreprocessSpec, Provenance
@@ -122,6 +124,7 @@ def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
         preprocess=spec,
         postprocess=recipe.postprocess,
         first_taps=recipe.first_taps,
+        tolerance=recipe.tolerance,
     )
     attempts, answers = Attempts(), answering(source, spec)
     _check_source(source.path, answers, decisions, labels, samples)

@@ -16,6 +16,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.answer_check import check_answers
+from edge_runtime.bundle.compare import Comparison, comparison, difference
 from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.variations import variations
 from edge_runtime.bundle.verify import Bundle
@@ -69,14 +70,15 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     samples = [golden_sample(bundle, golden, spec) for golden in bundle.manifest.golden]
     tensors = [sample.tensor for sample in samples]
     found = [run_one(engine, tensor) for tensor in tensors]
+    wanted = [golden_outputs(bundle, golden) for golden in bundle.manifest.golden]
+    compare = comparison(bundle.manifest.compare, bundle.manifest, wanted)
     _check_repeat(bundle, engine, tensors[0], found[0])
-    batch_difference = _check_company(bundle, engine, tensors[:_TOGETHER], found[:_TOGETHER])
+    batch_difference = _check_company(bundle, engine, compare, tensors[:_TOGETHER], found[:_TOGETHER])
     checks = []
-    for golden, outputs in zip(bundle.manifest.golden, found, strict=True):
-        expected = golden_outputs(bundle, golden)
-        gap = difference(outputs, expected)
+    for golden, outputs, expected in zip(bundle.manifest.golden, found, wanted, strict=True):
+        gap = compare(outputs, expected)
         if not gap <= bundle.manifest.tolerance:
-            raise _mismatch(bundle, engine, golden, gap, outputs, expected)
+            raise _mismatch(bundle, engine, compare, golden, gap, outputs, expected)
         checks.append(PictureCheck(golden.picture, gap))
     check_answers(bundle, list(zip(samples, found, strict=True)))
     return SelfTestReport(
@@ -117,24 +119,6 @@ def run_one(engine: Engine, tensor: NDArray[np.float32]) -> dict[str, NDArray[An
     return {name: array[0] for name, array in engine.infer(tensor[None]).items()}
 
 
-def difference(found: OneOutput, expected: OneOutput) -> float:
-    """RMS of the difference over the RMS spread of what is expected; infinite when they cannot be compared."""
-    if found.keys() != expected.keys() or not expected:
-        return float("inf")
-    return max(_gap(np.asarray(found[name]), np.asarray(expected[name])) for name in expected)
-
-
-def _gap(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    if found.shape != expected.shape or found.size == 0:
-        return float("inf")
-    one, other = found.astype(np.float64), expected.astype(np.float64)
-    if not np.isfinite(one).all():
-        return float("inf")
-    spread = float(np.sqrt(np.mean((other - other.mean()) ** 2)))
-    scale = max(spread, 1e-3 * float(np.abs(other).max()), 1e-12)  # a constant or single output has no spread
-    return float(np.sqrt(np.mean((one - other) ** 2))) / scale
-
-
 def _check_repeat(bundle: Bundle, engine: Engine, tensor: NDArray[np.float32], before: OneOutput) -> None:
     gap = difference(run_one(engine, tensor), before)
     if not gap <= SAME_RUN:
@@ -152,7 +136,11 @@ def not_deterministic(at: Path | str, gap: float) -> BundleError:
 
 
 def _check_company(
-    bundle: Bundle, engine: Engine, tensors: list[NDArray[np.float32]], alone: list[dict[str, NDArray[Any]]]
+    bundle: Bundle,
+    engine: Engine,
+    compare: Comparison,
+    tensors: list[NDArray[np.float32]],
+    alone: list[dict[str, NDArray[Any]]],
 ) -> float | None:
     """BatchNorm in training mode makes an answer depend on the other pictures of its batch."""
     if engine.input.shape[0] == 1:
@@ -160,7 +148,7 @@ def _check_company(
     company = tensors if len(tensors) > 1 else [tensors[0], np.zeros_like(tensors[0])]
     together = engine.infer(np.stack(company))
     gap = max(
-        difference({name: array[index] for name, array in together.items()}, outputs)
+        compare({name: array[index] for name, array in together.items()}, outputs)
         for index, outputs in enumerate(alone)
     )
     if not gap <= bundle.manifest.tolerance:
@@ -174,7 +162,13 @@ def _check_company(
 
 
 def _mismatch(
-    bundle: Bundle, engine: Engine, golden: Golden, gap: float, outputs: OneOutput, expected: OneOutput
+    bundle: Bundle,
+    engine: Engine,
+    compare: Comparison,
+    golden: Golden,
+    gap: float,
+    outputs: OneOutput,
+    expected: OneOutput,
 ) -> BundleError:
     at, limit = bundle.path / golden.picture, bundle.manifest.tolerance
     if outputs.keys() != expected.keys():
@@ -184,8 +178,9 @@ def _mismatch(
     wrong = [f"{name} {got} instead of {want}" for name, (got, want) in shapes.items() if got != want]
     if wrong:
         return BundleError(at, f"output shapes: {', '.join(wrong)}", "the golden shapes", _BUILD_AGAIN)
-    found = f"outputs differ from the golden ones by {gap:.3g}{_top_words(bundle, outputs, expected)}"
-    words, fix = _explanation(bundle, engine, golden, gap)
+    what = "detections" if compare.by == "detections" else "outputs"
+    found = f"{what} differ from the golden ones by {gap:.3g}{_top_words(bundle, outputs, expected)}"
+    words, fix = _explanation(bundle, engine, compare, golden, gap)
     return BundleError(at, f"{found}. {words}", f"a difference of at most {limit:g}", fix)
 
 
@@ -201,13 +196,15 @@ def _top_words(bundle: Bundle, outputs: OneOutput, expected: OneOutput) -> str:
     return f" (first class {got_name}" + (")" if got == want else f" instead of {want_name})")
 
 
-def _explanation(bundle: Bundle, engine: Engine, golden: Golden, gap: float) -> tuple[str, str]:
+def _explanation(
+    bundle: Bundle, engine: Engine, compare: Comparison, golden: Golden, gap: float
+) -> tuple[str, str]:
     """Which usual mistake in the preprocessing explains the difference, and what to do."""
     expected = golden_outputs(bundle, golden)
     tried = []
     for name, spec in variations(bundle.manifest.preprocess):
         tensor = golden_sample(bundle, golden, spec).tensor
-        tried.append((difference(run_one(engine, tensor), expected), name))
+        tried.append((compare(run_one(engine, tensor), expected), name))
     best, name = min(tried, default=(float("inf"), ""))
     if best <= bundle.manifest.tolerance:
         words = f"With {name} it is {best:.3g}, so that is what the golden outputs were made with"

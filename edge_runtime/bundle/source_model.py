@@ -16,12 +16,12 @@ from calibration import model_files
 from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundle.attempts import Attempts, refusals_at
+from edge_runtime.bundle.compare import difference
 from edge_runtime.bundle.file_kind import Kind, kind_of
 from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.measure import outputs_of
 from edge_runtime.bundle.quantizing import ALONE, Candidate, opened
 from edge_runtime.bundle.recipe_file import RecipeFile
-from edge_runtime.bundle.self_test import difference
 from edge_runtime.bundle.verify import check_onnx
 from edge_runtime.engines.opening import ModelFormat, open_engine
 from edge_runtime.errors import BundleError

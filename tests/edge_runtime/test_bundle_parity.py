@@ -8,9 +8,9 @@ import torch
 from bundle_models import SIDE
 from engine_models import pixels
 
+from edge_runtime.bundle.compare import difference
 from edge_runtime.bundle.measure import outputs_of, probabilities
 from edge_runtime.bundle.quantizing import Pictures, int8_candidates
-from edge_runtime.bundle.self_test import difference
 from edge_runtime.bundle.source_model import FLOAT_PARITY, Source, float_candidates
 from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
 

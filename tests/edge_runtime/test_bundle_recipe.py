@@ -14,11 +14,12 @@ from bundle_models import SIDE, colourful, png, small_model
 from engine_models import SmallNet, openvino_files, torchscript_bytes
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundle.compare import difference
 from edge_runtime.bundle.from_recipe import build_from_recipe
 from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.quantizing import Candidate, chosen
 from edge_runtime.bundle.recipe_file import Limits
-from edge_runtime.bundle.self_test import difference, golden_sample, run_one, self_test
+from edge_runtime.bundle.self_test import golden_sample, run_one, self_test
 from edge_runtime.bundle.source_model import FLOAT_PARITY
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.engines.fake import FakeEngine
