@@ -1,7 +1,7 @@
 """Whether a quantized ONNX model can be recalibrated on the device later; asked once, when the bundle is built.
 
-Recalibration rescales the weight scale of each output channel, so there must be one per channel, and activations must
-be quantized with fixed scales. Imports onnx: never called by the serving process.
+Recalibration rescales the weight scale of each output channel (one for all channels is spread out first), so weights and
+scales must be constants of the graph, and activations must be quantized with fixed scales. Called by ``build``.
 """
 
 import re
@@ -19,7 +19,7 @@ def check_quantization(path: Path | str, model: bytes) -> None:
     """Refuse what can never be recalibrated; float models pass.
 
     Raises:
-        BundleError: dynamic quantization, fused operators, or one weight scale for all channels; names the fix.
+        BundleError: dynamic quantization or fused operators; names the fix.
     """
     operators = walk(model).operators
     dynamic = [name for name in _DYNAMIC if operators[name]]
@@ -32,12 +32,6 @@ def check_quantization(path: Path | str, model: bytes) -> None:
     if opaque:
         fix = "Quantize with QuantFormat.QDQ instead of QOperator."
         raise BundleError(path, f"fused quantized operators ({', '.join(opaque)})", "QDQ format", fix)
-    per_tensor = _convs_with_one_scale(model)
-    if per_tensor:
-        found = f"{len(per_tensor)} Conv with one weight scale for all channels ({', '.join(per_tensor[:3])})"
-        raise BundleError(
-            path, found, "one scale per output channel", "Quantize again with per_channel=True."
-        )
 
 
 def named_by(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -53,21 +47,3 @@ def named_by(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
         fix = "Correct keep_float; netron or `edge-runtime bundle inspect` of a float bundle shows the names."
         raise BundleError("keep_float", f"{', '.join(idle)} fits no layer", f"names such as {some}", fix)
     return sorted({name for found in fitting.values() for name in found})
-
-
-def _convs_with_one_scale(model: bytes) -> list[str]:
-    import onnx
-
-    graph = onnx.load_model_from_string(model).graph
-    sizes = {tensor.name: int(tensor.dims[0]) if tensor.dims else 1 for tensor in graph.initializer}
-    outputs = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
-    found = []
-    for node in graph.node:
-        source = dequantized.get(node.input[1]) if node.op_type == "Conv" else None
-        if source is None or source.input[0] not in outputs:
-            continue
-        channels = outputs[source.input[0]][0]
-        if sizes.get(source.input[1], channels) != channels:
-            found.append(node.name or node.output[0])
-    return found
