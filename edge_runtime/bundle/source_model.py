@@ -20,6 +20,7 @@ from edge_runtime.bundle.compare import difference
 from edge_runtime.bundle.file_kind import Kind, kind_of
 from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.measure import outputs_of
+from edge_runtime.bundle.onnx_walk import NotOnnx, walk
 from edge_runtime.bundle.quantizing import ALONE, Candidate, opened
 from edge_runtime.bundle.recipe_file import RecipeFile
 from edge_runtime.bundle.verify import check_onnx
@@ -76,6 +77,7 @@ def open_source(recipe: RecipeFile, folder: Path) -> Source:
         raise _misfit(path, kind)
     if kind != "checkpoint":
         if kind == "onnx":
+            files = _in_one_file(path, files)
             check_onnx(path, files.data)
         return Source(path, kind, files)
     from edge_runtime.bundle.checkpoint import built_net, read_checkpoint
@@ -184,6 +186,18 @@ def float_candidates(
     if not found:
         raise attempts.refusal()
     return found
+
+
+def _in_one_file(path: Path, files: ModelFiles) -> ModelFiles:
+    try:
+        has_external = bool(walk(files.data).external)
+    except NotOnnx:  # said by check_onnx
+        return files
+    if not has_external:
+        return files
+    from edge_runtime.bundle.external_data import embedded
+
+    return ModelFiles(embedded(path, files.data))
 
 
 def _misfit(path: Path, kind: Kind) -> BundleError:

@@ -231,3 +231,13 @@ def test_what_is_wrong_with_a_model_names_the_author_s_file_or_key(
         built(author, model, **keys)
     assert ".draft" not in str(caught.value)
     assert caught.value.exit_code == 65
+
+
+def test_weights_in_a_file_beside_the_model_are_read_in(author: Author) -> None:
+    model = onnx.load_model_from_string(small_model())
+    onnx.external_data_helper.convert_model_to_external_data(model, location="net.data", size_threshold=0)
+    onnx.save(model, author.folder / "outside.onnx")
+    built(author, (author.folder / "outside.onnx").read_bytes())
+    (author.folder / "net.data").unlink()
+    with pytest.raises(BundleError, match=r"net\.data: cannot be read"):
+        author.build(model="outside.onnx", version=2)
