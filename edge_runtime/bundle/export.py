@@ -9,6 +9,7 @@ import io
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,10 @@ def answers_of(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         )
         raise BundleError("factory", words, "a net that takes a batch of pictures", fix) from err
     if not found:
-        fix = "Let forward give tensors whose first axis is the batch."
+        fix = (
+            "Let forward give tensors whose first axis is the batch, for any number of pictures; of boxes whose number "
+            "depends on the picture a fixed number of the best, or those before NMS."
+        )
         raise BundleError("factory", "no output of the net has a batch axis", "one or more", fix)
     return found
 
@@ -102,7 +106,10 @@ def _exported(net: Any, zeros: torch.Tensor, names: list[str], dynamic_shapes: A
     before = log.level
     log.setLevel(logging.ERROR)  # torchvision's operators are missing, it says, when torchvision is
     try:
-        return _export(net, zeros, names, dynamic_shapes)
+        with redirect_stderr(
+            io.StringIO()
+        ):  # the whole graph is printed there when a branch cannot be exported
+            return _export(net, zeros, names, dynamic_shapes)
     finally:
         log.setLevel(before)
 

@@ -241,3 +241,19 @@ def test_weights_in_a_file_beside_the_model_are_read_in(author: Author) -> None:
     (author.folder / "net.data").unlink()
     with pytest.raises(BundleError, match=r"net\.data: cannot be read"):
         author.build(model="outside.onnx", version=2)
+
+
+def test_a_net_with_branches_becomes_what_it_can_and_prints_no_graphs(author: Author, capfd: Any) -> None:
+    author.checkpoint()
+    (author.folder / "branching_factory.py").write_text(
+        "from engine_models import SmallNet\n"
+        "class Branching(SmallNet):\n"
+        "    def forward(self, image):\n"
+        "        pooled = super().forward(image)\n"
+        "        return pooled * 2 if pooled.sum() > 1e6 else pooled\n"
+        "def make(): return Branching()\n"
+    )
+    found = author.build(factory="branching_factory:make", formats=["onnx", "torchscript"])
+    assert found.format == "torchscript"
+    assert "data-dependent" in found.candidates["onnx"]
+    assert "def forward" not in "".join(capfd.readouterr())
