@@ -105,6 +105,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
         fix = "Export again, or use onnx.version_converter."
         raise ModelError(name, f"opset {opset}", f"opset {_OLDEST_OPSET} or newer", fix)
     _refuse_integer_operators(name, graph)
+    _resolve_identities(graph)
     constants = _constants(graph)
     input_name, input_shape = _picture_input(name, graph, constants)
     ranks, leading = _shapes(name, model)
@@ -191,6 +192,22 @@ def _refuse_integer_operators(name: str, graph: GraphProto) -> None:
         raise ModelError(
             name, "integer operators instead of QDQ", "QuantizeLinear/DequantizeLinear pairs", fix, found
         )
+
+
+def _resolve_identities(graph: GraphProto) -> None:
+    """Give every reader of an Identity of a constant a constant of its own, by the Identity's name.
+
+    PyTorch's older exporter writes parameters of equal values once, and reads the others through an Identity: biases
+    that are still zero, scales that are still one.
+    """
+    known, given = _constants(graph), {output.name for output in graph.output}
+    for node in list(graph.node):
+        if node.op_type == "Identity" and node.input[0] in known and node.output[0] not in given:
+            copy = graph.initializer.add()
+            copy.CopyFrom(known[node.input[0]])
+            copy.name = node.output[0]
+            known[copy.name] = copy
+            graph.node.remove(node)
 
 
 def _constants(graph: GraphProto) -> dict[str, TensorProto]:

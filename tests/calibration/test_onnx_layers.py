@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from every_target import full_patch, reopened
 from onnx import helper, numpy_helper
@@ -188,3 +189,34 @@ def test_half_precision_inside_is_refused_with_the_reason() -> None:
     net.add("Gemm", [x, net.normal("fw", 4, 4)], "logits")
     with pytest.raises(ModelError, match=r"float16.*float32 constants"):
         OnnxTarget(net.model("logits", out=("N", 4)))
+
+
+def shared_through_identity() -> bytes:
+    """As PyTorch's older exporter writes equal parameters: one initializer, and an Identity for the other layer."""
+    net = Net(9)
+    x = net.add("Relu", [net.conv("input", "c1", 3, 4)], "r1")
+    bias = net.add("Identity", ["c1_b"], "c2_b")
+    weights = net.add("Identity", [net.normal("w", 4, 4, 3, 3, scale=0.2)], "c2_w")
+    x = net.add("Relu", [net.add("Conv", [x, weights, bias], "c2")], "r2")
+    x = net.add("Flatten", [net.add("GlobalAveragePool", [x], "gap")], "flat")
+    net.add("Gemm", [x, net.normal("fw", 4, 4)], "logits")
+    return net.model("logits", out=("N", 4))
+
+
+def test_parameters_read_through_an_identity_are_constants_of_each_layer() -> None:
+    model, x = shared_through_identity(), pictures(4)
+    target = OnnxTarget(model)
+    assert [tap.name for tap in target.taps] == ["c1", "c2"]
+    scale, offset = np.array([1, 2, 0.5, 1.5], np.float32), np.array([0, 1, -1, 0.25], np.float32)
+    done = target.patched(Patch({"c2": Affine(scale, offset)}, target.sha256, "b", "all", 1, 0.0))
+    before, after = (outputs_of(data, x, ["c1", "c2"]) for data in (model, done.data))
+    np.testing.assert_array_equal(after["c1"], before["c1"])
+    wanted = before["c2"] * scale[:, None, None] + offset[:, None, None]
+    np.testing.assert_allclose(after["c2"], wanted, rtol=1e-5, atol=1e-5)
+
+
+def outputs_of(model: bytes, x: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    proto = onnx.load_model_from_string(model)
+    proto.graph.output.extend(helper.make_tensor_value_info(name, 1, None) for name in names)
+    found = onnxruntime.InferenceSession(proto.SerializeToString()).run(names, {"input": x})
+    return dict(zip(names, map(np.asarray, found), strict=True))
