@@ -42,7 +42,7 @@ class Observation:
     moments: Moments
     """``input`` and then every tap asked for, in graph order."""
     frames: Mapping[str, FrameMoments]
-    """Single-frame moments of the first few of them (``input`` among them)."""
+    """Single-frame moments of the first few of them (``input`` among them); none of a pass that corrects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,8 @@ class Target(Protocol):
             x: Prepared samples, finite.
             normalise: None measures the model as it is.
             first_taps: Measure (and normalise) only the first so many taps; None is all.
-            frames_of_first: Also keep single-frame moments of so many taps, ``input`` being the first.
+            frames_of_first: Also keep single-frame moments of so many taps, ``input`` being the first; without
+                ``normalise`` only.
 
         Raises:
             ModelError: the framework failed on the graph.

@@ -45,11 +45,16 @@ class Observer:
 
     @property
     def fetches(self) -> list[str]:
-        """Two tensors per tap, each (N, C) after a reshape: the frame means and the frame spreads."""
+        """Two tensors per tap, each (R, C) after a reshape: means and spreads of the entries of its first axis."""
         return [f"{tap.name}__{part}" for tap in self.taps for part in ("mean", "square")]
 
-    def frame_moments(self, tap: OnnxTap, mean: Array, square: Array) -> FrameMoments:
-        """Moments in the tap's own units from what the graph gave for one batch."""
+    def rows(self, fetched: Sequence[Array]) -> dict[str, FrameMoments]:
+        """Moments of every tap from what one pass gave, see ``passes.Rows``."""
+        pairs = zip(self.taps, fetched[::2], fetched[1::2], strict=True)
+        return {tap.name: self._moments(tap, mean, square) for tap, mean, square in pairs}
+
+    def _moments(self, tap: OnnxTap, mean: Array, square: Array) -> FrameMoments:
+        """In the tap's own units."""
         first = mean.astype(np.float64).reshape(-1, tap.channels)
         second = square.astype(np.float64).reshape(-1, tap.channels)
         if self.baseline is None:  # the graph has centred every frame already

@@ -14,11 +14,16 @@ from onnx import NodeProto
 from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
 from calibration.targets.onnx_graph import OnnxGraph, attribute, subgraphs
-from calibration.targets.passes import HEAD
+from calibration.targets.passes import HEAD, VARYING
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _UNKNOWN_WEIGHTED = ("LSTM", "GRU", "RNN", "Einsum", "DeformConv", "FusedConv", "FusedGemm", "FusedMatMul")
 """Hold weights too (the last three after ONNX Runtime's own optimizer), and have no output that is corrected so."""
+
+_SELECTING = ("NonZero", "NonMaxSuppression", "Compress", "Unique")
+"""Give as many entries as the picture has of something."""
+_OF_THE_FIRST_ONLY = ("ScatterND", "ScatterElements", "Shape")
+"""Their output has the shape of the first input, or holds nothing of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +78,14 @@ def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer
         ModelError: no tap at all, or a BatchNormalization in training mode.
     """
     _refuse_training_mode(graph)
-    heads = _heads(graph)
+    heads, varying = _heads(graph), _varying(graph)
     taps: list[OnnxTap] = []
     skipped: list[SkippedLayer] = []
     seen_heads: list[OnnxTap] = []
     for node in graph.nodes:
         skipped += [SkippedLayer(label(n), "inside a control-flow body") for n in _inner_layers(node)]
         try:
-            tap = _tap(graph, node)
+            tap = _tap(graph, node, varying)
         except _Skip as reason:
             skipped.append(SkippedLayer(label(node), HEAD if node.output[0] in heads else str(reason)))
             continue
@@ -145,6 +150,19 @@ def _heads(graph: OnnxGraph) -> frozenset[str]:
     return frozenset(heads)
 
 
+def _varying(graph: OnnxGraph) -> frozenset[str]:
+    """Tensors whose number of entries depends on what the picture shows."""
+    seen, found = {graph.input_name}, set[str]()  # what depends on the picture, and what varies with it
+    for node in graph.nodes:
+        if seen.isdisjoint(node.input):
+            continue
+        seen.update(node.output)
+        decisive = node.input[:1] if node.op_type in _OF_THE_FIRST_ONLY else node.input
+        if node.op_type in _SELECTING or not found.isdisjoint(decisive):
+            found.update(node.output)
+    return frozenset(found)
+
+
 def _is_constant(graph: OnnxGraph, name: str) -> bool:
     if name in graph.constants:
         return True
@@ -152,7 +170,15 @@ def _is_constant(graph: OnnxGraph, name: str) -> bool:
     return source is not None and source.input[0] in graph.constants
 
 
-def _tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
+def _tap(graph: OnnxGraph, node: NodeProto, varying: frozenset[str]) -> OnnxTap | None:
+    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
+    tap = _layer_with_weights(graph, node)
+    if tap is not None and tap.layer_output in varying:
+        raise _Skip(VARYING)
+    return tap
+
+
+def _layer_with_weights(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     match node.op_type:
         case "Conv" | "ConvTranspose":

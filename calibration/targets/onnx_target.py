@@ -5,6 +5,7 @@ The one file of this library that runs ONNX Runtime. Its parts: ``onnx_graph`` p
 """
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from calibration.errors import ModelError
-from calibration.moments import INPUT_TAP, FrameMoments, Moments
+from calibration.moments import INPUT_TAP, Moments
 from calibration.patch import Patch
 from calibration.targets import onnx_observer, onnx_probe, passes
 from calibration.targets.base import (
@@ -98,17 +99,13 @@ class OnnxTarget:
         observer, session = self._observing(first_taps, None if normalise is None else normalise.baseline)
         settings = onnx_observer.settings(normalise, x.shape[1])
         size = passes.micro_batch(x) if normalise is not None else passes.PLAIN_BATCH
-        batches = passes.even_batches(x, size)
-        fetched = [
-            self._run(session, observer.fetches, {observer.input_name: batch, **settings})
-            for batch in batches
-        ]
-        whole = [np.concatenate(parts) for parts in zip(*fetched, strict=True)]
-        frames: dict[str, FrameMoments] = {INPUT_TAP: passes.input_frames(x, normalise)}
-        for tap, mean, square in zip(observer.taps, whole[::2], whole[1::2], strict=True):
-            frames[tap.name] = observer.frame_moments(tap, mean, square)
-        moments = Moments({tap: part.pooled() for tap, part in frames.items()})
-        return Observation(moments, dict(list(frames.items())[:frames_of_first]))
+
+        def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
+            for batch in batches:
+                feed = {observer.input_name: batch, **settings}
+                yield observer.rows(self._run(session, observer.fetches, feed))
+
+        return passes.observation(run, x, normalise, size, frames_of_first)
 
     def patched(self, patch: Patch) -> PatchedModel:
         """The model with the corrections in its own constants; see the port."""

@@ -30,7 +30,7 @@ _SMALLEST_UNIT = 1e-18
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """A model to run and how to read its outputs: two a tap, the frame means and the frame variances, (N, C) each.
+    """A model to run and how to read its outputs: two a tap, means and variances of its first axis' entries (R, C).
 
     With a baseline it has three inputs more, so that one compilation serves every candidate: the prior, and scale and
     offset of the input correction (:meth:`settings`).
@@ -40,8 +40,13 @@ class Observer:
     taps: tuple[IrTap, ...]
     baseline: Moments | None
 
-    def frame_moments(self, tap: IrTap, mean: Floats, var: Floats) -> FrameMoments:
-        """Moments in the tap's own units from what the graph gave."""
+    def rows(self, fetched: Sequence[Floats]) -> dict[str, FrameMoments]:
+        """Moments of every tap from what one pass gave, see ``passes.Rows``."""
+        pairs = zip(self.taps, fetched[::2], fetched[1::2], strict=True)
+        return {tap.name: self._moments(tap, mean, var) for tap, mean, var in pairs}
+
+    def _moments(self, tap: IrTap, mean: Floats, var: Floats) -> FrameMoments:
+        """In the tap's own units."""
         first = mean.astype(np.float64).reshape(-1, tap.channels)
         second = var.astype(np.float64).reshape(-1, tap.channels)
         if self.baseline is None:

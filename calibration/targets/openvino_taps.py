@@ -22,7 +22,7 @@ from calibration.targets.openvino_graph import (
     readers,
     value,
 )
-from calibration.targets.passes import HEAD
+from calibration.targets.passes import HEAD, VARYING
 
 BATCH_NORM = "BatchNormInference"
 
@@ -42,6 +42,11 @@ _NO_CHANNEL_OUTPUT = (
     "RNNSequence",
 )  # fmt: skip
 """Layers with weights whose output cannot be scaled by their constants here."""
+
+_SELECTING = ("NonZero", "NonMaxSuppression", "MatrixNms", "MulticlassNms", "Unique")
+"""Give as many entries as the picture has of something."""
+_OF_THE_FIRST_ONLY = ("ScatterUpdate", "ScatterNDUpdate", "ScatterElementsUpdate", "ShapeOf")
+"""Their output has the shape of the first input, or holds nothing of the rows."""
 
 _SHIFTS, _SCALES = ("Add", "Subtract"), ("Multiply", "Divide")
 
@@ -112,13 +117,13 @@ def find_taps(graph: IrGraph) -> tuple[tuple[IrTap, ...], tuple[SkippedLayer, ..
     Raises:
         ModelError: no tap at all.
     """
-    heads = _heads(graph)
+    heads, varying = _heads(graph), _varying(graph)
     found: list[IrTap] = []
     skipped: list[SkippedLayer] = []
     for node in graph.nodes:
         skipped += [SkippedLayer(label(n), "inside a control-flow body") for n in _inner_layers(node)]
         try:
-            tap = _tap(graph, node)
+            tap = _tap(graph, node, varying)
         except _Skip as reason:
             skipped.append(SkippedLayer(label(node), HEAD if node.get_name() in heads else str(reason)))
             continue
@@ -192,7 +197,27 @@ def _heads(graph: IrGraph) -> frozenset[str]:
     return frozenset(heads)
 
 
-def _tap(graph: IrGraph, node: Any) -> IrTap | None:
+def _varying(graph: IrGraph) -> frozenset[str]:
+    """Nodes whose number of entries depends on what the picture shows."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        kind, sources = node.get_type_name(), [value.get_node().get_name() for value in node.input_values()]
+        decisive = sources[:1] if kind in _OF_THE_FIRST_ONLY else sources
+        is_selecting = kind in _SELECTING and not all(graph.is_constant(v) for v in node.input_values())
+        if is_selecting or not found.isdisjoint(decisive):
+            found.add(node.get_name())
+    return frozenset(found)
+
+
+def _tap(graph: IrGraph, node: Any, varying: frozenset[str]) -> IrTap | None:
+    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
+    tap = _layer_with_weights(graph, node)
+    if tap is not None and node.get_name() in varying:
+        raise _Skip(VARYING)
+    return tap
+
+
+def _layer_with_weights(graph: IrGraph, node: Any) -> IrTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     kind = node.get_type_name()
     if kind in _NO_CHANNEL_OUTPUT:

@@ -3,14 +3,29 @@
 No framework is imported here. Called by the targets.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from calibration.errors import DataError, PatchError, TapMismatch
-from calibration.moments import INPUT_TAP, FrameMoments, moments_of_frames
+from calibration.moments import (
+    INPUT_TAP,
+    FrameMoments,
+    Moments,
+    TapMoments,
+    joined,
+    merge_taps,
+    moments_of_frames,
+)
 from calibration.patch import Patch
-from calibration.targets.base import Batch, Normalisation, TapInfo
+from calibration.targets.base import Batch, Normalisation, Observation, TapInfo
+
+Rows = Mapping[str, FrameMoments]
+"""What one pass gives: per tap the moments of every entry of its first axis (R, C). That axis is mostly the frames',
+and then R = N. In a transformer it may be the tokens', or frames and tokens folded into one in either order."""
+
+Passes = Callable[[Iterable[Batch]], Iterator[Rows]]
+"""Runs one batch after the other."""
 
 MICRO_BATCH = 8
 """Least number of frames that are corrected together. Measured on Lite0, all taps, haze: agreement .41 with 2, .52 with
@@ -24,6 +39,9 @@ PLAIN_BATCH = 4
 """Frames per pass when nothing is corrected: moments are taken frame by frame, so the cut does not matter."""
 
 RUN_BATCH = 8
+
+VARYING = "how many rows it has depends on what the picture shows"
+"""Why a layer behind a selection of boxes is never a tap: a picture may leave it none."""
 
 HEAD = "head of the model: its statistics are the answer"
 """Why a layer behind which no other layer with weights comes is never a tap."""
@@ -51,6 +69,56 @@ def filled_batches(x: Batch, size: int) -> Iterator[Batch]:
     for batch in batches(x, size):
         missing = size - len(batch)
         yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+
+
+def observation(
+    run: Passes, x: Batch, normalise: Normalisation | None, size: int, frames_of_first: int
+) -> Observation:
+    """The moments at ``input`` and the taps that ``run`` gives, over ``x`` in batches of about ``size``."""
+    frames = {INPUT_TAP: input_frames(x, normalise)}
+    if normalise is None:
+        frames |= single_frames(run, x, size)
+        moments = {tap: part.pooled() for tap, part in frames.items()}
+    else:
+        moments = {INPUT_TAP: frames[INPUT_TAP].pooled(), **_batch_by_batch(run, x, size)}
+        frames = {}
+    return Observation(Moments(moments), dict(list(frames.items())[:frames_of_first]))
+
+
+def single_frames(run: Passes, x: Batch, size: int) -> dict[str, FrameMoments]:
+    """Moments of the N single frames at every tap, (N, C) each, whatever the order of a tap's rows.
+
+    Where one frame gives one row, and N frames N, rows are frames. Else the model is run frame by frame, and all rows
+    of a pass are one frame's.
+    """
+    cut = [x[:1], *(even_batches(x[1:], size) if len(x) > 1 else ())]
+    seen: list[Rows] = []
+    for batch, rows in zip(cut, run(cut), strict=True):
+        if any(len(part.mean) != len(batch) for part in rows.values()):
+            seen = [{tap: _one_frame(tap, part) for tap, part in rows.items()} for rows in run(batches(x, 1))]
+            break
+        seen.append(rows)
+    return {tap: joined([rows[tap] for rows in seen]) for tap in seen[0]}
+
+
+def _one_frame(tap: str, rows: FrameMoments) -> FrameMoments:
+    """Rows of the same number of positions each as one frame, by the law of total variance."""
+    if not len(rows.mean):
+        fix = "Recalibrate the part of the model that sees whole pictures."
+        raise DataError(f"tap {tap}", "no value at all for one of the frames", "values of every frame", fix)
+    whole = rows.pooled()
+    return FrameMoments(whole.mean[np.newaxis], whole.var[np.newaxis])
+
+
+def _batch_by_batch(run: Passes, x: Batch, size: int) -> dict[str, TapMoments]:
+    """Moments over all frames. The rows of a batch weigh the same, whoever's they are: all frames have as many."""
+    cut, found = list(even_batches(x, size)), dict[str, TapMoments]()
+    for batch, rows in zip(cut, run(cut), strict=True):
+        for tap, part in rows.items():
+            pooled = part.pooled()
+            whole = TapMoments(pooled.mean, pooled.var, float(len(batch)))
+            found[tap] = merge_taps(found[tap], whole) if tap in found else whole
+    return found
 
 
 def input_frames(x: Batch, normalise: Normalisation | None) -> FrameMoments:

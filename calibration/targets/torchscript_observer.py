@@ -33,6 +33,13 @@ def moments_of_last_axis(y: Tensor, channels: int) -> Tuple[Tensor, Tensor]:
     return moments(y.movedim(-1, 1), channels)
 
 
+def frames_of_rows(x: Tensor, mean: Tensor, var: Tensor) -> Tuple[Tensor, Tensor]:
+    # The law of total variance; exact for one frame at a time, which is how a probe is run live.
+    means = mean.reshape([x.size(0), -1, mean.size(1)])
+    variances = var.reshape([x.size(0), -1, var.size(1)])
+    return means.mean([1]), variances.mean([1]) + means.var([1], unbiased=False)
+
+
 def correction(
     frame_mean: Tensor, frame_var: Tensor, healthy_mean: Tensor, healthy_var: Tensor, eps: float, prior: float,
     least: float, most: float
@@ -62,15 +69,20 @@ def corrected_input(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
 """
 
 
-def build(graph: TorchGraph, taps: Sequence[TorchTap], normalise: Normalisation | None) -> Any:
+def build(
+    graph: TorchGraph, taps: Sequence[TorchTap], normalise: Normalisation | None, *, by_frame: bool = False
+) -> Any:
     """A ``ScriptFunction``: pictures in, dict of ``<tap>/mean`` and ``<tap>/var`` out, float64 (rows, C).
 
-    A row is an entry of the tap's first axis: one per frame in all but unusual models. ``graph`` is used up.
+    A row is an entry of the tap's first axis, see ``passes.Rows``; ``by_frame`` gathers those of each frame.
+    ``graph`` is used up.
     """
     outputs: dict[str, Any] = {}
     for tap in taps:
         stage = "moments_of_last_axis" if tap.is_channel_last else "moments"
         (mean, var), last = _insert(graph.graph, tap.output.node(), stage, [tap.output, tap.channels])
+        if by_frame:
+            (mean, var), last = _insert(graph.graph, last, "frames_of_rows", [graph.input, mean, var])
         outputs |= {tap.name + MEAN: mean, tap.name + VARIANCE: var}
         if normalise is not None:
             last = _normalise(graph.graph, tap, (mean, var), normalise, last)
@@ -131,6 +143,7 @@ def _stages() -> dict[str, Any]:
     names = (
         "moments",
         "moments_of_last_axis",
+        "frames_of_rows",
         "correction",
         "corrected",
         "corrected_last_axis",

@@ -14,7 +14,7 @@ import torch
 from calibration.errors import ModelError
 from calibration.moments import INPUT_TAP
 from calibration.targets.base import SkippedLayer
-from calibration.targets.passes import HEAD
+from calibration.targets.passes import HEAD, VARYING
 from calibration.targets.torchscript_graph import (
     LAYERS,
     ORDINAL,
@@ -72,6 +72,19 @@ _UNCORRECTABLE = {
 }
 
 
+_SELECTING = (
+    "aten::nonzero", "aten::nonzero_numpy", "aten::argwhere", "aten::masked_select", "aten::unique_consecutive",
+    "aten::_unique2", "aten::unique_dim", "torchvision::nms",
+)  # fmt: skip
+"""Give as many entries as the picture has of something; so does an index by yes and no."""
+_YES_OR_NO = (
+    "aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne", "aten::logical_and", "aten::logical_or",
+    "aten::logical_not", "aten::__and__", "aten::__or__", "aten::bitwise_and", "aten::bitwise_or", "aten::isfinite",
+    "aten::bitwise_not",
+)  # fmt: skip
+_OF_THE_FIRST_ONLY = ("aten::index_put", "aten::index_put_", "aten::scatter", "aten::masked_fill")
+
+
 class _Skip(Exception):
     """This layer stays as it is, for a reason that its user is told."""
 
@@ -86,7 +99,7 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
         ModelError: no tap at all, or a model saved in training mode.
     """
     _refuse_training_mode(graph)
-    heads = _heads(graph)
+    heads, varying = _heads(graph), _varying(graph)
     taps: list[TorchTap] = []
     skipped: list[SkippedLayer] = []
     seen_heads: list[TorchTap] = []
@@ -99,7 +112,7 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
             continue
         is_head = any(output.unique() in heads for output in node.outputs())
         try:
-            tap = _tap(graph, node)
+            tap = _tap(graph, node, varying)
         except _Skip as reason:
             skipped.append(SkippedLayer(label(graph, node), HEAD if is_head else str(reason)))
             continue
@@ -164,6 +177,29 @@ def _heads(graph: TorchGraph) -> frozenset[int]:
     return frozenset(heads)
 
 
+def _varying(graph: TorchGraph) -> frozenset[int]:
+    """Values whose number of entries depends on what the picture shows."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        if not reads_data(node):
+            continue
+        inputs = [value.unique() for value in node.inputs()]
+        decisive = inputs[:1] if node.kind() in _OF_THE_FIRST_ONLY else inputs
+        if _is_selecting(node) or not found.isdisjoint(decisive):
+            found.update(output.unique() for output in node.outputs())
+    return frozenset(found)
+
+
+def _is_selecting(node: Any) -> bool:
+    if node.kind() in _SELECTING:
+        return True
+    if node.kind() == "aten::where":
+        return bool(node.inputsSize() == 1)
+    if node.kind() != "aten::index":
+        return False
+    return any(value.node().kind() in _YES_OR_NO for value in node.inputsAt(1).node().inputs())
+
+
 def weights_of(graph: TorchGraph, node: Any) -> Any:
     """The constant weights that a layer reads (running mean of a BatchNorm); None when it is no such layer."""
     if node.kind() not in LAYERS:
@@ -172,7 +208,15 @@ def weights_of(graph: TorchGraph, node: Any) -> Any:
     return graph.tensor(_behind_transpose(node.inputsAt(place)))
 
 
-def _tap(graph: TorchGraph, node: Any) -> TorchTap | None:
+def _tap(graph: TorchGraph, node: Any, varying: frozenset[int]) -> TorchTap | None:
+    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
+    tap = _layer_with_weights(graph, node)
+    if tap is not None and node.output().unique() in varying:
+        raise _Skip(VARYING)
+    return tap
+
+
+def _layer_with_weights(graph: TorchGraph, node: Any) -> TorchTap | None:
     """The tap of a node, None when it is not a layer with weights of its own."""
     kind = node.kind()
     if kind == "aten::batch_norm":

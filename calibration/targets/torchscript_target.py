@@ -6,6 +6,7 @@ writes parameters. Opened by ``recalibrate``.
 """
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.errors import ModelError
-from calibration.moments import INPUT_TAP, FrameMoments, Moments
+from calibration.moments import FrameMoments
 from calibration.patch import Patch
 from calibration.targets import passes, torchscript_module, torchscript_observer
 from calibration.targets.base import (
@@ -93,17 +94,17 @@ class TorchScriptTarget:
             passes.require_baseline_of(chosen, normalise)
         observer = self._observer(first_taps, normalise)
         size = passes.micro_batch(x) if normalise is not None else _frames_at_once(x)
-        rows: dict[str, list[NDArray[np.float64]]] = {}
+
+        def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
+            for batch in torchscript_module.sparing_memory(batches):
+                given = {key: value.numpy() for key, value in observer(batch).items()}
+                yield {
+                    tap.name: FrameMoments(given[tap.name + MEAN], given[tap.name + VARIANCE])
+                    for tap in chosen
+                }
+
         with torchscript_module.running(self._name, self._threads):
-            for batch in torchscript_module.sparing_memory(passes.even_batches(x, size)):
-                for key, value in observer(batch).items():
-                    rows.setdefault(key, []).append(value.numpy())
-        frames: dict[str, FrameMoments] = {INPUT_TAP: passes.input_frames(x, normalise)}
-        for tap in chosen:
-            mean, var = (np.concatenate(rows[tap.name + part]) for part in (MEAN, VARIANCE))
-            frames[tap.name] = FrameMoments(mean, var)
-        moments = Moments({tap: part.pooled() for tap, part in frames.items()})
-        return Observation(moments, dict(list(frames.items())[:frames_of_first]))
+            return passes.observation(run, x, normalise, size, frames_of_first)
 
     def patched(self, patch: Patch) -> PatchedModel:
         """The module with the corrections in its own parameters, saved in evaluation mode; see the port."""
@@ -137,7 +138,7 @@ class TorchScriptTarget:
 
     def probe(self, first_taps: int) -> ModelFiles:
         """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
-        return ModelFiles(torchscript_module.save(self._observer(first_taps, None)))
+        return ModelFiles(torchscript_module.save(self._observer(first_taps, None, by_frame=True)))
 
     def inspect(self) -> dict[str, Any]:
         """What the file is and what can be done with it."""
@@ -153,10 +154,12 @@ class TorchScriptTarget:
             "skipped": [{"name": layer.name, "reason": layer.reason} for layer in self._skipped],
         }
 
-    def _observer(self, first_taps: int | None, normalise: Normalisation | None) -> Any:
+    def _observer(
+        self, first_taps: int | None, normalise: Normalisation | None, *, by_frame: bool = False
+    ) -> Any:
         graph = flatten(self._name, self._module)
         taps, _ = find_taps(graph)
-        return torchscript_observer.build(graph, taps[:first_taps], normalise)
+        return torchscript_observer.build(graph, taps[:first_taps], normalise, by_frame=by_frame)
 
     def _corrected(self, patch: Patch) -> tuple[Any, dict[str, int]]:
         """The module with a patch that was made for it; where that changes nothing, the very module."""

@@ -55,7 +55,7 @@ def test_moments_are_those_of_the_onnx_target(name: str, prior: float | None) ->
     drifted = x if prior is None else hazy(x)
     modes = [None if prior is None else Normalisation(t.observe(x).moments, prior) for t in (onnx, ir)]
     wanted, got = onnx.observe(drifted, modes[0]), ir.observe(drifted, modes[1], frames_of_first=2)
-    assert list(got.frames) == [INPUT_TAP, ir.taps[0].name]
+    assert list(got.frames) == ([] if prior is not None else [INPUT_TAP, ir.taps[0].name])
     for one, other in zip(wanted.moments.values(), got.moments.values(), strict=True):
         std = np.sqrt(one.var.mean())
         np.testing.assert_allclose(other.mean, one.mean, rtol=1e-4, atol=1e-4 * std)
