@@ -21,7 +21,7 @@ from calibration import (
     tensor_file,
 )
 from calibration.baseline import Baseline
-from calibration.command_line import EX_USAGE, JSON, MODEL, THREADS, answer_with, file_option, told
+from calibration.command_line import EX_USAGE, JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, told
 from calibration.errors import DataError
 from calibration.patch import Patch
 from calibration.targets.base import ModelFiles
@@ -52,6 +52,7 @@ def cli() -> None:
     "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write as well."
 )
 @click.option("--no-thumbnails", is_flag=True, help="No picture in the page.")
+@OUTPUT
 @THREADS
 @JSON
 @told
@@ -65,12 +66,13 @@ def recalibrate(
     sequential: bool,
     page: Path | None,
     no_thumbnails: bool,
+    output: str | None,
     threads: int,
     as_json: bool,
 ) -> None:
     """Find out whether a patch makes the model better on the reference, and write it if so."""
     healthy, given = Baseline.load(baseline), _loaded_reference(reference, labels)
-    options = Options(seed=seed, threads=threads, sequential=sequential)
+    options = Options(seed=seed, threads=threads, sequential=sequential, output=output)
     verdict = calibration.recalibrate(model, healthy, given.x, given.y if labels else None, options)
     if verdict.patch is None:
         out.unlink(missing_ok=True)

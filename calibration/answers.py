@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.detections import Detections, joined
-from calibration.detector_layout import DetectionLayout, NotDetections, read
+from calibration.detector_layout import DetectionLayout, NotDetections, Outputs, read
 from calibration.detector_recognition import recognise
+from calibration.errors import ModelError
 
 Answers = NDArray[np.float64] | Detections
 """(N,K) class probabilities, or the detections of N frames."""
@@ -32,6 +33,20 @@ Layout = DetectionLayout | ClassScores
 
 class UnknownAnswers(Exception):
     """The outputs cannot be judged; the text says why, as a clause."""
+
+
+def named_only(outputs: Outputs, name: str | None) -> Outputs:
+    """The output with the answers, where the model has others beside it; None takes them all.
+
+    Raises:
+        ModelError: the model has no such output.
+    """
+    if name is None:
+        return outputs
+    if name not in outputs:
+        known = ", ".join(sorted(outputs))
+        raise ModelError("model", f"no output {name!r}", f"one of {known}", "Name the one with the answers.")
+    return {name: outputs[name]}
 
 
 def layout_of(outputs: Mapping[str, NDArray[Any]]) -> Layout:

@@ -92,6 +92,8 @@ class Baseline:
     """Version that wrote it."""
     witness: Witness | None = field(default=None, repr=False)
     facts: BaselineFacts = field(default_factory=BaselineFacts)
+    output: str | None = None
+    """Name of the model's output with the answers; None where all belong to them (and in older files)."""
 
     @property
     def name(self) -> str:
@@ -176,6 +178,7 @@ class Baseline:
             "effective_count": self.effective_count,
             "created_wall_s": self.created_wall_s,
             "library": self.library,
+            "output": self.output,
             "facts": self.facts.to_json(),
             **_layout_to_json(None if self.witness is None else self.witness.layout),
         }
@@ -268,6 +271,7 @@ def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         effective_count=_positive(header, "effective_count"),
         created_wall_s=require_date(float(header["created_wall_s"])),
         library=str(header["library"]),
+        output=None if header.get("output") is None else str(header["output"]),
         witness=_with_layout(_witness(arrays, tuple(int(n) for n in header["input_shape"])), arrays, header),
         facts=BaselineFacts.from_json(header.get("facts", {})),  # files of version 0.1.0 have none
     )

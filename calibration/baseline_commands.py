@@ -11,7 +11,7 @@ import calibration
 from calibration import reference
 from calibration.baseline import Baseline
 from calibration.baseline_facts import BaselineFacts
-from calibration.command_line import JSON, MODEL, THREADS, answer_with, file_option, told
+from calibration.command_line import JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, told
 from calibration.pooling import MOST_WITNESS, pool
 
 GOOD_FRAMES = 64
@@ -44,6 +44,7 @@ FILE = click.argument("file", type=click.Path(path_type=Path))
     help="How many independent frames the samples are worth. Without: worked out from their likeness.",
 )
 @WITNESS
+@OUTPUT
 @THREADS
 @JSON
 @told
@@ -55,6 +56,7 @@ def profile(
     expires_days: float | None,
     effective: float | None,
     witness: int,
+    output: str | None,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -63,7 +65,13 @@ def profile(
     facts = BaselineFacts(name=name).blessed("python -m calibration", now_wall_s, expires_days)
     healthy = reference.load_npz(data)
     baseline = calibration.profile(
-        model, healthy.x, witness=witness, threads=threads, effective_count=effective, facts=facts
+        model,
+        healthy.x,
+        witness=witness,
+        threads=threads,
+        effective_count=effective,
+        facts=facts,
+        output=output,
     )
     baseline.save(out)
     notes = _notes(baseline)

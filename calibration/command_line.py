@@ -27,6 +27,9 @@ _INPUTS = ("model", "baseline", "reference", "data", "patch", "files")
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+OUTPUT = click.option(
+    "--output", help="Name of the model's output with the answers, where it has others too."
+)
 THREADS = click.option(
     "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="CPU threads."
 )

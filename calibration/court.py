@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import judging
-from calibration.answers import Answers, Layout, joined_answers, read_answers
+from calibration.answers import Answers, Layout, joined_answers, named_only, read_answers
 from calibration.patch import Patch
 from calibration.targets.base import Batch, Runner, Target
 
@@ -45,6 +45,8 @@ class Court:
     """How the outputs are read, of every candidate alike."""
     part: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
     """The re-enacted frames that all candidates meet."""
+    output: str | None = None
+    """The one with the answers; None where all belong to them."""
 
     def hear(self, name: str, heard: Heard, *, is_gentle: bool = False) -> judging.Evidence:
         """What a candidate answers, but for what has been heard already.
@@ -66,7 +68,7 @@ class Court:
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""
-        return read_answers(runner(x), self.layout)
+        return read_answers(named_only(runner(x), self.output), self.layout)
 
     def screened(self, target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, Heard]]:
         """The most faithful candidates on a part of the re-enacted frames; the others cost half the time.

@@ -62,6 +62,7 @@ def pool(
         count=sum(part.count for part in ordered),
         effective_count=float(sum(part.effective_count for part in ordered)),
         created_wall_s=min(part.created_wall_s for part in ordered),
+        output=next((part.output for part in ordered if part.output is not None), None),
         witness=_witness(ordered, witness),
         facts=_facts(ordered, name, time.time() if now_wall_s is None else now_wall_s),
     )
@@ -78,6 +79,7 @@ def require_alike(parts: Sequence[Baseline]) -> None:
     facts: dict[str, Callable[[Baseline], object]] = {
         "the model": lambda part: part.model_sha256,
         "the input": lambda part: part.input_shape,
+        "the output with the answers": lambda part: part.output,
         "the preprocessing": lambda part: part.facts.preprocessing,
     }
     for what, fact in facts.items():

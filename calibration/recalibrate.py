@@ -7,17 +7,15 @@ and by the runtime's recalibration process.
 
 import resource
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration import reference, report
 from calibration.answer_features import answer_features
-from calibration.answers import Layout, UnknownAnswers, layout_of, read_answers
+from calibration.answers import Layout, UnknownAnswers, layout_of, named_only, read_answers
 from calibration.baseline import Baseline, Witness, pack_witness
 from calibration.baseline_facts import BaselineFacts
 from calibration.effective import effective_frames
@@ -46,6 +44,7 @@ def profile(
     threads: int = 1,
     created_wall_s: float | None = None,
     facts: BaselineFacts | None = None,
+    output: str | None = None,
 ) -> Baseline:
     """Record the baseline of a healthy site.
 
@@ -58,9 +57,10 @@ def profile(
         threads: CPU threads.
         created_wall_s: Unix time to note; None is now.
         facts: Name and origin to note.
+        output: Name of the output with the answers, of a model that has others beside it.
 
     Raises:
-        ModelError: the model cannot be recalibrated.
+        ModelError: the model cannot be recalibrated, or has no such output.
         DataError: the samples are of another shape or dtype, not finite, or show nothing.
     """
     target = open_target(model, threads)
@@ -70,14 +70,14 @@ def profile(
     kept = spread_over(len(healthy), witness)
     packed = pack_witness(healthy[kept], None) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
-        packed = _answered(packed, target.runner()(packed.samples()))
+        packed = _answered(packed, target, output)
     layout = None if packed is None else packed.layout
     return Baseline(
         moments=seen.moments,
         frames={
             **seen.frames,
             **sensor_features_of_frames(healthy),
-            **_answers_to(target, healthy, layout),
+            **_answers_to(target, healthy, layout, output),
         },
         model_sha256=target.sha256,
         input_shape=healthy.shape[1:],
@@ -85,6 +85,7 @@ def profile(
         effective_count=effective_frames(seen.frames) if effective_count is None else effective_count,
         created_wall_s=time.time() if created_wall_s is None else created_wall_s,
         library=_library_version(),
+        output=output,
         witness=packed,
         facts=facts or BaselineFacts(),
     )
@@ -198,7 +199,8 @@ def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, thr
     seen = target.observe(given, frames_of_first=FRAME_MOMENTS_OF)
     frames = {**seen.frames, **sensor_features_of_frames(given)}
     if ANSWERS_TAP in baseline.frames:
-        frames |= _answers_to(target, given, None if baseline.witness is None else baseline.witness.layout)
+        layout = None if baseline.witness is None else baseline.witness.layout
+        frames |= _answers_to(target, given, layout, baseline.output)
     return watched(baseline, report.drift_between(seen.moments, baseline.moments), frames)
 
 
@@ -225,7 +227,7 @@ def recalibrate(
         A verdict; not accepting is a normal answer with its reasons.
 
     Raises:
-        ModelError: the model cannot be recalibrated.
+        ModelError: the model cannot be recalibrated, or has no output of the name in ``options``.
         DataError: the frames are of another shape or dtype, or not finite.
         BaselineError: the baseline is of another model, or has expired.
     """
@@ -233,6 +235,7 @@ def recalibrate(
     options = options or Options()
     _require_valid(baseline, time.time())
     target = _matching_target(model, baseline, options.threads)
+    baseline = _read_from(options.output, baseline, target)
     given = reference.checked(x, y).with_further_input(further_input)
     _require_sample_shape(given.x, baseline)
     verdict = Trial(target, baseline, given, options, time.time()).decide()
@@ -243,8 +246,18 @@ def recalibrate(
     )
 
 
-def _answered(witness: Witness, outputs: Mapping[str, NDArray[Any]]) -> Witness:
+def _read_from(output: str | None, baseline: Baseline, target: Target) -> Baseline:
+    """The baseline with its witness's answers read from that output; as it is when they are, or none is named."""
+    if output is None or output == baseline.output:
+        return baseline
+    witness = None if baseline.witness is None else _answered(baseline.witness, target, output)
+    return replace(baseline, output=output, witness=witness)
+
+
+def _answered(witness: Witness, target: Target, output: str | None) -> Witness:
     """The witness with what the healthy model answered; without where that is neither classes nor detections."""
+    outputs = named_only(target.runner()(witness.samples()), output)
+    witness = replace(witness, probabilities=None, detections=None, layout=None)
     try:
         layout = layout_of(outputs)
         return witness.with_answers(read_answers(outputs, layout), layout)
@@ -252,16 +265,18 @@ def _answered(witness: Witness, outputs: Mapping[str, NDArray[Any]]) -> Witness:
         return witness
 
 
-def _answers_to(target: Target, x: Batch, layout: Layout | None) -> dict[str, FrameMoments]:
+def _answers_to(
+    target: Target, x: Batch, layout: Layout | None, output: str | None
+) -> dict[str, FrameMoments]:
     """What the model answers to single frames, for telling content from sensor; empty where that cannot be read.
 
     The ``layout`` is the witness's; without one it is found in the first answers.
     """
     run, parts = target.runner(), list[FrameMoments]()
     try:
-        layout = layout or layout_of(run(x[:_ANSWERED_AT_ONCE]))
+        layout = layout or layout_of(named_only(run(x[:_ANSWERED_AT_ONCE]), output))
         for start in range(0, len(x), _ANSWERED_AT_ONCE):
-            outputs = run(x[start : start + _ANSWERED_AT_ONCE])
+            outputs = named_only(run(x[start : start + _ANSWERED_AT_ONCE]), output)
             parts.append(answer_features(read_answers(outputs, layout)))
     except UnknownAnswers:
         return {}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import judging, reference, sequential, strangers
-from calibration.answers import Answers, Layout, UnknownAnswers, layout_of, read_answers
+from calibration.answers import Answers, Layout, UnknownAnswers, layout_of, named_only, read_answers
 from calibration.baseline import Baseline
 from calibration.court import Court, Heard, opened
 from calibration.errors import DataError
@@ -47,6 +47,8 @@ class Options:
     """Healthy frames to re-enact the drift on."""
     most_screened: int = 12
     """Re-enacted frames on which all candidates are tried, before the best of them meet all frames."""
+    output: str | None = None
+    """Name of the output with the answers, of a model that has others beside it; None takes the baseline's."""
     sequential: bool = False
     """Measure layer by layer in the patched model instead of in one pass: slow, to compare with."""
     gate_settings: GateSettings = field(default_factory=GateSettings)
@@ -160,7 +162,7 @@ class Trial:
 
         The healthy frames tell how: a drifted detector may give no box. Unreadable ones need no further step.
         """
-        outputs = self._target.runner()(self._given.x[parts.judged])
+        outputs = named_only(self._target.runner()(self._given.x[parts.judged]), self._baseline.output)
         witness = self._baseline.witness
         known = None if witness is None else witness.layout
         layout = known or layout_of(outputs)
@@ -177,11 +179,11 @@ class Trial:
         witness = self._baseline.witness
         live = self._given.x[parts.judged]
         if witness is None or witness.answers is None or not (self._has_witness and can_witness):
-            return Court(live, None, None, layout)
+            return Court(live, None, None, layout, output=self._baseline.output)
         chosen = spread_over(len(witness), self._options.most_witness)
         again = reenact(witness.only(chosen).samples(), parts.observed, self._rng)
         part = spread_over(len(again), self._options.most_screened)
-        return Court(live, again, witness.answers[chosen], layout, part)
+        return Court(live, again, witness.answers[chosen], layout, part, self._baseline.output)
 
     def _left_of_the_drift(self, parts: _Split, seen: Observation) -> float:
         """How far re-enacted frames still are from the live ones; see ``resemblance``.

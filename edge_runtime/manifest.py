@@ -247,6 +247,11 @@ class Manifest(_Part):
         """Earlier builders wrote ``engine: {max_batch_size: 8}``; nothing ever read it, the configuration decides."""
         return {key: data[key] for key in data if key != "engine"} if isinstance(data, Mapping) else data
 
+    @property
+    def scores_output(self) -> str | None:
+        """Name of the output with the class scores; None where there is only one, or the model is no classifier."""
+        return self.postprocess.output if isinstance(self.postprocess, ClassificationSpec) else None
+
     @model_validator(mode="after")
     def _names_only_listed_files(self) -> Self:
         named = [self.model, self.weights, self.labels, self.calibration.moments]

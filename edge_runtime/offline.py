@@ -108,7 +108,8 @@ def calibrate_bundle(
         return {"baseline": str(baseline_path), "frames": baseline.count, "lines": lines}
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     x, y = read_reference_folder(reference, preprocessor, bundle.labels, MOST_REFERENCE)
-    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, calibration.Options(seed=seed))
+    options = calibration.Options(seed=seed, output=bundle.manifest.scores_output)
+    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options)
     report = verdict.to_json()
     lines += [
         f"{'accepted' if verdict.accepted else 'refused'}: {verdict.candidate} ({report['seconds']:.1f} s)"
@@ -132,7 +133,9 @@ def _baseline(
         return calibration.Baseline.load(path), []
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     x, _ = read_reference_folder(healthy, preprocessor, bundle.labels, MOST_REFERENCE)
-    baseline = calibration.profile(bundle.model_files, x, created_wall_s=time.time())
+    baseline = calibration.profile(
+        bundle.model_files, x, created_wall_s=time.time(), output=bundle.manifest.scores_output
+    )
     if path is not None:
         baseline.save(path)
     return baseline, [f"baseline of {len(x)} healthy pictures" + (f" written to {path}" if path else "")]

@@ -111,6 +111,7 @@ def _commission(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) ->
         threads=job["threads"],
         created_wall_s=job["at"],
         facts=BaselineFacts.from_json(job["facts"]),
+        output=bundle.manifest.scores_output,
     )
     if not job["keep_pictures"]:
         baseline = baseline.without_witness()
@@ -128,7 +129,9 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
     bundle = load_bundle(Path(job["bundle"]))
     baseline = calibration.Baseline.load(Path(job["baseline"]))
     frames = _prepare(job, bundle, pictures)
-    options = calibration.Options(threads=job["threads"], seed=job["seed"])
+    options = calibration.Options(
+        threads=job["threads"], seed=job["seed"], output=bundle.manifest.scores_output
+    )
     if job["margin"] is not None:
         options = replace(
             options,

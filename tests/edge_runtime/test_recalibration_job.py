@@ -2,11 +2,14 @@
 
 import hashlib
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import orjson
 import pytest
+from onnx import helper
 
 import calibration
 from calibration.gate import GateSettings
@@ -130,3 +133,30 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
 def test_a_bad_reference_folder_is_an_outcome(site, tmp_path):
     outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, site, reference_folder=tmp_path / "missing"))
     assert "no such folder" in outcome["error"]
+
+
+def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
+    bundle = with_auxiliary_output(tmp_path / "bundle")
+    job = {**order(Kind.COMMISSION, tmp_path), "bundle": str(bundle)}
+    run(tmp_path, job, conveyor_frames(48, 0))
+    baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
+    assert baseline.output == "logits"
+    assert baseline.witness.answers is not None
+    again = {**order(Kind.RECALIBRATE, tmp_path), "bundle": str(bundle)}
+    report = run(tmp_path / "again", again, conveyor_frames(48, 1000, "contrast"))
+    assert "No candidate can be judged" not in report["reasons"][0]
+
+
+def with_auxiliary_output(folder):
+    """The demo's bundle with probabilities beside the logits, and the name of the logits in its manifest."""
+    shutil.copytree(BUNDLE, folder)
+    model, manifest = folder / "model.onnx", folder / "bundle.yaml"
+    before = hashlib.sha256(model.read_bytes()).hexdigest()
+    proto = onnx.load(model)
+    [scores] = proto.graph.output
+    proto.graph.node.append(helper.make_node("Softmax", [scores.name], ["prob"], axis=1))
+    proto.graph.output.insert(0, helper.make_tensor_value_info("prob", onnx.TensorProto.FLOAT, None))
+    onnx.save(proto, model)
+    text = manifest.read_text().replace(before, hashlib.sha256(model.read_bytes()).hexdigest())
+    manifest.write_text(text.replace("scores: logits}", f"scores: logits, output: {scores.name}}}"))
+    return folder
