@@ -15,13 +15,17 @@ from typing import Any
 
 import numpy as np
 import orjson
+import safetensors.numpy
 
 import calibration
 from benchmarks.bare_runs import BUNDLE, Report, pictures_in
 from benchmarks.swap_load import PATCHES
 from calibration import model_files
+from edge_runtime.bundle.opening import engine_of
+from edge_runtime.bundle.self_test import patched_answers
 from edge_runtime.bundle.verify import Bundle, load_bundle
-from edge_runtime.registry import Registry
+from edge_runtime.engines.threads import ThreadPlan
+from edge_runtime.registry import ANSWERS_FILE, Registry
 
 LIVE_FPS = 30.0
 
@@ -68,6 +72,8 @@ def put_patch(registry: Registry, bundle: Bundle, patch_id: str, gain: float) ->
     folder.mkdir()
     patch.save(folder / "patch.safetensors")
     model_files.write(folder / f"model{model_files.suffix(files)}", files)
+    engine = engine_of(bundle, ThreadPlan(1, 1, "patch"), model=files)
+    safetensors.numpy.save_file(patched_answers(bundle, engine), folder / ANSWERS_FILE)
     (folder / "report.json").write_bytes(orjson.dumps({"model_sha256": files.sha256}))
 
 

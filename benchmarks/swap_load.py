@@ -8,14 +8,18 @@ import json
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from edge_runtime.app.bases import OpenedBase
+from edge_runtime.app.models import build_engine
 from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.engine_slot import EngineSlot
+from edge_runtime.engines.opening import DEFAULTS
 from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.generations import Generations
 from edge_runtime.heap import share_one_arena
@@ -47,10 +51,9 @@ class Loaded:
     def __init__(self, bundle: Bundle, registry: Registry, order: dict[str, Any]) -> None:
         plan = ThreadPlan(1, 1, "bench")
         base = Rollout(Generation(bundle.id))
-        slot = EngineSlot(base.active, engine_of(bundle, plan))
-        self._generations = Generations(
-            base, slot, registry, lambda files: engine_of(bundle, plan, model=files)
-        )
+        opened = OpenedBase(bundle, bundle.model_files, plan, DEFAULTS, engine_of(bundle, plan))
+        slot = EngineSlot(base.active, opened.engine)
+        self._generations = Generations(base, slot, registry, partial(build_engine, opened))
         self._pictures, self._fps = [Path(path) for path in order["pictures"]], order["fps"]
         self._results: list[tuple[float, float, str]] = []
         """When, inference milliseconds, generation."""

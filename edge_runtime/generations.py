@@ -8,13 +8,12 @@ from collections.abc import Callable
 
 import structlog
 
-from calibration.targets.base import ModelFiles
 from edge_runtime.background import stepped_aside
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.heap import give_back
-from edge_runtime.registry import Registry
+from edge_runtime.registry import Patched, Registry
 from edge_runtime.rollout import Generation, Rollout, Step
 
 log = structlog.get_logger()
@@ -25,8 +24,11 @@ FREEING_S = 2.0
 PAUSE_S = 0.25
 """Longest wait for a pause between two batches: a camera slower than four frames a second is met seldom anyway."""
 
-BuildEngine = Callable[[ModelFiles | None], Engine]
-"""A warm engine for a patched model, or for the base (None). Raises EngineError, BundleError."""
+BuildEngine = Callable[[Patched | None], Engine]
+"""A warm engine that answered golden pictures as it must: of a patched model, or of the base (None).
+
+Raises EngineError, BundleError.
+"""
 
 
 class Generations:
@@ -137,6 +139,6 @@ class Generations:
         """
         patch_id = generation.patch
         with stepped_aside():
-            patched = None if patch_id is None else self._registry.patched_model(patch_id)
+            patched = None if patch_id is None else self._registry.patched(patch_id)
             self._slot.wait_for_pause(PAUSE_S)
             return self._build_engine(patched)

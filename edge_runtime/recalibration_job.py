@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
+import safetensors.numpy
 from numpy.typing import NDArray
 
 import calibration
@@ -29,13 +30,17 @@ from calibration.gate import GateSettings
 from calibration.moments import FrameMoments
 from edge_runtime.atomic_file import write_atomically
 from edge_runtime.background import idle_cores, step_back
+from edge_runtime.bundle.opening import engine_of
+from edge_runtime.bundle.self_test import patched_answers
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import RecalibrationConfig
+from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.preprocess import Preprocessor, channels_first
 from edge_runtime.recalibration_phase import Kind, Task
 from edge_runtime.recalibration_report import leave_report
 from edge_runtime.reference_folder import read_reference_folder
+from edge_runtime.registry import ANSWERS_FILE
 from edge_runtime.reservoir import InputMoments
 
 PR_SET_PDEATHSIG = 1
@@ -144,7 +149,7 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
     report: dict[str, Any] = {**verdict.to_json(), "cause": job["cause"], "at": job["at"]}
     place = folder / ("report" if verdict.patch is None else "patch")
     if verdict.patch is not None:
-        report["model_sha256"] = _store_patch(folder / "patch", bundle.model_files, verdict.patch)
+        report["model_sha256"] = _store_patch(folder / "patch", bundle, verdict.patch)
         if job["reference_folder"] is None:  # a folder stands for the site in general, not for a drift
             seen = calibration.sketch(bundle.model_files, frames.x, threads=job["threads"])
             seen.save(folder / "patch" / "observed.safetensors")
@@ -164,11 +169,15 @@ def with_margin(settings: GateSettings, margin: float) -> GateSettings:
     )
 
 
-def _store_patch(folder: Path, model: calibration.ModelFiles, patch: calibration.Patch) -> str:
+def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
+    """The patch, the patched model, and what that says to the golden pictures; gives the model's hash."""
     folder.mkdir()
     patch.save(folder / "patch.safetensors")
-    patched = calibration.patched(model, patch).files
+    patched = calibration.patched(bundle.model_files, patch).files
     model_files.write(folder / f"model{model_files.suffix(patched)}", patched)
+    engine = engine_of(bundle, ThreadPlan(1, 1, "patch"), model=patched)
+    safetensors.numpy.save_file(patched_answers(bundle, engine), folder / ANSWERS_FILE)
+    engine.close()
     return patched.sha256
 
 

@@ -5,24 +5,31 @@
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
     baselines/                    moments of the healthy site, one file a state (see shelf)
     probes/<model sha256>.onnx    the first taps of the model, for the drift monitor
-    patches/p3/{patch.safetensors, model.onnx, report.json, report.html, observed.safetensors, withdrawn}
+    patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
+                observed.safetensors, withdrawn}
     reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
     reservoir/                    see reservoir_store
     jobs/                         work space of the recalibration process; wiped at start
 ```
 A patch folder appears by one rename, so it is whole or absent. ``model.onnx`` is a derived copy (bundle + patch) whose
-hash is in ``report.json``: the serving process never needs an editor for its format. ``observed`` is what the camera
+hash is in ``report.json``: the serving process never needs an editor for its format. ``answers`` is what it says to the
+golden pictures; every engine that is opened with it must say the same. ``observed`` is what the camera
 showed when the patch was accepted, to know that drift again; a patch with a file ``withdrawn`` does not come back by
 itself. Models of other formats are ``.xml`` with ``.bin``, or ``.pt``.
 """
 
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
+import safetensors.numpy
 import structlog
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from calibration import model_files
 from calibration.baseline import Baseline
@@ -35,7 +42,17 @@ from edge_runtime.rollout import Generation, Rollout
 
 log = structlog.get_logger()
 
+ANSWERS_FILE = "answers.safetensors"
 PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """A patched model and what it must say."""
+
+    model: ModelFiles
+    answers: Mapping[str, NDArray[Any]] | None
+    """To the golden pictures, see ``self_test.patched_answers``; None for a patch of an earlier version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +178,8 @@ class Registry:
         except OSError as err:
             raise StateError(f"cannot store patch {patch_id} in {self.patches}: {err.strerror}") from err
 
-    def patched_model(self, patch_id: str) -> ModelFiles:
-        """The patched model, checked against the hash in its report.
+    def patched(self, patch_id: str) -> Patched:
+        """The patched model, checked against the hash in its report, and its answers.
 
         Raises:
             StateError: missing or damaged.
@@ -171,13 +188,15 @@ class Registry:
         try:
             files = model_files.read_named(folder, "model")
             expected = orjson.loads((folder / "report.json").read_bytes())["model_sha256"]
-        except (CalibrationError, OSError, ValueError, KeyError, TypeError) as err:
+            has_answers = (folder / ANSWERS_FILE).exists()
+            answers = safetensors.numpy.load_file(folder / ANSWERS_FILE) if has_answers else None
+        except (CalibrationError, SafetensorError, OSError, ValueError, KeyError, TypeError) as err:
             raise StateError(f"patch {patch_id} in {folder} cannot be read: {err}") from err
         if files.sha256 != expected:
             raise StateError(
                 f"the model in {folder} does not have the hash in its report; the patch is not used"
             )
-        return files
+        return Patched(files, answers)
 
     def patch_ids(self) -> list[str]:
         """All patches there, oldest first."""

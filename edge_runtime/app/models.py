@@ -13,9 +13,9 @@ import structlog
 from cronsim import CronSim
 
 from calibration import model_files
-from calibration.targets.base import ModelFiles
 from edge_runtime.app.bases import OpenedBase, open_base
 from edge_runtime.bundle.opening import engine_of
+from edge_runtime.bundle.self_test import check_patched, self_test
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.config import Config, DriftConfig
 from edge_runtime.delivery import Delivery
@@ -24,7 +24,7 @@ from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine
 from edge_runtime.engines.opening import open_engine
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.errors import EngineError, StateError
+from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.generations import BuildEngine, Generations
 from edge_runtime.job_process import JobProcess
 from edge_runtime.known_states import Known
@@ -33,7 +33,7 @@ from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.recalibration import SideLoop
-from edge_runtime.registry import Registry
+from edge_runtime.registry import Patched, Registry
 from edge_runtime.rollout import Generation, Rollout
 from edge_runtime.schedule import BatchPolicy, Schedule
 from edge_runtime.shelf import Identity
@@ -63,7 +63,7 @@ def open_model(
     """
     opened = open_base(config, name)
     bundle, plan, settings = opened.bundle, opened.plan, opened.settings
-    build = partial(_build_engine, opened)
+    build = partial(build_engine, opened)
     registry = Registry.open(config.state_dir, name)
     rollout, engine = _restored(registry, bundle, build, opened.engine)
     slot = EngineSlot(rollout.active, engine)
@@ -106,12 +106,24 @@ def batch_policy(config: Config, name: str) -> BatchPolicy:
     )
 
 
-def _build_engine(base: OpenedBase, patched: ModelFiles | None) -> Engine:
-    """A warm engine for a patched model, or for the base (None)."""
+def build_engine(base: OpenedBase, patched: Patched | None) -> Engine:
+    """A warm engine for a patched model, or for the base (None), that has answered golden pictures as it must.
+
+    Asked each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
+    """
     if patched is None:
-        return engine_of(base.bundle, base.plan, base.settings, base.model)
-    # A patched model is used once; what a device caches of it would never be read again.
-    return engine_of(base.bundle, base.plan, replace(base.settings, cache_dir=None), patched)
+        engine = engine_of(base.bundle, base.plan, base.settings, base.model)
+    else:  # used once; what a device caches of it would never be read again
+        engine = engine_of(base.bundle, base.plan, replace(base.settings, cache_dir=None), patched.model)
+    try:
+        if patched is None:
+            self_test(base.bundle, engine)
+        elif patched.answers is not None:
+            check_patched(base.bundle, engine, patched.answers)
+    except (BundleError, EngineError):
+        engine.close()
+        raise
+    return engine
 
 
 def _restored(registry: Registry, bundle: Bundle, build: BuildEngine, base: Engine) -> tuple[Rollout, Engine]:
@@ -120,7 +132,7 @@ def _restored(registry: Registry, bundle: Bundle, build: BuildEngine, base: Engi
     if rollout.active.patch is None:
         return rollout, base
     try:
-        engine = build(registry.patched_model(rollout.active.patch))
+        engine = build(registry.patched(rollout.active.patch))
     except (StateError, EngineError) as err:
         log.error("patch not restored, the base is used", bundle=bundle.id, reason=str(err))
         return Rollout(Generation(bundle.id)), base

@@ -21,13 +21,14 @@ from edge_runtime.bundle.input_check import check_input
 from edge_runtime.bundle.variations import variations
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.engines.base import Engine
-from edge_runtime.errors import BundleError
+from edge_runtime.errors import BundleError, EngineError
 from edge_runtime.manifest import Golden, PreprocessSpec
 from edge_runtime.messages import Frame, Rejected, Sample
 from edge_runtime.preprocess import Preprocessor
 
 OneOutput = Mapping[str, NDArray[Any]]
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
+_ASKED = 2  # golden pictures that a patched model is asked: it is opened beside live frames
 _TOGETHER = 4  # golden pictures in the batch that looks for training mode
 _BUILD_AGAIN = "Correct it where the bundle is built and build it again."
 
@@ -84,6 +85,37 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     return SelfTestReport(
         bundle.id, engine.runs_on, bundle.manifest.tolerance, tuple(checks), batch_difference
     )
+
+
+def patched_answers(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
+    """What a patched model says to the first golden pictures, as safetensors keeps it: ``0/logits``, ``1/logits``.
+
+    Made beside the patch, where its judge ran; :func:`check_patched` asks every engine that is opened with it.
+
+    Raises:
+        EngineError: the engine failed.
+    """
+    return {
+        f"{number}/{name}": np.ascontiguousarray(array)
+        for number, golden in enumerate(bundle.manifest.golden[:_ASKED])
+        for name, array in run_one(
+            engine, golden_sample(bundle, golden, bundle.manifest.preprocess).tensor
+        ).items()
+    }
+
+
+def check_patched(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
+    """See that an engine with a patched model says what was said when the patch was made.
+
+    Raises:
+        EngineError: it does not, or it failed.
+    """
+    gap = difference(patched_answers(bundle, engine), expected)
+    if not gap <= bundle.manifest.tolerance:
+        raise EngineError(
+            f"the patched model answers the golden pictures otherwise than when the patch was made, by {gap:.3g}; "
+            f"expected at most {bundle.manifest.tolerance:g} ({engine.runs_on}). It is not used"
+        )
 
 
 def golden_sample(bundle: Bundle, golden: Golden, spec: PreprocessSpec) -> Sample:

@@ -1,6 +1,7 @@
 """A bundle of every format, from building it to a patch that is active after a restart."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import calibration
 from calibration.patch import Affine
 from calibration.targets.base import ModelFiles
 from edge_runtime import recalibration_job
-from edge_runtime.app.models import identity_of
+from edge_runtime.app.bases import OpenedBase
+from edge_runtime.app.models import build_engine, identity_of
 from edge_runtime.baselines import Baselines
 from edge_runtime.bundle.build import Materials, Recipe, build_bundle
 from edge_runtime.bundle.first_try import try_in_child
@@ -21,9 +23,9 @@ from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
-from edge_runtime.engines.opening import open_engine
+from edge_runtime.engines.opening import DEFAULTS, open_engine
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.errors import BundleError
+from edge_runtime.errors import BundleError, EngineError
 from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
 from edge_runtime.recalibration_phase import Cause, Kind, Task
 from edge_runtime.registry import Registry
@@ -110,12 +112,18 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     tap, channels = next((name, m.mean.size) for name, m in baseline.moments.items() if name != "input")
     corrected = Affine(np.full(channels, 1.5, np.float32), np.full(channels, 0.1, np.float32))
     patch = calibration.Patch({tap: corrected}, identity.model_sha256, baseline.id, "test", 32, 9.0)
-    digest = recalibration_job._store_patch(again / "made", bundle.model_files, patch)
+    digest = recalibration_job._store_patch(again / "made", bundle, patch)
     (again / "made" / "report.json").write_bytes(orjson.dumps({"model_sha256": digest}))
     registry.adopt(again / "made", "p1")
 
-    restored = Registry.open(tmp_path / "state", "small").patched_model("p1")
+    patched = Registry.open(tmp_path / "state", "small").patched("p1")
+    restored = patched.model
     assert restored.sha256 == digest
+    base = OpenedBase(bundle, bundle.model_files, ALONE, DEFAULTS, engine_of(bundle, ALONE))
+    build_engine(base, patched).close()
+    other = {name: array + 1 for name, array in patched.answers.items()}
+    with pytest.raises(EngineError, match="otherwise than when the patch was made"):
+        build_engine(base, replace(patched, answers=other))
     x = np.random.default_rng(0).normal(0, 1, (2, 3, SIDE, SIDE)).astype(np.float32)
     before, after = (
         next(iter(engine_of(bundle, ALONE, model=m).infer(x).values())) for m in (None, restored)

@@ -24,7 +24,7 @@ class Bench:
         self.generations = Generations(Rollout(BASE), self.slot, self.registry, self.build)
 
     def build(self, model):
-        data = None if model is None else model.data
+        data = None if model is None else model.model.data
         if data in self.refuse:
             raise self.refuse[data]
         self.built.append(FakeEngine())

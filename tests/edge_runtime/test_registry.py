@@ -61,10 +61,11 @@ def test_a_record_of_a_missing_patch_means_the_base(registry):
 
 def test_gives_the_patched_model_only_with_the_right_hash(registry):
     patch_id = adopt(registry)
-    assert registry.patched_model(patch_id).data == b"patched"
+    assert registry.patched(patch_id).model.data == b"patched"
+    assert registry.patched(patch_id).answers is None, "a patch of an earlier version"
     (registry.patches / patch_id / "model.onnx").write_bytes(b"patchee")
     with pytest.raises(StateError, match="does not have the hash"):
-        registry.patched_model(patch_id)
+        registry.patched(patch_id)
 
 
 def test_prune_keeps_the_newest_and_the_spared(registry):
