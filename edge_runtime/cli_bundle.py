@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from edge_runtime.errors import StateError
+
 if TYPE_CHECKING:
     from edge_runtime.bundle.from_recipe import Built
 
@@ -90,6 +92,8 @@ def build(
     RECIPE may also be efficientnet-lite0, the demo's model, or street-pedestrians, a detector (int8 OpenVINO), built
     from their published weights. Building needs the extra 'build', OpenVINO models 'openvino' as well.
     """
+    _require_fitting(recipe, quantize=quantize, format=formats, pictures=pictures)
+    _make_folder(out)
     if recipe == "efficientnet-lite0":
         _require_extra(LITE0_MODULES, "build")
         from edge_runtime.bundle.build_lite0 import build_lite0
@@ -107,6 +111,27 @@ def build(
     given = {"version": number, "quantize": quantize, "formats": list(formats) or None}
     changes = {name: value for name, value in given.items() if value is not None}
     return _report(build_from_recipe(Path(recipe), out, changes), as_json)
+
+
+def _require_fitting(recipe: str, **given: object) -> None:
+    """Refuse options that would be ignored."""
+    ready_made = {"efficientnet-lite0": set[str](), "street-pedestrians": {"pictures"}}
+    obeyed = ready_made.get(recipe, {"quantize", "format"})
+    for name in sorted(name for name, value in given.items() if value and name not in obeyed):
+        hint = "set calibration in the recipe" if name == "pictures" else "it is built one way only"
+        raise click.UsageError(f"--{name} means nothing to {recipe}: {hint}")
+
+
+def _make_folder(out: Path) -> None:
+    """Before minutes of work go into what belongs there.
+
+    Raises:
+        StateError: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise StateError(f"--out {out}: {err.strerror}; name a folder that can be written") from err
 
 
 def _report(built: "Built", as_json: bool) -> int:

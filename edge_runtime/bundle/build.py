@@ -5,6 +5,7 @@ self-test is found by measuring (see ``tolerance``).
 Called by ``from_recipe`` and ``build_lite0``.
 """
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -114,6 +115,8 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
         draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds bundles
+            target.parent.rmdir()
     return target
 
 

@@ -40,6 +40,8 @@ from edge_runtime.reference_folder import SUFFIXES, read_reference_folder
 
 MOST_GOLDEN = 64
 MOST_CALIBRATION, MOST_LABELLED = 300, 2000
+UNUSUAL = 20.0
+"""Nets are fed values of about -3 to 3; beyond this somebody mixed up 0 to 1 and 0 to 255."""
 MOST_BYTES = 512 * 1024 * 1024
 """Of prepared pictures of one folder in memory; of more, every k-th picture is taken."""
 _TOOLS = ("torch", "onnx", "onnxruntime", "openvino", "nncf")
@@ -180,8 +182,22 @@ def _best(left: Sequence[Candidate], recipe: RecipeFile, pictures: Pictures | No
 
 
 def _notes(bundle: Bundle) -> tuple[str, ...]:
-    reason = bundle.manifest.calibration.no_moments
-    return (f"no factory moments, so this model cannot be recalibrated: {reason}",) if reason else ()
+    notes, spec, reason = [], bundle.manifest.preprocess, bundle.manifest.calibration.no_moments
+    if reason:
+        notes.append(f"no factory moments, so this model cannot be recalibrated: {reason}")
+    low, high = min(_levels(spec, 0)), max(_levels(spec, 255))
+    if low < -UNUSUAL or high > UNUSUAL:
+        notes.append(
+            f"pictures become values from {low:.3g} to {high:.3g}, unusual for a net: mean and std are of levels from 0 "
+            "to 255. If training had them for 0 to 1, multiply both by 255"
+        )
+    return tuple(notes)
+
+
+def _levels(spec: PreprocessSpec, level: int) -> list[float]:
+    """What a grey level becomes in each channel; nothing unusual where the model normalises by itself."""
+    is_raw = set(spec.mean) == {0.0} and set(spec.std) == {1.0}
+    return [0.0] if is_raw else [(level - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
 
 
 def _version(recipe: RecipeFile, source: Source) -> int:

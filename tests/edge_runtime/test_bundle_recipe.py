@@ -355,6 +355,20 @@ def test_the_command_line_builds_and_tells_machines_what_it_found(author: Author
     assert cv2.imread(str(next((author.folder / "small" / "9" / "golden").glob("*.png")))) is not None
 
 
+def test_mean_and_deviation_of_another_scale_are_noticed(author: Author) -> None:
+    author.model("onnx")
+    assert not author.build().notes
+    built = author.build(preprocess=PREPROCESS | {"mean": [0.5] * 3, "std": [0.25] * 3}, version=2)
+    assert any("multiply both by 255" in note for note in built.notes)
+
+
+def test_a_build_that_is_refused_at_the_end_leaves_no_folder(author: Author) -> None:
+    author.model("onnx")
+    with pytest.raises(BundleError):
+        author.build(postprocess={"task": "classification", "scores": "probabilities"})
+    assert list((author.folder / "bundles").glob("*")) == []
+
+
 @pytest.mark.parametrize("wanted", ["onnx", "openvino"])
 def test_layers_that_are_to_stay_float_are_named_by_patterns(author: Author, wanted: str) -> None:
     author.model("checkpoint")

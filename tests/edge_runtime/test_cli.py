@@ -157,6 +157,23 @@ def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):
     assert patch.exists() is report["accepted"]
 
 
+@pytest.mark.parametrize(
+    "flags", [("street-pedestrians", "--quantize", "none"), ("r.yaml", "--pictures", ".")]
+)
+def test_flags_that_would_be_ignored_are_refused(run, tmp_path, flags):
+    code, _, err = run("bundle", "build", *flags, "--out", tmp_path / "bundles")
+    assert code == 64
+    assert f"{flags[1]} means nothing to {flags[0]}" in err
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_a_folder_for_bundles_that_cannot_be_made_is_said_before_anything_is_built(run, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = run("bundle", "build", "efficientnet-lite0", "--out", tmp_path / "file")
+    assert code == 74
+    assert "name a folder that can be written" in err
+
+
 def test_building_without_its_extra_says_what_to_install(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     code, _, err = run("bundle", "build", "efficientnet-lite0", "--out", tmp_path)
