@@ -174,11 +174,11 @@ def schema(out: Path | None) -> int:
 @click.option("--timeout", "timeout_s", type=seconds, default=10.0, show_default=True, help="Seconds.")
 def send(verb: str, config_path: Path, timeout_s: float, **given: Any) -> int:
     """Send a command to a running device over its broker and print the answer."""
+    from edge_runtime.config import load_address
     from edge_runtime.remote import send_command
 
-    loaded = _configured(config_path)
     arguments = {name: value for name, value in given.items() if value is not None}
-    answer = send_command(loaded, verb, arguments, timeout_s)
+    answer = send_command(load_address(config_path, os.environ), verb, arguments, timeout_s)
     print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
     return 0 if answer.get("status") == "ok" else 1
 

@@ -106,13 +106,14 @@ def _obeyed(
     path: Path, verb: Verb, blessing: Blessing, *, model: str | None, offline: bool, timeout_s: float
 ) -> dict[str, Any]:
     """The answer of the daemon, or of its state directory."""
-    from edge_runtime.config import load_config
+    from edge_runtime.config import load_address, load_config
 
     assert verb in get_args(Verb)
-    config = load_config(path, os.environ)
-    if config.mqtt is None or offline:
+    address = None if offline else load_address(path, os.environ)
+    if address is None or address.mqtt is None:
         from edge_runtime.offline_baselines import obeyed_offline
 
+        config = load_config(path, os.environ)
         return {
             "status": "ok",
             "data": obeyed_offline(config, model, Asked(verb, blessing=blessing), time.time()),
@@ -121,7 +122,7 @@ def _obeyed(
 
     given = {"model": model, "name": blessing.name, "expires_days": blessing.expires_days}
     arguments = {key: value for key, value in given.items() if value is not None}
-    return send_command(config, verb, arguments, timeout_s)
+    return send_command(address, verb, arguments, timeout_s)
 
 
 def _done(answer: dict[str, Any], as_json: bool) -> int:

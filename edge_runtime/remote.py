@@ -15,12 +15,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_runtime.app.destinations import mqtt_settings
-from edge_runtime.config import Config
+from edge_runtime.config import Address
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 from edge_runtime.mqtt_session import explained
 
 
-def send_command(config: Config, verb: str, arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def send_command(to: Address, verb: str, arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     """The device's answer.
 
     Raises:
@@ -28,9 +28,9 @@ def send_command(config: Config, verb: str, arguments: dict[str, Any], timeout_s
         NoAnswer: nobody answered in time.
         BrokerLost: the broker cannot be reached or refuses us.
     """
-    if config.mqtt is None:
+    if to.mqtt is None:
         raise CommandError("the configuration has no section 'mqtt'; commands travel over the broker")
-    settings = mqtt_settings(config.device, config.mqtt)
+    settings = mqtt_settings(to.device, to.mqtt)
     transaction = secrets.token_hex(8)
     request = orjson.dumps({**arguments, "transaction": transaction})
     caller = _Caller(settings.topics.response(verb), settings.topics.request(verb), request, transaction)
@@ -64,7 +64,9 @@ def send_command(config: Config, verb: str, arguments: dict[str, Any], timeout_s
         )
     if not is_done or caller.answer is None:
         raise NoAnswer(
-            f"{config.device} did not answer {verb!r} within {timeout_s:g} s; is the daemon connected to this broker?"
+            f"{to.device} did not answer {verb!r} within {timeout_s:g} s; is the daemon connected to "
+            f"{settings.host}:{settings.port}? If 'device' or 'mqtt' of the file was edited while it ran, it may still "
+            "have the name or the broker it was started with"
         )
     return caller.answer
 

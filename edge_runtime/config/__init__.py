@@ -2,7 +2,7 @@
 
 from edge_runtime.config.changes import Change, Changes, Effect, changes, in_force
 from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
-from edge_runtime.config.load import load_config, parse_config, secrets_of
+from edge_runtime.config.load import Address, load_address, load_config, parse_config, secrets_of
 from edge_runtime.config.shape import (
     BatchConfig,
     CommissionConfig,
@@ -19,6 +19,7 @@ from edge_runtime.config.shape import (
 from edge_runtime.config.values import redact_url
 
 __all__ = [
+    "Address",
     "BatchConfig",
     "CameraConfig",
     "Change",
@@ -40,6 +41,7 @@ __all__ = [
     "TlsConfig",
     "changes",
     "in_force",
+    "load_address",
     "load_config",
     "parse_config",
     "redact_url",

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.problems import MAX_PROBLEMS, did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
+from edge_runtime.config.values import Name
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.guarded_yaml import MAX_BYTES, Document, load
 
@@ -24,6 +26,41 @@ SECRET_PREFIX = "EDGE_"  # noqa: S105 - the name of variables, not a secret
 MAX_SECRET_BYTES = 4096
 
 _VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
+
+
+class Address(BaseModel):
+    """Where a device is reached: what a command to it needs of its configuration, and nothing else."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    device: Name
+    mqtt: MqttConfig | None = None
+
+
+def load_address(path: Path, env: Mapping[str, str]) -> Address:
+    """Read ``device`` and ``mqtt`` of a configuration file, whatever is wrong with its other sections.
+
+    A daemon must be reachable most of all when the last edit of its file was refused.
+
+    Raises:
+        ConfigError: the file is not YAML, or one of the two cannot be used.
+    """
+    document = load(_read(path), str(path))
+    _require_sections(document)
+    filling = _Filling(env, document)
+    given = Address.model_fields.keys() & document.data.keys()
+    data = {key: filling.fill(document.data[key], (key,)) for key in given}
+    problems = list(filling.problems)
+    try:
+        address = Address.model_validate(data, context={"base": path.resolve().parent})
+    except ValidationError as err:
+        known = {problem.where for problem in problems}
+        problems.extend(p for p in problems_of(err, document, Address) if p.where not in known)
+        raise _refusal(document, problems) from err
+    mqtt = address.mqtt and _with_files(address.mqtt, document, problems)
+    if problems:
+        raise _refusal(document, problems)
+    return address.model_copy(update={"mqtt": mqtt})
 
 
 def load_config(path: Path, env: Mapping[str, str]) -> Config:
@@ -36,13 +73,16 @@ def load_config(path: Path, env: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with every problem: path of the key, line, what was found, what was expected.
     """
+    return parse_config(_read(path), str(path), env, base=path.resolve().parent)
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as err:
         problem = Problem("", None, f"cannot be read ({err.strerror or err})", "a readable YAML file")
         raise ConfigError(str(path), (problem,)) from err
-    return parse_config(text, str(path), env, base=path.resolve().parent)
 
 
 def parse_config(
@@ -66,21 +106,28 @@ def parse_config(
         ConfigError: as ``load_config``.
     """
     document = load(text, source)
-    if not isinstance(document.data, dict):
-        found = "an empty file" if document.data is None else show(document.data)
-        raise ConfigError(
-            source, (Problem("", None, found, "'key: value' lines: device, models, cameras, ..."),)
-        )
+    _require_sections(document)
     filling = _Filling(env, document)
     data = filling.fill(document.data, ())
     problems = [*filling.problems, *islice(_cross_problems(document), MAX_PROBLEMS)]
     config = _validated(data, document, base, problems)
-    if config is not None and check_files:
-        config = _with_files(config, document, problems)
+    if config is not None and config.mqtt is not None and check_files:
+        config = config.model_copy(update={"mqtt": _with_files(config.mqtt, document, problems)})
     if config is None or problems:
-        ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.line is None, p.line or 0))
-        raise ConfigError(source, tuple(ordered))
+        raise _refusal(document, problems)
     return config
+
+
+def _require_sections(document: Document) -> None:
+    if not isinstance(document.data, dict):
+        found = "an empty file" if document.data is None else show(document.data)
+        expected = "'key: value' lines: device, models, cameras, ..."
+        raise ConfigError(document.source, (Problem("", None, found, expected),))
+
+
+def _refusal(document: Document, problems: list[Problem]) -> ConfigError:
+    ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.line is None, p.line or 0))
+    return ConfigError(document.source, tuple(ordered))
 
 
 def _validated(data: Any, document: Document, base: Path | None, problems: list[Problem]) -> Config | None:
@@ -162,24 +209,21 @@ def _at(document: Document, path: tuple[str, ...], found: str, expected: str) ->
     return Problem(".".join(path), document.nearest_line(path), found, expected)
 
 
-def _with_files(config: Config, document: Document, problems: list[Problem]) -> Config:
+def _with_files(mqtt: MqttConfig, document: Document, problems: list[Problem]) -> MqttConfig:
     """Check that named files are there; fill the password, so that a new file is a new configuration."""
-    mqtt = config.mqtt
-    if mqtt is None:
-        return config
     for key in ("ca", "cert", "key") if mqtt.tls is not None else ():
         path: Path | None = getattr(mqtt.tls, key)
         if path is not None and not _is_file(path):
             problems.append(_at(document, ("mqtt", "tls", key), f"no file {path}", "a PEM file"))
     if mqtt.password_file is None:
-        return config
+        return mqtt
     try:
         password = _read_password(mqtt.password_file)
     except (OSError, ValueError) as err:
         found = f"cannot read {mqtt.password_file} ({err})"
         problems.append(_at(document, ("mqtt", "password_file"), found, "one line of text"))
-        return config
-    return config.model_copy(update={"mqtt": mqtt.model_copy(update={"password": SecretStr(password)})})
+        return mqtt
+    return mqtt.model_copy(update={"password": SecretStr(password)})
 
 
 def _is_file(path: Path) -> bool:

@@ -8,6 +8,9 @@ import numpy as np
 import orjson
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from mosquitto import free_port
+
 from edge_runtime.cli import main
 
 DEMO = Path(__file__).parents[2] / "edge_runtime" / "demo"
@@ -132,6 +135,14 @@ def test_send_without_a_broker_says_what_is_missing(run, tmp_path):
     code, _, err = run("send", "status", "--config", config(tmp_path))
     assert code == 64
     assert "no section 'mqtt'" in err
+
+
+def test_send_asks_although_another_section_was_edited_badly(run, tmp_path):
+    models = {"m": {"bundle": "demo:efficientnet-lite0", "threads": 0}}
+    mqtt = {"host": "127.0.0.1", "port": free_port()}
+    code, _, err = run("send", "status", "--config", config(tmp_path, models=models, mqtt=mqtt))
+    assert code == 69
+    assert "connection refused" in err
 
 
 def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.config import Config, Effect, changes, load_config, parse_config, secrets_of
+from edge_runtime.config import Config, Effect, changes, load_address, load_config, parse_config, secrets_of
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.schema import config_schema, schema_text
 
@@ -229,6 +229,28 @@ def test_a_password_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         load_config(path, {})
     assert {p.where for p in caught.value.problems} == {"mqtt.password_file", "mqtt.tls.ca"}
     assert all(p.line == 6 for p in caught.value.problems)
+
+
+def test_the_address_is_read_whatever_is_wrong_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "device: belt-3\nmqtt: {host: broker, user: me, password_file: pw}\nmodles: 3\n"
+        "cameras: {belt: {path: 'rtsp://me:{EDGE_NOT_SET}@cam/1', fps: many}}\n"
+    )
+    (tmp_path / "pw").write_text("s3cret-word\n")
+    address = load_address(path, {})
+    assert address.device == "belt-3"
+    assert address.mqtt is not None
+    assert address.mqtt.password_text() == "s3cret-word"
+
+
+def test_a_bad_address_is_refused_with_line_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("device: a b\nmqtt: {hots: broker, password: '{EDGE_NOT_SET}', user: me}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_address(path, {})
+    found = {problem.where: problem.line for problem in caught.value.problems}
+    assert found == {"device": 1, "mqtt.hots": 2, "mqtt.host": 2, "mqtt.password": 2}
 
 
 def test_credentials_come_in_pairs() -> None:
