@@ -15,6 +15,23 @@ class EdgeRuntimeError(Exception):
     """Root of all errors of this package."""
 
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE
+    where: str = ""
+    """Key of the configuration that this is about, e.g. ``models.parts``; set by who opens what stands there."""
+    line: int | None = None
+    """Line of that key in the file."""
+
+    def __str__(self) -> str:
+        return _place(self.line, self.where) + self.reason_text
+
+    @property
+    def reason_text(self) -> str:
+        """The text without the place in the configuration."""
+        return super().__str__()
+
+
+def _place(line: int | None, where: str) -> str:
+    """``line 3: models.parts: ``, as far as it is known."""
+    return (f"line {line}: " if line is not None else "") + (f"{where}: " if where else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +46,7 @@ class Problem:
     expected: str
 
     def __str__(self) -> str:
-        place = f"line {self.line}: " if self.line is not None else ""
-        name = f"{self.where}: " if self.where else ""
-        return f"{place}{name}{self.found}; expected {self.expected}"
+        return f"{_place(self.line, self.where)}{self.found}; expected {self.expected}"
 
 
 class ConfigError(EdgeRuntimeError):

@@ -6,7 +6,9 @@ being imported. Called by ``models`` and by what the command line does without a
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,7 +22,7 @@ from edge_runtime.config import Config, ModelConfig
 from edge_runtime.engines.base import Engine, EngineSettings
 from edge_runtime.engines.opening import placed
 from edge_runtime.engines.threads import CpuBudget, Preference, ThreadPlan, choose_threads, cpu_budget
-from edge_runtime.errors import BundleError, ConfigError, Problem
+from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, Problem
 from edge_runtime.manifest import MANIFEST_FILE
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -68,6 +70,16 @@ class OpenAhead:
         return open_base(config, name) if base is None else base.result()
 
 
+@contextmanager
+def concerning(config: Config, name: str) -> Iterator[None]:
+    """Every error in here says which model of the configuration it is about, and in which line that stands."""
+    try:
+        yield
+    except EdgeRuntimeError as err:
+        err.where, err.line = f"models.{name}", config.line_of("models", name)
+        raise
+
+
 def open_base(config: Config, name: str) -> OpenedBase:
     """Verify a model's bundle, open its engine, and see that it does what the bundle promises.
 
@@ -75,14 +87,15 @@ def open_base(config: Config, name: str) -> OpenedBase:
         BundleError: damaged, unsafe, or it does not do what it promises.
         EngineError: the engine refuses it.
     """
-    bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
-    settings = engine_settings(config, name)
-    plan = placed(thread_plan(config, name, cpu_budget()), bundle.manifest.format, settings)
-    model = bundle.model_files
-    try_in_child(bundle)
-    engine = engine_of(bundle, plan, settings, model)
-    self_test(bundle, engine)
-    return OpenedBase(bundle, model, plan, settings, engine)
+    with concerning(config, name):
+        bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
+        settings = engine_settings(config, name)
+        plan = placed(thread_plan(config, name, cpu_budget()), bundle.manifest.format, settings)
+        model = bundle.model_files
+        try_in_child(bundle)
+        engine = engine_of(bundle, plan, settings, model)
+        self_test(bundle, engine)
+        return OpenedBase(bundle, model, plan, settings, engine)
 
 
 def find_bundle(root: Path, version: str | int) -> Path:

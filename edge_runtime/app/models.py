@@ -13,7 +13,7 @@ import structlog
 from cronsim import CronSim
 
 from calibration import model_files
-from edge_runtime.app.bases import OpenedBase, open_base
+from edge_runtime.app.bases import OpenedBase, concerning, open_base
 from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.self_test import check_patched, self_test
 from edge_runtime.bundle.verify import Bundle
@@ -61,7 +61,13 @@ def open_model(
         EngineError: the engine refuses it.
         StateError: its state cannot be read or written.
     """
-    opened = open_base(config, name)
+    with concerning(config, name):
+        return _wired(config, name, open_base(config, name), delivery, crashes)
+
+
+def _wired(
+    config: Config, name: str, opened: OpenedBase, delivery: Delivery, crashes: Crashes
+) -> ModelRuntime:
     bundle, plan, settings = opened.bundle, opened.plan, opened.settings
     build = partial(build_engine, opened)
     registry = Registry.open(config.state_dir, name)

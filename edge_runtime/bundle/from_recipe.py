@@ -188,7 +188,7 @@ def _notes(bundle: Bundle) -> tuple[str, ...]:
     low, high = min(_levels(spec, 0)), max(_levels(spec, 255))
     if low < -UNUSUAL or high > UNUSUAL:
         notes.append(
-            f"pictures become values from {low:.3g} to {high:.3g}, unusual for a net: mean and std are of levels from 0 "
+            f"pictures become values from {low:.3g} to {high:.3g}, unusual for a net: mean and std are of levels 0 "
             "to 255. If training had them for 0 to 1, multiply both by 255"
         )
     return tuple(notes)

@@ -115,7 +115,7 @@ def parse_config(
         config = config.model_copy(update={"mqtt": _with_files(config.mqtt, document, problems)})
     if config is None or problems:
         raise _refusal(document, problems)
-    return config
+    return config.located(document.lines)
 
 
 def _require_sections(document: Document) -> None:

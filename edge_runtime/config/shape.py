@@ -5,10 +5,12 @@ names a program, a shell line or a Python object. Reading files and wording prob
 value in ``values``; cameras and broker, the parts with an outside, in ``connections``. Used by everybody.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.section import Section
@@ -263,6 +265,13 @@ class LogConfig(Section):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Where keys stand in the file. Always equal: a configuration does not differ by where its keys stand."""
+
+    of: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
+
+
 class Config(Section):
     """One edge box: its models, its cameras, and where results go."""
 
@@ -291,6 +300,17 @@ class Config(Section):
     )
     http: HttpConfig = Field(default_factory=HttpConfig, description="Health, status, dashboard.")
     log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
+    _lines: _Lines = PrivateAttr(default_factory=_Lines)
+
+    def located(self, lines: Mapping[tuple[str, ...], int]) -> Self:
+        """The same configuration, which also knows the lines of its keys."""
+        located = self.model_copy()
+        located._lines = _Lines(lines)
+        return located
+
+    def line_of(self, *key: str) -> int | None:
+        """Line of a key in the file; None when it does not stand there, or there is no file."""
+        return self._lines.of.get(key)
 
     def bundle_root(self, model: str) -> Path:
         """Folder that holds the version folders of a model's bundle (or is one version itself)."""

@@ -3,7 +3,7 @@
 import pytest
 
 from edge_runtime.app.bases import OpenAhead, open_base
-from edge_runtime.config import Config, EngineConfig
+from edge_runtime.config import Config, EngineConfig, parse_config
 from edge_runtime.errors import BundleError, EngineError
 
 
@@ -57,3 +57,26 @@ def test_no_cpus_are_promised_where_the_runtime_places_its_threads_itself(tmp_pa
     assert opened.plan.status()["cpus"] == []
     assert opened.plan.why.endswith("not bound: OpenVINO places its threads itself")
     opened.engine.close()
+
+
+TWO_MODELS = """\
+device: box
+state_dir: {folder}
+models:
+  good: {{bundle: demo:efficientnet-lite0}}
+  bad: {{bundle: demo:efficientnet-lite0, engine: {{devices: [GPU]}}}}
+cameras: {{belt: {{path: demo:conveyor, model: good}}}}
+"""
+
+
+def test_an_error_of_an_engine_says_which_model_it_is_about_and_its_line(tmp_path):
+    config = parse_config(TWO_MODELS.format(folder=tmp_path), "box.yaml", {})
+    with pytest.raises(EngineError, match=r"^line 5: models\.bad: no device of GPU") as caught:
+        open_base(config, "bad")
+    assert (caught.value.where, caught.value.line) == ("models.bad", 5)
+    assert caught.value.reason_text.startswith("no device of GPU")
+
+
+def test_a_configuration_does_not_differ_by_its_lines(tmp_path):
+    text = TWO_MODELS.format(folder=tmp_path)
+    assert parse_config(text, "box.yaml", {}) == parse_config(f"# a comment\n{text}", "box.yaml", {})
