@@ -104,7 +104,12 @@ def test_a_model_that_cannot_be_recalibrated_is_built_without_moments_and_says_s
 def test_other_inputs_can_be_quantized(author: Author, model: bytes, spec: dict[str, Any]) -> None:
     author.pictures("cal", range(10, 58))
     found = built(
-        author, model, preprocess=spec, calibration="cal", quantize="int8", limits={"accuracy_points": 100}
+        author,
+        model,
+        preprocess=spec,
+        calibration="cal",
+        quantize="int8",
+        limits={"accuracy_points": 100, "time_over_float": 100},
     )
     assert b"QuantizeLinear" in load_bundle(found.path).model_bytes
 
@@ -124,7 +129,7 @@ def test_weights_among_the_inputs_are_weights(author: Author) -> None:
     del model.graph.input[:]
     model.graph.input.extend([*weights, image])
     author.pictures("cal", range(10, 58))
-    keys = {"calibration": "cal", "limits": {"accuracy_points": 100}}
+    keys = {"calibration": "cal", "limits": {"accuracy_points": 100, "time_over_float": 100}}
     for version, quantize in enumerate(("none", "int8"), start=1):
         found = built(author, bytes(model.SerializeToString()), quantize=quantize, version=version, **keys)
         assert load_bundle(found.path).manifest.calibration.moments is not None
