@@ -29,6 +29,8 @@ class Outcome:
     folder: Path
     data: dict[str, Any] | None
     error: str | None
+    is_lasting: bool = False
+    """Whether trying again with the same model and configuration must fail too."""
 
 
 class Job(Protocol):
@@ -87,7 +89,7 @@ class JobProcess:
         except (OSError, ValueError):
             return Outcome(self.folder, None, f"process ended with status {status}: {self._last_words()}")
         if "error" in data:
-            return Outcome(self.folder, None, str(data["error"]))
+            return Outcome(self.folder, None, str(data["error"]), bool(data.get("is_lasting")))
         return Outcome(self.folder, data, None)
 
     def kill(self) -> None:

@@ -73,6 +73,7 @@ class SideLoop:
         self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
         self._last_task_at_s: float | None = None
         self._told: str | None = None
+        self._not_possible: dict[Kind, str] = {}  # why, for as long as model and configuration stay
         self._due_wall_s = parts.next_due_wall_s(parts.settings.schedule, parts.wall_clock())
         self._counters = {"sampled": 0, "recalibrations": 0, "accepted": 0, "refused": 0, "failed": 0,
                           "alarms": 0}  # fmt: skip
@@ -127,6 +128,7 @@ class SideLoop:
             "baselines": self._baselines.status(),
             "reservoir": self._reference.status(),
             "skipped": self._inbox.skipped,
+            "not_possible": {str(kind): reason for kind, reason in self._not_possible.copy().items()},
             **self._counters,
             "rollbacks": self._validity.rollbacks,
             "last_report": self.last_report,
@@ -164,6 +166,7 @@ class SideLoop:
             settings, drift = self._edits.get()
             if (settings, drift) == (self._parts.settings, self._parts.drift):
                 continue
+            self._not_possible.clear()
             is_watch_stale = drift != self._parts.drift
             self._parts = replace(self._parts, settings=settings, drift=drift)
             self._inbox.every_s = drift.sample_every_s
@@ -197,18 +200,18 @@ class SideLoop:
         if not settings.enabled or self._side.phase is not Phase.IDLE:
             return
         if self._watch is None:
-            if settings.commission.automatic and self._has_cooled_down(now_s):
+            if settings.commission.automatic and self._may_try(Kind.COMMISSION, now_s):
                 self._begin(Kind.COMMISSION, Cause.FIRST_START)
             return
         if self._due_wall_s is not None and self._parts.wall_clock() >= self._due_wall_s:
             self._plan_next()
-            if self._may_patch():
+            if Kind.RECALIBRATE not in self._not_possible and self._may_patch():
                 self._begin(Kind.RECALIBRATE, Cause.SCHEDULE)
         elif (
             settings.on_drift
             and self._validity.needs_answer
             and not self._validity.bring_back_known()
-            and self._has_cooled_down(now_s)
+            and self._may_try(Kind.RECALIBRATE, now_s)
             and self._may_patch()
         ):
             self._begin(Kind.RECALIBRATE, Cause.DRIFT)
@@ -232,7 +235,9 @@ class SideLoop:
         parts = self._parts
         self._due_wall_s = parts.next_due_wall_s(parts.settings.schedule, parts.wall_clock())
 
-    def _has_cooled_down(self, now_s: float) -> bool:
+    def _may_try(self, kind: Kind, now_s: float) -> bool:
+        if kind in self._not_possible:
+            return False
         return self._last_task_at_s is None or now_s - self._last_task_at_s >= self._parts.settings.cooldown_s
 
     def _begin(self, kind: Kind, cause: Cause, asked: Asked | None = None) -> Task:
@@ -316,8 +321,9 @@ class SideLoop:
 
     def _conclude(self, task: Task, outcome: Outcome) -> None:
         if outcome.data is None:
-            self._fail(task, outcome.error or "no reason given")
+            self._fail(task, outcome.error or "no reason given", is_lasting=outcome.is_lasting)
             return
+        self._not_possible.pop(task.kind, None)
         try:
             if task.kind is Kind.COMMISSION:
                 self._take_baseline(outcome.folder, outcome.data)
@@ -326,9 +332,11 @@ class SideLoop:
         except (EdgeRuntimeError, OSError) as err:
             self._fail(task, str(err))
 
-    def _fail(self, task: Task, error: str) -> None:
+    def _fail(self, task: Task, error: str, *, is_lasting: bool = False) -> None:
         self._counters["failed"] += 1
-        self._emit(task.kind, {"error": error, "cause": task.cause})
+        if is_lasting:
+            self._not_possible[task.kind] = error
+        self._emit(task.kind, {"error": error, "cause": task.cause, "is_lasting": is_lasting})
 
     def _take_baseline(self, folder: Path, data: dict[str, Any]) -> None:
         self._validity.doubt()

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import calibration
 from calibration import model_files
 from calibration.baseline_facts import BaselineFacts
-from calibration.errors import CalibrationError
+from calibration.errors import CalibrationError, ModelError
 from calibration.gate import GateSettings
 from calibration.moments import FrameMoments
 from edge_runtime.atomic_file import write_atomically
@@ -99,9 +99,10 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> int:
         work = _commission if job["kind"] == Kind.COMMISSION else _recalibrate
         outcome = work(folder, job, pictures)
     except (CalibrationError, EdgeRuntimeError) as err:
-        outcome = {"error": str(err)}
+        outcome = {"error": str(err), "is_lasting": isinstance(err, ModelError)}
     except MemoryError:
-        outcome = {"error": f"needs more than recalibration.memory_mib = {job['memory_mib']}"}
+        error = f"needs more than recalibration.memory_mib = {job['memory_mib']}"
+        outcome = {"error": error, "is_lasting": True}
     write_atomically(folder / "outcome.json", orjson.dumps(outcome, option=orjson.OPT_SERIALIZE_NUMPY))
     return 0
 

@@ -81,7 +81,12 @@ def _event_texts(kind: str, data: dict[str, Any]) -> list[str]:
     """A headline, then lines of detail."""
     match kind:
         case _ if "error" in data:
-            return [f"{kind} failed: {data['error']}"]
+            again = (
+                ["not tried again until the model or the configuration changes, or on command"]
+                if data.get("is_lasting")
+                else []
+            )
+            return [f"{kind} failed: {data['error']}", *again]
         case "commissioned":
             return [
                 f"baseline {data['name']} recorded from {data['frames']} healthy frames ({data['taps']} taps)"

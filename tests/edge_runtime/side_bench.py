@@ -73,7 +73,7 @@ class ScriptedJob:
     def kill(self):
         self.is_killed = True
 
-    def end(self, data=None, error=None, model=b"patched"):
+    def end(self, data=None, error=None, model=b"patched", is_lasting=False):
         patch = self.folder / "patch"
         if data is not None and data.get("accepted"):
             patch.mkdir(parents=True)
@@ -86,7 +86,7 @@ class ScriptedJob:
             (self.folder / "report").mkdir(parents=True)
             (self.folder / "report" / "report.json").write_bytes(orjson.dumps(data))
             (self.folder / "report" / "report.html").write_text(PAGE)
-        self.outcome = Outcome(self.folder, data, error)
+        self.outcome = Outcome(self.folder, data, error, is_lasting)
 
 
 def a_baseline(seed=0, facts=None):

@@ -49,6 +49,66 @@ def test_commissions_itself_when_the_configuration_says_so(tmp_path):
     assert [job.job["kind"] for job in bench.jobs] == ["commission"]
 
 
+def fails_to_commission_for_good(tmp_path):
+    bench = Bench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
+    bench.feed(17)
+    bench.jobs[0].end(error="nothing in it can be recalibrated", is_lasting=True)
+    bench.feed(60)
+    return bench
+
+
+def test_what_cannot_succeed_is_told_once_and_not_tried_again(tmp_path):
+    bench = fails_to_commission_for_good(tmp_path)
+    assert len(bench.jobs) == 1
+    assert [(e.kind, e.data["error"], e.data["is_lasting"]) for e in bench.events] == [
+        ("commission", "nothing in it can be recalibrated", True)
+    ]
+    assert bench.loop.status()["not_possible"] == {"commission": "nothing in it can be recalibrated"}
+    assert bench.loop.status()["failed"] == 1
+
+
+def test_another_configuration_is_reason_to_try_again(tmp_path):
+    bench = fails_to_commission_for_good(tmp_path)
+    settings = bench.loop._parts.settings.model_copy(update={"memory_mib": 4096})
+    bench.loop.reconfigure(bench.loop._parts.settings, bench.loop._parts.drift)
+    bench.feed(20)
+    assert len(bench.jobs) == 1
+    bench.loop.reconfigure(settings, bench.loop._parts.drift)
+    bench.feed(20)
+    assert len(bench.jobs) == 2
+    assert bench.loop.status()["not_possible"] == {}
+
+
+def test_a_command_is_reason_to_try_again_and_success_ends_the_matter(tmp_path):
+    bench = fails_to_commission_for_good(tmp_path)
+    bench.commission()
+    assert bench.loop.status()["commissioned"] is True
+    assert bench.loop.status()["not_possible"] == {}
+
+
+def test_a_failure_that_may_pass_is_tried_again(tmp_path):
+    bench = Bench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
+    bench.feed(17)
+    bench.jobs[0].end(error="every frame is of one colour")
+    bench.feed(20)
+    assert len(bench.jobs) == 2
+    assert bench.loop.status()["not_possible"] == {}
+
+
+@pytest.mark.parametrize("cause", ["schedule", "drift"])
+def test_a_model_that_cannot_be_recalibrated_is_not_tried_again_by_schedule_or_drift(tmp_path, cause):
+    bench = Bench(tmp_path, cooldown_s=2, schedule_due=1001.0 if cause == "schedule" else None)
+    if cause == "drift":
+        bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(error="needs more memory", is_lasting=True)
+    bench.due = 1012.0
+    bench.feed(30)
+    assert len(bench.jobs) == 1
+    assert bench.loop.status()["not_possible"] == {"recalibrate": "needs more memory"}
+    assert bench.ask("recalibrate")["begun"] == "recalibrate"
+
+
 def test_a_drift_alarm_leads_to_a_patch_and_a_hot_swap(tmp_path):
     bench = Bench(tmp_path)
     bench.accept_one()

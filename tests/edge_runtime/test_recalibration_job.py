@@ -12,6 +12,7 @@ import pytest
 from onnx import helper
 
 import calibration
+from calibration.errors import ModelError
 from calibration.gate import GateSettings
 from edge_runtime import recalibration_job
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
@@ -133,6 +134,24 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
 def test_a_bad_reference_folder_is_an_outcome(site, tmp_path):
     outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, site, reference_folder=tmp_path / "missing"))
     assert "no such folder" in outcome["error"]
+
+
+def test_a_model_in_which_nothing_can_be_corrected_is_told_as_a_lasting_failure(tmp_path, monkeypatch):
+    def refuse(*_args, **_keys):
+        raise ModelError(
+            "model", "nothing in it can be recalibrated", "correctable layers", "Export it again."
+        )
+
+    monkeypatch.setattr(calibration, "profile", refuse)
+    outcome = run(tmp_path, order(Kind.COMMISSION, tmp_path), conveyor_frames(8, 0))
+    assert outcome == {"error": outcome["error"], "is_lasting": True}
+    assert "nothing in it can be recalibrated" in outcome["error"]
+
+
+def test_pictures_that_show_nothing_are_no_lasting_failure(tmp_path):
+    outcome = run(tmp_path, order(Kind.COMMISSION, tmp_path), np.zeros((8, 224, 224, 3), np.uint8))
+    assert "one colour" in outcome["error"]
+    assert outcome["is_lasting"] is False
 
 
 def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
