@@ -15,8 +15,14 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from calibration.errors import ModelError
 from calibration.targets.base import FORMATS
+from calibration.targets.picture_input import PICTURES, PictureInput, channels_second, likely_channel_axis
 
 _OLDEST_OPSET = 13
+_INPUT_TYPES: dict[int, np.dtype[Any]] = {
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.FLOAT16: np.dtype(np.float16),
+    TensorProto.UINT8: np.dtype(np.uint8),
+}
 _QUANTIZED_OPS = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeLinear")
 
 
@@ -35,8 +41,17 @@ class OnnxGraph:
     leading: dict[str, int | None]
     """First dimension of a tensor; None when it is dynamic."""
     opset: int
-    input_name: str
-    input_shape: tuple[int | None, ...]
+    input: PictureInput
+
+    @property
+    def input_name(self) -> str:
+        """The picture input's name."""
+        return self.input.name
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """(N or None, C, ...): channels second, whatever the model's own layout."""
+        return self.input.shape
 
     @property
     def nodes(self) -> list[NodeProto]:
@@ -95,7 +110,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     """Parse and check a model file's bytes.
 
     Raises:
-        ModelError: not ONNX, external data, too old, or an input that is not one float32 (N, C, ...) tensor.
+        ModelError: not ONNX, external data, too old, or an input that is not one tensor of pictures.
     """
     model = _decode(name, data)
     graph = model.graph
@@ -107,7 +122,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     _refuse_integer_operators(name, graph)
     _resolve_identities(graph)
     constants = _constants(graph)
-    input_name, input_shape = _picture_input(name, graph, constants)
+    picture = _picture_input(name, graph, constants)
     ranks, leading = _shapes(name, model)
     consumers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
@@ -123,8 +138,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
         ranks=ranks,
         leading=leading,
         opset=opset,
-        input_name=input_name,
-        input_shape=input_shape,
+        input=picture,
     )
 
 
@@ -220,36 +234,22 @@ def _constants(graph: GraphProto) -> dict[str, TensorProto]:
     return constants
 
 
-def _picture_input(
-    name: str, graph: GraphProto, constants: dict[str, TensorProto]
-) -> tuple[str, tuple[int | None, ...]]:
-    """The one real input and its shape with the batch axis as None."""
+def _picture_input(name: str, graph: GraphProto, constants: dict[str, TensorProto]) -> PictureInput:
+    """The one real input."""
     inputs = [value for value in graph.input if value.name not in constants]
-    expected = "one float32 input (N, C, H, W)"
     if len(inputs) != 1:
         found = f"{len(inputs)} inputs: {', '.join(value.name for value in inputs)}"
-        raise ModelError(name, found, expected, "Export the picture part of the model alone.")
-    tensor = inputs[0].type.tensor_type
-    if tensor.elem_type != TensorProto.FLOAT:
-        kind = TensorProto.DataType.Name(tensor.elem_type)
-        raise ModelError(
-            name, f"input {inputs[0].name!r} is {kind}", expected, "Export it with a float32 input."
-        )
-    shape = tuple(
-        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim
-    )
-    if len(shape) < 2 or shape[1] is None:
-        found = f"input {inputs[0].name!r} has shape {shape}"
-        raise ModelError(name, found, f"{expected} with a known C", "Export it with a fixed channel count.")
-    _refuse_channels_last(name, inputs[0].name, shape)
-    return inputs[0].name, (shape[0], *shape[1:])
-
-
-def _refuse_channels_last(name: str, input_name: str, shape: tuple[int | None, ...]) -> None:
-    if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4):
-        fix = "Export it channels first (tf2onnx: --inputs-as-nchw), or move the Transpose out of the model."
-        found = f"input {input_name!r} is channels last, {shape}"
-        raise ModelError(name, found, "channels first (N, C, H, W)", fix)
+        raise ModelError(name, found, PICTURES, "Export the picture part of the model alone.")
+    label, tensor = inputs[0].name, inputs[0].type.tensor_type
+    if tensor.elem_type not in _INPUT_TYPES:
+        found = f"input {label!r} is {TensorProto.DataType.Name(tensor.elem_type)}"
+        raise ModelError(name, found, PICTURES, "Export it with a float32 input.")
+    dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
+    axis = likely_channel_axis(dims)
+    if len(dims) < 2 or dims[axis] is None:
+        found = f"input {label!r} has shape {tuple(dims)}"
+        raise ModelError(name, found, f"{PICTURES} with a known C", "Export it with a fixed channel count.")
+    return PictureInput(label, channels_second(dims, axis), axis, _INPUT_TYPES[tensor.elem_type])
 
 
 def _shapes(name: str, model: ModelProto) -> tuple[dict[str, int], dict[str, int | None]]:

@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, NodeProto, helper
+from onnx import AttributeProto, NodeProto, TensorProto, helper
 
 from calibration.patch import Affine
-from calibration.targets.onnx_graph import OnnxGraph, subgraphs
+from calibration.targets.onnx_graph import OnnxGraph, attribute, subgraphs, tensors_read
 from calibration.targets.onnx_taps import Constant, OnnxTap, behind_rounding
 
 DEAD_WEIGHT_SCALE = 1e-7
 """Below it the int8 weights of a channel stand for zeros; the int32 bias cannot carry any correction."""
 
 _INT32_MAX = 2**31 - 1
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+_MOVERS = ("Transpose", "Identity")
 
 Vector = NDArray[np.float64]
 
@@ -100,8 +103,7 @@ def insert_input_correction(graph: OnnxGraph, affine: Affine) -> None:
     """
     if not affine.touched.any():
         return
-    name = graph.input_name
-    shape = (1, -1) + (1,) * (len(graph.input_shape) - 2)
+    name, shape = graph.input_name, _over_channels(graph)
     scale = graph.add_constant(f"{name}__scale", affine.scale.reshape(shape))
     offset = graph.add_constant(f"{name}__offset", affine.offset.reshape(shape))
     _put_in_front(graph, scale, offset)
@@ -109,25 +111,73 @@ def insert_input_correction(graph: OnnxGraph, affine: Affine) -> None:
 
 def correct_input(graph: OnnxGraph, scale: str, offset: str) -> None:
     """The same by two tensors (C,) that are given when the model runs."""
-    name, rank = graph.input_name, len(graph.input_shape)
-    over_channels = graph.add_constant(
-        f"{name}__over_channels", np.asarray([1, -1] + [1] * (rank - 2), np.int64)
-    )
+    name = graph.input_name
+    shape = graph.add_constant(f"{name}__over_channels", np.asarray(_over_channels(graph), np.int64))
     shaped = [f"{part}__over_channels" for part in (scale, offset)]
     _put_in_front(graph, *shaped)
     for part, wide in zip((scale, offset), shaped, strict=True):
-        node = helper.make_node("Reshape", [part, over_channels], [wide], name=wide)
+        node = helper.make_node("Reshape", [part, shape], [wide], name=wide)
         graph.model.graph.node.insert(0, node)
 
 
+def _over_channels(graph: OnnxGraph) -> list[int]:
+    """Shape in which (C,) broadcasts over the input, in the model's own layout."""
+    return [-1 if axis == graph.input.channel_axis else 1 for axis in range(len(graph.input_shape))]
+
+
 def _put_in_front(graph: OnnxGraph, scale: str, offset: str) -> None:
-    """``scale * x + offset`` in front of everything that reads the input; both broadcast over it."""
+    """``scale * x + offset`` in front of everything that reads the input; both broadcast over it.
+
+    In float32: readers that make a float of another type get that, the others the type they had, bytes rounded.
+    """
     name, nodes = graph.input_name, graph.model.graph.node
     scaled, corrected = f"{name}__scaled", f"{name}__corrected"
+    source, as_before, new = name, corrected, list[NodeProto]()
+    if graph.input.dtype != np.float32:
+        source, as_before = f"{name}__float32", f"{name}__as_before"
+        new.append(helper.make_node("Cast", [name], [source], name=source, to=TensorProto.FLOAT))
     for node in nodes:
-        _rename_input(node, name, corrected)
-    nodes.insert(0, helper.make_node("Add", [scaled, offset], [corrected], name=corrected))
-    nodes.insert(0, helper.make_node("Mul", [name, scale], [scaled], name=scaled))
+        takes_float = name in node.input and _makes_a_float(graph, node)
+        _rename_input(node, name, corrected if takes_float else as_before)
+    new.append(helper.make_node("Mul", [source, scale], [scaled], name=scaled))
+    new.append(helper.make_node("Add", [scaled, offset], [corrected], name=corrected))
+    if as_before != corrected and any(as_before in tensors_read(node) for node in nodes):
+        new += _in_the_type_of_the_input(graph, corrected, as_before)
+    for node in reversed(new):
+        nodes.insert(0, node)
+
+
+def _in_the_type_of_the_input(graph: OnnxGraph, source: str, output: str) -> list[NodeProto]:
+    if graph.input.dtype == np.float16:
+        return [helper.make_node("Cast", [source], [output], name=output, to=TensorProto.FLOAT16)]
+    least, most = (
+        graph.add_constant(f"{output}__{limit}", np.asarray(limit, np.float32)) for limit in (0, 255)
+    )
+    rounded, within = f"{output}__rounded", f"{output}__within"
+    return [
+        helper.make_node("Round", [source], [rounded], name=rounded),
+        helper.make_node("Clip", [rounded, least, most], [within], name=within),
+        helper.make_node("Cast", [within], [output], name=output, to=TensorProto.UINT8),
+    ]
+
+
+def _makes_a_float(graph: OnnxGraph, node: NodeProto) -> bool:
+    """Whether a node makes floating point numbers of what it reads, or only moves it for nodes that all do.
+
+    What lies between takes the new type: nothing may be declared of it any more.
+    """
+    if node.op_type == "Cast":
+        return attribute(node, "to", 0) in _FLOATS
+    moved = node.output[0] if node.op_type in _MOVERS else ""
+    if not moved or moved in graph.outputs:
+        return False
+    following = [other for other in graph.model.graph.node if moved in tensors_read(other)]
+    if not following or not all(_makes_a_float(graph, other) for other in following):
+        return False
+    declared = graph.model.graph.value_info
+    for value in [value for value in declared if value.name == moved]:
+        declared.remove(value)
+    return True
 
 
 def _rename_input(node: NodeProto, old: str, new: str) -> None:

@@ -99,10 +99,11 @@ class OnnxTarget:
         observer, session = self._observing(first_taps, None if normalise is None else normalise.baseline)
         settings = onnx_observer.settings(normalise, x.shape[1])
         size = passes.micro_batch(x) if normalise is not None else passes.PLAIN_BATCH
+        picture = self._graph.input
 
         def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
             for batch in batches:
-                feed = {observer.input_name: batch, **settings}
+                feed = {observer.input_name: picture.fed(batch), **settings}
                 yield observer.rows(self._run(session, observer.fetches, feed))
 
         return passes.observation(run, x, normalise, size, frames_of_first)
@@ -137,7 +138,8 @@ class OnnxTarget:
             batches = (
                 passes.batches(x, passes.RUN_BATCH) if fixed is None else passes.filled_batches(x, fixed)
             )
-            parts = [self._run(session, names, {self._graph.input_name: batch}) for batch in batches]
+            picture = self._graph.input
+            parts = [self._run(session, names, {picture.name: picture.fed(batch)}) for batch in batches]
             return {
                 name: np.concatenate([part[i] for part in parts])[: len(x)] for i, name in enumerate(names)
             }
@@ -155,7 +157,12 @@ class OnnxTarget:
             "opset": self._graph.opset,
             "sha256": self.sha256,
             "size_bytes": len(self._data),
-            "input": {"name": self._graph.input_name, "shape": list(self._graph.input_shape)},
+            "input": {
+                "name": self._graph.input_name,
+                "shape": list(self._graph.input_shape),
+                "layout": self._graph.input.layout,
+                "dtype": self._graph.input.dtype.name,
+            },
             "taps": [
                 {
                     "name": tap.name,
@@ -176,12 +183,11 @@ class OnnxTarget:
         if fixed is None:
             return self._graph
         free = with_free_batch(self._graph)
-        shape = [n or 64 for n in self._graph.input_shape[1:]]
-        x = np.random.default_rng(0).normal(0, 0.5, (2 * fixed, *shape)).astype(np.float32)
+        x = self._graph.input.unlike(2 * fixed)
         expected = list(self.runner()(x).values())
         session = self._session(free.model.SerializeToString())
         try:
-            got = session.run(None, {free.input_name: x})
+            got = session.run(None, {free.input_name: free.input.fed(x)})
         except _ORT_ERRORS as err:
             raise _bound_to_batch(self._name, fixed) from err
         alike = (
@@ -222,7 +228,7 @@ class OnnxTarget:
             ) from err
 
     def _run(
-        self, session: ort.InferenceSession, names: list[str], feed: dict[str, Batch]
+        self, session: ort.InferenceSession, names: list[str], feed: dict[str, NDArray[Any]]
     ) -> list[NDArray[Any]]:
         try:
             return list(session.run(names, feed))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from calibration.errors import ModelError
+from calibration.targets.picture_input import PICTURES, PictureInput, channels_second, likely_channel_axis
 
 _INPUT_TYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
@@ -23,35 +24,7 @@ _INPUT_TYPES: dict[str, np.dtype[Any]] = {
     "u8": np.dtype(np.uint8),
 }
 
-_PICTURE_CHANNELS = (1, 3, 4)
-
 _ASKS_FOR_SHAPE_ONLY = "ShapeOf"
-
-
-@dataclass(frozen=True, slots=True)
-class PictureInput:
-    """The one input: how it is called and how float32 (N, C, ...) becomes what the model takes."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    """(N or None, C, ...): channels second, whatever the model's own layout."""
-    channel_axis: int
-    dtype: np.dtype[Any]
-    """float32, float16, or uint8 (the samples are 0..255 then)."""
-
-    @property
-    def layout(self) -> str:
-        """For people: ``NCHW``, ``NHWC``, or which axis holds the channels."""
-        if len(self.shape) == 4 and self.channel_axis in (1, 3):
-            return "NCHW" if self.channel_axis == 1 else "NHWC"
-        return f"channels on axis {self.channel_axis}"
-
-    def fed(self, x: NDArray[np.float32]) -> NDArray[Any]:
-        """``x`` (N, C, ...) in the model's own layout and type; uint8 is rounded and kept within 0..255."""
-        moved = np.moveaxis(x, 1, self.channel_axis)
-        if self.dtype == np.uint8:
-            moved = np.clip(np.rint(moved), 0, 255)
-        return np.ascontiguousarray(moved, self.dtype)
 
 
 @dataclass(slots=True)
@@ -173,7 +146,7 @@ def inner_models(node: Any) -> Iterator[Any]:
 
 
 def _picture_input(name: str, model: Any) -> PictureInput:
-    expected = "one input (N, C, H, W) or (N, H, W, C), float32, float16 or uint8"
+    expected = PICTURES
     parameters = model.get_parameters()
     if len(parameters) != 1:
         names = ", ".join(parameter.get_friendly_name() for parameter in parameters)
@@ -191,16 +164,14 @@ def _picture_input(name: str, model: Any) -> PictureInput:
     if len(dims) < 2 or dims[axis] is None:
         fix = "Fix the number of channels with Model.reshape, or name the layout with Parameter.set_layout."
         raise ModelError(name, f"input {label!r} has shape {partial}", f"{expected} with a known C", fix)
-    channels_second = (dims[0], dims[axis], *(d for i, d in enumerate(dims) if i not in (0, axis)))
-    return PictureInput(label, channels_second, axis, _INPUT_TYPES[kind])
+    return PictureInput(label, channels_second(dims, axis), axis, _INPUT_TYPES[kind])
 
 
 def _channel_axis(layout: Any, dims: list[int | None]) -> int:
     """The layout the model declares, else what the sizes say: channels last only if they can be nothing else."""
     if ov.layout_helpers.has_channels(layout):
         return int(ov.layout_helpers.channels_idx(layout)) % len(dims)
-    last_fits = len(dims) == 4 and dims[3] in _PICTURE_CHANNELS
-    return 3 if last_fits and dims[1] not in _PICTURE_CHANNELS else 1
+    return likely_channel_axis(dims)
 
 
 def _last_line(err: Exception) -> str:

@@ -200,7 +200,7 @@ class OpenVinoTarget:
     def _answers_alike(self) -> bool:
         """Whether the frame moments of two batches in one are those of two batches in a row."""
         fixed = self.input_shape[0] or 1
-        x = self._unlike_frames(2 * fixed)
+        x = self._graph.input.unlike(2 * fixed)
         as_is = self._compiled(self._observer(None, None).model).create_infer_request()
         parts = [self._run(as_is, x[i : i + fixed]) for i in range(0, len(x), fixed)]
         try:
@@ -214,14 +214,6 @@ class OpenVinoTarget:
         except (ModelError, RuntimeError):
             return False
         return all(_is_alike(a, b) for a, b in zip(got, expected, strict=True))
-
-    def _unlike_frames(self, count: int) -> Batch:
-        """Noise pictures of growing brightness and contrast: what mixes frames shows in their moments."""
-        shape = [n or 64 for n in self.input_shape[1:]]
-        noise = np.random.default_rng(0).normal(0, 0.3, (count, *shape))
-        step = np.linspace(-1, 1, count).reshape(-1, *[1] * len(shape))
-        x = noise * (1 + 0.7 * step) + 0.5 * step
-        return np.asarray(128 + 80 * x if self._graph.input.dtype == np.uint8 else x, np.float32)
 
     def _compiled(self, model: Any) -> Any:
         options = {

@@ -45,14 +45,6 @@ def test_training_mode_is_refused_by_layer() -> None:
         OnnxTarget(edited(with_batch_norm(), train))
 
 
-def test_channels_last_is_refused_by_name() -> None:
-    net = Net()
-    x = net.conv(net.add("Transpose", ["input"], "t", perm=[0, 3, 1, 2]), "c", 3, 4)
-    net.add("Flatten", [net.add("GlobalAveragePool", [x], "p")], "logits")
-    with pytest.raises(ModelError, match="channels last"):
-        OnnxTarget(net.model("logits", ("N", 16, 16, 3), ("N", 4)))
-
-
 def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
     onnx.save(
         onnx.load_model_from_string(classifier()),
@@ -71,14 +63,6 @@ def test_several_inputs_are_refused() -> None:
 
     with pytest.raises(ModelError, match="2 inputs: input, mask"):
         OnnxTarget(edited(classifier(), second))
-
-
-def test_an_integer_input_is_refused() -> None:
-    def as_bytes(proto: onnx.ModelProto) -> None:
-        proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
-
-    with pytest.raises(ModelError):
-        OnnxTarget(edited(classifier(), as_bytes))
 
 
 def test_the_head_is_never_a_tap() -> None:

@@ -1,0 +1,62 @@
+"""The one picture input of a model: how float32 (N, C, ...) becomes what it takes.
+
+Samples come as float32, channels second, like everywhere in this library. No framework is imported here. Used by the
+ONNX and the OpenVINO target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PICTURES = "one input (N, C, H, W) or (N, H, W, C), float32, float16 or uint8"
+"""What is taken, in words."""
+
+_PICTURE_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInput:
+    """The one input: how it is called and how float32 (N, C, ...) becomes what the model takes."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    """(N or None, C, ...): channels second, whatever the model's own layout."""
+    channel_axis: int
+    dtype: np.dtype[Any]
+    """float32, float16, or uint8 (the samples are 0..255 then)."""
+
+    @property
+    def layout(self) -> str:
+        """For people: ``NCHW``, ``NHWC``, or which axis holds the channels."""
+        if len(self.shape) == 4 and self.channel_axis in (1, 3):
+            return "NCHW" if self.channel_axis == 1 else "NHWC"
+        return f"channels on axis {self.channel_axis}"
+
+    def fed(self, x: NDArray[np.float32]) -> NDArray[Any]:
+        """``x`` (N, C, ...) in the model's own layout and type; uint8 is rounded and kept within 0..255."""
+        moved = np.moveaxis(x, 1, self.channel_axis)
+        if self.dtype == np.uint8:
+            moved = np.clip(np.rint(moved), 0, 255)
+        return np.ascontiguousarray(moved, self.dtype)
+
+    def unlike(self, count: int) -> NDArray[np.float32]:
+        """Noise pictures of growing brightness and contrast: a model that mixes frames gives itself away on them."""
+        shape = [n or 64 for n in self.shape[1:]]
+        noise = np.random.default_rng(0).normal(0, 0.3, (count, *shape))
+        step = np.linspace(-1, 1, count).reshape(-1, *[1] * len(shape))
+        x = noise * (1 + 0.7 * step) + 0.5 * step
+        return np.asarray(128 + 80 * x if self.dtype == np.uint8 else x, np.float32)
+
+
+def channels_second(dims: Sequence[int | None], axis: int) -> tuple[int | None, ...]:
+    """Sizes (N, ...) of an input whose channels lie on ``axis``, with the channels second."""
+    return (dims[0], dims[axis], *(size for i, size in enumerate(dims) if i not in (0, axis)))
+
+
+def likely_channel_axis(dims: Sequence[int | None]) -> int:
+    """What the sizes say where the file declares no layout: channels last only if they can be nothing else."""
+    last_fits = len(dims) == 4 and dims[3] in _PICTURE_CHANNELS
+    return 3 if last_fits and dims[1] not in _PICTURE_CHANNELS else 1
