@@ -91,6 +91,18 @@ class EngineError(EdgeRuntimeError):
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE
 
 
+class EngineMissing(EngineError):
+    """The device or the library is not on this box (yet): a driver may load late, so that a later start may help."""
+
+    exit_code: ClassVar[int] = 69  # EX_UNAVAILABLE
+
+
+class EngineMismatch(EngineError):
+    """What the configuration asks for cannot run this model on any box; the operator must change it."""
+
+    exit_code: ClassVar[int] = 78  # EX_CONFIG
+
+
 class StateError(EdgeRuntimeError):
     """The state directory cannot be read or written (permissions, disk full, I/O error)."""
 

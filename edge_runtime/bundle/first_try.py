@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from edge_runtime.bundle.verify import Bundle
@@ -30,8 +31,8 @@ def try_in_child(bundle: Bundle, timeout_s: float = TIMEOUT_S) -> None:
     Raises:
         BundleError: it crashed, hung, ran out of memory, or torch refuses it.
     """
-    if bundle.manifest.format != "torchscript":
-        return
+    if bundle.manifest.format != "torchscript" or find_spec("torch") is None:
+        return  # without torch nothing can be opened, and the engine says what to install
     at, expected = bundle.path / bundle.manifest.model, "a TorchScript model that loads and runs"
     file = os.memfd_create("first-try", os.MFD_CLOEXEC)
     try:

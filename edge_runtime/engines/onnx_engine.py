@@ -18,7 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from edge_runtime.engines.base import EngineSettings, Outputs, TensorSpec
 from edge_runtime.engines.batches import INPUT_TYPES, as_input, in_one_line, in_parts, require_batch_axis
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, EngineMissing
 
 ORT_FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
@@ -135,7 +135,7 @@ def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
             return session
         problems.append(f"{device} does not start; its libraries or driver are missing")
     have = ", ".join(name.removesuffix(_PROVIDER) for name in known)
-    raise EngineError(
+    raise EngineMissing(
         f"no device of {', '.join(devices)} for the model: {'; '.join(problems)}. It has {have}; "
         "install the onnxruntime package for the device, or write a fall-back behind it, such as [CUDA, CPU]"
     )

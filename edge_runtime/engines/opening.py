@@ -11,7 +11,7 @@ from typing import Literal
 from calibration.targets.base import ModelFiles
 from edge_runtime.engines.base import Engine, EngineSettings
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 
 ModelFormat = Literal["onnx", "openvino", "torchscript"]
 
@@ -68,7 +68,7 @@ def open_engine(
     except ModuleNotFoundError as err:
         if err.name not in ("openvino", "torch"):
             raise
-        raise EngineError(
+        raise EngineMissing(
             f"the model is {model_format} and {err.name} is not installed: pip install 'edge-runtime[{err.name}]'"
         ) from err
     try:
@@ -84,7 +84,7 @@ def _runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
     if settings.runtime == "auto":
         return fitting[0]
     if settings.runtime not in fitting:
-        raise EngineError(
+        raise EngineMismatch(
             f"runtime {settings.runtime} cannot run a model of format {model_format}; expected {' or '.join(fitting)}"
         )
     return settings.runtime

@@ -26,7 +26,7 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.engines.base import EngineSettings, Outputs, TensorSpec
 from edge_runtime.engines.batches import as_input, in_one_line, in_parts, require_batch_axis
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, EngineMissing
 
 _TYPES = {"f32": "float", "f16": "float16", "u8": "uint8"}
 _PRECISION = "INFERENCE_PRECISION_HINT"
@@ -118,7 +118,7 @@ def chosen_device(wanted: Sequence[str], available: Sequence[str]) -> str:
     for device in wanted:
         if _devices_of(device, available):
             return device
-    raise EngineError(
+    raise EngineMissing(
         f"no device of {', '.join(wanted)} for OpenVINO; this box has {', '.join(available)}. "
         "Install the device's driver, or write a fall-back behind it, such as [GPU, CPU]"
     )

@@ -20,7 +20,7 @@ from calibration.targets import torchscript_module
 from edge_runtime.engines.base import EngineSettings, Outputs, TensorSpec
 from edge_runtime.engines.batches import as_input, in_parts, require_batch_axis
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 
 _WARM_UP_RUNS = 3
 """The first two runs of a module profile it, the third runs what was compiled from that."""
@@ -141,10 +141,12 @@ def chosen_device(wanted: Sequence[str], cuda_devices: int) -> torch.device:
     for name in wanted:
         family, _, index = name.lower().partition(":")
         if family not in ("cpu", "cuda") or not (index or "0").isdigit():
-            raise EngineError(f"device {name!r} for a TorchScript model; expected CPU, CUDA or CUDA:<number>")
+            raise EngineMismatch(
+                f"device {name!r} for a TorchScript model; expected CPU, CUDA or CUDA:<number>"
+            )
         if family == "cpu" or int(index or 0) < cuda_devices:
             return torch.device(name.lower())
-    raise EngineError(
+    raise EngineMissing(
         f"no device of {', '.join(wanted)} for torch: it sees {cuda_devices} CUDA devices. "
         "Install its driver and a CUDA build of torch, or write a fall-back behind it, such as [CUDA, CPU]"
     )

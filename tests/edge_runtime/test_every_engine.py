@@ -2,6 +2,7 @@
 
 import os
 import queue
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,7 +25,7 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.engines.base import Engine, EngineSettings
 from edge_runtime.engines.opening import open_engine, placed
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 
 SHAPE = (3, SIDE, SIDE)
 ONE, TWO = ThreadPlan(1, 1, "test"), ThreadPlan(1, 2, "test")
@@ -113,16 +114,25 @@ def test_damaged_models_are_engine_errors(model_format: str) -> None:
 def test_a_missing_device_is_an_error_unless_a_fall_back_is_written_down(
     model_format: str, device: str
 ) -> None:
-    with pytest.raises(EngineError, match=f"no device of {device}.*fall-back"):
+    with pytest.raises(EngineMissing, match=f"no device of {device}.*fall-back"):
         opened(model_format, devices=(device,))
     assert "CPU" in opened(model_format, devices=(device, "CPU")).runs_on.upper()
 
 
 def test_a_runtime_that_cannot_run_the_format_is_named() -> None:
     with pytest.raises(
-        EngineError, match="torch cannot run a model of format onnx; expected onnxruntime or openvino"
+        EngineMismatch, match="torch cannot run a model of format onnx; expected onnxruntime or openvino"
     ):
         opened("onnx", runtime="torch")
+
+
+@pytest.mark.parametrize(("model_format", "library"), [("openvino", "openvino"), ("torchscript", "torch")])
+def test_a_library_that_is_not_installed_is_named(monkeypatch, model_format: str, library: str) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, "edge_runtime.engines.openvino_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "edge_runtime.engines.torchscript_engine", raising=False)
+    with pytest.raises(EngineMissing, match=f"pip install 'edge-runtime\\[{library}\\]'"):
+        opened(model_format)
 
 
 def test_openvino_precision_is_pinned_to_what_was_asked() -> None:

@@ -1,6 +1,7 @@
 """A bundle of every format, from building it to a patch that is active after a restart."""
 
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.engines.opening import DEFAULTS, open_engine
 from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.errors import BundleError, EngineError
+from edge_runtime.errors import BundleError, EngineError, EngineMissing
 from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
 from edge_runtime.recalibration_phase import Cause, Kind, Task
 from edge_runtime.registry import Registry
@@ -136,6 +137,17 @@ def test_a_torchscript_file_that_torch_cannot_open_is_refused_by_the_child(tmp_p
     try_in_child(bundle)
     with pytest.raises(BundleError, match=r"not open and answered within 0\.01 s"):
         try_in_child(bundle, timeout_s=0.01)
+
+
+def test_without_torch_the_child_is_not_asked_and_the_engine_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = built(tmp_path, "torchscript")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "edge_runtime.engines.torchscript_engine", raising=False)
+    try_in_child(bundle)
+    with pytest.raises(EngineMissing, match="pip install"):
+        engine_of(bundle, ALONE)
 
 
 def test_a_torchscript_model_for_other_pictures_is_refused_before_the_daemon_opens_it(tmp_path: Path) -> None:
