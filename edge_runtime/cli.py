@@ -20,6 +20,7 @@ from edge_runtime.errors import EdgeRuntimeError
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 USAGE, INTERRUPTED = 64, 130
+REFUSED = 65  # EX_DATAERR: the device answered, and its answer is no
 DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
 
@@ -180,7 +181,7 @@ def send(verb: str, config_path: Path, timeout_s: float, **given: Any) -> int:
     arguments = {name: value for name, value in given.items() if value is not None}
     answer = send_command(load_address(config_path, os.environ), verb, arguments, timeout_s)
     print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
-    return 0 if answer.get("status") == "ok" else 1
+    return 0 if answer.get("status") == "ok" else REFUSED
 
 
 @cli.command()

@@ -132,7 +132,7 @@ def _done(answer: dict[str, Any], as_json: bool) -> int:
         click.echo(f"error: {answer.get('error')}", err=True)
     else:
         click.echo("\n".join(_lines(answer["data"])))
-    return 0 if answer.get("status") == "ok" else 1
+    return 0 if answer.get("status") == "ok" else 65  # EX_DATAERR: the device said no
 
 
 def _lines(data: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mosquitto import Mosquitto, free_port
 
+from edge_runtime.cli import main
 from edge_runtime.command_link import CommandLink
 from edge_runtime.commands import CommandDesk, CommandPolicy
 from edge_runtime.config import Address
@@ -55,6 +56,16 @@ def test_brings_the_answer_back(broker):
 def test_brings_a_refusal_back_in_words(broker):
     answer = send_command(config(broker.port), "recalibrate", {"model": "x"}, timeout_s=10)
     assert (answer["status"], answer["error"]) == ("error", "no model 'x'")
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("command", [["send", "recalibrate", "--config"], ["baseline", "list"]])
+def test_a_refusal_has_an_exit_code_of_its_own(broker, command, tmp_path):
+    path = tmp_path / "box.yaml"
+    path.write_text(f"device: box\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
+    with pytest.raises(SystemExit) as ended:
+        main([*command, str(path)])
+    assert ended.value.code == 65
 
 
 def test_a_device_that_is_not_there_is_named(broker):
