@@ -24,6 +24,8 @@ class ModelRuntime:
     pipeline: Pipeline
     workers: tuple[InferenceWorker, ...]
     side_loop: SideLoop | None
+    notes: tuple[str, ...] = ()
+    """What of its configuration does not count here, for people."""
 
     def start(self) -> None:
         """Begin to infer and to watch for drift."""
@@ -82,6 +84,7 @@ class ModelRuntime:
             "bundle": self.bundle.id,
             "generation": str(slot.generation),
             "runs_on": slot.engine.runs_on,
+            "notes": list(self.notes),
             "threads": {**self.plan.status(), "bound_to": [list(worker.bound_to) for worker in self.workers]},
             "batches": meters.batches,
             "mean_batch": round(meters.batched_samples / meters.batches, 2) if meters.batches else None,

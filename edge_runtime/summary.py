@@ -34,7 +34,7 @@ def _or_never(value: float | None) -> str:
 
 
 def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
-    streams = model["streams"].values()
+    streams, notes = model["streams"].values(), model.get("notes", [])
     frames, results = sum(s["frames"] for s in streams), sum(s["results"] for s in streams)
     rejected = sum(sum(s["rejected"].values()) for s in streams)
     dropped = model["dropped_oldest"] + model["dropped_stale"]
@@ -42,6 +42,7 @@ def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
     lines = [
         "",
         f"model {name}: {model['generation']} on {model['runs_on']}",
+        *(f"  note: {note}" for note in notes),
         (
             f"  frames {frames}   results {results}   rejected {rejected}   "
             f"dropped because late {late + dropped}   lost {lost}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.app.engine_notes import engine_notes
 from edge_runtime.bundle.first_try import try_in_child
 from edge_runtime.bundle.opening import engine_of
 from edge_runtime.bundle.self_test import self_test
@@ -38,6 +39,8 @@ class OpenedBase:
     plan: ThreadPlan
     settings: EngineSettings
     engine: Engine
+    notes: tuple[str, ...] = ()
+    """What of the configuration does not count: settings without effect, a fall-back that was taken."""
 
 
 class OpenAhead:
@@ -89,13 +92,14 @@ def open_base(config: Config, name: str) -> OpenedBase:
     """
     with concerning(config, name):
         bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
-        settings = engine_settings(config, name)
-        plan = placed(thread_plan(config, name, cpu_budget()), bundle.manifest.format, settings)
+        settings, budget = engine_settings(config, name), cpu_budget()
+        plan = placed(thread_plan(config, name, budget), bundle.manifest.format, settings)
         model = bundle.model_files
         try_in_child(bundle)
         engine = engine_of(bundle, plan, settings, model)
         self_test(bundle, engine)
-        return OpenedBase(bundle, model, plan, settings, engine)
+        notes = engine_notes(config.models[name], engine, plan, budget)
+        return OpenedBase(bundle, model, plan, settings, engine, notes)
 
 
 def find_bundle(root: Path, version: str | int) -> Path:
@@ -107,6 +111,9 @@ def find_bundle(root: Path, version: str | int) -> Path:
     try:
         if (root / MANIFEST_FILE).is_file():
             return root
+        if not root.exists():
+            fix = "Copy the bundle there, or correct the path or the name."
+            raise BundleError(root, "this folder does not exist", "the folder of a bundle", fix)
         folders = list(root.glob("*/")) if root.is_dir() else []
     except OSError as err:
         raise BundleError(
@@ -115,7 +122,7 @@ def find_bundle(root: Path, version: str | int) -> Path:
     found = {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
     if not found or (version != "latest" and version not in found):
         have = ", ".join(str(number) for number in sorted(found)) or "none"
-        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy the bundle there.")
+        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy that version there.")
     return found[max(found) if version == "latest" else int(version)]
 
 

@@ -69,6 +69,8 @@ def _wired(
     config: Config, name: str, opened: OpenedBase, delivery: Delivery, crashes: Crashes
 ) -> ModelRuntime:
     bundle, plan, settings = opened.bundle, opened.plan, opened.settings
+    for note in opened.notes:
+        log.warning("model does not run as configured", model=name, reason=note)
     build = partial(build_engine, opened)
     registry = Registry.open(config.state_dir, name)
     rollout, engine = _restored(registry, bundle, build, opened.engine)
@@ -93,7 +95,7 @@ def _wired(
         )
         for i in range(plan.workers)
     )
-    return ModelRuntime(name, bundle, plan, pipeline, workers, side_loop)
+    return ModelRuntime(name, bundle, plan, pipeline, workers, side_loop, opened.notes)
 
 
 def batch_policy(config: Config, name: str) -> BatchPolicy:

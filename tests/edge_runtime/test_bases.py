@@ -69,6 +69,26 @@ cameras: {{belt: {{path: demo:conveyor, model: good}}}}
 """
 
 
+def test_a_bundle_folder_that_is_not_there_is_told_from_one_without_the_version(tmp_path):
+    (tmp_path / "empty").mkdir()
+    config = config_of(tmp_path, gone=tmp_path / "gone", empty=tmp_path / "empty")
+    with pytest.raises(BundleError, match=r"models\.gone: .*/gone: this folder does not exist"):
+        open_base(config, "gone")
+    with pytest.raises(BundleError, match=r"models\.empty: .*/empty: versions there: none"):
+        open_base(config, "empty")
+
+
+def test_what_does_not_count_is_noted_beside_the_engine(tmp_path):
+    config = config_of(tmp_path, a="demo:efficientnet-lite0")
+    engine = EngineConfig(devices=("CUDA", "CPU"), precision="bf16")
+    edited = config.model_copy(
+        update={"models": {"a": config.models["a"].model_copy(update={"engine": engine})}}
+    )
+    opened = open_base(edited, "a")
+    opened.engine.close()
+    assert [note.partition(":")[0] for note in opened.notes] == ["engine.devices", "engine.precision"]
+
+
 def test_an_error_of_an_engine_says_which_model_it_is_about_and_its_line(tmp_path):
     config = parse_config(TWO_MODELS.format(folder=tmp_path), "box.yaml", {})
     with pytest.raises(EngineError, match=r"^line 5: models\.bad: no device of GPU") as caught:
