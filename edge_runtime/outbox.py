@@ -1,7 +1,7 @@
 """The durable outbox: what the pipeline produced waits here until its destination has taken it.
 
-``put`` never waits for the disk, nor does delivery: a row may be taken at once. One writer thread commits, 20 ms after
-the first row, what has not been acknowledged by then, with a full fsync. A broker that answers within that time keeps
+``put`` never waits for the disk, nor does delivery: a row may be taken at once. One writer thread commits, with a full
+fsync, the rows that have not been acknowledged 20 ms after they were put. A broker that answers within that time keeps
 live results off the disk; only the account of them is written, once a second.
 Bounded in memory, bytes and age; the oldest rows go first and every loss is counted in the same file, so that
 ``enqueued == delivered + dropped + pending`` holds at any moment and after any crash. Rows that were queued but not
@@ -17,22 +17,38 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import inf
 from pathlib import Path
 
 from edge_runtime.errors import StateError
-from edge_runtime.outbox_ledger import Ledger, OutboxStats, Row, balanced, continued, newest
+from edge_runtime.outbox_ledger import (
+    DoubtfulCommit,
+    Ledger,
+    OutboxStats,
+    Row,
+    RowsInMemory,
+    balanced,
+    committed,
+    continued,
+    reopened,
+)
 from edge_runtime.outbox_store import Store, StoreDamaged, StoreUnavailable, open_or_replace
 
 _log = logging.getLogger(__name__)
 
-GROUP_COMMIT_S = 0.02  # one commit per row is 134 rows/s, 128 rows per commit 27,000 rows/s (MEASURED.md)
+GROUP_COMMIT_S = 0.02
+"""A row gets this long to be delivered without being written, and commits begin at least this far apart, so a row that
+nobody acknowledges is on the disk after at most twice this and the write itself.
+
+One commit per row is 134 rows/s, 128 rows per commit 27,000 rows/s (MEASURED.md).
+"""
 LONE_ACK_S = (
     1.0  # deletions alone are worth an fsync (and flash wear) once a second; a crash repeats that much
 )
+EXPIRY_POLL_S = 1.0  # how often the file is asked for rows that are too old
 RETRY_S = 1.0
 
 
@@ -47,6 +63,16 @@ class OutboxLimits:
     max_queue_bytes: int = 16 * 2**20
 
 
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """What the writer is writing; the rows are still in memory."""
+
+    before: Ledger
+    rows: RowsInMemory
+    acked: list[int]
+    refused: list[int]
+
+
 class Outbox:
     """See the module. All methods are safe from any thread; ``fetch`` from one thread at a time."""
 
@@ -57,6 +83,7 @@ class Outbox:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        open_store: Callable[[Path, float, str | None], tuple[Store, Ledger]] = open_or_replace,
     ) -> None:
         """Open the file (or move a damaged one aside and make a new one) and start the writer.
 
@@ -64,11 +91,13 @@ class Outbox:
             StateError: the directory cannot be used at all. A full disk is no error: the outbox starts in memory.
         """
         self._path, self._limits = path, limits or OutboxLimits()
-        self._monotonic, self._wall = monotonic, wall
-        self._changed = threading.Condition()
-        self._queue: deque[Row] = deque()
-        self._committing: list[Row] = []
-        self._queue_bytes = 0
+        self._monotonic, self._wall, self._open_store = monotonic, wall, open_store
+        self._lock = threading.RLock()
+        self._work = threading.Condition(self._lock)  # for the writer
+        self._left = threading.Condition(self._lock)  # rows left the memory: for flush
+        self._queue = RowsInMemory()
+        self._commit: _Commit | None = None
+        self._doubt: DoubtfulCommit | None = None
         self._acked: set[int] = set()
         self._refused: set[int] = set()
         self._settled_at_s: float | None = None
@@ -77,8 +106,10 @@ class Outbox:
         self._problem: str | None = None
         self._suspect_at: tuple[int, int] | None = None
         self._must_reopen = self._is_damaged = self._has_account = False
-        self._is_stopping = self._must_commit = False
-        self._commits = self._epoch = self._stored_id = 0
+        self._is_stopping = False
+        self._commits = self._epoch = self._stored_id = self._flush_id = self._looked_id = 0
+        self._has_expired = False
+        self._asked_at_s = self._began_at_s = self._sleeps_until_s = -inf
         self._listener: Callable[[], None] = lambda: None
         self._clock_offset_s = -monotonic()
         self._open_first_time()
@@ -93,42 +124,64 @@ class Outbox:
         The queue is full only when the disk is slower than the pipeline or failing; the oldest queued row goes first
         and is counted in ``dropped_by_queue``.
         """
-        with self._changed:
+        with self._lock:
             if self._is_stopping:
                 return False
             row = Row(self._ledger.next_id, topic, payload, self._clock_s())
             self._ledger = replace(self._ledger, next_id=row.id + 1, enqueued=self._ledger.enqueued + 1)
             self._queue.append(row)
-            self._queue_bytes += row.size_bytes
             kept_all = self._trim_queue()
-            if len(self._queue) == 1 or not kept_all:
-                self._changed.notify_all()
+            if self._sleeps_until_s > row.stored_at_s + (0.0 if self._is_queue_long() else GROUP_COMMIT_S):
+                self._wake_writer()
         self._listener()
         return kept_all
 
     def _trim_queue(self) -> bool:
-        kept_all = True
-        if self._is_queue_over():
-            self._count_settled_in_memory()  # delivered is not lost, however long the writer waits for the disk
-        while self._queue and self._is_queue_over():
-            self._queue_bytes -= self._queue.popleft().size_bytes
-            self._ledger = replace(self._ledger, dropped_by_queue=self._ledger.dropped_by_queue + 1)
-            kept_all = False
-        return kept_all
+        dropped: set[int] = set()
+        while self._is_queue_over() and (row := self._queue.oldest()) is not None:
+            self._queue.pop(row.id)
+            dropped.add(row.id)
+        if dropped:
+            self._ledger = replace(
+                self._ledger, dropped_by_queue=self._ledger.dropped_by_queue + len(dropped)
+            )
+            if self._doubt is not None:
+                self._doubt.dropped.update(one for one in dropped if one <= self._doubt.last_id)
+            self._left.notify_all()
+        return not dropped
 
     def _is_queue_over(self) -> bool:
-        rows = len(self._queue) + len(self._committing)
-        return rows > self._limits.max_queue_rows or self._queue_bytes > self._limits.max_queue_bytes
+        return (
+            self._rows_in_memory() > self._limits.max_queue_rows
+            or self._bytes_in_memory() > self._limits.max_queue_bytes
+        )
+
+    def _is_queue_long(self) -> bool:
+        """Half-way to the limit nothing is gained by waiting for acknowledgements."""
+        return (
+            2 * len(self._queue) > self._limits.max_queue_rows
+            or 2 * self._queue.size_bytes > self._limits.max_queue_bytes
+        )
+
+    def _rows_in_memory(self) -> int:
+        return len(self._queue) + (0 if self._commit is None else len(self._commit.rows))
+
+    def _bytes_in_memory(self) -> int:
+        return self._queue.size_bytes + (0 if self._commit is None else self._commit.rows.size_bytes)
+
+    def _wake_writer(self) -> None:
+        self._sleeps_until_s = -inf  # once is enough
+        self._work.notify()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything put so far is on the disk or delivered; False when it took longer or the disk fails."""
-        with self._changed:
-            last, self._must_commit = self._ledger.next_id - 1, bool(self._queue)
-            self._changed.notify_all()
-            return self._changed.wait_for(lambda: all(r.id > last for r in self._uncommitted()), timeout_s)
+        with self._lock:
+            self._flush_id = last = self._ledger.next_id - 1
+            self._wake_writer()
+            return self._left.wait_for(lambda: all(row.id > last for row in self._uncommitted()), timeout_s)
 
     def _uncommitted(self) -> Iterator[Row]:
-        return chain(self._committing, self._queue)
+        return chain(() if self._commit is None else self._commit.rows, self._queue)
 
     # --- publisher side ------------------------------------------------------------------------------------------
 
@@ -157,7 +210,7 @@ class Outbox:
         """
         while True:
             rows = self._read(after_id, limit)
-            with self._changed:
+            with self._lock:
                 waiting = [row for row in rows if row.id not in self._acked and row.id not in self._refused]
             if waiting or not rows:
                 return waiting
@@ -165,19 +218,19 @@ class Outbox:
 
     def _read(self, after_id: int, limit: int) -> list[Row]:
         while True:
-            with self._changed:
+            with self._lock:
                 store, commits, stored_id = self._store, self._commits, self._stored_id
             rows: list[Row] = []
             if store is not None and after_id < stored_id:
                 try:
                     rows = store.read(after_id, limit)
                 except (StoreDamaged, StoreUnavailable) as err:
-                    with self._changed:
+                    with self._lock:
                         if self._store is store:  # else the writer has just closed it to open it again
                             self._problem, self._suspect_at = str(err), (after_id, limit)
-                            self._changed.notify_all()
+                            self._wake_writer()
                     return []
-            with self._changed:
+            with self._lock:
                 if len(rows) < limit and commits != self._commits:
                     continue  # a commit took rows from memory to the file behind what was read: look again
                 last = rows[-1].id if rows else after_id
@@ -185,35 +238,53 @@ class Outbox:
                 return rows + in_memory[: limit - len(rows)]
 
     def ack(self, ids: Iterable[int]) -> None:
-        """These were delivered; they are deleted with the next commit, at the latest after a second."""
-        self._settle(self._acked, ids)
+        """These were delivered; they leave the memory at once, and the file with the next commit, within a second."""
+        with self._lock:
+            noted = set() if self._doubt is None else self._doubt.delivered
+            delivered = self._leave(ids, self._acked, noted)
+            self._ledger = replace(self._ledger, delivered=self._ledger.delivered + delivered)
 
     def refuse(self, ids: Iterable[int]) -> None:
         """The destination will never take these; they are dropped and counted in ``dropped_by_refusal``."""
-        self._settle(self._refused, ids)
+        with self._lock:
+            noted = set() if self._doubt is None else self._doubt.refused
+            refused = self._leave(ids, self._refused, noted)
+            self._ledger = replace(self._ledger, dropped_by_refusal=self._ledger.dropped_by_refusal + refused)
 
-    def _settle(self, into: set[int], ids: Iterable[int]) -> None:
-        with self._changed:
-            into.update(ids)
-            if into and self._settled_at_s is None:
-                self._settled_at_s = time.monotonic()
+    def _leave(self, ids: Iterable[int], later: set[int], noted: set[int]) -> int:
+        """Take out of the queue what is there; what is in the file, or may be, goes with a later commit."""
+        doubtful_id = 0 if self._doubt is None else self._doubt.last_id
+        count = 0
+        for one in ids:
+            if self._queue.pop(one) is None:
+                later.add(one)
+                continue
+            count += 1
+            if one <= doubtful_id:
+                noted.add(one)
+                later.add(one)
+        if self._settled_at_s is None and (count or later):
+            self._settled_at_s = self._clock_s()
+        if count:
+            self._left.notify_all()
+        return count
 
     def stats(self) -> OutboxStats:
         """A consistent snapshot: ``enqueued == delivered + dropped + pending`` holds in it."""
-        with self._changed:
-            in_memory = len(self._queue) + len(self._committing)
+        with self._lock:
+            in_memory = self._rows_in_memory()
             ledger = replace(
                 self._ledger,
                 pending=self._ledger.pending + in_memory,
-                pending_bytes=self._ledger.pending_bytes + self._queue_bytes,
+                pending_bytes=self._ledger.pending_bytes + self._bytes_in_memory(),
             )
             return OutboxStats(ledger, in_memory, self._problem is None, self._problem)
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Commit what is queued and close; False when the disk did not allow it in time. Idempotent."""
-        with self._changed:
+        with self._lock:
             self._is_stopping = True
-            self._changed.notify_all()
+            self._wake_writer()
         self._thread.join(timeout_s)
         return not self._thread.is_alive() and not self._queue
 
@@ -240,33 +311,43 @@ class Outbox:
     def _open(self) -> None:
         """Open the file (a damaged one is moved aside and replaced) and take over its account."""
         damage = self._problem or "unreadable" if self._is_damaged else None
-        store, found = open_or_replace(self._path, self._wall(), damage)
-        if found.files_damaged > self._ledger.files_damaged and self._has_account:
-            found = replace(found, next_id=0)  # nothing in memory can be in the new file
+        store, found = self._open_store(self._path, self._wall(), damage)
         self._is_damaged = False
         self._take_over(store, found)
 
     def _take_over(self, store: Store, found: Ledger) -> None:
-        with self._changed:
-            if self._has_account:
-                kept = [row for row in self._queue if row.id >= found.next_id]
-                ledger = newest(found, self._ledger)
-            else:
-                kept = self._restamped(found)
+        with self._lock:
+            doubt, self._doubt = self._doubt, None
+            if not self._has_account:
+                self._restamp(found)
                 ledger = continued(found, self._ledger)
-            self._queue = deque(kept)
-            self._queue_bytes = sum(row.size_bytes for row in kept)
-            self._ledger = balanced(replace(ledger, files_damaged=found.files_damaged), len(kept))
-            self._store, self._has_account, self._stored_id = store, True, found.next_id - 1
+            elif doubt is not None and doubt.is_in(found) and not self._is_new(found):
+                for row in [row for row in self._queue if row.id <= doubt.last_id]:
+                    self._queue.pop(row.id)
+                ledger = doubt.settled(self._ledger, found)
+            else:  # nothing of what is in memory is in the file
+                ledger = reopened(self._ledger, found)
+            self._ledger = balanced(ledger, len(self._queue))
+            self._store, self._has_account = store, True
+            self._stored_id = found.next_id - 1 if found.pending else 0
             self._epoch += 1
+            self._commits += 1  # rows may have gone from memory to the file
 
-    def _restamped(self, found: Ledger) -> list[Row]:
-        """Continue the file's clock, and move rows that were put before the file could be opened onto it."""
+    def _is_new(self, found: Ledger) -> bool:
+        """Whether the file was moved aside: what is found is then what the old one said, without its rows."""
+        return found.files_damaged > self._ledger.files_damaged
+
+    def _restamp(self, found: Ledger) -> None:
+        """Continue the file's clock, and move what happened before the file could be opened onto it."""
         slept_s = max(0.0, self._wall() - found.wall_s) if found.wall_s else 0.0
         before_s = self._clock_s()
         self._clock_offset_s = found.clock_s + slept_s - self._monotonic()
         shift_s = self._clock_s() - before_s
-        return [replace(row, stored_at_s=row.stored_at_s + shift_s) for row in self._queue]
+        rows, self._queue = self._queue, RowsInMemory()
+        for row in rows:
+            self._queue.append(replace(row, stored_at_s=row.stored_at_s + shift_s))
+        if self._settled_at_s is not None:
+            self._settled_at_s += shift_s
 
     def _clock_s(self) -> float:
         return self._monotonic() + self._clock_offset_s
@@ -291,20 +372,37 @@ class Outbox:
             self._store.close()
 
     def _wait_for_work(self) -> bool:
-        """Wait for the next group commit; True when it is the last one."""
-        with self._changed:
+        """Wait until something may have to be done; True when it is the last time."""
+        with self._lock:
             if self._problem is not None and self._suspect_at is None:
-                self._changed.wait_for(lambda: self._is_stopping, RETRY_S)
+                self._work.wait_for(lambda: self._is_stopping, RETRY_S)
                 return self._is_stopping
-            self._changed.wait_for(
-                lambda: self._is_stopping or self._queue or self._suspect_at or self._has_late_acks(),
-                LONE_ACK_S / 4,
-            )
-            self._changed.wait_for(lambda: self._is_stopping or self._must_commit, GROUP_COMMIT_S)
+            now_s = self._clock_s()
+            due_s = self._due_s()
+            if self.last_id != self._looked_id:  # more will come: rather look than be woken by each
+                due_s = min(due_s, now_s + GROUP_COMMIT_S)
+            self._looked_id = self.last_id
+            if due_s > now_s:
+                self._sleeps_until_s = due_s
+                self._work.wait(due_s - now_s)
+                self._sleeps_until_s = -inf
             return self._is_stopping
 
-    def _has_late_acks(self) -> bool:
-        return self._settled_at_s is not None and time.monotonic() - self._settled_at_s >= LONE_ACK_S
+    def _due_s(self) -> float:
+        """When the writer has something to do, on the outbox's clock; -inf for at once."""
+        if self._is_stopping or self._suspect_at is not None or self._has_expired:
+            return -inf
+        due_s = self._asked_at_s + EXPIRY_POLL_S
+        if self._settled_at_s is not None:
+            due_s = min(due_s, self._settled_at_s + LONE_ACK_S)
+        if (row := self._queue.oldest()) is not None:
+            if self._must_take_all(row):
+                return -inf
+            due_s = min(due_s, max(row.stored_at_s, self._began_at_s) + GROUP_COMMIT_S)
+        return due_s
+
+    def _must_take_all(self, oldest: Row) -> bool:
+        return self._is_stopping or oldest.id <= self._flush_id or self._is_queue_long()
 
     def _cycle(self) -> None:
         """One group commit, when there is something to commit; opens the file again after a failure."""
@@ -312,64 +410,50 @@ class Outbox:
             self._reopen()
         store = self._store
         assert store is not None, "_reopen opens or raises"
-        expire_before_s = self._clock_s() - self._limits.max_age_s
-        with self._changed:
-            self._must_commit = False
-            self._count_settled_in_memory()
-            is_due = bool(self._queue or self._is_stopping or self._has_late_acks())
-            if not is_due and self._problem is None and store.oldest_s() >= expire_before_s:
+        now_s = self._clock_s()
+        expire_before_s = now_s - self._limits.max_age_s
+        if now_s - self._asked_at_s >= EXPIRY_POLL_S:
+            self._has_expired, self._asked_at_s = store.oldest_s() < expire_before_s, now_s
+        with self._lock:
+            if self._due_s() > now_s and self._problem is None:
                 return
-            rows, acked, refused = list(self._queue), sorted(self._acked), sorted(self._refused)
-            self._committing = rows
-            self._queue.clear()
-            before = replace(self._ledger, clock_s=self._clock_s(), wall_s=self._wall())
-        after = store.commit(before, rows, acked, refused, (self._limits.max_bytes, expire_before_s))
-        self._adopt(after, acked, refused)
+            commit = self._commit = self._begun(now_s)
+        limits = (self._limits.max_bytes, expire_before_s)
+        after = store.commit(commit.before, list(commit.rows), commit.acked, commit.refused, limits)
+        self._adopt(commit, after)
         self._listener()
 
-    def _count_settled_in_memory(self) -> None:
-        """Rows settled before they reached the file never go there: they are only counted."""
-        delivered = [row.id for row in self._queue if row.id in self._acked]
-        refused = [row.id for row in self._queue if row.id in self._refused]
-        if not delivered and not refused:
-            return
-        self._acked.difference_update(delivered)
-        self._refused.difference_update(refused)
-        gone = {*delivered, *refused}
-        self._queue = deque(row for row in self._queue if row.id not in gone)
-        self._queue_bytes = sum(row.size_bytes for row in self._queue)
-        self._ledger = replace(
-            self._ledger,
-            delivered=self._ledger.delivered + len(delivered),
-            dropped_by_refusal=self._ledger.dropped_by_refusal + len(refused),
-        )
-        self._changed.notify_all()
+    def _begun(self, now_s: float) -> _Commit:
+        """Take what is due out of the queue; what stays there is not accepted yet as far as the file is concerned."""
+        oldest, rows = self._queue.oldest(), RowsInMemory()
+        all_of_it = oldest is not None and self._must_take_all(oldest)
+        while (row := self._queue.oldest()) is not None:
+            if not all_of_it and row.stored_at_s + GROUP_COMMIT_S > now_s:
+                break
+            self._queue.pop(row.id)
+            rows.append(row)
+        self._began_at_s, self._settled_at_s = now_s, None
+        enqueued = self._ledger.enqueued - len(self._queue)
+        before = replace(self._ledger, enqueued=enqueued, clock_s=now_s, wall_s=self._wall())
+        return _Commit(before, rows, sorted(self._acked), sorted(self._refused))
 
-    def _adopt(self, after: Ledger, acked: list[int], refused: list[int]) -> None:
-        """The commit succeeded: its account is ours, except for what ``put`` counted meanwhile."""
-        with self._changed:
-            self._queue_bytes -= sum(row.size_bytes for row in self._committing)
-            if self._committing:
-                self._stored_id = self._committing[-1].id
-            self._committing = []
-            self._ledger = replace(
-                after,
-                enqueued=self._ledger.enqueued,
-                next_id=self._ledger.next_id,
-                dropped_by_queue=self._ledger.dropped_by_queue,
-            )
-            self._acked.difference_update(acked)
-            self._refused.difference_update(refused)
-            self._settled_at_s = time.monotonic() if self._acked or self._refused else None
+    def _adopt(self, commit: _Commit, after: Ledger) -> None:
+        """The commit succeeded: what it changed is added to what was counted meanwhile."""
+        with self._lock:
+            self._commit, self._has_expired = None, False
+            self._ledger = committed(self._ledger, commit.before, after)
+            self._stored_id = max((row.id for row in commit.rows), default=self._stored_id)
+            self._acked.difference_update(commit.acked)
+            self._refused.difference_update(commit.refused)
             self._commits += 1
             if self._problem is not None:
                 _log.warning("outbox file can be written again: %s", self._path)
             self._problem = None
-            self._changed.notify_all()
+            self._left.notify_all()
 
     def _reopen(self) -> None:
         """Open the file again; a read that fails twice at the same place means that the file is damaged."""
-        with self._changed:
+        with self._lock:
             old, self._store = self._store, None
             suspect_at, self._suspect_at = self._suspect_at, None
         if old is not None:
@@ -386,11 +470,24 @@ class Outbox:
 
     def _fail(self, problem: str, must_reopen: bool) -> None:
         """Keep the rows in memory, say so once, and let the publisher take them from there."""
-        with self._changed:
+        with self._lock:
             if self._problem is None:
                 _log.error("outbox file cannot be written, results wait in memory: %s", problem)
-            self._queue.extendleft(reversed(self._committing))
-            self._committing = []
+            if self._commit is not None:
+                self._take_back(self._commit, is_doubtful=must_reopen)
             self._problem = problem
             self._must_reopen |= must_reopen
         self._listener()
+
+    def _take_back(self, commit: _Commit, is_doubtful: bool) -> None:
+        younger, self._queue, self._commit = self._queue, commit.rows, None
+        ids = {row.id for row in commit.rows}
+        for row in younger:
+            self._queue.append(row)
+        if is_doubtful:
+            self._doubt = DoubtfulCommit(commit.before, max(ids, default=0))
+        acked, refused = ids & self._acked, ids & self._refused
+        self._acked -= acked
+        self._refused -= refused
+        self.ack(acked)
+        self.refuse(refused - acked)

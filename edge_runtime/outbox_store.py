@@ -139,7 +139,7 @@ class Store:
         """Insert, delete and account in one durable transaction.
 
         Args:
-            ledger: The account before, with everything counted that never reaches the file.
+            ledger: The account before, with all that was counted in memory and without the rows that stay there.
             rows: New rows, ids ascending.
             acked: Ids that were delivered; unknown ones are ignored.
             refused: Ids that the destination will never take; unknown ones are ignored.
