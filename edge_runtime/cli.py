@@ -107,26 +107,26 @@ def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def check(config: Path, as_json: bool) -> int:
-    """Check the configuration file CONFIG and the bundles it names, without running anything."""
-    from edge_runtime.app.bases import engine_settings, find_bundle
-    from edge_runtime.bundle.first_try import try_in_child
-    from edge_runtime.bundle.opening import engine_of
-    from edge_runtime.bundle.self_test import self_test
-    from edge_runtime.bundle.verify import load_bundle
-    from edge_runtime.config import load_config
-    from edge_runtime.engines.threads import choose_threads, cpu_budget
+    """Check the configuration file CONFIG and the bundles it names, without running anything.
 
-    loaded = load_config(config, os.environ)
-    bundles = {}
-    for name, model in loaded.models.items():
-        bundle = load_bundle(find_bundle(loaded.bundle_root(name), model.version))
-        try_in_child(bundle)
-        engine = engine_of(
-            bundle, choose_threads(cpu_budget(), 1, model.threads), engine_settings(loaded, name)
-        )
-        bundles[name] = {"bundle": bundle.id, "self_test_difference": self_test(bundle, engine).worst}
-    _show({"config": str(config), "ok": True, "models": bundles}, as_json, f"{config}: ok")
-    return 0
+    All problems are listed, and what has no effect or is not there yet as notes. The exit code is that of the gravest.
+    """
+    from edge_runtime.app.check import check_config
+
+    found = check_config(config, os.environ)
+    if as_json:
+        _show({"config": str(config), **found.as_json()}, as_json, "")
+        return found.exit_code
+    notes = [f"note: {note}" for note in found.notes]
+    if found.problems:
+        heading = f"error: {config}: {len(found.problems)} problem(s)"
+        print("\n".join([heading, *(f"  {problem}" for problem in found.problems), *notes]), file=sys.stderr)
+    else:
+        models = [
+            f"  {name}: {model['bundle']} on {model['runs_on']}" for name, model in found.models.items()
+        ]
+        print("\n".join([f"{config}: ok", *models, *notes]))
+    return found.exit_code
 
 
 @cli.command()

@@ -39,6 +39,8 @@ class OpenedBase:
     plan: ThreadPlan
     settings: EngineSettings
     engine: Engine
+    self_test_difference: float | None = None
+    """Largest difference from a golden output; None: not tested."""
     notes: tuple[str, ...] = ()
     """What of the configuration does not count: settings without effect, a fall-back that was taken."""
 
@@ -97,9 +99,9 @@ def open_base(config: Config, name: str) -> OpenedBase:
         model = bundle.model_files
         try_in_child(bundle)
         engine = engine_of(bundle, plan, settings, model)
-        self_test(bundle, engine)
+        tested = self_test(bundle, engine)
         notes = engine_notes(config.models[name], engine, plan, budget)
-        return OpenedBase(bundle, model, plan, settings, engine, notes)
+        return OpenedBase(bundle, model, plan, settings, engine, tested.worst, notes)
 
 
 def find_bundle(root: Path, version: str | int) -> Path:

@@ -34,6 +34,8 @@ def engine_notes(model: ModelConfig, engine: Engine, plan: ThreadPlan, budget: C
 
 
 def _of_device(model: ModelConfig, runs_on: str) -> Iterator[str]:
+    if len(model.engine.devices) == 1:
+        return
     used = next((device for device in model.engine.devices if is_on(device, runs_on)), "another device")
     if used != (first := model.engine.devices[0]):
         yield f"engine.devices: {first} is not there, its fall-back {used} is used"

@@ -106,6 +106,50 @@ def test_check_names_a_missing_bundle(run, tmp_path):
     assert "bundles/parts" in err
 
 
+def test_check_names_the_problems_of_all_models_and_leaves_with_the_gravest(run, tmp_path):
+    good = "demo:efficientnet-lite0"
+    models = {
+        "gone": {"bundle": str(tmp_path / "gone")},
+        "good": {"bundle": good},
+        "gpu": {"bundle": good, "engine": {"devices": ["CUDA"]}},
+        "torch": {"bundle": good, "engine": {"runtime": "torch"}},
+    }
+    cameras = {"belt": {"path": "demo:conveyor", "model": "good"}}
+    path = config(tmp_path, models=models, cameras=cameras)
+    code, out, err = run("check", path)
+    assert (code, out) == (78, "")
+    assert [line.split(": ")[1] for line in err.splitlines()[1:]] == [
+        "models.gone",
+        "models.gpu",
+        "models.torch",
+    ]
+    del models["torch"]
+    assert run("check", config(tmp_path, models=models, cameras=cameras))[0] == 65
+    del models["gone"]
+    assert run("check", config(tmp_path, models=models, cameras=cameras))[0] == 69
+
+
+@pytest.mark.parametrize("bad", [{"models": {"m": {"bundle": "parts"}}}, {"device": "a b"}])
+def test_check_gives_machines_an_object_whatever_is_wrong(run, tmp_path, bad):
+    code, out, _ = run("check", config(tmp_path, **bad), "--json")
+    report = orjson.loads(out)
+    assert code in (65, 78)
+    assert report["ok"] is False
+    assert report["problems"][0]["where"] in ("models.m", "device")
+    assert report["problems"][0]["line"] == 1
+
+
+def test_check_notes_what_has_no_effect_and_what_is_not_there_yet(run, tmp_path):
+    models = {"m": {"bundle": "demo:efficientnet-lite0", "engine": {"cache": True}}}
+    cameras = {"belt": {"path": str(tmp_path / "share"), "model": "m"}}
+    path = config(tmp_path, models=models, cameras=cameras)
+    code, out, _ = run("check", path)
+    assert code == 0
+    assert "note: models.m.engine.cache: has no effect with onnxruntime" in out
+    assert f"note: cameras.belt.path: {tmp_path}/share does not exist now" in out
+    assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 2
+
+
 def test_schema_goes_to_a_file_or_to_the_screen(run, tmp_path):
     code, out, _ = run("schema")
     assert code == 0
