@@ -154,6 +154,9 @@ def is_stuck(engine: EngineFacts, now_s: float, limits: Limits) -> bool:
 
 def _sources(sources: tuple[SourceFacts, ...], now_s: float, limits: Limits) -> Iterator[Finding]:
     silent = {source.stream: found for source in sources if (found := _silence(source, now_s, limits))}
+    for source in sources:
+        if source.may_idle and not source.is_finished and source.last_frame_at_s is None and source.problem:
+            yield Finding(f"source {source.stream}", Weight.NOTE, f"no frame yet ({source.problem})")
     # One dead camera of sixteen does not make the box useless: the others are served, and it is reported.
     none_left = bool(sources) and len(silent) == len(sources)
     for stream, reason in silent.items():

@@ -23,7 +23,8 @@ def summarise(
     lines.append("")
     lines += [_delivery_line(name, channel) for name, channel in status["delivery"].items()]
     lines += ["", "what happened:"]
-    lines += [line for event in events for line in _event_lines(event)] or ["  nothing to report"]
+    happened = [line for event in events for line in _event_lines(event)] + _camera_lines(status)
+    lines += happened or ["  nothing to report"]
     for agreement in agreements:
         lines += ["", *_agreement_lines(agreement)]
     return "\n".join(lines)
@@ -71,6 +72,20 @@ def _delivery_line(name: str, channel: dict[str, Any]) -> str:
         f"delivery to {name}: accepted {channel['enqueued']}, delivered {channel['delivered']}, "
         f"waiting {channel['pending']}, lost {channel['dropped']}"
     )
+
+
+def _camera_lines(status: dict[str, Any]) -> list[str]:
+    """Cameras that never gave a picture, and why."""
+    frames = {
+        stream: figures["frames"]
+        for model in status["models"].values()
+        for stream, figures in model["streams"].items()
+    }
+    return [
+        f"  camera {stream} gave no picture: {camera['problem']}"
+        for stream, camera in status["cameras"].items()
+        if camera.get("problem") and not frames.get(stream)
+    ]
 
 
 def _event_lines(event: dict[str, Any]) -> list[str]:

@@ -75,6 +75,7 @@ class StreamWorker:
         self._source: Source | None = None
         self._reopened = 0
         self._lost: str | None = None
+        self._has_given = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stream-{stream}", daemon=True)
 
@@ -132,7 +133,8 @@ class StreamWorker:
         self._reopened += 1
         self._lost = reason
         delay_s = self._backoff.next_delay_s()
-        log.warning("source lost", stream=self.stream, reason=reason, retry_in_s=round(delay_s, 1))
+        what = "source lost" if self._has_given else "source not available"
+        log.warning(what, stream=self.stream, reason=reason, retry_in_s=round(delay_s, 1))
         self._stop.wait(delay_s)
 
     def _play(self) -> None:
@@ -146,7 +148,7 @@ class StreamWorker:
                     if quiet == QUIET_READS:
                         self._pipeline.rest(self.stream)
                     continue
-                quiet = 0
+                quiet, self._has_given = 0, True
                 self._sequence.used(frame.seq)
                 if self._colour is not None:
                     frame = replace(frame, colour=self._colour)

@@ -140,6 +140,8 @@ class ImagesSource:
             # A share that is away for a while: what was given before is remembered and not given again.
             self._counts = replace(self._counts, last_problem=_unlistable(self._folder, err))
             return frozenset()
+        if self._counts.last_problem is not None:
+            self._counts = replace(self._counts, last_problem=None)  # it is back
         settled = (files & self._before) - self._taken
         self._before, self._taken = files, (self._taken & files) | settled
         self._look_at_s = now_s + max(self._poll_s, (self._clock() - now_s) / _SCAN_SHARE)

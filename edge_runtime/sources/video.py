@@ -258,10 +258,12 @@ class VideoSource:
         self._counts = replace(self._counts, last_problem=reason)
         if not self.is_live and self._failures_in_a_row >= _FILE_ATTEMPTS:
             self._failures_in_a_row = 0
-            raise SourceLost(self.stream, f"{self._address.redacted}: {reason}")
+            at = "" if self._address.redacted in reason else f"{self._address.redacted}: "
+            raise SourceLost(self.stream, at + reason)
         delay_s = self._backoff.next_delay_s()
         self._open_at_s = now_s + delay_s
-        log.warning("source lost", stream=self.stream, address=self._address.redacted, reason=reason,
+        what = "source not available" if self._counts.last_captured_at_s is None else "source lost"
+        log.warning(what, stream=self.stream, address=self._address.redacted, reason=reason,
                     retry_in_s=round(delay_s, 1))  # fmt: skip
 
     def _end(self, last_word: Message) -> None:

@@ -73,6 +73,14 @@ def test_what_may_idle_or_is_finished_is_never_silent() -> None:
     assert judge(sources=(idle, finished)).ready
 
 
+def test_what_may_idle_and_was_never_there_is_noted() -> None:
+    gone = replace(CAMERA, last_frame_at_s=None, may_idle=True, problem="/pictures does not exist")
+    verdict = judge(sources=(gone,))
+    assert verdict.ready
+    assert verdict.reasons == ("source belt: no frame yet (/pictures does not exist)",)
+    assert judge(sources=(replace(gone, last_frame_at_s=50.0),)).reasons == ()
+
+
 def test_a_broker_that_is_away_a_full_disk_and_a_refused_edit_are_notes() -> None:
     verdict = judge(
         broker_connected=False,

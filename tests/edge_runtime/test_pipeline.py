@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import structlog
 from waiting import until
 
 from edge_runtime.engine_slot import EngineSlot
@@ -266,6 +267,30 @@ def test_a_lost_source_is_opened_again(tmp_path):
     assert pipeline.meters.stream("belt").frames == 2
     assert worker.last_problem == "unplugged"
     assert worker.source_counts()["restarts"] == 1
+
+
+def test_a_source_that_was_never_there_is_not_called_lost(tmp_path):
+    pipeline, _, _ = make(queue_limit=8)
+    answers = iter(
+        [
+            SourceLost("belt", "no such folder"),
+            FakeSource("belt", [frame(0), SourceLost("belt", "unplugged")]),
+            FakeSource("belt", []),
+        ]
+    )
+
+    def open_source():
+        answer = next(answers)
+        if isinstance(answer, SourceLost):
+            raise answer
+        return answer
+
+    worker = stream_worker(tmp_path, pipeline, open_source)
+    with structlog.testing.capture_logs() as logged:
+        worker.start()
+        assert worker.join(10)
+    warnings = [(entry["event"], entry["reason"]) for entry in logged if entry["log_level"] == "warning"]
+    assert warnings == [("source not available", "no such folder"), ("source lost", "unplugged")]
 
 
 def test_a_stream_that_is_quiet_for_a_while_keeps_no_worker_free(tmp_path, monkeypatch):

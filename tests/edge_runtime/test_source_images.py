@@ -114,6 +114,7 @@ def test_a_watched_folder_may_go_away_and_come_back(folder):
     assert "cannot be listed" in source.stats().last_problem
     folder.with_name("away").rename(folder)
     assert look_again(source, clock) is None
+    assert source.stats().last_problem is None
     assert look_again(source, clock) is None
     assert source.stats().delivered == 3
 

@@ -158,8 +158,9 @@ def test_a_garbage_file_is_given_up_with_a_reason(tmp_path, opened, content):
 
 
 def test_a_missing_file_is_given_up_with_its_name(tmp_path, opened):
-    with pytest.raises(SourceLost, match=r"gone\.mp4 does not exist"):
+    with pytest.raises(SourceLost, match=r"gone\.mp4 does not exist") as caught:
         read_until(opened(tmp_path / "gone.mp4"), lambda _: False, limit_s=20)
+    assert caught.value.reason.count("gone.mp4") == 1
 
 
 def test_a_cut_off_file_gives_what_it_has_and_says_so(tmp_path, opened):

@@ -50,6 +50,16 @@ def test_accounts_for_every_frame():
     assert "delivery to file: accepted 90, delivered 88, waiting 2, lost 0" in text
 
 
+def test_names_a_camera_that_never_gave_a_picture():
+    found = status()
+    found["cameras"]["gate"] = {"model": "photos", "dropped": 0, "problem": "/x does not exist"}
+    found["cameras"]["belt"]["problem"] = "was away for a while"
+    text = summarise(found, [], [])
+    assert "  camera gate gave no picture: /x does not exist" in text
+    assert "nothing to report" not in text
+    assert "belt gave no" not in text
+
+
 def test_says_what_was_under_way_when_the_time_was_up():
     assert "not finished" not in summary()
     side = {**SIDE, "phase": "working", "task": "recalibrate (drift alarm)"}
