@@ -51,7 +51,7 @@ def tune_command(
     """Measure how BUNDLE (or the model of --config) runs best on this box: runtimes and threads.
 
     Every candidate must give the golden outputs. What is in use is kept unless another is better beyond doubt.
-    Stop the daemon before: what else runs on the box is measured as well.
+    Stop the daemon before: what else runs on the box is measured as well. While that of --config runs, it is refused.
     """
     from edge_runtime.bundle.first_try import try_in_child
     from edge_runtime.tuning import report
@@ -86,12 +86,19 @@ def _check_options(bundle: Path | None, config: Path | None, model: str | None, 
 def _question(bundle: Path | None, config_path: Path | None, model: str | None, streams: int | None) -> Any:
     from edge_runtime.config import load_config
     from edge_runtime.engines.cpu_budget import cpu_budget
+    from edge_runtime.errors import StateError
+    from edge_runtime.state_lock import is_in_use
     from edge_runtime.tuning.question import of_bundle, of_config
 
     if config_path is None:
         assert bundle is not None
         return of_bundle(bundle, streams, cpu_budget())
     config = load_config(config_path, os.environ)
+    if is_in_use(config.state_dir):
+        raise StateError(
+            f"the daemon of {config_path} runs (it holds {config.state_dir}/lock), and what it does would be "
+            "measured as well; stop it before"
+        )
     return of_config(config, config_path, model, bundle, streams, cpu_budget())
 
 

@@ -7,6 +7,18 @@ from typing import IO
 from edge_runtime.errors import StateError
 
 
+def is_in_use(state_dir: Path) -> bool:
+    """Whether a daemon runs on this state directory; nothing is made. What cannot be seen is taken as no."""
+    try:
+        with (state_dir / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # never used, or another user's
+        return False
+    return False
+
+
 def lock_state_dir(state_dir: Path) -> IO[bytes]:
     """The lock, held until the returned file is closed or the process ends.
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mosquitto import free_port
 
 from edge_runtime.cli import main
+from edge_runtime.state_lock import lock_state_dir
 
 DEMO = Path(__file__).parents[2] / "edge_runtime" / "demo"
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
@@ -187,6 +188,13 @@ def test_send_asks_although_another_section_was_edited_badly(run, tmp_path):
     code, _, err = run("send", "status", "--config", config(tmp_path, models=models, mqtt=mqtt))
     assert code == 69
     assert "connection refused" in err
+
+
+def test_tune_is_refused_while_the_daemon_of_the_file_runs(run, tmp_path):
+    with lock_state_dir(tmp_path / "state"):
+        code, out, err = run("tune", "--config", config(tmp_path))
+    assert (code, out) == (74, "")
+    assert "box.yaml runs" in err
 
 
 def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):
