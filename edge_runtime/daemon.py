@@ -347,7 +347,6 @@ class Daemon:
 
     def _refuse(self, problem: str, problems: list[str]) -> None:
         self.config_problem = problem
-        log.error("configuration edit refused, the last good one stays", problems=problems)
         self._emit("config", {"accepted": False, "problems": problems})
 
     def _open_beside(self, new: Config, plan: Changes) -> "_Opened":
@@ -417,7 +416,6 @@ class Daemon:
     def _note_applied(self, plan: Changes) -> None:
         changed = [change.path for change in plan.items]
         waiting = [path for path in changed if path in plan.needs_restart]
-        log.info("configuration edit applied", changed=changed, after_restart=waiting)
         self._emit("config", {"accepted": True, "changed": changed, "after_restart": waiting})
 
     def _emit(self, kind: str, data: dict[str, Any]) -> None:

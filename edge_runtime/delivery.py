@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 
 from edge_runtime.encode import encode_event, encode_result
+from edge_runtime.event_words import is_trouble, words_of
 from edge_runtime.messages import Event, Result
 from edge_runtime.outbox import Outbox
 from edge_runtime.publisher import Publisher
 from edge_runtime.topics import Topics
+
+log = structlog.get_logger()
 
 RECENT_RESULTS = 256
 RECENT_EVENTS = 256
@@ -68,6 +72,10 @@ class Delivery:
 
     def event(self, event: Event) -> None:
         """Accept an event; returns at once."""
+        what, *details = words_of(event.kind, event.data)
+        about = {"model": event.data.get("model"), "details": details}
+        say = log.warning if is_trouble(event.kind, event.data) else log.info
+        say(event.kind, what=what, **{name: value for name, value in about.items() if value})
         self._events.append(event)
         self._put(self._topics.event, encode_event(event, self._device))
 
@@ -76,9 +84,10 @@ class Delivery:
         return [orjson.loads(payload) for payload in reversed(list(self._results)[-most:])]
 
     def recent_events(self, most: int) -> list[dict[str, Any]]:
-        """The newest events as published, newest first."""
+        """The newest events as published, newest first, with ``text``: a headline and lines of detail for people."""
         return [
-            orjson.loads(encode_event(event, self._device)) for event in reversed(list(self._events)[-most:])
+            {**orjson.loads(encode_event(event, self._device)), "text": words_of(event.kind, event.data)}
+            for event in reversed(list(self._events)[-most:])
         ]
 
     def events(self) -> list[Event]:

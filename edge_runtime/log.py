@@ -85,6 +85,9 @@ def _route_standard_library(number: int, shared: list[Any], renderer: Any, targe
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove_meta, renderer])
     )
     logging.raiseExceptions = False
+    logging.getLogger("edge_runtime").setLevel(
+        number
+    )  # ours is no chatter: "connected to the broker", for one
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
 
 

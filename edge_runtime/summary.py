@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_runtime.agreement import Agreement
+from edge_runtime.event_words import words_of
 
 
 def summarise(
@@ -89,41 +90,8 @@ def _camera_lines(status: dict[str, Any]) -> list[str]:
 
 
 def _event_lines(event: dict[str, Any]) -> list[str]:
-    headline, *details = _event_texts(event["event"], event["data"])
+    headline, *details = words_of(event["event"], event["data"])
     return [f"  {event['after_s']:6.1f} s  {headline}", *(f"            {detail}" for detail in details)]
-
-
-def _event_texts(kind: str, data: dict[str, Any]) -> list[str]:
-    """A headline, then lines of detail."""
-    match kind:
-        case _ if "error" in data:
-            again = (
-                ["not tried again until the model or the configuration changes, or on command"]
-                if data.get("is_lasting")
-                else []
-            )
-            return [f"{kind} failed: {data['error']}", *again]
-        case "commissioned":
-            return [
-                f"baseline {data['name']} recorded from {data['frames']} healthy frames ({data['taps']} taps)"
-            ]
-        case "baseline" if "from" in data:
-            return [f"the camera is nearer to the baseline {data['to']} now than to {data['from']}: no drift"]
-        case "baseline":
-            return [f"baseline: {data.get('no_patch') or data.get('reason')}"]
-        case "drift":
-            return [
-                f"drift alarm: score {data['score']:.3g}, threshold {data['threshold']:.3g} ({data['verdict']})"
-            ]
-        case "recalibration" if data["accepted"]:
-            headline = f"recalibrated in {data['seconds']:.1f} s: {data['candidate']}; active is {data['generation']}"
-            return [headline, *data["reasons"]]
-        case "recalibration":
-            return [f"recalibration refused after {data['seconds']:.1f} s, nothing changed", *data["reasons"]]
-        case "rollback":
-            return [f"rolled back from {data['from']} to {data['to']}: {data['reason']}"]
-        case _:
-            return [f"{kind}: " + ", ".join(f"{key} {value}" for key, value in data.items())]
 
 
 def _agreement_lines(agreement: Agreement) -> list[str]:

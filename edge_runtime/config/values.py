@@ -114,7 +114,14 @@ def _resolve(value: Path, info: ValidationInfo) -> Path:
     """Relative paths count from the folder of the configuration file, whatever the working directory is."""
     _clean_text(str(value))
     base = (info.context or {}).get("base")
-    return value if value.is_absolute() or base is None else Path(base) / value
+    if value.is_absolute() or base is None:
+        return value
+    # Leading '..' are taken off here, so that pages and logs show where it really is; behind a name they stay, since
+    # that may be a link. The base has none in it (``load``).
+    folder, parts = Path(base), list(value.parts)
+    while parts and parts[0] == ".." and folder.is_absolute():
+        folder, parts = folder.parent, parts[1:]
+    return folder.joinpath(*parts)
 
 
 def _check_camera_path(value: str, info: ValidationInfo) -> str:

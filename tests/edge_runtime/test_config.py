@@ -298,6 +298,18 @@ def test_relative_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> Non
     assert config.bundle_root("parts") == tmp_path / "b/parts"
 
 
+def test_steps_up_from_the_folder_of_the_file_are_taken_off(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    path = tmp_path / "configs" / "box.yaml"
+    path.write_text(
+        MINIMAL.replace("rtsp://belt-camera.local/stream1", "../clips/link/../a.mp4, fps: 1").replace(
+            ", fps: 10", ""
+        )
+    )
+    config = load_config(path, {})
+    assert config.cameras["belt"].path == f"{tmp_path.resolve()}/clips/link/../a.mp4"
+
+
 def test_a_bundle_is_a_name_a_path_or_one_that_ships() -> None:
     assert parse(MINIMAL).bundle_root("parts") == Path("/var/lib/edge-runtime/bundles/parts-classifier")
     shipped = parse(MINIMAL.replace("parts-classifier", "demo:efficientnet-lite0")).bundle_root("parts")

@@ -2,6 +2,7 @@
 
 import orjson
 import pytest
+import structlog
 
 from edge_runtime.delivery import RECENT_RESULTS, Channel, Delivery
 from edge_runtime.messages import Event, Label, Result, Timings
@@ -78,4 +79,21 @@ def test_keeps_the_newest_in_memory_newest_first():
     delivery.event(Event("a", 0.0))
     delivery.event(Event("b", 1.0))
     assert [event["event"] for event in delivery.recent_events(5)] == ["b", "a"]
+    assert delivery.recent_events(1)[0]["text"] == ["b"]
     assert [event.kind for event in delivery.events()] == ["a", "b"]
+
+
+def test_every_event_is_a_line_of_the_log_with_its_model():
+    delivery = Delivery("box", lambda _: None)
+    with structlog.testing.capture_logs() as logged:
+        delivery.event(Event("rollback", 0.0, {"model": "m", "from": "p1", "to": "base", "reason": "asked"}))
+        delivery.event(Event("commission", 1.0, {"model": "m", "error": "too dark"}))
+    assert logged == [
+        {
+            "event": "rollback",
+            "log_level": "info",
+            "model": "m",
+            "what": "rolled back from p1 to base: asked",
+        },
+        {"event": "commission", "log_level": "warning", "model": "m", "what": "commission failed: too dark"},
+    ]

@@ -54,7 +54,12 @@ RESULT = {
     "top": [{"label": "bolt", "score": 0.93}],
     "timings_ms": {"total": 12.0},
 }
-EVENT = {"event": "drift", "at": "2026-11-23T15:20:59.123Z", "data": {"score": 0.31, "verdict": "sensor"}}
+EVENT = {
+    "event": "config",
+    "at": "2026-11-23T15:20:59.123Z",
+    "data": {"accepted": False},
+    "text": ["configuration edit refused, the last good one stays", "line 3: threads: 0"],
+}
 
 
 @pytest.fixture
@@ -97,6 +102,8 @@ def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_pat
         "18",
         "ready",
         'href="reports/parts/p17"',
+        "configuration edit refused",
+        "line 3: threads: 0",
     ):
         assert words in text, words
     assert "15:20:59" in text
