@@ -42,6 +42,16 @@ class OutputFile(click.Path):
         return path
 
 
+VERBS = {
+    "status": "everything the device knows about itself",
+    "commission": "bless what the cameras show now as healthy",
+    "recalibrate": "try to correct the model for what the cameras show now",
+    "rollback": "back to the generation before",
+    "baselines": "list the baselines of a model",
+    "bless": "say anew that the site is as healthy as a baseline",
+    "expire": "make no more patches from a baseline",
+    "remove": "forget a baseline for good",
+}
 seconds = click.FloatRange(min=0, min_open=True)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -157,13 +167,11 @@ def schema(out: Path | None) -> int:
     return 0
 
 
-@cli.command()
-@click.argument(
-    "verb",
-    type=click.Choice(
-        ["status", "recalibrate", "rollback", "commission", "baselines", "bless", "expire", "remove"]
-    ),
+@cli.command(
+    help="Send a command to a running device over its broker and print the answer.\n\nVERB is one of:\n\n\b\n"
+    + "\n".join(f"  {verb:<12} {meaning}" for verb, meaning in VERBS.items())
 )
+@click.argument("verb", metavar="VERB", type=click.Choice(list(VERBS)))
 @click.option(
     "--config", "config_path", required=True, type=click.Path(path_type=Path), help="The device's YAML file."
 )
@@ -174,7 +182,7 @@ def schema(out: Path | None) -> int:
 @click.option("--expires-days", type=seconds, help="commission, bless: how many days that holds.")
 @click.option("--timeout", "timeout_s", type=seconds, default=10.0, show_default=True, help="Seconds.")
 def send(verb: str, config_path: Path, timeout_s: float, **given: Any) -> int:
-    """Send a command to a running device over its broker and print the answer."""
+    """Send a command and print the answer; the help text above lists the verbs."""
     from edge_runtime.config import load_address
     from edge_runtime.remote import send_command
 
@@ -243,6 +251,9 @@ def _answer_line(answer: dict[str, Any]) -> str:
         return f"{answer['picture']}: " + ", ".join(
             f"{top['label']} {top['score']:.3f}" for top in answer["top"]
         )
+    if "detections" in answer:
+        found = "; ".join(map(_detection_line, answer["detections"])) or "no detections"
+        return f"{answer['picture']}: {found}"
     return (
         f"{answer['picture']}: "
         + orjson.dumps(
@@ -250,6 +261,11 @@ def _answer_line(answer: dict[str, Any]) -> str:
             option=orjson.OPT_SERIALIZE_NUMPY,
         ).decode()
     )
+
+
+def _detection_line(found: dict[str, Any]) -> str:
+    left, top, right, bottom = (round(edge) for edge in found["box"])
+    return f"{found['label']} {found['score']:.2f} at {left},{top}, {right - left} x {bottom - top} pixels"
 
 
 def main(arguments: list[str] | None = None) -> None:

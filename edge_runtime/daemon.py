@@ -250,13 +250,21 @@ class Daemon:
             "first_result_s": round(min(known) - self._started_at_s, 2) if known else None,
             "health": self.health().as_dict(),
             "models": {name: runtime.status() for name, runtime in models.items()},
-            "cameras": self._parts.cameras.status(),
+            "cameras": self._camera_status(),
             "delivery": channels,
             "broker": None
             if broker is None
             else {"connected": broker.is_connected, "problem": broker.problem},
             "config_problem": self.config_problem,
             "worker_failures": self._parts.crashes.total,
+        }
+
+    def _camera_status(self) -> dict[str, dict[str, Any]]:
+        """With the priority of now: it may change while the camera stays open."""
+        known = self.config.cameras
+        return {
+            stream: {**figures, "priority": known[stream].priority if stream in known else None}
+            for stream, figures in self._parts.cameras.status().items()
         }
 
     def history(self) -> list[dict[str, Any]]:

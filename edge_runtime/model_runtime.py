@@ -85,7 +85,7 @@ class ModelRuntime:
             "generation": str(slot.generation),
             "runs_on": slot.engine.runs_on,
             "notes": list(self.notes),
-            "threads": {**self.plan.status(), "bound_to": [list(worker.bound_to) for worker in self.workers]},
+            "threads": self._threads(),
             "batches": meters.batches,
             "mean_batch": round(meters.batched_samples / meters.batches, 2) if meters.batches else None,
             "infer_ms": meters.infer_ms.percentiles(),
@@ -101,3 +101,9 @@ class ModelRuntime:
             },
             "recalibration": None if self.side_loop is None else self.side_loop.status(),
         }
+
+    def _threads(self) -> dict[str, Any]:
+        """The plan beside what is: CPUs that threads were planned for are not CPUs that they are bound to."""
+        plan, bound_to = self.plan.status(), [list(worker.bound_to) for worker in self.workers]
+        cpus = plan.pop("cpus")
+        return {**plan, "planned_cpus": cpus, "bound_to": bound_to if any(bound_to) else None}

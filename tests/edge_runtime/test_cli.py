@@ -11,7 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mosquitto import free_port
 
-from edge_runtime.cli import main
+from edge_runtime.cli import VERBS, _answer_line, main
+from edge_runtime.commands import ARGUMENTS
 from edge_runtime.state_lock import lock_state_dir
 
 DEMO = Path(__file__).parents[2] / "edge_runtime" / "demo"
@@ -60,6 +61,13 @@ def test_infer_says_which_picture_was_rejected_and_goes_on(run, tmp_path):
     assert code == 65
     assert "bad.jpg: rejected, " in out
     assert "orange.jpg: orange 0." in out
+
+
+def test_detections_are_told_in_words():
+    person = {"label": "person", "score": 0.934, "box": [10.2, 20.0, 50.4, 120.0]}
+    words = "a.png: person 0.93 at 10,20, 40 x 100 pixels"
+    assert _answer_line({"picture": "a.png", "detections": [person]}) == words
+    assert _answer_line({"picture": "a.png", "detections": []}) == "a.png: no detections"
 
 
 def test_verify_reports_the_self_test(run):
@@ -174,6 +182,14 @@ def test_a_wrong_argument_is_refused_before_any_work(run, arguments):
     assert code == 64
     assert out == ""
     assert "Error: " in err
+
+
+def test_send_knows_the_verbs_that_devices_obey_and_lists_them(run):
+    assert VERBS.keys() == ARGUMENTS.keys()
+    code, out, _ = run("send", "--help")
+    assert code == 0
+    assert out.splitlines()[0] == "Usage: edge-runtime send [OPTIONS] VERB"
+    assert "  commission   bless what the cameras show now as healthy" in out
 
 
 def test_send_without_a_broker_says_what_is_missing(run, tmp_path):

@@ -10,7 +10,9 @@ import pytest
 from edge_runtime.config import parse_config
 from edge_runtime.daemon import Daemon, DaemonParts
 from edge_runtime.delivery import Delivery
+from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
+from edge_runtime.model_runtime import ModelRuntime
 from edge_runtime.recalibration_phase import Asked
 from edge_runtime.schedule import BatchPolicy
 from edge_runtime.systemd_notify import SystemdNotify
@@ -77,6 +79,9 @@ class Streams:
 
     def are_finished(self):
         return False
+
+    def status(self):
+        return {stream: {"model": model} for stream, model in self.open_on.items()}
 
 
 def fulfil(future, work):
@@ -216,6 +221,31 @@ def test_a_daemon_that_ends_while_an_edit_opens_a_model_does_not_wait_for_it(ben
     bench.daemon.tick(0.0)
     bench.daemon.shutdown()
     assert bench.diary == ["stop parts", "stop tools", "close outboxes"]
+
+
+def test_the_status_of_a_camera_has_the_priority_of_now(bench):
+    bench.start()
+    new = bench.config()
+    cameras = {**new.cameras, "belt": new.cameras["belt"].model_copy(update={"priority": "high"})}
+    assert bench.edit(new.model_copy(update={"cameras": cameras}))["accepted"]
+    assert bench.diary == []
+    priorities = {name: figures["priority"] for name, figures in bench.daemon._camera_status().items()}
+    assert priorities == {"belt": "high", "bench": "normal"}
+
+
+def test_cpus_that_threads_were_planned_for_are_told_from_those_they_are_bound_to():
+    def threads(*bound_to):
+        workers = tuple(SimpleNamespace(bound_to=cpus) for cpus in bound_to)
+        return ModelRuntime("m", None, ThreadPlan(1, 2, "why", (0, 1)), None, workers, None)._threads()
+
+    assert threads((), ()) == {
+        "intra": 1,
+        "workers": 2,
+        "why": "why",
+        "planned_cpus": [0, 1],
+        "bound_to": None,
+    }
+    assert threads((0,), (1,))["bound_to"] == [[0], [1]]
 
 
 def test_a_removed_model_and_its_camera_go(bench):
