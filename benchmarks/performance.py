@@ -98,7 +98,12 @@ def main() -> None:
         "--work", type=Path, default=Path("build/performance"), help="where the figures are kept"
     )
     parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--peers-python", type=Path, default=Path(sys.executable), help="where the peers are")
+    parser.add_argument(
+        "--peers-python",
+        type=lambda given: Path(given).absolute(),
+        default=Path(sys.executable),
+        help="where the peers are",
+    )
     asked = parser.parse_args()
     known = parts(asked.quick, asked.peers_python)
     wanted = [] if asked.pages_only else asked.parts.split(",") if asked.parts else list(known)
