@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from outbox_accounts import assert_balanced, assert_file_agrees
 from waiting import until
 
 from edge_runtime.errors import StateError
 from edge_runtime.outbox import Outbox, OutboxLimits
-from edge_runtime.outbox_ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,22 +26,6 @@ def payload(number, size=100):
 
 def numbers(rows):
     return [json.loads(row.payload)["seq"] for row in rows]
-
-
-def assert_balanced(ledger):
-    assert ledger.enqueued == ledger.delivered + ledger.dropped + ledger.pending, ledger
-
-
-def assert_file_agrees(path):
-    """The account in the file is that of its rows."""
-    with sqlite3.connect(path) as db:
-        rows, size = db.execute("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM waiting").fetchone()
-        names = [name for _, name, *_ in db.execute("PRAGMA table_info(ledger)")][1:]
-        ledger = Ledger(*db.execute(f"SELECT {', '.join(names)} FROM ledger").fetchone())
-    db.close()
-    assert (ledger.pending, ledger.pending_bytes) == (rows, size)
-    assert_balanced(ledger)
-    return ledger
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from outbox_accounts import assert_file_agrees
 from waiting import until
 
 from edge_runtime import outbox as outbox_module
 from edge_runtime.outbox import GROUP_COMMIT_S, Outbox, OutboxLimits
-from edge_runtime.outbox_ledger import Ledger, Row
+from edge_runtime.outbox_ledger import Row
 from edge_runtime.outbox_store import StoreUnavailable, open_or_replace
 
 PAYLOAD = b"x" * 135
@@ -96,18 +97,6 @@ class Clock:
         return self.now_s
 
 
-def account_in(path):
-    """The account in a file, which must be that of its rows."""
-    with sqlite3.connect(path) as db:
-        rows, size = db.execute("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM waiting").fetchone()
-        names = [name for _, name, *_ in db.execute("PRAGMA table_info(ledger)")][1:]
-        ledger = Ledger(*db.execute(f"SELECT {', '.join(names)} FROM ledger").fetchone())
-    db.close()
-    assert (ledger.pending, ledger.pending_bytes) == (rows, size)
-    assert ledger.enqueued == ledger.delivered + ledger.dropped + ledger.pending, ledger
-    return ledger
-
-
 def assert_right(box):
     ledger = box.stats().ledger
     assert ledger.enqueued == ledger.delivered + ledger.dropped + ledger.pending, ledger
@@ -175,7 +164,7 @@ def test_what_is_delivered_while_a_slow_commit_is_under_way_stays_counted(path, 
     ledger = assert_right(box)
     assert (ledger.enqueued, ledger.delivered, ledger.dropped, ledger.pending) == (13, 7, 0, 6)
     closed(box, disk)
-    ledger = account_in(path)
+    ledger = assert_file_agrees(path)
     assert (ledger.enqueued, ledger.delivered, ledger.dropped, ledger.pending) == (13, 7, 0, 6)
     box = Outbox(path)
     assert (box.stats().ledger.delivered, box.stats().ledger.dropped, len(box.fetch(0, ALL))) == (7, 0, 6)
@@ -213,7 +202,7 @@ def test_every_verdict_counts_once_whenever_it_comes_and_however_the_commit_ends
         settle([1, 4, 9, 11])
         assert_right(box)
     closed(box, disk)
-    ledger = account_in(path)
+    ledger = assert_file_agrees(path)
     gone = {1, 4, 9} if when == "before" else {1, 4, 9, 11}
     counted = ledger.delivered if verdict == "ack" else ledger.dropped_by_refusal
     assert (ledger.enqueued, counted, ledger.pending) == (12, len(gone), 12 - len(gone))
@@ -245,7 +234,7 @@ def test_rows_dropped_or_delivered_while_nobody_knows_whether_they_were_written_
     assert (ledger.delivered, ledger.dropped_by_refusal, ledger.dropped_by_queue) == (1, 1, 0)
     assert ids(box.fetch(0, ALL)) == [1, 4, 5, 6, 7, 8, 9], "the file had kept what was dropped"
     closed(box, disk)
-    assert (account_in(path).enqueued, account_in(path).pending) == (9, 7)
+    assert (assert_file_agrees(path).enqueued, assert_file_agrees(path).pending) == (9, 7)
 
 
 @pytest.mark.parametrize("verdict", ["ack", "refuse"])
@@ -263,7 +252,7 @@ def test_what_was_settled_is_not_fetched_again_from_a_file_that_has_it_after_all
     assert ids(box.fetch(0, ALL)) == [1, 3]
     assert_right(box)
     closed(box, disk)
-    assert account_in(path).pending == 2
+    assert assert_file_agrees(path).pending == 2
 
 
 def test_a_file_that_vanished_costs_what_was_in_it_and_nothing_that_is_in_memory(path, disk):
@@ -280,7 +269,7 @@ def test_a_file_that_vanished_costs_what_was_in_it_and_nothing_that_is_in_memory
     ledger = assert_right(box)
     assert (ledger.enqueued, ledger.dropped_by_damage, ledger.pending) == (7, 3, 4)
     closed(box, disk)
-    assert (account_in(path).dropped_by_damage, account_in(path).pending) == (3, 4)
+    assert (assert_file_agrees(path).dropped_by_damage, assert_file_agrees(path).pending) == (3, 4)
 
 
 # --- what is written, and when ----------------------------------------------------------------------------------
@@ -300,7 +289,9 @@ def test_only_rows_that_are_old_enough_are_written(path, disk):
     assert until(lambda: box.stats().in_memory == 2)
     assert ids(box.fetch(0, 9)) == [1, 2, 3]
     assert_right(box)
-    assert account_in(path).enqueued == 1, "what is still in memory is not accepted yet if the process dies"
+    assert assert_file_agrees(path).enqueued == 1, (
+        "what is still in memory is not accepted yet if the process dies"
+    )
     clock.now_s = 2.02 * GROUP_COMMIT_S
     assert disk.begun() == [2], "the third is not old enough"
     disk.end(OK)
@@ -346,7 +337,7 @@ def test_a_steady_stream_that_is_acknowledged_in_time_writes_the_account_only(pa
     assert disk.commits <= 3
     assert box.close()
     assert disk.written == []
-    assert account_in(path).delivered == 400
+    assert assert_file_agrees(path).delivered == 400
 
 
 def test_the_writer_sleeps_while_results_are_taken_at_once(path, disk):
@@ -468,7 +459,7 @@ class History(RuleBasedStateMachine):
         waiting = ids(self.box.fetch(0, ALL))
         self.let_all_through()
         assert self.box.close()
-        account_in(self.path)
+        assert_file_agrees(self.path)
         self.disk, self.is_begun = HeldDisk(), False
         self.open()
         assert ids(self.box.fetch(0, ALL)) == waiting
@@ -485,7 +476,7 @@ class History(RuleBasedStateMachine):
         for suffix in ("", "-wal"):
             if (self.folder / f"outbox.db{suffix}").exists():
                 shutil.copy(self.folder / f"outbox.db{suffix}", self.folder / f"copy.db{suffix}")
-        assert account_in(copy).dropped_by_damage == 0
+        assert assert_file_agrees(copy).dropped_by_damage == 0
         with sqlite3.connect(copy) as db:
             found = {one for (one,) in db.execute("SELECT id FROM waiting")}
         db.close()
@@ -513,7 +504,7 @@ class History(RuleBasedStateMachine):
         try:
             self.let_all_through()
             assert self.box.close()
-            ledger = account_in(self.path)
+            ledger = assert_file_agrees(self.path)
             assert (ledger.enqueued, ledger.delivered) == (self.accepted, len(self.acked))
             assert (ledger.dropped_by_refusal, ledger.dropped_by_damage) == (len(self.refused), 0)
         finally:
