@@ -23,12 +23,12 @@ from edge_runtime.engines.opening import DEFAULTS
 from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.generations import Generations
 from edge_runtime.heap import share_one_arena
-from edge_runtime.messages import Frame, Result
+from edge_runtime.messages import Frame, Generation, Result
 from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.registry import Registry
-from edge_runtime.rollout import Generation, Rollout
+from edge_runtime.rollout import Rollout
 from edge_runtime.schedule import BatchPolicy, Schedule
 
 PATCHES = ("p1", "p2")

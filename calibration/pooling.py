@@ -18,7 +18,7 @@ from calibration.baseline_facts import BaselineFacts
 from calibration.detections import joined
 from calibration.errors import BaselineError
 from calibration.moments import FrameMoments, merge
-from calibration.trial import spread_over
+from calibration.sampling import spread_over
 
 T = TypeVar("T")
 

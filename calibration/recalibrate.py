@@ -24,9 +24,10 @@ from calibration.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, joined
 from calibration.opening import Model, open_target
 from calibration.patch import Patch
 from calibration.report import Verdict
+from calibration.sampling import spread_over
 from calibration.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, PatchedModel, Target
-from calibration.trial import FRAME_MOMENTS_OF, Options, Trial, spread_over
+from calibration.trial import FRAME_MOMENTS_OF, Options, Trial
 from calibration.watching import Watched, watched
 
 _NO_CONTENTS = 1e-6

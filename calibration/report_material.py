@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.baseline import Baseline
+from calibration.divergence import tap_drift
 from calibration.moments import INPUT_TAP, TapMoments, moments_of_frames
 from calibration.opening import Model, open_target
-from calibration.report import Verdict, tap_drift
+from calibration.report import Verdict
 from calibration.report_pictures import PictureScale, Strip, strips
+from calibration.sampling import spread_over
 from calibration.targets.base import Batch, ModelFiles, Target
-from calibration.trial import spread_over
 
 LAYER_FRAMES = 12
 """Frames per pass over all layers: a picture of the drift, not a measurement that anything depends on."""

@@ -13,6 +13,7 @@ from calibration import judging, reference, sequential, strangers
 from calibration.answers import Answers, Layout, UnknownAnswers, layout_of, named_only, read_answers
 from calibration.baseline import Baseline
 from calibration.court import Court, Heard, opened
+from calibration.divergence import drift_between
 from calibration.errors import DataError
 from calibration.gate import GateSettings
 from calibration.gate_detections import DetectionEvidence, DetectionGateSettings
@@ -21,8 +22,9 @@ from calibration.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.pointless import why_pointless
 from calibration.reenact import reenact
-from calibration.report import FrameCounts, Verdict, drift_between
+from calibration.report import FrameCounts, Verdict
 from calibration.resemblance import MOST_LEFT, left_of_the_drift
+from calibration.sampling import spread_over
 from calibration.targets.base import Batch, Normalisation, Observation, Target
 
 COMPARED_FRAMES = 16
@@ -295,16 +297,6 @@ def _is_no_witness(left: float) -> str:
     return (
         "Healthy frames re-enacted under today's colours, sharpness and noise are no nearer to the live ones than "
         f"before ({left:.0%} of the distance is left). What changed is something else, so they cannot judge."
-    )
-
-
-def spread_over(count: int, most: int) -> NDArray[np.intp]:
-    """At most ``most`` indices out of ``count``, evenly spread."""
-    chosen = min(count, max(most, 0))
-    return (
-        np.unique(np.linspace(0, count - 1, chosen).round().astype(np.intp))
-        if chosen
-        else np.empty(0, np.intp)
     )
 
 

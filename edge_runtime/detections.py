@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import DetectionSpec
 from edge_runtime.messages import Geometry
+from edge_runtime.specs import DetectionSpec
 
 MAX_CANDIDATES = 5_000
 """Boxes above the threshold that go into suppression, best first; a threshold of 0 must not cost seconds."""

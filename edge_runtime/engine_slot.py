@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.engines.base import Engine, Outputs
 from edge_runtime.errors import EngineError
-from edge_runtime.rollout import Generation
+from edge_runtime.messages import Generation
 
 
 @dataclass(slots=True)

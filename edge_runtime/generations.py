@@ -13,8 +13,9 @@ from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.heap import give_back
+from edge_runtime.messages import Generation
 from edge_runtime.registry import Patched, Registry
-from edge_runtime.rollout import Generation, Rollout, Step
+from edge_runtime.rollout import Rollout, Step
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from edge_runtime.config.values import redact_url
+from edge_runtime.redaction import redact_url
 
 Entry = MutableMapping[str, Any]
 

@@ -152,3 +152,19 @@ class Event:
     kind: str
     at_wall_s: float
     data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Name of what answers: ``bundle`` is ``name/version``; ``patch`` is a patch id or None for the base."""
+
+    bundle: str
+    patch: str | None = None
+
+    def __str__(self) -> str:
+        return self.bundle if self.patch is None else f"{self.bundle}+{self.patch}"
+
+    @property
+    def base(self) -> "Generation":
+        """The same bundle without a patch."""
+        return Generation(self.bundle)

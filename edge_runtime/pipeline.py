@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from edge_runtime.engine_slot import EngineSlot, Occupant
 from edge_runtime.engines.base import Outputs
 from edge_runtime.errors import EngineError
-from edge_runtime.messages import Frame, Rejected, Result, Sample, Timings
+from edge_runtime.messages import Frame, Generation, Rejected, Result, Sample, Timings
 from edge_runtime.meters import Latency, PipelineMeters
 from edge_runtime.postprocess import Postprocessor
 from edge_runtime.preprocess import Preprocessor
-from edge_runtime.rollout import Generation
 from edge_runtime.schedule import BatchPolicy, Queued, Schedule
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.detections import BoxFlaw, read_boxes, sigmoid
-from edge_runtime.manifest import (
+from edge_runtime.messages import Detection, Label, Rejected, RejectReason, Sample
+from edge_runtime.specs import (
     ClassificationSpec,
     DetectionSpec,
     PostprocessSpec,
@@ -20,7 +21,6 @@ from edge_runtime.manifest import (
     RawSpec,
     ScoreKind,
 )
-from edge_runtime.messages import Detection, Label, Rejected, RejectReason, Sample
 
 OneOutput = Mapping[str, NDArray[Any]]
 """Outputs of one sample by name, without the batch axis."""

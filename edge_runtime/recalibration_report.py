@@ -20,7 +20,7 @@ from calibration.report_pictures import PictureScale
 from edge_runtime.atomic_file import write_atomically
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.errors import StateError
-from edge_runtime.manifest import PreprocessSpec
+from edge_runtime.specs import PreprocessSpec
 
 log = structlog.get_logger()
 

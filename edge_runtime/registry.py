@@ -38,7 +38,8 @@ from calibration.errors import CalibrationError
 from calibration.targets.base import ModelFiles
 from edge_runtime.atomic_file import sync_directory, write_atomically
 from edge_runtime.errors import StateError
-from edge_runtime.rollout import Generation, Rollout
+from edge_runtime.messages import Generation
+from edge_runtime.rollout import Rollout
 
 log = structlog.get_logger()
 

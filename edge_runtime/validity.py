@@ -16,9 +16,10 @@ from edge_runtime.drift_watch import AnsweredDrift
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.generations import Generations
 from edge_runtime.known_states import Change
+from edge_runtime.messages import Generation
 from edge_runtime.recalibration_phase import Cause
 from edge_runtime.registry import Registry
-from edge_runtime.rollout import Generation, Step
+from edge_runtime.rollout import Step
 
 log = structlog.get_logger()
 

@@ -28,13 +28,14 @@ from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.generations import BuildEngine, Generations
 from edge_runtime.job_process import JobProcess
 from edge_runtime.known_states import Known
+from edge_runtime.messages import Generation
 from edge_runtime.model_runtime import ModelRuntime
 from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.recalibration import SideLoop
 from edge_runtime.registry import Patched, Registry
-from edge_runtime.rollout import Generation, Rollout
+from edge_runtime.rollout import Rollout
 from edge_runtime.schedule import BatchPolicy, Schedule
 from edge_runtime.shelf import Identity
 from edge_runtime.side_loop_parts import SideLoopParts

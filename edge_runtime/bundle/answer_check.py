@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.detections import Boxes, raw_boxes
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import MANIFEST_FILE, DetectionSpec
+from edge_runtime.manifest import MANIFEST_FILE
 from edge_runtime.messages import Rejected, Sample
 from edge_runtime.postprocess import Meaning, Postprocessor
+from edge_runtime.specs import DetectionSpec
 
 _ROUNDING = 1e-2  # int8 outputs: a probability may miss 1, and their sum may miss it by more
 _SEVERAL = " (sigmoid_logits where several labels may be right at a time)"

@@ -33,16 +33,9 @@ from edge_runtime.bundle.wording import short
 from edge_runtime.engines.base import Engine
 from edge_runtime.engines.opening import ModelFormat
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import (
-    MANIFEST_FILE,
-    CalibrationHints,
-    Golden,
-    Manifest,
-    PostprocessSpec,
-    PreprocessSpec,
-    Provenance,
-)
+from edge_runtime.manifest import MANIFEST_FILE, CalibrationHints, Golden, Manifest, Provenance
 from edge_runtime.preprocess import channels_first
+from edge_runtime.specs import PostprocessSpec, PreprocessSpec
 
 LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
 FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}

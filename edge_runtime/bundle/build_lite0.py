@@ -20,14 +20,10 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.bundle.build import Materials, Recipe, build_bundle
 from edge_runtime.bundle.quantize import quantized
 from edge_runtime.engines.onnx_engine import OnnxEngine
-from edge_runtime.manifest import (
-    ClassificationSpec,
-    Measured,
-    PreprocessSpec,
-    Provenance,
-)
+from edge_runtime.manifest import Measured, Provenance
 from edge_runtime.messages import Frame, Rejected
 from edge_runtime.preprocess import Preprocessor
+from edge_runtime.specs import ClassificationSpec, PreprocessSpec
 
 DEMO = Path(__file__).parents[1] / "demo"
 GOLDEN = ("chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg")

@@ -15,7 +15,7 @@ from edge_runtime.bundle.from_recipe import Built, build
 from edge_runtime.bundle.pedestrian_graph import SIDE, WHEEL, detector, graph_file
 from edge_runtime.bundle.recipe_file import RecipeFile
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import DetectionSpec, PreprocessSpec
+from edge_runtime.specs import DetectionSpec, PreprocessSpec
 
 DEMO = Path(__file__).parents[1] / "demo"
 CLIP, PHOTOGRAPHS = DEMO / "street.mp4", DEMO / "pictures"

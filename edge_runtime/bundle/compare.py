@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.measure import box_agreement, boxes
+from edge_runtime.bundle.box_agreement import box_agreement, boxes
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import CompareBy, DetectionSpec
+from edge_runtime.manifest import CompareBy
 from edge_runtime.postprocess import Meaning
+from edge_runtime.specs import DetectionSpec
 
 OneOutput = Mapping[str, NDArray[Any]]
 

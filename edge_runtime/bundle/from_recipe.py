@@ -33,10 +33,11 @@ from edge_runtime.bundle.source_model import (
 from edge_runtime.bundle.tolerance import prepared
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
-from edge_runtime.manifest import Measured, PreprocessSpec, Provenance
+from edge_runtime.manifest import Measured, Provenance
 from edge_runtime.messages import Sample
 from edge_runtime.preprocess import Preprocessor
 from edge_runtime.reference_folder import SUFFIXES, read_reference_folder
+from edge_runtime.specs import PreprocessSpec
 
 MOST_GOLDEN = 64
 MOST_CALIBRATION, MOST_LABELLED = 300, 2000

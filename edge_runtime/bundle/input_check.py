@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_runtime.engines.base import TensorSpec
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import PreprocessSpec
+from edge_runtime.specs import PreprocessSpec
 
 _WHOLE = 1e-3  # of a level; prepared values are float32
 

@@ -15,29 +15,24 @@ Called by ``quantizing`` and ``build_pedestrians``.
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.detections import Detections, OneFrame, collected, shared_objects
-from edge_runtime.detections import BoxFlaw, read_boxes
+from edge_runtime.bundle.box_agreement import RECIPE_FIX, Outputs, box_agreement, boxes
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import ClassificationSpec, DetectionSpec, Measured, PostprocessSpec, PreprocessSpec
+from edge_runtime.manifest import Measured
 from edge_runtime.postprocess import as_probabilities
-
-Outputs = Mapping[str, NDArray[Any]]
-"""Of N pictures, by name; the first axis is the picture."""
+from edge_runtime.specs import ClassificationSpec, DetectionSpec, PostprocessSpec, PreprocessSpec
 
 _BATCH = 8
 _TIMED = 30  # pictures; the median of 30 is within a few per cent on a quiet machine
-_LEAST_THRESHOLD = 0.05
 _YES = 0.5
 _ROUNDING = 1e-2  # of a sum of shares
-_FIX = "Correct postprocess in the recipe."
 
 
 def compared(
@@ -109,7 +104,7 @@ def probabilities(meaning: ClassificationSpec, outputs: Outputs) -> NDArray[np.f
     """
     name = meaning.output or next(iter(outputs))
     if name not in outputs:
-        raise BundleError("postprocess", f"no output {name}", f"one of: {', '.join(outputs)}", _FIX)
+        raise BundleError("postprocess", f"no output {name}", f"one of: {', '.join(outputs)}", RECIPE_FIX)
     scores = np.asarray(outputs[name], np.float64)
     return as_probabilities(meaning.scores, scores.reshape(len(scores), -1))
 
@@ -158,38 +153,6 @@ def estimated_loss(float_shares: NDArray[np.float64], shares: NDArray[np.float64
     rows = np.arange(len(float_shares))
     own, other = float_shares[rows, float_shares.argmax(axis=1)], float_shares[rows, shares.argmax(axis=1)]
     return float(np.clip(np.mean(own - other), 0, 1))
-
-
-def boxes(meaning: DetectionSpec, outputs: Outputs, size: tuple[int, int]) -> Detections:
-    """Detections of all pictures, scores scaled so that the model's own threshold is 0.5.
-
-    Raises:
-        BundleError: the outputs cannot be read as ``meaning`` says.
-    """
-    threshold = max(meaning.score_threshold, _LEAST_THRESHOLD)
-    eager = meaning.model_copy(update={"score_threshold": threshold / 2})
-    found: list[OneFrame] = []
-    try:
-        for i in range(len(next(iter(outputs.values())))):
-            one = read_boxes(eager, {name: array[i] for name, array in outputs.items()}, size, None)
-            scores = np.clip(one.scores / threshold / 2, 0, 1).astype(np.float32)
-            found.append((one.corners.astype(np.float32), scores, one.classes.astype(np.int32)))
-    except BoxFlaw as flaw:
-        raise BundleError("postprocess", str(flaw), "outputs that can be read as it says", _FIX) from flaw
-    return collected(found)
-
-
-def box_agreement(one: Detections, other: Detections) -> float:
-    """Soft F1 of one model's boxes against the other's, pooled over all pictures.
-
-    Raises:
-        BundleError: neither finds anything.
-    """
-    objects = float(one.objects().sum() + other.objects().sum())
-    if objects == 0:
-        fix = "Take pictures like the camera's, with objects in them."
-        raise BundleError("calibration", "no objects found on any picture", "objects to compare", fix)
-    return float(np.clip(2 * shared_objects(one, other).sum() / objects, 0, 1))
 
 
 def explained(one: Outputs, other: Outputs) -> float:

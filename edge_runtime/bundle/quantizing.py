@@ -19,7 +19,8 @@ from edge_runtime.engines.base import Engine
 from edge_runtime.engines.opening import ModelFormat, open_engine
 from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import Measured, PostprocessSpec, PreprocessSpec
+from edge_runtime.manifest import Measured
+from edge_runtime.specs import PostprocessSpec, PreprocessSpec
 
 ALONE = ThreadPlan(1, 1, "bundle build")
 LEAST_PICTURES = 24

@@ -17,7 +17,7 @@ from edge_runtime.config.values import FilePath, Text
 from edge_runtime.engines.opening import ModelFormat
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.guarded_yaml import MAX_BYTES, load
-from edge_runtime.manifest import PostprocessSpec, PreprocessSpec
+from edge_runtime.specs import PostprocessSpec, PreprocessSpec
 
 MODEL_SUFFIXES = (".onnx", ".xml", ".pt", ".pth", ".ckpt", ".bin", ".pb")
 

@@ -22,9 +22,10 @@ from edge_runtime.bundle.variations import variations
 from edge_runtime.bundle.verify import Bundle
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import BundleError, EngineError
-from edge_runtime.manifest import Golden, PreprocessSpec
+from edge_runtime.manifest import Golden
 from edge_runtime.messages import Frame, Rejected, Sample
 from edge_runtime.preprocess import Preprocessor
+from edge_runtime.specs import PreprocessSpec
 
 OneOutput = Mapping[str, NDArray[Any]]
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first

@@ -26,7 +26,7 @@ from edge_runtime.bundle.recipe_file import RecipeFile
 from edge_runtime.bundle.verify import check_onnx
 from edge_runtime.engines.opening import ModelFormat, open_engine
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import PreprocessSpec
+from edge_runtime.specs import PreprocessSpec
 
 FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
     "checkpoint": ("onnx", "openvino", "torchscript"),

@@ -17,10 +17,11 @@ from edge_runtime.bundle.self_test import run_one
 from edge_runtime.bundle.variations import normalisation_variations
 from edge_runtime.engines.base import Engine
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import CompareBy, PreprocessSpec
+from edge_runtime.manifest import CompareBy
 from edge_runtime.messages import Frame, Rejected, Sample
 from edge_runtime.postprocess import Meaning
 from edge_runtime.preprocess import Preprocessor
+from edge_runtime.specs import PreprocessSpec
 
 _SEPARATION = 3.0
 """Mistakes must change the outputs this much more than noise does, or golden pictures tell nothing."""

@@ -5,7 +5,7 @@ Pure. Called by ``self_test`` to explain a difference and by ``build`` to see th
 
 from typing import Any
 
-from edge_runtime.manifest import Colour, PreprocessSpec
+from edge_runtime.specs import Colour, PreprocessSpec
 
 _Values = tuple[float, ...]
 _IMAGENET_MEAN: _Values = (123.675, 116.28, 103.53)

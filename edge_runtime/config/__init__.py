@@ -16,7 +16,6 @@ from edge_runtime.config.shape import (
     ReferenceConfig,
     SinkConfig,
 )
-from edge_runtime.config.values import redact_url
 
 __all__ = [
     "Address",
@@ -44,6 +43,5 @@ __all__ = [
     "load_address",
     "load_config",
     "parse_config",
-    "redact_url",
     "secrets_of",
 ]

@@ -21,8 +21,8 @@ from edge_runtime.config.values import (
     Seconds,
     Text,
     TopicPrefix,
-    redact_url,
 )
+from edge_runtime.redaction import redact_url
 
 DriftName = Literal[
     "contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey",

@@ -59,11 +59,6 @@ DEVICE_NAMES = (
 """Families of devices that openvino, onnxruntime and torch know, to recognise a slip of the pen."""
 
 _ANY_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
-_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/@:]*)(:[^\s/]*)?@")
-
-_SECRET_QUERY = re.compile(
-    r"([?&][^=&\s]*(?:pass|pwd|token|key|secret|auth)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
-)
 
 
 def refusal(expected: str, found: str | None = None) -> PydanticCustomError:
@@ -72,14 +67,6 @@ def refusal(expected: str, found: str | None = None) -> PydanticCustomError:
     if found is not None:
         context["found"] = found
     return PydanticCustomError("refused", "expected {expected}", context)
-
-
-def redact_url(text: str) -> str:
-    """The text with the secrets of every URL in it hidden: ``rtsp://me:***@host/1?token=***``."""
-    if "://" not in text:
-        return text
-    without_password = _CREDENTIALS.sub(lambda m: f"{m[1]}:***@" if m[2] else m[0], text)
-    return _SECRET_QUERY.sub(r"\1***", without_password)
 
 
 def _check_name(value: str) -> str:

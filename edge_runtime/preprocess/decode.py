@@ -16,11 +16,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import Colour, PreprocessSpec
 from edge_runtime.messages import ColourOrder, RejectReason
 from edge_runtime.preprocess.flaw import PictureFlaw
 from edge_runtime.preprocess.geometry import reduction
 from edge_runtime.preprocess.headers import Header, read_header
+from edge_runtime.specs import Colour, PreprocessSpec
 
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT

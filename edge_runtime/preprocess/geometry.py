@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import Filter, PreprocessSpec
 from edge_runtime.messages import Geometry
+from edge_runtime.specs import Filter, PreprocessSpec
 
 _CV2_FILTERS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 # Measured on 720p JPEGs: at these the reduced decode moves pixels by about one level and the outputs of

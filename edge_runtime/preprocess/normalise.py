@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import PreprocessSpec
+from edge_runtime.specs import PreprocessSpec
 
 
 class Normaliser:

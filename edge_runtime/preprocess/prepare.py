@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import Colour, PreprocessSpec
 from edge_runtime.messages import Frame, Geometry, Rejected, RejectReason, Sample
 from edge_runtime.preprocess.decode import PictureLimits, Upright, check_size, decode, read_file, to_uint8
 from edge_runtime.preprocess.flaw import PictureFlaw
 from edge_runtime.preprocess.geometry import fit
 from edge_runtime.preprocess.normalise import Normaliser
 from edge_runtime.preprocess.tensors import checked_tensor
+from edge_runtime.specs import Colour, PreprocessSpec
 
 _RECOLOUR: dict[tuple[Colour, Colour], int] = {
     ("rgb", "bgr"): cv2.COLOR_RGB2BGR,

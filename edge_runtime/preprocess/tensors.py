@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import PreprocessSpec
 from edge_runtime.messages import RejectReason
 from edge_runtime.preprocess.flaw import PictureFlaw
+from edge_runtime.specs import PreprocessSpec
 
 
 def channels_first(samples: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float32]:

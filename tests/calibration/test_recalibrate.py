@@ -15,8 +15,8 @@ from onnx_nets import Net, classifier, hazy, pictures, quantized
 import calibration as c
 from calibration.answers import ClassScores
 from calibration.court import FINALISTS
+from calibration.divergence import tap_drift
 from calibration.moments import TapMoments
-from calibration.report import tap_drift
 from calibration.targets.onnx_target import OnnxTarget
 
 

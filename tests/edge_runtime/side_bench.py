@@ -13,11 +13,11 @@ from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.generations import Generations
 from edge_runtime.job_process import Outcome
-from edge_runtime.messages import Label, Result, Sample, Timings
+from edge_runtime.messages import Generation, Label, Result, Sample, Timings
 from edge_runtime.recalibration import SideLoop
 from edge_runtime.recalibration_phase import Asked, Blessing
 from edge_runtime.registry import Registry
-from edge_runtime.rollout import Generation, Rollout
+from edge_runtime.rollout import Rollout
 from edge_runtime.shelf import Identity, Shelf
 from edge_runtime.side_loop_parts import SideLoopParts
 

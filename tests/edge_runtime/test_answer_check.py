@@ -15,7 +15,7 @@ from edge_runtime.bundle.answer_check import check_answers
 from edge_runtime.bundle.self_test import golden_sample
 from edge_runtime.bundle.verify import Bundle, load_bundle
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import DetectionSpec
+from edge_runtime.specs import DetectionSpec
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from side_bench import ACCEPTED, BASE, Bench, a_baseline
 
 from calibration.baseline_facts import DAY_S
 from edge_runtime.errors import CommandError, EngineError
+from edge_runtime.messages import Generation
 from edge_runtime.registry import Registry
-from edge_runtime.rollout import Generation
 from edge_runtime.shelf import MOST, Shelf
 
 P1 = Generation("parts/1", "p1")

@@ -15,7 +15,7 @@ from edge_runtime.bundle.self_test import self_test
 from edge_runtime.bundle.verify import load_bundle
 from edge_runtime.engines.onnx_engine import OnnxEngine
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
+from edge_runtime.specs import ClassificationSpec, PreprocessSpec
 
 PREPROCESS = PreprocessSpec(
     colour="rgb",

@@ -12,7 +12,8 @@ from edge_runtime.bundle.quantizing import Candidate, chosen
 from edge_runtime.bundle.recipe_file import Limits
 from edge_runtime.engines.base import TensorSpec
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import ClassificationSpec, Measured, PreprocessSpec
+from edge_runtime.manifest import Measured
+from edge_runtime.specs import ClassificationSpec, PreprocessSpec
 
 PREPROCESS = PreprocessSpec(
     colour="rgb", width=4, height=4, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)

@@ -12,7 +12,7 @@ from edge_runtime.bundle.compare import difference
 from edge_runtime.bundle.measure import outputs_of, probabilities
 from edge_runtime.bundle.quantizing import Pictures, int8_candidates
 from edge_runtime.bundle.source_model import FLOAT_PARITY, Source, float_candidates
-from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
+from edge_runtime.specs import ClassificationSpec, PreprocessSpec
 
 PREPROCESS = PreprocessSpec(
     colour="rgb", width=SIDE, height=SIDE, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)

@@ -19,7 +19,7 @@ from edge_runtime.bundle.verify import load_bundle
 from edge_runtime.engines.base import TensorSpec
 from edge_runtime.engines.onnx_engine import OnnxEngine
 from edge_runtime.errors import BundleError, ConfigError
-from edge_runtime.manifest import ClassificationSpec, DetectionSpec, PreprocessSpec
+from edge_runtime.specs import ClassificationSpec, DetectionSpec, PreprocessSpec
 
 
 class Meaning:

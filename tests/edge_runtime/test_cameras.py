@@ -11,8 +11,7 @@ from edge_runtime.config import CameraConfig
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.errors import SourceLost
-from edge_runtime.messages import Frame
-from edge_runtime.rollout import Generation
+from edge_runtime.messages import Frame, Generation
 from edge_runtime.sources.fake import FakeSource
 from edge_runtime.workers import CRASHES_IN_A_ROW, Crashes
 

@@ -7,7 +7,7 @@ from slots import answer
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.errors import EngineError
-from edge_runtime.rollout import Generation
+from edge_runtime.messages import Generation
 
 A, B = Generation("m/1"), Generation("m/1", "p1")
 BATCH = np.zeros((1, 3), np.float32)

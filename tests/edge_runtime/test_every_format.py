@@ -27,9 +27,9 @@ from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfi
 from edge_runtime.engines.opening import DEFAULTS, open_engine
 from edge_runtime.engines.threads import ThreadPlan
 from edge_runtime.errors import BundleError, EngineError, EngineMissing
-from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
 from edge_runtime.recalibration_phase import Cause, Kind, Task
 from edge_runtime.registry import Registry
+from edge_runtime.specs import ClassificationSpec, PreprocessSpec
 
 PREPROCESS = PreprocessSpec(
     colour="rgb",

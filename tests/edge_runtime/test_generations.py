@@ -10,8 +10,9 @@ from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.generations import KEPT_PATCHES, Generations
+from edge_runtime.messages import Generation
 from edge_runtime.registry import Registry
-from edge_runtime.rollout import Generation, IllegalStep, Rollout, Step
+from edge_runtime.rollout import IllegalStep, Rollout, Step
 
 BASE = Generation("parts/1")
 

@@ -7,7 +7,7 @@ import pytest
 from edge_runtime.bundle.input_check import check_input
 from edge_runtime.engines.base import TensorSpec
 from edge_runtime.errors import BundleError
-from edge_runtime.manifest import PreprocessSpec
+from edge_runtime.specs import PreprocessSpec
 
 
 def spec(**changes: Any) -> PreprocessSpec:

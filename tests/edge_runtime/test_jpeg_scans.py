@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime.manifest import PreprocessSpec
 from edge_runtime.messages import RejectReason
 from edge_runtime.preprocess.decode import PictureLimits, decode
 from edge_runtime.preprocess.flaw import PictureFlaw
 from edge_runtime.preprocess.headers import MAX_JPEG_SCANS, read_header
+from edge_runtime.specs import PreprocessSpec
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 SPEC = PreprocessSpec(

@@ -10,15 +10,14 @@ from waiting import until
 from edge_runtime.engine_slot import EngineSlot
 from edge_runtime.engines.fake import FakeEngine
 from edge_runtime.errors import SourceLost
-from edge_runtime.manifest import ClassificationSpec, PreprocessSpec
-from edge_runtime.messages import Frame, Rejected
+from edge_runtime.messages import Frame, Generation, Rejected
 from edge_runtime.pipeline import Pipeline, PipelineParts
 from edge_runtime.postprocess import Postprocessor
 from edge_runtime.preprocess import Preprocessor
-from edge_runtime.rollout import Generation
 from edge_runtime.schedule import BatchPolicy, Schedule
 from edge_runtime.sequence import Sequence
 from edge_runtime.sources.fake import FakeSource
+from edge_runtime.specs import ClassificationSpec, PreprocessSpec
 from edge_runtime.workers import CRASHES_IN_A_ROW, QUIET_READS, Crashes, InferenceWorker, StreamWorker
 
 SPEC = PreprocessSpec(

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import PreprocessSpec
 from edge_runtime.messages import Frame, Rejected, RejectReason, Sample
 from edge_runtime.preprocess import PictureLimits, Preprocessor
+from edge_runtime.specs import PreprocessSpec
 
 
 def spec(**changes: Any) -> PreprocessSpec:

@@ -7,9 +7,9 @@ from slots import answer
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import CommandError, EngineError, StateError
+from edge_runtime.messages import Generation
 from edge_runtime.registry import Registry
 from edge_runtime.reports import Reports
-from edge_runtime.rollout import Generation
 from edge_runtime.validity import ENGINE_FAILURES
 
 

@@ -4,8 +4,9 @@ import orjson
 import pytest
 
 from edge_runtime.errors import StateError
+from edge_runtime.messages import Generation
 from edge_runtime.registry import Registry
-from edge_runtime.rollout import Generation, Rollout
+from edge_runtime.rollout import Rollout
 
 BUNDLE = "parts/4"
 

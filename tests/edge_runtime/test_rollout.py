@@ -1,6 +1,7 @@
 import pytest
 
-from edge_runtime.rollout import Generation, IllegalStep, Rollout, Step
+from edge_runtime.messages import Generation
+from edge_runtime.rollout import IllegalStep, Rollout, Step
 
 BASE = Generation("parts/4")
 P1, P2 = Generation("parts/4", "p1"), Generation("parts/4", "p2")
