@@ -11,7 +11,7 @@ ARGS    ?=
 
 .PHONY: run test check bench bench-accuracy bench-calibration demo-bundle clean
 
-DEMO_MODEL := edge_runtime/demo/bundle/efficientnet-lite0/1/model.onnx
+DEMO_MODEL := edge_runtime/sources/demo/bundle/efficientnet-lite0/1/model.onnx
 
 # The demo: a conveyor of real photographs, drifting half-way. CONFIG=my.yaml runs your own configuration instead.
 run: $(BIN)/.installed-run
@@ -43,9 +43,9 @@ bench-accuracy: $(BIN)/.installed-test
 bench-calibration: $(BIN)/.installed-bench
 	$(BIN)/python -m benchmarks.bench_calibration $(ARGS)
 
-# Rebuilds edge_runtime/demo/bundle from the published weights.
+# Rebuilds edge_runtime/sources/demo/bundle from the published weights.
 demo-bundle: $(BIN)/.installed-build
-	$(BIN)/edge-runtime bundle build efficientnet-lite0 --out edge_runtime/demo/bundle
+	$(BIN)/edge-runtime bundle build efficientnet-lite0 --out edge_runtime/sources/demo/bundle
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -26,7 +26,7 @@ from benchmarks import process_tree
 from benchmarks.bare_runs import BUNDLE, Report, bare, pictures_in
 from benchmarks.peers_mqtt import BrokerMissing, broker
 from benchmarks.quiet import daemon_config
-from edge_runtime.bench.daemon import START_TIMEOUT_S, as_installed
+from edge_runtime.cli.bench.daemon import START_TIMEOUT_S, as_installed
 
 FPS = 30.0
 SETTLE_S = 1.0

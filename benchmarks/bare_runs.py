@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.bench.bare import MODEL
-from edge_runtime.bench.pictures import write_pictures
-from edge_runtime.bundle.verify import load_bundle
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.cli.bench.bare import MODEL
+from edge_runtime.cli.bench.pictures import write_pictures
 
-BUNDLE = Path(__file__).parent.parent / "edge_runtime/demo/bundle/efficientnet-lite0/1"
+BUNDLE = Path(__file__).parent.parent / "edge_runtime/sources/demo/bundle/efficientnet-lite0/1"
 SIZE = (1280, 720)
 WEAK_CAPACITY = 1.5
 """Below this the box had no two cores to give; a round measured then says little about two streams."""
@@ -40,7 +40,7 @@ def bare(
     fps: float | None = None,
     prepares: bool = False,
 ) -> Report:
-    """Engine calls in a loop, with or without the picture code; see ``edge_runtime.bench.bare``."""
+    """Engine calls in a loop, with or without the picture code; see ``edge_runtime.cli.bench.bare``."""
     with tempfile.TemporaryDirectory(prefix="bare-") as name:
         folder = Path(name)
         config = {
@@ -53,7 +53,7 @@ def bare(
         order: Report = {"config": str(folder / "box.yaml"), "pictures": [str(path) for path in pictures]}
         order |= {"intra": intra, "callers": callers, "seconds": seconds, "fps": fps, "prepares": prepares}
         (folder / "order.json").write_text(json.dumps(order))
-        command = [sys.executable, "-m", "edge_runtime.bench.bare", str(folder / "order.json")]
+        command = [sys.executable, "-m", "edge_runtime.cli.bench.bare", str(folder / "order.json")]
         done = subprocess.run(command, capture_output=True, check=True, timeout=seconds + 60)
     found: Report = json.loads(done.stdout)
     return found

@@ -21,17 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bare_runs import BUNDLE, Report, capacity, pictures_in
-from calibration.baseline_facts import BaselineFacts
-from edge_runtime.bench.bare import MODEL
-from edge_runtime.bench.daemon import RunningDaemon, daemon
-from edge_runtime.bundle.verify import load_bundle
+from calibration.baseline.metadata import BaselineFacts
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.cli.bench.bare import MODEL
+from edge_runtime.cli.bench.daemon import RunningDaemon, daemon
 from edge_runtime.config import RecalibrationConfig
-from edge_runtime.job_process import JobProcess
-from edge_runtime.messages import Frame, Sample
-from edge_runtime.preprocess import Preprocessor
-from edge_runtime.recalibration_job import job_order
-from edge_runtime.recalibration_phase import Cause, Kind, Task
-from edge_runtime.sources.conveyor import ConveyorOptions, ConveyorSource
+from edge_runtime.datatypes import Frame, Sample
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.recalibration.job.process import JobProcess
+from edge_runtime.recalibration.job.worker import job_order
+from edge_runtime.recalibration.task import Cause, Kind, Task
+from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
 
 DEMO = BUNDLE.parents[2] / "pictures"
 COUNT, JOB_TIMEOUT_S = 64, 300.0

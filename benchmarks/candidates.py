@@ -1,6 +1,6 @@
 """Looks over the gate's shoulder: every candidate of a recalibration, and whether the gate would take it alone.
 
-Needs the inside of ``calibration.trial``; kept in one small file for that reason. Called by ``comparison``.
+Needs the inside of ``calibration.search.flow``; kept in one small file for that reason. Called by ``comparison``.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import Baseline, Options, Patch, Target, Verdict, judging, reference
-from calibration.trial import Trial
+from calibration import Baseline, Options, Patch, Target, Verdict
+from calibration.gate import dispatch
+from calibration.search import reference
+from calibration.search.flow import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class _OpenTrial(Trial):
         self,
         verdict: Verdict,
         court: Any,
-        identity: judging.Evidence,
+        identity: dispatch.Evidence,
         patches: Mapping[str, Patch],
         labels: Any,
     ) -> Verdict:

@@ -18,8 +18,8 @@ from benchmarks.drifts import drifted
 from benchmarks.fixed import FIXED
 from benchmarks.records import CANDIDATE, GATE, NOTHING, Case, Row
 from benchmarks.streams import Reference, draw
-from calibration.opening import Model
 from calibration.targets.base import Runner
+from calibration.targets.open import Model
 
 Pixels = NDArray[np.uint8]
 Samples = NDArray[np.float32]

@@ -18,7 +18,7 @@ import orjson
 from benchmarks.drift_scenes import Scene, cutout_scene, fashion_scene, street_scene
 from benchmarks.drift_site import Alarms, Found, Ramp, Site
 from benchmarks.street_video import VIDEO
-from edge_runtime.sources import camera_drift
+from edge_runtime.sources.demo import camera_drift
 
 SEVERITIES = (0.3, 0.6, 1.0)
 FEW_PRODUCTS = (1, 2, 4, 8)

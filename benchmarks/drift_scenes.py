@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import cutouts, street_video
-from edge_runtime.sources import camera_drift
+from edge_runtime.sources.demo import camera_drift
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 import calibration
 from benchmarks.drift_scenes import Pixels, Scene, drifted
-from calibration.answer_features import answer_features
-from calibration.answers import class_probabilities
-from calibration.baseline import Baseline
-from calibration.drift import DriftMonitor, DriftSettings, DriftStatus
-from calibration.drift_group import Pair
-from calibration.moments import ANSWERS_TAP, FrameMoments, joined
-from calibration.sensor_features import sensor_features, sensor_features_of_frames
+from calibration.baseline.baseline import Baseline
+from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
+from calibration.drift.tap_group import Pair
+from calibration.outputs.read import class_probabilities
+from calibration.stats.moments import ANSWERS_TAP, FrameMoments, joined
+from calibration.stats.output_features import answer_features
+from calibration.stats.sensor_features import sensor_features, sensor_features_of_frames
 
 WITHIN = 64
 RAMP_FRAMES, RAMP_STEPS, RAMP_PICTURES = 2000, 10, 100

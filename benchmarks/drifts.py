@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.corruptions import CORRUPTIONS, corrupt
-from edge_runtime.sources import camera_drift
+from edge_runtime.sources.demo import camera_drift
 
 Pixels = NDArray[np.uint8]
 

@@ -20,8 +20,8 @@ from torch import nn
 
 from benchmarks.fashion_net import fashion_net
 from benchmarks.records import NotInstalled
-from calibration.tensor_file import write_atomically
-from edge_runtime.bundle.quantize import quantized
+from calibration.stats.tensor_file import write_atomically
+from edge_runtime.bundles.build.quantize import quantized
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]

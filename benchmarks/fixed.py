@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import INPUT_TAP, Affine, Baseline, Patch, Target, open_target
-from calibration.moments import moments_of_frames
 from calibration.patch import correction
+from calibration.stats.moments import moments_of_frames
 from calibration.targets.base import Normalisation
 
 Samples = NDArray[np.float32]

@@ -20,12 +20,12 @@ import safetensors.numpy
 import calibration
 from benchmarks.bare_runs import BUNDLE, Report, pictures_in
 from benchmarks.swap_load import PATCHES
-from calibration import model_files
-from edge_runtime.bundle.opening import engine_of
-from edge_runtime.bundle.self_test import patched_answers
-from edge_runtime.bundle.verify import Bundle, load_bundle
-from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.registry import ANSWERS_FILE, Registry
+from calibration.targets import model_files
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.self_test import patched_answers
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.deployment.model_state import ANSWERS_FILE, Registry
+from edge_runtime.inference.engines.threads import ThreadPlan
 
 LIVE_FPS = 30.0
 

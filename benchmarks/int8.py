@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bare_runs import BUNDLE, Report
-from edge_runtime.bundle.verify import load_bundle
-from edge_runtime.engines.onnx_engine import OnnxEngine
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 
 CALLS = 25
 
@@ -48,7 +48,7 @@ def measure(*, rounds: int, float_model: Path | None = None, bundle: Path = BUND
 
 
 def _exported() -> bytes:
-    from edge_runtime.bundle.build_lite0 import exported
+    from edge_runtime.bundles.build.build_lite0 import exported
 
     return exported()
 

@@ -24,7 +24,7 @@ from benchmarks.streams import draw
 from benchmarks.weights import same_weights
 from calibration import INPUT_TAP, ModelFiles, Moments, Patch, TapMoments, Target, open_target
 from calibration.patch import correction
-from calibration.sequential import observe as observe_in_turn
+from calibration.search.sequential import observe as observe_in_turn
 from calibration.targets.base import Normalisation
 
 SIZES = (64, 256)

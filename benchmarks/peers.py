@@ -22,8 +22,8 @@ import numpy as np
 from benchmarks import peers_mqtt
 from benchmarks.bare_runs import BUNDLE, Report, bare, capacity, pictures_in
 from benchmarks.peers_http import Peer, PeerFailed, serving
-from edge_runtime.bench.bare import MODEL
-from edge_runtime.bench.daemon import daemon
+from edge_runtime.cli.bench.bare import MODEL
+from edge_runtime.cli.bench.daemon import daemon
 
 STREAMS = (1, 2)
 PEERS = (

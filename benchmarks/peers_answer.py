@@ -10,12 +10,12 @@ from pathlib import Path
 
 import orjson
 
-from edge_runtime.bundle.opening import engine_of
-from edge_runtime.bundle.verify import load_bundle
-from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.messages import Frame, Rejected
-from edge_runtime.postprocess import Postprocessor
-from edge_runtime.preprocess import Preprocessor
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.datatypes import Frame, Rejected
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.postprocess.postprocessor import Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
 
 Answer = Callable[[bytes], bytes]
 PORT, WORKERS = int(os.environ.get("PEER_PORT", "0")), int(os.environ.get("PEER_WORKERS", "1"))

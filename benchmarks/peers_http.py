@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import process_tree
-from edge_runtime.bench.bare import looped
-from edge_runtime.bench.daemon import as_installed
+from edge_runtime.cli.bench.bare import looped
+from edge_runtime.cli.bench.daemon import as_installed
 
 PATH = "/inference"
 START_TIMEOUT_S = 60.0

@@ -21,7 +21,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks import process_tree
-from edge_runtime.bench.daemon import as_installed
+from edge_runtime.cli.bench.daemon import as_installed
 
 WINDOW = 4
 LOST_AFTER_S = 2.0

@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks import arrival, beside, hot_swap, int8, peers, performance_page, quiet, quota
 from benchmarks.bare_runs import BUNDLE, capacity, pictures_in
-from edge_runtime.bench.rounds import BenchOrder, bench
-from edge_runtime.engines.threads import Preference, cpu_budget
+from edge_runtime.cli.bench.rounds import BenchOrder, bench
+from edge_runtime.inference.engines.threads import Preference, cpu_budget
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 PACKAGES = ("onnxruntime", "openvino", "numpy", "opencv-python-headless", "simplejpeg", "paho-mqtt")

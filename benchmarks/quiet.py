@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bare_runs import BUNDLE, Report, bare, pictures_in
-from edge_runtime.bench.bare import MODEL
-from edge_runtime.bench.daemon import daemon
+from edge_runtime.cli.bench.bare import MODEL
+from edge_runtime.cli.bench.daemon import daemon
 
 FPS = 10.0
 

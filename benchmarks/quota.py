@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.bare_runs import BUNDLE, Report, pictures_in
 from benchmarks.quiet import daemon_config
-from edge_runtime.bench.daemon import daemon
+from edge_runtime.cli.bench.daemon import daemon
 
 FPS = 30.0
 WAYS: tuple[tuple[str, int | None], ...] = (("auto", None), ("1 by hand", 1), ("2 by hand", 2))

@@ -16,17 +16,18 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-DEMO = Path(__file__).parent.parent / "edge_runtime" / "demo"
+from edge_runtime.sources.demo import DATA as DEMO
+
 COUNT = 64
 
 
 def prepare(folder: Path, model: Path) -> None:
     """Baseline and reference, as files."""
     import calibration
-    from edge_runtime.bundle.verify import load_bundle
-    from edge_runtime.messages import Frame, Sample
-    from edge_runtime.preprocess import Preprocessor
-    from edge_runtime.sources.conveyor import ConveyorOptions, ConveyorSource
+    from edge_runtime.bundles.verify import load_bundle
+    from edge_runtime.datatypes import Frame, Sample
+    from edge_runtime.inference.preprocess import Preprocessor
+    from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
 
     bundle = load_bundle(DEMO / "bundle" / "efficientnet-lite0" / "1")
     preprocessor = Preprocessor(bundle.manifest.preprocess)

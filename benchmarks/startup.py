@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from edge_runtime.bench.daemon import as_installed
+from edge_runtime.cli.bench.daemon import as_installed
 
 
 def one_run(folder: Path, seconds: float) -> dict[str, float]:

@@ -14,22 +14,22 @@ from typing import Any
 
 import psutil
 
-from edge_runtime.app.bases import OpenedBase
-from edge_runtime.app.models import build_engine
-from edge_runtime.bundle.opening import engine_of
-from edge_runtime.bundle.verify import Bundle, load_bundle
-from edge_runtime.engine_slot import EngineSlot
-from edge_runtime.engines.opening import DEFAULTS
-from edge_runtime.engines.threads import ThreadPlan
-from edge_runtime.generations import Generations
-from edge_runtime.heap import share_one_arena
-from edge_runtime.messages import Frame, Generation, Result
-from edge_runtime.pipeline import Pipeline, PipelineParts
-from edge_runtime.postprocess import Postprocessor
-from edge_runtime.preprocess import Preprocessor
-from edge_runtime.registry import Registry
-from edge_runtime.rollout import Rollout
-from edge_runtime.schedule import BatchPolicy, Schedule
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.daemon.wiring.models import build_engine
+from edge_runtime.datatypes import Frame, Generation, Result
+from edge_runtime.deployment.deployment import Generations
+from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.open_model import OpenedBase
+from edge_runtime.deployment.rollout import Rollout
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.engines.factory import DEFAULTS
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.pipeline import Pipeline, PipelineParts
+from edge_runtime.inference.postprocess.postprocessor import Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.scheduler import BatchPolicy, Schedule
+from edge_runtime.system.heap import share_one_arena
 
 PATCHES = ("p1", "p2")
 """Put there by ``hot_swap``, so that what makes patches is not in this process's memory."""

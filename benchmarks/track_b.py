@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 import calibration
 from benchmarks.cutouts import Part, PicturesMissing, Pixels, load_split, prepare
-from calibration.trial import Trial
-from edge_runtime.sources import camera_drift
+from calibration.search.flow import Trial
+from edge_runtime.sources.demo import camera_drift
 
 CLEAN = "clean"
 TUNED_ON = ("contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey")
@@ -139,7 +139,7 @@ class Bench:
     def _all_accuracies(self, live: NDArray[np.float32], test: Part) -> list[float]:
         """Of every candidate, observed on all live frames; needs the library's inside, so only for the oracle."""
         target = calibration.open_target(self._model)
-        given = calibration.reference.checked(live)
+        given = calibration.search.reference.checked(live)
         trial = Trial(target, self._baseline, given, self._options, 0.0)
         patches = trial._patches(live)
         return [self._accuracy(target.patched(patch).data, test) for patch in patches.values()]

@@ -19,7 +19,7 @@ from benchmarks.track_b import TUNED_ON
 from calibration.targets.base import Runner
 
 TRACK = "b"
-MODEL = Path(__file__).parents[1] / "edge_runtime/demo/bundle/efficientnet-lite0/1/model.onnx"
+MODEL = Path(__file__).parents[1] / "edge_runtime/sources/demo/bundle/efficientnet-lite0/1/model.onnx"
 DRIFTS = tuple(CAMERA + name for name in TUNED_ON)
 N = 128
 SIZES = (16, 64)

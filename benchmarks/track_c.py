@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 import calibration
 from benchmarks.pedestrian_model import int8_model
 from benchmarks.street_video import Pixels, VideoMissing, find_video, frames_of, load_street, prepare
-from calibration.answers import layout_of, read_answers
-from calibration.detections import Detections, overlaps
+from calibration.outputs.detections import Detections, overlaps
+from calibration.outputs.read import layout_of, read_answers
 from calibration.patch import Patch
-from calibration.reference import checked
-from calibration.trial import Trial
-from edge_runtime.sources import camera_drift
+from calibration.search.flow import Trial
+from calibration.search.reference import checked
+from edge_runtime.sources.demo import camera_drift
 
 HEALTHY = "none"
 DRIFTS = ("contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey")

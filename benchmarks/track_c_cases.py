@@ -17,8 +17,8 @@ from benchmarks.comparison import Comparison, Samples, Site
 from benchmarks.drifts import CAMERA, HEALTHY
 from benchmarks.pedestrian_model import int8_model
 from benchmarks.records import CANDIDATE, GATE, Case, Row
-from calibration.answers import Answers, layout_of, read_answers
-from calibration.detections import Detections
+from calibration.outputs.detections import Detections
+from calibration.outputs.read import Answers, layout_of, read_answers
 from calibration.targets.base import Runner
 
 TRACK = "c"

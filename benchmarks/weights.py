@@ -63,10 +63,11 @@ def _constants_behind(node: Any) -> Iterator[NDArray[Any]]:
 
 
 def _of_torchscript(data: bytes) -> Iterator[NDArray[Any]]:
-    from calibration.targets import torchscript_graph, torchscript_module
+    from calibration.targets.torchscript import program
+    from calibration.targets.torchscript.graph import flatten, layers_of
 
-    graph = torchscript_graph.flatten("model", torchscript_module.load("model", data))
-    for node in torchscript_graph.layers_of(graph.graph):
+    graph = flatten("model", program.load("model", data))
+    for node in layers_of(graph.graph):
         found = graph.tensor(node.inputsAt(1))
         if found is not None and found.ndim > 1:
             yield found.numpy().copy()

@@ -11,25 +11,7 @@ Five lines in a notebook::
 A library of its own: it never imports the runtime around it, and knows neither cameras nor brokers.
 """
 
-from calibration.baseline import Baseline, Witness
-from calibration.baseline_facts import BaselineFacts
-from calibration.detections import Detections
-from calibration.detector_layout import DetectionLayout
-from calibration.errors import (
-    BaselineError,
-    CalibrationError,
-    DataError,
-    ModelError,
-    PatchError,
-    TapMismatch,
-)
-from calibration.gate import GateSettings
-from calibration.gate_detections import DetectionGateSettings
-from calibration.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
-from calibration.opening import open_target
-from calibration.patch import Affine, Patch
-from calibration.pooling import pool
-from calibration.recalibrate import (
+from calibration.api import (
     apply,
     measure_drift,
     patched,
@@ -40,10 +22,28 @@ from calibration.recalibrate import (
     sketch,
     watch_drift,
 )
-from calibration.report import FrameCounts, Verdict
+from calibration.baseline.baseline import Baseline, Witness
+from calibration.baseline.metadata import BaselineFacts
+from calibration.baseline.pooling import pool
+from calibration.drift.replay import Watched
+from calibration.errors import (
+    BaselineError,
+    CalibrationError,
+    DataError,
+    ModelError,
+    PatchError,
+    TapMismatch,
+)
+from calibration.gate.classification import GateSettings
+from calibration.gate.detection import DetectionGateSettings
+from calibration.outputs.detection_layout import DetectionLayout
+from calibration.outputs.detections import Detections
+from calibration.patch import Affine, Patch
+from calibration.search.flow import Options
+from calibration.stats.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
 from calibration.targets.base import ModelFiles, PatchedModel, Target
-from calibration.trial import Options
-from calibration.watching import Watched
+from calibration.targets.open import open_target
+from calibration.verdict import FrameCounts, Verdict
 
 __all__ = [
     "INPUT_TAP",

@@ -1,6 +1,6 @@
 """All errors of this library, split by who must act. Facts are attributes, the text is derived from them.
 
-A "no" of the gate is not an error: it is a :class:`calibration.recalibrate.Verdict`. Targets translate the
+A "no" of the gate is not an error: it is a :class:`calibration.api.Verdict`. Targets translate the
 exceptions of their framework into these at their border.
 """
 

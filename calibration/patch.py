@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import tensor_file
 from calibration.errors import PatchError
-from calibration.moments import TapMoments, Vector, blend_taps
+from calibration.stats import tensor_file
+from calibration.stats.moments import TapMoments, Vector, blend_taps
 
 SCALE_LIMITS = (1 / 5, 5.0)
 """A channel whose spread changed more than this is not the same feature any more; a dead one would amplify noise."""

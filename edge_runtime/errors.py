@@ -1,7 +1,7 @@
 """All errors this package raises, split by who must act; each knows the exit code it leads to.
 
 Facts are attributes, the text is derived from them. Adapters translate third-party exceptions into these at
-their border. A bad *picture* is not an error at all: it is a :class:`edge_runtime.messages.Rejected` value.
+their border. A bad *picture* is not an error at all: it is a :class:`edge_runtime.datatypes.Rejected` value.
 
 Exit codes are those of sysexits(3).
 """

@@ -1,4 +1,4 @@
-"""For all tests, before numpy is imported: one BLAS thread, as in the daemon (see ``edge_runtime.cli``)."""
+"""For all tests, before numpy is imported: one BLAS thread, as in the daemon (see ``edge_runtime.cli.main``)."""
 
 import os
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.moments import FrameMoments, Moments
 from calibration.patch import Affine, Patch
+from calibration.stats.moments import FrameMoments, Moments
 
 Batch = NDArray[np.float32]
 

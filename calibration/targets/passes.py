@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from calibration.errors import DataError, PatchError, TapMismatch
-from calibration.moments import (
+from calibration.patch import Patch
+from calibration.stats.moments import (
     INPUT_TAP,
     FrameMoments,
     Moments,
@@ -17,7 +18,6 @@ from calibration.moments import (
     merge_taps,
     moments_of_frames,
 )
-from calibration.patch import Patch
 from calibration.targets.base import Batch, Normalisation, Observation, TapInfo
 
 Rows = Mapping[str, FrameMoments]

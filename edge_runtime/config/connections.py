@@ -22,7 +22,7 @@ from edge_runtime.config.values import (
     Text,
     TopicPrefix,
 )
-from edge_runtime.redaction import redact_url
+from edge_runtime.system.redaction import redact_url
 
 DriftName = Literal[
     "contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey",

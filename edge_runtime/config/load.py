@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.problems import MAX_PROBLEMS, did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
+from edge_runtime.config.strict_yaml import MAX_BYTES, Document, load
 from edge_runtime.config.values import Name
 from edge_runtime.errors import ConfigError, Problem
-from edge_runtime.guarded_yaml import MAX_BYTES, Document, load
 
 SECRET_PREFIX = "EDGE_"  # noqa: S105 - the name of variables, not a secret
 MAX_SECRET_BYTES = 4096

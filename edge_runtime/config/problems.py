@@ -12,9 +12,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from edge_runtime.config.strict_yaml import Document
 from edge_runtime.errors import Problem
-from edge_runtime.guarded_yaml import Document
-from edge_runtime.redaction import redact_url
+from edge_runtime.system.redaction import redact_url
 
 Loc = tuple[str | int, ...]
 MAX_SHOWN = 60

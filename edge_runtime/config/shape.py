@@ -317,7 +317,7 @@ class Config(Section):
         reference = self.models[model].bundle
         if reference.startswith("demo:"):
             package = Path(__file__).resolve().parent.parent
-            return package / "demo" / "bundle" / reference.removeprefix("demo:")
+            return package / "sources" / "demo" / "bundle" / reference.removeprefix("demo:")
         return Path(reference) if "/" in reference else self.state_dir / "bundles" / reference
 
     def sink_path(self) -> Path | None:

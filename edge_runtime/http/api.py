@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from starlette.applications import Starlette
@@ -19,9 +19,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge_runtime.encode import encode_object, rfc3339
-from edge_runtime.health import Health
-from edge_runtime.reports import Reports
+from edge_runtime.messaging.encoding import encode_object, rfc3339
+from edge_runtime.recalibration.reports import Reports
+
+
+class Health(Protocol):
+    """The verdict that is served: the part of ``daemon.health.Health`` that is needed here."""
+
+    @property
+    def live(self) -> bool: ...  # noqa: D102
+    @property
+    def ready(self) -> bool: ...  # noqa: D102
+    def as_dict(self) -> dict[str, Any]: ...  # noqa: D102
+
 
 Items = Callable[[int], list[dict[str, Any]]]
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from edge_runtime.messages import Frame
+from edge_runtime.datatypes import Frame
 
 
 class Source(Protocol):

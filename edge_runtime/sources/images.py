@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
-from edge_runtime.messages import Frame
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.counts import SourceCounts
 from edge_runtime.sources.pacing import Metronome

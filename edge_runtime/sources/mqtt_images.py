@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from edge_runtime.messages import Frame
+from edge_runtime.datatypes import Frame
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.counts import SourceCounts
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import structlog
 
+from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
-from edge_runtime.messages import Frame
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.camera_address import CameraAddress
 from edge_runtime.sources.capture_child import CaptureChild

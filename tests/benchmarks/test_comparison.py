@@ -11,7 +11,7 @@ from benchmarks.fixed import FIXED
 from benchmarks.records import CANDIDATE, GATE, NOTHING, Case
 from calibration import Options, open_target, profile
 from calibration.targets.base import Runner
-from edge_runtime.bundle.quantize import quantized
+from edge_runtime.bundles.build.quantize import quantized
 
 
 def shapes(count: int, seed: int) -> fashion.Part:

@@ -14,7 +14,7 @@ from benchmarks.records import NOTHING, Case, Row
 from benchmarks.weights import same_weights, weights_of
 from calibration import ModelFiles, open_target
 from calibration.patch import Affine, Patch
-from edge_runtime.bundle.quantize import quantized
+from edge_runtime.bundles.build.quantize import quantized
 
 Formats = dict[str, ModelFiles]
 FOLDED_FLOAT = {"ONNX float, BatchNorm folded", "OpenVINO IR float", "TorchScript frozen"}

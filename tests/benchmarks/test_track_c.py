@@ -14,7 +14,7 @@ from benchmarks.street_video import (
     prepare,
 )
 from benchmarks.track_c import GATE, HEALTHY, Row, hard_f1, summarise
-from calibration.detections import Detections, collected
+from calibration.outputs.detections import Detections, collected
 
 
 def frames(*scores: float, shift: float = 0.0) -> Detections:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from calibration.errors import PatchError
-from calibration.moments import TapMoments
 from calibration.patch import SCALE_LIMITS, Affine, Patch, clipped_channels, correction
+from calibration.stats.moments import TapMoments
 
 
 def tap(mean: list[float], var: list[float]) -> TapMoments:

@@ -3,11 +3,9 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from mosquitto import Mosquitto
-from test_daemon_flow import ROOT, box, conveyor, until  # noqa: F401 - box is a fixture
+from tests.flows.test_daemon_flow import ROOT, box, conveyor, until  # noqa: F401 - box is a fixture
+from tests.support.mosquitto import Mosquitto
 
 SENT = [sys.executable, "-m", "edge_runtime"]
 

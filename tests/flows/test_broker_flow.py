@@ -14,7 +14,6 @@ import textwrap
 import threading
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
@@ -22,18 +21,16 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from mosquitto import Mosquitto
+from edge_runtime.messaging.commands.listener import CommandLink
+from edge_runtime.messaging.commands.protocol import CommandDesk, CommandPolicy
+from edge_runtime.messaging.mqtt.client import MqttClient
+from edge_runtime.messaging.mqtt.settings import MqttSettings
+from edge_runtime.messaging.outbox.outbox import Outbox
+from edge_runtime.messaging.outbox.publisher import Publisher
+from edge_runtime.messaging.sinks import MqttSink
+from tests.support.mosquitto import Mosquitto
+from tests.support.paths import ROOT
 
-from edge_runtime.command_link import CommandLink
-from edge_runtime.commands import CommandDesk, CommandPolicy
-from edge_runtime.mqtt import MqttClient
-from edge_runtime.mqtt_settings import MqttSettings
-from edge_runtime.outbox import Outbox
-from edge_runtime.publisher import Publisher
-from edge_runtime.sink import MqttSink
-
-ROOT = Path(__file__).parents[2]
 TOPIC = "edge/d/result/s"
 
 
@@ -194,11 +191,11 @@ def test_nothing_is_lost_when_the_broker_is_killed_in_mid_stream(subscriber, dev
 CHILD = """
     import json, sys, threading
     from pathlib import Path
-    from edge_runtime.mqtt import MqttClient
-    from edge_runtime.mqtt_settings import MqttSettings
-    from edge_runtime.outbox import Outbox
-    from edge_runtime.publisher import Publisher
-    from edge_runtime.sink import MqttSink
+    from edge_runtime.messaging.mqtt.client import MqttClient
+    from edge_runtime.messaging.mqtt.settings import MqttSettings
+    from edge_runtime.messaging.outbox.outbox import Outbox
+    from edge_runtime.messaging.outbox.publisher import Publisher
+    from edge_runtime.messaging.sinks import MqttSink
     path, port, seq = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     outbox = Outbox(path)
     client = MqttClient(MqttSettings("127.0.0.1", "d", port=port, reconnect_min_s=0.1))

@@ -7,18 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import httpx
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from mosquitto import Mosquitto, free_port
-
-ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "edge_runtime" / "demo"
+from tests.support.mosquitto import Mosquitto, free_port
+from tests.support.paths import DEMO, ROOT
 
 
 def until(condition, timeout_s=30.0):
@@ -341,7 +337,7 @@ def test_an_edit_of_the_broker_reconnects_without_a_restart_and_loses_nothing(bo
 
 def box_account(box, name="outbox.db"):
     """The outbox's own books after the daemon has ended."""
-    from edge_runtime.outbox import Outbox
+    from edge_runtime.messaging.outbox.outbox import Outbox
 
     outbox = Outbox(box.state / name)
     ledger = outbox.stats().ledger

@@ -9,14 +9,14 @@ import numpy as np
 import orjson
 import yaml
 
-from calibration.answers import layout_of
-from calibration.detections import Detections
-from edge_runtime.bundle.opening import engine_of
-from edge_runtime.bundle.verify import Bundle, load_bundle
-from edge_runtime.engines.threads import ThreadPlan
+from calibration.outputs.detections import Detections
+from calibration.outputs.read import layout_of
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.inference.engines.threads import ThreadPlan
+from tests.support.paths import DEMO, ROOT
 
-ROOT = Path(__file__).parents[2]
-STREET = ROOT / "edge_runtime" / "demo" / "street.mp4"
+STREET = DEMO / "street.mp4"
 FIRST, LAST = 76, 86
 """Frames with a person close to the camera."""
 
@@ -74,7 +74,7 @@ def assert_answers_are_known_to_recalibration(bundle: Bundle) -> None:
     capture.release()
     small = [cv2.resize(frame, (300, 300), interpolation=cv2.INTER_AREA)[..., ::-1] for frame in frames]
     outputs = engine.infer(np.stack(small).astype(np.float32).transpose(0, 3, 1, 2).copy())
-    from calibration.answers import read_answers
+    from calibration.outputs.read import read_answers
 
     detections = read_answers(outputs, layout_of(outputs))
     assert isinstance(detections, Detections)

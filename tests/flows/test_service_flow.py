@@ -7,14 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from mosquitto import free_port
-
-ROOT = Path(__file__).parents[2]
+from tests.support.mosquitto import free_port
+from tests.support.paths import ROOT
 
 
 class Systemd:

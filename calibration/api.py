@@ -1,0 +1,329 @@
+"""The flow: profile a healthy site, recalibrate under drift, apply a patch, measure drift.
+
+Reads top-down: check -> observe -> correct -> judge -> verdict. The framework is behind ``targets``, the decision
+is the gate's. The only file here that looks at the clock and at the process's memory. Called by the CLI, by notebooks
+and by the runtime's recalibration process.
+"""
+
+import resource
+import time
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.baseline.baseline import Baseline, Witness, pack_witness
+from calibration.baseline.metadata import BaselineFacts
+from calibration.drift.divergence import drift_between
+from calibration.drift.effective_sample_size import effective_frames
+from calibration.drift.replay import Watched, watched
+from calibration.errors import BaselineError, DataError, ModelError
+from calibration.outputs.read import Layout, UnknownAnswers, layout_of, named_only, read_answers
+from calibration.patch import Patch
+from calibration.search import reference
+from calibration.search.flow import FRAME_MOMENTS_OF, Options, Trial
+from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, joined
+from calibration.stats.output_features import answer_features
+from calibration.stats.sampling import spread_over
+from calibration.stats.sensor_features import sensor_features_of_frames
+from calibration.targets.base import Batch, ModelFiles, PatchedModel, Target
+from calibration.targets.open import Model, open_target
+from calibration.verdict import Verdict
+
+_NO_CONTENTS = 1e-6
+"""Spread within frames, as a share of their values (or of 1): less is float32 rounding."""
+_ANSWERED_AT_ONCE = 16
+"""Frames: a detector's raw outputs are large."""
+
+
+def profile(
+    model: Model,
+    x: NDArray[np.float32],
+    *,
+    witness: int = 48,
+    effective_count: float | None = None,
+    threads: int = 1,
+    created_wall_s: float | None = None,
+    facts: BaselineFacts | None = None,
+    output: str | None = None,
+) -> Baseline:
+    """Record the baseline of a healthy site.
+
+    Args:
+        model: ONNX, TorchScript or OpenVINO IR (path or bytes).
+        x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good.
+        witness: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
+        effective_count: How many independent frames they are worth; None works it out from the likeness of
+            neighbours, so give the samples in the order in which they were seen.
+        threads: CPU threads.
+        created_wall_s: Unix time to note; None is now.
+        facts: Name and origin to note.
+        output: Name of the output with the answers, of a model that has others beside it.
+
+    Raises:
+        ModelError: the model cannot be recalibrated, or has no such output.
+        DataError: the samples are of another shape or dtype, not finite, or show nothing.
+    """
+    target = open_target(model, threads)
+    healthy = reference.checked(x, where="healthy samples").x
+    seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
+    _require_contents(seen.frames[INPUT_TAP])
+    kept = spread_over(len(healthy), witness)
+    packed = pack_witness(healthy[kept], None) if len(kept) else None
+    if packed is not None:  # the answers belong to the samples as they will be unpacked
+        packed = _answered(packed, target, output)
+    layout = None if packed is None else packed.layout
+    return Baseline(
+        moments=seen.moments,
+        frames={
+            **seen.frames,
+            **sensor_features_of_frames(healthy),
+            **_answers_to(target, healthy, layout, output),
+        },
+        model_sha256=target.sha256,
+        input_shape=healthy.shape[1:],
+        count=len(healthy),
+        effective_count=effective_frames(seen.frames) if effective_count is None else effective_count,
+        created_wall_s=time.time() if created_wall_s is None else created_wall_s,
+        library=_library_version(),
+        output=output,
+        witness=packed,
+        facts=facts or BaselineFacts(),
+    )
+
+
+def sketch(
+    model: Model, x: NDArray[np.float32], *, threads: int = 1, created_wall_s: float | None = None
+) -> Baseline:
+    """What the camera shows, as a baseline of the input and the first taps only: enough to know it again.
+
+    No picture is in it, and no patch can be made from it. A drift that was answered by a patch is remembered so.
+
+    Args:
+        model: The model as it is.
+        x: Prepared samples, float32 (N, C, H, W), in the order in which they were seen.
+        threads: CPU threads.
+        created_wall_s: Unix time to note; None is now.
+
+    Raises:
+        ModelError: the model cannot be recalibrated.
+        DataError: the samples are of another shape or dtype, or not finite.
+    """
+    target = open_target(model, threads)
+    given = reference.checked(x).x
+    seen = target.observe(given, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF)
+    return Baseline(
+        moments=seen.moments,
+        frames={**seen.frames, **sensor_features_of_frames(given)},
+        model_sha256=target.sha256,
+        input_shape=given.shape[1:],
+        count=len(given),
+        effective_count=effective_frames(seen.frames),
+        created_wall_s=time.time() if created_wall_s is None else created_wall_s,
+        library=_library_version(),
+    )
+
+
+def patched(model: Model, patch: Patch) -> PatchedModel:
+    """The patched model, whatever its format: its bytes (both files of an IR) and what was left alone.
+
+    Raises:
+        PatchError: the patch was made for another model.
+    """
+    return open_target(model).patched(patch)
+
+
+def apply(model: Model, patch: Patch) -> bytes:
+    """The patched model file's bytes, of a format of one file; the model itself is not touched.
+
+    Raises:
+        PatchError: the patch was made for another model.
+        ModelError: an OpenVINO IR is two files; :func:`patched` gives both.
+    """
+    done = patched(model, patch)
+    return _one_file(done.files, "calibration.patched(model, patch)")
+
+
+def probe_files(model: Model) -> ModelFiles:
+    """The model's first layers as a model of their own, which gives the moments that :class:`DriftMonitor` watches.
+
+    Outputs ``<tap>/mean`` and ``<tap>/var``, N*C elements each: single-frame moments as in ``Baseline.frames``, without
+    ``input`` (measure the sample itself).
+
+    Raises:
+        ModelError: the model cannot be recalibrated.
+    """
+    return open_target(model).probe(FRAME_MOMENTS_OF - 1)
+
+
+def probe(model: Model) -> bytes:
+    """:func:`probe_files` of a format of one file.
+
+    Raises:
+        ModelError: the model cannot be recalibrated, or is an OpenVINO IR.
+    """
+    return _one_file(probe_files(model), "calibration.probe_files(model)")
+
+
+def _one_file(files: ModelFiles, instead: str) -> bytes:
+    if files.weights is not None:
+        raise ModelError("model", "an OpenVINO IR, which is two files", "one file", f"Use {instead}.")
+    return files.data
+
+
+def measure_drift(
+    model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1
+) -> dict[str, float]:
+    """How far ``x`` is from the baseline at the input and every tap (symmetric KL, 0 is none)."""
+    target = _matching_target(model, baseline, threads)
+    seen = target.observe(reference.checked(x).x)
+    return drift_between(seen.moments, baseline.moments)
+
+
+def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> Watched:
+    """What the daemon's monitor would say of ``x``, and how far it is from the baseline at every tap.
+
+    Args:
+        model: The model file the baseline was recorded with.
+        baseline: The healthy site.
+        x: Prepared frames, float32 (N, C, H, W), in the order in which they were seen; the monitor decides after 48.
+        threads: CPU threads.
+
+    Raises:
+        ModelError: the model cannot be recalibrated.
+        DataError: the frames are of another shape or dtype, or not finite.
+        BaselineError: the baseline is of another model.
+    """
+    target = _matching_target(model, baseline, threads)
+    given = reference.checked(x).x
+    _require_sample_shape(given, baseline)
+    seen = target.observe(given, frames_of_first=FRAME_MOMENTS_OF)
+    frames = {**seen.frames, **sensor_features_of_frames(given)}
+    if ANSWERS_TAP in baseline.frames:
+        layout = None if baseline.witness is None else baseline.witness.layout
+        frames |= _answers_to(target, given, layout, baseline.output)
+    return watched(baseline, drift_between(seen.moments, baseline.moments), frames)
+
+
+def recalibrate(
+    model: Model,
+    baseline: Baseline,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64] | None = None,
+    options: Options | None = None,
+    further_input: FrameMoments | None = None,
+) -> Verdict:
+    """Find out whether a patch makes the model better on what the camera sees now, and make it.
+
+    Args:
+        model: The model file the baseline was recorded with.
+        baseline: The healthy site.
+        x: Reference frames, prepared, float32 (N, C, H, W); 64 are good, 8 usable ones the least.
+        y: Their classes, int64 (N,), if known; then they decide instead of the label-free scores.
+        options: Seed, threads, sizes; None is the defaults.
+        further_input: Input moments (M, C) of further frames of the same time whose pictures were not kept; they take
+            part in the correction of the input.
+
+    Returns:
+        A verdict; not accepting is a normal answer with its reasons.
+
+    Raises:
+        ModelError: the model cannot be recalibrated, or has no output of the name in ``options``.
+        DataError: the frames are of another shape or dtype, or not finite.
+        BaselineError: the baseline is of another model, or has expired.
+    """
+    started_s, memory_mb = time.monotonic(), _peak_memory_mb()
+    options = options or Options()
+    _require_valid(baseline, time.time())
+    target = _matching_target(model, baseline, options.threads)
+    baseline = _read_from(options.output, baseline, target)
+    given = reference.checked(x, y).with_further_input(further_input)
+    _require_sample_shape(given.x, baseline)
+    verdict = Trial(target, baseline, given, options, time.time()).decide()
+    return replace(
+        verdict,
+        seconds=time.monotonic() - started_s,
+        extra_memory_mb=max(0.0, _peak_memory_mb() - memory_mb),
+    )
+
+
+def _read_from(output: str | None, baseline: Baseline, target: Target) -> Baseline:
+    """The baseline with its witness's answers read from that output; as it is when they are, or none is named."""
+    if output is None or output == baseline.output:
+        return baseline
+    witness = None if baseline.witness is None else _answered(baseline.witness, target, output)
+    return replace(baseline, output=output, witness=witness)
+
+
+def _answered(witness: Witness, target: Target, output: str | None) -> Witness:
+    """The witness with what the healthy model answered; without where that is neither classes nor detections."""
+    outputs = named_only(target.runner()(witness.samples()), output)
+    witness = replace(witness, probabilities=None, detections=None, layout=None)
+    try:
+        layout = layout_of(outputs)
+        return witness.with_answers(read_answers(outputs, layout), layout)
+    except UnknownAnswers:
+        return witness
+
+
+def _answers_to(
+    target: Target, x: Batch, layout: Layout | None, output: str | None
+) -> dict[str, FrameMoments]:
+    """What the model answers to single frames, for telling content from sensor; empty where that cannot be read.
+
+    The ``layout`` is the witness's; without one it is found in the first answers.
+    """
+    run, parts = target.runner(), list[FrameMoments]()
+    try:
+        layout = layout or layout_of(named_only(run(x[:_ANSWERED_AT_ONCE]), output))
+        for start in range(0, len(x), _ANSWERED_AT_ONCE):
+            outputs = named_only(run(x[start : start + _ANSWERED_AT_ONCE]), output)
+            parts.append(answer_features(read_answers(outputs, layout)))
+    except UnknownAnswers:
+        return {}
+    whole = joined(parts)
+    return {ANSWERS_TAP: whole} if np.isfinite(whole.mean).all() else {}
+
+
+def _matching_target(model: Model, baseline: Baseline, threads: int) -> Target:
+    """Open the model and make sure that the baseline is its own."""
+    target = open_target(model, threads)
+    if target.sha256 != baseline.model_sha256:
+        found = f"recorded with the model {baseline.model_sha256[:12]}…, this one is {target.sha256[:12]}…"
+        fix = "Record a baseline with this model (`python -m calibration profile`)."
+        raise BaselineError(f"baseline {baseline.id}", found, "the same model file", fix)
+    return target
+
+
+def _require_valid(baseline: Baseline, now_wall_s: float) -> None:
+    if baseline.facts.is_expired(now_wall_s):
+        fix = "Look at the site; bless the baseline again if it still shows it, or record another."
+        raise BaselineError(f"baseline {baseline.name}", "has expired", "one that is still valid", fix)
+
+
+def _require_contents(frames: FrameMoments) -> None:
+    """Refuse a baseline of lens caps: every later frame would be infinitely far from it."""
+    spread = np.sqrt(frames.var.max())
+    if spread <= _NO_CONTENTS * max(1.0, float(np.abs(frames.mean).max())):
+        fix = "Look at the pictures: a lens cap, a dead sensor, or a preparation that lost them."
+        raise DataError("healthy samples", "every frame is of one colour", "pictures of a healthy site", fix)
+
+
+def _require_sample_shape(x: Batch, baseline: Baseline) -> None:
+    if x.shape[1:] != baseline.input_shape:
+        fix = "Prepare the pictures as those of the baseline were."
+        raise DataError(
+            "reference", f"samples of {x.shape[1:]}", f"{baseline.input_shape} as in the baseline", fix
+        )
+
+
+def _peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _library_version() -> str:
+    try:
+        return version("edge-runtime")
+    except PackageNotFoundError:  # run from a checkout
+        return "unknown"

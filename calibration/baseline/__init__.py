@@ -1,0 +1,1 @@
+"""The healthy site: moments, frames, facts about it, and pooling several."""

@@ -1,0 +1,343 @@
+"""The baseline: what flows through a model at this site while all is well, kept in one file.
+
+Moments of the input and of every tap, single-frame moments of the first few (the drift monitor draws its threshold
+from them), and optionally a *witness*: some healthy samples with the healthy model's answers, against which a
+candidate patch is judged. No model is run here. Made by ``recalibrate.profile``, used by everything else.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.baseline.metadata import BaselineFacts, require_date
+from calibration.errors import BaselineError, DataError
+from calibration.outputs.detection_layout import DetectionLayout
+from calibration.outputs.detections import Detections
+from calibration.outputs.read import Answers, ClassScores, Layout
+from calibration.stats import tensor_file
+from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, Moments, TapMoments
+from calibration.stats.sensor_features import SENSOR_TAPS
+
+FORMAT = 1
+_KIND = "baseline"
+_AGAIN = "Record the baseline again (`python -m calibration profile`)."
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Healthy samples, packed, and what the healthy model answered."""
+
+    packed: NDArray[Any]
+    """(M, C, ...) uint8 steps, or float16/float32 values when the data did not come from 8-bit pictures."""
+    step: NDArray[np.float32]
+    """(C,) size of a uint8 step; ones for float."""
+    low: NDArray[np.float32]
+    """(C,) value of step 0; zeros for float."""
+    probabilities: NDArray[np.float32] | None
+    """(M, K) answers of the healthy model; None when it is no classifier."""
+    detections: Detections | None = None
+    """Of the healthy model in the M samples; None when it is no detector."""
+    layout: Layout | None = None
+    """How its outputs were read; None in the files of a classifier that version 0.1.0 wrote."""
+
+    @property
+    def answers(self) -> Answers | None:
+        """What the healthy model answered: (M, K) float64 probabilities, or detections; None when neither."""
+        return self.detections if self.probabilities is None else self.probabilities.astype(np.float64)
+
+    def with_answers(self, answers: Answers, layout: Layout | None) -> "Witness":
+        """The same samples with what the healthy model answered, and how that was read."""
+        if isinstance(answers, Detections):
+            return replace(self, probabilities=None, detections=answers, layout=layout)
+        return replace(self, probabilities=answers.astype(np.float32), detections=None, layout=layout)
+
+    def samples(self) -> NDArray[np.float32]:
+        """The healthy samples, float32 (M, C, ...)."""
+        shape = (1, -1) + (1,) * (self.packed.ndim - 2)
+        return self.packed.astype(np.float32) * self.step.reshape(shape) + self.low.reshape(shape)
+
+    def only(self, chosen: NDArray[np.intp]) -> "Witness":
+        """Those of its samples, with their answers."""
+        answers = None if self.probabilities is None else self.probabilities[chosen]
+        found = None if self.detections is None else self.detections[chosen]
+        return replace(self, packed=self.packed[chosen], probabilities=answers, detections=found)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The healthy site, for exactly one model file."""
+
+    moments: Moments
+    frames: Mapping[str, FrameMoments]
+    """Single-frame moments of ``input`` and the first taps, and what ``sensor_features`` and
+    ``answer_features`` measure (newer files)."""
+    model_sha256: str
+    input_shape: tuple[int, ...]
+    """(C, ...) of one sample."""
+    count: int
+    """Frames it was recorded on."""
+    effective_count: float
+    """How many independent frames they are worth (those of a fixed camera resemble each other)."""
+    created_wall_s: float
+    library: str
+    """Version that wrote it."""
+    witness: Witness | None = field(default=None, repr=False)
+    facts: BaselineFacts = field(default_factory=BaselineFacts)
+    output: str | None = None
+    """Name of the model's output with the answers; None where all belong to them (and in older files)."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls this state of the site."""
+        return self.facts.name
+
+    @property
+    def id(self) -> str:
+        """First 16 hex digits of the sha256 over model and moments."""
+        digest = hashlib.sha256(self.model_sha256.encode())
+        for tap, moments in self.moments.items():
+            digest.update(tap.encode() + b"\0" + moments.mean.tobytes() + moments.var.tobytes())
+        return digest.hexdigest()[:16]
+
+    def with_facts(self, facts: BaselineFacts) -> "Baseline":
+        """The same figures, and so the same id, with another name or word."""
+        return replace(self, facts=facts)
+
+    def named(self, name: str) -> "Baseline":
+        """The same under another name.
+
+        Raises:
+            DataError: it cannot be a name.
+        """
+        return replace(self, facts=replace(self.facts, name=name))
+
+    def without_witness(self) -> "Baseline":
+        """The same without any picture in it."""
+        return replace(self, witness=None)
+
+    def describe(self, now_wall_s: float) -> dict[str, Any]:
+        """Everything about it but the figures, as plain data."""
+        return {
+            **self.facts.to_json(),
+            "id": self.id,
+            "is_expired": self.facts.is_expired(now_wall_s),
+            "recorded_wall_s": self.created_wall_s,
+            "frames": self.count,
+            "effective_frames": round(self.effective_count, 1),
+            "taps": len(self.moments),
+            "channels": sum(tap.channels for tap in self.moments.values()),
+            "witness": 0 if self.witness is None else len(self.witness),
+            "input_shape": list(self.input_shape),
+            "model_sha256": self.model_sha256,
+            "library": self.library,
+        }
+
+    def to_bytes(self) -> bytes:
+        """The baseline file."""
+        taps = list(self.moments.values())
+        arrays: dict[str, NDArray[Any]] = {
+            "mean": np.concatenate([tap.mean for tap in taps]),
+            "var": np.concatenate([tap.var for tap in taps]),
+        }
+        for i, frame_moments in enumerate(self.frames.values()):
+            arrays[f"frames.{i}.mean"] = frame_moments.mean
+            arrays[f"frames.{i}.var"] = frame_moments.var
+        if self.witness is not None:
+            arrays |= {
+                "witness.packed": self.witness.packed,
+                "witness.step": self.witness.step,
+                "witness.low": self.witness.low,
+            }
+            if self.witness.probabilities is not None:
+                arrays["witness.probabilities"] = self.witness.probabilities
+            if self.witness.detections is not None:
+                arrays |= {
+                    "witness.boxes": self.witness.detections.boxes,
+                    "witness.scores": self.witness.detections.scores,
+                    "witness.classes": self.witness.detections.classes,
+                }
+        return tensor_file.encode(_KIND, arrays, self._header())
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "taps": [[tap, moments.channels, moments.count] for tap, moments in self.moments.items()],
+            "frames": list(self.frames),
+            "model_sha256": self.model_sha256,
+            "input_shape": list(self.input_shape),
+            "count": self.count,
+            "effective_count": self.effective_count,
+            "created_wall_s": self.created_wall_s,
+            "library": self.library,
+            "output": self.output,
+            "facts": self.facts.to_json(),
+            **_layout_to_json(None if self.witness is None else self.witness.layout),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all."""
+        tensor_file.write_atomically(Path(path), self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Baseline":
+        """Read a baseline file.
+
+        Raises:
+            BaselineError: missing, damaged, of another kind or format, or values that cannot be.
+        """
+        try:
+            arrays, header = tensor_file.read(_KIND, Path(path))
+            return _decoded(arrays, header)
+        except tensor_file.TensorFileProblem as err:
+            raise BaselineError(str(path), str(err), "a baseline written by this library", _AGAIN) from err
+        except (KeyError, TypeError, ValueError, AttributeError, DataError) as err:
+            raise BaselineError(str(path), f"fields are wrong ({err})", f"format {FORMAT}", _AGAIN) from err
+
+
+def pack_witness(x: NDArray[np.float32], probabilities: NDArray[np.float64] | None) -> Witness:
+    """Store samples compactly: uint8 when they lie on a grid of at most 256 steps per channel, else float16.
+
+    Args:
+        x: (M, C, ...) float32, finite.
+        probabilities: (M, K) answers on them, or None.
+    """
+    answers = None if probabilities is None else probabilities.astype(np.float32)
+    channels = x.shape[1]
+    grids = [_grid(x[:, c]) for c in range(channels)]
+    steps = np.asarray([grid[0] for grid in grids if grid is not None], np.float32)
+    lows = np.asarray([grid[1] for grid in grids if grid is not None], np.float32)
+    if len(steps) == channels:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        packed = np.rint((x - lows.reshape(shape)) / steps.reshape(shape)).astype(np.uint8)
+        return Witness(packed, steps, lows, answers)
+    small = np.abs(x).max(initial=0) < np.finfo(np.float16).max
+    plain = x.astype(np.float16) if small else x
+    return Witness(plain, np.ones(channels, np.float32), np.zeros(channels, np.float32), answers)
+
+
+def _grid(values: NDArray[np.float32]) -> tuple[float, float] | None:
+    """Step and lowest value of data that came from 8-bit pictures; None when it did not."""
+    levels = np.unique(values)
+    low, high = float(levels[0]), float(levels[-1])
+    if len(levels) == 1:
+        return 1.0, low
+    tolerance = 1e-5 * max(abs(low), abs(high))  # float32 rounding of the normalisation
+    gaps = np.diff(levels.astype(np.float64))
+    gaps = gaps[gaps > 4 * tolerance]
+    if not gaps.size:
+        return None
+    rough = float(gaps.min())
+    count = round((high - low) / rough)
+    if not 1 <= count <= 255:
+        return None
+    step = (high - low) / count
+    off = np.abs((levels - low) / step - np.rint((levels - low) / step)).max()
+    return (step, low) if off < 0.25 else None
+
+
+def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
+    if header["format"] != FORMAT:
+        raise ValueError(tensor_file.other_format(header["format"], FORMAT))
+    names = [str(tap) for tap, _, _ in header["taps"]]
+    sizes = [int(size) for _, size, _ in header["taps"]]
+    if not names or names[0] != INPUT_TAP or len(set(names)) != len(names) or min(sizes) < 1:
+        raise ValueError("the list of taps is empty, doubled or does not start with the input")
+    mean, var = (_wide(arrays[part], sum(sizes)) for part in ("mean", "var"))
+    ends = np.cumsum([0, *sizes])
+    moments = {
+        name: TapMoments(mean[start:end], var[start:end], float(tap[2]))
+        for name, tap, start, end in zip(names, header["taps"], ends[:-1], ends[1:], strict=True)
+    }
+    frames = {
+        str(tap): FrameMoments(arrays[f"frames.{i}.mean"], arrays[f"frames.{i}.var"])
+        for i, tap in enumerate(header["frames"])
+    }
+    _require_sound_frames(frames, dict(zip(names, sizes, strict=True)))
+    return Baseline(
+        moments=Moments(moments),
+        frames=frames,
+        model_sha256=str(header["model_sha256"]),
+        input_shape=tuple(int(n) for n in header["input_shape"]),
+        count=int(_positive(header, "count")),
+        effective_count=_positive(header, "effective_count"),
+        created_wall_s=require_date(float(header["created_wall_s"])),
+        library=str(header["library"]),
+        output=None if header.get("output") is None else str(header["output"]),
+        witness=_with_layout(_witness(arrays, tuple(int(n) for n in header["input_shape"])), arrays, header),
+        facts=BaselineFacts.from_json(header.get("facts", {})),  # files of version 0.1.0 have none
+    )
+
+
+def _layout_to_json(layout: Layout | None) -> dict[str, Any]:
+    """Two fields of the header; of a classifier the first is None, of a detector the second."""
+    return {
+        "detection_layout": layout.to_json() if isinstance(layout, DetectionLayout) else None,
+        "class_scores": layout.value if isinstance(layout, ClassScores) else None,
+    }
+
+
+def _positive(header: Mapping[str, Any], field_name: str) -> float:
+    value = float(header[field_name])
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{field_name} is {value}")
+    return value
+
+
+def _wide(array: NDArray[Any], size: int) -> NDArray[np.float64]:
+    if array.dtype != np.float64 or array.shape != (size,):
+        raise ValueError(f"moments are {array.dtype} {array.shape}; expected float64 ({size},)")
+    return array
+
+
+def _require_sound_frames(frames: Mapping[str, FrameMoments], channels: Mapping[str, int]) -> None:
+    for tap, part in frames.items():
+        known = channels.get(tap, part.mean.shape[1] if tap in (*SENSOR_TAPS, ANSWERS_TAP) else 0)
+        if part.mean.dtype != np.float64 or part.mean.shape[1] != known:
+            raise ValueError(f"frame moments of {tap!r} do not fit its channels")
+        if not (np.isfinite(part.mean).all() and np.isfinite(part.var).all() and (part.var >= 0).all()):
+            raise ValueError(f"frame moments of {tap!r} are not finite or negative")
+
+
+def _witness(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> Witness | None:
+    packed = arrays.get("witness.packed")
+    if packed is None:
+        return None
+    step, low = arrays["witness.step"], arrays["witness.low"]
+    answers = arrays.get("witness.probabilities")
+    if packed.dtype not in (np.uint8, np.float16, np.float32) or packed.shape[1:] != input_shape:
+        raise ValueError(f"witness is {packed.dtype} {packed.shape}; expected samples of {input_shape}")
+    if step.shape != input_shape[:1] or low.shape != step.shape or not len(packed):
+        raise ValueError("witness steps do not fit its channels")
+    if answers is not None and (answers.ndim != 2 or len(answers) != len(packed)):
+        raise ValueError(f"{answers.shape} answers for {len(packed)} witness samples")
+    finite = all(np.isfinite(part).all() for part in (packed, step, low, answers) if part is not None)
+    if not finite:
+        raise ValueError("witness values are not finite")
+    return Witness(packed, step, low, answers)
+
+
+def _with_layout(
+    witness: Witness | None, arrays: tensor_file.Arrays, header: Mapping[str, Any]
+) -> Witness | None:
+    """The witness with how its answers were read, and a detector's detections, as far as the file holds them."""
+    kind, layout = header.get("class_scores"), header.get("detection_layout")  # older files have neither
+    if witness is None or (kind is None and layout is None):
+        return witness
+    if layout is None:
+        return replace(witness, layout=ClassScores(kind))
+    boxes, scores, classes = (arrays[f"witness.{part}"] for part in ("boxes", "scores", "classes"))
+    if boxes.dtype != np.float32 or scores.dtype != np.float32 or classes.dtype != np.int32:
+        raise ValueError(f"detections are {boxes.dtype}, {scores.dtype}, {classes.dtype}")
+    detections = Detections(boxes, scores, classes)
+    if len(detections) != len(witness) or not detections.is_finite:
+        raise ValueError(f"detections of {len(detections)} frames for {len(witness)} witness samples")
+    return witness.with_answers(detections, DetectionLayout.from_json(layout))

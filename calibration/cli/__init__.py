@@ -1,0 +1,1 @@
+"""``python -m calibration``: the library on files."""

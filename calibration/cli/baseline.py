@@ -1,0 +1,164 @@
+"""The commands that make, show, renew and pool baseline files. Only argument handling here; see ``command_line``."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+import calibration
+from calibration.baseline.baseline import Baseline
+from calibration.baseline.metadata import BaselineFacts
+from calibration.baseline.pooling import MOST_WITNESS, pool
+from calibration.cli.common import JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, told
+from calibration.search import reference
+
+GOOD_FRAMES = 64
+"""With fewer the drift thresholds are wide."""
+
+WITNESS = click.option(
+    "--witness",
+    type=click.IntRange(0, 512),
+    default=MOST_WITNESS,
+    show_default=True,
+    help="Healthy samples to keep in the file, to judge patches on later. 0 keeps no picture.",
+)
+DAYS = click.option(
+    "--expires-days",
+    type=click.FloatRange(min=0, min_open=True, max=36_500),
+    help="Make no patches from it after so many days, until it is blessed again. Without: no end.",
+)
+FILE = click.argument("file", type=click.Path(path_type=Path))
+
+
+@click.command()
+@MODEL
+@file_option("--data", "npz of healthy samples (x), in the order in which they were seen.")
+@file_option("--out", "Baseline file to write (safetensors).")
+@click.option("--name", default="default", show_default=True, help="Of this state of the site: day, night.")
+@DAYS
+@click.option(
+    "--effective",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How many independent frames the samples are worth. Without: worked out from their likeness.",
+)
+@WITNESS
+@OUTPUT
+@THREADS
+@JSON
+@told
+def profile(
+    model: Path,
+    data: Path,
+    out: Path,
+    name: str,
+    expires_days: float | None,
+    effective: float | None,
+    witness: int,
+    output: str | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Record the baseline of a healthy site."""
+    now_wall_s = time.time()
+    facts = BaselineFacts(name=name).blessed("python -m calibration", now_wall_s, expires_days)
+    healthy = reference.load_npz(data)
+    baseline = calibration.profile(
+        model,
+        healthy.x,
+        witness=witness,
+        threads=threads,
+        effective_count=effective,
+        facts=facts,
+        output=output,
+    )
+    baseline.save(out)
+    notes = _notes(baseline)
+    shown = {
+        "baseline": str(out),
+        **baseline.describe(now_wall_s),
+        "size_bytes": out.stat().st_size,
+        "notes": notes,
+    }
+    text = (
+        f"{out}: {baseline.count} frames worth {baseline.effective_count:.0f}, "
+        f"{len(baseline.moments)} taps with the input, {shown['witness']} witness frames."
+    )
+    answer_with(shown, [text], as_json)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+@click.command("baseline")
+@FILE
+@JSON
+@told
+def show_baseline(file: Path, as_json: bool) -> None:
+    """Show what a baseline file is: its name, origin, size, age and end."""
+    shown = Baseline.load(file).describe(time.time())
+    answer_with(shown, _lines(shown), as_json)
+
+
+@click.command()
+@FILE
+@click.option("--by", default="operator", show_default=True, help="Who looked at the site.")
+@DAYS
+@JSON
+@told
+def bless(file: Path, by: str, expires_days: float | None, as_json: bool) -> None:
+    """Say anew that the site is as the baseline shows it; its moments stay as they are."""
+    now_wall_s = time.time()
+    known = Baseline.load(file)
+    baseline = known.with_facts(known.facts.blessed(by, now_wall_s, expires_days))
+    baseline.save(file)
+    shown = baseline.describe(now_wall_s)
+    answer_with(shown, _lines(shown), as_json)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@file_option("--out", "Baseline file to write (safetensors).")
+@click.option("--name", default="pooled", show_default=True, help="Of the result.")
+@WITNESS
+@click.option("--no-pictures", is_flag=True, help="Keep no healthy samples: the same as --witness 0.")
+@JSON
+@told
+def merge(
+    files: tuple[Path, ...], out: Path, name: str, witness: int, no_pictures: bool, as_json: bool
+) -> None:
+    """Pool the baselines FILES of several boxes with the same model and preprocessing into one, exactly."""
+    pooled = pool([Baseline.load(file) for file in files], name=name, witness=0 if no_pictures else witness)
+    pooled.save(out)
+    shown = pooled.describe(time.time())
+    text = f"{out}: {len(files)} baselines, {pooled.count} frames worth {pooled.effective_count:.0f}."
+    answer_with({"baseline": str(out), **shown}, [text], as_json)
+
+
+def _notes(baseline: Baseline) -> list[str]:
+    """What limits a baseline."""
+    if baseline.count >= GOOD_FRAMES:
+        return []
+    few = (
+        f"{baseline.count} frames are few for a baseline: the fewer, the larger a drift must be to be noticed, and the "
+        f"less sure a correction is. {GOOD_FRAMES} and more are good."
+    )
+    return [few]
+
+
+ALL = (profile, show_baseline, bless, merge)
+
+
+def _lines(shown: dict[str, Any]) -> list[str]:
+    """For a person: one fact a line, times as dates, what is unknown left out."""
+    return [
+        f"{key.removesuffix('_wall_s'):17s} {_worded(key, value)}"
+        for key, value in shown.items()
+        if value not in (None, [])
+    ]
+
+
+def _worded(key: str, value: object) -> str:
+    if key.endswith("_wall_s") and isinstance(value, float):
+        return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,192 @@
+"""``python -m calibration``: recalibrate, apply, drift, inspect, and what ``baseline_commands`` adds; on files.
+
+No runtime is needed. Exit codes and errors are those of ``command_line``. Only argument handling here.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+import calibration
+from calibration.baseline.baseline import Baseline
+from calibration.cli.baseline import ALL as BASELINE_COMMANDS
+from calibration.cli.common import EX_USAGE, JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, told
+from calibration.errors import DataError
+from calibration.patch import Patch
+from calibration.report.data import gather
+from calibration.report.page import Setting
+from calibration.report.page import page as report_page
+from calibration.search.flow import Options
+from calibration.search.reference import ReferenceSet, load_npz
+from calibration.stats import tensor_file
+from calibration.targets import model_files
+from calibration.targets.base import ModelFiles
+from calibration.verdict import Verdict, describe, drift_summary
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Recalibrate BatchNorm statistics inside a finished model file.
+
+    Array files are npz with x, prepared exactly as for the model: float32 (N, C, H, W); and optionally y, int64 (N,).
+    """
+
+
+@cli.command()
+@MODEL
+@file_option("--baseline", "Baseline of this model.")
+@file_option("--reference", "npz of what the camera sees now (x).")
+@file_option(
+    "--out", "Patch file to write; removed if the answer is no, so that no old one looks like this answer."
+)
+@click.option("--labels", is_flag=True, help="Let the classes y in the reference decide.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split and the re-enactment.")
+@click.option(
+    "--sequential", is_flag=True, help="Measure layer by layer, to compare with: minutes, not seconds."
+)
+@click.option(
+    "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write as well."
+)
+@click.option("--no-thumbnails", is_flag=True, help="No picture in the page.")
+@OUTPUT
+@THREADS
+@JSON
+@told
+def recalibrate(
+    model: Path,
+    baseline: Path,
+    reference: Path,
+    out: Path,
+    labels: bool,
+    seed: int,
+    sequential: bool,
+    page: Path | None,
+    no_thumbnails: bool,
+    output: str | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Find out whether a patch makes the model better on the reference, and write it if so."""
+    healthy, given = Baseline.load(baseline), _loaded_reference(reference, labels)
+    options = Options(seed=seed, threads=threads, sequential=sequential, output=output)
+    verdict = calibration.recalibrate(model, healthy, given.x, given.y if labels else None, options)
+    if verdict.patch is None:
+        out.unlink(missing_ok=True)
+    else:
+        verdict.patch.save(out)
+    if page is not None:
+        material = gather(model, healthy, given.x, verdict, with_pictures=not no_thumbnails, threads=threads)
+        setting = _setting(model, out, verdict)
+        tensor_file.write_atomically(page, report_page(verdict, healthy, material, setting).encode())
+    lines = [
+        f"{'accepted' if verdict.accepted else 'refused'}: {verdict.candidate}",
+        *verdict.reasons,
+        *verdict.notes,
+    ]
+    answer_with({**verdict.to_json(), "out": str(out) if verdict.accepted else None}, lines, as_json)
+
+
+def _setting(model: Path, patch: Path, verdict: Verdict) -> Setting:
+    into = model.with_stem(f"{model.stem}-patched").name
+    use = f"python -m calibration apply {model.name} --patch {patch.name} --out {into}"
+    further = (
+        ("Use it", use),
+        ("Take it back", f"Use {model.name}, which is unchanged, instead of {into}."),
+    )
+    title = f"Recalibration of {model.name}"
+    return Setting(title, time.time(), further=further if verdict.accepted else ())
+
+
+def _loaded_reference(data: Path, labels: bool) -> ReferenceSet:
+    given = load_npz(data)
+    if labels and given.y is None:
+        raise DataError(
+            str(data), "no array named y", "y, int64 (N,), with --labels", "Add it or drop --labels."
+        )
+    return given
+
+
+@cli.command()
+@MODEL
+@file_option("--patch", "Patch made for this model.")
+@file_option("--out", "Patched model to write; of an OpenVINO IR the .xml, the .bin goes beside it.")
+@JSON
+@told
+def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:
+    """Write a copy of the model with the patch in it."""
+    given = Patch.load(patch)
+    patched = calibration.open_target(model).patched(given)
+    written = model_files.write(out, ModelFiles(patched.data, patched.weights))
+    facts = {
+        "out": str(out),
+        "files": [str(path) for path in written],
+        "patch": describe(given),
+        "channels_left_alone": dict(patched.left_alone),
+    }
+    answer_with(facts, [f"{out}: {given.candidate}, {given.channels} channels."], as_json)
+
+
+@cli.command()
+@MODEL
+@file_option("--baseline", "Baseline of this model.")
+@file_option("--reference", "npz of what the camera sees now (x).")
+@THREADS
+@JSON
+@told
+def drift(model: Path, baseline: Path, reference: Path, threads: int, as_json: bool) -> None:
+    """Show what the daemon's monitor would say of the reference, and how far it is from the baseline at every tap."""
+    healthy, given = Baseline.load(baseline), _loaded_reference(reference, labels=False)
+    found = calibration.watch_drift(model, healthy, given.x, threads=threads)
+    answer = {
+        **drift_summary(found.taps),
+        "monitor": found.to_json(),
+        "frames": len(given.x),
+        "baseline_id": healthy.id,
+    }
+    lines = [
+        f"monitor: {found.in_words()}",
+        "divergence, tap by tap (0 is none; no alarm level belongs to it):",
+        f"shallow {answer['shallow']:.4g}, deep {answer['deep']:.4g}",
+        *(f"{value:12.4g}  {tap}" for tap, value in answer["taps"].items()),
+    ]
+    answer_with(answer, lines, as_json)
+
+
+@cli.command()
+@MODEL
+@JSON
+@told
+def inspect(model: Path, as_json: bool) -> None:
+    """Show what can be recalibrated in a model, and why other layers cannot."""
+    facts = calibration.open_target(model).inspect()
+    lines = [f"{len(facts['taps'])} taps, {facts['channels']} channels, input {facts['input']['shape']}"]
+    lines += [f"  {tap['channels']:6d}  {tap['kind']:24s} {tap['name']}{_dead(tap)}" for tap in facts["taps"]]
+    lines += [f"  skipped {layer['name']}: {layer['reason']}" for layer in facts["skipped"]]
+    answer_with(facts, lines, as_json)
+
+
+def _dead(tap: dict[str, Any]) -> str:
+    count = tap.get("dead_channels", 0)
+    return f" ({count} dead)" if count else ""
+
+
+for command in BASELINE_COMMANDS:
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; wrong usage exits 64 (EX_USAGE)."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as err:
+        err.show()
+        sys.exit(EX_USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Notices that the camera, not the scene, has changed. Pure: moments of frames and the time in, a status out.
+
+The first layers see the sensor: colours, contrast, sharpness, noise. When their moments leave what healthy frames
+show, the sensor has drifted -> recalibrate. When they are quiet and deep layers move, the *content* has changed -> do
+not. The same score tells when a drift is over, because a patch is valid only while its drift lasts.
+No model, no clock, no thread here. Called by the daemon's side loop and by ``python -m calibration drift``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from calibration.drift.tap_group import HealthyFrames, Pace, Pair, TapGroup
+from calibration.drift.thresholds import Limits
+from calibration.errors import DataError, TapMismatch
+from calibration.stats.moments import ANSWERS_TAP, FrameMoments, TapMoments
+from calibration.stats.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
+
+Verdict = Literal["healthy", "sensor", "content"]
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSettings:
+    """How quickly and how surely drift is reported."""
+
+    window_frames: int = 32
+    stride_frames: int = 8
+    """Frames between two looks."""
+    apart_frames: int = 16
+    """An alarm needs two windows above the threshold whose ends are this far apart: 48 frames in all."""
+    sample_every_s: float = 1.0
+    """Time between two frames given to the monitor; only used to translate frames into hours."""
+    false_alarm_every_s: float = 30 * 86400.0
+    """Wanted mean time between two false alarms."""
+    floor: float = 0.12
+    """Smallest threshold; an ordinary healthy window of 32 frames has about 0.03."""
+    clear_share: float = 0.7
+    """Below this share of the threshold the drift is over (hysteresis)."""
+    cooldown_s: float = 600.0
+    """Least time between two alarms."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftStatus:
+    """What is known after the last frame."""
+
+    score: float
+    """Distance of the latest window from the baseline as a share of what is alarming: the largest of all groups of
+    shallow taps; 0 until enough frames were seen."""
+    threshold: float
+    """1, the scale's alarm level."""
+    alarm: bool
+    """True exactly once per event (and again after every cool-down while it lasts)."""
+    sustained: bool
+    """True from the alarm until the score has returned to healthy."""
+    cusum: float
+    """Slow drift, on the same scale; it alarms alone."""
+    cusum_threshold: float
+    sign: str
+    """Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of light)."""
+    verdict: Verdict
+    deep_score: float | None
+    deep_threshold: float | None
+    frames: int
+    """Frames seen so far."""
+    ready: bool
+    """False until enough frames for a decision were seen."""
+
+
+class DriftMonitor:
+    """Compares what the camera shows now with the baseline. Not thread-safe; owned by the side loop."""
+
+    def __init__(
+        self,
+        baseline: Mapping[str, TapMoments],
+        frames: Mapping[str, FrameMoments],
+        settings: DriftSettings,
+        rng: np.random.Generator,
+        deep_taps: Sequence[str] = (ANSWERS_TAP,),
+    ) -> None:
+        """Draw the thresholds.
+
+        Args:
+            baseline: Moments of the healthy site; may hold more taps than are watched.
+            frames: Healthy single-frame moments (N, C) of the watched taps, in the order they were seen.
+            settings: Speed and sureness.
+            rng: For the simulated healthy streams.
+            deep_taps: Those of ``frames`` that are deep; the others are shallow. The answers unless told.
+
+        Raises:
+            TapMismatch: ``frames`` has a layer the baseline lacks, or with other channels.
+            DataError: fewer than 8 healthy frames, or no shallow tap.
+        """
+        shallow = [tap for tap in frames if tap not in deep_taps]
+        if not shallow:
+            raise DataError("drift baseline", "no shallow tap", "single-frame moments of the input at least")
+        _require_known(frames, baseline)
+        self._settings = settings
+        pace = Pace(
+            settings.window_frames,
+            settings.stride_frames,
+            settings.apart_frames,
+            settings.sample_every_s / settings.false_alarm_every_s / len(shallow_groups(shallow)),
+            settings.floor,
+        )
+        self._shallow = [
+            TapGroup(sign, healthy, pace, rng) for sign, healthy in healthy_groups(frames, shallow).items()
+        ]
+        deep = [tap for tap in frames if tap in deep_taps]
+        self._deep_taps = frozenset(deep)
+        self._deep = (
+            TapGroup("deep", HealthyFrames.of(deep, frames), pace, rng, forgives_content=False)
+            if deep
+            else None
+        )
+        self._frames = 0
+        self._sustained = False
+        self._last_alarm_s: float | None = None
+
+    @property
+    def limits(self) -> Mapping[str, Limits]:
+        """Per group of shallow taps the thresholds, and what they rest on."""
+        return {group.name: group.limits for group in self._shallow}
+
+    def update(self, frame_moments: Mapping[str, Pair], now_s: float) -> DriftStatus:
+        """Take one healthy-or-not frame's moments, tap -> (mean (C,), var (C,)), at monotonic time ``now_s``.
+
+        The deep taps may be missing: not every frame is answered.
+
+        Raises:
+            TapMismatch: a shallow tap is missing, or one has other channels.
+        """
+        for group in self._shallow:
+            group.add(frame_moments)
+        if self._deep is not None and self._deep_taps <= frame_moments.keys():
+            self._deep.add(frame_moments)
+        self._frames += 1
+        alarm = False
+        if self._ready and self._frames % self._settings.stride_frames == 0:
+            alarm = self._look(now_s)
+        return self._status(alarm)
+
+    @property
+    def fits(self) -> bool:
+        """Whether two windows, the latest and the one before, are as the baseline says."""
+        return self._ready and not any(group.is_beyond for group in self._shallow)
+
+    def newest(self, frames: int) -> float:
+        """Score of only the newest frames: noisy, but what is new shows at once."""
+        return max(group.newest(frames) for group in self._shallow)
+
+    def begin_anew(self) -> None:
+        """Forget a drift: this baseline is in use from now on; what the camera saw while another one was is none."""
+        self._sustained, self._last_alarm_s = False, None
+        for group in self._shallow:
+            group.forget_slow_drift()
+
+    @property
+    def _ready(self) -> bool:
+        return self._frames >= self._settings.window_frames + self._settings.apart_frames
+
+    def _look(self, now_s: float) -> bool:
+        """Decide once per stride; gives whether an alarm goes out."""
+        settings = self._settings
+        is_fresh = self._frames % settings.window_frames < settings.stride_frames
+        for group in self._shallow:
+            group.look(is_fresh=is_fresh)
+        if self._deep is not None and self._deep.is_full:
+            self._deep.look(is_fresh=is_fresh)
+        if any(group.is_over for group in self._shallow):
+            self._sustained = True
+        elif all(group.is_quiet(settings.clear_share) for group in self._shallow):
+            self._sustained = False
+        if not self._sustained:
+            return False
+        if self._last_alarm_s is not None and now_s - self._last_alarm_s < settings.cooldown_s:
+            return False
+        self._last_alarm_s = now_s
+        return True
+
+    def _status(self, alarm: bool) -> DriftStatus:
+        deep = self._deep
+        verdict: Verdict = "healthy"
+        if self._sustained:
+            verdict = "sensor"
+        elif deep is not None and deep.is_far:  # content that differs a little for ever is no news
+            verdict = "content"
+        strongest = max(self._shallow, key=lambda group: max(group.score, group.cusum))
+        return DriftStatus(
+            score=max(group.score for group in self._shallow),
+            threshold=1.0,
+            alarm=alarm,
+            sustained=self._sustained,
+            cusum=max(group.cusum for group in self._shallow),
+            cusum_threshold=1.0,
+            sign=strongest.name,
+            verdict=verdict,
+            deep_score=None if deep is None else deep.score,
+            deep_threshold=None if deep is None else 1.0,
+            frames=self._frames,
+            ready=self._ready,
+        )
+
+
+def shallow_groups(taps: Sequence[str]) -> dict[str, list[str]]:
+    """The taps by where they show a drift: ``layers``, ``detail``, ``grid``; only those that there are."""
+    groups = {
+        "layers": [tap for tap in taps if tap not in SENSOR_TAPS],
+        "detail": [tap for tap in taps if tap in DETAIL_TAPS],
+        "grid": [tap for tap in taps if tap == GRID_TAP],
+    }
+    return {sign: group for sign, group in groups.items() if group}
+
+
+def healthy_groups(frames: Mapping[str, FrameMoments], shallow: Sequence[str]) -> dict[str, HealthyFrames]:
+    """The healthy frames as each group sees them.
+
+    They are worth as many independent ones as the most persistent group says: light that stays where it is for minutes
+    shows in one group only, and warns the others.
+    """
+    groups = shallow_groups(shallow)
+    worth = min(HealthyFrames.of(taps, frames).effective for taps in groups.values())
+    return {sign: HealthyFrames.of(taps, frames, worth) for sign, taps in groups.items()}
+
+
+def _require_known(frames: Mapping[str, FrameMoments], baseline: Mapping[str, TapMoments]) -> None:
+    """Raise TapMismatch for layers that the baseline's moments do not know, or know with other channels."""
+    layers = [tap for tap in frames if tap not in (*SENSOR_TAPS, ANSWERS_TAP)]
+    wrong = [
+        tap for tap in layers if tap not in baseline or baseline[tap].channels != frames[tap].mean.shape[1]
+    ]
+    if wrong:
+        raise TapMismatch([f"{tap}: not the same in the baseline's moments and frames" for tap in wrong])

@@ -1,0 +1,87 @@
+"""What the daemon's drift monitor would say of given frames: the same monitor, fed frame by frame.
+
+Pure: moments in, a finding out. Called by ``recalibrate``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from calibration.baseline.baseline import Baseline
+from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
+from calibration.drift.tap_group import FEWEST_FRAMES
+from calibration.stats.moments import INPUT_TAP, FrameMoments
+
+_SIGNS = {"layers": "colour and contrast", "detail": "sharpness and noise", "grid": "the fall of light"}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A set of frames as the monitor saw it."""
+
+    taps: Mapping[str, float]
+    """Divergence of the whole set at the input and every tap (symmetric KL, 0 is none); it has no alarm level."""
+    status: DriftStatus | None
+    """After the last frame; None when the frames or the baseline's are too few for a score."""
+    alarm_after_frames: int | None
+    """The frame with which the first alarm came; None: there was none."""
+    note: str | None
+    """Why there is no status."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The monitor's part as plain data: the score as a share of the alarm level."""
+        status = self.status
+        return {
+            "score": None if status is None else round(status.score, 4),
+            "slow_drift": None if status is None else round(status.cusum, 4),
+            "alarm_level": 1.0,
+            "alarm_after_frames": self.alarm_after_frames,
+            "verdict": None if status is None else status.verdict,
+            "sign": None if status is None else status.sign,
+            "note": self.note,
+        }
+
+    def in_words(self) -> str:
+        """One line for a person."""
+        if self.status is None:
+            return f"no score: {self.note}"
+        alarm = "no alarm" if self.alarm_after_frames is None else f"alarm at frame {self.alarm_after_frames}"
+        score = f"score {self.status.score:.2f} (1 is the alarm level)"
+        return f"{score}, most in {_SIGNS[self.status.sign]}; verdict {self.status.verdict}; {alarm}"
+
+
+def watched(
+    baseline: Baseline, taps: Mapping[str, float], frames: Mapping[str, FrameMoments], seed: int = 0
+) -> Watched:
+    """The finding of a fresh monitor with the default settings.
+
+    Args:
+        baseline: The healthy site.
+        taps: Divergence of the whole set per tap, to go with the finding.
+        frames: Single-frame moments (N, C) of the set, in the order seen, of the taps that the baseline has them of.
+        seed: For the simulated healthy streams that the thresholds come from.
+
+    Raises:
+        TapMismatch: a tap of the baseline is missing in ``frames``, or has other channels.
+    """
+    known = len(baseline.frames[INPUT_TAP].mean) if INPUT_TAP in baseline.frames else 0
+    if known < FEWEST_FRAMES:
+        few = (
+            f"the baseline keeps single-frame moments of {known} frames; at least {FEWEST_FRAMES} are needed"
+        )
+        return Watched(taps, None, None, few)
+    settings = DriftSettings()
+    count, least = len(frames[INPUT_TAP].mean), settings.window_frames + settings.apart_frames
+    if count < least:
+        return Watched(taps, None, None, f"{count} frames; the daemon decides after {least}")
+    monitor = DriftMonitor(baseline.moments, baseline.frames, settings, np.random.default_rng(seed))
+    alarm_after: int | None = None
+    status: DriftStatus | None = None
+    for i in range(count):
+        pairs = {tap: (part.mean[i], part.var[i]) for tap, part in frames.items()}
+        status = monitor.update(pairs, i * settings.sample_every_s)
+        if status.alarm and alarm_after is None:
+            alarm_after = status.frames
+    return Watched(taps, status, alarm_after, None)

@@ -1,0 +1,178 @@
+"""One group of taps under watch: its space, its limits, its latest frames and what they score.
+
+The sensor shows in several ways that must not drown each other in one mean: colour and contrast in the first layers,
+noise and sharpness in the fine detail, the fall of light in the grid. Each group has thresholds of its own; one that
+is above them is enough. Pure; called only by ``drift``.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.drift.mahalanobis import Space, Units, effective_frames
+from calibration.drift.thresholds import Limits, cusum_step, limits
+from calibration.errors import DataError, TapMismatch
+from calibration.stats.moments import FrameMoments
+
+Features = NDArray[np.float64]
+Pair = tuple[Features, Features]
+
+FEWEST_FRAMES = 8
+"""A baseline of fewer frames says nothing about what is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a group is looked at, and how rarely it may be wrong."""
+
+    window_frames: int
+    stride_frames: int
+    apart_frames: int
+    false_alarms_per_frame: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthyFrames:
+    """Features of the healthy frames of some taps, and the space they span."""
+
+    taps: tuple[str, ...]
+    widths: tuple[int, ...]
+    units: Units
+    features: Features
+    """(N, D), in the order in which they were seen."""
+    effective: float
+    space: Space
+
+    @classmethod
+    def of(
+        cls, taps: Sequence[str], frames: Mapping[str, FrameMoments], effective: float | None = None
+    ) -> "HealthyFrames":
+        """From single-frame moments (N, C) of every tap; ``effective`` is measured unless given.
+
+        Raises:
+            DataError: fewer than 8 frames.
+        """
+        count = min(len(frames[tap].mean) for tap in taps)
+        if count < FEWEST_FRAMES:
+            raise DataError("drift baseline", f"{count} healthy frames", f"at least {FEWEST_FRAMES}")
+        widths = tuple(frames[tap].mean.shape[1] for tap in taps)
+        mean, var = _side_by_side([(frames[tap].mean[:count], frames[tap].var[:count]) for tap in taps])
+        units = Units.of(mean, var, widths)
+        features = units.features(mean, var)
+        effective = effective or effective_frames(features)
+        return cls(tuple(taps), widths, units, features, effective, Space.fit(features, effective))
+
+    def features_of(self, frame_moments: Mapping[str, Pair]) -> Features:
+        """(..., D) of moments (..., C) per tap.
+
+        Raises:
+            TapMismatch: a tap is missing or has other channels.
+        """
+        wrong = [
+            f"{tap}: expected moments of {width} channels"
+            for tap, width in zip(self.taps, self.widths, strict=True)
+            if tap not in frame_moments or any(part.shape[-1:] != (width,) for part in frame_moments[tap])
+        ]
+        if wrong:
+            raise TapMismatch(wrong)
+        return self.units.features(*_side_by_side([frame_moments[tap] for tap in self.taps]))
+
+
+class TapGroup:
+    """The live side of a group; scores are shares of its own threshold, so that groups compare."""
+
+    def __init__(
+        self,
+        name: str,
+        healthy: HealthyFrames,
+        pace: Pace,
+        rng: np.random.Generator,
+        *,
+        forgives_content: bool = True,
+    ) -> None:
+        self.name, self._healthy, self._pace = name, healthy, pace
+        self.limits: Limits = limits(
+            healthy.features,
+            healthy.effective,
+            size=pace.window_frames,
+            stride=pace.stride_frames,
+            apart=pace.apart_frames,
+            false_alarms_per_frame=pace.false_alarms_per_frame,
+            floor=pace.floor,
+            rng=rng,
+            forgives_content=forgives_content,
+        )
+        self._recent: deque[Features] = deque(maxlen=pace.window_frames + pace.apart_frames)
+        self.score = self._earlier = self._cusum = 0.0
+
+    def add(self, frame_moments: Mapping[str, Pair]) -> None:
+        """Take in one frame's moments, tap -> (mean (C,), var (C,)).
+
+        Raises:
+            TapMismatch: a tap is missing or has other channels.
+        """
+        self._recent.append(self._healthy.features_of(frame_moments))
+
+    def look(self, *, is_fresh: bool) -> None:
+        """Score the latest window and the one that ended ``apart_frames`` earlier.
+
+        Args:
+            is_fresh: The window shares no frame with the last fresh one; the CUSUM takes only such.
+        """
+        recent, size = np.stack(self._recent), self._pace.window_frames
+        latest, earlier = (
+            self._healthy.space.distance(part.mean(axis=0)) for part in (recent[-size:], recent[:size])
+        )
+        self.score, self._earlier = latest / self.limits.score, earlier / self.limits.score
+        if is_fresh:
+            standardised = (latest - self.limits.mean) / self.limits.spread
+            step = float(cusum_step(self._cusum, standardised, self.limits.allowance))
+            self._cusum = min(step, 2 * self.limits.cusum)  # a long drift must not take as long to forget
+
+    def newest(self, frames: int) -> float:
+        """Score of the newest frames only; 0 before the first."""
+        recent = list(self._recent)[-frames:]
+        return self._healthy.space.distance(np.mean(recent, axis=0)) / self.limits.score if recent else 0.0
+
+    def forget_slow_drift(self) -> None:
+        """Begin the CUSUM anew."""
+        self._cusum = 0.0
+
+    @property
+    def is_beyond(self) -> bool:
+        """One of the two windows is above the threshold."""
+        return max(self.score, self._earlier) > 1.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether both windows have been seen."""
+        return len(self._recent) == self._recent.maxlen
+
+    @property
+    def cusum(self) -> float:
+        """The CUSUM as a share of its threshold."""
+        return self._cusum / self.limits.cusum
+
+    @property
+    def is_far(self) -> bool:
+        """Two windows above the threshold."""
+        return min(self.score, self._earlier) > 1.0
+
+    @property
+    def is_over(self) -> bool:
+        """Two windows above the threshold, or slightly too far for too long."""
+        return self.is_far or self.cusum > 1.0
+
+    def is_quiet(self, share: float) -> bool:
+        """Everything below ``share`` of its threshold."""
+        return max(self.score, self._earlier) < share and self.cusum <= share
+
+
+def _side_by_side(pairs: Sequence[Pair]) -> Pair:
+    """Means and variances of several taps as one (..., C) each."""
+    means, variances = zip(*pairs, strict=True)
+    return np.concatenate(means, axis=-1), np.concatenate(variances, axis=-1)

@@ -1,0 +1,1 @@
+"""Decides whether a candidate may be used; ``dispatch.choose`` is its face. Pure."""

@@ -1,0 +1,392 @@
+"""Decides whether a patch may be used. Pure: probabilities in, a choice with its reasons out.
+
+Doing nothing (*identity*) is always one of the candidates and wins when in doubt. Who speaks, best witness first:
+
+* **labels** of the live frames: an exact test against identity; where they prove nothing they keep a veto.
+* the **re-enacted** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
+  are known, together with the **live** frames. A candidate's *fidelity* is the mean cross-entropy between the healthy
+  answers and its own, compared with identity's frame by frame. The *nuclear norm* of the softmax matrix of the live
+  frames is high when answers are confident *and* diverse (arXiv 2510.02956). Each is wrong now and then, seldom both in
+  the same way, so their gains are added up; a loss of one has to be outweighed by the other.
+* the **live** frames alone: a weak witness, so only the gentle candidates may use it, at a margin.
+
+When the scene shows far fewer classes than the healthy one did, the difference in *content* looks like a drift: then
+the nuclear norm means nothing, and the fidelity must have grown much more surely and by more than content can fake.
+No model, no file, no clock here. Called by ``recalibrate``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.gate import reasons
+
+Probabilities = NDArray[np.float64]
+Scores = dict[str, float]
+
+LEAST_PROBABILITY = 1e-3
+"""A wrong answer costs at most log(1000) on one frame: one lost frame must not outvote twenty better ones."""
+
+FEW_CLASS_GROWTH = 1.5
+"""Answers that a drift has collapsed must spread over this many times more classes to count as put right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one candidate answers. ``probabilities_live`` is (n,k), ``probabilities_reenacted`` (m,k) or None."""
+
+    name: str
+    probabilities_live: Probabilities
+    probabilities_reenacted: Probabilities | None = None
+    is_gentle: bool = False
+    """Corrects either the input or no more than the first five layers: may be trusted on the live frames' word alone.
+
+    Deeper corrections made the answers surer and wrong (Lite0, grey and dark: 5 points lost)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """When a candidate is good enough; the defaults were measured (``benchmarks/track_b.py``)."""
+
+    min_live: int = 8
+    """Fewer live frames than this decide nothing."""
+    min_reenacted: int = 8
+    """Fewer re-enacted frames are no witness."""
+    fidelity_weight: float = 0.5
+    """What a nat of fidelity counts beside the logarithm of the nuclear norm's growth; on recorded candidates of
+    two nets every weight from 0.3 to 1 served."""
+    min_evidence: float = 0.06
+    """Least sum of both: what no patch can mend fakes up to 0.05."""
+    least_standard_errors: float = 1.0
+    """By how many of its standard errors the fidelity must have grown, too: the live frames alone prove nothing."""
+    standard_errors: float = 2.0
+    """The same where the live frames show too few classes for their nuclear norm to mean anything."""
+    min_gain: float = 0.08
+    """And by how much at least there."""
+    min_agreement_gain: float = 0.04
+    """Share of the re-enacted frames that must be put right there, net: surer wrong answers are no reason."""
+    margin_without_witness: float = 0.05
+    """How much the nuclear norm must grow, as a share, when it is the only witness and frames are many."""
+    margin_times_frames: float = 2.4
+    """With few frames the margin is this over their number: 12 % for 20, where noise faked 10 %."""
+    min_classes: float = 5.0
+    """Effective classes the live frames must show for that margin when there is no witness to compare with."""
+    few_class_margin: float = 0.4
+    """The margin for fewer classes: 1-class scenes alone gave up to 0.35, answers collapsed by a drift 0.4 to 2."""
+    one_class: float = 1.8
+    """Live frames that show fewer effective classes than this (by the best candidate) are a one-class scene: a patch
+    that always gave this answer would look right, so nothing is changed without labels."""
+    min_healthy_classes: float = 3.0
+    """The same for the healthy frames: a witness of fewer classes cannot tell. (48 crops of one photograph showed 1.0
+    to 3.1 by EfficientNet-Lite0.) With k classes in all, at most 3/4 k is asked for."""
+    min_class_share: float = 0.4
+    """Live frames that show a smaller share of the effective classes of the healthy ones are *few-class* frames."""
+    few_class_standard_errors: float = 4.0
+    """For few-class frames, instead of ``standard_errors``."""
+    few_class_min_gain: float = 0.25
+    """For few-class frames, instead of ``min_gain``: their content faked gains up to 0.13, worthwhile drifts gave 0.38
+    and more (a Fashion net and Lite0, 1 to 4 classes)."""
+    max_p_value: float = 0.05
+    """One-sided exact test against identity, when labels are given."""
+
+
+DEFAULTS = GateSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The decision, its reasons in sentences, and every candidate's figures."""
+
+    accepted: bool
+    name: str
+    """The chosen candidate; identity's name when nothing was accepted."""
+    reasons: tuple[str, ...]
+    scores: dict[str, Scores]
+
+
+def choose(
+    identity: Evidence,
+    candidates: Sequence[Evidence],
+    healthy_answers: Probabilities | None = None,
+    labels: NDArray[np.int64] | None = None,
+    settings: GateSettings = DEFAULTS,
+    tried: int | None = None,
+) -> Choice:
+    """The candidate to use, or identity.
+
+    Args:
+        identity: Answers of the unpatched model.
+        candidates: Answers of the patched ones, on the same frames in the same order.
+        healthy_answers: (m,k) answers of the healthy model on the healthy originals of the re-enacted frames.
+        labels: (n,) true classes of the live frames, when known.
+        settings: Margins and minimums.
+        tried: How many candidates there were before a screening; only told.
+
+    Raises:
+        ValueError: the arrays do not fit together.
+    """
+    usable, notes = _usable(identity, candidates, healthy_answers)
+    count = len(identity.probabilities_live)
+    if count < settings.min_live:
+        text = f"{count} live frames are too few to judge on; at least {settings.min_live} are needed."
+        return _nothing(identity, {}, [*notes, text])
+    if not _is_finite(identity):
+        text = "The unpatched model's own answers are not finite, so there is nothing to compare with."
+        return _nothing(identity, {}, [*notes, text])
+    has_witness = healthy_answers is not None and len(healthy_answers) >= settings.min_reenacted
+    if labels is not None:
+        choice = _by_labels(identity, usable, labels, settings, notes)
+        if choice.accepted or not has_witness or _are_labels_strange(choice, labels, identity):
+            return choice
+        # Too few labels to prove it: the witness may, among those that the labels do not speak against.
+        least = choice.scores[identity.name]["accuracy"]
+        usable = [one for one in usable if choice.scores[one.name]["accuracy"] >= least]
+        notes, tried = list(choice.reasons), None
+    if healthy_answers is not None and has_witness:
+        return _by_witness(identity, usable, healthy_answers, settings, notes, tried)
+    return _by_live_frames(identity, usable, settings, notes)
+
+
+def nuclear_norm(probabilities: Probabilities) -> float:
+    """Confident and diverse is high: sum of the singular values of (n,k), scaled to 0..1 (arXiv 2510.02956)."""
+    n, k = probabilities.shape
+    # Singular values from the small Gram matrix: 1 ms instead of 80 ms for 32 frames of 1,000 classes.
+    gram = probabilities @ probabilities.T if n <= k else probabilities.T @ probabilities
+    values = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
+    return float(values.sum() / np.sqrt(n * min(n, k)))
+
+
+def effective_classes(probabilities: Probabilities) -> float:
+    """How many classes the predictions are spread over: exp of the entropy of the predicted classes."""
+    shares = np.bincount(probabilities.argmax(axis=1)) / len(probabilities)
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def expected_classes(healthy: Probabilities, count: int) -> float:
+    """Effective classes that about ``count`` of the healthy frames show: few frames cannot show many classes."""
+    groups = -(-len(healthy) // max(1, count))
+    shuffled = healthy[np.random.default_rng(0).permutation(len(healthy))]  # neighbours in time look alike
+    return float(np.mean([effective_classes(shuffled[first::groups]) for first in range(groups)]))
+
+
+def fidelity(reenacted: Probabilities, healthy: Probabilities) -> NDArray[np.float64]:
+    """(m,) agreement of each re-enacted frame's answer (m,k) with the healthy one, as minus the cross-entropy."""
+    return np.asarray((healthy * np.log(reenacted + LEAST_PROBABILITY)).sum(axis=1), np.float64)
+
+
+def _is_finite(evidence: Evidence) -> bool:
+    again = evidence.probabilities_reenacted
+    return bool(
+        np.isfinite(evidence.probabilities_live).all() and (again is None or np.isfinite(again).all())
+    )
+
+
+def _usable(
+    identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities | None
+) -> tuple[list[Evidence], list[str]]:
+    """The candidates with finite answers, and a note about the others."""
+    for one in (identity, *candidates):
+        if one.probabilities_live.shape != identity.probabilities_live.shape:
+            raise ValueError(
+                f"candidate {one.name!r} gave {one.probabilities_live.shape} answers on the live frames, "
+                f"identity {identity.probabilities_live.shape}; expected the same frames and classes"
+            )
+        again = one.probabilities_reenacted
+        if healthy is not None and (again is None or again.shape != healthy.shape):
+            found = None if again is None else again.shape
+            raise ValueError(
+                f"candidate {one.name!r} gave {found} re-enacted answers; expected {healthy.shape}"
+            )
+    out = [one.name for one in candidates if not _is_finite(one)]
+    notes = [f"Left out because their answers are not finite: {', '.join(out)}."] if out else []
+    return [one for one in candidates if one.name not in out], notes
+
+
+def _live_scores(evidence: Evidence) -> Scores:
+    live = evidence.probabilities_live
+    return {"nuclear_norm": nuclear_norm(live), "classes": effective_classes(live)}
+
+
+def _witness_scores(
+    identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities, settings: GateSettings
+) -> dict[str, Scores]:
+    assert identity.probabilities_reenacted is not None
+    before, answers = fidelity(identity.probabilities_reenacted, healthy), healthy.argmax(axis=1)
+    norm = max(nuclear_norm(identity.probabilities_live), LEAST_PROBABILITY)
+    scores: dict[str, Scores] = {}
+    for one in (identity, *candidates):
+        assert one.probabilities_reenacted is not None
+        gain, live = fidelity(one.probabilities_reenacted, healthy) - before, _live_scores(one)
+        growth = np.log(max(live["nuclear_norm"], LEAST_PROBABILITY) / norm)
+        scores[one.name] = live | {
+            "agreement": float((one.probabilities_reenacted.argmax(axis=1) == answers).mean()),
+            "fidelity": float(before.mean() + gain.mean()),
+            "gain": float(gain.mean()),
+            "gain_error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+            "evidence": float(growth + settings.fidelity_weight * gain.mean()),
+        }
+    return scores
+
+
+def _by_witness(
+    identity: Evidence,
+    candidates: Sequence[Evidence],
+    healthy: Probabilities,
+    settings: GateSettings,
+    notes: list[str],
+    tried: int | None,
+) -> Choice:
+    scores = _witness_scores(identity, candidates, healthy, settings)
+    blind = _why_blind(_shown_classes(scores, identity.name, settings), healthy, settings)
+    if blind is not None:
+        return _nothing(identity, scores, [*notes, blind])
+    bar = _bar(scores, identity.name, healthy, len(identity.probabilities_live), settings)
+    notes = [*notes, *bar.notes]
+    rivals = [name for name in scores if name != identity.name]
+    fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[identity.name])]
+    best = max(fit or rivals, key=lambda name: scores[name][bar.ranks_by], default=None)
+    if best is None:
+        return _nothing(identity, scores, [*notes, "There is no candidate to judge. Nothing is changed."])
+    named = reasons.best_of(best, len(rivals), tried)
+    text = reasons.by_witness(named, scores[best], scores[identity.name], len(healthy))
+    if not fit:
+        return _nothing(identity, scores, [*notes, reasons.unsure(text, str(bar))])
+    return Choice(True, best, (*notes, reasons.accepted(text)), scores)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """What a candidate has to reach on these frames."""
+
+    ranks_by: str
+    least: float
+    """Of the score that ranks."""
+    standard_errors: float
+    """Of the fidelity's gain."""
+    least_agreement_gain: float
+    notes: tuple[str, ...] = ()
+
+    def is_cleared_by(self, found: Scores, before: Scores) -> bool:
+        """Whether a candidate is good enough."""
+        is_sure = found["gain"] >= self.standard_errors * found["gain_error"]
+        is_right = found["agreement"] - before["agreement"] >= self.least_agreement_gain
+        return is_sure and is_right and found[self.ranks_by] >= self.least
+
+    def __str__(self) -> str:
+        what = "evidence" if self.ranks_by == "evidence" else "fidelity"
+        right = f"; {self.least_agreement_gain:.0%} more like the healthy ones"
+        return (
+            f"{what} {self.least:+g}; fidelity {self.standard_errors:g} times its error above 0"
+            f"{right if self.least_agreement_gain > -1 else ''}"
+        )
+
+
+def _why_blind(shown: float, healthy: Probabilities, settings: GateSettings) -> str | None:
+    """Why nothing could prove anything, by the classes in view; None: something could."""
+    most = 0.75 * healthy.shape[1]
+    if shown < min(settings.one_class, most):
+        return reasons.one_class_scene(shown)
+    expected, least = effective_classes(healthy), min(settings.min_healthy_classes, most)
+    return reasons.few_healthy_classes(expected, least) if expected < least else None
+
+
+def _bar(
+    scores: dict[str, Scores], identity: str, healthy: Probabilities, live_frames: int, settings: GateSettings
+) -> _Bar:
+    """How much proof is asked for, by how many classes are in view."""
+    shown = _shown_classes(scores, identity, settings)
+    comparable = expected_classes(healthy, live_frames)
+    if shown < settings.min_class_share * comparable:
+        few = f"The live frames show about {shown:.1f} classes, as many healthy ones showed {comparable:.1f}."
+        errors, least = settings.few_class_standard_errors, settings.few_class_min_gain
+        return _Bar("gain", least, errors, settings.min_agreement_gain, (few,))
+    if shown < settings.min_classes:  # scattered errors look diverse: their nuclear norm means nothing
+        return _Bar("gain", settings.min_gain, settings.standard_errors, settings.min_agreement_gain)
+    return _Bar("evidence", settings.min_evidence, settings.least_standard_errors, -np.inf)
+
+
+def _shown_classes(scores: dict[str, Scores], identity: str, settings: GateSettings) -> float:
+    """Effective classes of the live frames, by the candidate that the witness trusts most."""
+
+    def sure_gain(name: str) -> float:
+        return scores[name]["gain"] - settings.standard_errors * scores[name]["gain_error"]
+
+    return scores[max(scores, key=lambda name: sure_gain(name) if name != identity else -np.inf)]["classes"]
+
+
+def _by_live_frames(
+    identity: Evidence, candidates: Sequence[Evidence], settings: GateSettings, notes: list[str]
+) -> Choice:
+    scores = {one.name: _live_scores(one) for one in (identity, *candidates)}
+    gentle = [one for one in candidates if one.is_gentle]
+    best = max(gentle, key=lambda one: scores[one.name]["nuclear_norm"], default=identity)
+    before, after = (scores[one.name]["nuclear_norm"] for one in (identity, best))
+    classes = scores[identity.name]["classes"]
+    margin = max(
+        settings.margin_without_witness, settings.margin_times_frames / len(identity.probabilities_live)
+    )
+    if classes < settings.min_classes:
+        margin = settings.few_class_margin
+        notes = [*notes, f"The unpatched model sees only about {classes:.1f} classes in the live frames."]
+    is_same_class = (
+        classes < settings.min_classes and scores[best.name]["classes"] < FEW_CLASS_GROWTH * classes
+    )
+    gain = after / before - 1 if before > 0 and not is_same_class else 0.0  # surer of one class says nothing
+    text = reasons.by_live_frames(best.name, after, before, gain, len(gentle))
+    if best is identity or gain < margin:
+        return _nothing(identity, scores, [*notes, reasons.unsure(text, f"{margin:+.0%}")])
+    return Choice(True, best.name, (*notes, reasons.accepted(text)), scores)
+
+
+def _by_labels(
+    identity: Evidence,
+    candidates: Sequence[Evidence],
+    labels: NDArray[np.int64],
+    settings: GateSettings,
+    notes: list[str],
+) -> Choice:
+    count = len(identity.probabilities_live)
+    if labels.shape != (count,):
+        raise ValueError(f"labels are {labels.shape}; expected ({count},), one per live frame")
+    before = identity.probabilities_live.argmax(axis=1) == labels
+    scores: dict[str, Scores] = {}
+    for one in (identity, *candidates):
+        after = one.probabilities_live.argmax(axis=1) == labels
+        gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+        scores[one.name] = _live_scores(one) | {
+            "accuracy": float(after.mean()),
+            "confidence": float(one.probabilities_live[np.arange(count), labels].mean()),
+            "p_value": _mcnemar(gained, lost),
+        }
+    best = max(candidates, key=lambda one: _rank(scores[one.name]), default=identity)
+    found = scores[best.name]
+    text = reasons.by_labels(best.name, found, float(before.mean()), len(candidates), count)
+    if best is identity or found["p_value"] > settings.max_p_value:
+        return _nothing(identity, scores, [*notes, reasons.unproven(text, settings.max_p_value)])
+    return Choice(True, best.name, (*notes, reasons.accepted(text)), scores)
+
+
+def _are_labels_strange(choice: Choice, labels: NDArray[np.int64], identity: Evidence) -> bool:
+    """Whether no candidate is right more often than by chance: then class numbers or pictures are wrong."""
+    chance = 1 / identity.probabilities_live.shape[1]
+    by_chance = chance + 2 * np.sqrt(chance / len(labels))
+    return bool(max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance)
+
+
+def _rank(scores: Scores) -> tuple[float, float]:
+    """By accuracy; equally accurate candidates by their confidence in the true class."""
+    return scores["accuracy"], scores["confidence"]
+
+
+def _mcnemar(gained: int, lost: int) -> float:
+    """One-sided exact McNemar test: the chance of at least this many gains if neither were better."""
+    changed = gained + lost
+    return sum(comb(changed, i) for i in range(gained, changed + 1)) / float(2**changed)
+
+
+def _nothing(identity: Evidence, scores: dict[str, Scores], reasons: Sequence[str]) -> Choice:
+    return Choice(False, identity.name, tuple(reasons), scores)

@@ -1,0 +1,225 @@
+"""Decides whether a patch may be used in a detector. Pure: detections in, a choice with its reasons out.
+
+* The **re-enacted** frames, healthy frames made to look like the live ones, judge: a candidate's *fidelity* is the
+  soft F1 of its detections there against the healthy model's on the healthy originals. Its gain over identity must
+  exceed twice its standard error, taken from blocks of neighbouring frames (those of a fixed camera resemble each
+  other).
+* The **live** frames have a veto: a candidate must see neither far fewer objects there than identity and the healthy
+  frames do, nor far more. Content may change; everything vanishing or multiplying may not.
+
+Without a witness nothing is judged: more and surer detections are as likely to be false ones. No model, no file, no
+clock here. Called by ``judging``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.gate import reasons
+from calibration.gate.classification import Choice, Scores
+from calibration.outputs.detections import Detections, shared_objects
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionEvidence:
+    """What one candidate detects."""
+
+    name: str
+    live: Detections
+    """In the n live frames."""
+    reenacted: Detections | None = None
+    """In the m re-enacted frames."""
+    is_gentle: bool = False
+    """As in ``gate.Evidence``; the rules here do not ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionGateSettings:
+    """When a candidate is good enough for a detector."""
+
+    min_live: int = 8
+    """Fewer live frames than this decide nothing."""
+    min_reenacted: int = 8
+    """Fewer re-enacted frames are no witness."""
+    min_objects: float = 8.0
+    """Fewer objects in all healthy frames of the witness are too few to judge by."""
+    standard_errors: float = 2.0
+    """By how many of its standard errors the soft F1 must have grown."""
+    min_gain: float = 0.03
+    """And by how much at least: a gain too small to matter is not worth a change."""
+    block_frames: int = 4
+    """Neighbouring frames of the witness that count as one observation."""
+    least_live_share: float = 0.5
+    """Objects per live frame a candidate must show, as a share of those of identity or of the healthy frames, whichever
+    are fewer."""
+    most_live_times: float = 2.0
+    """A candidate may show this many times the objects of identity or of the healthy frames, whichever are more."""
+    spare_objects: float = 0.5
+    """Objects per frame by which that may be exceeded anyway: on empty scenes every ratio is large."""
+
+
+DEFAULTS = DetectionGateSettings()
+
+
+def choose(
+    identity: DetectionEvidence,
+    candidates: Sequence[DetectionEvidence],
+    healthy: Detections | None,
+    settings: DetectionGateSettings = DEFAULTS,
+    tried: int | None = None,
+) -> Choice:
+    """The candidate to use, or identity.
+
+    Args:
+        identity: Detections of the unpatched model.
+        candidates: Detections of the patched ones, on the same frames in the same order.
+        healthy: Detections of the healthy model on the healthy originals of the re-enacted frames.
+        settings: Margins and minimums.
+        tried: How many candidates there were before a screening; only told.
+
+    Raises:
+        ValueError: the frames do not fit together.
+    """
+    _require_same_frames(identity, candidates, healthy)
+    refusal = _why_not_judged(identity, healthy, settings)
+    if refusal is not None or healthy is None:
+        return Choice(False, identity.name, (refusal or "",), {})
+    broken = [one.name for one in candidates if not _is_finite(one)]
+    notes = [f"Left out because their answers are not finite: {', '.join(broken)}."] if broken else []
+    usable = [one for one in candidates if one.name not in broken]
+    scores = _scores(identity, usable, healthy, settings)
+    return _chosen(identity.name, scores, len(healthy), settings, notes, tried)
+
+
+def soft_f1(detections: Detections, healthy: Detections) -> float:
+    """Agreement 0..1 of detections with the healthy ones on the same frames, pooled over the frames."""
+    return _f1(*_tally(detections, healthy))
+
+
+def _chosen(
+    identity: str,
+    scores: dict[str, Scores],
+    frames: int,
+    settings: DetectionGateSettings,
+    notes: list[str],
+    tried: int | None,
+) -> Choice:
+    before = scores[identity]
+    others = [name for name in scores if name != identity]
+    likely = [name for name in others if scores[name]["is_plausible"]]
+    vetoed = len(others) - len(likely)
+    if vetoed:
+        notes = [
+            *notes,
+            f"{vetoed} of {len(others)} candidates show implausibly few or many objects in the live frames.",
+        ]
+    if not likely:
+        return Choice(False, identity, (*notes, "No candidate is left. Nothing is changed."), scores)
+    best = max(likely, key=lambda name: scores[name]["sure_gain"])
+    found = scores[best]
+    named = reasons.best_of(best, len(others), tried)
+    text = reasons.by_detections(named, found, before, frames)
+    if found["gain"] < max(settings.min_gain, settings.standard_errors * found["gain_error"]):
+        needed = f"a gain of {settings.min_gain:g} that is {settings.standard_errors:g} times its error"
+        return Choice(False, identity, (*notes, reasons.unsure(text, needed)), scores)
+    return Choice(True, best, (*notes, reasons.accepted(text)), scores)
+
+
+def _why_not_judged(
+    identity: DetectionEvidence, healthy: Detections | None, settings: DetectionGateSettings
+) -> str | None:
+    count = len(identity.live)
+    if count < settings.min_live:
+        return f"{count} live frames are too few to judge on; at least {settings.min_live} are needed."
+    if not _is_finite(identity):
+        return "The unpatched model's own answers are not finite, so there is nothing to compare with."
+    if healthy is None or len(healthy) < settings.min_reenacted:
+        return (
+            "A detector is judged on re-enacted healthy frames only, and the baseline keeps none or too few. "
+            "Nothing is changed."
+        )
+    objects = float(healthy.objects().sum())
+    if objects < settings.min_objects:
+        return (
+            f"The healthy frames show about {objects:.0f} objects in all; at least {settings.min_objects:g} are needed "
+            "to judge by. Record the baseline while something is in view. Nothing is changed."
+        )
+    return None
+
+
+def _scores(
+    identity: DetectionEvidence,
+    candidates: Sequence[DetectionEvidence],
+    healthy: Detections,
+    settings: DetectionGateSettings,
+) -> dict[str, Scores]:
+    assert identity.reenacted is not None
+    before = _tally(identity.reenacted, healthy)
+    healthy_rate = float(healthy.objects().mean())
+    plain_rate = float(identity.live.objects().mean())
+    least = settings.least_live_share * min(plain_rate, healthy_rate)
+    most = settings.most_live_times * max(plain_rate, healthy_rate) + settings.spare_objects
+    scores: dict[str, Scores] = {}
+    for one in (identity, *candidates):
+        assert one.reenacted is not None
+        after = _tally(one.reenacted, healthy)
+        gain = _f1(*after) - _f1(*before)
+        error = _gain_error(before, after, settings.block_frames)
+        rate = float(one.live.objects().mean())
+        scores[one.name] = {
+            "fidelity": _f1(*after),
+            "gain": gain,
+            "gain_error": error,
+            "sure_gain": gain - settings.standard_errors * error,
+            "live_objects": rate,
+            "healthy_objects": healthy_rate,
+            "is_plausible": float(least <= rate <= most),
+        }
+    return scores
+
+
+def _tally(detections: Detections, healthy: Detections) -> tuple[Vector, Vector]:
+    """Per frame (m,): objects both show, and the objects of one plus those of the other."""
+    return shared_objects(detections, healthy), detections.objects() + healthy.objects()
+
+
+def _f1(shared: Vector, both: Vector) -> float:
+    return float(2 * shared.sum() / both.sum()) if both.sum() > 0 else 1.0
+
+
+def _gain_error(before: tuple[Vector, Vector], after: tuple[Vector, Vector], block_frames: int) -> float:
+    """Standard error of the gain of a pooled F1: jackknife over blocks of neighbouring frames.
+
+    Source: Kuensch 1989, The jackknife and the bootstrap for general stationary observations (non-overlapping blocks).
+    """
+    frames = np.arange(len(before[0]))
+    blocks = np.array_split(frames, max(2, round(len(frames) / block_frames)))
+    without = [np.setdiff1d(frames, block) for block in blocks]
+    gains = np.asarray(
+        [_f1(after[0][i], after[1][i]) - _f1(before[0][i], before[1][i]) for i in without], np.float64
+    )
+    spread = ((gains - gains.mean()) ** 2).sum()
+    return float(np.sqrt((len(blocks) - 1) / len(blocks) * spread))
+
+
+def _is_finite(evidence: DetectionEvidence) -> bool:
+    return evidence.live.is_finite and (evidence.reenacted is None or evidence.reenacted.is_finite)
+
+
+def _require_same_frames(
+    identity: DetectionEvidence, candidates: Sequence[DetectionEvidence], healthy: Detections | None
+) -> None:
+    for one in (identity, *candidates):
+        if len(one.live) != len(identity.live):
+            raise ValueError(
+                f"candidate {one.name!r} answered {len(one.live)} live frames, identity {len(identity.live)}"
+            )
+        again = None if one.reenacted is None else len(one.reenacted)
+        if healthy is not None and again != len(healthy):
+            raise ValueError(
+                f"candidate {one.name!r} answered {again} re-enacted frames; expected {len(healthy)}"
+            )

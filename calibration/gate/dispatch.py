@@ -1,0 +1,53 @@
+"""Sends answers to the gate they belong to: class probabilities to ``gate``, detections to ``gate_detections``.
+
+No rule of its own, no model. Called by ``trial``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.gate import classification, detection
+from calibration.gate.detection import DetectionEvidence, DetectionGateSettings
+from calibration.outputs.detections import Detections
+from calibration.outputs.read import Answers
+
+Evidence = classification.Evidence | DetectionEvidence
+
+
+def evidence_of(name: str, live: Answers, reenacted: Answers | None, *, is_gentle: bool = False) -> Evidence:
+    """What a candidate answers, as its gate wants to hear it."""
+    if isinstance(live, Detections):
+        assert reenacted is None or isinstance(reenacted, Detections)
+        return DetectionEvidence(name, live, reenacted, is_gentle)
+    assert not isinstance(reenacted, Detections)
+    return classification.Evidence(name, live, reenacted, is_gentle)
+
+
+def mean_fidelity(reenacted: Answers, healthy: Answers) -> float | None:
+    """How well answers on re-enacted frames agree with the healthy ones, more is better; None: they are not finite."""
+    if isinstance(reenacted, Detections):
+        assert isinstance(healthy, Detections)
+        return detection.soft_f1(reenacted, healthy) if reenacted.is_finite else None
+    assert not isinstance(healthy, Detections)
+    return float(classification.fidelity(reenacted, healthy).mean()) if np.isfinite(reenacted).all() else None
+
+
+def choose(
+    identity: Evidence,
+    candidates: Sequence[Evidence],
+    healthy: Answers | None,
+    labels: NDArray[np.int64] | None,
+    settings: classification.GateSettings,
+    detection_settings: DetectionGateSettings,
+    tried: int | None = None,
+) -> classification.Choice:
+    """The candidate to use, or identity; see the gates. ``tried`` is how many there were before a screening."""
+    if isinstance(identity, DetectionEvidence):
+        assert healthy is None or isinstance(healthy, Detections)
+        rivals = [one for one in candidates if isinstance(one, DetectionEvidence)]
+        return detection.choose(identity, rivals, healthy, detection_settings, tried)
+    assert not isinstance(healthy, Detections)
+    others = [one for one in candidates if isinstance(one, classification.Evidence)]
+    return classification.choose(identity, others, healthy, labels, settings, tried)

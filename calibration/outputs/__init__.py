@@ -1,0 +1,1 @@
+"""Reads model outputs: class scores and detections."""

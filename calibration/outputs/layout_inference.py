@@ -1,0 +1,181 @@
+"""Recognises the outputs of a detector from names, shapes and values on healthy frames. Pure numpy, no model.
+
+The forms, with N frames, K boxes after suppression or A before it, C classes:
+
+* **separate**: boxes (N,K,4), scores (N,K), maybe classes (N,K) and a count (N,): TensorFlow's detection API and
+  exports with the suppression inside.
+* **per class**: boxes (N,A,4) and a score per class (N,A,C): SSD and DETR heads with their boxes decoded.
+* **rows of 7**: (N,1,K,7) image number, class, score, corners: OpenVINO's DetectionOutput.
+* **rows of 6**: (N,K,6) corners, score, class: YOLO exported with its suppression.
+* **rows**: (N,A,5+C) box, objectness, classes (YOLO v5, v7); **columns**: (N,4+C,A) (YOLO v8 and later).
+
+Boxes are corners, x or y first, or centre and size; scores lie in 0..1. Everything else is refused with its reason:
+logits, boxes that are offsets to anchors, masks, heat maps, sequences. Called by ``answers``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.outputs.detection_layout import (
+    DetectionLayout,
+    NotDetections,
+    Outputs,
+    RawDetections,
+    unpacked,
+    without_ones,
+)
+from calibration.outputs.detections import LEAST_SCORE
+
+Arrays = Mapping[str, NDArray[np.float64]]
+
+_SURE_SHARE = 0.99
+"""Share of the likely boxes that must make sense as corners, or as centre and size."""
+_SMALLEST_SIDE = 0.002
+"""Sides below this share of the largest coordinate are no boxes."""
+_TOLERANCE = 1e-3
+"""Rounding of scores in quantized models."""
+
+
+def recognise(outputs: Outputs) -> DetectionLayout:
+    """The layout of these outputs.
+
+    Raises:
+        NotDetections: no form fits, or more than one does.
+    """
+    arrays = {name: np.asarray(array, np.float64) for name, array in outputs.items()}
+    layout = _with_own_boxes(arrays) or _in_one_table(arrays)
+    if layout is None:
+        raise NotDetections(f"outputs {_described(arrays)} have no known form of detections")
+    raw = unpacked(layout, outputs)
+    if not (np.isfinite(raw.boxes).all() and np.isfinite(raw.scores).all()):
+        raise NotDetections("the answers on healthy frames are not finite")
+    low, high = raw.scores.min(initial=0), raw.scores.max(initial=0)
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        found = f"scores in {layout.scores or layout.boxes} run from {low:.3g} to {high:.3g}"
+        raise NotDetections(f"{found}; expected 0..1: export the model with its sigmoid or softmax")
+    return _with_box_kind(layout, raw)
+
+
+def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
+    """Separate or per class: one output is boxes and nothing else."""
+    tables = {name: without_ones(array) for name, array in arrays.items() if array.ndim >= 3}
+    fours = {name: table for name, table in tables.items() if table.ndim == 3 and table.shape[2] == 4}
+    with_scores = {
+        name: found for name, table in fours.items() if (found := _flat_scores(arrays, table.shape))
+    }
+    if len(with_scores) == 1:
+        [(boxes, scores)] = with_scores.items()
+        shape = fours[boxes].shape
+        classes, count = _classes(arrays, scores, shape), _count(arrays, shape)
+        return DetectionLayout("separate", boxes, scores, classes, count)
+    if with_scores:
+        raise NotDetections(f"outputs {', '.join(sorted(with_scores))} could all be the boxes")
+    pairs = [
+        (boxes, scores)
+        for boxes, table in fours.items()
+        for scores, other in tables.items()
+        if scores != boxes and other.ndim == 3 and other.shape[:2] == table.shape[:2]
+    ]
+    pairs = [pair for pair in pairs if not _is_boxes_by_name(pair[1])] if len(pairs) > 1 else pairs
+    if len(pairs) > 1:
+        raise NotDetections(f"boxes and scores cannot be told apart in {_described(arrays)}")
+    if not pairs:
+        return None
+    [(boxes, scores)] = pairs
+    return DetectionLayout("per class", boxes, scores, background=_background(tables[scores]))
+
+
+def _in_one_table(arrays: Arrays) -> DetectionLayout | None:
+    """One output with everything."""
+    tables = {name: without_ones(array) for name, array in arrays.items() if array.ndim in (3, 4)}
+    tables = {name: table for name, table in tables.items() if table.ndim == 3}
+    if len(tables) != 1:
+        return None
+    [(name, table)] = tables.items()
+    _, a, b = table.shape
+    if b == 7 and _are_whole(table[:, :, 0]) and _are_whole(table[:, :, 1]) and _are_shares(table[:, :, 2]):
+        return DetectionLayout("rows of 7", name)
+    if b == 6 and _are_whole(table[:, :, 5]) and _are_shares(table[:, :, 4]):
+        return DetectionLayout("rows of 6", name)
+    if np.abs(table.sum(axis=2) - 1).max(initial=0) < 0.1:
+        raise NotDetections(f"each row of {name} is a distribution over classes, without boxes")
+    if a > b >= 6:
+        return DetectionLayout("rows", name)
+    if b > a >= 5:
+        return DetectionLayout("columns", name)
+    return None
+
+
+def _flat_scores(arrays: Arrays, shape: tuple[int, ...]) -> str:
+    """Name of the output with one score for each of the boxes; empty when there is none."""
+    fit = [
+        name for name, array in _flat(arrays, shape).items() if _are_shares(array) and not _are_whole(array)
+    ]
+    named = [name for name in fit if _says(name, "score", "conf", "prob")]
+    if len(fit) > 1 and len(named) != 1:
+        raise NotDetections(f"outputs {', '.join(sorted(fit))} could all be the scores")
+    return (named if len(fit) > 1 else [*fit, ""])[0]
+
+
+def _classes(arrays: Arrays, scores: str, shape: tuple[int, ...]) -> str:
+    fit = [name for name, array in _flat(arrays, shape).items() if name != scores and _are_whole(array)]
+    named = [name for name in fit if _says(name, "class", "label", "categor")]
+    return (named or fit)[0] if len(named or fit) == 1 else ""
+
+
+def _flat(arrays: Arrays, shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
+    found = {name: without_ones(array, 2) for name, array in arrays.items() if array.ndim >= 2}
+    return {name: array for name, array in found.items() if array.shape == shape[:2]}
+
+
+def _count(arrays: Arrays, shape: tuple[int, ...]) -> str:
+    fit = [
+        name
+        for name, array in arrays.items()
+        if array.size == shape[0] == len(array) and _are_whole(array) and array.max() <= shape[1]
+    ]
+    named = [name for name in fit if _says(name, "num", "count", "valid")]
+    return named[0] if len(named) == 1 else ""
+
+
+def _background(scores: NDArray[np.float64]) -> int | None:
+    """The class most boxes before suppression belong to, where the classes exclude each other."""
+    are_exclusive = scores.shape[2] > 1 and np.abs(scores.sum(axis=2) - 1).max(initial=0) < 0.1
+    return int(scores.mean(axis=(0, 1)).argmax()) if are_exclusive else None
+
+
+def _with_box_kind(layout: DetectionLayout, raw: RawDetections) -> DetectionLayout:
+    likely = raw.boxes[raw.scores >= LEAST_SCORE]
+    if not len(likely):
+        raise NotDetections("no frame shows anything, so the form of the boxes cannot be told")
+    least = _SMALLEST_SIDE * np.abs(likely).max()
+    if (likely[:, 2:] >= likely[:, :2]).all(axis=1).mean() >= _SURE_SHARE:
+        return replace(layout, box_kind="corners")
+    if (likely[:, 2:] > least).all(axis=1).mean() >= _SURE_SHARE:
+        return replace(layout, box_kind="centre and size")
+    found = f"the boxes in {layout.boxes} are neither corners nor centre and size"
+    raise NotDetections(f"{found} (offsets to anchors?): export the model with its boxes decoded")
+
+
+def _are_shares(values: NDArray[np.float64]) -> bool:
+    return bool(values.min(initial=0) >= -_TOLERANCE and values.max(initial=0) <= 1 + _TOLERANCE)
+
+
+def _are_whole(values: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(values).all() and np.abs(values - np.rint(values)).max(initial=0) < _TOLERANCE)
+
+
+def _says(name: str, *words: str) -> bool:
+    return any(word in name.lower() for word in words)
+
+
+def _is_boxes_by_name(name: str) -> bool:
+    return _says(name, "box", "loc", "coord")
+
+
+def _described(arrays: Mapping[str, NDArray[Any]]) -> str:
+    return ", ".join(f"{name} {array.shape}" for name, array in sorted(arrays.items()))

@@ -1,0 +1,1 @@
+"""The HTML page of one recalibration; ``page.page`` makes it."""

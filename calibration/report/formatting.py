@@ -1,0 +1,125 @@
+"""The report in words: column names, what a candidate does, numbers as a person reads them.
+
+Pure; used by ``report_page``. Scores are not known here by heart: one without an entry gets a name made from its key,
+so that a new witness of the gate shows up in the table by itself.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from calibration.baseline.baseline import Baseline
+from calibration.patch import Patch
+from calibration.stats.moments import INPUT_TAP
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreColumn:
+    """A column of the table of candidates."""
+
+    key: str
+    title: str
+    tip: str
+    form: str = "number"
+    """``share`` is a percentage, ``flag`` yes or no, ``signed`` with its sign."""
+    error: str | None = None
+    """Key of its standard error."""
+
+
+COLUMNS = (
+    ScoreColumn("accuracy", "Right", "Share of the labelled frames answered right.", "share"),
+    ScoreColumn("confidence", "Trust in the right class", "Mean probability of the labelled class.", "share"),
+    ScoreColumn("p_value", "p", "Chance of such a gain if it were no better than no patch."),
+    ScoreColumn("evidence", "Evidence", "Both witnesses together: live answers and fidelity.", "signed"),
+    ScoreColumn("gain", "Fidelity gain", "How much nearer to the healthy answers than without a patch.", "signed",
+                "gain_error"),
+    ScoreColumn("sure_gain", "Sure gain", "The gain less its uncertainty: what is left in a bad case.", "signed"),
+    ScoreColumn("agreement", "Agreement", "Re-enacted healthy frames answered as the healthy model did.", "share"),
+    ScoreColumn("fidelity", "Fidelity", "Nearness to the healthy answers; 0 is the same."),
+    ScoreColumn("nuclear_norm", "Nuclear norm", "High when live answers are confident and varied, 0 to 1."),
+    ScoreColumn("classes", "Classes in view", "How many classes the live answers are spread over."),
+    ScoreColumn("live_objects", "Objects per live frame", "Detections that count, borderline ones in part."),
+    ScoreColumn("healthy_objects", "… per healthy frame", "The same in the frames of the healthy site."),
+    ScoreColumn("is_plausible", "Plausible", "Neither far fewer nor far more objects than expected.", "flag"),
+)  # fmt: skip
+_SOFT_F1 = ScoreColumn("fidelity", "Soft F1", "Agreement with the healthy detections, 0 to 1.")
+
+
+def columns(scores: Iterable[Scores]) -> list[ScoreColumn]:
+    """The columns for these scores: known ones in order, then others by name; errors join the column they belong to."""
+    keys = {key for one in scores for key in one}
+    known = [_SOFT_F1 if one.key == "fidelity" and "live_objects" in keys else one for one in COLUMNS]
+    found = [one for one in known if one.key in keys]
+    taken = {one.key for one in found} | {one.error for one in found}
+    others = sorted(keys - taken)
+    return found + [ScoreColumn(key, key.replace("_", " ").capitalize(), "") for key in others]
+
+
+def drawn(found: list[ScoreColumn]) -> ScoreColumn | None:
+    """The column that is drawn as bars: the first with an error, else the first."""
+    with_error = [one for one in found if one.error is not None]
+    return next(iter(with_error + found), None)
+
+
+def shown(value: float | None, column: ScoreColumn) -> str:
+    """One score; a dash for what is not a number."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    match column.form:
+        case "share":
+            return f"{value:.0%}"
+        case "flag":
+            return "yes" if value else "no"
+        case "signed":
+            return f"{value:+.3f}"
+        case _:
+            return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def correction_in_words(patch: Patch, taps: int) -> str:
+    """What a patch does to the model.
+
+    Args:
+        patch: The patch.
+        taps: Layers of the model that can be corrected.
+    """
+    layers = sum(tap != INPUT_TAP for tap in patch.taps)
+    parts = ["the input picture"] if INPUT_TAP in patch.taps else []
+    if layers:
+        parts.append(f"{layers} of {taps} layers" if layers < taps else f"all {taps} layers")
+    return f"corrects {' and '.join(parts) or 'nothing'} ({plural(patch.channels, 'channel')})"
+
+
+def baseline_in_words(baseline: Baseline, now_wall_s: float | None) -> str:
+    """A baseline's name, age and worth."""
+    parts = [f"{baseline.name} ({baseline.id})", f"recorded {moment(baseline.created_wall_s)}"]
+    if now_wall_s is not None and now_wall_s > baseline.created_wall_s:
+        parts.append(f"{age(now_wall_s - baseline.created_wall_s)} before")
+    parts.append(f"{plural(baseline.count, 'frame')}, worth {baseline.effective_count:.0f} independent ones")
+    kept = 0 if baseline.witness is None else len(baseline.witness)
+    parts.append(f"{kept} healthy pictures kept to judge by" if kept else "no healthy picture kept")
+    return ", ".join(parts)
+
+
+def moment(wall_s: float) -> str:
+    """Unix seconds as a date and time in UTC; a clock that is out of range is said to be so."""
+    try:
+        return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return "at an unknown time"
+
+
+def age(seconds: float) -> str:
+    """A span of time in its largest fitting unit."""
+    for unit, length_s in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0)):
+        if seconds >= 2 * length_s:
+            return plural(round(seconds / length_s), unit)
+    return plural(round(seconds), "second")
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 frame``, ``2 frames``, ``21,008 channels``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

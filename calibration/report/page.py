@@ -1,0 +1,203 @@
+"""One recalibration as a page for people: a single HTML file without scripts or outside parts, readable for ever.
+
+``page`` is a pure function from verdict, baseline and material to text: whoever calls it decides where that is kept and
+whether thumbnails may be in it. Every text is escaped by the template engine. Called by the CLI and by the runtime's
+recalibration process; ``without_pictures`` by the runtime's privacy switch.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from calibration.baseline.baseline import Baseline
+from calibration.patch import SCALE_LIMITS, Affine, Patch, clipped_channels, spread
+from calibration.report import charts, formatting
+from calibration.report.data import Material
+from calibration.search.candidates import IDENTITY
+from calibration.stats.moments import INPUT_TAP, Moments
+from calibration.verdict import Verdict
+
+MOST_ROWS = 400
+"""Rows of a table; a model of more layers is told in the JSON report."""
+FEW_TAPS = 3
+"""A table shows so few better than a chart."""
+_PICTURES = re.compile(r"<!-- pictures begin -->.*?<!-- pictures end -->", re.DOTALL)
+_REMOVED = "<!-- pictures removed -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and why it happened, as far as the caller knows."""
+
+    title: str = "Recalibration"
+    """A model, a device."""
+    at_wall_s: float | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Further lines, e.g. what it was begun by."""
+    further: Sequence[tuple[str, str]] = ()
+    """What a person may want to do next, and the command for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TapRow:
+    """One corrected tap of the chosen patch."""
+
+    name: str
+    channels: int
+    scales: tuple[str, str, str]
+    """Least, median, largest factor."""
+    shift: str
+    """Typical (median) change of the mean, in the tap's healthy standard deviations."""
+    clipped: int
+
+
+def page(
+    verdict: Verdict, baseline: Baseline, material: Material | None = None, setting: Setting | None = None
+) -> str:
+    """The page, complete; well below 400 KB with the thumbnails of ``report_pictures``.
+
+    Args:
+        verdict: What was decided.
+        baseline: The healthy site it was decided against.
+        material: Drift at every layer, thumbnails; None shows what the verdict alone holds.
+        setting: Where and why; None leaves it out.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("calibration.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    material, setting = material or Material(), setting or Setting()
+    return environment.from_string(source).render(
+        verdict=verdict,
+        setting=setting,
+        material=material,
+        headline=_headline(verdict, baseline),
+        figures=_figures(verdict, baseline, setting),
+        layers=_layers(verdict, material),
+        candidates=_candidates(verdict),
+        taps=[] if verdict.patch is None else _tap_rows(verdict.patch, baseline.moments),
+        scale_chart=None if verdict.patch is None else _scale_chart(verdict.patch),
+        limits=[f"{limit:g}" for limit in SCALE_LIMITS],
+        most_rows=MOST_ROWS,
+        few_taps=FEW_TAPS,
+    )
+
+
+def without_pictures(text: str) -> str:
+    """The same page without any thumbnail in it."""
+    return _PICTURES.sub(_REMOVED, text)
+
+
+def _headline(verdict: Verdict, baseline: Baseline) -> str:
+    if verdict.patch is None:
+        return "Refused: the model stays as it is."
+    words = formatting.correction_in_words(verdict.patch, len(baseline.moments) - 1)
+    return f"A correction was accepted: it {words}."
+
+
+def _figures(verdict: Verdict, baseline: Baseline, setting: Setting) -> list[tuple[str, str]]:
+    counts, patch = verdict.frames, verdict.patch
+    left_out = ", ".join(f"{count} {reason}" for reason, count in counts.left_out.items() if count)
+    rows = [("When", formatting.moment(setting.at_wall_s))] if setting.at_wall_s is not None else []
+    rows += list(setting.facts.items())
+    rows += [
+        ("Frames given", f"{counts.given}" + (f", left out: {left_out}" if left_out else "")),
+        (
+            "Frames used",
+            f"{counts.observed} to measure, {counts.judged} to judge on, {counts.witness} healthy ones re-enacted",
+        ),
+        ("Baseline", formatting.baseline_in_words(baseline, setting.at_wall_s)),
+        ("Model", f"sha256 {verdict.model_sha256[:16]}…"),
+        ("Cost", f"{verdict.seconds:.1f} s, {verdict.extra_memory_mb:.0f} MB of memory"),
+    ]
+    if patch is not None:
+        rows.append(("Patch", f"{patch.id}, {len(patch.to_bytes()) / 1024:.1f} KiB"))
+        untouched = formatting.plural(verdict.channels_left_alone, "channel")
+        rows.append(("Left alone", f"{untouched} that cannot take a correction"))
+    return rows
+
+
+def _layers(verdict: Verdict, material: Material) -> dict[str, Any]:
+    """Drift per layer: measured at all of them, else what the verdict knows of the first ones."""
+    seen = material.layers
+    before = verdict.drift if seen is None else seen.before
+    after, healthy = (None, None) if seen is None else (seen.after, seen.healthy)
+    rows = [
+        (tap, _short(value), _short((after or {}).get(tap)), _short((healthy or {}).get(tap)))
+        for tap, value in before.items()
+    ]
+    return {
+        "chart": charts.layer_chart(before, after, healthy),
+        "rows": rows,
+        "has_after": after is not None,
+        "has_healthy": healthy is not None,
+        "frames": None if seen is None else seen.frames,
+        "first": rows[0][0] if rows else "",
+        "last": rows[-1][0] if len(rows) > 1 else "",
+    }
+
+
+def _candidates(verdict: Verdict) -> dict[str, Any]:
+    """The table of candidates, best first, identity last."""
+    columns = formatting.columns(verdict.scores.values())
+    ruling = formatting.drawn(columns)
+    if ruling is None:
+        return {"columns": [], "rows": [], "ruling": None}
+
+    def worth(name: str) -> tuple[bool, bool, float]:
+        value = verdict.scores[name].get(columns[0].key, float("nan"))
+        return name != IDENTITY, name == verdict.candidate, value if np.isfinite(value) else -np.inf
+
+    names = sorted(verdict.scores, key=worth, reverse=True)
+    values = [verdict.scores[name].get(ruling.key) for name in names]
+    errors = [verdict.scores[name].get(ruling.error or "") for name in names]
+    rows = [
+        {
+            "name": "no patch" if name == IDENTITY else name,
+            "is_chosen": verdict.accepted and name == verdict.candidate,
+            "cells": [_cell(verdict.scores[name], column) for column in columns],
+            "bar": bar,
+        }
+        for name, bar in zip(names, charts.bars(values, errors), strict=True)
+    ]
+    return {"columns": columns, "rows": rows, "ruling": ruling}
+
+
+def _cell(scores: Mapping[str, float], column: formatting.ScoreColumn) -> str:
+    text, error = formatting.shown(scores.get(column.key), column), scores.get(column.error or "")
+    return text if error is None or not np.isfinite(error) else f"{text} ± {error:.3f}"
+
+
+def _tap_rows(patch: Patch, healthy: Moments) -> list[TapRow]:
+    return [_tap_row(tap, affine, healthy) for tap, affine in patch.taps.items()]
+
+
+def _tap_row(tap: str, affine: Affine, healthy: Moments) -> TapRow:
+    scale = affine.scale.astype(np.float64)
+    usual = healthy[tap]
+    moved = np.abs((scale - 1) * usual.mean + affine.offset) / spread(usual.var, usual.var)
+    least, middle, most = (f"{value:.2f}" for value in np.quantile(scale, (0.0, 0.5, 1.0)))
+    shift = f"{float(np.median(moved)):.2f}"
+    name = "the input itself" if tap == INPUT_TAP else tap
+    return TapRow(name, scale.size, (least, middle, most), shift, clipped_channels({tap: affine}))
+
+
+def _scale_chart(patch: Patch) -> charts.Chart | None:
+    if len(patch.taps) <= FEW_TAPS:
+        return None
+    spans = {
+        tap: (float(low), float(middle), float(high))
+        for tap, affine in patch.taps.items()
+        for low, middle, high in [np.quantile(affine.scale.astype(np.float64), (0.1, 0.5, 0.9))]
+    }
+    return charts.span_chart(spans, SCALE_LIMITS)
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None or not np.isfinite(value) else f"{value:.3g}"

@@ -1,0 +1,145 @@
+"""Thumbnails for the report: what the camera showed while all was well, what it shows now, what a patch makes of it.
+
+Turns prepared samples back into small pictures that lie in the page itself. Arrays in, data URIs out; no model. Called
+by ``report_material``, and only where pictures may be kept.
+"""
+
+import base64
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.baseline.baseline import Witness
+from calibration.patch import Patch, correction
+from calibration.search.simulation import reenact
+from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
+from calibration.targets.base import Batch
+
+MOST_SIDE = 112
+"""Pixels of a thumbnail's longer side."""
+TINY_SIDE = 40
+"""Pictures up to here are stored without loss: JPEG would blur the little there is."""
+SHOWN = 6
+MOST_LIVE = 24
+"""Live frames that a re-enactment for show looks at; more would not look different."""
+JPEG_QUALITY = 78
+
+
+@dataclass(frozen=True, slots=True)
+class PictureScale:
+    """Which sample values are black and white, per channel (C,), and in which order the colours come."""
+
+    black: NDArray[np.float64]
+    white: NDArray[np.float64]
+    is_bgr: bool = False
+
+    @classmethod
+    def guessed(cls, samples: Batch, witness: Witness | None) -> "PictureScale":
+        """For samples (N, C, H, W) of which nobody says how they were prepared; colours taken as red, green, blue.
+
+        A witness that came from 8-bit pictures knows its steps: 255 of them from its darkest value. Otherwise the range
+        of the samples.
+        """
+        if witness is not None and witness.packed.dtype == np.uint8:
+            black, step = (np.asarray(part, np.float64) for part in (witness.low, witness.step))
+            return cls(black, black + 255.0 * step)
+        flat = np.moveaxis(samples, 1, 0).reshape(samples.shape[1], -1)
+        low, high = (np.full(len(flat), np.quantile(flat, share), np.float64) for share in (0.005, 0.995))
+        return cls(low, np.where(high > low, high, low + 1.0))
+
+    def to_bytes(self, samples: Batch) -> NDArray[np.uint8]:
+        """Samples (N, C, H, W) as pictures, uint8 (N, H, W, 3) blue, green, red or (N, H, W, 1) grey."""
+        shape = (1, -1, 1, 1)
+        low, high = self.black.reshape(shape), self.white.reshape(shape)
+        levels = np.clip(255.0 * (samples - low) / (high - low), 0, 255).round().astype(np.uint8)
+        if levels.shape[1] != 3:
+            levels = levels[:, :1]
+        elif not self.is_bgr:
+            levels = levels[:, ::-1]
+        return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A row of thumbnails."""
+
+    title: str
+    note: str
+    pictures: tuple[str, ...]
+    """``data:`` URIs."""
+    is_tiny: bool
+    """To be enlarged without smoothing."""
+
+
+def strips(
+    live: Batch,
+    healthy: Moments,
+    witness: Witness | None,
+    patch: Patch | None,
+    scale: PictureScale,
+    rng: np.random.Generator,
+) -> tuple[Strip, ...]:
+    """The rows of thumbnails; none for samples that are no pictures.
+
+    Args:
+        live: Reference frames, float32 (N, C, H, W).
+        healthy: The baseline's moments; those of the input are used.
+        witness: Healthy samples, if the baseline keeps some.
+        patch: The accepted patch; None shows what correcting the input would look like.
+        scale: How samples become pictures.
+        rng: Of the re-enactment's noise.
+    """
+    if live.ndim != 4 or not len(live):
+        return ()
+    shown, rows = live[_spread(len(live), SHOWN)], list[Strip]()
+    if witness is not None:
+        before = witness.samples()[_spread(len(witness), SHOWN)]
+        rows.append(_strip("The healthy site", "Kept in the baseline.", before, scale))
+    rows.append(_strip("What the camera shows now", "Some of the reference frames.", shown, scale))
+    rows.append(_corrected(shown, live, healthy, patch, scale))
+    if witness is not None:
+        again = reenact(before, live[_spread(len(live), MOST_LIVE)], rng)
+        note = "The healthy frames made to look like today's; candidates must answer them as the healthy model did."
+        rows.append(_strip("The drift, re-enacted", note, again, scale))
+    return tuple(rows)
+
+
+def _corrected(
+    shown: Batch, live: Batch, healthy: Moments, patch: Patch | None, scale: PictureScale
+) -> Strip:
+    chosen = None if patch is None else patch.taps.get(INPUT_TAP)
+    if chosen is not None:
+        note = "The same frames as the patched model sees them."
+        return _strip("The same, with the input corrected", note, chosen.apply(shown), scale)
+    whole = correction(moments_of_frames(live).pooled(), healthy[INPUT_TAP])
+    note = (
+        "What correcting the input would make of them. It is not in use."
+        if patch is None
+        else "What correcting the input would make of them. The patch corrects inner layers instead."
+    )
+    return _strip("The same, if the input were corrected", note, whole.apply(shown), scale)
+
+
+def _strip(title: str, note: str, samples: Batch, scale: PictureScale) -> Strip:
+    is_tiny = max(samples.shape[2:]) <= TINY_SIDE
+    return Strip(title, note, tuple(_uri(p) for p in scale.to_bytes(samples)), is_tiny)
+
+
+def _uri(picture: NDArray[np.uint8]) -> str:
+    """A thumbnail of one picture (H, W, 1 or 3) as a data URI."""
+    longer = max(picture.shape[:2])
+    if longer > MOST_SIDE:
+        share = MOST_SIDE / longer
+        size = (max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share)))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    kind = "png" if longer <= TINY_SIDE else "jpeg"
+    options = [] if kind == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    _, encoded = cv2.imencode(f".{kind}", picture, options)
+    return f"data:image/{kind};base64,{base64.b64encode(encoded.tobytes()).decode()}"
+
+
+def _spread(count: int, most: int) -> NDArray[np.intp]:
+    """At most ``most`` indices out of ``count``, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))

@@ -1,0 +1,93 @@
+"""The frames on which candidates are judged, and who is heard on how many of them.
+
+Runs loaded models and reads their answers; it neither makes candidates nor decides. Used only by ``trial``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.gate import dispatch
+from calibration.outputs.read import Answers, Layout, joined_answers, named_only, read_answers
+from calibration.patch import Patch
+from calibration.targets.base import Batch, Runner, Target
+
+FINALISTS = 5
+"""Candidates that are judged on all frames. On recorded cases as many as 21 found nothing more, 4 found less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A candidate that is ready to run, and what it has answered so far."""
+
+    runner: Runner
+    live: Answers | None = None
+    screened: Answers | None = None
+    """To the part of the re-enacted frames that all candidates meet."""
+
+
+def opened(target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, Heard]]:
+    """One at a time: a loaded model is large."""
+    for name, patch in patches.items():
+        yield name, Heard(target.runner(patch))
+
+
+@dataclass(frozen=True, slots=True)
+class Court:
+    """The frames on which candidates are judged, and what is known about them."""
+
+    live: Batch
+    reenacted: Batch | None
+    healthy_answers: Answers | None
+    layout: Layout
+    """How the outputs are read, of every candidate alike."""
+    part: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    """The re-enacted frames that all candidates meet."""
+    output: str | None = None
+    """The one with the answers; None where all belong to them."""
+
+    def hear(self, name: str, heard: Heard, *, is_gentle: bool = False) -> dispatch.Evidence:
+        """What a candidate answers, but for what has been heard already.
+
+        Raises:
+            UnknownAnswers: they are neither class scores nor detections.
+        """
+        live = self.read(heard.runner, self.live) if heard.live is None else heard.live
+        again = None if self.reenacted is None else self._rest(heard, self.reenacted)
+        return dispatch.evidence_of(name, live, again, is_gentle=is_gentle)
+
+    def _rest(self, heard: Heard, frames: Batch) -> Answers:
+        """The answers to all re-enacted frames, those of the screening among them."""
+        if heard.screened is None:
+            return self.read(heard.runner, frames)
+        others = np.setdiff1d(np.arange(len(frames)), self.part)
+        both = joined_answers([heard.screened, self.read(heard.runner, frames[others])])
+        return both[np.argsort(np.concatenate([self.part, others]))]
+
+    def read(self, runner: Runner, x: Batch) -> Answers:
+        """The answers on some frames."""
+        return read_answers(named_only(runner(x), self.output), self.layout)
+
+    def screened(self, target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, Heard]]:
+        """The most faithful candidates on a part of the re-enacted frames; the others cost half the time.
+
+        With few frames or candidates, all of them.
+        """
+        assert self.reenacted is not None
+        assert self.healthy_answers is not None
+        if len(patches) <= FINALISTS or len(self.part) == len(self.reenacted):
+            yield from opened(target, patches)
+            return
+        frames, healthy = self.reenacted[self.part], self.healthy_answers[self.part]
+        found: dict[str, tuple[float, Answers]] = {}
+        for name, patch in patches.items():
+            answers = self.read(target.runner(patch), frames)
+            fidelity = dispatch.mean_fidelity(answers, healthy)
+            if fidelity is not None:
+                found[name] = fidelity, answers
+        best = sorted(found, key=lambda name: found[name][0], reverse=True)[:FINALISTS]
+        for name in patches:  # opened once more: five loaded models would take more memory than all the rest
+            if name in best:
+                yield name, Heard(target.runner(patches[name]), screened=found[name][1])

@@ -1,0 +1,303 @@
+"""The steps of one recalibration: split, observe, correct, judge. Every early end is a refusal with its reason.
+
+Works on a :class:`calibration.targets.base.Target`; no file, no clock, no framework. Used only by ``recalibrate``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.baseline.baseline import Baseline
+from calibration.drift.divergence import drift_between
+from calibration.errors import DataError
+from calibration.gate import dispatch
+from calibration.gate.classification import GateSettings
+from calibration.gate.detection import DetectionEvidence, DetectionGateSettings
+from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of, named_only, read_answers
+from calibration.patch import Affine, Patch, clipped_channels, correction
+from calibration.search import outliers, reference, sequential
+from calibration.search.candidates import IDENTITY, Candidate, candidates
+from calibration.search.evaluation import Court, Heard, opened
+from calibration.search.preconditions import why_pointless
+from calibration.search.simulation import reenact
+from calibration.search.simulation_check import MOST_LEFT, left_of_the_drift
+from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
+from calibration.stats.sampling import spread_over
+from calibration.targets.base import Batch, Normalisation, Observation, Target
+from calibration.verdict import FrameCounts, Verdict
+
+COMPARED_FRAMES = 16
+"""Re-enacted frames that are compared with the live ones; all 48 said the same."""
+FRAME_MOMENTS_OF = 4
+"""The input and the first three layers: sensor drift shows there, content does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a recalibration is done; the defaults were measured."""
+
+    seed: int = 0
+    threads: int = 1
+    most_observed: int = 48
+    """Reference frames to take moments of. The others are held out."""
+    most_judged: int = 48
+    """Frames to judge on beside a witness, held-out ones first."""
+    most_judged_alone: int = 64
+    """Frames to judge on by labels, or without a witness."""
+    most_witness: int = 48
+    """Healthy frames to re-enact the drift on."""
+    most_screened: int = 12
+    """Re-enacted frames on which all candidates are tried, before the best of them meet all frames."""
+    output: str | None = None
+    """Name of the output with the answers, of a model that has others beside it; None takes the baseline's."""
+    sequential: bool = False
+    """Measure layer by layer in the patched model instead of in one pass: slow, to compare with."""
+    gate_settings: GateSettings = field(default_factory=GateSettings)
+    detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The usable frames, shared out."""
+
+    observed: Batch
+    judged: NDArray[np.intp]
+    """Which frames of the reference; they are copied out when they are needed."""
+    labels: NDArray[np.int64] | None
+    """Classes of the judged frames."""
+
+
+class Trial:
+    """One recalibration of one target on one reference set."""
+
+    def __init__(
+        self,
+        target: Target,
+        baseline: Baseline,
+        given: reference.ReferenceSet,
+        options: Options,
+        created_wall_s: float,
+    ) -> None:
+        self._target, self._baseline, self._given, self._options = target, baseline, given, options
+        self._created_wall_s = created_wall_s
+        self._rng = np.random.default_rng(options.seed)
+
+    def decide(self) -> Verdict:
+        """Run all steps."""
+        x, healthy = self._given.x, self._baseline.moments
+        frames = moments_of_frames(x)
+        found = outliers.without_strangers(x, reference.usable(x, frames, healthy[INPUT_TAP]), self._baseline)
+        verdict = self._nothing(FrameCounts(len(x), found.left_out))
+        if found.problem:
+            return _because(verdict, f"{found.problem} Nothing is changed.")
+        if len(found.index) < reference.FEWEST_FRAMES:
+            return _because(
+                verdict,
+                f"{len(found.index)} of {len(x)} reference frames are usable; at least "
+                f"{reference.FEWEST_FRAMES} are needed. Nothing is changed.",
+            )
+        parts = self._split(found.index)
+        seen = self._look(parts.observed)
+        verdict = replace(verdict, drift=drift_between(seen.moments, healthy))
+        pointless = (
+            None
+            if parts.labels is not None
+            else why_pointless(parts.observed, seen, self._baseline, self._options.seed)
+        )
+        if pointless is not None:
+            return _because(verdict, f"{pointless} Nothing is changed.")
+        left = self._left_of_the_drift(parts, seen)
+        if left > MOST_LEFT and parts.labels is None:
+            return _because(verdict, f"{_is_no_witness(left)} Nothing is changed.")
+        try:
+            layout, usual = self._usual(parts)
+            _require_fitting_labels(self._given.y, dispatch.evidence_of(IDENTITY, usual, None))
+            patches = self._patches(parts.observed)  # the largest step: nothing else is in memory yet
+            unpatched = Heard(self._target.runner(), live=usual)  # the target lets go of its observer
+            court = self._court(parts, layout, can_witness=left <= MOST_LEFT)
+            identity = court.hear(IDENTITY, unpatched)
+            del unpatched
+        except UnknownAnswers as err:
+            return _because(verdict, f"No candidate can be judged: {err}. Nothing is changed.")
+        witness = 0 if court.reenacted is None else len(court.reenacted)
+        counts = replace(
+            verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=witness
+        )
+        verdict = replace(verdict, frames=counts, notes=self._notes(court))
+        return self._judged(verdict, court, identity, patches, parts.labels)
+
+    def _nothing(self, counts: FrameCounts) -> Verdict:
+        return Verdict(
+            accepted=False,
+            candidate=IDENTITY,
+            patch=None,
+            reasons=(),
+            scores={},
+            drift={},
+            frames=counts,
+            skipped_layers=self._target.skipped,
+            model_sha256=self._target.sha256,
+            baseline_id=self._baseline.id,
+            seed=self._options.seed,
+        )
+
+    def _split(self, index: NDArray[np.intp]) -> _Split:
+        options = self._options
+        is_alone = self._given.y is not None or self._baseline.witness is None
+        most_judged = options.most_judged_alone if is_alone else options.most_judged
+        observe, judge = reference.split(len(index), options.most_observed, most_judged, self._rng)
+        judge = index[judge]
+        labels = None if self._given.y is None else self._given.y[judge]
+        return _Split(self._given.x[index[observe]], judge, labels)
+
+    def _look(self, observed: Batch) -> Observation:
+        """The input and the first layers, before any correction."""
+        return self._target.observe(
+            observed, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF
+        )
+
+    def _usual(self, parts: _Split) -> tuple[Layout, Answers]:
+        """How the model's answers are read, and those on the judged frames without a patch.
+
+        The healthy frames tell how: a drifted detector may give no box. Unreadable ones need no further step.
+        """
+        outputs = named_only(self._target.runner()(self._given.x[parts.judged]), self._baseline.output)
+        witness = self._baseline.witness
+        known = None if witness is None else witness.layout
+        layout = known or layout_of(outputs)
+        return layout, read_answers(outputs, layout)
+
+    @property
+    def _has_witness(self) -> bool:
+        """Whether the baseline kept frames with answers on which a drift can be re-enacted."""
+        witness = self._baseline.witness
+        return witness is not None and witness.answers is not None and self._given.x.ndim == 4
+
+    def _court(self, parts: _Split, layout: Layout, *, can_witness: bool) -> Court:
+        """Healthy frames under today's drift join the live ones where the baseline kept some."""
+        witness = self._baseline.witness
+        live = self._given.x[parts.judged]
+        if witness is None or witness.answers is None or not (self._has_witness and can_witness):
+            return Court(live, None, None, layout, output=self._baseline.output)
+        chosen = spread_over(len(witness), self._options.most_witness)
+        again = reenact(witness.only(chosen).samples(), parts.observed, self._rng)
+        part = spread_over(len(again), self._options.most_screened)
+        return Court(live, again, witness.answers[chosen], layout, part, self._baseline.output)
+
+    def _left_of_the_drift(self, parts: _Split, seen: Observation) -> float:
+        """How far re-enacted frames still are from the live ones; see ``resemblance``.
+
+        A few are made for this alone, before anything large is in memory.
+        """
+        witness = self._baseline.witness
+        if witness is None or not self._has_witness:
+            return 0.0
+        few = witness.only(spread_over(len(witness), COMPARED_FRAMES)).samples()
+        again = reenact(few, parts.observed, np.random.default_rng(self._options.seed))
+        return left_of_the_drift(seen.frames, self._look(again).frames, self._baseline.frames)
+
+    def _notes(self, court: Court) -> tuple[str, ...]:
+        if court.reenacted is None and self._given.y is None:
+            return ("The baseline holds no witness frames; only the live frames could judge.",)
+        return ()
+
+    def _patches(self, observed: Batch) -> dict[str, Patch]:
+        """A patch per rung of the ladder; one observer pass serves all depths of a (input, prior) pair."""
+        rungs = candidates(len(self._target.taps))
+        whole_input = correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
+        needed = sorted({rung.passes for rung in rungs if rung.first_taps})
+        seen = {key: self._observe(observed, whole_input, *key) for key in needed}
+        return {
+            rung.name: self._patch(rung, whole_input, seen.get(rung.passes), len(observed)) for rung in rungs
+        }
+
+    def _observe(self, observed: Batch, whole_input: Affine, input_share: float, prior: float) -> Moments:
+        on_input = whole_input.part_way(input_share) if input_share else None
+        normalise = Normalisation(self._baseline.moments, prior, on_input)
+        if self._options.sequential:
+            return sequential.observe(self._target, observed, normalise, threads=self._options.threads)
+        return self._target.observe(observed, normalise).moments
+
+    def _patch(self, rung: Candidate, whole_input: Affine, seen: Moments | None, frames: int) -> Patch:
+        taps: dict[str, Affine] = {}
+        if rung.input_share:
+            taps[INPUT_TAP] = whole_input.part_way(rung.input_share)
+        for tap in self._target.taps[: rung.first_taps] if seen is not None else ():
+            assert seen is not None
+            taps[tap.name] = correction(seen[tap.name], self._baseline.moments[tap.name], rung.prior)
+        return Patch(
+            taps=taps,
+            model_sha256=self._target.sha256,
+            baseline_id=self._baseline.id,
+            candidate=rung.name,
+            frames=frames,
+            created_wall_s=self._created_wall_s,
+        )
+
+    def _judged(
+        self,
+        verdict: Verdict,
+        court: Court,
+        identity: dispatch.Evidence,
+        patches: Mapping[str, Patch],
+        labels: NDArray[np.int64] | None,
+    ) -> Verdict:
+        gentle = {rung.name for rung in candidates(len(self._target.taps)) if rung.is_gentle}
+        if labels is not None:
+            finalists = opened(self._target, patches)
+        elif court.reenacted is None:
+            finalists = opened(self._target, {name: patches[name] for name in patches if name in gentle})
+        else:
+            finalists = court.screened(self._target, patches)
+        evidence = [court.hear(name, heard, is_gentle=name in gentle) for name, heard in finalists]
+        options = self._options
+        choice = dispatch.choose(
+            identity,
+            evidence,
+            court.healthy_answers,
+            labels,
+            options.gate_settings,
+            options.detection_gate_settings,
+            tried=len(patches),
+        )
+        verdict = replace(verdict, reasons=choice.reasons, scores=choice.scores)
+        if not choice.accepted:
+            return verdict
+        patch = patches[choice.name]
+        return replace(
+            verdict,
+            accepted=True,
+            candidate=choice.name,
+            patch=patch,
+            channels_left_alone=sum(self._target.patched(patch).left_alone.values()),
+            channels_clipped=clipped_channels(patch.taps),
+        )
+
+
+def _require_fitting_labels(labels: NDArray[np.int64] | None, identity: dispatch.Evidence) -> None:
+    """Raise a DataError when a label is none of the model's classes, or the model is no classifier."""
+    if labels is None:
+        return
+    if isinstance(identity, DetectionEvidence):
+        raise DataError(
+            "labels", "classes of whole pictures", "none, for a detector", "Leave the labels out."
+        )
+    classes = identity.probabilities_live.shape[1]
+    if labels.max() >= classes:
+        bad = np.flatnonzero(labels >= classes)
+        found = f"class {labels[bad[0]]}, and the model knows {classes}"
+        fix = "Number the classes as the model does."
+        raise DataError("labels", found, f"0 to {classes - 1}", fix, bad.tolist())
+
+
+def _is_no_witness(left: float) -> str:
+    return (
+        "Healthy frames re-enacted under today's colours, sharpness and noise are no nearer to the live ones than "
+        f"before ({left:.0%} of the distance is left). What changed is something else, so they cannot judge."
+    )
+
+
+def _because(verdict: Verdict, reason: str) -> Verdict:
+    return replace(verdict, reasons=(reason,))

@@ -1,0 +1,156 @@
+"""Frames of a reference set that cannot be what this camera sees now: impossible values, and unlike the majority.
+
+A drift moves all frames together; a frame that moved elsewhere (noise, a covered lens, another scene, another
+preparation) would pull the moments away from the frames that matter. Such frames are left out and counted; when they
+are too many to tell who is right, nothing is changed. Pure. Called only by ``trial``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.baseline.baseline import Baseline, Witness
+from calibration.drift.monitor import healthy_groups
+from calibration.drift.tap_group import FEWEST_FRAMES, HealthyFrames
+from calibration.search.reference import Usable
+from calibration.stats.moments import INPUT_TAP, FrameMoments, moments_of_frames
+from calibration.stats.sensor_features import sensor_features_of_frames
+from calibration.targets.base import Batch
+
+MOST_STRANGERS = 1 / 3
+"""Of the frames; with more of them there is no majority to trust."""
+ALLOWANCE = 1.5
+"""A frame may be this many times as far from the core as the furthest healthy one is from its own. Of 64 frames under
+28 drifts, at most 2 were further on Fashion-MNIST, at most 5 on cut-outs but for drifts that burn out a part of the
+pictures (exposure 16, snow 17), and 7 of 65 on a street video; 10 and 30 % noise, flat or dark pictures all were."""
+CORE_QUANTILE = 0.25
+"""Of the distances: how wide the core is, measured well inside it."""
+ROOM = 4.0
+"""Without 8-bit steps to count, values may leave the healthy range by this many times its width."""
+LEVELS = 255
+
+IMPOSSIBLE = "values that no picture prepared for this model has"
+UNLIKE = "unlike the majority of the reference"
+
+Flags = NDArray[np.bool_]
+
+
+def without_strangers(x: Batch, found: Usable, baseline: Baseline) -> Usable:
+    """The usable frames without those that cannot be this camera's, and a problem when these are too many.
+
+    Args:
+        x: All frames (N, C, ...).
+        found: Which of them are usable so far.
+        baseline: The healthy site.
+    """
+    if not len(found.index):
+        return found
+    kept = found.without(possible_values(baseline).has_not(x[found.index]), IMPOSSIBLE)
+    if _are_too_many(found, kept):
+        return replace(kept, problem=_prepared_otherwise(found, kept))
+    if not len(kept.index):
+        return kept
+    seen = x[kept.index]
+    live = {INPUT_TAP: moments_of_frames(seen), **sensor_features_of_frames(seen)}
+    alike = kept.without(unlike_the_majority(live, baseline.frames), UNLIKE)
+    if _are_too_many(kept, alike):
+        return replace(alike, problem=_no_majority(kept, alike))
+    return alike
+
+
+def _are_too_many(before: Usable, after: Usable) -> bool:
+    return len(before.index) - len(after.index) > MOST_STRANGERS * len(before.index)
+
+
+def _prepared_otherwise(before: Usable, after: Usable) -> str:
+    return (
+        f"{len(before.index) - len(after.index)} of {len(before.index)} reference frames hold {IMPOSSIBLE}: they seem "
+        "to be prepared in another way than the healthy ones. Prepare them exactly as for this model."
+    )
+
+
+def _no_majority(before: Usable, after: Usable) -> str:
+    return (
+        f"{len(before.index) - len(after.index)} of {len(before.index)} reference frames are further from the others "
+        "than healthy frames are from each other: they do not show one state of the camera."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The values that prepared samples can have, per input channel (C,)."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    def has_not(self, x: Batch) -> Flags:
+        """(N,) True for frames of ``x`` (N, C, ...) with a value outside."""
+        flat = x.reshape(x.shape[0], x.shape[1], -1)
+        is_outside = (flat.min(axis=2) < self.low) | (flat.max(axis=2) > self.high)
+        return np.asarray(is_outside.any(axis=1), np.bool_)
+
+
+def possible_values(baseline: Baseline) -> Range:
+    """From the witness, whose 8-bit steps tell the scale; else the healthy range with room on both sides."""
+    witness = baseline.witness
+    if witness is not None and witness.packed.dtype == np.uint8:
+        return _of_steps(witness)
+    if witness is not None:
+        flat = np.moveaxis(witness.samples(), 1, 0).reshape(witness.packed.shape[1], -1)
+        low, high = flat.min(axis=1).astype(np.float64), flat.max(axis=1).astype(np.float64)
+    else:
+        frames = baseline.frames[INPUT_TAP]
+        reach = 3 * np.sqrt(frames.var)
+        low, high = (frames.mean - reach).min(axis=0), (frames.mean + reach).max(axis=0)
+    room = ROOM * (high - low).max()
+    return Range(low - room, high + room)
+
+
+def _of_steps(witness: Witness) -> Range:
+    """Two full scales to either side of the lowest level seen.
+
+    That holds the scale itself wherever it lies, and what a simulated drift adds without cutting it off.
+    """
+    low, reach = witness.low.astype(np.float64), 2.0 * LEVELS * witness.step
+    return Range(low - reach, low + reach)
+
+
+def unlike_the_majority(live: Mapping[str, FrameMoments], healthy: Mapping[str, FrameMoments]) -> Flags:
+    """(N,) True for frames further from the core of the reference than any healthy one is from the healthy core.
+
+    Both distances are taken in the space of the drift monitor and in units of the core's own width, so that a drift,
+    which moves all frames and may stretch their differences, does not count. A baseline of few frames flags nothing.
+    """
+    known = {tap: part for tap, part in healthy.items() if tap in live}
+    count = len(next(iter(live.values())).mean)
+    flags = np.zeros(count, np.bool_)
+    if not known or min(len(part.mean) for part in known.values()) < FEWEST_FRAMES:
+        return flags
+    for group in healthy_groups(known, list(known)).values():
+        flags |= _apart(
+            group, group.features_of({tap: (live[tap].mean, live[tap].var) for tap in group.taps})
+        )
+    return flags
+
+
+def _apart(group: HealthyFrames, features: NDArray[np.float64]) -> Flags:
+    usual, seen = (_from_the_core(group.space.whiten(part)) for part in (group.features, features))
+    width, usual_width = (float(np.quantile(part, CORE_QUANTILE)) for part in (seen, usual))
+    furthest = float(usual.max()) / usual_width
+    return np.asarray(seen > ALLOWANCE**2 * furthest * max(width, usual_width), np.bool_)
+
+
+def _from_the_core(whitened: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) mean squared distance from the middle of the half of the frames that lie closest together.
+
+    The half around the frame whose nearest half is the nearest of all: with up to half of them strangers it holds
+    frames of one kind only. Source: the shortest half, Rousseeuw 1984, with frames as centres.
+    """
+    squares = (whitened**2).mean(axis=1)
+    between = squares[:, None] + squares[None, :] - 2 * (whitened @ whitened.T) / whitened.shape[1]
+    half = (len(whitened) + 1) // 2
+    reach = np.partition(between, half - 1, axis=1)[:, half - 1]
+    core = whitened[np.argsort(between[reach.argmin()], kind="stable")[:half]]
+    return np.asarray(((whitened - core.mean(axis=0)) ** 2).mean(axis=1))

@@ -1,0 +1,178 @@
+"""The reference set: reading it, refusing what is broken, leaving out what tells nothing, splitting it.
+
+Pure numpy plus one npz reader (never pickles). Which frames *should* be collected is the runtime's business.
+Called by ``recalibrate`` and the CLI.
+"""
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.errors import DataError
+from calibration.stats.moments import FrameMoments, TapMoments, moments_of_frames
+
+FEWEST_FRAMES = 8
+"""Below it neither moments nor scores mean anything."""
+
+FLAT_SHARE = 0.02
+"""A frame whose spread is below this share of the healthy one shows nothing: lens cap, dead sensor, test pattern."""
+
+LARGEST_VALUE = 1e9
+"""Beyond it float32 squares and sums overflow; no preprocessing makes such values."""
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,  # encrypted, or compressed in a way this Python does not know
+)
+"""What numpy and zipfile raise for an archive that is damaged or not theirs."""
+
+_NPZ_FORM = "an npz with x, float32 (N, C, H, W), and optionally y, int64 (N,)"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSet:
+    """Prepared samples and, when known, their classes."""
+
+    x: NDArray[np.float32]
+    """(N, C, ...) finite."""
+    y: NDArray[np.int64] | None = None
+    """(N,) or None."""
+    further_input: FrameMoments | None = None
+    """Input moments (M, C) of further frames of the same time, of which no picture was kept."""
+
+    def input_moments(self, observed: NDArray[np.float32]) -> TapMoments:
+        """Moments of the input over the observed frames (n, C, ...) and the further ones."""
+        seen = moments_of_frames(observed)
+        if self.further_input is not None:
+            further = self.further_input
+            seen = FrameMoments(
+                np.concatenate([seen.mean, further.mean]), np.concatenate([seen.var, further.var])
+            )
+        return seen.pooled()
+
+    def with_further_input(self, further: FrameMoments | None) -> "ReferenceSet":
+        """The same with input moments of further frames.
+
+        Raises:
+            DataError: they have other channels, or are not finite.
+        """
+        if further is not None:
+            is_finite = np.isfinite(further.mean).all() and np.isfinite(further.var).all()
+            if further.mean.shape[1] != self.x.shape[1] or not is_finite or (further.var < 0).any():
+                found = f"mean and variance {further.mean.shape}, or values that cannot be"
+                raise DataError("further_input", found, f"finite (M, {self.x.shape[1]}), variance >= 0")
+        return replace(self, further_input=further)
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """Which frames may be used."""
+
+    index: NDArray[np.intp]
+    """Sorted indices of the good ones."""
+    left_out: Mapping[str, int]
+    """Counts by reason."""
+    problem: str | None = None
+    """Why not even these may be used, for people."""
+
+    def without(self, flags: NDArray[np.bool_], reason: str) -> "Usable":
+        """The same without the flagged ones among the good; ``flags`` is (len(index),)."""
+        count = int(flags.sum())
+        left_out = {**self.left_out, reason: count} if count else self.left_out
+        return replace(self, index=self.index[~flags], left_out=left_out)
+
+
+def load_npz(path: str | Path) -> ReferenceSet:
+    """Read ``x`` and, if present, ``y`` from an npz file.
+
+    Raises:
+        DataError: missing, damaged, pickled, or arrays of another dtype or shape.
+    """
+    where = str(path)
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                raise DataError(where, "not an npz file", _NPZ_FORM, "Write it with numpy.savez(path, x=x).")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                x = archive["x"] if "x" in archive.files else None
+                y = archive["y"] if "y" in archive.files else None
+    except FileNotFoundError as err:
+        raise DataError(where, "no such file", _NPZ_FORM) from err
+    except _UNREADABLE as err:
+        fix = "Write it with numpy.savez(path, x=x)."
+        raise DataError(where, f"cannot be read ({err})", _NPZ_FORM, fix) from err
+    if x is None:
+        raise DataError(where, "no array named x", _NPZ_FORM, "Write it with numpy.savez(path, x=x).")
+    return checked(x, y, where)
+
+
+def checked(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "reference") -> ReferenceSet:
+    """The arrays as a reference set.
+
+    Raises:
+        DataError: wrong dtype or shape, no frames, or values that are not finite or absurd (the frames are named).
+    """
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim < 2 or not x.size:
+        found = f"x is {x.dtype} {x.shape}" if isinstance(x, np.ndarray) else f"x is a {type(x).__name__}"
+        fix = "Prepare the pictures as for the model and convert with x.astype(numpy.float32)."
+        raise DataError(where, found, "float32 (N, C, H, W), N >= 1", fix)
+    bad = [i for i, frame in enumerate(x) if not np.isfinite(frame).all()]
+    if bad:
+        raise DataError(where, "NaN or infinite values", "finite pictures", "Leave these out.", bad)
+    absurd = [i for i, frame in enumerate(x) if max(frame.max(), -frame.min()) > LARGEST_VALUE]
+    if absurd:
+        found = f"values beyond {LARGEST_VALUE:g}"
+        raise DataError(where, found, "pictures prepared as for the model", "Leave these out.", absurd)
+    if y is not None and (y.dtype != np.int64 or y.shape != (len(x),)):
+        found = f"y is {y.dtype} {y.shape}"
+        fix = "Convert with y.astype(numpy.int64)."
+        raise DataError(where, found, f"int64 ({len(x)},), one class index per picture", fix)
+    if y is not None and (y < 0).any():
+        raise DataError(where, "negative labels", "class indices from 0", "", np.flatnonzero(y < 0).tolist())
+    return ReferenceSet(x, y)
+
+
+def usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) -> Usable:
+    """Leave out frames that show nothing and exact repetitions.
+
+    Args:
+        x: (N, C, ...).
+        frames: Single-frame moments of ``x``.
+        healthy: The baseline's moments of the input.
+    """
+    flat = np.sqrt(frames.var.mean(1)) <= FLAT_SHARE * np.sqrt(healthy.var.mean())
+    seen: dict[bytes, int] = {}
+    repeated = np.zeros(len(x), bool)
+    for i, frame in enumerate(x):
+        repeated[i] = seen.setdefault(hashlib.sha256(frame.tobytes()).digest(), i) != i
+    reasons = {
+        "shows nothing (constant or black)": int(flat.sum()),
+        "repeated": int((repeated & ~flat).sum()),
+    }
+    return Usable(np.flatnonzero(~flat & ~repeated), {name: n for name, n in reasons.items() if n})
+
+
+def split(
+    count: int, most_observed: int, most_judged: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices to observe and indices to judge on, both sorted; the same for the same generator state.
+
+    What is left over when enough frames are observed is held out, and judged on first. Few frames are used twice:
+    moments know no answers, and moments of too few frames cost more than held-out ones would tell.
+    """
+    order = rng.permutation(count)
+    held_out_first = np.concatenate([order[most_observed:], order[:most_observed]])
+    return np.sort(order[:most_observed]), np.sort(held_out_first[:most_judged])

@@ -1,0 +1,1 @@
+"""Statistics of frames: moments, sensor and output features, and the tensor files they are kept in."""

@@ -1,0 +1,54 @@
+"""What a model answers, as numbers that the drift monitor can watch: the deep end of the same picture.
+
+When the first layers see nothing unusual and the answers move, the *content* has changed: other products, more people,
+things the model does not know. That is worth telling, and no reason to recalibrate.
+Pure. The healthy side is measured by ``recalibrate.profile``, the live side by the daemon's drift watch from the
+results it publishes anyway, so that watching costs no further inference.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.outputs.detections import Detections
+from calibration.outputs.read import Answers
+from calibration.stats.moments import FrameMoments
+
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+BINS = 16
+"""Classes share this many bins (class number modulo 16): a change between two classes of one bin is not seen."""
+COUNTED_FROM = 0.5
+"""Least score of a detection that counts; weaker ones may be missing in what is published."""
+
+
+def class_features(index: int, score: float) -> Pair:
+    """Of the best class of one frame and its probability: (18,) each, the second part all ones."""
+    bins = np.zeros(BINS)
+    bins[index % BINS] = 1.0
+    return _pair(1, float(np.clip(score, 0.0, 1.0)), bins)
+
+
+def detection_features(scores: Sequence[float] | NDArray[np.floating]) -> Pair:
+    """Of the detections of one frame, by their scores: how many count, and how sure they are.
+
+    Their classes are left out: published numbers may begin elsewhere than the model's.
+    """
+    counted = [float(score) for score in scores if score >= COUNTED_FROM]
+    return _pair(len(counted), float(np.mean(counted)) if counted else 0.0, np.zeros(BINS))
+
+
+def answer_features(answers: Answers) -> FrameMoments:
+    """Of N frames, as the single-frame moments that a baseline keeps as ``output/answers``."""
+    if isinstance(answers, Detections):
+        found = [detection_features(scores) for scores in answers.scores]
+    else:
+        found = [class_features(int(row.argmax()), float(row.max())) for row in answers]
+    means, ones = zip(*found, strict=True)
+    return FrameMoments(np.stack(means), np.stack(ones))
+
+
+def _pair(count: int, score: float, bins: NDArray[np.float64]) -> Pair:
+    values = np.concatenate([[np.log1p(count), score], bins])
+    return values, np.ones_like(values)

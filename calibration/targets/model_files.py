@@ -1,0 +1,91 @@
+"""Models on the disk: one file, or the .xml and the .bin of an OpenVINO IR, whole or not in effect.
+
+Knows files, no framework. Called by ``opening``, by the CLI and by whoever deploys a patched model.
+"""
+
+from pathlib import Path
+
+from calibration.errors import ModelError
+from calibration.stats import tensor_file
+from calibration.targets.base import ModelFiles
+
+SUFFIXES = (".onnx", ".xml", ".pt")
+"""What model files are called here; the .bin of an IR lies beside its .xml."""
+
+_ZIP = b"PK\x03\x04"
+
+
+def suffix(files: ModelFiles) -> str:
+    """The suffix of its format: .xml for an IR, .pt for TorchScript (a zip archive of torch), else .onnx."""
+    if files.weights is not None:
+        return ".xml"
+    is_torch_archive = files.data.startswith(_ZIP) and b"/data.pkl" in files.data  # .npz is a zip too
+    return ".pt" if is_torch_archive else ".onnx"
+
+
+def read(path: Path) -> ModelFiles:
+    """The bytes of a model; of an IR, a path that ends in .xml, also those of the .bin beside it.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
+    data = _bytes(path, "a model file", "Check the path.")
+    if path.suffix.lower() != ".xml":
+        return ModelFiles(data)
+    fix = "An OpenVINO IR is two files: keep them together."
+    return ModelFiles(data, _bytes(path.with_suffix(".bin"), f"the weights of {path.name}", fix))
+
+
+def read_named(folder: Path, stem: str) -> ModelFiles:
+    """The model in ``folder`` that is called ``stem``, whatever its format.
+
+    Raises:
+        ModelError: there is none, or it cannot be read.
+    """
+    return read(named(folder, stem))
+
+
+def named(folder: Path, stem: str) -> Path:
+    """Where the model called ``stem`` lies in ``folder``, whatever its format; the ONNX path when there is none."""
+    paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _bytes(path: Path, expected: str, fix: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise ModelError(str(path), f"cannot be read ({err.strerror})", expected, fix) from err
+
+
+def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
+    """Put a model at ``path`` (of an IR the .xml; the .bin goes beside it); gives the files written.
+
+    An IR is valid only as a pair, and two renames are not one: an old .xml is taken away before the weights change
+    and the new one comes last. Whoever is cut off in between leaves no model, never a mixed one.
+
+    Raises:
+        ModelError: an IR to a path that is no .xml, or another format to one.
+        OSError: the directory cannot be written.
+    """
+    is_ir = path.suffix.lower() == ".xml"
+    if files.weights is None:
+        if is_ir:
+            fix = f"Name it {path.with_suffix(suffix(files)).name}."
+            raise ModelError(str(path), "no OpenVINO IR under its suffix", "the suffix of the format", fix)
+        tensor_file.write_atomically(path, files.data)
+        return (path,)
+    if not is_ir:
+        fix = "Name the .xml; the .bin is written beside it."
+        raise ModelError(str(path), "an OpenVINO IR under another suffix", "a path that ends in .xml", fix)
+    beside, waiting = path.with_suffix(".bin"), path.with_suffix(".bin.new")
+    tensor_file.write_atomically(
+        waiting, files.weights
+    )  # a full disk shows here, with the old pair untouched
+    try:
+        path.unlink(missing_ok=True)
+        waiting.replace(beside)
+        tensor_file.write_atomically(path, files.data)
+    finally:
+        waiting.unlink(missing_ok=True)
+    return path, beside

@@ -1,0 +1,261 @@
+"""The observer: a copy of the model that emits per-frame moments at every tap, and can correct each tap on the way.
+
+Correcting inside the graph makes one pass give what layer-by-layer recalibration would: every layer is measured
+behind corrected layers. Built for speed: the baseline's mean and spread are folded into the layer's own constants
+(so the data is shifted before it is squared, at no cost), and a correction is one full-size node.
+Used only by the ONNX target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper
+
+from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
+from calibration.stats.moments import FrameMoments, Moments, TapMoments
+from calibration.targets.base import Normalisation
+from calibration.targets.onnx.graph import OnnxGraph, parse, tensors_read
+from calibration.targets.onnx.patch import correct_input, dequantize_layer, scale_float_layer
+from calibration.targets.onnx.pointwise import Pointwise, PointwiseWriter, pointwise_form, require_domain
+from calibration.targets.onnx.taps import OnnxTap
+
+Array = NDArray[np.float32]
+
+_PRIOR, _INPUT_SCALE, _INPUT_OFFSET = (
+    "calibration__prior", "calibration__input_scale", "calibration__input_offset"
+)  # fmt: skip
+_KEPT, _PRIOR_OF_KEPT = "calibration__kept", "calibration__prior_of_kept"
+"""1 - prior, and prior * (1 - prior)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """A model to run, the tensors to fetch, and how to read them.
+
+    With a baseline it has three inputs more, so that one session serves every candidate: the prior, and scale and
+    offset of the input correction (:func:`settings`).
+    """
+
+    model: bytes
+    input_name: str
+    taps: tuple[OnnxTap, ...]
+    baseline: Moments | None
+
+    @property
+    def fetches(self) -> list[str]:
+        """Two tensors per tap, each (R, C) after a reshape: means and spreads of the entries of its first axis."""
+        return [f"{tap.name}__{part}" for tap in self.taps for part in ("mean", "square")]
+
+    def rows(self, fetched: Sequence[Array]) -> dict[str, FrameMoments]:
+        """Moments of every tap from what one pass gave, see ``passes.Rows``."""
+        pairs = zip(self.taps, fetched[::2], fetched[1::2], strict=True)
+        return {tap.name: self._moments(tap, mean, square) for tap, mean, square in pairs}
+
+    def _moments(self, tap: OnnxTap, mean: Array, square: Array) -> FrameMoments:
+        """In the tap's own units."""
+        first = mean.astype(np.float64).reshape(-1, tap.channels)
+        second = square.astype(np.float64).reshape(-1, tap.channels)
+        if self.baseline is None:  # the graph has centred every frame already
+            return FrameMoments(first, second)
+        healthy = self.baseline[tap.name]
+        unit = spread(healthy.var, healthy.var)
+        var = np.maximum(second - first * first, 0.0)
+        return FrameMoments(first * unit + healthy.mean, var * unit * unit)
+
+
+def correction_settings(normalise: Normalisation | None, channels: int) -> dict[str, Array]:
+    """What the inputs beside the picture get; nothing when the model is measured as it is."""
+    if normalise is None:
+        return {}
+    one, none = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    scale, offset = (
+        (one, none) if normalise.input is None else (normalise.input.scale, normalise.input.offset)
+    )
+    return {_PRIOR: np.asarray(normalise.prior, np.float32), _INPUT_SCALE: scale, _INPUT_OFFSET: offset}
+
+
+def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments | None) -> Observer:
+    """The observer of ``taps``; ``graph`` is not changed.
+
+    Args:
+        graph: The model.
+        taps: Its taps to measure, in graph order.
+        baseline: What every tap is set to before the next layer sees it; None measures the model as it is.
+    """
+    copy = parse(graph.name, graph.model.SerializeToString())
+    chosen = tuple(taps)
+    writer = _Writer(copy)
+    inserted: dict[str, list[NodeProto]] = {}
+    for tap in chosen:
+        if (layer := pointwise_form(copy, tap)) is not None:
+            before = layer.node.input[0]
+            inserted.setdefault(before, []).extend(_pointwise(writer, layer, baseline))
+            continue
+        simple = dequantize_layer(copy, tap)
+        if baseline is None:
+            inserted[tap.name] = writer.measure(simple, tap.name)
+            continue
+        healthy = baseline[tap.name]
+        unit = spread(healthy.var, healthy.var)
+        scale_float_layer(copy, simple, 1 / unit, -healthy.mean / unit)
+        raw = f"{tap.name}__raw"
+        copy.producers[tap.name].output[0] = raw
+        inserted[raw] = writer.measure(simple, raw, centre=False)
+        inserted[raw] += writer.correct(simple, raw, healthy)
+    _insert_behind(copy, inserted)
+    require_domain(copy)
+    if baseline is not None:
+        _add_settings(copy)
+    observer = Observer(b"", copy.input_name, chosen, baseline)
+    _keep_only(copy, observer.fetches)
+    return replace(observer, model=copy.model.SerializeToString())
+
+
+def _add_settings(graph: OnnxGraph) -> None:
+    """The three inputs of :func:`settings` and the nodes that everything behind them shares."""
+    correct_input(graph, _INPUT_SCALE, _INPUT_OFFSET)
+    proto = graph.model.graph
+    shape = [graph.input_shape[1]]
+    for name, dims in ((_PRIOR, []), (_INPUT_SCALE, shape), (_INPUT_OFFSET, shape)):
+        proto.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
+    one = graph.add_constant(f"{_PRIOR}__one", np.asarray(1, np.float32))
+    proto.node.insert(0, helper.make_node("Mul", [_PRIOR, _KEPT], [_PRIOR_OF_KEPT]))
+    proto.node.insert(0, helper.make_node("Sub", [one, _PRIOR], [_KEPT]))
+
+
+def _pointwise(writer: "_Writer", layer: Pointwise, baseline: Moments | None) -> list[NodeProto]:
+    """The nodes that take the place of a pointwise int8 layer."""
+    tap = replace(layer.tap, channel_axis=layer.tap.rank - 1)
+    product = PointwiseWriter(writer.graph, layer)
+    raw = f"{tap.name}__raw"
+    nodes = product.channels_last()
+    if baseline is None:
+        nodes += product.product(raw, np.ones(tap.channels), np.zeros(tap.channels))
+        return nodes + writer.measure(tap, raw) + product.hand_on(raw)
+    healthy = baseline[tap.name]
+    nodes += product.product(raw, spread(healthy.var, healthy.var), healthy.mean)
+    nodes += writer.measure(tap, raw, centre=False)
+    more, scale, offset = writer.correction(tap, healthy)
+    corrected = f"{tap.name}__corrected"
+    return nodes + more + product.again(raw, corrected, scale, offset) + product.hand_on(corrected)
+
+
+def _insert_behind(graph: OnnxGraph, inserted: dict[str, list[NodeProto]]) -> None:
+    """Put new nodes right behind the producer of the tensor they are filed under."""
+    nodes: list[NodeProto] = []
+    for node in graph.model.graph.node:
+        nodes.append(node)
+        for output in node.output:
+            nodes += inserted.get(output, [])
+    body = [node.SerializeToString() for node in nodes]
+    del graph.model.graph.node[:]
+    graph.model.graph.node.extend(NodeProto.FromString(data) for data in body)
+
+
+def _keep_only(graph: OnnxGraph, fetches: Sequence[str]) -> None:
+    """Make ``fetches`` the outputs and drop every node that none of them needs."""
+    needed = set(fetches)
+    kept: list[NodeProto] = []
+    for node in reversed(graph.model.graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(tensors_read(node))
+    proto = graph.model.graph
+    body = [node.SerializeToString() for node in reversed(kept)]
+    del proto.node[:], proto.output[:], proto.value_info[:]
+    proto.node.extend(NodeProto.FromString(data) for data in body)
+    initializers = [tensor for tensor in proto.initializer if tensor.name in needed]
+    kept_tensors = [tensor.SerializeToString() for tensor in initializers]
+    del proto.initializer[:]
+    proto.initializer.extend(TensorProto.FromString(data) for data in kept_tensors)
+    proto.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in fetches)
+
+
+class _Writer:
+    """Makes the nodes of an observer."""
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        self.graph = graph
+        self._constants = 0
+
+    def measure(self, tap: OnnxTap, source: str, centre: bool = True) -> list[NodeProto]:
+        """Frame means and mean squares of ``source``; squares around the frame's own mean with ``centre``."""
+        axes = [axis for axis in range(1, tap.rank) if axis != tap.channel_axis]
+        mean, square = f"{tap.name}__mean", f"{tap.name}__square"
+        if not axes:  # (N, C): a frame is one position
+            centred = helper.make_node("Sub" if centre else "Mul", [source, source], [square])
+            return [helper.make_node("Identity", [source], [mean]), centred]
+        nodes = [self._reduce(source, mean, axes, keep=centre)]
+        if centre:
+            nodes.append(helper.make_node("Sub", [source, mean], [f"{tap.name}__centred"]))
+            source = f"{tap.name}__centred"
+        # Pow, not Mul: ONNX Runtime would keep a Mul in its blocked layout and reorder the squares (25 % of the time).
+        nodes.append(helper.make_node("Pow", [source, self._constant(2.0)], [f"{tap.name}__squares"]))
+        nodes.append(self._reduce(f"{tap.name}__squares", square, axes, keep=False))
+        return nodes
+
+    def correct(self, tap: OnnxTap, source: str, healthy: TapMoments) -> list[NodeProto]:
+        """Set ``source``, given in units of the healthy spread around the healthy mean, to the healthy moments."""
+        nodes, scale, offset = self.correction(tap, healthy)
+        return nodes + self._affine(tap, source, scale, offset)
+
+    def correction(self, tap: OnnxTap, healthy: TapMoments) -> tuple[list[NodeProto], str, str]:
+        """Nodes behind those of :meth:`measure`, and the names of the scale and the offset that they give.
+
+        The same formula as :func:`calibration.patch.correction`, on this batch's moments.
+        """
+        unit = spread(healthy.var, healthy.var)
+        eps = RELATIVE_EPS * float(healthy.var.mean())
+        nodes: list[NodeProto] = []
+
+        def add(op: str, inputs: list[str], output: str) -> str:
+            nodes.append(helper.make_node(op, inputs, [f"{tap.name}__{output}"]))
+            return f"{tap.name}__{output}"
+
+        nodes += [
+            self._reduce(f"{tap.name}__{part}", f"{tap.name}__batch_{part}", [0], keep=False)
+            for part in ("mean", "square")
+        ]
+        mean, square = f"{tap.name}__batch_mean", f"{tap.name}__batch_square"
+        mean_squared = add("Mul", [mean, mean], "mean_squared")
+        var = add("Relu", [add("Sub", [square, mean_squared], "var0")], "var")
+        # keep * var + prior * keep * mean^2 + (prior * healthy var + eps) / unit^2
+        kept = add("Mul", [var, _KEPT], "var_kept")
+        shift = add("Mul", [mean_squared, _PRIOR_OF_KEPT], "shift")
+        share = add("Mul", [self._constant(healthy.var / (unit * unit)), _PRIOR], "healthy_share")
+        floor = self._constant(np.maximum(eps / (unit * unit), np.finfo(np.float32).tiny))
+        blend = add("Add", [add("Add", [kept, shift], "mixed0"), share], "mixed1")
+        mixed = add("Add", [blend, floor], "mixed")
+        ratio = add("Reciprocal", [add("Sqrt", [mixed], "std")], "ratio0")
+        ratio = add("Clip", [ratio, *(self._constant(limit) for limit in SCALE_LIMITS)], "ratio")
+        scale = add("Mul", [ratio, self._constant(unit)], "scale")
+        moved = add("Mul", [scale, add("Mul", [mean, _KEPT], "mean_kept")], "moved")
+        offset = add("Sub", [self._constant(healthy.mean), moved], "offset")
+        return nodes, scale, offset
+
+    def _affine(self, tap: OnnxTap, source: str, scale: str, offset: str) -> list[NodeProto]:
+        """``source * scale + offset`` per channel; one pass over the data where the runtime has an operator for it."""
+        if tap.channel_axis == 1:
+            zeros, ones = self._constant(np.zeros(tap.channels)), self._constant(np.ones(tap.channels))
+            inputs = [source, scale, offset, zeros, ones]
+            return [helper.make_node("BatchNormalization", inputs, [tap.name], epsilon=0.0)]
+        scaled = f"{tap.name}__scaled"
+        return [
+            helper.make_node("Mul", [source, scale], [scaled]),
+            helper.make_node("Add", [scaled, offset], [tap.name]),
+        ]
+
+    def _reduce(self, source: str, output: str, axes: list[int], keep: bool) -> NodeProto:
+        if self.graph.opset < 18:
+            return helper.make_node("ReduceMean", [source], [output], axes=axes, keepdims=int(keep))
+        name = self.graph.add_constant(self._fresh(), np.asarray(axes, np.int64))
+        return helper.make_node("ReduceMean", [source, name], [output], keepdims=int(keep))
+
+    def _constant(self, value: float | NDArray[np.float64]) -> str:
+        return self.graph.add_constant(self._fresh(), np.asarray(value, np.float32))
+
+    def _fresh(self) -> str:
+        self._constants += 1
+        return f"calibration__constant_{self._constants}"

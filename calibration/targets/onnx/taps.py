@@ -1,0 +1,376 @@
+"""Where the taps of an ONNX graph are and which constants correct them; and why other layers stay as they are.
+
+A tap is the output of a Conv, ConvTranspose, Gemm or MatMul + Add whose weights are constants (float32, or int8
+behind a DequantizeLinear with one scale per output channel or for the layer), or of an inference BatchNormalization.
+Only reads the graph. Used by the ONNX observer and the ONNX patcher.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto
+
+from calibration.errors import ModelError
+from calibration.targets.base import SkippedLayer
+from calibration.targets.onnx.graph import OnnxGraph, attribute, subgraphs
+from calibration.targets.passes import HEAD, VARYING
+
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_UNKNOWN_WEIGHTED = ("LSTM", "GRU", "RNN", "Einsum", "DeformConv", "FusedConv", "FusedGemm", "FusedMatMul")
+"""Hold weights too (the last three after ONNX Runtime's own optimizer), and have no output that is corrected so."""
+
+_SELECTING = ("NonZero", "NonMaxSuppression", "Compress", "Unique")
+"""Give as many entries as the picture has of something."""
+_OF_THE_FIRST_ONLY = ("ScatterND", "ScatterElements", "Shape")
+"""Their output has the shape of the first input, or holds nothing of the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A parameter of a layer: a float32 constant, or an integer one with its scale."""
+
+    name: str
+    scale: str | None = None
+    zero_point: str | None = None
+    channel_axis: int = 0
+    """Axis of the integer tensor that ``scale`` belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxTap:
+    """A tap and the constants behind it."""
+
+    name: str
+    """The tensor it is measured at."""
+    node: str
+    """Name of the layer, for people."""
+    op: str
+    channels: int
+    rank: int
+    channel_axis: int
+    """1, or the last one for Gemm and MatMul."""
+    layer_output: str
+    """Output of the node that holds the weights; differs from ``name`` for MatMul + Add."""
+    weight: Constant
+    bias: Constant | None
+    groups: int = 1
+    bias_factor: float = 1.0
+    """``beta`` of a Gemm."""
+
+    @property
+    def kind(self) -> str:
+        """For people."""
+        return f"{self.op} int8" if self.weight.scale is not None else f"{self.op} float32"
+
+
+class _Skip(Exception):
+    """This layer stays as it is, for a reason that its user is told."""
+
+
+def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer, ...]]:
+    """All taps in graph order, and the layers that cannot or must not be corrected.
+
+    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
+    statistics are the answer itself and are never corrected.
+
+    Raises:
+        ModelError: no tap at all, or a BatchNormalization in training mode.
+    """
+    _refuse_training_mode(graph)
+    heads, varying = _heads(graph), _varying(graph)
+    taps: list[OnnxTap] = []
+    skipped: list[SkippedLayer] = []
+    seen_heads: list[OnnxTap] = []
+    for node in graph.nodes:
+        skipped += [SkippedLayer(label(n), "inside a control-flow body") for n in _inner_layers(node)]
+        try:
+            tap = _tap(graph, node, varying)
+        except _Skip as reason:
+            skipped.append(SkippedLayer(label(node), HEAD if node.output[0] in heads else str(reason)))
+            continue
+        if tap is None:
+            continue
+        if tap.layer_output in heads:
+            seen_heads.append(tap)
+            skipped.append(SkippedLayer(tap.node, HEAD))
+        else:
+            taps.append(tap)
+    if not taps:
+        # A net of one convolution has nothing but heads; then they are all there is to correct.
+        taps = [tap for tap in seen_heads if tap.op in ("Conv", "ConvTranspose", "BatchNormalization")]
+        skipped = [layer for layer in skipped if layer.name not in {tap.node for tap in taps}]
+    if not taps:
+        raise _nothing_to_correct(graph.name, skipped)
+    return tuple(taps), tuple(skipped)
+
+
+def label(node: NodeProto) -> str:
+    """A layer's name for people."""
+    return str(node.name or node.output[0])
+
+
+def _nothing_to_correct(name: str, skipped: list[SkippedLayer]) -> ModelError:
+    fix = "Export it with its convolution weights as float32 constants, and quantize with QDQ and per_channel=True."
+    reasons = "; ".join(sorted({layer.reason for layer in skipped})) or "no convolution or linear layer"
+    names = [layer.name for layer in skipped]
+    return ModelError(name, f"nothing in it can be recalibrated: {reasons}", "correctable layers", fix, names)
+
+
+def _refuse_training_mode(graph: OnnxGraph) -> None:
+    training = [
+        label(node)
+        for node in graph.nodes
+        if (node.op_type == "BatchNormalization" and attribute(node, "training_mode", 0))
+    ]
+    if training:
+        fix = "Call model.eval() before the export."
+        raise ModelError(graph.name, "exported in training mode", "an inference model", fix, training)
+
+
+def _inner_layers(node: NodeProto) -> Iterator[NodeProto]:
+    for body in subgraphs(node):
+        for inner in body.node:
+            if inner.op_type in (*_WEIGHTED, *_UNKNOWN_WEIGHTED, "BatchNormalization"):
+                yield inner
+            yield from _inner_layers(inner)
+
+
+def _heads(graph: OnnxGraph) -> frozenset[str]:
+    """Outputs of layers with weights behind which no other layer with weights comes."""
+    leads_to_layer: set[str] = set()
+    heads: set[str] = set()
+    for node in reversed(graph.nodes):
+        has_weights = node.op_type in _WEIGHTED and _is_constant(graph, node.input[1])
+        ahead = any(output in leads_to_layer for output in node.output)
+        if (has_weights or node.op_type == "BatchNormalization") and not ahead:
+            heads.update(node.output)
+        if has_weights or ahead:
+            leads_to_layer.update(node.input)
+    return frozenset(heads)
+
+
+def _varying(graph: OnnxGraph) -> frozenset[str]:
+    """Tensors whose number of entries depends on what the picture shows."""
+    seen, found = {graph.input_name}, set[str]()  # what depends on the picture, and what varies with it
+    for node in graph.nodes:
+        if seen.isdisjoint(node.input):
+            continue
+        seen.update(node.output)
+        decisive = node.input[:1] if node.op_type in _OF_THE_FIRST_ONLY else node.input
+        if node.op_type in _SELECTING or not found.isdisjoint(decisive):
+            found.update(node.output)
+    return frozenset(found)
+
+
+def _is_constant(graph: OnnxGraph, name: str) -> bool:
+    if name in graph.constants:
+        return True
+    source = graph.producer(name, "DequantizeLinear")
+    return source is not None and source.input[0] in graph.constants
+
+
+def _tap(graph: OnnxGraph, node: NodeProto, varying: frozenset[str]) -> OnnxTap | None:
+    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
+    tap = _layer_with_weights(graph, node)
+    if tap is not None and tap.layer_output in varying:
+        raise _Skip(VARYING)
+    return tap
+
+
+def _layer_with_weights(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
+    """The tap of a node, None when it is not a layer with weights."""
+    match node.op_type:
+        case "Conv" | "ConvTranspose":
+            return None if _feeds_batch_norm(graph, node) else _convolution(graph, node)
+        case "BatchNormalization":
+            return _batch_norm(graph, node)
+        case "Gemm":
+            return _gemm(graph, node)
+        case "MatMul" if _is_constant(graph, node.input[1]):
+            return _matmul(graph, node)
+        case "MatMul" if _is_constant(graph, node.input[0]):
+            raise _Skip("its weights are on the left: its channels are no axis of the output")
+        case op if op in _UNKNOWN_WEIGHTED and any(_is_constant(graph, name) for name in node.input):
+            raise _Skip(f"{op} is no layer with one output per channel")
+        case _:
+            return None
+
+
+def _feeds_batch_norm(graph: OnnxGraph, node: NodeProto) -> bool:
+    """Then the BatchNormalization behind it is the tap."""
+    reader = graph.only_consumer(node.output[0])
+    return reader is not None and reader.op_type == "BatchNormalization"
+
+
+def _convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
+    groups = int(attribute(node, "group", 1))
+    is_transposed = node.op_type == "ConvTranspose"
+    axis = 1 if is_transposed else 0
+    weight = _weight(graph, node.input[1], axis)
+    shape = graph.constants[weight.name].dims
+    channels = int(shape[axis]) * (groups if is_transposed else 1)
+    if is_transposed and groups > 1 and weight.scale is not None:
+        raise _Skip("grouped ConvTranspose in int8: its weight scales are shared between groups")
+    bias_name = node.input[2] if len(node.input) > 2 else ""
+    return OnnxTap(
+        name=_free(graph, node.output[0]),
+        node=label(node),
+        op=node.op_type,
+        channels=channels,
+        rank=len(shape),
+        channel_axis=1,
+        layer_output=node.output[0],
+        weight=_fitting(graph, weight, channels if not is_transposed else int(shape[axis])),
+        bias=_bias(graph, bias_name, channels),
+        groups=groups,
+    )
+
+
+def _batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
+    scale, bias = (_bias(graph, name, None) for name in node.input[1:3])
+    if scale is None or bias is None or scale.scale is not None or bias.scale is not None:
+        raise _Skip("its scale or bias is not a float32 constant")
+    rank = graph.ranks.get(node.output[0]) or graph.ranks.get(node.input[0])
+    if rank is None:
+        raise _Skip("the shape of its output is unknown")
+    return OnnxTap(
+        name=_free(graph, node.output[0]),
+        node=label(node),
+        op="BatchNormalization",
+        channels=int(graph.constants[scale.name].dims[0]),
+        rank=rank,
+        channel_axis=1,
+        layer_output=node.output[0],
+        weight=scale,
+        bias=bias,
+    )
+
+
+def _gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
+    if attribute(node, "transA", 0) or not attribute(node, "alpha", 1.0):
+        raise _Skip("a Gemm with transA or alpha 0 is not a linear layer")
+    axis = 0 if attribute(node, "transB", 0) else 1
+    weight = _weight(graph, node.input[1], axis)
+    channels = int(graph.constants[weight.name].dims[axis])
+    bias_name = node.input[2] if len(node.input) > 2 else ""
+    beta = float(attribute(node, "beta", 1.0))
+    if bias_name and not beta:
+        raise _Skip("a Gemm that ignores its bias (beta 0)")
+    return OnnxTap(
+        name=_free(graph, node.output[0]),
+        node=label(node),
+        op="Gemm",
+        channels=channels,
+        rank=2,
+        channel_axis=1,
+        layer_output=node.output[0],
+        weight=_fitting(graph, weight, channels),
+        bias=_bias(graph, bias_name, channels),
+        bias_factor=beta if bias_name else 1.0,
+    )
+
+
+def _matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
+    """MatMul with constant weights and the Add of its bias; the tap is behind the Add."""
+    weight = _weight(graph, node.input[1], 1)
+    shape = graph.constants[weight.name].dims
+    rank = graph.ranks.get(node.output[0])
+    if len(shape) != 2 or rank is None or rank < 2:
+        raise _Skip("a MatMul that is not a linear layer of known rank")
+    product = behind_rounding(graph, node.output[0])
+    adder = graph.only_consumer(product)
+    if adder is None or adder.op_type != "Add":
+        raise _Skip("a MatMul without a bias to correct")
+    bias = _bias(graph, next(name for name in adder.input if name != product), int(shape[1]))
+    if bias is None:
+        raise _Skip("a MatMul without a bias to correct")
+    return OnnxTap(
+        name=_free(graph, adder.output[0]),
+        node=label(node),
+        op="MatMul",
+        channels=int(shape[1]),
+        rank=rank,
+        channel_axis=rank - 1,
+        layer_output=node.output[0],
+        weight=_fitting(graph, weight, int(shape[1])),
+        bias=bias,
+    )
+
+
+def behind_rounding(graph: OnnxGraph, name: str) -> str:
+    """``name`` itself, or what a QuantizeLinear and a DequantizeLinear that alone read it make of it."""
+    rounded = graph.only_consumer(name)
+    if rounded is None or rounded.op_type != "QuantizeLinear":
+        return name
+    back = graph.only_consumer(rounded.output[0])
+    return name if back is None or back.op_type != "DequantizeLinear" else str(back.output[0])
+
+
+def _free(graph: OnnxGraph, name: str) -> str:
+    if name in graph.outputs:
+        raise _Skip("its output is an output of the model")
+    return name
+
+
+def _weight(graph: OnnxGraph, name: str, axis: int) -> Constant:
+    """The constant behind a weight input."""
+    if graph.uses(name) > 1:
+        raise _Skip("its weights are shared with another layer")
+    if name in graph.constants:
+        return _float_constant(graph, name, axis)
+    source = graph.producer(name, "DequantizeLinear")
+    if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
+        raise _Skip("its weights are not constants")
+    return _dequantized(graph, source, axis)
+
+
+def _float_constant(graph: OnnxGraph, name: str, axis: int = 0) -> Constant:
+    if graph.array(name).dtype != np.float32:
+        raise _Skip(f"its weights are {graph.array(name).dtype}, not float32")
+    return Constant(name, channel_axis=axis)
+
+
+def _dequantized(graph: OnnxGraph, source: NodeProto, axis: int) -> Constant:
+    """The integer constant behind a DequantizeLinear."""
+    if any(graph.uses(part) > 1 for part in source.input[:2]):
+        raise _Skip("its weights or their scale are shared with another layer")
+    zero_point = source.input[2] if len(source.input) > 2 and source.input[2] else None
+    if zero_point is not None and zero_point not in graph.constants:
+        raise _Skip("its weights are not constants")
+    scale = graph.array(source.input[1])
+    if scale.dtype != np.float32 or scale.ndim > 1:
+        raise _Skip("weight scales that are not float32 and one per channel (blocked or float16)")
+    rank = len(graph.constants[source.input[0]].dims)
+    declared = int(attribute(source, "axis", 1)) % max(rank, 1)
+    if scale.size > 1 and declared != axis:
+        raise _Skip("weight scales along another axis than the output channels")
+    return Constant(source.input[0], source.input[1], zero_point, axis)
+
+
+def _fitting(graph: OnnxGraph, weight: Constant, channels: int) -> Constant:
+    """``weight``, if it can be scaled channel by channel; one scale for all of them is spread when it is patched."""
+    if weight.scale is not None and graph.array(weight.scale).size not in (1, channels):
+        raise _Skip("its weight scales are not one per output channel")
+    return weight
+
+
+def _bias(graph: OnnxGraph, name: str, channels: int | None) -> Constant | None:
+    """The constant behind a bias input; None when there is none."""
+    if not name:
+        return None
+    if graph.uses(name) > 1:
+        raise _Skip("its bias is shared with another layer")
+    if name in graph.constants:
+        bias = _float_constant(graph, name)
+        if channels is not None and graph.array(name).size != channels:
+            raise _Skip("its bias is not one value per channel")
+        return bias
+    source = graph.producer(name, "DequantizeLinear")
+    if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
+        raise _Skip("its bias is not a constant")
+    bias = _dequantized(graph, source, 0)
+    size, scales = (graph.array(part).size for part in source.input[:2])
+    if channels is not None and (size != channels or scales not in (1, channels)):
+        raise _Skip("its bias is not one value per channel")
+    return bias

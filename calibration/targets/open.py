@@ -1,0 +1,80 @@
+"""Which framework a model file belongs to: from a path, bytes or the two files of an IR to a target.
+
+The one place that names the targets; their frameworks are imported only when a file asks for them. Called by
+``recalibrate`` and re-exported there.
+"""
+
+from pathlib import Path
+
+from calibration.errors import ModelError
+from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP
+from calibration.stats.sensor_features import SENSOR_TAPS
+from calibration.targets import model_files
+from calibration.targets.base import ModelFiles, Target
+
+Model = str | Path | bytes | ModelFiles
+"""A model file's path, its bytes, or the bytes of both files of an OpenVINO IR."""
+
+_TAKEN_NAMES = frozenset({INPUT_TAP, ANSWERS_TAP, *SENSOR_TAPS})
+"""Tap names that baselines and patches keep for what is no layer."""
+
+_TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
+
+
+def open_target(model: Model, threads: int = 1) -> Target:
+    """Open a model for recalibration: ONNX, TorchScript, or an OpenVINO IR (.xml with the .bin beside it).
+
+    Raises:
+        ModelError: unreadable, of an unknown format, or nothing in it can be corrected.
+    """
+    if isinstance(model, str | Path):
+        files, name = model_files.read(Path(model)), str(model)
+    else:
+        files, name = model if isinstance(model, ModelFiles) else ModelFiles(model), "model"
+    target = _opened(files, name, threads)
+    _require_free_names(name, target)
+    return target
+
+
+def _opened(files: ModelFiles, name: str, threads: int) -> Target:
+    """Two files are an IR; an archive of torch or a suffix of its own is TorchScript; everything else ONNX."""
+    data = files.data
+    if files.weights is not None:
+        return _openvino(data, files.weights, name, threads)
+    if data.lstrip()[:5] == b"<?xml":
+        fix = "Give the path of the .xml, or ModelFiles(xml, weights)."
+        raise ModelError(name, "one file of an OpenVINO IR", "the .xml and the .bin", fix)
+    if model_files.suffix(files) == ".pt" or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
+        return _torchscript(data, name, threads)
+    from calibration.targets.onnx.target import OnnxTarget
+
+    return OnnxTarget(data, name, threads)
+
+
+def _require_free_names(name: str, target: Target) -> None:
+    taken = [tap.name for tap in target.taps if tap.name in _TAKEN_NAMES]
+    if taken:
+        fix = f"Rename them and export the model again ({', '.join(sorted(_TAKEN_NAMES))} mean something else here)."
+        raise ModelError(name, "layers with names that are taken", "other names", fix, taken)
+
+
+def _openvino(xml: bytes, weights: bytes, name: str, threads: int) -> Target:
+    try:
+        from calibration.targets.openvino.target import OpenVinoTarget
+    except ModuleNotFoundError as err:
+        if err.name != "openvino":
+            raise
+        fix = "Install the extra edge-runtime[openvino] (or: pip install 'openvino>=2026.0')."
+        raise ModelError(name, "an OpenVINO IR, and openvino is not installed", "openvino", fix) from err
+    return OpenVinoTarget(xml, weights, name, threads)
+
+
+def _torchscript(data: bytes, name: str, threads: int) -> Target:
+    try:
+        from calibration.targets.torchscript.target import TorchScriptTarget
+    except ModuleNotFoundError as err:
+        if err.name != "torch":
+            raise
+        fix = "Install the extra edge-runtime[torch] (or: pip install 'torch==2.13.0')."
+        raise ModelError(name, "TorchScript, and torch is not installed", "torch", fix) from err
+    return TorchScriptTarget(data, name, threads)

@@ -1,0 +1,1 @@
+"""OpenVINO IR; ``target.OpenVinoTarget`` is its face."""

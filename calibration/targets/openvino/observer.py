@@ -1,0 +1,170 @@
+"""The observer: a copy of the model that emits per-frame moments at every tap, and can correct each tap on the way.
+
+Correcting inside the graph makes one pass give what layer-by-layer recalibration would: every layer is measured
+behind corrected layers. The same formulas as in the ONNX observer. Weights are made the float32 values they stand for:
+OpenVINO's int8 passes take a Subtract behind a quantized convolution for a zero point (2026.4: all moments came out 0).
+Used only by the OpenVINO target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
+from calibration.stats.moments import FrameMoments, Moments, TapMoments
+from calibration.targets.base import Normalisation
+from calibration.targets.openvino.graph import IrGraph, readers, value
+from calibration.targets.openvino.patch import correct_input
+from calibration.targets.openvino.taps import IrTap, has_weights
+
+Floats = NDArray[np.float32]
+
+_SMALLEST_UNIT = 1e-18
+"""Its square and the square's inverse are float32 numbers; a tap of a smaller spread gives a constant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """A model to run and how to read its outputs: two a tap, means and variances of its first axis' entries (R, C).
+
+    With a baseline it has three inputs more, so that one compilation serves every candidate: the prior, and scale and
+    offset of the input correction (:meth:`settings`).
+    """
+
+    model: Any
+    taps: tuple[IrTap, ...]
+    baseline: Moments | None
+
+    def rows(self, fetched: Sequence[Floats]) -> dict[str, FrameMoments]:
+        """Moments of every tap from what one pass gave, see ``passes.Rows``."""
+        pairs = zip(self.taps, fetched[::2], fetched[1::2], strict=True)
+        return {tap.name: self._moments(tap, mean, var) for tap, mean, var in pairs}
+
+    def _moments(self, tap: IrTap, mean: Floats, var: Floats) -> FrameMoments:
+        """In the tap's own units."""
+        first = mean.astype(np.float64).reshape(-1, tap.channels)
+        second = var.astype(np.float64).reshape(-1, tap.channels)
+        if self.baseline is None:
+            return FrameMoments(first, second)
+        healthy = self.baseline[tap.name]
+        unit = _unit(healthy)
+        return FrameMoments(first * unit + healthy.mean, second * unit * unit)
+
+
+def correction_settings(normalise: Normalisation | None, channels: int) -> list[Floats]:
+    """What the inputs behind the picture get: prior, scale and offset; nothing when the model is measured as it is."""
+    if normalise is None:
+        return []
+    one, none = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    scale, offset = (
+        (one, none) if normalise.input is None else (normalise.input.scale, normalise.input.offset)
+    )
+    return [np.asarray(normalise.prior, np.float32), scale, offset]
+
+
+def build_observer(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | None) -> Observer:
+    """The observer of ``taps``; rewires ``graph``, which is good for nothing else afterwards.
+
+    Args:
+        graph: A copy of the model.
+        taps: Its taps to measure, in graph order.
+        baseline: What every tap is set to before the next layer sees it; None measures the model as it is.
+    """
+    inputs = [graph.parameter]
+    _dequantize_weights(graph)
+    fetched: list[Any] = []
+    if baseline is None:
+        for tap in taps:
+            fetched += measure(tap, _float32(tap.output))
+        return Observer(ov.Model(fetched, inputs, "observer"), tuple(taps), None)
+    channels = graph.input.shape[1]
+    prior, scale, offset = (ops.parameter(shape, np.float32) for shape in ([], [channels], [channels]))
+    correct_input(graph, scale, offset)
+    for tap in taps:
+        fetched += _measure_and_correct(tap, baseline[tap.name], prior)
+    return Observer(ov.Model(fetched, [*inputs, prior, scale, offset], "observer"), tuple(taps), baseline)
+
+
+def _measure_and_correct(tap: IrTap, healthy: TapMoments, prior: Any) -> list[Any]:
+    """Put the correction in front of everything that reads the tap; gives the two outputs to fetch."""
+    targets = readers(tap.output)
+    shifted = ops.subtract(_float32(tap.output), _constant(tap.per_channel(healthy.mean)))
+    raw = ops.multiply(shifted, _constant(tap.per_channel(1 / _unit(healthy)))).output(0)
+    mean, var = measure(tap, raw)
+    corrected = correct(tap, raw, mean, var, healthy, prior)
+    kind = tap.output.get_element_type().get_type_name()
+    for target in targets:
+        target.replace_source_output(corrected if kind == "f32" else ops.convert(corrected, kind).output(0))
+    return [mean, var]
+
+
+def measure(tap: IrTap, source: Any) -> list[Any]:
+    """Mean and variance of every frame over its positions, in two passes; dimensions kept."""
+    axes = [axis for axis in range(1, tap.rank) if axis != tap.channel_axis]
+    if not axes:  # (N, C): a frame is one position
+        return [source, ops.multiply(source, _constant(0.0)).output(0)]
+    positions = ops.constant(np.asarray(axes, np.int64))
+    mean = ops.reduce_mean(source, positions, keep_dims=True)
+    centred = ops.subtract(source, mean)
+    var = ops.reduce_mean(ops.multiply(centred, centred), positions, keep_dims=True)
+    return [mean.output(0), var.output(0)]
+
+
+def correct(tap: IrTap, source: Any, mean: Any, var: Any, healthy: TapMoments, prior: Any) -> Any:
+    """Set ``source``, in units of the healthy spread around the healthy mean, to the healthy moments.
+
+    The same formula as :func:`calibration.patch.correction`, on this batch's moments. ``prior`` is a scalar node.
+    """
+    unit = _unit(healthy)
+    wanted = spread(healthy.var, healthy.var) / unit  # ones, but for a tap that never varies
+    eps = RELATIVE_EPS * float(healthy.var.mean())
+    frames = ops.constant(np.asarray([0], np.int64))
+    batch_mean = ops.reduce_mean(mean, frames, keep_dims=True)
+    off = ops.subtract(mean, batch_mean)
+    within, between = (
+        ops.reduce_mean(part, frames, keep_dims=True) for part in (var, ops.multiply(off, off))
+    )
+    kept = ops.subtract(_constant(1.0), prior)
+    # kept * var + prior * kept * mean^2 + prior * healthy var + eps, in units of the healthy spread
+    shift = ops.multiply(ops.multiply(batch_mean, batch_mean), prior)
+    observed = ops.multiply(ops.add(ops.add(within, between), shift), kept)
+    healthy_var = ops.multiply(_constant(tap.per_channel(healthy.var / (unit * unit))), prior)
+    floor = _constant(tap.per_channel(np.maximum(eps / (unit * unit), np.finfo(np.float32).tiny)))
+    mixed = ops.add(ops.add(observed, healthy_var), floor)
+    ratio = ops.clamp(ops.divide(_constant(tap.per_channel(wanted)), ops.sqrt(mixed)), *SCALE_LIMITS)
+    scale = ops.multiply(ratio, _constant(tap.per_channel(unit)))
+    moved = ops.multiply(scale, ops.multiply(batch_mean, kept))
+    offset = ops.subtract(_constant(tap.per_channel(healthy.mean)), moved)
+    return ops.add(ops.multiply(source, scale), offset).output(0)
+
+
+def _dequantize_weights(graph: IrGraph) -> None:
+    """Replace the weights of every layer that are computed from constants by what they come to."""
+    for node in graph.nodes:
+        if not has_weights(graph, node):
+            continue
+        place = node.input(1)
+        source = place.get_source_output()
+        if source.get_node().get_type_name() != "Constant":
+            place.replace_source_output(ops.constant(value(source)).output(0))
+
+
+def _unit(healthy: TapMoments) -> NDArray[np.float64]:
+    """(C,) what the tap is measured in: its healthy spread, or 1 where float32 cannot hold that."""
+    unit = spread(healthy.var, healthy.var)
+    return np.where(unit < _SMALLEST_UNIT, 1.0, unit)
+
+
+def _float32(output: Any) -> Any:
+    return (
+        output if output.get_element_type().get_type_name() == "f32" else ops.convert(output, "f32").output(0)
+    )
+
+
+def _constant(values: float | NDArray[np.float64]) -> Any:
+    return ops.constant(np.asarray(values, np.float32))

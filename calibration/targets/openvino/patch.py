@@ -1,0 +1,210 @@
+"""How ``y' = scale * y + offset`` at a tap becomes new constants of an OpenVINO layer.
+
+The scale goes into the last Multiply or Divide behind the layer, else into the scales that its weights are dequantized
+with, else into the weights; the offset into the last Add or Subtract. Integer and compressed float16 weights keep their
+bytes; nothing is rounded but to float32. Works at single inputs, so shared constants are safe. Used by the OpenVINO
+target.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from calibration.patch import Affine
+from calibration.targets.openvino.graph import IrGraph, only_reader, readers, value
+from calibration.targets.openvino.taps import BATCH_NORM, IrTap, Link
+from calibration.targets.picture_input import PictureInput
+
+DEAD_WEIGHT_SCALE = 1e-7
+"""Below it the int8 weights of a channel stand for zeros (as in the ONNX target): what it gives is a constant."""
+
+Vector = NDArray[np.float64]
+
+
+def patch_tap(graph: IrGraph, tap: IrTap, affine: Affine) -> int:
+    """Write a correction into the layer's constants; gives how many channels had to be left alone."""
+    dead = _dead_channels(graph, tap) & affine.touched
+    scale = np.where(dead, 1.0, affine.scale.astype(np.float64))
+    offset = np.where(dead, 0.0, affine.offset.astype(np.float64))
+    if (scale != 1).any() or offset.any():
+        _correct(graph, tap, scale, offset)
+    return int(dead.sum())
+
+
+def insert_input_correction(graph: IrGraph, affine: Affine) -> None:
+    """Correct the input itself, by constants; see :func:`correct_input`."""
+    if affine.touched.any():
+        correct_input(graph, ops.constant(affine.scale), ops.constant(affine.offset))
+
+
+def correct_input(graph: IrGraph, scale: Any, offset: Any) -> None:
+    """Put ``scale * x + offset`` (float32 nodes (C,)) in front of everything that reads the input.
+
+    Explicit and in floating point, because folding it into a first convolution with zero padding would change the
+    border. Of a uint8 input the readers that convert it to a float get the corrected float; others get it rounded to
+    uint8 again.
+    """
+    source, picture = graph.parameter.output(0), graph.input
+    targets = readers(source)
+    over_channels = ops.constant([-1 if i == picture.channel_axis else 1 for i in range(len(picture.shape))])
+    x = source if picture.dtype == np.float32 else ops.convert(source, "f32").output(0)
+    scaled = ops.multiply(x, ops.reshape(scale, over_channels, False))
+    corrected = ops.add(
+        scaled, ops.reshape(offset, over_channels, False), name=f"{picture.name}/corrected"
+    ).output(0)
+    for target in targets:
+        reader = target.get_node()
+        if picture.dtype == np.uint8 and reader.get_type_name() == "Convert" and _gives_float(reader):
+            wanted = reader.get_element_type().get_type_name()
+            reader.output(0).replace(ops.convert(corrected, wanted).output(0))
+        else:
+            target.replace_source_output(_as_before(corrected, picture))
+
+
+def new_constant(old: Any, new: NDArray[np.float64]) -> Any:
+    """A constant of the type of the output ``old`` with other values."""
+    return ops.constant(new.astype(old.get_element_type().to_dtype())).output(0)
+
+
+def _correct(graph: IrGraph, tap: IrTap, scale: Vector, offset: Vector) -> None:
+    """Give the scale to the last multiplication of the tap and carry it through the additions behind it."""
+    scales = [i for i, link in enumerate(tap.links) if link.is_scale]
+    behind = tap.links[scales[-1] + 1 :] if scales else tap.links
+    if scales:
+        _scale_link(tap, tap.links[scales[-1]], scale)
+    elif tap.op == BATCH_NORM:
+        _scale_batch_norm(tap, scale, offset if not behind else np.zeros_like(offset))
+    else:
+        _scale_weights(graph, tap, scale)
+    for link in behind:
+        is_last = link is behind[-1]
+        _shift_link(tap, link, scale, offset if is_last else np.zeros_like(offset))
+    if not behind and tap.op != BATCH_NORM and offset.any():
+        _add_bias(tap, offset)
+
+
+def _scale_link(tap: IrTap, link: Link, scale: Vector) -> None:
+    factor = tap.per_channel(scale)
+    _rewrite(link, lambda old: old / factor if link.node.get_type_name() == "Divide" else old * factor)
+
+
+def _shift_link(tap: IrTap, link: Link, scale: Vector, offset: Vector) -> None:
+    sign = -1 if link.node.get_type_name() == "Subtract" else 1
+    _rewrite(link, lambda old: old * tap.per_channel(scale) + sign * tap.per_channel(offset))
+
+
+def _rewrite(link: Link, change: Any) -> None:
+    """Replace the constant of a link; its values are float64 (1, C, 1, ...) for ``change``."""
+    place = link.node.input(link.operand)
+    old = place.get_source_output()
+    place.replace_source_output(new_constant(old, change(value(old).astype(np.float64))))
+
+
+def _scale_batch_norm(tap: IrTap, scale: Vector, offset: Vector) -> None:
+    """Inputs of BatchNormInference: data, gamma, beta, mean, variance."""
+    for index, shift in ((1, np.zeros_like(offset)), (2, offset)):
+        place = tap.layer.input(index)
+        old = place.get_source_output()
+        place.replace_source_output(new_constant(old, value(old).astype(np.float64) * scale + shift))
+
+
+def _add_bias(tap: IrTap, offset: Vector) -> None:
+    """Add behind a layer that has no bias; the new node takes the tap's name, as OpenVINO's readers do."""
+    output = tap.output
+    targets = output.get_target_inputs()
+    added = ops.add(output, new_constant(output, tap.per_channel(offset))).output(0)
+    name = output.get_node().get_friendly_name()
+    output.get_node().set_friendly_name(f"{name}/WithoutBiases")
+    added.get_node().set_friendly_name(name)
+    for target in targets:
+        target.replace_source_output(added)
+
+
+def _scale_weights(graph: IrGraph, tap: IrTap, scale: Vector) -> None:
+    place, axes = tap.layer.input(1), tap.weight_axes
+    source = place.get_source_output()
+    if source.get_node().get_type_name() == "Constant" and source.get_element_type().get_type_name() == "f32":
+        weights = value(source).astype(np.float64)
+        place.replace_source_output(new_constant(source, weights * _over_weights(weights.shape, axes, scale)))
+        return
+    step = _dequantization(graph, source, axes)
+    if step is None:  # compressed, shared, transposed...: one multiplication more, which compiling folds away
+        shape = tuple(int(n) for n in source.get_shape())
+        factor = new_constant(source, _over_weights(shape, axes, scale))
+        place.replace_source_output(ops.multiply(source, factor).output(0))
+        return
+    node, operands, axes = step
+    shape = tuple(int(n) for n in node.output(0).get_shape())
+    for operand in operands:
+        old = node.input_value(operand)
+        factor = _over_weights(shape, axes, scale)
+        node.input(operand).replace_source_output(new_constant(old, value(old).astype(np.float64) * factor))
+
+
+def _dequantization(
+    graph: IrGraph, source: Any, axes: tuple[int, ...]
+) -> tuple[Any, tuple[int, ...], tuple[int, ...]] | None:
+    """The node that gives integer weights their size, its inputs that do it, and the channel axes there.
+
+    ``axes`` are the channel axes at ``source``. None when there is none that only this layer reads.
+    """
+    node = source.get_node()
+    if only_reader(source) is None:
+        return None
+    match node.get_type_name():
+        case "Multiply":
+            return node, (_smaller_operand(node),), axes
+        case "FakeQuantize":
+            return node, (3, 4), axes
+        case "Reshape" if axes == (
+            0,
+            1,
+        ):  # a grouped convolution's weights, kept as (O, I / groups, ...) outside
+            inner, outer = node.input_value(0), source.get_shape()
+            channels = int(outer[0]) * int(outer[1])
+            if inner.get_partial_shape().is_static and int(inner.get_shape()[0]) == channels:
+                return _dequantization(graph, inner, (0,))
+    return None
+
+
+def _smaller_operand(node: Any) -> int:
+    sizes = [
+        int(np.prod([int(n) for n in source.get_shape()], dtype=np.int64)) for source in node.input_values()
+    ]
+    return 0 if sizes[0] < sizes[1] else 1
+
+
+def _dead_channels(graph: IrGraph, tap: IrTap) -> NDArray[np.bool_]:
+    """(C,) where quantized weights stand for zeros."""
+    none = np.zeros(tap.channels, np.bool_)
+    step = _dequantization(graph, tap.layer.input_value(1), tap.weight_axes) if tap.weight_axes else None
+    if step is None:
+        return none
+    node, operands, axes = step
+    parts = [value(node.input_value(operand)).astype(np.float64) for operand in operands]
+    size = parts[0] if len(parts) == 1 else (parts[1] - parts[0]) / (node.get_attributes()["levels"] - 1)
+    shape = [int(n) for n in node.output(0).get_shape()]
+    whole = np.broadcast_to(np.abs(size), shape)
+    others = tuple(axis for axis in range(len(shape)) if axis not in axes)
+    return np.asarray(whole.max(axis=others).reshape(-1) < DEAD_WEIGHT_SCALE, np.bool_)
+
+
+def _over_weights(shape: tuple[int, ...], axes: tuple[int, ...], scale: Vector) -> Vector:
+    """``scale`` (C,) in a shape that broadcasts over weights of ``shape`` whose channels lie on ``axes``."""
+    return scale.reshape([n if axis in axes else 1 for axis, n in enumerate(shape)])
+
+
+def _gives_float(convert: Any) -> bool:
+    return bool(convert.get_element_type().is_real())
+
+
+def _as_before(corrected: Any, picture: PictureInput) -> Any:
+    """The corrected picture in the type of the input."""
+    if picture.dtype == np.float32:
+        return corrected
+    if picture.dtype == np.float16:
+        return ops.convert(corrected, "f16").output(0)
+    whole = ops.clamp(ops.round(corrected, "half_to_even"), 0.0, 255.0)
+    return ops.convert(whole, "u8").output(0)

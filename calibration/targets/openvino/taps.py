@@ -1,0 +1,325 @@
+"""Where the taps of an OpenVINO IR are, and why other layers stay as they are.
+
+A tap is the output of a convolution, a transposed convolution or a linear layer with constant weights, behind the
+per-channel constants that follow it: its bias, or the Subtract, Divide, Multiply and Add that a BatchNorm was taken
+apart into (*links*). A live BatchNormInference is a tap too. Only reads. Used by the observer and the patcher.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.targets.base import SkippedLayer
+from calibration.targets.openvino.graph import (
+    IrGraph,
+    inner_models,
+    is_model_output,
+    only_reader,
+    readers,
+    value,
+)
+from calibration.targets.passes import HEAD, VARYING
+
+BATCH_NORM = "BatchNormInference"
+
+_CHANNEL_AXES = {
+    "Convolution": (0,),
+    "GroupConvolution": (0, 1),
+    "ConvolutionBackpropData": (1,),
+    "GroupConvolutionBackpropData": (0, 2),
+}
+"""Axes of the weights that are the output channels (groups first), by operator."""
+
+_CONVOLUTIONS = tuple(_CHANNEL_AXES)
+_WEIGHTED = (*_CONVOLUTIONS, "MatMul")
+
+_NO_CHANNEL_OUTPUT = (
+    "BinaryConvolution", "DeformableConvolution", "GRUCell", "GRUSequence", "LSTMCell", "LSTMSequence", "RNNCell",
+    "RNNSequence",
+)  # fmt: skip
+"""Layers with weights whose output cannot be scaled by their constants here."""
+
+_SELECTING = ("NonZero", "NonMaxSuppression", "MatrixNms", "MulticlassNms", "Unique")
+"""Give as many entries as the picture has of something."""
+_OF_THE_FIRST_ONLY = ("ScatterUpdate", "ScatterNDUpdate", "ScatterElementsUpdate", "ShapeOf")
+"""Their output has the shape of the first input, or holds nothing of the rows."""
+
+_SHIFTS, _SCALES = ("Add", "Subtract"), ("Multiply", "Divide")
+
+_NARROW_TYPES = ("i8", "u8", "i4", "u4")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An elementwise step with one constant per channel, behind a layer."""
+
+    node: Any
+    operand: int
+    """Which input of ``node`` is the constant."""
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether it multiplies or divides; otherwise it adds or subtracts."""
+        return self.node.get_type_name() in _SCALES
+
+
+@dataclass(frozen=True, slots=True)
+class IrTap:
+    """A tap and the nodes behind it, which belong to one model in memory."""
+
+    name: str
+    """Friendly name of the node that gives the tap's tensor."""
+    layer: Any
+    """The node with the weights, or the BatchNormInference."""
+    links: tuple[Link, ...]
+    channels: int
+    rank: int
+    channel_axis: int
+    weight_axes: tuple[int, ...]
+    """Axes of the weights that are the output channels; empty for BatchNormInference."""
+    precision: str
+    """``int8``, ``float16`` (compressed), ``float32``..."""
+
+    @property
+    def output(self) -> Any:
+        """The tap's tensor."""
+        return (self.links[-1].node if self.links else self.layer).output(0)
+
+    @property
+    def op(self) -> str:
+        """OpenVINO's name of the operator."""
+        return str(self.layer.get_type_name())
+
+    @property
+    def kind(self) -> str:
+        """For people."""
+        return f"{self.op} {self.precision}"
+
+    def per_channel(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``values`` (C,) in a shape that broadcasts over the tap's tensor."""
+        return values.reshape([-1 if axis == self.channel_axis else 1 for axis in range(self.rank)])
+
+
+class _Skip(Exception):
+    """This layer stays as it is, for a reason that its user is told."""
+
+
+def find_taps(graph: IrGraph) -> tuple[tuple[IrTap, ...], tuple[SkippedLayer, ...]]:
+    """All taps in graph order, and the layers that cannot or must not be corrected.
+
+    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
+    statistics are the answer itself and are never corrected.
+
+    Raises:
+        ModelError: no tap at all.
+    """
+    heads, varying = _heads(graph), _varying(graph)
+    found: list[IrTap] = []
+    skipped: list[SkippedLayer] = []
+    for node in graph.nodes:
+        skipped += [SkippedLayer(label(n), "inside a control-flow body") for n in _inner_layers(node)]
+        try:
+            tap = _tap(graph, node, varying)
+        except _Skip as reason:
+            skipped.append(SkippedLayer(label(node), HEAD if node.get_name() in heads else str(reason)))
+            continue
+        if tap is not None:
+            found.append(tap)
+    taps = [tap for tap in found if tap.layer.get_name() not in heads]
+    if not taps:  # a net of one convolution has nothing but heads; then they are all there is to correct
+        taps = [tap for tap in found if tap.op != "MatMul"]
+    chosen = {tap.layer.get_name() for tap in taps}
+    skipped += [SkippedLayer(label(tap.layer), HEAD) for tap in found if tap.layer.get_name() not in chosen]
+    if not taps:
+        reasons = "; ".join(sorted({layer.reason for layer in skipped})) or "no convolution or linear layer"
+        fix = "Convert it with its convolution weights as constants."
+        names = [layer.name for layer in skipped]
+        what = f"nothing in it can be recalibrated: {reasons}"
+        raise ModelError(graph.name, what, "correctable layers", fix, names)
+    return tuple(_with_unique_names(taps)), tuple(skipped)
+
+
+def label(node: Any) -> str:
+    """A layer's name for people."""
+    return str(node.get_friendly_name())
+
+
+def taps_in(copy: IrGraph, taps: tuple[IrTap, ...], graph: IrGraph) -> tuple[IrTap, ...]:
+    """The ``taps`` of ``graph`` in a clone of it, without looking for them again."""
+    there = dict(zip((node.get_name() for node in graph.nodes), copy.nodes, strict=True))
+    return tuple(
+        replace(
+            tap,
+            layer=there[tap.layer.get_name()],
+            links=tuple(Link(there[link.node.get_name()], link.operand) for link in tap.links),
+        )
+        for tap in taps
+    )
+
+
+def _with_unique_names(taps: list[IrTap]) -> Iterator[IrTap]:
+    """Friendly names may repeat in an IR; a patch needs them apart."""
+    seen: dict[str, int] = {}
+    for tap in taps:
+        seen[tap.name] = seen.get(tap.name, 0) + 1
+        count = seen[tap.name]
+        yield tap if count == 1 else replace(tap, name=f"{tap.name}#{count}")
+
+
+def _inner_layers(node: Any) -> Iterator[Any]:
+    for body in inner_models(node):
+        for inner in body.get_ordered_ops():
+            if inner.get_type_name() in (*_CONVOLUTIONS, BATCH_NORM):
+                yield inner
+            yield from _inner_layers(inner)
+
+
+def has_weights(graph: IrGraph, node: Any) -> bool:
+    """Whether a node is a layer whose weights are constants."""
+    return node.get_type_name() in _WEIGHTED and graph.is_constant(node.input_value(1))
+
+
+def _heads(graph: IrGraph) -> frozenset[str]:
+    """Names of layers with weights behind which no other layer with weights comes."""
+    leads_to_layer: set[str] = set()
+    heads: set[str] = set()
+    for node in reversed(graph.nodes):
+        name, is_layer = node.get_name(), has_weights(graph, node)
+        is_ahead = name in leads_to_layer
+        if (is_layer or node.get_type_name() == BATCH_NORM) and not is_ahead:
+            heads.add(name)
+        if is_layer or is_ahead:
+            leads_to_layer.update(source.get_node().get_name() for source in node.input_values())
+    return frozenset(heads)
+
+
+def _varying(graph: IrGraph) -> frozenset[str]:
+    """Nodes whose number of entries depends on what the picture shows."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        kind, sources = node.get_type_name(), [value.get_node().get_name() for value in node.input_values()]
+        decisive = sources[:1] if kind in _OF_THE_FIRST_ONLY else sources
+        is_selecting = kind in _SELECTING and not all(graph.is_constant(v) for v in node.input_values())
+        if is_selecting or not found.isdisjoint(decisive):
+            found.add(node.get_name())
+    return frozenset(found)
+
+
+def _tap(graph: IrGraph, node: Any, varying: frozenset[str]) -> IrTap | None:
+    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
+    tap = _layer_with_weights(graph, node)
+    if tap is not None and node.get_name() in varying:
+        raise _Skip(VARYING)
+    return tap
+
+
+def _layer_with_weights(graph: IrGraph, node: Any) -> IrTap | None:
+    """The tap of a node, None when it is not a layer with weights."""
+    kind = node.get_type_name()
+    if kind in _NO_CHANNEL_OUTPUT:
+        raise _Skip(f"{kind} has no per-channel output that its constants could correct")
+    if kind == BATCH_NORM:
+        return _batch_norm(graph, node)
+    if kind in _CONVOLUTIONS:
+        return None if _feeds_batch_norm(node) else _convolution(graph, node)
+    if kind == "MatMul" and has_weights(graph, node):
+        return _linear(graph, node)
+    return None
+
+
+def _feeds_batch_norm(node: Any) -> bool:
+    """Then the BatchNormInference behind it is the tap."""
+    reader = only_reader(node.output(0))
+    return reader is not None and reader.get_node().get_type_name() == BATCH_NORM
+
+
+def _convolution(graph: IrGraph, node: Any) -> IrTap:
+    if not graph.is_constant(node.input_value(1)):
+        raise _Skip("its weights are not constants")
+    axes = _CHANNEL_AXES[node.get_type_name()]
+    shape = _weight_shape(node)
+    return _complete(graph, node, int(np.prod([shape[axis] for axis in axes])), 1, axes)
+
+
+def _linear(graph: IrGraph, node: Any) -> IrTap:
+    shape, rank = _weight_shape(node), _rank(node)
+    if len(shape) != 2 or rank < 2:
+        raise _Skip(f"a MatMul with weights of {len(shape)} dimensions is not a linear layer")
+    axis = 0 if node.get_attributes()["transpose_b"] else 1
+    return _complete(graph, node, shape[axis], rank - 1, (axis,))
+
+
+def _batch_norm(graph: IrGraph, node: Any) -> IrTap:
+    if not all(graph.is_constant(source) for source in node.input_values()[1:]):
+        raise _Skip("its scale or bias is not a constant")
+    return _complete(graph, node, int(node.input_value(1).get_shape()[0]), 1, ())
+
+
+def _complete(graph: IrGraph, layer: Any, channels: int, axis: int, weight_axes: tuple[int, ...]) -> IrTap:
+    rank = _rank(layer)
+    links: list[Link] = []
+    output = layer.output(0)
+    shape = [channels if i == axis else 1 for i in range(rank)]
+    while (link := _link(graph, output, shape, is_first=not links)) is not None:
+        links.append(link)
+        output = link.node.output(0)
+    if is_model_output(output):
+        raise _Skip("its output is an output of the model")
+    if not readers(output):
+        raise _Skip("nothing reads its output")
+    name = label(output.get_node())
+    precision = _precision(layer.input_value(1))
+    return IrTap(name, layer, tuple(links), channels, rank, axis, weight_axes, precision)
+
+
+def _link(graph: IrGraph, output: Any, wanted: list[int], *, is_first: bool) -> Link | None:
+    """The step behind ``output``, if it is the only one and holds one constant per channel.
+
+    A single factor straight behind the layer (``alpha`` of a Gemm) is one too; others are part of an activation.
+    """
+    reader = only_reader(output)
+    if reader is None or reader.get_node().get_type_name() not in _SHIFTS + _SCALES:
+        return None
+    node, operand = reader.get_node(), 1 - reader.get_index()
+    source = node.input_value(operand)
+    is_turned = operand == 0 and node.get_type_name() in ("Subtract", "Divide")  # c - y, c / y
+    if is_turned or not graph.is_constant(source) or source.get_partial_shape().is_dynamic:
+        return None
+    shape = [int(n) for n in source.get_shape()]
+    link = Link(node, operand)
+    is_alpha = is_first and link.is_scale and shape in ([], [1])
+    return link if is_alpha or [1] * (len(wanted) - len(shape)) + shape == wanted else None
+
+
+def _weight_shape(node: Any) -> list[int]:
+    partial = node.input_value(1).get_partial_shape()
+    return [int(n) for n in (value(node.input_value(1)).shape if partial.is_dynamic else partial.to_shape())]
+
+
+def _rank(node: Any) -> int:
+    rank = node.output(0).get_partial_shape().rank
+    if rank.is_dynamic:
+        raise _Skip("the shape of its output is unknown")
+    return int(rank.get_length())
+
+
+def _precision(weights: Any) -> str:
+    """How the weights are kept, from the constants that they are computed from."""
+    node = weights.get_node()
+    while node.get_type_name() != "Constant":
+        if node.get_type_name() == "FakeQuantize":
+            return "int8" if node.get_attributes()["levels"] > 16 else "int4"
+        node = max((source for source in node.input_values()), key=_elements).get_node()
+    kind = str(node.get_element_type().get_type_name())
+    return {"i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4", "f16": "float16", "f32": "float32"}.get(
+        kind, kind
+    )
+
+
+def _elements(output: Any) -> int:
+    partial = output.get_partial_shape()
+    return 0 if partial.is_dynamic else int(np.prod([int(n) for n in partial.to_shape()], dtype=np.int64))

@@ -1,0 +1,1 @@
+"""TorchScript; ``target.TorchScriptTarget`` is its face."""

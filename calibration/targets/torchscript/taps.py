@@ -1,0 +1,403 @@
+"""Where the taps of a TorchScript graph are and which tensors correct them; and why other layers stay as they are.
+
+A tap is the output of an inference BatchNorm, or of a convolution or linear layer with constant float32 weights that
+feeds none. Taps have the module's dotted path as name, or ``conv_3`` (the fourth layer) where a frozen file has lost
+it. Only reads the graph. Used by the TorchScript observer and patcher.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from calibration.errors import ModelError
+from calibration.stats.moments import INPUT_TAP
+from calibration.targets.base import SkippedLayer
+from calibration.targets.passes import HEAD, VARYING
+from calibration.targets.torchscript.graph import (
+    LAYERS,
+    ORDINAL,
+    TorchGraph,
+    constant,
+    everything_in,
+    readers,
+    reads_data,
+)
+
+CONVOLUTIONS = tuple(kind for kind in LAYERS if "conv" in kind)
+_CONTAINERS = ("prim::TupleConstruct", "prim::ListConstruct", "prim::DictConstruct", "prim::Return")
+_TRAINING_ARGUMENT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class TorchTap:
+    """A tap and the values of the graph behind it."""
+
+    name: str
+    op: str
+    channels: int
+    is_channel_last: bool
+    """True for linear layers: channels on the last axis of the output, else on axis 1."""
+    output: Any
+    """The value it is measured at."""
+    node: Any
+    """The node that reads the weights; differs from the output's for matmul + add."""
+    ordinal: int
+    """Place of ``node`` among the layers of the module's own graph."""
+    weight_axis: int
+    """Output channels in the weights."""
+    groups: int
+    weight_at: int
+    bias_at: int
+    """Inputs of ``node`` (or of the ``add`` behind it) that hold weights and bias."""
+
+    @property
+    def kind(self) -> str:
+        """For people."""
+        return f"{self.op} float32"
+
+
+_RECURRENT = "a recurrent layer: its gates have no output of their own to correct"
+_UNCORRECTABLE = {
+    "aten::lstm": _RECURRENT,
+    "aten::gru": _RECURRENT,
+    "aten::rnn_tanh": _RECURRENT,
+    "aten::rnn_relu": _RECURRENT,
+    "aten::embedding": "a table, not a layer of channels",
+    "aten::bilinear": "its channels depend on two inputs",
+    "aten::einsum": "its channel axis is unknown",
+    "aten::_native_multi_head_attention": "several layers in one operator",
+    "aten::_transformer_encoder_layer_fwd": "several layers in one operator",
+}
+
+
+_SELECTING = (
+    "aten::nonzero", "aten::nonzero_numpy", "aten::argwhere", "aten::masked_select", "aten::unique_consecutive",
+    "aten::_unique2", "aten::unique_dim", "torchvision::nms",
+)  # fmt: skip
+"""Give as many entries as the picture has of something; so does an index by yes and no."""
+_YES_OR_NO = (
+    "aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne", "aten::logical_and", "aten::logical_or",
+    "aten::logical_not", "aten::__and__", "aten::__or__", "aten::bitwise_and", "aten::bitwise_or", "aten::isfinite",
+    "aten::bitwise_not",
+)  # fmt: skip
+_OF_THE_FIRST_ONLY = ("aten::index_put", "aten::index_put_", "aten::scatter", "aten::masked_fill")
+
+
+class _Skip(Exception):
+    """This layer stays as it is, for a reason that its user is told."""
+
+
+def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLayer, ...]]:
+    """All taps in graph order, and the layers that cannot or must not be corrected.
+
+    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
+    statistics are the answer itself and are never corrected.
+
+    Raises:
+        ModelError: no tap at all, or a model saved in training mode.
+    """
+    _refuse_training_mode(graph)
+    heads, varying = _heads(graph), _varying(graph)
+    taps: list[TorchTap] = []
+    skipped: list[SkippedLayer] = []
+    seen_heads: list[TorchTap] = []
+    for node in graph.nodes:
+        inner = [n for body in node.blocks() for n in everything_in(body) if weights_of(graph, n) is not None]
+        skipped += [SkippedLayer(label(graph, n), "inside a control-flow body") for n in inner]
+        if node.kind() in _UNCORRECTABLE:
+            skipped.append(SkippedLayer(label(graph, node), _UNCORRECTABLE[node.kind()]))
+        if node.kind() not in LAYERS:
+            continue
+        is_head = any(output.unique() in heads for output in node.outputs())
+        try:
+            tap = _tap(graph, node, varying)
+        except _Skip as reason:
+            skipped.append(SkippedLayer(label(graph, node), HEAD if is_head else str(reason)))
+            continue
+        if tap is None:
+            continue
+        if is_head:
+            seen_heads.append(tap)
+            skipped.append(SkippedLayer(tap.name, HEAD))
+        else:
+            taps.append(tap)
+    if not taps:
+        # A net of one convolution has nothing but heads; then they are all there is to correct.
+        taps = [tap for tap in seen_heads if not tap.is_channel_last]
+        skipped = [layer for layer in skipped if layer.name not in {tap.name for tap in taps}]
+    if not taps:
+        reasons = "; ".join(sorted({s.reason for s in skipped})) or "no convolution or linear layer"
+        fix = "Save it with float32 weights that are parameters of the module, called outside of loops and branches."
+        found = f"nothing in it can be recalibrated: {reasons}"
+        raise ModelError(graph.name, found, "correctable layers", fix, [s.name for s in skipped])
+    return tuple(taps), tuple(dict.fromkeys(skipped))
+
+
+def label(graph: TorchGraph, node: Any) -> str:
+    """A layer's name: the path of the module that owns its weights, or its operator and place."""
+    for place in (1, 2, 3, 0):
+        value = node.inputsAt(place) if place < node.inputsSize() else None
+        path = None if value is None else graph.owner(_behind_transpose(value))
+        if path:
+            whole = path.removesuffix(".weight").removesuffix(".running_mean")
+            return f"{whole}__layer" if whole == INPUT_TAP else whole
+    return f"{_short_name(node)}_{node.i(ORDINAL)}" if node.hasAttribute(ORDINAL) else _short_name(node)
+
+
+def _refuse_training_mode(graph: TorchGraph) -> None:
+    training = []
+    for node in everything_in(graph.graph):
+        place = _TRAINING_ARGUMENT.get(node.kind())
+        if place is None or constant(node.inputsAt(place)) is not True:
+            continue
+        if node.kind() != "aten::batch_norm" or graph.tensor(node.inputsAt(3)) is not None:
+            training.append(label(graph, node))
+    if training:
+        fix = "Call model.eval() before torch.jit.trace or torch.jit.script."
+        raise ModelError(graph.name, "saved in training mode", "an inference model", fix, training)
+
+
+def _heads(graph: TorchGraph) -> frozenset[int]:
+    """Outputs of layers with weights behind which no other layer with weights comes."""
+    leads_to_layer: set[int] = set()
+    heads: set[int] = set()
+    for node in reversed(graph.nodes):
+        if not reads_data(node):
+            continue
+        inside = [node, *(n for body in node.blocks() for n in everything_in(body))]
+        has_weights = any(weights_of(graph, n) is not None for n in inside)
+        outputs = [output.unique() for output in node.outputs()]
+        ahead = any(output in leads_to_layer for output in outputs)
+        if has_weights and not ahead:
+            heads.update(outputs)
+        if has_weights or ahead:
+            leads_to_layer.update(value.unique() for n in inside for value in n.inputs())
+    return frozenset(heads)
+
+
+def _varying(graph: TorchGraph) -> frozenset[int]:
+    """Values whose number of entries depends on what the picture shows."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        if not reads_data(node):
+            continue
+        inputs = [value.unique() for value in node.inputs()]
+        decisive = inputs[:1] if node.kind() in _OF_THE_FIRST_ONLY else inputs
+        if _is_selecting(node) or not found.isdisjoint(decisive):
+            found.update(output.unique() for output in node.outputs())
+    return frozenset(found)
+
+
+def _is_selecting(node: Any) -> bool:
+    if node.kind() in _SELECTING:
+        return True
+    if node.kind() == "aten::where":
+        return bool(node.inputsSize() == 1)
+    if node.kind() != "aten::index":
+        return False
+    return any(value.node().kind() in _YES_OR_NO for value in node.inputsAt(1).node().inputs())
+
+
+def weights_of(graph: TorchGraph, node: Any) -> Any:
+    """The constant weights that a layer reads (running mean of a BatchNorm); None when it is no such layer."""
+    if node.kind() not in LAYERS:
+        return None
+    place = {"aten::batch_norm": 3, "aten::addmm": 2}.get(node.kind(), 1)
+    return graph.tensor(_behind_transpose(node.inputsAt(place)))
+
+
+def _tap(graph: TorchGraph, node: Any, varying: frozenset[int]) -> TorchTap | None:
+    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
+    tap = _layer_with_weights(graph, node)
+    if tap is not None and node.output().unique() in varying:
+        raise _Skip(VARYING)
+    return tap
+
+
+def _layer_with_weights(graph: TorchGraph, node: Any) -> TorchTap | None:
+    """The tap of a node, None when it is not a layer with weights of its own."""
+    kind = node.kind()
+    if kind == "aten::batch_norm":
+        return _batch_norm(graph, node)
+    if kind not in CONVOLUTIONS and weights_of(graph, node) is None:
+        return None  # a product of two computed tensors
+    if _feeds_batch_norm(node.output()):
+        return None
+    finder: dict[str, Callable[[TorchGraph, Any], TorchTap]] = {
+        "aten::linear": _linear, "aten::addmm": _addmm, "aten::matmul": _matmul, "aten::mm": _matmul,
+    }  # fmt: skip
+    return finder.get(kind, _convolution)(graph, node)
+
+
+def _feeds_batch_norm(value: Any) -> bool:
+    """Then the BatchNorm behind it is the tap."""
+    found = readers(value)
+    return len(found) == 1 and bool(found[0].kind() == "aten::batch_norm")
+
+
+def _batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
+    mean = graph.tensor(node.inputsAt(3))
+    if mean is None or constant(node.inputsAt(5)) is not False:
+        raise _Skip("it normalises every batch by itself (no running statistics)")
+    shared = any(graph.is_shared(node.inputsAt(i)) and graph.owner(node.inputsAt(i)) for i in range(1, 5))
+    if shared:
+        raise _Skip("it is called several times (shared module)")
+    weight, bias = graph.tensor(node.inputsAt(1)), graph.tensor(node.inputsAt(2))
+    if (weight is None) != (bias is None):
+        raise _Skip("a BatchNorm with only one of weight and bias")
+    _require_float32(mean if weight is None else weight)
+    return TorchTap(
+        name=label(graph, node),
+        op="BatchNormalization",
+        channels=int(mean.numel()),
+        is_channel_last=False,
+        output=_free(node.output()),
+        node=node,
+        ordinal=node.i(ORDINAL),
+        weight_axis=0,
+        groups=1,
+        weight_at=1,
+        bias_at=2,
+    )
+
+
+def _convolution(graph: TorchGraph, node: Any) -> TorchTap:
+    weight = _own_weight(graph, node.inputsAt(1))
+    transposed, groups = convolution_form(node)
+    axis = 1 if transposed else 0
+    channels = int(weight.shape[axis]) * (groups if transposed else 1)
+    _require_bias(graph, node.inputsAt(2), channels)
+    op = "ConvTranspose" if transposed else "Conv"
+    return _layer(graph, node, op, channels, weight_axis=axis, groups=groups)
+
+
+def _linear(graph: TorchGraph, node: Any) -> TorchTap:
+    weight = _own_weight(graph, node.inputsAt(1))
+    _require_bias(graph, node.inputsAt(2), int(weight.shape[0]))
+    return _layer(graph, node, "Linear", int(weight.shape[0]))
+
+
+def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
+    if any(constant(node.inputsAt(i)) not in (1, 1.0) for i in (3, 4)):
+        raise _Skip("an addmm with alpha or beta is not a linear layer")
+    transposed = _is_transposed(node.inputsAt(2))
+    weight = _own_weight(graph, _behind_transpose(node.inputsAt(2)))
+    axis = 0 if transposed else 1
+    channels = int(weight.shape[axis])
+    if graph.tensor(node.inputsAt(0)) is None:
+        raise _Skip("its bias is not a constant")
+    _require_bias(graph, node.inputsAt(0), channels)
+    return _layer(graph, node, "Linear", channels, weight_axis=axis, weight_at=2, bias_at=0)
+
+
+def _matmul(graph: TorchGraph, node: Any) -> TorchTap:
+    """A product with constant weights and the addition of its bias; the tap is behind the addition."""
+    transposed = _is_transposed(node.inputsAt(1))
+    weight = _own_weight(graph, _behind_transpose(node.inputsAt(1)))
+    if weight.ndim != 2:
+        raise _Skip("a product with weights that are no matrix")
+    axis = 0 if transposed else 1
+    channels, found = int(weight.shape[axis]), readers(node.output())
+    if len(found) != 1 or found[0].kind() not in ("aten::add", "aten::add_"):
+        raise _Skip("a product without a bias to correct")
+    adder = found[0]
+    is_first = adder.inputsAt(0).unique() == node.output().unique()
+    bias_at = 1 if is_first else 0
+    if graph.tensor(adder.inputsAt(bias_at)) is None or constant(adder.inputsAt(2)) != 1:
+        raise _Skip("a product without a constant bias to correct")
+    _require_bias(graph, adder.inputsAt(bias_at), channels)
+    if graph.is_shared(adder.inputsAt(bias_at)):
+        raise _Skip("its bias is shared with another layer")
+    return _layer(graph, node, "Linear", channels, axis, weight_at=1, bias_at=bias_at, output=adder.output())
+
+
+def _layer(
+    graph: TorchGraph,
+    node: Any,
+    op: str,
+    channels: int,
+    weight_axis: int = 0,
+    *,
+    groups: int = 1,
+    weight_at: int = 1,
+    bias_at: int = 2,
+    output: Any = None,
+) -> TorchTap:
+    return TorchTap(
+        name=label(graph, node),
+        op=op,
+        channels=channels,
+        is_channel_last=op == "Linear",
+        output=_free(node.output() if output is None else output),
+        node=node,
+        ordinal=node.i(ORDINAL),
+        weight_axis=weight_axis,
+        groups=groups,
+        weight_at=weight_at,
+        bias_at=bias_at,
+    )
+
+
+def convolution_form(node: Any) -> tuple[bool, int]:
+    """Whether it is transposed, and its groups."""
+    kind = node.kind()
+    if kind in ("aten::convolution", "aten::_convolution"):
+        return bool(constant(node.inputsAt(6))), int(constant(node.inputsAt(8)))
+    transposed = "transpose" in kind
+    return transposed, int(constant(node.inputsAt(6)))
+
+
+def _free(value: Any) -> Any:
+    pending = [use.user for use in value.uses()]
+    while pending:
+        node = pending.pop()
+        if node.kind() == "prim::Return" and node.owningBlock().owningNode() is None:
+            raise _Skip("its output is an output of the model")
+        if node.kind() in _CONTAINERS:
+            pending += [use.user for output in node.outputs() for use in output.uses()]
+    return value
+
+
+def _own_weight(graph: TorchGraph, value: Any) -> Any:
+    weight = graph.tensor(value)
+    if weight is None:
+        raise _Skip("its weights are computed, not constant")
+    if graph.is_shared(value):
+        raise _Skip("its weights are shared with another layer (or the module is called several times)")
+    _require_float32(weight)
+    return weight
+
+
+def _require_bias(graph: TorchGraph, value: Any, channels: int) -> None:
+    if value.node().mustBeNone():
+        return
+    bias = graph.tensor(value)
+    if bias is None:
+        raise _Skip("its bias is computed, not constant")
+    if bias.numel() != channels:
+        raise _Skip("its bias is not one value per channel")
+    if graph.is_shared(value) and graph.owner(value):
+        raise _Skip("its bias is shared with another layer")
+    _require_float32(bias)
+
+
+def _require_float32(parameter: Any) -> None:
+    if parameter.dtype != torch.float32:
+        raise _Skip(f"its parameters are {str(parameter.dtype).removeprefix('torch.')}, not float32")
+
+
+def _is_transposed(value: Any) -> bool:
+    return bool(value.node().kind() == "aten::t")
+
+
+def _behind_transpose(value: Any) -> Any:
+    return value.node().inputsAt(0) if _is_transposed(value) else value
+
+
+def _short_name(node: Any) -> str:
+    kind = str(node.kind()).removeprefix("aten::")
+    if node.kind() in CONVOLUTIONS:
+        return "conv"
+    return {"batch_norm": "bn", "addmm": "linear", "matmul": "linear", "mm": "linear"}.get(kind, kind)

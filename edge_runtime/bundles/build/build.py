@@ -1,0 +1,218 @@
+"""Makes a bundle: golden outputs from the real preprocessing and engine, factory moments, hashes, all or nothing.
+
+The folder appears by one rename after it passed the very checks that a device will make. The tolerance of the
+self-test is found by measuring (see ``tolerance``).
+Called by ``from_recipe`` and ``build_lite0``.
+"""
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import yaml
+from numpy.typing import NDArray
+
+import calibration
+from calibration.errors import ModelError
+from calibration.targets import model_files
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.answer_check import require_numbers
+from edge_runtime.bundles.build.error_text import short
+from edge_runtime.bundles.build.quantization import check_quantization
+from edge_runtime.bundles.build.tolerance import measured_tolerance, prepared
+from edge_runtime.bundles.input_check import check_input
+from edge_runtime.bundles.manifest import MANIFEST_FILE, CalibrationHints, Golden, Manifest, Provenance
+from edge_runtime.bundles.self_test import run_one, self_test
+from edge_runtime.bundles.verify import check_onnx, load_bundle
+from edge_runtime.errors import BundleError
+from edge_runtime.inference.engines.base import Engine
+from edge_runtime.inference.engines.factory import ModelFormat
+from edge_runtime.inference.preprocess import channels_first
+from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
+
+LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
+FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}
+"""A model's format by the suffix of its file."""
+_BUILD = "Correct it and build again."
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a builder decides; the rest of the manifest is computed."""
+
+    name: str
+    version: int
+    preprocess: PreprocessSpec
+    postprocess: PostprocessSpec
+    first_taps: int | None = None
+    """Recalibration never corrects more taps than this."""
+    provenance: Provenance = field(default_factory=Provenance)
+    tolerance: float | None = None
+    """Largest accepted difference in the self-test, 0..1; None measures it, and sees that mistakes would show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """What goes into the bundle."""
+
+    model: ModelFiles
+    """A complete ONNX or TorchScript file, or both files of an OpenVINO IR."""
+    golden: Mapping[str, bytes]
+    """Encoded pictures by file name: colourful, different from each other, larger than the model's input."""
+    labels: Sequence[str] = ()
+    healthy: NDArray[np.float32] | None = None
+    """Prepared healthy samples (N, ...) in the model's layout for the factory moments; None leaves them out, and so do
+    models that moments cannot be taken of."""
+
+
+def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: Path) -> Path:
+    """Write ``out_dir/<name>/<version>/`` and give its path.
+
+    Args:
+        recipe: The decisions.
+        materials: Model, pictures, labels.
+        engine: The engine that will run the model on the device, already built from ``materials.model``.
+        out_dir: Folder of bundles.
+
+    Raises:
+        BundleError: the model or pictures cannot make a bundle that works, or this version exists; nothing is left.
+        EngineError: the engine failed.
+    """
+    target = out_dir / recipe.name / str(recipe.version)
+    if target.exists():
+        raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
+    _check_model(materials.model)
+    check_input(recipe.name, recipe.preprocess, engine.input)
+    moments, no_moments = _factory_moments(recipe, materials)
+    files = _contents(recipe, materials, engine, moments)
+    manifest = _manifest(recipe, materials, engine, files, no_moments)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=".draft-"))
+    try:
+        for name, data in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).write_bytes(data)
+        (draft / MANIFEST_FILE).write_text(to_yaml(manifest), encoding="utf-8")
+        try:
+            self_test(load_bundle(draft), engine)
+        except BundleError as err:
+            raise _as_the_author_knows_it(err, recipe.name, draft) from err
+        draft.chmod(0o755)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds bundles
+            target.parent.rmdir()
+    return target
+
+
+def _as_the_author_knows_it(err: BundleError, name: str, draft: Path) -> BundleError:
+    """The same refusal about what its author has: the draft folder is gone when it is read."""
+    inside = Path(err.path)
+    at = str(inside.relative_to(draft)) if inside.is_relative_to(draft) else err.path
+    at = {".": name, MANIFEST_FILE: name, LABELS_FILE: "labels"}.get(at, at)
+    return BundleError(at, err.found, err.expected, err.fix)
+
+
+def to_yaml(manifest: Manifest) -> str:
+    """The text of ``bundle.yaml``: only what differs from the defaults, plus the task."""
+    data = manifest.model_dump(mode="json", exclude_defaults=True)
+    data["postprocess"] = {"task": manifest.postprocess.task, **data["postprocess"]}
+    head = (
+        "# An edge-runtime bundle; made by `edge-runtime bundle build`, checked at every load. Do not edit.\n"
+    )
+    return head + yaml.safe_dump(
+        data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
+
+
+def _check_model(model: ModelFiles) -> None:
+    if model_files.suffix(model) == ".onnx":
+        check_onnx("model", model.data)
+        check_quantization("model", model.data)
+
+
+def _named_files(model: ModelFiles) -> dict[str, bytes]:
+    """The model's file, and the .bin of an IR, by name."""
+    files = {f"model{model_files.suffix(model)}": model.data}
+    return files if model.weights is None else {**files, "model.bin": model.weights}
+
+
+def _factory_moments(recipe: Recipe, materials: Materials) -> tuple[bytes | None, str]:
+    """The factory baseline, or why there is none: the model serves without it, but cannot be recalibrated."""
+    if materials.healthy is None:
+        return None, ""
+    healthy = channels_first(materials.healthy, recipe.preprocess)
+    try:
+        baseline = calibration.profile(materials.model, healthy, witness=0, created_wall_s=0.0)
+    except ModelError as err:
+        return None, short(f"{err.found}; expected {err.expected}", 300)
+    return baseline.to_bytes(), ""
+
+
+def _contents(
+    recipe: Recipe, materials: Materials, engine: Engine, moments: bytes | None
+) -> dict[str, bytes]:
+    """Every file but the manifest, by relative name."""
+    if not materials.golden:
+        raise BundleError(recipe.name, "no golden pictures", "at least one", _BUILD)
+    files = _named_files(materials.model)
+    if materials.labels:
+        files[LABELS_FILE] = ("\n".join(materials.labels) + "\n").encode()
+    if moments is not None:
+        files[MOMENTS_FILE] = moments
+    for name, picture in materials.golden.items():
+        outputs = run_one(engine, prepared(recipe.preprocess, name, picture).tensor)
+        _require_finite(name, outputs)
+        files[f"golden/{name}"] = picture
+        arrays = {key: np.array(array, np.float32, order="C") for key, array in outputs.items()}
+        files[_expected_name(name)] = safetensors.numpy.save(arrays)
+    return files
+
+
+def _manifest(
+    recipe: Recipe, materials: Materials, engine: Engine, files: Mapping[str, bytes], no_moments: str
+) -> Manifest:
+    measured = measured_tolerance(recipe, recipe.tolerance, materials.golden, engine)
+    return Manifest(
+        schema_version=1,
+        name=recipe.name,
+        version=recipe.version,
+        format=FORMATS[model_files.suffix(materials.model)],
+        model=next(iter(_named_files(materials.model))),
+        weights=None if materials.model.weights is None else "model.bin",
+        labels=LABELS_FILE if LABELS_FILE in files else None,
+        preprocess=recipe.preprocess,
+        postprocess=recipe.postprocess,
+        golden=tuple(
+            Golden(picture=f"golden/{name}", expected=_expected_name(name)) for name in materials.golden
+        ),
+        tolerance=measured.tolerance,
+        compare=measured.compare,
+        calibration=CalibrationHints(
+            moments=MOMENTS_FILE if MOMENTS_FILE in files else None,
+            no_moments=no_moments,
+            first_taps=recipe.first_taps,
+        ),
+        provenance=recipe.provenance,
+        files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    )
+
+
+def _require_finite(name: str, outputs: Mapping[str, NDArray[Any]]) -> None:
+    require_numbers(outputs)
+    broken = [key for key, array in outputs.items() if not np.isfinite(array).all()]
+    if broken:
+        found = f"output {', '.join(broken)} is not finite for {name}"
+        raise BundleError("model", found, "finite outputs", "Check weights and mean/std.")
+
+
+def _expected_name(picture: str) -> str:
+    return f"golden/{Path(picture).stem}.safetensors"

@@ -1,0 +1,174 @@
+"""ONNX and TorchScript files -> OpenVINO IR, and int8 IR by NNCF.
+
+Constants stay float32: half-precision files would make parity a matter of rounding. Needs openvino, and nncf for
+int8; workstation only. Called by ``source_model``, ``quantizing`` and ``build_pedestrians``.
+"""
+
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import openvino.frontend
+from numpy.typing import NDArray
+
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.error_text import short
+from edge_runtime.bundles.build.quantization import named_by
+from edge_runtime.errors import BundleError
+
+_FAILURES: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    *(
+        kind
+        for kind in vars(openvino.frontend).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+)
+"""The front end's own are no RuntimeErrors."""
+_ALIKE = 1e-3  # of an answer; the same kernels give the same bits
+
+
+def ir_of_onnx(model: bytes, sample_shape: Sequence[int]) -> ModelFiles:
+    """The IR of a complete ONNX file.
+
+    Raises:
+        BundleError: OpenVINO cannot read it.
+    """
+    try:
+        network = openvino.Core().read_model(model)
+    except _FAILURES as err:
+        raise _refusal("ONNX", err) from err
+    return saved(_settled(network, sample_shape))
+
+
+def ir_of_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequence[str]) -> ModelFiles:
+    """The IR of a TorchScript file; its outputs are called ``outputs``, as the TorchScript engine calls them.
+
+    Raises:
+        BundleError: OpenVINO cannot convert it.
+    """
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, says torch at every step
+        module = torch.jit.load(io.BytesIO(model), map_location="cpu").eval()
+        try:
+            network = openvino.convert_model(module, input=[([-1, *sample_shape], np.float32)])
+        except _FAILURES as err:
+            raise _refusal("TorchScript", err) from err
+    if len(network.outputs) != len(outputs):
+        found = f"{len(network.outputs)} outputs after the conversion"
+        raise BundleError("model", found, f"{len(outputs)}", "Export the net to ONNX and give that file.")
+    network.inputs[0].set_names({"image"})
+    for port, name in zip(network.outputs, outputs, strict=True):
+        port.set_names({name})
+        port.get_node().set_friendly_name(name)
+    return saved(network)
+
+
+def quantized_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> ModelFiles:
+    """An int8 IR: weights with a scale per channel, activations calibrated on ``samples``.
+
+    Args:
+        ir: The float IR.
+        samples: Prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
+        ignored: Regular expressions for names of layers that stay float, such as the decoding of boxes.
+
+    Raises:
+        BundleError: NNCF cannot quantize it, or a pattern fits no layer.
+    """
+    with _quiet():
+        import nncf
+
+        network = openvino.Core().read_model(ir.data, ir.weights or b"")
+        kept = named_by(ignored, [node.get_friendly_name() for node in network.get_ordered_ops()])
+        free = network.inputs[0].get_partial_shape()
+        network.reshape([1, *samples.shape[1:]])  # with free shapes NNCF leaves depthwise weights float
+        scope = nncf.IgnoredScope(names=kept, validate=False) if kept else None
+        try:
+            int8 = nncf.quantize(
+                network,
+                nncf.Dataset([sample[None] for sample in samples]),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(samples),
+                ignored_scope=scope,
+            )
+        except (*_FAILURES, nncf.InternalError, nncf.ValidationError, nncf.UnsupportedModelError) as err:
+            raise _refusal("NNCF quantization of the", err) from err
+    return saved(_with_free_batch(int8, samples) if free[0].is_dynamic else int8)
+
+
+def saved(network: Any) -> ModelFiles:
+    """The two files of an ``openvino.Model``, constants as they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(network, path, compress_to_fp16=False)
+        return ModelFiles(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+
+
+def _settled(network: Any, sample_shape: Sequence[int]) -> Any:
+    """The network with its picture size fixed to what the preprocessing makes, where it was free."""
+    partial = network.inputs[0].get_partial_shape()
+    if partial.rank.is_static and len(partial) == len(sample_shape) + 1:
+        batch = -1 if partial[0].is_dynamic else partial[0].get_length()
+        network.reshape([batch, *sample_shape])
+    return network
+
+
+def _with_free_batch(network: Any, samples: NDArray[np.float32]) -> Any:
+    """The network with a free batch axis again, where it answers then as it does with one picture; else as it is.
+
+    A size of 1 may be built into it. And OpenVINO's CPU kernels need not agree: with a free axis the int8 pedestrian
+    detector answered single pictures wrongly (2026.4.1: a score was off by 0.69), batches of four rightly, and with a
+    fixed axis both.
+    """
+    alone, free = network.clone(), network
+    pair = np.stack([samples[0], samples[-1]])
+    try:
+        free.reshape([-1, *samples.shape[1:]])
+        expected = [_answers(alone, [one[np.newaxis]])[0] for one in pair]
+        first, both, second = _answers(free, [pair[:1], pair, pair[1:]])
+    except RuntimeError:
+        return alone
+    found = [(first, 0), (second, 0), (both, 0), (both, 1)]
+    wanted = [expected[0], expected[1], expected[0], expected[1]]
+    is_same = all(
+        len(part) > at and np.allclose(part[at], right[0], rtol=_ALIKE, atol=_ALIKE)
+        for (parts, at), rights in zip(found, wanted, strict=True)
+        for part, right in zip(parts, rights, strict=True)
+    )
+    return free if is_same else alone
+
+
+def _answers(network: Any, batches: Sequence[NDArray[np.float32]]) -> list[list[NDArray[Any]]]:
+    """The outputs for each batch, run one after the other by one compiled model."""
+    run = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return [[np.array(array) for array in run(batch).values()] for batch in batches]
+
+
+def _refusal(what: str, err: Exception) -> BundleError:
+    fix = "Take another of the formats, or export the net in another way."
+    return BundleError("model", f"{what} model: {short(err)}", "a model that OpenVINO takes", fix)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """NNCF draws progress bars and logs advice; only its errors matter here."""
+    log = logging.getLogger("nncf")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # what is printed there may be JSON
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)

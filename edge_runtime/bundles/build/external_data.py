@@ -1,0 +1,130 @@
+"""ONNX files whose weights lie beside them -> one file with the weights inside.
+
+Torch's exporter writes them so by default; a bundle has no such files, because they are a way to read foreign ones
+(onnx had five CVEs there). So nothing of onnx's own loading is used: a file must lie in the very folder of the model,
+be a plain file of one name (no link, no path), and every tensor must take exactly the bytes that its shape says, all of
+them together at most as many as a bundle may hold, however large a sparse file claims to be. Imports onnx; workstation
+only. Called by ``source_model``.
+"""
+
+import math
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.bundles.verify import MAX_FILE_BYTES
+from edge_runtime.errors import BundleError
+
+_FIX = "Save the model with its weights inside (onnx.save without external data)."
+_BITS = 8
+_MOST_DEPTH = 12
+
+
+def embedded(path: Path, model: bytes) -> bytes:
+    """The same model with all weights inside.
+
+    Args:
+        path: Where the model file lies.
+        model: Its bytes.
+
+    Raises:
+        BundleError: the weights are not plain files beside it, not as large as they should be, or too large.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
+
+    try:
+        loaded = onnx.load_model_from_string(model)
+    except DecodeError as err:
+        raise BundleError(path, "not an ONNX file", "an ONNX model", "Export it again.") from err
+    outside = [tensor for tensor in _tensors(loaded) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    total = len(model) + sum(_size(path, tensor) for tensor in outside)
+    if total > MAX_FILE_BYTES:
+        found = f"{total} bytes with its weights"
+        raise BundleError(path, found, f"at most {MAX_FILE_BYTES}", "Make the model smaller.")
+    for tensor in outside:
+        tensor.raw_data = _read(path, tensor)
+        del tensor.external_data[:]
+        tensor.ClearField("data_location")
+    try:
+        return bytes(loaded.SerializeToString())
+    except (EncodeError, ValueError) as err:
+        raise BundleError(
+            path, "too large for one file", "less than 2 GB", "Make the model smaller."
+        ) from err
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Every tensor of a model, those in attributes and subgraphs too."""
+    yield from _of_graph(model.graph, 0)
+    for function in model.functions:
+        yield from _of_nodes(function.node, 0)
+
+
+def _of_graph(graph: Any, depth: int) -> Iterator[Any]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node, depth)
+
+
+def _of_nodes(nodes: Any, depth: int) -> Iterator[Any]:
+    if depth > _MOST_DEPTH:
+        return  # check_onnx refuses what is nested so deeply
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _of_graph(graph, depth + 1)
+
+
+def _size(path: Path, tensor: Any) -> int:
+    """Bytes that the shape and type of a tensor say."""
+    from onnx import TensorProto, helper
+
+    four_bits = {getattr(TensorProto, name, None) for name in ("INT4", "UINT4", "FLOAT4E2M1")}
+    try:
+        width = 4 if tensor.data_type in four_bits else _BITS * _itemsize(helper, tensor)
+    except (KeyError, TypeError) as err:
+        found = f"tensor {tensor.name} of type {tensor.data_type} in another file"
+        raise BundleError(path, found, "numbers", _FIX) from err
+    if any(size < 0 for size in tensor.dims):
+        raise BundleError(path, f"tensor {tensor.name} of shape {list(tensor.dims)}", "sizes from 0", _FIX)
+    return int(math.prod(tensor.dims) * width + _BITS - 1) // _BITS
+
+
+def _itemsize(helper: Any, tensor: Any) -> int:
+    return int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _read(path: Path, tensor: Any) -> bytes:
+    """The bytes of one tensor from the file that it names."""
+    facts = {entry.key: entry.value for entry in tensor.external_data}
+    name, size = facts.get("location", ""), _size(path, tensor)
+    if not name or name != Path(name).name or name in (".", "..") or "\\" in name or "\0" in name:
+        raise BundleError(path, f"weights in {name!r}", "a file beside the model", _FIX)
+    at = path.parent / name
+    try:
+        offset, length = int(facts.get("offset") or 0), int(facts.get("length") or size)
+    except ValueError as err:
+        raise BundleError(
+            path, f"tensor {tensor.name}: offset or length is no number", "numbers", _FIX
+        ) from err
+    if length != size or offset < 0:
+        found = f"tensor {tensor.name}: {length} bytes at {offset} in {name}"
+        raise BundleError(path, found, f"{size} bytes, as its shape says", _FIX)
+    try:
+        with os.fdopen(os.open(at, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                found = "not a plain file of one name (a link, a device or a folder)"
+                raise BundleError(at, found, "a plain file beside the model", _FIX)
+            if offset + size > status.st_size:
+                raise BundleError(at, f"{status.st_size} bytes", f"{offset + size} for {tensor.name}", _FIX)
+            file.seek(offset)
+            return file.read(size)
+    except OSError as err:
+        found = f"cannot be read ({err.strerror})"
+        raise BundleError(at, found, f"the weights of {path.name}", "Keep the two files together.") from err

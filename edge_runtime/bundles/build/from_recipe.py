@@ -1,0 +1,299 @@
+"""From a recipe to a bundle: read, convert, check, quantize, measure, choose, build; all or nothing.
+
+The whole way in one place; each step is a module of its own. Called by the command line.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundles.answer_check import Place, check_reading, require_numbers
+from edge_runtime.bundles.build.attempts import Attempts
+from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
+from edge_runtime.bundles.build.measure import machine, times_ms
+from edge_runtime.bundles.build.quantizing import Candidate, Pictures, chosen, int8_candidates, words
+from edge_runtime.bundles.build.recipe_file import RecipeFile, read_recipe
+from edge_runtime.bundles.build.source_model import (
+    Answers,
+    Source,
+    answering,
+    float_candidates,
+    formats_of,
+    open_source,
+    preprocess_of,
+)
+from edge_runtime.bundles.build.tolerance import prepared
+from edge_runtime.bundles.compare import difference
+from edge_runtime.bundles.manifest import Measured, Provenance
+from edge_runtime.bundles.self_test import SAME_RUN, not_deterministic
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.datatypes import Sample
+from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess.image_folder import SUFFIXES, read_reference_folder
+from edge_runtime.inference.specs import PreprocessSpec
+
+MOST_GOLDEN = 64
+MOST_CALIBRATION, MOST_LABELLED = 300, 2000
+UNUSUAL = 20.0
+"""Nets are fed values of about -3 to 3; beyond this somebody mixed up 0 to 1 and 0 to 255."""
+MOST_BYTES = 512 * 1024 * 1024
+"""Of prepared pictures of one folder in memory; of more, every k-th picture is taken."""
+_TOOLS = ("torch", "onnx", "onnxruntime", "openvino", "nncf")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_+-]+")
+
+
+class ExtraMissing(EdgeRuntimeError):
+    """A library of an extra is not installed; the text says what to install."""
+
+    exit_code = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A finished bundle and what was found on the way."""
+
+    path: Path
+    bundle: str
+    format: str
+    quantize: str
+    size_bytes: int
+    """Of the model, weights included."""
+    measured: tuple[Measured, ...]
+    candidates: Mapping[str, str]
+    """What each candidate was measured to do, or why it was left out, in words, by format."""
+    notes: tuple[str, ...] = ()
+    """What the author should know, a sentence each."""
+
+
+def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> Built:
+    """Build ``out_dir/<name>/<version>/`` as the recipe says.
+
+    Args:
+        path: The YAML file.
+        out_dir: Folder of bundles.
+        changes: What flags say instead of the file, by key.
+
+    Raises:
+        ConfigError: the recipe is wrong; lists every problem.
+        BundleError: model, pictures or figures are not good enough; nothing is written.
+        CalibrationError: a folder of pictures cannot be used.
+        ExtraMissing: a library is not installed.
+    """
+    recipe = read_recipe(path, changes)
+    return build(recipe, path.resolve().parent, out_dir, f"edge-runtime bundle build {path.name}")
+
+
+def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
+    """Build as a recipe says that was already read; ``folder`` is where its factory may lie.
+
+    Raises:
+        As ``build_from_recipe``.
+    """
+    try:
+        return _built(recipe, folder, out_dir, command)
+    except EngineError as err:  # those of the model are refusals by now
+        if not isinstance(err.__cause__, ModuleNotFoundError):
+            raise
+        raise ExtraMissing(f"{recipe.name}: {err}") from err
+    except ModuleNotFoundError as err:
+        if err.name not in (*_TOOLS, "onnxscript"):
+            raise
+        extra = "openvino,build" if err.name in ("openvino", "nncf") else "build"
+        text = (
+            f"{recipe.name}: building this needs {err.name}; install it: pip install 'edge-runtime[{extra}]'"
+        )
+        raise ExtraMissing(text) from err
+
+
+def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
+    source = open_source(recipe, folder)
+    spec, formats = preprocess_of(recipe, source), formats_of(recipe, source)
+    number = _version(recipe, source)
+    _require_new(out_dir / recipe.name / str(number))
+    labels, golden = _labels(recipe), _golden(recipe.golden)
+    pictures = _pictures(recipe, spec, labels)
+    samples = [prepared(spec, name, data) for name, data in golden.items()]
+    probes = np.stack([sample.tensor for sample in samples])
+    decisions = Recipe(
+        name=recipe.name,
+        version=number,
+        preprocess=spec,
+        postprocess=recipe.postprocess,
+        first_taps=recipe.first_taps,
+        tolerance=recipe.tolerance,
+    )
+    attempts, answers = Attempts(), answering(source, spec)
+    _check_source(source.path, answers, decisions, labels, samples)
+    floats = float_candidates(source, formats, spec, probes, attempts, answers)
+    if recipe.quantize == "int8":
+        assert pictures is not None
+        meaning, kept = recipe.postprocess, recipe.keep_float
+        candidates = list(int8_candidates(floats, spec, meaning, pictures, kept, attempts))
+    else:
+        candidates = _timed(floats, probes)
+    left = list(candidates)
+    while True:
+        taken = _best(left, recipe, pictures)
+        with attempts.trying(taken.format):
+            one = replace(decisions, provenance=_provenance(recipe, command, taken))
+            materials = Materials(
+                taken.model, golden, labels, None if pictures is None else pictures.held_out
+            )
+            built = build_bundle(one, materials, taken.engine, out_dir)
+            break
+        left.remove(taken)
+        if not left:
+            raise attempts.refusal()
+    size = len(taken.model.data) + len(taken.model.weights or b"")
+    figures: dict[str, str] = {candidate.format: words(candidate) for candidate in candidates}
+    figures |= {name: f"left out: {reason}" for name, reason in attempts.reasons.items()}
+    name = f"{recipe.name}/{number}"
+    return Built(
+        built, name, taken.format, recipe.quantize, size, taken.measured, figures, _notes(load_bundle(built))
+    )
+
+
+def _check_source(
+    path: Path, answers: Answers, recipe: Recipe, labels: tuple[str, ...], samples: Sequence[Sample]
+) -> None:
+    """What would be refused at the end, after minutes: answers that change by themselves or cannot be read."""
+    found = answers(np.stack([sample.tensor for sample in samples]))
+    outputs = [{name: array[i] for name, array in found.items()} for i in range(len(samples))]
+    require_numbers(found)
+    again = answers(samples[0].tensor[np.newaxis])
+    once_more = answers(samples[0].tensor[np.newaxis])
+    gap = difference(once_more, again)
+    if not gap <= SAME_RUN:
+        raise not_deterministic(path, gap)
+    check_reading(recipe, labels, list(zip(samples, outputs, strict=True)), Place(path, "labels"))
+
+
+def _best(left: Sequence[Candidate], recipe: RecipeFile, pictures: Pictures | None) -> Candidate:
+    if recipe.quantize == "int8":
+        assert pictures is not None
+        return chosen(left, recipe.limits, len(pictures.to_quantize))
+    return min(left, key=lambda candidate: candidate.infer_ms)
+
+
+def _notes(bundle: Bundle) -> tuple[str, ...]:
+    notes, spec, reason = [], bundle.manifest.preprocess, bundle.manifest.calibration.no_moments
+    if reason:
+        notes.append(f"no factory moments, so this model cannot be recalibrated: {reason}")
+    low, high = min(_levels(spec, 0)), max(_levels(spec, 255))
+    if low < -UNUSUAL or high > UNUSUAL:
+        notes.append(
+            f"pictures become values from {low:.3g} to {high:.3g}, unusual for a net: mean and std are of levels 0 "
+            "to 255. If training had them for 0 to 1, multiply both by 255"
+        )
+    return tuple(notes)
+
+
+def _levels(spec: PreprocessSpec, level: int) -> list[float]:
+    """What a grey level becomes in each channel; nothing unusual where the model normalises by itself."""
+    is_raw = set(spec.mean) == {0.0} and set(spec.std) == {1.0}
+    return [0.0] if is_raw else [(level - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
+
+
+def _version(recipe: RecipeFile, source: Source) -> int:
+    if recipe.version is not None:
+        return recipe.version
+    if source.version is None:
+        return 1
+    text = str(source.version)
+    if not text.isdecimal() or not 1 <= int(text) <= 999_999_999:
+        fix = "Write version: NUMBER into the recipe."
+        raise BundleError(f"{source.path}: version", repr(source.version), "a whole number from 1", fix)
+    return int(text)
+
+
+def _require_new(target: Path) -> None:
+    """Before minutes of work, what ``build_bundle`` refuses at their end."""
+    if target.exists():
+        raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
+
+
+def _labels(recipe: RecipeFile) -> tuple[str, ...]:
+    if recipe.labels is None:
+        return ()
+    if not isinstance(recipe.labels, Path):
+        return recipe.labels
+    try:
+        text = recipe.labels.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise BundleError(recipe.labels, f"cannot be read ({err})", "a name a line", "Check labels.") from err
+    return tuple(line.strip() for line in text.rstrip().splitlines())
+
+
+def _golden(folder: Path) -> dict[str, bytes]:
+    """Encoded pictures by a name that is safe in a bundle."""
+    fix = "Put 4 to 16 colourful, different pictures there; they travel with the bundle."
+    try:
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = {
+            f"{i:02d}-{_UNSAFE.sub('-', p.stem)[:60]}{p.suffix.lower()}": p.read_bytes()
+            for i, p in enumerate(paths)
+        }
+    except OSError as err:
+        words = f"cannot be read ({err.strerror or err})"
+        raise BundleError(folder, words, "a folder of golden pictures", fix) from err
+    if not 1 <= len(found) <= MOST_GOLDEN:
+        raise BundleError(folder, f"{len(found)} golden pictures", f"1 to {MOST_GOLDEN}", fix)
+    return found
+
+
+def _pictures(recipe: RecipeFile, spec: PreprocessSpec, labels: tuple[str, ...]) -> Pictures | None:
+    if recipe.calibration is None:
+        return None
+    preprocessor = Preprocessor(spec)
+    most = max(32, MOST_BYTES // (4 * int(np.prod(spec.tensor_shape))))
+    x, _ = read_reference_folder(recipe.calibration, preprocessor, labels, min(most, MOST_CALIBRATION))
+    x = _in_layout(x, spec)
+    if recipe.labelled is None:
+        return Pictures(x)
+    labelled, y = read_reference_folder(recipe.labelled, preprocessor, labels, min(most, MOST_LABELLED))
+    if y is None:
+        fix = "Put the pictures into sub-folders named like labels."
+        raise BundleError(recipe.labelled, "pictures without labels", "a sub-folder a class", fix)
+    return Pictures(x, (_in_layout(labelled, spec), y))
+
+
+def _in_layout(x: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Channels first -> the model's layout."""
+    return x if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+
+
+def _timed(floats: list[Candidate], probes: NDArray[np.float32]) -> list[Candidate]:
+    """The float models with their speed, measured in turn."""
+    times = times_ms(tuple(candidate.engine for candidate in floats), probes)
+    return [
+        Candidate(
+            one.format, one.model, one.engine,
+            (Measured(on="golden pictures", samples=len(probes), infer_ms=time, machine=machine()),),
+        )
+        for one, time in zip(floats, times, strict=True)
+    ]  # fmt: skip
+
+
+def _provenance(recipe: RecipeFile, command: str, taken: Candidate) -> Provenance:
+    tools = {name: found for name in _TOOLS if (found := _installed(name)) is not None}
+    return Provenance(
+        source=recipe.source or recipe.model.name,
+        licence=recipe.licence,
+        tools=tools,
+        command=command,
+        measured=taken.measured,
+    )
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,113 @@
+"""Float ONNX -> int8 ONNX that runs fast and can be recalibrated.
+
+Static QDQ, uint8 activations, int8 weights with a scale per channel. A thin adapter over ONNX Runtime's quantizer;
+needs onnx. Called by ``quantizing`` and ``build_lite0``.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundles.build.error_text import short
+from edge_runtime.bundles.build.quantization import named_by
+from edge_runtime.errors import BundleError
+from edge_runtime.inference.engines.onnx_engine import ORT_FAILURES
+
+_FAILURES: tuple[type[Exception], ...] = (*ORT_FAILURES, AttributeError, KeyError)
+"""What the quantizer meets surprises with."""
+
+
+def quantized(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> bytes:
+    """Quantize a float model.
+
+    Args:
+        model: Float ONNX file with folded BatchNorm and one input.
+        samples: Prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
+        ignored: Regular expressions for names of nodes that stay float.
+
+    Returns:
+        An ONNX file of a quarter of the size.
+
+    Raises:
+        BundleError: ONNX Runtime cannot quantize it, or a pattern fits no node.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    graph = onnx.load_model_from_string(model).graph
+    input_name = graph.input[0].name
+    dtype = _dtype(graph.input[0].type.tensor_type.elem_type)
+    kept = named_by(ignored, [node.name for node in graph.node])
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
+        """Feeds one sample at a time."""
+
+        def __init__(self) -> None:
+            self._left: Iterator[NDArray[np.float32]] = iter(samples)
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            sample = next(self._left, None)
+            return None if sample is None else {input_name: sample[None].astype(dtype)}
+
+    logging.getLogger().addFilter(_is_not_advice)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+            source.write_bytes(model)
+            try:
+                quantize_static(
+                    str(source),
+                    str(target),
+                    Reader(),
+                    quant_format=QuantFormat.QDQ,
+                    nodes_to_exclude=kept,
+                    per_channel=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                )
+            except _FAILURES as err:
+                raise _refusal(err) from err
+            return target.read_bytes()
+    finally:
+        logging.getLogger().removeFilter(_is_not_advice)
+
+
+def _dtype(kind: int) -> Any:
+    """The numpy type of an input that an engine takes."""
+    import onnx
+
+    return onnx.helper.tensor_dtype_to_np_dtype(kind)
+
+
+def folded(model: bytes) -> bytes:
+    """The same model with BatchNorm folded into the convolutions and shapes inferred, as the quantizer wants it.
+
+    Raises:
+        BundleError: ONNX Runtime cannot read it.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "given.onnx", Path(folder) / "folded.onnx"
+        source.write_bytes(model)
+        try:
+            quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+        except _FAILURES as err:
+            raise _refusal(err) from err
+        return target.read_bytes()
+
+
+def _refusal(err: Exception) -> BundleError:
+    fix = "Take formats: [openvino] or quantize: none, or export the model again."
+    return BundleError("model", f"ONNX Runtime's quantizer: {short(err)}", "a model it can quantize", fix)
+
+
+def _is_not_advice(record: logging.LogRecord) -> bool:
+    """Hide the quantizer's advice to pre-process, which was followed, and that float16 biases stay as they are."""
+    text = record.getMessage()
+    return "pre-processing before quantization" not in text and not text.startswith("Expected bias")

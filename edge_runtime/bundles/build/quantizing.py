@@ -1,0 +1,229 @@
+"""Float models -> int8 candidates, measured, and the one that is taken or the refusal of all.
+
+ONNX is quantized by ONNX Runtime (QDQ), IR by NNCF. The pictures they are calibrated on are not those they are compared
+on. Called by ``from_recipe``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.attempts import Attempts
+from edge_runtime.bundles.build.measure import compared, machine
+from edge_runtime.bundles.build.recipe_file import Limits
+from edge_runtime.bundles.manifest import Measured
+from edge_runtime.bundles.onnx_walk import walk
+from edge_runtime.errors import BundleError
+from edge_runtime.inference.engines.base import Engine
+from edge_runtime.inference.engines.factory import ModelFormat, open_engine
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
+
+ALONE = ThreadPlan(1, 1, "bundle build")
+LEAST_PICTURES = 24
+"""Two thirds calibrate, a third compares; with fewer neither says anything."""
+
+_EVERY = 3
+_CHANCE_MS = 0.1  # what a call costs more or less by chance: all there is to see of a tiny model
+_ALIKE = 0.005  # half a point: less is chance on a few hundred pictures, so speed decides
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that might go into the bundle, running on one thread."""
+
+    format: ModelFormat
+    model: ModelFiles
+    engine: Engine
+    measured: tuple[Measured, ...] = ()
+
+    @property
+    def loss(self) -> float:
+        """What it costs beside the float model, 0..1: counted, else estimated, else disagreement."""
+        [first, *_] = self.measured
+        estimated = 1 - (first.agreement or 0.0) if first.estimated_loss is None else first.estimated_loss
+        for found in self.measured:
+            if found.accuracy is not None and found.float_accuracy is not None:
+                counted = found.float_accuracy - found.accuracy
+                # Labels name one class a picture and say nothing of the others' scores, which may be ruined.
+                return counted if found.score_change is None else max(counted, estimated)
+        return estimated
+
+    @property
+    def score_change(self) -> float:
+        """How far independent scores moved; 0 for other models, whose loss says all."""
+        return max((m.score_change for m in self.measured if m.score_change is not None), default=0.0)
+
+    @property
+    def infer_ms(self) -> float:
+        """Median time of a picture."""
+        return min((m.infer_ms for m in self.measured if m.infer_ms is not None), default=float("inf"))
+
+    @property
+    def time_over_float(self) -> float:
+        """Its time over the float model's where it did best; 0 where that was not measured, or is too small to say."""
+        pairs = ((m.infer_ms, m.float_infer_ms) for m in self.measured)
+        ratios = [(own - _CHANCE_MS) / other for own, other in pairs if own is not None and other]
+        return max(0.0, min(ratios, default=0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Prepared pictures, float32 (N, ...) in the model's layout."""
+
+    calibration: NDArray[np.float32]
+    labelled: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+    """With their classes, int64 (N,)."""
+
+    @property
+    def to_quantize(self) -> NDArray[np.float32]:
+        """Two of three."""
+        taken: NDArray[np.float32] = self.calibration[np.arange(len(self.calibration)) % _EVERY != _EVERY - 1]
+        return taken
+
+    @property
+    def held_out(self) -> NDArray[np.float32]:
+        """Every third."""
+        return self.calibration[_EVERY - 1 :: _EVERY]
+
+
+def opened(model_format: ModelFormat, model: ModelFiles, spec: PreprocessSpec) -> Candidate:
+    """The model with an engine on one thread.
+
+    Raises:
+        EngineError: it does not run.
+    """
+    return Candidate(model_format, model, open_engine(model, model_format, spec.tensor_shape, ALONE))
+
+
+def int8_candidates(
+    floats: Sequence[Candidate],
+    spec: PreprocessSpec,
+    meaning: PostprocessSpec,
+    pictures: Pictures,
+    keep_float: Sequence[str] = (),
+    attempts: Attempts | None = None,
+) -> Iterator[Candidate]:
+    """Each float model quantized and measured beside it; those that cannot be are noted in ``attempts``.
+
+    Raises:
+        BundleError: too few pictures, or all of them are quantized already, or refused by their quantizers.
+    """
+    attempts, has_any = attempts or Attempts(), False
+    if len(pictures.calibration) < LEAST_PICTURES:
+        found = f"{len(pictures.calibration)} pictures"
+        fix = "Take 100 to 300 pictures like those of the camera, or quantize: none."
+        raise BundleError("calibration", found, f"at least {LEAST_PICTURES} to quantize with", fix)
+    for candidate in floats:
+        finished: Candidate | None = None
+        with attempts.trying(candidate.format):
+            _require_float(candidate)
+            model = _quantized(candidate, pictures.to_quantize, keep_float)
+            int8 = opened(candidate.format, model, spec)
+            engines = (candidate.engine, int8.engine)
+            measured = [compared("held-out calibration pictures", spec, meaning, engines, pictures.held_out)]
+            if pictures.labelled is not None:
+                measured.append(compared("labelled pictures", spec, meaning, engines, *pictures.labelled))
+            finished = Candidate(candidate.format, model, int8.engine, tuple(measured))
+        if finished is not None:
+            has_any = True
+            yield finished
+    if not has_any:
+        raise attempts.refusal()
+
+
+def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) -> Candidate:
+    """The best that keeps the limits: the fastest of those that lose the least, give or take half a point.
+
+    One that is measurably slower than the float model it came from keeps none: nothing is gained for what it loses.
+
+    Raises:
+        BundleError: none keeps them; has the figures.
+    """
+    good = [candidate for candidate in candidates if _keeps(candidate, limits)]
+    figures = "; ".join(f"{candidate.format} int8 {words(candidate)}" for candidate in candidates)
+    if not good:
+        fix = (
+            "Keep the float model (quantize: none), or calibrate with more pictures like those of the camera "
+            f"({calibrated_on} were used), or raise limits if this is good enough."
+        )
+        raise BundleError(
+            "quantize", f"int8 loses too much: {figures}", _limit_words(candidates[0], limits), fix
+        )
+    quick = [candidate for candidate in good if candidate.time_over_float <= limits.time_over_float]
+    if not quick:
+        fix = (
+            "Take quantize: none, or another of the formats. For a box with other instructions than this machine, "
+            "or for the size of the file, raise limits.time_over_float."
+        )
+        expected = (
+            f"at most {limits.time_over_float:g} of the float model's time on this machine ({machine()})"
+        )
+        raise BundleError("quantize", f"int8 is slower than float: {figures}", expected, fix)
+    least = min(candidate.loss for candidate in quick)
+    return min(
+        (candidate for candidate in quick if candidate.loss <= least + _ALIKE), key=lambda c: c.infer_ms
+    )
+
+
+def words(candidate: Candidate) -> str:
+    """The figures of a candidate for a person."""
+    parts = []
+    for found in candidate.measured:
+        if found.accuracy is not None:
+            parts.append(
+                f"accuracy {found.accuracy:.3f} (float {found.float_accuracy:.3f}, {found.samples} pictures)"
+            )
+        if found.estimated_loss is not None and found.accuracy is None:
+            parts.append(f"an estimated {100 * found.estimated_loss:.1f} points of accuracy lost")
+        if found.score_change is not None:
+            parts.append(f"scores change by {found.score_change:.3f}")
+        if found.agreement is not None:
+            parts.append(f"agreement {found.agreement:.3f} on {found.samples} {found.on}")
+    fastest = min(candidate.measured, key=lambda m: m.infer_ms or 0, default=None)
+    if fastest is not None and fastest.infer_ms is not None:
+        beside = "" if fastest.float_infer_ms is None else f" (float {fastest.float_infer_ms:.1f})"
+        parts.append(f"{fastest.infer_ms:.1f} ms a picture{beside}")
+    return ", ".join(parts)
+
+
+def _keeps(candidate: Candidate, limits: Limits) -> bool:
+    is_near = candidate.score_change <= limits.score_change + 1e-9
+    return is_near and candidate.loss <= _limit(candidate, limits) + 1e-9
+
+
+def _limit(candidate: Candidate, limits: Limits) -> float:
+    is_classifier = any(m.estimated_loss is not None for m in candidate.measured)
+    return limits.accuracy_points / 100 if is_classifier else 1 - limits.agreement
+
+
+def _limit_words(candidate: Candidate, limits: Limits) -> str:
+    if any(m.estimated_loss is not None for m in candidate.measured):
+        words = f"at most {limits.accuracy_points:g} points of accuracy lost"
+        has_change = any(m.score_change is not None for m in candidate.measured)
+        return f"{words} and scores changed by {limits.score_change:g}" if has_change else words
+    return f"agreement of at least {limits.agreement:g}"
+
+
+def _quantized(candidate: Candidate, samples: NDArray[np.float32], keep_float: Sequence[str]) -> ModelFiles:
+    if candidate.format == "onnx":
+        from edge_runtime.bundles.build.quantize import folded, quantized
+
+        return ModelFiles(quantized(folded(candidate.model.data), samples, keep_float))
+    from edge_runtime.bundles.build.convert import quantized_ir
+
+    return quantized_ir(candidate.model, samples, keep_float)
+
+
+def _require_float(candidate: Candidate) -> None:
+    if candidate.format == "onnx":
+        operators: Mapping[str, int] = walk(candidate.model.data).operators
+        is_quantized = any(operators[name] for name in ("QuantizeLinear", "DequantizeLinear", "ConvInteger"))
+    else:
+        is_quantized = b"FakeQuantize" in candidate.model.data or b'element_type="i8"' in candidate.model.data
+    if is_quantized:
+        fix = "Take quantize: none, or give the float model."
+        raise BundleError("model", "already quantized", "a float model to quantize", fix)

@@ -1,0 +1,262 @@
+"""The model a recipe names, whatever it is, and its float forms: each checked to answer as the source itself.
+
+Frameworks are imported only for the kinds and formats that need them. Called by ``from_recipe``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.targets import model_files
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.attempts import Attempts, refusals_at
+from edge_runtime.bundles.build.file_kind import Kind, kind_of
+from edge_runtime.bundles.build.measure import outputs_of
+from edge_runtime.bundles.build.quantizing import ALONE, Candidate, opened
+from edge_runtime.bundles.build.recipe_file import RecipeFile
+from edge_runtime.bundles.compare import difference
+from edge_runtime.bundles.input_check import check_input
+from edge_runtime.bundles.onnx_walk import NotOnnx, walk
+from edge_runtime.bundles.verify import check_onnx
+from edge_runtime.errors import BundleError
+from edge_runtime.inference.engines.factory import ModelFormat, open_engine
+from edge_runtime.inference.specs import PreprocessSpec
+
+FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
+    "checkpoint": ("onnx", "openvino", "torchscript"),
+    "onnx": ("onnx", "openvino"),
+    "openvino": ("openvino",),
+    "torchscript": ("torchscript", "openvino"),
+}
+"""What each kind of source can become; the first is taken when the recipe does not say."""
+
+Answers = Callable[[NDArray[np.float32]], dict[str, NDArray[Any]]]
+"""A model as a function of a batch."""
+
+FLOAT_PARITY = 1e-3
+"""Largest difference between float forms of one model, RMS over the spread of the outputs. Other kernels add in another
+order and fold BatchNorm (measured: EfficientNet-Lite0 1.6e-6 in each of three formats); a wrong operator, layout or
+padding changes far more than this."""
+
+_FIX = "Report it to the converter's authors; until then take another of the formats."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model as its author has it."""
+
+    path: Path
+    kind: Kind
+    files: ModelFiles | None
+    """None for a checkpoint."""
+    net: Any = None
+    """The ``torch.nn.Module`` of a checkpoint."""
+    preprocessing: Any = None
+    version: Any = None
+
+
+def open_source(recipe: RecipeFile, folder: Path) -> Source:
+    """Read the model that the recipe names; ``folder`` is the recipe's.
+
+    Raises:
+        BundleError: not readable, or not what the recipe says it is.
+    """
+    path = recipe.model
+    try:
+        files = model_files.read(path)
+    except ModelError as err:
+        raise BundleError(path, err.found, err.expected, err.fix) from err
+    kind = kind_of(path, files.data)
+    if (recipe.factory is not None) != (kind == "checkpoint"):
+        raise _misfit(path, kind)
+    if kind != "checkpoint":
+        if kind == "onnx":
+            files = _in_one_file(path, files)
+            check_onnx(path, files.data)
+        return Source(path, kind, files)
+    from edge_runtime.bundles.build.checkpoint import built_net, read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    assert recipe.factory is not None
+    net = built_net(checkpoint, recipe.factory, recipe.factory_arguments, folder)
+    return Source(path, kind, None, net, checkpoint.preprocessing, checkpoint.version)
+
+
+def preprocess_of(recipe: RecipeFile, source: Source) -> PreprocessSpec:
+    """How the model wants its pictures, by recipe or checkpoint.
+
+    Raises:
+        BundleError: neither says it, or they differ: one of them is wrong, and nothing else would notice.
+    """
+    if source.preprocessing is None:
+        if recipe.preprocess is None:
+            fix = "Write preprocess into the recipe: as it was when the model was validated."
+            raise BundleError(source.path, "nothing says how pictures are prepared", "preprocess", fix)
+        return recipe.preprocess
+    at = f"{source.path}: preprocessing"
+    try:
+        said = PreprocessSpec.model_validate(source.preprocessing)
+    except pydantic.ValidationError as err:
+        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors()[:5])
+        fix = "Save it so, or write preprocess into the recipe and leave it out of the checkpoint."
+        raise BundleError(at, found, "the keys of preprocess in a recipe", fix) from err
+    if recipe.preprocess is not None and recipe.preprocess != said:
+        ours = recipe.preprocess.model_dump()
+        names = [name for name, value in said.model_dump().items() if value != ours[name]]
+        found = f"{', '.join(names)} differ from the recipe's preprocess"
+        raise BundleError(at, found, "the same in both", "Take preprocess out of the recipe, or correct it.")
+    return said
+
+
+def formats_of(recipe: RecipeFile, source: Source) -> tuple[ModelFormat, ...]:
+    """What the model is to become.
+
+    Raises:
+        BundleError: it cannot become that.
+    """
+    possible = FORMATS[source.kind]
+    wanted = recipe.formats or possible[:1]
+    impossible = [name for name in wanted if name not in possible]
+    if impossible:
+        found = f"formats {', '.join(impossible)} from a model that is {source.kind}"
+        fix = "Give the checkpoint or the ONNX file it was made from."
+        raise BundleError(source.path, found, f"{', '.join(possible)}", fix)
+    if recipe.quantize == "int8" and "torchscript" in wanted:
+        fix = "Write formats: [openvino], or quantize: none."
+        raise BundleError(source.path, "int8 from TorchScript as TorchScript", "another format", fix)
+    return wanted
+
+
+def answering(source: Source, spec: PreprocessSpec) -> Answers:
+    """The source as a function of a batch of prepared pictures (N, ...), which gives its outputs by name.
+
+    Raises:
+        BundleError: it does not run, or takes other pictures.
+        EngineError: its library is not installed.
+    """
+    if source.kind == "checkpoint":
+        from edge_runtime.bundles.build.export import answers_of
+
+        return lambda batch: answers_of(source.net, batch)
+    assert source.files is not None
+    with refusals_at(source.path):
+        engine = open_engine(source.files, source.kind, spec.tensor_shape, ALONE)
+    check_input(source.path, spec, engine.input)
+
+    def answers(batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        with refusals_at(source.path):
+            return outputs_of(engine, batch)
+
+    return answers
+
+
+def float_candidates(
+    source: Source,
+    formats: Sequence[ModelFormat],
+    spec: PreprocessSpec,
+    probes: NDArray[np.float32],
+    attempts: Attempts | None = None,
+    answers: Answers | None = None,
+) -> list[Candidate]:
+    """The model in each format, checked to say the same as the source on ``probes``, prepared pictures (N, ...).
+
+    Raises:
+        BundleError: every conversion fails, or changes the answers by more than ``FLOAT_PARITY``.
+        EngineError: a library is not installed.
+    """
+    attempts, found = attempts or Attempts(), list[Candidate]()
+    expected = (answers or answering(source, spec))(probes)
+    forms = _Forms(source, spec.tensor_shape, list(expected))
+    for name in formats:
+        with attempts.trying(name):
+            model = forms.of(name)
+            candidate = opened(name, model, spec)
+            if model is not source.files:
+                gap = difference(outputs_of(candidate.engine, probes), expected)
+                if not gap <= FLOAT_PARITY:
+                    words = f"as {name} its answers to the golden pictures differ by {gap:.3g}"
+                    raise BundleError(source.path, words, f"at most {FLOAT_PARITY:g}", _FIX)
+            found.append(candidate)
+    if not found:
+        raise attempts.refusal()
+    return found
+
+
+def _in_one_file(path: Path, files: ModelFiles) -> ModelFiles:
+    try:
+        has_external = bool(walk(files.data).external)
+    except NotOnnx:  # said by check_onnx
+        return files
+    if not has_external:
+        return files
+    from edge_runtime.bundles.build.external_data import embedded
+
+    return ModelFiles(embedded(path, files.data))
+
+
+def _misfit(path: Path, kind: Kind) -> BundleError:
+    if kind == "checkpoint":
+        found, expected = "a checkpoint (weights without the net)", "a factory that makes the net"
+        return BundleError(path, found, expected, "Write factory: package.module:function into the recipe.")
+    fix = "Take factory out of the recipe, or name the checkpoint as model."
+    return BundleError(path, f"factory given, but this is a whole model ({kind})", "a checkpoint", fix)
+
+
+class _Forms:
+    """The source in each format; a checkpoint is exported once for all, an old ONNX file brought up to date."""
+
+    def __init__(self, source: Source, shape: Sequence[int], outputs: Sequence[str]) -> None:
+        self._source, self._shape, self._outputs = source, shape, outputs
+        self._onnx: ModelFiles | BundleError | None = None
+
+    def of(self, wanted: ModelFormat) -> ModelFiles:
+        """The files of a format.
+
+        Raises:
+            BundleError: the source cannot become that.
+        """
+        source = self._source
+        if wanted == "onnx":
+            return self._as_onnx()
+        if wanted == source.kind:
+            assert source.files is not None
+            return source.files
+        if wanted == "torchscript":
+            from edge_runtime.bundles.build.export import as_torchscript
+
+            return as_torchscript(source.net, self._shape)
+        from edge_runtime.bundles.build.convert import ir_of_onnx, ir_of_torchscript
+
+        if source.kind == "torchscript":
+            assert source.files is not None
+            return ir_of_torchscript(source.files.data, self._shape, self._outputs)
+        return ir_of_onnx(self._as_onnx().data, self._shape)
+
+    def _as_onnx(self) -> ModelFiles:
+        """Once: an export takes ten seconds, and one that failed fails again."""
+        if self._onnx is None:
+            try:
+                self._onnx = self._exported()
+            except BundleError as err:
+                self._onnx = err
+        if isinstance(self._onnx, BundleError):
+            raise self._onnx
+        return self._onnx
+
+    def _exported(self) -> ModelFiles:
+        source = self._source
+        if source.kind == "checkpoint":
+            from edge_runtime.bundles.build.export import as_onnx
+
+            return as_onnx(source.net, self._shape)
+        from edge_runtime.bundles.build.onnx_opset import upgraded
+
+        assert source.files is not None
+        data = upgraded(source.files.data)
+        return source.files if data == source.files.data else ModelFiles(data)

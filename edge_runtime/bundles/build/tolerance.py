@@ -1,0 +1,166 @@
+"""The tolerance of a bundle's self-test, found by measuring both sides: harmless noise, and the usual mistakes.
+
+Noise: a third of the pixels off by one level, as another JPEG decoder or CPU would make them. Mistakes: swapped
+channels and the usual wrong scalings. The tolerance lies in the geometric middle, within 0.02..0.25. A mistake that
+changes the pictures and not the answers (the model averages the colours, or standardises its input) does no harm and
+needs not be noticed. Called by ``build``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundles.compare import Comparison, OneOutput, comparison, difference
+from edge_runtime.bundles.manifest import CompareBy
+from edge_runtime.bundles.self_test import run_one
+from edge_runtime.bundles.variations import normalisation_variations
+from edge_runtime.datatypes import Frame, Rejected, Sample
+from edge_runtime.errors import BundleError
+from edge_runtime.inference.engines.base import Engine
+from edge_runtime.inference.postprocess.postprocessor import Meaning
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.specs import PreprocessSpec
+
+_SEPARATION = 3.0
+"""Mistakes must change the outputs this much more than noise does, or golden pictures tell nothing."""
+_SLIGHT = 0.05  # two specs whose tensors differ less are the same for every purpose (mean 127 and 127.5)
+_TOLERANCES = (0.02, 0.25)
+_NOTHING = 1e-3  # of an answer, as between two libraries
+_LOUD = 0.1  # a model that is sure of a picture changes far less by one level of noise
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestLimits:
+    """What the manifest says about the self-test."""
+
+    tolerance: float
+    compare: CompareBy
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What the engine says to every golden picture, as it is, nudged, and prepared wrongly."""
+
+    right: list[OneOutput] = field(default_factory=list)
+    nudged: list[OneOutput] = field(default_factory=list)
+    wrong: dict[str, list[OneOutput]] = field(default_factory=dict)
+    changes_pictures: dict[str, bool] = field(default_factory=dict)
+
+
+def measured_tolerance(
+    meaning: Meaning, given: float | None, golden: Mapping[str, bytes], engine: Engine
+) -> SelfTestLimits:
+    """How a bundle's self-test compares, and the difference that separates harmless noise from mistakes.
+
+    Args:
+        meaning: Preprocessing and postprocessing.
+        given: The tolerance that the author chose; None measures it.
+        golden: Encoded pictures by name.
+        engine: The engine of the model.
+
+    Raises:
+        BundleError: a mistake would hardly show on any of the pictures.
+    """
+    answers = _asked(meaning.preprocess, golden, engine)
+    ways: list[CompareBy] = ["outputs"]
+    if meaning.postprocess.task == "detection" and _finds_something(meaning, answers):
+        ways.append("detections")
+    compares = [comparison(way, meaning, answers.right) for way in ways]
+    if given is not None:
+        quietest = min(compares, key=lambda compare: _noise(compare, answers))
+        return SelfTestLimits(given, quietest.by)
+    refusals = []
+    for compare in compares:
+        found = _separating(compare, answers)
+        if not isinstance(found, BundleError):
+            return SelfTestLimits(found, compare.by)
+        refusals.append(found)
+    raise refusals[0]
+
+
+def prepared(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
+    """A golden picture as the model sees it.
+
+    Raises:
+        BundleError: it cannot be used.
+    """
+    sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0))
+    if isinstance(sample, Rejected):
+        fix = "Correct it and build again."
+        raise BundleError(f"golden/{name}", f"{sample.reason}: {sample.detail}", "a usable picture", fix)
+    return sample
+
+
+def _asked(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Engine) -> _Answers:
+    rng, answers = np.random.default_rng(0), _Answers()
+    alike = set[str]()
+    for name, picture in golden.items():
+        sample = prepared(spec, name, picture)
+        answers.right.append(run_one(engine, sample.tensor))
+        answers.nudged.append(run_one(engine, Preprocessor(spec).normalise(_nudged(sample.pixels, rng))))
+        for mistake, other in normalisation_variations(spec):
+            wrong = prepared(other, name, picture).tensor
+            is_slight = difference({"": wrong}, {"": sample.tensor}) < _SLIGHT
+            if is_slight and other.colour == spec.colour:
+                alike.add(mistake)
+                continue
+            answers.changes_pictures[mistake] = answers.changes_pictures.get(mistake, False) or not is_slight
+            answers.wrong.setdefault(mistake, []).append(run_one(engine, wrong))
+    for mistake in alike:
+        answers.wrong.pop(mistake, None)
+    return answers
+
+
+def _noise(compare: Comparison, answers: _Answers) -> float:
+    return max(compare(nudged, right) for nudged, right in zip(answers.nudged, answers.right, strict=True))
+
+
+def _separating(compare: Comparison, answers: _Answers) -> float | BundleError:
+    """The tolerance, or why there is none."""
+    noise = _noise(compare, answers)
+    effects = {
+        mistake: max(compare(wrong, right) for wrong, right in zip(wrongs, answers.right, strict=True))
+        for mistake, wrongs in answers.wrong.items()
+    }
+    low, high = _TOLERANCES
+    telling = {
+        mistake: effect
+        for mistake, effect in effects.items()
+        if not (answers.changes_pictures[mistake] and noise <= low and effect <= max(noise, _NOTHING))
+    }
+    mistake, least = min(telling.items(), key=lambda item: item[1], default=("", 1.0))
+    if least < _SEPARATION * noise:
+        return _refusal(mistake, least, noise, answers.changes_pictures[mistake])
+    return round(float(np.clip(np.sqrt(max(noise, 1e-6) * least), low, high)), 4)
+
+
+def _refusal(mistake: str, least: float, noise: float, changes_pictures: bool) -> BundleError:
+    found = f"{mistake} changes the outputs by only {least:.3g} on these golden pictures (noise: {noise:.3g})"
+    if not changes_pictures:
+        advice = "The pictures are nearly grey: take more colourful and more different golden pictures."
+    elif noise > _LOUD:
+        advice = (
+            f"One level of noise in a third of the pixels changes the answers by {noise:.2g}, so the model is unsure "
+            "of them: take golden pictures of what it was made for."
+        )
+    else:
+        advice = "Take golden pictures of what the model was made for, more colourful and more different."
+    chosen = float(np.clip(2 * noise, _TOLERANCES[0], 1))
+    way_out = f"If there are none, write tolerance: {chosen:.2g} into the recipe; then such a mistake goes unnoticed."
+    return BundleError("golden", found, f"at least {_SEPARATION * noise:.3g}", f"{advice} {way_out}")
+
+
+def _finds_something(meaning: Meaning, answers: _Answers) -> bool:
+    """Whether any object is found on the golden pictures: without one their detections say nothing."""
+    compare = comparison("detections", meaning, answers.right)
+    nothing = {name: np.zeros_like(array) for name, array in answers.right[0].items()}
+    return any(compare(nothing, right) > 0 for right in answers.right)
+
+
+def _nudged(pixels: NDArray[np.uint8] | None, rng: np.random.Generator) -> NDArray[np.uint8]:
+    assert pixels is not None, "golden inputs are pictures"
+    steps = rng.choice(np.array([-1, 0, 0, 0, 0, 1]), size=pixels.shape)
+    nudged: NDArray[np.uint8] = np.clip(pixels.astype(np.int16) + steps, 0, 255).astype(np.uint8)
+    return nudged

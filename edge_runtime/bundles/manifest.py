@@ -1,0 +1,137 @@
+"""What ``bundle.yaml`` says, format version 1: how a model is fed, what its outputs mean and must be.
+
+Only data and its validation live here; reading files is in ``verify``, writing them in ``build``. The
+preprocessing and postprocessing specs are the very objects that ``preprocess`` and ``postprocess`` work from.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from edge_runtime.inference.specs import ClassificationSpec, PostprocessSpec, PreprocessSpec, StrictModel
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "bundle.yaml"
+SIGNATURE_FILE = "bundle.sig"
+
+_SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
+
+
+def _relative(path: str) -> str:
+    if not all(_SAFE_PART.fullmatch(part) for part in path.split("/")) or path.count("/") > 4:
+        raise ValueError(
+            "a relative path below the bundle: parts of letters, digits, '.', '_', '+', '-' joined by '/', "
+            "none of them starting with '.'"
+        )
+    if path in (MANIFEST_FILE, SIGNATURE_FILE):
+        raise ValueError(f"{path} cannot be named by itself")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_relative)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+CompareBy = Literal["outputs", "detections"]
+
+
+class Golden(StrictModel):
+    """A picture and what the model must say to it."""
+
+    picture: RelativePath
+    expected: RelativePath
+    """safetensors with one float32 array per output, without the batch axis."""
+
+
+class CalibrationHints(StrictModel):
+    """What recalibration should know about this model."""
+
+    moments: RelativePath | None = None
+    """Factory baseline (see ``calibration.baseline.baseline``): good for scoring drift, not for patching a site."""
+    no_moments: str = ""
+    """Why there is none although there were pictures: the model serves, and cannot be recalibrated."""
+    first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Never correct more than this many taps."""
+
+
+class Measured(StrictModel):
+    """Accuracy of what is in the bundle beside the float model it came from, when it was measured."""
+
+    on: str
+    samples: Annotated[int, Field(ge=1)]
+    float_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    agreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    """With the float model: share of pictures with the same first class; F1 of the boxes of a detector; share of the
+    outputs' variance that is the same for anything else."""
+    estimated_loss: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Accuracy lost, estimated without labels from the float model's probabilities (see ``bundle.measure``)."""
+    score_change: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of scores that say yes or no each by itself: how far the one that changed most on a picture moved, on average."""
+    float_infer_ms: Annotated[float, Field(ge=0)] | None = None
+    """Median of runs of one picture with one thread, in turn with those of ``infer_ms``."""
+    infer_ms: Annotated[float, Field(ge=0)] | None = None
+    machine: str = ""
+    """The processor that the times are of."""
+
+
+class Provenance(StrictModel):
+    """Where the model came from."""
+
+    source: str = ""
+    licence: str = ""
+    tools: dict[str, str] = Field(default_factory=dict)
+    command: str = ""
+    measured: tuple[Measured, ...] = ()
+
+
+class Manifest(StrictModel):
+    """The whole of ``bundle.yaml``."""
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    version: Annotated[int, Field(ge=1, le=999_999_999)]
+    format: Literal["onnx", "openvino", "torchscript"]
+    model: RelativePath
+    weights: RelativePath | None = None
+    """The .bin of an OpenVINO model."""
+    labels: RelativePath | None = None
+    preprocess: PreprocessSpec
+    postprocess: PostprocessSpec
+    golden: Annotated[tuple[Golden, ...], Field(min_length=1, max_length=64)]
+    tolerance: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Largest accepted difference to the golden outputs: RMS of the difference over the RMS spread of the outputs (of
+    one number: over its spread from picture to picture); with ``compare: detections`` 1 - F1 of the boxes."""
+    compare: CompareBy = "outputs"
+    """detections: by the boxes that are read, for detectors whose rows change places by themselves."""
+    calibration: CalibrationHints = CalibrationHints()
+    provenance: Provenance = Provenance()
+    files: Annotated[dict[RelativePath, Sha256], Field(min_length=1, max_length=1000)]
+    """Every file of the bundle except this one and the signature."""
+
+    @property
+    def id(self) -> str:
+        """Name and version, e.g. ``parts/4``."""
+        return f"{self.name}/{self.version}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_engine_hints(cls, data: Any) -> Any:
+        """Earlier builders wrote ``engine: {max_batch_size: 8}``; nothing ever read it, the configuration decides."""
+        return {key: data[key] for key in data if key != "engine"} if isinstance(data, Mapping) else data
+
+    @property
+    def scores_output(self) -> str | None:
+        """Name of the output with the class scores; None where there is only one, or the model is no classifier."""
+        return self.postprocess.output if isinstance(self.postprocess, ClassificationSpec) else None
+
+    @model_validator(mode="after")
+    def _names_only_listed_files(self) -> Self:
+        named = [self.model, self.weights, self.labels, self.calibration.moments]
+        named += [path for golden in self.golden for path in (golden.picture, golden.expected)]
+        missing = sorted({path for path in named if path is not None} - self.files.keys())
+        if missing:
+            raise ValueError(f"not listed under files with their sha256: {', '.join(missing)}")
+        if (self.weights is None) == (self.format == "openvino"):
+            raise ValueError("weights (the .bin file) belongs to format openvino and only to it")
+        return self

@@ -1,0 +1,248 @@
+"""Runs a bundle's golden pictures through the real preprocessing and engine and compares with what it promised.
+
+By far the most common causes of "good in validation, bad in production" are wrong preprocessing and a model in
+training mode; neither raises an error. Where the outputs differ, the usual mistakes are tried one by one, so that the
+message says which one explains it. Called by ``app`` before READY, by ``build`` and by the CLI.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from edge_runtime.bundles.answer_check import check_answers
+from edge_runtime.bundles.compare import Comparison, comparison, difference
+from edge_runtime.bundles.input_check import check_input
+from edge_runtime.bundles.manifest import Golden
+from edge_runtime.bundles.variations import variations
+from edge_runtime.bundles.verify import Bundle
+from edge_runtime.datatypes import Frame, Rejected, Sample
+from edge_runtime.errors import BundleError, EngineError
+from edge_runtime.inference.engines.base import Engine
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.specs import PreprocessSpec
+
+OneOutput = Mapping[str, NDArray[Any]]
+SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
+_ASKED = 2  # golden pictures that a patched model is asked: it is opened beside live frames
+_TOGETHER = 4  # golden pictures in the batch that looks for training mode
+_BUILD_AGAIN = "Correct it where the bundle is built and build it again."
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCheck:
+    """How one golden picture came out."""
+
+    picture: str
+    difference: float
+    """RMS of the difference to the golden outputs over their RMS spread; the worst output counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestReport:
+    """A passed self-test."""
+
+    bundle: str
+    runs_on: str
+    tolerance: float
+    pictures: tuple[PictureCheck, ...]
+    batch_difference: float | None
+    """Difference between answers alone and in company; None when the model takes one picture at a time."""
+
+    @property
+    def worst(self) -> float:
+        """Largest difference of all pictures."""
+        return max(check.difference for check in self.pictures)
+
+
+def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
+    """Check that the engine, fed by the bundle's preprocessing, gives the golden outputs.
+
+    Raises:
+        BundleError: it does not; says what differs and, where it can find out, what would explain it.
+        EngineError: the engine failed.
+    """
+    check_input(bundle.path, bundle.manifest.preprocess, engine.input)
+    spec = bundle.manifest.preprocess
+    samples = [golden_sample(bundle, golden, spec) for golden in bundle.manifest.golden]
+    tensors = [sample.tensor for sample in samples]
+    found = [run_one(engine, tensor) for tensor in tensors]
+    wanted = [golden_outputs(bundle, golden) for golden in bundle.manifest.golden]
+    compare = comparison(bundle.manifest.compare, bundle.manifest, wanted)
+    _check_repeat(bundle, engine, tensors[0], found[0])
+    batch_difference = _check_company(bundle, engine, compare, tensors[:_TOGETHER], found[:_TOGETHER])
+    checks = []
+    for golden, outputs, expected in zip(bundle.manifest.golden, found, wanted, strict=True):
+        gap = compare(outputs, expected)
+        if not gap <= bundle.manifest.tolerance:
+            raise _mismatch(bundle, engine, compare, golden, gap, outputs, expected)
+        checks.append(PictureCheck(golden.picture, gap))
+    check_answers(bundle, list(zip(samples, found, strict=True)))
+    return SelfTestReport(
+        bundle.id, engine.runs_on, bundle.manifest.tolerance, tuple(checks), batch_difference
+    )
+
+
+def patched_answers(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
+    """What a patched model says to the first golden pictures, as safetensors keeps it: ``0/logits``, ``1/logits``.
+
+    Made beside the patch, where its judge ran; :func:`check_patched` asks every engine that is opened with it.
+
+    Raises:
+        EngineError: the engine failed.
+    """
+    return {
+        f"{number}/{name}": np.ascontiguousarray(array)
+        for number, golden in enumerate(bundle.manifest.golden[:_ASKED])
+        for name, array in run_one(
+            engine, golden_sample(bundle, golden, bundle.manifest.preprocess).tensor
+        ).items()
+    }
+
+
+def check_patched(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
+    """See that an engine with a patched model says what was said when the patch was made.
+
+    Raises:
+        EngineError: it does not, or it failed.
+    """
+    gap = difference(patched_answers(bundle, engine), expected)
+    if not gap <= bundle.manifest.tolerance:
+        raise EngineError(
+            f"the patched model answers the golden pictures otherwise than when the patch was made, by {gap:.3g}; "
+            f"expected at most {bundle.manifest.tolerance:g} ({engine.runs_on}). It is not used"
+        )
+
+
+def golden_sample(bundle: Bundle, golden: Golden, spec: PreprocessSpec) -> Sample:
+    """A golden picture, prepared by the same code as live frames.
+
+    Raises:
+        BundleError: the picture cannot be used.
+    """
+    frame = Frame("golden", 0, bundle.read(golden.picture), 0.0, 0.0)
+    sample = Preprocessor(spec).prepare(frame)
+    if isinstance(sample, Rejected):
+        found = f"golden picture is {sample.reason}: {sample.detail}"
+        raise BundleError(bundle.path / golden.picture, found, "a usable picture", _BUILD_AGAIN)
+    return sample
+
+
+def golden_outputs(bundle: Bundle, golden: Golden) -> dict[str, NDArray[Any]]:
+    """What the model must say, by output name.
+
+    Raises:
+        BundleError: the file is damaged.
+    """
+    try:
+        arrays: dict[str, NDArray[Any]] = safetensors.numpy.load(bundle.read(golden.expected))
+    except (safetensors.SafetensorError, ValueError, KeyError) as err:
+        at = bundle.path / golden.expected
+        raise BundleError(at, f"not readable: {err}", "safetensors with the outputs", _BUILD_AGAIN) from err
+    return arrays
+
+
+def run_one(engine: Engine, tensor: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Outputs of one sample, without the batch axis."""
+    return {name: array[0] for name, array in engine.infer(tensor[None]).items()}
+
+
+def _check_repeat(bundle: Bundle, engine: Engine, tensor: NDArray[np.float32], before: OneOutput) -> None:
+    gap = difference(run_one(engine, tensor), before)
+    if not gap <= SAME_RUN:
+        raise not_deterministic(bundle.path, gap)
+
+
+def not_deterministic(at: Path | str, gap: float) -> BundleError:
+    """The refusal of a model that answers the same picture differently."""
+    found = (
+        f"the same picture gave outputs that differ by {gap:.3g} in two runs: it is not deterministic "
+        "(dropout is active, or it draws random numbers)"
+    )
+    fix = "Call model.eval() before the export, and take random operators out of the model."
+    return BundleError(at, found, "a model in evaluation mode", fix)
+
+
+def _check_company(
+    bundle: Bundle,
+    engine: Engine,
+    compare: Comparison,
+    tensors: list[NDArray[np.float32]],
+    alone: list[dict[str, NDArray[Any]]],
+) -> float | None:
+    """BatchNorm in training mode makes an answer depend on the other pictures of its batch."""
+    if engine.input.shape[0] == 1:
+        return None
+    company = tensors if len(tensors) > 1 else [tensors[0], np.zeros_like(tensors[0])]
+    together = engine.infer(np.stack(company))
+    gap = max(
+        compare({name: array[index] for name, array in together.items()}, outputs)
+        for index, outputs in enumerate(alone)
+    )
+    if not gap <= bundle.manifest.tolerance:
+        found = (
+            f"answers change by {gap:.3g} with the other pictures in the batch: BatchNorm is in training mode"
+        )
+        raise BundleError(
+            bundle.path, found, "a model in evaluation mode", "Call model.eval() before the export."
+        )
+    return gap
+
+
+def _mismatch(
+    bundle: Bundle,
+    engine: Engine,
+    compare: Comparison,
+    golden: Golden,
+    gap: float,
+    outputs: OneOutput,
+    expected: OneOutput,
+) -> BundleError:
+    at, limit = bundle.path / golden.picture, bundle.manifest.tolerance
+    if outputs.keys() != expected.keys():
+        found, want = f"outputs {', '.join(sorted(outputs))}", ", ".join(sorted(expected))
+        return BundleError(at, found, f"outputs {want}", _BUILD_AGAIN)
+    shapes = {name: (outputs[name].shape, expected[name].shape) for name in expected}
+    wrong = [f"{name} {got} instead of {want}" for name, (got, want) in shapes.items() if got != want]
+    if wrong:
+        return BundleError(at, f"output shapes: {', '.join(wrong)}", "the golden shapes", _BUILD_AGAIN)
+    what = "detections" if compare.by == "detections" else "outputs"
+    found = f"{what} differ from the golden ones by {gap:.3g}{_top_words(bundle, outputs, expected)}"
+    words, fix = _explanation(bundle, engine, compare, golden, gap)
+    return BundleError(at, f"{found}. {words}", f"a difference of at most {limit:g}", fix)
+
+
+def _top_words(bundle: Bundle, outputs: OneOutput, expected: OneOutput) -> str:
+    if bundle.manifest.postprocess.task != "classification":
+        return ""
+    name = bundle.manifest.postprocess.output or next(iter(expected))
+    if name not in expected:
+        return ""
+    got, want = int(np.argmax(outputs[name])), int(np.argmax(expected[name]))
+    labels = bundle.labels
+    got_name, want_name = (labels[i] if i < len(labels) else f"class {i}" for i in (got, want))
+    return f" (first class {got_name}" + (")" if got == want else f" instead of {want_name})")
+
+
+def _explanation(
+    bundle: Bundle, engine: Engine, compare: Comparison, golden: Golden, gap: float
+) -> tuple[str, str]:
+    """Which usual mistake in the preprocessing explains the difference, and what to do."""
+    expected = golden_outputs(bundle, golden)
+    tried = []
+    for name, spec in variations(bundle.manifest.preprocess):
+        tensor = golden_sample(bundle, golden, spec).tensor
+        tried.append((compare(run_one(engine, tensor), expected), name))
+    best, name = min(tried, default=(float("inf"), ""))
+    if best <= bundle.manifest.tolerance:
+        words = f"With {name} it is {best:.3g}, so that is what the golden outputs were made with"
+        return words, f"Set {name} under preprocess and build it again."
+    if best < gap / 3:
+        return f"With {name} it would be {best:.3g}: look there first", _BUILD_AGAIN
+    words = "No usual mistake in the preprocessing explains it: the model is another one, damaged, or in training mode"
+    return words, "Compare the model file with the one the golden outputs were made with."

@@ -1,0 +1,76 @@
+"""The usual mistakes in preprocessing, as variations of a spec: what to try when golden outputs do not come out.
+
+Pure. Called by ``self_test`` to explain a difference and by ``build`` to see that golden pictures would notice them.
+"""
+
+from typing import Any
+
+from edge_runtime.inference.specs import Colour, PreprocessSpec
+
+_Values = tuple[float, ...]
+_IMAGENET_MEAN: _Values = (123.675, 116.28, 103.53)
+_IMAGENET_STD: _Values = (58.395, 57.12, 57.375)
+_GREY_IMAGENET: tuple[_Values, _Values] = ((118.0,), (57.6,))
+
+
+def variations(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
+    """Named variations, none equal to the spec itself: scaling x colour order, then geometry and filter."""
+    scalings = [("", {}), *_scalings(spec)]
+    colours = [("", {}), *_colours(spec)]
+    found: list[tuple[str, PreprocessSpec]] = []
+    for colour_name, colour in colours:
+        for scaling_name, scaling in scalings:
+            name = " and ".join(part for part in (colour_name, scaling_name) if part)
+            found.append((name, spec.model_copy(update={**scaling, **colour})))
+    found += [(name, spec.model_copy(update=change)) for name, change in _shapes()]
+    return [(name, changed) for name, changed in found if changed != spec]
+
+
+def normalisation_variations(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
+    """Only other scalings and colour orders: mistakes that every golden set must be able to notice."""
+    changes = [*_scalings(spec), *_colours(spec)]
+    found = [(name, spec.model_copy(update=change)) for name, change in changes]
+    return [(name, changed) for name, changed in found if changed != spec]
+
+
+def _scalings(spec: PreprocessSpec) -> list[tuple[str, dict[str, Any]]]:
+    count = spec.channels
+    imagenet = (_IMAGENET_MEAN, _IMAGENET_STD) if count == 3 else _GREY_IMAGENET
+    if spec.colour == "bgr":
+        imagenet = (_IMAGENET_MEAN[::-1], _IMAGENET_STD[::-1])
+    known: list[tuple[str, _Values, _Values]] = [
+        ("mean and std of ImageNet", *imagenet),
+        ("values in 0..1 (mean 0, std 255)", (0.0,) * count, (255.0,) * count),
+        ("values in 0..255 (mean 0, std 1)", (0.0,) * count, (1.0,) * count),
+        ("values in -1..1 (mean 127.5, std 127.5)", (127.5,) * count, (127.5,) * count),
+        ("mean 127 and std 128", (127.0,) * count, (128.0,) * count),
+        ("mean and std times 255", _times(spec.mean, 255), _times(spec.std, 255)),
+        ("mean and std divided by 255", _times(spec.mean, 1 / 255), _times(spec.std, 1 / 255)),
+    ]
+    return [(name, {"mean": mean, "std": std}) for name, mean, std in known]
+
+
+def _times(values: _Values, factor: float) -> _Values:
+    return tuple(value * factor for value in values)
+
+
+def _colours(spec: PreprocessSpec) -> list[tuple[str, dict[str, Any]]]:
+    if spec.colour == "grey":
+        return []
+    other: Colour = "bgr" if spec.colour == "rgb" else "rgb"
+    turned = {"colour": other, "mean": spec.mean[::-1], "std": spec.std[::-1]}
+    return [(f"colour {other}", {"colour": other}), (f"colour {other}, mean and std in that order", turned)]
+
+
+def _shapes() -> list[tuple[str, dict[str, Any]]]:
+    geometries = [
+        ("geometry stretch", {"geometry": "stretch", "crop_fraction": 1.0}),
+        ("geometry letterbox", {"geometry": "letterbox", "crop_fraction": 1.0}),
+        ("geometry crop", {"geometry": "crop", "crop_fraction": 1.0}),
+        ("geometry crop with crop_fraction 0.875", {"geometry": "crop", "crop_fraction": 0.875}),
+    ]
+    filters = [
+        (f"filter {name}", {"filter": name})
+        for name in ("area", "nearest", "bilinear", "bicubic", "antialias_bilinear")
+    ]
+    return [*geometries, *filters]

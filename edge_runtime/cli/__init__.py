@@ -1,0 +1,1 @@
+"""What a person types: one file or folder a command; ``main`` is the entry point."""

@@ -1,0 +1,5 @@
+"""``python -m edge_runtime`` is ``edge-runtime``."""
+
+from edge_runtime.cli.main import main
+
+main()

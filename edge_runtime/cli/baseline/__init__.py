@@ -1,0 +1,1 @@
+"""``edge-runtime baseline``: the baselines of a box whose daemon is stopped."""

@@ -1,0 +1,158 @@
+"""``edge-runtime baseline``: look after the baselines of a box, over its broker or in its state directory.
+
+Parses, calls, prints; nothing else lives here. Part of ``cli``, which turns errors into exit codes.
+"""
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import orjson
+
+from edge_runtime.recalibration.task import Asked, Blessing, Verb
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path))
+MODEL = click.option("--model", help="Which model; needed when there are several.")
+OFFLINE = click.option(
+    "--offline",
+    is_flag=True,
+    help="Work on the state directory of a stopped daemon, also where there is a broker.",
+)
+TIMEOUT = click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+NAME = click.argument("name", required=False)
+
+
+@click.group("baseline")
+def baseline_group() -> None:
+    """Look after the baselines of the box that CONFIG describes: day, night, winter.
+
+    With a broker in CONFIG the running daemon is asked; without, or with --offline, the state directory is used.
+    """
+
+
+@baseline_group.command("list")
+@CONFIG
+@MODEL
+@OFFLINE
+@TIMEOUT
+@JSON
+def show(config: Path, as_json: bool, **how: Any) -> int:
+    """Show all baselines with their facts, and which one is in use."""
+    return _done(_obeyed(config, "baselines", Blessing(), **how), as_json)
+
+
+@baseline_group.command()
+@CONFIG
+@NAME
+@click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), help="How long that holds.")
+@MODEL
+@OFFLINE
+@TIMEOUT
+@JSON
+def bless(config: Path, name: str | None, expires_days: float | None, as_json: bool, **how: Any) -> int:
+    """Say anew that the site is as healthy as the baseline NAME shows it (without: the one in use)."""
+    return _done(_obeyed(config, "bless", Blessing(name, expires_days), **how), as_json)
+
+
+@baseline_group.command()
+@CONFIG
+@NAME
+@MODEL
+@OFFLINE
+@TIMEOUT
+@JSON
+def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
+    """Make no more patches from the baseline NAME (without: the one in use)."""
+    return _done(_obeyed(config, "expire", Blessing(name), **how), as_json)
+
+
+@baseline_group.command()
+@CONFIG
+@click.argument("name")
+@MODEL
+@OFFLINE
+@TIMEOUT
+@JSON
+def remove(config: Path, name: str, as_json: bool, **how: Any) -> int:
+    """Forget the baseline NAME for good."""
+    return _done(_obeyed(config, "remove", Blessing(name), **how), as_json)
+
+
+@baseline_group.command()
+@CONFIG
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="What to call it here; without: its own name.")
+@MODEL
+@JSON
+def add(config: Path, file: Path, name: str | None, model: str | None, as_json: bool) -> int:
+    """Put the baseline FILE that was made elsewhere, such as a pooled one, into the state directory of this box.
+
+    A running daemon finds it when it is asked for its baselines, and at its next start.
+    """
+    from edge_runtime.cli.baseline.offline import add_baseline
+    from edge_runtime.config import load_config
+
+    added = add_baseline(load_config(config, os.environ), model, file, name)
+    return _done({"status": "ok", "data": added}, as_json)
+
+
+def _obeyed(
+    path: Path, verb: Verb, blessing: Blessing, *, model: str | None, offline: bool, timeout_s: float
+) -> dict[str, Any]:
+    """The answer of the daemon, or of its state directory."""
+    from edge_runtime.config import load_address, load_config
+
+    assert verb in get_args(Verb)
+    address = None if offline else load_address(path, os.environ)
+    if address is None or address.mqtt is None:
+        from edge_runtime.cli.baseline.offline import obeyed_offline
+
+        config = load_config(path, os.environ)
+        return {
+            "status": "ok",
+            "data": obeyed_offline(config, model, Asked(verb, blessing=blessing), time.time()),
+        }
+    from edge_runtime.cli.send import send_command
+
+    given = {"model": model, "name": blessing.name, "expires_days": blessing.expires_days}
+    arguments = {key: value for key, value in given.items() if value is not None}
+    return send_command(address, verb, arguments, timeout_s)
+
+
+def _done(answer: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+    elif answer.get("status") != "ok":
+        click.echo(f"error: {answer.get('error')}", err=True)
+    else:
+        click.echo("\n".join(_lines(answer["data"])))
+    return 0 if answer.get("status") == "ok" else 65  # EX_DATAERR: the device said no
+
+
+def _lines(data: dict[str, Any]) -> list[str]:
+    if "baselines" not in data:
+        return [f"{key}: {_worded(key, value)}" for key, value in data.items() if value not in (None, [])]
+    lines = [_line(name, facts, data["in_use"] == name) for name, facts in data["baselines"].items()]
+    lines += [f"  {name}: not usable, {problem}" for name, problem in data["problems"].items()]
+    return lines or ["no baseline yet; send 'commission' while the site is healthy"]
+
+
+def _line(name: str, facts: dict[str, Any], is_in_use: bool) -> str:
+    ends = facts["expires_wall_s"]
+    until = "without end" if ends is None else f"until {_worded('_wall_s', ends)}"
+    state = "EXPIRED" if facts["is_expired"] else until
+    recorded = _worded("_wall_s", facts["recorded_wall_s"])
+    worth = f"{facts['frames']} frames worth {facts['effective_frames']:.0f}"
+    return f"{'*' if is_in_use else ' '} {name}: {worth}, recorded {recorded}, {state}"
+
+
+def _worded(key: str, value: object) -> str:
+    if key.endswith("_wall_s") and isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return str(value)

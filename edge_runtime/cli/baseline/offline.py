@@ -1,0 +1,77 @@
+"""The baselines of a state directory without its daemon: list, bless, expire, remove, and add one made elsewhere.
+
+Uses the daemon's own pieces. What changes a baseline takes the directory's lock, so that a running daemon is never
+surprised; adding a file is safe beside one, which finds it when somebody asks for its baselines. Called by ``cli``.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import calibration
+from calibration.baseline.baseline import Baseline
+from calibration.errors import BaselineError
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.config import Config
+from edge_runtime.daemon.wiring.models import identity_of
+from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.open_model import find_bundle
+from edge_runtime.errors import CommandError
+from edge_runtime.recalibration.baselines.active import Baselines
+from edge_runtime.recalibration.baselines.store import Shelf
+from edge_runtime.recalibration.task import Asked
+from edge_runtime.system.state_lock import lock_state_dir
+
+
+def obeyed_offline(config: Config, model: str | None, asked: Asked, now_wall_s: float) -> dict[str, Any]:
+    """Do what a daemon would have done.
+
+    Raises:
+        CommandError: no such model or baseline.
+        BundleError: the model's bundle cannot be used.
+        StateError: the state directory cannot be used, or a daemon runs with it.
+    """
+    name, bundle = _bundle_of(config, model)
+    lock = None if asked.verb == "baselines" else lock_state_dir(config.state_dir)
+    try:
+        registry = Registry.open(config.state_dir, name)
+        baselines = Baselines(registry, identity_of(bundle), None, config.drift, lambda: now_wall_s)
+        return baselines.obey(asked)
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def add_baseline(config: Config, model: str | None, file: Path, called: str | None) -> dict[str, Any]:
+    """Put a baseline that was made elsewhere, such as a pooled one, on the shelf of a model.
+
+    Args:
+        config: The box.
+        model: A model of it; None when there is only one.
+        file: The baseline.
+        called: Its name here; None keeps its own.
+
+    Raises:
+        CalibrationError: damaged, or of another model or preprocessing.
+        CommandError, BundleError, StateError: as above.
+    """
+    name, bundle = _bundle_of(config, model)
+    identity, baseline = identity_of(bundle), Baseline.load(file)
+    misfit = identity.misfit(baseline)
+    if misfit is not None:
+        fix = f"Record it with the bundle {bundle.id}."
+        raise BaselineError(str(file), misfit, "one of this box's model", fix)
+    registry = Registry.open(config.state_dir, name)
+    target = called or baseline.name
+    registry.put_probe(identity.model_sha256, calibration.probe_files(bundle.model_files))
+    Shelf(registry.baselines).put(baseline.named(target))
+    return {"model": name, "added": target, "id": baseline.id, "frames": baseline.count}
+
+
+def _bundle_of(config: Config, model: str | None) -> tuple[str, Bundle]:
+    known = ", ".join(config.models)
+    name = next(iter(config.models)) if model is None and len(config.models) == 1 else model
+    if name not in config.models:
+        raise CommandError(
+            f"no model {name!r}; this device has: {known}" if name else f"name a model: {known}"
+        )
+    return name, load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))

@@ -1,0 +1,162 @@
+"""The command ``edge-runtime bench``: parses, calls, prints. Registered by ``cli``."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+if TYPE_CHECKING:
+    from edge_runtime.cli.bench.rounds import BenchOrder
+
+ENGINE_OPTIONS = ("runtime", "devices", "precision", "pin_threads")
+
+
+def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """``threads`` as in the configuration: a number from 1 to 256, or a word."""
+    if value in (None, "auto", "latency", "throughput"):
+        return value
+    return click.IntRange(1, 256).convert(value, option, context)
+
+
+@click.command("bench")
+@click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path),
+    help="Run it as a model of this file: its engine, threads, number of cameras, and bundle unless BUNDLE is given.",
+)  # fmt: skip
+@click.option("--model", help="Which model of the file; needed when there are several.")
+@click.option(
+    "--pictures", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of pictures; without it the golden ones as JPEGs of 1280 x 720.",
+)  # fmt: skip
+@click.option(
+    "--streams", type=click.IntRange(1, 64), help="Cameras; without: the model's in the file, or 1."
+)
+@click.option(
+    "--fps", type=click.FloatRange(0.1, 240), default=30.0, show_default=True, help="Pace of each camera."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(1, 600), default=5.0, show_default=True, help="Of each measurement."
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Bare and daemon in turn."
+)
+@click.option(
+    "--threads", callback=_threads, metavar="NUMBER|auto|latency|throughput",
+    help="Inside a call, or by what it is to be chosen; without: the file's, or auto.",
+)  # fmt: skip
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "onnxruntime", "openvino", "torch"]),
+    help="Instead of the file's.",
+)
+@click.option(
+    "--device", "devices", multiple=True, help="Instead of the file's, best first; may be given again."
+)
+@click.option(
+    "--precision", type=click.Choice(["f32", "f16", "bf16", "device"]), help="Instead of the file's."
+)
+@click.option(
+    "--pin-threads/--no-pin-threads", default=None,
+    help="Bind callers and engine threads, or not, instead of what the file says.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="For machines, with the figures of every round.")
+def bench_command(
+    bundle: Path | None,
+    config_path: Path | None,
+    model: str | None,
+    pictures: Path | None,
+    as_json: bool,
+    **changes: Any,
+) -> int:
+    """Measure BUNDLE (or the model of --config) on this box: the bare engine and a whole daemon in turn.
+
+    Flat out and paced, one model by itself, one picture a call. Both get the same engine settings. The bare engine has
+    one caller a stream, and is measured again with as many as the daemon has workers where that differs.
+    """
+    from edge_runtime.cli.bench.rounds import bench
+
+    order = replace(_order(bundle, config_path, model, changes), pictures=pictures)
+    report = bench(order, progress=lambda line: click.echo(line, err=True))
+    click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() if as_json else table(report))
+    return 0
+
+
+def _order(
+    bundle: Path | None, config_path: Path | None, model: str | None, changes: dict[str, Any]
+) -> "BenchOrder":
+    """What the file says, or the defaults, and what the options change."""
+    from pydantic import ValidationError
+
+    from edge_runtime.cli.bench.rounds import BenchOrder, order_of
+    from edge_runtime.config import load_config
+
+    if config_path is not None:
+        order = order_of(load_config(config_path, os.environ), config_path, model, bundle)
+    elif bundle is None:
+        raise click.UsageError("give a BUNDLE, or --config FILE for the model of a configuration")
+    elif model is not None:
+        raise click.UsageError("--model needs --config FILE")
+    else:
+        order = BenchOrder(bundle)
+    given = {name: value for name, value in changes.items() if value not in (None, ())}
+    engine = {name: given.pop(name) for name in ENGINE_OPTIONS if name in given}
+    try:
+        changed = type(order.engine).model_validate({**order.engine.model_dump(), **engine})
+    except ValidationError as err:
+        raise click.UsageError("; ".join(one["msg"] for one in err.errors())) from err
+    return replace(order, engine=changed, **given)
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for a person."""
+    parts, ratios = report["summary"], report["ratios"]
+    rows = [
+        ("frames/s, flat out", "{frames_per_s:.1f}", "{frames_per_s:.1f}", ""),
+        ("inference p50, ms", "{call_ms_p50:.1f}", "{infer_ms_p50:.1f}", " paced"),
+        ("inference p99, ms", "{call_ms_p99:.1f}", "", " paced"),
+        ("decode p50, ms", "", "{decode_ms_p50:.1f}", " paced"),
+        ("capture to outbox p50, ms", "", "{total_ms_p50:.1f}", " paced"),
+        ("capture to outbox p99, ms", "", "{total_ms_p99:.1f}", " paced"),
+        ("CPU per frame, ms", "{cpu_ms_per_frame:.1f}", "{cpu_ms_per_frame:.1f}", " paced"),
+        ("memory (PSS), MiB", "{pss_mib:.0f}", "{pss_mib:.0f}", ""),
+        ("start to first result, s", "", "{first_result_s:.2f}", ""),
+    ]
+    callers, workers = report["callers"], report["workers"]
+    lines = [
+        f"{report['bundle']} on {report['runs_on']}; {report['budget']}",
+        f"{report['streams']} stream(s) of {report['pictures']}; paced: {report['fps']:g} frames/s each",
+        f"bare engine: {callers} caller(s); daemon: {workers} worker(s); {report['intra']} thread(s) in a call",
+        "",
+        f"{'':28}{'bare engine':>12}{'daemon':>12}",
+    ]
+    for label, bare, whole, suffix in rows:
+        cells = (bare.format(**parts["bare" + suffix]), whole.format(**parts["daemon" + suffix]))
+        lines.append(f"{label:28}{cells[0]:>12}{cells[1]:>12}")
+    lines.append("")
+    for label, suffix in ((f"{callers} caller(s)", ""), (f"{workers} caller(s)", " all"))[
+        : 1 + (callers != workers)
+    ]:
+        bare, loop = (parts[name + suffix]["frames_per_s"] for name in ("bare", "loop"))
+        lines.append(
+            f"{label}: bare engine {bare:.1f} frames/s; with picture code in a loop {loop:.1f} frames/s"
+        )
+    words = {
+        "frames_per_s": f"daemon over bare engine, {callers} caller(s): frames/s",
+        "frames_per_s_over_loop": f"daemon over engine and picture code, {callers} caller(s)",
+        "frames_per_s_over_bare_all": f"daemon over bare engine, {workers} caller(s): frames/s",
+        "frames_per_s_over_loop_all": f"daemon over engine and picture code, {workers} caller(s)",
+        "paced_total_p99_over_infer_p50": "paced: capture-to-outbox p99 over bare p50",
+        "paced_cpu_per_frame": "paced: CPU per frame over bare engine",
+        "memory": "memory over bare engine",
+    }
+    lines.append("")
+    for name, label in words.items():
+        if name.endswith("_all") and callers == workers:
+            continue
+        ratio = ratios[name]
+        lines.append(f"{label:52}{ratio['median']:6.2f}   ({ratio['low']:.2f} to {ratio['high']:.2f})")
+    return "\n".join(lines)

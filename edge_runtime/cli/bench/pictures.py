@@ -1,0 +1,55 @@
+"""Pictures as a camera would give them: the bundle's golden pictures as JPEGs of one size, or a folder of the user's.
+
+Called by ``rounds``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_runtime.bundles.verify import Bundle
+from edge_runtime.errors import BundleError
+from edge_runtime.sources.images import PICTURE_SUFFIXES
+
+QUALITY = 90
+"""Of the JPEGs; cameras send 80 to 95."""
+
+
+def write_pictures(bundle: Bundle, given: Path | None, size: tuple[int, int], folder: Path) -> list[Path]:
+    """The pictures to bench with, in ``folder``.
+
+    Args:
+        bundle: Gives its golden pictures where nothing else is given.
+        given: A folder of pictures, used as they are; None takes the golden ones.
+        size: Width and height of the golden ones as JPEGs, pixels.
+        folder: Where to put them.
+
+    Raises:
+        BundleError: there is no picture, or one cannot be read.
+    """
+    if given is not None:
+        names = sorted(path for path in given.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+        if not names:
+            raise BundleError(
+                given, "no pictures in it", "JPEG, PNG or other pictures", "Give another folder."
+            )
+        return _copied(names, folder)
+    made = []
+    for number, golden in enumerate(bundle.manifest.golden):
+        pixels = cv2.imdecode(np.frombuffer(bundle.read(golden.picture), np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            found, fix = "cannot be decoded", "Give --pictures FOLDER."
+            raise BundleError(bundle.path / golden.picture, found, "a picture", fix)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+        made.append(folder / f"{number:03}.jpg")
+        made[-1].write_bytes(encoded.tobytes())
+    return made
+
+
+def _copied(paths: Sequence[Path], folder: Path) -> list[Path]:
+    for path in paths:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return [folder / path.name for path in paths]

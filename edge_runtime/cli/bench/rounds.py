@@ -1,0 +1,277 @@
+"""The bench of one bundle: rounds in which the bare engine and the daemon take turns, and what came out of them.
+
+Turns, because the speed of a box changes while it runs (heat, neighbours): only figures of one round are compared, and
+ratios are given with their spread over the rounds. Everything measured runs in processes of its own.
+"""
+
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.cli.bench.bare import MODEL
+from edge_runtime.cli.bench.daemon import BenchError, daemon
+from edge_runtime.cli.bench.pictures import write_pictures
+from edge_runtime.config import Config, EngineConfig, ModelConfig
+from edge_runtime.deployment.open_model import find_bundle, model_named, settings_of
+from edge_runtime.inference.engines.factory import ModelFormat, placed
+from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOrder:
+    """What to measure."""
+
+    bundle: Path
+    pictures: Path | None = None
+    """A folder; None is the bundle's golden pictures as JPEGs of ``size``."""
+    size: tuple[int, int] = (1280, 720)
+    streams: int = 1
+    fps: float = 30.0
+    """Of each stream in the paced part."""
+    seconds: float = 5.0
+    """Of each measurement."""
+    rounds: int = 3
+    threads: int | Preference = "auto"
+    """As in the configuration; a number is threads inside a call."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """As in the configuration, for bare engine and daemon alike."""
+
+
+def order_of(config: Config, source: Path, model: str | None, bundle: Path | None) -> BenchOrder:
+    """A model of a configuration as it is run there, with as many streams as it has cameras, by itself.
+
+    Args:
+        config: The configuration.
+        source: Its file, for messages.
+        model: Which model; None when there is one only.
+        bundle: Another bundle to run that way; None takes the model's.
+
+    Raises:
+        ConfigError: no such model.
+        BundleError: there is no such bundle.
+    """
+    name = model_named(config, source, model)
+    one = config.models[name]
+    path = find_bundle(config.bundle_root(name), one.version) if bundle is None else bundle
+    streams = sum(camera.enabled and camera.model == name for camera in config.cameras.values())
+    return BenchOrder(path, streams=max(1, streams), threads=one.threads, engine=one.engine)
+
+
+def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
+    """Measure and compare.
+
+    Returns:
+        ``rounds`` with each round's figures, ``summary`` with medians, ``ratios`` with median and range.
+
+    Raises:
+        BundleError: the bundle or the pictures cannot be used.
+        BenchError: the daemon does not run with it.
+    """
+    bundle = load_bundle(order.bundle)
+    plan = _plan(order, bundle.manifest.format)
+    with tempfile.TemporaryDirectory(prefix="edge-runtime-bench-") as name:
+        folder = Path(name)
+        (folder / "pictures").mkdir()
+        pictures = write_pictures(bundle, order.pictures, order.size, folder / "pictures")
+        rounds = []
+        for number in range(order.rounds):
+            progress(f"round {number + 1} of {order.rounds}")
+            rounds.append(_round(order, plan, pictures, folder / f"round-{number}"))
+    return {
+        "bundle": bundle.id,
+        "streams": order.streams,
+        "callers": _callers(order, plan),
+        "workers": plan.workers,
+        "intra": plan.intra,
+        "fps": order.fps,
+        "pictures": _described(order, len(pictures)),
+        "runs_on": rounds[0]["bare"]["runs_on"],
+        "budget": cpu_budget().source,
+        "rounds": [{part: _summed(figures) for part, figures in one.items()} for one in rounds],
+        "summary": _summary(rounds),
+        "ratios": _ratios(rounds),
+    }
+
+
+def _plan(order: BenchOrder, model_format: ModelFormat) -> ThreadPlan:
+    """What the daemon chooses when it has this model only."""
+    settings = settings_of(ModelConfig(bundle="bundle", engine=order.engine))
+    return placed(choose_threads(cpu_budget(), order.streams, order.threads), model_format, settings)
+
+
+def _callers(order: BenchOrder, plan: ThreadPlan) -> int:
+    """Of the bare engine: one a stream. The daemon lets a lone stream use all of its workers."""
+    return min(plan.workers, order.streams)
+
+
+def _round(order: BenchOrder, plan: ThreadPlan, pictures: Sequence[Path], folder: Path) -> dict[str, Report]:
+    """Bare and daemon, flat out and paced, one after the other.
+
+    ``bare`` and ``loop`` have a caller a stream; ``bare all`` and ``loop all`` as many as the daemon has workers.
+    """
+    flat, paced = _config(order, pictures[0].parent, None), _config(order, pictures[0].parent, order.fps)
+    callers, run = _callers(order, plan), partial(_bare, order, plan, pictures)
+    found = {
+        "bare": run(flat, folder / "bare", callers),
+        "loop": run(flat, folder / "loop", callers, prepares=True),
+    }
+    if callers == plan.workers:
+        found |= {"bare all": found["bare"], "loop all": found["loop"]}
+    else:
+        found["bare all"] = run(flat, folder / "bare-all", plan.workers)
+        found["loop all"] = run(flat, folder / "loop-all", plan.workers, prepares=True)
+    with daemon(flat, folder / "flat") as running:
+        found["daemon"] = {**running.look(order.seconds), "first_result_s": running.first_result_s}
+    found["bare paced"] = run(paced, folder / "bare-paced", callers, fps=order.fps)
+    with daemon(paced, folder / "paced") as running:
+        found["daemon paced"] = running.look(order.seconds)
+    return found
+
+
+def _config(order: BenchOrder, pictures: Path, fps: float | None) -> dict[str, Any]:
+    model = {
+        "bundle": str(order.bundle.resolve()),
+        "engine": order.engine.model_dump(mode="json"),
+        "threads": order.threads,
+        "max_age_ms": None,
+    }
+    camera = {"path": str(pictures), "model": MODEL, "loop": True, **({} if fps is None else {"fps": fps})}
+    return {
+        "device": "bench",
+        "models": {MODEL: model},
+        "cameras": {f"camera-{number}": camera for number in range(order.streams)},
+        "http": {"port": _free_port()},
+        "log": {"level": "error"},
+    }
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _bare(
+    order: BenchOrder,
+    plan: ThreadPlan,
+    pictures: Sequence[Path],
+    config: dict[str, Any],
+    folder: Path,
+    callers: int,
+    *,
+    fps: float | None = None,
+    prepares: bool = False,
+) -> Report:
+    folder.mkdir(parents=True)
+    (folder / "box.yaml").write_text(json.dumps({**config, "state_dir": str(folder)}))
+    orders = {
+        "config": str(folder / "box.yaml"),
+        "pictures": [str(path) for path in pictures],
+        "intra": plan.intra,
+        "callers": callers,
+        "cpus": plan.cpus,
+        "seconds": order.seconds,
+        "fps": fps,
+        "prepares": prepares,
+    }
+    (folder / "order.json").write_text(json.dumps(orders))
+    command = [sys.executable, "-m", "edge_runtime.cli.bench.bare", str(folder / "order.json")]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=order.seconds + 120)
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise BenchError(f"the bare engine failed: {words[-1][:500] if words else done.returncode}")
+    found: Report = json.loads(done.stdout)
+    return found
+
+
+def _summed(figures: Report) -> Report:
+    """One measurement without its raw lists."""
+    plain = {name: value for name, value in figures.items() if name not in ("call_ms", "timings_ms")}
+    if "call_ms" in figures:
+        plain["call_ms"] = percentiles(figures["call_ms"])
+    if "timings_ms" in figures:
+        names = figures["timings_ms"][0].keys()
+        plain["timings_ms"] = {
+            name: percentiles([one[name] for one in figures["timings_ms"]]) for name in names
+        }
+    return plain
+
+
+def _summary(rounds: Sequence[dict[str, Report]]) -> Report:
+    """Medians over the rounds of what people ask for first."""
+    return {part: _medians([_headline(one[part]) for one in rounds]) for part in rounds[0]}
+
+
+def _headline(figures: Report) -> dict[str, float]:
+    """One measurement in a few numbers."""
+    names = ("frames_per_s", "cpu_ms_per_frame", "pss_mib", "first_result_s")
+    found = {name: float(figures[name]) for name in names if name in figures}
+    if "call_ms" in figures:
+        found |= {f"call_ms_p{p}": float(np.percentile(figures["call_ms"], p)) for p in (50, 99)}
+    else:
+        steps = ("decode", "prepare", "queue", "infer", "total")
+        found |= {f"{step}_ms_p50": _at(figures, step, 50) for step in steps}
+        found["total_ms_p99"] = _at(figures, "total", 99)
+    return found
+
+
+def _medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
+
+
+def _ratios(rounds: Sequence[dict[str, Report]]) -> Report:
+    """Daemon over bare engine, each within one round: median and range."""
+    every = [_round_ratios(one) for one in rounds]
+    return {
+        name: {
+            "median": round(statistics.median(one[name] for one in every), 3),
+            "low": round(min(one[name] for one in every), 3),
+            "high": round(max(one[name] for one in every), 3),
+        }
+        for name in every[0]
+    }
+
+
+def _round_ratios(one: dict[str, Report]) -> dict[str, float]:
+    parts = ("daemon", "bare", "loop", "bare all", "loop all", "daemon paced", "bare paced")
+    whole, bare, loop, bare_all, loop_all, paced, bare_paced = (_headline(one[part]) for part in parts)
+    return {
+        "frames_per_s": whole["frames_per_s"] / bare["frames_per_s"],
+        "frames_per_s_over_bare_all": whole["frames_per_s"] / bare_all["frames_per_s"],
+        "frames_per_s_over_loop": whole["frames_per_s"] / loop["frames_per_s"],
+        "frames_per_s_over_loop_all": whole["frames_per_s"] / loop_all["frames_per_s"],
+        "paced_total_p99_over_infer_p50": paced["total_ms_p99"] / bare_paced["call_ms_p50"],
+        "paced_cpu_per_frame": paced["cpu_ms_per_frame"] / bare_paced["cpu_ms_per_frame"],
+        "memory": whole["pss_mib"] / bare["pss_mib"],
+    }
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p90, p99 and the largest."""
+    p50, p90, p99 = np.percentile(values, (50, 90, 99))
+    return {
+        name: round(float(v), 3)
+        for name, v in (("p50", p50), ("p90", p90), ("p99", p99), ("max", max(values)))
+    }
+
+
+def _at(figures: Report, timing: str, percent: float) -> float:
+    return float(np.percentile([one[timing] for one in figures["timings_ms"]], percent))
+
+
+def _described(order: BenchOrder, count: int) -> str:
+    if order.pictures is not None:
+        return f"{count} of {order.pictures}"
+    return f"{count} golden pictures as JPEGs of {order.size[0]} x {order.size[1]}"

@@ -1,0 +1,156 @@
+"""What the command line does without a daemon: answer pictures, verify and inspect bundles, calibrate from folders.
+
+Uses the daemon's own pieces, so that a picture gets the same answer here and there. Called by ``cli``.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import calibration
+from calibration.errors import CalibrationError, DataError
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.sandbox_check import try_in_child
+from edge_runtime.bundles.self_test import self_test
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.datatypes import Frame, Rejected
+from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
+from edge_runtime.inference.postprocess.postprocessor import Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess.image_folder import read_reference_folder
+
+MOST_REFERENCE = 512
+
+
+def answers(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """One answer a picture, in order.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        EngineError: the engine failed.
+    """
+    bundle = load_bundle(bundle_path)
+    try_in_child(bundle)
+    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
+    self_test(bundle, engine)
+    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    postprocessor = Postprocessor(bundle.manifest, bundle.labels)
+    for seq, picture in enumerate(pictures):
+        sample = preprocessor.prepare(Frame("infer", seq, picture, 0.0, 0.0))
+        answer: Any = sample
+        if not isinstance(sample, Rejected):
+            outputs = engine.infer(sample.tensor[np.newaxis])
+            answer = postprocessor.read(sample, {name: array[0] for name, array in outputs.items()})
+        yield {"picture": str(picture), **_plain(answer)}
+
+
+def verified(bundle_path: Path) -> dict[str, Any]:
+    """Hashes checked and golden self-test passed.
+
+    Raises:
+        BundleError: not so, with what differs.
+    """
+    bundle = load_bundle(bundle_path)
+    try_in_child(bundle)
+    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
+    report = self_test(bundle, engine)
+    return {
+        "bundle": bundle.id,
+        "ok": True,
+        "pictures": len(report.pictures),
+        "worst": report.worst,
+        "tolerance": report.tolerance,
+        "runs_on": report.runs_on,
+    }
+
+
+def inspected(bundle_path: Path) -> dict[str, Any]:
+    """The manifest, the sizes, and what recalibration can do with the model.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+    """
+    bundle = load_bundle(bundle_path)
+    manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
+    sizes = {name: (bundle.path / name).stat().st_size for name in sorted(bundle.manifest.files)}
+    try:
+        calibratable = calibration.open_target(bundle.model_files).inspect()
+    except CalibrationError as err:
+        calibratable = {"recalibration": f"not possible: {err}"}
+    return {"bundle": bundle.id, "manifest": manifest, "size_bytes": sizes, "calibration": calibratable}
+
+
+def calibrate_bundle(
+    bundle_path: Path,
+    healthy: Path | None,
+    baseline_path: Path | None,
+    reference: Path | None,
+    out: Path | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Record a baseline from healthy pictures, recalibrate on reference pictures, or both.
+
+    Returns:
+        The report; ``lines`` is the same for a person.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        CalibrationError: pictures or baseline cannot be used. A refusal by the gate is no error.
+    """
+    bundle = load_bundle(bundle_path)
+    baseline, lines = _baseline(bundle, healthy, baseline_path)
+    if reference is None:
+        if healthy is None:
+            lines = [f"baseline of {baseline.count} healthy pictures; give --reference FOLDER to recalibrate"]
+        return {"baseline": str(baseline_path), "frames": baseline.count, "lines": lines}
+    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    x, y = read_reference_folder(reference, preprocessor, bundle.labels, MOST_REFERENCE)
+    options = calibration.Options(seed=seed, output=bundle.manifest.scores_output)
+    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options)
+    report = verdict.to_json()
+    lines += [
+        f"{'accepted' if verdict.accepted else 'refused'}: {verdict.candidate} ({report['seconds']:.1f} s)"
+    ]
+    lines += [f"  {reason}" for reason in verdict.reasons]
+    if verdict.patch is not None and out is not None:
+        verdict.patch.save(out)
+        lines.append(f"patch written to {out} ({out.stat().st_size / 1024:.0f} KiB)")
+    elif verdict.patch is not None:
+        lines.append("patch not written; give --out FILE to keep it")
+    return {**report, "lines": lines}
+
+
+def _baseline(
+    bundle: Bundle, healthy: Path | None, path: Path | None
+) -> tuple[calibration.Baseline, list[str]]:
+    if healthy is None:
+        if path is None:
+            fix = "Give --healthy FOLDER, or --baseline FILE from an earlier run."
+            raise DataError("calibrate", "no healthy pictures and no baseline", "one of them", fix)
+        return calibration.Baseline.load(path), []
+    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    x, _ = read_reference_folder(healthy, preprocessor, bundle.labels, MOST_REFERENCE)
+    baseline = calibration.profile(
+        bundle.model_files, x, created_wall_s=time.time(), output=bundle.manifest.scores_output
+    )
+    if path is not None:
+        baseline.save(path)
+    return baseline, [f"baseline of {len(x)} healthy pictures" + (f" written to {path}" if path else "")]
+
+
+def _plain(answer: Any) -> dict[str, Any]:
+    if isinstance(answer, Rejected):
+        return {"rejected": str(answer.reason), "detail": answer.detail}
+    if answer.top is not None:
+        return {"top": [{"index": t.index, "label": t.label, "score": round(t.score, 4)} for t in answer.top]}
+    if answer.detections is not None:
+        return {
+            "detections": [
+                {"label": d.label, "score": round(d.score, 4), "box": [round(edge, 1) for edge in d.box]}
+                for d in answer.detections
+            ]
+        }
+    return {"outputs": {name: array.tolist() for name, array in answer.outputs.items()}}

@@ -1,0 +1,112 @@
+"""What a run did, as lines for a person: printed when ``run --for`` or the demo ends. Pure: facts in, text out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from edge_runtime.cli.demo.agreement import Agreement
+from edge_runtime.messaging.event_text import words_of
+
+
+def summarise(
+    status: dict[str, Any], events: Sequence[dict[str, Any]], agreements: Sequence[Agreement]
+) -> str:
+    """The summary.
+
+    Args:
+        status: The daemon's status as served by ``/status``.
+        events: The run's events, oldest first: ``{"event", "after_s", "data"}``.
+        agreements: Per demo stream, how the answers compare with an undrifted run.
+    """
+    lines = [f"ran {status['uptime_s']:.1f} s, first result after {_or_never(status['first_result_s'])}"]
+    for name, model in status["models"].items():
+        late = sum(camera["dropped"] for camera in status["cameras"].values() if camera["model"] == name)
+        lines += _model_lines(name, model, late)
+    lines.append("")
+    lines += [_delivery_line(name, channel) for name, channel in status["delivery"].items()]
+    lines += ["", "what happened:"]
+    happened = [line for event in events for line in _event_lines(event)] + _camera_lines(status)
+    lines += happened or ["  nothing to report"]
+    for agreement in agreements:
+        lines += ["", *_agreement_lines(agreement)]
+    return "\n".join(lines)
+
+
+def _or_never(value: float | None) -> str:
+    return "never" if value is None else f"{value:.2f} s"
+
+
+def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
+    streams, notes = model["streams"].values(), model.get("notes", [])
+    frames, results = sum(s["frames"] for s in streams), sum(s["results"] for s in streams)
+    rejected = sum(sum(s["rejected"].values()) for s in streams)
+    dropped = model["dropped_oldest"] + model["dropped_stale"]
+    lost = frames - results - rejected - dropped  # engine errors, or frames that nobody can account for
+    lines = [
+        "",
+        f"model {name}: {model['generation']} on {model['runs_on']}",
+        *(f"  note: {note}" for note in notes),
+        (
+            f"  frames {frames}   results {results}   rejected {rejected}   "
+            f"dropped because late {late + dropped}   lost {lost}"
+        ),
+    ]
+    for label, key in (("capture to result", "total_ms"), ("inference", "infer_ms")):
+        figures = model[key]
+        if figures:
+            lines.append(
+                f"  {label}: p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms, max {figures['max']:.1f} ms"
+            )
+    side = model["recalibration"]
+    if side is not None:
+        lines.append(
+            f"  drift alarms {side['alarms']}   recalibrations {side['recalibrations']} "
+            f"(accepted {side['accepted']}, refused {side['refused']}, failed {side['failed']})   "
+            f"hot swaps {model['swaps']}   roll-backs {side['rollbacks']}"
+        )
+        if side["task"] is not None:
+            lines.append(f"  not finished when the time was up: {side['task']}, {side['phase']}")
+    return lines
+
+
+def _delivery_line(name: str, channel: dict[str, Any]) -> str:
+    return (
+        f"delivery to {name}: accepted {channel['enqueued']}, delivered {channel['delivered']}, "
+        f"waiting {channel['pending']}, lost {channel['dropped']}"
+    )
+
+
+def _camera_lines(status: dict[str, Any]) -> list[str]:
+    """Cameras that never gave a picture, and why."""
+    frames = {
+        stream: figures["frames"]
+        for model in status["models"].values()
+        for stream, figures in model["streams"].items()
+    }
+    return [
+        f"  camera {stream} gave no picture: {camera['problem']}"
+        for stream, camera in status["cameras"].items()
+        if camera.get("problem") and not frames.get(stream)
+    ]
+
+
+def _event_lines(event: dict[str, Any]) -> list[str]:
+    headline, *details = words_of(event["event"], event["data"])
+    return [f"  {event['after_s']:6.1f} s  {headline}", *(f"            {detail}" for detail in details)]
+
+
+def _agreement_lines(agreement: Agreement) -> list[str]:
+    lines = [
+        f"agreement with the undrifted run, stream {agreement.stream} (same pictures without the drift, base model):"
+    ]
+    if agreement.before is not None:
+        lines.append(
+            f"  drifted, before recalibration: {agreement.before:6.1%} of {agreement.before_frames} frames"
+        )
+    if agreement.after is not None and agreement.without is not None:
+        lines.append(
+            f"  drifted, after recalibration:  {agreement.after:6.1%} of {agreement.after_frames} frames"
+        )
+        lines.append(f"  those frames without the patch: {agreement.without:5.1%}")
+    if agreement.before is None and agreement.after is None:
+        lines.append("  no drifted frames were answered")
+    return lines

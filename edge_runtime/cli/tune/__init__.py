@@ -1,0 +1,1 @@
+"""``edge-runtime tune``: finds by measurement how a model runs best on this box."""

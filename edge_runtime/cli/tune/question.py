@@ -1,0 +1,84 @@
+"""What is to be tuned: a bundle alone, or a model as a configuration runs it. Called by the command line."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.cli.tune.candidates import Candidate, ThreadWish, candidates
+from edge_runtime.config import Config, ModelConfig
+from edge_runtime.deployment.open_model import (
+    engine_settings,
+    find_bundle,
+    model_named,
+    settings_of,
+    thread_plan,
+)
+from edge_runtime.errors import ConfigError, Problem
+from edge_runtime.inference.engines.threads import ThreadPlan, choose_threads
+from edge_runtime.system.cpu_budget import CpuBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A bundle, how many streams it serves, and the ways to run it."""
+
+    bundle: Bundle
+    streams: int
+    compared: tuple[Candidate, ...]
+    """The setting in use is the first."""
+    model: str | None
+    """Its name in the configuration."""
+
+
+def of_bundle(path: Path, streams: int | None, budget: CpuBudget) -> Question:
+    """A bundle by itself, one stream unless told otherwise; compared with the configuration's defaults.
+
+    Raises:
+        BundleError: it cannot be used.
+    """
+    bundle = load_bundle(find_bundle(path, "latest"))
+    served = streams or 1
+    plan_of = partial(choose_threads, budget, served)
+    model = ModelConfig(bundle="bundle")  # a name that is never looked for
+    compared = candidates(bundle.manifest.format, model.threads, settings_of(model), plan_of, budget)
+    return Question(bundle, served, compared, None)
+
+
+def of_config(
+    config: Config,
+    source: Path,
+    model: str | None,
+    bundle_path: Path | None,
+    streams: int | None,
+    budget: CpuBudget,
+) -> Question:
+    """A model with the cameras it has in the configuration; compared with what is configured.
+
+    Args:
+        config: The configuration.
+        source: Its file, for messages.
+        model: Which model; None when there is one only.
+        bundle_path: A bundle that must be the model's; None takes the model's.
+        streams: Instead of the number of its cameras.
+        budget: CPU of this process.
+
+    Raises:
+        ConfigError: no such model, or it has another bundle.
+        BundleError: the bundle cannot be used.
+    """
+    name = model_named(config, source, model)
+    bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
+    if bundle_path is not None and load_bundle(find_bundle(bundle_path, "latest")).id != bundle.id:
+        problem = Problem(f"models.{name}.bundle", None, bundle.id, f"the bundle at {bundle_path}")
+        raise ConfigError(str(source), (problem,))
+    cameras = sum(camera.enabled and camera.model == name for camera in config.cameras.values())
+    served = max(1, cameras) if streams is None else streams
+    settings = engine_settings(config, name)
+
+    def plan_of(wish: ThreadWish) -> ThreadPlan:
+        return thread_plan(config, name, budget, preference=wish, streams=served)
+
+    configured = config.models[name].threads
+    compared = candidates(bundle.manifest.format, configured, settings, plan_of, budget)
+    return Question(bundle, served, compared, name)

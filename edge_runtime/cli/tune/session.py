@@ -1,0 +1,144 @@
+"""One tuning: every candidate once, then the best of them against the setting in use, round by round.
+
+The first pass opens one engine at a time, so that memory does not grow with the number of candidates; a candidate that
+does not give the golden outputs is out. Only finalists are open together: their rounds are interleaved in an order that
+turns, because a box grows hot and others use it. Called by the command line.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.self_test import golden_sample, self_test
+from edge_runtime.bundles.verify import Bundle
+from edge_runtime.cli.tune.candidates import Candidate
+from edge_runtime.cli.tune.timing import Round, TimedEngine
+from edge_runtime.cli.tune.verdict import Goal, Verdict, cost_ms, judge
+from edge_runtime.errors import BundleError, EngineError
+
+ROUND_S = 0.4
+FINALISTS = 4
+MOST_ROUNDS = 15
+FIRST_PASS_SHARE = 0.5
+"""Of the time; what was not reached by then is named and left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A candidate and what became of it."""
+
+    candidate: Candidate
+    rounds: tuple[Round, ...]
+    """Those of the final; of the first pass when it did not get there; none with a ``problem``."""
+    is_finalist: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a tuning found."""
+
+    tried: tuple[Tried, ...]
+    """All candidates; the setting in use is the first."""
+    chosen: Candidate
+    verdict: Verdict
+    took_s: float
+
+
+def tune(
+    bundle: Bundle,
+    compared: Sequence[Candidate],
+    streams: int,
+    goal: Goal,
+    time_limit_s: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Tuned:
+    """Measure the candidates.
+
+    Args:
+        bundle: A verified bundle that was opened before; its golden pictures are what is inferred.
+        compared: The first is the setting in use.
+        streams: That the model serves, 1 or more.
+        goal: What counts.
+        time_limit_s: About how long it may take; a call that runs is not cut off.
+        clock: Monotonic seconds.
+
+    Raises:
+        BundleError: the setting in use does not give the golden outputs.
+        EngineError: it does not run.
+    """
+    began_s = clock()
+    spec = bundle.manifest.preprocess
+    samples = [golden_sample(bundle, golden, spec).tensor for golden in bundle.manifest.golden]
+    bench = _Bench(bundle, samples, streams)
+    tried = _first_pass(bench, compared, began_s + FIRST_PASS_SHARE * time_limit_s, clock)
+    finalists = _finalists(tried, goal)
+    rounds = _final(bench, [compared[at] for at in finalists], began_s + time_limit_s, clock)
+    verdict = judge([str(compared[at]) for at in finalists], rounds, goal)
+    for at, series in zip(finalists, rounds, strict=True):
+        tried[at] = Tried(compared[at], tuple(series), True, None)
+    return Tuned(tuple(tried), compared[finalists[verdict.chosen]], verdict, clock() - began_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    bundle: Bundle
+    samples: list[NDArray[np.float32]]
+    streams: int
+
+    def open(self, candidate: Candidate, *, is_checked: bool) -> TimedEngine:
+        """A warm engine that gives the golden outputs."""
+        engine = engine_of(self.bundle, candidate.plan, candidate.settings)
+        try:
+            if not is_checked:
+                self_test(self.bundle, engine)
+        except (BundleError, EngineError):
+            engine.close()
+            raise
+        return TimedEngine(engine, candidate.plan, candidate.settings, self.samples, self.streams)
+
+
+def _first_pass(
+    bench: _Bench, compared: Sequence[Candidate], until_s: float, clock: Callable[[], float]
+) -> list[Tried]:
+    tried = []
+    for at, candidate in enumerate(compared):
+        if at > 0 and clock() >= until_s:
+            tried.append(Tried(candidate, (), False, "not measured: no time left"))
+            continue
+        try:
+            with bench.open(candidate, is_checked=False) as timed:
+                tried.append(Tried(candidate, (timed.round(ROUND_S),), False, None))
+        except (BundleError, EngineError) as err:
+            if at == 0:
+                raise
+            tried.append(Tried(candidate, (), False, str(err)))
+    return tried
+
+
+def _finalists(tried: Sequence[Tried], goal: Goal) -> list[int]:
+    """The setting in use, and the best others of the first pass."""
+    others = [at for at, one in enumerate(tried) if at > 0 and one.rounds]
+    others.sort(key=lambda at: cost_ms(tried[at].rounds[0], goal))
+    return [0, *others[: FINALISTS - 1]]
+
+
+def _final(
+    bench: _Bench, finalists: Sequence[Candidate], until_s: float, clock: Callable[[], float]
+) -> list[list[Round]]:
+    rounds: list[list[Round]] = [[] for _ in finalists]
+    with ExitStack() as stack:
+        timed = [stack.enter_context(bench.open(one, is_checked=True)) for one in finalists]
+        for turn in range(MOST_ROUNDS):
+            if turn > 0 and clock() >= until_s:
+                break
+            for step in range(len(timed)):
+                at = (turn + step) % len(timed)
+                rounds[at].append(timed[at].round(ROUND_S))
+    return rounds

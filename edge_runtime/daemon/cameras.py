@@ -1,0 +1,120 @@
+"""The streams of a running daemon: which are open, and how they are closed and opened again after an edit.
+
+No concrete source is named here; ``app`` hands in a factory. Used by ``daemon``.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from edge_runtime.config import CameraConfig
+from edge_runtime.daemon.health import SourceFacts
+from edge_runtime.daemon.workers import Crashes, StreamWorker
+from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.sources.base import Source
+from edge_runtime.sources.reopen import Backoff
+from edge_runtime.sources.sequence import Sequence
+
+log = structlog.get_logger()
+
+OpenSource = Callable[[str, CameraConfig, int], Source]
+"""(stream, its configuration, first sequence number) -> a source."""
+CLOSE_S = 3.0
+GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts only after that
+
+
+class Cameras:
+    """All open streams."""
+
+    def __init__(self, open_source: OpenSource, sequences: Path, crashes: Crashes) -> None:
+        self._open_source, self._sequences, self._crashes = open_source, sequences, crashes
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[CameraConfig, StreamWorker, Pipeline, float]] = {}
+
+    def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
+        """Start a stream's worker; what is wrong with its source is a problem in its status, not an error here."""
+        sequence = Sequence(self._sequences / f"{stream}.seq")
+        worker = StreamWorker(
+            lambda: self._open_source(stream, camera, sequence.next),
+            stream,
+            pipeline,
+            self._crashes,
+            Backoff(random.Random()),  # noqa: S311 - jitter, not a secret
+            sequence,
+            camera.colour,
+        )
+        with self._lock:
+            self._open[stream] = (camera, worker, pipeline, time.monotonic())
+        worker.start()
+
+    def move(self, stream: str, pipeline: Pipeline) -> None:
+        """Let another pipeline answer an open stream, without closing its source: no frame is lost to a new model.
+
+        What the old pipeline has queued is left for it to answer.
+        """
+        with self._lock:
+            camera, worker, _, _ = self._open[stream]
+        worker.move_to(pipeline)
+        with self._lock:
+            self._open[stream] = (camera, worker, pipeline, time.monotonic())
+
+    def close(self, stream: str) -> None:
+        """End a stream and drop what it still has queued; nothing happens when it is not open."""
+        with self._lock:
+            entry = self._open.pop(stream, None)
+        if entry is not None:
+            _, worker, pipeline, _ = entry
+            worker.stop()
+            if not worker.join(CLOSE_S):
+                log.warning("stream did not end in time", stream=stream)
+            pipeline.forget(stream)
+
+    def stop_all(self) -> None:
+        """Take in no more frames; what was taken in is still answered."""
+        workers = [worker for _, worker, _, _ in self._entries().values()]
+        for worker in workers:
+            worker.stop()
+        for worker in workers:
+            worker.join(CLOSE_S)
+
+    def are_finished(self) -> bool:
+        """Whether every stream is a file that was played to its end (and there is at least one)."""
+        entries = self._entries()
+        return bool(entries) and all(worker.is_finished for _, worker, _, _ in entries.values())
+
+    def facts(self) -> tuple[SourceFacts, ...]:
+        """For the health verdict."""
+        return tuple(
+            SourceFacts(
+                stream=stream,
+                started_at_s=started_at_s,
+                last_frame_at_s=pipeline.meters.stream(stream).last_frame_at_s,
+                allowed_silence_s=camera.stall_timeout_s + GRACE_S + (1 / camera.fps if camera.fps else 0.0),
+                may_idle=camera.is_idle_allowed,
+                is_finished=worker.is_finished,
+                problem=worker.last_problem,
+            )
+            for stream, (camera, worker, pipeline, started_at_s) in self._entries().items()
+        )
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Counters of every open stream."""
+        return {
+            stream: {
+                "model": camera.model,
+                "path": camera.safe_path,
+                "finished": worker.is_finished,
+                "problem": worker.last_problem,
+                **worker.source_counts(),
+            }
+            for stream, (camera, worker, _, _) in self._entries().items()
+        }
+
+    def _entries(self) -> dict[str, tuple[CameraConfig, StreamWorker, Pipeline, float]]:
+        with self._lock:
+            return dict(self._open)

@@ -1,0 +1,109 @@
+"""One model at work: its bundle, engine slot, pipeline, inference workers and calibration side loop.
+
+Built and wired in ``app``; the daemon starts, drains and stops it and asks for its status. No policy lives here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge_runtime.bundles.verify import Bundle
+from edge_runtime.daemon.workers import InferenceWorker
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.recalibration.controller import SideLoop
+from edge_runtime.system.heap import give_back
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRuntime:
+    """Everything that belongs to one entry of ``models``."""
+
+    name: str
+    bundle: Bundle
+    plan: ThreadPlan
+    pipeline: Pipeline
+    workers: tuple[InferenceWorker, ...]
+    side_loop: SideLoop | None
+    notes: tuple[str, ...] = ()
+    """What of its configuration does not count here, for people."""
+
+    def start(self) -> None:
+        """Begin to infer and to watch for drift."""
+        self._start_workers()
+        self._start_side_loop()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Answer what is queued, then end; False when that did not come to an end in time."""
+        self._stop_side_loop(timeout_s)
+        has_ended = self._finish(timeout_s)
+        if has_ended:
+            self._free()
+        return has_ended
+
+    def take_over(self, old: "ModelRuntime", timeout_s: float) -> bool:
+        """Begin where another one ends, which answers what it has, then makes room; False when it did not in time.
+
+        The streams were moved before, so their frames wait meanwhile: nothing that can come later comes first. Two side
+        loops never share one state folder.
+        """
+        has_ended = old._finish(timeout_s)
+        self._start_workers()
+        old._stop_side_loop(timeout_s)
+        if has_ended:
+            old._free()
+        self._start_side_loop()
+        return has_ended
+
+    def _start_workers(self) -> None:
+        for worker in self.workers:
+            worker.start()
+
+    def _start_side_loop(self) -> None:
+        if self.side_loop is not None:
+            self.side_loop.start()
+
+    def _stop_side_loop(self, timeout_s: float) -> None:
+        if self.side_loop is not None:
+            self.side_loop.stop(timeout_s)
+
+    def _finish(self, timeout_s: float) -> bool:
+        self.pipeline.drain()
+        for worker in self.workers:
+            worker.stop()
+        still_running = [worker for worker in self.workers if not worker.join(timeout_s)]
+        return not still_running
+
+    def _free(self) -> None:
+        self.pipeline.slot.close()
+        give_back()
+
+    def status(self) -> dict[str, Any]:
+        """For people and machines; safe from any thread."""
+        meters, slot, counters = self.pipeline.meters, self.pipeline.slot, self.pipeline.schedule.counters
+        return {
+            "bundle": self.bundle.id,
+            "generation": str(slot.generation),
+            "runs_on": slot.engine.runs_on,
+            "notes": list(self.notes),
+            "threads": self._threads(),
+            "batches": meters.batches,
+            "mean_batch": round(meters.batched_samples / meters.batches, 2) if meters.batches else None,
+            "infer_ms": meters.infer_ms.percentiles(),
+            "total_ms": meters.total_ms.percentiles(),
+            "dropped_oldest": counters.dropped_oldest,
+            "dropped_stale": counters.dropped_stale,
+            "engine_errors": meters.engine_errors,
+            "lost_to_errors": meters.lost_to_errors,
+            "swaps": slot.swaps,
+            "streams": {
+                name: {"frames": stream.frames, "results": stream.results, "rejected": dict(stream.rejected)}
+                for name, stream in list(meters.streams.items())
+            },
+            "recalibration": None if self.side_loop is None else self.side_loop.status(),
+        }
+
+    def _threads(self) -> dict[str, Any]:
+        """The plan beside what is: CPUs that threads were planned for are not CPUs that they are bound to."""
+        plan, bound_to = self.plan.status(), [list(worker.bound_to) for worker in self.workers]
+        cpus = plan.pop("cpus")
+        return {**plan, "planned_cpus": cpus, "bound_to": bound_to if any(bound_to) else None}

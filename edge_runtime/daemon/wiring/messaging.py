@@ -1,0 +1,135 @@
+"""From the configuration to where results go and commands come from. Called by ``app``, the daemon's wiring."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, get_args
+
+from edge_runtime.config import Config, MqttConfig
+from edge_runtime.daemon.lifecycle import Daemon
+from edge_runtime.http import HttpServer
+from edge_runtime.messaging.commands.listener import CommandLink
+from edge_runtime.messaging.commands.protocol import CommandDesk, CommandPolicy, Handler
+from edge_runtime.messaging.connection import Uplink
+from edge_runtime.messaging.delivery import Channel
+from edge_runtime.messaging.mqtt.client import MqttClient
+from edge_runtime.messaging.mqtt.settings import MqttSettings, TlsSettings
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
+from edge_runtime.messaging.outbox.publisher import Publisher
+from edge_runtime.messaging.sinks import FileSink, MqttSink
+from edge_runtime.recalibration.reports import Reports
+from edge_runtime.recalibration.task import Asked, Blessing, Verb
+
+
+class Outboxes:
+    """The outboxes of a state directory, opened when first needed and kept for the daemon's life."""
+
+    def __init__(self, config: Config) -> None:
+        self._folder = config.state_dir
+        self._limits = OutboxLimits(
+            max_bytes=config.outbox.max_mib * 2**20, max_age_s=config.outbox.max_age_h * 3600
+        )
+        self._open: dict[str, Outbox] = {}
+
+    def get(self, name: str) -> Outbox:
+        """The outbox in the file of this name.
+
+        Raises:
+            StateError: the state directory cannot be used.
+        """
+        if name not in self._open:
+            self._open[name] = Outbox(self._folder / name, self._limits)
+        return self._open[name]
+
+    def close(self) -> None:
+        """Commit what is queued and close all."""
+        for outbox in self._open.values():
+            outbox.close()
+
+
+def open_uplink(config: Config, daemon: Daemon, outboxes: Outboxes) -> Uplink:
+    """Broker client, command link and one durable channel per destination; nothing is started.
+
+    Raises:
+        ConfigError: the broker's settings cannot be used.
+        StateError: the state directory cannot be used.
+    """
+    topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
+    client = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
+    channels = tuple(_channels(config, client, outboxes))
+    commands = None if client is None else _open_commands(config, daemon, client, topics)
+    return Uplink(topics, client, commands, channels)
+
+
+def _channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> Iterator[Channel]:
+    if client is not None:
+        outbox = outboxes.get("outbox.db")
+        yield Channel("mqtt", outbox, Publisher(outbox, MqttSink(client)))
+    path = config.sink_path()
+    if path is not None:
+        max_mib = config.sink.max_mib if config.sink is not None else 64
+        outbox = outboxes.get("outbox-file.db")
+        sink = FileSink(path, max_bytes=max_mib * 2**20 // 3)  # the file and two rotated ones
+        yield Channel("file", outbox, Publisher(outbox, sink))
+
+
+def mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
+    """The broker section as what the client takes.
+
+    Raises:
+        ConfigError: a value cannot be used.
+    """
+    tls = None if mqtt.tls is None else TlsSettings(ca=mqtt.tls.ca, cert=mqtt.tls.cert, key=mqtt.tls.key)
+    return MqttSettings(
+        host=mqtt.host,
+        device=device,
+        port=mqtt.effective_port,
+        user=mqtt.user,
+        password=mqtt.password_text(),
+        tls=tls,
+        prefix=mqtt.prefix,
+        keepalive_s=mqtt.keepalive_s,
+        max_inflight=mqtt.inflight,
+    )
+
+
+def _open_commands(config: Config, daemon: Daemon, client: MqttClient, topics: Topics) -> CommandLink:
+    handlers: dict[str, Handler] = {verb: partial(_obeyed, daemon, verb) for verb in get_args(Verb)}
+    handlers["status"] = lambda _: daemon.status()
+    is_enabled = config.mqtt is not None and config.mqtt.commands
+    return CommandLink(client, CommandDesk(handlers, CommandPolicy(is_enabled=is_enabled)), topics)
+
+
+def _obeyed(daemon: Daemon, verb: Verb, arguments: Any) -> dict[str, Any]:
+    """Hand a command about a model to it; each verb has only some of these arguments."""
+    given = {name: getattr(arguments, name, None) for name in ("stream", "frames")}
+    blessing = Blessing(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
+    return daemon.request(Asked(verb, blessing=blessing, **given), arguments.model)
+
+
+def open_http(config: Config, daemon: Daemon) -> HttpServer | None:
+    """The HTTP server, already listening; None when it is turned off.
+
+    Raises:
+        HttpUnavailable: the port is taken.
+    """
+    if not config.http.enabled:
+        return None
+
+    def application() -> Any:
+        from edge_runtime.http.api import build_app
+
+        delivery = daemon.delivery
+        names = {} if config.http.is_loopback else {"allowed_hosts": ["*"]}
+        return build_app(
+            daemon.status,
+            daemon.health,
+            delivery.recent_results,
+            recent_events=delivery.recent_events,
+            reports=lambda: {name: Reports.of(config.state_dir, name) for name in daemon.config.models},
+            **names,
+        )
+
+    server = HttpServer(config.http.host, config.http.port, application)
+    server.start()
+    return server

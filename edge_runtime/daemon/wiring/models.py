@@ -1,0 +1,203 @@
+"""From a verified bundle to one model's runtime. Called by ``app``."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import structlog
+from cronsim import CronSim
+
+from calibration.targets import model_files
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.self_test import check_patched, self_test
+from edge_runtime.bundles.verify import Bundle
+from edge_runtime.config import Config, DriftConfig
+from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.daemon.workers import Crashes, InferenceWorker
+from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.deployment import BuildEngine, Generations
+from edge_runtime.deployment.model_state import Patched, Registry
+from edge_runtime.deployment.open_model import OpenedBase, concerning, open_base
+from edge_runtime.deployment.rollout import Rollout
+from edge_runtime.errors import BundleError, EngineError, StateError
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.engines.base import Engine
+from edge_runtime.inference.engines.factory import open_engine
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.pipeline import Pipeline, PipelineParts
+from edge_runtime.inference.postprocess.postprocessor import Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.scheduler import BatchPolicy, Schedule
+from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.recalibration.baselines.store import Identity
+from edge_runtime.recalibration.controller import SideLoop
+from edge_runtime.recalibration.controller_parts import SideLoopParts
+from edge_runtime.recalibration.drift.baseline_selector import Known
+from edge_runtime.recalibration.drift.monitor import DriftWatch
+from edge_runtime.recalibration.job.process import JobProcess
+
+log = structlog.get_logger()
+
+NO_AGE_LIMIT_S = 1e9
+_PRIORITIES = {"low": -1, "high": 1}
+
+
+def open_model(
+    config: Config,
+    name: str,
+    *,
+    delivery: Delivery,
+    crashes: Crashes,
+    open_base: Callable[[Config, str], OpenedBase] = open_base,
+) -> ModelRuntime:
+    """Load, self-test and wire one model; nothing runs yet.
+
+    Raises:
+        BundleError: damaged, unsafe, or it does not do what it promises.
+        EngineError: the engine refuses it.
+        StateError: its state cannot be read or written.
+    """
+    with concerning(config, name):
+        return _wired(config, name, open_base(config, name), delivery, crashes)
+
+
+def _wired(
+    config: Config, name: str, opened: OpenedBase, delivery: Delivery, crashes: Crashes
+) -> ModelRuntime:
+    bundle, plan, settings = opened.bundle, opened.plan, opened.settings
+    for note in opened.notes:
+        log.warning("model does not run as configured", model=name, reason=note)
+    build = partial(build_engine, opened)
+    registry = Registry.open(config.state_dir, name)
+    rollout, engine = _restored(registry, bundle, build, opened.engine)
+    slot = EngineSlot(rollout.active, engine)
+    side_loop = _open_side_loop(config, name, bundle, build, registry, rollout, slot, delivery)
+    parts = PipelineParts(
+        device=config.device,
+        model=name,
+        preprocessor=Preprocessor(bundle.manifest.preprocess),
+        schedule=Schedule(batch_policy(config, name), plan.workers),
+        slot=slot,
+        postprocessor=Postprocessor(bundle.manifest, bundle.labels),
+        deliver=delivery.result,
+        observer=side_loop,
+        on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
+        clock=time.monotonic,
+    )
+    pipeline = Pipeline(parts)
+    workers = tuple(
+        InferenceWorker(
+            f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if settings.pin_threads else ()
+        )
+        for i in range(plan.workers)
+    )
+    return ModelRuntime(name, bundle, plan, pipeline, workers, side_loop, opened.notes)
+
+
+def batch_policy(config: Config, name: str) -> BatchPolicy:
+    """The schedule's limits from the configuration."""
+    model = config.models[name]
+    return BatchPolicy(
+        max_batch_size=model.batch.max_batch_size,
+        max_queue_delay_s=model.batch.max_queue_delay_ms / 1000,
+        max_age_s=NO_AGE_LIMIT_S if model.max_age_ms is None else model.max_age_ms / 1000,
+        queue_limit=model.queue_frames,
+        priorities={
+            stream: _PRIORITIES[camera.priority]
+            for stream, camera in config.cameras.items()
+            if camera.model == name and camera.priority != "normal"
+        },
+    )
+
+
+def build_engine(base: OpenedBase, patched: Patched | None) -> Engine:
+    """A warm engine for a patched model, or for the base (None), that has answered golden pictures as it must.
+
+    Asked each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
+    """
+    if patched is None:
+        engine = engine_of(base.bundle, base.plan, base.settings, base.model)
+    else:  # used once; what a device caches of it would never be read again
+        engine = engine_of(base.bundle, base.plan, replace(base.settings, cache_dir=None), patched.model)
+    try:
+        if patched is None:
+            self_test(base.bundle, engine)
+        elif patched.answers is not None:
+            check_patched(base.bundle, engine, patched.answers)
+    except (BundleError, EngineError):
+        engine.close()
+        raise
+    return engine
+
+
+def _restored(registry: Registry, bundle: Bundle, build: BuildEngine, base: Engine) -> tuple[Rollout, Engine]:
+    """The generation that was active before the restart; the base when it cannot be restored."""
+    rollout = registry.rollout(bundle.id)
+    if rollout.active.patch is None:
+        return rollout, base
+    try:
+        engine = build(registry.patched(rollout.active.patch))
+    except (StateError, EngineError) as err:
+        log.error("patch not restored, the base is used", bundle=bundle.id, reason=str(err))
+        return Rollout(Generation(bundle.id)), base
+    base.close()
+    return rollout, engine
+
+
+def _open_side_loop(
+    config: Config,
+    name: str,
+    bundle: Bundle,
+    build: BuildEngine,
+    registry: Registry,
+    rollout: Rollout,
+    slot: EngineSlot,
+    delivery: Delivery,
+) -> SideLoop | None:
+    if not config.models[name].recalibrate:
+        return None
+    generations = Generations(rollout, slot, registry, build)
+    return SideLoop(
+        SideLoopParts(
+            model=name,
+            bundle_path=bundle.path,
+            generations=generations,
+            registry=registry,
+            settings=config.recalibration,
+            drift=config.drift,
+            identity=identity_of(bundle),
+            open_watch=partial(_open_watch, bundle=bundle),
+            next_due_wall_s=_next_due_wall_s,
+            start_job=JobProcess.start,
+            emit=delivery.event,
+            clock=time.monotonic,
+            wall_clock=time.time,
+        )
+    )
+
+
+def identity_of(bundle: Bundle) -> Identity:
+    """What a baseline must belong to, to be used with this bundle."""
+    # Without defaults: a field that a later version adds must not make every baseline one of another preprocessing.
+    spec = bundle.manifest.preprocess.model_dump_json(exclude_defaults=True).encode()
+    return Identity(bundle.id, bundle.model_files.sha256, hashlib.sha256(spec).hexdigest()[:16])
+
+
+def _open_watch(known: Known, probe_path: Path, drift: DriftConfig, *, bundle: Bundle) -> DriftWatch:
+    """A probe is small and runs seldom: on one CPU thread, whatever the model runs on."""
+    spec, alone = bundle.manifest.preprocess, ThreadPlan(1, 1, "probe")
+    probe = open_engine(model_files.read(probe_path), bundle.manifest.format, spec.tensor_shape, alone)
+    axis = 0 if spec.layout == "nchw" else 2
+    return DriftWatch.open(known, probe, drift, np.random.default_rng(0), channel_axis=axis)
+
+
+def _next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:
+    if schedule is None:
+        return None
+    local = datetime.fromtimestamp(after_wall_s).astimezone()
+    return float(next(CronSim(schedule, local)).timestamp())

@@ -1,0 +1,93 @@
+"""From a camera section to a source: the only file that names concrete sources. Called by ``app`` and the demo."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.config import CameraConfig
+from edge_runtime.errors import SourceLost
+from edge_runtime.messaging.connection import Uplink
+from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.sources.base import Source
+from edge_runtime.sources.demo import DATA
+from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
+from edge_runtime.sources.images import ImagesSource
+from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox
+from edge_runtime.sources.video import VideoSource
+from edge_runtime.sources.video_options import VideoOptions
+
+DEMO_PICTURES = DATA / "pictures"
+
+
+def open_source(stream: str, camera: CameraConfig, first_seq: int, *, uplink: Uplink) -> Source:
+    """The source of one camera section.
+
+    Raises:
+        SourceLost: it cannot be opened now.
+    """
+    match camera.kind:
+        case "conveyor":
+            return open_conveyor(stream, camera)
+        case "mqtt":
+            client = uplink.client
+            assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
+            inbox = PictureInbox()
+            end = client.subscribe(uplink.topics.picture(stream), partial(_post, inbox))
+            return MqttImagesSource(stream, inbox, first_seq=first_seq, on_close=end)
+        case "file" if _is_folder(stream, camera.path):
+            return ImagesSource(
+                stream,
+                Path(camera.path),
+                fps=None if camera.pace == "fastest" else camera.fps,
+                loop=camera.loop,
+                watch=camera.watch,
+                first_seq=first_seq,
+            )
+        case _:
+            return VideoSource(stream, camera.path, _video_options(camera), first_seq=first_seq)
+
+
+def _post(inbox: PictureInbox, message: Message) -> None:
+    """A retained picture is as old as nobody knows, and comes again at every connection."""
+    if message.is_retained:
+        inbox.ignore("a retained picture was ignored: publish pictures without the retain flag")
+    else:
+        inbox.offer(message.payload, time.monotonic())
+
+
+def _is_folder(stream: str, path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError as err:
+        raise SourceLost(stream, f"{path} cannot be opened: {err.strerror}") from err
+
+
+def open_conveyor(stream: str, camera: CameraConfig) -> ConveyorSource:
+    """The demo's conveyor of photographs; its sequence numbers are frame indices and always begin at 0."""
+    demo = camera.demo
+    options: dict[str, Any] = {"fps": camera.fps or 10.0}
+    if demo is not None:
+        options |= {
+            "seed": demo.seed,
+            "only": demo.only,
+            "drift": demo.drift,
+            "drift_at_s": demo.drift_at_s,
+            "severity": demo.severity,
+            "ramp_s": demo.ramp_s,
+        }
+    folder = demo.pictures if demo is not None and demo.pictures is not None else DEMO_PICTURES
+    return ConveyorSource(stream, folder, ConveyorOptions(**options))
+
+
+def _video_options(camera: CameraConfig) -> VideoOptions:
+    return VideoOptions(
+        fps=camera.fps,
+        # In the configuration fps is a file's pace; for a camera it is a limit.
+        pace="fps" if camera.kind == "file" and camera.fps and camera.pace == "native" else camera.pace,
+        loop=camera.loop,
+        transport=camera.transport,
+        open_timeout_s=camera.open_timeout_s,
+        stall_timeout_s=camera.stall_timeout_s,
+        size=camera.size,
+    )

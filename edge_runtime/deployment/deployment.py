@@ -1,0 +1,145 @@
+"""Puts generations into the engine slot and takes them out again, and remembers on disk which one is active.
+
+Whatever fails on the way to a new generation leaves the active one as it is; taking one back works even when the
+disk does not. Which steps are legal is ``rollout``'s business, *when* to take them ``recalibration``'s. One thread.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.model_state import Patched, Registry
+from edge_runtime.deployment.rollout import Rollout, Step
+from edge_runtime.errors import EngineError, StateError
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.engines.base import Engine
+from edge_runtime.system.heap import give_back
+from edge_runtime.system.priority import stepped_aside
+
+log = structlog.get_logger()
+
+KEPT_PATCHES = 8
+FREEING_S = 2.0
+"""Longest wait for the batch that still runs on the old engine."""
+PAUSE_S = 0.25
+"""Longest wait for a pause between two batches: a camera slower than four frames a second is met seldom anyway."""
+
+BuildEngine = Callable[[Patched | None], Engine]
+"""A warm engine that answered golden pictures as it must: of a patched model, or of the base (None).
+
+Raises EngineError, BundleError.
+"""
+
+
+class Generations:
+    """The active and the previous generation of one model."""
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        slot: EngineSlot,
+        registry: Registry,
+        build_engine: BuildEngine,
+    ) -> None:
+        """``build_engine`` gives a warm, checked engine for a patched model, or for the base (None)."""
+        self._rollout, self._slot, self._registry, self._build_engine = rollout, slot, registry, build_engine
+        self._is_record_stale = False
+        self._record_problem: str | None = None
+
+    @property
+    def state(self) -> Rollout:
+        """What is active now."""
+        return self._rollout
+
+    @property
+    def is_patched(self) -> bool:
+        """Whether a patch is active."""
+        return self._rollout.active.patch is not None
+
+    def is_patched_by(self, cause: str) -> bool:
+        """Whether the active patch was made for this cause."""
+        patch_id = self._rollout.active.patch
+        return patch_id is not None and self._registry.cause_of(patch_id) == cause
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """Engine failures since the last answer."""
+        return self._slot.failures_in_a_row
+
+    def activate(self, patch_id: str) -> Generation:
+        """Build, check, record, swap.
+
+        Raises:
+            EngineError: the patched model does not run.
+            StateError: it cannot be read, or the record cannot be written.
+        """
+        generation = Generation(self._rollout.active.bundle, patch_id)
+        staged = self._rollout.after(Step.STAGE, generation)
+        engine = self._engine_of(generation)
+        activated = staged.after(Step.ACTIVATE)
+        try:
+            self._registry.record(activated)
+        except StateError:
+            engine.close()
+            raise
+        self._swap(generation, engine)
+        self._rollout, self._is_record_stale = activated, False
+        known = (activated.active, activated.previous)
+        self._registry.prune(KEPT_PATCHES, {g.patch for g in known if g is not None and g.patch is not None})
+        return generation
+
+    def take_back(self, step: Step) -> tuple[Generation, Generation]:
+        """Return to the base (``TO_BASE``) or the previous generation (``ROLL_BACK``); gives (from, to).
+
+        When the previous generation is no longer usable, the base takes over.
+
+        Raises:
+            IllegalStep: the base is active already; nothing was changed.
+            BundleError, EngineError: not even the base can be built (its files are gone); nothing was changed.
+        """
+        target = self._rollout.after(step)
+        try:
+            engine = self._engine_of(target.active)
+        except (EngineError, StateError) as err:
+            if target.active.patch is None:
+                raise
+            log.error("previous generation not usable, back to the base", reason=str(err))
+            target = self._rollout.after(Step.TO_BASE)
+            engine = self._engine_of(target.active)
+        before = self._swap(target.active, engine)
+        self._rollout, self._is_record_stale = target, True
+        self.record_again()
+        return before, target.active
+
+    def _swap(self, generation: Generation, engine: Engine) -> Generation:
+        self._slot.wait_for_pause(PAUSE_S)  # the old engine is freed here then, under nobody's call
+        before = self._slot.swap(generation, engine)
+        self._slot.wait_for_freeing(FREEING_S)
+        give_back()
+        return before
+
+    def record_again(self) -> None:
+        """Write the record when the disk refused it; a full disk must not keep a bad patch, nor bring it back later."""
+        if not self._is_record_stale:
+            return
+        try:
+            self._registry.record(self._rollout)
+        except StateError as err:
+            if self._record_problem is None:
+                log.error("active generation not recorded, trying again", reason=str(err))
+            self._record_problem = str(err)
+        else:
+            self._is_record_stale, self._record_problem = False, None
+
+    def _engine_of(self, generation: Generation) -> Engine:
+        """A warm engine, built beside live frames.
+
+        ONNX Runtime holds the interpreter's lock for the first 3 ms of a session and for the 2 ms of its end: an
+        inference that ends meanwhile waits for its answer, so both happen in a pause.
+        """
+        patch_id = generation.patch
+        with stepped_aside():
+            patched = None if patch_id is None else self._registry.patched(patch_id)
+            self._slot.wait_for_pause(PAUSE_S)
+            return self._build_engine(patched)

@@ -1,0 +1,250 @@
+"""What one model has on disk besides its bundle: baseline, patches, and which generation is active.
+
+```
+<state_dir>/models/<model>/
+    active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
+    baselines/                    moments of the healthy site, one file a state (see shelf)
+    probes/<model sha256>.onnx    the first taps of the model, for the drift monitor
+    patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
+                observed.safetensors, withdrawn}
+    reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
+    reservoir/                    see reservoir_store
+    jobs/                         work space of the recalibration process; wiped at start
+```
+A patch folder appears by one rename, so it is whole or absent. ``model.onnx`` is a derived copy (bundle + patch) whose
+hash is in ``report.json``: the serving process never needs an editor for its format. ``answers`` is what it says to the
+golden pictures; every engine that is opened with it must say the same. ``observed`` is what the camera
+showed when the patch was accepted, to know that drift again; a patch with a file ``withdrawn`` does not come back by
+itself. Models of other formats are ``.xml`` with ``.bin``, or ``.pt``.
+"""
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import safetensors.numpy
+import structlog
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from calibration.baseline.baseline import Baseline
+from calibration.baseline.metadata import DEFAULT_NAME
+from calibration.errors import CalibrationError
+from calibration.targets import model_files
+from calibration.targets.base import ModelFiles
+from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.rollout import Rollout
+from edge_runtime.errors import StateError
+from edge_runtime.system.atomic_file import sync_directory, write_atomically
+
+log = structlog.get_logger()
+
+ANSWERS_FILE = "answers.safetensors"
+PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """A patched model and what it must say."""
+
+    model: ModelFiles
+    answers: Mapping[str, NDArray[Any]] | None
+    """To the golden pictures, see ``self_test.patched_answers``; None for a patch of an earlier version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The files of one model below the state directory."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, state_dir: Path, model: str) -> "Registry":
+        """The model's folder, made if needed. Nothing of a daemon that uses it already is touched.
+
+        Raises:
+            StateError: the state directory cannot be written.
+        """
+        registry = cls(state_dir / "models" / model)
+        try:
+            registry.jobs.mkdir(parents=True, exist_ok=True)
+            registry.patches.mkdir(exist_ok=True)
+        except OSError as err:
+            raise StateError(
+                f"cannot use the state directory {state_dir}: {err.strerror}; "
+                "create it for the daemon's user or set state_dir in the configuration"
+            ) from err
+        return registry
+
+    def clear_jobs(self) -> None:
+        """Remove leftovers of earlier jobs; only while no job runs."""
+        for leftover in self.jobs.glob("*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    @property
+    def baselines(self) -> Path:
+        """Moments of the healthy site, one file a state."""
+        return self.folder / "baselines"
+
+    def probe(self, model_sha256: str) -> Path:
+        """The first taps of this model, for the drift monitor; may be missing."""
+        return model_files.named(self.folder / "probes", model_sha256[:16])
+
+    def put_probe(self, model_sha256: str, files: ModelFiles) -> None:
+        """Keep the probe of a model.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        folder = self.folder / "probes"
+        folder.mkdir(exist_ok=True)
+        model_files.write(folder / f"{model_sha256[:16]}{model_files.suffix(files)}", files)
+
+    def adopt_single_baseline(self) -> None:
+        """Take over what version 0.1.0 left, one baseline without a name, as the one named ``default``.
+
+        The probe goes first: cut off in between, the rest is done at the next start. What cannot be read stays.
+        """
+        old, adopted = self.folder / "baseline.safetensors", self.baselines / f"{DEFAULT_NAME}.safetensors"
+        if not old.is_file() or adopted.exists():
+            return
+        try:
+            probe = self.probe(Baseline.load(old).model_sha256)
+            for path in (probe, adopted):
+                path.parent.mkdir(exist_ok=True)
+            if (self.folder / "probe.onnx").is_file():
+                (self.folder / "probe.onnx").replace(probe)
+            old.replace(adopted)
+        except (CalibrationError, OSError) as err:
+            log.error("baseline of an earlier version not taken over", path=str(old), reason=str(err))
+
+    @property
+    def patches(self) -> Path:
+        """One folder a patch."""
+        return self.folder / "patches"
+
+    @property
+    def jobs(self) -> Path:
+        """Work space of recalibration processes."""
+        return self.folder / "jobs"
+
+    @property
+    def reservoir(self) -> Path:
+        """Pictures (or only their moments) that the reservoir keeps over a restart."""
+        return self.folder / "reservoir"
+
+    def rollout(self, bundle: str) -> Rollout:
+        """What was active when the daemon last ran with this bundle; the base when that is unknown or damaged."""
+        base = Rollout(active=Generation(bundle))
+        try:
+            stored = orjson.loads((self.folder / "active.json").read_bytes())
+            patch, previous = stored["patch"], stored["previous"]
+            is_known = stored["bundle"] == bundle and self._is_whole(patch)
+        except (OSError, ValueError, KeyError, TypeError):
+            return base
+        if not is_known:
+            return base
+        return Rollout(
+            active=Generation(bundle, patch),
+            previous=Generation(bundle, previous) if self._is_whole(previous) else None,
+        )
+
+    def record(self, rollout: Rollout) -> None:
+        """Remember what is active.
+
+        Raises:
+            StateError: it could not be written; the old record stands.
+        """
+        previous = rollout.previous.patch if rollout.previous else None
+        data = {"bundle": rollout.active.bundle, "patch": rollout.active.patch, "previous": previous}
+        write_atomically(self.folder / "active.json", orjson.dumps(data))
+
+    def new_patch_id(self) -> str:
+        """An id no patch of this model has had while its folder is kept."""
+        return f"p{max((int(known[1:]) for known in self.patch_ids()), default=0) + 1}"
+
+    def adopt(self, finished: Path, patch_id: str) -> None:
+        """Move a finished job folder into the patches, whole or not at all.
+
+        Raises:
+            StateError: the disk refuses.
+        """
+        try:
+            finished.rename(self.patches / patch_id)
+            sync_directory(self.patches)
+        except OSError as err:
+            raise StateError(f"cannot store patch {patch_id} in {self.patches}: {err.strerror}") from err
+
+    def patched(self, patch_id: str) -> Patched:
+        """The patched model, checked against the hash in its report, and its answers.
+
+        Raises:
+            StateError: missing or damaged.
+        """
+        folder = self.patches / patch_id
+        try:
+            files = model_files.read_named(folder, "model")
+            expected = orjson.loads((folder / "report.json").read_bytes())["model_sha256"]
+            has_answers = (folder / ANSWERS_FILE).exists()
+            answers = safetensors.numpy.load_file(folder / ANSWERS_FILE) if has_answers else None
+        except (CalibrationError, SafetensorError, OSError, ValueError, KeyError, TypeError) as err:
+            raise StateError(f"patch {patch_id} in {folder} cannot be read: {err}") from err
+        if files.sha256 != expected:
+            raise StateError(
+                f"the model in {folder} does not have the hash in its report; the patch is not used"
+            )
+        return Patched(files, answers)
+
+    def patch_ids(self) -> list[str]:
+        """All patches there, oldest first."""
+        found = (path.name for path in self.patches.iterdir() if PATCH_ID.fullmatch(path.name))
+        return sorted(found, key=lambda name: int(name[1:]))
+
+    def cause_of(self, patch_id: str) -> str | None:
+        """Why a patch was made, as its report says; None when that cannot be read."""
+        return self._reported(patch_id, "cause")
+
+    def baseline_of(self, patch_id: str) -> str | None:
+        """Id of the baseline a patch was made from, as its report says; None when that cannot be read."""
+        return self._reported(patch_id, "baseline_id")
+
+    def observed(self, patch_id: str) -> Path:
+        """What the camera showed when the patch was accepted, as a baseline file of the first taps; may be missing."""
+        return self.patches / patch_id / "observed.safetensors"
+
+    def withdraw(self, patch_id: str, reason: str) -> None:
+        """Note that somebody, or the engine, did not want this patch: it does not come back by itself.
+
+        Raises:
+            StateError: it could not be written.
+        """
+        write_atomically(self.patches / patch_id / "withdrawn", reason.encode())
+
+    def is_withdrawn(self, patch_id: str) -> bool:
+        """Whether it was taken back by a command or because it did not run."""
+        return (self.patches / patch_id / "withdrawn").exists()
+
+    def _reported(self, patch_id: str, key: str) -> str | None:
+        try:
+            report = orjson.loads((self.patches / patch_id / "report.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        value = report.get(key) if isinstance(report, dict) else None
+        return value if isinstance(value, str) and value else None
+
+    def prune(self, keep: int, spare: set[str]) -> None:
+        """Remove all but the newest ``keep`` patches and those in ``spare`` (active, previous)."""
+        known = self.patch_ids()
+        for patch_id in known[:-keep] if keep else known:
+            if patch_id not in spare:
+                shutil.rmtree(self.patches / patch_id, ignore_errors=True)
+
+    def _is_whole(self, patch_id: object) -> bool:
+        if patch_id is None:
+            return True
+        is_id = isinstance(patch_id, str) and PATCH_ID.fullmatch(patch_id) is not None
+        return is_id and (self.patches / str(patch_id) / "report.json").is_file()

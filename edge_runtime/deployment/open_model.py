@@ -1,0 +1,195 @@
+"""From the configuration to one model's verified bundle and its warm, self-tested engine: the longest part of a start.
+
+So it begins first: :class:`OpenAhead` opens every model in a thread of its own while the rest of the daemon is still
+being imported. Called by ``models`` and by what the command line does without a daemon.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.manifest import MANIFEST_FILE
+from edge_runtime.bundles.sandbox_check import try_in_child
+from edge_runtime.bundles.self_test import self_test
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.config import Config, ModelConfig
+from edge_runtime.deployment.engine_notes import engine_notes
+from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, Problem
+from edge_runtime.inference.engines.base import Engine, EngineSettings
+from edge_runtime.inference.engines.factory import placed
+from edge_runtime.inference.engines.threads import (
+    CpuBudget,
+    Preference,
+    ThreadPlan,
+    choose_threads,
+    cpu_budget,
+)
+
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBase:
+    """A model as its bundle holds it, ready to answer."""
+
+    bundle: Bundle
+    model: ModelFiles
+    """The bundle's model; kept, because going back to the base must not depend on the disk."""
+    plan: ThreadPlan
+    settings: EngineSettings
+    engine: Engine
+    self_test_difference: float | None = None
+    """Largest difference from a golden output; None: not tested."""
+    notes: tuple[str, ...] = ()
+    """What of the configuration does not count: settings without effect, a fall-back that was taken."""
+
+
+class OpenAhead:
+    """The models of a configuration, being opened in threads of their own. Use it in a ``with`` statement."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        most = max(1, min(len(config.models), cpu_budget().most_threads))
+        self._pool = ThreadPoolExecutor(most, "open")
+        self._bases = {name: self._pool.submit(open_base, config, name) for name in config.models}
+        self._pool.shutdown(wait=False)  # takes no more orders: its threads end with what they have
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what nobody has taken."""
+        self._pool.shutdown(cancel_futures=True)  # and waits for those under way
+        for base in self._bases.values():
+            if not base.cancelled() and base.exception() is None:
+                base.result().engine.close()
+
+    def open_base(self, config: Config, name: str) -> OpenedBase:
+        """:func:`open_base`, which has begun long ago for this start's configuration; each model is given once.
+
+        Raises:
+            BundleError, EngineError: as there.
+        """
+        base: Future[OpenedBase] | None = self._bases.pop(name, None) if config is self._config else None
+        return open_base(config, name) if base is None else base.result()
+
+
+@contextmanager
+def concerning(config: Config, name: str) -> Iterator[None]:
+    """Every error in here says which model of the configuration it is about, and in which line that stands."""
+    try:
+        yield
+    except EdgeRuntimeError as err:
+        err.where, err.line = f"models.{name}", config.line_of("models", name)
+        raise
+
+
+def open_base(config: Config, name: str) -> OpenedBase:
+    """Verify a model's bundle, open its engine, and see that it does what the bundle promises.
+
+    Raises:
+        BundleError: damaged, unsafe, or it does not do what it promises.
+        EngineError: the engine refuses it.
+    """
+    with concerning(config, name):
+        bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
+        settings, budget = engine_settings(config, name), cpu_budget()
+        plan = placed(thread_plan(config, name, budget), bundle.manifest.format, settings)
+        model = bundle.model_files
+        try_in_child(bundle)
+        engine = engine_of(bundle, plan, settings, model)
+        tested = self_test(bundle, engine)
+        notes = engine_notes(config.models[name], engine, plan, budget)
+        return OpenedBase(bundle, model, plan, settings, engine, tested.worst, notes)
+
+
+def find_bundle(root: Path, version: str | int) -> Path:
+    """The folder of one version below a bundle's root, or the root itself when it is one.
+
+    Raises:
+        BundleError: there is none, or the disk does not let us look.
+    """
+    try:
+        if (root / MANIFEST_FILE).is_file():
+            return root
+        if not root.exists():
+            fix = "Copy the bundle there, or correct the path or the name."
+            raise BundleError(root, "this folder does not exist", "the folder of a bundle", fix)
+        folders = list(root.glob("*/")) if root.is_dir() else []
+    except OSError as err:
+        raise BundleError(
+            root, f"cannot be read: {err.strerror}", "a bundle folder", "Check the path."
+        ) from err
+    found = {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
+    if not found or (version != "latest" and version not in found):
+        have = ", ".join(str(number) for number in sorted(found)) or "none"
+        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy that version there.")
+    return found[max(found) if version == "latest" else int(version)]
+
+
+def thread_plan(
+    config: Config,
+    name: str,
+    budget: CpuBudget,
+    *,
+    preference: int | Preference | None = None,
+    streams: int | None = None,
+) -> ThreadPlan:
+    """Threads of a model beside the other models of the configuration.
+
+    Args:
+        config: The configuration.
+        name: The model.
+        budget: CPU of this process.
+        preference: Instead of the configured one.
+        streams: Instead of the number of the model's cameras.
+    """
+    used = Counter(camera.model for camera in config.cameras.values() if camera.enabled)
+    before = list(config.models)[: list(config.models).index(name)]
+    return choose_threads(
+        budget,
+        used[name] if streams is None else streams,
+        config.models[name].threads if preference is None else preference,
+        other_streams=used.total() - used[name],
+        streams_before=sum(used[other] for other in before),
+    )
+
+
+def engine_settings(config: Config, name: str) -> EngineSettings:
+    """What the configuration says about the engine of a model."""
+    return settings_of(config.models[name], config.state_dir / "cache" / "openvino")
+
+
+def settings_of(model: ModelConfig, cache_dir: Path | None = None) -> EngineSettings:
+    """The same of a model by itself; ``cache_dir`` is used if the model says so."""
+    engine = model.engine
+    return EngineSettings(
+        runtime=engine.runtime,
+        devices=engine.devices,
+        precision=engine.precision,
+        pin_threads=engine.pin_threads,
+        cache_dir=cache_dir if engine.cache else None,
+        max_batch=model.batch.max_batch_size,
+    )
+
+
+def model_named(config: Config, source: Path, wanted: str | None) -> str:
+    """The model a command is about: the one that was named, or the only one.
+
+    Raises:
+        ConfigError: there is no such model, or there are several.
+    """
+    names = ", ".join(config.models)
+    if wanted is None and len(config.models) == 1:
+        return next(iter(config.models))
+    if wanted is None or wanted not in config.models:
+        found = "no model named" if wanted is None else f"no model {wanted!r}"
+        raise ConfigError(str(source), (Problem("models", None, found, f"--model with one of: {names}"),))
+    return wanted

@@ -1,0 +1,126 @@
+"""The place an engine sits in; swapping it is one reference assignment between two batches.
+
+A batch that is running keeps the engine it started with, so a swap drops no frame and never mixes generations.
+The old engine is freed by the last batch that used it. Nothing here decides *whether* to swap: see ``rollout``.
+"""
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.datatypes import Generation
+from edge_runtime.errors import EngineError
+from edge_runtime.inference.engines.base import Engine, Outputs
+
+
+@dataclass(slots=True)
+class Occupant:
+    """An engine together with the name of what it is."""
+
+    generation: Generation
+    engine: Engine
+    users: int = field(default=0)
+    failures_in_a_row: int = field(default=0)
+    is_retired: bool = field(default=False)
+    is_closed: threading.Event = field(default_factory=threading.Event)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.engine.close()
+        self.is_closed.set()
+
+
+class EngineSlot:
+    """Runs batches on whatever engine is active."""
+
+    def __init__(self, generation: Generation, engine: Engine) -> None:
+        self._lock = threading.Lock()
+        self._has_paused = threading.Condition(self._lock)
+        self._occupant = Occupant(generation, engine)
+        self._retired: Occupant | None = None
+        self._running = self._pauses = 0
+        self.swaps = 0
+
+    @property
+    def generation(self) -> Generation:
+        """What answers the next batch."""
+        return self._occupant.generation
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that answers the next batch."""
+        return self._occupant.engine
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """Failures of the active engine since its last answer; a batch that ends on an older one does not count."""
+        return self._occupant.failures_in_a_row
+
+    def enter(self) -> Occupant:
+        """The active engine, kept open until :meth:`leave`.
+
+        Called when a batch is taken, not when it runs: of two workers the one with the earlier batch may run later.
+        """
+        with self._lock:
+            self._occupant.users += 1
+            self._running += 1
+            return self._occupant
+
+    def leave(self, occupant: Occupant) -> None:
+        """The batch is done; the last one frees an engine that was taken out."""
+        with self._lock:
+            occupant.users -= 1
+            is_last = occupant.is_retired and occupant.users == 0
+            self._running -= 1
+            if self._running == 0:
+                self._pauses += 1
+                self._has_paused.notify_all()
+        if is_last:
+            occupant.close()
+
+    def infer(self, occupant: Occupant, batch: NDArray[np.float32]) -> Outputs:
+        """Run a batch (N, ...) on the engine that was entered.
+
+        Raises:
+            EngineError: the engine failed; its ``failures_in_a_row`` was counted up.
+        """
+        try:
+            outputs = occupant.engine.infer(batch)
+        except EngineError:
+            occupant.failures_in_a_row += 1
+            raise
+        occupant.failures_in_a_row = 0
+        return outputs
+
+    def swap(self, generation: Generation, engine: Engine) -> Generation:
+        """Put another (warm) engine in; gives the generation that was replaced."""
+        with self._lock:
+            old, self._occupant = self._occupant, Occupant(generation, engine)
+            self.swaps += 1
+            old.is_retired = True
+            self._retired = old
+            is_idle = old.users == 0
+        if is_idle:
+            old.close()
+        return old.generation
+
+    def wait_for_pause(self, timeout_s: float) -> bool:
+        """Wait until the last running batch has ended; False when none did in time, at once where none ever ran.
+
+        A camera's next batch is then as far away as it can be: the moment for what holds the interpreter's lock.
+        """
+        with self._has_paused:
+            before = self._pauses
+            return before > 0 and self._has_paused.wait_for(lambda: self._pauses > before, timeout_s)
+
+    def wait_for_freeing(self, timeout_s: float) -> bool:
+        """Wait until the last batch has freed the engine that was taken out last; False when it has not in time."""
+        with self._lock:
+            retired, self._retired = self._retired, None
+        return retired is None or retired.is_closed.wait(timeout_s)
+
+    def close(self) -> None:
+        """Free the engine; the slot must not be used again."""
+        self._occupant.engine.close()

@@ -1,0 +1,112 @@
+"""From a model's files to a warm engine: the one place that knows which engine a format gets.
+
+Frameworks are imported only when a model asks for them: torch alone takes 1.4 s and 218 MiB. Called by ``app``, by the
+command line and by whoever builds bundles.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from calibration.targets.base import ModelFiles
+from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
+from edge_runtime.inference.engines.base import Engine, EngineSettings
+from edge_runtime.inference.engines.threads import ThreadPlan
+
+ModelFormat = Literal["onnx", "openvino", "torchscript"]
+
+Runtime = Literal["onnxruntime", "openvino", "torch"]
+"""Each has the name of the module that must be installed for it."""
+
+_RUNTIMES: dict[ModelFormat, tuple[Runtime, ...]] = {
+    "onnx": ("onnxruntime", "openvino"),
+    "openvino": ("openvino",),
+    "torchscript": ("torch",),
+}
+
+DEFAULTS = EngineSettings()
+
+
+def runtimes_of(model_format: ModelFormat) -> tuple[Runtime, ...]:
+    """What can run a format; the first is the one that ``auto`` takes."""
+    return _RUNTIMES[model_format]
+
+
+def placed(plan: ThreadPlan, model_format: ModelFormat, settings: EngineSettings) -> ThreadPlan:
+    """The plan as its runtime keeps it: one for OpenVINO, which places its threads itself, names no CPUs.
+
+    Measured (2026.4): its stream threads are its own, and a caller's mask is replaced while it is inside a call.
+    """
+    if _runtime(model_format, settings) != "openvino":
+        return plan
+    note = "; not bound: OpenVINO places its threads itself" if settings.pin_threads else ""
+    return replace(plan, cpus=(), why=plan.why + note)
+
+
+def open_engine(
+    model: ModelFiles,
+    model_format: ModelFormat,
+    sample_shape: Sequence[int],
+    threads: ThreadPlan,
+    settings: EngineSettings = DEFAULTS,
+) -> Engine:
+    """A warm engine.
+
+    Args:
+        model: The model's bytes.
+        model_format: What they are.
+        sample_shape: Of one prepared sample, without the batch axis.
+        threads: Concurrent calls, and threads inside each.
+        settings: Runtime, devices, precision.
+
+    Raises:
+        EngineError: the runtime refuses the model, is not installed, does not fit the format, or has no such device.
+    """
+    runtime = _runtime(model_format, settings)
+    try:
+        engine = _opened(runtime, model, sample_shape, threads, settings)
+    except ModuleNotFoundError as err:
+        if err.name not in ("openvino", "torch"):
+            raise
+        raise EngineMissing(
+            f"the model is {model_format} and {err.name} is not installed: pip install 'edge-runtime[{err.name}]'"
+        ) from err
+    try:
+        engine.warm_up()
+    except EngineError:
+        engine.close()
+        raise
+    return engine
+
+
+def _runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
+    fitting = _RUNTIMES[model_format]
+    if settings.runtime == "auto":
+        return fitting[0]
+    if settings.runtime not in fitting:
+        raise EngineMismatch(
+            f"runtime {settings.runtime} cannot run a model of format {model_format}; expected {' or '.join(fitting)}"
+        )
+    return settings.runtime
+
+
+def _opened(
+    runtime: str,
+    model: ModelFiles,
+    sample_shape: Sequence[int],
+    threads: ThreadPlan,
+    settings: EngineSettings,
+) -> Engine:
+    match runtime:
+        case "openvino":
+            from edge_runtime.inference.engines.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(model, threads, settings)
+        case "torch":
+            from edge_runtime.inference.engines.torchscript_engine import TorchScriptEngine
+
+            return TorchScriptEngine(model.data, sample_shape, threads, settings)
+        case _:
+            from edge_runtime.inference.engines.onnx_engine import OnnxEngine
+
+            return OnnxEngine(model.data, threads, settings)

@@ -1,0 +1,214 @@
+"""TorchScript behind the engine port: the only file of the daemon that imports torch, and only when a model needs it.
+
+The usual mistakes are made impossible here: evaluation mode and inference mode always hold. The module is frozen and
+put into channels-last order where its answers stay those of the file as it is: 0.6 to 0.7 of that one's time
+(EfficientNet-Lite0, one thread; ``optimize_for_inference`` gained nothing more). The threads inside a call are set at
+each call: torch keeps the number per calling thread, and two models in one process may differ.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.targets.torchscript import program
+from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
+from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
+from edge_runtime.inference.engines.batches import as_input, in_parts, require_batch_axis
+from edge_runtime.inference.engines.threads import ThreadPlan
+
+_WARM_UP_RUNS = 3
+"""The first two runs of a module profile it, the third runs what was compiled from that."""
+
+
+_PARITY = 5e-3
+"""What other kernels may change, for they add in another order: 1e-6 in float32, 1e-3 in TF32 (CUDA's default)."""
+
+
+class TorchScriptEngine:
+    """A frozen module in evaluation mode."""
+
+    def __init__(
+        self, model: bytes, sample_shape: Sequence[int], threads: ThreadPlan, settings: EngineSettings
+    ) -> None:
+        """Load, freeze and find out what the module answers.
+
+        Args:
+            model: A TorchScript file.
+            sample_shape: Of one prepared sample, without the batch axis: such files do not say it themselves.
+            threads: Threads inside a call.
+            settings: Devices (``CPU``, ``CUDA``, ``CUDA:1``) and precision.
+
+        Raises:
+            EngineError: not a module torch can run, no such device, or it does not take such samples.
+        """
+        self._threads = max(1, threads.intra)
+        self._device = chosen_device(settings.devices, torch.cuda.device_count())
+        self._autocast = (
+            torch.float16 if self._device.type == "cuda" and settings.precision == "f16" else None
+        )
+        try:
+            module = program.load("model", model).to(self._device)
+        except ModelError as err:
+            raise EngineError(str(err)) from err
+        zeros = torch.zeros((1, *sample_shape), device=self._device)
+        with self._running():
+            self._module, self._memory_format, is_frozen = _optimised(module, zeros)
+            one = program.named_outputs(self._answer(zeros), 1)
+        if not one:
+            raise EngineError(
+                "no output of the model is a tensor with a batch axis; wrap it so that forward gives some"
+            )
+        self._names = list(one)
+        fixed = None if self._takes_two(zeros) else 1
+        self.input = TensorSpec("input", "float", (fixed, *sample_shape))
+        self.outputs = tuple(TensorSpec(n, str(a.dtype), (fixed, *a.shape[1:])) for n, a in one.items())
+        facts = [f"torch {torch.__version__} {self._device}", f"intra {self._threads}"]
+        facts += ["frozen"] * is_frozen + ["channels last"] * (self._memory_format is not None)
+        self.runs_on = ", ".join(facts)
+
+    def infer(self, batch: NDArray[np.float32]) -> Outputs:
+        """Run one batch (N, ...); see :class:`edge_runtime.inference.engines.base.Engine`."""
+        return in_parts(self._run, as_input(batch, self.input), self.input.shape[0])
+
+    def warm_up(self) -> None:
+        """Run on zeros until the executor has settled."""
+        zeros = np.zeros((1, *(size or 1 for size in self.input.shape[1:])), np.float32)
+        for _ in range(_WARM_UP_RUNS):
+            self.infer(zeros)
+
+    def close(self) -> None:
+        """Free the model; calls after this raise EngineError."""
+        self._module = None
+
+    def _run(self, value: NDArray[Any]) -> Outputs:
+        with self._running():
+            # torch refuses to share read-only memory; what comes from a batch is never read-only
+            x = torch.from_numpy(value if value.flags.writeable else value.copy())
+            if self._device.type == "cuda":
+                x = x.pin_memory().to(self._device, non_blocking=True)
+            outputs = program.named_outputs(self._answer(x), len(value))
+        missing = [name for name in self._names if name not in outputs]
+        if missing:
+            raise EngineError(
+                f"output {', '.join(missing)} has no batch axis of {len(value)}; export it with one"
+            )
+        return require_batch_axis({name: outputs[name] for name in self._names}, len(value))
+
+    def _answer(self, x: torch.Tensor) -> Any:
+        module = self._module
+        if module is None:
+            raise EngineError("the engine is closed")
+        if self._memory_format is not None:
+            x = x.contiguous(memory_format=self._memory_format)
+        if self._autocast is None:
+            return _on_cpu(module(x))
+        with torch.autocast("cuda", dtype=self._autocast):
+            return _on_cpu(module(x))
+
+    def _takes_two(self, zeros: torch.Tensor) -> bool:
+        """Whether the batch axis is free: a traced module may have the size it was traced with built in."""
+        try:
+            with self._running():
+                found = program.named_outputs(self._answer(torch.cat([zeros, zeros])), 2)
+        except EngineError:
+            return False
+        return all(name in found for name in self._names)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Inference mode, this engine's threads (torch keeps both per thread), and torch's errors translated."""
+        torch.set_num_threads(self._threads)
+        try:
+            with torch.inference_mode():
+                yield
+        except RuntimeError as err:  # torch.jit.Error is one; its own traceback comes first, the reason last
+            reason = str(err).strip().rsplit("\n", 1)[-1].strip()
+            raise EngineError(f"torch failed: {reason[:500]}") from err
+
+
+def chosen_device(wanted: Sequence[str], cuda_devices: int) -> torch.device:
+    """The first of ``wanted`` (CPU, CUDA, CUDA:1) that is there.
+
+    Raises:
+        EngineError: none of them is, or it is no device of torch's.
+    """
+    for name in wanted:
+        family, _, index = name.lower().partition(":")
+        if family not in ("cpu", "cuda") or not (index or "0").isdigit():
+            raise EngineMismatch(
+                f"device {name!r} for a TorchScript model; expected CPU, CUDA or CUDA:<number>"
+            )
+        if family == "cpu" or int(index or 0) < cuda_devices:
+            return torch.device(name.lower())
+    raise EngineMissing(
+        f"no device of {', '.join(wanted)} for torch: it sees {cuda_devices} CUDA devices. "
+        "Install its driver and a CUDA build of torch, or write a fall-back behind it, such as [CUDA, CPU]"
+    )
+
+
+def _optimised(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_format | None, bool]:
+    """The fastest form that answers as the file does: the module, the memory order it is fed in, whether it is frozen.
+
+    A module may read memory as it lies (``as_strided``), and then answers something else in another order, without an
+    error. So each form is compared with the file as it is, once, on noise: to zeros nearly all of them answer alike.
+    """
+    is_frozen_file = not hasattr(module, "training")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # at every step: TorchScript is
+        try:
+            frozen = module if is_frozen_file else torch.jit.freeze(module)
+        except RuntimeError:  # a few constructs cannot be frozen
+            frozen = module
+    noise = torch.randn(zeros.shape, generator=torch.Generator().manual_seed(0)).to(zeros.device)
+    expected = _named(module(noise))
+    is_frozen = is_frozen_file or frozen is not module
+    if zeros.ndim == 4 and _answers_alike(frozen, noise, torch.channels_last, expected):
+        return frozen, torch.channels_last, is_frozen
+    if frozen is module or _answers_alike(frozen, noise, torch.contiguous_format, expected):
+        return frozen, None, is_frozen
+    return module, None, False
+
+
+def _answers_alike(
+    module: Any, x: torch.Tensor, order: torch.memory_format, expected: dict[str, NDArray[Any]]
+) -> bool:
+    try:
+        found = _named(module(x.contiguous(memory_format=order)))
+    except RuntimeError:  # a view of a tensor in plain order, for one
+        return False
+    return found.keys() == expected.keys() and all(
+        _is_close(found[name], expected[name], _PARITY) for name in expected
+    )
+
+
+def _named(answer: Any) -> dict[str, NDArray[Any]]:
+    return program.named_outputs(_on_cpu(answer), 1)
+
+
+def _is_close(found: NDArray[Any], expected: NDArray[Any], tolerance: float) -> bool:
+    """Whether two answers to one picture differ by at most ``tolerance``, RMS over that of the expected one."""
+    if found.shape != expected.shape:
+        return False
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))  # infinities too
+    error = np.where(same, 0.0, a - b)
+    allowed = tolerance * np.sqrt(np.mean(np.square(b[np.isfinite(b)]))) if np.isfinite(b).any() else 0.0
+    return bool(same.all() or np.sqrt(np.mean(np.square(error))) <= allowed)
+
+
+def _on_cpu(answer: Any) -> Any:
+    match answer:
+        case torch.Tensor():
+            return answer.cpu()
+        case Mapping():
+            return {key: _on_cpu(value) for key, value in answer.items()}
+        case list() | tuple():
+            return [_on_cpu(value) for value in answer]
+        case _:
+            return answer

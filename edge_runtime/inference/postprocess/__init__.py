@@ -1,0 +1,1 @@
+"""Model outputs become labels, boxes or numbers, as the bundle says."""

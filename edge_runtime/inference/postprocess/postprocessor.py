@@ -1,0 +1,148 @@
+"""Raw outputs of one sample -> what is published: classes, boxes in frame pixels, or the arrays themselves.
+
+Pure numpy, and OpenCV for non-maximum suppression. Non-finite or misshapen outputs become ``Rejected`` values.
+Called by ``pipeline`` and, with golden answers, by ``bundle.answer_check``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.datatypes import Detection, Label, Rejected, RejectReason, Sample
+from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes, sigmoid
+from edge_runtime.inference.specs import (
+    ClassificationSpec,
+    DetectionSpec,
+    PostprocessSpec,
+    PreprocessSpec,
+    RawSpec,
+    ScoreKind,
+)
+
+OneOutput = Mapping[str, NDArray[Any]]
+"""Outputs of one sample by name, without the batch axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said about one sample. Exactly one field is set; they are those of ``Result``."""
+
+    top: tuple[Label, ...] | None = None
+    detections: tuple[Detection, ...] | None = None
+    outputs: dict[str, NDArray[Any]] | None = None
+
+
+class Meaning(Protocol):
+    """What is known of a model's answers: a manifest, or the recipe of one."""
+
+    @property
+    def preprocess(self) -> PreprocessSpec:
+        """How its pictures were prepared."""
+
+    @property
+    def postprocess(self) -> PostprocessSpec:
+        """What its outputs mean."""
+
+
+class Postprocessor:
+    """Reads the outputs of one model. Holds no state between samples; callable from several threads at once."""
+
+    def __init__(self, meaning: Meaning, labels: tuple[str, ...]) -> None:
+        self._spec = meaning.postprocess
+        self._input_size = (meaning.preprocess.width, meaning.preprocess.height)
+        self._labels = labels
+
+    def read(self, sample: Sample, outputs: OneOutput) -> Answer | Rejected:
+        """The answer in these outputs of one sample.
+
+        Args:
+            sample: The sample they belong to; its geometry maps boxes back to the frame.
+            outputs: Arrays by name, without the batch axis.
+
+        Returns:
+            The answer, or ``Rejected(BAD_OUTPUT)`` when an output is missing, misshapen or not finite.
+        """
+        try:
+            match self._spec:
+                case ClassificationSpec() as spec:
+                    return Answer(top=self._top(spec, outputs))
+                case DetectionSpec() as spec:
+                    return Answer(detections=self._detections(spec, outputs, sample))
+                case RawSpec() as spec:
+                    return Answer(outputs=_chosen(spec, outputs))
+        except BoxFlaw as flaw:
+            return Rejected(sample.stream, sample.seq, RejectReason.BAD_OUTPUT, str(flaw))
+
+    def _top(self, spec: ClassificationSpec, outputs: OneOutput) -> tuple[Label, ...]:
+        scores = np.asarray(_scores_of(spec, outputs), np.float64).reshape(-1)
+        if scores.size == 0 or not np.isfinite(scores).all():
+            raise BoxFlaw("class scores are not finite numbers")
+        probabilities = as_probabilities(spec.scores, scores)
+        best = largest(probabilities, spec.top_k)
+        return tuple(Label(int(i), self._name(int(i)), float(probabilities[i])) for i in best)
+
+    def _detections(self, spec: DetectionSpec, outputs: OneOutput, sample: Sample) -> tuple[Detection, ...]:
+        boxes = read_boxes(spec, outputs, self._input_size, sample.geometry)
+        return tuple(
+            Detection(int(index), self._name(int(index) + spec.class_offset), float(score), (x1, y1, x2, y2))
+            for (x1, y1, x2, y2), score, index in zip(
+                boxes.corners.tolist(), boxes.scores, boxes.classes, strict=True
+            )
+        )
+
+    def _name(self, index: int) -> str:
+        return self._labels[index] if 0 <= index < len(self._labels) else str(index)
+
+
+def largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Indices of the ``count`` largest values, largest first; of equal ones the one with the lower index."""
+    if count < values.size:
+        least = np.partition(values, -count)[-count]
+        candidates = np.flatnonzero(values >= least)  # sorting these few costs a tenth of sorting all
+    else:
+        candidates = np.arange(values.size)
+    return candidates[np.argsort(-values[candidates], kind="stable")][:count]
+
+
+def as_probabilities(kind: ScoreKind, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Class scores of any kind -> probabilities, over the last axis."""
+    match kind:
+        case "logits":
+            return softmax(scores)
+        case "sigmoid_logits":
+            return sigmoid(scores)
+        case "probabilities":
+            return scores
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities over the last axis; safe for logits of any size."""
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float64] = raised / raised.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _scores_of(spec: ClassificationSpec, outputs: OneOutput) -> NDArray[Any]:
+    if spec.output is not None:
+        return _named(outputs, spec.output)
+    if len(outputs) != 1:
+        raise BoxFlaw(f"outputs {', '.join(sorted(outputs))}; the bundle must name the one with the scores")
+    return next(iter(outputs.values()))
+
+
+def _chosen(spec: RawSpec, outputs: OneOutput) -> dict[str, NDArray[Any]]:
+    names = spec.outputs if spec.outputs is not None else tuple(outputs)
+    chosen = {name: _named(outputs, name) for name in names}
+    for name, array in chosen.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise BoxFlaw(f"output {name} holds values that are not finite")
+    return chosen
+
+
+def _named(outputs: OneOutput, name: str) -> NDArray[Any]:
+    if name not in outputs:
+        raise BoxFlaw(f"no output {name}; the model has {', '.join(sorted(outputs))}")
+    return outputs[name]

@@ -1,0 +1,186 @@
+"""Which samples run together, and when: micro-batches, age limit, fairness, shedding. Pure.
+
+No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` holds the lock. The rules:
+
+1. Each stream has its own queue. A live stream's full queue drops its *oldest* sample; a file's full queue
+   refuses the new one, and its reader waits.
+2. A batch is ready when ``max_batch_size`` samples wait, or the oldest has waited ``max_queue_delay_s``.
+3. A batch takes one sample from each stream in turn, oldest first, beginning behind the stream that was
+   served last: one busy camera cannot starve the others. Streams of higher priority come before all of that: under
+   overload it is the others whose samples grow old and are dropped.
+4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
+5. Samples of one batch have the same shape (raw tensors may differ).
+6. A stream has a second batch under way only on a worker that is left when every other stream has one: a quiet camera
+   finds its worker free. One that is lost, or a file that has ended, keeps none (:meth:`Schedule.rest`). Batches of one
+   stream are answered in the order they were taken (:meth:`Schedule.may_answer`), so its results stay in order however
+   many workers there are.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edge_runtime.datatypes import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """Limits of a :class:`Schedule`."""
+
+    max_batch_size: int = 4
+    max_queue_delay_s: float = 0.0
+    """How long a sample may wait for company; 0 runs at once whatever is there."""
+    max_age_s: float = 1.0
+    """From capture; live streams only."""
+    queue_limit: int = 4
+    """Samples a stream may have waiting."""
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    """By stream; higher comes first, a stream that is not named has 0."""
+
+    def __post_init__(self) -> None:
+        if (
+            self.max_batch_size < 1
+            or self.queue_limit < 1
+            or self.max_queue_delay_s < 0
+            or self.max_age_s <= 0
+        ):
+            raise ValueError(f"impossible batch policy: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A sample and when it was queued."""
+
+    sample: Sample
+    is_live: bool
+    queued_at_s: float
+
+
+@dataclass(slots=True)
+class ScheduleCounters:
+    """What became of the samples offered: ``offered = taken + dropped_oldest + dropped_stale + waiting``."""
+
+    offered: int = 0
+    taken: int = 0
+    dropped_oldest: int = 0
+    dropped_stale: int = 0
+
+
+class Schedule:
+    """Queues of waiting samples, one per stream."""
+
+    def __init__(self, policy: BatchPolicy, workers: int = 1) -> None:
+        """``workers``: how many batches may run at once, at least 1."""
+        self.policy, self._workers = policy, workers
+        self.counters = ScheduleCounters()
+        self._queues: OrderedDict[str, deque[Queued]] = OrderedDict()
+        self._resting: set[str] = set()
+        self._under_way: list[tuple[Queued, ...]] = []  # in the order of taking
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def offer(self, sample: Sample, *, is_live: bool, now_s: float) -> bool:
+        """Queue a sample; False when a file's queue is full (nothing was changed: offer it again later)."""
+        queue = self._queues.setdefault(sample.stream, deque())
+        self._resting.discard(sample.stream)
+        if len(queue) >= self.policy.queue_limit:
+            if not is_live:
+                return False
+            queue.popleft()
+            self.counters.dropped_oldest += 1
+        queue.append(Queued(sample, is_live, now_s))
+        self.counters.offered += 1
+        return True
+
+    def take(self, now_s: float, *, flush: bool = False) -> tuple[Queued, ...]:
+        """The next batch, or an empty tuple when none is ready; give it back with :meth:`finished`.
+
+        ``flush`` does not wait for company (draining).
+        """
+        self._drop_stale(now_s)
+        if not flush and self.wait_s(now_s) != 0.0:
+            return ()
+        batch: list[Queued] = []
+        while len(batch) < self.policy.max_batch_size:
+            before = len(batch)
+            for stream in self._free_in_turn():
+                queue = self._queues[stream]
+                if queue and _fits(batch, queue[0]) and len(batch) < self.policy.max_batch_size:
+                    batch.append(queue.popleft())
+                    self._queues.move_to_end(stream)
+            if len(batch) == before:
+                break
+        taken = tuple(batch)
+        if taken:
+            self._under_way.append(taken)
+            self.counters.taken += len(taken)
+        return taken
+
+    def may_answer(self, batch: tuple[Queued, ...]) -> bool:
+        """Whether no batch that was taken before this one, and is still under way, holds one of its streams."""
+        streams = _streams(batch)
+        for earlier in self._under_way:
+            if earlier is batch:
+                break
+            if streams & _streams(earlier):
+                return False
+        return True
+
+    def finished(self, batch: tuple[Queued, ...]) -> None:
+        """A batch was answered (or lost): its worker and its streams may run again."""
+        self._under_way = [one for one in self._under_way if one is not batch]
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Seconds until :meth:`take` may give something; None when only an offer or ``finished`` changes that."""
+        queues = self._free_queues()
+        if not queues:
+            return None
+        if sum(map(len, queues)) >= self.policy.max_batch_size:
+            return 0.0
+        oldest_at_s = min(queue[0].queued_at_s for queue in queues)
+        return max(0.0, oldest_at_s + self.policy.max_queue_delay_s - now_s)
+
+    def oldest_queued_at_s(self) -> float | None:
+        """Since when the oldest waiting sample waits; None when none does."""
+        return min((queue[0].queued_at_s for queue in self._queues.values() if queue), default=None)
+
+    def rest(self, stream: str) -> None:
+        """Keep no worker free for a stream until it offers again: its file has ended, or its camera is lost."""
+        self._resting.add(stream)
+
+    def forget(self, stream: str) -> int:
+        """Remove a stream that was taken out of the configuration; gives the number of samples dropped."""
+        dropped = len(self._queues.pop(stream, ()))
+        self._resting.discard(stream)
+        self.counters.dropped_oldest += dropped
+        return dropped
+
+    def _free_in_turn(self) -> list[str]:
+        """Streams that may run, in the order in which they are served."""
+        busy = {stream for batch in self._under_way for stream in _streams(batch)}
+        idle = self._queues.keys() - busy  # each of them may want a worker
+        wanted = sum(bool(self._queues[stream]) or stream not in self._resting for stream in idle)
+        has_spare = self._workers - len(self._under_way) > wanted
+        free = [stream for stream in self._queues if has_spare or stream not in busy]
+        rank = self.policy.priorities
+        return sorted(free, key=lambda stream: -rank.get(stream, 0)) if rank else free
+
+    def _free_queues(self) -> list[deque[Queued]]:
+        return [queue for stream in self._free_in_turn() if (queue := self._queues[stream])]
+
+    def _drop_stale(self, now_s: float) -> None:
+        for queue in self._queues.values():
+            while (
+                queue and queue[0].is_live and now_s - queue[0].sample.captured_at_s > self.policy.max_age_s
+            ):
+                queue.popleft()
+                self.counters.dropped_stale += 1
+
+
+def _fits(batch: list[Queued], queued: Queued) -> bool:
+    return not batch or batch[0].sample.tensor.shape == queued.sample.tensor.shape
+
+
+def _streams(batch: tuple[Queued, ...]) -> set[str]:
+    return {queued.sample.stream for queued in batch}

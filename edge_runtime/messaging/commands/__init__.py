@@ -1,0 +1,1 @@
+"""Remote commands: what may be asked, and the listener that answers."""

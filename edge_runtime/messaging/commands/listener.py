@@ -1,0 +1,102 @@
+"""Carries commands between the broker and the command desk.
+
+The network thread only queues; one thread of its own answers, so that a slow command delays neither results nor
+acknowledgements. Made by app. The rules of commands are in ``commands``; what a verb does is in app's handlers.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.messaging.commands.protocol import CommandDesk
+from edge_runtime.messaging.mqtt.client import MqttClient
+from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.topics import Topics
+
+_log = logging.getLogger(__name__)
+
+MAX_QUEUED = 256
+ANSWER_EXPIRY_S = 60  # a caller that comes back later has long given up
+
+
+class CommandLink:
+    """See the module."""
+
+    def __init__(
+        self,
+        client: MqttClient,
+        desk: CommandDesk,
+        topics: Topics,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Subscribe to all requests of this device; call before ``client.start()`` to miss none."""
+        self._client, self._desk, self._topics = client, desk, topics
+        self._monotonic, self._wall = monotonic, wall
+        self._queue: queue.Queue[Message | None] = queue.Queue(MAX_QUEUED)
+        self.dropped = 0
+        """Requests that arrived while the queue was full."""
+        self.failures = 0
+        """Commands whose handler failed unexpectedly."""
+        self._thread = threading.Thread(target=self._run, name="commands", daemon=True)
+        self._thread.start()
+        client.subscribe(topics.requests, self._arrived)
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Answer no more; a command that is running is waited for this long. Idempotent."""
+        while self._thread.is_alive():
+            try:
+                self._queue.put_nowait(None)
+                break
+            except queue.Full:
+                self._drop_one()
+        self._thread.join(timeout_s)
+
+    def _drop_one(self) -> None:
+        try:
+            self._queue.get_nowait()
+        except queue.Empty:
+            return
+        self.dropped += 1
+
+    def _arrived(self, message: Message) -> None:
+        try:
+            self._queue.put_nowait(message)
+        except queue.Full:
+            self.dropped += 1
+
+    def _run(self) -> None:
+        while (message := self._queue.get()) is not None:
+            verb = message.topic.rpartition("/")[2]
+            answer = self._answer(verb, message)
+            topic = self._answer_topic(message, verb)
+            if answer is not None and topic is not None:
+                self._client.publish(topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation)
+
+    def _answer(self, verb: str, message: Message) -> bytes | None:
+        try:
+            return self._desk.answer(
+                verb,
+                message.payload,
+                is_retained=message.is_retained,
+                now_s=self._monotonic(),
+                now_wall_s=self._wall(),
+            )
+        except Exception:  # noqa: BLE001 - thread boundary
+            self.failures += 1
+            _log.exception("command failed unexpectedly: %s", message.topic)
+            return self._desk.unexpected(message.payload)
+
+    def _answer_topic(self, message: Message, verb: str) -> str | None:
+        """Where the caller wants the answer, when that is harmless; else the verb's own response topic."""
+        wanted = message.response_topic
+        if wanted is not None and self._topics.allows_response_to(wanted):
+            return wanted
+        try:
+            return self._topics.response(verb)
+        except ConfigError:
+            return None

@@ -1,0 +1,357 @@
+"""Remote commands: what a request may look like, and what is answered. Pure: no client, no thread, no clock.
+
+A request is a JSON object of at most 64 KiB, or nothing at all for a verb that needs no arguments::
+
+    {"transaction": "any text", "expires_at": "2026-11-23T15:20:59Z", ...arguments of the verb}
+
+The answer is ``{"status": "ok", "data": …}`` or ``{"status": "error", "error": "…"}``, with the same transaction.
+
+Rules, in this order:
+    1. A retained request is ignored and counted: it would be obeyed again at every connection.
+    2. Commands are off unless the configuration turns them on.
+    3. What is malformed, unknown, invalid or expired is refused and changes nothing.
+    4. A transaction that was answered within the window is answered with the same bytes, and not executed again; the
+       same transaction with other content is refused.
+    5. Valid commands are limited in rate; so are answers to bad ones (beyond it they are only counted), each on its
+       own account: a flood of garbage keeps nobody from being served.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from edge_runtime.errors import CommandError, EdgeRuntimeError
+from edge_runtime.messaging.encoding import encode_object
+
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_DEPTH = 16
+UNEXPECTED = "the command failed unexpectedly; the device's log says why"
+OFF = "commands are turned off in the configuration: mqtt.commands"
+
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+BaselineName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+Days = Annotated[float, Field(gt=0, le=36_500)]
+
+
+class _Arguments(BaseModel):
+    """What every request may carry."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+    transaction: Annotated[str, Field(min_length=1, max_length=128)] | int | None = None
+    """Chosen by the caller; a repeated request is recognised by it."""
+    expires_at: AwareDatetime | None = None
+    """After this moment the request is refused instead of obeyed."""
+
+
+class StatusArguments(_Arguments):
+    """``status``: what the device is doing."""
+
+
+class RecalibrateArguments(_Arguments):
+    """``recalibrate``: collect, try the ladder, let the gate decide."""
+
+    model: Name | None = None
+    """A model of the configuration; None when there is only one."""
+    stream: Name | None = None
+    """Use only this stream's reservoir."""
+
+
+class RollbackArguments(_Arguments):
+    """``rollback``: back to the previous generation."""
+
+    model: Name | None = None
+
+
+class CommissionArguments(_Arguments):
+    """``commission``: bless what the camera shows now as the healthy baseline."""
+
+    model: Name | None = None
+    stream: Name | None = None
+    frames: Annotated[int, Field(ge=8, le=4096)] | None = None
+    """How many frames from now on to use, at most the reservoir; None is ``recalibration.commission.frames``."""
+
+    name: BaselineName | None = None
+    """What to call this state of the site: day, night; None is ``recalibration.commission.name``."""
+    expires_days: Days | None = None
+    """After that no patch is made from it until it is blessed again; None is ``commission.expires_days``."""
+
+
+class BaselinesArguments(_Arguments):
+    """``baselines``: all of a model with their facts, scores, and which is in use."""
+
+    model: Name | None = None
+
+
+class BlessArguments(_Arguments):
+    """``bless``: say anew, after a look at the site, that it is as healthy as a baseline shows it."""
+
+    model: Name | None = None
+    name: BaselineName | None = None
+    """Which baseline; None is the one in use."""
+    expires_days: Days | None = None
+    """How long that holds; None is without end."""
+
+
+class ExpireArguments(_Arguments):
+    """``expire``: make no more patches from a baseline."""
+
+    model: Name | None = None
+    name: BaselineName | None = None
+    """Which baseline; None is the one in use."""
+
+
+class RemoveArguments(_Arguments):
+    """``remove``: forget a baseline for good."""
+
+    model: Name | None = None
+    name: BaselineName
+
+
+ARGUMENTS: Mapping[str, type[_Arguments]] = {
+    "status": StatusArguments,
+    "recalibrate": RecalibrateArguments,
+    "rollback": RollbackArguments,
+    "commission": CommissionArguments,
+    "baselines": BaselinesArguments,
+    "bless": BlessArguments,
+    "expire": ExpireArguments,
+    "remove": RemoveArguments,
+}
+
+Handler = Callable[[Any], Mapping[str, Any]]
+"""Gets the validated arguments, gives the data of the answer; a :class:`CommandError` becomes an error answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPolicy:
+    """Limits of a desk."""
+
+    is_enabled: bool = False
+    window_s: float = 600.0
+    """How long an answered transaction is remembered."""
+    rate_per_s: float = 5.0
+    burst: int = 20
+    max_remembered: int = 4096
+    """More than ``rate_per_s * window_s + burst``, so the window is never cut short by many commands."""
+
+
+@dataclass(slots=True)
+class CommandCounts:
+    """What came in; all only grow."""
+
+    executed: int = 0
+    failed: int = 0
+    """Executed, and the handler said no."""
+    refused: int = 0
+    """Malformed, unknown, invalid, expired, over the rate, or commands are off."""
+    repeated: int = 0
+    retained: int = 0
+    unanswered: int = 0
+    """Refused without an answer, because too many had to be refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A request that passed every check of its form."""
+
+    verb: str
+    arguments: _Arguments
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Token bucket."""
+
+    rate_per_s: float
+    burst: int
+    tokens: float = field(init=False)
+    at_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self.tokens = float(self.burst)
+
+    def take(self, now_s: float) -> bool:
+        passed_s = max(0.0, now_s - self.at_s) if self.at_s is not None else 0.0
+        self.tokens, self.at_s = min(self.burst, self.tokens + passed_s * self.rate_per_s), now_s
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+
+def decode(verb: str, payload: bytes, now_wall_s: float) -> Command:
+    """Check a request.
+
+    Raises:
+        CommandError: what is wrong with it and what is expected, in words for the caller.
+    """
+    arguments = ARGUMENTS.get(verb)
+    if arguments is None:
+        raise CommandError(f"unknown verb {verb[:64]!r}; known are {', '.join(ARGUMENTS)}")
+    content = _parsed(payload)
+    try:
+        # From JSON once more: pydantic's strict mode takes a time from JSON text but not from a Python string.
+        checked = arguments.model_validate_json(orjson.dumps(content))
+    except ValidationError as err:
+        raise CommandError(f"{verb}: {_in_words(err)}") from err
+    expires_at = checked.expires_at
+    if expires_at is not None and expires_at.timestamp() < now_wall_s:
+        raise CommandError(
+            f"{verb}: expired at {expires_at.isoformat()}; send it again with a later expires_at"
+        )
+    return Command(verb, checked)
+
+
+def _parsed(payload: bytes) -> dict[str, Any]:
+    if len(payload) > MAX_REQUEST_BYTES:
+        raise CommandError(f"the request has {len(payload)} bytes; at most {MAX_REQUEST_BYTES} are accepted")
+    if not payload:
+        return {}
+    try:
+        content = orjson.loads(payload)
+    except orjson.JSONDecodeError as err:
+        raise CommandError(f"the request is not JSON: {err.msg} at byte {err.pos}") from err
+    if not isinstance(content, dict):
+        raise CommandError(f"the request is a JSON {type(content).__name__}; expected an object")
+    if _depth_exceeds(content, MAX_DEPTH):
+        raise CommandError(f"the request is nested deeper than {MAX_DEPTH} levels")
+    return content
+
+
+def _depth_exceeds(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
+def _in_words(err: ValidationError) -> str:
+    """Arguments are flat: what pydantic adds to a location is the name of a member of a union."""
+    problems = []
+    for problem in err.errors(include_url=False, include_context=False)[:8]:
+        where = str(problem["loc"][0])[:64] if problem["loc"] else "request"
+        is_unknown = problem["type"] == "extra_forbidden"
+        problems.append(f"{where}: {'no argument of this verb' if is_unknown else problem['msg']}")
+    return "; ".join(problems)
+
+
+def transaction_of(payload: bytes) -> str | int | None:
+    """The transaction of a request that may be bad in other ways, so that its caller recognises the answer."""
+    try:
+        found = _parsed(payload).get("transaction")
+    except CommandError:
+        return None
+    is_usable = (isinstance(found, str) and 0 < len(found) <= 128) or type(found) is int
+    return found if is_usable else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A transaction that is done."""
+
+    request: tuple[str, bytes]
+    answer: bytes
+    at_s: float
+
+
+class CommandDesk:
+    """Turns requests into answers and calls the handlers. Belongs to one thread."""
+
+    def __init__(self, handlers: Mapping[str, Handler], policy: CommandPolicy) -> None:
+        """``handlers`` has a callable for every verb this device obeys; others are answered as not available."""
+        self._handlers, self._policy = handlers, policy
+        self._valid = _Bucket(policy.rate_per_s, policy.burst)
+        self._bad = _Bucket(policy.rate_per_s, policy.burst)
+        self._answered: OrderedDict[str | int, _Answered] = OrderedDict()
+        self.counts = CommandCounts()
+
+    def answer(
+        self, verb: str, payload: bytes, *, is_retained: bool, now_s: float, now_wall_s: float
+    ) -> bytes | None:
+        """The answer to send, as JSON bytes; None when nothing must be sent (see the rules of the module)."""
+        if is_retained:
+            self.counts.retained += 1
+            return None
+        if not self._policy.is_enabled:
+            return self._refuse(OFF, payload, now_s)
+        try:
+            command = decode(verb, payload, now_wall_s)
+        except CommandError as err:
+            return self._refuse(str(err), payload, now_s)
+        return self._obey_once(command, payload, now_s)
+
+    def _refuse(self, text: str, payload: bytes, now_s: float) -> bytes | None:
+        self.counts.refused += 1
+        if not self._bad.take(now_s):
+            self.counts.unanswered += 1
+            return None
+        return _error(text, transaction_of(payload))
+
+    def _obey_once(self, command: Command, payload: bytes, now_s: float) -> bytes | None:
+        transaction = command.arguments.transaction
+        self._forget(now_s)
+        known = self._answered.get(transaction) if transaction is not None else None
+        if known is not None:
+            if known.request != (command.verb, payload):
+                return self._refuse(
+                    f"transaction {transaction!r} was used for another request", payload, now_s
+                )
+            self.counts.repeated += 1
+            return known.answer
+        if not self._valid.take(now_s):
+            limit = f"{self._policy.rate_per_s:g} a second"
+            return self._refuse(
+                f"{command.verb}: too many commands, at most {limit}; try again later", payload, now_s
+            )
+        if transaction is None:
+            return self._execute(command)
+        # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
+        request = (command.verb, payload)
+        self._answered[transaction] = _Answered(request, _error(UNEXPECTED, transaction), now_s)
+        answer = self._execute(command)
+        self._answered[transaction] = _Answered(request, answer, now_s)
+        return answer
+
+    @staticmethod
+    def unexpected(payload: bytes) -> bytes:
+        """The answer when ``answer`` raised: a handler has a bug."""
+        return _error(UNEXPECTED, transaction_of(payload))
+
+    def _forget(self, now_s: float) -> None:
+        while self._answered:
+            oldest = next(iter(self._answered.values()))
+            is_full = len(self._answered) >= self._policy.max_remembered
+            if not is_full and now_s - oldest.at_s <= self._policy.window_s:
+                return
+            self._answered.popitem(last=False)
+
+    def _execute(self, command: Command) -> bytes:
+        transaction = command.arguments.transaction
+        handler = self._handlers.get(command.verb)
+        if handler is None:
+            self.counts.failed += 1
+            return _error(f"{command.verb} is not available on this device", transaction)
+        try:
+            data = handler(command.arguments)
+        except EdgeRuntimeError as err:
+            self.counts.failed += 1
+            return _error(str(err), transaction)
+        self.counts.executed += 1
+        return encode_object({"status": "ok", "data": dict(data), "transaction": transaction})
+
+
+def _error(text: str, transaction: str | int | None) -> bytes:
+    return encode_object({"status": "error", "error": text, "transaction": transaction})

@@ -1,0 +1,99 @@
+"""Where results and events go: one durable channel per destination, and the most recent ones in memory for HTTP.
+
+Called by the inference workers (``result``) and the side loops (``event``); encoding happens here, once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from edge_runtime.datatypes import Event, Result
+from edge_runtime.messaging.encoding import encode_event, encode_result
+from edge_runtime.messaging.event_text import is_trouble, words_of
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.outbox.outbox import Outbox
+from edge_runtime.messaging.outbox.publisher import Publisher
+
+log = structlog.get_logger()
+
+RECENT_RESULTS = 256
+RECENT_EVENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A destination with its own outbox, so that a slow one does not hold up the other."""
+
+    name: str
+    outbox: Outbox
+    publisher: Publisher
+
+    def status(self) -> dict[str, Any]:
+        """Counters; ``enqueued = delivered + dropped + pending`` at any moment."""
+        stats, publisher = self.outbox.stats(), self.publisher.stats()
+        ledger = stats.ledger
+        return {
+            "enqueued": ledger.enqueued,
+            "delivered": ledger.delivered,
+            "dropped": ledger.enqueued - ledger.delivered - ledger.pending,
+            "pending": ledger.pending,
+            "pending_bytes": ledger.pending_bytes,
+            "repeated": publisher.repeated,
+            "durable": stats.is_durable,
+            "problem": stats.problem or publisher.problem,
+        }
+
+
+class Delivery:
+    """Takes results and events; see the module."""
+
+    def __init__(self, device: str, on_result: Callable[[Result], None]) -> None:
+        """Nothing is delivered before :meth:`go_through`."""
+        self._device, self._on_result = device, on_result
+        self._topics = Topics("edge", device)
+        self.channels: tuple[Channel, ...] = ()
+        self._results: deque[bytes] = deque(maxlen=RECENT_RESULTS)
+        self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
+
+    def go_through(self, topics: Topics, channels: Sequence[Channel]) -> None:
+        """Put everything from now on into these channels' outboxes."""
+        self._topics, self.channels = topics, tuple(channels)
+
+    def result(self, result: Result) -> None:
+        """Accept a result; returns at once."""
+        payload = encode_result(result)
+        self._results.append(payload)
+        self._put(self._topics.result(result.stream), payload)
+        self._on_result(result)
+
+    def event(self, event: Event) -> None:
+        """Accept an event; returns at once."""
+        what, *details = words_of(event.kind, event.data)
+        about = {"model": event.data.get("model"), "details": details}
+        say = log.warning if is_trouble(event.kind, event.data) else log.info
+        say(event.kind, what=what, **{name: value for name, value in about.items() if value})
+        self._events.append(event)
+        self._put(self._topics.event, encode_event(event, self._device))
+
+    def recent_results(self, most: int) -> list[dict[str, Any]]:
+        """The newest results, newest first."""
+        return [orjson.loads(payload) for payload in reversed(list(self._results)[-most:])]
+
+    def recent_events(self, most: int) -> list[dict[str, Any]]:
+        """The newest events as published, newest first, with ``text``: a headline and lines of detail for people."""
+        return [
+            {**orjson.loads(encode_event(event, self._device)), "text": words_of(event.kind, event.data)}
+            for event in reversed(list(self._events)[-most:])
+        ]
+
+    def events(self) -> list[Event]:
+        """The newest events, oldest first."""
+        return list(self._events)
+
+    def _put(self, topic: str, payload: bytes) -> None:
+        for channel in self.channels:
+            channel.outbox.put(topic, payload)

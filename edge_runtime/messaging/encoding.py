@@ -1,0 +1,127 @@
+"""Results and events as the JSON bytes that people and programs receive.
+
+Names a person understands, times in RFC 3339 UTC, floats rounded to what they mean. Pure: no clock, no I/O; the
+pipeline calls it just before a value enters the outbox. Not here: topics, delivery, commands.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from edge_runtime.datatypes import Detection, Event, Label, Result, Timings
+
+SCORE_DIGITS = 4
+BOX_DIGITS = 1
+MS_DIGITS = 2
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_WALL_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
+
+
+def rfc3339(wall_s: float) -> str:
+    """Unix seconds as ``2026-11-23T15:20:59.123Z``; values outside years 1..9999 are clamped, NaN is the epoch.
+
+    A device without a battery clock starts in 1970 and may jump: a strange clock must not stop results.
+    """
+    seconds = 0.0 if wall_s != wall_s else min(max(wall_s, 0.0), _LAST_WALL_S)
+    moment = _EPOCH + timedelta(milliseconds=round(seconds * 1000))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode_result(result: Result) -> bytes:
+    """One result as a JSON object on one line.
+
+    Raises:
+        ValueError: not exactly one of ``top``, ``detections`` and ``outputs`` is set, or an output has a dtype that
+            JSON cannot carry (complex, object); both are mistakes of the program, not of the picture.
+    """
+    answers: dict[str, Any] = {}
+    if result.top is not None:
+        answers["top"] = [_label(label) for label in result.top]
+    if result.detections is not None:
+        answers["detections"] = [_detection(found) for found in result.detections]
+    if result.outputs is not None:
+        answers["outputs"] = {name: _array(name, values) for name, values in result.outputs.items()}
+    if len(answers) != 1:
+        raise ValueError(
+            f"result {result.id}: exactly one of top, detections, outputs must be set, got {sorted(answers)}"
+        )
+    return _dump(
+        {
+            "id": result.id,
+            "stream": result.stream,
+            "seq": result.seq,
+            "captured_at": rfc3339(result.captured_at_wall_s),
+            "model": result.model,
+            "generation": result.generation,
+            **answers,
+            "timings_ms": _timings(result.timings),
+        }
+    )
+
+
+def encode_event(event: Event, device: str) -> bytes:
+    """One event as a JSON object on one line: ``{"event": kind, "device": …, "at": …, "data": {…}}``."""
+    return _dump({"event": event.kind, "device": device, "at": rfc3339(event.at_wall_s), "data": event.data})
+
+
+def encode_object(values: dict[str, Any]) -> bytes:
+    """A status, health or answer object: numpy values, paths and sets of facts included; NaN becomes null."""
+    return _dump(values)
+
+
+def _label(label: Label) -> dict[str, Any]:
+    return {"index": label.index, "label": label.label, "score": round(float(label.score), SCORE_DIGITS)}
+
+
+def _detection(found: Detection) -> dict[str, Any]:
+    return {
+        "index": found.index,
+        "label": found.label,
+        "score": round(float(found.score), SCORE_DIGITS),
+        "box": [round(float(edge), BOX_DIGITS) for edge in found.box],
+    }
+
+
+def _timings(timings: Timings) -> dict[str, float]:
+    parts = {
+        "decode": timings.decode,
+        "prepare": timings.prepare,
+        "queue": timings.queue,
+        "infer": timings.infer,
+        "total": timings.total,
+    }
+    return {name: round(float(value), MS_DIGITS) for name, value in parts.items()}
+
+
+def _array(name: str, values: NDArray[Any]) -> dict[str, Any]:
+    """A raw output with its shape and dtype; non-finite numbers become null."""
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"output {name!r} has dtype {values.dtype}; JSON carries float, int and bool arrays")
+    wide = values.dtype.kind == "f" and values.dtype.itemsize > 8  # longdouble: more than JSON readers keep
+    native = values.astype(np.float64 if wide else values.dtype.newbyteorder("="), copy=False)
+    return {
+        "shape": list(values.shape),
+        "dtype": str(native.dtype),
+        "data": np.ascontiguousarray(native).ravel(),
+    }
+
+
+def _dump(value: dict[str, Any]) -> bytes:
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+
+
+def _plain(value: object) -> object:
+    """What orjson does not know: longdouble and foreign-order arrays as lists, sets in order, anything else as text."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.longdouble):
+        return float(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return str(value)

@@ -1,0 +1,1 @@
+"""MQTT v5: one client, its settings and its topics."""

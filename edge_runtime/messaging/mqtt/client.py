@@ -1,0 +1,230 @@
+"""The MQTT client of the daemon: keeps one session to the broker alive for ever.
+
+Announces the device (retained ``online``, ``offline`` as last will), republishes the retained state and subscribes
+again at every connection; reconnects 1 -> 30 s with jitter, also when the very first connection fails. Durable
+messages do not go through here but through outbox and publisher, which use :attr:`MqttClient.session`.
+
+Called by app, the command link, the MQTT picture source and the publisher's sink. paho lives in ``mqtt_session``.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_runtime.errors import BrokerLost, ConfigError
+from edge_runtime.messaging.mqtt.session import Message, MqttSession
+from edge_runtime.messaging.mqtt.settings import MqttSettings
+from edge_runtime.messaging.mqtt.topics import matches
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Message], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MqttStatus:
+    """How the connection is doing."""
+
+    is_connected: bool
+    connects: int
+    problem: str | None
+    """The last reason for not being connected, or a refused subscription; None when all is well."""
+    callback_errors: int
+    messages_in: int
+
+
+class MqttClient:
+    """See the module. All methods may be called from any thread."""
+
+    def __init__(self, settings: MqttSettings, *, jitter: Callable[[], float] = random.random) -> None:
+        """Check the settings; nothing is connected before :meth:`start`.
+
+        Args:
+            settings: Where and how.
+            jitter: Gives 0..1; a fleet must not reconnect in step.
+
+        Raises:
+            ConfigError: a TLS file cannot be used.
+        """
+        settings.tls_context()
+        self._settings, self._jitter = settings, jitter
+        self._topics = settings.topics
+        self._lock = threading.Lock()
+        self._subscriptions: list[tuple[str, Handler]] = []
+        self._listeners: list[Callable[[], None]] = []
+        self._state: bytes | None = None
+        self._session: MqttSession | None = None
+        self._max_inflight = settings.max_inflight
+        self._connected, self._stopping = threading.Event(), threading.Event()
+        self._connects = self._messages_in = self._callback_errors = 0
+        self._problem: str | None = "not connected yet"
+        self._thread = threading.Thread(target=self._run, name="mqtt-keeper", daemon=True)
+
+    # --- what the rest of the daemon uses ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect, in the background and for ever."""
+        self._thread.start()
+
+    def stop(self, deadline_s: float = 2.0) -> None:
+        """Announce ``offline``, disconnect cleanly, end the threads; takes at most about the deadline. Idempotent."""
+        end_s = time.monotonic() + deadline_s
+        self._stopping.set()
+        session = self._session
+        if session is not None:
+            session.send_and_wait(self._topics.availability, b"offline", deadline_s / 2, retain=True)
+            session.end()
+        if self._thread.is_alive():
+            self._thread.join(max(0.1, end_s - time.monotonic()))
+
+    def subscribe(self, topic_filter: str, handler: Handler) -> Callable[[], None]:
+        """Deliver matching messages to the handler, now and after every reconnection; gives what ends that again.
+
+        The handler runs in the network thread: it must only hand over. What it raises is logged and counted.
+        """
+        subscription = (topic_filter, handler)
+        with self._lock:
+            self._subscriptions.append(subscription)
+            session = self._session
+        if session is not None:
+            session.subscribe(topic_filter)
+        return lambda: self._unsubscribe(subscription)
+
+    def _unsubscribe(self, subscription: tuple[str, Handler]) -> None:
+        with self._lock:
+            if subscription not in self._subscriptions:
+                return
+            self._subscriptions.remove(subscription)
+            is_last = all(topic_filter != subscription[0] for topic_filter, _ in self._subscriptions)
+            session = self._session
+        if is_last and session is not None:
+            session.unsubscribe(subscription[0])
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expiry_s: int | None = None,
+        correlation: bytes | None = None,
+    ) -> bool:
+        """Send something that is not worth keeping (answers, health); False when it was not sent.
+
+        Nothing is queued while the broker is away. Results and events belong in the outbox.
+        """
+        session = self._session
+        if session is None:
+            return False
+        mid = session.send(topic, payload, qos=qos, retain=retain, expiry_s=expiry_s, correlation=correlation)
+        return mid is not None
+
+    def set_state(self, payload: bytes) -> None:
+        """Make this the retained ``state``, now or as soon as the broker is there."""
+        with self._lock:
+            self._state = payload
+            session = self._session
+        if session is not None:
+            session.send(self._topics.state, payload, retain=True)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call this after every acknowledgement, connection and loss; from a network thread, so it must be quick."""
+        self._listeners.append(listener)
+
+    @property
+    def session(self) -> MqttSession | None:
+        """The connection that stands now; None while there is none. Compare by identity to notice a new one."""
+        session = self._session
+        return session if session is not None and session.is_open else None
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until the broker has accepted the device."""
+        return self._connected.wait(timeout_s)
+
+    def status(self) -> MqttStatus:
+        """A snapshot for status and health."""
+        session = self.session
+        errors = self._callback_errors + (session.callback_errors if session is not None else 0)
+        problem = session.problem if session is not None else self._problem
+        return MqttStatus(session is not None, self._connects, problem, errors, self._messages_in)
+
+    # --- keeper thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        delay_s = self._settings.reconnect_min_s
+        while not self._stopping.is_set():
+            is_polite_end = False
+            try:
+                is_polite_end = self._serve_one_session()
+            except (BrokerLost, ConfigError) as err:
+                self._note(str(err))
+            except Exception as err:  # noqa: BLE001 - thread boundary
+                _log.exception("mqtt: unexpected failure, trying again")
+                self._note(f"unexpected: {err!r}")
+            else:
+                delay_s = self._settings.reconnect_min_s if is_polite_end else delay_s
+            self._stopping.wait(delay_s * (0.5 + 0.5 * self._jitter()))
+            delay_s = min(delay_s * 2, self._settings.reconnect_max_s)
+
+    def _serve_one_session(self) -> bool:
+        """Connect and stay until the connection ends; True when the next attempt should come soon."""
+        session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify)
+        try:
+            session.open()
+            if session.limits.max_inflight < self._max_inflight:
+                # paho's own limit can only be set before connecting: once more, with what this broker allows.
+                self._max_inflight = session.limits.max_inflight
+                session.close(1.0)
+                session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify)
+                session.open()
+            if self._stopping.is_set():
+                return True
+            self._announce(session)
+            session.wait_closed()
+            if not self._stopping.is_set():
+                self._note(session.problem or "connection lost")
+            return (
+                not session.is_taken_over
+            )  # two devices of one name must not throw each other out every second
+        finally:
+            self._connected.clear()
+            self._session = None
+            self._callback_errors += session.callback_errors
+            session.close(0.5)
+            self._notify()
+
+    def _announce(self, session: MqttSession) -> None:
+        """Subscribe first: who sees ``online``, or waited for the connection, may send a command at once."""
+        with self._lock:
+            for topic_filter, _ in self._subscriptions:
+                session.subscribe(topic_filter)
+            self._session = session
+        if not session.wait_subscribed(self._settings.connect_timeout_s) or not session.is_open:
+            raise BrokerLost(f"subscriptions were not answered: {session.problem or 'no answer in time'}")
+        with self._lock:
+            session.send(self._topics.availability, b"online", retain=True)
+            if self._state is not None:
+                session.send(self._topics.state, self._state, retain=True)
+            self._connects += 1
+        _log.info("mqtt: connected to %s:%d", self._settings.host, self._settings.port)
+        self._connected.set()
+        self._notify()
+
+    def _note(self, problem: str) -> None:
+        if problem != self._problem:
+            _log.warning("mqtt: %s", problem)
+        self._problem = problem
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def _dispatch(self, message: Message) -> None:
+        self._messages_in += 1
+        for topic_filter, handler in tuple(self._subscriptions):
+            if matches(topic_filter, message.topic):
+                handler(message)

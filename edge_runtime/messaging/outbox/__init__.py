@@ -1,0 +1,1 @@
+"""Results that wait on disk until they are delivered, with an exact account of losses."""

@@ -1,0 +1,287 @@
+"""The SQLite file behind the outbox: rows that wait, and a ledger that accounts for every row ever offered.
+
+All SQL of the outbox lives here; policy (when to commit, what to do when the disk is full) lives in ``outbox``.
+One thread writes, another may read. sqlite3's errors leave as :class:`StoreDamaged` or :class:`StoreUnavailable`.
+
+Rows and ledger change in the same transaction, so after any crash ``enqueued == delivered + dropped + pending``.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+
+from edge_runtime.messaging.outbox.ledger import Ledger, Row
+
+_log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE waiting(
+    id INTEGER PRIMARY KEY, stored_at_s REAL NOT NULL, size_bytes INTEGER NOT NULL,
+    topic TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE ledger(
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    enqueued INTEGER NOT NULL, delivered INTEGER NOT NULL, dropped_by_size INTEGER NOT NULL,
+    dropped_by_age INTEGER NOT NULL, dropped_by_queue INTEGER NOT NULL, dropped_by_refusal INTEGER NOT NULL,
+    dropped_by_damage INTEGER NOT NULL, pending INTEGER NOT NULL, pending_bytes INTEGER NOT NULL,
+    files_damaged INTEGER NOT NULL, next_id INTEGER NOT NULL, clock_s REAL NOT NULL, wall_s REAL NOT NULL);
+"""
+
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}
+
+
+class StoreDamaged(Exception):
+    """The file is not a readable outbox any more; it must be moved aside."""
+
+
+class StoreUnavailable(Exception):
+    """The file cannot be used now (disk full, I/O error, read-only, locked); trying again later may work."""
+
+    def __init__(self, text: str, is_full: bool = False) -> None:
+        self.is_full = is_full
+        super().__init__(text)
+
+
+_COLUMNS = [column.name for column in fields(Ledger)]
+_UPSERT = f"INSERT OR REPLACE INTO ledger(only_row, {', '.join(_COLUMNS)}) VALUES (1{', ?' * len(_COLUMNS)})"  # noqa: S608
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM ledger"  # noqa: S608 - names of our own fields
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as err:
+        code = getattr(err, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGE or (isinstance(err, sqlite3.DatabaseError) and "no such" in str(err)):
+            raise StoreDamaged(f"{path}: {err}") from err
+        name = getattr(err, "sqlite_errorname", type(err).__name__)
+        raise StoreUnavailable(f"{path}: {err} ({name})", is_full=code == sqlite3.SQLITE_FULL) from err
+
+
+class Store:
+    """An open outbox file. Made, used for writing and closed by one thread; ``read`` may run in another."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file.
+
+        Raises:
+            StoreDamaged: it is not an outbox of this version, or its ledger is gone.
+            StoreUnavailable: it cannot be opened now.
+        """
+        self._path = path
+        self._reading = threading.Lock()  # a reader must not be in the file while it is closed
+        with _translated(path):
+            self._writer = self._connect()
+            try:
+                self._prepare()
+                self._reader = self._connect()
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {8 * 2**20}")
+            connection.execute("PRAGMA cache_size = -1024")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self) -> None:
+        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            with self._transaction():
+                for statement in _SCHEMA.split(";"):
+                    self._writer.execute(statement)
+                self._write(Ledger())
+                self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version != SCHEMA_VERSION:
+            raise StoreDamaged(f"{self._path}: format version {version}, expected {SCHEMA_VERSION}")
+        self.ledger()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+
+    def ledger(self) -> Ledger:
+        """The account as it was committed last."""
+        with _translated(self._path):
+            found = self._writer.execute(_SELECT).fetchone()
+        if found is None:
+            raise StoreDamaged(f"{self._path}: the ledger is empty")
+        return Ledger(*found)
+
+    def commit(
+        self,
+        ledger: Ledger,
+        rows: Sequence[Row],
+        acked: Sequence[int],
+        refused: Sequence[int],
+        limits: tuple[int, float],
+    ) -> Ledger:
+        """Insert, delete and account in one durable transaction.
+
+        Args:
+            ledger: The account before, with all that was counted in memory and without the rows that stay there.
+            rows: New rows, ids ascending.
+            acked: Ids that were delivered; unknown ones are ignored.
+            refused: Ids that the destination will never take; unknown ones are ignored.
+            limits: ``(max_bytes, expire_before_s)``: the oldest rows go until the bytes fit; rows stored earlier go.
+
+        Returns:
+            The account as committed.
+        """
+        max_bytes, expire_before_s = limits
+        with _translated(self._path), self._transaction():
+            self._writer.executemany(
+                "INSERT INTO waiting VALUES (?, ?, ?, ?, ?)",
+                [(row.id, row.stored_at_s, row.size_bytes, row.topic, row.payload) for row in rows],
+            )
+            after = replace(
+                ledger,
+                pending=ledger.pending + len(rows),
+                pending_bytes=ledger.pending_bytes + sum(row.size_bytes for row in rows),
+            )
+            after, delivered = self._delete(after, acked)
+            after, refusals = self._delete(after, refused)
+            after = replace(
+                after,
+                delivered=after.delivered + delivered,
+                dropped_by_refusal=after.dropped_by_refusal + refusals,
+            )
+            after = self._drop_oldest(after, max_bytes, expire_before_s)
+            self._write(after)
+        return after
+
+    def _delete(self, ledger: Ledger, ids: Sequence[int]) -> tuple[Ledger, int]:
+        count = size_bytes = 0
+        for one in ids:
+            found = self._writer.execute(
+                "DELETE FROM waiting WHERE id = ? RETURNING size_bytes", (one,)
+            ).fetchall()
+            count += len(found)
+            size_bytes += sum(size for (size,) in found)
+        return replace(
+            ledger, pending=ledger.pending - count, pending_bytes=ledger.pending_bytes - size_bytes
+        ), count
+
+    def _drop_oldest(self, ledger: Ledger, max_bytes: int, expire_before_s: float) -> Ledger:
+        """Oldest first: what is too old, then what does not fit."""
+        last = by_age = by_size = 0
+        size = ledger.pending_bytes
+        for one, stored_at_s, size_bytes in self._writer.execute(
+            "SELECT id, stored_at_s, size_bytes FROM waiting ORDER BY id"
+        ):
+            if stored_at_s < expire_before_s:
+                by_age += 1
+            elif size > max_bytes:
+                by_size += 1
+            else:
+                break
+            last, size = one, size - size_bytes
+        if last:
+            self._writer.execute("DELETE FROM waiting WHERE id <= ?", (last,))
+        return replace(
+            ledger,
+            pending=ledger.pending - by_age - by_size,
+            pending_bytes=size,
+            dropped_by_age=ledger.dropped_by_age + by_age,
+            dropped_by_size=ledger.dropped_by_size + by_size,
+        )
+
+    def oldest_s(self) -> float:
+        """When the oldest row was stored, on the outbox's clock; infinity without rows. For the writing thread."""
+        with _translated(self._path):
+            found = self._writer.execute("SELECT stored_at_s FROM waiting ORDER BY id LIMIT 1").fetchone()
+        return float("inf") if found is None else float(found[0])
+
+    def _write(self, ledger: Ledger) -> None:
+        self._writer.execute(_UPSERT, tuple(getattr(ledger, name) for name in _COLUMNS))
+
+    def read(self, after_id: int, limit: int) -> list[Row]:
+        """Committed rows with a greater id, oldest first; callable from one other thread."""
+        with _translated(self._path), self._reading:
+            found = self._reader.execute(
+                "SELECT id, topic, payload, stored_at_s FROM waiting WHERE id > ? ORDER BY id LIMIT ?",
+                (after_id, limit),
+            ).fetchall()
+        if not all(isinstance(topic, str) and isinstance(payload, bytes) for _, topic, payload, _ in found):
+            raise StoreDamaged(f"{self._path}: a row holds values of the wrong type")
+        return [Row(*values) for values in found]
+
+    def close(self) -> None:
+        """Close both connections; errors no longer matter, the last commit is on the disk."""
+        with self._reading:
+            for connection in (self._reader, self._writer):
+                try:
+                    connection.close()
+                except sqlite3.Error:
+                    continue
+
+
+def open_or_replace(path: Path, wall_s: float, damage: str | None) -> tuple[Store, Ledger]:
+    """Open the file, or move it aside when it is damaged (or known to be) and make a new one.
+
+    Returns:
+        The store and its account. After damage: the old account as far as it could be read, without its rows and with
+        ``files_damaged`` one higher; the caller counts the missing rows.
+
+    Raises:
+        StoreUnavailable: neither is possible now.
+    """
+    if damage is None:
+        try:
+            store = Store(path)
+            return store, store.ledger()
+        except StoreDamaged as err:
+            damage = str(err)
+    _log.error("outbox file is damaged, moving it aside: %s", damage)
+    past = _salvage(path)
+    try:
+        _move_aside(path, wall_s)
+    except OSError as err:
+        raise StoreUnavailable(f"{path}: cannot move the damaged file aside: {err}") from err
+    return Store(path), replace(past, pending=0, pending_bytes=0, files_damaged=past.files_damaged + 1)
+
+
+def _move_aside(path: Path, wall_s: float) -> Path:
+    """Rename a damaged file and its journals so that a new one can be made; only the newest damaged one is kept."""
+    aside = path.with_name(f"{path.name}.damaged-{int(wall_s)}")
+    for older in path.parent.glob(f"{path.name}.damaged-*"):
+        older.unlink()
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _salvage(path: Path) -> Ledger:
+    """The account of a damaged file when it can still be read, else a new one: it keeps the loss countable."""
+    try:
+        connection = sqlite3.connect(path, timeout=0.5)
+        try:
+            found = connection.execute(_SELECT).fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return Ledger()
+    is_whole = found is not None and all(isinstance(value, int | float) and value >= 0 for value in found)
+    return Ledger(*found) if is_whole else Ledger()

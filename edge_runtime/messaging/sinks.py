@@ -1,0 +1,282 @@
+"""Where delivered rows end up: the MQTT broker, or a bounded file of JSON lines on this device.
+
+Both implement :class:`edge_runtime.messaging.outbox.publisher.Sink`. With ``mqtt`` in
+the configuration the broker is the destination, without it the file. Not here: reconnecting, the outbox.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+import orjson
+
+from edge_runtime.messaging.mqtt.client import MqttClient
+from edge_runtime.messaging.mqtt.session import MqttSession
+from edge_runtime.messaging.outbox.ledger import Row
+from edge_runtime.messaging.outbox.publisher import Settled
+
+_log = logging.getLogger(__name__)
+
+# MQTT v5 section 3.4.2.1. These say that the message itself is wrong: sending it again cannot help.
+_HOPELESS = {0x90: "topic name invalid", 0x99: "payload format invalid", 0x95: "packet too large"}
+RETRY_S = 5.0  # after "not authorized" or "quota exceeded": someone must act, results wait meanwhile
+
+
+class MqttSink:
+    """Publishes rows at QoS 1 and reports the broker's acknowledgements."""
+
+    def __init__(self, client: MqttClient, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._client, self._monotonic = client, monotonic
+        self._session: MqttSession | None = None
+        self._rows_by_mid: dict[int, int] = {}
+        self._refused: list[int] = []
+        self._paused_until_s = 0.0
+        self._problem: str | None = None
+        self._refusals = 0
+        self._progress = threading.Event()
+        client.listen(self._progress.set)
+
+    @property
+    def epoch(self) -> object:
+        """Session and number of refusals that must be repeated."""
+        session = self._client.session
+        return (
+            None if session is None or self._monotonic() < self._paused_until_s else (session, self._refusals)
+        )
+
+    @property
+    def problem(self) -> str | None:
+        """What the broker last refused, or why there is none."""
+        return self._problem or self._client.status().problem
+
+    def capacity(self) -> int:
+        """Free places in the window of unacknowledged messages."""
+        session = self._follow()
+        return 0 if session is None else max(0, session.max_inflight - len(self._rows_by_mid))
+
+    def _follow(self) -> MqttSession | None:
+        """The connection that stands; what an older one left unacknowledged takes no place in its window."""
+        session = self._client.session
+        if session is not self._session:
+            self._session, self._rows_by_mid = session, {}
+        return session
+
+    def send(self, row: Row) -> bool:
+        """Publish; a row that this broker can never take is settled as refused."""
+        session = self._follow()
+        if session is None:
+            return False
+        if not session.fits(row.topic, row.payload):
+            self._note(
+                f"{row.topic}: {len(row.payload)} bytes, the broker takes {session.limits.max_packet_bytes}"
+            )
+            self._refused.append(row.id)
+            return True
+        mid = session.send(row.topic, row.payload)
+        if mid is None:
+            return False
+        self._rows_by_mid[mid] = row.id
+        return True
+
+    def settle(self) -> Settled:
+        """Acknowledgements of this session; those of a lost one no longer count, its rows are sent again."""
+        settled = Settled(refused=self._refused)
+        self._refused = []
+        for mid, code in self._session.take_acks() if self._session is not None else ():
+            row_id = self._rows_by_mid.pop(mid, None)
+            if row_id is None:
+                continue  # not a row: an answer, the state
+            if code < 0x80:
+                settled.delivered.append(row_id)
+            elif code in _HOPELESS:
+                self._note(f"the broker refused a message for good: {_HOPELESS[code]}")
+                settled.refused.append(row_id)
+            else:
+                self._pause(code)
+        if settled.delivered and self._monotonic() >= self._paused_until_s:
+            self._problem = None
+        return settled
+
+    def _pause(self, code: int) -> None:
+        """Wait and send everything unacknowledged again: the operator may be changing the broker's rules."""
+        reason = {0x87: "not authorized", 0x97: "quota exceeded"}.get(code, f"reason code {code:#04x}")
+        self._note(
+            f"the broker refuses results: {reason}; check its access rules. Results wait in the outbox"
+        )
+        self._paused_until_s = self._monotonic() + RETRY_S
+        self._rows_by_mid = {}
+        self._refusals += 1
+
+    def _note(self, problem: str) -> None:
+        if problem != self._problem:
+            _log.error("mqtt: %s", problem)
+        self._problem = problem
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Hear of acknowledgements and connections."""
+        self._client.listen(listener)
+
+    def close(self, timeout_s: float) -> Settled:
+        """Wait for the last acknowledgements; the client is stopped by who made it."""
+        end_s = self._monotonic() + timeout_s
+        settled = self.settle()
+        while self._rows_by_mid and self._client.session is self._session and self._monotonic() < end_s:
+            self._progress.wait(0.05)
+            self._progress.clear()
+            more = self.settle()
+            settled.delivered.extend(more.delivered)
+            settled.refused.extend(more.refused)
+        return settled
+
+
+class FileSink:
+    """Appends ``{"topic": …, "payload": {…}}`` lines to a file and keeps it bounded.
+
+    At ``max_bytes`` the file becomes ``name.1`` (and so on, ``keep`` old ones). Lines can be read at once; rows count
+    as delivered once they are synced, at most a second later.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int = 64 * 2**20,
+        keep: int = 2,
+        sync_every_s: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is opened before the first row. ``keep`` >= 1."""
+        self._path, self._max_bytes, self._keep = path, max_bytes, keep
+        self._sync_every_s, self._monotonic = sync_every_s, monotonic
+        self._file: FileIO | None = None
+        self._size = self._synced_size = 0
+        self._lines: list[bytes] = []
+        self._ids: list[int] = []
+        self._synced_at_s = float("-inf")
+        self._retry_at_s = float("-inf")
+        self._failures = 0
+        self._problem: str | None = None
+
+    @property
+    def epoch(self) -> object:
+        """Number of failures; None until the next try after one."""
+        return None if self._monotonic() < self._retry_at_s else self._failures
+
+    @property
+    def problem(self) -> str | None:
+        """The last write error, until a write works again."""
+        return self._problem
+
+    def capacity(self) -> int:
+        """A batch at a time; fewer while rows wait for the sync."""
+        return max(0, 2048 - len(self._ids))
+
+    def send(self, row: Row) -> bool:
+        """Take the row; it is written by the next :meth:`settle`."""
+        try:
+            payload: object = orjson.Fragment(row.payload) if orjson.loads(row.payload) is not None else None
+        except orjson.JSONDecodeError:
+            payload = row.payload.decode(errors="replace")
+        self._lines.append(orjson.dumps({"topic": row.topic, "payload": payload}) + b"\n")
+        self._ids.append(row.id)
+        return True
+
+    def settle(self) -> Settled:
+        """Write what was taken, sync when it is time."""
+        if not self._ids:
+            return Settled()
+        try:
+            self._write()
+            if len(self._ids) >= 1024 or self._monotonic() - self._synced_at_s >= self._sync_every_s:
+                return Settled(delivered=self._sync())
+        except OSError as err:
+            self._fail(err)
+        return Settled()
+
+    def _write(self) -> None:
+        if not self._lines:
+            return
+        if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
+            self._close_file()  # someone removed the file: go on in a new one
+        if self._file is None:
+            self._open()
+        assert self._file is not None, "_open opens or raises"
+        data = memoryview(b"".join(self._lines))
+        while data:  # an unbuffered write may take only a part, on a disk that is getting full
+            written = self._file.write(data)
+            self._size += written
+            data = data[written:]
+        self._lines.clear()
+
+    def _sync(self) -> list[int]:
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+        self._synced_at_s, self._synced_size = self._monotonic(), self._size
+        ids, self._ids = self._ids, []
+        self._problem = None
+        if self._size >= self._max_bytes:
+            self._rotate()
+        return ids
+
+    def _open(self) -> None:
+        """Open for appending; a half line left by a power cut is cut off, its row comes again."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = FileIO(self._path, "a+")
+        size = file.seek(0, os.SEEK_END)
+        tail_start = max(0, size - 2**20)
+        file.seek(tail_start)
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            size = tail_start + tail.rfind(b"\n") + 1
+            file.truncate(size)
+        self._file, self._size, self._synced_size = file, size, size
+
+    def _rotate(self) -> None:
+        self._close_file()
+        for number in range(self._keep - 1, 0, -1):
+            older = self._numbered(number)
+            if older.exists():
+                older.replace(self._numbered(number + 1))
+        self._path.replace(self._numbered(1))
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+    def _fail(self, err: OSError) -> None:
+        """Forget what is not synced (the outbox still has it), cut it off the file, try again in a second."""
+        if self._problem is None:
+            _log.error("results file %s cannot be written, results wait in the outbox: %s", self._path, err)
+        self._problem = f"{self._path}: {err.strerror or err}"
+        self._lines, self._ids = [], []
+        self._failures += 1
+        self._retry_at_s = self._monotonic() + 1.0
+        if self._file is not None:
+            try:
+                self._file.truncate(self._synced_size)
+            except OSError:
+                _log.warning("results file %s: lines may appear twice", self._path)
+            self._close_file()
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        self._size = self._synced_size = 0
+        if file is not None:
+            file.close()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """A file has nothing to tell; the publisher asks often enough."""
+
+    def close(self, timeout_s: float) -> Settled:  # noqa: ARG002 - a file cannot be hurried
+        """Write, sync and close; the sync takes as long as the disk needs."""
+        try:
+            self._write()
+            return Settled(delivered=self._sync())
+        except OSError as err:
+            self._fail(err)
+            return Settled()
+        finally:
+            self._close_file()

@@ -1,7 +1,0 @@
-"""Pictures and tensors of any kind -> what one model wants, driven by its bundle; see ``prepare``."""
-
-from edge_runtime.preprocess.decode import PictureLimits
-from edge_runtime.preprocess.prepare import Preprocessor
-from edge_runtime.preprocess.tensors import channels_first
-
-__all__ = ["PictureLimits", "Preprocessor", "channels_first"]

@@ -1,0 +1,170 @@
+"""The baselines of one model on disk: one file a state of the site, and which of them is in use.
+
+```
+baselines/day.safetensors  night.safetensors …     named like the state; see calibration.baseline.baseline
+baselines/in-use.json                              {"name": "day", "parked": {"<baseline id>": "p3"}}
+```
+The file's name is the state's name, so that a pooled baseline is put to use by copying it here. A file that is damaged
+or belongs to another model is left alone and named. Called by ``baselines`` and the command line.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from calibration.baseline.baseline import Baseline
+from calibration.baseline.metadata import BaselineFacts, require_name
+from calibration.errors import CalibrationError
+from calibration.stats import tensor_file
+from edge_runtime.errors import StateError
+from edge_runtime.system.atomic_file import write_atomically
+
+MOST = 8
+"""Baselines of one model: each is scored for every sampled frame, and kept in memory."""
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a baseline must belong to."""
+
+    bundle: str
+    """Name and version."""
+    model_sha256: str
+    preprocessing: str
+    """Digest of the bundle's preprocessing spec."""
+
+    def misfit(self, baseline: Baseline) -> str | None:
+        """Why a baseline cannot be used here; None when it can. One that does not know its preprocessing may."""
+        if baseline.model_sha256 != self.model_sha256:
+            return f"of the model {baseline.model_sha256[:12]}…; the bundle's is {self.model_sha256[:12]}…"
+        if baseline.facts.preprocessing not in (None, self.preprocessing):
+            return "recorded with another preprocessing"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Which baseline drift is measured against."""
+
+    name: str | None = None
+    parked: Mapping[str, str] = field(default_factory=dict)
+    """By baseline id, the patch that was active when that baseline went out of use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What is on the shelf."""
+
+    usable: Mapping[str, Baseline]
+    """By name, without their pictures."""
+    problems: Mapping[str, str]
+    """By name, why the others are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The folder ``baselines`` of one model."""
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """The file of a baseline, there or not."""
+        return self.folder / f"{name}{SUFFIX}"
+
+    def names(self) -> list[str]:
+        """All that are there, sorted."""
+        return sorted(path.stem for path in self.folder.glob(f"[!.]*{SUFFIX}"))
+
+    def signature(self) -> tuple[tuple[str, int, int], ...]:
+        """Changes whenever a file does."""
+        found = []
+        for name in self.names():
+            with contextlib.suppress(OSError):  # removed a moment ago
+                stat = self.path(name).stat()
+                found.append((name, stat.st_mtime_ns, stat.st_size))
+        return tuple(found)
+
+    def load(self, identity: Identity) -> Loaded:
+        """Every baseline there, the newest ``MOST`` of them at most."""
+        usable, problems = dict[str, Baseline](), dict[str, str]()
+        for name in self.names():
+            try:
+                baseline = self.read(name)
+            except CalibrationError as err:  # damaged, or a name that cannot be one
+                problems[name] = str(err)
+                continue
+            misfit = identity.misfit(baseline)
+            if misfit is not None:
+                problems[name] = f"{misfit}; commission the site again with this bundle"
+            else:
+                usable[name] = baseline.without_witness()
+        ordered = sorted(usable, key=lambda name: -usable[name].created_wall_s)
+        problems |= dict.fromkeys(ordered[MOST:], f"more than {MOST} baselines; remove some")
+        return Loaded({name: usable[name] for name in sorted(ordered[:MOST])}, problems)
+
+    def read(self, name: str) -> Baseline:
+        """One baseline, whole.
+
+        Raises:
+            DataError: missing, damaged, no baseline, or a name that cannot be one.
+        """
+        require_name(name)
+        return Baseline.load(self.path(name)).named(name)
+
+    def put(self, baseline: Baseline) -> None:
+        """Store a baseline under its name, in place of an earlier one.
+
+        Raises:
+            StateError: the disk refuses; the earlier one stays.
+        """
+        path = self.path(baseline.name)
+        try:
+            self.folder.mkdir(exist_ok=True)
+            tensor_file.write_atomically(path, baseline.to_bytes())
+        except OSError as err:
+            raise StateError(f"cannot store the baseline {path}: {err.strerror}; check its space") from err
+
+    def note_facts(self, name: str, facts: BaselineFacts) -> Baseline:
+        """Store other facts about a baseline; its figures and its witness stay.
+
+        Raises:
+            DataError: it cannot be read.
+            StateError: the disk refuses.
+        """
+        changed = self.read(name).with_facts(facts)
+        self.put(changed)
+        return changed.without_witness()
+
+    def remove(self, name: str) -> None:
+        """Remove a baseline; removing one that is not there does nothing.
+
+        Raises:
+            StateError: the disk refuses.
+        """
+        try:
+            self.path(name).unlink(missing_ok=True)
+        except OSError as err:
+            raise StateError(f"cannot remove {self.path(name)}: {err.strerror}") from err
+
+    def in_use(self) -> InUse:
+        """What was in use when the daemon last ran; nothing when that is unknown or damaged."""
+        try:
+            stored = orjson.loads((self.folder / "in-use.json").read_bytes())
+            return InUse(
+                str(stored["name"]), {str(key): str(value) for key, value in stored["parked"].items()}
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return InUse()
+
+    def note_in_use(self, in_use: InUse) -> None:
+        """Remember it.
+
+        Raises:
+            StateError: it could not be written; the old note stands.
+        """
+        data = orjson.dumps({"name": in_use.name, "parked": dict(in_use.parked)})
+        write_atomically(self.folder / "in-use.json", data)

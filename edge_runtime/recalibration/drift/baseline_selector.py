@@ -1,0 +1,158 @@
+"""What the camera has shown before: the site's baselines, and drifts for which a patch was accepted. All are scored.
+
+One monitor a state, all fed with the same moments (0.05 ms a frame each). The baseline *in use* is the one that drift
+is measured against; ``nearest`` chooses it. A drift alarm waits while what is new may turn out to be another known
+state, which shows only once a whole window of it was seen: day turning into night must not alarm on the way. Where
+nothing known comes near, it waits for nothing. No engine, no clock. Owned by ``drift_watch``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from calibration.baseline.baseline import Baseline
+from calibration.drift.monitor import DriftStatus
+from calibration.drift.tap_group import Pair
+from edge_runtime.recalibration.drift.nearest_baseline import MARGIN, Nearest
+
+Change = Literal["alarm", "returned", "switched"]
+
+DRIFT = "+"
+"""Before a patch id among the names: no baseline's name has it."""
+
+PLAUSIBLE = 8.0
+"""The newest few frames may be this many thresholds away from a state that they belong to: a mean of 8 instead of 32
+frames has four times the variance, and neighbours are alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The states to watch for."""
+
+    baselines: Mapping[str, Baseline]
+    """Healthy states by name; at least one."""
+    in_use: str
+    drifts: Mapping[str, Baseline] = field(default_factory=dict)
+    """What the camera showed when a patch was accepted, by patch id."""
+
+
+class Monitor(Protocol):
+    """The part of :class:`calibration.drift.monitor.DriftMonitor` that is needed here."""
+
+    @property
+    def fits(self) -> bool: ...  # noqa: D102
+    def update(self, frame_moments: Mapping[str, Pair], now_s: float) -> DriftStatus: ...  # noqa: D102
+    def newest(self, frames: int) -> float: ...  # noqa: D102
+    def begin_anew(self) -> None: ...  # noqa: D102
+
+
+class KnownStates:
+    """The monitors of all known states, which baseline is in use, and whether there is a drift from it."""
+
+    def __init__(self, in_use: str, monitor: Monitor, window_frames: int) -> None:
+        """Begin with the baseline that was last in use; others join with ``add`` as they are opened."""
+        self._nearest = Nearest(in_use, window_frames // 2)
+        self._monitors, self._drifts = {in_use: monitor}, dict[str, Monitor]()
+        self._statuses: dict[str, DriftStatus] = {}
+        self._window, self._stride = window_frames, max(1, window_frames // 4)
+        self._waited: int | None = None
+        self._is_alarm_owed = self._was_sustained = False
+
+    def add(self, name: str, monitor: Monitor, *, is_drift: bool = False) -> None:
+        """Watch for one more state: a baseline, or the known drift of a patch."""
+        if is_drift:
+            self._drifts[DRIFT + name] = monitor
+        else:
+            self._monitors[name] = monitor
+
+    @property
+    def in_use(self) -> str:
+        """Name of the baseline that drift is measured against."""
+        return self._nearest.in_use
+
+    @property
+    def status(self) -> DriftStatus | None:
+        """Of the baseline in use; None before the first frame."""
+        return self._statuses.get(self.in_use)
+
+    @property
+    def is_drifted(self) -> bool:
+        """From an alarm until the score has returned to healthy."""
+        return self._was_sustained and self._waited is None
+
+    @property
+    def known_drift(self) -> str | None:
+        """The patch whose drift this is: the camera shows what it showed then, and not what the baseline says."""
+        status = self.status
+        if status is None:
+            return None
+        shares = {patch: self._share(patch) for patch, monitor in self._drifts.items() if monitor.fits}
+        best = min(shares, key=lambda patch: shares[patch], default=None)
+        if best is None or shares[best] > MARGIN * self._own_share:
+            return None
+        return best.removeprefix(DRIFT)
+
+    def scores(self) -> dict[str, tuple[float, float]]:
+        """(score, threshold) of every baseline that is watched."""
+        known = {name: self._statuses.get(name) for name in self._monitors}
+        return {name: (s.score, s.threshold) for name, s in known.items() if s is not None}
+
+    def update(self, moments: Mapping[str, Pair], now_s: float) -> Change | None:
+        """Take in one frame's moments; tells what has changed by it."""
+        everybody = {**self._monitors, **self._drifts}
+        self._statuses = {name: monitor.update(moments, now_s) for name, monitor in everybody.items()}
+        shares = {name: self._share(name) for name in self._monitors if self._is_ready(name)}
+        if self._nearest.after({**shares, self.in_use: self._own_share}):
+            self._take_over()
+            return "switched"
+        return self._heard(self._statuses[self.in_use])
+
+    def _take_over(self) -> None:
+        name = self.in_use
+        self._monitors[name].begin_anew()
+        self._statuses[name] = replace(
+            self._statuses[name], alarm=False, sustained=False, cusum=0.0, verdict="healthy"
+        )
+        self._waited, self._is_alarm_owed, self._was_sustained = None, False, False
+
+    def _heard(self, status: DriftStatus) -> Change | None:
+        """What the baseline in use says, an alarm only when nothing else that is known can be the reason."""
+        if not status.sustained:
+            was_drifted = self.is_drifted
+            self._waited, self._is_alarm_owed, self._was_sustained = None, False, False
+            return "returned" if was_drifted else None
+        if not self._was_sustained:
+            self._was_sustained, self._waited = True, 0
+        self._is_alarm_owed |= status.alarm
+        if self._waited is not None:
+            self._waited += 1
+            if self._may_be_known():
+                return None
+            self._waited = None
+        if not self._is_alarm_owed:
+            return None
+        self._is_alarm_owed = False
+        return "alarm"
+
+    def _may_be_known(self) -> bool:
+        assert self._waited is not None
+        if self._waited > self._window + self._window // 2 or self.known_drift is not None:
+            return False
+        others = [monitor for name, monitor in self._monitors.items() if name != self.in_use]
+        return any(monitor.newest(self._stride) < PLAUSIBLE for monitor in (*others, *self._drifts.values()))
+
+    @property
+    def _own_share(self) -> float:
+        """How far the camera is from the baseline in use; a slow drift counts.
+
+        That of the others does not: having long been away from them is no drift.
+        """
+        status = self._statuses[self.in_use]
+        return max(self._share(self.in_use), status.cusum / status.cusum_threshold)
+
+    def _share(self, name: str) -> float:
+        status = self._statuses[name]
+        return status.score / status.threshold
+
+    def _is_ready(self, name: str) -> bool:
+        return self._statuses[name].ready

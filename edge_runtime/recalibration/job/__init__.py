@@ -1,0 +1,1 @@
+"""The recalibration process: its request, its work and its report."""

@@ -1,0 +1,131 @@
+"""Starts, watches and ends the recalibration process; the work itself is in ``recalibration_job``.
+
+A job is a folder with ``job.json`` (what to do); its frames are handed over in an anonymous file in memory, so that no
+picture is written to the disk for it. The process writes ``outcome.json`` last, so an outcome that can be read is
+whole. Whatever happens to the process, live inference does not notice.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from edge_runtime.errors import StateError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended. ``data`` is what the job reports; ``error`` says why there is none."""
+
+    folder: Path
+    data: dict[str, Any] | None
+    error: str | None
+    is_lasting: bool = False
+    """Whether trying again with the same model and configuration must fail too."""
+
+
+class Job(Protocol):
+    """A running job, as the side loop sees it."""
+
+    def poll(self, now_s: float) -> Outcome | None:
+        """The outcome once there is one."""
+
+    def kill(self) -> None:
+        """End it now; idempotent."""
+
+
+class JobProcess:
+    """A job in a process of its own."""
+
+    def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", deadline_s: float) -> None:
+        self.folder, self._process, self._deadline_s = folder, process, deadline_s
+
+    @classmethod
+    def start(
+        cls, folder: Path, job: dict[str, Any], pixels: NDArray[np.uint8] | None, deadline_s: float
+    ) -> "JobProcess":
+        """Write the job and start its process.
+
+        Raises:
+            StateError: the job folder cannot be written, or no process can be started.
+        """
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / "job.json").write_bytes(orjson.dumps(job, option=orjson.OPT_SERIALIZE_NUMPY))
+            with (folder / "log.txt").open("wb") as log_file, _in_memory(pixels) as handed:
+                process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "edge_runtime.recalibration.job.worker",
+                        str(folder),
+                        *map(str, handed),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log_file,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=handed,
+                )
+        except OSError as err:
+            raise StateError(
+                f"cannot start a recalibration in {folder}: {err.strerror}; check space"
+            ) from err
+        return cls(folder, process, deadline_s)
+
+    def poll(self, now_s: float) -> Outcome | None:
+        """The outcome once there is one; a process past its deadline is killed."""
+        status = self._process.poll()
+        if status is None:
+            if now_s < self._deadline_s:
+                return None
+            self.kill()
+            return Outcome(self.folder, None, "took longer than recalibration.timeout_s and was ended")
+        try:
+            data = orjson.loads((self.folder / "outcome.json").read_bytes())
+        except (OSError, ValueError):
+            return Outcome(self.folder, None, f"process ended with status {status}: {self._last_words()}")
+        if "error" in data:
+            return Outcome(self.folder, None, str(data["error"]), bool(data.get("is_lasting")))
+        return Outcome(self.folder, data, None)
+
+    def kill(self) -> None:
+        """End it now; idempotent."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait(timeout=10)
+
+    def _last_words(self) -> str:
+        try:
+            lines = (
+                (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            )
+        except OSError:
+            return "no log"
+        return lines[-1][:400] if lines else "no message (killed, or out of memory?)"
+
+
+@contextlib.contextmanager
+def _in_memory(pixels: NDArray[np.uint8] | None) -> Iterator[tuple[int, ...]]:
+    """A file that has no name and lies in memory, for a child to inherit; nothing where there are no frames.
+
+    Raises:
+        OSError: not enough memory.
+    """
+    if pixels is None:
+        yield ()
+        return
+    with os.fdopen(os.memfd_create("reference-frames"), "wb") as file:
+        np.save(file, pixels, allow_pickle=False)
+        file.flush()
+        file.seek(0)  # the child's descriptor shares this position
+        yield (file.fileno(),)

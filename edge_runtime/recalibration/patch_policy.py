@@ -1,0 +1,197 @@
+"""Which generation may be active: a patch is valid while its drift lasts and the baseline it was made from is in use.
+
+Takes patches back when either has ended, brings an accepted one back when its drift or its baseline comes again, and
+keeps one that somebody rolled back from coming back by itself. Always whole generations, made from bundle and
+baseline. Called by the side loop in its one thread; how generations are swapped is ``generations``' business.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from calibration.baseline.baseline import Baseline
+from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.deployment import Generations
+from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.rollout import Step
+from edge_runtime.errors import EdgeRuntimeError, StateError
+from edge_runtime.recalibration.baselines.active import Baselines
+from edge_runtime.recalibration.drift.baseline_selector import Change
+from edge_runtime.recalibration.drift.monitor import AnsweredDrift
+from edge_runtime.recalibration.task import Cause
+
+log = structlog.get_logger()
+
+ENGINE_FAILURES = 5  # in a row; then the generation before takes over
+
+
+class Validity:
+    """Ties the active generation to the drift and the baseline in use."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        registry: Registry,
+        baselines: Baselines,
+        emit: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._generations, self._registry, self._baselines, self._emit = (
+            generations,
+            registry,
+            baselines,
+            emit,
+        )
+        self._answered = AnsweredDrift()
+        # Made under a drift that nobody has seen since the watch began: it may have ended unnoticed.
+        self._is_patch_in_doubt = generations.is_patched_by(Cause.DRIFT)
+        self._baseline = baselines.in_use
+        self._checked: tuple[str | None, str | None] = (None, None)
+        self.rollbacks = 0
+
+    # ---- the drift ------------------------------------------------------------------------------------------
+
+    def seen(self, change: Change | None) -> None:
+        """Draw the consequences of one look of the drift watch, except making a new patch."""
+        watch = self._baselines.watch
+        if change == "alarm":
+            self._is_patch_in_doubt = False
+        elif change == "returned" or (self._is_patch_in_doubt and watch is not None and watch.is_quiet):
+            self._answered, self._is_patch_in_doubt = AnsweredDrift(), True  # until it is taken back
+            if self._generations.is_patched:
+                self.take_back("the drift is over: the base fits again")
+            self._is_patch_in_doubt = False
+
+    def doubt(self) -> None:
+        """The watch begins anew and does not know that there was a drift."""
+        watch = self._baselines.watch
+        self._is_patch_in_doubt |= watch is not None and watch.is_drifted and self._generations.is_patched
+
+    @property
+    def needs_answer(self) -> bool:
+        """There is a drift that neither a patch nor whoever took that patch back has answered."""
+        watch = self._baselines.watch
+        return watch is not None and watch.is_drifted and not self._answered.covers(watch.score)
+
+    def bring_back_known(self) -> bool:
+        """Use the patch that was accepted for this very drift before; False when there is none or it does not run."""
+        patch_id = self._baselines.known_patch() if self.needs_answer else None
+        if patch_id is None or self._baselines.why_no_patch() is not None:
+            return False
+        if self._generations.state.active.patch == patch_id:
+            self._answered = self._drift_now()
+            return True
+        try:
+            generation = self.activate(patch_id, Cause.DRIFT)
+        except EdgeRuntimeError as err:
+            log.error("a patch accepted earlier cannot be used", patch=patch_id, reason=str(err))
+            self._withdraw(patch_id, str(err))
+            return False
+        reason = f"the camera shows again what {patch_id} was accepted for"
+        report = {
+            "accepted": True,
+            "is_known": True,
+            "candidate": patch_id,
+            "seconds": 0.0,
+            "reasons": [reason],
+        }
+        self._emit("recalibration", {**report, "generation": str(generation)})
+        return True
+
+    # ---- the baseline ---------------------------------------------------------------------------------------
+
+    def follow(self) -> bool:
+        """Make the generation fit the baseline in use; True when another baseline has come into use."""
+        before, now = self._baseline, self._baselines.in_use
+        has_switched = before is not now and before is not None and (now is None or now.id != before.id)
+        self._baseline = now
+        if has_switched and before is not None:
+            self._switch(before, now)
+        elif before is None and now is not None:
+            self._baselines.note_switch(None, None)
+        self._take_back_misfit()
+        return has_switched
+
+    def _switch(self, before: Baseline, now: Baseline | None) -> None:
+        active = self._generations.state.active.patch
+        parked = None if self._generations.is_patched_by(Cause.DRIFT) else active
+        waiting = self._baselines.parked
+        self._answered, self._is_patch_in_doubt = AnsweredDrift(), False
+        self._baselines.note_switch(before, parked)
+        if now is not None and now.name != before.name:
+            scores = self._baselines.status()
+            self._emit("baseline", {"from": before.name, "to": now.name, "scores": scores})
+        if active is not None:
+            self.take_back("another baseline is in use; patches of the one before do not count")
+        if waiting is not None and not self._registry.is_withdrawn(waiting):
+            self._bring_back_parked(waiting)
+
+    def _bring_back_parked(self, patch_id: str) -> None:
+        try:
+            generation = self.activate(patch_id, Cause.COMMAND)
+        except EdgeRuntimeError as err:
+            log.error(
+                "the patch of this baseline cannot be used, the base is", patch=patch_id, reason=str(err)
+            )
+            return
+        self._emit(
+            "baseline", {"generation": str(generation), "reason": "it was active with this baseline before"}
+        )
+
+    def _take_back_misfit(self) -> None:
+        """After a restart or a roll-back a patch of another baseline may be active; without any baseline none may."""
+        active, baseline = self._generations.state.active.patch, self._baseline
+        state = (active, None if baseline is None else baseline.name)
+        if active is None or state == self._checked:
+            return
+        self._checked = state
+        made_from = self._registry.baseline_of(active)
+        if baseline is None and not self._baselines.is_any:
+            self.take_back("there is no baseline any more")
+        elif baseline is not None and made_from not in (None, baseline.id):
+            self.take_back("it was made from another baseline than the one in use")
+
+    # ---- the generation -------------------------------------------------------------------------------------
+
+    def activate(self, patch_id: str, cause: str) -> Generation:
+        """Use a patch; it answers the drift of now.
+
+        Raises:
+            EngineError, StateError: it does not run or cannot be read; nothing was changed.
+        """
+        generation = self._generations.activate(patch_id)
+        self._answered = self._drift_now()
+        # The drift may have ended while the process worked.
+        self._is_patch_in_doubt = cause == Cause.DRIFT and self._answered.score is None
+        return generation
+
+    def take_back(self, reason: str, step: Step = Step.TO_BASE) -> None:
+        """Return to the base or the previous generation.
+
+        Raises:
+            IllegalStep: the base is active already.
+            BundleError, EngineError: not even the base can be built.
+        """
+        before, after = self._generations.take_back(step)
+        if step is Step.ROLL_BACK and before.patch is not None:
+            self._withdraw(before.patch, reason)
+        # Who rolls back under a drift has decided: the same drift must not bring the patch back behind his back.
+        self._answered = AnsweredDrift() if step is Step.TO_BASE else self._drift_now()
+        self.rollbacks += 1
+        self._emit("rollback", {"from": str(before), "to": str(after), "reason": reason})
+
+    def guard_engine(self) -> None:
+        """Take a patch back under which the engine keeps failing."""
+        failures = self._generations.failures_in_a_row
+        if self._generations.is_patched and failures >= ENGINE_FAILURES:
+            self.take_back(f"the engine failed {failures} times in a row", Step.ROLL_BACK)
+
+    def _withdraw(self, patch_id: str, reason: str) -> None:
+        try:
+            self._registry.withdraw(patch_id, reason)
+        except StateError as err:
+            log.error("cannot note that a patch was withdrawn", patch=patch_id, reason=str(err))
+
+    def _drift_now(self) -> AnsweredDrift:
+        watch = self._baselines.watch
+        return AnsweredDrift(watch.score if watch is not None and watch.is_drifted else None)

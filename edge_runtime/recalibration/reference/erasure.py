@@ -1,0 +1,70 @@
+"""Takes out of a model's state the pictures that earlier settings allowed: in baselines (the witness) and in reports.
+
+The reservoir's own files are ``reservoir_store``'s, and jobs are told to make none. Called by ``live_reference`` at
+start and when ``recalibration.reference.pictures`` turns to ``never``.
+"""
+
+from pathlib import Path
+
+import structlog
+
+from calibration import Baseline
+from calibration.errors import CalibrationError
+from calibration.report.page import without_pictures
+from edge_runtime.errors import StateError
+from edge_runtime.system.atomic_file import write_atomically
+
+log = structlog.get_logger()
+
+
+def forget_witnesses(folder: Path) -> int:
+    """Rewrite every baseline below ``folder`` without its pictures; gives how many had some.
+
+    What cannot be rewritten is named in the log: its pictures are still there.
+    """
+    found = 0
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            baseline = Baseline.load(path)
+        except CalibrationError:  # a patch, or a damaged file that nothing will read
+            continue
+        if baseline.witness is None:
+            continue
+        found += 1
+        try:
+            baseline.without_witness().save(path)
+        except OSError as err:
+            log.error("pictures of a baseline not removed", path=str(path), reason=err.strerror)
+        else:
+            log.info("pictures of a baseline removed", path=str(path))
+    return found
+
+
+def forget_thumbnails(folder: Path) -> int:
+    """Rewrite every report page below ``folder`` without its thumbnails; gives how many had some.
+
+    A page that cannot be rewritten is removed; where not even that is possible the log says so.
+    """
+    found = 0
+    for path in sorted(folder.rglob("report.html")):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            bare = without_pictures(text)
+            if bare == text:
+                continue
+            found += 1
+            write_atomically(path, bare.encode())
+        except (OSError, StateError) as err:
+            _remove(path, str(err))
+        else:
+            log.info("thumbnails of a report removed", path=str(path))
+    return found
+
+
+def _remove(path: Path, reason: str) -> None:
+    try:
+        path.unlink()
+    except OSError as err:
+        log.error("thumbnails of a report not removed", path=str(path), reason=err.strerror)
+    else:
+        log.warning("report page removed instead of its thumbnails", path=str(path), reason=reason)

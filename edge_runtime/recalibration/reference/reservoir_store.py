@@ -1,0 +1,199 @@
+"""The reservoir's files: one lossless picture each, so that a restart does not begin with nothing.
+
+```
+<root>/<bundle>/<version>/<wall ms>.<seq>.<class>.<crc32>.<stream>.png    (channel order of the bundle)
+                                                          ....json   only the moments, where no picture may be kept
+```
+A file appears by one rename and its name holds the checksum of its content: killed in the middle, the daemon loses the
+one it was writing and nothing else. No fsync: a power cut may cost the files of the last half minute, which the
+checksum tells apart, and the flash is spared the journal of every single one. Folders are 0700, files 0600. Pictures
+of another bundle do not count (its classes and its preparation are others) and are removed.
+
+No policy here: what to keep is ``reservoir``'s, when to write ``live_reference``'s. One thread at a time.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+import zlib
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from edge_runtime.errors import StateError
+from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept
+
+FILE_NAME = re.compile(
+    r"(?P<wall_ms>\d{1,15})\.(?P<seq>\d{1,18})\.(?P<label>-?\d{1,9})\.(?P<crc>[0-9a-f]{8})\.(?P<stream>[^./]+)\.(png|json)"
+)
+FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)  # 224 x 224 photographs: 77 KB in 3 ms; level 6 72 KB in 10 ms
+MOST_FILE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One moment on both clocks: captured times are wall clock on disk and monotonic in memory."""
+
+    mono_s: float
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was found on disk."""
+
+    kept: list[Kept]
+    """Oldest first."""
+    dropped: dict[str, int]
+    """Files that were removed, by reason: damaged, expired, of the future, foreign."""
+
+
+class ReservoirStore:
+    """The files of one model's reservoir under one bundle."""
+
+    def __init__(self, root: Path, bundle: str) -> None:
+        self._root, self.folder = root, root / bundle
+        self._files: dict[tuple[str, int, int], Path] = {}
+
+    def __contains__(self, kept: Kept) -> bool:
+        return kept.id in self._files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def open(self, now: Now, age_s: float, *, with_pictures: bool) -> Restored:
+        """Read what is there; remove what cannot be used, and every picture unless ``with_pictures``.
+
+        Files from the future (the clock was set back) are removed: when they were taken nobody knows.
+
+        Raises:
+            StateError: the folder cannot be used.
+        """
+        kept: list[Kept] = []
+        dropped: Counter[str] = Counter()
+        try:
+            self._make_folder()
+            for path in sorted(self.folder.iterdir()):
+                found = _read(path, now, age_s, with_pictures=with_pictures)
+                if isinstance(found, Kept):
+                    self._files[found.id] = path
+                    kept.append(found)
+                else:
+                    dropped[found] += 1
+                    _remove(path)
+        except OSError as err:
+            raise StateError(
+                f"cannot use the reservoir's folder {self.folder}: {err.strerror}; check its permissions"
+            ) from err
+        return Restored(sorted(kept, key=lambda one: one.at_s), dict(dropped))
+
+    def save(self, kept: Kept) -> None:
+        """Write one, whole or not at all.
+
+        Raises:
+            StateError: the disk refuses (full, read-only, failing).
+        """
+        if kept.id in self._files:
+            return
+        data, suffix = _encoded(kept)
+        crc = f"{zlib.crc32(data):08x}"
+        path = self.folder / f"{kept.id[2]}.{kept.seq}.{kept.label}.{crc}.{kept.stream}.{suffix}"
+        try:
+            handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".")  # 0600
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                Path(temporary).replace(path)
+            except OSError:
+                _remove(Path(temporary))
+                raise
+        except OSError as err:
+            raise StateError(
+                f"cannot keep a picture in {self.folder}: {err.strerror}; check space and permissions"
+            ) from err
+        self._files[kept.id] = path
+
+    def remove(self, kept: Kept) -> None:
+        """Remove one's file if it has one; what cannot be removed now is looked at again at the next start."""
+        path = self._files.pop(kept.id, None)
+        if path is not None:
+            _remove(path)
+
+    def clear(self) -> None:
+        """Remove everything, of every bundle."""
+        self._files.clear()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self._root, self.folder.parent, self.folder):
+            folder.chmod(0o700)
+        for of_bundle in self._root.iterdir():
+            for of_version in of_bundle.iterdir() if of_bundle.is_dir() else ():
+                if of_version != self.folder:
+                    _remove(of_version)
+            if of_bundle != self.folder.parent:
+                _remove(of_bundle)
+
+
+def _read(path: Path, now: Now, age_s: float, *, with_pictures: bool) -> Kept | str:
+    """The sample in a file, or why it cannot be used."""
+    named = FILE_NAME.fullmatch(path.name)
+    if named is None or not path.is_file() or path.is_symlink():
+        return "foreign"
+    if (path.suffix == ".png") is not with_pictures:
+        return "not_allowed"
+    at_wall_s = int(named["wall_ms"]) / 1000
+    if at_wall_s > now.wall_s:
+        return "future"
+    if now.wall_s - at_wall_s > age_s:
+        return "expired"
+    try:
+        data = path.read_bytes() if path.stat().st_size <= MOST_FILE_BYTES else b""
+    except OSError:  # a worn-out block: this one picture is lost, not the reservoir
+        return "damaged"
+    if f"{zlib.crc32(data):08x}" != named["crc"]:
+        return "damaged"
+    pixels, moments = _decoded(data, path.suffix)
+    if pixels is None and moments is None:
+        return "damaged"
+    at_s = now.mono_s - (now.wall_s - at_wall_s)
+    return Kept(named["stream"], int(named["seq"]), int(named["label"]), at_s, at_wall_s, pixels, moments)
+
+
+def _encoded(kept: Kept) -> tuple[bytes, str]:
+    if kept.pixels is None:
+        assert kept.moments is not None
+        return orjson.dumps(asdict(kept.moments)), "json"
+    done, data = cv2.imencode(".png", kept.pixels, FAST_PNG)
+    assert done, "a PNG encoder takes any uint8 picture of 1 or 3 channels"
+    return data.tobytes(), "png"
+
+
+def _decoded(data: bytes, suffix: str) -> tuple[NDArray[np.uint8] | None, InputMoments | None]:
+    if suffix == ".png":
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        if pixels is None or pixels.dtype != np.uint8:
+            return None, None
+        return (pixels[..., np.newaxis] if pixels.ndim == 2 else pixels).astype(np.uint8, copy=False), None
+    try:
+        stored = orjson.loads(data)
+        return None, InputMoments(*(tuple(map(float, stored[part])) for part in ("mean", "var")))
+    except (ValueError, KeyError, TypeError):
+        return None, None
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError:  # read-only now: nothing depends on its being gone
+        return

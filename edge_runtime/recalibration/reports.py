@@ -1,0 +1,104 @@
+"""The reports of one model's recalibrations: kept by the side loop, read over HTTP, bounded in number.
+
+An accepted one lies with its patch (``patches/p3/report.{json,html}``, see ``registry``) and goes with it; a refused
+one in ``reports/r7/``, of which the newest ``KEPT`` stay. What is in a page is ``calibration.report.page``'s business.
+"""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+log = structlog.get_logger()
+
+REPORT_ID = re.compile(r"[pr][1-9][0-9]{0,8}")
+KEPT = 20
+LARGEST_PAGE_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Reports below ``<state_dir>/models/<model>``. Nothing here raises for what is on the disk."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, state_dir: Path, model: str) -> "Reports":
+        """Those of a model."""
+        return cls(state_dir / "models" / model)
+
+    def keep_refused(self, finished: Path) -> str | None:
+        """Move a finished job's report in, whole or not at all, and forget the oldest.
+
+        Gives its id; None when there is no report or the disk refuses.
+        """
+        shelf = self.folder / "reports"
+        known = self._refused()
+        report_id = f"r{max((int(name[1:]) for name in known), default=0) + 1}"
+        if not finished.is_dir():
+            return None
+        try:
+            shelf.mkdir(exist_ok=True)
+            finished.rename(shelf / report_id)
+        except OSError as err:
+            log.error("report of a recalibration not kept", path=str(shelf), reason=err.strerror)
+            return None
+        for old in known[: max(0, len(known) + 1 - KEPT)]:
+            shutil.rmtree(shelf / old, ignore_errors=True)
+        return report_id
+
+    def has_page(self, report_id: str) -> bool:
+        """Whether there is a page under this id."""
+        return (self._place(report_id) / "report.html").is_file()
+
+    def page(self, report_id: str) -> bytes | None:
+        """The HTML page; None when there is none, or when it is none of ours."""
+        return self._read(report_id, "report.html")
+
+    def figures(self, report_id: str) -> dict[str, Any] | None:
+        """The JSON report; None when there is none."""
+        try:
+            found = orjson.loads(self._read(report_id, "report.json") or b"")
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def ids(self) -> list[str]:
+        """All reports, newest first."""
+        patches = self.folder / "patches"
+        accepted = [path.name for path in _folders(patches) if path.name.startswith("p")]
+        return sorted([*accepted, *self._refused()], key=self._written_s, reverse=True)
+
+    def _refused(self) -> list[str]:
+        """Ids in ``reports``, oldest first."""
+        found = [path.name for path in _folders(self.folder / "reports") if path.name.startswith("r")]
+        return sorted(found, key=lambda name: int(name[1:]))
+
+    def _place(self, report_id: str) -> Path:
+        return self.folder / ("patches" if report_id.startswith("p") else "reports") / report_id
+
+    def _written_s(self, report_id: str) -> float:
+        try:
+            return (self._place(report_id) / "report.json").stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def _read(self, report_id: str, name: str) -> bytes | None:
+        if not REPORT_ID.fullmatch(report_id):
+            return None
+        path = self._place(report_id) / name
+        try:
+            return path.read_bytes() if path.stat().st_size <= LARGEST_PAGE_BYTES else None
+        except OSError:
+            return None
+
+
+def _folders(shelf: Path) -> list[Path]:
+    try:
+        return [path for path in shelf.iterdir() if REPORT_ID.fullmatch(path.name)]
+    except OSError:
+        return []

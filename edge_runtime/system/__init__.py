@@ -1,0 +1,1 @@
+"""What is asked of Linux: files, locks, priorities, memory, CPUs, systemd, logs."""

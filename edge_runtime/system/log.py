@@ -1,0 +1,192 @@
+"""Structured logs on standard error: one JSON object a line, or lines for people.
+
+Times are UTC, with the monotonic clock beside them so that the order survives a clock that jumps. Passwords never
+get out, repeated messages are thinned, and a closed or full standard error never stops the daemon. Everybody
+logs through ``structlog.get_logger()`` (or the standard library, for libraries); only ``app`` and the command
+line call :func:`configure_log`.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import structlog
+
+from edge_runtime.system.redaction import redact_url
+
+Entry = MutableMapping[str, Any]
+
+HIDDEN = "***"
+SECRET_WORDS = ("password", "passwd", "secret", "token", "authorization", "credential")
+REPEATS = 5
+"""So many equal messages pass ..."""
+PERIOD_S = 10.0
+"""... in this time; the rest are counted and the count is put on the next one that passes."""
+MAX_REMEMBERED = 1000
+
+
+def configure_log(
+    level: str = "info",
+    format: str = "json",  # noqa: A002 - the word of the configuration
+    *,
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Set up logging for the whole process; may be called again after an edit of the configuration.
+
+    Args:
+        level: debug, info, warning or error: the least that is shown.
+        format: json or console.
+        secrets: Texts that must not appear anywhere in a line (``config.secrets_of``).
+        stream: Where to; standard error by default.
+        clock: Monotonic seconds.
+    """
+    target = SafeStream(stream if stream is not None else sys.stderr)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        _stamp(clock),
+        structlog.processors.format_exc_info,
+        Redaction(secrets),
+    ]
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[RepeatLimit(clock), *shared, _renderer(format, target)],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(target),  # type: ignore[arg-type]
+        cache_logger_on_first_use=False,  # so that a new configuration reaches loggers that exist
+    )
+    _route_standard_library(number, shared, _renderer(format, target), target)
+
+
+def _renderer(format_: str, target: "SafeStream") -> Any:
+    if format_ == "json":
+        return structlog.processors.JSONRenderer(serializer=_to_json)
+    plain = structlog.dev.plain_traceback  # the traceback is text by now, with secrets taken out
+    return structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=32, exception_formatter=plain)
+
+
+def _to_json(entry: Any, **_: Any) -> str:
+    import orjson
+
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(entry, default=str, option=options).decode()
+
+
+def _route_standard_library(number: int, shared: list[Any], renderer: Any, target: "SafeStream") -> None:
+    """Give what libraries log through ``logging`` the same form; their chatter below warning is left out."""
+    handler = logging.StreamHandler(target)
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove_meta, renderer])
+    )
+    logging.raiseExceptions = False
+    logging.getLogger("edge_runtime").setLevel(
+        number
+    )  # ours is no chatter: "connected to the broker", for one
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _stamp(clock: Callable[[], float]) -> Callable[[Any, str, Entry], Entry]:
+    def stamp(_: Any, __: str, entry: Entry) -> Entry:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"time": now, "monotonic_s": round(clock(), 3), **entry}
+
+    return stamp
+
+
+class Redaction:
+    """Hides values under secret-sounding keys, passwords in URLs, and known secrets wherever they stand."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = tuple(sorted((s for s in secrets if s), key=len, reverse=True))
+
+    def __call__(self, _: Any, __: str, entry: Entry) -> Entry:
+        """The entry with nothing secret in it; a new mapping."""
+        return {key: self._clean(key, value) for key, value in entry.items()}
+
+    def _clean(self, key: str, value: Any) -> Any:
+        if isinstance(value, str):
+            return HIDDEN if _sounds_secret(key) and value else self.text(value)
+        if isinstance(value, MutableMapping):
+            return {name: self._clean(str(name), item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._clean(key, item) for item in value]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return HIDDEN if _sounds_secret(key) else self.text(str(value))
+
+    def text(self, text: str) -> str:
+        """``text`` without known secrets and without passwords in URLs."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return redact_url(text)
+
+
+def _sounds_secret(key: str) -> bool:
+    lowered = key.lower()
+    return any(word in lowered for word in SECRET_WORDS)
+
+
+class RepeatLimit:
+    """Thins out a message that comes again and again, so that a dead camera does not fill the disk.
+
+    Equal means: same event, level and stream or model. Errors are thinned like the rest; the count is not lost.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], repeats: int = REPEATS, period_s: float = PERIOD_S
+    ) -> None:
+        self._clock, self._repeats, self._period_s = clock, repeats, period_s
+        self._seen: dict[tuple[Any, ...], list[float]] = {}  # key -> [start of the period, passed, held back]
+
+    def __call__(self, _: Any, level: str, entry: Entry) -> Entry:
+        """The entry, with ``suppressed`` when some were held back before it.
+
+        Raises:
+            structlog.DropEvent: enough of these have passed.
+        """
+        key = (level, entry.get("event"), str(entry.get("stream")), str(entry.get("model")))
+        now_s = self._clock()
+        if len(self._seen) >= MAX_REMEMBERED and key not in self._seen:
+            self._seen.clear()
+        start_s, passed, held_back = self._seen.get(key, [now_s, 0, 0])
+        if now_s - start_s >= self._period_s:
+            self._seen[key] = [now_s, 1, 0]
+            return {**entry, "suppressed": int(held_back)} if held_back else entry
+        if passed >= self._repeats:
+            self._seen[key] = [start_s, passed, held_back + 1]
+            raise structlog.DropEvent
+        self._seen[key] = [start_s, passed + 1, held_back]
+        return entry
+
+
+class SafeStream:
+    """A text stream that counts what it cannot write instead of raising into a worker thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost = 0
+
+    def write(self, text: str) -> int:
+        """Write, or count."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # closed pipe, full disk, closed file
+            self.lost += 1
+            return 0
+
+    def flush(self) -> None:
+        """Flush, or leave it."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.lost += 1
+
+    def isatty(self) -> bool:
+        """Whether a person is looking."""
+        return self._stream.isatty()

@@ -1,0 +1,142 @@
+"""Baseline files: everything comes back, pictures stay small, damage is named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.baseline.baseline import Baseline, pack_witness
+from calibration.errors import BaselineError
+from calibration.outputs.read import ClassScores
+from calibration.patch import Affine, Patch
+from calibration.stats import tensor_file
+from calibration.stats.moments import Moments, TapMoments, moments_of_frames
+from tests.support.onnx_nets import pictures
+
+
+def a_baseline(witness: bool = True) -> Baseline:
+    x = pictures(12)
+    frames = moments_of_frames(x)
+    taps = {"input": frames.pooled(), "conv": TapMoments(np.arange(4.0), np.ones(4), 12.0)}
+    packed = pack_witness(x[:5], np.full((5, 3), 1 / 3)) if witness else None
+    return Baseline(Moments(taps), {"input": frames}, "a" * 64, (3, 16, 16), 12, 6.5, 1.7e9, "0.1", packed)
+
+
+def test_the_file_gives_everything_back(tmp_path: Path) -> None:
+    baseline = a_baseline()
+    baseline.save(tmp_path / "b")
+    again = Baseline.load(tmp_path / "b")
+    assert again.id == baseline.id
+    assert again.to_bytes() == baseline.to_bytes()
+    assert (again.effective_count, again.count, again.input_shape) == (6.5, 12, (3, 16, 16))
+
+
+@pytest.mark.parametrize("kind", ClassScores)
+def test_what_the_scores_of_a_classifier_are_is_kept_in_the_file(tmp_path: Path, kind: ClassScores) -> None:
+    x, baseline = pictures(5), a_baseline()
+    witness = pack_witness(x, None).with_answers(np.full((5, 3), 1 / 3), kind)
+    replace(baseline, witness=witness).save(tmp_path / "b")
+    again = Baseline.load(tmp_path / "b").witness
+    assert again is not None
+    assert again.layout is kind
+    assert again.probabilities is not None
+
+
+def test_a_file_that_does_not_know_what_its_scores_are_is_read(tmp_path: Path) -> None:
+    arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
+    old = {key: known for key, known in header.items() if key not in ("kind", "class_scores")}
+    (tmp_path / "b").write_bytes(tensor_file.encode("baseline", arrays, old))
+    witness = Baseline.load(tmp_path / "b").witness
+    assert witness is not None
+    assert witness.layout is None
+    assert witness.probabilities is not None
+
+
+def test_pictures_from_8_bit_cameras_are_kept_in_a_byte_without_loss() -> None:
+    x = pictures(6)
+    packed = pack_witness(x, None)
+    assert packed.packed.dtype == np.uint8
+    np.testing.assert_allclose(packed.samples(), x, atol=1e-5)
+
+
+def test_other_mean_and_std_per_channel_also_fit_in_a_byte() -> None:
+    mean, std = (
+        np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
+    x = ((pictures(4) * 128 + 127) / 255 - mean) / std
+    packed = pack_witness(x.astype(np.float32), None)
+    assert packed.packed.dtype == np.uint8
+    np.testing.assert_allclose(packed.samples(), x, atol=1e-4)
+
+
+def test_pictures_off_the_grid_are_kept_as_float16() -> None:
+    x = np.random.default_rng(0).normal(0, 1, (4, 3, 8, 8)).astype(np.float32)
+    packed = pack_witness(x, None)
+    assert packed.packed.dtype == np.float16
+    np.testing.assert_allclose(packed.samples(), x, atol=2e-3)
+    assert pack_witness(x * 1e6, None).packed.dtype == np.float32
+
+
+def test_a_constant_channel_survives_packing() -> None:
+    x = pictures(2)
+    x[:, 1] = 0.25
+    np.testing.assert_allclose(pack_witness(x, None).samples(), x, atol=1e-5)
+
+
+def test_without_witness_no_picture_is_left() -> None:
+    bare = a_baseline().without_witness()
+    assert bare.witness is None
+    assert len(bare.to_bytes()) < len(a_baseline().to_bytes()) - 5 * 3 * 256
+    assert bare.id == a_baseline().id
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 1000, -1])
+def test_a_cut_file_is_refused(tmp_path: Path, keep: int) -> None:
+    (tmp_path / "cut").write_bytes(a_baseline().to_bytes()[:keep])
+    with pytest.raises(BaselineError, match="cut"):
+        Baseline.load(tmp_path / "cut")
+
+
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+    rng, good, path = np.random.default_rng(0), a_baseline().to_bytes(), tmp_path / "b"
+    refused = 0
+    for _ in range(300):
+        bad = bytearray(good)
+        for at in rng.integers(0, 1200, 4):
+            bad[at] = rng.integers(256)
+        path.write_bytes(bad)
+        try:
+            Baseline.load(path)
+        except BaselineError:
+            refused += 1
+    assert refused > 150
+
+
+def test_a_patch_is_no_baseline(tmp_path: Path) -> None:
+    Patch({"input": Affine(np.ones(3, np.float32), np.zeros(3, np.float32))}, "a", "b", "c", 1, 0.0).save(
+        tmp_path / "p"
+    )
+    with pytest.raises(BaselineError, match="kind 'patch'"):
+        Baseline.load(tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("count", -1, "count is -1"),
+        ("effective_count", float("nan"), "effective_count is nan"),
+        ("created_wall_s", 1e300, "the date 1e\\+300"),
+        ("format", 99, "a newer version wrote: update this one"),
+        ("facts", {"expires_wall_s": 1e300}, "the date 1e\\+300"),
+        ("class_scores", "votes", "'votes' is not a valid ClassScores"),
+    ],
+)
+def test_a_header_with_values_that_cannot_be_is_refused(
+    tmp_path: Path, field: str, value: object, says: str
+) -> None:
+    arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
+    facts = {key: known for key, known in header.items() if key != "kind"}
+    (tmp_path / "b").write_bytes(tensor_file.encode("baseline", arrays, {**facts, field: value}))
+    with pytest.raises(BaselineError, match=says):
+        Baseline.load(tmp_path / "b")

@@ -1,0 +1,202 @@
+"""Behaviours of the drift monitor, on simulated single-frame moments with content that varies from frame to frame."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from calibration.drift.mahalanobis import Units
+from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
+from calibration.errors import DataError, TapMismatch
+from calibration.stats.moments import FrameMoments, Moments
+
+CHANNELS = {"input": 3, "conv1": 64, "deep": 12}
+CLASSES = 10
+
+
+class Camera:
+    """Frames whose moments vary with the class shown, plus a little of their own."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        memory: float = 0.0,
+        offset: float = 0.0,
+        scale: float = 1.0,
+        variety: float = 0.4,
+    ) -> None:
+        rng = np.random.default_rng(99)
+        self.mean_of_class = {t: rng.normal(0, variety, (CLASSES, c)) for t, c in CHANNELS.items()}
+        self.contrast_of_class = {t: rng.normal(0, variety / 2, (CLASSES, c)) for t, c in CHANNELS.items()}
+        self.rng, self.memory, self.offset, self.scale = np.random.default_rng(seed), memory, offset, scale
+        self.now = 0
+
+    def frame(self, shift: float = 0.0, classes: int = CLASSES, deep_shift: float = 0.0) -> dict:
+        if self.rng.random() >= self.memory:
+            self.now = int(self.rng.integers(classes))
+        moments = {}
+        for tap, c in CHANNELS.items():
+            mean = self.mean_of_class[tap][self.now] + self.rng.normal(0, 0.1, c)
+            mean = mean + (deep_shift if tap == "deep" else shift)
+            var = np.exp(2 * (self.contrast_of_class[tap][self.now] + self.rng.normal(0, 0.05, c)))
+            moments[tap] = (mean * self.scale + self.offset, var * self.scale**2)
+        return moments
+
+    def frames(self, count: int, **kind: float) -> list[dict]:
+        return [self.frame(**kind) for _ in range(count)]
+
+
+def baseline(frames: list[dict], taps: tuple[str, ...] = ("input", "conv1")) -> tuple[Moments, dict]:
+    per_frame = {
+        tap: FrameMoments(np.stack([f[tap][0] for f in frames]), np.stack([f[tap][1] for f in frames]))
+        for tap in taps
+    }
+    return Moments({tap: m.pooled() for tap, m in per_frame.items()}), per_frame
+
+
+def monitor(count: int = 128, camera: Camera | None = None, seed: int = 0, **settings: float) -> DriftMonitor:
+    healthy = (camera or Camera()).frames(count)
+    return DriftMonitor(*baseline(healthy), replace(DriftSettings(), **settings), np.random.default_rng(seed))
+
+
+def play(watch: DriftMonitor, frames: list[dict], start_s: float = 0.0) -> list[DriftStatus]:
+    return [watch.update(frame, start_s + i) for i, frame in enumerate(frames)]
+
+
+@pytest.mark.parametrize("count", [16, 64, 256])
+def test_healthy_frames_never_alarm(count):
+    statuses = play(monitor(count), Camera(seed=1).frames(3000))
+    assert not any(s.sustained for s in statuses)
+    assert statuses[-1].verdict == "healthy"
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_healthy_scene_with_few_classes_does_not_alarm(classes):
+    for seed in range(5):
+        statuses = play(monitor(128, seed=seed), Camera(seed=seed).frames(200, classes=classes))
+        assert not any(s.alarm for s in statuses)
+
+
+@pytest.mark.parametrize("count", [16, 64, 256])
+def test_a_sensor_drift_alarms_within_64_frames_and_once(count):
+    watch = monitor(count)
+    play(watch, Camera(seed=1).frames(100))
+    statuses = play(watch, Camera(seed=2).frames(200, shift=0.8), start_s=100)
+    alarms = [i for i, s in enumerate(statuses) if s.alarm]
+    assert len(alarms) == 1
+    assert alarms[0] < 64
+    assert statuses[-1].verdict == "sensor"
+    assert statuses[-1].score > statuses[-1].threshold
+
+
+def test_drift_is_over_when_the_score_returns_and_alarms_again_after_the_cool_down():
+    watch = monitor(cooldown_s=300.0)
+    play(watch, Camera(seed=1).frames(64, shift=0.5))
+    healthy = play(watch, Camera(seed=2).frames(300), start_s=64)
+    assert healthy[0].sustained
+    assert not healthy[-1].sustained
+    again = play(watch, Camera(seed=3).frames(64, shift=0.5), start_s=364)
+    assert sum(s.alarm for s in again) == 1
+
+
+def test_alarms_repeat_only_after_the_cool_down_while_drift_lasts():
+    watch = monitor(cooldown_s=100.0)
+    statuses = play(watch, Camera(seed=1).frames(400, shift=0.5))
+    times = [i for i, s in enumerate(statuses) if s.alarm]
+    assert len(times) == 4
+    assert all(b - a >= 100 for a, b in pairwise(times))
+
+
+def test_a_small_lasting_shift_is_found_by_the_cusum_below_the_threshold():
+    watch = monitor(256, Camera(variety=0.02))
+    statuses = play(watch, Camera(seed=1, variety=0.02).frames(2000, shift=0.04))
+    assert np.mean([s.score for s in statuses]) < statuses[0].threshold
+    fired = [s for s in statuses if s.cusum > s.cusum_threshold]
+    assert fired
+    assert all(s.sustained for s in fired)
+
+
+def test_moving_deep_layers_behind_quiet_shallow_ones_are_content():
+    healthy = Camera().frames(128)
+    watch = DriftMonitor(
+        *baseline(healthy, tuple(CHANNELS)), DriftSettings(), np.random.default_rng(0), deep_taps=("deep",)
+    )
+    status = play(watch, Camera(seed=1).frames(100, deep_shift=0.8))[-1]
+    assert status.verdict == "content"
+    assert not status.sustained
+    assert status.deep_score > status.deep_threshold
+
+
+def test_correlated_frames_are_worth_less():
+    independent, correlated = monitor(camera=Camera()), monitor(camera=Camera(memory=0.9))
+    assert independent.limits["layers"].effective_frames > 100
+    assert correlated.limits["layers"].effective_frames < 30
+    assert correlated.limits["layers"].score > independent.limits["layers"].score
+
+
+def test_offset_and_scale_of_the_taps_do_not_matter():
+    plain, far = (
+        play(
+            monitor(camera=Camera(offset=o, scale=s)),
+            Camera(seed=1, offset=o, scale=s).frames(64, shift=0.3),
+        )[-1]
+        for o, s in ((0.0, 1.0), (10_000.0, 1.0))
+    )
+    assert far.score == pytest.approx(plain.score, rel=1e-6)
+    assert far.threshold == pytest.approx(plain.threshold, rel=1e-6)
+
+
+def test_a_still_scene_tolerates_a_grey_level_but_not_a_shift():
+    still = [{"input": (np.zeros(3), np.ones(3))}] * 32
+    parts = baseline(still, ("input",))
+    for shift, expected in ((0.004, False), (0.3, True)):
+        watch = DriftMonitor(*parts, DriftSettings(), np.random.default_rng(0))
+        frames = [{"input": (np.full(3, shift), np.ones(3))}] * 64
+        assert play(watch, frames)[-1].sustained is expected
+
+
+def test_dead_channels_do_not_decide():
+    frames = Camera().frames(64)
+    for f in frames:
+        f["conv1"][0][:4], f["conv1"][1][:4] = 0.0, 0.0
+    watch = DriftMonitor(*baseline(frames), DriftSettings(), np.random.default_rng(0))
+    live = Camera(seed=1).frames(100)
+    for f in live:
+        f["conv1"][0][:4], f["conv1"][1][:4] = 1e-9, 1e-18
+    assert not play(watch, live)[-1].sustained
+
+
+def test_equal_seeds_give_equal_thresholds():
+    assert monitor(seed=4).limits == monitor(seed=4).limits
+
+
+def test_features_of_the_healthy_mean_are_zero():
+    rng = np.random.default_rng(0)
+    mean, var = rng.normal(size=(5, 4)), rng.uniform(1, 2, (5, 4))
+    units = Units.of(mean, var, (3, 1))
+    zero = units.features(mean.mean(axis=0), var.mean(axis=0))
+    assert zero == pytest.approx(np.zeros(8), abs=2e-3)
+
+
+def test_not_ready_before_two_windows():
+    statuses = play(monitor(), Camera(seed=1).frames(48, shift=5.0))
+    assert not statuses[46].ready
+    assert statuses[47].alarm
+
+
+def test_a_missing_tap_is_named():
+    watch = monitor()
+    with pytest.raises(TapMismatch, match="conv1"):
+        watch.update({"input": (np.zeros(3), np.ones(3))}, 0.0)
+
+
+def test_too_few_healthy_frames_are_refused():
+    with pytest.raises(DataError, match="7 healthy frames"):
+        monitor(7)
+
+
+def test_a_tap_the_baseline_does_not_know_is_named():
+    moments, frames = baseline(Camera().frames(16))
+    with pytest.raises(TapMismatch, match="conv1"):
+        DriftMonitor(Moments({"input": moments["input"]}), frames, DriftSettings(), np.random.default_rng(0))

@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibration.gate.detection import DetectionEvidence, choose, soft_f1
+from calibration.outputs.detections import Detections
+
+FRAMES, OBJECTS = 48, 4
+
+
+def detections(rate: float, *, frames: int = FRAMES, false: int = 0, seed: int = 0) -> Detections:
+    """Objects that stand still, each found surely with the chance ``rate``, and so many false ones a frame."""
+    rng = np.random.default_rng(seed)
+    left = np.arange(OBJECTS + false) * 10.0
+    boxes = np.stack([left, left * 0, left + 8, left * 0 + 20], axis=1).astype(np.float32)
+    boxes[OBJECTS:] += 500
+    scores = np.where(rng.uniform(0, 1, (frames, OBJECTS + false)) < rate, 0.9, 0.1)
+    scores[:, OBJECTS:] = 0.9
+    return Detections(
+        np.broadcast_to(boxes, (frames, *boxes.shape)).copy(),
+        scores.astype(np.float32),
+        np.ones((frames, OBJECTS + false), np.int32),
+    )
+
+
+HEALTHY = detections(1.0)
+IDENTITY = DetectionEvidence("identity", detections(0.4, frames=20), detections(0.4))
+GOOD = DetectionEvidence("good", detections(0.9, frames=20), detections(0.9))
+
+
+def test_a_candidate_that_finds_what_was_lost_is_accepted() -> None:
+    choice = choose(IDENTITY, [GOOD], HEALTHY)
+    assert choice.accepted
+    assert choice.name == "good"
+    assert "soft F1 of 0.9" in choice.reasons[-1]
+    assert choice.scores["good"]["gain"] > 0.2
+
+
+def test_the_best_of_several_is_chosen() -> None:
+    fair = DetectionEvidence("fair", GOOD.live, detections(0.7))
+    assert choose(IDENTITY, [fair, GOOD], HEALTHY).name == "good"
+
+
+def test_no_gain_changes_nothing() -> None:
+    same = replace(IDENTITY, name="same", reenacted=detections(0.42, seed=1))
+    choice = choose(IDENTITY, [same], HEALTHY)
+    assert not choice.accepted
+    assert "Needed: a gain of" in choice.reasons[-1]
+
+
+def test_a_gain_from_a_single_block_is_not_sure() -> None:
+    assert IDENTITY.reenacted is not None
+    lucky = Detections(IDENTITY.reenacted.boxes, IDENTITY.reenacted.scores.copy(), IDENTITY.reenacted.classes)
+    lucky.scores[:4] = 0.9  # four neighbours of a fixed camera: one observation
+    choice = choose(IDENTITY, [replace(IDENTITY, name="lucky", reenacted=lucky)], HEALTHY)
+    assert choice.scores["lucky"]["gain"] > 0.03
+    assert not choice.accepted
+
+
+@pytest.mark.parametrize(("rate", "false"), [(0.1, 0), (0.9, 12)])
+def test_live_objects_that_vanish_or_multiply_are_a_veto(rate: float, false: int) -> None:
+    doubtful = replace(GOOD, live=detections(rate, frames=20, false=false))
+    choice = choose(IDENTITY, [doubtful], HEALTHY)
+    assert not choice.accepted
+    assert any("implausibly" in reason for reason in choice.reasons)
+
+
+def test_a_busier_scene_than_the_healthy_one_is_no_veto() -> None:
+    busy = replace(IDENTITY, live=detections(0.9, frames=20, false=6))
+    assert choose(busy, [replace(GOOD, live=detections(0.9, frames=20, false=8))], HEALTHY).accepted
+
+
+def test_an_empty_live_scene_can_be_judged() -> None:
+    empty = replace(IDENTITY, live=detections(0.0, frames=20))
+    assert choose(empty, [replace(GOOD, live=detections(0.0, frames=20))], HEALTHY).accepted
+
+
+def test_false_alarms_on_empty_healthy_frames_count_against_a_candidate() -> None:
+    half = HEALTHY.scores.copy()
+    half[FRAMES // 2 :] = 0
+    healthy = Detections(HEALTHY.boxes, half, HEALTHY.classes)
+    assert IDENTITY.reenacted is not None
+    quiet = Detections(
+        IDENTITY.reenacted.boxes, IDENTITY.reenacted.scores * (half > 0), IDENTITY.reenacted.classes
+    )
+    noisy = replace(GOOD, reenacted=detections(0.9, false=2))
+    assert soft_f1(HEALTHY, healthy) < 0.7
+    assert not choose(replace(IDENTITY, reenacted=quiet), [noisy], healthy).accepted
+
+
+def test_too_little_to_judge_on_changes_nothing() -> None:
+    few = replace(IDENTITY, live=detections(0.4, frames=7))
+    assert "too few" in choose(few, [replace(GOOD, live=few.live)], HEALTHY).reasons[0]
+    assert "re-enacted" in choose(replace(IDENTITY, reenacted=None), [], None).reasons[0]
+    nothing = detections(0.0)
+    text = choose(IDENTITY, [GOOD], nothing).reasons[0]
+    assert "objects in all" in text
+
+
+def test_answers_that_are_not_finite_are_left_out() -> None:
+    broken = detections(1.0)
+    broken.scores[5] = np.nan
+    choice = choose(IDENTITY, [replace(GOOD, name="broken", reenacted=broken), GOOD], HEALTHY)
+    assert choice.name == "good"
+    assert "broken" in choice.reasons[0]
+    assert not choose(replace(IDENTITY, reenacted=broken), [GOOD], HEALTHY).accepted
+
+
+def test_other_frames_are_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="live frames"):
+        choose(IDENTITY, [replace(GOOD, live=detections(0.9, frames=19))], HEALTHY)
+    with pytest.raises(ValueError, match="re-enacted frames"):
+        choose(IDENTITY, [replace(GOOD, reenacted=detections(0.9, frames=19))], HEALTHY)

@@ -1,0 +1,75 @@
+"""A detector from profile to patch, through the public functions and a real engine."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import calibration as c
+from calibration.baseline.pooling import pool
+from calibration.outputs.detections import Detections, shared_objects
+from calibration.outputs.read import layout_of, read_answers
+from tests.support.onnx_nets import detector, hazy, street
+
+
+@pytest.fixture(scope="module")
+def baseline() -> c.Baseline:
+    return c.profile(detector(), street(64))
+
+
+def found(model: bytes, x: np.ndarray) -> Detections:
+    outputs = c.open_target(model).runner()(x)
+    answers = read_answers(outputs, layout_of(c.open_target(detector()).runner()(street(4))))
+    assert isinstance(answers, Detections)
+    return answers
+
+
+def soft_f1(one: Detections, other: Detections) -> float:
+    return float(2 * shared_objects(one, other).sum() / (one.objects().sum() + other.objects().sum()))
+
+
+def test_a_drift_that_hides_objects_is_corrected(baseline: c.Baseline) -> None:
+    model, x = detector(), street(64, seed=5)
+    verdict = c.recalibrate(model, baseline, hazy(street(64, seed=3), 0.4, -0.2))
+    assert verdict.accepted, verdict.reasons
+    assert verdict.patch is not None
+    healthy, drifted = found(model, x), hazy(x, 0.4, -0.2)
+    assert soft_f1(found(model, drifted), healthy) < 0.5
+    assert soft_f1(found(c.apply(model, verdict.patch), drifted), healthy) > 0.95
+    assert "soft F1" in verdict.reasons[-1]
+
+
+def test_a_healthy_detector_is_left_alone(baseline: c.Baseline) -> None:
+    assert not c.recalibrate(detector(), baseline, street(64, seed=7)).accepted
+
+
+def test_healthy_detections_are_kept_in_the_file(tmp_path: Path, baseline: c.Baseline) -> None:
+    baseline.save(tmp_path / "b")
+    again = c.Baseline.load(tmp_path / "b").witness
+    assert again is not None
+    assert baseline.witness is not None
+    assert again.layout == baseline.witness.layout
+    assert again.detections is not None
+    assert again.probabilities is None
+    np.testing.assert_array_equal(again.detections.boxes, found(detector(), again.samples()).boxes)
+
+
+def test_baselines_of_a_detector_are_pooled_with_their_detections(baseline: c.Baseline) -> None:
+    other = c.profile(detector(), street(20, seed=9), witness=20)
+    pooled = pool([baseline, other]).witness
+    assert pooled is not None
+    assert pooled.detections is not None
+    assert len(pooled.detections) == len(pooled)
+    assert soft_f1(found(detector(), pooled.samples()), pooled.detections) > 0.999
+
+
+def test_without_healthy_frames_a_detector_is_not_judged(baseline: c.Baseline) -> None:
+    verdict = c.recalibrate(detector(), baseline.without_witness(), hazy(street(32, seed=3), 0.8, 0.1))
+    assert not verdict.accepted
+    assert "re-enacted" in verdict.reasons[-1]
+
+
+def test_class_labels_mean_nothing_to_a_detector(baseline: c.Baseline) -> None:
+    x = hazy(street(32, seed=3), 0.4, -0.2)
+    with pytest.raises(c.DataError, match="detector"):
+        c.recalibrate(detector(), baseline, x, np.zeros(32, np.int64))

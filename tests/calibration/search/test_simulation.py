@@ -1,0 +1,127 @@
+"""Behaviours of the re-enactment: healthy frames take on what today's camera does, and nothing else."""
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from calibration.search.simulation import _match_colourfulness, noise_level, reenact
+
+
+def scene(count: int, seed: int, channels: int = 3, side: int = 64) -> np.ndarray:
+    """Smooth blotches with sharp-edged boxes, 0..255."""
+    rng = np.random.default_rng(seed)
+    frames = np.stack(
+        [cv2.GaussianBlur(rng.normal(0, 1, (side, side)), (0, 0), 5) for _ in range(count * channels)]
+    ).reshape(count, channels, side, side)
+    frames = 120 + 160 * frames / np.abs(frames).max()
+    for frame in frames:
+        for _ in range(6):
+            y, x = rng.integers(0, side - 16, 2)
+            frame[:, y : y + 16, x : x + 16] += rng.uniform(-60, 60, (channels, 1, 1))
+    return np.clip(frames, 0, 255).astype(np.float32)
+
+
+def relative(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Error as a share of the wanted frames' contrast."""
+    return float(np.sqrt(((got - wanted) ** 2).mean()) / wanted.std())
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+DRIFTS = {
+    "contrast": lambda x: (x - 128) * 0.3 + 128,
+    "tint": lambda x: x * np.array([0.5, 0.8, 1.1], np.float32)[:, None, None] + 20,
+    "gamma": lambda x: 255 * (np.clip(x, 0, 255) / 255) ** 2,
+    "grey": lambda x: np.broadcast_to(0.6 * x.mean(1, keepdims=True) + 60, x.shape),
+    "half grey": lambda x: 0.4 * x + 0.6 * x.mean(1, keepdims=True),
+    "blur": lambda x: np.stack([[cv2.GaussianBlur(p, (0, 0), 2.0) for p in f] for f in x]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DRIFTS))
+def test_a_drift_seen_on_other_content_is_re_enacted(name):
+    healthy, live = scene(24, 1), DRIFTS[name](scene(24, 2)).astype(np.float32)
+    wanted = DRIFTS[name](healthy).astype(np.float32)
+    got = reenact(healthy, live, rng())
+    assert relative(got, wanted) < 0.35
+    assert relative(got, wanted) < 0.7 * relative(healthy, wanted)
+
+
+def test_colours_of_a_scene_are_kept_unless_the_camera_lost_them():
+    healthy, live = scene(24, 1), scene(24, 2) * 0.7 + 20
+    dull = healthy.mean(1, keepdims=True) + 0.9 * (healthy - healthy.mean(1, keepdims=True))
+    np.testing.assert_array_equal(
+        _match_colourfulness(healthy, live.astype(np.float32)), healthy
+    )  # other tones have nothing to do with it
+    np.testing.assert_array_equal(_match_colourfulness(healthy, dull.astype(np.float32)), healthy)
+    one = healthy[:, :1]
+    np.testing.assert_array_equal(_match_colourfulness(one, one * 0.5), one)
+
+
+def test_added_noise_has_the_live_level():
+    healthy = scene(16, 1)
+    live = scene(16, 2) + np.random.default_rng(3).normal(0, 20, (16, 3, 64, 64)).astype(np.float32)
+    got = reenact(healthy, live, rng())
+    assert noise_level(got[:, 0]) == pytest.approx(noise_level(live[:, 0]), rel=0.15)
+    assert noise_level(healthy[:, 0]) < 0.3 * noise_level(live[:, 0])
+
+
+def test_without_a_drift_little_changes():
+    healthy = scene(24, 1)
+    assert relative(reenact(healthy, scene(24, 2), rng()), healthy) < 0.25
+
+
+def test_the_scale_of_the_prepared_tensors_does_not_matter():
+    healthy, live = scene(8, 1), DRIFTS["contrast"](scene(8, 2)).astype(np.float32)
+    plain = reenact(healthy, live, rng())
+    scaled = reenact((healthy - 127) / 128, (live - 127) / 128, rng())
+    assert relative(scaled * 128 + 127, plain) < 1e-2
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_any_number_of_channels_and_another_size_of_the_live_frames(channels):
+    healthy, live = scene(4, 1, channels), scene(6, 2, channels, side=40)
+    got = reenact(healthy, live * 0.5, rng())
+    assert got.shape == healthy.shape
+    assert got.dtype == np.float32
+    assert got.mean() == pytest.approx(live.mean() * 0.5, rel=0.1)
+
+
+def test_equal_generators_give_equal_frames_and_inputs_stay():
+    healthy, live = scene(4, 1), scene(4, 2) + 10
+    before = healthy.copy()
+    assert np.array_equal(reenact(healthy, live, rng()), reenact(healthy, live, rng()))
+    assert np.array_equal(healthy, before)
+
+
+@pytest.mark.parametrize("value", [0.0, -3.5])
+def test_black_or_constant_live_frames_give_finite_frames(value):
+    got = reenact(scene(4, 1), np.full((4, 3, 64, 64), value, np.float32), rng())
+    assert np.isfinite(got).all()
+
+
+def test_constant_healthy_frames_and_tiny_pictures_are_survived():
+    got = reenact(
+        np.ones((2, 1, 2, 2), np.float32), np.random.default_rng(0).random((2, 1, 2, 2), np.float32), rng()
+    )
+    assert np.isfinite(got).all()
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"\(4, 3, 64, 64\) and \(4, 1, 64, 64\)"):
+        reenact(scene(4, 1), scene(4, 1, channels=1), rng())
+    with pytest.raises(ValueError, match="no healthy or no live"):
+        reenact(scene(4, 1)[:0], scene(4, 1), rng())
+
+
+def test_thirty_two_pictures_take_about_a_second():
+    healthy, live = scene(32, 1, side=224), scene(32, 2, side=224)
+    began_s = time.process_time()
+    reenact(healthy, live * 0.5, rng())
+    assert (
+        time.process_time() - began_s < 5.0
+    )  # 1 s alone; the bound only catches a blunder on a busy machine

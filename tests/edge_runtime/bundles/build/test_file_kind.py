@@ -1,0 +1,76 @@
+"""A model file is named for what it is, whatever it is called, and nothing in it is run."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edge_runtime.bundles.build.file_kind import kind_of
+from edge_runtime.errors import BundleError
+from tests.support.bundle_models import small_model
+from tests.support.engine_models import SmallNet, torchscript_bytes
+
+
+def saved(what: Any, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(what, buffer, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("a.onnx", small_model(), "onnx"),
+        ("a.xml", b"<net/>", "openvino"),
+        ("a.pt", torchscript_bytes(SmallNet()), "torchscript"),
+        ("a.pth", saved({"state_dict": SmallNet().state_dict()}), "checkpoint"),
+        ("a.ckpt", saved({"x": torch.zeros(2), "n": [1, "a"]}), "checkpoint"),
+        ("a.pth", saved({"state_dict": SmallNet().state_dict()}, pickle_protocol=4), "checkpoint"),
+        ("a.pt", saved(SmallNet().state_dict(), _use_new_zipfile_serialization=False), "checkpoint"),
+    ],
+)
+def test_what_bundles_are_made_from_is_recognised(name: str, data: bytes, kind: str) -> None:
+    assert kind_of(Path(name), data) == kind
+
+
+class Trap:
+    def __reduce__(self) -> Any:
+        return (pytest.fail, ("it was run",))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("graph.pb", b"\x0a\x10", r"a TensorFlow graph; .*tf2onnx"),
+        ("net.safetensors", b"\x08\0\0\0\0\0\0\0{}", r"weights without the net.*state_dict"),
+        ("net.tflite", b"x", "a TensorFlow Lite model"),
+        ("net.pt", small_model(), r"an ONNX file that is called \.pt; .*Call it net\.onnx"),
+        ("net.onnx", torchscript_bytes(SmallNet()), r"TorchScript, not ONNX; .*Call it net\.pt"),
+        ("net.pt", b"PK\x03\x04junk" * 50, "a damaged archive of torch"),
+        ("net.pt", b"", "an empty file"),
+        ("net.pt", b"hello world" * 9, "neither TorchScript nor a checkpoint"),
+        (
+            "net.pt",
+            saved(SmallNet()),
+            r"pickled objects of class engine_models.SmallNet .*name a factory",
+        ),
+        (
+            "net.pt",
+            saved({"model": torch.nn.Linear(2, 2)}),
+            r"pickled objects of class torch\.nn\.modules\.linear",
+        ),
+        ("net.pt", saved(Trap()), "pickled objects of class"),
+    ],
+)
+def test_other_files_are_named_with_what_to_do(name: str, data: bytes, words: str) -> None:
+    with pytest.raises(BundleError, match=words):
+        kind_of(Path(name), data)
+
+
+def test_new_pickles_are_listed_as_well() -> None:
+    data = saved(SmallNet(), pickle_protocol=pickle.HIGHEST_PROTOCOL)
+    with pytest.raises(BundleError, match=r"engine_models\.SmallNet"):
+        kind_of(Path("net.pt"), data)

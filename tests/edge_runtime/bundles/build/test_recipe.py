@@ -1,0 +1,403 @@
+"""Bundles as their authors build them: a recipe, a model of any kind, a folder of pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import orjson
+import pytest
+import torch
+import yaml
+
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.from_recipe import build_from_recipe
+from edge_runtime.bundles.build.quantizing import Candidate, chosen
+from edge_runtime.bundles.build.recipe_file import Limits
+from edge_runtime.bundles.build.source_model import FLOAT_PARITY
+from edge_runtime.bundles.compare import difference
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.manifest import Measured
+from edge_runtime.bundles.self_test import golden_sample, run_one, self_test
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.inference.engines.fake import FakeEngine
+from edge_runtime.inference.engines.threads import ThreadPlan
+from tests.support.bundle_models import SIDE, colourful, png, small_model
+from tests.support.engine_models import SmallNet, openvino_files, torchscript_bytes
+
+ALONE = ThreadPlan(1, 1, "test")
+PREPROCESS = {
+    "colour": "rgb", "width": SIDE, "height": SIDE, "geometry": "stretch", "filter": "area",
+    "mean": [120.0, 110.0, 100.0], "std": [60.0, 61.0, 62.0],
+}  # fmt: skip
+FACTORY = """
+from tests.support.engine_models import SmallNet
+
+def make(channels=8):
+    assert channels == 8
+    return SmallNet()
+"""
+
+
+class Author:
+    """A folder with pictures and models, as it lies on a workstation, and the recipe in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pictures("golden", range(3))
+        self.keys: dict[str, Any] = {
+            "name": "small", "preprocess": PREPROCESS, "golden": "golden", "labels": list("abcde"),
+            "postprocess": {"task": "classification", "scores": "logits", "top_k": 3},
+        }  # fmt: skip
+
+    def pictures(self, name: str, seeds: range) -> None:
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        for seed in seeds:
+            (folder / f"picture {seed}.png").write_bytes(png(colourful(seed)))
+
+    def model(self, kind: str) -> None:
+        """Put the small model there in some form, and name it in the recipe."""
+        match kind:
+            case "onnx":
+                (self.folder / "net.onnx").write_bytes(small_model())
+                self.keys["model"] = "net.onnx"
+            case "openvino":
+                files = openvino_files()
+                (self.folder / "net.xml").write_bytes(files.data)
+                (self.folder / "net.bin").write_bytes(files.weights or b"")
+                self.keys["model"] = "net.xml"
+            case "torchscript":
+                (self.folder / "net.pt").write_bytes(torchscript_bytes(SmallNet()))
+                self.keys["model"] = "net.pt"
+            case _:
+                self.checkpoint()
+
+    def checkpoint(self, **changes: Any) -> None:
+        data = {"state_dict": SmallNet().state_dict(), "preprocessing": PREPROCESS, "version": 3, **changes}
+        torch.save(data, self.folder / "net.pth")
+        (self.folder / "small_net_factory.py").write_text(FACTORY)
+        self.keys |= {"model": "net.pth", "factory": "small_net_factory:make"}
+        self.keys.pop("preprocess", None)
+
+    def build(self, **keys: Any) -> Any:
+        path = self.folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump({**self.keys, **keys}, sort_keys=False))
+        return build_from_recipe(path, self.folder / "bundles", {})
+
+
+@pytest.fixture
+def author(tmp_path: Path) -> Author:
+    return Author(tmp_path)
+
+
+def answers(bundle: Bundle) -> list[dict[str, Any]]:
+    engine, spec = engine_of(bundle, ALONE), bundle.manifest.preprocess
+    return [run_one(engine, golden_sample(bundle, golden, spec).tensor) for golden in bundle.manifest.golden]
+
+
+FORMS = [
+    ("checkpoint", "onnx"), ("checkpoint", "openvino"), ("checkpoint", "torchscript"), ("onnx", "onnx"),
+    ("onnx", "openvino"), ("openvino", "openvino"), ("torchscript", "torchscript"), ("torchscript", "openvino"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "wanted"), FORMS)
+def test_every_kind_of_model_becomes_a_bundle_with_the_net_s_own_answers(
+    author: Author, kind: str, wanted: str
+) -> None:
+    author.model(kind)
+    built = author.build(formats=[wanted])
+    bundle = load_bundle(built.path)
+    assert bundle.manifest.format == built.format == wanted
+    assert bundle.id == ("small/3" if kind == "checkpoint" else "small/1")
+    assert self_test(bundle, engine_of(bundle, ALONE)).worst < 1e-4
+    assert built.measured[0].infer_ms is not None
+    with torch.inference_mode():
+        net = SmallNet().eval()
+        for golden, found in zip(bundle.manifest.golden, answers(bundle), strict=True):
+            x = golden_sample(bundle, golden, bundle.manifest.preprocess).tensor
+            expected = net(torch.from_numpy(x[None])).numpy()[0]
+            assert difference({"": next(iter(found.values()))}, {"": expected}) < FLOAT_PARITY
+
+
+@pytest.mark.parametrize("wanted", ["onnx", "openvino"])
+def test_int8_is_measured_beside_the_float_model_and_the_figures_are_in_the_manifest(
+    author: Author, wanted: str
+) -> None:
+    author.model("checkpoint")
+    author.pictures("cal", range(10, 58))
+    built = author.build(formats=[wanted], quantize="int8", calibration="cal", limits={"accuracy_points": 5})
+    bundle = load_bundle(built.path)
+    [measured] = bundle.manifest.provenance.measured
+    assert measured.samples == 16, "every third picture was kept for this"
+    assert measured.agreement is not None
+    assert measured.agreement > 0.8
+    assert measured.estimated_loss is not None
+    assert measured.estimated_loss < 0.05
+    assert (measured.infer_ms or 0) > 0
+    assert (measured.float_infer_ms or 0) > 0
+    assert bundle.manifest.calibration.moments is not None
+    mark = b"QuantizeLinear" if wanted == "onnx" else b'element_type="i8"'
+    assert mark in bundle.model_bytes
+
+
+def test_accuracy_is_counted_where_there_are_labels(author: Author) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10, 40))
+    for name in "ab":
+        author.pictures(f"labelled/{name}", range(50, 54))
+    built = author.build(
+        quantize="int8", calibration="cal", labelled="labelled", limits={"accuracy_points": 100}
+    )
+    assert [m.samples for m in built.measured] == [10, 8]
+    assert built.measured[1].accuracy is not None
+
+
+def test_of_several_formats_one_is_taken_and_all_are_reported(author: Author) -> None:
+    author.model("checkpoint")
+    built = author.build(formats=["onnx", "openvino", "torchscript"])
+    assert set(built.candidates) == {"onnx", "openvino", "torchscript"}
+    assert built.format in built.candidates
+
+
+def test_int8_that_loses_too_much_is_refused_with_its_figures(author: Author) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10, 70))
+    level = np.full((40, 40, 3), (100, 110, 120), np.uint8)  # prepared it is zero: no activation has a range
+    for i, path in enumerate(sorted((author.folder / "cal").iterdir())):
+        if i % 3 != 2:  # the third ones are kept for the comparison
+            path.write_bytes(png(level))
+    with pytest.raises(BundleError, match=r"int8 loses too much.*points of accuracy lost.*quantize: none"):
+        author.build(quantize="int8", calibration="cal")
+    assert not (author.folder / "bundles").exists()
+
+
+def int8(model_format: str, loss: float, float_ms: float | None, ms: float | None) -> Candidate:
+    measured = Measured(
+        on="pictures", samples=30, agreement=0.99, estimated_loss=loss, float_infer_ms=float_ms, infer_ms=ms
+    )
+    return Candidate(model_format, ModelFiles(b""), FakeEngine(), (measured,))
+
+
+def test_int8_that_is_slower_than_float_is_refused_with_its_figures() -> None:
+    with pytest.raises(BundleError) as refused:
+        chosen([int8("onnx", 0.001, 10.0, 35.0), int8("openvino", 0.001, 8.0, 9.5)], Limits(), 20)
+    text = str(refused.value)
+    assert "int8 is slower than float: onnx int8" in text
+    assert "35.0 ms a picture (float 10.0)" in text
+    assert "quantize: none" in text
+    assert "limits.time_over_float" in text
+
+
+@pytest.mark.parametrize(
+    ("float_ms", "ms", "limits"),
+    [
+        (10.0, 7.0, Limits()),
+        (10.0, 10.9, Limits()),  # noise
+        (0.02, 0.08, Limits()),  # less than a call costs by chance
+        (10.0, 35.0, Limits(time_over_float=4)),  # for another box
+        (None, None, Limits()),
+    ],
+)
+def test_int8_that_is_not_measurably_slower_is_taken(
+    float_ms: float | None, ms: float | None, limits: Limits
+) -> None:
+    one = int8("onnx", 0.001, float_ms, ms)
+    assert chosen([one], limits, 20) is one
+
+
+def test_of_several_formats_those_that_gain_speed_go_before_those_that_lose_less_accuracy() -> None:
+    slower, faster = int8("onnx", 0.0, 10.0, 12.0), int8("openvino", 0.009, 9.0, 8.0)
+    assert chosen([slower, faster], Limits(), 20) is faster
+
+
+def test_too_few_pictures_to_quantize_with_are_refused(author: Author) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10))
+    with pytest.raises(BundleError, match="10 pictures; expected at least 24"):
+        author.build(quantize="int8", calibration="cal")
+
+
+def test_a_quantized_model_is_not_quantized_again(author: Author) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10, 40))
+    built = author.build(quantize="int8", calibration="cal", limits={"accuracy_points": 100})
+    (author.folder / "int8.onnx").write_bytes((built.path / "model.onnx").read_bytes())
+    with pytest.raises(BundleError, match=r"already quantized.*quantize: none"):
+        author.build(model="int8.onnx", version=2, quantize="int8", calibration="cal")
+    assert author.build(model="int8.onnx", version=2).format == "onnx"
+
+
+def test_all_problems_of_a_recipe_are_told_at_once_with_their_lines(author: Author) -> None:
+    with pytest.raises(ConfigError) as caught:
+        author.build(name="Parts!", quantise="int8", preprocess={**PREPROCESS, "colour": "red"})
+    text = str(caught.value)
+    assert "line 1: name: 'Parts!'" in text
+    assert "unknown key 'quantise'; expected 'quantize' (did you mean it?)" in text
+    assert "preprocess.colour: 'red'" in text
+    assert "model: missing" in text
+
+
+def test_a_wrong_format_is_one_problem(author: Author) -> None:
+    author.model("onnx")
+    with pytest.raises(
+        ConfigError, match=r"1 problem\(s\)\n.*formats\.0: 'tflite'; expected 'onnx', 'openvino' or"
+    ):
+        author.build(formats=["tflite"])
+    with pytest.raises(ConfigError, match=r"formats: a list of 0; expected at least 1 entry"):
+        author.build(formats=[])
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"quantize": "int8"}, "calibration: missing; expected a folder of pictures to quantize with"),
+        ({"quantize": "int8", "calibration": "c", "formats": ["torchscript"]}, "no int8 TorchScript"),
+        ({"labelled": "l", "postprocess": {"task": "raw"}}, "only classifiers are measured by labels"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_refused(author: Author, keys: dict[str, Any], words: str) -> None:
+    author.model("onnx")
+    with pytest.raises(ConfigError, match=words):
+        author.build(**keys)
+
+
+def test_a_model_instead_of_a_recipe_is_answered_with_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)a model; expected a recipe.*model: net\.onnx"):
+        build_from_recipe(tmp_path / "net.onnx", tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"preprocessing": {**PREPROCESS, "colour": "pink"}}, "preprocessing: colour"),
+        ({"preprocessing": None}, "nothing says how pictures are prepared"),
+        ({"version": "v3"}, "'v3'; expected a whole number"),
+        ({"state_dict": {}}, r"4 weights missing|\d weights missing"),
+        ({"state_dict": None}, "expected a dict with state_dict"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    author: Author, change: dict[str, Any], words: str
+) -> None:
+    author.checkpoint(**change)
+    with pytest.raises(BundleError, match=words):
+        author.build()
+
+
+def test_a_recipe_that_contradicts_the_checkpoint_is_refused(author: Author) -> None:
+    author.checkpoint()
+    with pytest.raises(BundleError, match=r"mean, std differ from the recipe's preprocess"):
+        author.build(preprocess={**PREPROCESS, "mean": [0.0] * 3, "std": [255.0] * 3})
+
+
+def test_a_checkpoint_runs_nothing_that_is_in_it(author: Author) -> None:
+    author.checkpoint(extra=Trap())
+    with pytest.raises(
+        BundleError, match=r"pickled objects of class test_bundle_recipe.spring.*plain values only"
+    ):
+        author.build()
+    assert not Trap.sprung
+
+
+class Trap:
+    sprung = False
+
+    def __reduce__(self) -> Any:
+        return (spring, ())
+
+
+def spring() -> None:
+    Trap.sprung = True
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (None, "Write factory"),
+        ("nowhere:make", "No module named 'nowhere'"),
+        ("small_net_factory:other", "has no attribute 'other'"),
+    ],
+)
+def test_a_factory_that_is_not_there_is_named(author: Author, factory: str | None, words: str) -> None:
+    author.checkpoint()
+    with pytest.raises(BundleError, match=words):
+        author.build(factory=factory)
+
+
+def test_a_factory_for_a_whole_model_is_a_mistake(author: Author) -> None:
+    author.model("onnx")
+    with pytest.raises(BundleError, match="whole model"):
+        author.build(factory="small_net_factory:make")
+
+
+def test_formats_that_a_model_cannot_become_are_refused(author: Author) -> None:
+    author.model("openvino")
+    with pytest.raises(BundleError, match="formats onnx from a model that is openvino"):
+        author.build(formats=["onnx"])
+
+
+def test_the_command_line_builds_and_tells_machines_what_it_found(author: Author, capsys: Any) -> None:
+    from edge_runtime.cli.main import main
+
+    author.model("onnx")
+    path = author.folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(author.keys))
+    with pytest.raises(SystemExit) as end:
+        main(["bundle", "build", str(path), "--out", str(author.folder), "--version", "9", "--json"])
+    assert end.value.code == 0
+    report = orjson.loads(capsys.readouterr().out)
+    assert report["bundle"] == "small/9"
+    assert report["candidates"].keys() == {"onnx"}
+    assert cv2.imread(str(next((author.folder / "small" / "9" / "golden").glob("*.png")))) is not None
+
+
+def test_mean_and_deviation_of_another_scale_are_noticed(author: Author) -> None:
+    author.model("onnx")
+    assert not author.build().notes
+    built = author.build(preprocess=PREPROCESS | {"mean": [0.5] * 3, "std": [0.25] * 3}, version=2)
+    assert any("multiply both by 255" in note for note in built.notes)
+
+
+def test_a_build_that_is_refused_at_the_end_leaves_no_folder(author: Author) -> None:
+    author.model("onnx")
+    with pytest.raises(BundleError):
+        author.build(postprocess={"task": "classification", "scores": "probabilities"})
+    assert list((author.folder / "bundles").glob("*")) == []
+
+
+@pytest.mark.parametrize("wanted", ["onnx", "openvino"])
+def test_layers_that_are_to_stay_float_are_named_by_patterns(author: Author, wanted: str) -> None:
+    author.model("checkpoint")
+    author.pictures("cal", range(10, 40))
+    keys = {"formats": [wanted], "quantize": "int8", "calibration": "cal", "limits": {"accuracy_points": 100}}
+    with pytest.raises(BundleError, match=r"keep_float: nothing_so fits no layer; expected names such as"):
+        author.build(**keys, keep_float=["nothing_so"])
+    built = author.build(**keys, keep_float=[".*"])
+    mark = b"QuantizeLinear" if wanted == "onnx" else b'element_type="i8"'
+    assert mark not in load_bundle(built.path).model_bytes
+
+
+def test_a_pattern_that_is_none_is_refused(author: Author) -> None:
+    author.model("onnx")
+    with pytest.raises(ConfigError, match="regular expressions"):
+        author.build(keep_float=["("])
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_an_old_onnx_file_is_brought_to_an_operator_set_that_can_be_recalibrated(
+    author: Author, quantize: str
+) -> None:
+    model = onnx.load_model_from_string(small_model())
+    model.opset_import[0].version = 11
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":  # it had no training_mode then
+            del node.attribute[:]
+    (author.folder / "old.onnx").write_bytes(model.SerializeToString())
+    author.pictures("cal", range(10, 40))
+    keys = {"calibration": "cal", "limits": {"accuracy_points": 100}, "quantize": quantize}
+    bundle = load_bundle(author.build(model="old.onnx", **keys).path)
+    assert onnx.load_model_from_string(bundle.model_bytes).opset_import[0].version >= 13

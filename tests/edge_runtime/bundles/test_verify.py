@@ -1,0 +1,278 @@
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto
+
+from edge_runtime.bundles.self_test import self_test
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.errors import BundleError
+from edge_runtime.inference.engines.onnx_engine import OnnxEngine
+from tests.edge_runtime.bundles.build.test_build import PREPROCESS, build
+from tests.support.bundle_models import company_model, external_model, png, small_model
+from tests.support.paths import DEMO
+
+BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("bundles"), small_model())
+
+
+@pytest.fixture
+def bundle_path(built: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "small" / "1")
+
+
+def edit(path: Path, change: Any) -> None:
+    """Change the manifest's data in place."""
+    data = yaml.safe_load((path / "bundle.yaml").read_text())
+    change(data)
+    (path / "bundle.yaml").write_text(yaml.safe_dump(data))
+
+
+def replace_file(path: Path, name: str, content: bytes) -> None:
+    """Swap a file and its hash, as a careless (or hostile) publisher would."""
+    (path / name).write_bytes(content)
+    edit(path, lambda data: data["files"].update({name: hashlib.sha256(content).hexdigest()}))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        load_bundle(path)
+    return str(caught.value)
+
+
+def failure(path: Path) -> str:
+    bundle = load_bundle(path)
+    with pytest.raises(BundleError) as caught:
+        self_test(bundle, OnnxEngine(bundle.model_bytes))
+    return str(caught.value)
+
+
+def test_the_demo_bundle_passes_and_is_small() -> None:
+    bundle = load_bundle(BUNDLE)
+    report = self_test(bundle, OnnxEngine(bundle.model_bytes))
+    assert report.worst <= bundle.manifest.tolerance
+    assert sum(path.stat().st_size for path in BUNDLE.rglob("*") if path.is_file()) < 8_000_000
+    assert len(bundle.labels) == 1000
+
+
+def test_loading_and_testing_imports_neither_onnx_nor_torch() -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from edge_runtime.bundles.verify import load_bundle\n"
+        "from edge_runtime.bundles.self_test import self_test\n"
+        "from edge_runtime.inference.engines.onnx_engine import OnnxEngine\n"
+        f"bundle = load_bundle(Path({str(BUNDLE)!r})); self_test(bundle, OnnxEngine(bundle.model_bytes))\n"
+        "sys.exit(bool({'onnx', 'torch', 'PIL'} & sys.modules.keys()))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "golden/g0.png", "golden/g0.safetensors"])
+def test_one_flipped_bit_is_found(bundle_path: Path, name: str) -> None:
+    data = bytearray((bundle_path / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle_path / name).write_bytes(data)
+    assert name in refusal(bundle_path)
+    assert "sha256" in refusal(bundle_path)
+
+
+def test_missing_and_extra_files_are_named(bundle_path: Path) -> None:
+    (bundle_path / "extra.bin").write_bytes(b"x")
+    assert "extra.bin" in refusal(bundle_path)
+    (bundle_path / "extra.bin").unlink()
+    (bundle_path / "labels.txt").unlink()
+    assert "labels.txt: missing" in refusal(bundle_path)
+
+
+def test_links_and_special_files_are_refused(bundle_path: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes((bundle_path / "labels.txt").read_bytes())
+    (bundle_path / "labels.txt").unlink()
+    (bundle_path / "labels.txt").symlink_to(outside)
+    assert "symbolic link" in refusal(bundle_path)
+    (bundle_path / "labels.txt").unlink()
+    os.mkfifo(bundle_path / "labels.txt")
+    assert "special file" in refusal(bundle_path)
+
+
+def test_a_linked_folder_is_refused(bundle_path: Path, tmp_path: Path) -> None:
+    (bundle_path / "golden").rename(tmp_path / "golden")
+    (bundle_path / "golden").symlink_to(tmp_path / "golden")
+    assert "symbolic link" in refusal(bundle_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", "a/../../b", ".hidden", "a//b", "a\\b", "bundle.yaml"]
+)
+def test_paths_that_leave_the_bundle_are_refused(bundle_path: Path, name: str) -> None:
+    edit(bundle_path, lambda data: data.update(model=name, files={**data["files"], name: "0" * 64}))
+    assert "model" in refusal(bundle_path)
+
+
+def test_every_problem_of_a_manifest_is_reported_with_its_line(bundle_path: Path) -> None:
+    def spoil(data: dict[str, Any]) -> None:
+        data["preprocess"]["colour"] = "rbg"
+        data["preprocess"]["typo"] = 1
+        data["version"] = 0
+
+    edit(bundle_path, spoil)
+    words = refusal(bundle_path)
+    assert all(part in words for part in ("preprocess.colour", "preprocess.typo", "version", "line "))
+    assert "unknown key 'typo'; expected one of: colour, " in words
+
+
+def test_engine_hints_of_earlier_builders_are_let_by_and_not_written_any_more(bundle_path: Path) -> None:
+    assert "engine" not in yaml.safe_load((bundle_path / "bundle.yaml").read_text())
+    edit(bundle_path, lambda data: data.update(engine={"max_batch_size": 8, "threads": 2}))
+    assert not hasattr(load_bundle(bundle_path).manifest, "engine")
+    edit(bundle_path, lambda data: data.update(engines={}))
+    assert "engines" in refusal(bundle_path)
+
+
+def test_what_does_not_go_together_in_a_manifest_is_said_in_words(bundle_path: Path) -> None:
+    edit(bundle_path, lambda data: data["preprocess"].update(std=[0, 1, 1]))
+    assert "preprocess: std must be above 0 for every channel; expected values that go" in refusal(
+        bundle_path
+    )
+
+
+def test_a_problem_in_a_section_of_several_kinds_has_its_own_key(bundle_path: Path) -> None:
+    edit(bundle_path, lambda data: data["postprocess"].update(top_k=5000))
+    assert "postprocess.top_k: 5000; expected a number of at most 1000" in refusal(bundle_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: *b", "a: 1\na: 2\n", "\x00", "schema_version: 2\n"])
+def test_what_is_no_manifest_is_refused(bundle_path: Path, text: str) -> None:
+    (bundle_path / "bundle.yaml").write_text(text)
+    assert "bundle.yaml" in refusal(bundle_path)
+
+
+@pytest.mark.parametrize("path", ["missing", "empty", "file"])
+def test_what_is_no_bundle_is_refused(tmp_path: Path, path: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    assert path in refusal(tmp_path / path)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (external_model(), "weights in other files"),
+        (small_model(training=True), "training mode"),
+        (b"x" * 99, "not an ONNX"),
+    ],
+)
+def test_models_that_reach_outside_or_train_are_refused(bundle_path: Path, model: bytes, words: str) -> None:
+    replace_file(bundle_path, "model.onnx", model)
+    assert words in refusal(bundle_path)
+
+
+def test_bytes_that_change_after_the_check_are_not_used(bundle_path: Path) -> None:
+    bundle = load_bundle(bundle_path)
+    (bundle_path / "model.onnx").write_bytes(small_model(seed=3))
+    with pytest.raises(BundleError, match="sha256"):
+        _ = bundle.model_bytes
+    with pytest.raises(BundleError, match="not listed"):
+        bundle.read("../secret")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"colour": "bgr"}, "With colour rgb"),
+        ({"mean": [0, 0, 0], "std": [255, 255, 255]}, "golden"),
+        ({"mean": [120 / 255, 110 / 255, 100 / 255], "std": [60 / 255, 61 / 255, 62 / 255]}, "times 255"),
+        ({"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "colour": "bgr"}, "colour rgb"),
+    ],
+)
+def test_wrong_preprocessing_is_refused_and_explained(
+    bundle_path: Path, change: dict[str, Any], words: str
+) -> None:
+    edit(bundle_path, lambda data: data["preprocess"].update(change))
+    found = failure(bundle_path)
+    assert "outputs differ from the golden ones" in found
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"colour": "bgr"}, "With colour rgb"),
+        ({"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}, "mean 127 and std 128"),
+        ({"mean": [0, 0, 0], "std": [255, 255, 255]}, "mean 127 and std 128"),
+    ],
+)
+def test_the_demo_model_with_the_wrong_preprocessing_is_explained(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    path = shutil.copytree(BUNDLE, tmp_path / "demo")
+    edit(path, lambda data: data["preprocess"].update(change))
+    found = failure(path)
+    assert words in found or "values in -1..1" in found
+
+
+def test_a_wrong_input_size_is_refused_before_running(bundle_path: Path) -> None:
+    edit(bundle_path, lambda data: data["preprocess"].update(width=40))
+    assert "the preprocessing makes (3, 32, 40)" in failure(bundle_path)
+
+
+def test_another_model_is_refused(bundle_path: Path) -> None:
+    replace_file(bundle_path, "model.onnx", small_model(seed=9))
+    assert "the model is another one" in failure(bundle_path)
+
+
+def test_a_model_in_training_mode_is_recognised_by_its_answers(bundle_path: Path) -> None:
+    replace_file(bundle_path, "model.onnx", company_model())
+    assert "BatchNorm is in training mode" in failure(bundle_path)
+    replace_file(bundle_path, "model.onnx", small_model(dropout=True))
+    assert "dropout is active" in failure(bundle_path)
+
+
+def test_damaged_golden_files_are_refused(bundle_path: Path) -> None:
+    replace_file(bundle_path, "golden/g0.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!")
+    assert "g0.safetensors: not readable" in failure(bundle_path)
+    replace_file(bundle_path, "golden/g0.png", png(np.zeros((50, 50, 3), np.uint8))[:-20])
+    assert "golden picture is truncated" in failure(bundle_path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_mutated_manifest_or_model_escapes_as_another_error(built: Path, data: st.DataObject) -> None:
+    folder = built.parent / "mutant"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(built, folder)
+    name = data.draw(st.sampled_from(["bundle.yaml", "model.onnx"]))
+    content = bytearray((folder / name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(1, len(content)))]
+    (folder / name).write_bytes(content)
+    if name == "model.onnx" and bytes(content) != (built / name).read_bytes():
+        replace_file(folder, name, bytes(content))
+    try:
+        bundle = load_bundle(folder)
+    except BundleError:
+        return
+    assert bundle.manifest.name
+
+
+def test_a_model_of_pixel_levels_with_another_normalisation_is_refused(tmp_path: Path) -> None:
+    levels = PREPROCESS.model_copy(update={"mean": (0.0,) * 3, "std": (1.0,) * 3})
+    path = build(tmp_path, small_model(dtype=TensorProto.UINT8), preprocess=levels)
+    edit(path, lambda data: data["preprocess"].update(mean=[127.0] * 3, std=[128.0] * 3))
+    assert "the model takes uint8" in failure(path)
+    with pytest.raises(BundleError, match="Set mean to 0 and std to 1"):
+        build(tmp_path, small_model(dtype=TensorProto.UINT8), version=2)

@@ -1,0 +1,273 @@
+"""The command line and what it does without a daemon, with the demo bundle: answers, exit codes, words for people."""
+
+import shutil
+import sys
+
+import numpy as np
+import orjson
+import pytest
+
+from edge_runtime.cli.main import VERBS, _answer_line, main
+from edge_runtime.messaging.commands.protocol import ARGUMENTS
+from edge_runtime.system.state_lock import lock_state_dir
+from tests.support.mosquitto import free_port
+from tests.support.paths import DEMO
+
+BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
+PICTURES = DEMO / "pictures"
+
+
+@pytest.fixture
+def run(capsys):
+    """Gives (exit code, standard output, standard error) of a command line."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return call
+
+
+def config(folder, **keys):
+    path = folder / "box.yaml"
+    content = {
+        "device": "box",
+        "state_dir": str(folder / "state"),
+        "models": {"m": {"bundle": "demo:efficientnet-lite0"}},
+        "cameras": {"belt": {"path": "demo:conveyor", "model": "m"}},
+        **keys,
+    }
+    path.write_bytes(orjson.dumps(content))
+    return path
+
+
+def test_infer_answers_every_picture(run):
+    code, out, _ = run("infer", BUNDLE, PICTURES / "orange.jpg", PICTURES / "dog.jpg", "--json")
+    first, second = map(orjson.loads, out.splitlines())
+    assert code == 0
+    assert first["picture"].endswith("orange.jpg")
+    assert first["top"][0]["label"] == "orange"
+    assert len(second["top"]) == 5
+
+
+def test_infer_says_which_picture_was_rejected_and_goes_on(run, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    code, out, _ = run("infer", BUNDLE, tmp_path / "bad.jpg", PICTURES / "orange.jpg")
+    assert code == 65
+    assert "bad.jpg: rejected, " in out
+    assert "orange.jpg: orange 0." in out
+
+
+def test_detections_are_told_in_words():
+    person = {"label": "person", "score": 0.934, "box": [10.2, 20.0, 50.4, 120.0]}
+    words = "a.png: person 0.93 at 10,20, 40 x 100 pixels"
+    assert _answer_line({"picture": "a.png", "detections": [person]}) == words
+    assert _answer_line({"picture": "a.png", "detections": []}) == "a.png: no detections"
+
+
+def test_verify_reports_the_self_test(run):
+    code, out, _ = run("bundle", "verify", BUNDLE, "--json")
+    report = orjson.loads(out)
+    assert (code, report["ok"], report["bundle"]) == (0, True, "efficientnet-lite0/1")
+    assert report["worst"] <= report["tolerance"]
+
+
+def test_verify_refuses_a_changed_bundle(run, tmp_path):
+    shutil.copytree(BUNDLE, tmp_path / "1")
+    with (tmp_path / "1" / "labels.txt").open("a") as file:
+        file.write("one more\n")
+    code, _, err = run("bundle", "verify", tmp_path / "1")
+    assert code == 65
+    assert "labels.txt" in err
+
+
+def test_inspect_tells_what_recalibration_can_do(run):
+    code, out, _ = run("bundle", "inspect", BUNDLE)
+    report = orjson.loads(out)
+    assert code == 0
+    assert report["size_bytes"]["model.onnx"] > 4_000_000
+    assert report["calibration"]
+
+
+def test_check_passes_a_good_configuration(run, tmp_path):
+    code, out, _ = run("check", config(tmp_path), "--json")
+    assert code == 0
+    assert orjson.loads(out)["models"]["m"]["bundle"] == "efficientnet-lite0/1"
+
+
+def test_check_names_every_problem_of_a_bad_one(run, tmp_path):
+    code, _, err = run(
+        "check", config(tmp_path, device="a b", cameras={"belt": {"path": "mqtt", "model": "x"}})
+    )
+    assert code == 78
+    assert "device" in err
+    assert "cameras.belt.model" in err
+
+
+def test_check_names_a_missing_bundle(run, tmp_path):
+    code, _, err = run("check", config(tmp_path, models={"m": {"bundle": "parts"}}))
+    assert code == 65
+    assert "bundles/parts" in err
+
+
+def test_check_names_the_problems_of_all_models_and_leaves_with_the_gravest(run, tmp_path):
+    good = "demo:efficientnet-lite0"
+    models = {
+        "gone": {"bundle": str(tmp_path / "gone")},
+        "good": {"bundle": good},
+        "gpu": {"bundle": good, "engine": {"devices": ["CUDA"]}},
+        "torch": {"bundle": good, "engine": {"runtime": "torch"}},
+    }
+    cameras = {"belt": {"path": "demo:conveyor", "model": "good"}}
+    path = config(tmp_path, models=models, cameras=cameras)
+    code, out, err = run("check", path)
+    assert (code, out) == (78, "")
+    assert [line.split(": ")[1] for line in err.splitlines()[1:]] == [
+        "models.gone",
+        "models.gpu",
+        "models.torch",
+    ]
+    del models["torch"]
+    assert run("check", config(tmp_path, models=models, cameras=cameras))[0] == 65
+    del models["gone"]
+    assert run("check", config(tmp_path, models=models, cameras=cameras))[0] == 69
+
+
+@pytest.mark.parametrize("bad", [{"models": {"m": {"bundle": "parts"}}}, {"device": "a b"}])
+def test_check_gives_machines_an_object_whatever_is_wrong(run, tmp_path, bad):
+    code, out, _ = run("check", config(tmp_path, **bad), "--json")
+    report = orjson.loads(out)
+    assert code in (65, 78)
+    assert report["ok"] is False
+    assert report["problems"][0]["where"] in ("models.m", "device")
+    assert report["problems"][0]["line"] == 1
+
+
+def test_check_notes_what_has_no_effect_and_what_is_not_there_yet(run, tmp_path):
+    models = {"m": {"bundle": "demo:efficientnet-lite0", "engine": {"cache": True}}}
+    cameras = {"belt": {"path": str(tmp_path / "share"), "model": "m"}}
+    path = config(tmp_path, models=models, cameras=cameras)
+    code, out, _ = run("check", path)
+    assert code == 0
+    assert "note: models.m.engine.cache: has no effect with onnxruntime" in out
+    assert f"note: cameras.belt.path: {tmp_path}/share does not exist now" in out
+    assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 2
+
+
+def test_schema_goes_to_a_file_or_to_the_screen(run, tmp_path):
+    code, out, _ = run("schema")
+    assert code == 0
+    assert run("schema", "--out", tmp_path / "schema.json")[0] == 0
+    assert (tmp_path / "schema.json").read_text() == out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("schema", "--out", "/nowhere/schema.json"),
+        ("calibrate", BUNDLE, "--healthy", PICTURES, "--baseline", "/nowhere/baseline"),
+        ("infer", "/nowhere", "picture.jpg"),
+        ("send", "explode", "--config", "box.yaml"),
+        ("demo", "--drift", "earthquake"),
+        ("run", "box.yaml", "--for", "-1"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_any_work(run, arguments):
+    code, out, err = run(*arguments)
+    assert code == 64
+    assert out == ""
+    assert "Error: " in err
+
+
+def test_send_knows_the_verbs_that_devices_obey_and_lists_them(run):
+    assert VERBS.keys() == ARGUMENTS.keys()
+    code, out, _ = run("send", "--help")
+    assert code == 0
+    assert out.splitlines()[0] == "Usage: edge-runtime send [OPTIONS] VERB"
+    assert "  commission   bless what the cameras show now as healthy" in out
+
+
+def test_send_without_a_broker_says_what_is_missing(run, tmp_path):
+    code, _, err = run("send", "status", "--config", config(tmp_path))
+    assert code == 64
+    assert "no section 'mqtt'" in err
+
+
+def test_send_asks_although_another_section_was_edited_badly(run, tmp_path):
+    models = {"m": {"bundle": "demo:efficientnet-lite0", "threads": 0}}
+    mqtt = {"host": "127.0.0.1", "port": free_port()}
+    code, _, err = run("send", "status", "--config", config(tmp_path, models=models, mqtt=mqtt))
+    assert code == 69
+    assert "connection refused" in err
+
+
+def test_tune_is_refused_while_the_daemon_of_the_file_runs(run, tmp_path):
+    with lock_state_dir(tmp_path / "state"):
+        code, out, err = run("tune", "--config", config(tmp_path))
+    assert (code, out) == (74, "")
+    assert "box.yaml runs" in err
+
+
+def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):
+    healthy, now = tmp_path / "healthy", tmp_path / "now"
+    for folder, part in ((healthy, slice(0, 16)), (now, slice(16, 26))):
+        folder.mkdir()
+        for path in sorted(PICTURES.glob("*.jpg"))[part]:
+            shutil.copy(path, folder)
+    baseline = tmp_path / "site.safetensors"
+    code, out, _ = run("calibrate", BUNDLE, "--healthy", healthy, "--baseline", baseline)
+    assert code == 0
+    assert "baseline of 16 healthy pictures" in out
+    code, out, _ = run("calibrate", BUNDLE, "--baseline", baseline)
+    assert code == 0
+    assert "give --reference" in out
+    patch = tmp_path / "patch.safetensors"
+    code, out, _ = run(
+        "calibrate", BUNDLE, "--baseline", baseline, "--reference", now, "--out", patch, "--json"
+    )
+    report = orjson.loads(out)
+    assert code == 0  # a refusal by the gate is a normal answer
+    assert report["reasons"]
+    assert patch.exists() is report["accepted"]
+
+
+@pytest.mark.parametrize(
+    "flags", [("street-pedestrians", "--quantize", "none"), ("r.yaml", "--pictures", ".")]
+)
+def test_flags_that_would_be_ignored_are_refused(run, tmp_path, flags):
+    code, _, err = run("bundle", "build", *flags, "--out", tmp_path / "bundles")
+    assert code == 64
+    assert f"{flags[1]} means nothing to {flags[0]}" in err
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_a_folder_for_bundles_that_cannot_be_made_is_said_before_anything_is_built(run, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = run("bundle", "build", "efficientnet-lite0", "--out", tmp_path / "file")
+    assert code == 74
+    assert "name a folder that can be written" in err
+
+
+def test_building_without_its_extra_says_what_to_install(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    code, _, err = run("bundle", "build", "efficientnet-lite0", "--out", tmp_path)
+    assert code == 64
+    assert "edge-runtime[build]" in err
+
+
+def test_a_baseline_that_is_only_read_need_not_be_writable(run):
+    code, _, err = run("calibrate", BUNDLE, "--baseline", "/nowhere/b", "--reference", PICTURES)
+    assert code == 65
+    assert "/nowhere/b: cannot be read" in err
+
+
+def test_calibrate_without_a_baseline_or_with_a_damaged_one_says_so(run, tmp_path):
+    code, _, err = run("calibrate", BUNDLE, "--reference", PICTURES)
+    assert code == 65
+    assert "--healthy" in err
+    (tmp_path / "bad").write_bytes(np.zeros(100).tobytes())
+    code, _, err = run("calibrate", BUNDLE, "--baseline", tmp_path / "bad", "--reference", PICTURES)
+    assert code == 65
+    assert "bad: " in err

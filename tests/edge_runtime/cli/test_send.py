@@ -1,0 +1,76 @@
+"""A command sent over a real broker to a real command link, as ``edge-runtime send`` does."""
+
+import pytest
+
+from edge_runtime.cli.main import main
+from edge_runtime.cli.send import send_command
+from edge_runtime.config import Address
+from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
+from edge_runtime.messaging.commands.listener import CommandLink
+from edge_runtime.messaging.commands.protocol import CommandDesk, CommandPolicy
+from edge_runtime.messaging.mqtt.client import MqttClient
+from edge_runtime.messaging.mqtt.settings import MqttSettings
+from edge_runtime.messaging.mqtt.topics import Topics
+from tests.support.mosquitto import Mosquitto, free_port
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+def config(port, device="box", **keys):
+    return Address.model_validate({"device": device, "mqtt": {"host": "127.0.0.1", "port": port, **keys}})
+
+
+@pytest.fixture
+def device(broker):
+    """A device that obeys two verbs."""
+
+    def refuse(asked):
+        raise CommandError(f"no model {asked.model!r}")
+
+    client = MqttClient(MqttSettings(broker.host, "box", broker.port))
+    handlers = {"status": lambda _: {"uptime_s": 1.5}, "recalibrate": refuse}
+    link = CommandLink(client, CommandDesk(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box"))
+    client.start()
+    assert client.wait_connected(10)
+    yield client
+    link.stop()
+    client.stop()
+
+
+@pytest.mark.usefixtures("device")
+def test_brings_the_answer_back(broker):
+    answer = send_command(config(broker.port), "status", {}, timeout_s=10)
+    assert (answer["status"], answer["data"]) == ("ok", {"uptime_s": 1.5})
+
+
+@pytest.mark.usefixtures("device")
+def test_brings_a_refusal_back_in_words(broker):
+    answer = send_command(config(broker.port), "recalibrate", {"model": "x"}, timeout_s=10)
+    assert (answer["status"], answer["error"]) == ("error", "no model 'x'")
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("command", [["send", "recalibrate", "--config"], ["baseline", "list"]])
+def test_a_refusal_has_an_exit_code_of_its_own(broker, command, tmp_path):
+    path = tmp_path / "box.yaml"
+    path.write_text(f"device: box\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
+    with pytest.raises(SystemExit) as ended:
+        main([*command, str(path)])
+    assert ended.value.code == 65
+
+
+def test_a_device_that_is_not_there_is_named(broker):
+    with pytest.raises(NoAnswer, match="other did not answer 'status' within") as caught:
+        send_command(config(broker.port, device="other"), "status", {}, timeout_s=0.5)
+    assert caught.value.exit_code == 69
+    assert "may still have the name or the broker it was started with" in str(caught.value)
+
+
+def test_a_broker_that_is_not_there_is_named():
+    port = free_port()
+    with pytest.raises(BrokerLost, match=f"{port}: connection refused; is the broker running"):
+        send_command(config(port), "status", {}, timeout_s=5)

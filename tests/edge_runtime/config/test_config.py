@@ -1,0 +1,461 @@
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.config import Config, Effect, changes, load_address, load_config, parse_config, secrets_of
+from edge_runtime.config.json_schema import config_schema, schema_text
+from edge_runtime.errors import ConfigError, Problem
+from tests.support.paths import ROOT
+
+CONFIGS = ROOT / "configs"
+MINIMAL = """\
+device: belt-3
+models:
+  parts: {bundle: parts-classifier}
+cameras:
+  belt: {path: rtsp://belt-camera.local/stream1, model: parts, fps: 10}
+"""
+
+
+def parse(text: str, **env: str) -> Config:
+    return parse_config(text, "test.yaml", env)
+
+
+def problems(text: str, **env: str) -> dict[str, Problem]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, **env)
+    return {problem.where: problem for problem in caught.value.problems}
+
+
+def test_only_what_differs_from_the_defaults_is_written() -> None:
+    config = parse(MINIMAL)
+    assert config.state_dir == Path("/var/lib/edge-runtime")
+    assert config.models["parts"].version == "latest"
+    assert config.models["parts"].threads == "auto"
+    assert config.recalibration.commission.frames == 128
+    assert config.mqtt is None
+    assert config.http.host == "127.0.0.1"
+    assert config.sink_path() == Path("/var/lib/edge-runtime/results.jsonl")
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "example-camera.yaml", "example-folder.yaml"])
+def test_every_shipped_configuration_loads(name: str) -> None:
+    env = {"EDGE_MQTT_PASSWORD": "secret-1", "EDGE_CAMERA_PASSWORD": "secret-2"}
+    text = (CONFIGS / name).read_text()
+    assert "$schema=edge-runtime.schema.json" in text.splitlines()[0]
+    assert parse_config(text, name, env, base=CONFIGS, check_files=False).device
+
+
+def test_every_problem_is_reported_at_once_in_the_order_of_the_file() -> None:
+    text = """\
+device: belt/3
+modles: {}
+mqtt: {host: "rtsp://x", port: 99999}
+models:
+  parts: {bundle: parts, thread: 2}
+cameras:
+  belt: {path: "pipe:ls", model: part, fps: .nan}
+recalibration: {schedule: "61 3 * * *"}
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    found = [(problem.line, problem.where) for problem in caught.value.problems]
+    assert [line for line, _ in found] == sorted(line for line, _ in found if line is not None)
+    assert set(found) == {
+        (1, "device"),
+        (2, "modles"),
+        (3, "mqtt.host"),
+        (3, "mqtt.port"),
+        (5, "models.parts.thread"),
+        (7, "cameras.belt.path"),
+        (7, "cameras.belt.model"),
+        (7, "cameras.belt.fps"),
+        (8, "recalibration.schedule"),
+    }
+
+
+def test_an_unknown_key_gets_the_nearest_known_one() -> None:
+    found = problems(MINIMAL.replace("fps:", "fsp:"))["cameras.belt.fsp"]
+    assert "'fsp'" in found.found
+    assert "'fps'" in found.expected
+
+
+def test_a_missing_key_points_at_its_section_and_says_what_it_is_for() -> None:
+    found = problems(MINIMAL.replace("model: parts, ", ""))["cameras.belt.model"]
+    assert (found.line, found.found) == (5, "missing")
+    assert "models" in found.expected
+
+
+def test_a_camera_must_name_a_model_that_exists() -> None:
+    found = problems(MINIMAL.replace("model: parts", "model: partz"))["cameras.belt.model"]
+    assert "partz" in found.found
+    assert "'parts'" in found.expected
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("rtsp://cam/1", "rtsp"),
+        ("RTSPS://cam:322/1", "rtsp"),
+        ("http://cam/mjpeg", "http"),
+        ("/dev/video2", "v4l2"),
+        ("/srv/clip.mp4", "file"),
+        ("clips/belt.mp4", "file"),
+        ("demo:conveyor", "conveyor"),
+    ],
+)
+def test_camera_paths_of_every_kind(path: str, kind: str) -> None:
+    config = parse(MINIMAL.replace("rtsp://belt-camera.local/stream1", path))
+    assert config.cameras["belt"].kind == kind
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "file:///etc/passwd",
+        "concat:a|b",
+        "exec:ls",
+        "pipe:1",
+        "rtsp:cam",
+        "rtsp://",
+        "http://h:70000/",
+        "ftp://h/x",
+    ],
+)
+def test_camera_paths_outside_the_list_are_refused(path: str) -> None:
+    assert "cameras.belt.path" in problems(MINIMAL.replace("rtsp://belt-camera.local/stream1", f'"{path}"'))
+
+
+@pytest.mark.parametrize("name", ["a/b", "a+b", "#", "$sys", "ä", '""', "x" * 65])
+def test_names_that_are_no_topic_level_are_refused(name: str) -> None:
+    assert "device" in problems(MINIMAL.replace("belt-3", f'"{name.strip(chr(34))}"'))
+    bad_stream = MINIMAL.replace("  belt:", f'  "{name.strip(chr(34))}":')
+    assert any(where.startswith("cameras.") for where in problems(bad_stream))
+
+
+@pytest.mark.parametrize("value", ["yes", "true", '"soon"', "0", "-1", ".nan", ".inf", "[]", "{}"])
+def test_a_number_is_a_finite_number_in_range(value: str) -> None:
+    assert "cameras.belt.fps" in problems(MINIMAL.replace("fps: 10", f"fps: {value}"))
+
+
+@pytest.mark.parametrize("line", ["* * * *", "61 * * * *", "0 0 31 2 *", "@daily", "soon"])
+def test_cron_lines_that_never_come_round_are_refused(line: str) -> None:
+    assert "recalibration.schedule" in problems(f'{MINIMAL}recalibration: {{schedule: "{line}"}}\n')
+
+
+def test_an_open_http_port_has_to_be_meant() -> None:
+    assert "allow_remote" in problems(f"{MINIMAL}http: {{host: 0.0.0.0}}\n")["http.host"].expected
+    assert not parse(f"{MINIMAL}http: {{host: 0.0.0.0, allow_remote: true}}\n").http.is_loopback
+
+
+def test_pictures_over_mqtt_need_a_broker() -> None:
+    text = MINIMAL.replace("rtsp://belt-camera.local/stream1", "mqtt")
+    assert "mqtt" in problems(text)["cameras.belt.path"].expected
+    assert parse(f"{text}mqtt: {{host: broker}}\n").cameras["belt"].kind == "mqtt"
+
+
+def test_one_device_is_opened_once() -> None:
+    text = MINIMAL.replace("rtsp://belt-camera.local/stream1", "/dev/video0")
+    text += "  side: {path: /dev/video0, model: parts}\n"
+    assert "'belt'" in problems(text)["cameras.side.path"].found
+    assert parse(text.replace("model: parts}", "model: parts, enabled: false}"))
+
+
+def test_demo_options_belong_to_the_conveyor() -> None:
+    text = MINIMAL.replace("fps: 10", "demo: {drift: haze}")
+    assert "cameras.belt.demo" in problems(text)
+    assert parse(text.replace("rtsp://belt-camera.local/stream1", "demo:conveyor")).cameras["belt"].demo
+
+
+def test_every_simulated_drift_can_be_named() -> None:
+    from typing import get_args
+
+    from edge_runtime.config.connections import DriftName
+    from edge_runtime.sources.demo.camera_drift import DRIFTS
+
+    assert set(get_args(DriftName)) == set(DRIFTS)
+
+
+def test_secrets_come_from_the_environment_and_are_never_shown() -> None:
+    url = '"rtsp://me:{EDGE_CAMERA_PASSWORD}@belt-camera.local/stream1"'
+    text = MINIMAL.replace("rtsp://belt-camera.local/stream1", url)
+    text += 'mqtt: {host: broker, user: me, password: "{EDGE_MQTT_PASSWORD}"}\n'
+    env = {"EDGE_MQTT_PASSWORD": "tops3cret", "EDGE_CAMERA_PASSWORD": "p@ss/word"}
+    config = parse(text, **env)
+    assert config.mqtt is not None
+    assert config.mqtt.password_text() == "tops3cret"
+    assert config.cameras["belt"].path == "rtsp://me:p%40ss%2Fword@belt-camera.local/stream1"
+    shown = f"{config!r} {config} {config.model_dump()} {config.model_dump_json()} {config.cameras['belt'].safe_path}"
+    assert not any(secret in shown for secret in ("tops3cret", "p@ss", "p%40ss"))
+    assert {"tops3cret", "p@ss/word", "p%40ss%2Fword"} <= secrets_of(config, env)
+
+
+def test_a_missing_secret_is_named() -> None:
+    text = f'{MINIMAL}mqtt: {{host: broker, user: me, password: "{{EDGE_MQTT_PASSWORD}}"}}\n'
+    assert "EDGE_MQTT_PASSWORD" in problems(text)["mqtt.password"].expected
+    assert "EDGE_MQTT_PASSWORD" in problems(text, EDGE_MQTT_PASSWORD="")["mqtt.password"].expected
+
+
+@pytest.mark.parametrize(
+    ("device", "meant"), [("QPU", "NPU"), ("CUDDA", "CUDA"), ("OpenVIN", "OPENVINO"), ("GPPU.1", "GPU")]
+)
+def test_a_slip_in_a_device_name_is_recognised(device: str, meant: str) -> None:
+    text = MINIMAL.replace("parts-classifier", f"p, engine: {{devices: [{device}]}}")
+    problem = problems(text)["models.parts.engine.devices.0"]
+    assert meant in problem.expected
+    assert problem.line == 3
+
+
+@pytest.mark.parametrize("device", ["GPU.1", "cuda:0", "AUTO:-GPU", "TensorRT", "NvTensorRTRTX", "MyBoard"])
+def test_a_device_that_is_like_no_known_one_is_let_through(device: str) -> None:
+    text = MINIMAL.replace("parts-classifier", f"p, engine: {{devices: ['{device}']}}")
+    assert parse(text).models["parts"].engine.devices == (device,)
+
+
+def test_only_variables_with_the_prefix_are_read() -> None:
+    assert "EDGE_" in problems(MINIMAL.replace("belt-3", '"{HOME}"'), HOME="/root")["device"].expected
+
+
+def test_a_secret_of_the_wrong_shape_is_not_shown_in_the_problem() -> None:
+    text = f'{MINIMAL}mqtt: {{host: "{{EDGE_HOST}}"}}\n'
+    assert "hunter2" not in str(problems(text, EDGE_HOST="hunter2 !")["mqtt.host"])
+    text = MINIMAL.replace("rtsp://belt-camera.local/stream1", '"rtsp://me:{EDGE_PW}@host:99999999"')
+    assert "hunter2" not in str(problems(text, EDGE_PW="hunter2")["cameras.belt.path"])
+
+
+def test_a_password_file_is_read_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "mqtt.password").write_text("from-file\n")
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{MINIMAL}mqtt: {{host: broker, user: me, password_file: mqtt.password}}\n")
+    mqtt = load_config(path, {}).mqtt
+    assert mqtt is not None
+    assert mqtt.password_text() == "from-file"
+
+
+def test_a_password_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{MINIMAL}mqtt: {{host: broker, user: me, password_file: gone, tls: {{ca: ca.pem}}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert {p.where for p in caught.value.problems} == {"mqtt.password_file", "mqtt.tls.ca"}
+    assert all(p.line == 6 for p in caught.value.problems)
+
+
+def test_the_address_is_read_whatever_is_wrong_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "device: belt-3\nmqtt: {host: broker, user: me, password_file: pw}\nmodles: 3\n"
+        "cameras: {belt: {path: 'rtsp://me:{EDGE_NOT_SET}@cam/1', fps: many}}\n"
+    )
+    (tmp_path / "pw").write_text("s3cret-word\n")
+    address = load_address(path, {})
+    assert address.device == "belt-3"
+    assert address.mqtt is not None
+    assert address.mqtt.password_text() == "s3cret-word"
+
+
+def test_a_bad_address_is_refused_with_line_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("device: a b\nmqtt: {hots: broker, password: '{EDGE_NOT_SET}', user: me}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_address(path, {})
+    found = {problem.where: problem.line for problem in caught.value.problems}
+    assert found == {"device": 1, "mqtt.hots": 2, "mqtt.host": 2, "mqtt.password": 2}
+
+
+def test_credentials_come_in_pairs() -> None:
+    assert "mqtt.user" in problems(f"{MINIMAL}mqtt: {{host: b, password: x}}\n")
+    assert "mqtt.tls.key" in problems(f"{MINIMAL}mqtt: {{host: b, tls: {{cert: c.pem}}}}\n")
+    both = f"{MINIMAL}mqtt: {{host: b, user: u, password: x, password_file: y}}\n"
+    assert "mqtt.password_file" in problems(both)
+
+
+def test_the_port_follows_encryption() -> None:
+    plain, tls = (
+        parse(f"{MINIMAL}mqtt: {{host: b}}\n").mqtt,
+        parse(f"{MINIMAL}mqtt: {{host: b, tls: {{}}}}\n").mqtt,
+    )
+    assert plain is not None
+    assert tls is not None
+    assert (plain.effective_port, tls.effective_port) == (1883, 8883)
+
+
+def test_relative_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    text = MINIMAL.replace("rtsp://belt-camera.local/stream1", "clips/a.mp4").replace(
+        "parts-classifier", "./b/parts"
+    )
+    path.write_text(f"state_dir: state\n{text}")
+    config = load_config(path, {})
+    assert config.cameras["belt"].path == str(tmp_path / "clips/a.mp4")
+    assert config.state_dir == tmp_path / "state"
+    assert config.bundle_root("parts") == tmp_path / "b/parts"
+
+
+def test_steps_up_from_the_folder_of_the_file_are_taken_off(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    path = tmp_path / "configs" / "box.yaml"
+    path.write_text(
+        MINIMAL.replace("rtsp://belt-camera.local/stream1", "../clips/link/../a.mp4, fps: 1").replace(
+            ", fps: 10", ""
+        )
+    )
+    config = load_config(path, {})
+    assert config.cameras["belt"].path == f"{tmp_path.resolve()}/clips/link/../a.mp4"
+
+
+def test_a_bundle_is_a_name_a_path_or_one_that_ships() -> None:
+    assert parse(MINIMAL).bundle_root("parts") == Path("/var/lib/edge-runtime/bundles/parts-classifier")
+    shipped = parse(MINIMAL.replace("parts-classifier", "demo:efficientnet-lite0")).bundle_root("parts")
+    assert shipped == ROOT / "edge_runtime/sources/demo/bundle/efficientnet-lite0"
+    for bad in ("..", "demo:../x", "demo:", "a b"):
+        assert "models.parts.bundle" in problems(MINIMAL.replace("parts-classifier", f'"{bad}"'))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just text", "3", "null"])
+def test_something_that_is_no_configuration_is_refused(text: str) -> None:
+    assert "device, models, cameras" in problems(text)[""].expected
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "gone.yaml", {})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("edit", "path", "effect"),
+    [
+        (("belt-3", "belt-4"), "device", Effect.RESTART),
+        (("fps: 10", "fps: 5"), "cameras.belt.fps", Effect.REOPEN_CAMERA),
+        (("fps: 10", "may_idle: true"), "cameras.belt.may_idle", Effect.REOPEN_CAMERA),
+        (("bundle: parts-classifier", "bundle: other"), "models.parts.bundle", Effect.REBUILD_MODEL),
+        (
+            ("parts-classifier}", "parts-classifier, batch: {max_batch_size: 4}}"),
+            "models.parts.batch.max_batch_size",
+            Effect.LIVE,
+        ),
+        (("cameras:", "outbox: {max_mib: 9}\ncameras:"), "outbox.max_mib", Effect.RESTART),
+        (("cameras:", "mqtt: {host: b}\ncameras:"), "mqtt", Effect.RECONNECT),
+        (("cameras:", "http: {port: 81}\ncameras:"), "http.port", Effect.RESTART),
+        (("cameras:", "drift: {window_frames: 16}\ncameras:"), "drift.window_frames", Effect.LIVE),
+        (("cameras:", "log: {level: debug}\ncameras:"), "log.level", Effect.LIVE),
+    ],
+)
+def test_an_edit_says_what_it_takes(edit: tuple[str, str], path: str, effect: Effect) -> None:
+    found = changes(parse(MINIMAL), parse(MINIMAL.replace(*edit)))
+    assert (path, effect) in {(item.path, item.effect) for item in found.items}
+
+
+def test_no_edit_is_no_change() -> None:
+    assert not changes(parse(MINIMAL), parse(f"# a comment\n{MINIMAL}"))
+
+
+def test_cameras_and_models_that_come_and_go_are_named() -> None:
+    more = (
+        MINIMAL.replace("cameras:", "  other: {bundle: x}\ncameras:")
+        + "  side: {path: a.mp4, model: other}\n"
+    )
+    for found in (changes(parse(MINIMAL), parse(more)), changes(parse(more), parse(MINIMAL))):
+        assert (found.cameras, found.models, found.needs_restart) == ({"side"}, {"other"}, ())
+
+
+def test_a_changed_secret_is_a_change() -> None:
+    text = f'{MINIMAL}mqtt: {{host: b, user: u, password: "{{EDGE_PW}}"}}\n'
+    found = changes(parse(text, EDGE_PW="one"), parse(text, EDGE_PW="two"))
+    assert found.paths(Effect.RECONNECT) == ("mqtt.password",)
+
+
+def test_every_key_has_an_effect_and_a_description() -> None:
+    schema = config_schema()
+    for section in (schema, *schema["$defs"].values()):
+        assert section["additionalProperties"] is False
+        for name, key in section["properties"].items():
+            assert key.get("description"), name
+
+
+def test_the_committed_schema_is_current() -> None:
+    assert (CONFIGS / "edge-runtime.schema.json").read_text() == schema_text(), (
+        "run: edge-runtime schema > configs/edge-runtime.schema.json"
+    )
+    assert json.loads(schema_text())["$schema"].startswith("https://json-schema.org/")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_damaged_configuration_is_a_config_error_or_a_configuration(data: st.DataObject) -> None:
+    text = (CONFIGS / "demo.yaml").read_text()
+    start = data.draw(st.integers(0, len(text)))
+    stop = data.draw(st.integers(start, min(len(text), start + 20)))
+    edited = text[:start] + data.draw(st.text(max_size=8)) + text[stop:]
+    with suppress(ConfigError):
+        assert isinstance(parse(edited), Config)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=st.sampled_from(sorted(Config.model_fields)), value=_JSON)
+def test_any_value_in_any_section_is_a_config_error_or_a_configuration(key: str, value: object) -> None:
+    edited = {**yaml.safe_load(MINIMAL), key: value}
+    with suppress(ConfigError):
+        assert isinstance(parse(json.dumps(edited)), Config)
+
+
+@pytest.mark.parametrize(
+    ("section", "where"),
+    [
+        ("recalibration: {min_frames: 65}", "recalibration.min_frames"),
+        ("recalibration: {reference: {frames: 300}}", "recalibration.reference.frames"),
+        ("cameras: {belt: {path: a.mp4, model: parts, pace: fps}}", "cameras.belt.fps"),
+        ("cameras: {belt: {path: dir, model: parts, loop: true, watch: true}}", "cameras.belt.watch"),
+        ("cameras: {belt: {path: /dev/video0, model: parts, size: [0, 10]}}", "cameras.belt.size"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(section: str, where: str) -> None:
+    head = MINIMAL if not section.startswith("cameras") else MINIMAL.split("cameras:", maxsplit=1)[0]
+    assert where in problems(f"{head}{section}\n")
+
+
+def test_silence_is_normal_for_all_but_cameras() -> None:
+    def is_idle_allowed(edit: str) -> bool:
+        text = MINIMAL.replace("rtsp://belt-camera.local/stream1", edit) + "mqtt: {host: b}\n"
+        return parse(text).cameras["belt"].is_idle_allowed
+
+    assert is_idle_allowed("mqtt")
+    assert is_idle_allowed("dir, watch: true")
+    assert is_idle_allowed("rtsp://cam/1, may_idle: true")
+    assert not is_idle_allowed("rtsp://cam/1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"k{i}: 1\n" for i in range(24_000)),
+        MINIMAL + "".join(f"  c{i}: {{path: /dev/video{i}, model: partz}}\n" for i in range(5_000)),
+        "models:\n" + "".join(f"  n{i}: {{bundle: p}}\n" for i in range(4_000))
+        + "cameras:\n" + "".join(f"  c{i}: {{path: a, model: zz}}\n" for i in range(4_000)),
+        MINIMAL.replace("belt-3", '"' + "{EDGE_X}" * 30_000 + '"'),
+        MINIMAL + 'recalibration: {schedule: "' + ",".join(["1-59/1"] * 30_000) + ' * * * *"}\n',
+    ],
+    ids=["unknown keys", "cameras", "models and cameras", "variables", "cron"],
+)  # fmt: skip
+def test_a_file_made_to_be_slow_is_refused_in_time_and_in_few_words(text: str) -> None:
+    started_s = time.process_time()
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert time.process_time() - started_s < 3  # 0.7 s here; seconds on end without the caps
+    assert len(caught.value.problems) <= 160
+    assert len(str(caught.value)) < 64_000

@@ -1,0 +1,78 @@
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.config.strict_yaml import MAX_BYTES, load
+from edge_runtime.errors import ConfigError
+
+
+def problems(text: str | bytes) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(text, "x.yaml")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_gives_data_and_lines() -> None:
+    document = load("a: 1\nb:\n  c: [x, {d.e: yes}]\n  f: 0.5\n", "x.yaml")
+    assert document.data == {"a": 1, "b": {"c": ["x", {"d.e": True}], "f": 0.5}}
+    assert document.line_of("b") == 2
+    assert document.line_of("b.c.0") == 3
+    assert document.line_of(("b", "c", 1, "d.e")) == 3
+    assert document.line_of("b.missing") is None
+    assert document.nearest_line("b.missing.deeper") == 2
+    assert document.nearest_line("missing") is None
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n"])
+def test_empty_text_is_none(text: str) -> None:
+    assert load(text, "x.yaml").data is None
+
+
+def test_reports_every_duplicate_with_both_lines() -> None:
+    found = problems("a: 1\nb: 2\na: 3\nc: {d: 1, d: 2}\n")
+    assert len(found) == 2
+    assert found[0].startswith("line 3: a: key 'a' a second time (first on line 1)")
+    assert "c.d" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &x [1]\nb: 2\n", "anchor &x"),
+        ("a: *x\n", "alias *x"),
+        ("a: !!python/object/apply:os.system [ls]\n", "tag"),
+        ("a: !!binary aGk=\n", "tag"),
+        ("<<: {a: 1}\n", "merge"),
+        ("1: a\n", "quote it"),
+        ("on: a\n", "quote it"),
+        ("? [a]\n: b\n", "a list or mapping"),
+        ("a: 2020-01-01\n", "date"),
+        ("a: 2020-99-99\n", "cannot be read"),
+        ("a: 1\n---\nb: 2\n", "second document"),
+        ("a: [1\n", "not YAML"),
+        ("a: \x00\n", "not YAML"),
+        ("[" * 100, "nested too deeply"),
+        ("a: " + "9" * 5000 + "\n", "cannot be read"),
+        ("a: " + "x" * MAX_BYTES, "at most"),
+    ],
+)
+def test_refuses(text: str, words: str) -> None:
+    assert words in "\n".join(problems(text))
+
+
+def test_names_the_line_of_a_byte_that_is_not_utf8() -> None:
+    assert problems(b"a: 1\nb: \xff\n")[0].startswith("line 2: byte 0xff")
+
+
+def test_alias_bomb_costs_nothing() -> None:
+    bomb = "a: &a [x, x]\n" + "".join(f"b{i}: &b{i} [*a, *a, *a]\n" for i in range(2000))
+    assert len(problems(bomb)) <= 60
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.binary(max_size=200), st.text(alphabet="a:{}[]-&*!?'\"\n 1<%|>#,@", max_size=80)))
+def test_any_input_gives_data_or_config_error(text: str | bytes) -> None:
+    with contextlib.suppress(ConfigError):  # anything else fails the test
+        load(text, "x.yaml")

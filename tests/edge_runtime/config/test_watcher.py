@@ -1,0 +1,210 @@
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.config import Config, load_config
+from edge_runtime.config.watcher import ConfigWatch
+from edge_runtime.errors import ConfigError
+
+GOOD = """\
+device: belt-3
+models: {parts: {bundle: parts}}
+cameras: {belt: {path: a.mp4, model: parts, fps: %s}}
+"""
+
+
+class Recorder:
+    """Collects what the watch hands on."""
+
+    def __init__(self) -> None:
+        self.seen: queue.Queue[Config | ConfigError] = queue.Queue()
+
+    def fps(self, timeout_s: float = 5) -> float | None:
+        got = self.seen.get(timeout=timeout_s)
+        assert isinstance(got, Config), got
+        return got.cameras["belt"].fps
+
+    def error(self, timeout_s: float = 5) -> ConfigError:
+        got = self.seen.get(timeout=timeout_s)
+        assert isinstance(got, ConfigError), got
+        return got
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text(GOOD % 1)
+    return file
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def watch(path: Path, recorder: Recorder) -> Iterator[ConfigWatch]:
+    watch = ConfigWatch(
+        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
+    )
+    watch.start()
+    assert watch.wait_until_watching(10)
+    yield watch
+    watch.stop()
+    assert not any(thread.name == "config-watch" for thread in threading.enumerate())
+
+
+def test_a_good_edit_applies_within_two_seconds(watch: ConfigWatch, path: Path, recorder: Recorder) -> None:
+    started_s = time.monotonic()
+    path.write_text(GOOD % 2)
+    assert recorder.fps() == 2
+    assert time.monotonic() - started_s < 2
+
+
+def test_an_editor_that_renames_is_followed(watch: ConfigWatch, path: Path, recorder: Recorder) -> None:
+    for fps in (2, 3):
+        temporary = path.with_name(".config.yaml.swp")
+        temporary.write_text(GOOD % fps)
+        temporary.replace(path)
+        assert recorder.fps() == fps
+
+
+def test_a_bad_edit_is_refused_with_line_and_key_and_the_next_good_one_counts(
+    watch: ConfigWatch, path: Path, recorder: Recorder
+) -> None:
+    path.write_text(GOOD % "soon")
+    (problem,) = recorder.error().problems
+    assert (problem.where, problem.line) == ("cameras.belt.fps", 3)
+    path.write_text("][")
+    assert recorder.error().problems
+    path.write_text(GOOD % 4)
+    assert recorder.fps() == 4
+    assert (watch.edits, watch.refused) == (1, 2)
+
+
+def test_a_deleted_file_is_an_error_and_its_return_an_edit(
+    watch: ConfigWatch, path: Path, recorder: Recorder
+) -> None:
+    path.unlink()
+    assert "cannot be read" in str(recorder.error())
+    path.write_text(GOOD % 5)
+    assert recorder.fps() == 5
+
+
+def test_an_edit_that_changes_nothing_is_not_handed_on(
+    watch: ConfigWatch, path: Path, recorder: Recorder
+) -> None:
+    path.write_text("# a comment\n" + GOOD % 1)
+    (path.parent / "outbox.db").write_text("x")
+    watch.check_now()
+    path.write_text(GOOD % 6)
+    assert recorder.fps() == 6
+    assert watch.edits == 1
+
+
+def test_the_way_back_from_a_bad_edit_is_handed_on(path: Path, recorder: Recorder) -> None:
+    """Otherwise the refusal would stand in the health report for ever."""
+    watch = ConfigWatch(
+        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
+    )
+    path.write_text("][")
+    watch.check_now()
+    assert recorder.error(timeout_s=0)
+    path.write_text(GOOD % 1)
+    watch.check_now()
+    assert recorder.fps(timeout_s=0) == 1
+    path.write_text("# once is enough\n" + GOOD % 1)
+    watch.check_now()
+    assert recorder.seen.empty()
+
+
+def test_an_unchanged_file_is_handed_on_again_when_asked(path: Path, recorder: Recorder) -> None:
+    watch = ConfigWatch(
+        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
+    )
+    path.write_text(GOOD % 2)
+    watch.check_now()
+    assert recorder.fps(timeout_s=0) == 2
+    watch.check_now()
+    assert recorder.seen.empty()
+    watch.check_now(again=True)
+    assert recorder.fps(timeout_s=0) == 2
+
+
+def test_an_endless_file_is_refused(path: Path, recorder: Recorder) -> None:
+    watch = ConfigWatch(
+        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
+    )
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    watch.check_now()
+    assert "at most" in str(recorder.error(timeout_s=0))
+
+
+def test_a_swapped_link_is_followed(tmp_path: Path, recorder: Recorder) -> None:
+    """As Kubernetes updates a ConfigMap: config.yaml -> ..data/config.yaml, and ..data is swapped."""
+    for name, fps in (("..v1", 1), ("..v2", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(GOOD % fps)
+    (tmp_path / "..data").symlink_to("..v1")
+    path = tmp_path / "config.yaml"
+    path.symlink_to("..data/config.yaml")
+    watch = ConfigWatch(
+        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
+    )
+    watch.start()
+    assert watch.wait_until_watching(10)
+    (tmp_path / "..new").symlink_to("..v2")
+    os.replace(tmp_path / "..new", tmp_path / "..data")  # noqa: PTH105 - pathlib would follow the link
+    assert recorder.fps() == 2
+    watch.stop()
+
+
+def test_a_replaced_folder_is_watched_again(watch: ConfigWatch, path: Path, recorder: Recorder) -> None:
+    folder = path.parent
+    folder.rename(folder.with_name("old"))
+    folder.mkdir()
+    path.write_text(GOOD % 7)
+    assert recorder.fps(timeout_s=10) == 7
+    path.write_text(GOOD % 8)
+    assert recorder.fps(timeout_s=10) == 8
+
+
+def test_a_failing_reaction_does_not_end_the_watch(path: Path, recorder: Recorder) -> None:
+    calls: list[Config] = []
+
+    def react(config: Config) -> None:
+        calls.append(config)
+        if len(calls) == 1:
+            raise ValueError("no such bundle")
+        recorder.seen.put(config)
+
+    watch = ConfigWatch(path, {}, current=load_config(path, {}), on_change=react, on_error=recorder.seen.put)
+    watch.start()
+    assert watch.wait_until_watching(10)
+    path.write_text(GOOD % 2)
+    deadline_s = time.monotonic() + 5
+    while not watch.failed and time.monotonic() < deadline_s:
+        threading.Event().wait(0.02)
+    path.write_text(GOOD % 3)
+    assert recorder.fps() == 3
+    assert watch.failed == 1
+    watch.stop()
+
+
+def test_a_thousand_garbage_edits_leave_the_last_good_one(path: Path, recorder: Recorder) -> None:
+    good = load_config(path, {})
+    watch = ConfigWatch(path, {}, current=good, on_change=recorder.seen.put, on_error=recorder.seen.put)
+    for i in range(1000):
+        path.write_bytes((GOOD % 1).encode()[: i % 90] + bytes([i % 256, 0x3A, i // 256]))
+        watch.check_now()
+    path.write_text(GOOD % 9)
+    watch.check_now()
+    seen = [recorder.seen.get_nowait() for _ in range(recorder.seen.qsize())]
+    assert sum(isinstance(item, Config) for item in seen) == 1
+    assert watch.refused == len(seen) - 1 > 500

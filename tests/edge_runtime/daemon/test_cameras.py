@@ -1,0 +1,159 @@
+"""Streams that are opened and closed while others run, with the shipped fake source."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from edge_runtime.config import CameraConfig
+from edge_runtime.daemon.cameras import GRACE_S, Cameras
+from edge_runtime.daemon.workers import CRASHES_IN_A_ROW, Crashes
+from edge_runtime.datatypes import Frame, Generation
+from edge_runtime.errors import SourceLost
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.engines.fake import FakeEngine
+from edge_runtime.sources.fake import FakeSource
+from tests.support.waiting import until
+
+
+class Meter:
+    last_frame_at_s = None
+
+
+class ScriptedPipeline:
+    """Takes frames; remembers what was asked of it."""
+
+    def __init__(self):
+        self.frames, self.forgotten, self.meters, self.came = [], [], self, threading.Event()
+        self.resting = []
+        self.slot = EngineSlot(Generation("parts/1"), FakeEngine())
+
+    def accept(self, frame, *, is_live, stop):
+        self.frames.append(frame)
+        self.came.set()
+
+    def rest(self, stream):
+        self.resting.append(stream)
+
+    def forget(self, stream):
+        self.forgotten.append(stream)
+
+    def stream(self, name):
+        return Meter()
+
+
+def frame(seq):
+    return Frame("belt", seq, np.zeros((8, 8, 3), np.uint8), 0.0, 0.0)
+
+
+def camera(**options):
+    return CameraConfig(path="rtsp://camera/1", model="parts", **options)
+
+
+@pytest.fixture
+def open_cameras(tmp_path):
+    made = []
+
+    def make(open_source, on_fatal=lambda reason: None):
+        made.append(Cameras(open_source, tmp_path / "streams", Crashes(on_fatal)))
+        return made[-1]
+
+    yield make
+    for cameras in made:
+        cameras.stop_all()
+
+
+def test_frames_of_an_open_stream_reach_its_pipeline(open_cameras):
+    cameras, pipeline = open_cameras(lambda *_: FakeSource("belt", [frame(0)])), ScriptedPipeline()
+    cameras.open("belt", camera(), pipeline)
+    assert until(cameras.are_finished)
+    assert [f.seq for f in pipeline.frames] == [0]
+    assert cameras.status()["belt"]["finished"]
+
+
+def test_a_closed_stream_is_gone_and_what_it_had_waiting_is_dropped(open_cameras):
+    cameras, pipeline = open_cameras(lambda *_: FakeSource("belt", [None] * 1000)), ScriptedPipeline()
+    cameras.open("belt", camera(), pipeline)
+    cameras.close("belt")
+    cameras.close("belt")
+    assert cameras.status() == {}
+    assert pipeline.forgotten == ["belt"]
+
+
+def test_a_moved_stream_goes_on_in_the_other_pipeline_with_its_next_frame(open_cameras):
+    old, new, opened = ScriptedPipeline(), ScriptedPipeline(), []
+
+    def endless(*_):
+        opened.append(1)
+        return FakeSource("belt", [frame(seq) for seq in range(200_000)])
+
+    cameras = open_cameras(endless)
+    cameras.open("belt", camera(), old)
+    assert old.came.wait(10)
+    cameras.move("belt", new)
+    taken = len(old.frames)
+    assert new.came.wait(10)
+    assert len(old.frames) == taken, "the old pipeline gets nothing after the move"
+    assert new.frames[0].seq == old.frames[-1].seq + 1
+    assert len(opened) == 1
+    cameras.close("belt")
+    assert (old.forgotten, new.forgotten) == ([], ["belt"])
+
+
+def test_without_streams_nothing_is_finished(open_cameras):
+    assert not open_cameras(lambda *_: None).are_finished()
+
+
+def test_a_lost_source_is_a_problem_in_facts_and_status(open_cameras):
+    def lost(*_):
+        raise SourceLost("belt", "unplugged")
+
+    cameras = open_cameras(lost)
+    cameras.open("belt", camera(), ScriptedPipeline())
+    assert until(lambda: cameras.facts()[0].problem == "unplugged")
+    assert cameras.status()["belt"]["problem"] == "unplugged"
+
+
+def test_one_broken_camera_does_not_end_the_daemon(open_cameras):
+    def broken(*_):
+        raise RuntimeError("bug in one source")
+
+    cameras = open_cameras(broken, on_fatal=pytest.fail)
+    cameras.open("belt", camera(), ScriptedPipeline())
+    assert until(lambda: "bug in one source" in (cameras.facts()[0].problem or ""))
+
+
+def test_only_inference_that_can_never_work_ends_the_daemon():
+    reasons = []
+    crashes = Crashes(reasons.append)
+    for _ in range(CRASHES_IN_A_ROW + 1):
+        crashes.add("stream-belt", may_end_daemon=False)
+    assert reasons == []
+
+
+def test_a_slow_camera_is_not_silent_between_two_of_its_pictures(open_cameras):
+    cameras = open_cameras(lambda *_: FakeSource("belt", []))
+    cameras.open("belt", camera(fps=0.1, stall_timeout_s=5), ScriptedPipeline())
+    assert cameras.facts()[0].allowed_silence_s == 10 + 5 + GRACE_S
+
+
+def test_a_stream_that_ended_says_so_to_its_pipeline(open_cameras):
+    cameras, pipeline = open_cameras(lambda *_: FakeSource("belt", [frame(0)])), ScriptedPipeline()
+    cameras.open("belt", camera(), pipeline)
+    assert until(cameras.are_finished)
+    assert until(lambda: pipeline.resting == ["belt"])
+
+
+def test_the_next_opening_goes_on_with_higher_numbers(open_cameras):
+    firsts = []
+
+    def source(stream, config, first_seq):
+        firsts.append(first_seq)
+        return FakeSource("belt", [frame(first_seq)])
+
+    cameras = open_cameras(source)
+    for _ in range(2):
+        cameras.open("belt", camera(), ScriptedPipeline())
+        assert until(cameras.are_finished)
+        cameras.close("belt")
+    assert firsts[1] > firsts[0]

@@ -1,0 +1,328 @@
+"""The daemon's life and its live edits, with scripted parts: what is opened, closed and kept, and in which order."""
+
+import io
+from concurrent.futures import Future
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from edge_runtime.config import parse_config
+from edge_runtime.daemon.lifecycle import Daemon, DaemonParts
+from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.daemon.workers import Crashes
+from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.scheduler import BatchPolicy
+from edge_runtime.messaging.connection import Uplink
+from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.recalibration.task import Asked
+from edge_runtime.system.systemd import SystemdNotify
+
+YAML = """
+device: box
+state_dir: {state}
+models:
+  parts: {{bundle: parts, threads: {threads}}}
+  tools: {{bundle: tools, threads: {threads}}}
+cameras:
+  belt: {{path: rtsp://one/1, model: parts, fps: {fps}}}
+  bench: {{path: rtsp://two/1, model: tools}}
+"""
+
+
+class Diary(list):
+    """What happened, in order."""
+
+
+class Runtime:
+    def __init__(self, diary, name, config):
+        self.diary, self.name, self.config, self.side_loop = diary, name, config, None
+        self.bundle = SimpleNamespace(id=f"{name}/1")
+        self.pipeline = SimpleNamespace(name=name, policy=None, is_idle=lambda: True)
+        self.pipeline.count_on = lambda before: diary.append(f"count on {before.name}")
+        self.pipeline.set_policy = lambda policy: setattr(self.pipeline, "policy", policy)
+
+    def start(self):
+        self.diary.append(f"start {self.name}")
+
+    def stop(self, timeout_s):
+        self.diary.append(f"stop {self.name}")
+        return True
+
+    def take_over(self, old, timeout_s):
+        self.diary.append(f"take over {old.name}")
+        return True
+
+
+class Streams:
+    """Stands for ``Cameras``."""
+
+    def __init__(self, diary):
+        self.diary, self.open_on = diary, {}
+
+    def open(self, stream, camera, pipeline):
+        self.diary.append(f"open {stream}")
+        self.open_on[stream] = pipeline.name
+
+    def move(self, stream, pipeline):
+        self.diary.append(f"move {stream}")
+        self.open_on[stream] = pipeline.name
+
+    def close(self, stream):
+        self.diary.append(f"close {stream}")
+        self.open_on.pop(stream, None)
+
+    def stop_all(self):
+        self.open_on.clear()
+
+    def are_finished(self):
+        return False
+
+    def status(self):
+        return {stream: {"model": model} for stream, model in self.open_on.items()}
+
+
+def fulfil(future, work):
+    try:
+        future.set_result(work())
+    except (BundleError, StateError, ZeroDivisionError) as err:
+        future.set_exception(err)
+
+
+class Bench:
+    def __init__(self, tmp_path):
+        self.opens_at_once = True
+        self.diary, self.opened, self.errors = Diary(), [], {}
+        self.folder = tmp_path
+        self.streams = Streams(self.diary)
+        self.lock = io.BytesIO()
+        parts = DaemonParts(
+            open_model=self.open_model,
+            batch_policy=lambda config, name: BatchPolicy(queue_limit=config.models[name].queue_frames),
+            configure_log=lambda config: None,
+            cameras=self.streams,
+            delivery=Delivery("box", lambda result: None),
+            open_uplink=self.open_uplink,
+            close_outboxes=lambda: self.diary.append("close outboxes"),
+            open_http=lambda config, daemon: self.fail_if_told("http"),
+            beside=self.beside,
+            watch=None,
+            notify=SystemdNotify({}),
+            crashes=Crashes(lambda reason: None),
+            state_lock=self.lock,
+        )
+        self.daemon = Daemon(self.config(), parts)
+
+    def config(self, extra="", **values):
+        text = YAML.format(**{"state": self.folder, "threads": 1, "fps": 10, **values}) + extra
+        return parse_config(text, "test", {})
+
+    def fail_if_told(self, what):
+        if what in self.errors:
+            raise self.errors[what]
+
+    def open_model(self, config, name):
+        self.fail_if_told(name)
+        self.opened.append(Runtime(self.diary, name, config))
+        return self.opened[-1]
+
+    def open_uplink(self, config, daemon):
+        self.fail_if_told("uplink")
+        return Uplink(Topics("edge", config.device), None, None, ())
+
+    def beside(self, work):
+        """At once, or later by hand."""
+        future = Future()
+        self.open_now = lambda: fulfil(future, work)
+        if self.opens_at_once:
+            self.open_now()
+        return future
+
+    def start(self):
+        self.daemon.startup()
+        self.diary.clear()
+        self.opened.clear()
+
+    def edit(self, edit):
+        self.daemon.edited(edit)
+        self.daemon.tick(0.0)
+        return self.daemon.delivery.events()[-1].data
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+BAD_BUNDLE = BundleError("tools", "damaged", "a whole one", "Copy it again.")
+
+
+def test_starts_models_before_cameras_and_stops_everything(bench):
+    bench.daemon.stop()
+    assert bench.daemon.run() == 0
+    assert bench.diary == ["start parts", "start tools", "open belt", "open bench",
+                           "stop parts", "stop tools", "close outboxes"]  # fmt: skip
+    assert bench.lock.closed
+
+
+def test_a_fatal_failure_ends_it_with_70(bench):
+    bench.daemon.fail("inference cannot work")
+    assert bench.daemon.run() == 70
+
+
+@pytest.mark.parametrize("what", ["tools", "http"])
+def test_a_start_that_fails_ends_what_had_been_started(bench, what):
+    bench.errors[what] = BAD_BUNDLE
+    with pytest.raises(BundleError):
+        bench.daemon.run()
+    assert "stop parts" in bench.diary
+    assert bench.diary[-1] == "close outboxes"
+    assert bench.streams.open_on == {}
+    assert bench.lock.closed
+
+
+def test_a_changed_camera_is_reopened_and_nothing_else(bench):
+    bench.start()
+    assert bench.edit(bench.config(fps=5))["accepted"]
+    assert bench.diary == ["close belt", "open belt"]
+
+
+def test_a_changed_model_gets_the_streams_answers_what_it_has_and_then_makes_room(bench):
+    bench.start()
+    assert bench.edit(bench.config(threads=2))["accepted"]
+    assert sorted(bench.diary[:2]) == ["count on parts", "count on tools"]
+    assert bench.diary[2:] == ["move belt", "move bench", "take over parts", "take over tools"]
+
+
+def test_ticks_go_on_while_an_edit_opens_a_model_and_the_next_edit_waits(bench):
+    bench.start()
+    bench.opens_at_once = False
+    bench.daemon.edited(bench.config(threads=2))
+    bench.daemon.tick(0.0)
+    bench.daemon.edited(bench.config(threads=2, fps=5))
+    bench.daemon.tick(1.0)
+    assert bench.diary == bench.opened == []
+    bench.open_now()
+    bench.daemon.tick(2.0)
+    assert "take over parts" in bench.diary
+    assert bench.daemon.config == bench.config(threads=2)
+    bench.daemon.tick(3.0)
+    bench.open_now()
+    bench.daemon.tick(4.0)
+    assert bench.daemon.config == bench.config(threads=2, fps=5)
+
+
+def test_a_daemon_that_ends_while_an_edit_opens_a_model_does_not_wait_for_it(bench):
+    bench.start()
+    bench.opens_at_once = False
+    bench.daemon.edited(bench.config(threads=2))
+    bench.daemon.tick(0.0)
+    bench.daemon.shutdown()
+    assert bench.diary == ["stop parts", "stop tools", "close outboxes"]
+
+
+def test_the_status_of_a_camera_has_the_priority_of_now(bench):
+    bench.start()
+    new = bench.config()
+    cameras = {**new.cameras, "belt": new.cameras["belt"].model_copy(update={"priority": "high"})}
+    assert bench.edit(new.model_copy(update={"cameras": cameras}))["accepted"]
+    assert bench.diary == []
+    priorities = {name: figures["priority"] for name, figures in bench.daemon._camera_status().items()}
+    assert priorities == {"belt": "high", "bench": "normal"}
+
+
+def test_cpus_that_threads_were_planned_for_are_told_from_those_they_are_bound_to():
+    def threads(*bound_to):
+        workers = tuple(SimpleNamespace(bound_to=cpus) for cpus in bound_to)
+        return ModelRuntime("m", None, ThreadPlan(1, 2, "why", (0, 1)), None, workers, None)._threads()
+
+    assert threads((), ()) == {
+        "intra": 1,
+        "workers": 2,
+        "why": "why",
+        "planned_cpus": [0, 1],
+        "bound_to": None,
+    }
+    assert threads((0,), (1,))["bound_to"] == [[0], [1]]
+
+
+def test_a_removed_model_and_its_camera_go(bench):
+    bench.start()
+    new = bench.config()
+    models, cameras = {"parts": new.models["parts"]}, {"belt": new.cameras["belt"]}
+    assert bench.edit(new.model_copy(update={"models": models, "cameras": cameras}))["accepted"]
+    assert bench.diary == ["close bench", "stop tools"]
+
+
+def test_when_one_of_two_models_cannot_be_opened_both_old_ones_go_on(bench):
+    bench.start()
+    bench.errors["tools"] = BAD_BUNDLE
+    answer = bench.edit(bench.config(threads=2))
+    assert not answer["accepted"]
+    assert "Copy it again" in answer["problems"][0]
+    assert bench.diary == ["stop parts"]  # the new one, which never ran
+    assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
+    assert bench.daemon.config == bench.config()
+
+
+def test_when_the_broker_section_cannot_be_used_no_model_was_touched(bench):
+    bench.start()
+    bench.errors["uplink"] = StateError("the state directory is gone")
+    assert not bench.edit(bench.config("mqtt: {host: broker}", threads=2))["accepted"]
+    assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
+    assert bench.diary == ["stop parts", "stop tools"]  # the new ones, which never ran
+
+
+def test_an_edit_that_meets_a_bug_is_refused(bench):
+    bench.start()
+    bench.errors["tools"] = ZeroDivisionError("bug")
+    answer = bench.edit(bench.config(threads=2))
+    assert not answer["accepted"]
+    assert "ZeroDivisionError" in answer["problems"][0]
+    assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
+
+
+def test_a_good_edit_after_a_refused_one_clears_the_problem(bench):
+    bench.start()
+    bench.edit(ConfigError("box.yaml", (Problem("device", 1, "missing", "a name"),)))
+    assert bench.daemon.config_problem is not None
+    bench.edit(bench.config())
+    assert bench.daemon.config_problem is None
+
+
+def test_a_command_for_a_stream_of_another_model_is_refused_at_once(bench):
+    bench.daemon.startup()
+    asked, answer = [], Future()
+    answer.set_result({})
+    for runtime in bench.opened:
+        runtime.side_loop = SimpleNamespace(request=lambda one: asked.append(one.stream) or answer)
+    with pytest.raises(CommandError, match="no stream 'bench' of model parts; it has: belt"):
+        bench.daemon.request(Asked("commission", stream="bench"), "parts")
+    bench.daemon.request(Asked("commission", stream="belt"), "parts")
+    bench.daemon.request(Asked("commission"), "parts")
+    assert asked == ["belt", None]
+
+
+def test_after_a_refused_edit_sighup_tries_it_once_more(bench):
+    bench.start()
+    looked = []
+    bench.daemon._parts = replace(
+        bench.daemon._parts, watch=SimpleNamespace(check_now=lambda *, again: looked.append(again))
+    )
+    bench.daemon.look_at_config()
+    bench.daemon.tick(0.0)
+    bench.edit(ConfigError("box.yaml", (Problem("device", 1, "missing", "a name"),)))
+    bench.daemon.look_at_config()
+    bench.daemon.tick(0.0)
+    assert looked == [False, True]
+
+
+def test_what_waits_for_a_restart_does_not_count_before(bench, tmp_path):
+    bench.start()
+    answer = bench.edit(bench.config(state=tmp_path / "elsewhere"))
+    assert answer["after_restart"] == ["state_dir"]
+    bench.edit(bench.config(state=tmp_path / "elsewhere", threads=2))
+    assert {runtime.config.state_dir for runtime in bench.opened} == {tmp_path}
+    assert bench.daemon.config.state_dir == tmp_path

@@ -1,0 +1,171 @@
+"""A bundle of every format, from building it to a patch that is active after a restart."""
+
+import io
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+import calibration
+from calibration.patch import Affine
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.sandbox_check import try_in_child
+from edge_runtime.bundles.self_test import self_test
+from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
+from edge_runtime.daemon.wiring.models import build_engine, identity_of
+from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.open_model import OpenedBase
+from edge_runtime.errors import BundleError, EngineError, EngineMissing
+from edge_runtime.inference.engines.factory import DEFAULTS, open_engine
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.recalibration.baselines.active import Baselines
+from edge_runtime.recalibration.job import worker
+from edge_runtime.recalibration.task import Cause, Kind, Task
+from tests.support.bundle_models import SIDE, colourful, png, small_model
+from tests.support.engine_models import FILES, SmallNet, torchscript_bytes
+
+PREPROCESS = PreprocessSpec(
+    colour="rgb",
+    width=SIDE,
+    height=SIDE,
+    geometry="stretch",
+    filter="area",
+    mean=(120, 110, 100),
+    std=(60, 61, 62),
+)
+GOLDEN = {f"g{i}.png": png(colourful(i)) for i in range(3)}
+ALONE = ThreadPlan(1, 1, "test")
+FORMATS = sorted(FILES)
+
+
+def built(folder: Path, model_format: str, model: ModelFiles | None = None) -> Bundle:
+    files = model or FILES[model_format]()
+    recipe = Recipe("small", 1, PREPROCESS, ClassificationSpec(scores="logits", top_k=3))
+    engine = open_engine(FILES[model_format](), model_format, PREPROCESS.tensor_shape, ALONE)
+    return load_bundle(build_bundle(recipe, Materials(files, GOLDEN), engine, folder))
+
+
+@pytest.mark.parametrize("model_format", FORMATS)
+def test_a_bundle_that_was_built_loads_passes_and_is_inspected(tmp_path: Path, model_format: str) -> None:
+    from edge_runtime.cli.offline import inspected, verified
+
+    bundle = built(tmp_path, model_format)
+    assert bundle.manifest.format == model_format
+    assert self_test(bundle, engine_of(bundle, ALONE)).worst < 1e-4
+    assert verified(bundle.path)["ok"] is True
+    assert inspected(bundle.path)["calibration"]["channels"] == 8
+
+
+def job_folder(folder: Path, bundle: Bundle, kind: Kind, baseline: Path) -> Path:
+    settings = RecalibrationConfig(reference=ReferenceConfig(frames=32), memory_mib=4096)
+    order = worker.job_order(
+        Task(kind, Cause.COMMAND, 0.0, 32, 0.0), settings, bundle.path, baseline, None, 9.0
+    )
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_bytes(orjson.dumps(order))
+    return folder
+
+
+def frames(count: int, haze: float = 0.0) -> io.BytesIO:
+    pictures = np.stack([colourful(i, SIDE, SIDE)[..., ::-1] for i in range(count)])
+    file = io.BytesIO()
+    np.save(file, ((1 - haze) * pictures + haze * 200).astype(np.uint8), allow_pickle=False)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("model_format", FORMATS)
+def test_from_commissioning_to_a_patch_that_survives_a_restart(
+    tmp_path: Path, model_format: str, monkeypatch
+) -> None:
+    monkeypatch.setattr(worker, "_step_back", lambda memory_mib: None)
+    bundle = built(tmp_path / "bundles", model_format)
+    registry = Registry.open(tmp_path / "state", "small")
+    folder = job_folder(registry.jobs / "one", bundle, Kind.COMMISSION, registry.jobs / "none")
+    worker.main(folder, frames(32))
+    assert orjson.loads((folder / "outcome.json").read_bytes())["frames"] == 32
+    identity = identity_of(bundle)
+    baselines = Baselines(registry, identity, None, DriftConfig(), lambda: 9.0)
+    baseline = baselines.take(folder)
+    assert baselines.is_any, baselines.listed()["problems"]
+
+    probe_files = calibration.targets.model_files.read(registry.probe(identity.model_sha256))
+    probe = open_engine(probe_files, model_format, PREPROCESS.tensor_shape, ALONE)
+    assert {name.rsplit("/", 1)[1] for name in probe.infer(np.zeros((1, 3, SIDE, SIDE), np.float32))} == {
+        "mean",
+        "var",
+    }
+
+    again = job_folder(
+        registry.jobs / "two", bundle, Kind.RECALIBRATE, registry.baselines / "default.safetensors"
+    )
+    worker.main(again, frames(32, haze=0.5))
+    report = orjson.loads((again / "outcome.json").read_bytes())
+    assert report["reasons"], report
+
+    tap, channels = next((name, m.mean.size) for name, m in baseline.moments.items() if name != "input")
+    corrected = Affine(np.full(channels, 1.5, np.float32), np.full(channels, 0.1, np.float32))
+    patch = calibration.Patch({tap: corrected}, identity.model_sha256, baseline.id, "test", 32, 9.0)
+    digest = worker._store_patch(again / "made", bundle, patch)
+    (again / "made" / "report.json").write_bytes(orjson.dumps({"model_sha256": digest}))
+    registry.adopt(again / "made", "p1")
+
+    patched = Registry.open(tmp_path / "state", "small").patched("p1")
+    restored = patched.model
+    assert restored.sha256 == digest
+    base = OpenedBase(bundle, bundle.model_files, ALONE, DEFAULTS, engine_of(bundle, ALONE))
+    build_engine(base, patched).close()
+    other = {name: array + 1 for name, array in patched.answers.items()}
+    with pytest.raises(EngineError, match="otherwise than when the patch was made"):
+        build_engine(base, replace(patched, answers=other))
+    x = np.random.default_rng(0).normal(0, 1, (2, 3, SIDE, SIDE)).astype(np.float32)
+    before, after = (
+        next(iter(engine_of(bundle, ALONE, model=m).infer(x).values())) for m in (None, restored)
+    )
+    assert not np.allclose(before, after)
+
+
+def test_a_torchscript_file_that_torch_cannot_open_is_refused_by_the_child(tmp_path: Path) -> None:
+    bundle = built(tmp_path, "torchscript")
+    try_in_child(bundle)
+    with pytest.raises(BundleError, match=r"not open and answered within 0\.01 s"):
+        try_in_child(bundle, timeout_s=0.01)
+
+
+def test_without_torch_the_child_is_not_asked_and_the_engine_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = built(tmp_path, "torchscript")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "edge_runtime.inference.engines.torchscript_engine", raising=False)
+    try_in_child(bundle)
+    with pytest.raises(EngineMissing, match="pip install"):
+        engine_of(bundle, ALONE)
+
+
+def test_a_torchscript_model_for_other_pictures_is_refused_before_the_daemon_opens_it(tmp_path: Path) -> None:
+    class Wide(SmallNet):
+        def forward(self, image):
+            return self.conv(image.view(-1, 3, 48, 48)).mean([2, 3])
+
+    bundle = built(tmp_path, "torchscript")
+    path = bundle.path / "model.pt"
+    path.write_bytes(torchscript_bytes(Wide()))
+    import hashlib
+
+    files = {**bundle.manifest.files, "model.pt": hashlib.sha256(path.read_bytes()).hexdigest()}
+    other = Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files}), ())
+    with pytest.raises(BundleError, match=r"torch failed: .*shape"):
+        try_in_child(other)
+
+
+def test_a_model_of_one_format_called_by_another_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="not an ONNX file"):
+        built(tmp_path, "onnx", ModelFiles(small_model()[:-200]))

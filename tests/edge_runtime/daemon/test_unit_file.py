@@ -1,0 +1,105 @@
+"""The systemd unit: what it promises, checked by systemd itself where that is installed."""
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.errors import ConfigError
+from tests.support.paths import ROOT
+
+FOLDER = ROOT / "systemd"
+UNIT = FOLDER / "edge-runtime.service"
+ANALYZE = shutil.which("systemd-analyze")
+MOST_EXPOSURE = 2.0
+
+
+class Keys(configparser.ConfigParser):
+    """A unit file: keys keep their case, and one that comes again adds to the first."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+@pytest.fixture
+def service() -> dict[str, str]:
+    keys = Keys(strict=False, interpolation=None)
+    keys.read_string(UNIT.read_text())
+    return dict(keys["Service"])
+
+
+def test_it_is_ready_when_it_says_so_and_watched_afterwards(service: dict[str, str]) -> None:
+    assert service["Type"] == "notify"
+    assert service["NotifyAccess"] == "main"
+    assert int(service["WatchdogSec"]) >= 10
+
+
+def test_a_refused_configuration_is_not_restarted_and_everything_else_is(service: dict[str, str]) -> None:
+    assert service["Restart"] == "on-failure"
+    assert service["RestartPreventExitStatus"] == str(ConfigError.exit_code)
+
+
+def test_it_is_asked_to_stop_before_it_is_killed(service: dict[str, str]) -> None:
+    assert service["KillSignal"] == "SIGTERM"
+    assert int(service["TimeoutStopSec"]) > 10
+
+
+def test_what_the_daemon_needs_stays_allowed(service: dict[str, str]) -> None:
+    text = UNIT.read_text()
+    assert service["StateDirectory"] == "edge-runtime"
+    assert service["SupplementaryGroups"] == "video"
+    assert "DeviceAllow=char-video4linux rw" in text
+    assert "PrivateDevices=yes\n" not in text.replace("# PrivateDevices=yes", "")
+    assert "~@resources" not in text.replace("# @resources", "")
+    assert "ProcSubset" not in text
+    assert "MemoryDenyWriteExecute" not in text  # OpenVINO compiles code; ONNX Runtime boxes use the drop-in
+    assert (
+        "MemoryDenyWriteExecute=yes" in (FOLDER / "edge-runtime.service.d/onnxruntime-only.conf").read_text()
+    )
+
+
+def test_it_runs_as_nobody_in_particular(service: dict[str, str]) -> None:
+    assert service["DynamicUser"] == "yes"
+    assert service["CapabilityBoundingSet"] == ""
+    assert service["NoNewPrivileges"] == "yes"
+
+
+def test_the_readme_installs_in_ten_lines_and_names_what_exists() -> None:
+    text = (FOLDER / "README.md").read_text()
+    block = text.split("```sh\n")[1].split("```")[0]
+    commands = block.replace("\\\n", " ").strip().splitlines()
+    assert len(commands) <= 10
+    for word in block.split():
+        if word.startswith(("systemd/", "configs/")):
+            assert (FOLDER.parent / word).is_file(), word
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="no systemd-analyze on this machine: apt-get install -y systemd")
+@pytest.mark.parametrize("with_drop_in", [False, True])
+def test_systemd_finds_it_hardened(tmp_path: Path, with_drop_in: bool) -> None:
+    assert ANALYZE is not None
+    unit = tmp_path / UNIT.name
+    shutil.copy(UNIT, unit)
+    if with_drop_in:
+        shutil.copytree(FOLDER / "edge-runtime.service.d", tmp_path / "edge-runtime.service.d")
+    limit = f"--threshold={MOST_EXPOSURE * 10:.0f}"
+    command = [ANALYZE, "security", "--offline=yes", "--no-pager", limit, str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="no systemd-analyze on this machine: apt-get install -y systemd")
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    assert ANALYZE is not None
+    program = tmp_path / "edge-runtime"
+    program.touch(mode=0o755)
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/edge-runtime/bin/edge-runtime", str(program)))
+    done = subprocess.run(
+        [ANALYZE, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60
+    )
+    complaints = [line for line in done.stderr.splitlines() if UNIT.name in line]
+    assert done.returncode == 0, done.stderr
+    assert complaints == []

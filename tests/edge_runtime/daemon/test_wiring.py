@@ -1,0 +1,98 @@
+"""The composition root: bundles are found, sources are opened, and what the disk refuses is a declared error."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from edge_runtime.config import CameraConfig
+from edge_runtime.daemon.wiring.sources import open_source
+from edge_runtime.deployment.open_model import find_bundle
+from edge_runtime.errors import BundleError, SourceLost
+from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.sources.base import EndOfStream
+
+TOO_LONG = "/srv/" + "x" * 300  # the file system answers with an error instead of "no"
+
+
+def versions(tmp_path, *names):
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bundle.yaml").touch()
+    return tmp_path
+
+
+def test_finds_the_latest_version_by_number_and_skips_what_is_none(tmp_path):
+    root = versions(tmp_path, "2", "10", "tmp", "²", "0", "1.old")
+    assert find_bundle(root, "latest") == root / "10"
+    assert find_bundle(root, 2) == root / "2"
+
+
+def test_a_folder_with_a_manifest_is_the_bundle_itself(tmp_path):
+    (tmp_path / "bundle.yaml").touch()
+    assert find_bundle(tmp_path, "latest") == tmp_path
+
+
+def test_a_missing_version_names_those_that_are_there(tmp_path):
+    with pytest.raises(BundleError, match="2, 10"):
+        find_bundle(versions(tmp_path, "2", "10"), 3)
+
+
+@pytest.mark.parametrize("root", ["/nowhere/parts", TOO_LONG])
+def test_a_bundle_folder_that_cannot_be_read_is_a_bundle_error(tmp_path, root):
+    with pytest.raises(BundleError):
+        find_bundle(tmp_path / root, "latest")
+
+
+class Broker:
+    """What a source needs of the MQTT client."""
+
+    def __init__(self):
+        self.handlers = []
+
+    def subscribe(self, topic, handler):
+        entry = (topic, handler)
+        self.handlers.append(entry)
+        return lambda: self.handlers.remove(entry) if entry in self.handlers else None
+
+
+def open_on(broker, **options):
+    uplink = SimpleNamespace(client=broker, topics=Topics("edge", "box"))
+    camera = CameraConfig(**{"path": "mqtt", "model": "parts", **options})
+    return open_source("belt", camera, 7, uplink=uplink)
+
+
+def test_a_camera_path_that_the_disk_refuses_is_a_lost_source():
+    with pytest.raises(SourceLost, match="too long"):
+        open_on(None, path=TOO_LONG)
+
+
+def test_a_folder_of_pictures_is_opened_as_such(tmp_path):
+    source = open_on(None, path=str(tmp_path))
+    assert not source.is_live
+    source.close()
+
+
+def test_a_closed_picture_stream_hears_of_no_more_pictures():
+    broker = Broker()
+    source = open_on(broker)
+    [(topic, post)] = broker.handlers
+    assert topic == "edge/box/picture/belt"
+    post(Message(topic, b"jpeg"))
+    frame = source.read(0)
+    assert (frame.seq, frame.picture) == (7, b"jpeg")
+    source.close()
+    source.close()
+    assert broker.handlers == []
+    with pytest.raises(EndOfStream):
+        source.read(0)
+
+
+def test_a_retained_picture_is_not_used_and_said_to_be_ignored():
+    broker = Broker()
+    source = open_on(broker)
+    [(topic, post)] = broker.handlers
+    post(Message(topic, b"jpeg", is_retained=True))
+    assert source.read(0) is None
+    assert source.stats().dropped == 1
+    assert "without the retain flag" in source.stats().last_problem

@@ -1,0 +1,238 @@
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+
+from edge_runtime.daemon.health import Finding, Health, Weight
+from edge_runtime.http.api import build_app, content_policy
+from edge_runtime.http.server import HttpServer, HttpUnavailable
+from edge_runtime.recalibration.reports import Reports
+
+STATUS: dict[str, Any] = {
+    "device": "belt-<b>3",
+    "uptime_s": 61.5,
+    "models": {
+        "parts": {
+            "generation": "parts/4+p17",
+            "infer_ms": {"p50": 7.8, "p99": np.float32(9.5)},
+            "total_ms": None,
+            "streams": {"belt": {"frames": 120, "results": 118, "rejected": {"truncated": 2}}},
+            "recalibration": {
+                "commissioned": True,
+                "drift": {"score": 0.31, "threshold": 0.2, "alarm": True, "verdict": "sensor"},
+                "accepted": 1,
+                "refused": 0,
+                "failed": 0,
+                "last_report": {
+                    "accepted": True,
+                    "candidate": "input",
+                    "reasons": ["Agreement rose to 0.93."],
+                },
+            },
+        }
+    },
+    "delivery": {"local": {"enqueued": 118, "delivered": 100, "pending": 18, "dropped": 0, "problem": None}},
+}
+
+
+class Daemon:
+    """What the HTTP side sees of a daemon."""
+
+    def __init__(self) -> None:
+        self.health = Health(live=True, ready=True)
+        self.fails = False
+
+    def status(self) -> dict[str, Any]:
+        if self.fails:
+            raise OSError("no status today")
+        return STATUS
+
+    def results(self, most: int) -> list[dict[str, Any]]:
+        return [
+            {"id": f"belt-3/belt/{i}", "stream": "belt", "top": [{"label": "bolt", "score": 0.93}]}
+            for i in range(9)
+        ][:most]
+
+
+@pytest.fixture
+def daemon() -> Daemon:
+    return Daemon()
+
+
+@pytest.fixture
+def server(daemon: Daemon, tmp_path: Path) -> Iterator[HttpServer]:
+    server = HttpServer(
+        "127.0.0.1",
+        0,
+        lambda: build_app(
+            daemon.status,
+            lambda: daemon.health,
+            daemon.results,
+            reports=lambda: {"parts": Reports(tmp_path)},
+        ),
+    )
+    server.start()
+    yield server
+    server.stop()
+    assert not server.is_serving
+    assert not any(thread.name == "http" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def client(server: HttpServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=10, trust_env=False) as client:
+        yield client
+
+
+def test_alive_and_ready_are_answered_with_reasons(client: httpx.Client, daemon: Daemon) -> None:
+    assert client.get("/healthz").json() == {"live": True, "ready": True, "reasons": []}
+    daemon.health = Health(True, False, (Finding("source belt", Weight.UNREADY, "no frame for 9 s"),))
+    assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 503)
+    daemon.health = Health(False, False, (Finding("engine parts", Weight.DEAD, "stuck"),))
+    assert client.get("/healthz").status_code == 503
+    assert client.get("/readyz").json()["reasons"] == ["engine parts: stuck"]
+
+
+def test_status_and_results_are_plain_json(client: httpx.Client) -> None:
+    answer = client.get("/status")
+    assert answer.json()["models"]["parts"]["infer_ms"]["p99"] == 9.5
+    assert answer.headers["cache-control"] == "no-store"
+    assert len(client.get("/results?most=3").json()["results"]) == 3
+    assert client.get("/events").json() == {"events": []}
+
+
+@pytest.mark.parametrize("most", ["0", "-1", "501", "soon", "1e3", "", "٣", "9" * 400])
+def test_a_wrong_number_of_results_is_refused(client: httpx.Client, most: str) -> None:
+    answer = client.get("/results", params={"most": most})
+    assert answer.status_code == 400
+    assert "1..500" in answer.json()["error"]
+
+
+def test_reports_are_listed_and_shown_under_a_policy_that_runs_nothing(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    assert client.get("/reports").json() == {"reports": []}
+    for place, at in (("patches/p1", 2.0), ("reports/r1", 3.0)):
+        (tmp_path / place).mkdir(parents=True)
+        figures = {"accepted": place[0] == "p", "at": at, "reasons": ["so"], "candidate": "input"}
+        (tmp_path / place / "report.json").write_bytes(orjson.dumps(figures))
+    (tmp_path / "reports" / "r1" / "report.html").write_text("<script>alert(1)</script>")
+    newest, older = client.get("/reports").json()["reports"]
+    assert (newest["id"], newest["page"]) == ("parts/r1", "/reports/parts/r1")
+    assert (older["id"], older["page"], older["at"]) == ("parts/p1", None, "1970-01-01T00:00:02.000Z")
+    assert len(client.get("/reports?most=1").json()["reports"]) == 1
+    answer = client.get("/reports/parts/r1")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox" in policy
+    assert "script-src" not in policy
+    assert client.get("/reports/parts/r1.json").json()["reasons"] == ["so"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "parts/p2",
+        "parts/p1.json",
+        "other/r1",
+        "parts/..%2fr1",
+        "parts/r1%00",
+        "..%2f..%2fsecret/r1",
+        "parts/",
+    ],
+)
+def test_a_report_that_is_not_there_is_404(client: httpx.Client, path: str) -> None:
+    assert client.get(f"/reports/{path}").status_code == 404
+
+
+def test_unknown_pages_and_methods_are_refused(client: httpx.Client) -> None:
+    assert client.get("/../etc/passwd").status_code == 404
+    assert client.post("/status").status_code == 405
+
+
+def test_a_page_elsewhere_cannot_read_us_through_its_own_name(server: HttpServer) -> None:
+    url = f"http://127.0.0.1:{server.port}/status"
+    codes = {
+        host: httpx.get(url, headers={"Host": host}, trust_env=False).status_code
+        for host in ("evil.example", "localhost", f"127.0.0.1:{server.port}", f"[::1]:{server.port}")
+    }
+    assert list(codes.values()) == [400, 200, 200, 200]
+
+
+def test_a_failing_status_is_a_500_and_the_server_lives_on(client: httpx.Client, daemon: Daemon) -> None:
+    daemon.fails = True
+    assert client.get("/status").status_code == 500
+    daemon.fails = False
+    assert client.get("/status").status_code == 200
+
+
+def test_a_taken_port_is_said_at_once_and_clearly(server: HttpServer, daemon: Daemon) -> None:
+    second = HttpServer(
+        "127.0.0.1", server.port, lambda: build_app(daemon.status, lambda: daemon.health, daemon.results)
+    )
+    with pytest.raises(HttpUnavailable, match=rf"127\.0\.0\.1:{server.port}: the port is in use") as caught:
+        second.start()
+    assert caught.value.exit_code == 69
+    second.stop()
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
+    with pytest.raises(HttpUnavailable, match=r"http\.port"):
+        HttpServer(host, 0, lambda: build_app(dict, lambda: Health(True, True), lambda _: [])).start()
+
+
+def test_the_port_is_free_again_after_stop_even_with_a_connection_open(daemon: Daemon) -> None:
+    port = 0
+    for _ in range(3):
+        server = HttpServer(
+            "127.0.0.1", port, lambda: build_app(daemon.status, lambda: daemon.health, daemon.results)
+        )
+        server.start()
+        port = server.port
+        idle = socket.create_connection(("127.0.0.1", port))
+        with httpx.Client(trust_env=False) as client:
+            assert client.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+            started_s = time.monotonic()
+            server.stop()
+        assert time.monotonic() - started_s < 4
+        idle.close()
+        server.stop()
+
+
+def test_stop_before_start_and_during_start_is_clean(daemon: Daemon) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow_app() -> Any:
+        entered.set()
+        leave.wait(5)
+        return build_app(daemon.status, lambda: daemon.health, daemon.results)
+
+    HttpServer("127.0.0.1", 0, slow_app).stop()
+    server = HttpServer("127.0.0.1", 0, slow_app)
+    server.start()
+    assert entered.wait(5)
+    stopper = threading.Thread(target=server.stop)
+    stopper.start()
+    leave.set()
+    stopper.join(8)
+    assert not stopper.is_alive()
+    assert not server.is_serving
+
+
+def test_the_page_runs_only_its_own_script(client: httpx.Client) -> None:
+    answer = client.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert policy == content_policy(answer.content)
+    assert policy.count("'sha256-") == 2
+    assert "unsafe" not in policy
+    assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # the device is offline
+    assert "innerHTML" not in answer.text

@@ -1,0 +1,132 @@
+"""The dashboard in a real browser: that its policy lets its own script run, and what a person then reads."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calibration import Baseline, FrameCounts, Moments, Verdict
+from calibration.report.data import Material
+from calibration.report.page import page
+from calibration.report.thumbnails import PictureScale, strips
+from calibration.stats.moments import moments_of_frames
+from edge_runtime.daemon.health import Health
+from edge_runtime.http.api import build_app
+from edge_runtime.http.server import HttpServer
+from edge_runtime.recalibration.reports import Reports
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+STATUS: dict[str, Any] = {
+    "device": "belt-<b>3",
+    "uptime_s": 61.5,
+    "models": {
+        "parts": {
+            "generation": "parts/4+p17",
+            "infer_ms": {"p50": 7.8, "p99": 9.5},
+            "total_ms": None,
+            "streams": {"belt": {"frames": 120, "results": 118, "rejected": {"truncated": 2}}},
+            "recalibration": {
+                "commissioned": True,
+                "drift": {"score": 0.31, "threshold": 0.2, "alarm": True, "verdict": "sensor"},
+                "accepted": 1,
+                "refused": 0,
+                "failed": 0,
+                "last_report": {
+                    "accepted": True,
+                    "candidate": "input",
+                    "reasons": ["Agreement rose to 0.93."],
+                    "report": "parts/p17",
+                },
+            },
+        }
+    },
+    "delivery": {"local": {"enqueued": 118, "delivered": 100, "pending": 18, "dropped": 0, "problem": None}},
+}
+
+
+RESULT = {
+    "id": "1",
+    "stream": "belt",
+    "top": [{"label": "bolt", "score": 0.93}],
+    "timings_ms": {"total": 12.0},
+}
+EVENT = {
+    "event": "config",
+    "at": "2026-11-23T15:20:59.123Z",
+    "data": {"accepted": False},
+    "text": ["configuration edit refused, the last good one stays", "line 3: threads: 0"],
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[HttpServer]:
+    health = Health(live=True, ready=True)
+    server = HttpServer(
+        "127.0.0.1",
+        0,
+        lambda: build_app(
+            lambda: STATUS,
+            lambda: health,
+            lambda _: [RESULT],
+            recent_events=lambda _: [EVENT],
+            reports=lambda: {"parts": Reports(tmp_path)},
+        ),
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+def dump_dom(server: HttpServer, path: str, profile: Path) -> str:
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+    command += ["--virtual-time-budget=3500", "--dump-dom", f"http://127.0.0.1:{server.port}{path}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser on this machine: apt-get install -y chromium")
+def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_path: Path) -> None:
+    assert BROWSER is not None
+    page = dump_dom(server, "/", tmp_path)
+    text = page.split("<script>")[0]
+    for words in (
+        "belt-&lt;b&gt;3",
+        "parts/4+p17",
+        "bolt",
+        "drifted: sensor",
+        "Agreement rose to 0.93.",
+        "18",
+        "ready",
+        'href="reports/parts/p17"',
+        "configuration edit refused",
+        "line 3: threads: 0",
+    ):
+        assert words in text, words
+    assert "15:20:59" in text
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser on this machine: apt-get install -y chromium")
+def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(server: HttpServer, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.normal(0, 1, (12, 3, 16, 16)).astype(np.float32)
+    seen = moments_of_frames(frames)
+    baseline = Baseline(
+        Moments({"input": seen.pooled()}), {"input": seen}, "a" * 64, (3, 16, 16), 12, 12.0, 0.0, "0"
+    )
+    verdict = Verdict(False, "identity", None, ("In doubt.",), {}, {"input": 0.5}, FrameCounts(12, {}))
+    scale = PictureScale(np.full(3, -2.0), np.full(3, 2.0))
+    material = Material(None, strips(frames, baseline.moments, None, None, scale, rng))
+    text = page(verdict, baseline, material).replace(
+        "</main>", "<script>document.title = 'run'</script></main>"
+    )
+    folder = tmp_path / "reports" / "r1"
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text(text)
+    shown = dump_dom(server, "/reports/parts/r1", tmp_path)
+    assert "In doubt." in shown
+    assert shown.count("<img") == 12
+    assert "<title>Recalibration: refused</title>" in shown

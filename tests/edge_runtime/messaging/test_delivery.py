@@ -1,0 +1,99 @@
+"""Results and events on their way out: a real outbox and file, two destinations at a time."""
+
+import orjson
+import pytest
+import structlog
+
+from edge_runtime.datatypes import Event, Label, Result, Timings
+from edge_runtime.messaging.delivery import RECENT_RESULTS, Channel, Delivery
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.outbox.outbox import Outbox
+from edge_runtime.messaging.outbox.publisher import Publisher
+from edge_runtime.messaging.sinks import FileSink
+
+
+def result(seq):
+    top = (Label(1, "bolt", 0.9),)
+    return Result("box", "belt", seq, 0.0, "parts", "parts/1", Timings(0, 0, 0, 0, 0), top)
+
+
+class Place:
+    """A destination: its outbox and the file it ends up in."""
+
+    def __init__(self, folder, name):
+        self.file = folder / f"{name}.jsonl"
+        self.outbox = Outbox(folder / f"{name}.db")
+        self.channel = Channel(
+            name, self.outbox, Publisher(self.outbox, FileSink(self.file, sync_every_s=0.0))
+        )
+
+    def end(self):
+        self.channel.publisher.stop(5.0)
+        self.outbox.close()
+
+    def lines(self):
+        return [orjson.loads(line) for line in self.file.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def places(tmp_path):
+    made = [Place(tmp_path, "one"), Place(tmp_path, "two")]
+    for place in made:
+        place.channel.publisher.start()
+    yield made
+    for place in made:
+        place.end()
+
+
+def test_everything_goes_to_every_destination_under_its_topic(places):
+    seen = []
+    delivery = Delivery("box", seen.append)
+    delivery.go_through(Topics("plant", "box"), [place.channel for place in places])
+    delivery.result(result(0))
+    delivery.event(Event("drift", 1.0, {"score": 2.0}))
+    for place in places:
+        place.end()
+        assert [line["topic"] for line in place.lines()] == ["plant/box/result/belt", "plant/box/event"]
+        status = place.channel.status()
+        assert (status["enqueued"], status["delivered"], status["pending"], status["dropped"]) == (2, 2, 0, 0)
+    assert [one.seq for one in seen] == [0]
+
+
+def test_after_a_change_of_broker_the_rest_goes_through_the_new_channels(places):
+    delivery = Delivery("box", lambda one: None)
+    for seq, place in enumerate(places):
+        delivery.go_through(Topics("edge", "box"), [place.channel])
+        delivery.result(result(seq))
+    for seq, place in enumerate(places):
+        place.end()
+        assert [line["payload"]["seq"] for line in place.lines()] == [seq]
+
+
+def test_keeps_the_newest_in_memory_newest_first():
+    delivery = Delivery("box", lambda one: None)
+    for seq in range(RECENT_RESULTS + 10):
+        delivery.result(result(seq))
+    newest = [entry["seq"] for entry in delivery.recent_results(3)]
+    assert newest == [RECENT_RESULTS + 9, RECENT_RESULTS + 8, RECENT_RESULTS + 7]
+    assert len(delivery.recent_results(10_000)) == RECENT_RESULTS
+    delivery.event(Event("a", 0.0))
+    delivery.event(Event("b", 1.0))
+    assert [event["event"] for event in delivery.recent_events(5)] == ["b", "a"]
+    assert delivery.recent_events(1)[0]["text"] == ["b"]
+    assert [event.kind for event in delivery.events()] == ["a", "b"]
+
+
+def test_every_event_is_a_line_of_the_log_with_its_model():
+    delivery = Delivery("box", lambda _: None)
+    with structlog.testing.capture_logs() as logged:
+        delivery.event(Event("rollback", 0.0, {"model": "m", "from": "p1", "to": "base", "reason": "asked"}))
+        delivery.event(Event("commission", 1.0, {"model": "m", "error": "too dark"}))
+    assert logged == [
+        {
+            "event": "rollback",
+            "log_level": "info",
+            "model": "m",
+            "what": "rolled back from p1 to base: asked",
+        },
+        {"event": "commission", "log_level": "warning", "model": "m", "what": "commission failed: too dark"},
+    ]

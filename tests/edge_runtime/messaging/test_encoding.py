@@ -1,0 +1,110 @@
+"""encode: the JSON that people receive."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_runtime.datatypes import Detection, Event, Label, Result, Timings
+from edge_runtime.messaging.encoding import encode_event, encode_object, encode_result, rfc3339
+
+AT = 1_795_448_459.1234  # 2026-11-23T15:40:59.123Z
+
+
+def result(**answer):
+    timings = Timings(decode=2.9123, prepare=1.0, queue=0.4, infer=7.8049, total=12.11999)
+    return Result("belt-3", "belt", 184223, AT, "parts", "parts/4+p17", timings, **answer)
+
+
+def test_classification_reads_like_the_design():
+    sent = json.loads(encode_result(result(top=(Label(7, "bolt", 0.93128),))))
+    assert sent == {
+        "id": "belt-3/belt/000184223",
+        "stream": "belt",
+        "seq": 184223,
+        "captured_at": "2026-11-23T15:40:59.123Z",
+        "model": "parts",
+        "generation": "parts/4+p17",
+        "top": [{"index": 7, "label": "bolt", "score": 0.9313}],
+        "timings_ms": {"decode": 2.91, "prepare": 1.0, "queue": 0.4, "infer": 7.8, "total": 12.12},
+    }
+
+
+def test_boxes_are_rounded_to_a_tenth_of_a_pixel():
+    found = Detection(1, "person", np.float32(0.5), (1.26, 2.0, np.float32(3.04), 4.99))
+    sent = json.loads(encode_result(result(detections=(found,))))
+    assert sent["detections"] == [{"index": 1, "label": "person", "score": 0.5, "box": [1.3, 2.0, 3.0, 5.0]}]
+
+
+def test_no_detection_is_an_empty_list_and_not_a_missing_key():
+    assert json.loads(encode_result(result(detections=())))["detections"] == []
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "float16", "int8", "uint8", "int64", "bool", ">f4", "longdouble"]
+)
+def test_raw_outputs_carry_shape_and_dtype(dtype):
+    values = np.arange(6).reshape(2, 3).astype(dtype)[:, ::-1]
+    sent = json.loads(encode_result(result(outputs={"y": values})))["outputs"]["y"]
+    assert sent["shape"] == [2, 3]
+    assert np.array_equal(np.array(sent["data"]).reshape(2, 3), values.astype("float64"))
+    assert not sent["dtype"].startswith(">")
+
+
+def test_non_finite_raw_values_become_null():
+    sent = json.loads(encode_result(result(outputs={"y": np.array([1.0, np.nan, np.inf], np.float32)})))
+    assert sent["outputs"]["y"]["data"] == [1.0, None, None]
+
+
+def test_an_array_json_cannot_carry_is_named():
+    with pytest.raises(ValueError, match="'y' has dtype complex128"):
+        encode_result(result(outputs={"y": np.zeros(2, complex)}))
+
+
+@pytest.mark.parametrize("answer", [{}, {"top": (), "detections": ()}])
+def test_exactly_one_kind_of_answer(answer):
+    with pytest.raises(ValueError, match="exactly one"):
+        encode_result(result(**answer))
+
+
+def test_event():
+    sent = json.loads(
+        encode_event(Event("drift_alarm", AT, {"score": np.float32(1.5), "taps": {"b", "a"}}), "belt-3")
+    )
+    assert sent == {
+        "event": "drift_alarm",
+        "device": "belt-3",
+        "at": "2026-11-23T15:40:59.123Z",
+        "data": {"score": 1.5, "taps": ["a", "b"]},
+    }
+
+
+def test_an_object_may_hold_what_numpy_and_pathlib_give(tmp_path):
+    assert json.loads(encode_object({"n": np.int64(3), "path": tmp_path, "bad": math.nan, 5: 1})) == {
+        "n": 3,
+        "path": str(tmp_path),
+        "bad": None,
+        "5": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "text"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (-5.0, "1970-01-01T00:00:00.000Z"),
+        (math.nan, "1970-01-01T00:00:00.000Z"),
+        (math.inf, "9999-12-31T23:59:59.000Z"),
+        (1.0005, "1970-01-01T00:00:01.000Z"),
+    ],
+)
+def test_a_strange_clock_still_gives_a_time(wall_s, text):
+    assert rfc3339(wall_s) == text
+
+
+@given(st.floats())
+def test_any_clock_value_gives_a_time_of_24_characters(wall_s):
+    assert len(rfc3339(wall_s)) == 24

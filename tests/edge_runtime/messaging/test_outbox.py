@@ -1,0 +1,445 @@
+"""outbox: durable, bounded, exactly accounted; with a real file, a real kill -9 and a really full disk."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from edge_runtime.errors import StateError
+from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
+from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
+from tests.support.paths import ROOT
+from tests.support.waiting import until
+
+
+def payload(number, size=100):
+    return json.dumps({"seq": number}).encode().ljust(size)
+
+
+def numbers(rows):
+    return [json.loads(row.payload)["seq"] for row in rows]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "outbox.db"
+
+
+def opened(path, **limits):
+    clocks = {name: limits.pop(name) for name in ("monotonic", "wall") if name in limits}
+    return Outbox(path, OutboxLimits(**limits), **clocks)
+
+
+def test_rows_come_back_in_order_and_leave_when_acknowledged(path):
+    box = opened(path)
+    for number in range(50):
+        assert box.put(f"edge/d/result/s{number % 2}", payload(number))
+    assert box.flush(5)
+    rows = box.fetch(0, 100)
+    assert numbers(rows) == list(range(50))
+    assert rows[1].topic == "edge/d/result/s1"
+    assert numbers(box.fetch(rows[9].id, 5)) == [10, 11, 12, 13, 14]
+    box.ack(row.id for row in rows[:20])
+    assert numbers(box.fetch(0, 100)) == list(range(20, 50))
+    assert box.close()
+    ledger = assert_file_agrees(path)
+    assert (ledger.enqueued, ledger.delivered, ledger.pending) == (50, 20, 30)
+
+
+def test_acknowledged_rows_do_not_hide_the_ones_behind_them(path):
+    box = opened(path)
+    for number in range(100):
+        box.put("t", payload(number))
+    box.flush(5)
+    box.ack(row.id for row in box.fetch(0, 60))
+    assert numbers(box.fetch(0, 20)) == list(range(60, 80))
+    box.close()
+
+
+def test_everything_is_still_there_after_a_restart(path):
+    box = opened(path)
+    for number in range(10):
+        box.put("t", payload(number))
+    box.close()
+    box = opened(path)
+    rows = box.fetch(0, 100)
+    box.put("t", payload(10))
+    box.flush(5)
+    assert numbers(rows) == list(range(10))
+    assert box.last_id > rows[-1].id
+    assert numbers(box.fetch(rows[-1].id, 5)) == [10]
+    box.close()
+
+
+def test_put_after_close_is_refused_and_close_is_idempotent(path):
+    box = opened(path)
+    assert box.close()
+    assert not box.put("t", b"{}")
+    assert box.close()
+    assert_file_agrees(path)
+
+
+def test_what_is_delivered_at_once_never_reaches_the_disk_and_is_counted(path):
+    box = opened(path)
+    assert until(path.exists)
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE written (id)")
+        db.execute("CREATE TRIGGER w AFTER INSERT ON waiting BEGIN INSERT INTO written VALUES (NEW.id); END")
+    db.close()
+    box.listen(lambda: box.ack([row.id for row in box.fetch(0, 10)]))  # in the thread that puts
+    for number in range(20):
+        box.put("t", payload(number))
+    box.listen(lambda: None)
+    box.put("t", payload(20))
+    assert box.flush(5)
+    assert numbers(box.fetch(0, 10)) == [20]
+    ledger = box.stats().ledger
+    assert (ledger.enqueued, ledger.delivered, ledger.pending) == (21, 20, 1)
+    box.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT id FROM written").fetchall() == [(21,)]
+    db.close()
+    assert assert_file_agrees(path).delivered == 20
+
+
+def test_the_account_of_what_was_delivered_from_memory_is_kept_within_seconds(path):
+    box = opened(path)
+    box.put("t", payload(1))
+    box.ack([row.id for row in box.fetch(0, 10)])
+    assert until(lambda: assert_file_agrees(path).delivered == 1)
+    box.close()
+
+
+def test_rows_on_the_disk_come_before_those_in_memory(path):
+    box = opened(path)
+    box.put("t", payload(0))
+    assert box.flush(5)
+    box.put("t", payload(1))
+    assert numbers(box.fetch(0, 10)) == [0, 1]
+    assert numbers(box.fetch(0, 1)) == [0]
+    assert numbers(box.fetch(box.last_id - 1, 10)) == [1]
+    box.close()
+
+
+def test_the_listener_hears_of_new_rows(path):
+    box, heard = opened(path), threading.Event()
+    box.listen(heard.set)
+    box.put("t", payload(1))
+    assert heard.wait(5)
+    assert numbers(box.fetch(0, 1)) == [1]
+    box.close()
+
+
+def test_drops_oldest_by_size_and_counts(path):
+    box = opened(path, max_bytes=2_000)
+    for number in range(100):
+        box.put("t", payload(number, 135))  # 135 + 1 + 64 bytes of overhead: ten fit
+    box.flush(5)
+    stats = box.stats()
+    assert numbers(box.fetch(0, 100)) == list(range(90, 100))
+    assert (stats.ledger.dropped_by_size, stats.ledger.pending, stats.ledger.pending_bytes) == (90, 10, 2_000)
+    box.close()
+    assert_file_agrees(path)
+
+
+def test_the_file_stays_near_its_bound(path):
+    box = opened(path, max_bytes=1_000_000)
+    for number in range(20_000):
+        box.put("edge/device/result/stream", payload(number, 300))
+        if number % 500 == 0:
+            box.flush(5)
+    box.flush(5)
+    box.close()
+    assert path.stat().st_size <= 1_250_000
+
+
+def test_rows_that_are_too_old_go_and_are_counted(path):
+    now = [1000.0]
+    box = opened(path, max_age_s=60.0, monotonic=lambda: now[0], wall=lambda: now[0])
+    box.put("t", payload(0))
+    box.flush(5)
+    now[0] += 59.0
+    box.put("t", payload(1))
+    box.flush(5)
+    assert numbers(box.fetch(0, 9)) == [0, 1]
+    now[0] += 2.0
+    assert until(lambda: box.stats().ledger.dropped_by_age == 1)
+    assert numbers(box.fetch(0, 9)) == [1]
+    assert box.age_s(box.fetch(0, 1)[0]) == pytest.approx(2.0)
+    box.close()
+    assert_file_agrees(path)
+
+
+@pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0, -1_795_448_459.0])
+def test_a_wall_clock_that_jumps_while_running_expires_nothing(path, jump_s):
+    wall = [1_795_448_459.0]
+    box = opened(path, max_age_s=60.0, monotonic=lambda: 5.0, wall=lambda: wall[0])
+    box.put("t", payload(0))
+    box.flush(5)
+    wall[0] += jump_s
+    box.put("t", payload(1))
+    box.flush(5)
+    assert numbers(box.fetch(0, 9)) == [0, 1]
+    box.close()
+
+
+@pytest.mark.parametrize(("slept_s", "left"), [(50.0, [0]), (70.0, []), (-1e9, [0])])
+def test_time_between_runs_counts_but_never_backwards(path, slept_s, left):
+    box = opened(path, max_age_s=60.0, monotonic=lambda: 5.0, wall=lambda: 1e9)
+    box.put("t", payload(0))
+    box.close()
+    box = opened(path, max_age_s=60.0, monotonic=lambda: 0.0, wall=lambda: max(0.0, 1e9 + slept_s))
+    box.put("other", payload(1))
+    box.flush(5)
+    assert numbers(row for row in box.fetch(0, 9) if row.topic == "t") == left
+    box.close()
+
+
+def test_refused_rows_are_dropped_and_counted(path):
+    box = opened(path)
+    box.put("t", payload(0))
+    box.flush(5)
+    box.refuse([box.fetch(0, 1)[0].id])
+    box.ack([12345])  # unknown: ignored
+    assert box.fetch(0, 1) == []
+    box.close()
+    assert assert_file_agrees(path).dropped_by_refusal == 1
+
+
+def test_a_full_queue_drops_the_oldest_and_put_does_not_wait(path):
+    box = opened(path, max_queue_rows=10)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")  # the file is busy: the writer waits, the pipeline must not
+    started_s = time.monotonic()
+    kept = [box.put("t", payload(number)) for number in range(100)]
+    assert time.monotonic() - started_s < 1.0
+    stats = box.stats()
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert not all(kept)
+    assert stats.ledger.dropped_by_queue == kept.count(False) >= 89
+    assert_balanced(stats.ledger)
+    assert until(lambda: box.stats().in_memory == 0)
+    assert numbers(box.fetch(0, 100))[-9:] == list(range(91, 100))
+    box.close()
+    assert_file_agrees(path)
+
+
+def test_what_was_delivered_while_the_disk_is_stuck_is_not_counted_as_dropped(path):
+    box = opened(path, max_queue_rows=10)
+    box.listen(lambda: box.ack([row.id for row in box.fetch(box.last_id - 1, 10)]))
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    assert all(box.put("t", payload(number)) for number in range(100))
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    box.close()
+    ledger = assert_file_agrees(path)
+    assert (ledger.enqueued, ledger.delivered, ledger.dropped) == (100, 100, 0)
+
+
+def test_fetch_never_misses_rows_that_a_commit_moves_from_memory_to_the_file(path):
+    box, stop = opened(path), threading.Event()
+
+    def keep_committing():
+        while not stop.is_set():
+            for _ in range(200):  # so that a commit always finds rows that were not fetched yet
+                box.put("t", b"{}")
+            box.flush(5)
+
+    writer, switch_s = threading.Thread(target=keep_committing), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads meet at every line
+    try:
+        writer.start()
+        after_id, end_s = 0, time.monotonic() + 2.0
+        while time.monotonic() < end_s:
+            last_id = box.last_id
+            ids = [row.id for row in box.fetch(after_id, 1)]
+            assert ids == list(range(after_id + 1, after_id + 1 + len(ids)))
+            assert ids or last_id <= after_id
+            after_id = ids[-1] if ids else after_id
+    finally:
+        stop.set()
+        writer.join()
+        sys.setswitchinterval(switch_s)
+    assert after_id > 20
+    box.close()
+
+
+def test_many_threads_lose_nothing(path):
+    box = opened(path, max_queue_rows=100_000)
+    threads = [
+        threading.Thread(target=lambda stream=stream: [box.put(f"s{stream}", payload(n)) for n in range(500)])
+        for stream in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert box.flush(10)
+    rows = box.fetch(0, 10_000)
+    for stream in range(4):
+        assert numbers(row for row in rows if row.topic == f"s{stream}") == list(range(500))
+    box.close()
+
+
+@pytest.mark.parametrize(
+    "damage", ["garbage", "truncated", "other tables", "newer version", "half", "empty ledger"]
+)
+def test_a_damaged_file_is_moved_aside_and_counted(path, damage):
+    box = opened(path)
+    for number in range(200):
+        box.put("t", payload(number, 1000))
+    box.close()
+    content = path.read_bytes()
+    match damage:
+        case "garbage":
+            path.write_bytes(b"\0garbage" * 1000)
+        case "truncated":
+            path.write_bytes(content[:100])
+        case "half":
+            path.write_bytes(content[:12_288] + b"\xff" * (len(content) - 12_288))
+        case _:
+            statement = {"other tables": "DROP TABLE waiting", "newer version": "PRAGMA user_version = 99",
+                         "empty ledger": "DELETE FROM ledger"}[damage]  # fmt: skip
+            with sqlite3.connect(path) as db:
+                db.execute(statement)
+            db.close()
+    box = opened(path)
+    assert until(
+        lambda: box.fetch(0, 500) == [] and box.stats().is_durable and box.stats().ledger.files_damaged == 1
+    )
+    box.put("t", payload(7))
+    assert box.flush(5)
+    assert numbers(box.fetch(0, 9)) == [7]
+    assert box.close()
+    ledger = assert_file_agrees(path)
+    if damage in ("other tables", "newer version", "half"):  # the account could be read: the loss is exact
+        assert (ledger.enqueued, ledger.dropped_by_damage) == (201, 200)
+    assert len([p for p in path.parent.glob("*.damaged-*") if p.suffix.startswith(".damaged")]) >= 1
+
+
+def test_only_the_newest_damaged_file_is_kept(path):
+    for wall_s in (1000.0, 2000.0, 3000.0):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"garbage" * 1000)
+        opened(path, wall=lambda wall_s=wall_s: wall_s).close()
+    assert [p.name for p in path.parent.glob("*damaged*")] == ["outbox.db.damaged-3000"]
+
+
+def test_a_place_that_cannot_be_used_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(StateError, match="make the state directory writable"):
+        Outbox(tmp_path / "file" / "outbox.db")
+    with pytest.raises(StateError, match="is a directory"):
+        Outbox(tmp_path / "directory")
+
+
+CHILD = """
+    import json, sys
+    from pathlib import Path
+    from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
+    box = Outbox(Path(sys.argv[1]), OutboxLimits(max_bytes=150_000))
+    number = int(sys.argv[2])
+    while True:
+        box.put("t", json.dumps({"seq": number}).encode().ljust(200))
+        number += 1
+        if number % 50 == 0:
+            box.flush(5)
+            print(number, flush=True)
+            box.ack([row.id for row in box.fetch(0, 30)])
+            if number % 400 == 0:
+                box.put("other", b"x" * 20_000)
+"""
+
+
+def child(code, *arguments):
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_the_account_holds_after_kill_9_at_any_moment(path):
+    seen = 0
+    for round_ in range(5):
+        with child(CHILD, path, seen) as process:
+            for _ in range(3 + 4 * round_):
+                seen = int(process.stdout.readline())
+            process.send_signal(signal.SIGKILL)
+            seen = max([seen, *map(int, process.stdout)])
+        ledger = assert_file_agrees(path)
+        assert ledger.enqueued >= seen
+        box = opened(path)
+        rows = [row for row in box.fetch(0, 10_000) if row.topic == "t"]
+        box.close()
+        assert numbers(rows)[-1] >= seen - 1  # what flush confirmed survived
+        assert numbers(rows) == sorted(set(numbers(rows)))
+        seen = numbers(rows)[-1] + 1
+
+
+FULL_DISK = """
+    import json, resource, sys, threading
+    from pathlib import Path
+    from edge_runtime.messaging.outbox.outbox import Outbox
+    tick = threading.Event()
+    def limit(size):  # like a full disk, for this process only: writes beyond it fail
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    def take():
+        global after
+        rows = box.fetch(after, 100)
+        after = rows[-1].id if rows else after
+        box.ack([row.id for row in rows])
+        return [json.loads(row.payload)["seq"] for row in rows]
+    def put(number):
+        box.put("t", json.dumps({"seq": number}).encode().ljust(2000))
+    after, got, number = 0, [], 0
+    if sys.argv[2] == "from the start":
+        limit(0)
+    box = Outbox(Path(sys.argv[1]))
+    put(number)
+    limit(0 if sys.argv[2] == "from the start" else 150_000)
+    while box.stats().is_durable and number < 3000:
+        number += 1
+        put(number)
+        tick.wait(0.001)
+    failed_at, was_durable = number, box.stats().is_durable
+    while len(got) <= failed_at + 300:  # live results keep flowing while nothing can be written
+        number += 1
+        put(number)
+        tick.wait(0.001)
+        got += take()
+        assert number < 5_000, (failed_at, got[-5:])
+    limit(resource.RLIM_INFINITY)
+    for _ in range(500):
+        if box.stats().is_durable:
+            break
+        tick.wait(0.01)
+    put(number + 1)
+    flushed = box.flush(5)
+    got += take()
+    box.close()
+    ledger = box.stats().ledger
+    print(json.dumps({"got": got, "last": number + 1, "was_durable": was_durable, "flushed": flushed,
+        "dropped": ledger.dropped, "delivered": ledger.delivered, "pending": ledger.pending}))
+"""
+
+
+@pytest.mark.parametrize("when", ["later", "from the start"])
+def test_a_full_disk_stops_no_results_and_needs_no_restart(path, when):
+    with child(FULL_DISK, path, when) as process:
+        report = json.loads(process.stdout.read())
+    assert report["got"] == list(range(report["last"] + 1))
+    assert (report["was_durable"], report["flushed"], report["dropped"], report["pending"]) == (
+        False,
+        True,
+        0,
+        0,
+    )
+    ledger = assert_file_agrees(path)
+    assert (ledger.enqueued, ledger.delivered) == (report["last"] + 1,) * 2

@@ -1,0 +1,235 @@
+"""publisher: order, at-least-once, refusals, backlog; against a real outbox and a sink made of lists."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
+from edge_runtime.messaging.outbox.publisher import Publisher, Settled
+from edge_runtime.messaging.sinks import FileSink
+from tests.support.waiting import until
+
+
+class ListSink:
+    """A destination under the test's control."""
+
+    def __init__(self, *, window=10, is_ready=True, acks_by_itself=True):
+        self.lock = threading.Lock()
+        self.window, self.is_ready, self.acks_by_itself = window, is_ready, acks_by_itself
+        self.connection = 1
+        self.arrived, self.unacked, self.settled = [], [], Settled()
+        self.refuse_seqs, self.explode_once = set(), False
+        self.listener = lambda: None
+        self.pace_s = 0.0
+
+    @property
+    def epoch(self):
+        return self.connection if self.is_ready else None
+
+    problem = None
+
+    def capacity(self):
+        return self.window - len(self.unacked)
+
+    def send(self, row):
+        with self.lock:
+            if self.explode_once:
+                self.explode_once = False
+                raise ZeroDivisionError
+            if not self.is_ready:
+                return False
+            seq = json.loads(row.payload)["seq"]
+            if seq in self.refuse_seqs:
+                self.settled.refused.append(row.id)
+                return True
+            self.arrived.append((row.topic, seq, time.monotonic()))
+            self.unacked.append(row.id)
+        if self.acks_by_itself:
+            threading.Event().wait(self.pace_s)
+            self.ack_all()
+        return True
+
+    def ack_all(self):
+        with self.lock:
+            self.settled.delivered.extend(self.unacked)
+            self.unacked = []
+        self.listener()
+
+    def lose_connection(self):
+        with self.lock:
+            self.unacked, self.connection = [], self.connection + 1
+        self.listener()
+
+    def settle(self):
+        with self.lock:
+            settled, self.settled = self.settled, Settled()
+        return settled
+
+    def listen(self, listener):
+        self.listener = listener
+
+    def close(self, timeout_s):
+        return self.settle()
+
+    def seqs(self, topic=None):
+        with self.lock:
+            return [seq for name, seq, _ in self.arrived if topic in (None, name)]
+
+
+@pytest.fixture
+def box(tmp_path):
+    outbox = Outbox(tmp_path / "outbox.db", OutboxLimits(max_queue_rows=50_000))
+    yield outbox
+    outbox.close()
+
+
+def put(box, *seqs, topic="t"):
+    for seq in seqs:
+        box.put(topic, json.dumps({"seq": seq}).encode())
+
+
+def run(box, sink, **options):
+    publisher = Publisher(box, sink, **options)
+    publisher.start()
+    return publisher
+
+
+def test_rows_arrive_in_order_and_leave_the_outbox(box):
+    sink = ListSink()
+    publisher = run(box, sink)
+    put(box, *range(1000))
+    assert until(lambda: len(sink.seqs()) == 1000)
+    put(box, *range(1000, 1010))
+    publisher.stop()
+    assert sink.seqs() == list(range(1010))
+    assert until(lambda: box.stats().ledger.delivered == 1010)
+
+
+def test_nothing_is_sent_while_the_destination_is_away(box):
+    sink = ListSink(is_ready=False)
+    put(box, 1)
+    publisher = run(box, sink)
+    assert not until(sink.seqs, 0.4)
+    sink.is_ready = True
+    sink.listener()
+    assert until(lambda: sink.seqs() == [1])
+    publisher.stop()
+
+
+def test_no_more_than_the_window_is_unacknowledged(box):
+    sink = ListSink(window=7, acks_by_itself=False)
+    put(box, *range(20))
+    publisher = run(box, sink)
+    assert until(lambda: len(sink.unacked) == 7)
+    assert not until(lambda: len(sink.unacked) > 7, 0.3)
+    sink.ack_all()
+    assert until(lambda: len(sink.seqs()) == 14)
+    publisher.stop(0.1)
+
+
+def test_what_was_not_acknowledged_is_sent_again_in_order_after_a_loss(box):
+    sink = ListSink(window=5, acks_by_itself=False)
+    put(box, *range(12))
+    publisher = run(box, sink)
+    assert until(lambda: len(sink.unacked) == 5)
+    sink.ack_all()
+    assert until(lambda: len(sink.unacked) == 5)
+    sink.acks_by_itself = True
+    sink.lose_connection()
+    assert until(lambda: len(sink.seqs()) == 17)
+    publisher.stop()
+    assert sink.seqs() == [*range(10), *range(5, 12)]
+    assert publisher.stats().repeated == 5
+    assert box.stats().ledger.dropped == 0
+
+
+def test_a_refused_row_is_dropped_and_the_rest_goes_on(box):
+    sink = ListSink()
+    sink.refuse_seqs = {3}
+    publisher = run(box, sink)
+    put(box, *range(6))
+    assert until(lambda: sink.seqs() == [0, 1, 2, 4, 5])
+    publisher.stop()
+    assert until(lambda: box.stats().ledger.dropped_by_refusal == 1)
+
+
+def test_a_failing_sink_is_reported_and_tried_again(box):
+    sink = ListSink()
+    sink.explode_once = True
+    put(box, 1, 2)
+    publisher = run(box, sink)
+    assert until(lambda: publisher.stats().problem is not None)
+    assert until(lambda: sink.seqs() == [1, 2])
+    publisher.stop()
+
+
+def test_stop_delivers_what_is_queued(box):
+    sink = ListSink()
+    publisher = run(box, sink)
+    put(box, *range(500))
+    publisher.stop(5.0)
+    assert sink.seqs() == list(range(500))
+
+
+def test_stop_does_not_wait_for_a_destination_that_is_away(box):
+    sink = ListSink(is_ready=False)
+    put(box, 1)
+    publisher = run(box, sink)
+    started_s = time.monotonic()
+    publisher.stop(5.0)
+    assert time.monotonic() - started_s < 2.0
+    assert box.stats().ledger.pending == 1
+
+
+def test_live_first_keeps_live_results_live_beside_a_backlog(box):
+    put(box, *range(3000))
+    box.flush(5)
+    sink = ListSink()
+    sink.pace_s = 0.0005
+    publisher = run(box, sink, live_first=True)
+    sent_at_s = {}
+    for seq in range(10_000, 10_040):
+        until(lambda: False, 0.01)
+        sent_at_s[seq] = time.monotonic()
+        put(box, seq)
+    assert until(lambda: len(sink.seqs()) == 3040, 30)
+    publisher.stop()
+    seqs = sink.seqs()
+    assert [seq for seq in seqs if seq < 3000] == list(range(3000))
+    assert [seq for seq in seqs if seq >= 10_000] == list(range(10_000, 10_040))
+    assert seqs.index(10_039) < 3039, "the live results waited for the whole backlog"
+    assert max(at - sent_at_s[seq] for _, seq, at in sink.arrived if seq >= 10_000) < 1.0
+
+
+def test_live_first_on_a_destination_that_is_too_slow_sends_the_newest_and_loses_nothing(box):
+    sink = ListSink(window=2)
+    sink.pace_s = 0.004
+    publisher = run(box, sink, live_first=True)
+    for seq in range(600):
+        put(box, seq)
+        until(lambda: False, 0.001)
+    assert until(lambda: len(set(sink.seqs())) == 600, 20)
+    publisher.stop()
+    assert sorted(sink.seqs()) == list(range(600))
+
+
+def test_without_live_first_order_is_strict_whatever_the_backlog(box):
+    put(box, *range(500))
+    sink = ListSink(window=3)
+    publisher = run(box, sink)
+    put(box, *range(500, 700))
+    assert until(lambda: len(sink.seqs()) == 700)
+    publisher.stop()
+    assert sink.seqs() == list(range(700))
+
+
+def test_without_a_broker_the_file_is_the_destination(box, tmp_path):
+    path = tmp_path / "results.jsonl"
+    publisher = run(box, FileSink(path))
+    put(box, *range(300))
+    assert until(lambda: path.exists() and len(path.read_text().splitlines()) == 300)
+    publisher.stop()
+    assert [json.loads(line)["payload"]["seq"] for line in path.read_text().splitlines()] == list(range(300))
+    assert until(lambda: box.stats().ledger.pending == 0)

@@ -1,0 +1,158 @@
+"""sink: the local file. The broker's sink is tested with a real broker in test_mqtt and the flows."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.messaging.outbox.ledger import Row
+from edge_runtime.messaging.sinks import FileSink
+from tests.support.paths import ROOT
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def rows(*numbers):
+    return [Row(number, "edge/d/result/s", json.dumps({"seq": number}).encode(), 0.0) for number in numbers]
+
+
+def send(sink, *numbers):
+    for row in rows(*numbers):
+        assert sink.send(row)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results" / "results.jsonl"
+
+
+def test_lines_can_be_read_at_once_and_count_as_delivered_after_a_sync(path):
+    clock = Clock()
+    sink = FileSink(path, monotonic=clock)
+    send(sink, 1)
+    assert sink.settle().delivered == [1]
+    send(sink, 2)
+    assert sink.settle().delivered == []
+    assert lines(path) == [{"topic": "edge/d/result/s", "payload": {"seq": number}} for number in (1, 2)]
+    clock.now_s += 1.0
+    assert sink.settle().delivered == [2]
+    send(sink, 3)
+    assert sink.close(1.0).delivered == [3]
+    assert len(lines(path)) == 3
+
+
+def test_a_payload_that_is_no_json_is_kept_as_text(path):
+    sink = FileSink(path)
+    sink.send(Row(1, "t", b'{"half": \n', 0.0))
+    sink.close(1.0)
+    assert lines(path) == [{"topic": "t", "payload": '{"half": \n'}]
+
+
+def test_the_file_is_rotated_and_bounded(path):
+    sink = FileSink(path, max_bytes=500, keep=2, sync_every_s=0.0)
+    for number in range(100):
+        send(sink, number)
+        sink.settle()
+    sink.close(1.0)
+    names = sorted(p.name for p in path.parent.iterdir())
+    assert names in (
+        ["results.jsonl", "results.jsonl.1", "results.jsonl.2"],
+        ["results.jsonl.1", "results.jsonl.2"],
+    )
+    assert all(p.stat().st_size < 600 for p in path.parent.iterdir())
+    newest = path if path.exists() else path.with_name("results.jsonl.1")
+    assert lines(newest)[-1]["payload"]["seq"] == 99
+
+
+def test_closing_after_a_rotation_does_not_rotate_again(path):
+    for number in (1, 2):
+        sink = FileSink(path, max_bytes=10, sync_every_s=0.0)
+        send(sink, number)
+        assert sink.settle().delivered == [number]
+        sink.close(1.0)
+        assert sink.problem is None
+    kept = [Path(f"{path}.{number}") for number in (1, 2)]
+    assert [[line["payload"]["seq"] for line in lines(one)] for one in kept] == [[2], [1]]
+
+
+def test_half_a_line_left_by_a_crash_is_cut_off(path):
+    path.parent.mkdir()
+    path.write_bytes(b'{"topic": "t", "payload": 1}\n{"topic": "t", "pay')
+    sink = FileSink(path)
+    send(sink, 2)
+    sink.close(1.0)
+    assert [line["payload"] for line in lines(path)] == [1, {"seq": 2}]
+
+
+def test_a_removed_file_is_made_again(path):
+    sink = FileSink(path, sync_every_s=0.0)
+    send(sink, 1)
+    sink.settle()
+    path.unlink()
+    send(sink, 2)
+    assert sink.settle().delivered == [2]
+    assert [line["payload"]["seq"] for line in lines(path)] == [2]
+    sink.close(1.0)
+
+
+def test_a_place_that_cannot_be_written_is_a_problem_and_is_tried_again(path):
+    clock = Clock()
+    path.parent.write_text("in the way")
+    sink = FileSink(path, monotonic=clock)
+    before = sink.epoch
+    send(sink, 1)
+    assert sink.settle().delivered == []
+    assert sink.epoch is None
+    assert "results.jsonl" in sink.problem
+    path.parent.unlink()
+    clock.now_s += 1.1
+    assert sink.epoch not in (None, before)
+    send(sink, 1)
+    assert sink.settle().delivered == [1]
+    assert sink.problem is None
+    sink.close(1.0)
+
+
+FULL_DISK = """
+    import json, resource, sys
+    from pathlib import Path
+    from edge_runtime.messaging.outbox.ledger import Row
+    from edge_runtime.messaging.sinks import FileSink
+    now = [0.0]
+    sink = FileSink(Path(sys.argv[1]), sync_every_s=0.0, monotonic=lambda: now[0])
+    delivered = []
+    def send(number):
+        sink.send(Row(number, "t", json.dumps({"seq": number}).encode(), 0.0))
+        delivered.extend(sink.settle().delivered)
+    send(1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60, resource.RLIM_INFINITY))  # half of the next line fits
+    send(2)
+    problem = sink.problem
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    now[0] += 2.0
+    send(2)
+    sink.close(1.0)
+    print(json.dumps([delivered, problem]))
+"""
+
+
+def test_a_full_disk_leaves_no_half_line_and_no_double_line(path):
+    command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(path)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    delivered, problem = json.loads(done.stdout)
+    assert delivered == [1, 2]
+    assert problem is not None
+    assert [line["payload"]["seq"] for line in lines(path)] == [1, 2]

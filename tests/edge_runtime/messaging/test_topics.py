@@ -1,0 +1,84 @@
+"""topics: values that cannot be wrong."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.client import topic_matches_sub
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.messaging.mqtt.topics import Topics, checked_part, matches
+
+TOPICS = Topics("edge", "belt-3")
+
+
+def test_the_topics_of_the_design():
+    assert TOPICS.availability == "edge/belt-3/availability"
+    assert TOPICS.state == "edge/belt-3/state"
+    assert TOPICS.result("belt") == "edge/belt-3/result/belt"
+    assert TOPICS.event == "edge/belt-3/event"
+    assert TOPICS.health == "edge/belt-3/health"
+    assert TOPICS.request("status") == "edge/belt-3/request/status"
+    assert TOPICS.response("status") == "edge/belt-3/response/status"
+    assert TOPICS.requests == "edge/belt-3/request/+"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "+", "a#", "$SYS", "a\0", "a\nb", "\ud800", "\ufdd0", "\uffff", "x" * 129, "ä" * 65]
+)
+def test_names_that_cannot_be_a_level_are_refused_with_their_place(name):
+    with pytest.raises(ConfigError, match="device: "):
+        Topics("edge", name)
+    with pytest.raises(ConfigError, match="stream: "):
+        TOPICS.result(name)
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "a/", "/a", "a//b", "$share/g", "a/+"])
+def test_bad_prefixes_are_refused(prefix):
+    with pytest.raises(ConfigError, match=r"mqtt\.prefix"):
+        Topics(prefix, "d")
+
+
+def test_a_prefix_may_have_levels():
+    assert Topics("plant/edge", "d").state == "plant/edge/d/state"
+
+
+@given(st.text())
+def test_a_name_is_valid_utf8_of_one_level_or_refused(name):
+    try:
+        checked_part(name, "x")
+    except ConfigError:
+        return
+    assert name.encode()
+    assert not set(name) & set("+#/\0")
+
+
+@pytest.mark.parametrize("topic", ["edge/belt-3/response/status", "app/42/answers", "edge/other/response/x"])
+def test_harmless_response_topics(topic):
+    assert TOPICS.allows_response_to(topic)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        *("", "$SYS/x", "a/+", "#", "a\0", "x" * 70_000),
+        *("edge/belt-3/availability", "edge/belt-3/state"),
+        *("edge/belt-3/request/rollback", "edge/other/request/rollback"),
+    ],
+)
+def test_a_caller_cannot_make_the_device_speak_as_something_else(topic):
+    assert not TOPICS.allows_response_to(topic)
+
+
+level = st.sampled_from(["a", "b", "", "+", "#", "$x"])
+
+
+@given(
+    st.lists(level, min_size=1, max_size=4),
+    st.lists(st.sampled_from(["a", "b", "", "$x"]), min_size=1, max_size=4),
+)
+def test_matching_agrees_with_paho(wanted, levels):
+    if "#" in wanted[:-1]:
+        return
+    assert matches("/".join(wanted), "/".join(levels)) == topic_matches_sub(
+        "/".join(wanted), "/".join(levels)
+    )

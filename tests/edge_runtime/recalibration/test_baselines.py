@@ -1,0 +1,256 @@
+"""Several baselines in the side loop: recorded, switched, blessed, expired, removed; and the patches that go along."""
+
+import hashlib
+
+import orjson
+import pytest
+
+from calibration.baseline.metadata import DAY_S
+from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.model_state import Registry
+from edge_runtime.errors import CommandError, EngineError
+from edge_runtime.recalibration.baselines.store import MOST, Shelf
+from tests.support.controller_bench import ACCEPTED, BASE, Bench, a_baseline
+
+P1 = Generation("parts/1", "p1")
+
+
+def two_states(tmp_path, **settings):
+    """A site with day (in use) and night."""
+    bench = Bench(tmp_path, commissioned=False, **settings)
+    bench.commission("night", seed=2)
+    bench.commission("day", seed=1)
+    bench.events.clear()
+    return bench
+
+
+def switch(bench, name):
+    bench.watch.changes = [name]
+    bench.feed(1)
+
+
+def accepted_from(bench, name):
+    return {**ACCEPTED, "baseline_id": bench.shelf.read(name).id}
+
+
+def accept(bench, name, verb=None):
+    """A patch made from the named baseline: by command, or for a drift."""
+    if verb is not None:
+        bench.ask(verb)
+    else:
+        bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[-1].end(accepted_from(bench, name))
+    bench.tick()
+
+
+def test_commissioning_names_the_baseline_and_notes_where_it_comes_from(tmp_path):
+    bench = two_states(tmp_path)
+    bench.commission("dusk", seed=3, expires_days=2.0)
+    facts = bench.shelf.read("dusk").facts
+    assert (facts.bundle, facts.preprocessing, facts.streams) == ("parts/1", "spec", ("belt",))
+    assert facts.sample_period_s == pytest.approx(1.0)
+    assert facts.blessed_by == "command"
+    assert facts.expires_wall_s == pytest.approx(facts.blessed_wall_s + 2 * DAY_S)
+    assert bench.ask("baselines")["in_use"] == "dusk"
+    assert bench.kinds() == ["baseline", "commissioned"]
+
+
+def test_another_baseline_in_use_is_told_and_remembered_over_a_restart(tmp_path):
+    bench = two_states(tmp_path)
+    switch(bench, "night")
+    [event] = bench.events
+    assert (event.kind, event.data["from"], event.data["to"]) == ("baseline", "day", "night")
+    assert bench.loop.status()["baselines"]["night"]["in_use"] is True
+    assert bench.loop.status()["alarms"] == 0
+    again = Bench(tmp_path)
+    assert again.watch.known.in_use == "night"
+
+
+def test_the_next_patch_is_made_from_the_baseline_in_use(tmp_path):
+    bench = two_states(tmp_path)
+    switch(bench, "night")
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    assert bench.jobs[-1].job["baseline"] == str(bench.shelf.path("night"))
+
+
+def test_a_patch_for_a_drift_of_one_baseline_ends_with_it(tmp_path):
+    bench = two_states(tmp_path)
+    accept(bench, "day")
+    assert bench.slot.generation == P1
+    switch(bench, "night")
+    assert bench.slot.generation == BASE
+    switch(bench, "day")
+    assert bench.slot.generation == BASE
+
+
+def test_a_patch_that_goes_with_a_baseline_comes_back_with_it(tmp_path):
+    bench = two_states(tmp_path)
+    switch(bench, "night")
+    accept(bench, "night", "recalibrate")
+    assert bench.slot.generation == P1
+    switch(bench, "day")
+    assert bench.slot.generation == BASE
+    switch(bench, "night")
+    assert bench.slot.generation == P1
+    assert bench.events[-1].data["generation"] == "parts/1+p1"
+
+
+def test_a_patch_that_somebody_rolled_back_does_not_come_back_with_its_baseline(tmp_path):
+    bench = two_states(tmp_path)
+    accept(bench, "day", "recalibrate")
+    switch(bench, "night")
+    switch(bench, "day")
+    bench.ask("rollback")
+    switch(bench, "night")
+    switch(bench, "day")
+    assert bench.slot.generation == BASE
+
+
+def test_frames_collected_for_a_drift_of_day_are_not_used_at_night(tmp_path):
+    bench = two_states(tmp_path)
+    bench.watch.window_began_at_s = bench.clock.now + 0.5
+    bench.watch.changes = ["alarm"]
+    bench.feed(3)
+    assert bench.loop.status()["phase"] == "collecting"
+    switch(bench, "night")
+    assert bench.loop.status()["phase"] == "idle"
+
+
+def test_a_patch_that_was_made_while_the_baseline_changed_is_not_used(tmp_path):
+    bench = two_states(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    verdict = accepted_from(bench, "day")
+    switch(bench, "night")
+    bench.jobs[-1].end(verdict)
+    bench.tick()
+    assert bench.slot.generation == BASE
+    assert "another baseline has come into use" in bench.events[-1].data["error"]
+
+
+def known_drift(bench, patch_id="p1", model=b"patched"):
+    """As an earlier drift left it: a patch of the baseline day, and what the camera showed then."""
+    folder = bench.registry.patches / patch_id
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(model)
+    report = {"baseline_id": bench.shelf.read("day").id, "model_sha256": hashlib.sha256(model).hexdigest()}
+    (folder / "report.json").write_bytes(orjson.dumps(report))
+    a_baseline(5).save(folder / "observed.safetensors")
+
+
+def drift_known_as(bench, patch_id="p1"):
+    bench.watch.known_drift, bench.watch.changes = patch_id, ["alarm"]
+    bench.feed(9)
+
+
+def test_a_drift_seen_before_gets_its_patch_at_once(tmp_path):
+    known_drift(two_states(tmp_path))
+    bench = Bench(tmp_path)
+    assert list(bench.watch.known.drifts) == ["p1"]
+    drift_known_as(bench)
+    assert bench.jobs == []
+    assert bench.slot.generation == P1
+    assert bench.events[-1].data["is_known"] is True
+    bench.watch.changes = ["returned"]
+    bench.feed(1)
+    assert bench.slot.generation == BASE
+
+
+def test_a_drift_that_is_recognised_while_frames_are_collected_needs_no_more_of_them(tmp_path):
+    known_drift(two_states(tmp_path))
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(3)
+    bench.watch.known_drift = "p1"
+    bench.feed(8)
+    assert (bench.jobs, bench.slot.generation) == ([], P1)
+
+
+def test_a_known_patch_that_was_rolled_back_or_does_not_run_is_made_anew(tmp_path):
+    known_drift(two_states(tmp_path))
+    bench = Bench(tmp_path)
+    bench.build_error = EngineError("refused")
+    drift_known_as(bench)
+    assert bench.registry.is_withdrawn("p1")
+    assert len(bench.jobs) == 1
+    assert Bench(tmp_path).watch.known.drifts == {}
+
+
+def test_the_known_drift_of_another_baseline_does_not_count(tmp_path):
+    known_drift(two_states(tmp_path))
+    bench = Bench(tmp_path)
+    switch(bench, "night")
+    drift_known_as(bench)
+    assert bench.slot.generation == BASE
+    assert len(bench.jobs) == 1
+
+
+def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path):
+    bench = Bench(tmp_path)
+    assert bench.ask("expire")["is_expired"] is True
+    bench.watch.changes = ["alarm"]
+    bench.feed(20)
+    assert bench.jobs == []
+    assert bench.kinds() == ["drift", "baseline"]
+    assert "has expired" in bench.events[-1].data["no_patch"]
+    with pytest.raises(CommandError, match="has expired: look at the site"):
+        bench.ask("recalibrate")
+    assert bench.ask("bless", expires_days=1.0)["is_expired"] is False
+    bench.feed(9)
+    assert len(bench.jobs) == 1
+    bench.tick(DAY_S)
+    assert bench.loop.status()["baselines"]["default"]["is_expired"] is True
+
+
+def test_blessing_again_keeps_the_patch_and_the_baseline(tmp_path):
+    bench = Bench(tmp_path)
+    accept(bench, "default", "recalibrate")
+    before = bench.shelf.read("default").id
+    bench.ask("bless", name="default", expires_days=30.0)
+    bench.feed(3)
+    assert bench.slot.generation == P1
+    assert Shelf(bench.registry.baselines).read("default").id == before
+
+
+def test_removing_the_one_in_use_leaves_the_other_and_takes_its_patch_back(tmp_path):
+    bench = two_states(tmp_path)
+    accept(bench, "day")
+    assert bench.ask("remove", name="day")["in_use"] == "night"
+    bench.tick()
+    assert bench.slot.generation == BASE
+    bench.ask("remove", name="night")
+    assert bench.loop.status()["commissioned"] is False
+    with pytest.raises(CommandError, match="no usable baseline 'day'"):
+        bench.ask("bless", name="day")
+    with pytest.raises(CommandError, match="name a baseline"):
+        bench.ask("remove")
+
+
+def test_after_a_restart_no_patch_of_another_baseline_is_active(tmp_path):
+    bench = two_states(tmp_path)
+    accept(bench, "day")
+    bench.shelf.remove("day")
+    again = Bench(tmp_path, rollout=Registry.open(tmp_path, "parts").rollout("parts/1"))
+    assert again.slot.generation == P1
+    again.tick()
+    assert again.slot.generation == BASE
+
+
+def test_a_file_put_on_the_shelf_by_hand_is_found_when_somebody_asks(tmp_path):
+    bench = Bench(tmp_path)
+    a_baseline(4).save(bench.shelf.path("pooled"))
+    assert set(bench.ask("baselines")["baselines"]) == {"default", "pooled"}
+    assert set(bench.watch.known.baselines) == {"default", "pooled"}
+
+
+def test_one_baseline_too_many_or_a_wild_name_is_refused_before_anything_is_collected(tmp_path):
+    bench = Bench(tmp_path)
+    for i in range(MOST - 1):
+        a_baseline(i + 1).save(bench.shelf.path(f"state-{i}"))
+    with pytest.raises(CommandError, match=f"there are {MOST} baselines already"):
+        bench.ask("commission", name="one-more")
+    with pytest.raises(CommandError, match="1 to 32 of a-z"):
+        bench.ask("commission", name="Day")
+    assert bench.ask("commission", name="state-0")["begun"] == "commission"

@@ -1,0 +1,498 @@
+"""The side loop without a thread: samples in, ``tick`` by hand, a scripted job instead of the process."""
+
+import numpy as np
+import pytest
+
+from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
+from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.model_state import Registry
+from edge_runtime.errors import CommandError, EngineError, StateError
+from edge_runtime.recalibration.patch_policy import ENGINE_FAILURES
+from edge_runtime.recalibration.reports import Reports
+from tests.support.controller_bench import ACCEPTED, BASE, BATCH, REFUSED, Bench, ScriptedWatch, a_baseline
+from tests.support.slots import answer
+
+
+def test_without_a_baseline_nothing_happens_until_somebody_blesses_the_site(tmp_path):
+    bench = Bench(tmp_path, commissioned=False)
+    bench.feed(40)
+    assert bench.jobs == []
+    assert bench.loop.status()["commissioned"] is False
+    with pytest.raises(CommandError, match="send 'commission'"):
+        bench.ask("recalibrate")
+
+
+def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
+    bench = Bench(tmp_path, commissioned=False)
+    bench.feed(20)
+    bench.clock.now += 0.5
+    assert bench.ask("commission")["frames_wanted"] == 16
+    bench.feed(15)
+    assert bench.jobs == []
+    bench.feed(1)
+    [job] = bench.jobs
+    assert (job.job["kind"], len(job.pixels)) == ("commission", 16)
+    a_baseline().save(job.folder / "baseline.safetensors")
+    (job.folder / "probe.onnx").write_bytes(b"probe")
+    bench.watch = ScriptedWatch()
+    job.end({"frames": 16, "taps": 5})
+    bench.tick()
+    assert bench.kinds() == ["commissioned"]
+    assert bench.shelf.names() == ["default"]
+    assert bench.registry.probe("a" * 64).read_bytes() == b"probe"
+    assert bench.loop.status()["commissioned"] is True
+
+
+def test_commissions_itself_when_the_configuration_says_so(tmp_path):
+    bench = Bench(tmp_path, commissioned=False, automatic=True)
+    bench.feed(17)
+    assert [job.job["kind"] for job in bench.jobs] == ["commission"]
+
+
+def fails_to_commission_for_good(tmp_path):
+    bench = Bench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
+    bench.feed(17)
+    bench.jobs[0].end(error="nothing in it can be recalibrated", is_lasting=True)
+    bench.feed(60)
+    return bench
+
+
+def test_what_cannot_succeed_is_told_once_and_not_tried_again(tmp_path):
+    bench = fails_to_commission_for_good(tmp_path)
+    assert len(bench.jobs) == 1
+    assert [(e.kind, e.data["error"], e.data["is_lasting"]) for e in bench.events] == [
+        ("commission", "nothing in it can be recalibrated", True)
+    ]
+    assert bench.loop.status()["not_possible"] == {"commission": "nothing in it can be recalibrated"}
+    assert bench.loop.status()["failed"] == 1
+
+
+def test_another_configuration_is_reason_to_try_again(tmp_path):
+    bench = fails_to_commission_for_good(tmp_path)
+    settings = bench.loop._parts.settings.model_copy(update={"memory_mib": 4096})
+    bench.loop.reconfigure(bench.loop._parts.settings, bench.loop._parts.drift)
+    bench.feed(20)
+    assert len(bench.jobs) == 1
+    bench.loop.reconfigure(settings, bench.loop._parts.drift)
+    bench.feed(20)
+    assert len(bench.jobs) == 2
+    assert bench.loop.status()["not_possible"] == {}
+
+
+def test_a_command_is_reason_to_try_again_and_success_ends_the_matter(tmp_path):
+    bench = fails_to_commission_for_good(tmp_path)
+    bench.commission()
+    assert bench.loop.status()["commissioned"] is True
+    assert bench.loop.status()["not_possible"] == {}
+
+
+def test_a_failure_that_may_pass_is_tried_again(tmp_path):
+    bench = Bench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
+    bench.feed(17)
+    bench.jobs[0].end(error="every frame is of one colour")
+    bench.feed(20)
+    assert len(bench.jobs) == 2
+    assert bench.loop.status()["not_possible"] == {}
+
+
+@pytest.mark.parametrize("cause", ["schedule", "drift"])
+def test_a_model_that_cannot_be_recalibrated_is_not_tried_again_by_schedule_or_drift(tmp_path, cause):
+    bench = Bench(tmp_path, cooldown_s=2, schedule_due=1001.0 if cause == "schedule" else None)
+    if cause == "drift":
+        bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(error="needs more memory", is_lasting=True)
+    bench.due = 1012.0
+    bench.feed(30)
+    assert len(bench.jobs) == 1
+    assert bench.loop.status()["not_possible"] == {"recalibrate": "needs more memory"}
+    assert bench.ask("recalibrate")["begun"] == "recalibrate"
+
+
+def test_a_drift_alarm_leads_to_a_patch_and_a_hot_swap(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    assert bench.kinds() == ["drift", "recalibration"]
+    assert bench.slot.generation == Generation("parts/1", "p1")
+    assert Registry.open(tmp_path, "parts").rollout("parts/1").active == Generation("parts/1", "p1")
+
+
+def test_only_frames_of_the_drift_are_used(tmp_path):
+    bench = Bench(tmp_path)
+    bench.feed(10)
+    bench.watch.window_began_at_s = bench.clock.now + 0.5
+    bench.watch.changes = ["alarm"]
+    bench.feed(7)
+    assert bench.jobs == []
+    bench.feed(1)
+    assert len(bench.jobs[0].pixels) == 8
+
+
+def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(REFUSED)
+    bench.tick()
+    assert bench.slot.generation == BASE
+    assert bench.events[-1].data["reasons"] == ["in doubt"]
+    assert bench.loop.status()["refused"] == 1
+
+
+def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    assert bench.events[-1].data["report"] == "parts/p1"
+    bench.tick(1000)
+    bench.watch.score = 5.0
+    bench.feed(2)
+    bench.jobs[-1].end(REFUSED)
+    bench.tick()
+    assert bench.events[-1].data["report"] == bench.loop.status()["last_report"]["report"] == "parts/r1"
+    reports = Reports(bench.registry.folder)
+    assert sorted(reports.ids()) == ["p1", "r1"]
+    assert b"<img>" in reports.page("r1")
+
+
+def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    private = bench.loop._parts.settings.model_copy(update={"reference": ReferenceConfig(pictures="never")})
+    bench.loop.reconfigure(private, bench.loop._parts.drift)
+    bench.jobs[0].end(REFUSED)
+    bench.tick()
+    assert b"<img>" not in Reports(bench.registry.folder).page("r1")
+
+
+def test_after_a_recalibration_it_cools_down(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(REFUSED)
+    bench.tick()
+    bench.feed(30)
+    assert len(bench.jobs) == 1
+    bench.tick(60)
+    bench.feed(1)
+    assert len(bench.jobs) == 2
+
+
+def test_a_patch_is_not_made_again_for_the_drift_it_was_made_for(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.tick(1000)
+    bench.feed(20)
+    assert len(bench.jobs) == 1
+    bench.watch.score = 5.0  # another drift
+    bench.feed(2)
+    assert len(bench.jobs) == 2
+
+
+def test_the_base_comes_back_when_the_drift_is_over(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.watch.changes = ["returned"]
+    bench.feed(1)
+    assert bench.slot.generation == BASE
+    assert bench.events[-1].kind == "rollback"
+
+
+def test_rollback_by_command(tmp_path):
+    bench = Bench(tmp_path)
+    with pytest.raises(CommandError, match="nothing to roll back"):
+        bench.ask("rollback")
+    bench.accept_one()
+    assert bench.ask("rollback") == {"generation": "parts/1"}
+    assert bench.slot.generation == BASE
+
+
+def test_an_engine_that_keeps_failing_is_taken_back(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.slot.engine.failures = -1
+    for _ in range(ENGINE_FAILURES):
+        with pytest.raises(EngineError):
+            answer(bench.slot, BATCH)
+    bench.tick()
+    assert bench.slot.generation == BASE
+    assert "failed 5 times" in bench.events[-1].data["reason"]
+
+
+def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
+    bench = Bench(tmp_path)
+    bench.build_error = EngineError("refused")
+    bench.accept_one()
+    assert bench.slot.generation == BASE
+    assert bench.events[-1].data["error"] == "refused"
+    assert Registry.open(tmp_path, "parts").rollout("parts/1").active == BASE
+    bench.build_error = None
+    bench.tick(100)
+    bench.feed(9)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    assert bench.slot.generation.patch is not None
+
+
+def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(error="process ended with status -9")
+    bench.tick()
+    assert bench.events[-1].data["error"] == "process ended with status -9"
+    assert bench.loop.status()["phase"] == "idle"
+
+
+def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
+    bench = Bench(tmp_path)
+    bench.start_error = StateError("no space left")
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    assert bench.events[-1].data["error"] == "no space left"
+    assert bench.loop.status()["phase"] == "idle"
+
+
+def test_the_schedule_starts_a_recalibration_once(tmp_path):
+    bench = Bench(tmp_path, schedule_due=1020.0)
+    bench.feed(12)
+    assert bench.jobs == []
+    bench.due = 90_000.0
+    bench.feed(10)
+    assert [job.job["cause"] for job in bench.jobs] == ["schedule"]
+
+
+def test_a_second_request_while_one_runs_is_refused(tmp_path):
+    bench = Bench(tmp_path)
+    bench.ask("recalibrate")
+    with pytest.raises(CommandError, match="not possible while collecting"):
+        bench.ask("recalibrate")
+
+
+def test_too_few_frames_in_time_end_the_task(tmp_path):
+    bench = Bench(tmp_path)
+    bench.ask("recalibrate")
+    bench.tick(10_000)
+    assert "only 0 usable frames" in bench.events[-1].data["error"]
+    assert bench.loop.status()["phase"] == "idle"
+
+
+def test_stopping_ends_a_running_job(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.loop.stop(timeout_s=1.0)
+    assert bench.jobs[0].is_killed
+
+
+def test_new_settings_count_from_the_next_round(tmp_path):
+    bench = Bench(tmp_path)
+    bench.loop.reconfigure(RecalibrationConfig(on_drift=False), DriftConfig(sample_every_s=0.1))
+    bench.watch.changes = ["alarm"]
+    bench.feed(20)
+    assert bench.jobs == []
+    assert bench.kinds() == ["drift"]
+
+
+def test_a_drift_that_makes_the_model_see_one_class_still_fills_the_reference(tmp_path):
+    bench = Bench(tmp_path, commissioned=True, min_frames=8)
+    bench.feed(40)  # a full reservoir, four classes
+    bench.watch.window_began_at_s = bench.clock.now + 0.5
+    bench.watch.changes = ["alarm"]
+    bench.loop.reconfigure(
+        RecalibrationConfig(reference=ReferenceConfig(frames=24, reservoir=32), min_frames=8),
+        DriftConfig(sample_every_s=0.1),
+    )
+    bench.feed(24, label=0)
+    assert len(bench.jobs[0].pixels) == 24
+
+
+def test_a_patch_made_before_any_score_does_not_stop_the_loop(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.score = 0.0
+    bench.feed(8)
+    bench.ask("recalibrate")
+    bench.feed(1)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    assert bench.slot.generation.patch == "p1"
+    bench.watch.score, bench.watch.changes = 3.0, ["alarm"]
+    bench.tick(1000)
+    bench.feed(9)
+    assert len(bench.jobs) == 2
+
+
+def test_what_an_operator_rolled_back_does_not_come_back_by_itself_in_the_same_drift(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.ask("rollback")
+    bench.tick(1000)
+    bench.feed(20)
+    assert len(bench.jobs) == 1
+    bench.watch.changes = ["returned", "alarm"]  # another drift
+    bench.feed(10)
+    assert len(bench.jobs) == 2
+
+
+def test_a_drift_that_ended_while_the_process_worked_leaves_no_patch(tmp_path):
+    bench = Bench(tmp_path)
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.watch.changes = ["returned"]
+    bench.feed(1)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    bench.watch.is_quiet = True
+    bench.feed(1)
+    assert bench.slot.generation == BASE
+
+
+def restarted(bench, tmp_path):
+    """The same box after a restart: its record on disk, a new slot and watch."""
+    again = Bench(tmp_path, rollout=bench.registry.rollout("parts/1"))
+    again.clock.now = bench.clock.now
+    return again
+
+
+def test_a_drift_that_ended_while_the_daemon_was_down_leaves_no_patch(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    again = restarted(bench, tmp_path)
+    again.feed(3)
+    assert again.slot.generation.patch == "p1"
+    again.watch.is_quiet = True
+    again.feed(1)
+    assert again.slot.generation == BASE
+    assert again.registry.rollout("parts/1").active == BASE
+
+
+def test_a_drift_that_lasts_over_a_restart_keeps_its_patch(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    again = restarted(bench, tmp_path)
+    again.watch.changes = ["alarm"]
+    again.feed(3)
+    assert again.slot.generation.patch == "p1"
+
+
+def test_when_the_previous_patch_is_damaged_rolling_back_leads_to_the_base(tmp_path):
+    bench = Bench(tmp_path)
+    bench.accept_one()
+    bench.watch.score = 9.0
+    bench.tick(1000)
+    bench.feed(9)
+    bench.jobs[-1].end(ACCEPTED)
+    bench.tick()
+    assert bench.slot.generation.patch == "p2"
+    (bench.registry.patches / "p1" / "model.onnx").write_bytes(b"damaged")
+    assert bench.ask("rollback") == {"generation": "parts/1"}
+
+
+def test_turned_off_drift_is_still_measured_and_nothing_is_patched(tmp_path):
+    bench = Bench(tmp_path, enabled=False)
+    bench.watch.changes = ["alarm"]
+    bench.feed(20)
+    assert bench.kinds() == ["drift"]
+    assert bench.jobs == []
+    with pytest.raises(CommandError, match="turned off"):
+        bench.ask("recalibrate")
+
+
+def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(tmp_path):
+    bench = Bench(tmp_path, commissioned=False, schedule_due=1010.0)
+    bench.ask("commission")
+    bench.feed(20)
+    bench.due, bench.watch = 90_000.0, ScriptedWatch()
+    [job] = bench.jobs
+    a_baseline().save(job.folder / "baseline.safetensors")
+    (job.folder / "probe.onnx").write_bytes(b"probe")
+    job.end({"frames": 16, "taps": 5})
+    bench.feed(20)
+    assert len(bench.jobs) == 1
+
+
+def test_stopping_frees_the_watch(tmp_path):
+    bench = Bench(tmp_path)
+    bench.loop.stop(timeout_s=1.0)
+    assert bench.watch.is_closed
+
+
+def test_a_restart_begins_with_the_reservoir_it_ended_with(tmp_path):
+    bench = Bench(tmp_path)
+    bench.loop._reference.open()
+    bench.feed(30)
+    bench.loop.stop(timeout_s=1.0)
+    again = restarted(bench, tmp_path)
+    again.loop._reference.open()
+    assert again.loop.status()["reservoir"]["frames"] == 30
+    again.ask("recalibrate")
+    assert len(again.jobs[0].pixels) == 8
+
+
+def test_commissioning_never_uses_what_an_earlier_run_kept(tmp_path):
+    bench = Bench(tmp_path)
+    bench.loop._reference.open()
+    bench.feed(30)
+    bench.loop.stop(timeout_s=1.0)
+    bench.shelf.remove("default")
+    again = Bench(tmp_path, commissioned=False, automatic=True)
+    again.clock.now = again.loop._began_at_s = bench.clock.now + 1
+    again.loop._reference.open()
+    again.feed(15)
+    assert again.jobs == []
+    again.feed(2)
+    assert len(again.jobs[0].pixels) == 16
+
+
+def test_a_scheduled_recalibration_uses_frames_of_the_whole_time_and_all_classes(tmp_path):
+    bench = Bench(tmp_path, schedule_due=1100.5)
+    seen = {}
+    for i in range(101):
+        bench.feed(1, label=1 if i in (3, 40, 80, 90) else 0)
+        pixels = np.random.default_rng(bench.seq - 1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        seen[pixels.tobytes()] = i
+    [job] = bench.jobs
+    chosen = sorted(seen[picture.tobytes()] for picture in job.pixels)
+    assert {3, 40, 80, 90} < set(chosen)
+    others = sorted(set(chosen) - {3, 40, 80, 90})
+    assert others[0] <= 10
+    assert others[-1] >= 90
+
+
+def test_an_alarm_parts_what_was_seen_before_it_from_what_is_seen_now(tmp_path):
+    bench = Bench(tmp_path, on_drift=False)
+    bench.feed(20)
+    bench.watch.window_began_at_s = bench.clock.now - 3.5
+    bench.watch.changes = ["alarm"]
+    bench.feed(1)
+    assert bench.loop.status()["reservoir"]["frames"] == 5
+    bench.feed(10)
+    bench.watch.window_began_at_s = bench.clock.now + 0.5
+    bench.watch.changes = ["returned"]
+    bench.feed(1)
+    assert bench.loop.status()["reservoir"]["frames"] == 1
+
+
+def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_path):
+    bench = Bench(tmp_path, reference={"pictures": "never"})
+    bench.loop._reference.open()
+    bench.feed(20)
+    assert bench.ask("recalibrate")["frames_wanted"] == 8
+    bench.feed(7)
+    assert bench.jobs == []
+    bench.feed(1)
+    assert len(bench.jobs[0].pixels) == 8
+    assert bench.jobs[0].job["keep_pictures"] is False
+    assert len(bench.jobs[0].job["further_input"]) == 20  # of those before, the moments
+    bench.loop.stop(timeout_s=1.0)
+    content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    pictures = [np.random.default_rng(seq).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seq in range(28)]
+    assert not any(picture.tobytes()[:16] in content for picture in pictures)
+    assert list(tmp_path.rglob("*.png")) == []
+    assert all(one.pixels is None for one in bench.loop._reference._reservoir.entries)
+
+
+def test_more_frames_than_fit_are_not_waited_for(tmp_path):
+    bench = Bench(tmp_path, reference={"frames": 24, "reservoir": 2048, "reservoir_mib": 1}, min_frames=8)
+    bench.feed(3)
+    assert bench.ask("recalibrate", frames=2000)["frames_wanted"] == 2**20 // (8 * 8 * 3 + 1024)

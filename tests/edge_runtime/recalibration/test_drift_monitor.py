@@ -1,0 +1,85 @@
+"""What the watch makes of a monitor's verdicts; the statistics themselves are tested in ``calibration``."""
+
+import numpy as np
+import pytest
+
+from calibration.drift.monitor import DriftStatus
+from edge_runtime.recalibration.drift.baseline_selector import KnownStates
+from edge_runtime.recalibration.drift.monitor import AnsweredDrift, DriftWatch
+
+TENSOR = np.zeros((3, 4, 4), np.float32)
+
+
+class ScriptedMonitor:
+    """Says what the test wants; remembers the moments it was given."""
+
+    def __init__(self, *verdicts):
+        self.verdicts, self.frames, self.moments = list(verdicts), 0, []
+
+    def update(self, moments, now_s):
+        self.moments.append(moments)
+        self.frames += 1
+        score, alarm, sustained = self.verdicts.pop(0) if self.verdicts else (0.1, False, False)
+        return DriftStatus(
+            score, 1.0, alarm, sustained, 0.0, 1.0, "layers", "healthy", None, None, self.frames, True
+        )
+
+
+class Probe:
+    is_closed = False
+
+    def infer(self, batch):
+        return {"conv1/mean": np.full((1, 2), 3.0), "conv1/var": np.full((1, 2), 4.0)}
+
+    def close(self):
+        self.is_closed = True
+
+
+def watch(*verdicts, window=4):
+    return DriftWatch(
+        Probe(), KnownStates("default", ScriptedMonitor(*verdicts), window), window, channel_axis=0
+    )
+
+
+def monitor_of(seen):
+    return seen._states._monitors["default"]
+
+
+def test_tells_when_a_drift_is_noticed_and_when_it_has_gone():
+    seen = watch((2.0, True, True), (2.0, False, True), (0.1, False, False))
+    assert [seen.look(TENSOR, float(i)) for i in range(4)] == ["alarm", None, "returned", None]
+
+
+def test_gives_the_monitor_the_input_and_every_tap_of_the_probe():
+    seen = watch()
+    seen.look(TENSOR + np.arange(3, dtype=np.float32).reshape(3, 1, 1), 0.0)
+    [moments] = monitor_of(seen).moments
+    assert moments["input"][0].tolist() == [0.0, 1.0, 2.0]
+    assert moments["conv1"][0].tolist() == [3.0, 3.0]
+    assert moments["conv1"][1].tolist() == [4.0, 4.0]
+
+
+def test_is_quiet_only_after_two_windows_and_well_below_the_threshold():
+    seen = watch()
+    for i in range(7):
+        seen.look(TENSOR, float(i))
+        assert not seen.is_quiet
+    seen.look(TENSOR, 8.0)
+    assert seen.is_quiet
+    monitor_of(seen).verdicts = [(0.9, False, False)]
+    seen.look(TENSOR, 9.0)
+    assert not seen.is_quiet
+
+
+@pytest.mark.parametrize(
+    ("answered", "score", "is_covered"),
+    [
+        (None, 1.0, False),
+        (0.0, 1.0, False),
+        (1.0, 1.5, True),
+        (1.0, 2.5, False),
+        (1.0, 0.4, False),
+    ],
+)
+def test_an_answered_drift_covers_scores_near_its_own(answered, score, is_covered):
+    assert AnsweredDrift(answered).covers(score) is is_covered

@@ -1,0 +1,180 @@
+"""The recalibration job's two kinds in this process, without the limits that only a process of its own can have."""
+
+import hashlib
+import io
+import shutil
+
+import numpy as np
+import onnx
+import orjson
+import pytest
+from onnx import helper
+
+import calibration
+from calibration.errors import ModelError
+from calibration.gate.classification import GateSettings
+from edge_runtime.config import RecalibrationConfig, ReferenceConfig
+from edge_runtime.recalibration.job import worker
+from edge_runtime.recalibration.reference.reservoir import InputMoments
+from edge_runtime.recalibration.task import Cause, Kind, Task
+from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
+from tests.support.paths import DEMO
+
+BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
+
+
+def settings(**keys):
+    return RecalibrationConfig(reference=ReferenceConfig(frames=48), memory_mib=4096, **keys)
+
+
+def order(kind, folder, reference_folder=None, **keys):
+    task = Task(kind, Cause.COMMAND, 0.0, 48, 0.0)
+    return worker.job_order(
+        task, settings(**keys), BUNDLE, folder / "baseline.safetensors", reference_folder, 12.0
+    )
+
+
+def conveyor_frames(count, first, drift=None):
+    """(N,224,224,3) RGB as the reservoir keeps them; roughly, since only their statistics count here."""
+    import cv2
+
+    source = ConveyorSource("belt", DEMO / "pictures", ConveyorOptions(drift=drift, drift_at_s=0.0))
+    frames = [source.frame(i)[:, 40:280, ::-1] for i in range(first, first + count)]
+    return np.stack([cv2.resize(f, (224, 224), interpolation=cv2.INTER_AREA) for f in frames])
+
+
+@pytest.fixture(autouse=True)
+def _no_limits(monkeypatch):
+    monkeypatch.setattr(worker, "_step_back", lambda memory_mib: None)
+
+
+def run(folder, job, pixels=None):
+    folder.mkdir(exist_ok=True)
+    (folder / "job.json").write_bytes(orjson.dumps(job))
+    pictures = None
+    if pixels is not None:
+        pictures = io.BytesIO()
+        np.save(pictures, pixels, allow_pickle=False)
+        pictures.seek(0)
+    assert worker.main(folder, pictures) == 0
+    return orjson.loads((folder / "outcome.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with the baseline of 64 healthy frames."""
+    folder = tmp_path_factory.mktemp("site")
+    limits, worker._step_back = worker._step_back, lambda memory_mib: None
+    try:
+        run(folder, order(Kind.COMMISSION, folder), conveyor_frames(64, 0))
+    finally:
+        worker._step_back = limits
+    return folder
+
+
+def test_a_report_names_its_cause_and_an_accepted_patch_is_whole(site, tmp_path):
+    job = order(Kind.RECALIBRATE, site)
+    report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
+    assert (report["cause"], report["at"]) == ("command", 12.0)
+    patch = tmp_path / "job" / "patch"
+    assert patch.is_dir() is report["accepted"]
+    assert report["reasons"]
+    if report["accepted"]:
+        model = (patch / "model.onnx").read_bytes()
+        assert hashlib.sha256(model).hexdigest() == report["model_sha256"]
+        assert orjson.loads((patch / "report.json").read_bytes()) == report
+        page = (patch / "report.html").read_text()
+        assert "Recalibration of efficientnet-lite0/1" in page
+        assert 0 < len(page) < 400_000
+        assert page.count("data:image/jpeg") == 24
+
+
+def test_a_healthy_site_gets_no_patch(site, tmp_path):
+    report = run(tmp_path / "job", order(Kind.RECALIBRATE, site), conveyor_frames(48, 1000))
+    assert report["accepted"] is False
+    assert not (tmp_path / "job" / "patch").exists()
+    left = tmp_path / "job" / "report"
+    assert orjson.loads((left / "report.json").read_bytes()) == report
+    assert "the model stays as it is" in (left / "report.html").read_text()
+
+
+def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):
+    job = order(Kind.RECALIBRATE, site, margin=1.0)
+    assert run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))["accepted"] is False
+
+
+def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view():
+    loose = worker.with_margin(GateSettings(), 0.01)
+    assert (loose.min_evidence, loose.min_gain, loose.margin_without_witness) == (0.01, 0.01, 0.01)
+    assert loose.few_class_min_gain == GateSettings().few_class_min_gain
+
+
+def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_moments_alone(site, tmp_path):
+    reference = ReferenceConfig(frames=48, pictures="never")
+    task = Task(Kind.COMMISSION, Cause.COMMAND, 0.0, 48, 0.0)
+    private = RecalibrationConfig(reference=reference, memory_mib=4096)
+    baseline = tmp_path / "healthy" / "baseline.safetensors"
+    run(
+        tmp_path / "healthy",
+        worker.job_order(task, private, BUNDLE, baseline, None, 0.0),
+        conveyor_frames(48, 0),
+    )
+    assert calibration.Baseline.load(baseline).witness is None
+    task = Task(Kind.RECALIBRATE, Cause.COMMAND, 0.0, 48, 0.0)
+    further = [InputMoments((0.4, 0.4, 0.4), (0.1, 0.1, 0.1))] * 20
+    job = worker.job_order(task, private, BUNDLE, baseline, None, 0.0, further)
+    report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
+    assert "holds no witness" in report["notes"][0]
+    assert list(tmp_path.rglob("*.npy")) == []
+    [page] = tmp_path.rglob("report.html")
+    assert "data:image/" not in page.read_text()
+
+
+def test_a_bad_reference_folder_is_an_outcome(site, tmp_path):
+    outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, site, reference_folder=tmp_path / "missing"))
+    assert "no such folder" in outcome["error"]
+
+
+def test_a_model_in_which_nothing_can_be_corrected_is_told_as_a_lasting_failure(tmp_path, monkeypatch):
+    def refuse(*_args, **_keys):
+        raise ModelError(
+            "model", "nothing in it can be recalibrated", "correctable layers", "Export it again."
+        )
+
+    monkeypatch.setattr(calibration, "profile", refuse)
+    outcome = run(tmp_path, order(Kind.COMMISSION, tmp_path), conveyor_frames(8, 0))
+    assert outcome == {"error": outcome["error"], "is_lasting": True}
+    assert "nothing in it can be recalibrated" in outcome["error"]
+
+
+def test_pictures_that_show_nothing_are_no_lasting_failure(tmp_path):
+    outcome = run(tmp_path, order(Kind.COMMISSION, tmp_path), np.zeros((8, 224, 224, 3), np.uint8))
+    assert "one colour" in outcome["error"]
+    assert outcome["is_lasting"] is False
+
+
+def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
+    bundle = with_auxiliary_output(tmp_path / "bundle")
+    job = {**order(Kind.COMMISSION, tmp_path), "bundle": str(bundle)}
+    run(tmp_path, job, conveyor_frames(48, 0))
+    baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
+    assert baseline.output == "logits"
+    assert baseline.witness.answers is not None
+    again = {**order(Kind.RECALIBRATE, tmp_path), "bundle": str(bundle)}
+    report = run(tmp_path / "again", again, conveyor_frames(48, 1000, "contrast"))
+    assert "No candidate can be judged" not in report["reasons"][0]
+
+
+def with_auxiliary_output(folder):
+    """The demo's bundle with probabilities beside the logits, and the name of the logits in its manifest."""
+    shutil.copytree(BUNDLE, folder)
+    model, manifest = folder / "model.onnx", folder / "bundle.yaml"
+    before = hashlib.sha256(model.read_bytes()).hexdigest()
+    proto = onnx.load(model)
+    [scores] = proto.graph.output
+    proto.graph.node.append(helper.make_node("Softmax", [scores.name], ["prob"], axis=1))
+    proto.graph.output.insert(0, helper.make_tensor_value_info("prob", onnx.TensorProto.FLOAT, None))
+    onnx.save(proto, model)
+    text = manifest.read_text().replace(before, hashlib.sha256(model.read_bytes()).hexdigest())
+    manifest.write_text(text.replace("scores: logits}", f"scores: logits, output: {scores.name}}}"))
+    return folder

@@ -1,0 +1,136 @@
+import io
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from edge_runtime.system.log import RepeatLimit, configure_log
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    yield io.StringIO()
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=[logging.NullHandler()], level=logging.WARNING, force=True)
+
+
+def entries(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_one_json_object_with_both_clocks(lines: io.StringIO) -> None:
+    configure_log(stream=lines, clock=lambda: 12.3456)
+    structlog.get_logger().info("source opened", stream="belt", restarts=2)
+    (entry,) = entries(lines)
+    assert entry["time"].endswith("Z")
+    assert {k: v for k, v in entry.items() if k != "time"} == {
+        "monotonic_s": 12.346,
+        "level": "info",
+        "event": "source opened",
+        "stream": "belt",
+        "restarts": 2,
+    }
+
+
+def test_the_level_counts_and_can_be_changed_while_running(lines: io.StringIO) -> None:
+    log = structlog.get_logger()
+    configure_log("warning", stream=lines)
+    log.info("hidden")
+    configure_log("debug", stream=lines)
+    log.debug("shown")
+    assert [entry["event"] for entry in entries(lines)] == ["shown"]
+
+
+def test_secrets_never_get_out(lines: io.StringIO) -> None:
+    configure_log(stream=lines, secrets=["hunter2secret"])
+    log = structlog.get_logger()
+    log.info("opening rtsp://me:abc@cam/1", password="abc", api_token="def", note="it is hunter2secret")
+    log.info("nested", settings={"mqtt_password": "abc", "urls": ["http://u:abc@h/?token=abc"]})
+    try:
+        int("rtsp://me:abc@cam hunter2secret")
+    except ValueError:
+        log.exception("failed")
+    logging.getLogger("some.library").warning("connect to %s", "rtsp://me:abc@cam")
+    text = lines.getvalue()
+    assert "abc" not in text
+    assert "hunter2secret" not in text
+    assert "ValueError" in text
+    assert len(entries(lines)) == 4
+
+
+def test_lines_for_people(lines: io.StringIO) -> None:
+    configure_log(format="console", stream=lines)
+    try:
+        int("why")
+    except ValueError:
+        structlog.get_logger().exception("failed", stream="belt")
+    assert "failed" in lines.getvalue()
+    assert "ValueError: invalid literal" in lines.getvalue()
+
+
+def test_libraries_are_heard_from_warning_on(lines: io.StringIO) -> None:
+    configure_log("debug", stream=lines)
+    logging.getLogger("uvicorn").info("chatter")
+    logging.getLogger("uvicorn").warning("trouble")
+    assert [(e["event"], e["level"]) for e in entries(lines)] == [("trouble", "warning")]
+
+
+def test_a_repeated_message_is_thinned_and_the_rest_counted() -> None:
+    now = [0.0]
+    limit = RepeatLimit(lambda: now[0], repeats=2, period_s=10)
+    passed = []
+    for at_s in (0, 1, 2, 3, 11, 12):
+        now[0] = at_s
+        try:
+            passed.append(limit(None, "warning", {"event": "source lost", "stream": "belt"}))
+        except structlog.DropEvent:
+            passed.append(None)
+    assert [bool(entry) for entry in passed] == [True, True, False, False, True, True]
+    assert passed[4] is not None
+    assert passed[4]["suppressed"] == 2
+    assert limit(None, "warning", {"event": "source lost", "stream": "side"})
+
+
+def test_a_closed_standard_error_stops_nobody() -> None:
+    stream = io.StringIO()
+    configure_log(stream=stream)
+    stream.close()
+    structlog.get_logger().warning("nobody hears this")
+    logging.getLogger("library").warning("nor this")
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
+def test_our_own_modules_are_heard_from_the_configured_level_on(lines: io.StringIO) -> None:
+    configure_log(stream=lines)
+    logging.getLogger("edge_runtime.messaging.mqtt.client").info("mqtt: connected to %s:%d", "broker", 1883)
+    logging.getLogger("library").info("chatter")
+    assert [entry["event"] for entry in entries(lines)] == ["mqtt: connected to broker:1883"]
+    configure_log("warning", stream=lines)
+    logging.getLogger("edge_runtime.messaging.mqtt.client").info("mqtt: connected again")
+    assert len(entries(lines)) == 1
+
+
+def test_lines_of_many_threads_do_not_mix(lines: io.StringIO) -> None:
+    configure_log(stream=lines)
+
+    def write(number: int) -> None:
+        for i in range(50):
+            structlog.get_logger().info("line", stream=f"{number}-{i}", filling="x" * 200)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(entries(lines)) == 200
+
+
+def test_values_that_json_does_not_know_are_written_as_text(lines: io.StringIO) -> None:
+    configure_log(stream=lines)
+    structlog.get_logger().info("odd", value=object, number=float("nan"), data={1: {2}})
+    assert entries(lines)[0]["number"] is None

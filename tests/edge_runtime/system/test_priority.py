@@ -1,0 +1,97 @@
+"""A process beside live inference steps back as far as the free processor allows."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.system import priority
+
+POLICIES = """
+import json, os, sys, threading
+from edge_runtime.system.priority import step_back
+end = threading.Event()
+os.nice(int(sys.argv[2]))
+threading.Thread(target=end.wait, daemon=True).start()
+step_back(float(sys.argv[1]))
+later = threading.Thread(target=end.wait, daemon=True)
+later.start()
+tasks = list(map(int, os.listdir("/proc/self/task")))
+print(json.dumps([(os.sched_getscheduler(t), os.getpriority(os.PRIO_PROCESS, t)) for t in tasks]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("idle_cores", "niceness", "policy"),
+    [
+        (priority.FREE_CORES, 0, os.SCHED_IDLE),
+        (priority.FREE_CORES - 0.01, 0, os.SCHED_OTHER),
+        (0.0, 10, os.SCHED_OTHER),  # a unit with Nice=10: nobody may go below that
+    ],
+)
+def test_every_thread_steps_back_and_those_started_later_too(idle_cores: float, niceness: int, policy: int):
+    told = [sys.executable, "-c", POLICIES, str(idle_cores), str(niceness)]
+    done = subprocess.run(told, check=True, capture_output=True, timeout=60)
+    found = json.loads(done.stdout)
+    assert len(found) >= 3
+    assert {tuple(one) for one in found} == {(policy, niceness + priority.LOW_PRIORITY)}
+
+
+ASIDE = """
+import json, os, sys, threading
+from edge_runtime.system.priority import stepped_aside
+end = threading.Event()
+niceness = lambda: {os.getpriority(os.PRIO_PROCESS, int(t)) for t in os.listdir("/proc/self/task")}
+start = lambda: threading.Thread(target=end.wait, daemon=True).start()
+os.nice(int(sys.argv[1]))
+if sys.argv[2] == "stranger" and os.geteuid() == 0:
+    os.setuid(65534)
+start()
+with stepped_aside():
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    start()
+    during = sorted(niceness())
+print(json.dumps([mine, during, sorted(niceness())]))
+"""
+
+
+CAP_SYS_NICE = 1 << 23
+CAPABILITIES = int(Path("/proc/self/status").read_text().split("CapEff:")[1].split()[0], 16)
+
+
+@pytest.mark.parametrize(
+    ("niceness", "who", "expected"),
+    [
+        (0, "root", [10, [0, 10], [0]]),
+        (0, "stranger", [0, [0], [0]]),  # the way back is closed
+        (15, "root", [19, [15, 19], [15]]),
+        (19, "root", [19, [19], [19]]),
+    ],
+)
+def test_a_thread_steps_aside_for_a_while_and_those_it_started_come_back_with_it(
+    niceness: int, who: str, expected: list[object]
+):
+    if not CAPABILITIES & CAP_SYS_NICE:  # then everybody is a stranger
+        expected = [niceness, [niceness], [niceness]]
+    told = [sys.executable, "-c", ASIDE, str(niceness), who]
+    done = subprocess.run(told, check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout) == expected
+
+
+def test_a_cpu_that_is_kept_busy_is_not_counted_as_idle():
+    cpu = min(os.sched_getaffinity(0))
+    code = f"import os, time\nos.sched_setaffinity(0, [{cpu}])\nprint(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, [cpu])
+        try:
+            found = priority.idle_cores()
+        finally:
+            os.sched_setaffinity(0, allowed)
+            busy.kill()
+    assert found < priority.FREE_CORES

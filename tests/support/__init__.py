@@ -1,0 +1,1 @@
+"""Real parts and small models that several tests use."""

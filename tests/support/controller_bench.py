@@ -1,0 +1,210 @@
+"""A side loop on a workbench: no thread, ``tick`` by hand, a scripted drift watch, a scripted job for the process."""
+
+import hashlib
+
+import numpy as np
+import orjson
+
+from calibration.baseline.baseline import Baseline
+from calibration.baseline.metadata import BaselineFacts
+from calibration.stats.moments import Moments, moments_of_frames
+from edge_runtime.config import CommissionConfig, DriftConfig, RecalibrationConfig, ReferenceConfig
+from edge_runtime.datatypes import Generation, Label, Result, Sample, Timings
+from edge_runtime.deployment.deployment import Generations
+from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.rollout import Rollout
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.engines.fake import FakeEngine
+from edge_runtime.recalibration.baselines.store import Identity, Shelf
+from edge_runtime.recalibration.controller import SideLoop
+from edge_runtime.recalibration.controller_parts import SideLoopParts
+from edge_runtime.recalibration.job.process import Outcome
+from edge_runtime.recalibration.task import Asked, Blessing
+
+BASE = Generation("parts/1")
+IDENTITY = Identity("parts/1", "a" * 64, "spec")
+PAGE = "<!-- pictures begin --><img><!-- pictures end --><p>page</p>"
+BATCH = np.zeros((1, 3, 8, 8), np.float32)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class ScriptedWatch:
+    """A drift watch whose changes the test decides: "alarm", "returned", or the name of a baseline to switch to."""
+
+    def __init__(self):
+        self.changes, self.score, self.is_drifted, self.is_closed = [], 1.0, False, False
+        self.window_began_at_s, self.is_quiet = 0.0, False
+        self.in_use, self.known_drift, self.known = "default", None, None
+
+    def look(self, tensor, at_s, result=None):
+        change = self.changes.pop(0) if self.changes else None
+        if change is not None and change not in ("alarm", "returned"):
+            self.in_use, change = change, "switched"
+        self.is_drifted = {"alarm": True, "returned": False, "switched": False, None: self.is_drifted}[change]
+        return change
+
+    def scores(self):
+        return {self.in_use: (self.score, 0.5)}
+
+    def status(self):
+        return {"score": self.score, "threshold": 0.5, "verdict": "sensor", "ready": True}
+
+    def close(self):
+        self.is_closed = True
+
+
+class ScriptedJob:
+    """A job that ends when the test says so."""
+
+    def __init__(self, folder, job, pixels, deadline_s):
+        self.folder, self.job, self.pixels, self.deadline_s = folder, job, pixels, deadline_s
+        self.outcome, self.is_killed = None, False
+
+    def poll(self, now_s):
+        return self.outcome
+
+    def kill(self):
+        self.is_killed = True
+
+    def end(self, data=None, error=None, model=b"patched", is_lasting=False):
+        patch = self.folder / "patch"
+        if data is not None and data.get("accepted"):
+            patch.mkdir(parents=True)
+            (patch / "model.onnx").write_bytes(model)
+            (patch / "patch.safetensors").write_bytes(b"patch")
+            data = {**data, "cause": self.job["cause"], "model_sha256": hashlib.sha256(model).hexdigest()}
+            (patch / "report.json").write_bytes(orjson.dumps(data))
+            (patch / "report.html").write_text(PAGE)
+        elif data is not None and "accepted" in data:
+            (self.folder / "report").mkdir(parents=True)
+            (self.folder / "report" / "report.json").write_bytes(orjson.dumps(data))
+            (self.folder / "report" / "report.html").write_text(PAGE)
+        self.outcome = Outcome(self.folder, data, error, is_lasting)
+
+
+def a_baseline(seed=0, facts=None):
+    """A small real baseline of the model that ``IDENTITY`` speaks of."""
+    x = np.random.default_rng(seed).normal(seed, 1.0, (16, 3, 4, 4)).astype(np.float32)
+    seen = moments_of_frames(x)
+    taps = Moments({"input": seen.pooled()})
+    known = facts or BaselineFacts()
+    return Baseline(taps, {"input": seen}, "a" * 64, (3, 4, 4), 16, 16.0, 1000.0 + seed, "0.1", facts=known)
+
+
+class Bench:
+    """A side loop on a workbench."""
+
+    def __init__(
+        self,
+        tmp_path,
+        *,
+        commissioned=True,
+        automatic=False,
+        schedule_due=None,
+        rollout=None,
+        reference=None,
+        **settings,
+    ):
+        self.clock, self.events, self.jobs = Clock(), [], []
+        self.watch = ScriptedWatch() if commissioned else None
+        self.registry = Registry.open(tmp_path, "parts")
+        self.shelf = Shelf(self.registry.baselines)
+        if commissioned and not self.shelf.names():
+            self.shelf.put(a_baseline())
+        rollout = rollout or Rollout(BASE)
+        self.slot = EngineSlot(rollout.active, FakeEngine())
+        self.build_error = self.start_error = None
+        self.generations = Generations(rollout, self.slot, self.registry, self._build)
+        self.due = schedule_due
+        self.seq = 0
+        self.loop = SideLoop(
+            SideLoopParts(
+                model="parts",
+                bundle_path=tmp_path / "bundle",
+                generations=self.generations,
+                registry=self.registry,
+                settings=RecalibrationConfig(
+                    commission=CommissionConfig(frames=16, automatic=automatic),
+                    reference=ReferenceConfig(**{"frames": 8, "reservoir": 32, **(reference or {})}),
+                    **{"min_frames": 8, "cooldown_s": 60, **settings},
+                ),
+                drift=DriftConfig(sample_every_s=0.1),
+                identity=IDENTITY,
+                open_watch=self._open_watch,
+                next_due_wall_s=lambda schedule, after: self.due,
+                start_job=self._start,
+                emit=self.events.append,
+                clock=self.clock,
+                wall_clock=self.clock,
+            )
+        )
+
+    def _open_watch(self, known, probe, drift):
+        if self.watch is None or self.watch.is_closed:
+            self.watch = ScriptedWatch()
+        self.watch.known, self.watch.in_use = known, known.in_use
+        return self.watch
+
+    def _build(self, model):
+        if self.build_error:
+            raise self.build_error
+        return FakeEngine()
+
+    def _start(self, folder, job, pixels, deadline_s):
+        if self.start_error:
+            raise self.start_error
+        folder.mkdir(parents=True, exist_ok=True)
+        self.jobs.append(ScriptedJob(folder, job, pixels, deadline_s))
+        return self.jobs[-1]
+
+    def feed(self, frames, label=None):
+        for _ in range(frames):
+            self.clock.now += 1.0
+            pixels = np.random.default_rng(self.seq).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            at_s = self.clock.now
+            sample = Sample("belt", self.seq, BATCH[0], pixels, None, at_s, at_s, at_s, 0.0, 0.0)
+            top = (Label(self.seq % 4 if label is None else label, "x", 0.9),)
+            result = Result("box", "belt", self.seq, at_s, "parts", "parts/1", Timings(0, 0, 0, 0, 0), top)
+            self.seq += 1
+            self.loop.offer(sample, result)
+            self.loop.tick(timeout_s=0.001)
+
+    def tick(self, seconds=0.0):
+        self.clock.now += seconds
+        self.loop.tick(timeout_s=0.001)
+
+    def ask(self, verb, **arguments):
+        blessing = Blessing(arguments.pop("name", None), arguments.pop("expires_days", None))
+        future = self.loop.request(Asked(verb, blessing=blessing, **arguments))
+        self.tick()
+        return future.result(timeout=0)
+
+    def kinds(self):
+        return [event.kind for event in self.events]
+
+    def commission(self, name=None, seed=1, **arguments):
+        """The whole of it: ask, feed, end the job with a baseline such as the job would make."""
+        self.ask("commission", name=name, **arguments)
+        self.feed(16)
+        job = self.jobs[-1]
+        a_baseline(seed, BaselineFacts.from_json(job.job["facts"])).save(job.folder / "baseline.safetensors")
+        (job.folder / "probe.onnx").write_bytes(b"probe")
+        job.end({"frames": 16, "taps": 1})
+        self.tick()
+
+    def accept_one(self):
+        self.watch.changes = ["alarm"]
+        self.feed(9)
+        self.jobs[-1].end(ACCEPTED)
+        self.tick()
+
+
+ACCEPTED = {"accepted": True, "candidate": "input", "reasons": ["better"], "seconds": 1.0}
+REFUSED = {"accepted": False, "candidate": "identity", "reasons": ["in doubt"], "seconds": 1.0}
