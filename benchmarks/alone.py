@@ -1,4 +1,4 @@
-"""One process at a time where several would make the same file. Called by the tracks, whose cases share processes."""
+"""One process at a time where several would make the same file."""
 
 import fcntl
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """From capture to a subscriber of a real mosquitto, one stream at 30 frames/s: ``python -m benchmarks.arrival``.
 
-What the daemon itself can time ends at its outbox; here a client of the broker compares the moment when a result came
-with the ``captured_at`` in it. Broker, daemon and client run on the same box, so they share one clock; ``captured_at``
-is cut to whole milliseconds, which makes the figures up to 1 ms too long. Called by ``performance``.
+What the daemon itself can time ends at its outbox; here a client of the broker compares the moment when a result
+came with the ``captured_at`` in it. Broker, daemon and client run on the same box, so they share one clock;
+``captured_at`` is cut to whole milliseconds, which makes the figures up to 1 ms too long.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The bare engine in a process of its own, and how much two callers get out of this box at this moment.
 
-The second core of a rented box is at times half of the first one, or a neighbour's: ``capacity`` says so beside every
-figure with two streams. Called by the benches that ``performance`` runs.
+The second core of a rented box is at times half of the first one, or a neighbour's: ``capacity`` says so beside
+every figure with two streams.
 """
 
 import json

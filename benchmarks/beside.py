@@ -1,8 +1,8 @@
 """Live inference while a recalibration runs beside it: ``python -m benchmarks.beside``.
 
 A real daemon plays pictures flat out; meanwhile the recalibration process that daemons start does a real job on the
-demo's photographs under haze. Frames a second before, during and after, in turns. One stream alone uses every core, so
-a core is left free by binding the daemon to another one. Called by ``performance``.
+demo's photographs under haze. Frames a second before, during and after, in turns. One stream alone uses every core,
+so a core is left free by binding the daemon to another one.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.job.worker import job_order
 from edge_runtime.recalibration.task import Cause, Kind, Task
-from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
+from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
 
 DEMO = BUNDLE.parents[2] / "pictures"
 COUNT, JOB_TIMEOUT_S = 64, 300.0
@@ -139,7 +139,7 @@ def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
 def _photographs(bundle: Path, count: int, *, drifted: bool) -> NDArray[np.uint8]:
     """Prepared pictures before normalising, as the reservoir keeps them, uint8 (N,H,W,3)."""
     preprocessor = Preprocessor(load_bundle(bundle).manifest.preprocess)
-    conveyor = ConveyorSource("c", DEMO, ConveyorOptions(drift="haze", drift_at_s=0))
+    conveyor = DemoCamera("c", DEMO, DemoOptions(drift="haze", drift_at_s=0))
     found = []
     for number in range(count):
         pixels = conveyor.frame(number + 500 * drifted, drifted=drifted)

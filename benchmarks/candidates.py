@@ -1,6 +1,6 @@
 """Looks over the gate's shoulder: every candidate of a recalibration, and whether the gate would take it alone.
 
-Needs the inside of ``calibration.search.flow``; kept in one small file for that reason. Called by ``comparison``.
+Needs the inside of ``calibration.search.flow``; kept in one small file for that reason.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from calibration import Baseline, Options, Patch, Target, Verdict
 from calibration.gate import dispatch
 from calibration.search import reference
-from calibration.search.flow import Trial
+from calibration.search.flow import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def tried_candidates(
     ]
 
 
-class _OpenTrial(Trial):
+class _OpenTrial(Search):
     """A trial that remembers what it judged."""
 
     patches: Mapping[str, Patch]
@@ -56,16 +56,16 @@ class _OpenTrial(Trial):
 
     def would_accept(self, name: str) -> bool:
         """The gate's answer if ``name`` were the only candidate."""
-        verdict, court, identity, labels = self._before
-        return super()._judged(verdict, court, identity, {name: self.patches[name]}, labels).accepted
+        verdict, evaluator, identity, labels = self._before
+        return super()._judged(verdict, evaluator, identity, {name: self.patches[name]}, labels).accepted
 
     def _judged(
         self,
         verdict: Verdict,
-        court: Any,
+        evaluator: Any,
         identity: dispatch.Evidence,
         patches: Mapping[str, Patch],
         labels: Any,
     ) -> Verdict:
-        self.patches, self._before = patches, (verdict, court, identity, labels)
-        return super()._judged(verdict, court, identity, patches, labels)
+        self.patches, self._before = patches, (verdict, evaluator, identity, labels)
+        return super()._judged(verdict, evaluator, identity, patches, labels)

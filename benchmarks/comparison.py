@@ -2,7 +2,6 @@
 
 A track brings a :class:`Site` (model, pictures, how to score) and the cases; the methods and the order of steps are
 here.
-Called by the tracks; keeps no files.
 """
 
 import time

@@ -1,11 +1,11 @@
 """The fifteen corruptions of ImageNet-C / CIFAR-10-C, on batches of pictures of any size, repeatable by seed.
 
 Names, formulas and strengths are those of Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations", ICLR 2019: the table of CIFAR-10-C for pictures of up to 64 pixels, that of ImageNet-C
-for larger ones. Written anew since the packages that exist take (224,224,3) only and draw from numpy's global
-generator. Two differences: motion blur is computed here instead of by ImageMagick, and frost is drawn instead of pasted
-from six photographs. Single corruptions are in ``corruption_kinds``. Pure: no I/O, no clock, no state.
-Called by ``benchmarks/drifts.py``.
+Corruptions and Perturbations", ICLR 2019: the table of CIFAR-10-C for pictures of up to 64 pixels, that of
+ImageNet-C for larger ones. Written anew since the packages that exist take (224,224,3) only and draw from numpy's
+global generator. Two differences: motion blur is computed here instead of by ImageMagick, and frost is drawn
+instead of pasted from six photographs. Single corruptions are in ``corruption_kinds``. Pure: no I/O, no clock, no
+state.
 """
 
 from collections.abc import Callable, Mapping

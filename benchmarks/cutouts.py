@@ -1,9 +1,8 @@
 """The cut-out benchmark: 146 labelled photo cut-outs on three backgrounds, split by object.
 
-The pictures are GPL and come from the Debian package ``tuxpaint-stamps-default``: installed, never shipped. The label
-map (``data/tuxpaint_imagenet_map.json``, made by hand before any prediction was seen) is ours. No package has
+The pictures are GPL and come from the Debian package ``tuxpaint-stamps-default``: installed, never shipped. The
+label map (``data/tuxpaint_imagenet_map.json``, made by hand before any prediction was seen) is ours. No package has
 enough labelled ImageNet photographs, so figures of this benchmark are *not* ImageNet top-1.
-Called by ``benchmarks/track_b.py``; holds no model and no policy.
 """
 
 import json

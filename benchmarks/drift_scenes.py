@@ -1,8 +1,8 @@
 """Three sites for the drift monitor: cut-outs, clothes, and a street whose frames resemble their neighbours.
 
-Each gives a model, healthy pictures for the baseline, other healthy pictures to watch, and how many of them the model
-gets right. Pictures come from Debian packages (see ``cutouts``, ``fashion``, ``street_video``); no statistics here.
-Called by ``benchmarks/drift_rates.py``.
+Each gives a model, healthy pictures for the baseline, other healthy pictures to watch, and how many of them the
+model gets right. Pictures come from Debian packages (see ``cutouts``, ``fashion``, ``street_video``); no statistics
+here.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Scene:
     model: bytes
     baseline: Pixels
     """uint8 (N,H,W,1|3), healthy."""
-    watched: Pixels
+    replay_drift: Pixels
     """Others of the same site, healthy; in the order of time when ``is_video``."""
     content: NDArray[np.int64] | None
     """Which product each watched picture shows; None: no streams of few products."""

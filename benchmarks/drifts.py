@@ -1,7 +1,6 @@
 """Every drift of the evaluation under one name: corruptions, and camera drifts as ``camera:NAME``.
 
 Severity is that of the corruption benchmarks, 0 (unchanged) to 5; for a camera drift 5 is its full strength.
-Called by all tracks; pure.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Fashion-MNIST and the small net of Track A: load, train once per seed, export, quantize, keep.
 
-The pictures come from the Debian package ``dataset-fashion-mnist`` (MIT): installed, never shipped. The net is trained
-on healthy pictures only; no drift is known to it. Called by ``benchmarks/track_a.py``; needs torch (extra ``bench``).
+The pictures come from the Debian package ``dataset-fashion-mnist`` (MIT): installed, never shipped. The net is
+trained on healthy pictures only; no drift is known to it.
 """
 
 import gzip

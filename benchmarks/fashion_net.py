@@ -1,6 +1,6 @@
 """The small BatchNorm net of Track A, in the manner of MobileNet: nine BatchNorms, three of them depthwise.
 
-177,018 weights. Only the definition lives here. Called by ``benchmarks/fashion.py``.
+177,018 weights. Only the definition lives here.
 """
 
 from torch import nn

@@ -1,4 +1,4 @@
-"""Pools rows into the figures that the pages show. Pure; no table, no plot. Called by ``pages`` and ``plots``."""
+"""Pools rows into the figures that the pages show. Pure; no table, no plot."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """One trained net in every format there is a target for, each made the way its users make it.
 
-What is in them is the same net; the int8 ones saw the same pictures when they were quantized. Called by ``parity``.
+What is in them is the same net; the int8 ones saw the same pictures when they were quantized.
 """
 
 import io

@@ -1,6 +1,6 @@
 """What the recalibration was meant to show, and what the records say: the first table of the page.
 
-Every goal is one function of the rows; a goal whose cases were not measured is left out. Pure. Called by ``pages``.
+Every goal is one function of the rows; a goal whose cases were not measured is left out. Pure.
 """
 
 from collections.abc import Callable, Iterable, Sequence

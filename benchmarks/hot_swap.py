@@ -1,8 +1,7 @@
 """Hot swaps under load: dropped frames, the worst call, and memory: ``python -m benchmarks.hot_swap``.
 
-30 swaps under a live 30 frames/s, 30 flat out, and 200 for memory. The worst call is given beside the worst call of as
-long a time without swaps, because a busy box has slow calls anyway. Called by ``performance``; the work is in
-``swap_load``, in processes of its own.
+30 swaps under a live 30 frames/s, 30 flat out, and 200 for memory. The worst call is given beside the worst call of
+as long a time without swaps, because a busy box has slow calls anyway.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from calibration.targets import model_files
 from edge_runtime.bundles.engine import engine_of
 from edge_runtime.bundles.self_test import patched_answers
 from edge_runtime.bundles.verify import Bundle, load_bundle
-from edge_runtime.deployment.model_state import ANSWERS_FILE, Registry
+from edge_runtime.deployment.model_state import ANSWERS_FILE, ModelState
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 LIVE_FPS = 30.0
@@ -35,9 +34,9 @@ def swapped(swaps: int, pause_s: float, fps: float | None, bundle: Path = BUNDLE
     with tempfile.TemporaryDirectory(prefix="swap-") as name:
         folder = Path(name)
         pictures = pictures_in(folder / "pictures", bundle)
-        registry = Registry.open(folder / "state", "bench")
+        model_state = ModelState.open(folder / "state", "bench")
         for patch_id, gain in zip(PATCHES, (1.01, 0.99), strict=True):
-            put_patch(registry, load_bundle(bundle), patch_id, gain)
+            put_patch(model_state, load_bundle(bundle), patch_id, gain)
         order: Report = {
             "bundle": str(bundle.resolve()),
             "state": str(folder / "state"),
@@ -51,7 +50,7 @@ def swapped(swaps: int, pause_s: float, fps: float | None, bundle: Path = BUNDLE
     return _summed(json.loads(done.stdout))
 
 
-def put_patch(registry: Registry, bundle: Bundle, patch_id: str, gain: float) -> None:
+def put_patch(model_state: ModelState, bundle: Bundle, patch_id: str, gain: float) -> None:
     """A patch of all taps, as a recalibration would leave it."""
     target = calibration.open_target(bundle.model_files)
     taps = {
@@ -68,7 +67,7 @@ def put_patch(registry: Registry, bundle: Bundle, patch_id: str, gain: float) ->
     }
     patch = calibration.Patch(taps=taps, model_sha256=target.sha256, **facts)
     files = calibration.patched(bundle.model_files, patch).files
-    folder = registry.patches / patch_id
+    folder = model_state.patches / patch_id
     folder.mkdir()
     patch.save(folder / "patch.safetensors")
     model_files.write(folder / f"model{model_files.suffix(files)}", files)

@@ -2,7 +2,6 @@
 
 Speed is CPU time of a call with one thread, in turns within one process; accuracy was measured when the bundle was
 built and stands in its manifest. The float model is exported again from the published weights (extra ``build``).
-Called by ``performance``.
 """
 
 import argparse

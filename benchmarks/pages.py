@@ -1,7 +1,4 @@
-"""Writes ``results.md`` with its plots and ``parity.md`` out of the records alone: nothing is measured here.
-
-Called by ``bench_calibration``.
-"""
+"""Writes ``results.md`` with its plots and ``parity.md`` out of the records alone: nothing is measured here."""
 
 import os
 import platform

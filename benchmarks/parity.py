@@ -1,7 +1,7 @@
 """Parity: the same net in every format, patched from the same pictures, beside re-estimation in its training framework.
 
-All taps, prior 0, no gate: what is compared is the method, not the decision. A row per format and case; the float model
-with live BatchNorm gives the rows of the oracles. Called by ``bench_calibration``; ``parity_tables`` reads the rows.
+All taps, prior 0, no gate: what is compared is the method, not the decision. A row per format and case; the float
+model with live BatchNorm gives the rows of the oracles.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The page about parity out of its rows. Pure text. Called by ``pages``."""
+"""The page about parity out of its rows. Pure text."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,8 +1,8 @@
 """The daemon beside mosec, LitServe, MLServer and OpenVINO's benchmark_app, in turns: ``python -m benchmarks.peers``.
 
-The same int8 model, picture code, engine settings and JPEG bytes for all; they differ in what is around. One and two
-streams, closed loop over loopback; every contender is a tree of processes, started and ended in each round. Peers live
-in an environment of their own (``--peers-python``; extra ``bench-peers``). Called by ``performance``.
+The same int8 model, picture code, engine settings and JPEG bytes for all; they differ in what is around. One and
+two streams, closed loop over loopback; every contender is a tree of processes, started and ended in each round.
+Peers live in an environment of their own (``--peers-python``; extra ``bench-peers``).
 """
 
 import argparse

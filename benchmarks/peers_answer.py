@@ -1,7 +1,6 @@
 """From the bytes of a JPEG to the answer as JSON, with the daemon's picture code and engine: what every peer serves.
 
-So that peers and daemon differ in nothing but what is around the model. Called by ``peers_mosec``, ``peers_litserve``
-and ``peers_mlserver``, in the peers' own processes.
+So that peers and daemon differ in nothing but what is around the model.
 """
 
 import os

@@ -1,7 +1,4 @@
-"""A peer as a running server, and the load on it: threads that post a JPEG and wait for the answer, over and over.
-
-Called by ``peers``.
-"""
+"""A peer as a running server, and the load on it: threads that post a JPEG and wait for the answer, over and over."""
 
 import http.client
 import socket

@@ -1,7 +1,7 @@
 """The daemon with pictures and results through a real mosquitto: raw JPEG bytes in, as for the peers.
 
-A stream keeps ``WINDOW`` pictures under way, because a camera does not wait for answers; nothing else is different from
-the load on the peers. Broker and client run on the same two cores, as the peers' client does. Called by ``peers``.
+A stream keeps ``WINDOW`` pictures under way, because a camera does not wait for answers; nothing else is different
+from the load on the peers. Broker and client run on the same two cores, as the peers' client does.
 """
 
 import json

@@ -1,7 +1,7 @@
 """What the daemon's speed was meant to be, and what the measurements say: pure functions of the stored parts.
 
-A part is what ``performance`` stored of one bench: its name, then figures by round. A goal whose part was not measured
-is shown as not measured. Called by ``performance_page``.
+A part is what ``performance`` stored of one bench: its name, then figures by round. A goal whose part was not
+measured is shown as not measured.
 """
 
 import statistics

@@ -1,7 +1,4 @@
-"""Draws the records: SVG files, the same bytes for the same rows.
-
-Called by ``pages``; needs matplotlib (extra ``bench``).
-"""
+"""Draws the records: SVG files, the same bytes for the same rows."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,6 @@
 """Ways in which a reference set can be spoilt: broken values, wrong preparation, foreign or useless pictures.
 
 Each takes pictures uint8 (N,H,W,C), the track's preparation and a generator, and gives prepared samples. Pure.
-Called by ``poison``.
 """
 
 from collections.abc import Callable

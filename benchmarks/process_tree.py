@@ -1,4 +1,4 @@
-"""Memory and processor time of a process with all its children, from outside. Called by the benches of servers."""
+"""Memory and processor time of a process with all its children, from outside."""
 
 import psutil
 

@@ -1,7 +1,7 @@
 """What the daemon costs when there is little to do: CPU a frame at 10 frames/s, and the share of a core when idle.
 
-``python -m benchmarks.quiet``. The bare engine with one thread is called at the same pace, in turns. CPU seconds are
-much less sensitive to neighbours than the clock is. Called by ``performance``.
+``python -m benchmarks.quiet``. The bare engine with one thread is called at the same pace, in turns. CPU seconds
+are much less sensitive to neighbours than the clock is.
 """
 
 import argparse
@@ -64,10 +64,10 @@ def _at_pace(bundle: Path, pictures: Sequence[Path], seconds: float, place: Path
 
 
 def _idle(bundle: Path, pictures: Sequence[Path], seconds: float, place: Path) -> float:
-    watched = place.with_suffix(".watched")
-    watched.mkdir()
-    shutil.copy(pictures[0], watched)
-    with daemon(daemon_config(bundle, {"path": str(watched), "watch": True}), place) as running:
+    replay_drift = place.with_suffix(".watched")
+    replay_drift.mkdir()
+    shutil.copy(pictures[0], replay_drift)
+    with daemon(daemon_config(bundle, {"path": str(replay_drift), "watch": True}), place) as running:
         return running.idle_share(max(5.0, seconds))
 
 

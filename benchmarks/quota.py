@@ -1,7 +1,7 @@
 """Under a quota of one CPU on a box with more: threads as the daemon chooses them against threads set by hand.
 
-``python -m benchmarks.quota``. The quota is ``systemd-run --scope -p CPUQuota=100%`` where systemd runs, else a control
-group made by hand (version 2 or 1), else nothing is measured. Called by ``performance``.
+``python -m benchmarks.quota``. The quota is ``systemd-run --scope -p CPUQuota=100%`` where systemd runs, else a
+control group made by hand (version 2 or 1), else nothing is measured.
 """
 
 import argparse

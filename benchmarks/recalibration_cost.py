@@ -27,11 +27,11 @@ def prepare(folder: Path, model: Path) -> None:
     from edge_runtime.bundles.verify import load_bundle
     from edge_runtime.datatypes import Frame, Sample
     from edge_runtime.inference.preprocess import Preprocessor
-    from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
+    from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
 
     bundle = load_bundle(DEMO / "bundle" / "efficientnet-lite0" / "1")
     preprocessor = Preprocessor(bundle.manifest.preprocess)
-    conveyor = ConveyorSource("c", DEMO / "pictures", ConveyorOptions(drift="haze", drift_at_s=0))
+    conveyor = DemoCamera("c", DEMO / "pictures", DemoOptions(drift="haze", drift_at_s=0))
 
     def tensors(first: int, count: int, drifted: bool) -> np.ndarray:
         samples = [

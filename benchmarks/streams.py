@@ -1,6 +1,6 @@
 """How reference pictures follow each other: which ones a camera happened to see, and how far the drift had come.
 
-Pure policies over labels; names as in RobustBench-style harnesses. Called by the tracks.
+Pure policies over labels; names as in RobustBench-style harnesses.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Street video in three parts that share no second: baseline, reference, test; prepared for the pedestrian detector.
 
-The pictures come from the Debian package ``opencv-doc`` (``vtest.avi``: a fixed camera, people, 768x576, 10 frames a
-second): fetched, never shipped. No model here. Called by ``benchmarks/track_c.py``.
+The pictures come from the Debian package ``opencv-doc`` (``vtest.avi``: a fixed camera, people, 768x576, 10 frames
+a second): fetched, never shipped. No model here.
 """
 
 import subprocess

@@ -1,7 +1,7 @@
 """Hot swaps under load in one process: ``python -m benchmarks.swap_load ORDER.json`` prints one JSON object.
 
-A real pipeline with the real engine; generations are changed as the daemon does it, by ``Generations``: the patched
-model is read from the registry, checked, loaded, warmed and put in between two batches. Called by ``hot_swap``.
+A real pipeline with the real engine; generations are changed as the daemon does it, by ``Deployment``: the patched
+model is read from the registry, checked, loaded, warmed and put in between two batches.
 """
 
 import json
@@ -18,9 +18,9 @@ from edge_runtime.bundles.engine import engine_of
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.daemon.wiring.models import build_engine
 from edge_runtime.datatypes import Frame, Generation, Result
-from edge_runtime.deployment.deployment import Generations
-from edge_runtime.deployment.model_state import Registry
-from edge_runtime.deployment.open_model import OpenedBase
+from edge_runtime.deployment.deployment import Deployment
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.factory import DEFAULTS
@@ -28,7 +28,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline, PipelineParts
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.scheduler import BatchPolicy, Schedule
+from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.system.heap import share_one_arena
 
 PATCHES = ("p1", "p2")
@@ -40,20 +40,20 @@ def main(order_path: Path) -> int:
     share_one_arena()  # as the daemon does
     order = json.loads(order_path.read_text())
     bundle = load_bundle(Path(order["bundle"]))
-    registry = Registry.open(Path(order["state"]), "bench")
-    sys.stdout.write(json.dumps(Loaded(bundle, registry, order).run(order["swaps"], order["pause_s"])))
+    model_state = ModelState.open(Path(order["state"]), "bench")
+    sys.stdout.write(json.dumps(Loaded(bundle, model_state, order).run(order["swaps"], order["pause_s"])))
     return 0
 
 
 class Loaded:
     """The pipeline, the threads that feed and drive it, and what they saw."""
 
-    def __init__(self, bundle: Bundle, registry: Registry, order: dict[str, Any]) -> None:
+    def __init__(self, bundle: Bundle, model_state: ModelState, order: dict[str, Any]) -> None:
         plan = ThreadPlan(1, 1, "bench")
         base = Rollout(Generation(bundle.id))
-        opened = OpenedBase(bundle, bundle.model_files, plan, DEFAULTS, engine_of(bundle, plan))
+        opened = OpenedModel(bundle, bundle.model_files, plan, DEFAULTS, engine_of(bundle, plan))
         slot = EngineSlot(base.active, opened.engine)
-        self._generations = Generations(base, slot, registry, partial(build_engine, opened))
+        self._generations = Deployment(base, slot, model_state, partial(build_engine, opened))
         self._pictures, self._fps = [Path(path) for path in order["pictures"]], order["fps"]
         self._results: list[tuple[float, float, str]] = []
         """When, inference milliseconds, generation."""
@@ -62,7 +62,7 @@ class Loaded:
         policy = BatchPolicy(max_batch_size=1, max_queue_delay_s=0.0, max_age_s=1e9, queue_limit=4)
         parts = PipelineParts(
             device="bench", model="bench", preprocessor=Preprocessor(bundle.manifest.preprocess),
-            schedule=Schedule(policy), slot=slot, postprocessor=Postprocessor(bundle.manifest, bundle.labels),
+            schedule=BatchScheduler(policy), slot=slot, postprocessor=Postprocessor(bundle.manifest, bundle.labels),
             deliver=self._deliver, observer=None, on_engine_error=self._on_error, clock=time.monotonic,
         )  # fmt: skip
         self._pipeline = Pipeline(parts)
@@ -88,7 +88,7 @@ class Loaded:
         self._stop.set()
         for thread in threads:
             thread.join()
-        counts = self._pipeline.meters.stream("bench")
+        counts = self._pipeline.metrics.stream("bench")
         return {
             "accepted": self._accepted,
             "results": counts.results,

@@ -1,4 +1,4 @@
-"""Markdown tables out of rows. Pure text; the figures come from ``figures``. Called by ``pages``."""
+"""Markdown tables out of rows. Pure text; the figures come from ``figures``."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

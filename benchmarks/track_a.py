@@ -1,7 +1,6 @@
 """Track A: Fashion-MNIST with a small BatchNorm net in int8, and its float self as the oracle.
 
 Cheap enough for the whole matrix: corruptions and camera drifts, severities, reference sizes, streams, seeds.
-Called by ``bench_calibration``.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import calibration
 from benchmarks.cutouts import Part, PicturesMissing, Pixels, load_split, prepare
-from calibration.search.flow import Trial
+from calibration.search.flow import Search
 from edge_runtime.sources.demo import camera_drift
 
 CLEAN = "clean"
@@ -140,7 +140,7 @@ class Bench:
         """Of every candidate, observed on all live frames; needs the library's inside, so only for the oracle."""
         target = calibration.open_target(self._model)
         given = calibration.search.reference.checked(live)
-        trial = Trial(target, self._baseline, given, self._options, 0.0)
+        trial = Search(target, self._baseline, given, self._options, 0.0)
         patches = trial._patches(live)
         return [self._accuracy(target.patched(patch).data, test) for patch in patches.values()]
 

@@ -1,7 +1,6 @@
 """Track B as cases of the common evaluation: EfficientNet-Lite0 int8 on labelled cut-outs under camera drifts.
 
 The pictures and their split are in ``cutouts``; ``track_b`` is the command for a closer look at one model.
-Called by ``bench_calibration``.
 """
 
 from collections.abc import Iterator, Sequence

@@ -24,7 +24,7 @@ from benchmarks.street_video import Pixels, VideoMissing, find_video, frames_of,
 from calibration.outputs.detections import Detections, overlaps
 from calibration.outputs.read import layout_of, read_answers
 from calibration.patch import Patch
-from calibration.search.flow import Trial
+from calibration.search.flow import Search
 from calibration.search.reference import checked
 from edge_runtime.sources.demo import camera_drift
 
@@ -118,7 +118,7 @@ class Bench:
 
     def _patches(self, live: NDArray[np.float32]) -> dict[str, Patch]:
         """Of every candidate, observed on all live frames; needs the library's inside."""
-        return Trial(self._target, self._baseline, checked(live), self._options, 0.0)._patches(live)
+        return Search(self._target, self._baseline, checked(live), self._options, 0.0)._patches(live)
 
 
 def samples_for_quantization(video: Path) -> NDArray[np.float32]:

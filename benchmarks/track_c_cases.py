@@ -1,7 +1,7 @@
 """Track C as cases of the common evaluation: an int8 pedestrian detector on street video under camera drifts.
 
 The score is F1 at IoU 0.5 against the boxes of the undrifted run. Video and model are in ``street_video`` and
-``pedestrian_model``; ``track_c`` is the command for a closer look. Called by ``bench_calibration``.
+``pedestrian_model``; ``track_c`` is the command for a closer look.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """The weights of a model file, whatever its format, to see whether a patch left them alone.
 
-Weights are what convolutions and matrix products multiply with, as they are stored: of a quantized layer the integers.
-Called by ``parity``.
+Weights are what convolutions and matrix products multiply with, as they are stored: of a quantized layer the
+integers.
 """
 
 from collections.abc import Iterator

@@ -19,13 +19,13 @@ from calibration.api import (
     probe_files,
     profile,
     recalibrate,
-    sketch,
+    snapshot,
     watch_drift,
 )
-from calibration.baseline.baseline import Baseline, Witness
+from calibration.baseline.baseline import Baseline, HealthySamples
 from calibration.baseline.metadata import BaselineFacts
 from calibration.baseline.pooling import pool
-from calibration.drift.replay import Watched
+from calibration.drift.replay import DriftReport
 from calibration.errors import (
     BaselineError,
     CalibrationError,
@@ -56,9 +56,11 @@ __all__ = [
     "DetectionGateSettings",
     "DetectionLayout",
     "Detections",
+    "DriftReport",
     "FrameCounts",
     "FrameMoments",
     "GateSettings",
+    "HealthySamples",
     "ModelError",
     "ModelFiles",
     "Moments",
@@ -70,8 +72,6 @@ __all__ = [
     "TapMoments",
     "Target",
     "Verdict",
-    "Watched",
-    "Witness",
     "apply",
     "blend",
     "measure_drift",
@@ -83,6 +83,6 @@ __all__ = [
     "probe_files",
     "profile",
     "recalibrate",
-    "sketch",
+    "snapshot",
     "watch_drift",
 ]

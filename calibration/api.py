@@ -1,8 +1,7 @@
 """The flow: profile a healthy site, recalibrate under drift, apply a patch, measure drift.
 
 Reads top-down: check -> observe -> correct -> judge -> verdict. The framework is behind ``targets``, the decision
-is the gate's. The only file here that looks at the clock and at the process's memory. Called by the CLI, by notebooks
-and by the runtime's recalibration process.
+is the gate's. The only file here that looks at the clock and at the process's memory.
 """
 
 import resource
@@ -13,16 +12,16 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.baseline.baseline import Baseline, Witness, pack_witness
+from calibration.baseline.baseline import Baseline, HealthySamples, pack_healthy_samples
 from calibration.baseline.metadata import BaselineFacts
 from calibration.drift.divergence import drift_between
 from calibration.drift.effective_sample_size import effective_frames
-from calibration.drift.replay import Watched, watched
+from calibration.drift.replay import DriftReport, replay_drift
 from calibration.errors import BaselineError, DataError, ModelError
 from calibration.outputs.read import Layout, UnknownAnswers, layout_of, named_only, read_answers
 from calibration.patch import Patch
 from calibration.search import reference
-from calibration.search.flow import FRAME_MOMENTS_OF, Options, Trial
+from calibration.search.flow import FRAME_MOMENTS_OF, Options, Search
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, joined
 from calibration.stats.output_features import answer_features
 from calibration.stats.sampling import spread_over
@@ -70,7 +69,7 @@ def profile(
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     _require_contents(seen.frames[INPUT_TAP])
     kept = spread_over(len(healthy), witness)
-    packed = pack_witness(healthy[kept], None) if len(kept) else None
+    packed = pack_healthy_samples(healthy[kept], None) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
         packed = _answered(packed, target, output)
     layout = None if packed is None else packed.layout
@@ -93,7 +92,7 @@ def profile(
     )
 
 
-def sketch(
+def snapshot(
     model: Model, x: NDArray[np.float32], *, threads: int = 1, created_wall_s: float | None = None
 ) -> Baseline:
     """What the camera shows, as a baseline of the input and the first taps only: enough to know it again.
@@ -181,7 +180,7 @@ def measure_drift(
     return drift_between(seen.moments, baseline.moments)
 
 
-def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> Watched:
+def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> DriftReport:
     """What the daemon's monitor would say of ``x``, and how far it is from the baseline at every tap.
 
     Args:
@@ -203,7 +202,7 @@ def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, thr
     if ANSWERS_TAP in baseline.frames:
         layout = None if baseline.witness is None else baseline.witness.layout
         frames |= _answers_to(target, given, layout, baseline.output)
-    return watched(baseline, drift_between(seen.moments, baseline.moments), frames)
+    return replay_drift(baseline, drift_between(seen.moments, baseline.moments), frames)
 
 
 def recalibrate(
@@ -240,7 +239,7 @@ def recalibrate(
     baseline = _read_from(options.output, baseline, target)
     given = reference.checked(x, y).with_further_input(further_input)
     _require_sample_shape(given.x, baseline)
-    verdict = Trial(target, baseline, given, options, time.time()).decide()
+    verdict = Search(target, baseline, given, options, time.time()).decide()
     return replace(
         verdict,
         seconds=time.monotonic() - started_s,
@@ -256,7 +255,7 @@ def _read_from(output: str | None, baseline: Baseline, target: Target) -> Baseli
     return replace(baseline, output=output, witness=witness)
 
 
-def _answered(witness: Witness, target: Target, output: str | None) -> Witness:
+def _answered(witness: HealthySamples, target: Target, output: str | None) -> HealthySamples:
     """The witness with what the healthy model answered; without where that is neither classes nor detections."""
     outputs = named_only(target.runner()(witness.samples()), output)
     witness = replace(witness, probabilities=None, detections=None, layout=None)

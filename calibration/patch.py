@@ -1,7 +1,6 @@
 """A recalibration as data: per tap and channel ``y' = scale * y + offset``, over an unchanged model.
 
-Eight bytes a channel and no word about frameworks: each target works out its own constants. Made here from two
-sets of moments (pure), kept in one safetensors file. Called by ``recalibrate``, the targets and the CLI.
+Eight bytes a channel and no word about frameworks: each target works out its own constants.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What a recalibration tells: the verdict, and drift figures per tap; all of it JSON-able.
 
-Pure values. Made by ``recalibrate``, printed by the CLI, published by the runtime.
+Pure values.
 """
 
 from collections.abc import Mapping

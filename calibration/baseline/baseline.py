@@ -2,7 +2,7 @@
 
 Moments of the input and of every tap, single-frame moments of the first few (the drift monitor draws its threshold
 from them), and optionally a *witness*: some healthy samples with the healthy model's answers, against which a
-candidate patch is judged. No model is run here. Made by ``recalibrate.profile``, used by everything else.
+candidate patch is judged. No model is run here.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _AGAIN = "Record the baseline again (`python -m calibration profile`)."
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
+class HealthySamples:
     """Healthy samples, packed, and what the healthy model answered."""
 
     packed: NDArray[Any]
@@ -51,7 +51,7 @@ class Witness:
         """What the healthy model answered: (M, K) float64 probabilities, or detections; None when neither."""
         return self.detections if self.probabilities is None else self.probabilities.astype(np.float64)
 
-    def with_answers(self, answers: Answers, layout: Layout | None) -> "Witness":
+    def with_answers(self, answers: Answers, layout: Layout | None) -> "HealthySamples":
         """The same samples with what the healthy model answered, and how that was read."""
         if isinstance(answers, Detections):
             return replace(self, probabilities=None, detections=answers, layout=layout)
@@ -62,7 +62,7 @@ class Witness:
         shape = (1, -1) + (1,) * (self.packed.ndim - 2)
         return self.packed.astype(np.float32) * self.step.reshape(shape) + self.low.reshape(shape)
 
-    def only(self, chosen: NDArray[np.intp]) -> "Witness":
+    def only(self, chosen: NDArray[np.intp]) -> "HealthySamples":
         """Those of its samples, with their answers."""
         answers = None if self.probabilities is None else self.probabilities[chosen]
         found = None if self.detections is None else self.detections[chosen]
@@ -90,7 +90,7 @@ class Baseline:
     created_wall_s: float
     library: str
     """Version that wrote it."""
-    witness: Witness | None = field(default=None, repr=False)
+    witness: HealthySamples | None = field(default=None, repr=False)
     facts: BaselineFacts = field(default_factory=BaselineFacts)
     output: str | None = None
     """Name of the model's output with the answers; None where all belong to them (and in older files)."""
@@ -203,7 +203,7 @@ class Baseline:
             raise BaselineError(str(path), f"fields are wrong ({err})", f"format {FORMAT}", _AGAIN) from err
 
 
-def pack_witness(x: NDArray[np.float32], probabilities: NDArray[np.float64] | None) -> Witness:
+def pack_healthy_samples(x: NDArray[np.float32], probabilities: NDArray[np.float64] | None) -> HealthySamples:
     """Store samples compactly: uint8 when they lie on a grid of at most 256 steps per channel, else float16.
 
     Args:
@@ -218,10 +218,10 @@ def pack_witness(x: NDArray[np.float32], probabilities: NDArray[np.float64] | No
     if len(steps) == channels:
         shape = (1, -1) + (1,) * (x.ndim - 2)
         packed = np.rint((x - lows.reshape(shape)) / steps.reshape(shape)).astype(np.uint8)
-        return Witness(packed, steps, lows, answers)
+        return HealthySamples(packed, steps, lows, answers)
     small = np.abs(x).max(initial=0) < np.finfo(np.float16).max
     plain = x.astype(np.float16) if small else x
-    return Witness(plain, np.ones(channels, np.float32), np.zeros(channels, np.float32), answers)
+    return HealthySamples(plain, np.ones(channels, np.float32), np.zeros(channels, np.float32), answers)
 
 
 def _grid(values: NDArray[np.float32]) -> tuple[float, float] | None:
@@ -307,7 +307,7 @@ def _require_sound_frames(frames: Mapping[str, FrameMoments], channels: Mapping[
             raise ValueError(f"frame moments of {tap!r} are not finite or negative")
 
 
-def _witness(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> Witness | None:
+def _witness(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> HealthySamples | None:
     packed = arrays.get("witness.packed")
     if packed is None:
         return None
@@ -322,12 +322,12 @@ def _witness(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> Witnes
     finite = all(np.isfinite(part).all() for part in (packed, step, low, answers) if part is not None)
     if not finite:
         raise ValueError("witness values are not finite")
-    return Witness(packed, step, low, answers)
+    return HealthySamples(packed, step, low, answers)
 
 
 def _with_layout(
-    witness: Witness | None, arrays: tensor_file.Arrays, header: Mapping[str, Any]
-) -> Witness | None:
+    witness: HealthySamples | None, arrays: tensor_file.Arrays, header: Mapping[str, Any]
+) -> HealthySamples | None:
     """The witness with how its answers were read, and a detector's detections, as far as the file holds them."""
     kind, layout = header.get("class_scores"), header.get("detection_layout")  # older files have neither
     if witness is None or (kind is None and layout is None):

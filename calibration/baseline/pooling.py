@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from calibration.baseline.baseline import Baseline, Witness, pack_witness
+from calibration.baseline.baseline import Baseline, HealthySamples, pack_healthy_samples
 from calibration.baseline.metadata import BaselineFacts
 from calibration.errors import BaselineError
 from calibration.outputs.detections import joined
@@ -105,7 +105,7 @@ def _frames(parts: Sequence[Baseline], most: int) -> dict[str, FrameMoments]:
     return pooled
 
 
-def _witness(parts: Sequence[Baseline], most: int) -> Witness | None:
+def _witness(parts: Sequence[Baseline], most: int) -> HealthySamples | None:
     """Evenly spread over all the parts have; those without answers have no part in it when others have some."""
     known = [part.witness for part in parts if part.witness is not None]
     answered = [witness for witness in known if witness.answers is not None]
@@ -117,10 +117,10 @@ def _witness(parts: Sequence[Baseline], most: int) -> Witness | None:
     shares = np.split(kept, np.searchsorted(kept, ends[:-1]))
     picked = [w.only(share - end + len(w)) for w, share, end in zip(used, shares, ends, strict=True)]
     samples = np.concatenate([witness.samples() for witness in picked])
-    return _answered(pack_witness(samples, None), [witness for witness in picked if len(witness)])
+    return _answered(pack_healthy_samples(samples, None), [witness for witness in picked if len(witness)])
 
 
-def _answered(pooled: Witness, parts: Sequence[Witness]) -> Witness:
+def _answered(pooled: HealthySamples, parts: Sequence[HealthySamples]) -> HealthySamples:
     probabilities = [part.probabilities for part in parts if part.probabilities is not None]
     detections = [part.detections for part in parts if part.detections is not None]
     # One model has one layout, unless a box was commissioned on other values; then nobody can tell who is right.

@@ -6,7 +6,7 @@ window's mean features, with the covariance of healthy frames shrunk for small s
 symmetric Kullback-Leibler divergence on two nets: the worst one-class healthy window scores below every drift that
 costs 5 points or more, where the divergence puts noise and tint below it.
 
-Pure numpy. Called by ``drift_threshold``, ``drift`` and ``pointless``.
+Pure numpy.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Units:
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class Whitening:
     """Healthy frames in feature space: where they are, and in which directions they vary."""
 
     centre: Matrix
@@ -55,7 +55,7 @@ class Space:
     """(D, D): brings the covariance of healthy frames to about the identity."""
 
     @classmethod
-    def fit(cls, features: Matrix, effective: float) -> "Space":
+    def fit(cls, features: Matrix, effective: float) -> "Whitening":
         """From healthy frames (N, D) that are worth ``effective`` independent ones."""
         centre = features.mean(axis=0)
         scale = np.hypot(features.std(axis=0), STILL)

@@ -1,9 +1,9 @@
 """Notices that the camera, not the scene, has changed. Pure: moments of frames and the time in, a status out.
 
 The first layers see the sensor: colours, contrast, sharpness, noise. When their moments leave what healthy frames
-show, the sensor has drifted -> recalibrate. When they are quiet and deep layers move, the *content* has changed -> do
-not. The same score tells when a drift is over, because a patch is valid only while its drift lasts.
-No model, no clock, no thread here. Called by the daemon's side loop and by ``python -m calibration drift``.
+show, the sensor has drifted -> recalibrate. When they are quiet and deep layers move, the *content* has changed ->
+do not. The same score tells when a drift is over, because a patch is valid only while its drift lasts. No model, no
+clock, no thread here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from calibration.drift.tap_group import HealthyFrames, Pace, Pair, TapGroup
+from calibration.drift.tap_group import Cadence, HealthyFrames, Pair, TapGroup
 from calibration.drift.thresholds import Limits
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, TapMoments
@@ -98,7 +98,7 @@ class DriftMonitor:
             raise DataError("drift baseline", "no shallow tap", "single-frame moments of the input at least")
         _require_known(frames, baseline)
         self._settings = settings
-        pace = Pace(
+        pace = Cadence(
             settings.window_frames,
             settings.stride_frames,
             settings.apart_frames,

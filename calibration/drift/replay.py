@@ -1,6 +1,6 @@
 """What the daemon's drift monitor would say of given frames: the same monitor, fed frame by frame.
 
-Pure: moments in, a finding out. Called by ``recalibrate``.
+Pure: moments in, a finding out.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _SIGNS = {"layers": "colour and contrast", "detail": "sharpness and noise", "gri
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class DriftReport:
     """A set of frames as the monitor saw it."""
 
     taps: Mapping[str, float]
@@ -52,9 +52,9 @@ class Watched:
         return f"{score}, most in {_SIGNS[self.status.sign]}; verdict {self.status.verdict}; {alarm}"
 
 
-def watched(
+def replay_drift(
     baseline: Baseline, taps: Mapping[str, float], frames: Mapping[str, FrameMoments], seed: int = 0
-) -> Watched:
+) -> DriftReport:
     """The finding of a fresh monitor with the default settings.
 
     Args:
@@ -71,11 +71,11 @@ def watched(
         few = (
             f"the baseline keeps single-frame moments of {known} frames; at least {FEWEST_FRAMES} are needed"
         )
-        return Watched(taps, None, None, few)
+        return DriftReport(taps, None, None, few)
     settings = DriftSettings()
     count, least = len(frames[INPUT_TAP].mean), settings.window_frames + settings.apart_frames
     if count < least:
-        return Watched(taps, None, None, f"{count} frames; the daemon decides after {least}")
+        return DriftReport(taps, None, None, f"{count} frames; the daemon decides after {least}")
     monitor = DriftMonitor(baseline.moments, baseline.frames, settings, np.random.default_rng(seed))
     alarm_after: int | None = None
     status: DriftStatus | None = None
@@ -84,4 +84,4 @@ def watched(
         status = monitor.update(pairs, i * settings.sample_every_s)
         if status.alarm and alarm_after is None:
             alarm_after = status.frames
-    return Watched(taps, status, alarm_after, None)
+    return DriftReport(taps, status, alarm_after, None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.drift.mahalanobis import Space, Units, effective_frames
+from calibration.drift.mahalanobis import Units, Whitening, effective_frames
 from calibration.drift.thresholds import Limits, cusum_step, limits
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import FrameMoments
@@ -25,7 +25,7 @@ FEWEST_FRAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Cadence:
     """When a group is looked at, and how rarely it may be wrong."""
 
     window_frames: int
@@ -45,7 +45,7 @@ class HealthyFrames:
     features: Features
     """(N, D), in the order in which they were seen."""
     effective: float
-    space: Space
+    space: Whitening
 
     @classmethod
     def of(
@@ -64,7 +64,7 @@ class HealthyFrames:
         units = Units.of(mean, var, widths)
         features = units.features(mean, var)
         effective = effective or effective_frames(features)
-        return cls(tuple(taps), widths, units, features, effective, Space.fit(features, effective))
+        return cls(tuple(taps), widths, units, features, effective, Whitening.fit(features, effective))
 
     def features_of(self, frame_moments: Mapping[str, Pair]) -> Features:
         """(..., D) of moments (..., C) per tap.
@@ -89,7 +89,7 @@ class TapGroup:
         self,
         name: str,
         healthy: HealthyFrames,
-        pace: Pace,
+        pace: Cadence,
         rng: np.random.Generator,
         *,
         forgives_content: bool = True,

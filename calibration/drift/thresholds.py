@@ -3,8 +3,8 @@
 Thresholds come from simulated healthy streams. Frames are drawn in blocks, because those of a fixed camera resemble
 their neighbours; every stream gets a baseline drawn in the same way, because the real one has its sampling error
 too; and half of the streams see only frames that are alike, because a belt that shows one product for an hour is no
-drift. Those frames are kept out of the space in which they are scored: the next product will be one that the baseline
-has never seen. Pure; the generator is an argument. Called by ``drift``.
+drift. Those frames are kept out of the space in which they are scored: the next product will be one that the
+baseline has never seen. Pure; the generator is an argument.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.drift.mahalanobis import Matrix, Space
+from calibration.drift.mahalanobis import Matrix, Whitening
 
 STREAMS, WINDOWS_PER_STREAM = 160, 12
 PARTS = 40
@@ -77,7 +77,7 @@ def limits(
         rng: Draws the simulated streams.
         forgives_content: Whether a stream that shows only a part of the content must stay below.
     """
-    plain = _plain(Space.fit(features, effective).whiten(features), effective, size, stride, rng)
+    plain = _plain(Whitening.fit(features, effective).whiten(features), effective, size, stride, rng)
     skewed = _skewed(features, effective, size, stride, rng) if forgives_content else plain
     step = max(1, apart // stride)
     pairs, skewed_pairs = (np.minimum(s[:, step:], s[:, :-step]) for s in (plain, skewed))
@@ -159,12 +159,12 @@ def _skewed(features: Matrix, effective: float, size: int, stride: int, rng: np.
     """Scores (S, W) of healthy streams that see only frames that are alike, in a space that does not know these."""
     count, length = len(features), WINDOWS_PER_STREAM * size
     few = min(count // 2, max(SKEWED_LEAST, round(SKEWED_SHARE * count)))
-    white = Space.fit(features, effective).whiten(features)
+    white = Whitening.fit(features, effective).whiten(features)
     found = []
     for _ in range(PARTS):
         alike = np.argsort(((white - white[rng.integers(count)]) ** 2).sum(axis=1))
         part, rest = features[alike[:few]], features[np.sort(alike[few:])]
-        space = Space.fit(rest, effective * len(rest) / count)
+        space = Whitening.fit(rest, effective * len(rest) / count)
         seen, others = space.whiten(part), space.whiten(rest)
         for _ in range(STREAMS // 2 // PARTS):
             centre = others[rng.integers(0, len(rest), len(rest))].mean(axis=0)

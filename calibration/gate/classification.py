@@ -10,9 +10,9 @@ Doing nothing (*identity*) is always one of the candidates and wins when in doub
   the same way, so their gains are added up; a loss of one has to be outweighed by the other.
 * the **live** frames alone: a weak witness, so only the gentle candidates may use it, at a margin.
 
-When the scene shows far fewer classes than the healthy one did, the difference in *content* looks like a drift: then
-the nuclear norm means nothing, and the fidelity must have grown much more surely and by more than content can fake.
-No model, no file, no clock here. Called by ``recalibrate``.
+When the scene shows far fewer classes than the healthy one did, the difference in *content* looks like a drift:
+then the nuclear norm means nothing, and the fidelity must have grown much more surely and by more than content can
+fake. No model, no file, no clock here.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Evidence:
     name: str
     probabilities_live: Probabilities
     probabilities_reenacted: Probabilities | None = None
-    is_gentle: bool = False
+    is_conservative: bool = False
     """Corrects either the input or no more than the first five layers: may be trusted on the live frames' word alone.
 
     Deeper corrections made the answers surer and wrong (Lite0, grey and dark: 5 points lost)."""
@@ -173,9 +173,9 @@ def expected_classes(healthy: Probabilities, count: int) -> float:
     return float(np.mean([effective_classes(shuffled[first::groups]) for first in range(groups)]))
 
 
-def fidelity(reenacted: Probabilities, healthy: Probabilities) -> NDArray[np.float64]:
+def fidelity(simulated: Probabilities, healthy: Probabilities) -> NDArray[np.float64]:
     """(m,) agreement of each re-enacted frame's answer (m,k) with the healthy one, as minus the cross-entropy."""
-    return np.asarray((healthy * np.log(reenacted + LEAST_PROBABILITY)).sum(axis=1), np.float64)
+    return np.asarray((healthy * np.log(simulated + LEAST_PROBABILITY)).sum(axis=1), np.float64)
 
 
 def _is_finite(evidence: Evidence) -> bool:
@@ -322,8 +322,8 @@ def _by_live_frames(
     identity: Evidence, candidates: Sequence[Evidence], settings: GateSettings, notes: list[str]
 ) -> Choice:
     scores = {one.name: _live_scores(one) for one in (identity, *candidates)}
-    gentle = [one for one in candidates if one.is_gentle]
-    best = max(gentle, key=lambda one: scores[one.name]["nuclear_norm"], default=identity)
+    conservative = [one for one in candidates if one.is_conservative]
+    best = max(conservative, key=lambda one: scores[one.name]["nuclear_norm"], default=identity)
     before, after = (scores[one.name]["nuclear_norm"] for one in (identity, best))
     classes = scores[identity.name]["classes"]
     margin = max(
@@ -336,7 +336,7 @@ def _by_live_frames(
         classes < settings.min_classes and scores[best.name]["classes"] < FEW_CLASS_GROWTH * classes
     )
     gain = after / before - 1 if before > 0 and not is_same_class else 0.0  # surer of one class says nothing
-    text = reasons.by_live_frames(best.name, after, before, gain, len(gentle))
+    text = reasons.by_live_frames(best.name, after, before, gain, len(conservative))
     if best is identity or gain < margin:
         return _nothing(identity, scores, [*notes, reasons.unsure(text, f"{margin:+.0%}")])
     return Choice(True, best.name, (*notes, reasons.accepted(text)), scores)

@@ -8,7 +8,7 @@
   frames do, nor far more. Content may change; everything vanishing or multiplying may not.
 
 Without a witness nothing is judged: more and surer detections are as likely to be false ones. No model, no file, no
-clock here. Called by ``judging``.
+clock here.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ class DetectionEvidence:
     name: str
     live: Detections
     """In the n live frames."""
-    reenacted: Detections | None = None
+    simulated: Detections | None = None
     """In the m re-enacted frames."""
-    is_gentle: bool = False
+    is_conservative: bool = False
     """As in ``gate.Evidence``; the rules here do not ask."""
 
 
@@ -157,16 +157,16 @@ def _scores(
     healthy: Detections,
     settings: DetectionGateSettings,
 ) -> dict[str, Scores]:
-    assert identity.reenacted is not None
-    before = _tally(identity.reenacted, healthy)
+    assert identity.simulated is not None
+    before = _tally(identity.simulated, healthy)
     healthy_rate = float(healthy.objects().mean())
     plain_rate = float(identity.live.objects().mean())
     least = settings.least_live_share * min(plain_rate, healthy_rate)
     most = settings.most_live_times * max(plain_rate, healthy_rate) + settings.spare_objects
     scores: dict[str, Scores] = {}
     for one in (identity, *candidates):
-        assert one.reenacted is not None
-        after = _tally(one.reenacted, healthy)
+        assert one.simulated is not None
+        after = _tally(one.simulated, healthy)
         gain = _f1(*after) - _f1(*before)
         error = _gain_error(before, after, settings.block_frames)
         rate = float(one.live.objects().mean())
@@ -207,7 +207,7 @@ def _gain_error(before: tuple[Vector, Vector], after: tuple[Vector, Vector], blo
 
 
 def _is_finite(evidence: DetectionEvidence) -> bool:
-    return evidence.live.is_finite and (evidence.reenacted is None or evidence.reenacted.is_finite)
+    return evidence.live.is_finite and (evidence.simulated is None or evidence.simulated.is_finite)
 
 
 def _require_same_frames(
@@ -218,7 +218,7 @@ def _require_same_frames(
             raise ValueError(
                 f"candidate {one.name!r} answered {len(one.live)} live frames, identity {len(identity.live)}"
             )
-        again = None if one.reenacted is None else len(one.reenacted)
+        again = None if one.simulated is None else len(one.simulated)
         if healthy is not None and again != len(healthy):
             raise ValueError(
                 f"candidate {one.name!r} answered {again} re-enacted frames; expected {len(healthy)}"

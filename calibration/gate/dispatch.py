@@ -1,6 +1,6 @@
 """Sends answers to the gate they belong to: class probabilities to ``gate``, detections to ``gate_detections``.
 
-No rule of its own, no model. Called by ``trial``.
+No rule of its own, no model.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,24 @@ from calibration.outputs.read import Answers
 Evidence = classification.Evidence | DetectionEvidence
 
 
-def evidence_of(name: str, live: Answers, reenacted: Answers | None, *, is_gentle: bool = False) -> Evidence:
+def evidence_of(
+    name: str, live: Answers, simulated: Answers | None, *, is_conservative: bool = False
+) -> Evidence:
     """What a candidate answers, as its gate wants to hear it."""
     if isinstance(live, Detections):
-        assert reenacted is None or isinstance(reenacted, Detections)
-        return DetectionEvidence(name, live, reenacted, is_gentle)
-    assert not isinstance(reenacted, Detections)
-    return classification.Evidence(name, live, reenacted, is_gentle)
+        assert simulated is None or isinstance(simulated, Detections)
+        return DetectionEvidence(name, live, simulated, is_conservative)
+    assert not isinstance(simulated, Detections)
+    return classification.Evidence(name, live, simulated, is_conservative)
 
 
-def mean_fidelity(reenacted: Answers, healthy: Answers) -> float | None:
+def mean_fidelity(simulated: Answers, healthy: Answers) -> float | None:
     """How well answers on re-enacted frames agree with the healthy ones, more is better; None: they are not finite."""
-    if isinstance(reenacted, Detections):
+    if isinstance(simulated, Detections):
         assert isinstance(healthy, Detections)
-        return detection.soft_f1(reenacted, healthy) if reenacted.is_finite else None
+        return detection.soft_f1(simulated, healthy) if simulated.is_finite else None
     assert not isinstance(healthy, Detections)
-    return float(classification.fidelity(reenacted, healthy).mean()) if np.isfinite(reenacted).all() else None
+    return float(classification.fidelity(simulated, healthy).mean()) if np.isfinite(simulated).all() else None
 
 
 def choose(

@@ -1,6 +1,6 @@
 """The gates' decisions in sentences: first what was decided, in everyday words, then the figures.
 
-Pure text; no rule is here. Called by ``gate`` and ``gate_detections``; read by whoever installs the camera.
+Pure text; no rule is here.
 """
 
 from collections.abc import Mapping

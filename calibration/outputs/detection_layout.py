@@ -1,7 +1,7 @@
 """Which output of a detector holds what, and how to read detections by it. Pure numpy, no model, no guessing.
 
 The layout is found once, on healthy frames (``detector_recognition``), and kept in the baseline: a drift must not
-change the meaning of an output. Called by ``answers``.
+change the meaning of an output.
 """
 
 from collections.abc import Mapping

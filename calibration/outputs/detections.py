@@ -1,7 +1,7 @@
 """What a detector found, in one form whatever its outputs look like, and how far two findings agree.
 
-Pure numpy on arrays; which output holds what is ``detector_layout``'s business, the decision is ``gate_detections``'s.
-Called by those two, and by ``baseline``, which keeps the healthy detections.
+Pure numpy on arrays; which output holds what is ``detector_layout``'s business, the decision is
+``gate_detections``'s.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ The forms, with N frames, K boxes after suppression or A before it, C classes:
 * **rows**: (N,A,5+C) box, objectness, classes (YOLO v5, v7); **columns**: (N,4+C,A) (YOLO v8 and later).
 
 Boxes are corners, x or y first, or centre and size; scores lie in 0..1. Everything else is refused with its reason:
-logits, boxes that are offsets to anchors, masks, heat maps, sequences. Called by ``answers``.
+logits, boxes that are offsets to anchors, masks, heat maps, sequences.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Geometry of the report's charts: figures in, rectangles and labels out. Pure; the template draws them as SVG.
 
-Two kinds: one column per layer on a logarithmic axis, and a small horizontal bar with its error inside a table cell.
-Called only by ``report_page``.
+Two kinds: one column per layer on a logarithmic axis, and a small horizontal bar with its error inside a table
+cell.
 """
 
 import math

@@ -1,8 +1,7 @@
 """One recalibration as a page for people: a single HTML file without scripts or outside parts, readable for ever.
 
-``page`` is a pure function from verdict, baseline and material to text: whoever calls it decides where that is kept and
-whether thumbnails may be in it. Every text is escaped by the template engine. Called by the CLI and by the runtime's
-recalibration process; ``without_pictures`` by the runtime's privacy switch.
+``page`` is a pure function from verdict, baseline and material to text: whoever calls it decides where that is kept
+and whether thumbnails may be in it. Every text is escaped by the template engine.
 """
 
 import re

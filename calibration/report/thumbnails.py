@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.baseline.baseline import Witness
+from calibration.baseline.baseline import HealthySamples
 from calibration.patch import Patch, correction
-from calibration.search.simulation import reenact
+from calibration.search.simulation import simulate_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.targets.base import Batch
 
@@ -36,7 +36,7 @@ class PictureScale:
     is_bgr: bool = False
 
     @classmethod
-    def guessed(cls, samples: Batch, witness: Witness | None) -> "PictureScale":
+    def guessed(cls, samples: Batch, witness: HealthySamples | None) -> "PictureScale":
         """For samples (N, C, H, W) of which nobody says how they were prepared; colours taken as red, green, blue.
 
         A witness that came from 8-bit pictures knows its steps: 255 of them from its darkest value. Otherwise the range
@@ -76,7 +76,7 @@ class Strip:
 def strips(
     live: Batch,
     healthy: Moments,
-    witness: Witness | None,
+    witness: HealthySamples | None,
     patch: Patch | None,
     scale: PictureScale,
     rng: np.random.Generator,
@@ -100,7 +100,7 @@ def strips(
     rows.append(_strip("What the camera shows now", "Some of the reference frames.", shown, scale))
     rows.append(_corrected(shown, live, healthy, patch, scale))
     if witness is not None:
-        again = reenact(before, live[_spread(len(live), MOST_LIVE)], rng)
+        again = simulate_drift(before, live[_spread(len(live), MOST_LIVE)], rng)
         note = "The healthy frames made to look like today's; candidates must answer them as the healthy model did."
         rows.append(_strip("The drift, re-enacted", note, again, scale))
     return tuple(rows)

@@ -29,7 +29,7 @@ class Candidate:
     """How many taps, from the input on."""
     prior: float = 0.0
     """Share of the baseline in their moments, 0..1."""
-    is_gentle: bool = False
+    is_conservative: bool = False
     """Corrects the input alone, or no more than the first few layers: may be trusted on a weak witness."""
 
     @property
@@ -41,12 +41,14 @@ class Candidate:
 def candidates(taps: int) -> tuple[Candidate, ...]:
     """The rungs for a model with so many taps, without doubles; shallow before deep."""
     found = [
-        Candidate("input", input_share=1.0, is_gentle=True),
-        Candidate("input half-way", input_share=0.5, is_gentle=True),
+        Candidate("input", input_share=1.0, is_conservative=True),
+        Candidate("input half-way", input_share=0.5, is_conservative=True),
     ]
     for first in _depths(taps, DEPTHS):
-        is_gentle = first <= max(1, round(GENTLE_SHARE * taps))
-        found += [Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p, is_gentle) for p in PRIORS]
+        is_conservative = first <= max(1, round(GENTLE_SHARE * taps))
+        found += [
+            Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p, is_conservative) for p in PRIORS
+        ]
     for first in _depths(taps, DEPTHS_BEHIND_INPUT):
         found += [Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p) for p in PRIORS]
     return tuple(found)

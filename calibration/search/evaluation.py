@@ -1,6 +1,6 @@
 """The frames on which candidates are judged, and who is heard on how many of them.
 
-Runs loaded models and reads their answers; it neither makes candidates nor decides. Used only by ``trial``.
+Runs loaded models and reads their answers; it neither makes candidates nor decides.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ FINALISTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PartialResult:
     """A candidate that is ready to run, and what it has answered so far."""
 
     runner: Runner
@@ -28,18 +28,18 @@ class Heard:
     """To the part of the re-enacted frames that all candidates meet."""
 
 
-def opened(target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, Heard]]:
+def opened(target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, PartialResult]]:
     """One at a time: a loaded model is large."""
     for name, patch in patches.items():
-        yield name, Heard(target.runner(patch))
+        yield name, PartialResult(target.runner(patch))
 
 
 @dataclass(frozen=True, slots=True)
-class Court:
+class Evaluator:
     """The frames on which candidates are judged, and what is known about them."""
 
     live: Batch
-    reenacted: Batch | None
+    simulated: Batch | None
     healthy_answers: Answers | None
     layout: Layout
     """How the outputs are read, of every candidate alike."""
@@ -48,39 +48,41 @@ class Court:
     output: str | None = None
     """The one with the answers; None where all belong to them."""
 
-    def hear(self, name: str, heard: Heard, *, is_gentle: bool = False) -> dispatch.Evidence:
+    def evaluate(
+        self, name: str, partial: PartialResult, *, is_conservative: bool = False
+    ) -> dispatch.Evidence:
         """What a candidate answers, but for what has been heard already.
 
         Raises:
             UnknownAnswers: they are neither class scores nor detections.
         """
-        live = self.read(heard.runner, self.live) if heard.live is None else heard.live
-        again = None if self.reenacted is None else self._rest(heard, self.reenacted)
-        return dispatch.evidence_of(name, live, again, is_gentle=is_gentle)
+        live = self.read(partial.runner, self.live) if partial.live is None else partial.live
+        again = None if self.simulated is None else self._rest(partial, self.simulated)
+        return dispatch.evidence_of(name, live, again, is_conservative=is_conservative)
 
-    def _rest(self, heard: Heard, frames: Batch) -> Answers:
+    def _rest(self, partial: PartialResult, frames: Batch) -> Answers:
         """The answers to all re-enacted frames, those of the screening among them."""
-        if heard.screened is None:
-            return self.read(heard.runner, frames)
+        if partial.screened is None:
+            return self.read(partial.runner, frames)
         others = np.setdiff1d(np.arange(len(frames)), self.part)
-        both = joined_answers([heard.screened, self.read(heard.runner, frames[others])])
+        both = joined_answers([partial.screened, self.read(partial.runner, frames[others])])
         return both[np.argsort(np.concatenate([self.part, others]))]
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""
         return read_answers(named_only(runner(x), self.output), self.layout)
 
-    def screened(self, target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, Heard]]:
+    def screened(self, target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, PartialResult]]:
         """The most faithful candidates on a part of the re-enacted frames; the others cost half the time.
 
         With few frames or candidates, all of them.
         """
-        assert self.reenacted is not None
+        assert self.simulated is not None
         assert self.healthy_answers is not None
-        if len(patches) <= FINALISTS or len(self.part) == len(self.reenacted):
+        if len(patches) <= FINALISTS or len(self.part) == len(self.simulated):
             yield from opened(target, patches)
             return
-        frames, healthy = self.reenacted[self.part], self.healthy_answers[self.part]
+        frames, healthy = self.simulated[self.part], self.healthy_answers[self.part]
         found: dict[str, tuple[float, Answers]] = {}
         for name, patch in patches.items():
             answers = self.read(target.runner(patch), frames)
@@ -90,4 +92,4 @@ class Court:
         best = sorted(found, key=lambda name: found[name][0], reverse=True)[:FINALISTS]
         for name in patches:  # opened once more: five loaded models would take more memory than all the rest
             if name in best:
-                yield name, Heard(target.runner(patches[name]), screened=found[name][1])
+                yield name, PartialResult(target.runner(patches[name]), screened=found[name][1])

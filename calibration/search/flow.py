@@ -1,6 +1,6 @@
 """The steps of one recalibration: split, observe, correct, judge. Every early end is a refusal with its reason.
 
-Works on a :class:`calibration.targets.base.Target`; no file, no clock, no framework. Used only by ``recalibrate``.
+Works on a :class:`calibration.targets.base.Target`; no file, no clock, no framework.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of,
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import outliers, reference, sequential
 from calibration.search.candidates import IDENTITY, Candidate, candidates
-from calibration.search.evaluation import Court, Heard, opened
-from calibration.search.preconditions import why_pointless
-from calibration.search.simulation import reenact
-from calibration.search.simulation_check import MOST_LEFT, left_of_the_drift
+from calibration.search.evaluation import Evaluator, PartialResult, opened
+from calibration.search.preconditions import refusal_reason
+from calibration.search.simulation import simulate_drift
+from calibration.search.simulation_check import MOST_LEFT, remaining_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.stats.sampling import spread_over
 from calibration.targets.base import Batch, Normalisation, Observation, Target
@@ -69,7 +69,7 @@ class _Split:
     """Classes of the judged frames."""
 
 
-class Trial:
+class Search:
     """One recalibration of one target on one reference set."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Trial:
         """Run all steps."""
         x, healthy = self._given.x, self._baseline.moments
         frames = moments_of_frames(x)
-        found = outliers.without_strangers(x, reference.usable(x, frames, healthy[INPUT_TAP]), self._baseline)
+        found = outliers.without_outliers(x, reference.usable(x, frames, healthy[INPUT_TAP]), self._baseline)
         verdict = self._nothing(FrameCounts(len(x), found.left_out))
         if found.problem:
             return _because(verdict, f"{found.problem} Nothing is changed.")
@@ -104,7 +104,7 @@ class Trial:
         pointless = (
             None
             if parts.labels is not None
-            else why_pointless(parts.observed, seen, self._baseline, self._options.seed)
+            else refusal_reason(parts.observed, seen, self._baseline, self._options.seed)
         )
         if pointless is not None:
             return _because(verdict, f"{pointless} Nothing is changed.")
@@ -115,18 +115,18 @@ class Trial:
             layout, usual = self._usual(parts)
             _require_fitting_labels(self._given.y, dispatch.evidence_of(IDENTITY, usual, None))
             patches = self._patches(parts.observed)  # the largest step: nothing else is in memory yet
-            unpatched = Heard(self._target.runner(), live=usual)  # the target lets go of its observer
-            court = self._court(parts, layout, can_witness=left <= MOST_LEFT)
-            identity = court.hear(IDENTITY, unpatched)
+            unpatched = PartialResult(self._target.runner(), live=usual)  # the target lets go of its observer
+            evaluator = self._evaluator(parts, layout, can_witness=left <= MOST_LEFT)
+            identity = evaluator.evaluate(IDENTITY, unpatched)
             del unpatched
         except UnknownAnswers as err:
             return _because(verdict, f"No candidate can be judged: {err}. Nothing is changed.")
-        witness = 0 if court.reenacted is None else len(court.reenacted)
+        witness = 0 if evaluator.simulated is None else len(evaluator.simulated)
         counts = replace(
             verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=witness
         )
-        verdict = replace(verdict, frames=counts, notes=self._notes(court))
-        return self._judged(verdict, court, identity, patches, parts.labels)
+        verdict = replace(verdict, frames=counts, notes=self._notes(evaluator))
+        return self._judged(verdict, evaluator, identity, patches, parts.labels)
 
     def _nothing(self, counts: FrameCounts) -> Verdict:
         return Verdict(
@@ -175,16 +175,16 @@ class Trial:
         witness = self._baseline.witness
         return witness is not None and witness.answers is not None and self._given.x.ndim == 4
 
-    def _court(self, parts: _Split, layout: Layout, *, can_witness: bool) -> Court:
+    def _evaluator(self, parts: _Split, layout: Layout, *, can_witness: bool) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         witness = self._baseline.witness
         live = self._given.x[parts.judged]
         if witness is None or witness.answers is None or not (self._has_witness and can_witness):
-            return Court(live, None, None, layout, output=self._baseline.output)
+            return Evaluator(live, None, None, layout, output=self._baseline.output)
         chosen = spread_over(len(witness), self._options.most_witness)
-        again = reenact(witness.only(chosen).samples(), parts.observed, self._rng)
+        again = simulate_drift(witness.only(chosen).samples(), parts.observed, self._rng)
         part = spread_over(len(again), self._options.most_screened)
-        return Court(live, again, witness.answers[chosen], layout, part, self._baseline.output)
+        return Evaluator(live, again, witness.answers[chosen], layout, part, self._baseline.output)
 
     def _left_of_the_drift(self, parts: _Split, seen: Observation) -> float:
         """How far re-enacted frames still are from the live ones; see ``resemblance``.
@@ -195,11 +195,11 @@ class Trial:
         if witness is None or not self._has_witness:
             return 0.0
         few = witness.only(spread_over(len(witness), COMPARED_FRAMES)).samples()
-        again = reenact(few, parts.observed, np.random.default_rng(self._options.seed))
-        return left_of_the_drift(seen.frames, self._look(again).frames, self._baseline.frames)
+        again = simulate_drift(few, parts.observed, np.random.default_rng(self._options.seed))
+        return remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
 
-    def _notes(self, court: Court) -> tuple[str, ...]:
-        if court.reenacted is None and self._given.y is None:
+    def _notes(self, evaluator: Evaluator) -> tuple[str, ...]:
+        if evaluator.simulated is None and self._given.y is None:
             return ("The baseline holds no witness frames; only the live frames could judge.",)
         return ()
 
@@ -239,24 +239,29 @@ class Trial:
     def _judged(
         self,
         verdict: Verdict,
-        court: Court,
+        evaluator: Evaluator,
         identity: dispatch.Evidence,
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:
-        gentle = {rung.name for rung in candidates(len(self._target.taps)) if rung.is_gentle}
+        conservative = {rung.name for rung in candidates(len(self._target.taps)) if rung.is_conservative}
         if labels is not None:
             finalists = opened(self._target, patches)
-        elif court.reenacted is None:
-            finalists = opened(self._target, {name: patches[name] for name in patches if name in gentle})
+        elif evaluator.simulated is None:
+            finalists = opened(
+                self._target, {name: patches[name] for name in patches if name in conservative}
+            )
         else:
-            finalists = court.screened(self._target, patches)
-        evidence = [court.hear(name, heard, is_gentle=name in gentle) for name, heard in finalists]
+            finalists = evaluator.screened(self._target, patches)
+        evidence = [
+            evaluator.evaluate(name, partial, is_conservative=name in conservative)
+            for name, partial in finalists
+        ]
         options = self._options
         choice = dispatch.choose(
             identity,
             evidence,
-            court.healthy_answers,
+            evaluator.healthy_answers,
             labels,
             options.gate_settings,
             options.detection_gate_settings,

@@ -1,8 +1,8 @@
 """Frames of a reference set that cannot be what this camera sees now: impossible values, and unlike the majority.
 
 A drift moves all frames together; a frame that moved elsewhere (noise, a covered lens, another scene, another
-preparation) would pull the moments away from the frames that matter. Such frames are left out and counted; when they
-are too many to tell who is right, nothing is changed. Pure. Called only by ``trial``.
+preparation) would pull the moments away from the frames that matter. Such frames are left out and counted; when
+they are too many to tell who is right, nothing is changed. Pure.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.baseline.baseline import Baseline, Witness
+from calibration.baseline.baseline import Baseline, HealthySamples
 from calibration.drift.monitor import healthy_groups
 from calibration.drift.tap_group import FEWEST_FRAMES, HealthyFrames
 from calibration.search.reference import Usable
@@ -37,7 +37,7 @@ UNLIKE = "unlike the majority of the reference"
 Flags = NDArray[np.bool_]
 
 
-def without_strangers(x: Batch, found: Usable, baseline: Baseline) -> Usable:
+def without_outliers(x: Batch, found: Usable, baseline: Baseline) -> Usable:
     """The usable frames without those that cannot be this camera's, and a problem when these are too many.
 
     Args:
@@ -108,7 +108,7 @@ def possible_values(baseline: Baseline) -> Range:
     return Range(low - room, high + room)
 
 
-def _of_steps(witness: Witness) -> Range:
+def _of_steps(witness: HealthySamples) -> Range:
     """Two full scales to either side of the lowest level seen.
 
     That holds the scale itself wherever it lies, and what a simulated drift adds without cutting it off.

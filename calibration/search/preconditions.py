@@ -1,8 +1,8 @@
 """Whether a recalibration can be of use at all, before any candidate is tried.
 
 Two reasons against it: the reference frames are as healthy ones are, or they all show one scene, from which the
-content cannot be told from the camera. Measured with the drift monitor's own distance, so that what raised an alarm is
-not dismissed here. Pure; the seed is an argument. Called only by ``trial``.
+content cannot be told from the camera. Measured with the drift monitor's own distance, so that what raised an alarm
+is not dismissed here. Pure; the seed is an argument.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ LEAST_VARIETY = 0.10
 _TINY = float(np.finfo(np.float64).tiny)
 
 
-def why_pointless(observed: Batch, seen: Observation, baseline: Baseline, seed: int) -> str | None:
+def refusal_reason(observed: Batch, seen: Observation, baseline: Baseline, seed: int) -> str | None:
     """Why no candidate needs to be tried, for people; None when there is something to try.
 
     Args:

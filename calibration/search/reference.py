@@ -1,7 +1,6 @@
 """The reference set: reading it, refusing what is broken, leaving out what tells nothing, splitting it.
 
 Pure numpy plus one npz reader (never pickles). Which frames *should* be collected is the runtime's business.
-Called by ``recalibrate`` and the CLI.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Re-enact a drift: make healthy frames look as if today's camera had taken them.
 
 The healthy model's answers on healthy frames are known, so a candidate patch can be judged on the re-enacted frames
-without any label, on a one-class scene too. Only what a camera does is copied (colours, sharpness, noise), never the
-content of the live frames. Pure numpy and OpenCV on prepared tensors; no model. Called by ``recalibrate``.
+without any label, on a one-class scene too. Only what a camera does is copied (colours, sharpness, noise), never
+the content of the live frames. Pure numpy and OpenCV on prepared tensors; no model.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ BLUR_STEPS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Gaussian widths tried, in pixels; a factor of 1.4 apart is finer than the estimate is."""
 
 
-def reenact(healthy: Frames, live: Frames, rng: np.random.Generator) -> Frames:
+def simulate_drift(healthy: Frames, live: Frames, rng: np.random.Generator) -> Frames:
     """Healthy frames under the live camera's colours, sharpness and noise.
 
     Args:

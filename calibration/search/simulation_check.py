@@ -16,9 +16,9 @@ impulse noise and pixels in blocks left 1.4 to 4 (a patch gained 2.6 points at m
 that could be put right 0.0 to 0.93; on cut-outs eight camera drifts left 0.42 at most."""
 
 
-def left_of_the_drift(
+def remaining_drift(
     live: Mapping[str, FrameMoments],
-    reenacted: Mapping[str, FrameMoments],
+    simulated: Mapping[str, FrameMoments],
     healthy: Mapping[str, FrameMoments],
 ) -> float:
     """The squared distance of re-enacted frames from the live ones, as a share of that of the healthy frames, >= 0.
@@ -28,17 +28,17 @@ def left_of_the_drift(
 
     Args:
         live: Single-frame moments (N, C) at the input and the first taps.
-        reenacted: The same of re-enacted frames.
+        simulated: The same of frames with the simulated drift.
         healthy: The same of the baseline.
     """
-    taps = [tap for tap in healthy if tap in live and tap in reenacted]
-    parts = (live, reenacted, healthy)
+    taps = [tap for tap in healthy if tap in live and tap in simulated]
+    parts = (live, simulated, healthy)
     if not taps or min(len(part[tap].mean) for part in parts for tap in taps) < FEWEST_FRAMES:
         return 0.0
     group = HealthyFrames.of(taps, healthy)
     seen, again = (
         group.space.whiten(group.features_of({tap: (part[tap].mean, part[tap].var) for tap in taps}))
-        for part in (live, reenacted)
+        for part in (live, simulated)
     )
     before = _between(seen, group.space.whiten(group.features))
     return max(0.0, _between(seen, again)) / before if before > 0 else 0.0

@@ -1,8 +1,7 @@
 """Per-channel mean and variance at the taps: the sums, the merge and the mixture.
 
-Pure numpy in float64, no model and no file. Sums are kept in the merge form of Chan et al. (1979): never
-E[x^2] - E[x]^2 in float32, which gives a variance of -24 where it is 1 at mean/std = 10,000.
-Called by the targets (which measure), the baseline (which keeps) and the patch (which compares).
+Pure numpy in float64, no model and no file. Sums are kept in the merge form of Chan et al. (1979): never E[x^2] -
+E[x]^2 in float32, which gives a variance of -24 where it is 1 at mean/std = 10,000.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The port every framework implements: where the taps are, what flows through them, how a patch gets in.
 
-No framework is imported here. Called by ``recalibrate``; implemented by one thin file per framework.
+No framework is imported here.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Models on the disk: one file, or the .xml and the .bin of an OpenVINO IR, whole or not in effect.
 
-Knows files, no framework. Called by ``opening``, by the CLI and by whoever deploys a patched model.
+Knows files, no framework.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """What every target does around a pass: check the samples, cut them into batches, check taps against the model.
 
-No framework is imported here. Called by the targets.
+No framework is imported here.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

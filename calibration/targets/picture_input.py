@@ -1,7 +1,6 @@
 """The one picture input of a model: how float32 (N, C, ...) becomes what it takes.
 
-Samples come as float32, channels second, like everywhere in this library. No framework is imported here. Used by the
-ONNX and the OpenVINO target.
+Samples come as float32, channels second, like everywhere in this library. No framework is imported here.
 """
 
 from collections.abc import Sequence

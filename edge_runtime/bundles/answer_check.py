@@ -1,8 +1,7 @@
 """Whether a model's outputs can be read as the manifest says: the self-test of the postprocessing.
 
-Outputs that equal the golden ones say nothing about ``postprocess`` and ``labels``, and a mistake there raises no error
-either: wrong names, a score of 9.4, boxes beside the picture, or every frame rejected. Called by ``self_test`` with the
-golden answers, and by ``from_recipe`` with the author's model, before anything is made of it.
+Outputs that equal the golden ones say nothing about ``postprocess`` and ``labels``, and a mistake there raises no
+error either: wrong names, a score of 9.4, boxes beside the picture, or every frame rejected.
 """
 
 from collections.abc import Mapping, Sequence

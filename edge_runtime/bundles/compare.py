@@ -1,8 +1,8 @@
 """How far answers are from the golden ones: by the outputs as they are, or by the detections read from them.
 
-The outputs are the stricter and plainer way. Detectors that sort their boxes inside (top-k, NMS) give other rows for
-the least noise, because boxes of nearly equal scores change places; there only what is read from them can be compared.
-Which one holds for a bundle is in its manifest. Called by ``build`` and ``self_test``.
+The outputs are the stricter and plainer way. Detectors that sort their boxes inside (top-k, NMS) give other rows
+for the least noise, because boxes of nearly equal scores change places; there only what is read from them can be
+compared. Which one holds for a bundle is in its manifest.
 """
 
 from collections.abc import Mapping, Sequence

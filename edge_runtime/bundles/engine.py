@@ -1,7 +1,6 @@
 """From a verified bundle to a warm engine, with the bundle's own model or with a patched one.
 
-Which engine a format gets is ``engines.opening``'s business. Called by ``app`` and by what the command line does
-without a daemon.
+Which engine a format gets is ``engines.opening``'s business.
 """
 
 from calibration.targets.base import ModelFiles

@@ -1,6 +1,6 @@
 """Whether a model can take what the preprocessing makes: asked before it runs, so that the answer names the key.
 
-Pure. Called by ``source_model`` and ``build`` with the author's model, and by ``self_test`` at every start.
+Pure.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 It reads the protobuf wire format: which operators there are, whether any tensor keeps its data in another file (a
 way to read foreign files; onnx had five CVEs there), whether a node is in training mode. Every tensor and subgraph
-is visited. Bounded in depth; weights are skipped by their length. Called by ``verify`` and ``build``.
+is visited. Bounded in depth; weights are skipped by their length.
 
 Field numbers: onnx/onnx.proto.
 """

@@ -1,8 +1,7 @@
 """Opens a TorchScript file for the first time in a process of its own, which may crash, hang or eat memory.
 
 Such a file is a program with a pickle in it. What torch's loader or the first run does to that process ends as a
-refusal; the daemon, which serves other cameras, never meets it. Called by ``app`` and by the command line before the
-bundle's own model is opened; patched copies of it come from the recalibration process, which is limited as well.
+refusal; the daemon, which serves other cameras, never meets it.
 
 ``python -m edge_runtime.bundles.sandbox_check FILE C H W`` is the child.
 """

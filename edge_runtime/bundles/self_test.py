@@ -1,8 +1,8 @@
 """Runs a bundle's golden pictures through the real preprocessing and engine and compares with what it promised.
 
 By far the most common causes of "good in validation, bad in production" are wrong preprocessing and a model in
-training mode; neither raises an error. Where the outputs differ, the usual mistakes are tried one by one, so that the
-message says which one explains it. Called by ``app`` before READY, by ``build`` and by the CLI.
+training mode; neither raises an error. Where the outputs differ, the usual mistakes are tried one by one, so that
+the message says which one explains it.
 """
 
 from collections.abc import Mapping

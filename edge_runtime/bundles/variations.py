@@ -1,6 +1,6 @@
 """The usual mistakes in preprocessing, as variations of a spec: what to try when golden outputs do not come out.
 
-Pure. Called by ``self_test`` to explain a difference and by ``build`` to see that golden pictures would notice them.
+Pure.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """Opens a bundle: every byte is hashed before anything but the manifest is parsed, and nothing outside is read.
 
-What is refused: files that are missing, changed, unlisted, too large or not regular; symbolic links; paths that leave
-the bundle; models that keep weights in other files or are in training mode. Whether the model then *does* what the
-bundle promises is checked by ``self_test``. Neither onnx nor torch is imported here. Called by ``app`` and the CLI.
+What is refused: files that are missing, changed, unlisted, too large or not regular; symbolic links; paths that
+leave the bundle; models that keep weights in other files or are in training mode. Whether the model then *does*
+what the bundle promises is checked by ``self_test``. Neither onnx nor torch is imported here.
 """
 
 import hashlib

@@ -1,7 +1,4 @@
-"""Everything about a configuration file that can be known without running it: all problems at once, not the first one.
-
-Called by the command line.
-"""
+"""All problems of a configuration file that can be known without running it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.config import Config, load_config
-from edge_runtime.deployment.open_model import open_base
+from edge_runtime.deployment.open_bundle import open_bundle
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, Problem
 
 _GRAVEST_FIRST = (78, 65, 74, 70, 69)
@@ -60,7 +57,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
         return found
     for name in config.models:
         try:
-            opened = open_base(config, name)
+            opened = open_bundle(config, name)
         except EdgeRuntimeError as err:
             found.problems.append(err)
             continue

@@ -1,6 +1,6 @@
 """What the command line does without a daemon: answer pictures, verify and inspect bundles, calibrate from folders.
 
-Uses the daemon's own pieces, so that a picture gets the same answer here and there. Called by ``cli``.
+Uses the daemon's own pieces, so that a picture gets the same answer here and there.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Changes single values of a model in the configuration file, as a careful person would: comments and order stay.
 
-The only file that imports ruamel.yaml; it is slow and knows too much YAML for reading what may come from anyone, so the
-text is checked by ``config`` before and after. Called by the command line.
+The only file that imports ruamel.yaml; it is slow and knows too much YAML for reading what may come from anyone, so
+the text is checked by ``config`` before and after.
 """
 
 import io

@@ -1,7 +1,7 @@
 """The JSON Schema of the configuration, for editors and for people without our code.
 
-Derived from the pydantic models and nothing else; ``configs/edge-runtime.schema.json`` is this text, kept
-current by a test. Called by ``edge-runtime schema``.
+Derived from the pydantic models and nothing else; ``configs/edge-runtime.schema.json`` is this text, kept current
+by a test.
 """
 
 import json

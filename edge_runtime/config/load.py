@@ -1,8 +1,7 @@
 """From a YAML file and the environment to a checked ``Config``, or to every problem at once.
 
-The only place of the configuration that touches the disk. Secrets come from environment variables whose
-names begin with ``EDGE_``, or from a file; they are never written into messages. Called by ``config_watch``,
-``app`` and the command line.
+The only place of the configuration that touches the disk. Secrets come from environment variables whose names begin
+with ``EDGE_``, or from a file; they are never written into messages.
 """
 
 import re

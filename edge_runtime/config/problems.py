@@ -1,7 +1,7 @@
 """Turns what pydantic says into what an operator needs: where, which line, what was found and expected.
 
 Pure: data in, ``Problem`` values out. Secrets never get in here: the shown values come from the text as it was
-written, before anything from the environment was put in. Called by ``load``.
+written, before anything from the environment was put in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

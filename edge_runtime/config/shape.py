@@ -1,8 +1,8 @@
 """The shape of the configuration: frozen pydantic models, one a section, every key with its meaning.
 
-Defaults live here and nowhere else; only what differs needs writing. There is deliberately no field that
-names a program, a shell line or a Python object. Reading files and wording problems live in ``load``; the kinds of
-value in ``values``; cameras and broker, the parts with an outside, in ``connections``. Used by everybody.
+Defaults live here and nowhere else; only what differs needs writing. There is deliberately no field that names a
+program, a shell line or a Python object. Reading files and wording problems live in ``load``; the kinds of value in
+``values``; cameras and broker, the parts with an outside, in ``connections``.
 """
 
 from collections.abc import Mapping

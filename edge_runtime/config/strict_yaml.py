@@ -1,8 +1,8 @@
 """Reads YAML that may come from anyone: plain data, plus the line every key stands on.
 
-PyYAML's safe loader still takes duplicate keys silently (the last one wins), expands alias bombs, and
-recurses as deep as the text asks. Here all of that is refused, every problem at once. No schema lives here:
-the configuration and the bundle manifest check their own. Called by ``config`` and ``bundle.verify``.
+PyYAML's safe loader still takes duplicate keys silently (the last one wins), expands alias bombs, and recurses as
+deep as the text asks. Here all of that is refused, every problem at once. No schema lives here: the configuration
+and the bundle manifest check their own.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ LOOK_MS = 1000
 (a network file system, a replaced folder) is then still seen within the two seconds promised."""
 
 
-class ConfigWatch:
+class ConfigWatcher:
     """Watches one configuration file.
 
     Args:

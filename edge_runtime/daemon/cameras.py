@@ -1,6 +1,6 @@
 """The streams of a running daemon: which are open, and how they are closed and opened again after an edit.
 
-No concrete source is named here; ``app`` hands in a factory. Used by ``daemon``.
+No concrete source is named here; ``app`` hands in a factory.
 """
 
 import random
@@ -93,7 +93,7 @@ class Cameras:
             SourceFacts(
                 stream=stream,
                 started_at_s=started_at_s,
-                last_frame_at_s=pipeline.meters.stream(stream).last_frame_at_s,
+                last_frame_at_s=pipeline.metrics.stream(stream).last_frame_at_s,
                 allowed_silence_s=camera.stall_timeout_s + GRACE_S + (1 / camera.fps if camera.fps else 0.0),
                 may_idle=camera.is_idle_allowed,
                 is_finished=worker.is_finished,

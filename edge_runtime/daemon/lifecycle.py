@@ -16,7 +16,7 @@ from typing import IO, Any
 import structlog
 
 from edge_runtime.config import Changes, Config, Effect, changes, in_force
-from edge_runtime.config.watcher import ConfigWatch
+from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import EngineFacts, Facts, Health, WatchdogFeeder, assess
 from edge_runtime.daemon.model_runtime import ModelRuntime
@@ -25,10 +25,10 @@ from edge_runtime.datatypes import Event
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError
 from edge_runtime.http import HttpServer
 from edge_runtime.inference.scheduler import BatchPolicy
-from edge_runtime.messaging.connection import Uplink
+from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.encoding import encode_object
-from edge_runtime.recalibration.task import Asked
+from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.systemd import SystemdNotify
 
 log = structlog.get_logger()
@@ -49,13 +49,13 @@ class DaemonParts:
     configure_log: Callable[[Config], None]
     cameras: Cameras
     delivery: Delivery
-    open_uplink: Callable[[Config, "Daemon"], Uplink]
+    open_connection: Callable[[Config, "Daemon"], BrokerConnection]
     """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
     close_outboxes: Callable[[], None]
     open_http: Callable[[Config, "Daemon"], HttpServer | None]
-    beside: Callable[[Callable[[], Any]], Future[Any]]
+    run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs what an edit opens beside live frames and this daemon's own duties."""
-    watch: ConfigWatch | None
+    watch: ConfigWatcher | None
     notify: SystemdNotify
     crashes: Crashes
     state_lock: IO[bytes]
@@ -67,7 +67,7 @@ class _Opened:
     """What an edit needs, ready beside what runs."""
 
     models: dict[str, ModelRuntime]
-    uplink: Uplink | None
+    connection: BrokerConnection | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ class Daemon:
         self.delivery = parts.delivery
         self._parts = parts
         self._models: dict[str, ModelRuntime] = {}
-        self.uplink = parts.open_uplink(config, self)
-        self.delivery.go_through(self.uplink.topics, self.uplink.channels)
+        self.connection = parts.open_connection(config, self)
+        self.delivery.go_through(self.connection.topics, self.connection.channels)
         self._http: HttpServer | None = None
         self._edits: queue.SimpleQueue[Config | ConfigError] = queue.SimpleQueue()
         self._edit: _Edit | None = None
@@ -135,7 +135,7 @@ class Daemon:
         self._http = parts.open_http(self.config, self)
         parts.notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in self._models.values()])
-        self.uplink.start()
+        self.connection.start()
         if parts.watch is not None:
             parts.watch.start()
 
@@ -160,7 +160,7 @@ class Daemon:
         self._follow_edits()
         if self._feeder is not None and self._feeder.is_due(self._engine_facts(), now_s):
             self._parts.notify.watchdog()
-        if self.uplink.client is not None and now_s - self._state_at_s >= STATE_EVERY_S:
+        if self.connection.client is not None and now_s - self._state_at_s >= STATE_EVERY_S:
             self._publish_state(now_s)
 
     def shutdown(self) -> None:
@@ -172,7 +172,7 @@ class Daemon:
         parts.cameras.stop_all()
         for runtime in self._models.values():
             _note_end(runtime.name, has_ended=runtime.stop(MODEL_STOP_S))
-        self.uplink.stop(self.config.outbox.drain_timeout_s)
+        self.connection.stop(self.config.outbox.drain_timeout_s)
         parts.close_outboxes()
         if self._http is not None:
             self._http.stop()
@@ -198,22 +198,22 @@ class Daemon:
         """Read the configuration file again now, as after SIGHUP."""
         self._must_look = True
 
-    def request(self, asked: Asked, model: str | None) -> dict[str, Any]:
+    def request(self, asked: TaskRequest, model: str | None) -> dict[str, Any]:
         """Hand a command to a model's side loop and wait for what it says.
 
         Raises:
             CommandError: unknown model or stream, or not possible now.
         """
         runtime = self._model(model)
-        side_loop = runtime.side_loop
-        if side_loop is None:
+        controller = runtime.controller
+        if controller is None:
             raise CommandError("recalibration is turned off for this model in the configuration")
         streams = [name for name, camera in self.config.cameras.items() if camera.model == runtime.name]
         if asked.stream is not None and asked.stream not in streams:
             raise CommandError(
                 f"no stream {asked.stream!r} of model {runtime.name}; it has: {', '.join(streams)}"
             )
-        answer = side_loop.request(asked)
+        answer = controller.request(asked)
         try:
             return answer.result(timeout=ANSWER_TIMEOUT_S)
         except TimeoutError as err:
@@ -221,7 +221,7 @@ class Daemon:
 
     def health(self) -> Health:
         """The verdict of now."""
-        broker = None if self.uplink.client is None else self.uplink.client.status()
+        broker = None if self.connection.client is None else self.connection.client.status()
         channels = [channel.status() for channel in self.delivery.channels]
         facts = Facts(
             engines=self._engine_facts(),
@@ -240,10 +240,10 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """Everything, for ``/status``, the command ``status`` and the summary."""
         models = dict(self._models)  # an edit may replace some while another thread asks
-        first = [r.pipeline.meters.first_result_at_s for r in models.values()]
+        first = [r.pipeline.metrics.first_result_at_s for r in models.values()]
         known = [at_s for at_s in first if at_s is not None]
         channels = {channel.name: channel.status() for channel in self.delivery.channels}
-        broker = None if self.uplink.client is None else self.uplink.client.status()
+        broker = None if self.connection.client is None else self.connection.client.status()
         return {
             "device": self.config.device,
             "uptime_s": round(time.monotonic() - self._started_at_s, 1),
@@ -297,8 +297,8 @@ class Daemon:
             EngineFacts(
                 model=name,
                 self_test_passed=True,  # a model that fails it never becomes a runtime
-                started_at_s=runtime.pipeline.meters.started_at_s,
-                last_progress_at_s=runtime.pipeline.meters.last_progress_at_s,
+                started_at_s=runtime.pipeline.metrics.started_at_s,
+                last_progress_at_s=runtime.pipeline.metrics.last_progress_at_s,
                 due_since_s=runtime.pipeline.due_since_s(),
                 errors_in_a_row=runtime.pipeline.slot.failures_in_a_row,
             )
@@ -312,7 +312,7 @@ class Daemon:
             return None
 
     def _publish_state(self, now_s: float) -> None:
-        assert self.uplink.client is not None
+        assert self.connection.client is not None
         self._state_at_s = now_s
         state = {
             "health": self.health().as_dict(),
@@ -321,7 +321,7 @@ class Daemon:
         payload = encode_object(state)
         if payload != self._last_state:
             self._last_state = payload
-            self.uplink.client.set_state(payload)
+            self.connection.client.set_state(payload)
 
     def _follow_edits(self) -> None:
         """Begin with the next edit, or end the one under way: live frames and this thread's duties go on meanwhile."""
@@ -337,7 +337,7 @@ class Daemon:
             return
         plan, new = changes(self.config, edit), in_force(self.config, edit)
         self._parts.notify.reloading()
-        self._edit = _Edit(new, plan, self._parts.beside(lambda: self._open_beside(new, plan)))
+        self._edit = _Edit(new, plan, self._parts.run_in_background(lambda: self._open_beside(new, plan)))
 
     def _end_edit(self, edit: "_Edit") -> None:
         try:
@@ -363,21 +363,23 @@ class Daemon:
         try:
             for name in sorted(plan.models & new.models.keys()):
                 models[name] = self._parts.open_model(new, name)
-            uplink = self._parts.open_uplink(new, self) if plan.paths(Effect.RECONNECT) else None
+            connection = self._parts.open_connection(new, self) if plan.paths(Effect.RECONNECT) else None
         except BaseException:
             for runtime in models.values():
                 runtime.stop(timeout_s=0.0)
             raise
-        return _Opened(models, uplink)
+        return _Opened(models, connection)
 
     def _take_over(self, edit: "_Edit", opened: "_Opened") -> None:
         """Replace what changed; cameras that changed are closed before and opened again after.
 
         The others stay open when their model is replaced: the new one begins when the old one has answered what it has.
         """
-        new, models, uplink = edit.config, opened.models, opened.uplink
-        of_uplink = {stream for stream, camera in new.cameras.items() if uplink and camera.kind == "mqtt"}
-        streams = sorted(edit.plan.cameras | of_uplink)
+        new, models, connection = edit.config, opened.models, opened.connection
+        of_connection = {
+            stream for stream, camera in new.cameras.items() if connection and camera.kind == "mqtt"
+        }
+        streams = sorted(edit.plan.cameras | of_connection)
         for stream in streams:
             self._parts.cameras.close(stream)
         for name in models.keys() & self._models.keys():
@@ -386,8 +388,8 @@ class Daemon:
             if known.enabled and known.model in models and stream not in streams:
                 self._parts.cameras.move(stream, models[known.model].pipeline)
         self._replace_models(edit.plan.models, models)
-        if uplink is not None:
-            self._replace_uplink(uplink)
+        if connection is not None:
+            self._replace_connection(connection)
         self._apply_live(new)
         for stream in streams:
             camera = new.cameras.get(stream)
@@ -405,20 +407,20 @@ class Daemon:
                 has_ended = old.stop(MODEL_STOP_S) if new is None else new.take_over(old, MODEL_STOP_S)
                 _note_end(name, has_ended=has_ended)
 
-    def _replace_uplink(self, uplink: Uplink) -> None:
+    def _replace_connection(self, connection: BrokerConnection) -> None:
         """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""
-        old = self.uplink
-        self.delivery.go_through(uplink.topics, uplink.channels)
-        self.uplink, self._last_state = uplink, None
+        old = self.connection
+        self.delivery.go_through(connection.topics, connection.channels)
+        self.connection, self._last_state = connection, None
         old.stop(drain_s=1.0)
-        uplink.start()
+        connection.start()
 
     def _apply_live(self, new: Config) -> None:
         """Values that count from now on; setting one that did not change does nothing."""
         for name, runtime in self._models.items():
             runtime.pipeline.set_policy(self._parts.batch_policy(new, name))
-            if runtime.side_loop is not None:
-                runtime.side_loop.reconfigure(new.recalibration, new.drift)
+            if runtime.controller is not None:
+                runtime.controller.reconfigure(new.recalibration, new.drift)
         self._parts.configure_log(new)
 
     def _note_applied(self, plan: Changes) -> None:

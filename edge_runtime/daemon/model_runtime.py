@@ -1,7 +1,4 @@
-"""One model at work: its bundle, engine slot, pipeline, inference workers and calibration side loop.
-
-Built and wired in ``app``; the daemon starts, drains and stops it and asks for its status. No policy lives here.
-"""
+"""One model at work: its bundle, engine slot, pipeline, inference workers and recalibration controller."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +7,7 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline
-from edge_runtime.recalibration.controller import SideLoop
+from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.system.heap import give_back
 
 
@@ -23,18 +20,18 @@ class ModelRuntime:
     plan: ThreadPlan
     pipeline: Pipeline
     workers: tuple[InferenceWorker, ...]
-    side_loop: SideLoop | None
+    controller: RecalibrationController | None
     notes: tuple[str, ...] = ()
     """What of its configuration does not count here, for people."""
 
     def start(self) -> None:
         """Begin to infer and to watch for drift."""
         self._start_workers()
-        self._start_side_loop()
+        self._start_controller()
 
     def stop(self, timeout_s: float) -> bool:
         """Answer what is queued, then end; False when that did not come to an end in time."""
-        self._stop_side_loop(timeout_s)
+        self._stop_controller(timeout_s)
         has_ended = self._finish(timeout_s)
         if has_ended:
             self._free()
@@ -48,23 +45,23 @@ class ModelRuntime:
         """
         has_ended = old._finish(timeout_s)
         self._start_workers()
-        old._stop_side_loop(timeout_s)
+        old._stop_controller(timeout_s)
         if has_ended:
             old._free()
-        self._start_side_loop()
+        self._start_controller()
         return has_ended
 
     def _start_workers(self) -> None:
         for worker in self.workers:
             worker.start()
 
-    def _start_side_loop(self) -> None:
-        if self.side_loop is not None:
-            self.side_loop.start()
+    def _start_controller(self) -> None:
+        if self.controller is not None:
+            self.controller.start()
 
-    def _stop_side_loop(self, timeout_s: float) -> None:
-        if self.side_loop is not None:
-            self.side_loop.stop(timeout_s)
+    def _stop_controller(self, timeout_s: float) -> None:
+        if self.controller is not None:
+            self.controller.stop(timeout_s)
 
     def _finish(self, timeout_s: float) -> bool:
         self.pipeline.drain()
@@ -79,27 +76,27 @@ class ModelRuntime:
 
     def status(self) -> dict[str, Any]:
         """For people and machines; safe from any thread."""
-        meters, slot, counters = self.pipeline.meters, self.pipeline.slot, self.pipeline.schedule.counters
+        metrics, slot, counters = self.pipeline.metrics, self.pipeline.slot, self.pipeline.schedule.counters
         return {
             "bundle": self.bundle.id,
             "generation": str(slot.generation),
             "runs_on": slot.engine.runs_on,
             "notes": list(self.notes),
             "threads": self._threads(),
-            "batches": meters.batches,
-            "mean_batch": round(meters.batched_samples / meters.batches, 2) if meters.batches else None,
-            "infer_ms": meters.infer_ms.percentiles(),
-            "total_ms": meters.total_ms.percentiles(),
+            "batches": metrics.batches,
+            "mean_batch": round(metrics.batched_samples / metrics.batches, 2) if metrics.batches else None,
+            "infer_ms": metrics.infer_ms.percentiles(),
+            "total_ms": metrics.total_ms.percentiles(),
             "dropped_oldest": counters.dropped_oldest,
             "dropped_stale": counters.dropped_stale,
-            "engine_errors": meters.engine_errors,
-            "lost_to_errors": meters.lost_to_errors,
+            "engine_errors": metrics.engine_errors,
+            "lost_to_errors": metrics.lost_to_errors,
             "swaps": slot.swaps,
             "streams": {
                 name: {"frames": stream.frames, "results": stream.results, "rejected": dict(stream.rejected)}
-                for name, stream in list(meters.streams.items())
+                for name, stream in list(metrics.streams.items())
             },
-            "recalibration": None if self.side_loop is None else self.side_loop.status(),
+            "recalibration": None if self.controller is None else self.controller.status(),
         }
 
     def _threads(self) -> dict[str, Any]:

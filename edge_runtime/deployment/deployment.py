@@ -9,13 +9,13 @@ from collections.abc import Callable
 import structlog
 
 from edge_runtime.datatypes import Generation
-from edge_runtime.deployment.model_state import Patched, Registry
+from edge_runtime.deployment.model_state import ModelState, Patched
 from edge_runtime.deployment.rollout import Rollout, Step
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.system.heap import give_back
-from edge_runtime.system.priority import stepped_aside
+from edge_runtime.system.priority import low_priority
 
 log = structlog.get_logger()
 
@@ -32,18 +32,23 @@ Raises EngineError, BundleError.
 """
 
 
-class Generations:
+class Deployment:
     """The active and the previous generation of one model."""
 
     def __init__(
         self,
         rollout: Rollout,
         slot: EngineSlot,
-        registry: Registry,
+        model_state: ModelState,
         build_engine: BuildEngine,
     ) -> None:
         """``build_engine`` gives a warm, checked engine for a patched model, or for the base (None)."""
-        self._rollout, self._slot, self._registry, self._build_engine = rollout, slot, registry, build_engine
+        self._rollout, self._slot, self._model_state, self._build_engine = (
+            rollout,
+            slot,
+            model_state,
+            build_engine,
+        )
         self._is_record_stale = False
         self._record_problem: str | None = None
 
@@ -60,7 +65,7 @@ class Generations:
     def is_patched_by(self, cause: str) -> bool:
         """Whether the active patch was made for this cause."""
         patch_id = self._rollout.active.patch
-        return patch_id is not None and self._registry.cause_of(patch_id) == cause
+        return patch_id is not None and self._model_state.cause_of(patch_id) == cause
 
     @property
     def failures_in_a_row(self) -> int:
@@ -79,14 +84,16 @@ class Generations:
         engine = self._engine_of(generation)
         activated = staged.after(Step.ACTIVATE)
         try:
-            self._registry.record(activated)
+            self._model_state.record(activated)
         except StateError:
             engine.close()
             raise
         self._swap(generation, engine)
         self._rollout, self._is_record_stale = activated, False
         known = (activated.active, activated.previous)
-        self._registry.prune(KEPT_PATCHES, {g.patch for g in known if g is not None and g.patch is not None})
+        self._model_state.prune(
+            KEPT_PATCHES, {g.patch for g in known if g is not None and g.patch is not None}
+        )
         return generation
 
     def take_back(self, step: Step) -> tuple[Generation, Generation]:
@@ -124,7 +131,7 @@ class Generations:
         if not self._is_record_stale:
             return
         try:
-            self._registry.record(self._rollout)
+            self._model_state.record(self._rollout)
         except StateError as err:
             if self._record_problem is None:
                 log.error("active generation not recorded, trying again", reason=str(err))
@@ -139,7 +146,7 @@ class Generations:
         inference that ends meanwhile waits for its answer, so both happen in a pause.
         """
         patch_id = generation.patch
-        with stepped_aside():
-            patched = None if patch_id is None else self._registry.patched(patch_id)
+        with low_priority():
+            patched = None if patch_id is None else self._model_state.patched(patch_id)
             self._slot.wait_for_pause(PAUSE_S)
             return self._build_engine(patched)

@@ -57,28 +57,28 @@ class Patched:
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class ModelState:
     """The files of one model below the state directory."""
 
     folder: Path
 
     @classmethod
-    def open(cls, state_dir: Path, model: str) -> "Registry":
+    def open(cls, state_dir: Path, model: str) -> "ModelState":
         """The model's folder, made if needed. Nothing of a daemon that uses it already is touched.
 
         Raises:
             StateError: the state directory cannot be written.
         """
-        registry = cls(state_dir / "models" / model)
+        model_state = cls(state_dir / "models" / model)
         try:
-            registry.jobs.mkdir(parents=True, exist_ok=True)
-            registry.patches.mkdir(exist_ok=True)
+            model_state.jobs.mkdir(parents=True, exist_ok=True)
+            model_state.patches.mkdir(exist_ok=True)
         except OSError as err:
             raise StateError(
                 f"cannot use the state directory {state_dir}: {err.strerror}; "
                 "create it for the daemon's user or set state_dir in the configuration"
             ) from err
-        return registry
+        return model_state
 
     def clear_jobs(self) -> None:
         """Remove leftovers of earlier jobs; only while no job runs."""

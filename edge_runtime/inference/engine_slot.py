@@ -16,7 +16,7 @@ from edge_runtime.inference.engines.base import Engine, Outputs
 
 
 @dataclass(slots=True)
-class Occupant:
+class EngineLease:
     """An engine together with the name of what it is."""
 
     generation: Generation
@@ -38,66 +38,66 @@ class EngineSlot:
     def __init__(self, generation: Generation, engine: Engine) -> None:
         self._lock = threading.Lock()
         self._has_paused = threading.Condition(self._lock)
-        self._occupant = Occupant(generation, engine)
-        self._retired: Occupant | None = None
+        self._lease = EngineLease(generation, engine)
+        self._retired: EngineLease | None = None
         self._running = self._pauses = 0
         self.swaps = 0
 
     @property
     def generation(self) -> Generation:
         """What answers the next batch."""
-        return self._occupant.generation
+        return self._lease.generation
 
     @property
     def engine(self) -> Engine:
         """The engine that answers the next batch."""
-        return self._occupant.engine
+        return self._lease.engine
 
     @property
     def failures_in_a_row(self) -> int:
         """Failures of the active engine since its last answer; a batch that ends on an older one does not count."""
-        return self._occupant.failures_in_a_row
+        return self._lease.failures_in_a_row
 
-    def enter(self) -> Occupant:
-        """The active engine, kept open until :meth:`leave`.
+    def acquire(self) -> EngineLease:
+        """The active engine, kept open until :meth:`release`.
 
         Called when a batch is taken, not when it runs: of two workers the one with the earlier batch may run later.
         """
         with self._lock:
-            self._occupant.users += 1
+            self._lease.users += 1
             self._running += 1
-            return self._occupant
+            return self._lease
 
-    def leave(self, occupant: Occupant) -> None:
+    def release(self, lease: EngineLease) -> None:
         """The batch is done; the last one frees an engine that was taken out."""
         with self._lock:
-            occupant.users -= 1
-            is_last = occupant.is_retired and occupant.users == 0
+            lease.users -= 1
+            is_last = lease.is_retired and lease.users == 0
             self._running -= 1
             if self._running == 0:
                 self._pauses += 1
                 self._has_paused.notify_all()
         if is_last:
-            occupant.close()
+            lease.close()
 
-    def infer(self, occupant: Occupant, batch: NDArray[np.float32]) -> Outputs:
+    def infer(self, lease: EngineLease, batch: NDArray[np.float32]) -> Outputs:
         """Run a batch (N, ...) on the engine that was entered.
 
         Raises:
             EngineError: the engine failed; its ``failures_in_a_row`` was counted up.
         """
         try:
-            outputs = occupant.engine.infer(batch)
+            outputs = lease.engine.infer(batch)
         except EngineError:
-            occupant.failures_in_a_row += 1
+            lease.failures_in_a_row += 1
             raise
-        occupant.failures_in_a_row = 0
+        lease.failures_in_a_row = 0
         return outputs
 
     def swap(self, generation: Generation, engine: Engine) -> Generation:
         """Put another (warm) engine in; gives the generation that was replaced."""
         with self._lock:
-            old, self._occupant = self._occupant, Occupant(generation, engine)
+            old, self._lease = self._lease, EngineLease(generation, engine)
             self.swaps += 1
             old.is_retired = True
             self._retired = old
@@ -123,4 +123,4 @@ class EngineSlot:
 
     def close(self) -> None:
         """Free the engine; the slot must not be used again."""
-        self._occupant.engine.close()
+        self._lease.engine.close()

@@ -34,7 +34,7 @@ class Latency:
 
 
 @dataclass(slots=True)
-class StreamMeters:
+class StreamMetrics:
     """What happened to the frames of one stream."""
 
     frames: int = 0
@@ -44,7 +44,7 @@ class StreamMeters:
 
 
 @dataclass(slots=True)
-class PipelineMeters:
+class PipelineMetrics:
     """What one model's pipeline has done. ``*_at_s`` is monotonic."""
 
     started_at_s: float
@@ -57,8 +57,8 @@ class PipelineMeters:
     last_progress_at_s: float | None = None
     infer_ms: Latency = field(default_factory=Latency)
     total_ms: Latency = field(default_factory=Latency)
-    streams: dict[str, StreamMeters] = field(default_factory=dict)
+    streams: dict[str, StreamMetrics] = field(default_factory=dict)
 
-    def stream(self, name: str) -> StreamMeters:
+    def stream(self, name: str) -> StreamMetrics:
         """The meters of a stream, made when it is first heard of."""
-        return self.streams.setdefault(name, StreamMeters())
+        return self.streams.setdefault(name, StreamMetrics())

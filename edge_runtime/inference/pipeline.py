@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Frame, Generation, Rejected, Result, Sample, Timings
 from edge_runtime.errors import EngineError
-from edge_runtime.inference.engine_slot import EngineSlot, Occupant
+from edge_runtime.inference.engine_slot import EngineLease, EngineSlot
 from edge_runtime.inference.engines.base import Outputs
-from edge_runtime.inference.metrics import Latency, PipelineMeters
+from edge_runtime.inference.metrics import Latency, PipelineMetrics
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.scheduler import BatchPolicy, Queued, Schedule
+from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler, Queued
 
 
 class Observer(Protocol):
@@ -38,7 +38,7 @@ class PipelineParts:
     device: str
     model: str
     preprocessor: Preprocessor
-    schedule: Schedule
+    schedule: BatchScheduler
     slot: EngineSlot
     postprocessor: Postprocessor
     deliver: Callable[[Result], None]
@@ -57,7 +57,7 @@ class Pipeline:
         self._has_answered = threading.Condition(self._lock)
         self._is_draining = False
         self._running_since_s: list[float] = []
-        self.meters = PipelineMeters(started_at_s=parts.clock())
+        self.metrics = PipelineMetrics(started_at_s=parts.clock())
 
     @property
     def slot(self) -> EngineSlot:
@@ -65,7 +65,7 @@ class Pipeline:
         return self._parts.slot
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> BatchScheduler:
         """Queues and their counters; read-only outside of this class."""
         return self._parts.schedule
 
@@ -74,12 +74,12 @@ class Pipeline:
 
         A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``.
         """
-        meters = self.meters.stream(frame.stream)
-        meters.frames += 1
-        meters.last_frame_at_s = frame.captured_at_s
+        metrics = self.metrics.stream(frame.stream)
+        metrics.frames += 1
+        metrics.last_frame_at_s = frame.captured_at_s
         prepared = self._parts.preprocessor.prepare(frame)
         if isinstance(prepared, Rejected):
-            meters.rejected[prepared.reason] += 1
+            metrics.rejected[prepared.reason] += 1
             return prepared
         with self._lock:
             while not self._parts.schedule.offer(prepared, is_live=is_live, now_s=self._parts.clock()):
@@ -94,20 +94,20 @@ class Pipeline:
         taken = self._next_batch(timeout_s)
         if taken is None:
             return 0
-        batch, occupant = taken
+        batch, lease = taken
         began_s = self._parts.clock()
         with self._lock:
             self._running_since_s.append(began_s)
         unfinished = list(batch)
         try:
-            self._run(batch, unfinished, occupant)
+            self._run(batch, unfinished, lease)
         finally:
-            self.meters.lost_to_errors += len(unfinished)
+            self.metrics.lost_to_errors += len(unfinished)
             with self._lock:
                 self._running_since_s.remove(began_s)
                 self._parts.schedule.finished(batch)
                 self._has_answered.notify_all()
-            self._parts.slot.leave(occupant)  # may free an engine that was taken out: nobody waits for that
+            self._parts.slot.release(lease)  # may free an engine that was taken out: nobody waits for that
         return len(batch)
 
     def count_on(self, before: "Pipeline") -> None:
@@ -115,8 +115,8 @@ class Pipeline:
 
         They are shared until that one has answered what it has: a loss is not forgotten because a model was edited.
         """
-        self.meters, self._parts.schedule.counters = before.meters, before.schedule.counters
-        self.meters.infer_ms, self.meters.total_ms = Latency(), Latency()  # those of the new engine
+        self.metrics, self._parts.schedule.counters = before.metrics, before.schedule.counters
+        self.metrics.infer_ms, self.metrics.total_ms = Latency(), Latency()  # those of the new engine
 
     def drain(self) -> None:
         """From now on run what is queued without waiting for company, and let workers go that find nothing."""
@@ -157,7 +157,7 @@ class Pipeline:
         with self._lock:
             self._parts.schedule.forget(stream)
 
-    def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], Occupant] | None:
+    def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], EngineLease] | None:
         deadline_s = self._parts.clock() + timeout_s
         with self._lock:
             while True:
@@ -168,7 +168,7 @@ class Pipeline:
                         self._has_room.notify_all()
                     if self._parts.schedule.wait_s(now_s) is not None:  # for another worker, if one sleeps
                         self._has_work.notify()
-                    return (batch, self._parts.slot.enter()) if batch else None
+                    return (batch, self._parts.slot.acquire()) if batch else None
                 ready_in_s = self._parts.schedule.wait_s(now_s)
                 remaining_s = deadline_s - now_s
                 self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
@@ -176,14 +176,14 @@ class Pipeline:
     def _is_drained(self) -> bool:
         return self._is_draining and len(self._parts.schedule) == 0
 
-    def _run(self, batch: tuple[Queued, ...], unfinished: list[Queued], occupant: Occupant) -> None:
+    def _run(self, batch: tuple[Queued, ...], unfinished: list[Queued], lease: EngineLease) -> None:
         """Infer and answer; what is left in ``unfinished`` was lost to an error."""
         started_s = self._parts.clock()
         try:
-            outputs = self._parts.slot.infer(occupant, _stacked(batch))
+            outputs = self._parts.slot.infer(lease, _stacked(batch))
         except EngineError as err:
-            self.meters.engine_errors += 1
-            self.meters.last_progress_at_s = self._parts.clock()
+            self.metrics.engine_errors += 1
+            self.metrics.last_progress_at_s = self._parts.clock()
             self._parts.on_engine_error(err)
             return
         finished_s = self._parts.clock()
@@ -193,22 +193,22 @@ class Pipeline:
                 self._has_answered.wait()
         for index, queued in enumerate(batch):
             one = {name: array[index] for name, array in outputs.items()}
-            self._finish(queued, one, occupant.generation, started_s, (finished_s - started_s) * 1000)
+            self._finish(queued, one, lease.generation, started_s, (finished_s - started_s) * 1000)
             del unfinished[0]
 
     def _measure(self, samples: int, started_s: float, finished_s: float) -> None:
-        self.meters.batches += 1
-        self.meters.batched_samples += samples
-        self.meters.last_progress_at_s = finished_s
-        self.meters.infer_ms.add((finished_s - started_s) * 1000)
+        self.metrics.batches += 1
+        self.metrics.batched_samples += samples
+        self.metrics.last_progress_at_s = finished_s
+        self.metrics.infer_ms.add((finished_s - started_s) * 1000)
 
     def _finish(
         self, queued: Queued, outputs: Outputs, generation: Generation, started_s: float, infer_ms: float
     ) -> None:
-        sample, meters = queued.sample, self.meters.stream(queued.sample.stream)
+        sample, metrics = queued.sample, self.metrics.stream(queued.sample.stream)
         answer = self._parts.postprocessor.read(sample, outputs)
         if isinstance(answer, Rejected):
-            meters.rejected[answer.reason] += 1
+            metrics.rejected[answer.reason] += 1
             return
         now_s = self._parts.clock()
         result = Result(
@@ -230,10 +230,10 @@ class Pipeline:
             outputs=answer.outputs,
         )
         self._parts.deliver(result)
-        meters.results += 1
-        self.meters.total_ms.add(result.timings.total)
-        if self.meters.first_result_at_s is None:
-            self.meters.first_result_at_s = now_s
+        metrics.results += 1
+        self.metrics.total_ms.add(result.timings.total)
+        if self.metrics.first_result_at_s is None:
+            self.metrics.first_result_at_s = now_s
         if self._parts.observer is not None:
             self._parts.observer.offer(sample, result)
 

@@ -11,9 +11,9 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
 4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
 5. Samples of one batch have the same shape (raw tensors may differ).
 6. A stream has a second batch under way only on a worker that is left when every other stream has one: a quiet camera
-   finds its worker free. One that is lost, or a file that has ended, keeps none (:meth:`Schedule.rest`). Batches of one
-   stream are answered in the order they were taken (:meth:`Schedule.may_answer`), so its results stay in order however
-   many workers there are.
+   finds its worker free. One that is lost, or a file that has ended, keeps none (:meth:`BatchScheduler.rest`).
+   Batches of one stream are answered in the order they were taken (:meth:`BatchScheduler.may_answer`), so its results
+   stay in order however many workers there are.
 """
 
 from collections import OrderedDict, deque
@@ -25,7 +25,7 @@ from edge_runtime.datatypes import Sample
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """Limits of a :class:`Schedule`."""
+    """Limits of a :class:`BatchScheduler`."""
 
     max_batch_size: int = 4
     max_queue_delay_s: float = 0.0
@@ -57,7 +57,7 @@ class Queued:
 
 
 @dataclass(slots=True)
-class ScheduleCounters:
+class SchedulerCounters:
     """What became of the samples offered: ``offered = taken + dropped_oldest + dropped_stale + waiting``."""
 
     offered: int = 0
@@ -66,13 +66,13 @@ class ScheduleCounters:
     dropped_stale: int = 0
 
 
-class Schedule:
+class BatchScheduler:
     """Queues of waiting samples, one per stream."""
 
     def __init__(self, policy: BatchPolicy, workers: int = 1) -> None:
         """``workers``: how many batches may run at once, at least 1."""
         self.policy, self._workers = policy, workers
-        self.counters = ScheduleCounters()
+        self.counters = SchedulerCounters()
         self._queues: OrderedDict[str, deque[Queued]] = OrderedDict()
         self._resting: set[str] = set()
         self._under_way: list[tuple[Queued, ...]] = []  # in the order of taking

@@ -1,25 +1,25 @@
 """The daemon's connection to the outside: broker client, command link and delivery channels, replaceable as one.
 
-An edit of the section ``mqtt`` makes a new uplink beside the old one; the outboxes stay, so nothing that waits is lost.
-Made by ``app.destinations``; started, replaced and stopped by the daemon.
+An edit of the section ``mqtt`` makes a new uplink beside the old one; the outboxes stay, so nothing that waits is
+lost.
 """
 
 from dataclasses import dataclass
 
-from edge_runtime.messaging.commands.listener import CommandLink
+from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.delivery import Channel
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.topics import Topics
 
 
 @dataclass(frozen=True, slots=True)
-class Uplink:
+class BrokerConnection:
     """Everything that hangs on one set of broker settings."""
 
     topics: Topics
     client: MqttClient | None
     """None without a broker."""
-    commands: CommandLink | None
+    commands: CommandListener | None
     channels: tuple[Channel, ...]
 
     def start(self) -> None:

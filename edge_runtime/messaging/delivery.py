@@ -1,7 +1,4 @@
-"""Where results and events go: one durable channel per destination, and the most recent ones in memory for HTTP.
-
-Called by the inference workers (``result``) and the side loops (``event``); encoding happens here, once.
-"""
+"""Where results and events go: one durable channel per destination, and the most recent ones in memory for HTTP."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

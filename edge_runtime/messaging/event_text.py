@@ -1,6 +1,6 @@
 """What an event says to a person: the same words in the log, on the status page and in the summary.
 
-Pure: facts in, text out. Called by ``delivery`` and ``summary``.
+Pure: facts in, text out.
 """
 
 from collections.abc import Mapping, Sequence

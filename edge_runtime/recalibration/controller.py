@@ -20,53 +20,53 @@ from edge_runtime.datatypes import Event, Result, Sample
 from edge_runtime.deployment.rollout import IllegalStep, Step
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.recalibration.baselines.active import Baselines, commissioned_facts
-from edge_runtime.recalibration.controller_parts import SideLoopParts
-from edge_runtime.recalibration.drift.monitor import DriftWatch
+from edge_runtime.recalibration.controller_parts import ControllerParts
+from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
 from edge_runtime.recalibration.job.process import Job, Outcome
 from edge_runtime.recalibration.job.worker import job_order
-from edge_runtime.recalibration.patch_policy import Validity
+from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.reference.erasure import forget_thumbnails
-from edge_runtime.recalibration.reference.live_reference_set import LiveReference
+from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.reference.reservoir import Kept
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.recalibration.request_inbox import RequestInbox
 from edge_runtime.recalibration.sample_inbox import SampleInbox
 from edge_runtime.recalibration.task import (
-    Asked,
-    Blessing,
+    Approval,
     Cause,
-    Happening,
-    IllegalHappening,
+    IllegalLoopEvent,
     Kind,
+    LoopEvent,
+    LoopState,
     Phase,
-    Side,
     Task,
+    TaskRequest,
     patience_s,
 )
 
 log = structlog.get_logger()
 
 
-class SideLoop:
+class RecalibrationController:
     """Commissioning, drift, recalibration and roll-back of one model."""
 
-    def __init__(self, parts: SideLoopParts) -> None:
+    def __init__(self, parts: ControllerParts) -> None:
         self._parts = parts
-        self._side = Side()
+        self._side = LoopState()
         self._job: Job | None = None
         self._baselines = Baselines(
-            parts.registry, parts.identity, parts.open_watch, parts.drift, parts.wall_clock
+            parts.model_state, parts.identity, parts.open_watch, parts.drift, parts.wall_clock
         )
-        self._validity = Validity(parts.generations, parts.registry, self._baselines, self._emit)
-        self._reference = LiveReference(
-            parts.registry,
-            parts.generations.state.active.bundle,
+        self._patch_policy = PatchPolicy(parts.deployment, parts.model_state, self._baselines, self._emit)
+        self._reference = LiveReferenceSet(
+            parts.model_state,
+            parts.deployment.state.active.bundle,
             parts.settings.reference,
             parts.drift.sample_every_s,
             parts.clock,
             parts.wall_clock,
         )
-        self._reports = Reports(parts.registry.folder)
+        self._reports = Reports(parts.model_state.folder)
         self._began_at_s = parts.clock()
         self._inbox = SampleInbox(parts.drift.sample_every_s)
         self._requests = RequestInbox()
@@ -85,7 +85,7 @@ class SideLoop:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._parts.registry.clear_jobs()
+        self._parts.model_state.clear_jobs()
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -104,7 +104,7 @@ class SideLoop:
         """Look at an answered sample if it is time to; called by the inference worker, returns at once."""
         self._inbox.offer(sample, result)
 
-    def request(self, asked: Asked) -> "Future[dict[str, Any]]":
+    def request(self, asked: TaskRequest) -> "Future[dict[str, Any]]":
         """Ask for something; the future tells what was begun or done.
 
         It holds a :class:`CommandError` when that is impossible now.
@@ -117,12 +117,12 @@ class SideLoop:
 
     def status(self) -> dict[str, Any]:
         """For people and machines; safe from any thread."""
-        watch, previous = self._watch, self._parts.generations.state.previous
+        watch, previous = self._watch, self._parts.deployment.state.previous
         return {
             "phase": str(self._side.phase),
             "task": None if self._side.task is None else f"{self._side.task.kind} ({self._side.task.cause})",
             "commissioned": watch is not None,
-            "generation": str(self._parts.generations.state.active),
+            "generation": str(self._parts.deployment.state.active),
             "previous": None if previous is None else str(previous),
             "drift": None if watch is None else watch.status(),
             "baselines": self._baselines.status(),
@@ -130,7 +130,7 @@ class SideLoop:
             "skipped": self._inbox.skipped,
             "not_possible": {str(kind): reason for kind, reason in self._not_possible.copy().items()},
             **self._counters,
-            "rollbacks": self._validity.rollbacks,
+            "rollbacks": self._patch_policy.rollbacks,
             "last_report": self.last_report,
         }
 
@@ -153,10 +153,10 @@ class SideLoop:
             self._observe(*taken)
         self._take_edits()
         self._requests.answer_all(self._obey)
-        if self._validity.follow():
+        if self._patch_policy.follow():
             self._drop_task_of_drift()
-        self._validity.guard_engine()
-        self._parts.generations.record_again()
+        self._patch_policy.guard_engine()
+        self._parts.deployment.record_again()
         self._reference.tick()
         self._start_what_is_due()
         self._advance()
@@ -173,11 +173,11 @@ class SideLoop:
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
             self._plan_next()
             if is_watch_stale:
-                self._validity.doubt()
+                self._patch_policy.doubt()
                 self._baselines.reopen(drift)
 
     @property
-    def _watch(self) -> DriftWatch | None:
+    def _watch(self) -> LiveDriftMonitor | None:
         return self._baselines.watch
 
     def _observe(self, sample: Sample, result: Result) -> None:
@@ -193,7 +193,7 @@ class SideLoop:
             self._emit("drift", self._watch.status())
         if change is not None:  # frames of before stand for another state of the world
             self._reference.forget_before(self._watch.window_began_at_s)
-        self._validity.seen(change)
+        self._patch_policy.seen(change)
 
     def _start_what_is_due(self) -> None:
         settings, now_s = self._parts.settings, self._parts.clock()
@@ -209,8 +209,8 @@ class SideLoop:
                 self._begin(Kind.RECALIBRATE, Cause.SCHEDULE)
         elif (
             settings.on_drift
-            and self._validity.needs_answer
-            and not self._validity.bring_back_known()
+            and self._patch_policy.needs_answer
+            and not self._patch_policy.bring_back_known()
             and self._may_try(Kind.RECALIBRATE, now_s)
             and self._may_patch()
         ):
@@ -228,7 +228,7 @@ class SideLoop:
         """The frames that are collected for a drift are of another state of the site."""
         task = self._side.task
         if self._side.phase is Phase.COLLECTING and task is not None and task.cause is Cause.DRIFT:
-            self._side = self._side.after(Happening.CANCEL)
+            self._side = self._side.after(LoopEvent.CANCEL)
             self._reference.end()
 
     def _plan_next(self) -> None:
@@ -240,9 +240,9 @@ class SideLoop:
             return False
         return self._last_task_at_s is None or now_s - self._last_task_at_s >= self._parts.settings.cooldown_s
 
-    def _begin(self, kind: Kind, cause: Cause, asked: Asked | None = None) -> Task:
-        stream, frames, blessing = (
-            (asked.stream, asked.frames, asked.blessing) if asked else (None, None, Blessing())
+    def _begin(self, kind: Kind, cause: Cause, asked: TaskRequest | None = None) -> Task:
+        stream, frames, approval = (
+            (asked.stream, asked.frames, asked.approval) if asked else (None, None, Approval())
         )
         now_s, settings, drift = self._parts.clock(), self._parts.settings, self._parts.drift
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
@@ -253,8 +253,8 @@ class SideLoop:
         if cause is Cause.DRIFT and self._watch is not None:
             since_s = self._watch.window_began_at_s
         deadline_s = now_s + patience_s(wanted, drift.sample_every_s)
-        task = Task(kind, cause, since_s, wanted, deadline_s, stream, blessing)
-        self._side = self._side.after(Happening.REQUEST, task)
+        task = Task(kind, cause, since_s, wanted, deadline_s, stream, approval)
+        self._side = self._side.after(LoopEvent.REQUEST, task)
         self._reference.begin(since_s)
         log.info("collecting", model=self._parts.model, task=str(kind), cause=str(cause), wanted=wanted)
         return task
@@ -262,7 +262,7 @@ class SideLoop:
     def _advance(self) -> None:
         task, now_s = self._side.task, self._parts.clock()
         if self._side.phase is Phase.COLLECTING and task is not None:
-            if task.cause is Cause.DRIFT and self._validity.bring_back_known():
+            if task.cause is Cause.DRIFT and self._patch_policy.bring_back_known():
                 self._drop_task_of_drift()  # a known drift shows itself only when a whole window of it was seen
             else:
                 self._advance_collecting(task, now_s)
@@ -270,7 +270,7 @@ class SideLoop:
             outcome = self._job.poll(now_s)
             if outcome is not None:
                 self._job = None
-                self._side = self._side.after(Happening.ENDED)
+                self._side = self._side.after(LoopEvent.ENDED)
                 self._last_task_at_s = now_s
                 self._conclude(task, outcome)
 
@@ -283,7 +283,7 @@ class SideLoop:
         if is_enough or (is_late and len(kept) >= self._parts.settings.min_frames):
             self._start_job(task, kept)
         elif is_late:
-            self._side = self._side.after(Happening.TOO_FEW)
+            self._side = self._side.after(LoopEvent.TOO_FEW)
             self._reference.end()
             self._last_task_at_s = now_s
             self._fail(
@@ -296,7 +296,7 @@ class SideLoop:
         return has_folder and task.kind is Kind.RECALIBRATE and task.cause is not Cause.DRIFT
 
     def _start_job(self, task: Task, kept: list[Kept]) -> None:
-        settings, registry = self._parts.settings, self._parts.registry
+        settings, model_state = self._parts.settings, self._parts.model_state
         folder = settings.reference.folder if self._uses_folder(task) else None
         at_wall_s = self._parts.wall_clock()
         further = self._reference.moments(task) if kept else []
@@ -305,11 +305,11 @@ class SideLoop:
         job = job_order(task, settings, bundle, baseline, folder, at_wall_s, further, facts)
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
         deadline_s = self._parts.clock() + settings.timeout_s
-        self._side = self._side.after(Happening.ENOUGH)
+        self._side = self._side.after(LoopEvent.ENOUGH)
         try:
-            self._job = self._parts.start_job(registry.jobs / task.kind, job, pixels, deadline_s)
+            self._job = self._parts.start_job(model_state.jobs / task.kind, job, pixels, deadline_s)
         except StateError as err:
-            self._side = self._side.after(Happening.CANCEL)
+            self._side = self._side.after(LoopEvent.CANCEL)
             self._last_task_at_s = self._parts.clock()
             self._fail(task, str(err))
             return
@@ -339,11 +339,11 @@ class SideLoop:
         self._emit(task.kind, {"error": error, "cause": task.cause, "is_lasting": is_lasting})
 
     def _take_baseline(self, folder: Path, data: dict[str, Any]) -> None:
-        self._validity.doubt()
+        self._patch_policy.doubt()
         baseline = self._baselines.take(folder)
         self._last_task_at_s = None  # commissioning does not delay the first recalibration
         self._plan_next()
-        self._validity.follow()
+        self._patch_policy.follow()
         self._emit("commissioned", {**data, "name": baseline.name})
 
     def _take_verdict(self, task: Task, folder: Path, report: dict[str, Any]) -> None:
@@ -357,11 +357,11 @@ class SideLoop:
         baseline = self._baselines.in_use
         if baseline is None or report.get("baseline_id", baseline.id) != baseline.id:
             raise StateError("another baseline has come into use meanwhile; the patch is not used")
-        registry = self._parts.registry
-        patch_id = registry.new_patch_id()
-        registry.adopt(folder / "patch", patch_id)
+        model_state = self._parts.model_state
+        patch_id = model_state.new_patch_id()
+        model_state.adopt(folder / "patch", patch_id)
         self.last_report = report = self._with_page(report, patch_id)
-        generation = self._validity.activate(patch_id, task.cause)
+        generation = self._patch_policy.activate(patch_id, task.cause)
         self._counters["accepted"] += 1
         self._emit("recalibration", {**report, "generation": str(generation)})
 
@@ -370,29 +370,29 @@ class SideLoop:
         if report_id is None or not self._reports.has_page(report_id):
             return report
         if not self._reference.keeps_pictures:
-            forget_thumbnails(self._parts.registry.folder)
+            forget_thumbnails(self._parts.model_state.folder)
         return {**report, "report": f"{self._parts.model}/{report_id}"}
 
     # ---- requests ------------------------------------------------------------------------------------------
 
-    def _obey(self, asked: Asked) -> dict[str, Any]:
+    def _obey(self, asked: TaskRequest) -> dict[str, Any]:
         try:
             match asked.verb:
                 case "rollback":
-                    self._validity.take_back("command", Step.ROLL_BACK)
-                    return {"generation": str(self._parts.generations.state.active)}
+                    self._patch_policy.take_back("command", Step.ROLL_BACK)
+                    return {"generation": str(self._parts.deployment.state.active)}
                 case "recalibrate":
                     self._require_recalibration()
                     task = self._begin(Kind.RECALIBRATE, Cause.COMMAND, asked)
                 case "commission":
-                    name = asked.blessing.name or self._parts.settings.commission.name
+                    name = asked.approval.name or self._parts.settings.commission.name
                     self._baselines.require_room(name)
                     task = self._begin(Kind.COMMISSION, Cause.COMMAND, asked)
                 case _:
                     return self._baselines.obey(asked)
         except IllegalStep as err:
             raise CommandError("the base is active: there is nothing to roll back") from err
-        except IllegalHappening as err:
+        except IllegalLoopEvent as err:
             raise CommandError(str(err)) from err
         return {"begun": str(task.kind), "frames_wanted": task.wanted}
 

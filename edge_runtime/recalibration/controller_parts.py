@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig
 from edge_runtime.datatypes import Event
-from edge_runtime.deployment.deployment import Generations
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.deployment import Deployment
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.recalibration.baselines.active import OpenWatch
 from edge_runtime.recalibration.baselines.store import Identity
 from edge_runtime.recalibration.job.process import Job
 
 
 @dataclass(frozen=True, slots=True)
-class SideLoopParts:
+class ControllerParts:
     """Settings, collaborators and clocks."""
 
     model: str
     bundle_path: Path
-    generations: Generations
-    registry: Registry
+    deployment: Deployment
+    model_state: ModelState
     settings: RecalibrationConfig
     drift: DriftConfig
     identity: Identity

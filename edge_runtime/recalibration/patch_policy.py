@@ -1,8 +1,8 @@
 """Which generation may be active: a patch is valid while its drift lasts and the baseline it was made from is in use.
 
-Takes patches back when either has ended, brings an accepted one back when its drift or its baseline comes again, and
-keeps one that somebody rolled back from coming back by itself. Always whole generations, made from bundle and
-baseline. Called by the side loop in its one thread; how generations are swapped is ``generations``' business.
+Takes patches back when either has ended, brings an accepted one back when its drift or its baseline comes again,
+and keeps one that somebody rolled back from coming back by itself. Always whole generations, made from bundle and
+baseline.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import structlog
 
 from calibration.baseline.baseline import Baseline
 from edge_runtime.datatypes import Generation
-from edge_runtime.deployment.deployment import Generations
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.deployment import Deployment
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import Step
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.recalibration.baselines.active import Baselines
@@ -26,25 +26,25 @@ log = structlog.get_logger()
 ENGINE_FAILURES = 5  # in a row; then the generation before takes over
 
 
-class Validity:
+class PatchPolicy:
     """Ties the active generation to the drift and the baseline in use."""
 
     def __init__(
         self,
-        generations: Generations,
-        registry: Registry,
+        deployment: Deployment,
+        model_state: ModelState,
         baselines: Baselines,
         emit: Callable[[str, dict[str, Any]], None],
     ) -> None:
-        self._generations, self._registry, self._baselines, self._emit = (
-            generations,
-            registry,
+        self._generations, self._model_state, self._baselines, self._emit = (
+            deployment,
+            model_state,
             baselines,
             emit,
         )
         self._answered = AnsweredDrift()
         # Made under a drift that nobody has seen since the watch began: it may have ended unnoticed.
-        self._is_patch_in_doubt = generations.is_patched_by(Cause.DRIFT)
+        self._is_patch_in_doubt = deployment.is_patched_by(Cause.DRIFT)
         self._baseline = baselines.in_use
         self._checked: tuple[str | None, str | None] = (None, None)
         self.rollbacks = 0
@@ -123,7 +123,7 @@ class Validity:
             self._emit("baseline", {"from": before.name, "to": now.name, "scores": scores})
         if active is not None:
             self.take_back("another baseline is in use; patches of the one before do not count")
-        if waiting is not None and not self._registry.is_withdrawn(waiting):
+        if waiting is not None and not self._model_state.is_withdrawn(waiting):
             self._bring_back_parked(waiting)
 
     def _bring_back_parked(self, patch_id: str) -> None:
@@ -145,7 +145,7 @@ class Validity:
         if active is None or state == self._checked:
             return
         self._checked = state
-        made_from = self._registry.baseline_of(active)
+        made_from = self._model_state.baseline_of(active)
         if baseline is None and not self._baselines.is_any:
             self.take_back("there is no baseline any more")
         elif baseline is not None and made_from not in (None, baseline.id):
@@ -188,7 +188,7 @@ class Validity:
 
     def _withdraw(self, patch_id: str, reason: str) -> None:
         try:
-            self._registry.withdraw(patch_id, reason)
+            self._model_state.withdraw(patch_id, reason)
         except StateError as err:
             log.error("cannot note that a patch was withdrawn", patch=patch_id, reason=str(err))
 

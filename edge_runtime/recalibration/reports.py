@@ -1,6 +1,6 @@
 """The reports of one model's recalibrations: kept by the side loop, read over HTTP, bounded in number.
 
-An accepted one lies with its patch (``patches/p3/report.{json,html}``, see ``registry``) and goes with it; a refused
+An accepted one lies with its patch (``patches/p3/report.{json,html}``, see ``model_state``) and goes with it; a refused
 one in ``reports/r7/``, of which the newest ``KEPT`` stay. What is in a page is ``calibration.report.page``'s business.
 """
 
@@ -36,19 +36,19 @@ class Reports:
 
         Gives its id; None when there is no report or the disk refuses.
         """
-        shelf = self.folder / "reports"
+        store = self.folder / "reports"
         known = self._refused()
         report_id = f"r{max((int(name[1:]) for name in known), default=0) + 1}"
         if not finished.is_dir():
             return None
         try:
-            shelf.mkdir(exist_ok=True)
-            finished.rename(shelf / report_id)
+            store.mkdir(exist_ok=True)
+            finished.rename(store / report_id)
         except OSError as err:
-            log.error("report of a recalibration not kept", path=str(shelf), reason=err.strerror)
+            log.error("report of a recalibration not kept", path=str(store), reason=err.strerror)
             return None
         for old in known[: max(0, len(known) + 1 - KEPT)]:
-            shutil.rmtree(shelf / old, ignore_errors=True)
+            shutil.rmtree(store / old, ignore_errors=True)
         return report_id
 
     def has_page(self, report_id: str) -> bool:
@@ -97,8 +97,8 @@ class Reports:
             return None
 
 
-def _folders(shelf: Path) -> list[Path]:
+def _folders(store: Path) -> list[Path]:
     try:
-        return [path for path in shelf.iterdir() if REPORT_ID.fullmatch(path.name)]
+        return [path for path in store.iterdir() if REPORT_ID.fullmatch(path.name)]
     except OSError:
         return []

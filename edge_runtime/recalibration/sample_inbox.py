@@ -1,7 +1,7 @@
 """Answered samples on their way from the inference workers to the calibration side loop: thinned out, bounded.
 
-Offering returns at once whatever the side loop is doing: live frames come first, and what does not fit is only counted.
-Called by ``recalibration`` on both ends.
+Offering returns at once whatever the side loop is doing: live frames come first, and what does not fit is only
+counted.
 """
 
 import queue

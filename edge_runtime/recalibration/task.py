@@ -45,7 +45,7 @@ Verb = Literal["commission", "recalibrate", "rollback", "baselines", "bless", "e
 
 
 @dataclass(frozen=True, slots=True)
-class Blessing:
+class Approval:
     """A person's word that the site is healthy: for which state of it, and for how long."""
 
     name: str | None = None
@@ -55,7 +55,7 @@ class Blessing:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TaskRequest:
     """One request to the side loop."""
 
     verb: Verb
@@ -63,11 +63,11 @@ class Asked:
     """commission, recalibrate: use only this stream's frames."""
     frames: int | None = None
     """commission: how many; None takes what the configuration says."""
-    blessing: Blessing = Blessing()
+    approval: Approval = Approval()
     """commission and the verbs about baselines."""
 
 
-class Happening(StrEnum):
+class LoopEvent(StrEnum):
     """What moves the side loop from one phase to another."""
 
     REQUEST = "request"
@@ -77,13 +77,13 @@ class Happening(StrEnum):
     CANCEL = "cancel"
 
 
-TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
-    (Phase.IDLE, Happening.REQUEST): Phase.COLLECTING,
-    (Phase.COLLECTING, Happening.ENOUGH): Phase.WORKING,
-    (Phase.COLLECTING, Happening.TOO_FEW): Phase.IDLE,
-    (Phase.COLLECTING, Happening.CANCEL): Phase.IDLE,
-    (Phase.WORKING, Happening.ENDED): Phase.IDLE,
-    (Phase.WORKING, Happening.CANCEL): Phase.IDLE,
+TRANSITIONS: dict[tuple[Phase, LoopEvent], Phase] = {
+    (Phase.IDLE, LoopEvent.REQUEST): Phase.COLLECTING,
+    (Phase.COLLECTING, LoopEvent.ENOUGH): Phase.WORKING,
+    (Phase.COLLECTING, LoopEvent.TOO_FEW): Phase.IDLE,
+    (Phase.COLLECTING, LoopEvent.CANCEL): Phase.IDLE,
+    (Phase.WORKING, LoopEvent.ENDED): Phase.IDLE,
+    (Phase.WORKING, LoopEvent.CANCEL): Phase.IDLE,
 }
 
 
@@ -103,7 +103,7 @@ class Task:
     """When collecting is given up."""
     stream: str | None = None
     """Only frames of this stream; None takes all of the model's."""
-    blessing: Blessing = Blessing()
+    approval: Approval = Approval()
     """Of a commissioning."""
 
 
@@ -112,29 +112,29 @@ def patience_s(wanted: int, every_s: float) -> float:
     return max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * every_s)
 
 
-class IllegalHappening(Exception):
+class IllegalLoopEvent(Exception):
     """It cannot happen in this phase; nothing was changed."""
 
-    def __init__(self, phase: Phase, happening: Happening, task: Task | None) -> None:
-        self.phase, self.happening, self.task = phase, happening, task
+    def __init__(self, phase: Phase, event: LoopEvent, task: Task | None) -> None:
+        self.phase, self.event, self.task = phase, event, task
         busy = f" with {task.kind} (cause: {task.cause})" if task else ""
-        super().__init__(f"{happening} is not possible while {phase}{busy}")
+        super().__init__(f"{event} is not possible while {phase}{busy}")
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class LoopState:
     """The state of the side loop."""
 
     phase: Phase = Phase.IDLE
     task: Task | None = None
 
-    def after(self, happening: Happening, task: Task | None = None) -> "Side":
+    def after(self, event: LoopEvent, task: Task | None = None) -> "LoopState":
         """The state after something happened; ``task`` goes with a request only.
 
         Raises:
             IllegalHappening: it cannot happen now.
         """
-        phase = TRANSITIONS.get((self.phase, happening))
-        if phase is None or (happening is Happening.REQUEST) != (task is not None):
-            raise IllegalHappening(self.phase, happening, self.task)
-        return Side(phase, None if phase is Phase.IDLE else task or self.task)
+        phase = TRANSITIONS.get((self.phase, event))
+        if phase is None or (event is LoopEvent.REQUEST) != (task is not None):
+            raise IllegalLoopEvent(self.phase, event, self.task)
+        return LoopState(phase, None if phase is Phase.IDLE else task or self.task)

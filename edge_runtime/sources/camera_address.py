@@ -1,6 +1,6 @@
 """Where a camera or video is: which schemes are allowed, how FFmpeg may reach it, and how to write it in a log.
 
-Pure; no device is touched. Called by ``video`` (checks, redacts) and by the capture process (options, door).
+Pure; no device is touched.
 """
 
 import re
@@ -50,7 +50,7 @@ class CameraAddress:
             return
         if scheme not in _SCHEMES:
             raise ValueError(f"scheme {scheme!r} in {self.redacted!r} is not allowed; {expected}")
-        if self.door is None:
+        if self.endpoint is None:
             raise ValueError(f"{self.redacted!r} names no host or a wrong port; {expected}")
 
     def _scheme(self) -> str | None:
@@ -77,7 +77,7 @@ class CameraAddress:
         return redact(self.text)
 
     @property
-    def door(self) -> tuple[str, int] | None:
+    def endpoint(self) -> tuple[str, int] | None:
         """Host and TCP port to knock at; None for devices and files, and for a URL without them."""
         scheme = self._scheme()
         if scheme not in _SCHEMES:

@@ -1,7 +1,6 @@
-"""The owner's handle on one capture process: start it, hear it, kill it. Knows nothing of policy.
+"""The owner's handle on one capture process: start it, hear it, kill it. No policy lives here.
 
-Called by ``video`` only. The process gets a small environment of its own, without the daemon's secrets, since it
-decodes bytes from the network.
+The process gets a small environment without the daemon's secrets, because it decodes bytes from the network.
 """
 
 import os

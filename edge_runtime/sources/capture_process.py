@@ -1,9 +1,9 @@
 """The capture process: ``python -m edge_runtime.sources.capture_process SOCKET_FD RING_FD PARENT_PID``.
 
 One process per camera, because only a process can be killed when a driver or FFmpeg hangs (opencv #22677). It waits
-until somebody listens at the address (cheaply: numpy and OpenCV are not loaded yet, so ten dead cameras cost little),
-opens the device once, plays it, and ends with one message that says why. Opening again is the owner's business.
-Started by ``capture_child``; must not import anything heavy at the top.
+until somebody listens at the address (cheaply: numpy and OpenCV are not loaded yet, so ten dead cameras cost
+little), opens the device once, plays it, and ends with one message that says why. Opening again is the owner's
+business.
 """
 
 import ctypes
@@ -78,7 +78,7 @@ def die_with(parent_pid: int, name: str) -> None:
         os._exit(0)
 
 
-def wait_at_door(address: CameraAddress, link: Link, rng: random.Random) -> bool:
+def wait_reachable(address: CameraAddress, link: Link, rng: random.Random) -> bool:
     """Wait until somebody answers at the address; False when told to quit before.
 
     Raises:
@@ -99,10 +99,10 @@ def wait_at_door(address: CameraAddress, link: Link, rng: random.Random) -> bool
 
 def _knock(address: CameraAddress) -> str | None:
     """Why nobody answers, or None when somebody does."""
-    if address.door is None:
+    if address.endpoint is None:
         path = Path(address.text)
         return None if path.exists() else f"{path} does not exist"
-    host, port = address.door
+    host, port = address.endpoint
     try:
         socket.create_connection((host, port), timeout=_KNOCK_TIMEOUT_S).close()
     except OSError as err:
@@ -113,7 +113,7 @@ def _knock(address: CameraAddress) -> str | None:
 def serve(link: Link, ring_fd: int, request: CaptureRequest, rng: random.Random) -> None:
     """Wait for the device, play it, tell the owner how it ended."""
     try:
-        if wait_at_door(CameraAddress(request.address), link, rng):
+        if wait_reachable(CameraAddress(request.address), link, rng):
             play = _load_player()
             play(request, ring_fd, link)
     except CaptureFailed as err:

@@ -1,4 +1,4 @@
-"""Counters of a source, as the port ``SourceStats`` wants them; a value, copied out whole. Used by every source."""
+"""Counters of a source, as the port ``SourceStats`` wants them; a value, copied out whole."""
 
 from dataclasses import dataclass
 

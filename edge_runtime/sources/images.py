@@ -1,7 +1,6 @@
 """A folder of pictures as a stream: once, round and round, or waiting for new ones.
 
 Nothing is decoded or judged here: frames carry paths, and preprocessing rejects and counts what it cannot use.
-Made by ``app``.
 """
 
 import os

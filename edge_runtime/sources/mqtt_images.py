@@ -27,7 +27,7 @@ _MAX_AXES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class QueuedPicture:
     """One message: a picture file (JPEG, PNG, ...) or a ``.npy`` tensor."""
 
     payload: bytes
@@ -48,7 +48,7 @@ class PictureInbox:
                 f"inbox for {capacity} of {max_payload_bytes} bytes; expected at least 1 of each"
             )
         self._capacity, self._max_payload_bytes = capacity, max_payload_bytes
-        self._letters: deque[Letter] = deque()
+        self._letters: deque[QueuedPicture] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
         self._counts = SourceCounts()
@@ -66,7 +66,7 @@ class PictureInbox:
             if len(self._letters) == self._capacity:
                 self._letters.popleft()
                 self._count(dropped=1)
-            self._letters.append(Letter(bytes(payload), received_at_s))
+            self._letters.append(QueuedPicture(bytes(payload), received_at_s))
             self._changed.notify()
 
     def ignore(self, problem: str) -> None:
@@ -74,7 +74,7 @@ class PictureInbox:
         with self._changed:
             self._count(captured=1, dropped=1, problem=problem)
 
-    def take(self, timeout_s: float) -> Letter | None:
+    def take(self, timeout_s: float) -> QueuedPicture | None:
         """The oldest kept message, or None when none came in time.
 
         Raises:
@@ -86,9 +86,9 @@ class PictureInbox:
                 raise EndOfStream("the inbox was closed")
             if not self._letters:
                 return None
-            letter = self._letters.popleft()
-            self._count(delivered=1, at_s=letter.received_at_s)
-            return letter
+            queued = self._letters.popleft()
+            self._count(delivered=1, at_s=queued.received_at_s)
+            return queued
 
     def counts(self) -> SourceCounts:
         """Counters so far, from any thread."""
@@ -154,16 +154,16 @@ class MqttImagesSource:
         Raises:
             EndOfStream: closed.
         """
-        letter = self._inbox.take(timeout_s)
-        if letter is None:
+        queued = self._inbox.take(timeout_s)
+        if queued is None:
             return None
-        tensor = read_npy(letter.payload)
+        tensor = read_npy(queued.payload)
         frame = Frame(
             stream=self.stream,
             seq=self._next_seq,
-            picture=letter.payload if tensor is None else tensor,
-            captured_at_s=letter.received_at_s,
-            captured_at_wall_s=self._wall_clock() - (self._clock() - letter.received_at_s),
+            picture=queued.payload if tensor is None else tensor,
+            captured_at_s=queued.received_at_s,
+            captured_at_wall_s=self._wall_clock() - (self._clock() - queued.received_at_s),
             is_tensor=tensor is not None,
         )
         self._next_seq += 1

@@ -1,6 +1,6 @@
 """Which frames of a stream are wanted, and when a file's next frame is due: pure arithmetic on times.
 
-No clock and no waiting here. Called by the capture process and by the sources that make their own frames.
+No clock and no waiting here.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,6 @@
 """When to open a lost source again, and when a silent one counts as lost: pure policies.
 
-No clock, thread or device lives here; times and random numbers are arguments. Called by ``video`` (restarts of the
-capture process) and by ``workers`` (sources that gave up).
+No clock, thread or device lives here; times and random numbers are arguments.
 """
 
 import random
@@ -46,7 +45,7 @@ class Backoff:
 
 
 @dataclass(slots=True)
-class Patience:
+class StallTimeouts:
     """How long a capture process may be silent in each phase of its life before it counts as hung.
 
     The process shows life in two ways: messages, and a beat in shared memory after every frame or short wait.

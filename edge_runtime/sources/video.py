@@ -1,7 +1,7 @@
 """Cameras and video files: V4L2, RTSP, HTTP and files, played by a capture process that is killed when it hangs.
 
 This is the owner's side: it takes frames from shared memory, watches for silence, and opens the device again with
-back-off for ever (a file that fails three times in a row is given up). OpenCV is never loaded here. Made by ``app``.
+back-off for ever (a file that fails three times in a row is given up). OpenCV is never loaded here.
 """
 
 import random
@@ -21,7 +21,7 @@ from edge_runtime.sources.capture_child import CaptureChild
 from edge_runtime.sources.capture_protocol import Message
 from edge_runtime.sources.counts import SourceCounts
 from edge_runtime.sources.frame_ring import FrameRing, TakenFrame
-from edge_runtime.sources.reopen import Backoff, Patience
+from edge_runtime.sources.reopen import Backoff, StallTimeouts
 from edge_runtime.sources.video_options import VideoOptions
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ class VideoSource:
         self._options = options or VideoOptions()
         self._clock = clock
         self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
-        self._patience = Patience(
+        self._patience = StallTimeouts(
             start_s=_START_PATIENCE_S,
             open_s=self._options.open_timeout_s + 2.0,
             stall_s=self._options.stall_timeout_s,

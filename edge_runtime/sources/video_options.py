@@ -1,4 +1,4 @@
-"""How a camera or video file is to be played; validated on construction. Made by ``app`` from the configuration."""
+"""How a camera or video file is to be played; validated on construction."""
 
 from dataclasses import dataclass
 

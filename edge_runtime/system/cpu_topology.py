@@ -1,8 +1,8 @@
 """Which logical CPUs are one physical core, and which cores are weaker than others (big.LITTLE, P and E cores).
 
 Two threads of one core share its arithmetic units, and a call that is cut over strong and weak cores waits for the
-weakest. Reads ``sys`` below a root and the CPUs it is told, so that any box can be described in a folder. What a kernel
-does not say is taken as equal cores of one thread each. Called by ``engines.cpu_budget``.
+weakest. Reads ``sys`` below a root and the CPUs it is told, so that any box can be described in a folder. What a
+kernel does not say is taken as equal cores of one thread each.
 """
 
 from collections.abc import Collection, Iterable

@@ -1,16 +1,15 @@
 """How work beside live inference steps back from the processor: a process for good, a thread for a while.
 
-A process (``step_back``): where a core is free it takes what nobody else wants, and any live thread that wakes up has
-that core at once (Linux ``SCHED_IDLE``). Where none is, that would be next to nothing and the work would never end;
-there it gets a third of the share of a live thread. Measured beside one stream that left a core of two free: frames/s
+A process (``lower_priority``): where a core is free it takes what nobody else wants, and any live thread that wakes
+up has that core at once (Linux ``SCHED_IDLE``). Where none is, that would be next to nothing and the work would
+never end; there it gets a third of the share of a live thread. Measured beside one stream that left a core of two
+free: frames/s
 -2 % idle, -13 % niced, the same time; beside two streams flat out: -7 % and -14 %, but idle takes two and a half times
 as long. It does not run for long, so the load is looked at once.
 
-A thread (``stepped_aside``): a model that is opened beside a running one keeps a core busy for its 50 ms and more. With
+A thread (``low_priority``): a model that is opened beside a running one keeps a core busy for its 50 ms and more. With
 the share of a live thread it put off whoever it met on the same core: the worst inference of 30 swaps at 30 frames/s
 was 2.7 times the median one, stepped aside 2.1 times (medians of 11 interleaved runs each).
-
-Called by ``recalibration_job``, ``generations`` and ``daemon``.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ FREE_CORES = 0.6
 LOOK_S = 0.5
 
 
-def step_back(idle_cores: float) -> None:
+def lower_priority(idle_cores: float) -> None:
     """Lower the priority of every thread this process has; what they start inherits it."""
     for thread in _threads():
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
@@ -46,7 +45,7 @@ def step_back(idle_cores: float) -> None:
                     os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
-def beside(work: Callable[[], T]) -> Future[T]:
+def run_in_background(work: Callable[[], T]) -> Future[T]:
     """Do ``work`` in a thread of its own with the priority of a job; a process that ends does not wait for it.
 
     Not stepped aside further: importing torch on a box that is busy with files took 47 s with a tenth of a share.
@@ -55,7 +54,7 @@ def beside(work: Callable[[], T]) -> Future[T]:
 
     def run() -> None:
         try:
-            with stepped_aside(LOW_PRIORITY):
+            with low_priority(LOW_PRIORITY):
                 found = work()
         except BaseException as err:  # noqa: BLE001 - thread boundary: whoever asks for the result gets it
             future.set_exception(err)
@@ -67,7 +66,7 @@ def beside(work: Callable[[], T]) -> Future[T]:
 
 
 @contextlib.contextmanager
-def stepped_aside(by: int = ASIDE) -> Iterator[None]:
+def low_priority(by: int = ASIDE) -> Iterator[None]:
     """For as long as it lasts, this thread and those it starts leave the processor to live frames.
 
     Nothing happens where the way back is forbidden, for an engine keeps the threads it starts: that takes root or the

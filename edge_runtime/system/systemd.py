@@ -1,7 +1,6 @@
 """Tells systemd how the service is: sd_notify(3) in a few lines of our own.
 
 Does nothing when not started by systemd. No policy here: when to feed the watchdog is decided in ``health``.
-Called by ``app``.
 """
 
 import os

@@ -21,8 +21,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge_runtime.messaging.commands.listener import CommandLink
-from edge_runtime.messaging.commands.protocol import CommandDesk, CommandPolicy
+from edge_runtime.messaging.commands.listener import CommandListener
+from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.outbox.outbox import Outbox
@@ -119,8 +119,8 @@ class Device:
         self.client = MqttClient(self.settings)
         self.rollbacks = 0
         handlers = {"status": lambda _: {"serving": True}, "rollback": self.roll_back}
-        desk = CommandDesk(handlers, CommandPolicy(is_enabled))
-        self.link = CommandLink(self.client, desk, self.settings.topics)
+        handler = CommandHandler(handlers, CommandPolicy(is_enabled))
+        self.link = CommandListener(self.client, handler, self.settings.topics)
         self.publisher = Publisher(self.outbox, MqttSink(self.client))
         self.client.start()
         self.publisher.start()
@@ -271,7 +271,7 @@ def test_a_retained_command_is_ignored_now_and_at_the_next_connection(broker, tm
     subscriber.publish("edge/d/request/status", b"", qos=1)
     assert until(lambda: subscriber.answers("edge/d/response/status"))
     assert device.rollbacks == 0
-    assert device.link._desk.counts.retained == 2
+    assert device.link._handler.counts.retained == 2
     device.close()
 
 

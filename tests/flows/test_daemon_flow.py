@@ -327,12 +327,12 @@ def test_an_edit_of_the_broker_reconnects_without_a_restart_and_loses_nothing(bo
         box.process.send_signal(signal.SIGTERM)
         assert box.wait(15) == 0
         assert until(lambda: listeners[1].of("availability")[-1] == b"offline")
-        heard = [json.loads(payload)["seq"] for one in listeners for payload in one.of("result/belt")]
+        partial = [json.loads(payload)["seq"] for one in listeners for payload in one.of("result/belt")]
         for one in listeners:
             one.close()
     account = box_account(box)
     assert account["enqueued"] == account["delivered"]
-    assert len(heard) >= len(set(heard)) > 20
+    assert len(partial) >= len(set(partial)) > 20
 
 
 def box_account(box, name="outbox.db"):

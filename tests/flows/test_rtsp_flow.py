@@ -118,7 +118,7 @@ def opened():
         source.close()
 
 
-class Watched:
+class DriftReport:
     """A source with the times at which its frames arrived."""
 
     def __init__(self, source: VideoSource) -> None:
@@ -142,7 +142,7 @@ def watch(sources, until, limit_s):
 
 
 def test_a_killed_camera_comes_back_and_the_other_never_notices(cameras, opened):
-    front, side = Watched(opened("front", cameras[0])), Watched(opened("side", cameras[1]))
+    front, side = DriftReport(opened("front", cameras[0])), DriftReport(opened("side", cameras[1]))
     watch([front, side], lambda: min(len(front.frames), len(side.frames)) >= 15, limit_s=20)
 
     cameras[0].kill()
@@ -164,7 +164,7 @@ def test_a_killed_camera_comes_back_and_the_other_never_notices(cameras, opened)
 
 
 def test_a_camera_that_hangs_is_left_and_found_again(cameras, opened):
-    front = Watched(opened("front", cameras[0]))
+    front = DriftReport(opened("front", cameras[0]))
     watch([front], lambda: len(front.frames) >= 10, limit_s=20)
     cameras[0].pause()
     stalled_after_s = watch([front], lambda: front.source.stats().last_problem is not None, limit_s=6)
@@ -177,7 +177,7 @@ def test_a_camera_that_hangs_is_left_and_found_again(cameras, opened):
 
 def test_a_camera_that_comes_late_is_waited_for(clips, opened):
     camera = RtspCamera(clips)
-    front = Watched(opened("front", camera))
+    front = DriftReport(opened("front", camera))
     watch([front], lambda: "does not answer" in str(front.source.stats().last_problem), limit_s=10)
     camera.start()
     try:
@@ -189,7 +189,7 @@ def test_a_camera_that_comes_late_is_waited_for(clips, opened):
 
 def test_a_wrong_path_is_told_in_the_servers_words(cameras, opened):
     source = VideoSource("front", cameras[0].url("no-such-clip.mp4"), VideoOptions())
-    front = Watched(source)
+    front = DriftReport(source)
     try:
         watch([front], lambda: source.stats().last_problem is not None, limit_s=15)
     finally:

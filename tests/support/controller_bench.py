@@ -10,16 +10,16 @@ from calibration.baseline.metadata import BaselineFacts
 from calibration.stats.moments import Moments, moments_of_frames
 from edge_runtime.config import CommissionConfig, DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.datatypes import Generation, Label, Result, Sample, Timings
-from edge_runtime.deployment.deployment import Generations
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.deployment import Deployment
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.fake import FakeEngine
-from edge_runtime.recalibration.baselines.store import Identity, Shelf
-from edge_runtime.recalibration.controller import SideLoop
-from edge_runtime.recalibration.controller_parts import SideLoopParts
+from edge_runtime.recalibration.baselines.store import BaselineStore, Identity
+from edge_runtime.recalibration.controller import RecalibrationController
+from edge_runtime.recalibration.controller_parts import ControllerParts
 from edge_runtime.recalibration.job.process import Outcome
-from edge_runtime.recalibration.task import Asked, Blessing
+from edge_runtime.recalibration.task import Approval, TaskRequest
 
 BASE = Generation("parts/1")
 IDENTITY = Identity("parts/1", "a" * 64, "spec")
@@ -114,22 +114,22 @@ class Bench:
     ):
         self.clock, self.events, self.jobs = Clock(), [], []
         self.watch = ScriptedWatch() if commissioned else None
-        self.registry = Registry.open(tmp_path, "parts")
-        self.shelf = Shelf(self.registry.baselines)
-        if commissioned and not self.shelf.names():
-            self.shelf.put(a_baseline())
+        self.model_state = ModelState.open(tmp_path, "parts")
+        self.store = BaselineStore(self.model_state.baselines)
+        if commissioned and not self.store.names():
+            self.store.put(a_baseline())
         rollout = rollout or Rollout(BASE)
         self.slot = EngineSlot(rollout.active, FakeEngine())
         self.build_error = self.start_error = None
-        self.generations = Generations(rollout, self.slot, self.registry, self._build)
+        self.deployment = Deployment(rollout, self.slot, self.model_state, self._build)
         self.due = schedule_due
         self.seq = 0
-        self.loop = SideLoop(
-            SideLoopParts(
+        self.loop = RecalibrationController(
+            ControllerParts(
                 model="parts",
                 bundle_path=tmp_path / "bundle",
-                generations=self.generations,
-                registry=self.registry,
+                deployment=self.deployment,
+                model_state=self.model_state,
                 settings=RecalibrationConfig(
                     commission=CommissionConfig(frames=16, automatic=automatic),
                     reference=ReferenceConfig(**{"frames": 8, "reservoir": 32, **(reference or {})}),
@@ -181,8 +181,8 @@ class Bench:
         self.loop.tick(timeout_s=0.001)
 
     def ask(self, verb, **arguments):
-        blessing = Blessing(arguments.pop("name", None), arguments.pop("expires_days", None))
-        future = self.loop.request(Asked(verb, blessing=blessing, **arguments))
+        approval = Approval(arguments.pop("name", None), arguments.pop("expires_days", None))
+        future = self.loop.request(TaskRequest(verb, approval=approval, **arguments))
         self.tick()
         return future.result(timeout=0)
 

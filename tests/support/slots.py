@@ -3,8 +3,8 @@ from edge_runtime.inference.engine_slot import EngineSlot
 
 def answer(slot: EngineSlot, batch):
     """One batch from taking to answering, as ``pipeline`` does it."""
-    occupant = slot.enter()
+    lease = slot.acquire()
     try:
-        return slot.infer(occupant, batch), occupant.generation
+        return slot.infer(lease, batch), lease.generation
     finally:
-        slot.leave(occupant)
+        slot.release(lease)

@@ -3,7 +3,6 @@
 Correcting inside the graph makes one pass give what layer-by-layer recalibration would: every layer is measured
 behind corrected layers. Built for speed: the baseline's mean and spread are folded into the layer's own constants
 (so the data is shifted before it is squared, at no cost), and a correction is one full-size node.
-Used only by the ONNX target.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """How ``y' = scale * y + offset`` at a tap becomes new constants of an ONNX layer, float32 or int8.
 
 Int8: the per-channel weight scale and bias scale are multiplied, the int32 bias is recomputed; weight bytes and
-activation scales stay, the rounding of the bias is the only approximation. One scale for a whole layer becomes one per
-channel first, which is exact. Used by the ONNX target and observer.
+activation scales stay, the rounding of the bias is the only approximation. One scale for a whole layer becomes one
+per channel first, which is exact.
 """
 
 from dataclasses import replace

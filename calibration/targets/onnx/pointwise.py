@@ -1,9 +1,9 @@
 """Pointwise int8 convolutions of an ONNX observer as one integer matrix product over channels-last pictures.
 
-ONNX Runtime's ``MatMulIntegerToFloat`` gives ``(x - zero) @ w * scale + bias`` in float32 from the integers themselves:
-the exact sums of the deployed kernel, before its rounding to 8 bits, in a quarter of the time of the float32
-convolution (Zen 4, Lite0). Scale and bias may be computed in the graph, so a correction is the same product once more.
-Layers of another form keep the observer's general way. Used only by ``onnx_observer``.
+ONNX Runtime's ``MatMulIntegerToFloat`` gives ``(x - zero) @ w * scale + bias`` in float32 from the integers
+themselves: the exact sums of the deployed kernel, before its rounding to 8 bits, in a quarter of the time of the
+float32 convolution (Zen 4, Lite0). Scale and bias may be computed in the graph, so a correction is the same product
+once more. Layers of another form keep the observer's general way.
 """
 
 from dataclasses import dataclass

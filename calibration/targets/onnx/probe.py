@@ -1,8 +1,8 @@
 """The probe: only the first layers of a model, with the moments of single frames as outputs, for live drift.
 
-It is the observer cut off behind the first taps, so that watching for drift costs a small share of one inference and
-gives the very numbers that the baseline was recorded with. Rows that are tokens are brought together to frames: exactly
-for one frame at a time, which is how it is run live. Used only by ``calibration.probe``.
+It is the observer cut off behind the first taps, so that watching for drift costs a small share of one inference
+and gives the very numbers that the baseline was recorded with. Rows that are tokens are brought together to frames:
+exactly for one frame at a time, which is how it is run live.
 """
 
 import numpy as np

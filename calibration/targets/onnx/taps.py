@@ -1,8 +1,8 @@
 """Where the taps of an ONNX graph are and which constants correct them; and why other layers stay as they are.
 
 A tap is the output of a Conv, ConvTranspose, Gemm or MatMul + Add whose weights are constants (float32, or int8
-behind a DequantizeLinear with one scale per output channel or for the layer), or of an inference BatchNormalization.
-Only reads the graph. Used by the ONNX observer and the ONNX patcher.
+behind a DequantizeLinear with one scale per output channel or for the layer), or of an inference
+BatchNormalization. Only reads the graph.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """ONNX models (float32, folded or live BatchNormalization, int8 QDQ) as a calibration target.
 
 The one file of this library that runs ONNX Runtime. Its parts: ``onnx_graph`` parses, ``onnx_taps`` finds,
-``onnx_observer`` measures, ``onnx_patch`` writes constants. Opened by ``recalibrate``.
+``onnx_observer`` measures, ``onnx_patch`` writes constants.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """The observer: a copy of the model that emits per-frame moments at every tap, and can correct each tap on the way.
 
 Correcting inside the graph makes one pass give what layer-by-layer recalibration would: every layer is measured
-behind corrected layers. The same formulas as in the ONNX observer. Weights are made the float32 values they stand for:
-OpenVINO's int8 passes take a Subtract behind a quantized convolution for a zero point (2026.4: all moments came out 0).
-Used only by the OpenVINO target.
+behind corrected layers. The same formulas as in the ONNX observer. Weights are made the float32 values they stand
+for: OpenVINO's int8 passes take a Subtract behind a quantized convolution for a zero point (2026.4: all moments
+came out 0).
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,8 @@
 """How ``y' = scale * y + offset`` at a tap becomes new constants of an OpenVINO layer.
 
-The scale goes into the last Multiply or Divide behind the layer, else into the scales that its weights are dequantized
-with, else into the weights; the offset into the last Add or Subtract. Integer and compressed float16 weights keep their
-bytes; nothing is rounded but to float32. Works at single inputs, so shared constants are safe. Used by the OpenVINO
-target.
+The scale goes into the last Multiply or Divide behind the layer, else into the scales that its weights are
+dequantized with, else into the weights; the offset into the last Add or Subtract. Integer and compressed float16
+weights keep their bytes; nothing is rounded but to float32. Works at single inputs, so shared constants are safe.
 """
 
 from typing import Any

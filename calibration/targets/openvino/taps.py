@@ -2,7 +2,7 @@
 
 A tap is the output of a convolution, a transposed convolution or a linear layer with constant weights, behind the
 per-channel constants that follow it: its bias, or the Subtract, Divide, Multiply and Add that a BatchNorm was taken
-apart into (*links*). A live BatchNormInference is a tap too. Only reads. Used by the observer and the patcher.
+apart into (*links*). A live BatchNormInference is a tap too. Only reads.
 """
 
 from collections.abc import Iterator

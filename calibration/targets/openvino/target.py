@@ -1,7 +1,7 @@
 """OpenVINO IR (float32, compressed float16, int8 from QDQ ONNX or from NNCF) as a calibration target.
 
 The one file of this library that runs OpenVINO. Its parts: ``openvino_graph`` reads, ``openvino_taps`` finds,
-``openvino_observer`` measures, ``openvino_patch`` writes constants. Opened by ``recalibrate``.
+``openvino_observer`` measures, ``openvino_patch`` writes constants.
 
 Samples come as float32 (N, C, ...) like everywhere in this library; a model that takes channels last or uint8 gets
 them transposed and rounded here.

@@ -1,6 +1,6 @@
 """What a TorchScript model wants as its picture: the channels that its first layer reads, where the file tells.
 
-TorchScript files declare no shapes. Only reads the graph. Used only by the TorchScript target.
+TorchScript files declare no shapes. Only reads the graph.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """The observer: a flat copy of the model that gives per-frame moments at the taps, and can correct each tap on the way.
 
-Correcting inside the graph makes one pass give what layer-by-layer recalibration would: every layer is measured behind
-corrected layers. What is inserted is written as TorchScript text and compiled here; it becomes plain operators, so a
-saved observer (the probe) runs wherever torch does. Used only by the TorchScript target.
+Correcting inside the graph makes one pass give what layer-by-layer recalibration would: every layer is measured
+behind corrected layers. What is inserted is written as TorchScript text and compiled here; it becomes plain
+operators, so a saved observer (the probe) runs wherever torch does.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Live BatchNorm: its weight and bias (without them its running mean and variance), the weights of the convolution in
 front stay. Folded: weights and bias of the layer, written in place. Only what has no place to write to (no bias, a
-constant merged with another layer's, the input) changes the graph. Used only by the TorchScript target.
+constant merged with another layer's, the input) changes the graph.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Where the taps of a TorchScript graph are and which tensors correct them; and why other layers stay as they are.
 
-A tap is the output of an inference BatchNorm, or of a convolution or linear layer with constant float32 weights that
-feeds none. Taps have the module's dotted path as name, or ``conv_3`` (the fourth layer) where a frozen file has lost
-it. Only reads the graph. Used by the TorchScript observer and patcher.
+A tap is the output of an inference BatchNorm, or of a convolution or linear layer with constant float32 weights
+that feeds none. Taps have the module's dotted path as name, or ``conv_3`` (the fourth layer) where a frozen file
+has lost it. Only reads the graph.
 """
 
 from collections.abc import Callable

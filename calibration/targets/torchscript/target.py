@@ -2,7 +2,7 @@
 
 The one file of this library that runs TorchScript. Its parts: ``torchscript_module`` loads and saves,
 ``torchscript_graph`` flattens, ``torchscript_taps`` finds, ``torchscript_observer`` measures, ``torchscript_patch``
-writes parameters. Opened by ``recalibrate``.
+writes parameters.
 """
 
 import hashlib

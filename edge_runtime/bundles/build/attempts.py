@@ -1,6 +1,6 @@
 """Several ways to the same goal: one that fails is noted, and only when none is left the whole fails.
 
-Pure. Called by ``from_recipe``, ``source_model`` and ``quantizing``.
+Pure.
 """
 
 from collections.abc import Iterator

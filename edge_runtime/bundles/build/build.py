@@ -2,7 +2,6 @@
 
 The folder appears by one rename after it passed the very checks that a device will make. The tolerance of the
 self-test is found by measuring (see ``tolerance``).
-Called by ``from_recipe`` and ``build_lite0``.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """A PyTorch checkpoint and the function that makes its net -> the net with its weights, ready to be exported.
 
-The file is loaded with ``weights_only=True``: it can hold tensors and plain values, and run nothing. The factory is the
-author's own code and is run. Needs torch; workstation only. Called by ``source_model``.
+The file is loaded with ``weights_only=True``: it can hold tensors and plain values, and run nothing. The factory is
+the author's own code and is run. Needs torch; workstation only.
 """
 
 import importlib

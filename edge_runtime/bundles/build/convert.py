@@ -1,7 +1,7 @@
 """ONNX and TorchScript files -> OpenVINO IR, and int8 IR by NNCF.
 
 Constants stay float32: half-precision files would make parity a matter of rounding. Needs openvino, and nncf for
-int8; workstation only. Called by ``source_model``, ``quantizing`` and ``build_pedestrians``.
+int8; workstation only.
 """
 
 import io

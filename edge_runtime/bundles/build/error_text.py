@@ -1,6 +1,6 @@
 """What libraries say, in the few words a person needs, and errors of an engine as refusals of a model.
 
-Pure. Called by whatever builds bundles.
+Pure.
 """
 
 import re

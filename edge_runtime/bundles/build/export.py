@@ -1,8 +1,8 @@
 """A PyTorch net -> ONNX or TorchScript files, answering as the net does.
 
-Evaluation mode, BatchNorm folded into the convolutions in ONNX, a free batch axis where the net has one. Outputs are
-called what the TorchScript engine calls them, so that one ``postprocess`` fits every format. Needs torch and
-onnxscript; workstation only. Called by ``source_model`` and ``build_lite0``.
+Evaluation mode, BatchNorm folded into the convolutions in ONNX, a free batch axis where the net has one. Outputs
+are called what the TorchScript engine calls them, so that one ``postprocess`` fits every format. Needs torch and
+onnxscript; workstation only.
 """
 
 import io

@@ -1,10 +1,10 @@
 """ONNX files whose weights lie beside them -> one file with the weights inside.
 
 Torch's exporter writes them so by default; a bundle has no such files, because they are a way to read foreign ones
-(onnx had five CVEs there). So nothing of onnx's own loading is used: a file must lie in the very folder of the model,
-be a plain file of one name (no link, no path), and every tensor must take exactly the bytes that its shape says, all of
-them together at most as many as a bundle may hold, however large a sparse file claims to be. Imports onnx; workstation
-only. Called by ``source_model``.
+(onnx had five CVEs there). So nothing of onnx's own loading is used: a file must lie in the very folder of the
+model, be a plain file of one name (no link, no path), and every tensor must take exactly the bytes that its shape
+says, all of them together at most as many as a bundle may hold, however large a sparse file claims to be. Imports
+onnx; workstation only.
 """
 
 import math

@@ -1,6 +1,6 @@
 """What a model file is by its bytes, and what to do with one that is of no use here.
 
-Runs nothing that is in a file: a pickle is only listed. Called by ``source_model``.
+Runs nothing that is in a file: a pickle is only listed.
 """
 
 import io

@@ -1,6 +1,6 @@
 """From a recipe to a bundle: read, convert, check, quantize, measure, choose, build; all or nothing.
 
-The whole way in one place; each step is a module of its own. Called by the command line.
+The whole way in one place; each step is a module of its own.
 """
 
 import re

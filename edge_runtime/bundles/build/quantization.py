@@ -1,7 +1,7 @@
 """Whether a quantized ONNX model can be recalibrated on the device later; asked once, when the bundle is built.
 
-Recalibration rescales the weight scale of each output channel (one for all channels is spread out first), so weights
-and scales must be constants of the graph, and activations must be quantized with fixed scales. Called by ``build``.
+Recalibration rescales the weight scale of each output channel (one for all channels is spread out first), so
+weights and scales must be constants of the graph, and activations must be quantized with fixed scales.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Float ONNX -> int8 ONNX that runs fast and can be recalibrated.
 
 Static QDQ, uint8 activations, int8 weights with a scale per channel. A thin adapter over ONNX Runtime's quantizer;
-needs onnx. Called by ``quantizing`` and ``build_lite0``.
+needs onnx.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Float models -> int8 candidates, measured, and the one that is taken or the refusal of all.
 
-ONNX is quantized by ONNX Runtime (QDQ), IR by NNCF. The pictures they are calibrated on are not those they are compared
-on. Called by ``from_recipe``.
+ONNX is quantized by ONNX Runtime (QDQ), IR by NNCF. The pictures they are calibrated on are not those they are
+compared on.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -185,8 +185,8 @@ def words(candidate: Candidate) -> str:
             parts.append(f"agreement {found.agreement:.3f} on {found.samples} {found.on}")
     fastest = min(candidate.measured, key=lambda m: m.infer_ms or 0, default=None)
     if fastest is not None and fastest.infer_ms is not None:
-        beside = "" if fastest.float_infer_ms is None else f" (float {fastest.float_infer_ms:.1f})"
-        parts.append(f"{fastest.infer_ms:.1f} ms a picture{beside}")
+        run_in_background = "" if fastest.float_infer_ms is None else f" (float {fastest.float_infer_ms:.1f})"
+        parts.append(f"{fastest.infer_ms:.1f} ms a picture{run_in_background}")
     return ", ".join(parts)
 
 

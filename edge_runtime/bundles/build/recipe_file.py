@@ -1,7 +1,7 @@
 """The recipe a bundle is built from, as its author writes it: one YAML file, checked like the configuration.
 
-Shape and reading live here; what is done with it is ``from_recipe``'s business. Relative paths count from the file's
-folder. Called by ``from_recipe``.
+Shape and reading live here; what is done with it is ``from_recipe``'s business. Relative paths count from the
+file's folder.
 """
 
 import re

@@ -1,6 +1,6 @@
 """The model a recipe names, whatever it is, and its float forms: each checked to answer as the source itself.
 
-Frameworks are imported only for the kinds and formats that need them. Called by ``from_recipe``.
+Frameworks are imported only for the kinds and formats that need them.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,8 +2,8 @@
 
 Noise: a third of the pixels off by one level, as another JPEG decoder or CPU would make them. Mistakes: swapped
 channels and the usual wrong scalings. The tolerance lies in the geometric middle, within 0.02..0.25. A mistake that
-changes the pictures and not the answers (the model averages the colours, or standardises its input) does no harm and
-needs not be noticed. Called by ``build``.
+changes the pictures and not the answers (the model averages the colours, or standardises its input) does no harm
+and needs not be noticed.
 """
 
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import click
 import orjson
 
-from edge_runtime.recalibration.task import Asked, Blessing, Verb
+from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
 MODEL = click.option("--model", help="Which model; needed when there are several.")
@@ -44,7 +44,7 @@ def baseline_group() -> None:
 @JSON
 def show(config: Path, as_json: bool, **how: Any) -> int:
     """Show all baselines with their facts, and which one is in use."""
-    return _done(_obeyed(config, "baselines", Blessing(), **how), as_json)
+    return _done(_obeyed(config, "baselines", Approval(), **how), as_json)
 
 
 @baseline_group.command()
@@ -57,7 +57,7 @@ def show(config: Path, as_json: bool, **how: Any) -> int:
 @JSON
 def bless(config: Path, name: str | None, expires_days: float | None, as_json: bool, **how: Any) -> int:
     """Say anew that the site is as healthy as the baseline NAME shows it (without: the one in use)."""
-    return _done(_obeyed(config, "bless", Blessing(name, expires_days), **how), as_json)
+    return _done(_obeyed(config, "bless", Approval(name, expires_days), **how), as_json)
 
 
 @baseline_group.command()
@@ -69,7 +69,7 @@ def bless(config: Path, name: str | None, expires_days: float | None, as_json: b
 @JSON
 def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
     """Make no more patches from the baseline NAME (without: the one in use)."""
-    return _done(_obeyed(config, "expire", Blessing(name), **how), as_json)
+    return _done(_obeyed(config, "expire", Approval(name), **how), as_json)
 
 
 @baseline_group.command()
@@ -81,7 +81,7 @@ def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
 @JSON
 def remove(config: Path, name: str, as_json: bool, **how: Any) -> int:
     """Forget the baseline NAME for good."""
-    return _done(_obeyed(config, "remove", Blessing(name), **how), as_json)
+    return _done(_obeyed(config, "remove", Approval(name), **how), as_json)
 
 
 @baseline_group.command()
@@ -103,7 +103,7 @@ def add(config: Path, file: Path, name: str | None, model: str | None, as_json: 
 
 
 def _obeyed(
-    path: Path, verb: Verb, blessing: Blessing, *, model: str | None, offline: bool, timeout_s: float
+    path: Path, verb: Verb, approval: Approval, *, model: str | None, offline: bool, timeout_s: float
 ) -> dict[str, Any]:
     """The answer of the daemon, or of its state directory."""
     from edge_runtime.config import load_address, load_config
@@ -116,11 +116,11 @@ def _obeyed(
         config = load_config(path, os.environ)
         return {
             "status": "ok",
-            "data": obeyed_offline(config, model, Asked(verb, blessing=blessing), time.time()),
+            "data": obeyed_offline(config, model, TaskRequest(verb, approval=approval), time.time()),
         }
     from edge_runtime.cli.send import send_command
 
-    given = {"model": model, "name": blessing.name, "expires_days": blessing.expires_days}
+    given = {"model": model, "name": approval.name, "expires_days": approval.expires_days}
     arguments = {key: value for key, value in given.items() if value is not None}
     return send_command(address, verb, arguments, timeout_s)
 

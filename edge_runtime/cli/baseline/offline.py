@@ -1,7 +1,7 @@
 """The baselines of a state directory without its daemon: list, bless, expire, remove, and add one made elsewhere.
 
 Uses the daemon's own pieces. What changes a baseline takes the directory's lock, so that a running daemon is never
-surprised; adding a file is safe beside one, which finds it when somebody asks for its baselines. Called by ``cli``.
+surprised; adding a file is safe beside one, which finds it when somebody asks for its baselines.
 """
 
 from pathlib import Path
@@ -13,16 +13,18 @@ from calibration.errors import BaselineError
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.wiring.models import identity_of
-from edge_runtime.deployment.model_state import Registry
-from edge_runtime.deployment.open_model import find_bundle
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.open_bundle import find_bundle
 from edge_runtime.errors import CommandError
 from edge_runtime.recalibration.baselines.active import Baselines
-from edge_runtime.recalibration.baselines.store import Shelf
-from edge_runtime.recalibration.task import Asked
+from edge_runtime.recalibration.baselines.store import BaselineStore
+from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.state_lock import lock_state_dir
 
 
-def obeyed_offline(config: Config, model: str | None, asked: Asked, now_wall_s: float) -> dict[str, Any]:
+def obeyed_offline(
+    config: Config, model: str | None, asked: TaskRequest, now_wall_s: float
+) -> dict[str, Any]:
     """Do what a daemon would have done.
 
     Raises:
@@ -33,8 +35,8 @@ def obeyed_offline(config: Config, model: str | None, asked: Asked, now_wall_s: 
     name, bundle = _bundle_of(config, model)
     lock = None if asked.verb == "baselines" else lock_state_dir(config.state_dir)
     try:
-        registry = Registry.open(config.state_dir, name)
-        baselines = Baselines(registry, identity_of(bundle), None, config.drift, lambda: now_wall_s)
+        model_state = ModelState.open(config.state_dir, name)
+        baselines = Baselines(model_state, identity_of(bundle), None, config.drift, lambda: now_wall_s)
         return baselines.obey(asked)
     finally:
         if lock is not None:
@@ -60,10 +62,10 @@ def add_baseline(config: Config, model: str | None, file: Path, called: str | No
     if misfit is not None:
         fix = f"Record it with the bundle {bundle.id}."
         raise BaselineError(str(file), misfit, "one of this box's model", fix)
-    registry = Registry.open(config.state_dir, name)
+    model_state = ModelState.open(config.state_dir, name)
     target = called or baseline.name
-    registry.put_probe(identity.model_sha256, calibration.probe_files(bundle.model_files))
-    Shelf(registry.baselines).put(baseline.named(target))
+    model_state.put_probe(identity.model_sha256, calibration.probe_files(bundle.model_files))
+    BaselineStore(model_state.baselines).put(baseline.named(target))
     return {"model": name, "added": target, "id": baseline.id, "frames": baseline.count}
 
 

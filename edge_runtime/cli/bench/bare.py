@@ -1,7 +1,7 @@
 """The bare engine: nothing but inference in a loop, with or without the picture code, to compare the daemon with.
 
 ``python -m edge_runtime.cli.bench.bare ORDER.json`` is a process of its own, as the daemon is; it prints one JSON
-object. It answers one picture a call, as a daemon without batching does. Called by ``rounds``.
+object. It answers one picture a call, as a daemon without batching does.
 """
 
 import json
@@ -20,7 +20,7 @@ from edge_runtime.bundles.engine import engine_of
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.config import load_config
 from edge_runtime.datatypes import Frame, Rejected
-from edge_runtime.deployment.open_model import engine_settings
+from edge_runtime.deployment.open_bundle import engine_settings
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.threads import ThreadPlan, bind_this_thread
 from edge_runtime.inference.preprocess import Preprocessor

@@ -36,7 +36,7 @@ def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any
     "--streams", type=click.IntRange(1, 64), help="Cameras; without: the model's in the file, or 1."
 )
 @click.option(
-    "--fps", type=click.FloatRange(0.1, 240), default=30.0, show_default=True, help="Pace of each camera."
+    "--fps", type=click.FloatRange(0.1, 240), default=30.0, show_default=True, help="Cadence of each camera."
 )
 @click.option(
     "--seconds", type=click.FloatRange(1, 600), default=5.0, show_default=True, help="Of each measurement."

@@ -1,7 +1,4 @@
-"""A real daemon in a process of its own, looked at from outside: its results file, its processor time, its memory.
-
-Called by ``rounds``.
-"""
+"""A real daemon in a process of its own, looked at from outside: its results file, its processor time, its memory."""
 
 import json
 import os

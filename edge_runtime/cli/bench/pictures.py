@@ -1,7 +1,4 @@
-"""Pictures as a camera would give them: the bundle's golden pictures as JPEGs of one size, or a folder of the user's.
-
-Called by ``rounds``.
-"""
+"""Pictures as a camera gives them: the bundle's golden pictures as JPEGs of one size, or a folder of the user's."""
 
 from collections.abc import Sequence
 from pathlib import Path

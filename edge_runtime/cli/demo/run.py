@@ -1,7 +1,7 @@
 """The demo: the daemon on a conveyor of real photographs that drifts half-way, and a summary of what it did about it.
 
-It is the ordinary daemon with an ordinary configuration; only the conveyor's options and the state folder are set from
-the command line. Called by ``edge-runtime demo``.
+It is the ordinary daemon with an ordinary configuration; only the conveyor's options and the state folder are set
+from the command line.
 """
 
 import shutil
@@ -17,9 +17,9 @@ from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, agreement
 from edge_runtime.cli.run_summary import summarise
 from edge_runtime.config import CameraConfig, Config, DemoConfig
 from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
-from edge_runtime.daemon.wiring.sources import open_conveyor
+from edge_runtime.daemon.wiring.sources import open_demo_camera
 from edge_runtime.datatypes import Frame, Rejected
-from edge_runtime.deployment.open_model import find_bundle
+from edge_runtime.deployment.open_bundle import find_bundle
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
@@ -79,7 +79,7 @@ def _compared(config: Config, stream: str, camera: CameraConfig, answers: Answer
         Preprocessor(bundle.manifest.preprocess),
         Postprocessor(bundle.manifest, bundle.labels),
     )
-    conveyor = open_conveyor(stream, camera)
+    conveyor = open_demo_camera(stream, camera)
 
     def base_top(seq: int, drifted: bool) -> int | None:
         sample = preprocessor.prepare(Frame(stream, seq, conveyor.frame(seq, drifted=drifted), 0.0, 0.0))

@@ -1,6 +1,6 @@
 """What ``tune`` compares: settings that the configuration can hold, each with the plan that the daemon makes of it.
 
-Pure but for the look whether a runtime is installed. Called by ``tuning.question``.
+Pure but for the look whether a runtime is installed.
 """
 
 from collections.abc import Callable, Sequence

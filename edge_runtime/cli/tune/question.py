@@ -1,4 +1,4 @@
-"""What is to be tuned: a bundle alone, or a model as a configuration runs it. Called by the command line."""
+"""What is to be tuned: a bundle alone, or a model as a configuration runs it."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +7,7 @@ from pathlib import Path
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.cli.tune.candidates import Candidate, ThreadWish, candidates
 from edge_runtime.config import Config, ModelConfig
-from edge_runtime.deployment.open_model import (
+from edge_runtime.deployment.open_bundle import (
     engine_settings,
     find_bundle,
     model_named,

@@ -1,8 +1,8 @@
 """One tuning: every candidate once, then the best of them against the setting in use, round by round.
 
-The first pass opens one engine at a time, so that memory does not grow with the number of candidates; a candidate that
-does not give the golden outputs is out. Only finalists are open together: their rounds are interleaved in an order that
-turns, because a box grows hot and others use it. Called by the command line.
+The first pass opens one engine at a time, so that memory does not grow with the number of candidates; a candidate
+that does not give the golden outputs is out. Only finalists are open together: their rounds are interleaved in an
+order that turns, because a box grows hot and others use it.
 """
 
 import time

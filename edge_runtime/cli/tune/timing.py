@@ -1,6 +1,6 @@
 """Times one engine as the daemon would use it: so many concurrent calls, pictures of so many streams.
 
-Starts threads and reads clocks; decides nothing. Called by ``tuning.session``.
+Starts threads and reads clocks; decides nothing.
 """
 
 import queue

@@ -1,7 +1,7 @@
 """Which of the measured candidates is best, and whether that is sure enough to change a setting.
 
-Pure. Rounds of all candidates were interleaved, so that round i of one and of another saw the same box. The setting in
-use is kept unless another one is better by more than the rounds scatter. Called by ``tuning.session``.
+Pure. Rounds of all candidates were interleaved, so that round i of one and of another saw the same box. The setting
+in use is kept unless another one is better by more than the rounds scatter.
 """
 
 import statistics

@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 
 from edge_runtime.config import Config, secrets_of
-from edge_runtime.config.watcher import ConfigWatch
+from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.lifecycle import Daemon, DaemonParts
-from edge_runtime.daemon.wiring.messaging import Outboxes, open_http, open_uplink
+from edge_runtime.daemon.wiring.messaging import Outboxes, open_connection, open_http
 from edge_runtime.daemon.wiring.models import batch_policy, open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.daemon.workers import Crashes
 from edge_runtime.datatypes import Result
-from edge_runtime.deployment.open_model import OpenedBase, open_base
+from edge_runtime.deployment.open_bundle import OpenedModel, open_bundle
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
-from edge_runtime.system.priority import beside
+from edge_runtime.system.priority import run_in_background
 from edge_runtime.system.state_lock import lock_state_dir
 from edge_runtime.system.systemd import SystemdNotify
 
@@ -31,7 +31,7 @@ def build_daemon(
     *,
     adjust: Callable[[Config], Config] = lambda config: config,
     on_result: Callable[[Result], None] = lambda _: None,
-    open_base: Callable[[Config, str], OpenedBase] = open_base,
+    open_bundle: Callable[[Config, str], OpenedModel] = open_bundle,
 ) -> Daemon:
     """A daemon that has not started yet.
 
@@ -40,7 +40,7 @@ def build_daemon(
         config_path: The file to watch for edits; None watches nothing.
         adjust: Applied to it and to every edited configuration (the demo's options).
         on_result: Sees every result, in the inference worker's thread.
-        open_base: Gives a model's bundle and engine; ``OpenAhead`` has begun with that.
+        open_bundle: Gives a model's bundle and engine; ``OpenAhead`` has begun with that.
 
     Raises:
         ConfigError: the broker's settings cannot be used.
@@ -52,22 +52,24 @@ def build_daemon(
     crashes = Crashes(on_fatal=lambda reason: daemon.fail(reason))  # noqa: PLW0108 - made below
     outboxes = Outboxes(config)
     delivery = Delivery(config.device, on_result)
-    watch = None if config_path is None else ConfigWatch(
+    watch = None if config_path is None else ConfigWatcher(
         config_path, os.environ, current=loaded,
         on_change=lambda edited: daemon.edited(adjust(edited)), on_error=lambda err: daemon.edited(err),  # noqa: PLW0108 - made below
     )  # fmt: skip
     parts = DaemonParts(
-        open_model=partial(open_model, delivery=delivery, crashes=crashes, open_base=open_base),
+        open_model=partial(open_model, delivery=delivery, crashes=crashes, open_bundle=open_bundle),
         batch_policy=batch_policy,
         configure_log=_configure_log,
         cameras=Cameras(
-            lambda *camera: open_source(*camera, uplink=daemon.uplink), config.state_dir / "streams", crashes
+            lambda *camera: open_source(*camera, connection=daemon.connection),
+            config.state_dir / "streams",
+            crashes,
         ),
         delivery=delivery,
-        open_uplink=partial(open_uplink, outboxes=outboxes),
+        open_connection=partial(open_connection, outboxes=outboxes),
         close_outboxes=outboxes.close,
         open_http=open_http,
-        beside=beside,
+        run_in_background=run_in_background,
         watch=watch,
         notify=SystemdNotify(os.environ),
         crashes=crashes,

@@ -1,4 +1,4 @@
-"""From the configuration to where results go and commands come from. Called by ``app``, the daemon's wiring."""
+"""From the configuration to where results go and commands come from."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,9 +7,9 @@ from typing import Any, get_args
 from edge_runtime.config import Config, MqttConfig
 from edge_runtime.daemon.lifecycle import Daemon
 from edge_runtime.http import HttpServer
-from edge_runtime.messaging.commands.listener import CommandLink
-from edge_runtime.messaging.commands.protocol import CommandDesk, CommandPolicy, Handler
-from edge_runtime.messaging.connection import Uplink
+from edge_runtime.messaging.commands.listener import CommandListener
+from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy, Handler
+from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings, TlsSettings
@@ -18,7 +18,7 @@ from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.sinks import FileSink, MqttSink
 from edge_runtime.recalibration.reports import Reports
-from edge_runtime.recalibration.task import Asked, Blessing, Verb
+from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 
 
 class Outboxes:
@@ -47,7 +47,7 @@ class Outboxes:
             outbox.close()
 
 
-def open_uplink(config: Config, daemon: Daemon, outboxes: Outboxes) -> Uplink:
+def open_connection(config: Config, daemon: Daemon, outboxes: Outboxes) -> BrokerConnection:
     """Broker client, command link and one durable channel per destination; nothing is started.
 
     Raises:
@@ -58,7 +58,7 @@ def open_uplink(config: Config, daemon: Daemon, outboxes: Outboxes) -> Uplink:
     client = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
     channels = tuple(_channels(config, client, outboxes))
     commands = None if client is None else _open_commands(config, daemon, client, topics)
-    return Uplink(topics, client, commands, channels)
+    return BrokerConnection(topics, client, commands, channels)
 
 
 def _channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> Iterator[Channel]:
@@ -93,18 +93,18 @@ def mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
     )
 
 
-def _open_commands(config: Config, daemon: Daemon, client: MqttClient, topics: Topics) -> CommandLink:
+def _open_commands(config: Config, daemon: Daemon, client: MqttClient, topics: Topics) -> CommandListener:
     handlers: dict[str, Handler] = {verb: partial(_obeyed, daemon, verb) for verb in get_args(Verb)}
     handlers["status"] = lambda _: daemon.status()
     is_enabled = config.mqtt is not None and config.mqtt.commands
-    return CommandLink(client, CommandDesk(handlers, CommandPolicy(is_enabled=is_enabled)), topics)
+    return CommandListener(client, CommandHandler(handlers, CommandPolicy(is_enabled=is_enabled)), topics)
 
 
 def _obeyed(daemon: Daemon, verb: Verb, arguments: Any) -> dict[str, Any]:
     """Hand a command about a model to it; each verb has only some of these arguments."""
     given = {name: getattr(arguments, name, None) for name in ("stream", "frames")}
-    blessing = Blessing(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
-    return daemon.request(Asked(verb, blessing=blessing, **given), arguments.model)
+    approval = Approval(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
+    return daemon.request(TaskRequest(verb, approval=approval, **given), arguments.model)
 
 
 def open_http(config: Config, daemon: Daemon) -> HttpServer | None:

@@ -1,4 +1,4 @@
-"""From a verified bundle to one model's runtime. Called by ``app``."""
+"""From a verified bundle to one model's runtime."""
 
 import hashlib
 import time
@@ -20,9 +20,9 @@ from edge_runtime.config import Config, DriftConfig
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.workers import Crashes, InferenceWorker
 from edge_runtime.datatypes import Generation
-from edge_runtime.deployment.deployment import BuildEngine, Generations
-from edge_runtime.deployment.model_state import Patched, Registry
-from edge_runtime.deployment.open_model import OpenedBase, concerning, open_base
+from edge_runtime.deployment.deployment import BuildEngine, Deployment
+from edge_runtime.deployment.model_state import ModelState, Patched
+from edge_runtime.deployment.open_bundle import OpenedModel, concerning, open_bundle
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
@@ -32,13 +32,13 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline, PipelineParts
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.scheduler import BatchPolicy, Schedule
+from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.recalibration.baselines.store import Identity
-from edge_runtime.recalibration.controller import SideLoop
-from edge_runtime.recalibration.controller_parts import SideLoopParts
-from edge_runtime.recalibration.drift.baseline_selector import Known
-from edge_runtime.recalibration.drift.monitor import DriftWatch
+from edge_runtime.recalibration.controller import RecalibrationController
+from edge_runtime.recalibration.controller_parts import ControllerParts
+from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
+from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
 from edge_runtime.recalibration.job.process import JobProcess
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ def open_model(
     *,
     delivery: Delivery,
     crashes: Crashes,
-    open_base: Callable[[Config, str], OpenedBase] = open_base,
+    open_bundle: Callable[[Config, str], OpenedModel] = open_bundle,
 ) -> ModelRuntime:
     """Load, self-test and wire one model; nothing runs yet.
 
@@ -63,29 +63,29 @@ def open_model(
         StateError: its state cannot be read or written.
     """
     with concerning(config, name):
-        return _wired(config, name, open_base(config, name), delivery, crashes)
+        return _wired(config, name, open_bundle(config, name), delivery, crashes)
 
 
 def _wired(
-    config: Config, name: str, opened: OpenedBase, delivery: Delivery, crashes: Crashes
+    config: Config, name: str, opened: OpenedModel, delivery: Delivery, crashes: Crashes
 ) -> ModelRuntime:
     bundle, plan, settings = opened.bundle, opened.plan, opened.settings
     for note in opened.notes:
         log.warning("model does not run as configured", model=name, reason=note)
     build = partial(build_engine, opened)
-    registry = Registry.open(config.state_dir, name)
-    rollout, engine = _restored(registry, bundle, build, opened.engine)
+    model_state = ModelState.open(config.state_dir, name)
+    rollout, engine = _restored(model_state, bundle, build, opened.engine)
     slot = EngineSlot(rollout.active, engine)
-    side_loop = _open_side_loop(config, name, bundle, build, registry, rollout, slot, delivery)
+    controller = _open_controller(config, name, bundle, build, model_state, rollout, slot, delivery)
     parts = PipelineParts(
         device=config.device,
         model=name,
         preprocessor=Preprocessor(bundle.manifest.preprocess),
-        schedule=Schedule(batch_policy(config, name), plan.workers),
+        schedule=BatchScheduler(batch_policy(config, name), plan.workers),
         slot=slot,
         postprocessor=Postprocessor(bundle.manifest, bundle.labels),
         deliver=delivery.result,
-        observer=side_loop,
+        observer=controller,
         on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
         clock=time.monotonic,
     )
@@ -96,7 +96,7 @@ def _wired(
         )
         for i in range(plan.workers)
     )
-    return ModelRuntime(name, bundle, plan, pipeline, workers, side_loop, opened.notes)
+    return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes)
 
 
 def batch_policy(config: Config, name: str) -> BatchPolicy:
@@ -115,7 +115,7 @@ def batch_policy(config: Config, name: str) -> BatchPolicy:
     )
 
 
-def build_engine(base: OpenedBase, patched: Patched | None) -> Engine:
+def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
     """A warm engine for a patched model, or for the base (None), that has answered golden pictures as it must.
 
     Asked each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
@@ -135,13 +135,15 @@ def build_engine(base: OpenedBase, patched: Patched | None) -> Engine:
     return engine
 
 
-def _restored(registry: Registry, bundle: Bundle, build: BuildEngine, base: Engine) -> tuple[Rollout, Engine]:
+def _restored(
+    model_state: ModelState, bundle: Bundle, build: BuildEngine, base: Engine
+) -> tuple[Rollout, Engine]:
     """The generation that was active before the restart; the base when it cannot be restored."""
-    rollout = registry.rollout(bundle.id)
+    rollout = model_state.rollout(bundle.id)
     if rollout.active.patch is None:
         return rollout, base
     try:
-        engine = build(registry.patched(rollout.active.patch))
+        engine = build(model_state.patched(rollout.active.patch))
     except (StateError, EngineError) as err:
         log.error("patch not restored, the base is used", bundle=bundle.id, reason=str(err))
         return Rollout(Generation(bundle.id)), base
@@ -149,25 +151,25 @@ def _restored(registry: Registry, bundle: Bundle, build: BuildEngine, base: Engi
     return rollout, engine
 
 
-def _open_side_loop(
+def _open_controller(
     config: Config,
     name: str,
     bundle: Bundle,
     build: BuildEngine,
-    registry: Registry,
+    model_state: ModelState,
     rollout: Rollout,
     slot: EngineSlot,
     delivery: Delivery,
-) -> SideLoop | None:
+) -> RecalibrationController | None:
     if not config.models[name].recalibrate:
         return None
-    generations = Generations(rollout, slot, registry, build)
-    return SideLoop(
-        SideLoopParts(
+    deployment = Deployment(rollout, slot, model_state, build)
+    return RecalibrationController(
+        ControllerParts(
             model=name,
             bundle_path=bundle.path,
-            generations=generations,
-            registry=registry,
+            deployment=deployment,
+            model_state=model_state,
             settings=config.recalibration,
             drift=config.drift,
             identity=identity_of(bundle),
@@ -188,12 +190,14 @@ def identity_of(bundle: Bundle) -> Identity:
     return Identity(bundle.id, bundle.model_files.sha256, hashlib.sha256(spec).hexdigest()[:16])
 
 
-def _open_watch(known: Known, probe_path: Path, drift: DriftConfig, *, bundle: Bundle) -> DriftWatch:
+def _open_watch(
+    known: KnownBaselines, probe_path: Path, drift: DriftConfig, *, bundle: Bundle
+) -> LiveDriftMonitor:
     """A probe is small and runs seldom: on one CPU thread, whatever the model runs on."""
     spec, alone = bundle.manifest.preprocess, ThreadPlan(1, 1, "probe")
     probe = open_engine(model_files.read(probe_path), bundle.manifest.format, spec.tensor_shape, alone)
     axis = 0 if spec.layout == "nchw" else 2
-    return DriftWatch.open(known, probe, drift, np.random.default_rng(0), channel_axis=axis)
+    return LiveDriftMonitor.open(known, probe, drift, np.random.default_rng(0), channel_axis=axis)
 
 
 def _next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:

@@ -1,4 +1,4 @@
-"""From a camera section to a source: the only file that names concrete sources. Called by ``app`` and the demo."""
+"""From a camera section to a source: the only file that names concrete sources."""
 
 import time
 from functools import partial
@@ -7,11 +7,11 @@ from typing import Any
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.errors import SourceLost
-from edge_runtime.messaging.connection import Uplink
+from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.demo import DATA
-from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
+from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox
 from edge_runtime.sources.video import VideoSource
@@ -20,7 +20,7 @@ from edge_runtime.sources.video_options import VideoOptions
 DEMO_PICTURES = DATA / "pictures"
 
 
-def open_source(stream: str, camera: CameraConfig, first_seq: int, *, uplink: Uplink) -> Source:
+def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection: BrokerConnection) -> Source:
     """The source of one camera section.
 
     Raises:
@@ -28,12 +28,12 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, uplink: Up
     """
     match camera.kind:
         case "conveyor":
-            return open_conveyor(stream, camera)
+            return open_demo_camera(stream, camera)
         case "mqtt":
-            client = uplink.client
+            client = connection.client
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
             inbox = PictureInbox()
-            end = client.subscribe(uplink.topics.picture(stream), partial(_post, inbox))
+            end = client.subscribe(connection.topics.picture(stream), partial(_post, inbox))
             return MqttImagesSource(stream, inbox, first_seq=first_seq, on_close=end)
         case "file" if _is_folder(stream, camera.path):
             return ImagesSource(
@@ -63,7 +63,7 @@ def _is_folder(stream: str, path: str) -> bool:
         raise SourceLost(stream, f"{path} cannot be opened: {err.strerror}") from err
 
 
-def open_conveyor(stream: str, camera: CameraConfig) -> ConveyorSource:
+def open_demo_camera(stream: str, camera: CameraConfig) -> DemoCamera:
     """The demo's conveyor of photographs; its sequence numbers are frame indices and always begin at 0."""
     demo = camera.demo
     options: dict[str, Any] = {"fps": camera.fps or 10.0}
@@ -77,7 +77,7 @@ def open_conveyor(stream: str, camera: CameraConfig) -> ConveyorSource:
             "ramp_s": demo.ramp_s,
         }
     folder = demo.pictures if demo is not None and demo.pictures is not None else DEMO_PICTURES
-    return ConveyorSource(stream, folder, ConveyorOptions(**options))
+    return DemoCamera(stream, folder, DemoOptions(**options))
 
 
 def _video_options(camera: CameraConfig) -> VideoOptions:

@@ -1,6 +1,6 @@
 """What every engine does around one call: check the batch, give it the model's type, cut it for a fixed batch axis.
 
-Pure numpy. Called by the engines.
+Pure numpy.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,6 @@
 """From a model's files to a warm engine: the one place that knows which engine a format gets.
 
-Frameworks are imported only when a model asks for them: torch alone takes 1.4 s and 218 MiB. Called by ``app``, by the
-command line and by whoever builds bundles.
+Frameworks are imported only when a model asks for them: torch alone takes 1.4 s and 218 MiB.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
 """How many threads a model gets, on which cores, and why; and binding a thread to its cores.
 
-The policy is a pure function of the CPU budget and of what is to be served. Called by ``app``, ``tuning`` and the
-command line; the engines read the plan.
+The policy is a pure function of the CPU budget and of what is to be served.
 """
 
 import os
@@ -103,11 +102,11 @@ def _split(cores: int, streams: int, others: int, preference: int | Preference) 
     at_once = min(max(1, streams + others), cores)
     share = max(1, round(cores * streams / max(1, streams + others)))
     workers = max(1, min(streams, share))
-    beside = f" beside {others} of other models" if others else ""
+    run_in_background = f" beside {others} of other models" if others else ""
     return (
         cores // at_once,
         workers,
-        f"{streams} stream(s){beside} on {cores} core(s) with a thread each",
+        f"{streams} stream(s){run_in_background} on {cores} core(s) with a thread each",
     )
 
 

@@ -1,7 +1,6 @@
 """Detector outputs -> boxes in pixels of the frame, for the layouts in which detectors are exported.
 
-Pure functions of arrays; non-maximum suppression is OpenCV's. Called by ``postprocess`` and, for builds, by
-``bundle.answer_check`` and ``bundle.measure``.
+Pure functions of arrays; non-maximum suppression is OpenCV's.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
 """Raw outputs of one sample -> what is published: classes, boxes in frame pixels, or the arrays themselves.
 
 Pure numpy, and OpenCV for non-maximum suppression. Non-finite or misshapen outputs become ``Rejected`` values.
-Called by ``pipeline`` and, with golden answers, by ``bundle.answer_check``.
 """
 
 from collections.abc import Mapping

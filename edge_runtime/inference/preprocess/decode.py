@@ -1,8 +1,8 @@
 """Encoded bytes or an array of any usual shape -> one upright uint8 array in the colour order the model wants.
 
-JPEG is decoded by libjpeg-turbo in strict mode (OpenCV's decoder hands out a picture for 99 % of damaged files) and,
-where the model needs fewer pixels and its filter averages anyway, at a reduced size: that halves the time of a 720p
-frame. Other formats go to OpenCV after their header was checked. Called by ``prepare`` only.
+JPEG is decoded by libjpeg-turbo in strict mode (OpenCV's decoder hands out a picture for 99 % of damaged files)
+and, where the model needs fewer pixels and its filter averages anyway, at a reduced size: that halves the time of a
+720p frame. Other formats go to OpenCV after their header was checked.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Where the model's input pixels come from: crop, stretch or letterbox, with the filter that the bundle names.
 
-Pure functions of arrays. Called by ``prepare``.
+Pure functions of arrays.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 A 12 KB PNG can ask for 286 MiB and a truncated one decodes to half a picture without an error, so the size comes
 from the header and the structure (chunk checksums, end markers, strip offsets) is checked here. Only the formats
-below are let through to a decoder. Pure; nothing is decoded. Called by ``decode``.
+below are let through to a decoder. Pure; nothing is decoded.
 """
 
 import struct

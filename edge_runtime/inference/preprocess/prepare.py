@@ -1,7 +1,6 @@
 """Frame -> sample, exactly as the bundle says: the one code path for live, golden and reference pictures.
 
 A picture that cannot be used becomes a ``Rejected`` value with its reason; nothing here raises for bad input.
-Called by ``pipeline`` (live), ``bundle.verify`` (golden) and the calibration commands (reference).
 """
 
 import time

@@ -1,7 +1,7 @@
 """Carries commands between the broker and the command desk.
 
 The network thread only queues; one thread of its own answers, so that a slow command delays neither results nor
-acknowledgements. Made by app. The rules of commands are in ``commands``; what a verb does is in app's handlers.
+acknowledgements. The rules of commands are in ``commands``; what a verb does is in app's handlers.
 """
 
 import logging
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.messaging.commands.protocol import CommandDesk
+from edge_runtime.messaging.commands.protocol import CommandHandler
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -22,20 +22,20 @@ MAX_QUEUED = 256
 ANSWER_EXPIRY_S = 60  # a caller that comes back later has long given up
 
 
-class CommandLink:
+class CommandListener:
     """See the module."""
 
     def __init__(
         self,
         client: MqttClient,
-        desk: CommandDesk,
+        handler: CommandHandler,
         topics: Topics,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """Subscribe to all requests of this device; call before ``client.start()`` to miss none."""
-        self._client, self._desk, self._topics = client, desk, topics
+        self._client, self._handler, self._topics = client, handler, topics
         self._monotonic, self._wall = monotonic, wall
         self._queue: queue.Queue[Message | None] = queue.Queue(MAX_QUEUED)
         self.dropped = 0
@@ -79,7 +79,7 @@ class CommandLink:
 
     def _answer(self, verb: str, message: Message) -> bytes | None:
         try:
-            return self._desk.answer(
+            return self._handler.answer(
                 verb,
                 message.payload,
                 is_retained=message.is_retained,
@@ -89,7 +89,7 @@ class CommandLink:
         except Exception:  # noqa: BLE001 - thread boundary
             self.failures += 1
             _log.exception("command failed unexpectedly: %s", message.topic)
-            return self._desk.unexpected(message.payload)
+            return self._handler.unexpected(message.payload)
 
     def _answer_topic(self, message: Message, verb: str) -> str | None:
         """Where the caller wants the answer, when that is harmless; else the verb's own response topic."""

@@ -267,7 +267,7 @@ class _Answered:
     at_s: float
 
 
-class CommandDesk:
+class CommandHandler:
     """Turns requests into answers and calls the handlers. Belongs to one thread."""
 
     def __init__(self, handlers: Mapping[str, Handler], policy: CommandPolicy) -> None:

@@ -2,9 +2,8 @@
 
 Announces the device (retained ``online``, ``offline`` as last will), republishes the retained state and subscribes
 again at every connection; reconnects 1 -> 30 s with jitter, also when the very first connection fails. Durable
-messages do not go through here but through outbox and publisher, which use :attr:`MqttClient.session`.
-
-Called by app, the command link, the MQTT picture source and the publisher's sink. paho lives in ``mqtt_session``.
+messages do not go through here but through outbox and publisher, which use :attr:`MqttClient.session`. paho lives
+in ``mqtt_session``.
 """
 
 import logging

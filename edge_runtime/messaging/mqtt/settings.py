@@ -1,4 +1,4 @@
-"""How to reach the MQTT broker: one frozen value that checks itself. Made by app from the configuration."""
+"""How to reach the MQTT broker: one frozen value that checks itself."""
 
 import ssl
 from collections.abc import Callable

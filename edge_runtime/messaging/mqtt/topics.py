@@ -1,7 +1,7 @@
 """MQTT topics of this device, as values that cannot be wrong.
 
-A :class:`Topics` checks its parts once; every topic built from it is then valid, so nothing downstream needs to look
-again. Pure text, no client. Called by app, the MQTT client, the publisher and the command link.
+A :class:`Topics` checks its parts once; every topic built from it is then valid, so nothing downstream needs to
+look again. Pure text, no client.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """The values of the outbox: rows that wait, and the account of every row ever offered. Pure.
 
-Used by ``outbox`` (policy) and ``outbox_store`` (SQL). The account is one equation that holds at every commit and in
-every snapshot: ``enqueued == delivered + dropped + pending``. What was counted while a commit was under way is kept by
-adding differences, never by choosing between two accounts.
+The account is one equation that holds at every commit and in every snapshot: ``enqueued == delivered + dropped +
+pending``. What was counted during a commit is kept by adding differences, never by choosing between two accounts.
 """
 
 from collections import OrderedDict

@@ -7,10 +7,8 @@ Bounded in memory, bytes and age; the oldest rows go first and every loss is cou
 ``enqueued == delivered + dropped + pending`` holds at any moment and after any crash. Rows that were queued but not
 committed when the process is killed were never accepted; nothing of them is counted.
 
-When the disk is full or failing, rows stay in the bounded queue, and live results keep flowing; the writer tries the
-file again every second. A damaged file is moved aside, its rows are counted as lost.
-
-Called by the pipeline (``put``) and the publisher (``fetch``, ``ack``, ``refuse``). Not here: SQL, MQTT.
+When the disk is full or failing, rows stay in the bounded queue, and live results keep flowing; the writer tries
+the file again every second. A damaged file is moved aside, its rows are counted as lost. Not here: SQL, MQTT.
 """
 
 import logging

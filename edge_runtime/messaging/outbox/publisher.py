@@ -1,10 +1,9 @@
 """Takes rows from the outbox, in order, to the one destination, and deletes what has been acknowledged.
 
 One thread. A row is delivered at least once; a duplicate (after a lost connection) has the same payload and so the
-same id. Order per stream is kept. With ``live_first`` a backlog is drained beside the live results instead of before
-them: live lag stays low, and order then holds within the backlog and within the live results only.
-
-Called by app. Knows sinks only through :class:`Sink`; the real ones are in ``sink``.
+same id. Order per stream is kept. With ``live_first`` a backlog is drained beside the live results instead of
+before them: live lag stays low, and order then holds within the backlog and within the live results only. Knows
+sinks only through :class:`Sink`; the real ones are in ``sink``.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 Puts finished baselines on the shelf, opens the watch on all that belong to this bundle, remembers which one is in use,
 and obeys the commands that list, bless, expire and remove them. Which *generation* follows from a baseline or a drift
-is ``validity``'s business, when to record one the side loop's, which owns this and calls it from its one thread.
+is ``patch_policy``'s business, when to record one the side loop's, which owns this and calls it from its one thread.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,20 +17,20 @@ from calibration.baseline.metadata import DEFAULT_NAME, BaselineFacts, require_n
 from calibration.errors import CalibrationError
 from calibration.targets import model_files
 from edge_runtime.config import CommissionConfig, DriftConfig
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import CommandError, EngineError, StateError
-from edge_runtime.recalibration.baselines.store import MOST, Identity, InUse, Loaded, Shelf
-from edge_runtime.recalibration.drift.baseline_selector import Known
-from edge_runtime.recalibration.drift.monitor import DriftWatch
+from edge_runtime.recalibration.baselines.store import MOST, BaselineStore, Identity, InUse, Loaded
+from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
+from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
 from edge_runtime.recalibration.reference.reservoir import Kept
-from edge_runtime.recalibration.task import Asked, Blessing, Cause, Kind, Task
+from edge_runtime.recalibration.task import Approval, Cause, Kind, Task, TaskRequest
 
 log = structlog.get_logger()
 
 MOST_KNOWN_DRIFTS = 4
 """The newest accepted patches whose drifts are recognised; opening one takes as long as opening a baseline."""
 
-OpenWatch = Callable[[Known, Path, DriftConfig], DriftWatch]
+OpenWatch = Callable[[KnownBaselines, Path, DriftConfig], LiveDriftMonitor]
 """(states, probe model's file, settings) -> the watch. Raises CalibrationError, EngineError, OSError."""
 
 
@@ -39,20 +39,20 @@ class Baselines:
 
     def __init__(
         self,
-        registry: Registry,
+        model_state: ModelState,
         identity: Identity,
         open_watch: OpenWatch | None,
         drift: DriftConfig,
         wall_clock: Callable[[], float],
     ) -> None:
         """``open_watch`` None looks after the files only: for the command line."""
-        self._registry, self._identity, self._open_watch = registry, identity, open_watch
+        self._model_state, self._identity, self._open_watch = model_state, identity, open_watch
         self._drift, self._wall_clock = drift, wall_clock
-        self._shelf = Shelf(registry.baselines)
-        registry.adopt_single_baseline()
-        self._loaded, self._signature = Loaded({}, {}), self._shelf.signature()
-        self._in_use = self._shelf.in_use()
-        self.watch: DriftWatch | None = None
+        self._files = BaselineStore(model_state.baselines)
+        model_state.adopt_single_baseline()
+        self._loaded, self._signature = Loaded({}, {}), self._files.signature()
+        self._in_use = self._files.in_use()
+        self.watch: LiveDriftMonitor | None = None
         """None while nothing usable was commissioned."""
         self.reopen(drift)
 
@@ -71,7 +71,7 @@ class Baselines:
     @property
     def in_use_path(self) -> Path:
         """Its file."""
-        return self._shelf.path(DEFAULT_NAME if self.watch is None else self.watch.in_use)
+        return self._files.path(DEFAULT_NAME if self.watch is None else self.watch.in_use)
 
     @property
     def parked(self) -> str | None:
@@ -107,7 +107,7 @@ class Baselines:
         known = {baseline.id for baseline in self._loaded.usable.values()}
         self._in_use = replace(in_use, parked={k: v for k, v in in_use.parked.items() if k in known})
         try:
-            self._shelf.note_in_use(self._in_use)
+            self._files.note_in_use(self._in_use)
         except StateError as err:
             log.error(
                 "baseline in use not recorded; after a restart it is found again by itself", reason=str(err)
@@ -119,19 +119,19 @@ class Baselines:
         """Watch anew: with other settings, other baselines, or ``in_use`` as the one to begin with."""
         wanted = in_use or (self.watch.in_use if self.watch is not None else self._in_use.name)
         self.close()
-        self._drift, self._signature = drift, self._shelf.signature()
-        self._loaded = self._shelf.load(self._identity)
+        self._drift, self._signature = drift, self._files.signature()
+        self._loaded = self._files.load(self._identity)
         for name, problem in self._loaded.problems.items():
-            log.error("baseline not usable", path=str(self._shelf.path(name)), reason=problem)
+            log.error("baseline not usable", path=str(self._files.path(name)), reason=problem)
         usable = self._loaded.usable
         if usable and self._open_watch is not None:
             newest = max(usable, key=lambda name: usable[name].created_wall_s)
             first = wanted if wanted is not None and wanted in usable else newest
-            self._open(Known(usable, first, self._known_drifts()))
+            self._open(KnownBaselines(usable, first, self._known_drifts()))
 
-    def _open(self, known: Known) -> None:
+    def _open(self, known: KnownBaselines) -> None:
         assert self._open_watch is not None
-        probe = self._registry.probe(self._identity.model_sha256)
+        probe = self._model_state.probe(self._identity.model_sha256)
         try:
             self.watch = self._open_watch(known, probe, self._drift)
         except (CalibrationError, EngineError, OSError) as err:
@@ -141,10 +141,12 @@ class Baselines:
         """What the camera showed when the newest patches were accepted that may still be used."""
         valid = {baseline.id for baseline in self._loaded.usable.values()}
         found = dict[str, Baseline]()
-        for patch_id in reversed(self._registry.patch_ids()):
-            if self._registry.baseline_of(patch_id) in valid and not self._registry.is_withdrawn(patch_id):
+        for patch_id in reversed(self._model_state.patch_ids()):
+            if self._model_state.baseline_of(patch_id) in valid and not self._model_state.is_withdrawn(
+                patch_id
+            ):
                 try:
-                    found[patch_id] = Baseline.load(self._registry.observed(patch_id))
+                    found[patch_id] = Baseline.load(self._model_state.observed(patch_id))
                 except CalibrationError:
                     continue  # made before what was observed was kept
             if len(found) == MOST_KNOWN_DRIFTS:
@@ -155,9 +157,9 @@ class Baselines:
         """The patch accepted earlier for the drift that is seen now, if it may be used with the baseline in use."""
         patch_id = None if self.watch is None else self.watch.known_drift
         baseline = self.in_use
-        if patch_id is None or baseline is None or self._registry.is_withdrawn(patch_id):
+        if patch_id is None or baseline is None or self._model_state.is_withdrawn(patch_id):
             return None
-        return patch_id if self._registry.baseline_of(patch_id) == baseline.id else None
+        return patch_id if self._model_state.baseline_of(patch_id) == baseline.id else None
 
     def take(self, folder: Path) -> Baseline:
         """Put a commissioning job's baseline on the shelf, in place of an earlier one of its name, and use it.
@@ -167,8 +169,8 @@ class Baselines:
             StateError, OSError: the disk refuses.
         """
         baseline = Baseline.load(folder / "baseline.safetensors")
-        self._registry.put_probe(baseline.model_sha256, model_files.read_named(folder, "probe"))
-        self._shelf.put(baseline)
+        self._model_state.put_probe(baseline.model_sha256, model_files.read_named(folder, "probe"))
+        self._files.put(baseline)
         self.reopen(self._drift, in_use=baseline.name)
         return baseline
 
@@ -180,7 +182,7 @@ class Baselines:
 
     # ---- for people -----------------------------------------------------------------------------------------
 
-    def obey(self, asked: Asked) -> dict[str, Any]:
+    def obey(self, asked: TaskRequest) -> dict[str, Any]:
         """List, bless, expire or remove.
 
         Raises:
@@ -189,11 +191,11 @@ class Baselines:
         """
         match asked.verb:
             case "bless":
-                return self.bless(asked.blessing)
+                return self.bless(asked.approval)
             case "expire":
-                return self.expire(asked.blessing.name)
+                return self.expire(asked.approval.name)
             case "remove":
-                return self.remove(asked.blessing.name)
+                return self.remove(asked.approval.name)
             case _:
                 return self.listed()
 
@@ -207,14 +209,14 @@ class Baselines:
             require_name(name)
         except CalibrationError as err:
             raise CommandError(str(err)) from err
-        if len(set(self._shelf.names()) | {name}) > MOST:
+        if len(set(self._files.names()) | {name}) > MOST:
             raise CommandError(
-                f"there are {MOST} baselines already; remove one first: {', '.join(self._shelf.names())}"
+                f"there are {MOST} baselines already; remove one first: {', '.join(self._files.names())}"
             )
 
     def listed(self) -> dict[str, Any]:
         """All baselines with their facts; files that were copied to the shelf by hand are found here."""
-        if self._shelf.signature() != self._signature:
+        if self._files.signature() != self._signature:
             self.reopen(self._drift)
         now_wall_s = self._wall_clock()
         scores = {} if self.watch is None else self.watch.scores()
@@ -241,16 +243,16 @@ class Baselines:
             for name, baseline in dict(self._loaded.usable).items()
         }
 
-    def bless(self, blessing: Blessing) -> dict[str, Any]:
+    def bless(self, approval: Approval) -> dict[str, Any]:
         """Say anew that the site is as healthy as the baseline shows it; no frame is needed.
 
         Raises:
             CommandError: there is no such baseline.
             StateError: the disk refuses.
         """
-        known = self._named(blessing.name)
+        known = self._named(approval.name)
         return self._store(
-            known, known.facts.blessed(Cause.COMMAND, self._wall_clock(), blessing.expires_days)
+            known, known.facts.blessed(Cause.COMMAND, self._wall_clock(), approval.expires_days)
         )
 
     def expire(self, name: str | None) -> dict[str, Any]:
@@ -270,19 +272,19 @@ class Baselines:
             CommandError: no name was given, or there is no such baseline.
             StateError: the disk refuses.
         """
-        if name is None or name not in self._shelf.names():
+        if name is None or name not in self._files.names():
             raise CommandError(self._unknown(name))
-        self._shelf.remove(name)
+        self._files.remove(name)
         self.reopen(self._drift)
         return self.listed()
 
     def _store(self, known: Baseline, facts: BaselineFacts) -> dict[str, Any]:
         try:
-            stored = self._shelf.note_facts(known.name, facts)
+            stored = self._files.note_facts(known.name, facts)
         except CalibrationError as err:
             raise CommandError(str(err)) from err
         self._loaded = replace(self._loaded, usable={**self._loaded.usable, known.name: stored})
-        self._signature = self._shelf.signature()
+        self._signature = self._files.signature()
         return _described(stored, self._wall_clock())
 
     def _named(self, name: str | None) -> Baseline:
@@ -292,7 +294,7 @@ class Baselines:
         return known
 
     def _unknown(self, name: str | None) -> str:
-        there = ", ".join(self._shelf.names()) or "none yet; send 'commission'"
+        there = ", ".join(self._files.names()) or "none yet; send 'commission'"
         return f"no usable baseline {name!r}; there are: {there}" if name else f"name a baseline: {there}"
 
 
@@ -312,9 +314,9 @@ def commissioned_facts(
         return None
     times = [frame.at_s for frame in kept]
     period_s = (max(times) - min(times)) / (len(times) - 1) if len(times) > 1 else None
-    days = task.blessing.expires_days
+    days = task.approval.expires_days
     return BaselineFacts(
-        name=task.blessing.name or settings.name,
+        name=task.approval.name or settings.name,
         preprocessing=identity.preprocessing,
         bundle=identity.bundle,
         streams=tuple(sorted({frame.stream for frame in kept})),

@@ -5,7 +5,7 @@ baselines/day.safetensors  night.safetensors …     named like the state; see c
 baselines/in-use.json                              {"name": "day", "parked": {"<baseline id>": "p3"}}
 ```
 The file's name is the state's name, so that a pooled baseline is put to use by copying it here. A file that is damaged
-or belongs to another model is left alone and named. Called by ``baselines`` and the command line.
+or belongs to another model is left alone and named.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class BaselineStore:
     """The folder ``baselines`` of one model."""
 
     folder: Path

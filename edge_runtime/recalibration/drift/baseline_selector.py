@@ -1,9 +1,9 @@
 """What the camera has shown before: the site's baselines, and drifts for which a patch was accepted. All are scored.
 
-One monitor a state, all fed with the same moments (0.05 ms a frame each). The baseline *in use* is the one that drift
-is measured against; ``nearest`` chooses it. A drift alarm waits while what is new may turn out to be another known
-state, which shows only once a whole window of it was seen: day turning into night must not alarm on the way. Where
-nothing known comes near, it waits for nothing. No engine, no clock. Owned by ``drift_watch``.
+One monitor a state, all fed with the same moments (0.05 ms a frame each). The baseline *in use* is the one that
+drift is measured against; ``nearest`` chooses it. A drift alarm waits while what is new may turn out to be another
+known state, which shows only once a whole window of it was seen: day turning into night must not alarm on the way.
+Where nothing known comes near, it waits for nothing. No engine, no clock.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftStatus
 from calibration.drift.tap_group import Pair
-from edge_runtime.recalibration.drift.nearest_baseline import MARGIN, Nearest
+from edge_runtime.recalibration.drift.nearest_baseline import MARGIN, NearestBaseline
 
 Change = Literal["alarm", "returned", "switched"]
 
@@ -26,7 +26,7 @@ frames has four times the variance, and neighbours are alike."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownBaselines:
     """The states to watch for."""
 
     baselines: Mapping[str, Baseline]
@@ -46,12 +46,12 @@ class Monitor(Protocol):
     def begin_anew(self) -> None: ...  # noqa: D102
 
 
-class KnownStates:
+class BaselineSelector:
     """The monitors of all known states, which baseline is in use, and whether there is a drift from it."""
 
     def __init__(self, in_use: str, monitor: Monitor, window_frames: int) -> None:
         """Begin with the baseline that was last in use; others join with ``add`` as they are opened."""
-        self._nearest = Nearest(in_use, window_frames // 2)
+        self._nearest = NearestBaseline(in_use, window_frames // 2)
         self._monitors, self._drifts = {in_use: monitor}, dict[str, Monitor]()
         self._statuses: dict[str, DriftStatus] = {}
         self._window, self._stride = window_frames, max(1, window_frames // 4)

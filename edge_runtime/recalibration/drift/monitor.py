@@ -23,7 +23,7 @@ from calibration.stats.sensor_features import has_sensor_features, sensor_featur
 from edge_runtime.config import DriftConfig
 from edge_runtime.datatypes import Result
 from edge_runtime.inference.engines.base import Engine
-from edge_runtime.recalibration.drift.baseline_selector import Change, Known, KnownStates
+from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector, Change, KnownBaselines
 
 log = structlog.get_logger()
 
@@ -44,13 +44,13 @@ class AnsweredDrift:
         return bool(self.score) and 0.5 <= score / (self.score or 1.0) <= 2.0
 
 
-class DriftWatch:
+class LiveDriftMonitor:
     """The drift of one model's input since its baseline. Owned by the side loop's thread."""
 
     def __init__(
         self,
         probe: Engine,
-        states: KnownStates,
+        states: BaselineSelector,
         window_frames: int,
         channel_axis: int,
         waiting: Iterable[Callable[[], None]] = (),
@@ -63,13 +63,13 @@ class DriftWatch:
     @classmethod
     def open(
         cls,
-        known: Known,
+        known: KnownBaselines,
         probe: Engine,
         settings: DriftConfig,
         rng: np.random.Generator,
         *,
         channel_axis: int,
-    ) -> "DriftWatch":
+    ) -> "LiveDriftMonitor":
         """The watch of a site's known states; all of the model that ``probe`` was made from.
 
         Raises:
@@ -84,7 +84,7 @@ class DriftWatch:
         )
         first = known.baselines[known.in_use]
         monitor = DriftMonitor(first.moments, first.frames, wanted, rng)
-        states = KnownStates(known.in_use, monitor, settings.window_frames)
+        states = BaselineSelector(known.in_use, monitor, settings.window_frames)
 
         def opening(name: str, state: Baseline, is_drift: bool) -> Callable[[], None]:
             def join() -> None:

@@ -1,9 +1,9 @@
 """Which baseline the camera is nearest to: chosen by itself, with hysteresis, so that dusk does not make it flap. Pure.
 
-A site has several healthy states (day, night, winter), a baseline each. The scores of all are known all the time; they
-are compared as shares of their own thresholds. Another baseline takes over when the camera is *as that one says*, at
-half the distance of the one in use or less, for two windows. When none fits, the one in use stays: what the camera
-sees then is a drift of the state it was in. Called by ``known_states``.
+A site has several healthy states (day, night, winter), a baseline each. The scores of all are known all the time;
+they are compared as shares of their own thresholds. Another baseline takes over when the camera is *as that one
+says*, at half the distance of the one in use or less, for two windows. When none fits, the one in use stays: what
+the camera sees then is a drift of the state it was in.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ KEPT = 0.5
 """One in use that fits this well is kept: two baselines of like states would take turns by chance."""
 
 
-class Nearest:
+class NearestBaseline:
     """The baseline in use."""
 
     def __init__(self, in_use: str, patience_frames: int) -> None:

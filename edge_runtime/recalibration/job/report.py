@@ -1,7 +1,7 @@
 """What a recalibration leaves for people: ``report.json`` and ``report.html``, made in the recalibration process.
 
 A page that cannot be made never stands in the way of a patch: it is logged and left out. How it looks is
-``calibration.report.page``'s business, where it is kept ``reports``'. Called only by ``recalibration_job``.
+``calibration.report.page``'s business, where it is kept ``reports``'.
 """
 
 from pathlib import Path

@@ -41,7 +41,7 @@ from edge_runtime.recalibration.job.report import leave_report
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Kind, Task
 from edge_runtime.system.atomic_file import write_atomically
-from edge_runtime.system.priority import idle_cores, step_back
+from edge_runtime.system.priority import idle_cores, lower_priority
 
 PR_SET_PDEATHSIG = 1
 
@@ -152,7 +152,7 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
     if verdict.patch is not None:
         report["model_sha256"] = _store_patch(folder / "patch", bundle, verdict.patch)
         if job["reference_folder"] is None:  # a folder stands for the site in general, not for a drift
-            seen = calibration.sketch(bundle.model_files, frames.x, threads=job["threads"])
+            seen = calibration.snapshot(bundle.model_files, frames.x, threads=job["threads"])
             seen.save(folder / "patch" / "observed.safetensors")
     leave_report(place, report, bundle, baseline, frames.x, verdict, job)
     return report
@@ -196,7 +196,7 @@ def _prepare(job: dict[str, Any], bundle: Bundle, pictures: BinaryIO | None) -> 
 
 def _step_back(memory_mib: int) -> None:
     """Low priority, bounded memory, and no life without the parent."""
-    step_back(idle_cores())
+    lower_priority(idle_cores())
     limit = memory_mib * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with contextlib.suppress(OSError, AttributeError):  # not Linux: the parent's deadline is all there is

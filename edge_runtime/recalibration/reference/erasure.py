@@ -1,7 +1,6 @@
 """Takes out of a model's state the pictures that earlier settings allowed: in baselines (the witness) and in reports.
 
-The reservoir's own files are ``reservoir_store``'s, and jobs are told to make none. Called by ``live_reference`` at
-start and when ``recalibration.reference.pictures`` turns to ``never``.
+The reservoir's own files are ``reservoir_store``'s, and jobs are told to make none.
 """
 
 from pathlib import Path

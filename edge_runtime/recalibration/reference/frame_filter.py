@@ -1,7 +1,7 @@
 """Which answered pictures are worth keeping: not flat, frozen, a near copy of the last ones, or burnt out. Pure.
 
 Rejected pictures never come here. What is refused is counted by reason; nothing is refused for being drifted: a
-scene that is dark, bright, foggy or noisy *as a rule* is what a recalibration needs. Used by ``live_reference``.
+scene that is dark, bright, foggy or noisy *as a rule* is what a recalibration needs.
 """
 
 from collections import Counter, defaultdict, deque
@@ -49,7 +49,7 @@ class _Stream:
     burnt: deque[bool] = field(default_factory=lambda: deque(maxlen=EXPOSURE_FRAMES))
 
 
-class Sieve:
+class FrameFilter:
     """Looks at pictures in the order of capture, each stream for itself."""
 
     def __init__(self, every_s: float) -> None:

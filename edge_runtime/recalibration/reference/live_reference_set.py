@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Sample
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.reference.erasure import forget_thumbnails, forget_witnesses
-from edge_runtime.recalibration.reference.frame_filter import Sieve
+from edge_runtime.recalibration.reference.frame_filter import FrameFilter
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
 from edge_runtime.recalibration.reference.reservoir_store import Now, ReservoirStore
 from edge_runtime.recalibration.task import Cause, Task
@@ -43,21 +43,21 @@ RETRY_S = 60.0
 FLUSH_S = 2.0
 
 
-class LiveReference:
+class LiveReferenceSet:
     """What one model's side loop remembers of live frames."""
 
     def __init__(
         self,
-        registry: Registry,
+        model_state: ModelState,
         bundle: str,
         settings: ReferenceConfig,
         every_s: float,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
-        self._registry, self._bundle, self._settings = registry, bundle, settings
+        self._model_state, self._bundle, self._settings = model_state, bundle, settings
         self._clock, self._wall_clock = clock, wall_clock
-        self._sieve = Sieve(every_s)
+        self._filter = FrameFilter(every_s)
         self._reservoir = Reservoir(_limits(settings))
         self._store: ReservoirStore | None = None
         self._is_open = self._is_holding = False
@@ -103,13 +103,13 @@ class LiveReference:
     def reconfigure(self, settings: ReferenceConfig, every_s: float) -> None:
         """Use other settings from now on. Turned to ``pictures: never``, everything kept goes at once."""
         old, self._settings = self._settings, settings
-        self._sieve.every_s = every_s
+        self._filter.every_s = every_s
         self._drop(self._reservoir.limit(_limits(settings)))
         if not self._is_open:
             return
         if settings.pictures != old.pictures:
             self._reservoir.forget_before(np.inf)
-            self._sieve.forget()
+            self._filter.forget()
         if (settings.pictures, settings.persist) != (old.pictures, old.persist):
             self._open_store()
         self._forget_pictures_if_told()
@@ -127,20 +127,20 @@ class LiveReference:
             "unsaved": self._counters["unsaved"],
             "dropped_on_disk": self._dropped_on_disk,
             "problem": self._problem,
-            "skipped": dict(self._sieve.refused),
+            "skipped": dict(self._filter.refused),
         }
 
     def _forget_pictures_if_told(self) -> None:
         if not self.keeps_pictures:
-            forget_witnesses(self._registry.folder)
-            forget_thumbnails(self._registry.folder)
+            forget_witnesses(self._model_state.folder)
+            forget_thumbnails(self._model_state.folder)
 
     # ---- samples -------------------------------------------------------------------------------------------
 
     def take(self, sample: Sample, label: int) -> bool:
         """Keep a sample if it is worth it; False, and counted, if not."""
         assert sample.pixels is not None
-        if self._sieve.flaw(sample.stream, sample.pixels, sample.captured_at_s) is not None:
+        if self._filter.flaw(sample.stream, sample.pixels, sample.captured_at_s) is not None:
             return False
         with_pixels = self.keeps_pictures or self._is_holding
         one = Kept(
@@ -216,9 +216,9 @@ class LiveReference:
     def _open_store(self) -> None:
         self._store = None
         if not self._settings.persist:
-            shutil.rmtree(self._registry.reservoir, ignore_errors=True)
+            shutil.rmtree(self._model_state.reservoir, ignore_errors=True)
             return
-        store = ReservoirStore(self._registry.reservoir, self._bundle)
+        store = ReservoirStore(self._model_state.reservoir, self._bundle)
         age_s = self._reservoir.limits.age_s
         try:
             found = store.open(

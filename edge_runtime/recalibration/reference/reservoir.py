@@ -8,7 +8,7 @@ now, over the time of day too. A camera that gives most of a class gives it up.
 
 That serves a recalibration by schedule. For one by drift only what came since the drift began counts
 (``forget_before``, ``newest``), so the newest few stay whatever their class, and compete only when newer ones came.
-Which pictures are worth offering is ``sieve``'s question, files are ``reservoir_store``'s. ``live_reference`` calls it.
+Which pictures are worth offering is decided in ``frame_filter``; files are written by ``reservoir_store``.
 """
 
 from collections import Counter, defaultdict

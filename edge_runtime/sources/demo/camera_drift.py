@@ -1,8 +1,7 @@
 """Simulated camera drifts: what years do to a lens, a sensor or a light, on demand and repeatable.
 
-Pure functions on one picture: no clock, no I/O, no state. A caller owns the generator: one seed
-gives one set of pictures. Used by the demo source, by ``edge-runtime chaos`` and by the benchmarks; never by the
-normal path.
+Pure functions on one picture: no clock, no I/O, no state. A caller owns the generator: one seed gives one set of
+pictures.
 
 Severity runs from 0 (the picture as it is, bit for bit) to 1 (costs a good classifier 5 to 40 points).
 """

@@ -1,7 +1,7 @@
 """The demo's camera: an endless conveyor of real photographs, the same on every machine, that can drift on demand.
 
 Frame ``i`` is a pure function of the seed and ``i``, so that a summary can compute the picture that an undrifted
-camera would have seen. Pictures are drawn here, time passes in ``read``. Made by ``app`` for ``demo:conveyor``.
+camera would have seen. Pictures are drawn here, time passes in ``read``.
 """
 
 import math
@@ -27,7 +27,7 @@ _ZOOM = (0.7, 1.0)  # share of the photograph's largest 4:3 part that is seen; l
 
 
 @dataclass(frozen=True, slots=True)
-class ConveyorOptions:
+class DemoOptions:
     """What passes the lens, and what happens to the lens."""
 
     fps: float = 10.0
@@ -66,7 +66,7 @@ class ConveyorOptions:
         return self.severity * (min(1.0, (index - begins) / ramp_frames) if ramp_frames else 1.0)
 
 
-class ConveyorSource:
+class DemoCamera:
     """A conveyor as a live ``Source``: who reads too late gets the newest frame, the others count as dropped.
 
     ``seq`` is the index of the frame.
@@ -87,13 +87,13 @@ class ConveyorSource:
         self,
         stream: str,
         folder: Path,
-        options: ConveyorOptions | None = None,
+        options: DemoOptions | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.stream = stream
-        self._options = options or ConveyorOptions()
+        self._options = options or DemoOptions()
         self._photos = _load(stream, folder, self._options.only)
         self._clock, self._wall_clock = clock, wall_clock
         self._began_at_s: float | None = None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import calibration
-from calibration.baseline.baseline import Baseline, pack_witness
+from calibration.baseline.baseline import Baseline, pack_healthy_samples
 from calibration.baseline.metadata import BaselineFacts
 from calibration.baseline.pooling import pool
 from calibration.errors import BaselineError, TapMismatch
@@ -22,7 +22,7 @@ NOW_S = 1.8e9
 def part_of(x, witness=4, **facts) -> Baseline:
     seen = moments_of_frames(x)
     taps = {"input": seen.pooled(), "conv": TapMoments(x.mean((0, 2, 3)) * 2.0, np.ones(x.shape[1]), len(x))}
-    packed = pack_witness(x[:witness], np.full((witness, 3), 1 / 3)) if witness else None
+    packed = pack_healthy_samples(x[:witness], np.full((witness, 3), 1 / 3)) if witness else None
     known = BaselineFacts(**facts)
     return Baseline(
         Moments(taps), {"input": seen}, "a" * 64, x.shape[1:], len(x), len(x) / 2, 1.7e9, "0.1", packed, known

@@ -32,8 +32,8 @@ def evidence(name: str, right: float, seed: int = 0, classes: int = CLASSES, **k
     return Evidence(name, answers(right, classes=classes, seed=seed), answers(right, seed=seed + 50), **kind)
 
 
-def gentle(name: str, live: np.ndarray, again: np.ndarray | None = None) -> Evidence:
-    return Evidence(name, live, again, is_gentle=True)
+def conservative(name: str, live: np.ndarray, again: np.ndarray | None = None) -> Evidence:
+    return Evidence(name, live, again, is_conservative=True)
 
 
 HEALTHY = answers(1.0, seed=99)
@@ -137,27 +137,29 @@ def test_the_reason_tells_how_many_were_tried_and_how_many_were_judged_on_all_fr
 
 def test_without_a_witness_a_clear_margin_on_diverse_frames_is_needed():
     identity = Evidence("identity", answers(0.9, sure=0.5))
-    assert classification.choose(identity, [gentle("sharper", answers(0.9, sure=0.9))]).name == "sharper"
-    assert not classification.choose(identity, [gentle("same", answers(0.9, sure=0.51))]).accepted
+    assert (
+        classification.choose(identity, [conservative("sharper", answers(0.9, sure=0.9))]).name == "sharper"
+    )
+    assert not classification.choose(identity, [conservative("same", answers(0.9, sure=0.51))]).accepted
 
 
 def test_without_a_witness_a_one_class_scene_changes_nothing():
     identity = Evidence("identity", answers(1.0, classes=1, sure=0.5))
-    choice = classification.choose(identity, [gentle("sharper", answers(1.0, classes=1, sure=0.99))])
+    choice = classification.choose(identity, [conservative("sharper", answers(1.0, classes=1, sure=0.99))])
     assert not choice.accepted
     assert "1.0 classes" in choice.reasons[0]
 
 
 def test_without_a_witness_answers_collapsed_to_one_class_may_be_put_right():
     identity = Evidence("identity", answers(1.0, classes=1, sure=0.9))
-    assert classification.choose(identity, [gentle("input", answers(1.0, sure=0.9))]).accepted
+    assert classification.choose(identity, [conservative("input", answers(1.0, sure=0.9))]).accepted
 
 
 def test_without_a_witness_few_frames_need_a_larger_margin():
     def settings_with(count: int) -> bool:
         identity = Evidence("identity", answers(0.9, count=count, sure=0.6))
         return classification.choose(
-            identity, [gentle("sharper", answers(0.9, count=count, sure=0.66))]
+            identity, [conservative("sharper", answers(0.9, count=count, sure=0.66))]
         ).accepted
 
     assert settings_with(64)
@@ -237,7 +239,7 @@ def test_too_few_frames_change_nothing():
 
 def test_too_few_re_enacted_frames_are_no_witness():
     identity = Evidence("identity", answers(0.9, sure=0.5), answers(0.5, count=4))
-    worse = gentle("sharper", answers(0.9, sure=0.9), answers(0.0, count=4))
+    worse = conservative("sharper", answers(0.9, sure=0.9), answers(0.0, count=4))
     assert classification.choose(identity, [worse], answers(1.0, count=4)).accepted
 
 

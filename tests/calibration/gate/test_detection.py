@@ -43,17 +43,17 @@ def test_the_best_of_several_is_chosen() -> None:
 
 
 def test_no_gain_changes_nothing() -> None:
-    same = replace(IDENTITY, name="same", reenacted=detections(0.42, seed=1))
+    same = replace(IDENTITY, name="same", simulated=detections(0.42, seed=1))
     choice = choose(IDENTITY, [same], HEALTHY)
     assert not choice.accepted
     assert "Needed: a gain of" in choice.reasons[-1]
 
 
 def test_a_gain_from_a_single_block_is_not_sure() -> None:
-    assert IDENTITY.reenacted is not None
-    lucky = Detections(IDENTITY.reenacted.boxes, IDENTITY.reenacted.scores.copy(), IDENTITY.reenacted.classes)
+    assert IDENTITY.simulated is not None
+    lucky = Detections(IDENTITY.simulated.boxes, IDENTITY.simulated.scores.copy(), IDENTITY.simulated.classes)
     lucky.scores[:4] = 0.9  # four neighbours of a fixed camera: one observation
-    choice = choose(IDENTITY, [replace(IDENTITY, name="lucky", reenacted=lucky)], HEALTHY)
+    choice = choose(IDENTITY, [replace(IDENTITY, name="lucky", simulated=lucky)], HEALTHY)
     assert choice.scores["lucky"]["gain"] > 0.03
     assert not choice.accepted
 
@@ -80,19 +80,19 @@ def test_false_alarms_on_empty_healthy_frames_count_against_a_candidate() -> Non
     half = HEALTHY.scores.copy()
     half[FRAMES // 2 :] = 0
     healthy = Detections(HEALTHY.boxes, half, HEALTHY.classes)
-    assert IDENTITY.reenacted is not None
+    assert IDENTITY.simulated is not None
     quiet = Detections(
-        IDENTITY.reenacted.boxes, IDENTITY.reenacted.scores * (half > 0), IDENTITY.reenacted.classes
+        IDENTITY.simulated.boxes, IDENTITY.simulated.scores * (half > 0), IDENTITY.simulated.classes
     )
-    noisy = replace(GOOD, reenacted=detections(0.9, false=2))
+    noisy = replace(GOOD, simulated=detections(0.9, false=2))
     assert soft_f1(HEALTHY, healthy) < 0.7
-    assert not choose(replace(IDENTITY, reenacted=quiet), [noisy], healthy).accepted
+    assert not choose(replace(IDENTITY, simulated=quiet), [noisy], healthy).accepted
 
 
 def test_too_little_to_judge_on_changes_nothing() -> None:
     few = replace(IDENTITY, live=detections(0.4, frames=7))
     assert "too few" in choose(few, [replace(GOOD, live=few.live)], HEALTHY).reasons[0]
-    assert "re-enacted" in choose(replace(IDENTITY, reenacted=None), [], None).reasons[0]
+    assert "re-enacted" in choose(replace(IDENTITY, simulated=None), [], None).reasons[0]
     nothing = detections(0.0)
     text = choose(IDENTITY, [GOOD], nothing).reasons[0]
     assert "objects in all" in text
@@ -101,14 +101,14 @@ def test_too_little_to_judge_on_changes_nothing() -> None:
 def test_answers_that_are_not_finite_are_left_out() -> None:
     broken = detections(1.0)
     broken.scores[5] = np.nan
-    choice = choose(IDENTITY, [replace(GOOD, name="broken", reenacted=broken), GOOD], HEALTHY)
+    choice = choose(IDENTITY, [replace(GOOD, name="broken", simulated=broken), GOOD], HEALTHY)
     assert choice.name == "good"
     assert "broken" in choice.reasons[0]
-    assert not choose(replace(IDENTITY, reenacted=broken), [GOOD], HEALTHY).accepted
+    assert not choose(replace(IDENTITY, simulated=broken), [GOOD], HEALTHY).accepted
 
 
 def test_other_frames_are_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="live frames"):
         choose(IDENTITY, [replace(GOOD, live=detections(0.9, frames=19))], HEALTHY)
     with pytest.raises(ValueError, match="re-enacted frames"):
-        choose(IDENTITY, [replace(GOOD, reenacted=detections(0.9, frames=19))], HEALTHY)
+        choose(IDENTITY, [replace(GOOD, simulated=detections(0.9, frames=19))], HEALTHY)

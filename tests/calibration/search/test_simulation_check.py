@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from calibration.search.simulation import reenact
-from calibration.search.simulation_check import MOST_LEFT, left_of_the_drift
+from calibration.search.simulation import simulate_drift
+from calibration.search.simulation_check import MOST_LEFT, remaining_drift
 from calibration.stats.moments import FrameMoments, moments_of_frames
 from tests.support.onnx_nets import hazy, pictures
 
@@ -17,8 +17,8 @@ def measured(x: np.ndarray) -> dict[str, FrameMoments]:
 
 
 def left_by_re_enacting(live: np.ndarray) -> float:
-    again = reenact(HEALTHY[:16], live, np.random.default_rng(0))
-    return left_of_the_drift(measured(live), measured(again), measured(HEALTHY))
+    again = simulate_drift(HEALTHY[:16], live, np.random.default_rng(0))
+    return remaining_drift(measured(live), measured(again), measured(HEALTHY))
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.6])
@@ -28,7 +28,7 @@ def test_of_a_haze_nothing_is_left(keep: float) -> None:
 
 def test_frames_that_were_not_re_enacted_leave_everything() -> None:
     live = measured(hazy(pictures(48, seed=1)))
-    assert left_of_the_drift(live, measured(HEALTHY), measured(HEALTHY)) == pytest.approx(1.0, abs=1e-6)
+    assert remaining_drift(live, measured(HEALTHY), measured(HEALTHY)) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_light_that_falls_off_across_the_pictures_cannot_be_re_enacted() -> None:
@@ -38,18 +38,18 @@ def test_light_that_falls_off_across_the_pictures_cannot_be_re_enacted() -> None
 
 def test_neither_scale_nor_order_of_the_frames_matters() -> None:
     live, again = hazy(pictures(48, seed=1)), hazy(pictures(48, seed=2), keep=0.8)
-    found = left_of_the_drift(measured(live), measured(again), measured(HEALTHY))
+    found = remaining_drift(measured(live), measured(again), measured(HEALTHY))
     scaled = (measured(1000 * part + 7) for part in (live[::-1], again[::-1], HEALTHY))
-    assert left_of_the_drift(*scaled) == pytest.approx(found, rel=0.02)
+    assert remaining_drift(*scaled) == pytest.approx(found, rel=0.02)
 
 
 @pytest.mark.parametrize("count", [1, 7])
 def test_a_baseline_of_few_frames_says_nothing(count: int) -> None:
     live = measured(hazy(pictures(48, seed=1)))
-    assert left_of_the_drift(live, measured(HEALTHY), measured(HEALTHY[:count])) == 0.0
+    assert remaining_drift(live, measured(HEALTHY), measured(HEALTHY[:count])) == 0.0
 
 
 def test_where_nothing_moved_nothing_is_left() -> None:
     same = measured(HEALTHY)
-    assert left_of_the_drift(same, measured(hazy(HEALTHY)), same) == 0.0
-    assert left_of_the_drift({}, {}, same) == 0.0
+    assert remaining_drift(same, measured(hazy(HEALTHY)), same) == 0.0
+    assert remaining_drift({}, {}, same) == 0.0

@@ -12,8 +12,8 @@ from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.main import cli
 from edge_runtime.daemon.wiring.models import identity_of
-from edge_runtime.deployment.model_state import Registry
-from edge_runtime.recalibration.baselines.store import Shelf
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.recalibration.baselines.store import BaselineStore
 from edge_runtime.system.state_lock import lock_state_dir
 from tests.support.paths import DEMO
 
@@ -26,7 +26,7 @@ def made():
     bundle, rng = load_bundle(BUNDLE), np.random.default_rng(0)
     facts = BaselineFacts(preprocessing=identity_of(bundle).preprocessing, bundle=bundle.id)
     x = rng.uniform(-1, 1, (16, 3, 224, 224)).astype(np.float32)
-    return [calibration.sketch(bundle.model_bytes, part).with_facts(facts) for part in (x[:8], x[8:])]
+    return [calibration.snapshot(bundle.model_bytes, part).with_facts(facts) for part in (x[:8], x[8:])]
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def box(tmp_path, made):
         "cameras": {"belt": {"path": "demo:conveyor", "model": "parts"}},
     }
     (tmp_path / "box.yaml").write_bytes(orjson.dumps(content))
-    registry = Registry.open(tmp_path / "state", "parts")
-    Shelf(registry.baselines).put(made[0].named("day"))
+    model_state = ModelState.open(tmp_path / "state", "parts")
+    BaselineStore(model_state.baselines).put(made[0].named("day"))
     return tmp_path
 
 
@@ -75,7 +75,7 @@ def test_a_pooled_baseline_is_put_to_use_with_all_it_needs(box, made):
     _, data = run(box, "add", str(box / "pooled.safetensors"), "--name", "fleet", "--json")
     assert (data["added"], data["frames"]) == ("fleet", 16)
     assert set(run(box, "list", "--json")[1]["baselines"]) == {"day", "fleet"}
-    assert Registry.open(box / "state", "parts").probe(made[0].model_sha256).is_file()
+    assert ModelState.open(box / "state", "parts").probe(made[0].model_sha256).is_file()
 
 
 def test_a_baseline_of_another_model_is_refused(box, made):

@@ -6,8 +6,8 @@ from edge_runtime.cli.main import main
 from edge_runtime.cli.send import send_command
 from edge_runtime.config import Address
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
-from edge_runtime.messaging.commands.listener import CommandLink
-from edge_runtime.messaging.commands.protocol import CommandDesk, CommandPolicy
+from edge_runtime.messaging.commands.listener import CommandListener
+from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -33,7 +33,9 @@ def device(broker):
 
     client = MqttClient(MqttSettings(broker.host, "box", broker.port))
     handlers = {"status": lambda _: {"uptime_s": 1.5}, "recalibrate": refuse}
-    link = CommandLink(client, CommandDesk(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box"))
+    link = CommandListener(
+        client, CommandHandler(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box")
+    )
     client.start()
     assert client.wait_connected(10)
     yield client

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.config import Config, load_config
-from edge_runtime.config.watcher import ConfigWatch
+from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.errors import ConfigError
 
 GOOD = """\
@@ -48,8 +48,8 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-def watch(path: Path, recorder: Recorder) -> Iterator[ConfigWatch]:
-    watch = ConfigWatch(
+def watch(path: Path, recorder: Recorder) -> Iterator[ConfigWatcher]:
+    watch = ConfigWatcher(
         path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
     )
     watch.start()
@@ -59,14 +59,14 @@ def watch(path: Path, recorder: Recorder) -> Iterator[ConfigWatch]:
     assert not any(thread.name == "config-watch" for thread in threading.enumerate())
 
 
-def test_a_good_edit_applies_within_two_seconds(watch: ConfigWatch, path: Path, recorder: Recorder) -> None:
+def test_a_good_edit_applies_within_two_seconds(watch: ConfigWatcher, path: Path, recorder: Recorder) -> None:
     started_s = time.monotonic()
     path.write_text(GOOD % 2)
     assert recorder.fps() == 2
     assert time.monotonic() - started_s < 2
 
 
-def test_an_editor_that_renames_is_followed(watch: ConfigWatch, path: Path, recorder: Recorder) -> None:
+def test_an_editor_that_renames_is_followed(watch: ConfigWatcher, path: Path, recorder: Recorder) -> None:
     for fps in (2, 3):
         temporary = path.with_name(".config.yaml.swp")
         temporary.write_text(GOOD % fps)
@@ -75,7 +75,7 @@ def test_an_editor_that_renames_is_followed(watch: ConfigWatch, path: Path, reco
 
 
 def test_a_bad_edit_is_refused_with_line_and_key_and_the_next_good_one_counts(
-    watch: ConfigWatch, path: Path, recorder: Recorder
+    watch: ConfigWatcher, path: Path, recorder: Recorder
 ) -> None:
     path.write_text(GOOD % "soon")
     (problem,) = recorder.error().problems
@@ -88,7 +88,7 @@ def test_a_bad_edit_is_refused_with_line_and_key_and_the_next_good_one_counts(
 
 
 def test_a_deleted_file_is_an_error_and_its_return_an_edit(
-    watch: ConfigWatch, path: Path, recorder: Recorder
+    watch: ConfigWatcher, path: Path, recorder: Recorder
 ) -> None:
     path.unlink()
     assert "cannot be read" in str(recorder.error())
@@ -97,7 +97,7 @@ def test_a_deleted_file_is_an_error_and_its_return_an_edit(
 
 
 def test_an_edit_that_changes_nothing_is_not_handed_on(
-    watch: ConfigWatch, path: Path, recorder: Recorder
+    watch: ConfigWatcher, path: Path, recorder: Recorder
 ) -> None:
     path.write_text("# a comment\n" + GOOD % 1)
     (path.parent / "outbox.db").write_text("x")
@@ -109,7 +109,7 @@ def test_an_edit_that_changes_nothing_is_not_handed_on(
 
 def test_the_way_back_from_a_bad_edit_is_handed_on(path: Path, recorder: Recorder) -> None:
     """Otherwise the refusal would stand in the health report for ever."""
-    watch = ConfigWatch(
+    watch = ConfigWatcher(
         path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
     )
     path.write_text("][")
@@ -124,7 +124,7 @@ def test_the_way_back_from_a_bad_edit_is_handed_on(path: Path, recorder: Recorde
 
 
 def test_an_unchanged_file_is_handed_on_again_when_asked(path: Path, recorder: Recorder) -> None:
-    watch = ConfigWatch(
+    watch = ConfigWatcher(
         path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
     )
     path.write_text(GOOD % 2)
@@ -137,7 +137,7 @@ def test_an_unchanged_file_is_handed_on_again_when_asked(path: Path, recorder: R
 
 
 def test_an_endless_file_is_refused(path: Path, recorder: Recorder) -> None:
-    watch = ConfigWatch(
+    watch = ConfigWatcher(
         path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
     )
     path.unlink()
@@ -154,7 +154,7 @@ def test_a_swapped_link_is_followed(tmp_path: Path, recorder: Recorder) -> None:
     (tmp_path / "..data").symlink_to("..v1")
     path = tmp_path / "config.yaml"
     path.symlink_to("..data/config.yaml")
-    watch = ConfigWatch(
+    watch = ConfigWatcher(
         path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
     )
     watch.start()
@@ -165,7 +165,7 @@ def test_a_swapped_link_is_followed(tmp_path: Path, recorder: Recorder) -> None:
     watch.stop()
 
 
-def test_a_replaced_folder_is_watched_again(watch: ConfigWatch, path: Path, recorder: Recorder) -> None:
+def test_a_replaced_folder_is_watched_again(watch: ConfigWatcher, path: Path, recorder: Recorder) -> None:
     folder = path.parent
     folder.rename(folder.with_name("old"))
     folder.mkdir()
@@ -184,7 +184,9 @@ def test_a_failing_reaction_does_not_end_the_watch(path: Path, recorder: Recorde
             raise ValueError("no such bundle")
         recorder.seen.put(config)
 
-    watch = ConfigWatch(path, {}, current=load_config(path, {}), on_change=react, on_error=recorder.seen.put)
+    watch = ConfigWatcher(
+        path, {}, current=load_config(path, {}), on_change=react, on_error=recorder.seen.put
+    )
     watch.start()
     assert watch.wait_until_watching(10)
     path.write_text(GOOD % 2)
@@ -199,7 +201,7 @@ def test_a_failing_reaction_does_not_end_the_watch(path: Path, recorder: Recorde
 
 def test_a_thousand_garbage_edits_leave_the_last_good_one(path: Path, recorder: Recorder) -> None:
     good = load_config(path, {})
-    watch = ConfigWatch(path, {}, current=good, on_change=recorder.seen.put, on_error=recorder.seen.put)
+    watch = ConfigWatcher(path, {}, current=good, on_change=recorder.seen.put, on_error=recorder.seen.put)
     for i in range(1000):
         path.write_bytes((GOOD % 1).encode()[: i % 90] + bytes([i % 256, 0x3A, i // 256]))
         watch.check_now()

@@ -24,7 +24,7 @@ class ScriptedPipeline:
     """Takes frames; remembers what was asked of it."""
 
     def __init__(self):
-        self.frames, self.forgotten, self.meters, self.came = [], [], self, threading.Event()
+        self.frames, self.forgotten, self.metrics, self.came = [], [], self, threading.Event()
         self.resting = []
         self.slot = EngineSlot(Generation("parts/1"), FakeEngine())
 

@@ -14,10 +14,10 @@ from edge_runtime.daemon.workers import Crashes
 from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.scheduler import BatchPolicy
-from edge_runtime.messaging.connection import Uplink
+from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.mqtt.topics import Topics
-from edge_runtime.recalibration.task import Asked
+from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.systemd import SystemdNotify
 
 YAML = """
@@ -38,7 +38,7 @@ class Diary(list):
 
 class Runtime:
     def __init__(self, diary, name, config):
-        self.diary, self.name, self.config, self.side_loop = diary, name, config, None
+        self.diary, self.name, self.config, self.controller = diary, name, config, None
         self.bundle = SimpleNamespace(id=f"{name}/1")
         self.pipeline = SimpleNamespace(name=name, policy=None, is_idle=lambda: True)
         self.pipeline.count_on = lambda before: diary.append(f"count on {before.name}")
@@ -104,10 +104,10 @@ class Bench:
             configure_log=lambda config: None,
             cameras=self.streams,
             delivery=Delivery("box", lambda result: None),
-            open_uplink=self.open_uplink,
+            open_connection=self.open_connection,
             close_outboxes=lambda: self.diary.append("close outboxes"),
             open_http=lambda config, daemon: self.fail_if_told("http"),
-            beside=self.beside,
+            run_in_background=self.run_in_background,
             watch=None,
             notify=SystemdNotify({}),
             crashes=Crashes(lambda reason: None),
@@ -128,11 +128,11 @@ class Bench:
         self.opened.append(Runtime(self.diary, name, config))
         return self.opened[-1]
 
-    def open_uplink(self, config, daemon):
+    def open_connection(self, config, daemon):
         self.fail_if_told("uplink")
-        return Uplink(Topics("edge", config.device), None, None, ())
+        return BrokerConnection(Topics("edge", config.device), None, None, ())
 
-    def beside(self, work):
+    def run_in_background(self, work):
         """At once, or later by hand."""
         future = Future()
         self.open_now = lambda: fulfil(future, work)
@@ -297,11 +297,11 @@ def test_a_command_for_a_stream_of_another_model_is_refused_at_once(bench):
     asked, answer = [], Future()
     answer.set_result({})
     for runtime in bench.opened:
-        runtime.side_loop = SimpleNamespace(request=lambda one: asked.append(one.stream) or answer)
+        runtime.controller = SimpleNamespace(request=lambda one: asked.append(one.stream) or answer)
     with pytest.raises(CommandError, match="no stream 'bench' of model parts; it has: belt"):
-        bench.daemon.request(Asked("commission", stream="bench"), "parts")
-    bench.daemon.request(Asked("commission", stream="belt"), "parts")
-    bench.daemon.request(Asked("commission"), "parts")
+        bench.daemon.request(TaskRequest("commission", stream="bench"), "parts")
+    bench.daemon.request(TaskRequest("commission", stream="belt"), "parts")
+    bench.daemon.request(TaskRequest("commission"), "parts")
     assert asked == ["belt", None]
 
 

@@ -9,9 +9,9 @@ from edge_runtime.config import DriftConfig
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.recalibration.drift.baseline_selector import Known
-from edge_runtime.recalibration.drift.monitor import DriftWatch
-from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
+from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
+from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
+from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
 from tests.support.paths import DEMO
 
 SETTINGS = DriftConfig(window_frames=16, sample_every_s=0.1)
@@ -28,7 +28,7 @@ class Camera:
 
     def frames(self, count, light=None):
         """(N,3,224,224) under a light, sampled every ``APART`` frames; none is shown twice."""
-        source = ConveyorSource("belt", DEMO / "pictures", ConveyorOptions(drift=light, drift_at_s=0.0))
+        source = DemoCamera("belt", DEMO / "pictures", DemoOptions(drift=light, drift_at_s=0.0))
         self.seq += count
         shown = (source.frame(i * APART) for i in range(self.seq - count, self.seq))
         return np.stack([self.prepared(picture) for picture in shown])
@@ -45,18 +45,18 @@ def site():
     bundle = load_bundle(DEMO / "bundle" / "efficientnet-lite0" / "1")
     camera, model = Camera(bundle), bundle.model_bytes
     lights = {"day": None, "night": "grey"}
-    known = {name: calibration.sketch(model, camera.frames(64, light)) for name, light in lights.items()}
+    known = {name: calibration.snapshot(model, camera.frames(64, light)) for name, light in lights.items()}
     return camera, known, calibration.probe(model)
 
 
-class Watched:
+class DriftReport:
     """A watch of the site's states that begins by day."""
 
     def __init__(self, site, *names):
         self.camera, known, probe = site
-        states = Known({name: known[name] for name in names}, "day")
+        states = KnownBaselines({name: known[name] for name in names}, "day")
         engine = OnnxEngine(probe, threads=1)
-        self.watch = DriftWatch.open(states, engine, SETTINGS, np.random.default_rng(0), channel_axis=0)
+        self.watch = LiveDriftMonitor.open(states, engine, SETTINGS, np.random.default_rng(0), channel_axis=0)
         self.at_s = 0.0
 
     def shows(self, light, frames=64):
@@ -68,22 +68,22 @@ class Watched:
 
 
 def test_night_and_day_come_and_go_without_an_alarm(site):
-    watched = Watched(site, "day", "night")
-    noticed = [watched.shows(light) for light in (None, "grey", None, "grey")]
+    replay_drift = DriftReport(site, "day", "night")
+    noticed = [replay_drift.shows(light) for light in (None, "grey", None, "grey")]
     assert noticed == [[], ["switched"], ["switched"], ["switched"]]
-    assert watched.watch.in_use == "night"
+    assert replay_drift.watch.in_use == "night"
 
 
 def test_where_nobody_commissioned_the_night_it_is_a_drift(site):
-    watched = Watched(site, "day")
-    assert watched.shows(None) == []
-    assert watched.shows("grey") == ["alarm"]
-    assert watched.shows(None) == ["returned"]
+    replay_drift = DriftReport(site, "day")
+    assert replay_drift.shows(None) == []
+    assert replay_drift.shows("grey") == ["alarm"]
+    assert replay_drift.shows(None) == ["returned"]
 
 
 @pytest.mark.parametrize("drift", ["haze", "noise"])
 def test_a_drift_by_day_alarms_although_the_night_is_known(site, drift):
-    watched = Watched(site, "day", "night")
-    assert watched.shows(None) == []
-    assert watched.shows(drift) == ["alarm"]
-    assert watched.watch.in_use == "day"
+    replay_drift = DriftReport(site, "day", "night")
+    assert replay_drift.shows(None) == []
+    assert replay_drift.shows(drift) == ["alarm"]
+    assert replay_drift.watch.in_use == "day"

@@ -19,8 +19,8 @@ from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.daemon.wiring.models import build_engine, identity_of
-from edge_runtime.deployment.model_state import Registry
-from edge_runtime.deployment.open_model import OpenedBase
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import BundleError, EngineError, EngineMissing
 from edge_runtime.inference.engines.factory import DEFAULTS, open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
@@ -87,16 +87,16 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
 ) -> None:
     monkeypatch.setattr(worker, "_step_back", lambda memory_mib: None)
     bundle = built(tmp_path / "bundles", model_format)
-    registry = Registry.open(tmp_path / "state", "small")
-    folder = job_folder(registry.jobs / "one", bundle, Kind.COMMISSION, registry.jobs / "none")
+    model_state = ModelState.open(tmp_path / "state", "small")
+    folder = job_folder(model_state.jobs / "one", bundle, Kind.COMMISSION, model_state.jobs / "none")
     worker.main(folder, frames(32))
     assert orjson.loads((folder / "outcome.json").read_bytes())["frames"] == 32
     identity = identity_of(bundle)
-    baselines = Baselines(registry, identity, None, DriftConfig(), lambda: 9.0)
+    baselines = Baselines(model_state, identity, None, DriftConfig(), lambda: 9.0)
     baseline = baselines.take(folder)
     assert baselines.is_any, baselines.listed()["problems"]
 
-    probe_files = calibration.targets.model_files.read(registry.probe(identity.model_sha256))
+    probe_files = calibration.targets.model_files.read(model_state.probe(identity.model_sha256))
     probe = open_engine(probe_files, model_format, PREPROCESS.tensor_shape, ALONE)
     assert {name.rsplit("/", 1)[1] for name in probe.infer(np.zeros((1, 3, SIDE, SIDE), np.float32))} == {
         "mean",
@@ -104,7 +104,7 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     }
 
     again = job_folder(
-        registry.jobs / "two", bundle, Kind.RECALIBRATE, registry.baselines / "default.safetensors"
+        model_state.jobs / "two", bundle, Kind.RECALIBRATE, model_state.baselines / "default.safetensors"
     )
     worker.main(again, frames(32, haze=0.5))
     report = orjson.loads((again / "outcome.json").read_bytes())
@@ -115,12 +115,12 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     patch = calibration.Patch({tap: corrected}, identity.model_sha256, baseline.id, "test", 32, 9.0)
     digest = worker._store_patch(again / "made", bundle, patch)
     (again / "made" / "report.json").write_bytes(orjson.dumps({"model_sha256": digest}))
-    registry.adopt(again / "made", "p1")
+    model_state.adopt(again / "made", "p1")
 
-    patched = Registry.open(tmp_path / "state", "small").patched("p1")
+    patched = ModelState.open(tmp_path / "state", "small").patched("p1")
     restored = patched.model
     assert restored.sha256 == digest
-    base = OpenedBase(bundle, bundle.model_files, ALONE, DEFAULTS, engine_of(bundle, ALONE))
+    base = OpenedModel(bundle, bundle.model_files, ALONE, DEFAULTS, engine_of(bundle, ALONE))
     build_engine(base, patched).close()
     other = {name: array + 1 for name, array in patched.answers.items()}
     with pytest.raises(EngineError, match="otherwise than when the patch was made"):

@@ -6,7 +6,7 @@ import pytest
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.wiring.sources import open_source
-from edge_runtime.deployment.open_model import find_bundle
+from edge_runtime.deployment.open_bundle import find_bundle
 from edge_runtime.errors import BundleError, SourceLost
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -57,9 +57,9 @@ class Broker:
 
 
 def open_on(broker, **options):
-    uplink = SimpleNamespace(client=broker, topics=Topics("edge", "box"))
+    connection = SimpleNamespace(client=broker, topics=Topics("edge", "box"))
     camera = CameraConfig(**{"path": "mqtt", "model": "parts", **options})
-    return open_source("belt", camera, 7, uplink=uplink)
+    return open_source("belt", camera, 7, connection=connection)
 
 
 def test_a_camera_path_that_the_disk_refuses_is_a_lost_source():

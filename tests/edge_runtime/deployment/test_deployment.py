@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from edge_runtime.datatypes import Generation
-from edge_runtime.deployment.deployment import KEPT_PATCHES, Generations
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.deployment import KEPT_PATCHES, Deployment
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import IllegalStep, Rollout, Step
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
@@ -19,10 +19,10 @@ BASE = Generation("parts/1")
 
 class Bench:
     def __init__(self, tmp_path):
-        self.registry = Registry.open(tmp_path, "parts")
+        self.model_state = ModelState.open(tmp_path, "parts")
         self.slot = EngineSlot(BASE, FakeEngine())
         self.refuse, self.built = {}, []
-        self.generations = Generations(Rollout(BASE), self.slot, self.registry, self.build)
+        self.deployment = Deployment(Rollout(BASE), self.slot, self.model_state, self.build)
 
     def build(self, model):
         data = None if model is None else model.model.data
@@ -32,30 +32,30 @@ class Bench:
         return self.built[-1]
 
     def adopt(self, model=b"patched"):
-        patch_id = self.registry.new_patch_id()
-        folder = self.registry.jobs / "patch"
+        patch_id = self.model_state.new_patch_id()
+        folder = self.model_state.jobs / "patch"
         folder.mkdir()
         (folder / "model.onnx").write_bytes(model)
         report = {"model_sha256": hashlib.sha256(model).hexdigest(), "cause": "drift alarm"}
         (folder / "report.json").write_bytes(orjson.dumps(report))
-        self.registry.adopt(folder, patch_id)
+        self.model_state.adopt(folder, patch_id)
         return patch_id
 
     def activate(self, model=b"patched"):
-        return self.generations.activate(self.adopt(model))
+        return self.deployment.activate(self.adopt(model))
 
     def break_record(self):
-        record = self.registry.folder / "active.json"
+        record = self.model_state.folder / "active.json"
         record.unlink(missing_ok=True)
         (record / "in the way").mkdir(parents=True)
 
     def repair_record(self):
-        shutil.rmtree(self.registry.folder / "active.json")
+        shutil.rmtree(self.model_state.folder / "active.json")
 
     def assert_agrees(self, generation):
         assert self.slot.generation == generation
-        assert self.generations.state.active == generation
-        assert self.registry.rollout("parts/1").active == generation
+        assert self.deployment.state.active == generation
+        assert self.model_state.rollout("parts/1").active == generation
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def bench(tmp_path):
 def test_activating_swaps_and_records(bench):
     assert bench.activate() == Generation("parts/1", "p1")
     bench.assert_agrees(Generation("parts/1", "p1"))
-    assert bench.generations.is_patched
-    assert bench.generations.is_patched_by("drift alarm")
-    assert not bench.generations.is_patched_by("command")
+    assert bench.deployment.is_patched
+    assert bench.deployment.is_patched_by("drift alarm")
+    assert not bench.deployment.is_patched_by("command")
 
 
 @pytest.mark.parametrize("broken", ["engine", "file", "record"])
@@ -77,22 +77,22 @@ def test_whatever_fails_on_the_way_leaves_the_active_generation(bench, broken):
     if broken == "engine":
         bench.refuse[b"patched"] = EngineError("does not run")
     elif broken == "file":
-        (bench.registry.patches / patch_id / "model.onnx").write_bytes(b"damaged")
+        (bench.model_state.patches / patch_id / "model.onnx").write_bytes(b"damaged")
     else:
         bench.break_record()
     with pytest.raises((EngineError, StateError)):
-        bench.generations.activate(patch_id)
+        bench.deployment.activate(patch_id)
     assert bench.slot.generation == BASE
-    assert bench.generations.state.active == BASE
+    assert bench.deployment.state.active == BASE
     assert all(engine.is_closed for engine in bench.built)
 
 
 def test_rolling_back_goes_to_the_patch_before_and_then_to_the_base(bench):
     bench.activate(b"one")
     bench.activate(b"two")
-    _, after = bench.generations.take_back(Step.ROLL_BACK)
+    _, after = bench.deployment.take_back(Step.ROLL_BACK)
     assert after == Generation("parts/1", "p1")
-    bench.generations.take_back(Step.ROLL_BACK)
+    bench.deployment.take_back(Step.ROLL_BACK)
     bench.assert_agrees(BASE)
 
 
@@ -103,14 +103,14 @@ def test_a_previous_patch_that_is_no_longer_usable_means_the_base(bench, broken)
     if broken == "engine":
         bench.refuse[b"one"] = EngineError("does not run")
     else:
-        shutil.rmtree(bench.registry.patches / "p1")
-    bench.generations.take_back(Step.ROLL_BACK)
+        shutil.rmtree(bench.model_state.patches / "p1")
+    bench.deployment.take_back(Step.ROLL_BACK)
     bench.assert_agrees(BASE)
 
 
 def test_taking_back_from_the_base_is_refused(bench):
     with pytest.raises(IllegalStep):
-        bench.generations.take_back(Step.TO_BASE)
+        bench.deployment.take_back(Step.TO_BASE)
     bench.assert_agrees(BASE)
 
 
@@ -118,24 +118,24 @@ def test_when_even_the_base_cannot_be_built_the_patch_stays(bench):
     bench.activate()
     bench.refuse[None] = BundleError("parts", "missing", "it", "Copy it again.")
     with pytest.raises(BundleError):
-        bench.generations.take_back(Step.TO_BASE)
+        bench.deployment.take_back(Step.TO_BASE)
     bench.assert_agrees(Generation("parts/1", "p1"))
 
 
 def test_a_full_disk_does_not_keep_a_patch_and_is_caught_up_with(bench):
     bench.activate()
     bench.break_record()
-    bench.generations.take_back(Step.TO_BASE)
+    bench.deployment.take_back(Step.TO_BASE)
     assert bench.slot.generation == BASE
-    bench.generations.record_again()
+    bench.deployment.record_again()
     bench.repair_record()
-    bench.generations.record_again()
+    bench.deployment.record_again()
     bench.assert_agrees(BASE)
-    assert (bench.registry.folder / "active.json").is_file()
+    assert (bench.model_state.folder / "active.json").is_file()
 
 
 def test_old_patches_are_removed_but_never_the_active_or_previous_one(bench):
     for number in range(KEPT_PATCHES + 3):
         bench.activate(b"model %d" % number)
-    assert len(list(bench.registry.patches.iterdir())) == KEPT_PATCHES
-    bench.generations.take_back(Step.ROLL_BACK)
+    assert len(list(bench.model_state.patches.iterdir())) == KEPT_PATCHES
+    bench.deployment.take_back(Step.ROLL_BACK)

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from edge_runtime.datatypes import Generation
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.errors import StateError
 
@@ -12,12 +12,12 @@ BUNDLE = "parts/4"
 
 
 @pytest.fixture
-def registry(tmp_path):
-    return Registry.open(tmp_path, "parts")
+def model_state(tmp_path):
+    return ModelState.open(tmp_path, "parts")
 
 
-def finished_job(registry, model=b"patched"):
-    folder = registry.jobs / "job" / "patch"
+def finished_job(model_state, model=b"patched"):
+    folder = model_state.jobs / "job" / "patch"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(model)
     digest = hashlib.sha256(model).hexdigest()
@@ -25,65 +25,65 @@ def finished_job(registry, model=b"patched"):
     return folder
 
 
-def adopt(registry):
-    patch_id = registry.new_patch_id()
-    registry.adopt(finished_job(registry), patch_id)
+def adopt(model_state):
+    patch_id = model_state.new_patch_id()
+    model_state.adopt(finished_job(model_state), patch_id)
     return patch_id
 
 
-def test_starts_at_the_base(registry):
-    assert registry.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
+def test_starts_at_the_base(model_state):
+    assert model_state.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
 
 
-def test_remembers_what_is_active(registry):
-    first, second = adopt(registry), adopt(registry)
+def test_remembers_what_is_active(model_state):
+    first, second = adopt(model_state), adopt(model_state)
     state = Rollout(Generation(BUNDLE, second), previous=Generation(BUNDLE, first))
-    registry.record(state)
-    assert registry.rollout(BUNDLE) == state
+    model_state.record(state)
+    assert model_state.rollout(BUNDLE) == state
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"{}", b'{"bundle": "parts/4", "patch": "../x", "previous": null}']
 )
-def test_a_damaged_record_means_the_base(registry, content):
-    (registry.folder / "active.json").write_bytes(content)
-    assert registry.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
+def test_a_damaged_record_means_the_base(model_state, content):
+    (model_state.folder / "active.json").write_bytes(content)
+    assert model_state.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
 
 
-def test_a_patch_of_another_bundle_version_is_not_used(registry):
-    registry.record(Rollout(Generation(BUNDLE, adopt(registry))))
-    assert registry.rollout("parts/5") == Rollout(Generation("parts/5"))
+def test_a_patch_of_another_bundle_version_is_not_used(model_state):
+    model_state.record(Rollout(Generation(BUNDLE, adopt(model_state))))
+    assert model_state.rollout("parts/5") == Rollout(Generation("parts/5"))
 
 
-def test_a_record_of_a_missing_patch_means_the_base(registry):
-    registry.record(Rollout(Generation(BUNDLE, "p9")))
-    assert registry.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
+def test_a_record_of_a_missing_patch_means_the_base(model_state):
+    model_state.record(Rollout(Generation(BUNDLE, "p9")))
+    assert model_state.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
 
 
-def test_gives_the_patched_model_only_with_the_right_hash(registry):
-    patch_id = adopt(registry)
-    assert registry.patched(patch_id).model.data == b"patched"
-    assert registry.patched(patch_id).answers is None, "a patch of an earlier version"
-    (registry.patches / patch_id / "model.onnx").write_bytes(b"patchee")
+def test_gives_the_patched_model_only_with_the_right_hash(model_state):
+    patch_id = adopt(model_state)
+    assert model_state.patched(patch_id).model.data == b"patched"
+    assert model_state.patched(patch_id).answers is None, "a patch of an earlier version"
+    (model_state.patches / patch_id / "model.onnx").write_bytes(b"patchee")
     with pytest.raises(StateError, match="does not have the hash"):
-        registry.patched(patch_id)
+        model_state.patched(patch_id)
 
 
-def test_prune_keeps_the_newest_and_the_spared(registry):
-    ids = [adopt(registry) for _ in range(5)]
-    registry.prune(keep=2, spare={ids[0]})
-    assert sorted(path.name for path in registry.patches.iterdir()) == [ids[0], ids[3], ids[4]]
+def test_prune_keeps_the_newest_and_the_spared(model_state):
+    ids = [adopt(model_state) for _ in range(5)]
+    model_state.prune(keep=2, spare={ids[0]})
+    assert sorted(path.name for path in model_state.patches.iterdir()) == [ids[0], ids[3], ids[4]]
 
 
-def test_opening_leaves_the_job_of_a_running_daemon_alone_until_leftovers_are_cleared(registry, tmp_path):
-    finished_job(registry)
-    beside = Registry.open(tmp_path, "parts")
-    assert len(list(beside.jobs.iterdir())) == 1
-    beside.clear_jobs()
-    assert list(beside.jobs.iterdir()) == []
+def test_opening_leaves_the_job_of_a_running_daemon_alone_until_leftovers_are_cleared(model_state, tmp_path):
+    finished_job(model_state)
+    run_in_background = ModelState.open(tmp_path, "parts")
+    assert len(list(run_in_background.jobs.iterdir())) == 1
+    run_in_background.clear_jobs()
+    assert list(run_in_background.jobs.iterdir()) == []
 
 
 def test_a_state_directory_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StateError, match="state directory"):
-        Registry.open(tmp_path / "file", "parts")
+        ModelState.open(tmp_path / "file", "parts")

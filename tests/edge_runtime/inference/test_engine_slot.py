@@ -59,11 +59,11 @@ def test_a_running_batch_keeps_its_engine_and_frees_it_at_the_end():
 def test_a_batch_taken_before_a_swap_runs_on_the_engine_of_its_time():
     old = GatedEngine(1)
     slot = EngineSlot(A, old)
-    occupant = slot.enter()
+    lease = slot.acquire()
     slot.swap(B, GatedEngine(2))
-    assert float(slot.infer(occupant, BATCH)["out"][0, 0]) == 1.0
-    assert (occupant.generation, old.is_closed) == (A, False)
-    slot.leave(occupant)
+    assert float(slot.infer(lease, BATCH)["out"][0, 0]) == 1.0
+    assert (lease.generation, old.is_closed) == (A, False)
+    slot.release(lease)
     assert old.is_closed
 
 
@@ -107,32 +107,32 @@ def test_waits_until_the_last_batch_has_freed_the_old_engine():
 def test_a_pause_begins_when_the_last_running_batch_ends():
     slot = EngineSlot(A, GatedEngine(1))
     assert not slot.wait_for_pause(60), "a slot that never ran is not waited for"
-    slot.leave(slot.enter())
-    first, second = slot.enter(), slot.enter()
+    slot.release(slot.acquire())
+    first, second = slot.acquire(), slot.acquire()
     found = []
     waiting = threading.Thread(target=lambda: found.append(slot.wait_for_pause(10)))
     waiting.start()
-    slot.leave(first)
+    slot.release(first)
     waiting.join(0.05)
     assert not found, "another batch still runs"
-    slot.leave(second)
+    slot.release(second)
     while waiting.is_alive():  # a pause that began before it listened does not count: give it others
-        slot.leave(slot.enter())
+        slot.release(slot.acquire())
         waiting.join(0.01)
     assert found == [True]
 
 
 def test_no_pause_in_time_is_said():
     slot = EngineSlot(A, GatedEngine(1))
-    slot.leave(slot.enter())
+    slot.release(slot.acquire())
     assert not slot.wait_for_pause(0.01)
 
 
 def test_a_batch_that_fails_on_the_old_engine_is_not_held_against_the_new_one():
     slot = EngineSlot(A, GatedEngine(1, error=EngineError("broken")))
-    running = slot.enter()
+    running = slot.acquire()
     slot.swap(B, GatedEngine(2))
     with pytest.raises(EngineError):
         slot.infer(running, BATCH)
     assert slot.failures_in_a_row == 0
-    slot.leave(running)
+    slot.release(running)

@@ -14,7 +14,7 @@ from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.inference.pipeline import Pipeline, PipelineParts
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.scheduler import BatchPolicy, Schedule
+from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from edge_runtime.sources.fake import FakeSource
 from edge_runtime.sources.sequence import Sequence
@@ -55,7 +55,7 @@ def make(engine=None, *, results=None, observer=None, workers=1, **policy):
         device="box",
         model="parts",
         preprocessor=Preprocessor(SPEC),
-        schedule=Schedule(BatchPolicy(**policy), workers),
+        schedule=BatchScheduler(BatchPolicy(**policy), workers),
         slot=EngineSlot(Generation("parts/1"), engine or FakeEngine()),
         postprocessor=Postprocessor(Manifest, ("a", "b", "c")),
         deliver=results.append,
@@ -88,7 +88,7 @@ def test_a_bad_picture_is_counted_by_reason_and_goes_no_further():
     assert isinstance(rejected, Rejected)
     assert pipeline.step(timeout_s=0.0) == 0
     assert results == observer.offered == []
-    assert sum(pipeline.meters.stream("belt").rejected.values()) == 1
+    assert sum(pipeline.metrics.stream("belt").rejected.values()) == 1
 
 
 def test_non_finite_outputs_are_rejected():
@@ -97,7 +97,7 @@ def test_non_finite_outputs_are_rejected():
     pipeline.accept(frame(0), is_live=True, stop=NEVER)
     pipeline.step(timeout_s=1.0)
     assert results == []
-    assert pipeline.meters.stream("belt").rejected == {"bad_output": 1}
+    assert pipeline.metrics.stream("belt").rejected == {"bad_output": 1}
 
 
 def test_samples_that_wait_together_run_together():
@@ -116,9 +116,9 @@ def test_an_engine_failure_costs_its_batch_and_is_reported():
     for seq in range(2):
         pipeline.accept(frame(seq), is_live=True, stop=NEVER)
         pipeline.step(timeout_s=1.0)
-        assert pipeline.meters.last_progress_at_s is not None  # it came back, even if with an error
+        assert pipeline.metrics.last_progress_at_s is not None  # it came back, even if with an error
     assert [result.seq for result in results] == [1]
-    assert len(errors) == pipeline.meters.lost_to_errors == 1
+    assert len(errors) == pipeline.metrics.lost_to_errors == 1
     assert pipeline.slot.failures_in_a_row == 0
 
 
@@ -137,7 +137,7 @@ def test_what_an_unexpected_failure_leaves_of_a_batch_is_counted(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         pipeline.step(timeout_s=1.0)
     assert [result.seq for result in results] == [0]
-    assert pipeline.meters.lost_to_errors == 3
+    assert pipeline.metrics.lost_to_errors == 3
     assert pipeline.is_idle()
 
 
@@ -151,7 +151,7 @@ def test_a_pipeline_that_replaces_another_goes_on_with_its_counters():
     old.drain()
     assert [old.step(timeout_s=0.0), old.step(timeout_s=60.0)] == [1, 0], "drained: nothing is waited for"
     assert new.step(timeout_s=1.0) == 1
-    counters, belt = new.schedule.counters, new.meters.stream("belt")
+    counters, belt = new.schedule.counters, new.metrics.stream("belt")
     assert (counters.offered, counters.taken, counters.dropped_oldest) == (4, 2, 2)
     assert (belt.frames, belt.results) == (4, 2)
     assert [result.seq for result in results] == [3]
@@ -234,8 +234,8 @@ def test_a_swap_in_the_middle_drops_and_mixes_nothing(count):
     assert [result.seq for result in results] == list(range(300))
     assert errors == []
     assert crashes.total == 0
-    generations = [result.generation for result in results]
-    assert generations == sorted(generations, key=lambda name: int(name.partition("+p")[2] or 0))
+    deployment = [result.generation for result in results]
+    assert deployment == sorted(deployment, key=lambda name: int(name.partition("+p")[2] or 0))
     assert all(engine.is_closed for engine in engines[:-1])
 
 
@@ -263,7 +263,7 @@ def test_a_lost_source_is_opened_again(tmp_path):
     worker.start()
     assert worker.join(10)
     assert worker.is_finished
-    assert pipeline.meters.stream("belt").frames == 2
+    assert pipeline.metrics.stream("belt").frames == 2
     assert worker.last_problem == "unplugged"
     assert worker.source_counts()["restarts"] == 1
 
@@ -296,7 +296,7 @@ def test_a_stream_that_is_quiet_for_a_while_keeps_no_worker_free(tmp_path, monke
     pipeline, _, _ = make(queue_limit=8)
     rested_after = []
     monkeypatch.setattr(
-        pipeline, "rest", lambda stream: rested_after.append(pipeline.meters.stream(stream).frames)
+        pipeline, "rest", lambda stream: rested_after.append(pipeline.metrics.stream(stream).frames)
     )
     pauses = [None] * (QUIET_READS - 1), [None] * (QUIET_READS + 3)
     script = [frame(0), *pauses[0], frame(1), *pauses[1], frame(2)]
@@ -314,7 +314,7 @@ def test_an_unexpected_failure_is_counted_and_the_stream_goes_on(tmp_path, monke
     worker.start()
     assert worker.join(10)
     assert crashes.total == 1
-    assert pipeline.meters.stream("belt").frames == 1
+    assert pipeline.metrics.stream("belt").frames == 1
 
 
 def test_a_loop_that_can_never_work_ends_the_daemon():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.datatypes import Sample
-from edge_runtime.inference.scheduler import BatchPolicy, Schedule
+from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 
 
 def sample(stream="a", seq=0, captured_at_s=0.0, shape=(3, 4, 4)):
@@ -31,7 +31,7 @@ def run(s, now_s=0.0):
 
 
 def schedule(**policy):
-    return Schedule(BatchPolicy(**{"max_batch_size": 4, "queue_limit": 4, **policy}))
+    return BatchScheduler(BatchPolicy(**{"max_batch_size": 4, "queue_limit": 4, **policy}))
 
 
 def test_runs_at_once_without_a_queue_delay():
@@ -119,7 +119,7 @@ def test_with_one_worker_a_stream_has_one_batch_under_way():
 
 
 def test_a_lone_stream_uses_every_worker_and_is_answered_in_order():
-    s = Schedule(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    s = BatchScheduler(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
     for seq in range(3):
         s.offer(sample("a", seq), is_live=True, now_s=0.0)
     first, second = s.take(0.0), s.take(0.0)
@@ -133,7 +133,7 @@ def test_a_lone_stream_uses_every_worker_and_is_answered_in_order():
 
 
 def test_a_busy_stream_leaves_a_worker_to_a_quiet_one():
-    s = Schedule(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    s = BatchScheduler(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
     s.offer(sample("quiet", 0), is_live=True, now_s=0.0)
     run(s)
     for seq in range(2):
@@ -147,7 +147,7 @@ def test_a_busy_stream_leaves_a_worker_to_a_quiet_one():
 
 
 def test_a_stream_that_ended_leaves_its_worker_until_it_comes_back():
-    s = Schedule(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    s = BatchScheduler(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
     s.offer(sample("ended", 0), is_live=False, now_s=0.0)
     s.rest("ended")
     for seq in range(3):

@@ -10,7 +10,7 @@ from edge_runtime.errors import CommandError
 from edge_runtime.messaging.commands.protocol import (
     MAX_REQUEST_BYTES,
     OFF,
-    CommandDesk,
+    CommandHandler,
     CommandPolicy,
     decode,
     transaction_of,
@@ -41,20 +41,24 @@ class Device:
 def make(**policy):
     device = Device()
     handlers = {"status": device.status, "rollback": device.rollback, "commission": device.broken}
-    return device, CommandDesk(handlers, CommandPolicy(**{"is_enabled": True, **policy}))
+    return device, CommandHandler(handlers, CommandPolicy(**{"is_enabled": True, **policy}))
 
 
-def ask(desk, verb="status", payload=b"{}", *, is_retained=False, now_s=0.0, now_wall_s=NOW_WALL_S):
+def ask(handler, verb="status", payload=b"{}", *, is_retained=False, now_s=0.0, now_wall_s=NOW_WALL_S):
     if isinstance(payload, dict):
         payload = json.dumps(payload).encode()
-    answer = desk.answer(verb, payload, is_retained=is_retained, now_s=now_s, now_wall_s=now_wall_s)
+    answer = handler.answer(verb, payload, is_retained=is_retained, now_s=now_s, now_wall_s=now_wall_s)
     return None if answer is None else json.loads(answer)
 
 
 def test_a_good_command_is_obeyed_and_answered_with_its_transaction():
-    _device, desk = make()
-    assert ask(desk, payload={"transaction": "t1"}) == {"status": "ok", "data": {"n": 1}, "transaction": "t1"}
-    assert desk.counts.executed == 1
+    _device, handler = make()
+    assert ask(handler, payload={"transaction": "t1"}) == {
+        "status": "ok",
+        "data": {"n": 1},
+        "transaction": "t1",
+    }
+    assert handler.counts.executed == 1
 
 
 def test_an_empty_payload_is_a_command_without_arguments():
@@ -62,15 +66,15 @@ def test_an_empty_payload_is_a_command_without_arguments():
 
 
 def test_retained_commands_are_ignored_and_counted():
-    device, desk = make()
-    assert ask(desk, is_retained=True) is None
-    assert (device.done, desk.counts.retained) == ([], 1)
+    device, handler = make()
+    assert ask(handler, is_retained=True) is None
+    assert (device.done, handler.counts.retained) == ([], 1)
 
 
 def test_commands_are_off_unless_turned_on():
     device = Device()
-    desk = CommandDesk({"status": device.status}, CommandPolicy())
-    assert ask(desk, payload={"transaction": 7}) == {"status": "error", "error": OFF, "transaction": 7}
+    handler = CommandHandler({"status": device.status}, CommandPolicy())
+    assert ask(handler, payload={"transaction": 7}) == {"status": "error", "error": OFF, "transaction": 7}
     assert device.done == []
 
 
@@ -102,11 +106,11 @@ def test_commands_are_off_unless_turned_on():
     ],
 )
 def test_bad_requests_are_refused_with_what_was_expected(verb, payload, says):
-    device, desk = make()
-    answer = ask(desk, verb, payload)
+    device, handler = make()
+    answer = ask(handler, verb, payload)
     assert answer["status"] == "error"
     assert says in answer["error"]
-    assert (device.done, desk.counts.refused) == ([], 1)
+    assert (device.done, handler.counts.refused) == ([], 1)
 
 
 def test_a_bad_request_is_answered_with_its_own_transaction():
@@ -118,72 +122,72 @@ def test_not_yet_expired_is_obeyed():
 
 
 def test_a_repeated_transaction_gets_the_same_answer_and_acts_once():
-    device, desk = make()
-    first, second = (ask(desk, payload={"transaction": "t"}, now_s=now_s) for now_s in (0.0, 599.0))
+    device, handler = make()
+    first, second = (ask(handler, payload={"transaction": "t"}, now_s=now_s) for now_s in (0.0, 599.0))
     assert first == second
-    assert (len(device.done), desk.counts.repeated) == (1, 1)
+    assert (len(device.done), handler.counts.repeated) == (1, 1)
 
 
 def test_a_refusal_by_the_device_is_remembered_too():
-    device, desk = make()
-    first, second = (ask(desk, "rollback", {"transaction": "t"}) for _ in range(2))
+    device, handler = make()
+    first, second = (ask(handler, "rollback", {"transaction": "t"}) for _ in range(2))
     assert (
         first == second == {"status": "error", "error": "there is no previous generation", "transaction": "t"}
     )
-    assert (len(device.done), desk.counts.failed) == (1, 1)
+    assert (len(device.done), handler.counts.failed) == (1, 1)
 
 
 def test_a_handler_that_breaks_is_not_run_again_by_a_repetition():
-    device, desk = make()
+    device, handler = make()
     with pytest.raises(ZeroDivisionError):
-        ask(desk, "commission", {"transaction": "t"})
-    assert "failed unexpectedly" in ask(desk, "commission", {"transaction": "t"})["error"]
+        ask(handler, "commission", {"transaction": "t"})
+    assert "failed unexpectedly" in ask(handler, "commission", {"transaction": "t"})["error"]
     assert len(device.done) == 1
 
 
 def test_a_transaction_cannot_be_used_for_another_request():
-    device, desk = make()
-    ask(desk, payload={"transaction": "t"})
-    assert "was used for another request" in ask(desk, "rollback", {"transaction": "t"})["error"]
+    device, handler = make()
+    ask(handler, payload={"transaction": "t"})
+    assert "was used for another request" in ask(handler, "rollback", {"transaction": "t"})["error"]
     assert len(device.done) == 1
 
 
 def test_after_the_window_a_transaction_is_new():
-    device, desk = make(window_s=10.0)
+    device, handler = make(window_s=10.0)
     for now_s in (0.0, 10.1):
-        ask(desk, payload={"transaction": "t"}, now_s=now_s)
+        ask(handler, payload={"transaction": "t"}, now_s=now_s)
     assert len(device.done) == 2
 
 
 def test_memory_of_transactions_is_bounded():
-    device, desk = make(max_remembered=3, burst=100)
+    device, handler = make(max_remembered=3, burst=100)
     for n in range(10):
-        ask(desk, payload={"transaction": n})
-    ask(desk, payload={"transaction": 9})
-    ask(desk, payload={"transaction": 0})
+        ask(handler, payload={"transaction": n})
+    ask(handler, payload={"transaction": 9})
+    ask(handler, payload={"transaction": 0})
     assert len(device.done) == 11
 
 
 def test_valid_commands_are_limited_in_rate_and_recover():
-    _device, desk = make(rate_per_s=1.0, burst=2)
-    statuses = [ask(desk, now_s=0.0)["status"] for _ in range(3)]
+    _device, handler = make(rate_per_s=1.0, burst=2)
+    statuses = [ask(handler, now_s=0.0)["status"] for _ in range(3)]
     assert statuses == ["ok", "ok", "error"]
-    assert ask(desk, now_s=1.0)["status"] == "ok"
+    assert ask(handler, now_s=1.0)["status"] == "ok"
 
 
 def test_a_flood_of_garbage_does_not_keep_a_good_command_from_being_served():
-    _device, desk = make()
-    answers = [ask(desk, payload=b"garbage", now_s=0.0) for _ in range(1000)]
+    _device, handler = make()
+    answers = [ask(handler, payload=b"garbage", now_s=0.0) for _ in range(1000)]
     assert sum(answer is not None for answer in answers) == 20
-    assert desk.counts.unanswered == 980
-    assert ask(desk)["status"] == "ok"
+    assert handler.counts.unanswered == 980
+    assert ask(handler)["status"] == "ok"
 
 
 def test_a_clock_that_jumps_back_takes_no_tokens():
-    _device, desk = make(rate_per_s=1.0, burst=1)
-    assert ask(desk, now_s=100.0)["status"] == "ok"
-    assert ask(desk, now_s=50.0)["status"] == "error"
-    assert ask(desk, now_s=51.0)["status"] == "ok"
+    _device, handler = make(rate_per_s=1.0, burst=1)
+    assert ask(handler, now_s=100.0)["status"] == "ok"
+    assert ask(handler, now_s=50.0)["status"] == "error"
+    assert ask(handler, now_s=51.0)["status"] == "ok"
 
 
 def test_a_verb_this_device_does_not_offer_is_said_so():

@@ -128,10 +128,10 @@ def test_rows_on_the_disk_come_before_those_in_memory(path):
 
 
 def test_the_listener_hears_of_new_rows(path):
-    box, heard = opened(path), threading.Event()
-    box.listen(heard.set)
+    box, partial = opened(path), threading.Event()
+    box.listen(partial.set)
     box.put("t", payload(1))
-    assert heard.wait(5)
+    assert partial.wait(5)
     assert numbers(box.fetch(0, 1)) == [1]
     box.close()
 

@@ -397,9 +397,9 @@ class History(RuleBasedStateMachine):
     def open(self):
         self.ended = threading.Event()
         self.box = Outbox(self.path, self.limits, monotonic=self.clock, open_store=self.disk.open_store)
-        self.box.listen(self.hear)
+        self.box.listen(self.evaluate)
 
-    def hear(self):
+    def evaluate(self):
         if threading.current_thread().name == "outbox-writer":
             self.ended.set()
 

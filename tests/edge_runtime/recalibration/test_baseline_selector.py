@@ -5,8 +5,8 @@ import pytest
 
 from calibration.drift.monitor import DriftMonitor, DriftSettings
 from calibration.stats.moments import INPUT_TAP, moments_of_frames
-from edge_runtime.recalibration.drift.baseline_selector import KnownStates
-from edge_runtime.recalibration.drift.nearest_baseline import Nearest
+from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector
+from edge_runtime.recalibration.drift.nearest_baseline import NearestBaseline
 
 SETTINGS = DriftSettings()
 
@@ -28,7 +28,7 @@ class Site:
     """Day is 1.0, night 0.4; a known drift of day looks like 2.5."""
 
     def __init__(self, *, night=True, drift=False):
-        self.states = KnownStates("day", monitor(1, 1.0), SETTINGS.window_frames)
+        self.states = BaselineSelector("day", monitor(1, 1.0), SETTINGS.window_frames)
         if night:
             self.states.add("night", monitor(2, 0.4))
         if drift:
@@ -106,7 +106,7 @@ def test_scores_are_known_for_every_baseline():
 
 
 def frames_until_switch(shares, most=100):
-    nearest = Nearest("day", patience_frames=16)
+    nearest = NearestBaseline("day", patience_frames=16)
     return next((i for i in range(1, most) if nearest.after(shares(i))), None)
 
 
@@ -129,7 +129,7 @@ def test_it_must_lead_for_two_windows_without_a_break():
 
 
 def test_at_dusk_it_does_not_flap():
-    rng, nearest, switches = np.random.default_rng(0), Nearest("day", 16), 0
+    rng, nearest, switches = np.random.default_rng(0), NearestBaseline("day", 16), 0
     for _ in range(5000):
         switches += nearest.after({"day": rng.uniform(0.6, 1.1), "night": rng.uniform(0.6, 1.1)})
     assert switches == 0

@@ -7,104 +7,104 @@ import pytest
 from calibration.baseline.metadata import BaselineFacts
 from calibration.errors import DataError
 from calibration.stats import tensor_file
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import StateError
-from edge_runtime.recalibration.baselines.store import MOST, InUse, Shelf
+from edge_runtime.recalibration.baselines.store import MOST, BaselineStore, InUse
 from tests.support.controller_bench import IDENTITY, a_baseline
 
 
 @pytest.fixture
-def shelf(tmp_path):
-    return Shelf(tmp_path / "baselines")
+def store(tmp_path):
+    return BaselineStore(tmp_path / "baselines")
 
 
 def named(name, seed=0, **facts):
     return a_baseline(seed, BaselineFacts(name=name, **facts))
 
 
-def test_gives_back_what_was_put(shelf):
-    shelf.put(named("day"))
-    shelf.put(named("night", seed=1))
-    loaded = shelf.load(IDENTITY)
-    assert list(loaded.usable) == shelf.names() == ["day", "night"]
+def test_gives_back_what_was_put(store):
+    store.put(named("day"))
+    store.put(named("night", seed=1))
+    loaded = store.load(IDENTITY)
+    assert list(loaded.usable) == store.names() == ["day", "night"]
     assert loaded.usable["night"].id == a_baseline(1).id
     assert loaded.problems == {}
 
 
-def test_a_file_copied_here_is_named_like_the_file(shelf):
-    shelf.put(named("pooled"))
-    shelf.path("pooled").rename(shelf.path("winter"))
-    assert shelf.load(IDENTITY).usable["winter"].name == "winter"
+def test_a_file_copied_here_is_named_like_the_file(store):
+    store.put(named("pooled"))
+    store.path("pooled").rename(store.path("winter"))
+    assert store.load(IDENTITY).usable["winter"].name == "winter"
 
 
-def test_what_cannot_be_used_is_named_and_left_alone(shelf):
-    shelf.put(named("day"))
-    shelf.put(replace(named("other"), model_sha256="b" * 64))
-    shelf.put(named("tinted", preprocessing="another spec"))
-    shelf.path("cut").write_bytes(shelf.path("day").read_bytes()[:500])
-    shelf.path("Big Day").write_bytes(b"")
-    loaded = shelf.load(IDENTITY)
+def test_what_cannot_be_used_is_named_and_left_alone(store):
+    store.put(named("day"))
+    store.put(replace(named("other"), model_sha256="b" * 64))
+    store.put(named("tinted", preprocessing="another spec"))
+    store.path("cut").write_bytes(store.path("day").read_bytes()[:500])
+    store.path("Big Day").write_bytes(b"")
+    loaded = store.load(IDENTITY)
     assert list(loaded.usable) == ["day"]
     assert "of the model bbbbbbbbbbbb" in loaded.problems["other"]
     assert "another preprocessing" in loaded.problems["tinted"]
     assert "not a baseline file" in loaded.problems["cut"]
     assert "the name 'Big Day'" in loaded.problems["Big Day"]
-    assert len(shelf.names()) == 5
+    assert len(store.names()) == 5
 
 
-def test_only_so_many_are_used_the_newest_first(shelf):
+def test_only_so_many_are_used_the_newest_first(store):
     for i in range(MOST + 2):
-        shelf.put(named(f"state-{i}", seed=i))
-    loaded = shelf.load(IDENTITY)
+        store.put(named(f"state-{i}", seed=i))
+    loaded = store.load(IDENTITY)
     assert len(loaded.usable) == MOST
     assert set(loaded.problems) == {"state-0", "state-1"}
 
 
-def test_other_facts_leave_the_figures_alone(shelf):
-    shelf.put(named("day"))
-    shelf.note_facts("day", BaselineFacts(name="day", expires_wall_s=5.0))
-    again = shelf.read("day")
+def test_other_facts_leave_the_figures_alone(store):
+    store.put(named("day"))
+    store.note_facts("day", BaselineFacts(name="day", expires_wall_s=5.0))
+    again = store.read("day")
     assert (again.id, again.facts.expires_wall_s) == (a_baseline().id, 5.0)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"name": "day"}', b'{"name": "day", "parked": 3}'])
-def test_a_damaged_note_means_nothing_is_known(shelf, content):
-    shelf.note_in_use(InUse("day", {"id": "p3"}))
-    assert shelf.in_use() == InUse("day", {"id": "p3"})
-    (shelf.folder / "in-use.json").write_bytes(content)
-    assert shelf.in_use() == InUse()
+def test_a_damaged_note_means_nothing_is_known(store, content):
+    store.note_in_use(InUse("day", {"id": "p3"}))
+    assert store.in_use() == InUse("day", {"id": "p3"})
+    (store.folder / "in-use.json").write_bytes(content)
+    assert store.in_use() == InUse()
 
 
-def test_removing_twice_is_fine_and_a_wild_name_is_refused(shelf):
-    shelf.put(named("day"))
-    shelf.remove("day")
-    shelf.remove("day")
+def test_removing_twice_is_fine_and_a_wild_name_is_refused(store):
+    store.put(named("day"))
+    store.remove("day")
+    store.remove("day")
     with pytest.raises(DataError, match=r"the name '\.\./day'"):
-        shelf.read("../day")
+        store.read("../day")
 
 
 def test_a_disk_that_refuses_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StateError, match="cannot store the baseline"):
-        Shelf(tmp_path / "file" / "baselines").put(named("day"))
+        BaselineStore(tmp_path / "file" / "baselines").put(named("day"))
 
 
 def test_the_single_baseline_of_the_first_version_becomes_the_one_named_default(tmp_path):
-    registry = Registry.open(tmp_path, "parts")
+    model_state = ModelState.open(tmp_path, "parts")
     arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
     del header["facts"]
-    (registry.folder / "baseline.safetensors").write_bytes(tensor_file.encode("baseline", arrays, header))
-    (registry.folder / "probe.onnx").write_bytes(b"probe")
+    (model_state.folder / "baseline.safetensors").write_bytes(tensor_file.encode("baseline", arrays, header))
+    (model_state.folder / "probe.onnx").write_bytes(b"probe")
     for _ in range(2):
-        registry.adopt_single_baseline()
-        assert list(Shelf(registry.baselines).load(IDENTITY).usable) == ["default"]
-        assert registry.probe("a" * 64).read_bytes() == b"probe"
-    assert not (registry.folder / "baseline.safetensors").exists()
+        model_state.adopt_single_baseline()
+        assert list(BaselineStore(model_state.baselines).load(IDENTITY).usable) == ["default"]
+        assert model_state.probe("a" * 64).read_bytes() == b"probe"
+    assert not (model_state.folder / "baseline.safetensors").exists()
 
 
 def test_a_damaged_old_baseline_stays_where_it_is(tmp_path):
-    registry = Registry.open(tmp_path, "parts")
-    (registry.folder / "baseline.safetensors").write_bytes(b"damaged")
-    registry.adopt_single_baseline()
-    assert (registry.folder / "baseline.safetensors").exists()
-    assert Shelf(registry.baselines).names() == []
+    model_state = ModelState.open(tmp_path, "parts")
+    (model_state.folder / "baseline.safetensors").write_bytes(b"damaged")
+    model_state.adopt_single_baseline()
+    assert (model_state.folder / "baseline.safetensors").exists()
+    assert BaselineStore(model_state.baselines).names() == []

@@ -7,9 +7,9 @@ import pytest
 
 from calibration.baseline.metadata import DAY_S
 from edge_runtime.datatypes import Generation
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import CommandError, EngineError
-from edge_runtime.recalibration.baselines.store import MOST, Shelf
+from edge_runtime.recalibration.baselines.store import MOST, BaselineStore
 from tests.support.controller_bench import ACCEPTED, BASE, Bench, a_baseline
 
 P1 = Generation("parts/1", "p1")
@@ -30,7 +30,7 @@ def switch(bench, name):
 
 
 def accepted_from(bench, name):
-    return {**ACCEPTED, "baseline_id": bench.shelf.read(name).id}
+    return {**ACCEPTED, "baseline_id": bench.store.read(name).id}
 
 
 def accept(bench, name, verb=None):
@@ -47,7 +47,7 @@ def accept(bench, name, verb=None):
 def test_commissioning_names_the_baseline_and_notes_where_it_comes_from(tmp_path):
     bench = two_states(tmp_path)
     bench.commission("dusk", seed=3, expires_days=2.0)
-    facts = bench.shelf.read("dusk").facts
+    facts = bench.store.read("dusk").facts
     assert (facts.bundle, facts.preprocessing, facts.streams) == ("parts/1", "spec", ("belt",))
     assert facts.sample_period_s == pytest.approx(1.0)
     assert facts.blessed_by == "command"
@@ -72,7 +72,7 @@ def test_the_next_patch_is_made_from_the_baseline_in_use(tmp_path):
     switch(bench, "night")
     bench.watch.changes = ["alarm"]
     bench.feed(9)
-    assert bench.jobs[-1].job["baseline"] == str(bench.shelf.path("night"))
+    assert bench.jobs[-1].job["baseline"] == str(bench.store.path("night"))
 
 
 def test_a_patch_for_a_drift_of_one_baseline_ends_with_it(tmp_path):
@@ -132,10 +132,10 @@ def test_a_patch_that_was_made_while_the_baseline_changed_is_not_used(tmp_path):
 
 def known_drift(bench, patch_id="p1", model=b"patched"):
     """As an earlier drift left it: a patch of the baseline day, and what the camera showed then."""
-    folder = bench.registry.patches / patch_id
+    folder = bench.model_state.patches / patch_id
     folder.mkdir()
     (folder / "model.onnx").write_bytes(model)
-    report = {"baseline_id": bench.shelf.read("day").id, "model_sha256": hashlib.sha256(model).hexdigest()}
+    report = {"baseline_id": bench.store.read("day").id, "model_sha256": hashlib.sha256(model).hexdigest()}
     (folder / "report.json").write_bytes(orjson.dumps(report))
     a_baseline(5).save(folder / "observed.safetensors")
 
@@ -173,7 +173,7 @@ def test_a_known_patch_that_was_rolled_back_or_does_not_run_is_made_anew(tmp_pat
     bench = Bench(tmp_path)
     bench.build_error = EngineError("refused")
     drift_known_as(bench)
-    assert bench.registry.is_withdrawn("p1")
+    assert bench.model_state.is_withdrawn("p1")
     assert len(bench.jobs) == 1
     assert Bench(tmp_path).watch.known.drifts == {}
 
@@ -207,11 +207,11 @@ def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path)
 def test_blessing_again_keeps_the_patch_and_the_baseline(tmp_path):
     bench = Bench(tmp_path)
     accept(bench, "default", "recalibrate")
-    before = bench.shelf.read("default").id
+    before = bench.store.read("default").id
     bench.ask("bless", name="default", expires_days=30.0)
     bench.feed(3)
     assert bench.slot.generation == P1
-    assert Shelf(bench.registry.baselines).read("default").id == before
+    assert BaselineStore(bench.model_state.baselines).read("default").id == before
 
 
 def test_removing_the_one_in_use_leaves_the_other_and_takes_its_patch_back(tmp_path):
@@ -231,8 +231,8 @@ def test_removing_the_one_in_use_leaves_the_other_and_takes_its_patch_back(tmp_p
 def test_after_a_restart_no_patch_of_another_baseline_is_active(tmp_path):
     bench = two_states(tmp_path)
     accept(bench, "day")
-    bench.shelf.remove("day")
-    again = Bench(tmp_path, rollout=Registry.open(tmp_path, "parts").rollout("parts/1"))
+    bench.store.remove("day")
+    again = Bench(tmp_path, rollout=ModelState.open(tmp_path, "parts").rollout("parts/1"))
     assert again.slot.generation == P1
     again.tick()
     assert again.slot.generation == BASE
@@ -240,7 +240,7 @@ def test_after_a_restart_no_patch_of_another_baseline_is_active(tmp_path):
 
 def test_a_file_put_on_the_shelf_by_hand_is_found_when_somebody_asks(tmp_path):
     bench = Bench(tmp_path)
-    a_baseline(4).save(bench.shelf.path("pooled"))
+    a_baseline(4).save(bench.store.path("pooled"))
     assert set(bench.ask("baselines")["baselines"]) == {"default", "pooled"}
     assert set(bench.watch.known.baselines) == {"default", "pooled"}
 
@@ -248,7 +248,7 @@ def test_a_file_put_on_the_shelf_by_hand_is_found_when_somebody_asks(tmp_path):
 def test_one_baseline_too_many_or_a_wild_name_is_refused_before_anything_is_collected(tmp_path):
     bench = Bench(tmp_path)
     for i in range(MOST - 1):
-        a_baseline(i + 1).save(bench.shelf.path(f"state-{i}"))
+        a_baseline(i + 1).save(bench.store.path(f"state-{i}"))
     with pytest.raises(CommandError, match=f"there are {MOST} baselines already"):
         bench.ask("commission", name="one-more")
     with pytest.raises(CommandError, match="1 to 32 of a-z"):

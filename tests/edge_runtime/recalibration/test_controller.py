@@ -5,7 +5,7 @@ import pytest
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.datatypes import Generation
-from edge_runtime.deployment.model_state import Registry
+from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import CommandError, EngineError, StateError
 from edge_runtime.recalibration.patch_policy import ENGINE_FAILURES
 from edge_runtime.recalibration.reports import Reports
@@ -38,8 +38,8 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     job.end({"frames": 16, "taps": 5})
     bench.tick()
     assert bench.kinds() == ["commissioned"]
-    assert bench.shelf.names() == ["default"]
-    assert bench.registry.probe("a" * 64).read_bytes() == b"probe"
+    assert bench.store.names() == ["default"]
+    assert bench.model_state.probe("a" * 64).read_bytes() == b"probe"
     assert bench.loop.status()["commissioned"] is True
 
 
@@ -114,7 +114,7 @@ def test_a_drift_alarm_leads_to_a_patch_and_a_hot_swap(tmp_path):
     bench.accept_one()
     assert bench.kinds() == ["drift", "recalibration"]
     assert bench.slot.generation == Generation("parts/1", "p1")
-    assert Registry.open(tmp_path, "parts").rollout("parts/1").active == Generation("parts/1", "p1")
+    assert ModelState.open(tmp_path, "parts").rollout("parts/1").active == Generation("parts/1", "p1")
 
 
 def test_only_frames_of_the_drift_are_used(tmp_path):
@@ -149,7 +149,7 @@ def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
     bench.jobs[-1].end(REFUSED)
     bench.tick()
     assert bench.events[-1].data["report"] == bench.loop.status()["last_report"]["report"] == "parts/r1"
-    reports = Reports(bench.registry.folder)
+    reports = Reports(bench.model_state.folder)
     assert sorted(reports.ids()) == ["p1", "r1"]
     assert b"<img>" in reports.page("r1")
 
@@ -162,7 +162,7 @@ def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
     bench.loop.reconfigure(private, bench.loop._parts.drift)
     bench.jobs[0].end(REFUSED)
     bench.tick()
-    assert b"<img>" not in Reports(bench.registry.folder).page("r1")
+    assert b"<img>" not in Reports(bench.model_state.folder).page("r1")
 
 
 def test_after_a_recalibration_it_cools_down(tmp_path):
@@ -225,7 +225,7 @@ def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
     bench.accept_one()
     assert bench.slot.generation == BASE
     assert bench.events[-1].data["error"] == "refused"
-    assert Registry.open(tmp_path, "parts").rollout("parts/1").active == BASE
+    assert ModelState.open(tmp_path, "parts").rollout("parts/1").active == BASE
     bench.build_error = None
     bench.tick(100)
     bench.feed(9)
@@ -349,7 +349,7 @@ def test_a_drift_that_ended_while_the_process_worked_leaves_no_patch(tmp_path):
 
 def restarted(bench, tmp_path):
     """The same box after a restart: its record on disk, a new slot and watch."""
-    again = Bench(tmp_path, rollout=bench.registry.rollout("parts/1"))
+    again = Bench(tmp_path, rollout=bench.model_state.rollout("parts/1"))
     again.clock.now = bench.clock.now
     return again
 
@@ -363,7 +363,7 @@ def test_a_drift_that_ended_while_the_daemon_was_down_leaves_no_patch(tmp_path):
     again.watch.is_quiet = True
     again.feed(1)
     assert again.slot.generation == BASE
-    assert again.registry.rollout("parts/1").active == BASE
+    assert again.model_state.rollout("parts/1").active == BASE
 
 
 def test_a_drift_that_lasts_over_a_restart_keeps_its_patch(tmp_path):
@@ -384,7 +384,7 @@ def test_when_the_previous_patch_is_damaged_rolling_back_leads_to_the_base(tmp_p
     bench.jobs[-1].end(ACCEPTED)
     bench.tick()
     assert bench.slot.generation.patch == "p2"
-    (bench.registry.patches / "p1" / "model.onnx").write_bytes(b"damaged")
+    (bench.model_state.patches / "p1" / "model.onnx").write_bytes(b"damaged")
     assert bench.ask("rollback") == {"generation": "parts/1"}
 
 
@@ -434,7 +434,7 @@ def test_commissioning_never_uses_what_an_earlier_run_kept(tmp_path):
     bench.loop._reference.open()
     bench.feed(30)
     bench.loop.stop(timeout_s=1.0)
-    bench.shelf.remove("default")
+    bench.store.remove("default")
     again = Bench(tmp_path, commissioned=False, automatic=True)
     again.clock.now = again.loop._began_at_s = bench.clock.now + 1
     again.loop._reference.open()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from calibration.drift.monitor import DriftStatus
-from edge_runtime.recalibration.drift.baseline_selector import KnownStates
-from edge_runtime.recalibration.drift.monitor import AnsweredDrift, DriftWatch
+from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector
+from edge_runtime.recalibration.drift.monitor import AnsweredDrift, LiveDriftMonitor
 
 TENSOR = np.zeros((3, 4, 4), np.float32)
 
@@ -36,8 +36,8 @@ class Probe:
 
 
 def watch(*verdicts, window=4):
-    return DriftWatch(
-        Probe(), KnownStates("default", ScriptedMonitor(*verdicts), window), window, channel_axis=0
+    return LiveDriftMonitor(
+        Probe(), BaselineSelector("default", ScriptedMonitor(*verdicts), window), window, channel_axis=0
     )
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from calibration import Baseline
-from calibration.baseline.baseline import pack_witness
+from calibration.baseline.baseline import pack_healthy_samples
 from calibration.stats.moments import FrameMoments, Moments, TapMoments
 from edge_runtime.recalibration.reference.erasure import forget_thumbnails, forget_witnesses
 
@@ -20,7 +20,7 @@ def baseline():
         effective_count=4.0,
         created_wall_s=0.0,
         library="1",
-        witness=pack_witness(rng.integers(0, 256, (4, 3, 8, 8)).astype(np.float32), None),
+        witness=pack_healthy_samples(rng.integers(0, 256, (4, 3, 8, 8)).astype(np.float32), None),
     )
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Sample
-from edge_runtime.deployment.model_state import Registry
-from edge_runtime.recalibration.reference.live_reference_set import SETTLE_S, WRITE_BURST, LiveReference
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.recalibration.reference.live_reference_set import SETTLE_S, WRITE_BURST, LiveReferenceSet
 from edge_runtime.recalibration.task import Cause, Kind, Task
 
 WALL_AHEAD_S = 1_000_000.0
@@ -17,10 +17,10 @@ class Box:
 
     def __init__(self, folder, now_s=1000.0, wall_ahead_s=WALL_AHEAD_S, **settings):
         self.now_s, self.wall_ahead_s, self.seq = now_s, wall_ahead_s, 0
-        registry = Registry.open(folder, "parts")
-        self.root = registry.reservoir
-        self.reference = LiveReference(
-            registry,
+        model_state = ModelState.open(folder, "parts")
+        self.root = model_state.reservoir
+        self.reference = LiveReferenceSet(
+            model_state,
             "parts/1",
             ReferenceConfig(**{"frames": 8, "reservoir": 128, **settings}),
             every_s=1.0,
@@ -130,7 +130,7 @@ def test_a_full_disk_leaves_it_in_memory_and_is_tried_again(tmp_path):
 
 
 def test_a_state_folder_that_cannot_be_used_at_start_is_tried_again_too(tmp_path):
-    in_the_way = Registry.open(tmp_path, "parts").reservoir
+    in_the_way = ModelState.open(tmp_path, "parts").reservoir
     in_the_way.write_text("a file")
     box = Box(tmp_path)
     box.feed(5)

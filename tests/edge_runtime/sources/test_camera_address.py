@@ -16,9 +16,9 @@ from edge_runtime.sources.camera_address import CameraAddress, CameraKind, redac
         ("/var/lib/belt.avi", CameraKind.FILE, None),
     ],
 )
-def test_allowed_addresses(text, kind, door):
+def test_allowed_addresses(text, kind, endpoint):
     address = CameraAddress(text)
-    assert (address.kind, address.door) == (kind, door)
+    assert (address.kind, address.endpoint) == (kind, endpoint)
     assert address.is_live == (kind is not CameraKind.FILE)
 
 

@@ -8,7 +8,7 @@ import pytest
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.demo.camera_drift import UnknownDrift
-from edge_runtime.sources.demo.demo_camera import ConveyorOptions, ConveyorSource
+from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def photos(tmp_path_factory):
 
 def conveyor(photos, clock=None, **options):
     times = {"clock": lambda: clock["now_s"], "wall_clock": lambda: 5000 + clock["now_s"]} if clock else {}
-    return ConveyorSource("belt", photos, ConveyorOptions(**options), **times)
+    return DemoCamera("belt", photos, DemoOptions(**options), **times)
 
 
 def test_a_frame_is_a_pure_function_of_seed_and_index(photos):
@@ -55,7 +55,7 @@ def test_the_drift_keeps_the_colours_in_their_order(photos):
 
 
 def test_a_ramp_grows(photos):
-    options = ConveyorOptions(fps=10, drift="contrast", drift_at_s=1, ramp_s=2, severity=0.8)
+    options = DemoOptions(fps=10, drift="contrast", drift_at_s=1, ramp_s=2, severity=0.8)
     at = [options.severity_at(i) for i in (9, 10, 20, 30, 1000)]
     assert at == pytest.approx([0, 0, 0.4, 0.8, 0.8])
 
@@ -125,23 +125,23 @@ def test_close_wakes_a_waiting_read(photos):
 
 def test_a_folder_without_photographs_is_refused(tmp_path):
     with pytest.raises(SourceLost, match="expected at least one"):
-        ConveyorSource("belt", tmp_path)
+        DemoCamera("belt", tmp_path)
     with pytest.raises(SourceLost, match="No such file"):
-        ConveyorSource("belt", tmp_path / "gone")
+        DemoCamera("belt", tmp_path / "gone")
 
 
 def test_a_damaged_photograph_is_named(tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     with pytest.raises(SourceLost, match=r"bad\.jpg .*cannot be decoded"):
-        ConveyorSource("belt", tmp_path).frame(0)
+        DemoCamera("belt", tmp_path).frame(0)
 
 
 def test_an_unknown_drift_is_refused_at_once():
     with pytest.raises(UnknownDrift, match="earthquake"):
-        ConveyorOptions(drift="earthquake")
+        DemoOptions(drift="earthquake")
 
 
 @pytest.mark.parametrize("options", [{"fps": 0}, {"severity": 2}, {"drift_at_s": -1}, {"ramp_s": -1}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match="expected fps above 0"):
-        ConveyorOptions(**options)
+        DemoOptions(**options)

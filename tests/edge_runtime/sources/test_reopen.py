@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from edge_runtime.sources.reopen import Backoff, Patience
+from edge_runtime.sources.reopen import Backoff, StallTimeouts
 
 
 def test_delays_double_up_to_the_limit():
@@ -37,7 +37,7 @@ def test_impossible_delays_are_refused(first, limit, jitter):
 
 
 def test_each_phase_has_its_own_patience():
-    patience = Patience(start_s=20, open_s=12, stall_s=5)
+    patience = StallTimeouts(start_s=20, open_s=12, stall_s=5)
     patience.started(100)
     assert patience.silence(119.9) is None
     assert patience.silence(120) == 20
@@ -49,8 +49,8 @@ def test_each_phase_has_its_own_patience():
 
 
 def test_a_sign_of_life_extends_and_an_old_one_does_not_shorten():
-    patience = Patience(start_s=20, open_s=12, stall_s=5)
+    patience = StallTimeouts(start_s=20, open_s=12, stall_s=5)
     patience.opened(100)
-    patience.heard(103)
-    patience.heard(50)
+    patience.partial(103)
+    patience.partial(50)
     assert patience.runs_out_at_s() == 108

@@ -1,7 +1,7 @@
 """From the configuration to one model's verified bundle and its warm, self-tested engine: the longest part of a start.
 
-So it begins first: :class:`OpenAhead` opens every model in a thread of its own while the rest of the daemon is still
-being imported. Called by ``models`` and by what the command line does without a daemon.
+So it begins first: :class:`OpenAhead` opens every model in a thread of its own while the rest of the daemon is
+still being imported.
 """
 
 import re
@@ -36,7 +36,7 @@ VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedBase:
+class OpenedModel:
     """A model as its bundle holds it, ready to answer."""
 
     bundle: Bundle
@@ -58,7 +58,7 @@ class OpenAhead:
         self._config = config
         most = max(1, min(len(config.models), cpu_budget().most_threads))
         self._pool = ThreadPoolExecutor(most, "open")
-        self._bases = {name: self._pool.submit(open_base, config, name) for name in config.models}
+        self._bases = {name: self._pool.submit(open_bundle, config, name) for name in config.models}
         self._pool.shutdown(wait=False)  # takes no more orders: its threads end with what they have
 
     def __enter__(self) -> Self:
@@ -71,14 +71,14 @@ class OpenAhead:
             if not base.cancelled() and base.exception() is None:
                 base.result().engine.close()
 
-    def open_base(self, config: Config, name: str) -> OpenedBase:
-        """:func:`open_base`, which has begun long ago for this start's configuration; each model is given once.
+    def open_bundle(self, config: Config, name: str) -> OpenedModel:
+        """:func:`open_bundle`, which has begun long ago for this start's configuration; each model is given once.
 
         Raises:
             BundleError, EngineError: as there.
         """
-        base: Future[OpenedBase] | None = self._bases.pop(name, None) if config is self._config else None
-        return open_base(config, name) if base is None else base.result()
+        base: Future[OpenedModel] | None = self._bases.pop(name, None) if config is self._config else None
+        return open_bundle(config, name) if base is None else base.result()
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def concerning(config: Config, name: str) -> Iterator[None]:
         raise
 
 
-def open_base(config: Config, name: str) -> OpenedBase:
+def open_bundle(config: Config, name: str) -> OpenedModel:
     """Verify a model's bundle, open its engine, and see that it does what the bundle promises.
 
     Raises:
@@ -107,7 +107,7 @@ def open_base(config: Config, name: str) -> OpenedBase:
         engine = engine_of(bundle, plan, settings, model)
         tested = self_test(bundle, engine)
         notes = engine_notes(config.models[name], engine, plan, budget)
-        return OpenedBase(bundle, model, plan, settings, engine, tested.worst, notes)
+        return OpenedModel(bundle, model, plan, settings, engine, tested.worst, notes)
 
 
 def find_bundle(root: Path, version: str | int) -> Path:
