@@ -14,11 +14,12 @@ import structlog
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.health import SourceFacts
-from edge_runtime.daemon.workers import Crashes, StreamWorker
+from edge_runtime.daemon.workers import StreamWorker
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.sequence import Sequence
+from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
 

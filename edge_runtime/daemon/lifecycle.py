@@ -20,7 +20,6 @@ from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import EngineFacts, Facts, Health, WatchdogFeeder, assess
 from edge_runtime.daemon.model_runtime import ModelRuntime
-from edge_runtime.daemon.workers import Crashes
 from edge_runtime.datatypes import Event
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError
 from edge_runtime.http import HttpServer
@@ -29,6 +28,7 @@ from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.recalibration.task import TaskRequest
+from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 
 log = structlog.get_logger()
@@ -257,6 +257,7 @@ class Daemon:
             else {"connected": broker.is_connected, "problem": broker.problem},
             "config_problem": self.config_problem,
             "worker_failures": self._parts.crashes.total,
+            "failures_by_thread": self._parts.crashes.by_thread(),
         }
 
     def _camera_status(self) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,7 @@
-"""The only threads of the frame path: one per stream, one or more per model.
+"""The threads of the frame path: one per stream, one or more per model.
 
-A worker is a loop around a pipeline call, and the one place where an unexpected exception is caught: it is logged and
-counted. A stream is then opened again with back-off, like a lost camera: the other streams never notice. Inference goes
-on with the next batch, or the daemon stops visibly when not even that works (see ``Crashes``).
+After an unexpected exception a stream is opened again with back-off, like a lost camera; other streams do not notice.
+Inference goes on with the next batch; it is vital, so the daemon ends when it only fails.
 """
 
 import threading
@@ -18,34 +17,13 @@ from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.sources.base import EndOfStream, Source
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.sequence import Sequence
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
 
 READ_S = 0.25
 QUIET_READS = 8
 """A stream that gave nothing for this many reads in a row, 2 s, keeps no worker free until it gives something again."""
-CRASHES_IN_A_ROW = 20  # a loop that fails this often without one success is broken, not unlucky
-
-
-class Crashes:
-    """Counts unexpected exceptions of the workers; ``on_fatal`` ends the daemon when a loop cannot work at all."""
-
-    def __init__(self, on_fatal: Callable[[str], None]) -> None:
-        self._on_fatal = on_fatal
-        self.total = 0
-        self.by_worker: dict[str, int] = {}
-
-    def add(self, worker: str, *, may_end_daemon: bool) -> None:
-        """One more; called in the except clause, so the traceback is logged."""
-        self.total += 1
-        self.by_worker[worker] = self.by_worker.get(worker, 0) + 1
-        log.exception("worker failed", worker=worker, in_a_row=self.by_worker[worker])
-        if may_end_daemon and self.by_worker[worker] >= CRASHES_IN_A_ROW:
-            self._on_fatal(f"{worker} failed {CRASHES_IN_A_ROW} times in a row")
-
-    def clear(self, worker: str) -> None:
-        """The worker succeeded."""
-        self.by_worker.pop(worker, None)
 
 
 class StreamWorker:
@@ -62,12 +40,7 @@ class StreamWorker:
         colour: ColourOrder | None = None,
     ) -> None:
         """``colour`` is the channel order that the source really gives; None believes the source."""
-        self._open_source, self._pipeline, self._crashes, self._backoff = (
-            open_source,
-            pipeline,
-            crashes,
-            backoff,
-        )
+        self._open_source, self._pipeline, self._backoff = open_source, pipeline, backoff
         self._sequence, self._colour = sequence, colour
         self.stream = stream
         self._handing_over = threading.Lock()
@@ -76,8 +49,9 @@ class StreamWorker:
         self._reopened = 0
         self._lost: str | None = None
         self._has_given = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"stream-{stream}", daemon=True)
+        self._thread = SupervisedThread(
+            f"stream-{stream}", self._run, crashes, is_vital=False, pause_s=lambda _: backoff.next_delay_s()
+        )
 
     def start(self) -> None:
         """Begin to read."""
@@ -85,7 +59,7 @@ class StreamWorker:
 
     def stop(self) -> None:
         """Ask it to end; ``join`` waits."""
-        self._stop.set()
+        self._thread.stop()
 
     def move_to(self, pipeline: Pipeline) -> None:
         """Hand every further frame to another pipeline; the source goes on as it is.
@@ -97,9 +71,7 @@ class StreamWorker:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False when it did not come in time."""
-        if self._thread.is_alive():  # else it has ended, or was never started
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return self._thread.join(timeout_s)
 
     @property
     def last_problem(self) -> str | None:
@@ -120,28 +92,28 @@ class StreamWorker:
         }
 
     def _run(self) -> None:
-        while not self._stop.is_set() and not self.is_finished:
+        while not self._thread.stopping.is_set() and not self.is_finished:
             try:
                 self._play()
             except SourceLost as err:
-                self._wait_before_reopening(err.reason)
-            except Exception as err:  # noqa: BLE001 - thread boundary
-                self._crashes.add(f"stream-{self.stream}", may_end_daemon=False)
-                self._wait_before_reopening(f"failed unexpectedly: {err!r}")
+                self._note_loss(err.reason)
+                delay_s = self._backoff.next_delay_s()
+                event = "source lost" if self._has_given else "source not available"
+                log.warning(event, stream=self.stream, reason=err.reason, retry_in_s=round(delay_s, 1))
+                self._thread.stopping.wait(delay_s)
+            except Exception as err:
+                self._note_loss(f"failed unexpectedly: {err!r}")
+                raise
 
-    def _wait_before_reopening(self, reason: str) -> None:
+    def _note_loss(self, reason: str) -> None:
         self._reopened += 1
         self._lost = reason
-        delay_s = self._backoff.next_delay_s()
-        what = "source lost" if self._has_given else "source not available"
-        log.warning(what, stream=self.stream, reason=reason, retry_in_s=round(delay_s, 1))
-        self._stop.wait(delay_s)
 
     def _play(self) -> None:
         self._source = source = self._open_source()
         try:
             quiet = 0
-            while not self._stop.is_set():
+            while not self._thread.stopping.is_set():
                 frame = source.read(timeout_s=READ_S)
                 if frame is None:
                     quiet += 1
@@ -153,12 +125,14 @@ class StreamWorker:
                 if self._colour is not None:
                     frame = replace(frame, colour=self._colour)
                 with self._handing_over:
-                    rejected = self._pipeline.accept(frame, is_live=source.is_live, stop=self._stop)
+                    rejected = self._pipeline.accept(
+                        frame, is_live=source.is_live, stop=self._thread.stopping
+                    )
                 if rejected is not None:
                     log.warning("picture rejected", stream=self.stream, seq=rejected.seq, reason=rejected.reason,
                                 detail=rejected.detail)  # fmt: skip
                 self._backoff.reset()
-                self._crashes.clear(f"stream-{self.stream}")
+                self._thread.succeeded()
         except EndOfStream:
             self.is_finished = True
             log.info("stream finished", stream=self.stream)
@@ -172,10 +146,9 @@ class InferenceWorker:
 
     def __init__(self, name: str, pipeline: Pipeline, crashes: Crashes, cpus: tuple[int, ...] = ()) -> None:
         """``cpus``: the logical CPUs that its thread is bound to; empty leaves that to the kernel."""
-        self._name, self._pipeline, self._crashes, self._cpus = name, pipeline, crashes, cpus
+        self._name, self._pipeline, self._cpus = name, pipeline, cpus
         self.bound_to: tuple[int, ...] = ()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = SupervisedThread(name, self._run, crashes)
 
     def start(self) -> None:
         """Begin to infer."""
@@ -183,13 +156,11 @@ class InferenceWorker:
 
     def stop(self) -> None:
         """Ask it to end once nothing is queued; ``join`` waits."""
-        self._stop.set()
+        self._thread.stop()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False when it did not come in time."""
-        if self._thread.is_alive():  # else it has ended, or was never started
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return self._thread.join(timeout_s)
 
     def _bind(self) -> None:
         try:
@@ -202,9 +173,6 @@ class InferenceWorker:
     def _run(self) -> None:
         if self._cpus:
             self._bind()
-        while not (self._stop.is_set() and self._pipeline.is_empty()):
-            try:
-                self._pipeline.step(timeout_s=0.25)
-                self._crashes.clear(self._name)
-            except Exception:  # noqa: BLE001 - thread boundary
-                self._crashes.add(self._name, may_end_daemon=True)
+        while not (self._thread.stopping.is_set() and self._pipeline.is_empty()):
+            self._pipeline.step(timeout_s=0.25)
+            self._thread.succeeded()

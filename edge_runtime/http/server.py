@@ -7,19 +7,15 @@ server's thread, after the daemon's first results.
 import contextlib
 import errno
 import socket
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import structlog
-
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
-
-log = structlog.get_logger()
 
 MAX_CONNECTIONS = 64
 BACKLOG = 64
@@ -43,16 +39,16 @@ class HttpServer:
         host: Address to listen on.
         port: 0 takes a free one (see ``port``).
         app: Makes the ASGI application; called in the server's thread.
+        crashes: Counts failures of the thread. They never end the daemon: inference goes on without pages.
     """
 
-    def __init__(self, host: str, port: int, app: Callable[[], "ASGIApp"]) -> None:
+    def __init__(self, host: str, port: int, app: Callable[[], "ASGIApp"], crashes: Crashes) -> None:
         self._host, self._app = host, app
         self.port = port
         """The port really listened on, after ``start``."""
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
-        self._must_stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._thread = SupervisedThread("http", self._serve, crashes, is_vital=False)
 
     def start(self) -> None:
         """Listen from now on; requests are answered as soon as the thread has imported what it needs.
@@ -66,12 +62,10 @@ class HttpServer:
 
     def stop(self) -> None:
         """Answer what was asked, then free the port within about 3 s; idempotent."""
-        self._must_stop.set()
+        self._thread.stop()
         if self._server is not None:
             self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(STOP_S)
-        if self._server is not None and self._thread.is_alive():
+        if not self._thread.join(STOP_S) and self._server is not None:
             self._server.force_exit = True
             self._thread.join(STOP_S)
         if self._socket is not None:
@@ -80,13 +74,7 @@ class HttpServer:
     @property
     def is_serving(self) -> bool:
         """Whether requests are being answered."""
-        return self._server is not None and self._server.started and self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            self._serve()
-        except Exception:
-            log.exception("http server failed", host=self._host, port=self.port)
+        return self._server is not None and self._server.started and self._thread.is_alive
 
     def _serve(self) -> None:
         import uvicorn
@@ -105,10 +93,11 @@ class HttpServer:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        if self._must_stop.is_set():
+        if self._thread.stopping.is_set():
             return
         assert self._socket is not None
-        self._server.run(sockets=[self._socket])
+        # The server closes the sockets it is given; a second try needs one too.
+        self._server.run(sockets=[self._socket.dup()])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -135,7 +135,7 @@ def _sounds_secret(key: str) -> bool:
 class RepeatLimit:
     """Thins out a message that comes again and again, so that a dead camera does not fill the disk.
 
-    Equal means: same event, level and stream or model. Errors are thinned like the rest; the count is not lost.
+    Equal means: the same event, level, and stream, model or thread. Errors are thinned too; the count is not lost.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class RepeatLimit:
         Raises:
             structlog.DropEvent: enough of these have passed.
         """
-        key = (level, entry.get("event"), str(entry.get("stream")), str(entry.get("model")))
+        key = (level, entry.get("event"), *(str(entry.get(name)) for name in ("stream", "model", "thread")))
         now_s = self._clock()
         if len(self._seen) >= MAX_REMEMBERED and key not in self._seen:
             self._seen.clear()

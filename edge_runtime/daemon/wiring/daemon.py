@@ -14,7 +14,6 @@ from edge_runtime.daemon.lifecycle import Daemon, DaemonParts
 from edge_runtime.daemon.wiring.messaging import Outboxes, open_connection, open_http
 from edge_runtime.daemon.wiring.models import batch_policy, open_model
 from edge_runtime.daemon.wiring.sources import open_source
-from edge_runtime.daemon.workers import Crashes
 from edge_runtime.datatypes import Result
 from edge_runtime.deployment.open_bundle import OpenedModel, open_bundle
 from edge_runtime.messaging.delivery import Delivery
@@ -22,6 +21,7 @@ from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
 from edge_runtime.system.priority import run_in_background
 from edge_runtime.system.state_lock import lock_state_dir
+from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 
 
@@ -50,7 +50,7 @@ def build_daemon(
     config = adjust(loaded)
     lock = lock_state_dir(config.state_dir)
     crashes = Crashes(on_fatal=lambda reason: daemon.fail(reason))  # noqa: PLW0108 - made below
-    outboxes = Outboxes(config)
+    outboxes = Outboxes(config, crashes)
     delivery = Delivery(config.device, on_result)
     watch = None if config_path is None else ConfigWatcher(
         config_path, os.environ, current=loaded,
@@ -68,7 +68,7 @@ def build_daemon(
         delivery=delivery,
         open_connection=partial(open_connection, outboxes=outboxes),
         close_outboxes=outboxes.close,
-        open_http=open_http,
+        open_http=partial(open_http, crashes=crashes),
         run_in_background=run_in_background,
         watch=watch,
         notify=SystemdNotify(os.environ),

@@ -19,12 +19,15 @@ from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.sinks import FileSink, MqttSink
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
+from edge_runtime.system.supervised_thread import Crashes
 
 
 class Outboxes:
     """The outboxes of a state directory, opened when first needed and kept for the daemon's life."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, crashes: Crashes) -> None:
+        self.crashes = crashes
+        """For the threads of the outboxes and of all that is connected to them."""
         self._folder = config.state_dir
         self._limits = OutboxLimits(
             max_bytes=config.outbox.max_mib * 2**20, max_age_s=config.outbox.max_age_h * 3600
@@ -107,7 +110,7 @@ def _obeyed(daemon: Daemon, verb: Verb, arguments: Any) -> dict[str, Any]:
     return daemon.request(TaskRequest(verb, approval=approval, **given), arguments.model)
 
 
-def open_http(config: Config, daemon: Daemon) -> HttpServer | None:
+def open_http(config: Config, daemon: Daemon, crashes: Crashes) -> HttpServer | None:
     """The HTTP server, already listening; None when it is turned off.
 
     Raises:
@@ -130,6 +133,6 @@ def open_http(config: Config, daemon: Daemon) -> HttpServer | None:
             **names,
         )
 
-    server = HttpServer(config.http.host, config.http.port, application)
+    server = HttpServer(config.http.host, config.http.port, application, crashes)
     server.start()
     return server

@@ -18,7 +18,7 @@ from edge_runtime.bundles.self_test import check_patched, self_test
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config, DriftConfig
 from edge_runtime.daemon.model_runtime import ModelRuntime
-from edge_runtime.daemon.workers import Crashes, InferenceWorker
+from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.deployment import BuildEngine, Deployment
 from edge_runtime.deployment.model_state import ModelState, Patched
@@ -40,6 +40,7 @@ from edge_runtime.recalibration.controller_parts import ControllerParts
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
 from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
 from edge_runtime.recalibration.job.process import JobProcess
+from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
 

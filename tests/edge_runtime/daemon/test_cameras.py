@@ -7,12 +7,12 @@ import pytest
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.cameras import GRACE_S, Cameras
-from edge_runtime.daemon.workers import CRASHES_IN_A_ROW, Crashes
 from edge_runtime.datatypes import Frame, Generation
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.sources.fake import FakeSource
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import until
 
 
@@ -121,14 +121,6 @@ def test_one_broken_camera_does_not_end_the_daemon(open_cameras):
     cameras = open_cameras(broken, on_fatal=pytest.fail)
     cameras.open("belt", camera(), ScriptedPipeline())
     assert until(lambda: "bug in one source" in (cameras.facts()[0].problem or ""))
-
-
-def test_only_inference_that_can_never_work_ends_the_daemon():
-    reasons = []
-    crashes = Crashes(reasons.append)
-    for _ in range(CRASHES_IN_A_ROW + 1):
-        crashes.add("stream-belt", may_end_daemon=False)
-    assert reasons == []
 
 
 def test_a_slow_camera_is_not_silent_between_two_of_its_pictures(open_cameras):

@@ -10,7 +10,6 @@ import pytest
 from edge_runtime.config import parse_config
 from edge_runtime.daemon.lifecycle import Daemon, DaemonParts
 from edge_runtime.daemon.model_runtime import ModelRuntime
-from edge_runtime.daemon.workers import Crashes
 from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.scheduler import BatchPolicy
@@ -18,6 +17,7 @@ from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import TaskRequest
+from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 
 YAML = """

@@ -14,6 +14,7 @@ from edge_runtime.daemon.health import Finding, Health, Weight
 from edge_runtime.http.api import build_app, content_policy
 from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.recalibration.reports import Reports
+from edge_runtime.system.supervised_thread import Crashes
 
 STATUS: dict[str, Any] = {
     "device": "belt-<b>3",
@@ -66,6 +67,10 @@ def daemon() -> Daemon:
     return Daemon()
 
 
+def app_of(daemon: Daemon) -> Any:
+    return build_app(daemon.status, lambda: daemon.health, daemon.results)
+
+
 @pytest.fixture
 def server(daemon: Daemon, tmp_path: Path) -> Iterator[HttpServer]:
     server = HttpServer(
@@ -77,6 +82,7 @@ def server(daemon: Daemon, tmp_path: Path) -> Iterator[HttpServer]:
             daemon.results,
             reports=lambda: {"parts": Reports(tmp_path)},
         ),
+        Crashes(),
     )
     server.start()
     yield server
@@ -175,9 +181,7 @@ def test_a_failing_status_is_a_500_and_the_server_lives_on(client: httpx.Client,
 
 
 def test_a_taken_port_is_said_at_once_and_clearly(server: HttpServer, daemon: Daemon) -> None:
-    second = HttpServer(
-        "127.0.0.1", server.port, lambda: build_app(daemon.status, lambda: daemon.health, daemon.results)
-    )
+    second = HttpServer("127.0.0.1", server.port, lambda: app_of(daemon), Crashes())
     with pytest.raises(HttpUnavailable, match=rf"127\.0\.0\.1:{server.port}: the port is in use") as caught:
         second.start()
     assert caught.value.exit_code == 69
@@ -187,15 +191,13 @@ def test_a_taken_port_is_said_at_once_and_clearly(server: HttpServer, daemon: Da
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     with pytest.raises(HttpUnavailable, match=r"http\.port"):
-        HttpServer(host, 0, lambda: build_app(dict, lambda: Health(True, True), lambda _: [])).start()
+        HttpServer(host, 0, lambda: app_of(Daemon()), Crashes()).start()
 
 
 def test_the_port_is_free_again_after_stop_even_with_a_connection_open(daemon: Daemon) -> None:
     port = 0
     for _ in range(3):
-        server = HttpServer(
-            "127.0.0.1", port, lambda: build_app(daemon.status, lambda: daemon.health, daemon.results)
-        )
+        server = HttpServer("127.0.0.1", port, lambda: app_of(daemon), Crashes())
         server.start()
         port = server.port
         idle = socket.create_connection(("127.0.0.1", port))
@@ -214,10 +216,10 @@ def test_stop_before_start_and_during_start_is_clean(daemon: Daemon) -> None:
     def slow_app() -> Any:
         entered.set()
         leave.wait(5)
-        return build_app(daemon.status, lambda: daemon.health, daemon.results)
+        return app_of(daemon)
 
-    HttpServer("127.0.0.1", 0, slow_app).stop()
-    server = HttpServer("127.0.0.1", 0, slow_app)
+    HttpServer("127.0.0.1", 0, slow_app, Crashes()).stop()
+    server = HttpServer("127.0.0.1", 0, slow_app, Crashes())
     server.start()
     assert entered.wait(5)
     stopper = threading.Thread(target=server.stop)
@@ -226,6 +228,25 @@ def test_stop_before_start_and_during_start_is_clean(daemon: Daemon) -> None:
     stopper.join(8)
     assert not stopper.is_alive()
     assert not server.is_serving
+
+
+def test_a_server_that_failed_serves_again_and_is_counted(daemon: Daemon) -> None:
+    failures: list[type[Exception]] = [ImportError, OSError]
+
+    def app() -> Any:
+        if failures:
+            raise failures.pop()("bug")
+        return app_of(daemon)
+
+    crashes = Crashes(pytest.fail)
+    server = HttpServer("127.0.0.1", 0, app, crashes)
+    server.start()
+    try:
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            assert client.get(f"http://127.0.0.1:{server.port}/healthz").status_code == 200
+    finally:
+        server.stop()
+    assert crashes.by_thread() == {"http": 2}
 
 
 def test_the_page_runs_only_its_own_script(client: httpx.Client) -> None:

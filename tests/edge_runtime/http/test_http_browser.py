@@ -18,6 +18,7 @@ from edge_runtime.daemon.health import Health
 from edge_runtime.http.api import build_app
 from edge_runtime.http.server import HttpServer
 from edge_runtime.recalibration.reports import Reports
+from edge_runtime.system.supervised_thread import Crashes
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 STATUS: dict[str, Any] = {
@@ -75,6 +76,7 @@ def server(tmp_path: Path) -> Iterator[HttpServer]:
             recent_events=lambda _: [EVENT],
             reports=lambda: {"parts": Reports(tmp_path)},
         ),
+        Crashes(),
     )
     server.start()
     yield server

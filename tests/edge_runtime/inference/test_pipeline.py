@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import structlog
 
-from edge_runtime.daemon.workers import CRASHES_IN_A_ROW, QUIET_READS, Crashes, InferenceWorker, StreamWorker
+from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWorker
 from edge_runtime.datatypes import Frame, Generation, Rejected
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engine_slot import EngineSlot
@@ -18,6 +18,7 @@ from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from edge_runtime.sources.fake import FakeSource
 from edge_runtime.sources.sequence import Sequence
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import until
 
 SPEC = PreprocessSpec(
@@ -317,12 +318,19 @@ def test_an_unexpected_failure_is_counted_and_the_stream_goes_on(tmp_path, monke
     assert pipeline.metrics.stream("belt").frames == 1
 
 
-def test_a_loop_that_can_never_work_ends_the_daemon():
+def test_inference_that_can_never_work_ends_the_daemon(monkeypatch):
+    def broken(timeout_s):
+        raise RuntimeError("bug")
+
     reasons = []
-    crashes = Crashes(on_fatal=reasons.append)
-    for _ in range(CRASHES_IN_A_ROW):
-        crashes.add("infer-parts", may_end_daemon=True)
-    assert reasons == [f"infer-parts failed {CRASHES_IN_A_ROW} times in a row"]
+    pipeline, _, _ = make()
+    monkeypatch.setattr(pipeline, "step", broken)
+    monkeypatch.setattr(pipeline, "is_empty", lambda: False)
+    worker = InferenceWorker("infer-parts", pipeline, Crashes(reasons.append))
+    worker.start()
+    worker.stop()
+    assert worker.join(30)
+    assert [reason.partition(" ")[0] for reason in reasons] == ["infer-parts"]
 
 
 def test_a_damaged_sequence_file_starts_again_from_zero(tmp_path):

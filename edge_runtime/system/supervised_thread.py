@@ -1,0 +1,122 @@
+"""A thread that outlives the bugs of its work, and one account of the failures of all such threads.
+
+The one policy for an unexpected exception: log it with its traceback, count it under the thread's name, wait, run the
+work again. A vital thread that only fails ends the daemon (exit code 70), and systemd starts it anew.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+CRASHES_IN_A_ROW = 20
+"""Work that fails this often without one success is broken, not unlucky."""
+WORKED_S = 60.0
+"""Work that ran this long before it failed has worked: a new row begins."""
+
+
+def pause_s(in_a_row: int) -> float:
+    """Seconds before the next try: one failure costs little, a row of them no whole CPU."""
+    return min(1.0, 0.05 * 2.0 ** (in_a_row - 1))
+
+
+class Crashes:
+    """Counts the unexpected exceptions of all threads; ``on_fatal`` is told when a vital one cannot work at all."""
+
+    def __init__(self, on_fatal: Callable[[str], None] = lambda _: None) -> None:
+        self._on_fatal = on_fatal
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        """Failures of all threads since the start."""
+        with self._lock:
+            return self._counts.total()
+
+    def by_thread(self) -> dict[str, int]:
+        """The same for each thread that has failed; a copy."""
+        with self._lock:
+            return dict(self._counts)
+
+    def add(self, thread: str, in_a_row: int, *, is_vital: bool) -> None:
+        """Count one failure; the ``in_a_row``-th since the thread last worked."""
+        with self._lock:
+            self._counts[thread] += 1
+        if is_vital and in_a_row == CRASHES_IN_A_ROW:
+            self._on_fatal(f"{thread} failed {CRASHES_IN_A_ROW} times in a row")
+
+
+class SupervisedThread:
+    """Runs ``run`` until it returns; when it raises, it is run again. All methods may be called from any thread.
+
+    Args:
+        name: Of the thread, in logs and in the account.
+        run: The work, usually a loop that looks at ``stopping`` and calls :meth:`succeeded` after each good round.
+        crashes: The account.
+        is_vital: Whether the daemon ends when this work cannot be done; False for one camera of many.
+        pause_s: Seconds to wait after so many failures in a row.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[], None],
+        crashes: Crashes,
+        *,
+        is_vital: bool = True,
+        pause_s: Callable[[int], float] = pause_s,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self._run, self._crashes = name, run, crashes
+        self._is_vital, self._pause_s, self._clock = is_vital, pause_s, clock
+        self._in_a_row = 0
+        self.stopping = threading.Event()
+        """Set by :meth:`stop`; for the work to look at or to wait for."""
+        self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin to work; a thread starts once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the work to end, and end a pause; :meth:`join` waits."""
+        self.stopping.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; False when it did not come in time. A thread that was never started has ended."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._thread.is_alive()
+
+    def succeeded(self) -> None:
+        """End the row of failures; to be called by the work itself."""
+        self._in_a_row = 0
+
+    def _supervise(self) -> None:
+        while True:
+            began_at_s = self._clock()
+            try:
+                self._run()
+            except Exception:
+                if self._clock() - began_at_s >= WORKED_S:
+                    self._in_a_row = 0
+                self._in_a_row += 1
+                delay_s = self._pause_s(self._in_a_row)
+                log.exception("thread failed", thread=self.name, in_a_row=self._in_a_row, retry_in_s=delay_s)
+                self._crashes.add(self.name, self._in_a_row, is_vital=self._is_vital)
+            else:
+                return
+            # Work that is left is tried again even now, but an end must come.
+            if self.stopping.wait(delay_s) and self._in_a_row >= CRASHES_IN_A_ROW:
+                return

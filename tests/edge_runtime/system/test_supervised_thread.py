@@ -1,0 +1,154 @@
+"""A supervised thread runs its work again after a failure, counts it, and ends the daemon when it only fails."""
+
+import threading
+
+import pytest
+import structlog
+
+from edge_runtime.system.supervised_thread import (
+    CRASHES_IN_A_ROW,
+    WORKED_S,
+    Crashes,
+    SupervisedThread,
+    pause_s,
+)
+from tests.support.waiting import until
+
+LONG_S = 10.0
+
+
+class Work:
+    """Fails as the script says (True fails), then returns; ``step_s`` passes on its clock at each run."""
+
+    def __init__(self, *fails, step_s=0.0):
+        self.fails, self.step_s, self.runs, self.now_s = list(fails), step_s, 0, 0.0
+
+    def __call__(self):
+        self.runs += 1
+        self.now_s += self.step_s
+        if self.fails and self.fails.pop(0):
+            raise RuntimeError("bug")
+
+
+def start(work, crashes, **options):
+    thread = SupervisedThread("worker", work, crashes, **{"pause_s": lambda _: 0.0, **options})
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def reasons():
+    return []
+
+
+@pytest.fixture
+def crashes(reasons):
+    return Crashes(reasons.append)
+
+
+def test_work_that_returns_ends_the_thread(crashes):
+    thread = start(Work(), crashes)
+    assert thread.join(LONG_S)
+    assert not thread.is_alive
+    assert (crashes.total, crashes.by_thread()) == (0, {})
+
+
+def test_work_that_fails_now_and_then_goes_on_and_is_counted(crashes, reasons):
+    work = Work(True, True, False)
+    with structlog.testing.capture_logs() as logged:
+        assert start(work, crashes).join(LONG_S)
+    assert work.runs == 3
+    assert crashes.by_thread() == {"worker": 2}
+    assert [(entry["thread"], entry["in_a_row"], entry["exc_info"]) for entry in logged] == [
+        ("worker", 1, True),
+        ("worker", 2, True),
+    ]
+    assert reasons == []
+
+
+def test_a_success_between_ends_the_row(crashes, reasons):
+    rounds = iter(range(3 * CRASHES_IN_A_ROW))
+
+    def work():
+        for number in rounds:
+            thread.succeeded()
+            if number % 2:
+                raise RuntimeError("bug")
+
+    thread = SupervisedThread("worker", work, crashes, pause_s=lambda _: 0.0)
+    thread.start()
+    assert thread.join(LONG_S)
+    assert crashes.total == 3 * CRASHES_IN_A_ROW // 2
+    assert reasons == []
+
+
+@pytest.mark.parametrize(("step_s", "ends"), [(WORKED_S, False), (WORKED_S / 2, True)])
+def test_work_that_ran_long_before_it_failed_has_worked(crashes, reasons, step_s, ends):
+    work = Work(*[True] * CRASHES_IN_A_ROW, step_s=step_s)
+    assert start(work, crashes, clock=lambda: work.now_s).join(LONG_S)
+    assert bool(reasons) is ends
+
+
+@pytest.mark.parametrize("is_vital", [True, False])
+def test_only_vital_work_that_always_fails_ends_the_daemon_and_that_once(crashes, reasons, is_vital):
+    work = Work(*[True] * (CRASHES_IN_A_ROW + 5))
+    assert start(work, crashes, is_vital=is_vital).join(LONG_S)
+    assert len(reasons) == is_vital
+    assert crashes.total == CRASHES_IN_A_ROW + 5
+
+
+def test_a_stop_ends_the_pause_and_the_work_that_is_left_is_done(crashes):
+    work = Work(True)
+    thread = start(work, crashes, pause_s=lambda _: 3600.0)
+    assert until(lambda: crashes.total)
+    assert thread.is_alive
+    thread.stop()
+    assert thread.join(LONG_S)
+    assert work.runs == 2
+
+
+def test_work_that_only_fails_gives_up_once_it_shall_stop(crashes):
+    def work():
+        raise RuntimeError("bug")
+
+    thread = start(work, crashes)
+    thread.stop()
+    assert thread.join(LONG_S)
+
+
+def test_a_thread_that_was_never_started_has_ended(crashes):
+    thread = SupervisedThread("worker", Work(), crashes)
+    thread.stop()
+    assert thread.join(0.0)
+    assert not thread.is_alive
+
+
+def test_the_work_may_wait_for_the_stop(crashes):
+    began = threading.Event()
+
+    def work():
+        began.set()
+        thread.stopping.wait()
+
+    thread = SupervisedThread("worker", work, crashes)
+    thread.start()
+    assert began.wait(LONG_S)
+    assert thread.is_alive
+    thread.stop()
+    assert thread.join(LONG_S)
+
+
+def test_failures_of_several_threads_are_told_apart(crashes):
+    for name in ("one", "two", "two"):
+        thread = SupervisedThread(name, Work(True), crashes, pause_s=lambda _: 0.0)
+        thread.start()
+        assert thread.join(LONG_S)
+    assert crashes.by_thread() == {"one": 1, "two": 2}
+    assert crashes.total == 3
+
+
+def test_a_single_failure_costs_little_and_a_row_no_whole_cpu():
+    pauses = [pause_s(in_a_row) for in_a_row in range(1, CRASHES_IN_A_ROW + 1)]
+    assert pauses[0] < 0.1
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 1.0
