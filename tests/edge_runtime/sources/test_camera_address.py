@@ -4,7 +4,7 @@ from edge_runtime.sources.camera_address import CameraAddress, CameraKind, redac
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "door"),
+    ("text", "kind", "endpoint"),
     [
         ("rtsp://cam.local/stream1", CameraKind.RTSP, ("cam.local", 554)),
         ("RTSPS://me:secret@10.0.0.7:8322/a", CameraKind.RTSP, ("10.0.0.7", 8322)),
