@@ -75,7 +75,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
 def _camera_notes(config: Config) -> Iterator[str]:
     """A share may be mounted and a camera plugged in later, so that what is not there now is no error."""
     for name, camera in config.cameras.items():
-        if camera.enabled and camera.kind in ("file", "v4l2") and not _exists(camera.path):
+        if camera.enabled and camera.address.local_path and not _exists(camera.path):
             yield f"cameras.{name}.path: {camera.path} does not exist now; the camera waits for it"
 
 

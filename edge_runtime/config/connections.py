@@ -11,8 +11,6 @@ from pydantic import Field, SecretStr, field_serializer, model_validator
 
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import (
-    CAMERA_WORDS,
-    URL_SCHEMES,
     CameraPath,
     FilePath,
     Host,
@@ -22,7 +20,7 @@ from edge_runtime.config.values import (
     Text,
     TopicPrefix,
 )
-from edge_runtime.system.redaction import redact_url
+from edge_runtime.system.camera_address import EXPECTED, CameraAddress, CameraKind
 
 DriftName = Literal[
     "contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey",
@@ -58,7 +56,7 @@ class CameraConfig(Section):
 
     path: CameraPath = Field(
         repr=False,
-        description=f"Where pictures come from: {CAMERA_WORDS}. Passwords in a URL come from the environment: "
+        description=f"Where pictures come from: {EXPECTED}. Passwords in a URL come from the environment: "
         "rtsp://user:{EDGE_CAMERA_PASSWORD}@host/stream.",
         examples=["rtsp://belt-camera.local/stream1", "/dev/video0", "clips/belt.mp4", "demo:conveyor"],
     )
@@ -104,35 +102,28 @@ class CameraConfig(Section):
     demo: DemoConfig | None = Field(default=None, description="Options of demo:conveyor.")
 
     @property
-    def kind(self) -> Literal["rtsp", "http", "v4l2", "mqtt", "conveyor", "file"]:
-        """What sort of source this is; ``file`` is a video file or a folder, the disk knows which."""
-        scheme = self.path.partition("://")[0].lower()
-        if scheme in URL_SCHEMES:
-            return "rtsp" if scheme.startswith("rtsp") else "http"
-        if self.path == "mqtt":
-            return "mqtt"
-        if self.path == "demo:conveyor":
-            return "conveyor"
-        return "v4l2" if self.path.startswith("/dev/video") else "file"
+    def address(self) -> CameraAddress:
+        """The path as an address, which knows its kind."""
+        return CameraAddress(self.path)
 
     @property
     def is_idle_allowed(self) -> bool:
         """Whether silence is normal for this source."""
-        return self.may_idle if self.may_idle is not None else self.kind in ("mqtt", "file")
+        return self.may_idle if self.may_idle is not None else self.address.kind.may_idle
 
     @property
     def safe_path(self) -> str:
         """The path with any password hidden: the only form for logs and status pages."""
-        return redact_url(self.path)
+        return self.address.redacted
 
     @field_serializer("path")
     def _hide(self, value: str) -> str:
-        return redact_url(value)
+        return CameraAddress(value).redacted
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         self.require(
-            self.demo is None or self.kind == "conveyor",
+            self.demo is None or self.address.kind is CameraKind.DEMO,
             "demo",
             "no 'demo' section unless path is demo:conveyor",
             found=f"'demo' with path {self.safe_path!r}",

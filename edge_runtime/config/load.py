@@ -20,6 +20,7 @@ from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES, Document, load
 from edge_runtime.config.values import Name
 from edge_runtime.errors import ConfigError, Problem
+from edge_runtime.system.camera_address import CameraKind, kind_of
 
 SECRET_PREFIX = "EDGE_"  # noqa: S105 - the name of variables, not a secret
 MAX_SECRET_BYTES = 4096
@@ -195,9 +196,12 @@ def _cross_problems(document: Document) -> Iterator[Problem]:
             yield _at(
                 document, ("cameras", name, "model"), f"no model {show(model)}", did_you_mean(model, models)
             )
-        if path == "mqtt" and not data.get("mqtt"):
+        if not isinstance(path, str):
+            continue
+        kind = kind_of(path)
+        if kind is CameraKind.MQTT and not data.get("mqtt"):
             yield _at(document, ("cameras", name, "path"), "'mqtt' without a broker", "a section 'mqtt'")
-        if isinstance(path, str) and path.startswith("/dev/") and camera.get("enabled") is not False:
+        if kind is CameraKind.DEVICE and camera.get("enabled") is not False:
             if path in devices:
                 found = f"{path}, which camera {devices[path]!r} has open already"
                 yield _at(document, ("cameras", name, "path"), found, "each device once")

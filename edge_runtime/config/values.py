@@ -9,22 +9,17 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from edge_runtime.system.camera_address import BadCameraAddress, CameraAddress
+
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 BASELINE_PATTERN = r"^[a-z0-9-]{1,32}$"
 DEVICE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.:,()-]{0,63}$"
 NAME_WORDS = "1 to 64 letters, digits, '_' or '-' (it becomes a level of MQTT topics)"
-URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
-"""What a camera URL may start with. FFmpeg knows dozens more (concat:, pipe:, file:); none is let through."""
-CAMERA_WORDS = (
-    "rtsp://, rtsps://, http:// or https:// with a host; /dev/videoN; a video file or folder; "
-    "'mqtt'; or 'demo:conveyor'"
-)
 MAX_PATH_LENGTH = 2048
 DEVICE_NAMES = (
     *("CPU", "GPU", "NPU", "AUTO", "HETERO", "MULTI", "BATCH"),  # openvino
@@ -57,8 +52,6 @@ DEVICE_NAMES = (
     ),
 )
 """Families of devices that openvino, onnxruntime and torch know, to recognise a slip of the pen."""
-
-_ANY_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 
 
 def refusal(expected: str, found: str | None = None) -> PydanticCustomError:
@@ -112,28 +105,13 @@ def _resolve(value: Path, info: ValidationInfo) -> Path:
 
 
 def _check_camera_path(value: str, info: ValidationInfo) -> str:
-    _clean_text(value)
     if len(value) > MAX_PATH_LENGTH:
         raise refusal(f"at most {MAX_PATH_LENGTH} characters", found=f"{len(value)} characters")
-    scheme = _ANY_SCHEME.match(value)
-    if value in ("mqtt", "demo:conveyor"):
-        return value
-    if scheme is None:
-        return str(_resolve(Path(value), info))
-    if scheme[1].lower() not in URL_SCHEMES or not value[scheme.end() :].startswith("//"):
-        raise refusal(CAMERA_WORDS)
-    return _check_url(value)
-
-
-def _check_url(value: str) -> str:
     try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
-    except ValueError as err:
-        raise refusal(f"a valid URL ({str(err).split(':')[0]})") from err
-    if not host or any(c.isspace() for c in value):
-        raise refusal("a URL with a host and without spaces")
-    return value
+        path = CameraAddress(value).local_path
+        return value if path is None else CameraAddress(str(_resolve(path, info))).text
+    except BadCameraAddress as err:
+        raise refusal(err.expected) from err
 
 
 def _check_bundle(value: str, info: ValidationInfo) -> str:

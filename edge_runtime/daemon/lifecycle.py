@@ -28,6 +28,7 @@ from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.recalibration.task import TaskRequest
+from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 
@@ -378,7 +379,9 @@ class Daemon:
         """
         new, models, connection = edit.config, opened.models, opened.connection
         of_connection = {
-            stream for stream, camera in new.cameras.items() if connection and camera.kind == "mqtt"
+            stream
+            for stream, camera in new.cameras.items()
+            if connection and camera.address.kind is CameraKind.MQTT
         }
         streams = sorted(edit.plan.cameras | of_connection)
         for stream in streams:

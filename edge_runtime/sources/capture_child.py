@@ -13,9 +13,10 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from edge_runtime.sources.camera_address import CameraAddress, redact
 from edge_runtime.sources.capture_protocol import MAX_PACKET_BYTES, QUIT, ROOM, CaptureRequest, Message
 from edge_runtime.sources.frame_ring import FrameRing
+from edge_runtime.system.camera_address import CameraAddress
+from edge_runtime.system.redaction import redact_url
 
 _PASSED_ON = (
     "PATH",
@@ -103,7 +104,7 @@ class CaptureChild:
         """The last line that FFmpeg, OpenCV or Python wrote to standard error, without credentials."""
         self._read_log()
         lines = [line.strip() for line in self._log.decode(errors="replace").splitlines() if line.strip()]
-        return _POINTER.sub("", redact(lines[-1]))[:300] if lines else None
+        return _POINTER.sub("", redact_url(lines[-1]))[:300] if lines else None
 
     def kill(self) -> None:
         """End it at once and give everything back; frames already taken stay readable."""

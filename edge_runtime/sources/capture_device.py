@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.sources.camera_address import CameraAddress, CameraKind
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, MessageKind
 from edge_runtime.sources.frame_ring import FrameNote, FrameRing
 from edge_runtime.sources.pacing import Metronome, RateLimit
+from edge_runtime.system.camera_address import CameraAddress
 
 _WAIT_SLICE_S = 0.25  # the owner sees a beat at least this often while this process waits on purpose
 _BAD_FRAMES_IN_A_ROW = 100
@@ -63,7 +63,7 @@ def play(request: CaptureRequest, ring_fd: int, owner: Owner) -> None:
     cv2.setNumThreads(1)
     player = _Player(request, FrameRing(ring_fd), owner)
     try:
-        if CameraAddress(request.address).is_live:
+        if CameraAddress(request.address).kind.is_live:
             player.play_live()
         else:
             player.play_file()
@@ -190,11 +190,11 @@ class _Player:
     def _open(self) -> cv2.VideoCapture:
         request, address = self._request, CameraAddress(self._request.address)
         self._owner.say("opening")
-        if address.kind is CameraKind.DEVICE:
+        if address.kind.backend == "v4l2":
             capture = _open_device(request)
         else:
             # An absolute path: a relative one with a colon in it would be read as a protocol.
-            name = str(Path(address.text).absolute()) if address.kind is CameraKind.FILE else address.text
+            name = str(address.local_path.absolute()) if address.local_path else address.text
             capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, _ffmpeg_parameters(request))
         if not capture.isOpened():
             raise CaptureFailed("it is there but cannot be opened as a video")

@@ -14,9 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
-from edge_runtime.sources.camera_address import CameraAddress, CameraKind, redact
 from edge_runtime.sources.capture_protocol import (
     MAX_PACKET_BYTES,
     QUIT,
@@ -26,6 +24,8 @@ from edge_runtime.sources.capture_protocol import (
     Message,
     MessageKind,
 )
+from edge_runtime.system.camera_address import CameraAddress
+from edge_runtime.system.redaction import redact_url
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _KNOCK_TIMEOUT_S = 3.0
@@ -89,7 +89,7 @@ def wait_reachable(address: CameraAddress, link: Link, rng: random.Random) -> bo
         problem = _knock(address)
         if problem is None:
             return True
-        if address.kind is CameraKind.FILE:
+        if not address.kind.is_live:
             raise CaptureFailed(problem)
         link.say("waiting", reason=problem)
         link.quit.wait(pause_s * rng.uniform(0.8, 1.0))
@@ -99,9 +99,9 @@ def wait_reachable(address: CameraAddress, link: Link, rng: random.Random) -> bo
 
 def _knock(address: CameraAddress) -> str | None:
     """Why nobody answers, or None when somebody does."""
-    if address.endpoint is None:
-        path = Path(address.text)
-        return None if path.exists() else f"{path} does not exist"
+    if address.local_path is not None:
+        return None if address.local_path.exists() else f"{address.local_path} does not exist"
+    assert address.endpoint is not None, "a camera that OpenCV plays is a path or has an endpoint"
     host, port = address.endpoint
     try:
         socket.create_connection((host, port), timeout=_KNOCK_TIMEOUT_S).close()
@@ -117,7 +117,7 @@ def serve(link: Link, ring_fd: int, request: CaptureRequest, rng: random.Random)
             play = _load_player()
             play(request, ring_fd, link)
     except CaptureFailed as err:
-        link.say("failed", reason=redact(str(err)))
+        link.say("failed", reason=redact_url(str(err)))
 
 
 def _load_player() -> Callable[[CaptureRequest, int, Link], None]:

@@ -16,13 +16,13 @@ import structlog
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.camera_address import CameraAddress
 from edge_runtime.sources.capture_child import CaptureChild
 from edge_runtime.sources.capture_protocol import Message
 from edge_runtime.sources.counts import SourceCounts
 from edge_runtime.sources.frame_ring import FrameRing, TakenFrame
 from edge_runtime.sources.reopen import Backoff, StallTimeouts
 from edge_runtime.sources.video_options import VideoOptions
+from edge_runtime.system.camera_address import BadCameraAddress, CameraAddress
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class VideoSource:
         first_seq: Sequence number of the first frame. Numbers of dropped frames are left out.
 
     Raises:
-        ValueError: the address is not allowed.
+        BadCameraAddress: the address is not allowed, or OpenCV cannot play it.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class VideoSource:
     ) -> None:
         self.stream = stream
         self._address = CameraAddress(address)
+        if self._address.kind.backend is None:
+            raise BadCameraAddress(address, "a camera or video that OpenCV can play")
         self._options = options or VideoOptions()
         self._clock = clock
         self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
@@ -87,7 +89,7 @@ class VideoSource:
     @property
     def is_live(self) -> bool:
         """True for cameras, False for files."""
-        return self._address.is_live
+        return self._address.kind.is_live
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; its array is a view into shared memory that the next ``read`` reuses.

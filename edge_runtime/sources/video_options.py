@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from edge_runtime.sources.camera_address import CameraAddress, Transport
 from edge_runtime.sources.capture_protocol import CaptureRequest, Pace
 from edge_runtime.sources.frame_ring import MAX_SLOTS
+from edge_runtime.system.camera_address import CameraAddress, Transport
 
 
 @dataclass(frozen=True, slots=True)

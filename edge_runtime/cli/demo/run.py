@@ -23,6 +23,7 @@ from edge_runtime.deployment.open_bundle import find_bundle
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.system.camera_address import CameraKind
 
 COMPARED_FRAMES = 150  # per phase; about 2 s of work, and a standard error of 4 points
 
@@ -31,7 +32,7 @@ def with_demo(config: Config, state_dir: Path, **options: Any) -> Config:
     """The configuration with another state folder and the conveyors' options replaced."""
     cameras = {
         stream: camera.model_copy(update={"demo": (camera.demo or DemoConfig()).model_copy(update=options)})
-        if camera.kind == "conveyor"
+        if camera.address.kind is CameraKind.DEMO
         else camera
         for stream, camera in config.cameras.items()
     }
@@ -59,7 +60,9 @@ def _run(
         return with_demo(loaded, state_dir, **options)
 
     adjusted = adjust(config)
-    conveyors = {name: camera for name, camera in adjusted.cameras.items() if camera.kind == "conveyor"}
+    conveyors = {
+        name: camera for name, camera in adjusted.cameras.items() if camera.address.kind is CameraKind.DEMO
+    }
     answers = AnswerLog(frozenset(conveyors))
     daemon = build_daemon(config, config_path, adjust=adjust, on_result=answers.add)
     stop_on_signals(daemon)

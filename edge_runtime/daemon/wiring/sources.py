@@ -16,6 +16,7 @@ from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.sources.video_options import VideoOptions
+from edge_runtime.system.camera_address import CameraKind
 
 DEMO_PICTURES = DATA / "pictures"
 
@@ -26,16 +27,16 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection
     Raises:
         SourceLost: it cannot be opened now.
     """
-    match camera.kind:
-        case "conveyor":
+    match camera.address.kind:
+        case CameraKind.DEMO:
             return open_demo_camera(stream, camera)
-        case "mqtt":
+        case CameraKind.MQTT:
             client = connection.client
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
             inbox = PictureInbox()
             end = client.subscribe(connection.topics.picture(stream), partial(_post, inbox))
             return MqttImagesSource(stream, inbox, first_seq=first_seq, on_close=end)
-        case "file" if _is_folder(stream, camera.path):
+        case CameraKind.FILE if _is_folder(stream, camera.path):
             return ImagesSource(
                 stream,
                 Path(camera.path),
@@ -45,7 +46,7 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection
                 first_seq=first_seq,
             )
         case _:
-            return VideoSource(stream, camera.path, _video_options(camera), first_seq=first_seq)
+            return VideoSource(stream, camera.path, video_options(camera), first_seq=first_seq)
 
 
 def _post(inbox: PictureInbox, message: Message) -> None:
@@ -80,11 +81,12 @@ def open_demo_camera(stream: str, camera: CameraConfig) -> DemoCamera:
     return DemoCamera(stream, folder, DemoOptions(**options))
 
 
-def _video_options(camera: CameraConfig) -> VideoOptions:
+def video_options(camera: CameraConfig) -> VideoOptions:
+    """The options of a camera or video file. In the configuration fps is a file's pace; for a camera it is a limit."""
+    is_paced = camera.fps is not None and camera.pace == "native" and not camera.address.kind.is_live
     return VideoOptions(
         fps=camera.fps,
-        # In the configuration fps is a file's pace; for a camera it is a limit.
-        pace="fps" if camera.kind == "file" and camera.fps and camera.pace == "native" else camera.pace,
+        pace="fps" if is_paced else camera.pace,
         loop=camera.loop,
         transport=camera.transport,
         open_timeout_s=camera.open_timeout_s,

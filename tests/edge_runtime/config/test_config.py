@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edge_runtime.config import Config, Effect, changes, load_address, load_config, parse_config, secrets_of
 from edge_runtime.config.json_schema import config_schema, schema_text
 from edge_runtime.errors import ConfigError, Problem
+from edge_runtime.system.camera_address import CameraKind
 from tests.support.paths import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -99,23 +100,6 @@ def test_a_camera_must_name_a_model_that_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("rtsp://cam/1", "rtsp"),
-        ("RTSPS://cam:322/1", "rtsp"),
-        ("http://cam/mjpeg", "http"),
-        ("/dev/video2", "v4l2"),
-        ("/srv/clip.mp4", "file"),
-        ("clips/belt.mp4", "file"),
-        ("demo:conveyor", "conveyor"),
-    ],
-)
-def test_camera_paths_of_every_kind(path: str, kind: str) -> None:
-    config = parse(MINIMAL.replace("rtsp://belt-camera.local/stream1", path))
-    assert config.cameras["belt"].kind == kind
-
-
-@pytest.mark.parametrize(
     "path",
     [
         "file:///etc/passwd",
@@ -157,7 +141,7 @@ def test_an_open_http_port_has_to_be_meant() -> None:
 def test_pictures_over_mqtt_need_a_broker() -> None:
     text = MINIMAL.replace("rtsp://belt-camera.local/stream1", "mqtt")
     assert "mqtt" in problems(text)["cameras.belt.path"].expected
-    assert parse(f"{text}mqtt: {{host: broker}}\n").cameras["belt"].kind == "mqtt"
+    assert parse(f"{text}mqtt: {{host: broker}}\n").cameras["belt"].address.kind is CameraKind.MQTT
 
 
 def test_one_device_is_opened_once() -> None:
@@ -427,17 +411,6 @@ def test_any_value_in_any_section_is_a_config_error_or_a_configuration(key: str,
 def test_values_that_contradict_each_other_are_refused(section: str, where: str) -> None:
     head = MINIMAL if not section.startswith("cameras") else MINIMAL.split("cameras:", maxsplit=1)[0]
     assert where in problems(f"{head}{section}\n")
-
-
-def test_silence_is_normal_for_all_but_cameras() -> None:
-    def is_idle_allowed(edit: str) -> bool:
-        text = MINIMAL.replace("rtsp://belt-camera.local/stream1", edit) + "mqtt: {host: b}\n"
-        return parse(text).cameras["belt"].is_idle_allowed
-
-    assert is_idle_allowed("mqtt")
-    assert is_idle_allowed("dir, watch: true")
-    assert is_idle_allowed("rtsp://cam/1, may_idle: true")
-    assert not is_idle_allowed("rtsp://cam/1")
 
 
 @pytest.mark.parametrize(
