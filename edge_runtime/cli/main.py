@@ -60,6 +60,10 @@ existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.version_option(__version__, prog_name="edge-runtime")
 def cli() -> None:
     """Inference daemon for edge devices; recalibrates the deployed model on the device."""
+    from edge_runtime.system.log import configure_log
+
+    # Standard output is for answers. ``run`` and ``demo`` configure the log again from the configuration.
+    configure_log("warning", "console")
 
 
 @cli.command()

@@ -1,9 +1,8 @@
 """Structured logs on standard error: one JSON object a line, or lines for people.
 
 Times are UTC, with the monotonic clock beside them so that the order survives a clock that jumps. Passwords never
-get out, repeated messages are thinned, and a closed or full standard error never stops the daemon. Everybody
-logs through ``structlog.get_logger()`` (or the standard library, for libraries); only ``app`` and the command
-line call :func:`configure_log`.
+get out, repeated messages are thinned, and a closed or full standard error never stops the daemon. All our modules
+log through ``structlog.get_logger()``; the standard library's ``logging`` is bridged for libraries only.
 """
 
 import logging
@@ -46,21 +45,38 @@ def configure_log(
         clock: Monotonic seconds.
     """
     target = SafeStream(stream if stream is not None else sys.stderr)
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        _stamp(clock),
-        structlog.processors.format_exc_info,
-        Redaction(secrets),
-    ]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[RepeatLimit(clock), *shared, _renderer(format, target)],
+        processors=[
+            RepeatLimit(clock),
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            _stamp(clock),
+            structlog.processors.format_exc_info,
+            Redaction(secrets),
+            _renderer(format, target),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(target),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,  # so that a new configuration reaches loggers that exist
     )
-    _route_standard_library(number, shared, _renderer(format, target), target)
+    # The chatter of libraries below warning is left out.
+    logging.raiseExceptions = False
+    logging.getLogger("edge_runtime").setLevel(number)
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[_Bridge()], force=True)
+
+
+class _Bridge(logging.Handler):
+    """Hands on what libraries log through ``logging``; a record that cannot be read is left out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+            structlog.get_logger().log(
+                level, record.getMessage(), library=record.name, exc_info=record.exc_info
+            )
+        except Exception:  # noqa: BLE001 - a library's bad record must not end its caller
+            self.handleError(record)
 
 
 def _renderer(format_: str, target: "SafeStream") -> Any:
@@ -75,20 +91,6 @@ def _to_json(entry: Any, **_: Any) -> str:
 
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(entry, default=str, option=options).decode()
-
-
-def _route_standard_library(number: int, shared: list[Any], renderer: Any, target: "SafeStream") -> None:
-    """Give what libraries log through ``logging`` the same form; their chatter below warning is left out."""
-    handler = logging.StreamHandler(target)
-    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove_meta, renderer])
-    )
-    logging.raiseExceptions = False
-    logging.getLogger("edge_runtime").setLevel(
-        number
-    )  # ours is no chatter: "connected to the broker", for one
-    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
 
 
 def _stamp(clock: Callable[[], float]) -> Callable[[Any, str, Entry], Entry]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
-from edge_runtime.system.log import RepeatLimit, configure_log
+from edge_runtime.system.log import REPEATS, RepeatLimit, configure_log
 
 
 @pytest.fixture
@@ -77,6 +77,27 @@ def test_libraries_are_heard_from_warning_on(lines: io.StringIO) -> None:
     logging.getLogger("uvicorn").info("chatter")
     logging.getLogger("uvicorn").warning("trouble")
     assert [(e["event"], e["level"]) for e in entries(lines)] == [("trouble", "warning")]
+
+
+def test_a_library_that_repeats_itself_is_thinned_and_has_a_level_of_ours(lines: io.StringIO) -> None:
+    configure_log(stream=lines)
+    for _ in range(REPEATS + 3):
+        logging.getLogger("library").log(logging.WARNING + 5, "100%% %s", "trouble")
+    assert {(entry["level"], entry["event"], entry["library"]) for entry in entries(lines)} == {
+        ("warning", "100% trouble", "library")
+    }
+    assert len(entries(lines)) == REPEATS
+
+
+def test_a_library_s_traceback_is_told_and_its_bad_record_stops_nothing(lines: io.StringIO) -> None:
+    configure_log(stream=lines)
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError:
+        logging.getLogger("library").exception("failed")
+    logging.getLogger("library").warning("%d", "no number")
+    (entry,) = entries(lines)
+    assert "ZeroDivisionError" in entry["exception"]
 
 
 def test_a_repeated_message_is_thinned_and_the_rest_counted() -> None:
