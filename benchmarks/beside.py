@@ -25,13 +25,13 @@ from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import RunningDaemon, daemon
-from edge_runtime.config import RecalibrationConfig
+from edge_runtime.config import DemoConfig, RecalibrationConfig
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.job.worker import job_order
 from edge_runtime.recalibration.task import Cause, Kind, Task
-from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
+from edge_runtime.sources.demo.demo_camera import DemoCamera
 
 DEMO = BUNDLE.parents[2] / "pictures"
 COUNT, JOB_TIMEOUT_S = 64, 300.0
@@ -139,7 +139,7 @@ def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
 def _photographs(bundle: Path, count: int, *, drifted: bool) -> NDArray[np.uint8]:
     """Prepared pictures before normalising, as the reservoir keeps them, uint8 (N,H,W,3)."""
     preprocessor = Preprocessor(load_bundle(bundle).manifest.preprocess)
-    conveyor = DemoCamera("c", DEMO, DemoOptions(drift="haze", drift_at_s=0))
+    conveyor = DemoCamera("c", DEMO, DemoConfig(drift="haze", drift_at_s=0))
     found = []
     for number in range(count):
         pixels = conveyor.frame(number + 500 * drifted, drifted=drifted)

@@ -3,7 +3,6 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.errors import SourceLost
@@ -11,14 +10,12 @@ from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.demo import DATA
-from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
+from edge_runtime.sources.demo.demo_camera import DemoCamera
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.sources.video_options import VideoOptions
 from edge_runtime.system.camera_address import CameraKind
-
-DEMO_PICTURES = DATA / "pictures"
 
 
 def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection: BrokerConnection) -> Source:
@@ -66,19 +63,8 @@ def _is_folder(stream: str, path: str) -> bool:
 
 def open_demo_camera(stream: str, camera: CameraConfig) -> DemoCamera:
     """The demo's conveyor of photographs; its sequence numbers are frame indices and always begin at 0."""
-    demo = camera.demo
-    options: dict[str, Any] = {"fps": camera.fps or 10.0}
-    if demo is not None:
-        options |= {
-            "seed": demo.seed,
-            "only": demo.only,
-            "drift": demo.drift,
-            "drift_at_s": demo.drift_at_s,
-            "severity": demo.severity,
-            "ramp_s": demo.ramp_s,
-        }
-    folder = demo.pictures if demo is not None and demo.pictures is not None else DEMO_PICTURES
-    return DemoCamera(stream, folder, DemoOptions(**options))
+    folder = camera.demo.pictures if camera.demo is not None else None
+    return DemoCamera(stream, folder or DATA / "pictures", camera.demo, fps=camera.fps or 10.0)
 
 
 def video_options(camera: CameraConfig) -> VideoOptions:

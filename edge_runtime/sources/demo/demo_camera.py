@@ -8,13 +8,14 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.config import DemoConfig
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream
@@ -26,46 +27,6 @@ _WIDTH, _HEIGHT = 320, 240  # what the photographs have; larger only costs time
 _ZOOM = (0.7, 1.0)  # share of the photograph's largest 4:3 part that is seen; less cuts the object off
 
 
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """What passes the lens, and what happens to the lens."""
-
-    fps: float = 10.0
-    seed: int = 0
-    only: str | None = None
-    """Always the photograph of this name, without its ending (still placed at random)."""
-    drift: str | None = None
-    """A name from ``camera_drift.DRIFTS``."""
-    drift_at_s: float = 30.0
-    """Media time at which it begins: frame ``ceil(drift_at_s * fps)``."""
-    severity: float = 1.0
-    ramp_s: float = 0.0
-    """Time over which it grows from nothing to ``severity``."""
-
-    def __post_init__(self) -> None:
-        """Refuse what could not be shown.
-
-        Raises:
-            ValueError: naming the option.
-            UnknownDrift: no drift has this name.
-        """
-        if not self.fps > 0 or self.drift_at_s < 0 or self.ramp_s < 0 or not 0 <= self.severity <= 1:
-            raise ValueError(
-                f"conveyor with fps {self.fps}, drift_at_s {self.drift_at_s}, ramp_s {self.ramp_s}, severity "
-                f"{self.severity}; expected fps above 0, times not negative, severity in 0..1"
-            )
-        if self.drift is not None and self.drift not in camera_drift.DRIFTS:
-            raise camera_drift.UnknownDrift(self.drift)
-
-    def severity_at(self, index: int) -> float:
-        """How strong the drift is in frame ``index``."""
-        begins = math.ceil(self.drift_at_s * self.fps)
-        if self.drift is None or index < begins:
-            return 0.0
-        ramp_frames = self.ramp_s * self.fps
-        return self.severity * (min(1.0, (index - begins) / ramp_frames) if ramp_frames else 1.0)
-
-
 class DemoCamera:
     """A conveyor as a live ``Source``: who reads too late gets the newest frame, the others count as dropped.
 
@@ -74,7 +35,8 @@ class DemoCamera:
     Args:
         stream: Name of the stream.
         folder: Photographs, at least one.
-        options: What to show.
+        options: The pictures to show and their drift. It begins at frame ``ceil(drift_at_s * fps)``.
+        fps: Pictures a second, above 0.
         clock, wall_clock: Monotonic and Unix seconds.
 
     Raises:
@@ -87,13 +49,14 @@ class DemoCamera:
         self,
         stream: str,
         folder: Path,
-        options: DemoOptions | None = None,
+        options: DemoConfig | None = None,
         *,
+        fps: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.stream = stream
-        self._options = options or DemoOptions()
+        self._options, self._fps = options or DemoConfig(), fps
         self._photos = _load(stream, folder, self._options.only)
         self._clock, self._wall_clock = clock, wall_clock
         self._began_at_s: float | None = None
@@ -109,11 +72,20 @@ class DemoCamera:
         """
         rng = np.random.default_rng([self._options.seed, index])
         pixels = _place(self._photo(index, rng), rng)
-        severity = self._options.severity_at(index) if drifted else 0.0
+        severity = self.severity_at(index) if drifted else 0.0
         if self._options.drift is None or severity == 0.0:
             return pixels
         rgb = camera_drift.apply(self._options.drift, pixels[..., ::-1], severity, rng)
         return np.ascontiguousarray(rgb[..., ::-1])
+
+    def severity_at(self, index: int) -> float:
+        """How strong the drift is in frame ``index``, 0..1."""
+        options = self._options
+        begins = math.ceil(options.drift_at_s * self._fps)
+        if options.drift is None or index < begins:
+            return 0.0
+        ramp_frames = options.ramp_s * self._fps
+        return options.severity * (min(1.0, (index - begins) / ramp_frames) if ramp_frames else 1.0)
 
     def read(self, timeout_s: float) -> Frame | None:
         """The newest frame that is due.
@@ -125,7 +97,7 @@ class DemoCamera:
         now_s = self._clock()
         if self._began_at_s is None:
             self._began_at_s = now_s
-        due_s = self._began_at_s + self._next / self._options.fps
+        due_s = self._began_at_s + self._next / self._fps
         if due_s > now_s and not self._closed.is_set():
             self._closed.wait(min(due_s - now_s, timeout_s))
             now_s = self._clock()
@@ -144,8 +116,8 @@ class DemoCamera:
         self._closed.set()
 
     def _deliver(self, began_at_s: float, now_s: float) -> Frame:
-        index = max(self._next, math.floor((now_s - began_at_s) * self._options.fps))
-        due_s = began_at_s + index / self._options.fps
+        index = max(self._next, math.floor((now_s - began_at_s) * self._fps))
+        due_s = began_at_s + index / self._fps
         pixels = self.frame(index)
         skipped, self._next = index - self._next, index + 1
         self._counts = replace(

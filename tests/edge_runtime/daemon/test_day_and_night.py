@@ -5,13 +5,13 @@ import pytest
 
 import calibration
 from edge_runtime.bundles.verify import load_bundle
-from edge_runtime.config import DriftConfig
+from edge_runtime.config import DemoConfig, DriftConfig
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
 from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
-from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
+from edge_runtime.sources.demo.demo_camera import DemoCamera
 from tests.support.paths import DEMO
 
 SETTINGS = DriftConfig(window_frames=16, sample_every_s=0.1)
@@ -28,7 +28,7 @@ class Camera:
 
     def frames(self, count, light=None):
         """(N,3,224,224) under a light, sampled every ``APART`` frames; none is shown twice."""
-        source = DemoCamera("belt", DEMO / "pictures", DemoOptions(drift=light, drift_at_s=0.0))
+        source = DemoCamera("belt", DEMO / "pictures", DemoConfig(drift=light, drift_at_s=0.0))
         self.seq += count
         shown = (source.frame(i * APART) for i in range(self.seq - count, self.seq))
         return np.stack([self.prepared(picture) for picture in shown])

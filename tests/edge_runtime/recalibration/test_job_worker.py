@@ -13,11 +13,11 @@ from onnx import helper
 import calibration
 from calibration.errors import ModelError
 from calibration.gate.classification import GateSettings
-from edge_runtime.config import RecalibrationConfig, ReferenceConfig
+from edge_runtime.config import DemoConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Cause, Kind, Task
-from edge_runtime.sources.demo.demo_camera import DemoCamera, DemoOptions
+from edge_runtime.sources.demo.demo_camera import DemoCamera
 from tests.support.paths import DEMO
 
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
@@ -38,7 +38,7 @@ def conveyor_frames(count, first, drift=None):
     """(N,224,224,3) RGB as the reservoir keeps them; roughly, since only their statistics count here."""
     import cv2
 
-    source = DemoCamera("belt", DEMO / "pictures", DemoOptions(drift=drift, drift_at_s=0.0))
+    source = DemoCamera("belt", DEMO / "pictures", DemoConfig(drift=drift, drift_at_s=0.0))
     frames = [source.frame(i)[:, 40:280, ::-1] for i in range(first, first + count)]
     return np.stack([cv2.resize(f, (224, 224), interpolation=cv2.INTER_AREA) for f in frames])
 
