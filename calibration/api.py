@@ -46,6 +46,7 @@ def profile(
     created_wall_s: float | None = None,
     facts: BaselineFacts | None = None,
     output: str | None = None,
+    layout: Layout | None = None,
 ) -> Baseline:
     """Record the baseline of a healthy site.
 
@@ -58,7 +59,8 @@ def profile(
         threads: CPU threads.
         created_wall_s: Unix time to note; None is now.
         facts: Name and origin to note.
-        output: Name of the output with the answers, of a model that has others beside it.
+        output: Name of the output with the answers, of a model that has several.
+        layout: How the outputs are read; None infers it from the answers to healthy samples.
 
     Raises:
         ModelError: the model cannot be recalibrated, or has no such output.
@@ -71,8 +73,8 @@ def profile(
     kept = spread_over(len(healthy), witness)
     packed = pack_healthy_samples(healthy[kept], None) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
-        packed = _answered(packed, target, output)
-    layout = None if packed is None else packed.layout
+        packed = _answered(packed, target, output, layout)
+        layout = layout or packed.layout
     return Baseline(
         moments=seen.moments,
         frames={
@@ -236,7 +238,7 @@ def recalibrate(
     options = options or Options()
     _require_valid(baseline, time.time())
     target = _matching_target(model, baseline, options.threads)
-    baseline = _read_from(options.output, baseline, target)
+    baseline = _read_as(options, baseline, target)
     given = reference.checked(x, y).with_further_input(further_input)
     _require_sample_shape(given.x, baseline)
     verdict = Search(target, baseline, given, options, time.time()).decide()
@@ -247,20 +249,22 @@ def recalibrate(
     )
 
 
-def _read_from(output: str | None, baseline: Baseline, target: Target) -> Baseline:
-    """The baseline with its witness's answers read from that output; as it is when they are, or none is named."""
-    if output is None or output == baseline.output:
-        return baseline
-    witness = None if baseline.witness is None else _answered(baseline.witness, target, output)
-    return replace(baseline, output=output, witness=witness)
+def _read_as(options: Options, baseline: Baseline, target: Target) -> Baseline:
+    """The baseline with the answers to its samples read as the options say; as it is where they already are."""
+    output, witness = options.output or baseline.output, baseline.witness
+    if witness is None or (output == baseline.output and options.layout in (None, witness.layout)):
+        return replace(baseline, output=output)
+    return replace(baseline, output=output, witness=_answered(witness, target, output, options.layout))
 
 
-def _answered(witness: HealthySamples, target: Target, output: str | None) -> HealthySamples:
-    """The witness with what the healthy model answered; without where that is neither classes nor detections."""
+def _answered(
+    witness: HealthySamples, target: Target, output: str | None, layout: Layout | None
+) -> HealthySamples:
+    """The samples with the healthy model's answers; without where these are neither classes nor detections."""
     outputs = named_only(target.runner()(witness.samples()), output)
     witness = replace(witness, probabilities=None, detections=None, layout=None)
     try:
-        layout = layout_of(outputs)
+        layout = layout or layout_of(outputs)
         return witness.with_answers(read_answers(outputs, layout), layout)
     except UnknownAnswers:
         return witness

@@ -1,32 +1,40 @@
-"""Which output of a detector holds what, and how to read detections by it. Pure numpy, no model, no guessing.
+"""Reads the outputs of a detector by a layout that says what they hold. Nothing is guessed here.
 
-The layout is found once, on healthy frames (``detector_recognition``), and kept in the baseline: a drift must not
-change the meaning of an output.
+A bundle's manifest gives the layout. Where there is none, ``layout_inference`` finds it once, on healthy frames; a
+drift must not change the meaning of an output.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.outputs.detections import (
-    LEAST_SCORE,
-    MOST_PER_FRAME,
-    Detections,
-    OneFrame,
-    collected,
-    survivors,
-)
+from calibration.outputs.detections import LEAST_SCORE, MOST_PER_FRAME, Boxes, Detections, collected
 
 Outputs = Mapping[str, NDArray[Any]]
-Form = Literal["separate", "per class", "rows of 7", "rows of 6", "rows", "columns"]
-"""See ``detector_recognition``."""
-BoxKind = Literal["corners", "centre and size"]
+Packing = Literal["separate", "rows", "columns", "end2end", "detection_output"]
+BoxFormat = Literal["xyxy", "yxyx", "xywh", "cxcywh"]
+Activation = Literal["none", "sigmoid", "softmax"]
 
-_UNSUPPRESSED: tuple[Form, ...] = ("per class", "rows", "columns")
-"""Forms in which one object has many boxes."""
+SUPPRESSION_IOU = 0.5
+"""Overlap above which the weaker of two boxes of a class goes, where no manifest names another."""
+MAX_CANDIDATES = 5_000
+"""Boxes above the threshold that go into suppression, best first; a threshold of 0 must not cost seconds."""
+
+_DETECTION_OUTPUT = 7  # values a row
+_OLD_FORMS: dict[str, dict[str, Any]] = {
+    "separate": {"packing": "separate"},
+    "per class": {"packing": "separate", "nms_iou": SUPPRESSION_IOU},
+    "rows of 7": {"packing": "detection_output"},
+    "rows of 6": {"packing": "end2end"},
+    "rows": {"packing": "rows", "has_objectness": True, "nms_iou": SUPPRESSION_IOU},
+    "columns": {"packing": "columns", "nms_iou": SUPPRESSION_IOU},
+}
+"""The forms in baselines of version 0.1; their ``box_kind`` is one of the next table."""
+_OLD_BOX_KINDS: dict[str, BoxFormat] = {"corners": "xyxy", "centre and size": "cxcywh"}
 
 
 class NotDetections(Exception):
@@ -35,19 +43,34 @@ class NotDetections(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DetectionLayout:
-    """Which output holds what."""
+    """Which output holds what. The fields mean what they mean in the ``postprocess`` section of a manifest.
 
-    form: Form
+    Attributes:
+        packing: ``separate``: ``boxes`` (K,4) and ``scores`` (K,) or (K,classes), maybe ``classes`` (K,) and ``count``.
+            ``rows``: one output (K, 4 + objectness? + classes); ``columns`` is its transpose. ``end2end``: rows of
+            box, score, class (K,6). ``detection_output``: OpenVINO's rows of picture, class, score, box (K,7), ended
+            by a picture below 0.
+        boxes: Name of the output with the boxes; but for ``separate``, with everything.
+        scores: Name of the output with the scores.
+        classes: Name of the output with the class of each box.
+        count: Name of the output with the number of valid boxes.
+        has_objectness: Whether the fifth value of a box multiplies its class scores.
+        box_format: Order and meaning of the four values of a box.
+        activation: Applied to scores and objectness.
+        background_class: Score column that means "nothing".
+        nms_iou: Overlap above which the weaker of two boxes of a class goes; None where the model did that itself.
+    """
+
+    packing: Packing
     boxes: str
-    """Name of the output with the boxes; in the forms of rows and columns, with everything."""
-    scores: str = ""
-    classes: str = ""
-    """Output with the class of each box; empty when there is none."""
-    count: str = ""
-    """Output with the number of valid boxes; empty when there is none."""
-    box_kind: BoxKind = "corners"
-    background: int | None = None
-    """Class that means "nothing"."""
+    scores: str | None = None
+    classes: str | None = None
+    count: str | None = None
+    has_objectness: bool = False
+    box_format: BoxFormat = "xyxy"
+    activation: Activation = "none"
+    background_class: int | None = None
+    nms_iou: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -55,135 +78,211 @@ class DetectionLayout:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "DetectionLayout":
-        """The layout that :meth:`to_json` described.
+        """The layout that :meth:`to_json` described, now or in version 0.1.
 
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        if plain["form"] not in get_args(Form) or plain["box_kind"] not in get_args(BoxKind):
-            raise ValueError(f"unknown layout of detections {plain['form']!r}, {plain['box_kind']!r}")
-        background = plain["background"]
+        if "form" in plain:
+            old = {"box_format": _OLD_BOX_KINDS[plain["box_kind"]], "background_class": plain["background"]}
+            plain = {**plain, **_OLD_FORMS[plain["form"]], **old}
+        background, nms_iou = plain.get("background_class"), plain.get("nms_iou")
         return cls(
-            form=cast("Form", plain["form"]),
+            packing=cast("Packing", _one_of(Packing, plain["packing"])),
             boxes=str(plain["boxes"]),
-            scores=str(plain["scores"]),
-            classes=str(plain["classes"]),
-            count=str(plain["count"]),
-            box_kind=cast("BoxKind", plain["box_kind"]),
-            background=None if background is None else int(background),
+            scores=_name(plain.get("scores")),
+            classes=_name(plain.get("classes")),
+            count=_name(plain.get("count")),
+            has_objectness=bool(plain.get("has_objectness", False)),
+            box_format=cast("BoxFormat", _one_of(BoxFormat, plain["box_format"])),
+            activation=cast("Activation", _one_of(Activation, plain.get("activation", "none"))),
+            background_class=None if background is None else int(background),
+            nms_iou=None if nms_iou is None else float(nms_iou),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RawDetections:
-    """Boxes as the model gives them, before threshold and suppression."""
-
-    boxes: NDArray[np.float64]
-    """(N,A,4)"""
-    scores: NDArray[np.float64]
-    """(N,A) of the best class; 0 where a row is not valid."""
-    classes: NDArray[np.int64]
-    """(N,A)"""
-
-
 def read(layout: DetectionLayout, outputs: Outputs) -> Detections:
-    """The detections in these outputs; frames with values that are not finite get NaN scores.
+    """The detections of N frames; a frame with values that are not finite gets NaN scores.
+
+    Args:
+        layout: How to read the outputs.
+        outputs: Arrays by name; the first axis is the frame.
 
     Raises:
         NotDetections: an output is missing or has another shape.
     """
-    raw = unpacked(layout, outputs)
-    return collected([_in_frame(layout, raw, i) for i in range(len(raw.scores))])
+    return collected([_strongest_of(layout, frame) for frame in unpack_frames(layout, outputs)])
 
 
-def unpacked(layout: DetectionLayout, outputs: Outputs) -> RawDetections:
-    """All boxes of all frames, as they come.
+def unpack_frames(layout: DetectionLayout, outputs: Outputs) -> list[Boxes]:
+    """:func:`unpack` of each of N frames; the first axis of the outputs is the frame.
 
     Raises:
         NotDetections: an output is missing or has another shape.
     """
-    table = without_ones(_named(outputs, layout.boxes))
-    match layout.form:
-        case "rows of 7":
-            scores = np.where(
-                table[:, :, 0] >= 0, table[:, :, 2], 0.0
-            )  # image number -1: the end of the list
-            return _raw(table[:, :, 3:7], scores, table[:, :, 1])
-        case "rows of 6":
-            return _raw(table[:, :, :4], table[:, :, 4], table[:, :, 5])
-        case "rows":
-            scores, classes = _best(layout, table[:, :, 5:])
-            return _raw(table[:, :, :4], scores * table[:, :, 4], classes)
-        case "columns":
-            rows = table.transpose(0, 2, 1)
-            return _raw(rows[:, :, :4], *_best(layout, rows[:, :, 4:]))
-        case "per class":
-            return _raw(table, *_best(layout, without_ones(_named(outputs, layout.scores), 3)))
-        case "separate":
-            return _separate(layout, outputs, table)
+    names = [name for name in (layout.boxes, layout.scores, layout.classes, layout.count) if name is not None]
+    arrays = {name: _named(outputs, name) for name in names}
+    counts = {len(array) for array in arrays.values()}
+    if len(counts) > 1:
+        raise NotDetections(f"outputs of {sorted(counts)} frames; expected as many in each")
+    return [unpack(layout, {name: array[i] for name, array in arrays.items()}) for i in range(max(counts))]
 
 
-def without_ones(array: NDArray[Any], least_axes: int = 3) -> NDArray[np.float64]:
-    """(N,K,...) without the axes of length 1 behind N, as long as ``least_axes`` remain."""
-    kept = np.asarray(array, np.float64)
-    for axis in range(kept.ndim - 1, 0, -1):
-        if kept.ndim > least_axes and kept.shape[axis] == 1:
-            kept = kept.squeeze(axis)
-    return kept
+def unpack(layout: DetectionLayout, outputs: Outputs) -> Boxes:
+    """All boxes of one frame as the model gives them, each with its best class: nothing left out or suppressed.
+
+    Args:
+        layout: How to read the outputs.
+        outputs: Arrays by name, without the batch axis.
+
+    Returns:
+        Corners in the model's unit, scores after the activation; in the order of the model.
+
+    Raises:
+        NotDetections: an output is missing or has another shape.
+    """
+    if layout.packing == "separate":
+        return _from_separate(layout, outputs)
+    table = _array(outputs, layout.boxes)
+    for axis in range(table.ndim - 1, -1, -1):
+        table = table.squeeze(axis) if table.ndim > 2 and table.shape[axis] == 1 else table
+    if table.ndim != 2:
+        raise NotDetections(f"output {layout.boxes} has shape {table.shape}; expected two axes")
+    if layout.packing == "end2end":
+        return _from_columns(layout, table, box=0, score=4, label=5)
+    if layout.packing == "detection_output":
+        is_end = np.flatnonzero(table[:, 0] < 0) if table.shape[1] == _DETECTION_OUTPUT else np.zeros(0)
+        return _from_columns(
+            layout, table[: int(is_end[0])] if is_end.size else table, box=3, score=2, label=1
+        )
+    rows = table.T if layout.packing == "columns" else table
+    first = 5 if layout.has_objectness else 4
+    if rows.shape[1] <= first:
+        raise NotDetections(
+            f"output {layout.boxes} has {rows.shape[1]} values a box; expected more than {first}"
+        )
+    scores, classes = _best(layout, rows[:, first:])
+    if layout.has_objectness:
+        scores = scores * (sigmoid(rows[:, 4]) if layout.activation == "sigmoid" else rows[:, 4])
+    return Boxes(_corners(layout, rows[:, :4]), scores, classes)
 
 
-def _separate(layout: DetectionLayout, outputs: Outputs, boxes: NDArray[np.float64]) -> RawDetections:
-    scores = without_ones(_named(outputs, layout.scores), 2)
-    classes = np.zeros_like(scores)
-    if layout.classes:
-        classes = without_ones(_named(outputs, layout.classes), 2)
-    if layout.count:
-        count = _named(outputs, layout.count).reshape(len(scores), -1)[:, :1]
-        scores = np.where(np.arange(scores.shape[1]) < count, scores, 0.0)
-    return _raw(boxes, scores, classes)
+def strongest(layout: DetectionLayout, found: Boxes, least_score: float) -> Boxes:
+    """The boxes of one frame from ``least_score`` on, best first, without those that a better one suppresses."""
+    kept = np.flatnonzero(found.scores >= least_score)
+    found = found.only(kept[np.argsort(-found.scores[kept], kind="stable")][:MAX_CANDIDATES])
+    if layout.nms_iou is None or not len(found.scores):
+        return found
+    sides = np.concatenate([found.corners[:, :2], found.corners[:, 2:] - found.corners[:, :2]], axis=1)
+    stay = cv2.dnn.NMSBoxesBatched(
+        sides.tolist(), found.scores.tolist(), found.classes.tolist(), -1.0, layout.nms_iou
+    )
+    return found.only(np.sort(np.asarray(stay, np.int64).reshape(-1)))  # candidates came in best first
+
+
+def sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of each score by itself; safe for logits of any size."""
+    share: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(value, -500, 500)))
+    return share
+
+
+def _strongest_of(layout: DetectionLayout, found: Boxes) -> Boxes:
+    if not (np.isfinite(found.corners[found.scores != 0]).all() and np.isfinite(found.scores).all()):
+        return Boxes(np.zeros((1, 4)), np.full(1, np.nan), np.zeros(1, np.int64))
+    return strongest(layout, found, LEAST_SCORE).only(slice(MOST_PER_FRAME))
+
+
+def _from_columns(
+    layout: DetectionLayout, table: NDArray[np.float64], *, box: int, score: int, label: int
+) -> Boxes:
+    """Rows that name one class each; ``box``, ``score`` and ``label`` are the columns where these begin."""
+    width = max(box + 4, label + 1)
+    if table.shape[1] != width:
+        raise NotDetections(f"output {layout.boxes} has {table.shape[1]} values a box; expected {width}")
+    scores, _ = _best(layout, table[:, score : score + 1])
+    return _with_classes(layout, table[:, box : box + 4], scores, table[:, label])
+
+
+def _from_separate(layout: DetectionLayout, outputs: Outputs) -> Boxes:
+    boxes, scores = _array(outputs, layout.boxes), _array(outputs, layout.scores or "")
+    if boxes.size % 4:
+        raise NotDetections(f"output {layout.boxes} does not hold four values a box")
+    boxes = boxes.reshape(-1, 4)
+    columns = scores.size // max(len(boxes), 1)
+    if scores.size != len(boxes) * columns or (len(boxes) and not columns):
+        raise NotDetections(
+            f"{len(boxes)} boxes but scores of shape {scores.shape}; expected one or more a box"
+        )
+    valid = len(boxes)
+    if layout.count is not None:
+        valid = max(0, min(valid, int(np.nan_to_num(_array(outputs, layout.count).reshape(-1)[:1].sum()))))
+    best, classes = _best(layout, scores.reshape(len(boxes), columns)[:valid])
+    if layout.classes is not None:
+        named = _array(outputs, layout.classes).reshape(-1)
+        if len(named) != len(boxes):
+            raise NotDetections(f"output {layout.classes} does not hold one class a box")
+        return _with_classes(layout, boxes[:valid], best, named[:valid])
+    return Boxes(_corners(layout, boxes[:valid]), best, classes)
 
 
 def _best(
     layout: DetectionLayout, scores: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Best class of each box (N,A,C) and its score; the background never wins."""
-    if layout.background is not None:
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Best class of each row (K,C) and its score after the activation; the background class never wins."""
+    if scores.shape[0] == 0 or scores.shape[1] == 0:
+        return np.zeros(len(scores)), np.zeros(len(scores), np.int64)
+    if layout.activation == "sigmoid":
+        scores = sigmoid(scores)
+    elif layout.activation == "softmax":
+        raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+        scores = raised / raised.sum(axis=1, keepdims=True)
+    if layout.background_class is not None and layout.background_class < scores.shape[1] > 1:
         scores = scores.copy()
-        scores[:, :, layout.background] = 0
-    classes = scores.argmax(axis=2)
-    return np.take_along_axis(scores, classes[:, :, None], axis=2)[:, :, 0], classes.astype(np.float64)
+        scores[:, layout.background_class] = -1
+    classes = scores.argmax(axis=1)
+    return scores[np.arange(len(scores)), classes], classes.astype(np.int64)
 
 
-def _raw(
-    boxes: NDArray[np.float64], scores: NDArray[np.float64], classes: NDArray[np.float64]
-) -> RawDetections:
-    if boxes.shape != (*scores.shape, 4) or classes.shape != scores.shape:
-        found = f"boxes {boxes.shape}, scores {scores.shape}, classes {classes.shape}"
-        raise NotDetections(f"{found}; expected (N,K,4), (N,K), (N,K)")
-    return RawDetections(boxes, scores, np.nan_to_num(classes).astype(np.int64))
+def _corners(layout: DetectionLayout, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K,4) x1, y1, x2, y2 in the model's unit."""
+    first, second = raw[:, :2], raw[:, 2:]
+    match layout.box_format:
+        case "xyxy":
+            return raw
+        case "yxyx":
+            return raw[:, [1, 0, 3, 2]]
+        case "xywh":
+            return np.concatenate([first, first + second], axis=1)
+        case "cxcywh":
+            return np.concatenate([first - second / 2, first + second / 2], axis=1)
 
 
-def _in_frame(layout: DetectionLayout, raw: RawDetections, i: int) -> OneFrame:
-    boxes, scores, classes = raw.boxes[i], raw.scores[i], raw.classes[i]
-    if not (np.isfinite(boxes[scores != 0]).all() and np.isfinite(scores).all()):
-        return np.zeros((1, 4), np.float32), np.full(1, np.nan, np.float32), np.zeros(1, np.int32)
-    kept = np.flatnonzero(scores >= LEAST_SCORE)
-    kept = kept[np.argsort(-scores[kept], kind="stable")][:MOST_PER_FRAME]
-    corners = _corners(boxes[kept], layout.box_kind)
-    if layout.form in _UNSUPPRESSED:
-        stays = survivors(corners, classes[kept])
-        kept, corners = kept[stays], corners[stays]
-    return corners.astype(np.float32), scores[kept].astype(np.float32), classes[kept].astype(np.int32)
+def _with_classes(
+    layout: DetectionLayout,
+    raw: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    classes: NDArray[np.float64],
+) -> Boxes:
+    """Boxes with the classes that the model names; one that is not finite makes its score NaN."""
+    scores = np.where(np.isfinite(classes) | (scores == 0), scores, np.nan)
+    return Boxes(_corners(layout, raw), scores, np.nan_to_num(classes).astype(np.int64))
 
 
-def _corners(boxes: NDArray[np.float64], kind: BoxKind) -> NDArray[np.float64]:
-    if kind == "corners":
-        return boxes
-    centre, half = boxes[:, :2], boxes[:, 2:] / 2
-    return np.concatenate([centre - half, centre + half], axis=1)
+def _array(outputs: Outputs, name: str) -> NDArray[np.float64]:
+    return np.asarray(_named(outputs, name), np.float64)
 
 
 def _named(outputs: Outputs, name: str) -> NDArray[Any]:
     if name not in outputs:
         raise NotDetections(f"no output {name!r}; the model has {', '.join(sorted(outputs))}")
-    return np.asarray(outputs[name])
+    return outputs[name]
+
+
+def _one_of(words: Any, word: Any) -> Any:
+    if word not in get_args(words):
+        raise ValueError(f"unknown layout of detections {word!r}")
+    return word
+
+
+def _name(value: Any) -> str | None:
+    return str(value) if value else None  # version 0.1 wrote "" for none

@@ -1,12 +1,11 @@
-"""What a detector found, in one form whatever its outputs look like, and how far two findings agree.
+"""Detections in one form, whatever the outputs of the model look like, and how far two sets of them agree.
 
-Pure numpy on arrays; which output holds what is ``detector_layout``'s business, the decision is
-``gate_detections``'s.
+Pure numpy on arrays.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,6 @@ MOST_PER_FRAME = 100
 LEAST_SCORE = 0.05
 """Weaker ones are background to every user."""
 
-SUPPRESSION_IOU = 0.5
-"""Overlap above which the weaker of two boxes of a class goes, where the model does not do that itself."""
-
 IOU_RAMP = (0.4, 0.6)
 """Two boxes are the same object from an overlap of 0.5 on; a ramp around it keeps small shifts from deciding."""
 
@@ -28,8 +24,22 @@ SCORE_RAMP = (0.25, 0.75)
 (on street video a third of the people score between 0.4 and 0.6)."""
 
 
-OneFrame = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
-"""Boxes (K,4), scores (K,) and classes (K,) of a frame."""
+class Boxes(NamedTuple):
+    """The boxes of one frame.
+
+    Attributes:
+        corners: (K,4) x1, y1, x2, y2; the unit is the giver's.
+        scores: (K,) 0..1.
+        classes: (K,) class numbers of the model.
+    """
+
+    corners: NDArray[np.floating[Any]]
+    scores: NDArray[np.floating[Any]]
+    classes: NDArray[np.integer[Any]]
+
+    def only(self, chosen: NDArray[np.intp] | slice) -> "Boxes":
+        """The chosen ones, in that order."""
+        return Boxes(self.corners[chosen], self.scores[chosen], self.classes[chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ def shared_objects(one: Detections, other: Detections) -> NDArray[np.float64]:
     return np.asarray([_shared_in_frame(one, other, i) for i in range(len(one))], np.float64)
 
 
-def collected(found: Sequence[OneFrame]) -> Detections:
+def collected(found: Sequence[Boxes]) -> Detections:
     """Detections of several frames, each with its own number of them."""
     most = max((len(scores) for _, scores, _ in found), default=0)
     boxes = np.zeros((len(found), most, 4), np.float32)
@@ -96,8 +106,9 @@ def collected(found: Sequence[OneFrame]) -> Detections:
 
 def joined(parts: Sequence[Detections]) -> Detections:
     """The frames of all parts, one part after the other."""
-    frames = [(part.boxes[i], part.scores[i], part.classes[i]) for part in parts for i in range(len(part))]
-    return collected(frames)
+    return collected(
+        [Boxes(part.boxes[i], part.scores[i], part.classes[i]) for part in parts for i in range(len(part))]
+    )
 
 
 def overlaps(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -107,18 +118,6 @@ def overlaps(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -
     both = np.clip(sides, 0, None).prod(axis=-1)
     areas = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
     return np.asarray(both / np.maximum(areas - both, np.finfo(np.float64).tiny), np.float64)
-
-
-def survivors(
-    boxes: NDArray[np.floating[Any]], classes: NDArray[np.integer[Any]], iou: float = SUPPRESSION_IOU
-) -> NDArray[np.intp]:
-    """Which of the boxes (K,4), best first, stay after greedy non-maximum suppression within each class."""
-    rivals = (overlaps(boxes, boxes) > iou) & (classes[:, None] == classes[None])
-    stays = np.ones(len(boxes), bool)
-    for i in range(len(boxes)):
-        if stays[i]:
-            stays[i + 1 :] &= ~rivals[i, i + 1 :]
-    return np.flatnonzero(stays)
 
 
 def _shared_in_frame(one: Detections, other: Detections, frame: int) -> float:

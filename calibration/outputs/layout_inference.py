@@ -1,13 +1,13 @@
-"""Recognises the outputs of a detector from names, shapes and values on healthy frames. Pure numpy, no model.
+"""Infers the layout of a detector's outputs from names, shapes and values on healthy frames. Pure numpy, no model.
 
-The forms, with N frames, K boxes after suppression or A before it, C classes:
+For models without a manifest. The forms, with N frames, K boxes after suppression or A before it, C classes:
 
-* **separate**: boxes (N,K,4), scores (N,K), maybe classes (N,K) and a count (N,): TensorFlow's detection API and
+* separate: boxes (N,K,4), scores (N,K), maybe classes (N,K) and a count (N,): TensorFlow's detection API and
   exports with the suppression inside.
-* **per class**: boxes (N,A,4) and a score per class (N,A,C): SSD and DETR heads with their boxes decoded.
-* **rows of 7**: (N,1,K,7) image number, class, score, corners: OpenVINO's DetectionOutput.
-* **rows of 6**: (N,K,6) corners, score, class: YOLO exported with its suppression.
-* **rows**: (N,A,5+C) box, objectness, classes (YOLO v5, v7); **columns**: (N,4+C,A) (YOLO v8 and later).
+* separate, scores per class: boxes (N,A,4), scores (N,A,C): SSD and DETR heads with their boxes decoded.
+* detection_output: (N,1,K,7) image number, class, score, corners: OpenVINO's DetectionOutput.
+* end2end: (N,K,6) corners, score, class: YOLO exported with its suppression.
+* rows with objectness: (N,A,5+C) (YOLO v5, v7); columns without it: (N,4+C,A) (YOLO v8 and later).
 
 Boxes are corners, x or y first, or centre and size; scores lie in 0..1. Everything else is refused with its reason:
 logits, boxes that are offsets to anchors, masks, heat maps, sequences.
@@ -21,14 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.outputs.detection_layout import (
+    SUPPRESSION_IOU,
     DetectionLayout,
     NotDetections,
     Outputs,
-    RawDetections,
-    unpacked,
-    without_ones,
+    unpack_frames,
 )
-from calibration.outputs.detections import LEAST_SCORE
+from calibration.outputs.detections import LEAST_SCORE, Boxes
 
 Arrays = Mapping[str, NDArray[np.float64]]
 
@@ -50,19 +49,19 @@ def recognise(outputs: Outputs) -> DetectionLayout:
     layout = _with_own_boxes(arrays) or _in_one_table(arrays)
     if layout is None:
         raise NotDetections(f"outputs {_described(arrays)} have no known form of detections")
-    raw = unpacked(layout, outputs)
-    if not (np.isfinite(raw.boxes).all() and np.isfinite(raw.scores).all()):
+    raw = Boxes(*(np.concatenate(part) for part in zip(*unpack_frames(layout, arrays), strict=True)))
+    if not (np.isfinite(raw.corners).all() and np.isfinite(raw.scores).all()):
         raise NotDetections("the answers on healthy frames are not finite")
     low, high = raw.scores.min(initial=0), raw.scores.max(initial=0)
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         found = f"scores in {layout.scores or layout.boxes} run from {low:.3g} to {high:.3g}"
         raise NotDetections(f"{found}; expected 0..1: export the model with its sigmoid or softmax")
-    return _with_box_kind(layout, raw)
+    return _with_box_format(layout, raw)
 
 
 def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
     """Separate or per class: one output is boxes and nothing else."""
-    tables = {name: without_ones(array) for name, array in arrays.items() if array.ndim >= 3}
+    tables = {name: _without_ones(array) for name, array in arrays.items() if array.ndim >= 3}
     fours = {name: table for name, table in tables.items() if table.ndim == 3 and table.shape[2] == 4}
     with_scores = {
         name: found for name, table in fours.items() if (found := _flat_scores(arrays, table.shape))
@@ -71,7 +70,7 @@ def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
         [(boxes, scores)] = with_scores.items()
         shape = fours[boxes].shape
         classes, count = _classes(arrays, scores, shape), _count(arrays, shape)
-        return DetectionLayout("separate", boxes, scores, classes, count)
+        return DetectionLayout("separate", boxes, scores, classes or None, count or None)
     if with_scores:
         raise NotDetections(f"outputs {', '.join(sorted(with_scores))} could all be the boxes")
     pairs = [
@@ -86,27 +85,28 @@ def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
     if not pairs:
         return None
     [(boxes, scores)] = pairs
-    return DetectionLayout("per class", boxes, scores, background=_background(tables[scores]))
+    background = _background(tables[scores])
+    return DetectionLayout("separate", boxes, scores, background_class=background, nms_iou=SUPPRESSION_IOU)
 
 
 def _in_one_table(arrays: Arrays) -> DetectionLayout | None:
     """One output with everything."""
-    tables = {name: without_ones(array) for name, array in arrays.items() if array.ndim in (3, 4)}
+    tables = {name: _without_ones(array) for name, array in arrays.items() if array.ndim in (3, 4)}
     tables = {name: table for name, table in tables.items() if table.ndim == 3}
     if len(tables) != 1:
         return None
     [(name, table)] = tables.items()
     _, a, b = table.shape
     if b == 7 and _are_whole(table[:, :, 0]) and _are_whole(table[:, :, 1]) and _are_shares(table[:, :, 2]):
-        return DetectionLayout("rows of 7", name)
+        return DetectionLayout("detection_output", name)
     if b == 6 and _are_whole(table[:, :, 5]) and _are_shares(table[:, :, 4]):
-        return DetectionLayout("rows of 6", name)
+        return DetectionLayout("end2end", name)
     if np.abs(table.sum(axis=2) - 1).max(initial=0) < 0.1:
         raise NotDetections(f"each row of {name} is a distribution over classes, without boxes")
     if a > b >= 6:
-        return DetectionLayout("rows", name)
+        return DetectionLayout("rows", name, has_objectness=True, nms_iou=SUPPRESSION_IOU)
     if b > a >= 5:
-        return DetectionLayout("columns", name)
+        return DetectionLayout("columns", name, nms_iou=SUPPRESSION_IOU)
     return None
 
 
@@ -128,7 +128,7 @@ def _classes(arrays: Arrays, scores: str, shape: tuple[int, ...]) -> str:
 
 
 def _flat(arrays: Arrays, shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
-    found = {name: without_ones(array, 2) for name, array in arrays.items() if array.ndim >= 2}
+    found = {name: _without_ones(array, 2) for name, array in arrays.items() if array.ndim >= 2}
     return {name: array for name, array in found.items() if array.shape == shape[:2]}
 
 
@@ -148,17 +148,25 @@ def _background(scores: NDArray[np.float64]) -> int | None:
     return int(scores.mean(axis=(0, 1)).argmax()) if are_exclusive else None
 
 
-def _with_box_kind(layout: DetectionLayout, raw: RawDetections) -> DetectionLayout:
-    likely = raw.boxes[raw.scores >= LEAST_SCORE]
+def _with_box_format(layout: DetectionLayout, raw: Boxes) -> DetectionLayout:
+    likely = raw.corners[raw.scores >= LEAST_SCORE]
     if not len(likely):
         raise NotDetections("no frame shows anything, so the form of the boxes cannot be told")
     least = _SMALLEST_SIDE * np.abs(likely).max()
     if (likely[:, 2:] >= likely[:, :2]).all(axis=1).mean() >= _SURE_SHARE:
-        return replace(layout, box_kind="corners")
+        return replace(layout, box_format="xyxy")
     if (likely[:, 2:] > least).all(axis=1).mean() >= _SURE_SHARE:
-        return replace(layout, box_kind="centre and size")
+        return replace(layout, box_format="cxcywh")
     found = f"the boxes in {layout.boxes} are neither corners nor centre and size"
     raise NotDetections(f"{found} (offsets to anchors?): export the model with its boxes decoded")
+
+
+def _without_ones(array: NDArray[np.float64], least_axes: int = 3) -> NDArray[np.float64]:
+    """(N,K,...) without the axes of length 1 behind N, as long as ``least_axes`` remain."""
+    for axis in range(array.ndim - 1, 0, -1):
+        if array.ndim > least_axes and array.shape[axis] == 1:
+            array = array.squeeze(axis)
+    return array
 
 
 def _are_shares(values: NDArray[np.float64]) -> bool:

@@ -51,7 +51,9 @@ class Options:
     most_screened: int = 12
     """Re-enacted frames on which all candidates are tried, before the best of them meet all frames."""
     output: str | None = None
-    """Name of the output with the answers, of a model that has others beside it; None takes the baseline's."""
+    """Name of the output with the answers, of a model that has several; None takes the baseline's."""
+    layout: Layout | None = None
+    """How the outputs are read; None takes the baseline's, or infers it from what the model answers now."""
     sequential: bool = False
     """Measure layer by layer in the patched model instead of in one pass: slow, to compare with."""
     gate_settings: GateSettings = field(default_factory=GateSettings)
@@ -166,7 +168,7 @@ class Search:
         outputs = named_only(self._target.runner()(self._given.x[parts.judged]), self._baseline.output)
         witness = self._baseline.witness
         known = None if witness is None else witness.layout
-        layout = known or layout_of(outputs)
+        layout = self._options.layout or known or layout_of(outputs)
         return layout, read_answers(outputs, layout)
 
     @property

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.outputs.detections import Boxes
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.datatypes import Rejected, Sample
 from edge_runtime.errors import BundleError
-from edge_runtime.inference.postprocess.detections import Boxes, raw_boxes
+from edge_runtime.inference.postprocess.detections import raw_boxes
 from edge_runtime.inference.postprocess.postprocessor import Meaning, Postprocessor
 from edge_runtime.inference.specs import DetectionSpec
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.outputs.detections import Detections, OneFrame, collected, shared_objects
+from calibration.outputs.detections import Boxes, Detections, collected, shared_objects
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
 from edge_runtime.inference.specs import DetectionSpec
@@ -29,12 +29,11 @@ def boxes(meaning: DetectionSpec, outputs: Outputs, size: tuple[int, int]) -> De
     """
     threshold = max(meaning.score_threshold, _LEAST_THRESHOLD)
     eager = meaning.model_copy(update={"score_threshold": threshold / 2})
-    found: list[OneFrame] = []
+    found: list[Boxes] = []
     try:
         for i in range(len(next(iter(outputs.values())))):
             one = read_boxes(eager, {name: array[i] for name, array in outputs.items()}, size, None)
-            scores = np.clip(one.scores / threshold / 2, 0, 1).astype(np.float32)
-            found.append((one.corners.astype(np.float32), scores, one.classes.astype(np.int32)))
+            found.append(one._replace(scores=np.clip(one.scores / threshold / 2, 0, 1)))
     except BoxFlaw as flaw:
         raise BundleError(
             "postprocess", str(flaw), "outputs that can be read as it says", RECIPE_FIX

@@ -18,6 +18,7 @@ from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import Frame, Rejected
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
+from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
@@ -108,7 +109,11 @@ def calibrate_bundle(
         return {"baseline": str(baseline_path), "frames": baseline.count, "lines": lines}
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     x, y = read_reference_folder(reference, preprocessor, bundle.labels, MOST_REFERENCE)
-    options = calibration.Options(seed=seed, output=bundle.manifest.scores_output)
+    options = calibration.Options(
+        seed=seed,
+        output=bundle.manifest.scores_output,
+        layout=answer_layout(bundle.manifest.postprocess),
+    )
     verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options)
     report = verdict.to_json()
     lines += [
@@ -134,7 +139,11 @@ def _baseline(
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     x, _ = read_reference_folder(healthy, preprocessor, bundle.labels, MOST_REFERENCE)
     baseline = calibration.profile(
-        bundle.model_files, x, created_wall_s=time.time(), output=bundle.manifest.scores_output
+        bundle.model_files,
+        x,
+        created_wall_s=time.time(),
+        output=bundle.manifest.scores_output,
+        layout=answer_layout(bundle.manifest.postprocess),
     )
     if path is not None:
         baseline.save(path)

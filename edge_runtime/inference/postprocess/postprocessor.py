@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.outputs.detection_layout import sigmoid
 from edge_runtime.datatypes import Detection, Label, Rejected, RejectReason, Sample
-from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes, sigmoid
+from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
 from edge_runtime.inference.specs import (
     ClassificationSpec,
     DetectionSpec,

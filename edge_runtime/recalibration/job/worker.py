@@ -35,6 +35,7 @@ from edge_runtime.config import RecalibrationConfig
 from edge_runtime.deployment.model_state import ANSWERS_FILE
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.preprocess import Preprocessor, channels_first
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.recalibration.job.report import leave_report
@@ -118,6 +119,7 @@ def _commission(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) ->
         created_wall_s=job["at"],
         facts=BaselineFacts.from_json(job["facts"]),
         output=bundle.manifest.scores_output,
+        layout=answer_layout(bundle.manifest.postprocess),
     )
     if not job["keep_pictures"]:
         baseline = baseline.without_witness()
@@ -136,7 +138,10 @@ def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -
     baseline = calibration.Baseline.load(Path(job["baseline"]))
     frames = _prepare(job, bundle, pictures)
     options = calibration.Options(
-        threads=job["threads"], seed=job["seed"], output=bundle.manifest.scores_output
+        threads=job["threads"],
+        seed=job["seed"],
+        output=bundle.manifest.scores_output,
+        layout=answer_layout(bundle.manifest.postprocess),
     )
     if job["margin"] is not None:
         options = replace(

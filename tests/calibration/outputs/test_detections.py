@@ -4,19 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.outputs.detections import (
+    Boxes,
     Detections,
     collected,
     joined,
     overlaps,
     shared_objects,
-    survivors,
     weight,
 )
 
 
 def frame(*found: tuple[float, float, float, float, float], label: int = 1):
     rows = np.asarray(found, np.float32).reshape(-1, 5)
-    return rows[:, :4], rows[:, 4], np.full(len(rows), label, np.int32)
+    return Boxes(rows[:, :4], rows[:, 4], np.full(len(rows), label, np.int32))
 
 
 ONE = collected([frame((0, 0, 10, 10, 0.9), (20, 20, 30, 40, 0.8)), frame()])
@@ -54,14 +54,10 @@ def test_agreement_is_symmetric_bounded_and_blind_to_order(seed: int, k: int, m:
     def some(count: int):
         corner = rng.uniform(0, 1, (count, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (count, 2))], axis=1)
-        return (
-            boxes.astype(np.float32),
-            rng.uniform(0, 1, count).astype(np.float32),
-            np.zeros(count, np.int32),
-        )
+        return Boxes(boxes, rng.uniform(0, 1, count), np.zeros(count, np.int32))
 
     a, b = some(k), some(m)
-    turned = tuple(part[::-1] for part in a)
+    turned = a.only(slice(None, None, -1))
     one, other = collected([a]), collected([b])
     shared = shared_objects(one, other)[0]
     assert shared == pytest.approx(shared_objects(other, one)[0])
@@ -75,11 +71,6 @@ def test_overlaps_are_those_of_the_definition() -> None:
     np.testing.assert_allclose(np.diag(found), [1, 1, 1, 0])
     assert found[0, 1] == pytest.approx(1 / 7)
     assert found[0, 2] == 0
-
-
-def test_suppression_keeps_the_best_of_a_heap_and_other_classes() -> None:
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 9], [20, 0, 30, 10]], np.float32)
-    assert survivors(boxes, np.array([1, 1, 2, 1])).tolist() == [0, 2, 3]
 
 
 def test_frames_of_several_parts_follow_each_other() -> None:

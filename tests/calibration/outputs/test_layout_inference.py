@@ -48,11 +48,11 @@ EXAMPLES = {
     "nameless": ({"a": CLASSES, "b": CORNERS, "c": SCORES}, DetectionLayout("separate", "b", "c", "a")),
     "ssd": (
         {"loc_boxes": CORNERS, "confidences": softmaxed()},
-        DetectionLayout("per class", "loc_boxes", "confidences", background=0),
+        DetectionLayout("separate", "loc_boxes", "confidences", background_class=0, nms_iou=0.5),
     ),
     "sigmoid": (
         {"boxes": CENTRES, "scores": spread(SCORES, C)},
-        DetectionLayout("per class", "boxes", "scores", box_kind="centre and size"),
+        DetectionLayout("separate", "boxes", "scores", box_format="cxcywh", nms_iou=0.5),
     ),
     "openvino": (
         {
@@ -60,16 +60,19 @@ EXAMPLES = {
                 [np.zeros((N, K, 1)), CLASSES[..., None], SCORES[..., None], CORNERS], axis=2
             )[:, None]
         },
-        DetectionLayout("rows of 7", "out"),
+        DetectionLayout("detection_output", "out"),
     ),
     "end to end": (
         {"out": np.concatenate([CORNERS * 640, SCORES[..., None], CLASSES[..., None]], axis=2)},
-        DetectionLayout("rows of 6", "out"),
+        DetectionLayout("end2end", "out"),
     ),
-    "yolo v5": ({"out": ROWS}, DetectionLayout("rows", "out", box_kind="centre and size")),
+    "yolo v5": (
+        {"out": ROWS},
+        DetectionLayout("rows", "out", has_objectness=True, box_format="cxcywh", nms_iou=0.5),
+    ),
     "yolo v8": (
         {"out": np.concatenate([CENTRES * 640, spread(SCORES, C)], axis=2).transpose(0, 2, 1)},
-        DetectionLayout("columns", "out", box_kind="centre and size"),
+        DetectionLayout("columns", "out", box_format="cxcywh", nms_iou=0.5),
     ),
 }
 
@@ -92,7 +95,26 @@ def test_a_layout_survives_its_file() -> None:
     for _, layout in EXAMPLES.values():
         assert DetectionLayout.from_json(layout.to_json()) == layout
     with pytest.raises(ValueError, match="unknown layout"):
-        DetectionLayout.from_json({"form": "heat map", "box_kind": "corners"})
+        DetectionLayout.from_json({"packing": "heat map", "boxes": "b", "box_format": "xyxy"})
+
+
+OLD_FORMS = {
+    "tensorflow": ("separate", "corners"),
+    "ssd": ("per class", "corners"),
+    "sigmoid": ("per class", "centre and size"),
+    "openvino": ("rows of 7", "corners"),
+    "end to end": ("rows of 6", "corners"),
+    "yolo v5": ("rows", "centre and size"),
+    "yolo v8": ("columns", "centre and size"),
+}
+
+
+@pytest.mark.parametrize("name", OLD_FORMS)
+def test_the_layouts_of_the_version_before_are_read(name: str) -> None:
+    layout, (form, box_kind) = EXAMPLES[name][1], OLD_FORMS[name]
+    names = {part: getattr(layout, part) or "" for part in ("boxes", "scores", "classes", "count")}
+    old = {"form": form, **names, "box_kind": box_kind, "background": layout.background_class}
+    assert DetectionLayout.from_json(old) == layout
 
 
 def test_rows_beyond_the_count_and_behind_the_end_are_nothing() -> None:

@@ -39,6 +39,19 @@ def test_a_drift_that_hides_objects_is_corrected(baseline: c.Baseline) -> None:
     assert "soft F1" in verdict.reasons[-1]
 
 
+def test_a_baseline_of_another_layout_is_read_as_the_options_say(baseline: c.Baseline) -> None:
+    assert baseline.witness is not None
+    assert baseline.witness.layout == c.DetectionLayout("columns", "found", box_format="cxcywh", nms_iou=0.5)
+    shifted = c.Options(layout=c.DetectionLayout("columns", "found", box_format="xywh", nms_iou=0.5))
+    verdict = c.recalibrate(detector(), baseline, hazy(street(64, seed=3), 0.4, -0.2), options=shifted)
+    assert verdict.accepted, verdict.reasons
+    assert verdict.scores[verdict.candidate]["fidelity"] > 0.9
+    unfit = c.Options(layout=c.DetectionLayout("end2end", "found"))
+    assert not c.recalibrate(
+        detector(), baseline, hazy(street(64, seed=3), 0.4, -0.2), options=unfit
+    ).accepted
+
+
 def test_a_healthy_detector_is_left_alone(baseline: c.Baseline) -> None:
     assert not c.recalibrate(detector(), baseline, street(64, seed=7)).accepted
 

@@ -2,10 +2,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from calibration.outputs.detection_layout import DetectionLayout
+from calibration.outputs.read import ClassScores
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.datatypes import Geometry, Rejected, RejectReason, Sample
+from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
+from edge_runtime.inference.specs import ClassificationSpec, PostprocessSpec, RawSpec
 
 SCALE = Geometry(frame_width=200, frame_height=100, scale_x=0.5, scale_y=0.5, offset_x=0.0, offset_y=25.0)
 """A 200x100 frame letterboxed into 100x100."""
@@ -202,3 +207,24 @@ def test_rows_that_name_their_class() -> None:
     answer = postprocessor(spec).read(sample(), {"out": np.zeros((1, 3, 6))})
     assert isinstance(answer, Rejected)
     assert "6 values a box; expected 7" in answer.detail
+
+
+def test_a_frame_without_boxes_is_an_answer() -> None:
+    assert boxes_of(detection(), {"boxes": np.zeros((0, 4)), "scores": np.zeros(0)}) == []
+
+
+def test_recalibration_reads_classes_and_boxes_as_they_are_published() -> None:
+    spec = detection(
+        packing="columns",
+        scores=None,
+        box_format="yxyx",
+        background_class=1,
+        activation="softmax",
+        nms_iou=0.3,
+    )
+    layout = answer_layout(TypeAdapter(PostprocessSpec).validate_python(spec))
+    assert layout == DetectionLayout(
+        "columns", "boxes", box_format="yxyx", activation="softmax", background_class=1, nms_iou=0.3
+    )
+    assert answer_layout(ClassificationSpec(scores="probabilities")) is ClassScores.PROBABILITIES
+    assert answer_layout(RawSpec()) is None

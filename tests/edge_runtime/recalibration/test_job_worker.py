@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,11 +14,15 @@ from onnx import helper
 import calibration
 from calibration.errors import ModelError
 from calibration.gate.classification import GateSettings
+from calibration.targets.base import ModelFiles
 from edge_runtime.config import DemoConfig, RecalibrationConfig, ReferenceConfig
+from edge_runtime.inference.postprocess.detections import read_boxes
+from edge_runtime.inference.specs import DetectionSpec
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Cause, Kind, Task
 from edge_runtime.sources.demo.demo_camera import DemoCamera
+from tests.support.onnx_nets import detector, street
 from tests.support.paths import DEMO
 
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
@@ -178,3 +183,19 @@ def with_auxiliary_output(folder):
     text = manifest.read_text().replace(before, hashlib.sha256(model.read_bytes()).hexdigest())
     manifest.write_text(text.replace("scores: logits}", f"scores: logits, output: {scores.name}}}"))
     return folder
+
+
+def test_a_detector_is_judged_by_the_boxes_that_the_daemon_publishes(tmp_path, monkeypatch):
+    spec = DetectionSpec(packing="columns", boxes="found", box_format="xywh", is_normalised=False)
+    bundle = SimpleNamespace(
+        model_files=ModelFiles(detector()), manifest=SimpleNamespace(scores_output=None, postprocess=spec)
+    )
+    monkeypatch.setattr(worker, "load_bundle", lambda path: bundle)
+    monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: worker.Prepared(street(48), None))
+    run(tmp_path, order(Kind.COMMISSION, tmp_path))
+    kept = calibration.Baseline.load(tmp_path / "baseline.safetensors").witness
+    outputs = calibration.open_target(detector()).runner()(kept.samples())
+    assert calibration.profile(detector(), street(48)).witness.layout != kept.layout  # inferred: cxcywh
+    for i, found in enumerate(kept.detections.boxes):
+        published = read_boxes(spec, {"found": outputs["found"][i]}, (32, 32), None)
+        np.testing.assert_allclose(found[kept.detections.scores[i] >= 0.5].clip(0, 32), published.corners)
