@@ -9,7 +9,7 @@ DRIFT   ?= haze
 SCENE   ?= varied
 ARGS    ?=
 
-.PHONY: run test check bench bench-accuracy bench-calibration demo-bundle clean
+.PHONY: run test check bench bench-accuracy bench-calibration demo-bundle pictures clean
 
 DEMO_MODEL := edge_runtime/sources/demo/bundle/efficientnet-lite0/1/model.onnx
 
@@ -46,6 +46,14 @@ bench-calibration: $(BIN)/.installed-bench
 # Rebuilds edge_runtime/sources/demo/bundle from the published weights.
 demo-bundle: $(BIN)/.installed-build
 	$(BIN)/edge-runtime bundle build efficientnet-lite0 --out edge_runtime/sources/demo/bundle
+
+# The README's two pictures, from one real run of the demo (needs the Debian package chromium).
+pictures: $(BIN)/.installed-pictures
+	$(BIN)/python tools/draw_demo.py
+
+$(BIN)/.installed-pictures: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[pictures]'
+	@touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_runtime.bundles.engine import engine_of
 from edge_runtime.bundles.verify import load_bundle
-from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, agreement
+from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, CompareTop, agreement
 from edge_runtime.cli.run_summary import summarise
 from edge_runtime.config import CameraConfig, Config, DemoConfig
 from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
@@ -76,28 +76,31 @@ def _run(
 def _compared(config: Config, stream: str, camera: CameraConfig, answers: AnswerLog) -> Agreement | None:
     if camera.demo is None or camera.demo.drift is None:
         return None
-    bundle = load_bundle(find_bundle(config.bundle_root(camera.model), config.models[camera.model].version))
-    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
-    preprocessor, post = (
-        Preprocessor(bundle.manifest.preprocess),
-        Postprocessor(bundle.manifest, bundle.labels),
-    )
-    conveyor = open_demo_camera(stream, camera)
-
-    def base_top(seq: int, drifted: bool) -> int | None:
-        sample = preprocessor.prepare(Frame(stream, seq, conveyor.frame(seq, drifted=drifted), 0.0, 0.0))
-        if isinstance(sample, Rejected):
-            return None
-        outputs = engine.infer(sample.tensor[np.newaxis])
-        answer = post.read(sample, {name: array[0] for name, array in outputs.items()})
-        return None if isinstance(answer, Rejected) or not answer.top else answer.top[0].index
-
     first_drifted = camera.demo.drift_at_s * (camera.fps or 10.0)
     return agreement(
         stream,
         answers.of(stream),
         lambda seq: seq >= first_drifted,
-        base_top,
+        open_base_model(config, stream, camera),
         COMPARED_FRAMES,
         np.random.default_rng(0),
     )
+
+
+def open_base_model(config: Config, stream: str, camera: CameraConfig) -> CompareTop:
+    """A function that answers any frame of a demo camera, with or without its drift, by the unpatched model."""
+    bundle = load_bundle(find_bundle(config.bundle_root(camera.model), config.models[camera.model].version))
+    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
+    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    postprocessor = Postprocessor(bundle.manifest, bundle.labels)
+    demo_camera = open_demo_camera(stream, camera)
+
+    def base_top(seq: int, drifted: bool) -> int | None:
+        sample = preprocessor.prepare(Frame(stream, seq, demo_camera.frame(seq, drifted=drifted), 0.0, 0.0))
+        if isinstance(sample, Rejected):
+            return None
+        outputs = engine.infer(sample.tensor[np.newaxis])
+        answer = postprocessor.read(sample, {name: array[0] for name, array in outputs.items()})
+        return None if isinstance(answer, Rejected) or not answer.top else answer.top[0].index
+
+    return base_top

@@ -1,0 +1,132 @@
+"""Draws the two pictures of the README from one real run of the demo: ``make pictures``.
+
+``docs/pictures/recovery.svg`` shows how often the model answers as on the undrifted pictures, with and without the
+patch. ``docs/pictures/status.png`` is the status page during that run, by headless Chromium.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from playwright.sync_api import sync_playwright
+
+from edge_runtime.cli.demo.agreement import Answer, AnswerLog, CompareTop
+from edge_runtime.cli.demo.run import open_base_model, with_demo
+from edge_runtime.config import Config, load_config
+from edge_runtime.daemon.wiring.daemon import build_daemon
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+CONFIG, STREAM = ROOT / "configs" / "demo.yaml", "conveyor"
+RUN_S, DRIFT_AT_S = 80.0, 28.0
+OPEN_PAGE_AT_S, WATCH_S = 20.0, 55.0
+WINDOW = 60
+"""Answers in one point of a line: 4 s at 15 frames a second."""
+
+
+def main() -> None:
+    """Run the demo, draw, and print what was drawn."""
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        config, answers, events = play(Path(folder))
+        base_top = open_base_model(config, STREAM, config.cameras[STREAM])
+        draw(answers.of(STREAM), events, base_top, config.cameras[STREAM].fps or 10.0)
+
+
+def play(folder: Path) -> tuple[Config, AnswerLog, list[dict[str, Any]]]:
+    """One run of the demo with haze; gives its configuration, answers and events."""
+
+    def adjust(loaded: Config) -> Config:
+        return with_demo(loaded, folder / "state", drift="haze", drift_at_s=DRIFT_AT_S)
+
+    loaded = load_config(CONFIG, os.environ)
+    answers = AnswerLog(frozenset({STREAM}))
+    daemon = build_daemon(loaded, CONFIG, adjust=adjust, on_result=answers.add)
+    camera = threading.Thread(target=photograph)
+    camera.start()
+    daemon.run(RUN_S)
+    camera.join()
+    return adjust(loaded), answers, daemon.history()
+
+
+def photograph() -> None:
+    """Open the status page late in the run, watch it for a while as a person would, and take its picture."""
+    time.sleep(OPEN_PAGE_AT_S)
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1120, "height": 1060})
+        page.goto("http://127.0.0.1:8080/")
+        page.wait_for_timeout(WATCH_S * 1000)
+        page.screenshot(path=PICTURES / "status.png")
+        browser.close()
+
+
+def draw(answers: list[Answer], events: list[dict[str, Any]], base_top: CompareTop, fps: float) -> None:
+    """Write the picture of the recovery."""
+    seqs = np.array([answer.seq for answer in answers])
+    wanted = [base_top(answer.seq, False) for answer in answers]
+    seen = np.array([answer.top == top for answer, top in zip(answers, wanted, strict=True)], float)
+    drifted = [
+        base_top(seq, seq >= DRIFT_AT_S * fps) == top for seq, top in zip(seqs.tolist(), wanted, strict=True)
+    ]
+    unpatched = np.array(drifted, float)
+    plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 10, "svg.hashsalt": "edge-runtime"})
+    figure, axes = plt.subplots(figsize=(8.6, 3.4), layout="constrained")
+    middle = seqs[WINDOW // 2 : len(seqs) - WINDOW // 2 + 1] / fps
+    kernel = np.ones(WINDOW) / WINDOW
+    axes.plot(
+        middle,
+        np.convolve(unpatched, kernel, "valid") * 100,
+        color="#9aa4a0",
+        lw=1.6,
+        label="the same model without a patch",
+    )
+    axes.plot(middle, np.convolve(seen, kernel, "valid") * 100, color="#1f7a4d", lw=2.4, label="edge-runtime")
+    marks = [(DRIFT_AT_S, "haze on the lens"), *moments_of(events)]
+    for step, (at_s, text) in enumerate(marks):
+        axes.axvline(at_s, color="#b3261e" if at_s == DRIFT_AT_S else "#2b6f8f", lw=1, ls="--")
+        axes.annotate(
+            text,
+            (at_s, 3 + 7 * (step % 2)),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=9,
+            color="#444",
+        )
+    axes.set(
+        xlim=(0, seqs[-1] / fps), ylim=(0, 104), xlabel="seconds", ylabel="answers as on a clean lens, %"
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower left")
+    figure.savefig(PICTURES / "recovery.svg", metadata={"Date": None})
+    is_drifted = seqs >= DRIFT_AT_S * fps
+    is_patched = np.array([answer.is_patched for answer in answers])
+    shares = {
+        "healthy": seen[~is_drifted].mean(),
+        "drifted": seen[is_drifted & ~is_patched].mean(),
+        "recalibrated": seen[is_drifted & is_patched].mean(),
+        "those frames without the patch": unpatched[is_drifted & is_patched].mean(),
+    }
+    sys.stdout.write("\n".join(f"{name}: {share:.1%}" for name, share in shares.items()) + "\n")
+
+
+def moments_of(events: list[dict[str, Any]]) -> list[tuple[float, str]]:
+    """When the alarm came and when the patch was in use."""
+    names = {"drift": "alarm", "recalibration": "recalibrated"}
+    first: dict[str, float] = {}
+    for event in events:
+        if event["event"] in names:
+            first.setdefault(event["event"], event["after_s"])
+    return [(at_s, names[kind]) for kind, at_s in first.items()]
+
+
+if __name__ == "__main__":
+    main()
