@@ -4,7 +4,7 @@ Frozen values only; no behaviour beyond validation, no thread, no I/O. Every sta
 of the others. Times ending in ``_s`` are monotonic seconds (``time.monotonic``); ``_wall_s`` is Unix time.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -143,15 +143,6 @@ class Result:
     def id(self) -> str:
         """Unique and ordered per stream; a duplicate delivery carries the same id."""
         return f"{self.device}/{self.stream}/{self.seq:09d}"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something an operator may want to know: drift alarm, recalibration verdict, source lost, ..."""
-
-    kind: str
-    at_wall_s: float
-    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

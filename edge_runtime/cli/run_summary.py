@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_runtime.cli.demo.agreement import Agreement
-from edge_runtime.messaging.event_text import words_of
+from edge_runtime.messaging.event_text import describe
+from edge_runtime.messaging.events import Fact
 
 
 def summarise(
-    status: dict[str, Any], events: Sequence[dict[str, Any]], agreements: Sequence[Agreement]
+    status: dict[str, Any], events: Sequence[tuple[float, Fact]], agreements: Sequence[Agreement]
 ) -> str:
     """The summary.
 
     Args:
         status: The daemon's status as served by ``/status``.
-        events: The run's events, oldest first: ``{"event", "after_s", "data"}``.
+        events: The run's events with the seconds since its start, oldest first.
         agreements: Per demo stream, how the answers compare with an undrifted run.
     """
     lines = [f"ran {status['uptime_s']:.1f} s, first result after {_or_never(status['first_result_s'])}"]
@@ -24,7 +25,9 @@ def summarise(
     lines.append("")
     lines += [_delivery_line(name, channel) for name, channel in status["delivery"].items()]
     lines += ["", "what happened:"]
-    happened = [line for event in events for line in _event_lines(event)] + _camera_lines(status)
+    happened = [line for after_s, fact in events for line in _event_lines(after_s, fact)] + _camera_lines(
+        status
+    )
     lines += happened or ["  nothing to report"]
     for agreement in agreements:
         lines += ["", *_agreement_lines(agreement)]
@@ -89,9 +92,9 @@ def _camera_lines(status: dict[str, Any]) -> list[str]:
     ]
 
 
-def _event_lines(event: dict[str, Any]) -> list[str]:
-    headline, *details = words_of(event["event"], event["data"])
-    return [f"  {event['after_s']:6.1f} s  {headline}", *(f"            {detail}" for detail in details)]
+def _event_lines(after_s: float, fact: Fact) -> list[str]:
+    headline, *details = describe(fact)
+    return [f"  {after_s:6.1f} s  {headline}", *(f"            {detail}" for detail in details)]
 
 
 def _agreement_lines(agreement: Agreement) -> list[str]:

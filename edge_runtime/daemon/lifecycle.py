@@ -20,13 +20,13 @@ from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import EngineFacts, Facts, Health, WatchdogFeeder, assess
 from edge_runtime.daemon.model_runtime import ModelRuntime
-from edge_runtime.datatypes import Event
 from edge_runtime.errors import CommandError, ConfigError, EdgeRuntimeError
 from edge_runtime.http import HttpServer
 from edge_runtime.inference.scheduler import BatchPolicy
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, Fact
 from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.supervised_thread import Crashes
@@ -269,12 +269,9 @@ class Daemon:
             for stream, figures in self._parts.cameras.status().items()
         }
 
-    def history(self) -> list[dict[str, Any]]:
-        """The newest events with the time since the start, oldest first."""
-        return [
-            {"event": event.kind, "after_s": event.at_wall_s - self._started_at_wall_s, "data": event.data}
-            for event in self.delivery.events()
-        ]
+    def history(self) -> list[tuple[float, Fact]]:
+        """The newest events with the time since the start in seconds, oldest first."""
+        return [(event.at_wall_s - self._started_at_wall_s, event.fact) for event in self.delivery.events()]
 
     # ---- inside --------------------------------------------------------------------------------------------
 
@@ -357,7 +354,7 @@ class Daemon:
 
     def _refuse(self, problem: str, problems: list[str]) -> None:
         self.config_problem = problem
-        self._emit("config", {"accepted": False, "problems": problems})
+        self._emit(ConfigRefused(tuple(problems)))
 
     def _open_beside(self, new: Config, plan: Changes) -> "_Opened":
         """Everything the edit needs that can fail; nothing of what runs is touched, nothing is left when it fails."""
@@ -428,12 +425,12 @@ class Daemon:
         self._parts.configure_log(new)
 
     def _note_applied(self, plan: Changes) -> None:
-        changed = [change.path for change in plan.items]
-        waiting = [path for path in changed if path in plan.needs_restart]
-        self._emit("config", {"accepted": True, "changed": changed, "after_restart": waiting})
+        changed = tuple(change.path for change in plan.items)
+        waiting = tuple(path for path in changed if path in plan.needs_restart)
+        self._emit(ConfigApplied(changed, waiting))
 
-    def _emit(self, kind: str, data: dict[str, Any]) -> None:
-        self._parts.delivery.event(Event(kind, time.time(), data))
+    def _emit(self, fact: Fact) -> None:
+        self._parts.delivery.event(Event(time.time(), fact))
 
 
 def _note_end(model: str, *, has_ended: bool) -> None:

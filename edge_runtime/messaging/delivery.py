@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 import structlog
 
-from edge_runtime.datatypes import Event, Result
-from edge_runtime.messaging.encoding import encode_event, encode_result
-from edge_runtime.messaging.event_text import is_trouble, words_of
+from edge_runtime.datatypes import Result
+from edge_runtime.messaging.encoding import encode_deprecated_event, encode_event, encode_result
+from edge_runtime.messaging.event_text import describe, is_trouble
+from edge_runtime.messaging.events import Event
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
@@ -69,12 +70,15 @@ class Delivery:
 
     def event(self, event: Event) -> None:
         """Accept an event; returns at once."""
-        what, *details = words_of(event.kind, event.data)
-        about = {"model": event.data.get("model"), "details": details}
-        say = log.warning if is_trouble(event.kind, event.data) else log.info
-        say(event.kind, what=what, **{name: value for name, value in about.items() if value})
+        headline, *details = describe(event.fact)
+        about = {"model": event.model, "details": details}
+        say = log.warning if is_trouble(event.fact) else log.info
+        say(event.fact.kind, what=headline, **{name: value for name, value in about.items() if value})
         self._events.append(event)
         self._put(self._topics.event, encode_event(event, self._device))
+        deprecated = encode_deprecated_event(event, self._device)
+        if deprecated is not None:  # for one release; see CHANGELOG
+            self._put(self._topics.event, deprecated)
 
     def recent_results(self, most: int) -> list[dict[str, Any]]:
         """The newest results, newest first."""
@@ -83,7 +87,7 @@ class Delivery:
     def recent_events(self, most: int) -> list[dict[str, Any]]:
         """The newest events as published, newest first, with ``text``: a headline and lines of detail for people."""
         return [
-            {**orjson.loads(encode_event(event, self._device)), "text": words_of(event.kind, event.data)}
+            {**orjson.loads(encode_event(event, self._device)), "text": describe(event.fact)}
             for event in reversed(list(self._events)[-most:])
         ]
 

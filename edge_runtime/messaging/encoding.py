@@ -4,6 +4,7 @@ Names a person understands, times in RFC 3339 UTC, floats rounded to what they m
 pipeline calls it just before a value enters the outbox. Not here: topics, delivery, commands.
 """
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,24 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Detection, Event, Label, Result, Timings
+from edge_runtime.datatypes import Detection, Label, Result, Timings
+from edge_runtime.messaging.events import (
+    BaselineChanged,
+    Commissioned,
+    ConfigApplied,
+    ConfigRefused,
+    DriftAlarm,
+    Event,
+    Fact,
+    PatchesPaused,
+    PatchResumed,
+    PatchReused,
+    Recalibrated,
+    RecalibrationRefused,
+    RecalibrationReport,
+    RolledBack,
+    TaskFailed,
+)
 
 SCORE_DIGITS = 4
 BOX_DIGITS = 1
@@ -65,7 +83,77 @@ def encode_result(result: Result) -> bytes:
 
 def encode_event(event: Event, device: str) -> bytes:
     """One event as a JSON object on one line: ``{"event": kind, "device": …, "at": …, "data": {…}}``."""
-    return _dump({"event": event.kind, "device": device, "at": rfc3339(event.at_wall_s), "data": event.data})
+    return _dump(_message(event, device, event.fact.kind, _fact(event.fact)))
+
+
+def encode_deprecated_event(event: Event, device: str) -> bytes | None:
+    """A failed task under its old name, for one release; None for other events, whose names did not change."""
+    if not isinstance(event.fact, TaskFailed):
+        return None
+    data = _fact(event.fact)
+    del data["outcome"]
+    return _dump({**_message(event, device, event.fact.task, data), "deprecated": True})
+
+
+def _message(event: Event, device: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    about = {} if event.model is None else {"model": event.model}
+    return {"event": kind, "device": device, "at": rfc3339(event.at_wall_s), "data": {**about, **data}}
+
+
+def _fact(fact: Fact) -> dict[str, Any]:
+    """The fields as ``docs/events.md`` lists them."""
+    match fact:
+        case ConfigApplied(changed, after_restart):
+            return {"accepted": True, "changed": changed, "after_restart": after_restart}
+        case ConfigRefused(problems):
+            return {"accepted": False, "problems": problems}
+        case Commissioned():
+            return {
+                "outcome": "recorded",
+                "frames": fact.frames,
+                "taps": fact.taps,
+                "effective_frames": fact.effective_frames,
+                "name": fact.name,
+            }
+        case TaskFailed():
+            return {
+                "outcome": "failed",
+                "error": fact.error,
+                "cause": fact.cause,
+                "is_lasting": fact.is_lasting,
+            }
+        case BaselineChanged(before, after, scores):
+            return {"from": before, "to": after, "scores": dict(scores)}
+        case PatchesPaused(reason):
+            return {"no_patch": reason}
+        case PatchResumed(generation, reason):
+            return {"generation": str(generation), "reason": reason}
+        case DriftAlarm(figures):
+            return asdict(figures)
+        case Recalibrated(report, generation):
+            return {"outcome": "accepted", **as_json(report), "generation": str(generation)}
+        case RecalibrationRefused(report):
+            return {"outcome": "refused", **as_json(report)}
+        case PatchReused(patch_id, generation, reason):
+            return {
+                "outcome": "accepted",
+                "accepted": True,
+                "is_known": True,
+                "candidate": patch_id,
+                "seconds": 0.0,
+                "reasons": [reason],
+                "generation": str(generation),
+            }
+        case RolledBack(before, after, reason):
+            return {"from": str(before), "to": str(after), "reason": reason}
+
+
+def as_json(report: RecalibrationReport) -> dict[str, Any]:
+    """The report's fields; ``report`` only where there is a page."""
+    data = asdict(report)
+    if report.report is None:
+        del data["report"]
+    return data
 
 
 def encode_object(values: dict[str, Any]) -> bytes:

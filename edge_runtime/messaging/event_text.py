@@ -1,63 +1,63 @@
-"""What an event says to a person: the same words in the log, on the status page and in the summary.
+"""Events as text for people: the same in the log, on the status page and in the summary. Pure."""
 
-Pure: facts in, text out.
-"""
+from edge_runtime.messaging.events import (
+    BaselineChanged,
+    Commissioned,
+    ConfigApplied,
+    ConfigRefused,
+    DriftAlarm,
+    Fact,
+    PatchesPaused,
+    PatchResumed,
+    PatchReused,
+    Recalibrated,
+    RecalibrationRefused,
+    RolledBack,
+    TaskFailed,
+)
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+LASTING = "not tried again until the model or the configuration changes, or on command"
 
 
-def is_trouble(kind: str, data: Mapping[str, Any]) -> bool:
-    """Whether somebody should look: drift, a refused edit, a task that failed."""
-    return "error" in data or kind == "drift" or (kind == "config" and not data.get("accepted"))
+def is_trouble(fact: Fact) -> bool:
+    """Whether a person should look: drift, a refused edit, a task that failed."""
+    return isinstance(fact, DriftAlarm | ConfigRefused | TaskFailed)
 
 
-def words_of(kind: str, data: Mapping[str, Any]) -> list[str]:
+def describe(fact: Fact) -> list[str]:
     """A headline, then lines of detail."""
-    try:
-        return _words(kind, data)
-    except (KeyError, TypeError, ValueError):  # no event must be lost for want of words
-        return [_plain(kind, data)]
-
-
-def _plain(kind: str, data: Mapping[str, Any]) -> str:
-    return ": ".join([kind, *([", ".join(f"{key} {value}" for key, value in data.items())] if data else [])])
-
-
-def _words(kind: str, data: Mapping[str, Any]) -> list[str]:
-    match kind:
-        case _ if "error" in data:
-            again = "not tried again until the model or the configuration changes, or on command"
-            return [f"{kind} failed: {data['error']}", *([again] if data.get("is_lasting") else [])]
-        case "config" if data["accepted"]:
-            return _of_edit(data["changed"], data["after_restart"])
-        case "config":
-            return ["configuration edit refused, the last good one stays", *data["problems"]]
-        case "commissioned":
+    match fact:
+        case ConfigApplied():
+            return _describe_edit(fact)
+        case ConfigRefused():
+            return ["configuration edit refused, the last good one stays", *fact.problems]
+        case Commissioned():
+            return [f"baseline {fact.name} recorded from {fact.frames} healthy frames ({fact.taps} taps)"]
+        case TaskFailed():
+            task = "commissioning" if fact.task == "commission" else "recalibration"
+            return [f"{task} failed: {fact.error}", *([LASTING] if fact.is_lasting else [])]
+        case BaselineChanged():
+            return [f"the camera is nearer to the baseline {fact.after} now than to {fact.before}: no drift"]
+        case PatchesPaused() | PatchResumed():
+            return [f"baseline: {fact.reason}"]
+        case DriftAlarm(figures):
             return [
-                f"baseline {data['name']} recorded from {data['frames']} healthy frames ({data['taps']} taps)"
+                f"drift alarm: score {figures.score:.3g}, threshold {figures.threshold:.3g} ({figures.verdict})"
             ]
-        case "baseline" if "from" in data:
-            return [f"the camera is nearer to the baseline {data['to']} now than to {data['from']}: no drift"]
-        case "baseline":
-            return [f"baseline: {data.get('no_patch') or data.get('reason')}"]
-        case "drift":
-            return [
-                f"drift alarm: score {data['score']:.3g}, threshold {data['threshold']:.3g} ({data['verdict']})"
-            ]
-        case "recalibration" if data["accepted"]:
-            headline = f"recalibrated in {data['seconds']:.1f} s: {data['candidate']}; active is {data['generation']}"
-            return [headline, *data["reasons"]]
-        case "recalibration":
-            return [f"recalibration refused after {data['seconds']:.1f} s, nothing changed", *data["reasons"]]
-        case "rollback":
-            return [f"rolled back from {data['from']} to {data['to']}: {data['reason']}"]
-        case _:
-            return [_plain(kind, data)]
+        case Recalibrated(report, generation):
+            headline = f"recalibrated in {report.seconds:.1f} s: {report.candidate}; active is {generation}"
+            return [headline, *report.reasons]
+        case RecalibrationRefused(report):
+            return [f"recalibration refused after {report.seconds:.1f} s, nothing changed", *report.reasons]
+        case PatchReused():
+            return [f"{fact.patch_id} is used again; active is {fact.generation}", fact.reason]
+        case RolledBack():
+            return [f"rolled back from {fact.before} to {fact.after}: {fact.reason}"]
 
 
-def _of_edit(changed: Sequence[str], waiting: Sequence[str]) -> list[str]:
-    now = [path for path in changed if path not in waiting]
+def _describe_edit(edit: ConfigApplied) -> list[str]:
+    now = [path for path in edit.changed if path not in edit.after_restart]
     lines = [f"configuration edit applied: {', '.join(now)}"] if now else []
-    lines += [f"configuration edit that waits for a restart: {', '.join(waiting)}"] if waiting else []
+    if edit.after_restart:
+        lines.append(f"configuration edit that waits for a restart: {', '.join(edit.after_restart)}")
     return lines or ["the configuration is again what is in force"]

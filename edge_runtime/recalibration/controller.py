@@ -8,7 +8,7 @@ work runs in ``recalibration_job`` (own process); what may follow what is in ``r
 import queue
 import threading
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,26 @@ import numpy as np
 import structlog
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig
-from edge_runtime.datatypes import Event, Result, Sample
+from edge_runtime.datatypes import Result, Sample
 from edge_runtime.deployment.rollout import IllegalStep, Step
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.messaging.encoding import as_json
+from edge_runtime.messaging.events import (
+    Commissioned,
+    DriftAlarm,
+    DriftFigures,
+    Event,
+    Fact,
+    PatchesPaused,
+    Recalibrated,
+    RecalibrationRefused,
+    RecalibrationReport,
+    TaskFailed,
+)
 from edge_runtime.recalibration.baselines.active import Baselines, commissioned_facts
 from edge_runtime.recalibration.controller_parts import ControllerParts
 from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
+from edge_runtime.recalibration.job.messages import parse_report
 from edge_runtime.recalibration.job.process import Job, Outcome
 from edge_runtime.recalibration.job.worker import job_order
 from edge_runtime.recalibration.patch_policy import PatchPolicy
@@ -77,7 +91,7 @@ class RecalibrationController:
         self._due_wall_s = parts.next_due_wall_s(parts.settings.schedule, parts.wall_clock())
         self._counters = {"sampled": 0, "recalibrations": 0, "accepted": 0, "refused": 0, "failed": 0,
                           "alarms": 0}  # fmt: skip
-        self.last_report: dict[str, Any] | None = None
+        self.last_report: RecalibrationReport | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"side-{parts.model}", daemon=True)
 
@@ -124,14 +138,14 @@ class RecalibrationController:
             "commissioned": watch is not None,
             "generation": str(self._parts.deployment.state.active),
             "previous": None if previous is None else str(previous),
-            "drift": None if watch is None else watch.status(),
-            "baselines": self._baselines.status(),
+            "drift": None if watch is None else _as_json(watch.figures()),
+            "baselines": {name: asdict(score) for name, score in self._baselines.scores().items()},
             "reservoir": self._reference.status(),
             "skipped": self._inbox.skipped,
             "not_possible": {str(kind): reason for kind, reason in self._not_possible.copy().items()},
             **self._counters,
             "rollbacks": self._patch_policy.rollbacks,
-            "last_report": self.last_report,
+            "last_report": None if self.last_report is None else as_json(self.last_report),
         }
 
     # ---- the loop ------------------------------------------------------------------------------------------
@@ -190,7 +204,9 @@ class RecalibrationController:
         change = self._watch.look(sample.tensor, sample.captured_at_s, result)
         if change == "alarm":
             self._counters["alarms"] += 1
-            self._emit("drift", self._watch.status())
+            figures = self._watch.figures()
+            assert figures is not None, "it alarms on what it has seen"
+            self._emit(DriftAlarm(figures))
         if change is not None:  # frames of before stand for another state of the world
             self._reference.forget_before(self._watch.window_began_at_s)
         self._patch_policy.seen(change)
@@ -220,7 +236,7 @@ class RecalibrationController:
         """Whether a patch may be made from the baseline in use; tells once when it may not."""
         reason = self._baselines.why_no_patch()
         if reason is not None and reason != self._told:
-            self._emit("baseline", {"no_patch": reason})
+            self._emit(PatchesPaused(reason))
         self._told = reason
         return reason is None
 
@@ -328,7 +344,7 @@ class RecalibrationController:
             if task.kind is Kind.COMMISSION:
                 self._take_baseline(outcome.folder, outcome.data)
             else:
-                self._take_verdict(task, outcome.folder, outcome.data)
+                self._take_verdict(task, outcome.folder, parse_report(outcome.data))
         except (EdgeRuntimeError, OSError) as err:
             self._fail(task, str(err))
 
@@ -336,7 +352,7 @@ class RecalibrationController:
         self._counters["failed"] += 1
         if is_lasting:
             self._not_possible[task.kind] = error
-        self._emit(task.kind, {"error": error, "cause": task.cause, "is_lasting": is_lasting})
+        self._emit(TaskFailed(task.kind.value, error, task.cause, is_lasting))
 
     def _take_baseline(self, folder: Path, data: dict[str, Any]) -> None:
         self._patch_policy.doubt()
@@ -344,18 +360,18 @@ class RecalibrationController:
         self._last_task_at_s = None  # commissioning does not delay the first recalibration
         self._plan_next()
         self._patch_policy.follow()
-        self._emit("commissioned", {**data, "name": baseline.name})
+        self._emit(Commissioned(baseline.name, data["frames"], data["taps"], data["effective_frames"]))
 
-    def _take_verdict(self, task: Task, folder: Path, report: dict[str, Any]) -> None:
+    def _take_verdict(self, task: Task, folder: Path, report: RecalibrationReport) -> None:
         self._counters["recalibrations"] += 1
-        if not report["accepted"]:
+        if not report.accepted:
             self._counters["refused"] += 1
             self.last_report = self._with_page(report, self._reports.keep_refused(folder / "report"))
-            self._emit("recalibration", self.last_report)
+            self._emit(RecalibrationRefused(self.last_report))
             return
         self.last_report = report
         baseline = self._baselines.in_use
-        if baseline is None or report.get("baseline_id", baseline.id) != baseline.id:
+        if baseline is None or report.baseline_id != baseline.id:
             raise StateError("another baseline has come into use meanwhile; the patch is not used")
         model_state = self._parts.model_state
         patch_id = model_state.new_patch_id()
@@ -363,15 +379,15 @@ class RecalibrationController:
         self.last_report = report = self._with_page(report, patch_id)
         generation = self._patch_policy.activate(patch_id, task.cause)
         self._counters["accepted"] += 1
-        self._emit("recalibration", {**report, "generation": str(generation)})
+        self._emit(Recalibrated(report, generation))
 
-    def _with_page(self, report: dict[str, Any], report_id: str | None) -> dict[str, Any]:
+    def _with_page(self, report: RecalibrationReport, report_id: str | None) -> RecalibrationReport:
         """The report with where its page is; the switch may have turned to no pictures while it was made."""
         if report_id is None or not self._reports.has_page(report_id):
             return report
         if not self._reference.keeps_pictures:
             forget_thumbnails(self._parts.model_state.folder)
-        return {**report, "report": f"{self._parts.model}/{report_id}"}
+        return replace(report, report=f"{self._parts.model}/{report_id}")
 
     # ---- requests ------------------------------------------------------------------------------------------
 
@@ -403,6 +419,10 @@ class RecalibrationController:
         if reason is not None:
             raise CommandError(reason)
 
-    def _emit(self, kind: str, data: dict[str, Any]) -> None:
-        event = Event(str(kind), self._parts.wall_clock(), {"model": self._parts.model, **data})
-        self._parts.emit(event)
+    def _emit(self, fact: Fact) -> None:
+        self._parts.emit(Event(self._parts.wall_clock(), fact, self._parts.model))
+
+
+def _as_json(figures: DriftFigures | None) -> dict[str, Any]:
+    nothing_seen = {"ready": False, "score": 0.0, "threshold": 1.0, "verdict": "healthy"}
+    return nothing_seen if figures is None else asdict(figures)

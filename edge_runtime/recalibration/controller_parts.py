@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig
-from edge_runtime.datatypes import Event
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.messaging.events import Event
 from edge_runtime.recalibration.baselines.active import OpenWatch
 from edge_runtime.recalibration.baselines.store import Identity
 from edge_runtime.recalibration.job.process import Job

@@ -6,7 +6,6 @@ baseline.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
@@ -16,6 +15,7 @@ from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import Step
 from edge_runtime.errors import EdgeRuntimeError, StateError
+from edge_runtime.messaging.events import BaselineChanged, Fact, PatchResumed, PatchReused, RolledBack
 from edge_runtime.recalibration.baselines.active import Baselines
 from edge_runtime.recalibration.drift.baseline_selector import Change
 from edge_runtime.recalibration.drift.monitor import AnsweredDrift
@@ -34,7 +34,7 @@ class PatchPolicy:
         deployment: Deployment,
         model_state: ModelState,
         baselines: Baselines,
-        emit: Callable[[str, dict[str, Any]], None],
+        emit: Callable[[Fact], None],
     ) -> None:
         self._generations, self._model_state, self._baselines, self._emit = (
             deployment,
@@ -88,14 +88,7 @@ class PatchPolicy:
             self._withdraw(patch_id, str(err))
             return False
         reason = f"the camera shows again what {patch_id} was accepted for"
-        report = {
-            "accepted": True,
-            "is_known": True,
-            "candidate": patch_id,
-            "seconds": 0.0,
-            "reasons": [reason],
-        }
-        self._emit("recalibration", {**report, "generation": str(generation)})
+        self._emit(PatchReused(patch_id, generation, reason))
         return True
 
     # ---- the baseline ---------------------------------------------------------------------------------------
@@ -119,8 +112,7 @@ class PatchPolicy:
         self._answered, self._is_patch_in_doubt = AnsweredDrift(), False
         self._baselines.note_switch(before, parked)
         if now is not None and now.name != before.name:
-            scores = self._baselines.status()
-            self._emit("baseline", {"from": before.name, "to": now.name, "scores": scores})
+            self._emit(BaselineChanged(before.name, now.name, self._baselines.scores()))
         if active is not None:
             self.take_back("another baseline is in use; patches of the one before do not count")
         if waiting is not None and not self._model_state.is_withdrawn(waiting):
@@ -134,9 +126,7 @@ class PatchPolicy:
                 "the patch of this baseline cannot be used, the base is", patch=patch_id, reason=str(err)
             )
             return
-        self._emit(
-            "baseline", {"generation": str(generation), "reason": "it was active with this baseline before"}
-        )
+        self._emit(PatchResumed(generation, "it was active with this baseline before"))
 
     def _take_back_misfit(self) -> None:
         """After a restart or a roll-back a patch of another baseline may be active; without any baseline none may."""
@@ -178,7 +168,7 @@ class PatchPolicy:
         # Who rolls back under a drift has decided: the same drift must not bring the patch back behind his back.
         self._answered = AnsweredDrift() if step is Step.TO_BASE else self._drift_now()
         self.rollbacks += 1
-        self._emit("rollback", {"from": str(before), "to": str(after), "reason": reason})
+        self._emit(RolledBack(before, after, reason))
 
     def guard_engine(self) -> None:
         """Take a patch back under which the engine keeps failing."""

@@ -1,6 +1,8 @@
 """A side loop on a workbench: no thread, ``tick`` by hand, a scripted drift watch, a scripted job for the process."""
 
 import hashlib
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -20,6 +22,7 @@ from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.controller_parts import ControllerParts
 from edge_runtime.recalibration.job.process import Outcome
 from edge_runtime.recalibration.task import Approval, TaskRequest
+from tests.support.event_examples import FIGURES, a_report
 
 BASE = Generation("parts/1")
 IDENTITY = Identity("parts/1", "a" * 64, "spec")
@@ -53,8 +56,8 @@ class ScriptedWatch:
     def scores(self):
         return {self.in_use: (self.score, 0.5)}
 
-    def status(self):
-        return {"score": self.score, "threshold": 0.5, "verdict": "sensor", "ready": True}
+    def figures(self):
+        return replace(FIGURES, score=self.score, threshold=0.5)
 
     def close(self):
         self.is_closed = True
@@ -75,6 +78,8 @@ class ScriptedJob:
 
     def end(self, data=None, error=None, model=b"patched", is_lasting=False):
         patch = self.folder / "patch"
+        if data is not None and "accepted" in data:
+            data = {"baseline_id": Baseline.load(Path(self.job["baseline"])).id, **data}
         if data is not None and data.get("accepted"):
             patch.mkdir(parents=True)
             (patch / "model.onnx").write_bytes(model)
@@ -187,7 +192,12 @@ class Bench:
         return future.result(timeout=0)
 
     def kinds(self):
-        return [event.kind for event in self.events]
+        return [event.fact.kind for event in self.events]
+
+    @property
+    def told(self):
+        """The newest event's fact."""
+        return self.events[-1].fact
 
     def commission(self, name=None, seed=1, **arguments):
         """The whole of it: ask, feed, end the job with a baseline such as the job would make."""
@@ -196,7 +206,7 @@ class Bench:
         job = self.jobs[-1]
         a_baseline(seed, BaselineFacts.from_json(job.job["facts"])).save(job.folder / "baseline.safetensors")
         (job.folder / "probe.onnx").write_bytes(b"probe")
-        job.end({"frames": 16, "taps": 1})
+        job.end({"frames": 16, "taps": 1, "effective_frames": 16.0})
         self.tick()
 
     def accept_one(self):
@@ -206,5 +216,11 @@ class Bench:
         self.tick()
 
 
-ACCEPTED = {"accepted": True, "candidate": "input", "reasons": ["better"], "seconds": 1.0}
-REFUSED = {"accepted": False, "candidate": "identity", "reasons": ["in doubt"], "seconds": 1.0}
+def _report(*, accepted):
+    """As the process writes it; ``ScriptedJob`` fills in the baseline."""
+    data = asdict(a_report(accepted=accepted))
+    del data["report"], data["baseline_id"]
+    return data
+
+
+ACCEPTED, REFUSED = _report(accepted=True), _report(accepted=False)

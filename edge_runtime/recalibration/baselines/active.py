@@ -19,6 +19,7 @@ from calibration.targets import model_files
 from edge_runtime.config import CommissionConfig, DriftConfig
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import CommandError, EngineError, StateError
+from edge_runtime.messaging.events import BaselineScore
 from edge_runtime.recalibration.baselines.store import MOST, BaselineStore, Identity, InUse, Loaded
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
 from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
@@ -221,8 +222,9 @@ class Baselines:
         now_wall_s = self._wall_clock()
         scores = {} if self.watch is None else self.watch.scores()
         known = {
-            name: {**_described(baseline, now_wall_s), **_scored(scores.get(name))}
+            name: {**_described(baseline, now_wall_s), "score": score, "threshold": threshold}
             for name, baseline in self._loaded.usable.items()
+            for score, threshold in [_round_score(scores.get(name))]
         }
         return {
             "in_use": self._in_use.name if self.watch is None else self.watch.in_use,
@@ -230,17 +232,19 @@ class Baselines:
             "problems": dict(self._loaded.problems),
         }
 
-    def status(self) -> dict[str, Any]:
-        """The few facts that belong into a status; safe from any thread."""
+    def scores(self) -> dict[str, BaselineScore]:
+        """How each usable baseline fits what the camera shows; safe from any thread."""
         watch, now_wall_s = self.watch, self._wall_clock()
         scores = {} if watch is None else watch.scores()
         return {
-            name: {
-                "in_use": watch is not None and watch.in_use == name,
-                "is_expired": baseline.facts.is_expired(now_wall_s),
-                **_scored(scores.get(name)),
-            }
+            name: BaselineScore(
+                in_use=watch is not None and watch.in_use == name,
+                is_expired=baseline.facts.is_expired(now_wall_s),
+                score=score,
+                threshold=threshold,
+            )
             for name, baseline in dict(self._loaded.usable).items()
+            for score, threshold in [_round_score(scores.get(name))]
         }
 
     def bless(self, approval: Approval) -> dict[str, Any]:
@@ -331,9 +335,5 @@ def _described(baseline: Baseline, now_wall_s: float) -> dict[str, Any]:
     return facts
 
 
-def _scored(score: tuple[float, float] | None) -> dict[str, float | None]:
-    value, threshold = score or (None, None)
-    return {
-        "score": None if value is None else round(value, 4),
-        "threshold": None if threshold is None else round(threshold, 4),
-    }
+def _round_score(score: tuple[float, float] | None) -> tuple[float | None, float | None]:
+    return (None, None) if score is None else (round(score[0], 4), round(score[1], 4))

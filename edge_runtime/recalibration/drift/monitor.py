@@ -23,6 +23,7 @@ from calibration.stats.sensor_features import has_sensor_features, sensor_featur
 from edge_runtime.config import DriftConfig
 from edge_runtime.datatypes import Result
 from edge_runtime.inference.engines.base import Engine
+from edge_runtime.messaging.events import DriftFigures
 from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector, Change, KnownBaselines
 
 log = structlog.get_logger()
@@ -164,23 +165,23 @@ class LiveDriftMonitor:
         self._seen_at_s.append(at_s)
         return self._states.update(moments, at_s)
 
-    def status(self) -> dict[str, Any]:
-        """For people and machines."""
+    def figures(self) -> DriftFigures | None:
+        """Rounded for people and machines; None before the first frame."""
         status = self._status
         if status is None:
-            return {"ready": False, "score": 0.0, "threshold": 1.0, "verdict": "healthy"}
-        return {
-            "ready": status.ready,
-            "score": round(status.score, 4),
-            "threshold": round(status.threshold, 4),
-            "cusum": round(status.cusum, 3),
-            "cusum_threshold": round(status.cusum_threshold, 3),
-            "drifted": self.is_drifted,
-            "verdict": status.verdict,
-            "sign": status.sign,
-            "answers_score": None if status.deep_score is None else round(status.deep_score, 4),
-            "frames": status.frames,
-        }
+            return None
+        return DriftFigures(
+            ready=status.ready,
+            score=round(status.score, 4),
+            threshold=round(status.threshold, 4),
+            cusum=round(status.cusum, 3),
+            cusum_threshold=round(status.cusum_threshold, 3),
+            drifted=self.is_drifted,
+            verdict=status.verdict,
+            sign=status.sign,
+            answers_score=None if status.deep_score is None else round(status.deep_score, 4),
+            frames=status.frames,
+        )
 
     def close(self) -> None:
         """Free the probe."""

@@ -2,6 +2,7 @@ import pytest
 
 from edge_runtime.cli.demo.agreement import Agreement
 from edge_runtime.cli.run_summary import summarise
+from tests.support.event_examples import EXAMPLES
 
 SIDE = {
     "alarms": 1,
@@ -76,39 +77,20 @@ def test_says_when_there_was_no_result_and_no_event():
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "words"),
+    ("name", "words"),
     [
-        (
-            "commissioned",
-            {"name": "day", "frames": 96, "taps": 50},
-            "baseline day recorded from 96 healthy frames (50 taps)",
-        ),
-        (
-            "baseline",
-            {"from": "day", "to": "night", "scores": {}},
-            "nearer to the baseline night now than to day",
-        ),
-        ("baseline", {"no_patch": "it has expired"}, "baseline: it has expired"),
-        ("drift", {"score": 2.0, "threshold": 0.5, "verdict": "sensor"}, "score 2, threshold 0.5 (sensor)"),
-        ("recalibration", {"accepted": False, "seconds": 3.0, "reasons": ["in doubt"]}, "in doubt"),
-        (
-            "recalibration",
-            {
-                "accepted": True,
-                "seconds": 3.0,
-                "reasons": [],
-                "candidate": "input",
-                "generation": "lite0/1+p1",
-            },
-            "recalibrated in 3.0 s: input; active is lite0/1+p1",
-        ),
-        ("recalibrate", {"error": "killed"}, "recalibrate failed: killed"),
-        ("rollback", {"from": "a+p1", "to": "a", "reason": "command"}, "rolled back from a+p1 to a: command"),
-        ("config", {"accepted": True, "changed": ["log.level"]}, "config: accepted True"),
+        ("commissioned", "baseline day recorded from 96 healthy frames (50 taps)"),
+        ("baseline changed", "nearer to the baseline night now than to day"),
+        ("patches paused", "baseline: it has expired"),
+        ("drift", "score 1.62, threshold 1 (sensor)"),
+        ("recalibration refused", "in doubt"),
+        ("recalibrated", "recalibrated in 12.3 s: norms; active is parts/1+p1"),
+        ("recalibration failed", "recalibration failed: killed"),
+        ("rolled back", "rolled back from parts/1+p1 to parts/1: command"),
     ],
 )
-def test_tells_what_happened(kind, data, words):
-    text = summary([{"event": kind, "after_s": 12.34, "data": data}])
+def test_tells_what_happened(name, words):
+    text = summary([(12.34, EXAMPLES[name][0])])
     assert words in text
     assert "12.3 s  " in text
 

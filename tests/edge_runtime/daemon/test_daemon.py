@@ -15,6 +15,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.scheduler import BatchPolicy
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.supervised_thread import Crashes
@@ -148,7 +149,7 @@ class Bench:
     def edit(self, edit):
         self.daemon.edited(edit)
         self.daemon.tick(0.0)
-        return self.daemon.delivery.events()[-1].data
+        return self.daemon.delivery.events()[-1].fact
 
 
 @pytest.fixture
@@ -185,13 +186,13 @@ def test_a_start_that_fails_ends_what_had_been_started(bench, what):
 
 def test_a_changed_camera_is_reopened_and_nothing_else(bench):
     bench.start()
-    assert bench.edit(bench.config(fps=5))["accepted"]
+    assert isinstance(bench.edit(bench.config(fps=5)), ConfigApplied)
     assert bench.diary == ["close belt", "open belt"]
 
 
 def test_a_changed_model_gets_the_streams_answers_what_it_has_and_then_makes_room(bench):
     bench.start()
-    assert bench.edit(bench.config(threads=2))["accepted"]
+    assert isinstance(bench.edit(bench.config(threads=2)), ConfigApplied)
     assert sorted(bench.diary[:2]) == ["count on parts", "count on tools"]
     assert bench.diary[2:] == ["move belt", "move bench", "take over parts", "take over tools"]
 
@@ -227,7 +228,7 @@ def test_the_status_of_a_camera_has_the_priority_of_now(bench):
     bench.start()
     new = bench.config()
     cameras = {**new.cameras, "belt": new.cameras["belt"].model_copy(update={"priority": "high"})}
-    assert bench.edit(new.model_copy(update={"cameras": cameras}))["accepted"]
+    assert isinstance(bench.edit(new.model_copy(update={"cameras": cameras})), ConfigApplied)
     assert bench.diary == []
     priorities = {name: figures["priority"] for name, figures in bench.daemon._camera_status().items()}
     assert priorities == {"belt": "high", "bench": "normal"}
@@ -252,7 +253,9 @@ def test_a_removed_model_and_its_camera_go(bench):
     bench.start()
     new = bench.config()
     models, cameras = {"parts": new.models["parts"]}, {"belt": new.cameras["belt"]}
-    assert bench.edit(new.model_copy(update={"models": models, "cameras": cameras}))["accepted"]
+    assert isinstance(
+        bench.edit(new.model_copy(update={"models": models, "cameras": cameras})), ConfigApplied
+    )
     assert bench.diary == ["close bench", "stop tools"]
 
 
@@ -260,8 +263,7 @@ def test_when_one_of_two_models_cannot_be_opened_both_old_ones_go_on(bench):
     bench.start()
     bench.errors["tools"] = BAD_BUNDLE
     answer = bench.edit(bench.config(threads=2))
-    assert not answer["accepted"]
-    assert "Copy it again" in answer["problems"][0]
+    assert "Copy it again" in answer.problems[0]
     assert bench.diary == ["stop parts"]  # the new one, which never ran
     assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
     assert bench.daemon.config == bench.config()
@@ -270,7 +272,7 @@ def test_when_one_of_two_models_cannot_be_opened_both_old_ones_go_on(bench):
 def test_when_the_broker_section_cannot_be_used_no_model_was_touched(bench):
     bench.start()
     bench.errors["uplink"] = StateError("the state directory is gone")
-    assert not bench.edit(bench.config("mqtt: {host: broker}", threads=2))["accepted"]
+    assert isinstance(bench.edit(bench.config("mqtt: {host: broker}", threads=2)), ConfigRefused)
     assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
     assert bench.diary == ["stop parts", "stop tools"]  # the new ones, which never ran
 
@@ -279,8 +281,7 @@ def test_an_edit_that_meets_a_bug_is_refused(bench):
     bench.start()
     bench.errors["tools"] = ZeroDivisionError("bug")
     answer = bench.edit(bench.config(threads=2))
-    assert not answer["accepted"]
-    assert "ZeroDivisionError" in answer["problems"][0]
+    assert "ZeroDivisionError" in answer.problems[0]
     assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
 
 
@@ -322,7 +323,7 @@ def test_after_a_refused_edit_sighup_tries_it_once_more(bench):
 def test_what_waits_for_a_restart_does_not_count_before(bench, tmp_path):
     bench.start()
     answer = bench.edit(bench.config(state=tmp_path / "elsewhere"))
-    assert answer["after_restart"] == ["state_dir"]
+    assert answer.after_restart == ("state_dir",)
     bench.edit(bench.config(state=tmp_path / "elsewhere", threads=2))
     assert {runtime.config.state_dir for runtime in bench.opened} == {tmp_path}
     assert bench.daemon.config.state_dir == tmp_path

@@ -4,8 +4,9 @@ import orjson
 import pytest
 import structlog
 
-from edge_runtime.datatypes import Event, Label, Result, Timings
+from edge_runtime.datatypes import Generation, Label, Result, Timings
 from edge_runtime.messaging.delivery import RECENT_RESULTS, Channel, Delivery
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, RolledBack, TaskFailed
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
@@ -50,7 +51,7 @@ def test_everything_goes_to_every_destination_under_its_topic(places):
     delivery = Delivery("box", seen.append)
     delivery.go_through(Topics("plant", "box"), [place.channel for place in places])
     delivery.result(result(0))
-    delivery.event(Event("drift", 1.0, {"score": 2.0}))
+    delivery.event(Event(1.0, ConfigApplied((), ())))
     for place in places:
         place.end()
         assert [line["topic"] for line in place.lines()] == ["plant/box/result/belt", "plant/box/event"]
@@ -76,24 +77,43 @@ def test_keeps_the_newest_in_memory_newest_first():
     newest = [entry["seq"] for entry in delivery.recent_results(3)]
     assert newest == [RECENT_RESULTS + 9, RECENT_RESULTS + 8, RECENT_RESULTS + 7]
     assert len(delivery.recent_results(10_000)) == RECENT_RESULTS
-    delivery.event(Event("a", 0.0))
-    delivery.event(Event("b", 1.0))
-    assert [event["event"] for event in delivery.recent_events(5)] == ["b", "a"]
-    assert delivery.recent_events(1)[0]["text"] == ["b"]
-    assert [event.kind for event in delivery.events()] == ["a", "b"]
+    older, newer = Event(0.0, ConfigApplied((), ())), Event(1.0, ConfigRefused(("b",)))
+    delivery.event(older)
+    delivery.event(newer)
+    assert [event["data"]["accepted"] for event in delivery.recent_events(5)] == [False, True]
+    assert delivery.recent_events(1)[0]["text"][1:] == ["b"]
+    assert delivery.events() == [older, newer]
 
 
 def test_every_event_is_a_line_of_the_log_with_its_model():
     delivery = Delivery("box", lambda _: None)
     with structlog.testing.capture_logs() as logged:
-        delivery.event(Event("rollback", 0.0, {"model": "m", "from": "p1", "to": "base", "reason": "asked"}))
-        delivery.event(Event("commission", 1.0, {"model": "m", "error": "too dark"}))
+        delivery.event(Event(0.0, RolledBack(Generation("a/1", "p1"), Generation("a/1"), "asked"), "m"))
+        delivery.event(Event(1.0, TaskFailed("commission", "too dark", "command", False), "m"))
     assert logged == [
         {
             "event": "rollback",
             "log_level": "info",
             "model": "m",
-            "what": "rolled back from p1 to base: asked",
+            "what": "rolled back from a/1+p1 to a/1: asked",
         },
-        {"event": "commission", "log_level": "warning", "model": "m", "what": "commission failed: too dark"},
+        {
+            "event": "commissioned",
+            "log_level": "warning",
+            "model": "m",
+            "what": "commissioning failed: too dark",
+        },
     ]
+
+
+def test_a_failed_task_is_published_under_its_old_name_too_but_is_one_event(places):
+    delivery = Delivery("box", lambda _: None)
+    delivery.go_through(Topics("plant", "box"), [places[0].channel])
+    delivery.event(Event(1.0, TaskFailed("recalibrate", "killed", "schedule", False), "m"))
+    places[0].end()
+    payloads = [line["payload"] for line in places[0].lines()]
+    assert [(one["event"], one.get("deprecated")) for one in payloads] == [
+        ("recalibration", None),
+        ("recalibrate", True),
+    ]
+    assert [event["event"] for event in delivery.recent_events(5)] == ["recalibration"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.datatypes import Detection, Event, Label, Result, Timings
-from edge_runtime.messaging.encoding import encode_event, encode_object, encode_result, rfc3339
+from edge_runtime.datatypes import Detection, Label, Result, Timings
+from edge_runtime.messaging.encoding import encode_object, encode_result, rfc3339
 
 AT = 1_795_448_459.1234  # 2026-11-23T15:40:59.123Z
 
@@ -68,18 +68,6 @@ def test_an_array_json_cannot_carry_is_named():
 def test_exactly_one_kind_of_answer(answer):
     with pytest.raises(ValueError, match="exactly one"):
         encode_result(result(**answer))
-
-
-def test_event():
-    sent = json.loads(
-        encode_event(Event("drift_alarm", AT, {"score": np.float32(1.5), "taps": {"b", "a"}}), "belt-3")
-    )
-    assert sent == {
-        "event": "drift_alarm",
-        "device": "belt-3",
-        "at": "2026-11-23T15:40:59.123Z",
-        "data": {"score": 1.5, "taps": ["a", "b"]},
-    }
 
 
 def test_an_object_may_hold_what_numpy_and_pathlib_give(tmp_path):

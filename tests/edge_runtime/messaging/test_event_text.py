@@ -1,12 +1,14 @@
-"""What an event says: an edit names its keys or its problems, and no event is lost for want of words."""
+"""What an event says: an edit names its keys or its problems, and every type has words."""
 
 import pytest
 
-from edge_runtime.messaging.event_text import is_trouble, words_of
+from edge_runtime.messaging.event_text import describe, is_trouble
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, DriftAlarm, TaskFailed
+from tests.support.event_examples import EXAMPLES
 
 
 def edit(changed, waiting=()):
-    return words_of("config", {"accepted": True, "changed": list(changed), "after_restart": list(waiting)})
+    return describe(ConfigApplied(tuple(changed), tuple(waiting)))
 
 
 def test_an_edit_says_what_changed_and_what_waits():
@@ -20,14 +22,17 @@ def test_an_edit_says_what_changed_and_what_waits():
 
 
 def test_a_refused_edit_says_why():
-    refused = {"accepted": False, "problems": ["line 3: models.a.threads: 0; expected 1 to 256"]}
-    assert words_of("config", refused)[1:] == refused["problems"]
-    assert is_trouble("config", refused)
-    assert not is_trouble("config", {"accepted": True})
+    problems = ("line 3: models.a.threads: 0; expected 1 to 256",)
+    assert describe(ConfigRefused(problems))[1:] == list(problems)
 
 
-@pytest.mark.parametrize(
-    "kind", ["drift", "config", "commissioned", "recalibration", "baseline", "rollback", "new"]
-)
-def test_an_event_with_other_data_is_shown_as_it_is(kind):
-    assert words_of(kind, {"accepted": True, "odd": 1})
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
+    fact = EXAMPLES[name][0]
+    assert all(describe(fact))
+    assert is_trouble(fact) == isinstance(fact, ConfigRefused | DriftAlarm | TaskFailed)
+
+
+@pytest.mark.parametrize("is_lasting", [False, True])
+def test_a_failure_that_lasts_says_when_it_is_tried_again(is_lasting):
+    assert len(describe(TaskFailed("recalibrate", "too dark", "schedule", is_lasting))) == 1 + is_lasting

@@ -9,6 +9,7 @@ from calibration.baseline.metadata import DAY_S
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import CommandError, EngineError
+from edge_runtime.messaging.events import PatchReused
 from edge_runtime.recalibration.baselines.store import MOST, BaselineStore
 from tests.support.controller_bench import ACCEPTED, BASE, Bench, a_baseline
 
@@ -60,7 +61,7 @@ def test_another_baseline_in_use_is_told_and_remembered_over_a_restart(tmp_path)
     bench = two_states(tmp_path)
     switch(bench, "night")
     [event] = bench.events
-    assert (event.kind, event.data["from"], event.data["to"]) == ("baseline", "day", "night")
+    assert (event.fact.before, event.fact.after) == ("day", "night")
     assert bench.loop.status()["baselines"]["night"]["in_use"] is True
     assert bench.loop.status()["alarms"] == 0
     again = Bench(tmp_path)
@@ -94,7 +95,7 @@ def test_a_patch_that_goes_with_a_baseline_comes_back_with_it(tmp_path):
     assert bench.slot.generation == BASE
     switch(bench, "night")
     assert bench.slot.generation == P1
-    assert bench.events[-1].data["generation"] == "parts/1+p1"
+    assert bench.told.generation == P1
 
 
 def test_a_patch_that_somebody_rolled_back_does_not_come_back_with_its_baseline(tmp_path):
@@ -127,7 +128,7 @@ def test_a_patch_that_was_made_while_the_baseline_changed_is_not_used(tmp_path):
     bench.jobs[-1].end(verdict)
     bench.tick()
     assert bench.slot.generation == BASE
-    assert "another baseline has come into use" in bench.events[-1].data["error"]
+    assert "another baseline has come into use" in bench.told.error
 
 
 def known_drift(bench, patch_id="p1", model=b"patched"):
@@ -152,7 +153,7 @@ def test_a_drift_seen_before_gets_its_patch_at_once(tmp_path):
     drift_known_as(bench)
     assert bench.jobs == []
     assert bench.slot.generation == P1
-    assert bench.events[-1].data["is_known"] is True
+    assert isinstance(bench.told, PatchReused)
     bench.watch.changes = ["returned"]
     bench.feed(1)
     assert bench.slot.generation == BASE
@@ -194,7 +195,7 @@ def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path)
     bench.feed(20)
     assert bench.jobs == []
     assert bench.kinds() == ["drift", "baseline"]
-    assert "has expired" in bench.events[-1].data["no_patch"]
+    assert "has expired" in bench.told.reason
     with pytest.raises(CommandError, match="has expired: look at the site"):
         bench.ask("recalibrate")
     assert bench.ask("bless", expires_days=1.0)["is_expired"] is False

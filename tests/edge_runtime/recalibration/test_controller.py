@@ -7,6 +7,7 @@ from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfi
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import CommandError, EngineError, StateError
+from edge_runtime.messaging.events import RolledBack, TaskFailed
 from edge_runtime.recalibration.patch_policy import ENGINE_FAILURES
 from edge_runtime.recalibration.reports import Reports
 from tests.support.controller_bench import ACCEPTED, BASE, BATCH, REFUSED, Bench, ScriptedWatch, a_baseline
@@ -35,7 +36,7 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     a_baseline().save(job.folder / "baseline.safetensors")
     (job.folder / "probe.onnx").write_bytes(b"probe")
     bench.watch = ScriptedWatch()
-    job.end({"frames": 16, "taps": 5})
+    job.end({"frames": 16, "taps": 5, "effective_frames": 16.0})
     bench.tick()
     assert bench.kinds() == ["commissioned"]
     assert bench.store.names() == ["default"]
@@ -60,8 +61,8 @@ def fails_to_commission_for_good(tmp_path):
 def test_what_cannot_succeed_is_told_once_and_not_tried_again(tmp_path):
     bench = fails_to_commission_for_good(tmp_path)
     assert len(bench.jobs) == 1
-    assert [(e.kind, e.data["error"], e.data["is_lasting"]) for e in bench.events] == [
-        ("commission", "nothing in it can be recalibrated", True)
+    assert [event.fact for event in bench.events] == [
+        TaskFailed("commission", "nothing in it can be recalibrated", "first start", is_lasting=True)
     ]
     assert bench.loop.status()["not_possible"] == {"commission": "nothing in it can be recalibrated"}
     assert bench.loop.status()["failed"] == 1
@@ -135,20 +136,20 @@ def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
     bench.jobs[0].end(REFUSED)
     bench.tick()
     assert bench.slot.generation == BASE
-    assert bench.events[-1].data["reasons"] == ["in doubt"]
+    assert bench.told.report.reasons == ("in doubt",)
     assert bench.loop.status()["refused"] == 1
 
 
 def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
     bench = Bench(tmp_path)
     bench.accept_one()
-    assert bench.events[-1].data["report"] == "parts/p1"
+    assert bench.told.report.report == "parts/p1"
     bench.tick(1000)
     bench.watch.score = 5.0
     bench.feed(2)
     bench.jobs[-1].end(REFUSED)
     bench.tick()
-    assert bench.events[-1].data["report"] == bench.loop.status()["last_report"]["report"] == "parts/r1"
+    assert bench.told.report.report == bench.loop.status()["last_report"]["report"] == "parts/r1"
     reports = Reports(bench.model_state.folder)
     assert sorted(reports.ids()) == ["p1", "r1"]
     assert b"<img>" in reports.page("r1")
@@ -195,7 +196,7 @@ def test_the_base_comes_back_when_the_drift_is_over(tmp_path):
     bench.watch.changes = ["returned"]
     bench.feed(1)
     assert bench.slot.generation == BASE
-    assert bench.events[-1].kind == "rollback"
+    assert isinstance(bench.told, RolledBack)
 
 
 def test_rollback_by_command(tmp_path):
@@ -216,7 +217,7 @@ def test_an_engine_that_keeps_failing_is_taken_back(tmp_path):
             answer(bench.slot, BATCH)
     bench.tick()
     assert bench.slot.generation == BASE
-    assert "failed 5 times" in bench.events[-1].data["reason"]
+    assert "failed 5 times" in bench.told.reason
 
 
 def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
@@ -224,7 +225,7 @@ def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
     bench.build_error = EngineError("refused")
     bench.accept_one()
     assert bench.slot.generation == BASE
-    assert bench.events[-1].data["error"] == "refused"
+    assert bench.told.error == "refused"
     assert ModelState.open(tmp_path, "parts").rollout("parts/1").active == BASE
     bench.build_error = None
     bench.tick(100)
@@ -240,7 +241,7 @@ def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
     bench.feed(9)
     bench.jobs[0].end(error="process ended with status -9")
     bench.tick()
-    assert bench.events[-1].data["error"] == "process ended with status -9"
+    assert bench.told.error == "process ended with status -9"
     assert bench.loop.status()["phase"] == "idle"
 
 
@@ -249,7 +250,7 @@ def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
     bench.start_error = StateError("no space left")
     bench.watch.changes = ["alarm"]
     bench.feed(9)
-    assert bench.events[-1].data["error"] == "no space left"
+    assert bench.told.error == "no space left"
     assert bench.loop.status()["phase"] == "idle"
 
 
@@ -273,7 +274,7 @@ def test_too_few_frames_in_time_end_the_task(tmp_path):
     bench = Bench(tmp_path)
     bench.ask("recalibrate")
     bench.tick(10_000)
-    assert "only 0 usable frames" in bench.events[-1].data["error"]
+    assert "only 0 usable frames" in bench.told.error
     assert bench.loop.status()["phase"] == "idle"
 
 
@@ -406,7 +407,7 @@ def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(t
     [job] = bench.jobs
     a_baseline().save(job.folder / "baseline.safetensors")
     (job.folder / "probe.onnx").write_bytes(b"probe")
-    job.end({"frames": 16, "taps": 5})
+    job.end({"frames": 16, "taps": 5, "effective_frames": 16.0})
     bench.feed(20)
     assert len(bench.jobs) == 1
 

@@ -1,0 +1,250 @@
+"""Everything that an operator may want to know, one type for each: the contract of ``docs/events.md``.
+
+Values only; ``encoding`` writes them as JSON, ``event_text`` as text. ``kind`` is the name under which subscribers know
+an event; several types may share one, and their fields tell them apart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from calibration.verdict import FrameCounts
+from edge_runtime.datatypes import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFigures:
+    """How far the camera is from the baseline in use."""
+
+    ready: bool
+    """False until enough frames for a decision were seen."""
+    score: float
+    """Distance of the latest window, >= 0; ``threshold`` is where it becomes alarming."""
+    threshold: float
+    cusum: float
+    """Slow drift, >= 0; ``cusum_threshold`` is where it becomes alarming."""
+    cusum_threshold: float
+    drifted: bool
+    """True from an alarm until the score has returned to healthy."""
+    verdict: str
+    """``healthy``, ``sensor`` (the picture has changed) or ``content`` (only the answers have)."""
+    sign: str
+    """Where it shows most: ``layers``, ``detail`` or ``grid``."""
+    answers_score: float | None
+    """Distance of the model's answers, >= 0; None when the baseline holds none."""
+    frames: int
+    """Frames seen since the monitor began."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineScore:
+    """How one baseline fits what the camera shows."""
+
+    in_use: bool
+    is_expired: bool
+    score: float | None
+    """Distance, >= 0; None before the first frame."""
+    threshold: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PatchFacts:
+    """A patch in a few figures."""
+
+    id: str
+    candidate: str
+    taps: int
+    channels: int
+    frames: int
+    model_sha256: str
+    """Of the model that it was made for."""
+    baseline_id: str
+    created_wall_s: float
+    """Unix seconds."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecalibrationReport:
+    """What a recalibration found; the fields of ``calibration.Verdict`` as JSON has them."""
+
+    accepted: bool
+    candidate: str
+    """The rung of the ladder that was chosen; ``identity`` when nothing is changed."""
+    reasons: tuple[str, ...]
+    """Sentences for a person."""
+    notes: tuple[str, ...]
+    """What limits the answer."""
+    patch: PatchFacts | None
+    """None unless accepted."""
+    scores: dict[str, dict[str, float | None]]
+    """Every candidate's figures; None is not finite."""
+    drift: dict[str, float | None]
+    """By tap, distance from the baseline before a correction (symmetric KL, >= 0)."""
+    frames: FrameCounts
+    skipped_layers: dict[str, str]
+    """By layer, why it cannot be corrected."""
+    channels_left_alone: int
+    channels_clipped: int
+    seconds: float
+    """How long it took."""
+    extra_memory_mb: float
+    model_sha256: str
+    """Of the patched model when accepted, else of the base."""
+    baseline_id: str
+    seed: int
+    cause: str
+    """``drift alarm``, ``schedule`` or ``command``."""
+    at: float
+    """Unix seconds when the work began."""
+    report: str | None = None
+    """``model/id`` of the page below ``/reports``; None when there is no page."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigApplied:
+    """An edit of the configuration is in force."""
+
+    kind: ClassVar = "config"
+    changed: tuple[str, ...]
+    """Paths of the keys that differ."""
+    after_restart: tuple[str, ...]
+    """Those of them that count only after a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRefused:
+    """An edit of the configuration is wrong; the last good one stays."""
+
+    kind: ClassVar = "config"
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commissioned:
+    """A baseline was recorded."""
+
+    kind: ClassVar = "commissioned"
+    name: str
+    frames: int
+    """Healthy frames it was made from."""
+    taps: int
+    effective_frames: float
+    """As many independent frames would tell as much; <= frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """A commissioning or a recalibration ended without a result; nothing was changed."""
+
+    task: Literal["commission", "recalibrate"]
+    error: str
+    cause: str
+    """``first start``, ``drift alarm``, ``schedule`` or ``command``."""
+    is_lasting: bool
+    """Not tried again until the model or the configuration changes, or on command."""
+
+    @property
+    def kind(self) -> str:
+        """The kind that its success would have."""
+        return Commissioned.kind if self.task == "commission" else Recalibrated.kind
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineChanged:
+    """The camera is nearer to another baseline now, which is in use from here on."""
+
+    kind: ClassVar = "baseline"
+    before: str
+    after: str
+    scores: Mapping[str, BaselineScore]
+    """By baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchesPaused:
+    """No patch can be made at present; told once for each reason."""
+
+    kind: ClassVar = "baseline"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchResumed:
+    """The patch that was active with this baseline before is active again."""
+
+    kind: ClassVar = "baseline"
+    generation: Generation
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftAlarm:
+    """The camera no longer shows what the baseline says."""
+
+    kind: ClassVar = "drift"
+    figures: DriftFigures
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibrated:
+    """A patch was made, accepted by the gate, and is active."""
+
+    kind: ClassVar = "recalibration"
+    report: RecalibrationReport
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class RecalibrationRefused:
+    """The gate accepted no candidate; nothing was changed."""
+
+    kind: ClassVar = "recalibration"
+    report: RecalibrationReport
+
+
+@dataclass(frozen=True, slots=True)
+class PatchReused:
+    """A drift seen before has come again, and the patch accepted for it is active."""
+
+    kind: ClassVar = "recalibration"
+    patch_id: str
+    generation: Generation
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The base or an earlier generation is active again."""
+
+    kind: ClassVar = "rollback"
+    before: Generation
+    after: Generation
+    reason: str
+
+
+Fact = (
+    ConfigApplied
+    | ConfigRefused
+    | Commissioned
+    | TaskFailed
+    | BaselineChanged
+    | PatchesPaused
+    | PatchResumed
+    | DriftAlarm
+    | Recalibrated
+    | RecalibrationRefused
+    | PatchReused
+    | RolledBack
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact with its time, and the model that it is about."""
+
+    at_wall_s: float
+    """Unix seconds."""
+    fact: Fact
+    model: str | None = None
+    """None for the whole device."""

@@ -1,0 +1,102 @@
+"""One event of every type, with the JSON that subscribers have had since before events were typed."""
+
+from calibration.verdict import FrameCounts
+from edge_runtime.datatypes import Generation
+from edge_runtime.messaging.events import (
+    BaselineChanged,
+    BaselineScore,
+    Commissioned,
+    ConfigApplied,
+    ConfigRefused,
+    DriftAlarm,
+    DriftFigures,
+    PatchesPaused,
+    PatchFacts,
+    PatchResumed,
+    PatchReused,
+    Recalibrated,
+    RecalibrationRefused,
+    RecalibrationReport,
+    RolledBack,
+    TaskFailed,
+)
+
+BASE, PATCHED = Generation("parts/1"), Generation("parts/1", "p1")
+
+
+def a_report(*, accepted=True, **fields):
+    """The report of a recalibration, as its process writes it."""
+    patch = PatchFacts("5f1c", "norms", 49, 9424, 64, "aa", "b1", 1795966859.0, 81920)
+    values = {
+        "accepted": accepted,
+        "candidate": "norms" if accepted else "identity",
+        "reasons": ("better by 0.031",) if accepted else ("in doubt",),
+        "notes": (),
+        "patch": patch if accepted else None,
+        "scores": {"norms": {"gain": 0.031, "spread": None}} if accepted else {},
+        "drift": {"input": 0.42},
+        "frames": FrameCounts(64, {"repeated": 3}, 45, 16, 48),
+        "skipped_layers": {"conv_1": "it has no bias"},
+        "channels_left_alone": 2,
+        "channels_clipped": 1,
+        "seconds": 12.345,
+        "extra_memory_mb": 210.5,
+        "model_sha256": "bb" if accepted else "aa",
+        "baseline_id": "b1",
+        "seed": 0,
+        "cause": "drift alarm",
+        "at": 1795966859.5,
+    }
+    return RecalibrationReport(**{**values, **fields})
+
+
+FIGURES = DriftFigures(True, 1.62, 1.0, 0.8, 6.0, True, "sensor", "layers", 0.31, 4096)
+
+EXAMPLES = {
+    "applied": (ConfigApplied(("device", "drift.window_frames"), ("device",)), "config", {
+        "accepted": True, "changed": ["device", "drift.window_frames"], "after_restart": ["device"]}),
+    "config refused": (ConfigRefused(("line 3: models.a.threads: 0; expected 1 to 256",)), "config", {
+        "accepted": False, "problems": ["line 3: models.a.threads: 0; expected 1 to 256"]}),
+    "commissioned": (Commissioned("day", 96, 50, 41.5), "commissioned", {
+        "frames": 96, "taps": 50, "effective_frames": 41.5, "name": "day"}),
+    "commissioning failed": (TaskFailed("commission", "too dark", "first start", True), "commissioned", {
+        "error": "too dark", "cause": "first start", "is_lasting": True}),
+    "recalibration failed": (TaskFailed("recalibrate", "killed", "drift alarm", False), "recalibration", {
+        "error": "killed", "cause": "drift alarm", "is_lasting": False}),
+    "baseline changed": (
+        BaselineChanged("day", "night", {
+            "day": BaselineScore(False, True, 3.2, 1.0), "night": BaselineScore(True, False, None, None)}),
+        "baseline", {
+            "from": "day", "to": "night", "scores": {
+                "day": {"in_use": False, "is_expired": True, "score": 3.2, "threshold": 1.0},
+                "night": {"in_use": True, "is_expired": False, "score": None, "threshold": None}}}),
+    "patches paused": (PatchesPaused("it has expired"), "baseline", {"no_patch": "it has expired"}),
+    "patch resumed": (PatchResumed(PATCHED, "it was active before"), "baseline", {
+        "generation": "parts/1+p1", "reason": "it was active before"}),
+    "drift": (DriftAlarm(FIGURES), "drift", {
+        "ready": True, "score": 1.62, "threshold": 1.0, "cusum": 0.8, "cusum_threshold": 6.0, "drifted": True,
+        "verdict": "sensor", "sign": "layers", "answers_score": 0.31, "frames": 4096}),
+    "recalibrated": (Recalibrated(a_report(report="parts/p1"), PATCHED), "recalibration", {
+        "accepted": True, "candidate": "norms", "reasons": ["better by 0.031"], "notes": [],
+        "patch": {
+            "id": "5f1c", "candidate": "norms", "taps": 49, "channels": 9424, "frames": 64, "model_sha256": "aa",
+            "baseline_id": "b1", "created_wall_s": 1795966859.0, "size_bytes": 81920},
+        "scores": {"norms": {"gain": 0.031, "spread": None}}, "drift": {"input": 0.42},
+        "frames": {"given": 64, "left_out": {"repeated": 3}, "observed": 45, "judged": 16, "witness": 48},
+        "skipped_layers": {"conv_1": "it has no bias"}, "channels_left_alone": 2, "channels_clipped": 1,
+        "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "bb", "baseline_id": "b1", "seed": 0,
+        "cause": "drift alarm", "at": 1795966859.5, "report": "parts/p1", "generation": "parts/1+p1"}),
+    "recalibration refused": (RecalibrationRefused(a_report(accepted=False)), "recalibration", {
+        "accepted": False, "candidate": "identity", "reasons": ["in doubt"], "notes": [], "patch": None,
+        "scores": {}, "drift": {"input": 0.42},
+        "frames": {"given": 64, "left_out": {"repeated": 3}, "observed": 45, "judged": 16, "witness": 48},
+        "skipped_layers": {"conv_1": "it has no bias"}, "channels_left_alone": 2, "channels_clipped": 1,
+        "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "aa", "baseline_id": "b1", "seed": 0,
+        "cause": "drift alarm", "at": 1795966859.5}),
+    "patch reused": (PatchReused("p1", PATCHED, "the camera shows it again"), "recalibration", {
+        "accepted": True, "is_known": True, "candidate": "p1", "seconds": 0.0,
+        "reasons": ["the camera shows it again"], "generation": "parts/1+p1"}),
+    "rolled back": (RolledBack(PATCHED, BASE, "command"), "rollback", {
+        "from": "parts/1+p1", "to": "parts/1", "reason": "command"}),
+}  # fmt: skip
+"""By name: the fact, its kind, and its data without ``model`` and ``outcome``."""
