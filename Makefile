@@ -28,7 +28,7 @@ check: $(BIN)/.installed-dev
 	$(BIN)/lint-imports
 
 # The speed of the daemon beside the bare engine and beside servers of models, hot swaps, recalibration beside live frames:
-# docs/performance.md. About 15 minutes on an idle box; ARGS='--quick' is short, ARGS='--parts peers,quiet' only those.
+# docs/results/performance.md. About 15 minutes on an idle box; ARGS='--quick' is short, ARGS='--parts peers,quiet' only those.
 bench: $(BIN)/.installed-build $(BIN)/.installed-test $(PEERS)/.installed
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.recalibration_cost
@@ -38,7 +38,7 @@ bench: $(BIN)/.installed-build $(BIN)/.installed-test $(PEERS)/.installed
 bench-accuracy: $(BIN)/.installed-test
 	$(BIN)/python -m benchmarks.track_b $(DEMO_MODEL)
 
-# The whole evaluation of the recalibration (about an hour on two cores): docs/calibration/results.md, its plots and parity.md. Resumable.
+# The whole evaluation of the recalibration (about an hour on two cores): docs/results/accuracy.md, its plots and parity.md. Resumable.
 # ARGS='--quick' is a tiny version, ARGS='--tracks a' one track, ARGS='--fresh' starts over, ARGS='--pages-only' draws again.
 bench-calibration: $(BIN)/.installed-bench
 	$(BIN)/python -m benchmarks.bench_calibration $(ARGS)

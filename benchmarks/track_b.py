@@ -21,7 +21,7 @@ import orjson
 from numpy.typing import NDArray
 
 import calibration
-from benchmarks.cutouts import Part, PicturesMissing, Pixels, load_split, prepare
+from benchmarks.accuracy.datasets.cutouts import Part, PicturesMissing, Pixels, load_split, prepare
 from calibration.search.flow import Search
 from edge_runtime.sources.demo import camera_drift
 

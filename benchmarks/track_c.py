@@ -19,8 +19,15 @@ import orjson
 from numpy.typing import NDArray
 
 import calibration
-from benchmarks.pedestrian_model import int8_model
-from benchmarks.street_video import Pixels, VideoMissing, find_video, frames_of, load_street, prepare
+from benchmarks.accuracy.datasets.pedestrian_model import int8_model
+from benchmarks.accuracy.datasets.street_video import (
+    Pixels,
+    VideoMissing,
+    find_video,
+    frames_of,
+    load_street,
+    prepare,
+)
 from calibration.outputs.detections import Detections, overlaps
 from calibration.outputs.read import layout_of, read_answers
 from calibration.patch import Patch

@@ -49,7 +49,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """When a candidate is good enough; the defaults were measured (``benchmarks/track_b.py``)."""
+    """When a candidate is good enough; the defaults were measured (``benchmarks/accuracy``)."""
 
     min_live: int = 8
     """Fewer live frames than this decide nothing."""

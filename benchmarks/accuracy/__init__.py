@@ -1,0 +1,1 @@
+"""How well a recalibration repairs what drifts cost."""

@@ -1,0 +1,1 @@
+"""What is done to pictures: corruptions, camera drifts, streams and poisons."""

@@ -1,0 +1,36 @@
+"""Every drift of the evaluation under one name: corruptions, and camera drifts as ``camera:NAME``.
+
+Severity is that of the corruption benchmarks, 0 (unchanged) to 5; for a camera drift 5 is its full strength.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accuracy.drifts.corruptions import CORRUPTIONS, corrupt
+from edge_runtime.sources.demo import camera_drift
+
+Pixels = NDArray[np.uint8]
+
+HEALTHY = "none"
+CAMERA = "camera:"
+CORRUPTION_DRIFTS = tuple(CORRUPTIONS)
+CAMERA_DRIFTS = tuple(CAMERA + name for name in camera_drift.DRIFTS)
+SEVEREST = 5
+
+
+def drifted(pixels: Pixels, drift: str, severity: int, rng: np.random.Generator) -> Pixels:
+    """The pictures uint8 (N,H,W,1 or 3) under a drift.
+
+    A grey picture meets a camera drift as three equal channels, of which a grey sensor keeps the green one.
+
+    Raises:
+        ValueError: unknown drift, or a severity outside 0..5.
+    """
+    if drift == HEALTHY:
+        return pixels.copy()
+    if not drift.startswith(CAMERA):
+        return corrupt(drift, pixels, severity, rng)
+    colour = np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
+    name, share = drift.removeprefix(CAMERA), severity / SEVEREST
+    found = np.stack([camera_drift.apply(name, picture, share, rng) for picture in colour])
+    return found[..., 1:2] if pixels.shape[3] == 1 else found

@@ -1,0 +1,139 @@
+"""The evaluation in one command: measure what is missing, then write tables and plots from the records.
+
+    python -m benchmarks run accuracy [--tracks a,b,c,parity] [--quick] [--fresh] [--pages-only]
+
+Resumable: a case that is in the results folder is not run again. Cases of one seed share a process (nets, test
+pictures and baselines are made once); ``--processes`` of them run at a time, each on one thread.
+"""
+
+import importlib
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from itertools import groupby
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from benchmarks.accuracy.records import Case, NotInstalled, Records, Row
+from benchmarks.accuracy.tables.pages import write_pages
+
+TRACKS = {
+    "a": "benchmarks.accuracy.tracks.fashion_mnist",
+    "b": "benchmarks.accuracy.tracks.photo_cutouts",
+    "c": "benchmarks.accuracy.tracks.pedestrians",
+    "parity": "benchmarks.accuracy.tracks.parity",
+}
+"""Imported when asked for: each needs another framework. Every one has ``plan(seeds, quick=)`` and ``measure``."""
+CASES_A_TASK = {"a": 12, "b": 3, "c": 3, "parity": 12}
+"""About a minute or two: an interrupted run loses little, and a worker rarely starts over."""
+
+
+def plan(tracks: Sequence[str], seeds: Sequence[int], *, quick: bool) -> list[Case]:
+    """Every case of the tracks."""
+    return [case for track in tracks for case in _module(track).plan(seeds, quick=quick)]
+
+
+def tasks(cases: Sequence[Case]) -> Iterator[list[Case]]:
+    """The cases in portions of one track and seed, in the given order."""
+    for (track, _), group in groupby(cases, key=lambda case: (case.track, case.seed)):
+        together, most = list(group), CASES_A_TASK[track]
+        for first in range(0, len(together), most):
+            yield together[first : first + most]
+
+
+def measure(cases: Sequence[Case], folder: Path) -> list[Row]:
+    """The rows of one task; runs in a worker process.
+
+    Raises:
+        click.ClickException: its pictures are not installed. (Others would not survive the way between processes.)
+    """
+    try:
+        return [row for rows in _module(cases[0].track).measure(cases, folder / "models") for row in rows]
+    except NotInstalled as err:
+        raise click.ClickException(str(err)) from err
+
+
+def run(cases: Sequence[Case], folder: Path, processes: int) -> list[str]:
+    """Measure the cases that the records do not have yet; gives what kept tracks from running."""
+    records = Records(folder)
+    done = records.done()
+    left = [case for case in cases if case not in done]
+    click.echo(f"{len(cases)} cases, {len(cases) - len(left)} of them measured before")
+    began_s, finished = time.monotonic(), 0
+    problems: dict[str, None] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
+        waiting: dict[Future[list[Row]], int] = {
+            pool.submit(measure, task, folder): len(task) for task in tasks(left)
+        }
+        for future in as_completed(waiting):
+            try:
+                records.append(future.result())
+            except click.ClickException as err:
+                problems[err.message] = None
+                continue
+            except BaseException:
+                pool.shutdown(
+                    wait=False, cancel_futures=True
+                )  # or an hour of results would be measured for nothing
+                raise
+            finished += waiting[future]
+            click.echo(f"{finished} of {len(left)} cases after {time.monotonic() - began_s:.0f} s")
+    return list(problems)
+
+
+def _one_thread() -> None:
+    """As many processes as cores: more threads would only get in each other's way."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _module(track: str) -> ModuleType:
+    return importlib.import_module(TRACKS[track])
+
+
+@click.command()
+@click.option("--tracks", default=",".join(TRACKS), show_default=True)
+@click.option("--seeds", default="20,21,22,23,24", show_default=True, help="The gate was tuned on 0 to 3.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("build/bench-calibration"), show_default=True
+)
+@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs/results"), show_default=True)
+@click.option("--processes", default=2, show_default=True)
+@click.option("--date", help="To write at the top; default: today.")
+@click.option("--quick", is_flag=True, help="One seed and a few cases, about three minutes.")
+@click.option(
+    "--fresh", is_flag=True, help="Forget the records of these tracks and start over; nets are kept."
+)
+@click.option("--pages-only", is_flag=True, help="Measure nothing, only draw the records again.")
+def main(
+    tracks: str, seeds: str, results: Path, docs: Path, processes: int, date: str | None,
+    quick: bool, fresh: bool, pages_only: bool,
+) -> None:  # fmt: skip
+    """Measure the calibration library and write the pages about it."""
+    names = tracks.split(",")
+    unknown = sorted(set(names) - set(TRACKS))
+    if unknown:
+        raise click.BadParameter(
+            f"no track {', '.join(unknown)}; there are {', '.join(TRACKS)}", param_hint="--tracks"
+        )
+    try:
+        chosen = [int(seed) for seed in seeds.split(",")]
+    except ValueError as err:
+        raise click.BadParameter(f"{seeds!r}; expected numbers like 0,1,2", param_hint="--seeds") from err
+    if quick:
+        results, docs, chosen = results / "quick", results / "quick" / "pages", chosen[:1]
+    if fresh:
+        Records(results).clear(names)
+    problems = [] if pages_only else run(plan(names, chosen, quick=quick), results, processes)
+    for page in write_pages(Records(results).load(), docs, date or time.strftime("%Y-%m-%d")):
+        click.echo(f"written: {page}")
+    if problems:
+        raise click.ClickException("left out: " + " ".join(problems))
+
+
+if __name__ == "__main__":
+    main()

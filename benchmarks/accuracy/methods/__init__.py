@@ -1,0 +1,1 @@
+"""Ways to recalibrate, beside the gate."""

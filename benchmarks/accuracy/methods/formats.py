@@ -1,0 +1,88 @@
+"""One trained net in every format there is a target for, each made the way its users make it.
+
+What is in them is the same net; the int8 ones saw the same pictures when they were quantized.
+"""
+
+import io
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.accuracy.datasets import fashion
+from calibration import ModelFiles
+
+Samples = NDArray[np.float32]
+
+ONNX_INT8 = "ONNX int8 QDQ"
+ONNX_FOLDED = "ONNX float, BatchNorm folded"
+
+
+def every_format(net: fashion.TrainedNet, samples: Samples) -> dict[str, ModelFiles]:
+    """The net by the name of its format.
+
+    Args:
+        net: The trained net and its int8 ONNX form.
+        samples: Prepared pictures to quantize with, float32 (N,1,28,28).
+    """
+    folded = fashion.exported(net.eager)
+    return {
+        "ONNX float, live BatchNorm": ModelFiles(fashion.exported(net.eager, folded=False)),
+        ONNX_FOLDED: ModelFiles(folded),
+        ONNX_INT8: ModelFiles(net.int8),
+        "OpenVINO IR float": as_ir(folded),
+        "OpenVINO IR int8, from QDQ": as_ir(net.int8),
+        "OpenVINO IR int8, by NNCF": as_ir(folded, by_nncf(samples)),
+        "TorchScript scripted": torchscript(torch.jit.script, net.eager),
+        "TorchScript traced": torchscript(_traced, net.eager),
+        "TorchScript frozen": torchscript(_frozen, net.eager),
+    }
+
+
+def as_ir(onnx_model: bytes, change: Callable[[Any], Any] = lambda model: model) -> ModelFiles:
+    """The OpenVINO IR of an ONNX file, saved with its constants as they are."""
+    import openvino as ov
+
+    model = change(ov.Core().read_model(onnx_model))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        ov.save_model(model, path, compress_to_fp16=False)
+        return ModelFiles(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+
+
+def by_nncf(samples: Samples) -> Callable[[Any], Any]:
+    """Post-training quantization of an OpenVINO model by NNCF, with its defaults.
+
+    The depthwise weights stay float constants behind a FakeQuantize, as NNCF 3.4 leaves them in this net.
+    """
+
+    def quantize(model: Any) -> Any:
+        import nncf
+
+        dataset = nncf.Dataset([sample[np.newaxis] for sample in samples])
+        return nncf.quantize(model, dataset, subset_size=len(samples))
+
+    return quantize
+
+
+def torchscript(make: Callable[[nn.Module], Any], net: nn.Module) -> ModelFiles:
+    """A TorchScript file."""
+    coded = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls TorchScript deprecated at every step
+        torch.jit.save(make(net), coded)
+    return ModelFiles(coded.getvalue())
+
+
+def _traced(net: nn.Module) -> Any:
+    return torch.jit.trace(net, torch.zeros(2, 1, fashion.SIDE, fashion.SIDE))
+
+
+def _frozen(net: nn.Module) -> Any:
+    return torch.jit.freeze(torch.jit.script(net))

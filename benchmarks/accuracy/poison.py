@@ -1,0 +1,189 @@
+"""Poisoned reference sets: what a recalibration does when its reference is broken, foreign, or partly so.
+
+    python -m benchmarks run poison [--track a] [--seed 0] [--only mixed] [--folder FOLDER] [--json]
+
+Every poison spoils 64 reference pictures of a track, of a healthy camera or of a hazy one. An error and a refusal are
+fine answers; so is a patch that harms nobody. Where a part of the frames is spoilt, it is scored on unspoilt test
+pictures of that camera. Where all are, nothing tells the poison from a drift; then what counts is the score on test
+pictures spoilt alike, and the unspoilt score tells what a reference that lies would cost until the base comes back.
+Exits 1 when a patch cost more than a point.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import orjson
+
+import calibration
+from benchmarks.accuracy.comparison import Site
+from benchmarks.accuracy.drifts.by_name import CAMERA, HEALTHY, SEVEREST, drifted
+from benchmarks.accuracy.drifts.poisons import PARTLY, WHOLE, Floats, Pixels, Poison, Rng
+from benchmarks.accuracy.records import NotInstalled
+from benchmarks.accuracy.tracks import fashion_mnist, photo_cutouts
+
+TRACKS = ("a", "b")
+COUNT = 64
+BASELINE = 128
+SHARES = (0.1, 0.3, 0.5)
+CAMERAS = (HEALTHY, f"{CAMERA}haze")
+ALLOWED_LOSS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One poisoned reference set."""
+
+    poison: str
+    camera: str
+    answer: str
+    """``error``, ``refused`` or the accepted candidate."""
+    reason: str
+    before: float
+    """Accuracy on the unpoisoned test pictures of this camera."""
+    after: float
+    spoilt_before: float | None = None
+    """The same on test pictures spoilt alike; None for mixtures and where nothing was accepted."""
+    spoilt_after: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a patch came of it."""
+        return self.answer not in ("error", "refused")
+
+    @property
+    def harm(self) -> float:
+        """Accuracy lost on pictures like those that the reference stands for, >= 0."""
+        if self.spoilt_before is not None and self.spoilt_after is not None:
+            return max(0.0, self.spoilt_before - self.spoilt_after)
+        return max(0.0, self.before - self.after)
+
+    @property
+    def is_costly_lie(self) -> bool:
+        """Whether the camera loses by a patch that fits what the reference shows and not what the camera sees."""
+        return self.spoilt_after is not None and self.before - self.after > ALLOWED_LOSS
+
+
+class Bench:
+    """One track with the pictures of one seed."""
+
+    def __init__(self, site: Site, seed: int) -> None:
+        self._site, self._seed = site, seed
+        self._target = calibration.open_target(site.model)
+        self._baseline = calibration.profile(site.model, site.prepare(site.baseline[:BASELINE]))
+        self._before: dict[str, float] = {}
+
+    def rows(self, only: str) -> Iterator[Row]:
+        """All cases whose name contains ``only``."""
+        for camera in CAMERAS:
+            for name, poison in WHOLE.items():
+                if only in name:
+                    yield self._whole(name, poison, camera)
+            for name, poison in PARTLY.items():
+                for share in SHARES:
+                    title = f"mixed: {share:.0%} {name}"
+                    if only in title:
+                        yield self._mixed(title, poison, share, camera)
+
+    def _whole(self, name: str, poison: Poison, camera: str) -> Row:
+        rng = self._rng(name)
+        pixels = self._seen(camera, self._site.pool[:COUNT], rng)
+        return self._row(name, camera, poison(pixels, self._site.prepare, rng), poison)
+
+    def _mixed(self, name: str, poison: Poison, share: float, camera: str) -> Row:
+        rng = self._rng(name)
+        pixels = self._seen(camera, self._site.pool[:COUNT], rng)
+        x = self._site.prepare(pixels)
+        bad = rng.permutation(len(x))[: round(share * len(x))]
+        x[bad] = poison(pixels[bad], self._site.prepare, rng)
+        return self._row(name, camera, x, None)
+
+    def _row(self, name: str, camera: str, x: Floats, poison: Poison | None) -> Row:
+        before, began_s = self._accuracy_before(camera), time.monotonic()
+        options = calibration.Options(seed=self._seed)
+        try:
+            verdict = calibration.recalibrate(self._site.model, self._baseline, x, options=options)
+        except calibration.DataError as err:
+            return Row(name, camera, "error", str(err), before, before)
+        row = Row(name, camera, "refused", " ".join(verdict.reasons), before, before)
+        row = replace(row, seconds=time.monotonic() - began_s)
+        if verdict.patch is None:
+            return row
+        pixels = self._test(camera)
+        score, plain, patched = self._site.score, self._target.runner(), self._target.runner(verdict.patch)
+        row = replace(row, answer=verdict.candidate, after=score(patched, self._site.prepare(pixels)))
+        if poison is None:
+            return row
+        spoilt = poison(pixels, self._site.prepare, self._rng("spoilt"))
+        return replace(row, spoilt_before=score(plain, spoilt), spoilt_after=score(patched, spoilt))
+
+    def _rng(self, name: str) -> Rng:
+        return np.random.default_rng([self._seed, *name.encode()])
+
+    def _seen(self, camera: str, pixels: Pixels, rng: Rng) -> Pixels:
+        return drifted(pixels, camera, SEVEREST, rng)
+
+    def _test(self, camera: str) -> Pixels:
+        return self._seen(camera, self._site.test, self._rng("test"))
+
+    def _accuracy_before(self, camera: str) -> float:
+        if camera not in self._before:
+            x = self._site.prepare(self._test(camera))
+            self._before[camera] = self._site.score(self._target.runner(), x)
+        return self._before[camera]
+
+
+def show(row: Row) -> None:
+    """A line of the table for people."""
+    spoilt = (
+        ""
+        if row.spoilt_after is None
+        else f"; spoilt alike {row.spoilt_before:.3f} -> {row.spoilt_after:.3f}"
+    )
+    figures = f"{row.before:.3f} -> {row.after:.3f}{spoilt}"
+    click.echo(f"{row.poison:<30} {row.camera:<12} {row.answer:<28} {figures} ({row.seconds:.0f} s)")
+
+
+def site_of(track: str, seed: int, folder: Path) -> Site:
+    """The model and the pictures of a track."""
+    return photo_cutouts.site(seed) if track == "b" else fashion_mnist.site(seed, folder)
+
+
+@click.command()
+@click.option("--track", type=click.Choice(TRACKS), default="a", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--only", default="", help="Only the poisons whose names contain this.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=Path("build/bench/models"), help="Of trained nets."
+)
+@click.option("--json", "as_json", is_flag=True)
+def main(track: str, seed: int, only: str, folder: Path, as_json: bool) -> None:
+    """Measure what becomes of poisoned reference sets."""
+    cv2.setNumThreads(1)
+    rows: list[Row] = []
+    try:
+        for row in Bench(site_of(track, seed, folder), seed).rows(only):
+            rows.append(row)
+            if not as_json:
+                show(row)
+    except NotInstalled as err:
+        raise click.ClickException(str(err)) from err
+    harmed = [row for row in rows if row.harm > ALLOWED_LOSS]
+    if as_json:
+        click.echo(orjson.dumps([asdict(row) for row in rows], option=orjson.OPT_INDENT_2))
+    else:
+        accepted = sum(row.is_accepted for row in rows)
+        lies = sum(row.is_costly_lie for row in rows)
+        click.echo(
+            f"{len(rows)} poisons: {accepted} patches accepted, {len(harmed)} of them harmful; {lies} fit a lie"
+        )
+    raise SystemExit(1 if harmed else 0)
+
+
+if __name__ == "__main__":
+    main()

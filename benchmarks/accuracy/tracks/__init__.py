@@ -1,0 +1,1 @@
+"""One module per track: its cases, its model and its score."""

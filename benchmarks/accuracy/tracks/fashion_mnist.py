@@ -1,0 +1,107 @@
+"""Track A: Fashion-MNIST with a small BatchNorm net in int8, and its float self as the oracle.
+
+Cheap enough for the whole matrix: corruptions and camera drifts, severities, reference sizes, streams, seeds.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from benchmarks.accuracy.comparison import GATED_OFF, Comparison, FloatModel, Samples, Site, predicted
+from benchmarks.accuracy.datasets import fashion
+from benchmarks.accuracy.datasets.alone import alone
+from benchmarks.accuracy.drifts.by_name import CAMERA_DRIFTS, CORRUPTION_DRIFTS, HEALTHY
+from benchmarks.accuracy.methods import oracles
+from benchmarks.accuracy.records import CANDIDATE, GATE, Case, Row
+from calibration.targets.base import Runner
+
+TRACK = "a"
+N = 64
+SIZES = (8, 16, 32, 64, 128, 256, 512)
+"""For the first seed; the others do without what says little about the gate."""
+GOAL_SIZES = (16, 64)
+SEVERITY, SEVERE = 3, 5
+SMALL_BASELINE = 128
+SKEWED = ("class-sorted", "2-class", "gradual")
+QUICK_DRIFTS = ("gaussian_noise", "fog", "contrast")
+
+_REFERENCE_FREE = ("all taps, prior 0", "float, fvcore")
+
+
+def plan(seeds: Sequence[int], *, quick: bool = False) -> list[Case]:
+    """The cases, those that share test pictures side by side."""
+    found: list[Case] = []
+    for position, seed in enumerate(seeds):
+        found += [
+            Case(TRACK, seed, HEALTHY, 0, n, stream) for n in (16, N) for stream in ("iid", *SKEWED[:2])
+        ]
+        if quick:
+            found += [Case(TRACK, seed, drift, SEVERITY, n) for drift in QUICK_DRIFTS for n in (16, N)]
+            found += [Case(TRACK, seed, QUICK_DRIFTS[0], SEVERITY, N, stream) for stream in SKEWED]
+            continue
+        for drift in CORRUPTION_DRIFTS:
+            found += [Case(TRACK, seed, drift, SEVERITY, n) for n in (SIZES if not position else GOAL_SIZES)]
+            found += [Case(TRACK, seed, drift, SEVERITY, N, stream) for stream in SKEWED]
+            found.append(Case(TRACK, seed, drift, SEVERE, N))
+        found += [Case(TRACK, seed, drift, SEVERE, N) for drift in CAMERA_DRIFTS]
+        if position:
+            continue
+        found += [Case(TRACK, seed, d, SEVERITY, N, baseline=SMALL_BASELINE) for d in CORRUPTION_DRIFTS]
+        found += [Case(TRACK, seed, drift, SEVERITY, N) for drift in CAMERA_DRIFTS]
+        pairs = pairwise((*CORRUPTION_DRIFTS, CORRUPTION_DRIFTS[0]))
+        found += [Case(TRACK, seed, f"{one}+{two}", SEVERITY, N, "mixed") for one, two in pairs]
+    return found
+
+
+def measure(cases: Sequence[Case], folder: Path) -> Iterator[list[Row]]:
+    """The rows of every case; nets are trained into ``folder`` on first use.
+
+    Raises:
+        FashionMissing: the pictures are not installed.
+    """
+    for seed, of_seed in groupby(cases, key=lambda case: case.seed):
+        comparison = Comparison(site(seed, folder))
+        for case in of_seed:
+            yield comparison.rows(case, methods(case))
+
+
+def methods(case: Case) -> tuple[str, ...]:
+    """All of them for n = 64 of one drift; the cheap essentials for the rest of the matrix."""
+    if case.stream != "iid" or case.baseline:
+        return GATE, "all taps, prior 0"
+    if case.n != N or case.drift == HEALTHY:
+        return GATE, *_REFERENCE_FREE
+    return GATE, *GATED_OFF, *oracles.ORACLES, CANDIDATE
+
+
+def site(seed: int, folder: Path) -> Site:
+    """The net of one seed and its pictures."""
+    with alone(folder / f"fashion-{seed}.lock"):
+        net = fashion.trained_net(seed, folder)
+    split = fashion.load_split(seed)
+    labels = split.test.labels
+
+    def score(runner: Runner, x: Samples) -> float:
+        return float((predicted(runner, x) == labels).mean())
+
+    def score_float(eager: nn.Module, x: Samples) -> float:
+        return float((oracles.classify(eager, x) == labels).mean())
+
+    def oracle(recipe: Callable[[nn.Module, Samples], nn.Module], live: Samples) -> FloatModel:
+        return partial(score_float, recipe(net.eager, live))
+
+    return Site(
+        model=net.int8,
+        baseline=split.baseline.pixels,
+        pool=split.pool.pixels,
+        pool_labels=np.asarray(split.pool.labels),
+        test=split.test.pixels,
+        prepare=fashion.prepare,
+        score=score,
+        float_model=partial(score_float, net.eager),
+        oracles={name: partial(oracle, recipe) for name, recipe in oracles.ORACLES.items()},
+    )

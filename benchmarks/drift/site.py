@@ -1,0 +1,186 @@
+"""One site under watch: measures its pictures once, then plays streams of them to ``calibration.DriftMonitor``."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import calibration
+from benchmarks.drift.scenes import Pixels, Scene, drifted
+from calibration.baseline.baseline import Baseline
+from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
+from calibration.drift.tap_group import Pair
+from calibration.outputs.read import class_probabilities
+from calibration.stats.moments import ANSWERS_TAP, FrameMoments, joined
+from calibration.stats.output_features import answer_features
+from calibration.stats.sensor_features import sensor_features, sensor_features_of_frames
+
+WITHIN = 64
+RAMP_FRAMES, RAMP_STEPS, RAMP_PICTURES = 2000, 10, 100
+AT_ONCE = 16
+
+Frames = Mapping[str, FrameMoments]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One drift at one severity."""
+
+    scene: str
+    seed: int
+    drift: str
+    severity: float
+    cost: float | None
+    """Accuracy lost, as a share of all pictures; None: not known."""
+    found: float
+    """Share of streams that alarm within 64 frames."""
+    score: float
+    """Median over the streams of the last score; 1 is alarming."""
+    sign: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """Healthy streams."""
+
+    scene: str
+    seed: int
+    products: int | None
+    """How many different ones a stream shows; None is all."""
+    streams: int
+    frames: int
+    """In each stream."""
+    alarms: int
+    content: int
+    """Streams that ended with the verdict ``content``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A drift that grows from nothing over 2,000 frames."""
+
+    scene: str
+    seed: int
+    drift: str
+    severity: float | None
+    """When the alarm came; None: never."""
+    cost: float | None
+    """Accuracy lost at that severity."""
+
+
+class Site:
+    """A scene with its baseline and a fresh monitor."""
+
+    def __init__(self, scene: Scene, seed: int, streams: int) -> None:
+        self.scene, self.seed, self._streams = scene, seed, streams
+        self._target = calibration.open_target(scene.model)
+        self.baseline: Baseline = calibration.profile(scene.model, scene.prepare(scene.baseline), witness=0)
+        settings = DriftSettings()
+        rng = np.random.default_rng(seed)
+        self._fresh = DriftMonitor(self.baseline.moments, self.baseline.frames, settings, rng)
+        self._rng = np.random.default_rng([seed, 1])
+        self.healthy, self._right = self.measured(scene.replay_drift)
+
+    def measured(self, pixels: Pixels) -> tuple[Frames, float | None]:
+        """Single-frame moments of the pictures; the accuracy too if they are all that are watched."""
+        parts: list[Frames] = []
+        predicted = []
+        run = self._target.runner()
+        for start in range(0, len(pixels), AT_ONCE):
+            x = self.scene.prepare(pixels[start : start + AT_ONCE])
+            seen = self._target.observe(x, first_taps=3, frames_of_first=4)
+            probabilities = class_probabilities(run(x))
+            assert probabilities is not None
+            answers = {ANSWERS_TAP: answer_features(probabilities)}
+            parts.append({**seen.frames, **sensor_features_of_frames(x), **answers})
+            predicted.append(probabilities.argmax(axis=1))
+        frames = {tap: joined([part[tap] for part in parts]) for tap in parts[0]}
+        known = self.scene.accuracy is not None and len(pixels) == len(self.scene.replay_drift)
+        return frames, self.scene.accuracy(
+            np.concatenate(predicted)
+        ) if known and self.scene.accuracy else None
+
+    def play(self, frames: Frames, order: NDArray[np.int64]) -> list[DriftStatus]:
+        """What a fresh monitor says to the frames in this order, a second between two."""
+        monitor = copy.deepcopy(self._fresh)
+        return [monitor.update(_one(frames, int(i)), float(second)) for second, i in enumerate(order)]
+
+    def order(self, length: int, among: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A stream: pictures drawn at random, or a run of the video from any start."""
+        if not self.scene.is_video:
+            return self._rng.choice(among, length)
+        return int(self._rng.integers(len(among) - length + 1)) + np.arange(length)
+
+    def drift(self, name: str, severity: float) -> Found:
+        """One cell of the table."""
+        frames, right = self.measured(drifted(self.scene.replay_drift, name, severity, self.seed))
+        cost = None if right is None or self._right is None else self._right - right
+        everything = np.arange(len(self.scene.replay_drift))
+        played = [self.play(frames, self.order(WITHIN, everything)) for _ in range(self._streams)]
+        found = float(np.mean([any(status.alarm for status in statuses) for statuses in played]))
+        score = float(np.median([statuses[-1].score for statuses in played]))
+        signs = [statuses[-1].sign for statuses in played]
+        return Found(
+            self.scene.name, self.seed, name, severity, cost, found, score, max(set(signs), key=signs.count)
+        )
+
+    def healthy_streams(self, products: int | None, streams: int, length: int = WITHIN) -> Alarms:
+        """Alarms where none should be."""
+        content, everything = self.scene.content, np.arange(len(self.scene.replay_drift))
+        alarms = moved = 0
+        for _ in range(streams):
+            among = everything
+            if products is not None and content is not None:
+                chosen = self._rng.choice(np.unique(content), products, replace=False)
+                among = np.flatnonzero(np.isin(content, chosen))
+            statuses = self.play(self.healthy, self.order(length, among))
+            found = sum(status.alarm for status in statuses)
+            alarms += found if length > WITHIN else found > 0
+            moved += statuses[-1].verdict == "content"
+        return Alarms(self.scene.name, self.seed, products, streams, length, alarms, moved)
+
+    def ramp(self, name: str) -> Ramp:
+        """Frames of rising severity in steps of a tenth, until the alarm."""
+        some = self.scene.replay_drift[:RAMP_PICTURES]
+        levels = [
+            self.measured(drifted(some, name, s / RAMP_STEPS, self.seed))[0] for s in range(RAMP_STEPS + 1)
+        ]
+        monitor = copy.deepcopy(self._fresh)
+        for frame in range(RAMP_FRAMES):
+            level = round(RAMP_STEPS * frame / RAMP_FRAMES)
+            picture = frame % len(some) if self.scene.is_video else int(self._rng.integers(len(some)))
+            if monitor.update(_one(levels[level], picture), float(frame)).alarm:
+                severity = frame / RAMP_FRAMES
+                return Ramp(self.scene.name, self.seed, name, severity, self._cost_at(name, severity))
+        return Ramp(self.scene.name, self.seed, name, None, None)
+
+    def _cost_at(self, name: str, severity: float) -> float | None:
+        if self._right is None:
+            return None
+        right = self.measured(drifted(self.scene.replay_drift, name, severity, self.seed))[1]
+        return None if right is None else self._right - right
+
+    def cost_ms(self) -> dict[str, float]:
+        """Median time of the monitor's own work per sampled frame, without the probe."""
+        x = self.scene.prepare(self.scene.replay_drift[:1])[0]
+        monitor, frame = copy.deepcopy(self._fresh), _one(self.healthy, 0)
+        return {
+            "sensor_features_ms": _median_ms(lambda: sensor_features(x)),
+            "update_ms": _median_ms(lambda: monitor.update(frame, 0.0)),
+        }
+
+
+def _one(frames: Frames, i: int) -> dict[str, Pair]:
+    return {tap: (part.mean[i], part.var[i]) for tap, part in frames.items()}
+
+
+def _median_ms(work: Callable[[], object], runs: int = 200) -> float:
+    times = []
+    for _ in range(runs):
+        began_s = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began_s)
+    return 1000 * float(np.median(times))

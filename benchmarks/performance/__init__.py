@@ -1,0 +1,1 @@
+"""Speed, latency, CPU and memory of the daemon."""

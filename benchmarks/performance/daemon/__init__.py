@@ -1,0 +1,1 @@
+"""The daemon alone and beside the bare engine."""

@@ -1,0 +1,46 @@
+"""From the bytes of a JPEG to the answer as JSON, with the daemon's picture code and engine: what every peer serves.
+
+So that peers and daemon differ in nothing but what is around the model.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.datatypes import Frame, Rejected
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.postprocess.postprocessor import Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
+
+Answer = Callable[[bytes], bytes]
+PORT, WORKERS = int(os.environ.get("PEER_PORT", "0")), int(os.environ.get("PEER_WORKERS", "1"))
+BUNDLE, INTRA = Path(os.environ.get("PEER_BUNDLE", "")), int(os.environ.get("PEER_INTRA", "1"))
+"""Settings of a server: each has a different command line, and children inherit the environment."""
+
+
+def open_answer(callers: int = 1) -> Answer:
+    """A function that answers one picture a call; ``callers`` is how many threads call it at once.
+
+    Raises:
+        BundleError, EngineError: the bundle cannot be used.
+    """
+    bundle = load_bundle(BUNDLE)
+    engine = engine_of(bundle, ThreadPlan(INTRA, callers, "bench"))
+    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    postprocessor = Postprocessor(bundle.manifest, bundle.labels)
+
+    def answer(picture: bytes) -> bytes:
+        sample = preprocessor.prepare(Frame("peer", 0, picture, 0.0, 0.0))
+        if isinstance(sample, Rejected):
+            return orjson.dumps({"error": sample.detail})
+        outputs = engine.infer(sample.tensor[None])
+        found = postprocessor.read(sample, {name: array[0] for name, array in outputs.items()})
+        if isinstance(found, Rejected) or found.top is None:
+            return orjson.dumps({"error": "no answer"})
+        return orjson.dumps({"top": [{"label": one.label, "score": one.score} for one in found.top]})
+
+    return answer

@@ -1,0 +1,1 @@
+"""Hot swaps of models under load."""
