@@ -11,8 +11,6 @@ ARGS    ?=
 
 .PHONY: run test check bench bench-accuracy bench-calibration demo-bundle pictures clean
 
-DEMO_MODEL := edge_runtime/sources/demo/bundle/efficientnet-lite0/1/model.onnx
-
 # The demo: a conveyor of real photographs, drifting half-way. CONFIG=my.yaml runs your own configuration instead.
 run: $(BIN)/.installed-run
 	@$(BIN)/edge-runtime $(if $(CONFIG),run $(CONFIG),demo --drift $(DRIFT) --scene $(SCENE)) $(if $(RUN_FOR),--for $(RUN_FOR))
@@ -30,18 +28,19 @@ check: $(BIN)/.installed-dev
 # The speed of the daemon beside the bare engine and beside servers of models, hot swaps, recalibration beside live frames:
 # docs/results/performance.md. About 15 minutes on an idle box; ARGS='--quick' is short, ARGS='--parts peers,quiet' only those.
 bench: $(BIN)/.installed-build $(BIN)/.installed-test $(PEERS)/.installed
-	$(BIN)/python -m benchmarks.startup
-	$(BIN)/python -m benchmarks.recalibration_cost
-	$(BIN)/python -m benchmarks.performance --peers-python $(PEERS)/bin/python $(ARGS)
+	$(BIN)/python -m benchmarks run startup
+	$(BIN)/python -m benchmarks run recalibration-cost
+	$(BIN)/python -m benchmarks run performance --peers-python $(PEERS)/bin/python $(ARGS)
 
-# Accuracy before and after recalibration on labelled cut-outs (needs the Debian package tuxpaint-stamps-default).
-bench-accuracy: $(BIN)/.installed-test
-	$(BIN)/python -m benchmarks.track_b $(DEMO_MODEL)
+# Accuracy before and after recalibration on labelled cut-outs (needs the Debian package tuxpaint-stamps-default); the page goes to
+# build/bench-accuracy. ARGS='--model MODEL.onnx' measures another model.
+bench-accuracy: $(BIN)/.installed-bench
+	$(BIN)/python -m benchmarks run accuracy --tracks photo_cutouts --seeds 22,23,24 --results build/bench-accuracy --docs build/bench-accuracy $(ARGS)
 
 # The whole evaluation of the recalibration (about an hour on two cores): docs/results/accuracy.md, its plots and parity.md. Resumable.
-# ARGS='--quick' is a tiny version, ARGS='--tracks a' one track, ARGS='--fresh' starts over, ARGS='--pages-only' draws again.
+# ARGS='--quick' is a tiny version, ARGS='--tracks pedestrians' one track, ARGS='--fresh' starts over, ARGS='--pages-only' draws again.
 bench-calibration: $(BIN)/.installed-bench
-	$(BIN)/python -m benchmarks.bench_calibration $(ARGS)
+	$(BIN)/python -m benchmarks run accuracy $(ARGS)
 
 # Rebuilds edge_runtime/sources/demo/bundle from the published weights.
 demo-bundle: $(BIN)/.installed-build

@@ -1,6 +1,6 @@
 """The evaluation in one command: measure what is missing, then write tables and plots from the records.
 
-    python -m benchmarks run accuracy [--tracks a,b,c,parity] [--quick] [--fresh] [--pages-only]
+    python -m benchmarks run accuracy [--tracks fashion_mnist,parity] [--quick] [--fresh] [--pages-only]
 
 Resumable: a case that is in the results folder is not run again. Cases of one seed share a process (nets, test
 pictures and baselines are made once); ``--processes`` of them run at a time, each on one thread.
@@ -18,17 +18,22 @@ from types import ModuleType
 
 import click
 
-from benchmarks.accuracy.records import Case, NotInstalled, Records, Row
+from benchmarks.accuracy.records import (
+    FASHION_MNIST,
+    LETTERS,
+    PARITY,
+    PEDESTRIANS,
+    PHOTO_CUTOUTS,
+    Case,
+    NotInstalled,
+    Records,
+    Row,
+)
 from benchmarks.accuracy.tables.pages import write_pages
 
-TRACKS = {
-    "a": "benchmarks.accuracy.tracks.fashion_mnist",
-    "b": "benchmarks.accuracy.tracks.photo_cutouts",
-    "c": "benchmarks.accuracy.tracks.pedestrians",
-    "parity": "benchmarks.accuracy.tracks.parity",
-}
-"""Imported when asked for: each needs another framework. Every one has ``plan(seeds, quick=)`` and ``measure``."""
-CASES_A_TASK = {"a": 12, "b": 3, "c": 3, "parity": 12}
+TRACKS = (FASHION_MNIST, PHOTO_CUTOUTS, PEDESTRIANS, PARITY)
+"""Modules of ``tracks``, each with ``plan`` and ``measure``; imported when asked for: frameworks differ."""
+CASES_A_TASK = {FASHION_MNIST: 12, PHOTO_CUTOUTS: 3, PEDESTRIANS: 3, PARITY: 12}
 """About a minute or two: an interrupted run loses little, and a worker rarely starts over."""
 
 
@@ -45,19 +50,21 @@ def tasks(cases: Sequence[Case]) -> Iterator[list[Case]]:
             yield together[first : first + most]
 
 
-def measure(cases: Sequence[Case], folder: Path) -> list[Row]:
-    """The rows of one task; runs in a worker process.
+def measure(cases: Sequence[Case], folder: Path, model: Path | None = None) -> list[Row]:
+    """The rows of one task; runs in a worker process. ``model`` replaces that of the photo cut-outs.
 
     Raises:
         click.ClickException: its pictures are not installed. (Others would not survive the way between processes.)
     """
+    replaced = {} if model is None else {"model": model}
     try:
-        return [row for rows in _module(cases[0].track).measure(cases, folder / "models") for row in rows]
+        found = _module(cases[0].track).measure(cases, folder / "models", **replaced)
+        return [row for rows in found for row in rows]
     except NotInstalled as err:
         raise click.ClickException(str(err)) from err
 
 
-def run(cases: Sequence[Case], folder: Path, processes: int) -> list[str]:
+def run(cases: Sequence[Case], folder: Path, processes: int, model: Path | None = None) -> list[str]:
     """Measure the cases that the records do not have yet; gives what kept tracks from running."""
     records = Records(folder)
     done = records.done()
@@ -68,7 +75,7 @@ def run(cases: Sequence[Case], folder: Path, processes: int) -> list[str]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
         waiting: dict[Future[list[Row]], int] = {
-            pool.submit(measure, task, folder): len(task) for task in tasks(left)
+            pool.submit(measure, task, folder, model): len(task) for task in tasks(left)
         }
         for future in as_completed(waiting):
             try:
@@ -92,7 +99,7 @@ def _one_thread() -> None:
 
 
 def _module(track: str) -> ModuleType:
-    return importlib.import_module(TRACKS[track])
+    return importlib.import_module(f"{__package__}.tracks.{track}")
 
 
 @click.command()
@@ -102,6 +109,11 @@ def _module(track: str) -> ModuleType:
     "--results", type=click.Path(path_type=Path), default=Path("build/bench-calibration"), show_default=True
 )
 @click.option("--docs", type=click.Path(path_type=Path), default=Path("docs/results"), show_default=True)
+@click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Another one for the photo cut-outs.",
+)
 @click.option("--processes", default=2, show_default=True)
 @click.option("--date", help="To write at the top; default: today.")
 @click.option("--quick", is_flag=True, help="One seed and a few cases, about three minutes.")
@@ -110,11 +122,11 @@ def _module(track: str) -> ModuleType:
 )
 @click.option("--pages-only", is_flag=True, help="Measure nothing, only draw the records again.")
 def main(
-    tracks: str, seeds: str, results: Path, docs: Path, processes: int, date: str | None,
+    tracks: str, seeds: str, results: Path, docs: Path, model: Path | None, processes: int, date: str | None,
     quick: bool, fresh: bool, pages_only: bool,
 ) -> None:  # fmt: skip
     """Measure the calibration library and write the pages about it."""
-    names = tracks.split(",")
+    names = [LETTERS.get(track, track) for track in tracks.split(",")]
     unknown = sorted(set(names) - set(TRACKS))
     if unknown:
         raise click.BadParameter(
@@ -124,16 +136,16 @@ def main(
         chosen = [int(seed) for seed in seeds.split(",")]
     except ValueError as err:
         raise click.BadParameter(f"{seeds!r}; expected numbers like 0,1,2", param_hint="--seeds") from err
+    if model is not None:
+        if names != [PHOTO_CUTOUTS]:
+            raise click.BadParameter(f"it is only for --tracks {PHOTO_CUTOUTS}", param_hint="--model")
+        results, docs = results / model.stem, results / model.stem / "pages"
     if quick:
         results, docs, chosen = results / "quick", results / "quick" / "pages", chosen[:1]
     if fresh:
         Records(results).clear(names)
-    problems = [] if pages_only else run(plan(names, chosen, quick=quick), results, processes)
+    problems = [] if pages_only else run(plan(names, chosen, quick=quick), results, processes, model)
     for page in write_pages(Records(results).load(), docs, date or time.strftime("%Y-%m-%d")):
         click.echo(f"written: {page}")
     if problems:
         raise click.ClickException("left out: " + " ".join(problems))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Poisoned reference sets: what a recalibration does when its reference is broken, foreign, or partly so.
 
-    python -m benchmarks run poison [--track a] [--seed 0] [--only mixed] [--folder FOLDER] [--json]
+    python -m benchmarks run poison [--track fashion_mnist] [--seed 0] [--only mixed] [--folder FOLDER] [--json]
 
 Every poison spoils 64 reference pictures of a track, of a healthy camera or of a hazy one. An error and a refusal are
 fine answers; so is a patch that harms nobody. Where a part of the frames is spoilt, it is scored on unspoilt test
@@ -23,10 +23,10 @@ import calibration
 from benchmarks.accuracy.comparison import Site
 from benchmarks.accuracy.drifts.by_name import CAMERA, HEALTHY, SEVEREST, drifted
 from benchmarks.accuracy.drifts.poisons import PARTLY, WHOLE, Floats, Pixels, Poison, Rng
-from benchmarks.accuracy.records import NotInstalled
+from benchmarks.accuracy.records import FASHION_MNIST, LETTERS, PHOTO_CUTOUTS, NotInstalled
 from benchmarks.accuracy.tracks import fashion_mnist, photo_cutouts
 
-TRACKS = ("a", "b")
+TRACKS = (FASHION_MNIST, PHOTO_CUTOUTS)
 COUNT = 64
 BASELINE = 128
 SHARES = (0.1, 0.3, 0.5)
@@ -69,7 +69,7 @@ class Row:
         return self.spoilt_after is not None and self.before - self.after > ALLOWED_LOSS
 
 
-class Bench:
+class PoisonedSite:
     """One track with the pictures of one seed."""
 
     def __init__(self, site: Site, seed: int) -> None:
@@ -151,11 +151,15 @@ def show(row: Row) -> None:
 
 def site_of(track: str, seed: int, folder: Path) -> Site:
     """The model and the pictures of a track."""
-    return photo_cutouts.site(seed) if track == "b" else fashion_mnist.site(seed, folder)
+    return (
+        photo_cutouts.site(seed)
+        if LETTERS.get(track, track) == PHOTO_CUTOUTS
+        else fashion_mnist.site(seed, folder)
+    )
 
 
 @click.command()
-@click.option("--track", type=click.Choice(TRACKS), default="a", show_default=True)
+@click.option("--track", type=click.Choice((*TRACKS, "a", "b")), default=FASHION_MNIST, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--only", default="", help="Only the poisons whose names contain this.")
 @click.option(
@@ -167,7 +171,7 @@ def main(track: str, seed: int, only: str, folder: Path, as_json: bool) -> None:
     cv2.setNumThreads(1)
     rows: list[Row] = []
     try:
-        for row in Bench(site_of(track, seed, folder), seed).rows(only):
+        for row in PoisonedSite(site_of(track, seed, folder), seed).rows(only):
             rows.append(row)
             if not as_json:
                 show(row)
@@ -183,7 +187,3 @@ def main(track: str, seed: int, only: str, folder: Path, as_json: bool) -> None:
             f"{len(rows)} poisons: {accepted} patches accepted, {len(harmed)} of them harmful; {lies} fit a lie"
         )
     raise SystemExit(1 if harmed else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import orjson
 
+FASHION_MNIST, PHOTO_CUTOUTS, PEDESTRIANS, PARITY = "fashion_mnist", "photo_cutouts", "pedestrians", "parity"
+LETTERS = {"a": FASHION_MNIST, "b": PHOTO_CUTOUTS, "c": PEDESTRIANS}
+"""Older names of the tracks, in records and on the command line."""
 IID = "iid"
 GATE = "gate"
 NOTHING = "none"
@@ -30,10 +33,10 @@ class Case:
     """One situation that methods are compared in."""
 
     track: str
-    """``a``, ``b`` or ``c``."""
+    """A name such as ``FASHION_MNIST``."""
     seed: int
     drift: str
-    """A name of ``benchmarks.accuracy.drifts.by_name``; several joined with ``+`` are mixed in one reference."""
+    """A name of ``accuracy.drifts.by_name``; several joined with ``+`` are mixed in one reference."""
     severity: int
     """0 to 5."""
     n: int
@@ -46,7 +49,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one method did in one case. Figures are accuracies (tracks A and B) or F1 (track C), 0 to 1."""
+    """What one method did in one case. Figures are accuracies, or F1 for a detector, 0 to 1."""
 
     case: Case
     method: str
@@ -98,7 +101,8 @@ class Records:
     def clear(self, tracks: Iterable[str]) -> None:
         """Forget everything about these tracks."""
         for track in tracks:
-            (self._folder / f"track-{track}.jsonl").unlink(missing_ok=True)
+            for name in (track, *(letter for letter, of in LETTERS.items() if of == track)):
+                (self._folder / f"track-{name}.jsonl").unlink(missing_ok=True)
 
 
 def to_line(row: Row) -> bytes:
@@ -118,6 +122,7 @@ def from_line(line: bytes) -> Row:
     """
     try:
         flat = orjson.loads(line)
+        flat["track"] = LETTERS.get(flat["track"], flat["track"])
         case = Case(**{name: flat.pop(name) for name in Case.__dataclass_fields__})
         return Row(case=case, **flat)
     except (KeyError, TypeError, AttributeError) as err:

@@ -5,7 +5,7 @@
 Features of every picture are measured once; streams are then drawn from them and given to the library's own
 ``DriftMonitor``, frame by frame. Per drift and severity: the accuracy it costs and the share of streams in which it is
 found. Healthy: the share of streams of 64 frames that alarm, with all products or few of them, and the alarms in long
-streams. Ramp: the severity rises from 0 to 1 over 2,000 frames. MODEL is EfficientNet-Lite0 as in ``track_b``.
+streams. Ramp: the severity rises from 0 to 1 over 2,000 frames. MODEL is EfficientNet-Lite0 as in the demo.
 """
 
 from collections.abc import Iterator, Sequence
@@ -141,7 +141,3 @@ def _show(row: Alarms | Found | Ramp) -> None:
             show_found(row)
         case Ramp():
             show_ramp(row)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,15 @@
-"""What the daemon's speed was meant to be, and what the measurements say: pure functions of the stored parts.
+"""The figures of the performance goals: pure functions of the stored parts.
 
-A part is what ``performance`` stored of one bench: its name, then figures by round. A goal whose part was not
+A part is what ``measure_all`` stored of one benchmark: its name, then figures by round. A goal whose part was not
 measured is shown as not measured.
 """
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.goals import Goal, goals_of
 from benchmarks.performance.peers import comparison
 
 Parts = Mapping[str, Any]
@@ -16,19 +17,13 @@ Values = list[float]
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """One line of the first table."""
+class Measure:
+    """How the figure of a goal is computed."""
 
-    what: str
-    asked: str
-    limit: float
-    is_least: bool
-    """Whether the limit is the least that will do; else the most."""
     values: Callable[[Parts], Values]
     """A value a round; KeyError or StatisticsError where nothing was measured."""
     why: Callable[[Parts], str] = lambda _: ""
     """Shown when the goal is missed: where the time goes, in figures."""
-    form: str = "{:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +39,24 @@ class Verdict:
 
 def verdicts(parts: Parts) -> list[Verdict]:
     """Every goal."""
-    return [_verdict(goal, parts) for goal in GOALS]
+    return [_verdict(goal, parts) for goal in goals_of("performance")]
 
 
 def _verdict(goal: Goal, parts: Parts) -> Verdict:
+    measure = MEASURES[goal.key]
     try:
-        values = goal.values(parts)
+        values = measure.values(parts)
         middle = statistics.median(values)
     except (
         KeyError,
         IndexError,
         ValueError,
-    ):  # a part that was not run, or could not be; StatisticsError is one
+    ):  # not run, or not possible here; StatisticsError is a ValueError
         return Verdict(goal, "not measured", None, "")
-    is_met = middle >= goal.limit if goal.is_least else middle <= goal.limit
-    spread = (
-        f" ({goal.form.format(min(values))} to {goal.form.format(max(values))})" if len(values) > 1 else ""
-    )
-    return Verdict(goal, goal.form.format(middle) + spread, is_met, "" if is_met else goal.why(parts))
+    is_met = goal.is_met(middle)
+    lowest, highest = goal.form.format(min(values)), goal.form.format(max(values))
+    spread = f" ({lowest} to {highest})" if len(values) > 1 else ""
+    return Verdict(goal, goal.form.format(middle) + spread, is_met, "" if is_met else measure.why(parts))
 
 
 def of_bench(part: str, ratio: str) -> Callable[[Parts], Values]:
@@ -206,49 +201,37 @@ def _swap(case: str, figure: str) -> Callable[[Parts], Values]:
     return lambda parts: [float(parts["hot swap"][case][figure])]
 
 
-GOALS: Sequence[Goal] = (
-    Goal("frames/s, 1 stream on every worker, over the bare engine with one caller", ">= 0.95", 0.95, True,
-         of_bench("one stream", "frames_per_s"), _bench_profile("one stream")),
-    Goal("the same over the bare engine with as many callers as the daemon has workers", "(>= 0.95)", 0.95, True,
-         of_bench("one stream", "frames_per_s_over_bare_all"), _bench_profile("one stream")),
-    Goal("frames/s, 2 streams, over the bare engine with two callers", ">= 0.80", 0.80, True,
-         of_bench("two streams", "frames_per_s"), _bench_profile("two streams")),
-    Goal("p99 capture to an MQTT subscriber over engine p50, 30 fps", "<= 1.6", 1.6, False,
-         _arrivals, _arrival_profile),
-    Goal("p99 capture to outbox over engine p50, 30 fps", "(<= 1.6)", 1.6, False,
-         of_bench("one stream", "paced_total_p99_over_infer_p50"), _paced_profile),
-    Goal("frames/s, 1 stream from a folder, several pictures under way, over the best peer with 1 request", ">= 1.3",
-         1.3, True, over_peers(comparison.FOLDER, "1", "frames_per_s", max), _peer_profile),
-    Goal("the same over the best peer with 2 requests under way", "(>= 1.1)", 1.1, True,
-         over_peers(comparison.FOLDER, "1", "frames_per_s", max, "2"), _peer_profile),
-    Goal("frames/s, 1 stream over MQTT, 4 pictures under way, over the best peer with 1 request", ">= 1.3",
-         1.3, True, over_peers(comparison.MQTT, "1", "frames_per_s", max), _peer_profile),
-    Goal("the same over MQTT over the best peer with 2 requests under way", "(>= 1.1)", 1.1, True,
-         over_peers(comparison.MQTT, "1", "frames_per_s", max, "2"), _peer_profile),
-    Goal("frames/s, 2 streams from a folder, over the best peer with 2 requests", ">= 1.1", 1.1, True,
-         over_peers(comparison.FOLDER, "2", "frames_per_s", max), _peer_profile),
-    Goal("frames/s, 2 streams over MQTT, 4 pictures each under way, over the best peer with 2 requests", ">= 1.1",
-         1.1, True, over_peers(comparison.MQTT, "2", "frames_per_s", max), _peer_profile),
-    Goal("memory over the fastest peer, 2 streams", "<= 0.5", 0.5, False, memory_over_fastest),
-    Goal("memory over the smallest peer, 2 streams", "(<= 0.5)", 0.5, False,
-         over_peers(comparison.FOLDER, "2", "pss_mib", min)),
-    Goal("start to first result over the quickest peer", "<= 0.5", 0.5, False,
-         over_peers(comparison.FOLDER, "1", "first_result_s", min)),
-    Goal("CPU a frame at 10 fps over the bare engine", "<= 1.2", 1.2, False,
-         _rounds("quiet", "daemon_cpu_ms", "bare_cpu_ms"), _cpu_profile),
-    Goal("idle share of a core: a watched folder, no capture process, no MQTT client", "<= 1 %", 0.01, False,
-         lambda parts: [one["idle_share"] for one in parts["quiet"]["rounds"]], form="{:.1%}"),
-    Goal("30 hot swaps at 30 fps: frames dropped", "0", 0, False, _swap("live", "dropped"),
-         _swap_profile, "{:.0f}"),
-    Goal("30 hot swaps flat out: frames dropped", "0", 0, False, _swap("flat_out", "dropped"), form="{:.0f}"),
-    Goal("30 hot swaps at 30 fps: worst call over p50", "<= 2", 2, False,
-         _swap("live", "worst_over_p50"), _swap_profile),
-    Goal("200 hot swaps: memory", "+<= 5 %", 0.05, False, _swap("memory", "growth"), _swap_memory_profile, "{:+.1%}"),
-    Goal("frames/s lost beside a recalibration, a core free", "<= 5 %", 0.05, False,
-         _beside("free core"), form="{:.1%}"),
-    Goal("the same, no core free", "<= 15 %", 0.15, False, _beside("no free core"), form="{:.1%}"),
-    Goal("quota of one CPU: p99, threads auto over the best by hand", "not worse (10 % is noise)", 1.1, False,
-         _by_hand),
-    Goal("int8 over float speed (CPU time), ONNX Runtime", ">= 1.3", 1.3, True, _rounds("int8", "float_ms", "int8_ms")),
-    Goal("int8 under float accuracy, points", "<= 1", 1.0, False, _accuracy_loss),
-)  # fmt: skip
+MEASURES: Mapping[str, Measure] = {
+    "one_stream": Measure(of_bench("one stream", "frames_per_s"), _bench_profile("one stream")),
+    "one_stream_all_callers": Measure(
+        of_bench("one stream", "frames_per_s_over_bare_all"), _bench_profile("one stream")
+    ),
+    "two_streams": Measure(of_bench("two streams", "frames_per_s"), _bench_profile("two streams")),
+    "arrival_at_subscriber": Measure(_arrivals, _arrival_profile),
+    "arrival_at_outbox": Measure(of_bench("one stream", "paced_total_p99_over_infer_p50"), _paced_profile),
+    "one_folder_over_peer_1": Measure(over_peers(comparison.FOLDER, "1", "frames_per_s", max), _peer_profile),
+    "one_folder_over_peer_2": Measure(
+        over_peers(comparison.FOLDER, "1", "frames_per_s", max, "2"), _peer_profile
+    ),
+    "one_mqtt_over_peer_1": Measure(over_peers(comparison.MQTT, "1", "frames_per_s", max), _peer_profile),
+    "one_mqtt_over_peer_2": Measure(
+        over_peers(comparison.MQTT, "1", "frames_per_s", max, "2"), _peer_profile
+    ),
+    "two_folder_over_peer": Measure(over_peers(comparison.FOLDER, "2", "frames_per_s", max), _peer_profile),
+    "two_mqtt_over_peer": Measure(over_peers(comparison.MQTT, "2", "frames_per_s", max), _peer_profile),
+    "memory_over_fastest_peer": Measure(memory_over_fastest),
+    "memory_over_smallest_peer": Measure(over_peers(comparison.FOLDER, "2", "pss_mib", min)),
+    "start_over_quickest_peer": Measure(over_peers(comparison.FOLDER, "1", "first_result_s", min)),
+    "cpu_a_frame": Measure(_rounds("quiet", "daemon_cpu_ms", "bare_cpu_ms"), _cpu_profile),
+    "idle_share": Measure(lambda parts: [one["idle_share"] for one in parts["quiet"]["rounds"]]),
+    "swap_drops_live": Measure(_swap("live", "dropped"), _swap_profile),
+    "swap_drops_flat_out": Measure(_swap("flat_out", "dropped")),
+    "swap_worst_call": Measure(_swap("live", "worst_over_p50"), _swap_profile),
+    "swap_memory": Measure(_swap("memory", "growth"), _swap_memory_profile),
+    "beside_free_core": Measure(_beside("free core")),
+    "beside_no_free_core": Measure(_beside("no free core")),
+    "quota_threads": Measure(_by_hand),
+    "int8_speed": Measure(_rounds("int8", "float_ms", "int8_ms")),
+    "int8_accuracy": Measure(_accuracy_loss),
+}
+"""By the keys of ``goals.yaml``."""

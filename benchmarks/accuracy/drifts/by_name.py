@@ -16,6 +16,10 @@ CAMERA = "camera:"
 CORRUPTION_DRIFTS = tuple(CORRUPTIONS)
 CAMERA_DRIFTS = tuple(CAMERA + name for name in camera_drift.DRIFTS)
 SEVEREST = 5
+TUNED_ON = tuple(
+    CAMERA + name for name in ("contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey")
+)
+"""The gate was tuned on these with the seeds 0 to 3; other drifts and seeds are for confirmation."""
 
 
 def drifted(pixels: Pixels, drift: str, severity: int, rng: np.random.Generator) -> Pixels:

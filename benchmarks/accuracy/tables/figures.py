@@ -8,11 +8,21 @@ from typing import TypeVar
 import numpy as np
 
 from benchmarks.accuracy.drifts.by_name import CAMERA, HEALTHY
-from benchmarks.accuracy.records import CANDIDATE, GATE, IID, NOTHING, Case, Row
+from benchmarks.accuracy.records import (
+    CANDIDATE,
+    FASHION_MNIST,
+    GATE,
+    IID,
+    NOTHING,
+    PEDESTRIANS,
+    PHOTO_CUTOUTS,
+    Case,
+    Row,
+)
 
 POINT = 0.01
 """One point of accuracy or F1."""
-MAIN_N = {"a": 64, "b": 128, "c": 64}
+MAIN_N = {FASHION_MNIST: 64, PHOTO_CUTOUTS: 128, PEDESTRIANS: 64}
 """Reference pictures in the main setting, by track."""
 MAIN_SEVERITY, MAIN_CAMERA_SEVERITY = 3, 5
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.accuracy.records import Row
+from benchmarks.accuracy.records import FASHION_MNIST, PARITY, PEDESTRIANS, PHOTO_CUTOUTS, Row
 from benchmarks.accuracy.tables import markdown, parity_tables, plots
 from benchmarks.accuracy.tables.figures import MAIN_N
 from benchmarks.accuracy.tables.goals import goals
 
 COMMAND = "make bench-calibration"
 TITLES = {
-    "a": "Track A: Fashion-MNIST, small BatchNorm net, int8",
-    "b": "Track B: labelled cut-outs, EfficientNet-Lite0, int8",
-    "c": "Track C: street video, SSDLite pedestrian detector, int8",
+    FASHION_MNIST: "Fashion-MNIST: small BatchNorm net, int8",
+    PHOTO_CUTOUTS: "Photo cut-outs: EfficientNet-Lite0, int8",
+    PEDESTRIANS: "Pedestrians: street video, SSDLite pedestrian detector, int8",
 }
 PACKAGES = ("numpy", "onnxruntime", "openvino", "torch", "opencv-python-headless", "fvcore")
 
@@ -31,7 +31,7 @@ def write_pages(rows: Sequence[Row], folder: Path, date: str) -> list[Path]:
     """The pages there are rows for, plots beside them; what was there before is replaced. Gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     tracks = [row for row in rows if row.case.track in TITLES]
-    formats = [row for row in rows if row.case.track == parity_tables.TRACK]
+    formats = [row for row in rows if row.case.track == PARITY]
     sections = [
         _head(tracks, "Evaluation of the recalibration", READING, date),
         f"## Goals\n\n{goals(tracks)}",
@@ -63,7 +63,7 @@ def _head(rows: Sequence[Row], title: str, reading: str, date: str) -> str:
 
 
 def _track(rows: Sequence[Row], title: str, folder: Path, track: str) -> str:
-    drawn = plots.draw(rows, title, folder, f"track-{track}")
+    drawn = plots.draw(rows, title, folder, track)
     parts = [
         (f"Methods, main setting (i.i.d., n = {MAIN_N[track]})", markdown.by_method(rows), None),
         ("Drift by drift", markdown.by_drift(rows), drawn.get("drifts")),

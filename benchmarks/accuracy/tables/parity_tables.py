@@ -8,7 +8,6 @@ from benchmarks.accuracy.records import NOTHING, Case, Row
 from benchmarks.accuracy.tables.figures import grouped
 from benchmarks.accuracy.tables.markdown import table
 
-TRACK = "parity"
 ORACLE = "float, fvcore"
 WEIGHTS_KEPT, ROLLS_BACK = "weights_kept", "rolls_back"
 IN_TURN = ", layer by layer"
@@ -17,7 +16,7 @@ OWN = ", the net's own moments"
 """Behind the name of a format: the baseline is what training left in the BatchNorms instead of the site's pictures."""
 TITLE = "Parity: one net in every format, beside BatchNorm re-estimation in its training framework"
 READING = """\
-The small BatchNorm net of Track A, deployed in every format. All taps, prior 0, no gate: each model is patched from the
+The small Fashion-MNIST net, deployed in every format. All taps, prior 0, no gate: each model is patched from the
 same drifted pictures against moments that it gave on the same 512 healthy ones, and is compared on the same drifted
 test pictures with the float net whose BatchNorms were re-estimated from those pictures in eager torch (fvcore's
 `update_bn_stats`; the row of `torch.optim.swa_utils.update_bn` shows by how much the two recipes differ). Differences

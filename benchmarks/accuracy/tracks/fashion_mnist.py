@@ -1,4 +1,4 @@
-"""Track A: Fashion-MNIST with a small BatchNorm net in int8, and its float self as the oracle.
+"""Fashion-MNIST with a small BatchNorm net in int8, and its float self as the oracle.
 
 Cheap enough for the whole matrix: corruptions and camera drifts, severities, reference sizes, streams, seeds.
 """
@@ -16,10 +16,10 @@ from benchmarks.accuracy.datasets import fashion
 from benchmarks.accuracy.datasets.alone import alone
 from benchmarks.accuracy.drifts.by_name import CAMERA_DRIFTS, CORRUPTION_DRIFTS, HEALTHY
 from benchmarks.accuracy.methods import oracles
-from benchmarks.accuracy.records import CANDIDATE, GATE, Case, Row
+from benchmarks.accuracy.records import CANDIDATE, FASHION_MNIST, GATE, Case, Row
 from calibration.targets.base import Runner
 
-TRACK = "a"
+TRACK = FASHION_MNIST
 N = 64
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 """For the first seed; the others do without what says little about the gate."""

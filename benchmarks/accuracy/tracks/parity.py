@@ -21,8 +21,8 @@ from benchmarks.accuracy.drifts.streams import draw
 from benchmarks.accuracy.methods import oracles
 from benchmarks.accuracy.methods.formats import ONNX_FOLDED, ONNX_INT8, Samples, every_format
 from benchmarks.accuracy.methods.weights import same_weights
-from benchmarks.accuracy.records import IID, NOTHING, Case, Row
-from benchmarks.accuracy.tables.parity_tables import IN_TURN, OWN, ROLLS_BACK, TRACK, WEIGHTS_KEPT
+from benchmarks.accuracy.records import IID, NOTHING, PARITY, Case, Row
+from benchmarks.accuracy.tables.parity_tables import IN_TURN, OWN, ROLLS_BACK, WEIGHTS_KEPT
 from calibration import INPUT_TAP, ModelFiles, Moments, Patch, TapMoments, Target, open_target
 from calibration.patch import correction
 from calibration.search.sequential import observe as observe_in_turn
@@ -45,7 +45,7 @@ def plan(seeds: Sequence[int], *, quick: bool = False) -> list[Case]:
     """The cases."""
     sizes, drifts = (SIZES[:1], DRIFTS[:2]) if quick else (SIZES, DRIFTS)
     return [
-        Case(TRACK, seed, drift, severity, n) for seed in seeds for drift, severity in drifts for n in sizes
+        Case(PARITY, seed, drift, severity, n) for seed in seeds for drift, severity in drifts for n in sizes
     ]
 
 

@@ -5,7 +5,6 @@ came with the ``captured_at`` in it. Broker, daemon and client run on the same b
 ``captured_at`` is cut to whole milliseconds, which makes the figures up to 1 ms too long.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -116,16 +115,3 @@ def _arrivals(
             subscriber.close()
             process_tree.end(process.pid)
             process.wait(10)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    asked = parser.parse_args()
-    print(json.dumps(measure(rounds=asked.rounds, seconds=asked.seconds), indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -5,8 +5,6 @@ demo's photographs under haze. Frames a second before, during and after, in turn
 so a core is left free by binding the daemon to another one.
 """
 
-import argparse
-import json
 import os
 import socket
 import statistics
@@ -147,14 +145,3 @@ def _photographs(bundle: Path, count: int, *, drifted: bool) -> NDArray[np.uint8
         if isinstance(sample, Sample) and sample.pixels is not None:
             found.append(sample.pixels)
     return np.stack(found)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2)
-    print(json.dumps(measure(rounds=parser.parse_args().rounds), indent=2))
-
-
-if __name__ == "__main__":
-    main()

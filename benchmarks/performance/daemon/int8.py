@@ -4,8 +4,6 @@ Speed is CPU time of a call with one thread, in turns within one process; accura
 built and stands in its manifest. The float model is exported again from the published weights (extra ``build``).
 """
 
-import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -59,16 +57,3 @@ def _call_ms(engine: OnnxEngine, picture: np.ndarray) -> float:
         engine.infer(picture)
         took.append(1000 * (time.thread_time() - began_s))
     return statistics.median(took)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--float-model", type=Path)
-    asked = parser.parse_args()
-    print(json.dumps(measure(rounds=asked.rounds, float_model=asked.float_model), indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,8 +4,6 @@
 are much less sensitive to neighbours than the clock is.
 """
 
-import argparse
-import json
 import shutil
 import socket
 import tempfile
@@ -69,16 +67,3 @@ def _idle(bundle: Path, pictures: Sequence[Path], seconds: float, place: Path) -
     shutil.copy(pictures[0], replay_drift)
     with daemon(daemon_config(bundle, {"path": str(replay_drift), "watch": True}), place) as running:
         return running.idle_share(max(5.0, seconds))
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=6.0)
-    asked = parser.parse_args()
-    print(json.dumps(measure(rounds=asked.rounds, seconds=asked.seconds), indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,6 @@
 control group made by hand (version 2 or 1), else nothing is measured.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -28,16 +27,7 @@ ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cpu"))
 
 def measure(*, rounds: int, seconds: float) -> Report:
     """p99 from capture to outbox at 30 frames/s, in turns; ``unavailable`` says why there is no quota here."""
-    inner = [
-        sys.executable,
-        "-m",
-        "benchmarks.performance.daemon.quota",
-        "--inside",
-        "--rounds",
-        str(rounds),
-        "--seconds",
-        str(seconds),
-    ]
+    inner = [sys.executable, "-m", __name__, str(rounds), str(seconds)]
     if Path("/run/systemd/system").is_dir():
         command = ["systemd-run", "--scope", "--quiet", "-p", "CPUQuota=100%", *inner]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
@@ -92,16 +82,5 @@ def inside(rounds: int, seconds: float) -> Report:
     return found
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    work = inside if asked.inside else measure
-    print(json.dumps(work(rounds=asked.rounds, seconds=asked.seconds)))
-
-
 if __name__ == "__main__":
-    main()
+    print(json.dumps(inside(rounds=int(sys.argv[1]), seconds=float(sys.argv[2]))))

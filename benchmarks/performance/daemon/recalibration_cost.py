@@ -13,11 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import psutil
 
 from edge_runtime.sources.demo import DATA as DEMO
 
+MODEL = DEMO / "bundle/efficientnet-lite0/1/model.onnx"
 COUNT = 64
 
 
@@ -89,25 +91,17 @@ def measure(folder: Path, model: Path) -> dict[str, float | str | bool]:
     }
 
 
-def main() -> None:
-    """Prepare here, measure in fresh processes, print."""
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Path(sys.argv[2]), Path(sys.argv[3]))))
-        return
-    model = Path(sys.argv[1]) if len(sys.argv) > 1 else DEMO / "bundle/efficientnet-lite0/1/model.onnx"
+@click.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=MODEL)
+@click.option("--runs", default=3, show_default=True)
+def main(model: Path, runs: int) -> None:
+    """Prepare baseline and reference here, measure in fresh processes, print a line of JSON a run."""
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), model)
-        for _ in range(3):
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.performance.daemon.recalibration_cost",
-                "--measure",
-                folder,
-                str(model),
-            ]
-            print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
+        for _ in range(runs):
+            command = [sys.executable, "-m", __name__, folder, str(model)]
+            click.echo(subprocess.run(command, check=True, capture_output=True, text=True).stdout, nl=False)
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -52,7 +52,7 @@ def one_run(folder: Path, seconds: float) -> dict[str, float]:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks run startup", description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--json", action="store_true")
@@ -70,7 +70,3 @@ def main() -> None:
         print(json.dumps({"runs": runs, "median": medians}))
     else:
         print("median  " + "  ".join(f"{name} {value:.2f}" for name, value in medians.items()))
-
-
-if __name__ == "__main__":
-    main()

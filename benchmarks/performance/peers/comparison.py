@@ -5,8 +5,6 @@ two streams, closed loop over loopback; every contender is a tree of processes, 
 Peers live in an environment of their own (``--peers-python``; extra ``bench-peers``).
 """
 
-import argparse
-import json
 import re
 import socket
 import subprocess
@@ -148,19 +146,3 @@ def _summed(figures: Report) -> Report:
 def line(figures: Report) -> str:
     """Frames a second by number of streams, for a person who waits."""
     return "  ".join(f"{n}: {one.get('frames_per_s', float('nan')):.1f}" for n, one in figures.items())
-
-
-def main() -> None:
-    """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peers-python", type=Path, default=Path(sys.executable))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    asked = parser.parse_args()
-    print(
-        json.dumps([one_round(asked.peers_python, asked.seconds, number) for number in range(asked.rounds)])
-    )
-
-
-if __name__ == "__main__":
-    main()

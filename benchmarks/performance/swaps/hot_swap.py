@@ -4,7 +4,6 @@
 as long a time without swaps, because a busy box has slow calls anyway.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -106,14 +105,3 @@ def measure(*, quick: bool) -> Report:
         "flat_out": swapped(few, 0.3, None),
         "memory": swapped(many, 0.0, LIVE_FPS),
     }
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    print(json.dumps(measure(quick=parser.parse_args().quick), indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -63,7 +63,7 @@ def site() -> Site:
 
 
 def test_every_method_is_measured_on_the_same_case(site: Site) -> None:
-    case = Case("a", 0, "camera:haze", 5, 48)
+    case = Case("fashion_mnist", 0, "camera:haze", 5, 48)
     found = Comparison(site).rows(case, (GATE, *GATED_OFF, *oracles.ORACLES, CANDIDATE))
     assert {row.method for row in found} == {NOTHING, GATE, CANDIDATE, *FIXED, *oracles.ORACLES}
     assert {row.case for row in found} == {case}
@@ -78,16 +78,16 @@ def test_every_method_is_measured_on_the_same_case(site: Site) -> None:
 
 
 def test_a_case_does_not_depend_on_what_was_measured_before(site: Site) -> None:
-    case = Case("a", 1, "fog+snow", 3, 32, "mixed")
+    case = Case("fashion_mnist", 1, "fog+snow", 3, 32, "mixed")
     fresh = Comparison(site).rows(case, ("all taps, prior 0",))
     used = Comparison(site)
-    used.rows(Case("a", 1, "contrast", 3, 16, "gradual"), ())
+    used.rows(Case("fashion_mnist", 1, "contrast", 3, 16, "gradual"), ())
     again = used.rows(case, ("all taps, prior 0",))
     assert [(row.before, row.after) for row in again] == [(row.before, row.after) for row in fresh]
 
 
 def test_a_small_baseline_is_recorded_from_the_first_pictures(site: Site) -> None:
-    row = Comparison(site).rows(Case("a", 0, "none", 0, 32, baseline=24), (GATE,))[-1]
+    row = Comparison(site).rows(Case("fashion_mnist", 0, "none", 0, 32, baseline=24), (GATE,))[-1]
     assert row.healthy == row.before
     assert row.method == GATE
 

@@ -35,7 +35,7 @@ def test_quick_is_a_part_of_the_whole() -> None:
         assert set(plan([20], quick=True)) <= set(plan([20]))
 
 
-def test_track_a_tries_enough_candidates_to_judge_the_gate() -> None:
+def test_fashion_mnist_tries_enough_candidates_to_judge_the_gate() -> None:
     looked_at = [case for case in fashion_mnist.plan(range(5)) if CANDIDATE in fashion_mnist.methods(case)]
     assert len(looked_at) * 10 >= 500
 
@@ -50,11 +50,14 @@ def test_a_task_holds_cases_of_one_seed() -> None:
     cases = fashion_mnist.plan([0, 1])
     found = list(tasks(cases))
     assert [case for task in found for case in task] == cases
-    assert all(len(task) <= CASES_A_TASK["a"] and len({case.seed for case in task}) == 1 for task in found)
+    assert all(
+        len(task) <= CASES_A_TASK["fashion_mnist"] and len({case.seed for case in task}) == 1
+        for task in found
+    )
 
 
 def test_pages_are_drawn_again_without_measuring(tmp_path: Path) -> None:
-    row = Row(Case("a", 0, "fog", 3, 64), NOTHING, 0.9, 0.5, 0.5, "identity")
+    row = Row(Case("fashion_mnist", 0, "fog", 3, 64), NOTHING, 0.9, 0.5, 0.5, "identity")
     gated = Row(row.case, GATE, 0.9, 0.5, 0.7, "input", accepted=True)
     Records(tmp_path).append([row, gated])
     arguments = [
@@ -76,3 +79,20 @@ def test_refuses_what_it_does_not_know(arguments: list[str]) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert arguments[1][-1] in result.output
+
+
+def test_a_letter_names_its_track(tmp_path: Path) -> None:
+    row = Row(Case("fashion_mnist", 0, "fog", 3, 64), NOTHING, 0.9, 0.5, 0.5, "identity")
+    Records(tmp_path).append([row])
+    arguments = ["--results", str(tmp_path), "--docs", str(tmp_path), "--pages-only", "--fresh"]
+    result = CliRunner().invoke(main, [*arguments, "--tracks", "a"])
+    assert result.exit_code == 0, result.output
+    assert Records(tmp_path).load() == []
+
+
+def test_another_model_is_only_for_the_photo_cutouts(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"")
+    result = CliRunner().invoke(main, ["--model", str(model), "--tracks", "photo_cutouts,parity"])
+    assert result.exit_code == 2
+    assert "--model" in result.output

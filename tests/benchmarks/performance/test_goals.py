@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from benchmarks.goals import goals_of
 from benchmarks.performance.daemon.arrival import ages_ms
-from benchmarks.performance.goals import GOALS, verdicts
+from benchmarks.performance.goals import MEASURES, verdicts
 from benchmarks.performance.page import page
 from benchmarks.performance.peers import comparison
 
-ONE_STREAM = "frames/s, 1 stream from a folder, several pictures under way, over the best peer with 1 request"
+ONE_STREAM = next(goal.what for goal in goals_of("performance") if goal.key == "one_folder_over_peer_1")
 
 
 def peer_round(mosec: float, litserve: float, own: float) -> dict[str, object]:
@@ -29,17 +30,23 @@ def peer_round(mosec: float, litserve: float, own: float) -> dict[str, object]:
 
 
 def found(parts: dict[str, object]) -> dict[str, tuple[str, bool | None]]:
-    return {one.goal.what: (one.measured, one.is_met) for one in verdicts(parts)}
+    return {one.goal.key: (one.measured, one.is_met) for one in verdicts(parts)}
+
+
+def test_every_goal_has_a_measure_and_a_limit() -> None:
+    goals = goals_of("performance")
+    assert [goal.key for goal in goals] == list(MEASURES)
+    assert all((goal.least is None) != (goal.most is None) for goal in goals)
 
 
 def test_nothing_measured_is_neither_met_nor_missed() -> None:
-    assert len(found({})) == len(GOALS)
+    assert len(found({})) == len(MEASURES)
     assert set(found({}).values()) == {("not measured", None)}
 
 
 def test_compares_with_the_best_peer_of_each_round() -> None:
     parts = {"peers": {"rounds": [peer_round(50, 40, 70), peer_round(40, 100, 130), peer_round(50, 10, 60)]}}
-    assert found(parts)[ONE_STREAM] == (
+    assert found(parts)["one_folder_over_peer_1"] == (
         "1.30 (1.20 to 1.40)",
         True,
     )
@@ -49,15 +56,15 @@ def test_a_stream_with_two_pictures_under_way_is_compared_with_two_requests_too(
     one = peer_round(50, 40, 70)
     one["contenders"][comparison.PEERS[0].name]["2"]["frames_per_s"] = 100.0
     rows = found({"peers": {"rounds": [one]}})
-    assert rows[ONE_STREAM] == ("1.40", True)
-    assert rows["the same over the best peer with 2 requests under way"] == ("0.70", False)
+    assert rows["one_folder_over_peer_1"] == ("1.40", True)
+    assert rows["one_folder_over_peer_2"] == ("0.70", False)
 
 
 def test_what_a_subscriber_sees_is_a_row_and_a_section_of_its_own() -> None:
     one = {"bare_p50_ms": 5.0, "bare_p99_ms": 6.0, "outbox_p50_ms": 7.0, "outbox_p99_ms": 8.0,
            "subscriber_p50_ms": 9.0, "subscriber_p99_ms": 10.0}  # fmt: skip
     parts = {"arrival": {"fps": 30.0, "rounds": [one]}}
-    assert found(parts)["p99 capture to an MQTT subscriber over engine p50, 30 fps"] == ("2.00", False)
+    assert found(parts)["arrival_at_subscriber"] == ("2.00", False)
     text = page(parts, {})
     assert "| capture to subscriber | 9 | 10 |" in text
     assert "to the outbox 7.0 / 8.0, to the subscriber 9.0 / 10.0; the bare engine's p50 is 5.0" in text
@@ -77,16 +84,16 @@ def test_the_page_says_who_is_compared_with_how_many() -> None:
 
 def test_memory_is_that_of_the_fastest_peer_and_of_the_smallest() -> None:
     one = found({"peers": {"rounds": [peer_round(50, 40, 70)]}})
-    assert one["memory over the fastest peer, 2 streams"] == ("0.33", True)
-    assert one["memory over the smallest peer, 2 streams"] == ("0.50", True)
+    assert one["memory_over_fastest_peer"] == ("0.33", True)
+    assert one["memory_over_smallest_peer"] == ("0.50", True)
 
 
 def test_a_part_that_is_unavailable_is_not_measured() -> None:
     one = found(
         {"quota": {"unavailable": "no control groups"}, "int8": {"unavailable": "torch is not installed"}}
     )
-    assert one["quota of one CPU: p99, threads auto over the best by hand"] == ("not measured", None)
-    assert one["int8 over float speed (CPU time), ONNX Runtime"] == ("not measured", None)
+    assert one["quota_threads"] == ("not measured", None)
+    assert one["int8_speed"] == ("not measured", None)
 
 
 def test_the_page_names_missed_goals_and_weak_rounds() -> None:

@@ -13,7 +13,7 @@ def rows(
     seed: int = 0, drift: str = "fog", after: float = 0.7, n: int = 64, stream: str = "iid"
 ) -> list[Row]:
     """One case: healthy .9, .5 under the drift, two helpful candidates and a harmful one."""
-    nothing = Row(Case("a", seed, drift, 3, n, stream), NOTHING, 0.9, 0.5, 0.5, "identity")
+    nothing = Row(Case("fashion_mnist", seed, drift, 3, n, stream), NOTHING, 0.9, 0.5, 0.5, "identity")
     truth = {"input": (0.7, True), "first 3 taps": (0.8, False), "all taps": (0.3, False)}
     candidates = [
         replace(nothing, method=CANDIDATE, chosen=name, after=value, accepted=value == after,
@@ -83,7 +83,7 @@ def test_page_is_written_from_rows_alone_and_twice_the_same(tmp_path: Path) -> N
     assert "do not edit" in text
     assert "2020-01-02" in text
     plots = sorted(path.name for path in (tmp_path / "x").glob("*.svg"))
-    assert plots == ["track-a-candidates.svg", "track-a-drifts.svg", "track-a-sizes.svg"]
+    assert plots == ["fashion_mnist-candidates.svg", "fashion_mnist-drifts.svg", "fashion_mnist-sizes.svg"]
     assert all(f"({name})" in text for name in plots)
     for name in ("accuracy.md", *plots):
         assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes()
@@ -99,7 +99,7 @@ def test_sizes_are_compared_where_several_were_tried() -> None:
 
 def test_every_track_has_its_own_main_size() -> None:
     of_b = [
-        replace(row, case=replace(row.case, track="b", drift="camera:haze", severity=5, n=128))
+        replace(row, case=replace(row.case, track="photo_cutouts", drift="camera:haze", severity=5, n=128))
         for row in rows()
     ]
     assert all(map(figures.is_main, of_b))

@@ -10,8 +10,8 @@ from benchmarks.accuracy.datasets import fashion
 from benchmarks.accuracy.datasets.fashion_net import fashion_net
 from benchmarks.accuracy.methods.formats import every_format
 from benchmarks.accuracy.methods.weights import same_weights, weights_of
-from benchmarks.accuracy.records import NOTHING, Case, Row
-from benchmarks.accuracy.tables.parity_tables import IN_TURN, OWN, ROLLS_BACK, TRACK, WEIGHTS_KEPT, by_format
+from benchmarks.accuracy.records import NOTHING, PARITY, Case, Row
+from benchmarks.accuracy.tables.parity_tables import IN_TURN, OWN, ROLLS_BACK, WEIGHTS_KEPT, by_format
 from benchmarks.accuracy.tracks import parity
 from calibration import ModelFiles, open_target
 from calibration.patch import Affine, Patch
@@ -73,7 +73,7 @@ def test_a_patch_keeps_the_weights_but_where_batch_norm_was_folded_in_float(form
 def test_a_case_measures_every_format_and_both_oracles(net: fashion.TrainedNet) -> None:
     split = fashion.Split(part(32, 4), part(64, 5), part(40, 6))
     site = parity.Site(net, split, fashion.prepare(part(16, 2).pixels))
-    rows = {row.method: row for row in site.rows(Case(TRACK, 0, "contrast", 3, 64))}
+    rows = {row.method: row for row in site.rows(Case(PARITY, 0, "contrast", 3, 64))}
     patched = {name: row for name, row in rows.items() if row.detail}
     assert len(patched) == 2 * 9 + len(parity.IN_TURN_OF)
     assert set(rows) - set(patched) == {NOTHING, *parity.oracles.ORACLES}
@@ -97,7 +97,7 @@ def test_against_the_nets_own_moments_a_patch_is_re_estimation(net: fashion.Trai
 def test_the_page_gives_differences_to_the_oracle_of_the_same_case() -> None:
     rows = []
     for seed, gap in ((1, 0.01), (2, -0.03)):
-        case = Case(TRACK, seed, "fog", 3, 64)
+        case = Case(PARITY, seed, "fog", 3, 64)
         rows += [
             Row(case, NOTHING, 0.9, 0.5, 0.5),
             Row(case, "float, fvcore", 0.9, 0.5, 0.7 + seed / 100),

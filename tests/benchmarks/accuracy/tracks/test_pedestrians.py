@@ -13,7 +13,7 @@ from benchmarks.accuracy.datasets.street_video import (
     load_street,
     prepare,
 )
-from benchmarks.track_c import GATE, HEALTHY, Row, hard_f1, summarise
+from benchmarks.accuracy.tracks.pedestrians import hard_f1
 from calibration.outputs.detections import Detections, collected
 
 
@@ -45,19 +45,6 @@ def test_two_boxes_on_one_object_are_one_hit_and_one_false_alarm() -> None:
         *(np.concatenate([part, part], axis=1) for part in (one.boxes, one.scores, one.classes))
     )
     assert hard_f1(double, one) == pytest.approx(2 / 3)
-
-
-def row(drift: str, before: float, after: float, method: str = GATE) -> Row:
-    return Row("C", 0, drift, 1.0, 64, "video", method, 1.0, before, after, "input", 1.0)
-
-
-def test_the_summary_pools_what_was_lost_and_keeps_healthy_rows_apart() -> None:
-    rows = [row("haze", 0.5, 0.9), row("blur", 0.0, 0.2), row("dark", 0.8, 0.78), row(HEALTHY, 1.0, 0.99)]
-    found = summarise([*rows, row("haze", 0.5, 0.0, "input")], GATE)
-    assert found.recovered == pytest.approx((0.4 + 0.2 - 0.02) / 1.7)
-    assert found.worst == pytest.approx(-0.02)
-    assert (found.harmed, found.drifted) == (1, 3)
-    assert found.healthy_change == pytest.approx(-0.01)
 
 
 @pytest.fixture(scope="module")

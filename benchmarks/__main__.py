@@ -1,0 +1,82 @@
+"""``python -m benchmarks list`` names the benchmarks; ``python -m benchmarks run NAME [flags]`` runs one."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One name on the command line."""
+
+    line: str
+    module: str
+    """Below ``benchmarks``; its ``main`` reads ``sys.argv``. Imported when run: frameworks differ."""
+    arguments: tuple[str, ...] = ()
+    """Put before those of the user."""
+
+
+def _part(name: str, line: str) -> tuple[str, Benchmark]:
+    return name, Benchmark(line, "performance.parts", (name,))
+
+
+BENCHMARKS = {
+    "accuracy": Benchmark(
+        "loss recovered on three tracks, parity of formats, and their pages", "accuracy.evaluation"
+    ),
+    "poison": Benchmark("recalibration with spoilt reference pictures", "accuracy.poison"),
+    "drift-rates": Benchmark("drifts found and false alarms of the drift monitor", "drift.rates"),
+    "performance": Benchmark("all parts below down to int8, and their page", "performance.measure_all"),
+    **dict(
+        [
+            _part("one-stream", "the daemon beside the bare engine, one stream"),
+            _part("two-streams", "the same with two streams"),
+            _part("arrival", "latency from capture to an MQTT subscriber"),
+            _part("peers", "the daemon beside mosec, LitServe, MLServer and benchmark_app"),
+            _part("hot-swap", "dropped frames, worst call and memory of model swaps under load"),
+            _part("beside", "frames a second beside a recalibration"),
+            _part("quiet", "CPU a frame at 10 frames/s, and the share of a core when idle"),
+            _part("quota", "latency under a quota of one CPU, by thread setting"),
+            _part("int8", "speed of the int8 model over the float one"),
+        ]
+    ),
+    "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
+    "recalibration-cost": Benchmark(
+        "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"
+    ),
+}
+
+
+@click.group()
+def main() -> None:
+    """Benchmarks of accuracy, drift monitor and speed."""
+
+
+@main.command("list")
+def show() -> None:
+    """Name every benchmark with one line about it."""
+    for name, one in BENCHMARKS.items():
+        click.echo(f"{name:<20} {one.line}")
+
+
+@main.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": [],
+    }
+)
+@click.argument("name", type=click.Choice(list(BENCHMARKS)))
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+def run(name: str, flags: tuple[str, ...]) -> None:
+    """Run the benchmark NAME with its flags; --help after the name lists them."""
+    one = BENCHMARKS[name]
+    sys.argv = [f"python -m benchmarks run {name}", *one.arguments, *flags]
+    benchmark = importlib.import_module(f"benchmarks.{one.module}").main
+    benchmark(prog_name=sys.argv[0]) if isinstance(benchmark, click.Command) else benchmark()
+
+
+if __name__ == "__main__":
+    main()
