@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from calibration.baseline.baseline import Baseline, HealthySamples, pack_healthy_samples
 from calibration.baseline.metadata import BaselineFacts
 from calibration.drift.divergence import drift_between
-from calibration.drift.effective_sample_size import effective_frames
+from calibration.drift.mahalanobis import effective_frames
 from calibration.drift.replay import DriftReport, replay_drift
 from calibration.errors import BaselineError, DataError, ModelError
 from calibration.outputs.read import Layout, UnknownAnswers, layout_of, named_only, read_answers

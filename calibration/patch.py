@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import atomic_file
 from calibration.errors import PatchError
 from calibration.stats import tensor_file
 from calibration.stats.moments import TapMoments, Vector, blend_taps
@@ -105,7 +106,7 @@ class Patch:
 
     def save(self, path: str | Path) -> None:
         """Write the patch file, whole or not at all."""
-        tensor_file.write_atomically(Path(path), self.to_bytes())
+        atomic_file.write_atomically(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "Patch":

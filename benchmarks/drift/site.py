@@ -12,9 +12,8 @@ import calibration
 from benchmarks.drift.scenes import Pixels, Scene, drifted
 from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
-from calibration.drift.tap_group import Pair
 from calibration.outputs.read import class_probabilities
-from calibration.stats.moments import ANSWERS_TAP, FrameMoments, joined
+from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, joined
 from calibration.stats.output_features import answer_features
 from calibration.stats.sensor_features import sensor_features, sensor_features_of_frames
 
@@ -173,7 +172,7 @@ class Site:
         }
 
 
-def _one(frames: Frames, i: int) -> dict[str, Pair]:
+def _one(frames: Frames, i: int) -> dict[str, MeanVar]:
     return {tap: (part.mean[i], part.var[i]) for tap, part in frames.items()}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import atomic_file
 from calibration.baseline.metadata import BaselineFacts, require_date
 from calibration.errors import BaselineError, DataError
 from calibration.outputs.detection_layout import DetectionLayout
@@ -185,7 +186,7 @@ class Baseline:
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
-        tensor_file.write_atomically(Path(path), self.to_bytes())
+        atomic_file.write_atomically(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "Baseline":

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 import calibration
+from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.cli.baseline import ALL as BASELINE_COMMANDS
 from calibration.cli.common import EX_USAGE, JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, told
@@ -21,7 +22,6 @@ from calibration.report.page import Setting
 from calibration.report.page import page as report_page
 from calibration.search.flow import Options
 from calibration.search.reference import ReferenceSet, load_npz
-from calibration.stats import tensor_file
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
 from calibration.verdict import Verdict, describe, drift_summary
@@ -80,7 +80,7 @@ def recalibrate(
     if page is not None:
         material = gather(model, healthy, given.x, verdict, with_pictures=not no_thumbnails, threads=threads)
         setting = _setting(model, out, verdict)
-        tensor_file.write_atomically(page, report_page(verdict, healthy, material, setting).encode())
+        atomic_file.write_atomically(page, report_page(verdict, healthy, material, setting).encode())
     lines = [
         f"{'accepted' if verdict.accepted else 'refused'}: {verdict.candidate}",
         *verdict.reasons,

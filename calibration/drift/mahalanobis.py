@@ -1,4 +1,4 @@
-"""How far a window of frames is from healthy frames: units, distance, and what frames are worth.
+"""How far a window of frames is from healthy frames: scaling, distance, and effective sample size.
 
 The distance is *content-aware*: changes that healthy frames show among themselves (another product, another pose)
 count little, changes that they never show (a tint, noise, blur) count much. That is the Mahalanobis distance of a
@@ -9,10 +9,14 @@ costs 5 points or more, where the divergence puts noise and tint below it.
 Pure numpy.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.stats.moments import FrameMoments
 
 Matrix = NDArray[np.float64]
 
@@ -25,14 +29,14 @@ and stay below one with 0.1; the mildest of 39 drifts is at 3.5, and on varied p
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
+class Scaling:
     """What makes moments of any tap and scale comparable: the healthy mean and variance of every channel (C,)."""
 
     mean: Matrix
     var: Matrix
 
     @classmethod
-    def of(cls, mean: Matrix, var: Matrix, widths: tuple[int, ...]) -> "Units":
+    def of(cls, mean: Matrix, var: Matrix, widths: tuple[int, ...]) -> "Scaling":
         """From healthy single-frame moments (N, C); ``widths`` are the channels of each tap and sum to C."""
         centre, spread = mean.mean(axis=0), var.mean(axis=0)
         per_tap = np.split(spread, np.cumsum(widths)[:-1])
@@ -74,8 +78,32 @@ class Whitening:
         return float((self.whiten(window) ** 2).mean())
 
 
-def effective_frames(features: Matrix) -> float:
-    """How many independent frames (N, D) are worth, from the correlation of each with the next."""
+def effective_frames(frames: Mapping[str, FrameMoments]) -> float:
+    """How many independent frames a recording is worth: those of a fixed camera resemble their neighbours.
+
+    Args:
+        frames: Single-frame moments per tap, (N, C) each, of the same N frames in the order in which they were seen.
+
+    Returns:
+        The effective sample size, at most N.
+
+    Raises:
+        ModelError: a layer's output has another axis first, such as the tokens of some transformers.
+    """
+    taps = list(frames.values())
+    count = len(taps[0].mean)
+    odd = [name for name, tap in frames.items() if len(tap.mean) != count]
+    if odd:
+        fix = "Export it with the frames first, as with batch_first=True in torch."
+        raise ModelError("model", "another axis than the frames comes first", "(N, C, ...)", fix, odd)
+    mean = np.concatenate([tap.mean for tap in taps], axis=1)
+    var = np.concatenate([tap.var for tap in taps], axis=1)
+    scaling = Scaling.of(mean, var, tuple(tap.mean.shape[1] for tap in taps))
+    return effective_count(scaling.features(mean, var))
+
+
+def effective_count(features: Matrix) -> float:
+    """How many independent frames the features (N, D) are worth, from the correlation of each frame with the next."""
     return len(features) * (1 - _correlation(features)) / (1 + _correlation(features))
 
 

@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from calibration.drift.tap_group import Cadence, HealthyFrames, Pair, TapGroup
+from calibration.drift.tap_group import Cadence, HealthyFrames, TapGroup
 from calibration.drift.thresholds import Limits
 from calibration.errors import DataError, TapMismatch
-from calibration.stats.moments import ANSWERS_TAP, FrameMoments, TapMoments
+from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, TapMoments
 from calibration.stats.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
 
 Verdict = Literal["healthy", "sensor", "content"]
@@ -124,7 +124,7 @@ class DriftMonitor:
         """Per group of shallow taps the thresholds, and what they rest on."""
         return {group.name: group.limits for group in self._shallow}
 
-    def update(self, frame_moments: Mapping[str, Pair], now_s: float) -> DriftStatus:
+    def update(self, frame_moments: Mapping[str, MeanVar], now_s: float) -> DriftStatus:
         """Take one healthy-or-not frame's moments, tap -> (mean (C,), var (C,)), at monotonic time ``now_s``.
 
         The deep taps may be missing: not every frame is answered.

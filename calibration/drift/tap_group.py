@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.drift.mahalanobis import Units, Whitening, effective_frames
+from calibration.drift.mahalanobis import Scaling, Whitening, effective_count
 from calibration.drift.thresholds import Limits, cusum_step, limits
 from calibration.errors import DataError, TapMismatch
-from calibration.stats.moments import FrameMoments
+from calibration.stats.moments import FrameMoments, MeanVar
 
 Features = NDArray[np.float64]
-Pair = tuple[Features, Features]
 
 FEWEST_FRAMES = 8
 """A baseline of fewer frames says nothing about what is usual."""
@@ -41,7 +40,7 @@ class HealthyFrames:
 
     taps: tuple[str, ...]
     widths: tuple[int, ...]
-    units: Units
+    scaling: Scaling
     features: Features
     """(N, D), in the order in which they were seen."""
     effective: float
@@ -61,12 +60,12 @@ class HealthyFrames:
             raise DataError("drift baseline", f"{count} healthy frames", f"at least {FEWEST_FRAMES}")
         widths = tuple(frames[tap].mean.shape[1] for tap in taps)
         mean, var = _side_by_side([(frames[tap].mean[:count], frames[tap].var[:count]) for tap in taps])
-        units = Units.of(mean, var, widths)
-        features = units.features(mean, var)
-        effective = effective or effective_frames(features)
-        return cls(tuple(taps), widths, units, features, effective, Whitening.fit(features, effective))
+        scaling = Scaling.of(mean, var, widths)
+        features = scaling.features(mean, var)
+        effective = effective or effective_count(features)
+        return cls(tuple(taps), widths, scaling, features, effective, Whitening.fit(features, effective))
 
-    def features_of(self, frame_moments: Mapping[str, Pair]) -> Features:
+    def features_of(self, frame_moments: Mapping[str, MeanVar]) -> Features:
         """(..., D) of moments (..., C) per tap.
 
         Raises:
@@ -79,7 +78,7 @@ class HealthyFrames:
         ]
         if wrong:
             raise TapMismatch(wrong)
-        return self.units.features(*_side_by_side([frame_moments[tap] for tap in self.taps]))
+        return self.scaling.features(*_side_by_side([frame_moments[tap] for tap in self.taps]))
 
 
 class TapGroup:
@@ -109,7 +108,7 @@ class TapGroup:
         self._recent: deque[Features] = deque(maxlen=pace.window_frames + pace.apart_frames)
         self.score = self._earlier = self._cusum = 0.0
 
-    def add(self, frame_moments: Mapping[str, Pair]) -> None:
+    def add(self, frame_moments: Mapping[str, MeanVar]) -> None:
         """Take in one frame's moments, tap -> (mean (C,), var (C,)).
 
         Raises:
@@ -172,7 +171,7 @@ class TapGroup:
         return max(self.score, self._earlier) < share and self.cusum <= share
 
 
-def _side_by_side(pairs: Sequence[Pair]) -> Pair:
+def _side_by_side(pairs: Sequence[MeanVar]) -> MeanVar:
     """Means and variances of several taps as one (..., C) each."""
     means, variances = zip(*pairs, strict=True)
     return np.concatenate(means, axis=-1), np.concatenate(variances, axis=-1)

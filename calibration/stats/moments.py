@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from calibration.errors import DataError, TapMismatch
 
 Vector = NDArray[np.float64]
+MeanVar = tuple[Vector, Vector]
+"""Mean and variance per channel, (..., C) each."""
 
 INPUT_TAP = "input"
 """Tap 0: the prepared input tensor itself, per channel."""

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers
-from calibration.stats.moments import FrameMoments
-
-Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+from calibration.stats.moments import FrameMoments, MeanVar
 
 BINS = 16
 """Classes share this many bins (class number modulo 16): a change between two classes of one bin is not seen."""
@@ -23,14 +21,14 @@ COUNTED_FROM = 0.5
 """Least score of a detection that counts; weaker ones may be missing in what is published."""
 
 
-def class_features(index: int, score: float) -> Pair:
+def class_features(index: int, score: float) -> MeanVar:
     """Of the best class of one frame and its probability: (18,) each, the second part all ones."""
     bins = np.zeros(BINS)
     bins[index % BINS] = 1.0
     return _pair(1, float(np.clip(score, 0.0, 1.0)), bins)
 
 
-def detection_features(scores: Sequence[float] | NDArray[np.floating]) -> Pair:
+def detection_features(scores: Sequence[float] | NDArray[np.floating]) -> MeanVar:
     """Of the detections of one frame, by their scores: how many count, and how sure they are.
 
     Their classes are left out: published numbers may begin elsewhere than the model's.
@@ -49,6 +47,6 @@ def answer_features(answers: Answers) -> FrameMoments:
     return FrameMoments(np.stack(means), np.stack(ones))
 
 
-def _pair(count: int, score: float, bins: NDArray[np.float64]) -> Pair:
+def _pair(count: int, score: float, bins: NDArray[np.float64]) -> MeanVar:
     values = np.concatenate([[np.log1p(count), score], bins])
     return values, np.ones_like(values)

@@ -20,10 +20,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.stats.moments import INPUT_TAP, FrameMoments
+from calibration.stats.moments import INPUT_TAP, FrameMoments, MeanVar
 
 Plane = NDArray[np.float32]
-Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 GRID_TAP, DETAIL_TAP, QUIET_TAP = f"{INPUT_TAP}/grid", f"{INPUT_TAP}/detail", f"{INPUT_TAP}/quiet"
 DETAIL_TAPS = (DETAIL_TAP, QUIET_TAP)
@@ -47,7 +46,7 @@ def has_sensor_features(shape: Sequence[int]) -> bool:
     return len(shape) == 3 and min(shape[1:]) >= LEAST_SIDE
 
 
-def sensor_features(sample: NDArray[np.float32]) -> dict[str, Pair]:
+def sensor_features(sample: NDArray[np.float32]) -> dict[str, MeanVar]:
     """The measurements of one prepared picture (C, H, W): name -> (mean (K,), var (K,)), float64."""
     plane = sample.mean(axis=0, dtype=np.float32)
     least = LEAST_ENERGY * float(plane.var(dtype=np.float64))
@@ -71,14 +70,14 @@ def sensor_features_of_frames(x: NDArray[np.float32]) -> dict[str, FrameMoments]
     """The same for (N, C, H, W); nothing for samples that are no pictures."""
     if not has_sensor_features(x.shape[1:]):
         return {}
-    found: Sequence[Mapping[str, Pair]] = [sensor_features(sample) for sample in x]
+    found: Sequence[Mapping[str, MeanVar]] = [sensor_features(sample) for sample in x]
     return {
         tap: FrameMoments(np.stack([f[tap][0] for f in found]), np.stack([f[tap][1] for f in found]))
         for tap in found[0]
     }
 
 
-def _grid(plane: Plane) -> Pair:
+def _grid(plane: Plane) -> MeanVar:
     """Of every cell, row by row; rows and columns that do not fill a cell are left out."""
     height, width = (side // CELLS for side in plane.shape)
     cells = plane[: height * CELLS, : width * CELLS].reshape(CELLS, height, CELLS, width)
@@ -103,7 +102,7 @@ def _details(plane: Plane) -> tuple[Plane, Plane, Plane]:
     return a + c - b - d, a + b - c - d, a + d - b - c
 
 
-def _moments(details: tuple[Plane, Plane, Plane]) -> Pair:
+def _moments(details: tuple[Plane, Plane, Plane]) -> MeanVar:
     means = np.array([float(np.abs(part).mean()) for part in details])
     squares = np.array([float((part * part).mean()) for part in details])
     return means, np.maximum(squares - means * means, 0.0)

@@ -1,12 +1,9 @@
 """One file of named arrays with a JSON header: how baselines and patches lie on disk (safetensors, no pickle).
 
-Writing is atomic and durable (temporary file, fsync, rename, fsync of the directory); reading checks sizes before
-anything is allocated and says what is wrong. Knows nothing about what the arrays mean.
+Reading checks sizes before anything is allocated and says what is wrong. The arrays' meaning is not known here.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,35 +70,3 @@ def read(kind: str, path: Path) -> tuple[Arrays, dict[str, Any]]:
     except OSError as err:
         raise TensorFileProblem(f"cannot be read ({err.strerror})") from err
     return decode(kind, data)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` whole or not at all, and keep it through a power cut.
-
-    Raises:
-        OSError: the directory cannot be written; nothing is left behind. It names ``path``, not the temporary file.
-    """
-    try:
-        _write(path, data)
-    except OSError as err:
-        raise OSError(err.errno, err.strerror, str(path)) from err
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -5,8 +5,8 @@ Knows files, no framework.
 
 from pathlib import Path
 
+from calibration import atomic_file
 from calibration.errors import ModelError
-from calibration.stats import tensor_file
 from calibration.targets.base import ModelFiles
 
 SUFFIXES = (".onnx", ".xml", ".pt")
@@ -73,19 +73,19 @@ def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
         if is_ir:
             fix = f"Name it {path.with_suffix(suffix(files)).name}."
             raise ModelError(str(path), "no OpenVINO IR under its suffix", "the suffix of the format", fix)
-        tensor_file.write_atomically(path, files.data)
+        atomic_file.write_atomically(path, files.data)
         return (path,)
     if not is_ir:
         fix = "Name the .xml; the .bin is written beside it."
         raise ModelError(str(path), "an OpenVINO IR under another suffix", "a path that ends in .xml", fix)
     beside, waiting = path.with_suffix(".bin"), path.with_suffix(".bin.new")
-    tensor_file.write_atomically(
+    atomic_file.write_atomically(
         waiting, files.weights
     )  # a full disk shows here, with the old pair untouched
     try:
         path.unlink(missing_ok=True)
         waiting.replace(beside)
-        tensor_file.write_atomically(path, files.data)
+        atomic_file.write_atomically(path, files.data)
     finally:
         waiting.unlink(missing_ok=True)
     return path, beside

@@ -31,6 +31,7 @@ import structlog
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from calibration.atomic_file import sync_directory
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import DEFAULT_NAME
 from calibration.errors import CalibrationError
@@ -39,7 +40,7 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.errors import StateError
-from edge_runtime.system.atomic_file import sync_directory, write_atomically
+from edge_runtime.system.atomic_file import write_atomically
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.system.cpu_topology import CpuTopology, cpu_topology
+from edge_runtime.system.cpu_topology import CpuTopology, cpu_topology, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class _Mount:
 def _quotas(root: Path) -> Iterator[tuple[float, str]]:
     """Every CPU limit on the way from this process's cgroup up to the mount; the tightest one holds."""
     mounts = _mounts(root)
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if hierarchy == "0" and not controllers:
@@ -86,7 +86,7 @@ def _quotas(root: Path) -> Iterator[tuple[float, str]]:
 def _mounts(root: Path) -> dict[int, list[_Mount]]:
     """The hierarchies that may limit CPU, by version (proc(5), mountinfo)."""
     found: dict[int, list[_Mount]] = {1: [], 2: []}
-    for line in _text(root / "proc/self/mountinfo").splitlines():
+    for line in text_of(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         mount, kind = before.split(" "), after.split(" ")
         if len(mount) < 5 or len(kind) < 3:
@@ -116,14 +116,14 @@ def _usual_v1(root: Path) -> list[_Mount]:
 
 def _v2_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, str]]:
     for folder in mount.folders(group):
-        words = _text(folder / "cpu.max").split()
+        words = text_of(folder / "cpu.max").split()
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
             yield max(int(words[0]) / int(words[1]), 0.01), _shown(folder / "cpu.max", root)
 
 
 def _v1_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, str]]:
     for folder in mount.folders(group):
-        quota, period = (_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        quota, period = (text_of(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
         if quota.isdigit() and period.isdigit() and int(period) > 0:
             yield max(int(quota) / int(period), 0.01), _shown(folder / "cpu.cfs_quota_us", root)
 
@@ -131,13 +131,6 @@ def _v1_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, s
 def _unescaped(field: str) -> str:
     """Mountinfo writes blanks and backslashes as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
 
 
 def _shown(path: Path, root: Path) -> str:

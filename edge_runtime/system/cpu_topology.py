@@ -89,7 +89,7 @@ def cpu_list(text: str) -> frozenset[int]:
 def _siblings(root: Path, cpu: int, allowed: Collection[int]) -> tuple[int, ...]:
     folder = root / _CPUS / f"cpu{cpu}" / "topology"
     for name in ("core_cpus_list", "thread_siblings_list"):  # the second is the older kernels' name
-        together = cpu_list(_text(folder / name))
+        together = cpu_list(text_of(folder / name))
         if cpu in together:
             return tuple(sorted(together.intersection(allowed)))
     return (cpu,)
@@ -108,7 +108,7 @@ def _disjoint(groups: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 def _little(root: Path, allowed: Collection[int]) -> frozenset[int]:
     """The weaker CPUs; none where all are weak, or where it is not known of every one how strong it is."""
-    named = cpu_list(_text(root / _EFFICIENT)).intersection(allowed)
+    named = cpu_list(text_of(root / _EFFICIENT)).intersection(allowed)
     if named:
         return named if len(named) < len(allowed) else frozenset()
     for name, limit in (
@@ -123,11 +123,12 @@ def _little(root: Path, allowed: Collection[int]) -> frozenset[int]:
 
 
 def _number(path: Path) -> int:
-    text = _text(path).strip()
+    text = text_of(path).strip()
     return int(text) if text.isdecimal() and len(text) < 16 else 0
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a file of the kernel; empty where it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -24,6 +24,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from edge_runtime.config.values import BASELINE_PATTERN
 from edge_runtime.errors import CommandError, EdgeRuntimeError
 from edge_runtime.messaging.encoding import encode_object
 
@@ -33,7 +34,7 @@ UNEXPECTED = "the command failed unexpectedly; the device's log says why"
 OFF = "commands are turned off in the configuration: mqtt.commands"
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
-BaselineName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+BaselineName = Annotated[str, Field(pattern=BASELINE_PATTERN)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import orjson
 
+from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts, require_name
 from calibration.errors import CalibrationError
-from calibration.stats import tensor_file
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -124,7 +124,7 @@ class BaselineStore:
         path = self.path(baseline.name)
         try:
             self.folder.mkdir(exist_ok=True)
-            tensor_file.write_atomically(path, baseline.to_bytes())
+            atomic_file.write_atomically(path, baseline.to_bytes())
         except OSError as err:
             raise StateError(f"cannot store the baseline {path}: {err.strerror}; check its space") from err
 

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftStatus
-from calibration.drift.tap_group import Pair
+from calibration.stats.moments import MeanVar
 from edge_runtime.recalibration.drift.nearest_baseline import MARGIN, NearestBaseline
 
 Change = Literal["alarm", "returned", "switched"]
@@ -41,7 +41,7 @@ class Monitor(Protocol):
 
     @property
     def fits(self) -> bool: ...  # noqa: D102
-    def update(self, frame_moments: Mapping[str, Pair], now_s: float) -> DriftStatus: ...  # noqa: D102
+    def update(self, frame_moments: Mapping[str, MeanVar], now_s: float) -> DriftStatus: ...  # noqa: D102
     def newest(self, frames: int) -> float: ...  # noqa: D102
     def begin_anew(self) -> None: ...  # noqa: D102
 
@@ -97,7 +97,7 @@ class BaselineSelector:
         known = {name: self._statuses.get(name) for name in self._monitors}
         return {name: (s.score, s.threshold) for name, s in known.items() if s is not None}
 
-    def update(self, moments: Mapping[str, Pair], now_s: float) -> Change | None:
+    def update(self, moments: Mapping[str, MeanVar], now_s: float) -> Change | None:
         """Take in one frame's moments; tells what has changed by it."""
         everybody = {**self._monitors, **self._drifts}
         self._statuses = {name: monitor.update(moments, now_s) for name, monitor in everybody.items()}

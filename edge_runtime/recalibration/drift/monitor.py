@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
 from calibration.errors import CalibrationError
-from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP
+from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, MeanVar
 from calibration.stats.output_features import class_features, detection_features
 from calibration.stats.sensor_features import has_sensor_features, sensor_features
 from edge_runtime.config import DriftConfig
@@ -28,7 +28,6 @@ from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector,
 
 log = structlog.get_logger()
 
-Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 QUIET_SHARE = DriftSettings().clear_share  # the same hysteresis as for a drift that was seen to end
 MEAN, VARIANCE = "/mean", "/var"
 
@@ -195,7 +194,7 @@ class LiveDriftMonitor:
         except CalibrationError as err:
             log.error("a known state cannot be watched for", reason=str(err))
 
-    def _input_moments(self, tensor: NDArray[np.float32]) -> Pair:
+    def _input_moments(self, tensor: NDArray[np.float32]) -> MeanVar:
         axes = tuple(axis for axis in range(tensor.ndim) if axis != self._channel_axis)
         return tensor.mean(axis=axes, dtype=np.float64), tensor.var(axis=axes, dtype=np.float64)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import calibration
+from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import DAY_S, BaselineFacts
 from calibration.errors import BaselineError, DataError
@@ -25,7 +26,7 @@ def test_the_file_keeps_the_facts_and_they_do_not_change_the_id(tmp_path):
 def test_a_file_of_the_first_version_is_the_baseline_named_default(tmp_path):
     arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
     del header["facts"]
-    tensor_file.write_atomically(tmp_path / "b", tensor_file.encode("baseline", arrays, header))
+    atomic_file.write_atomically(tmp_path / "b", tensor_file.encode("baseline", arrays, header))
     assert Baseline.load(tmp_path / "b").facts == BaselineFacts(name="default")
 
 
@@ -36,7 +37,7 @@ def test_a_file_of_the_first_version_is_the_baseline_named_default(tmp_path):
 def test_facts_that_cannot_be_are_named(tmp_path, facts):
     arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
     data = tensor_file.encode("baseline", arrays, {**header, "facts": facts})
-    tensor_file.write_atomically(tmp_path / "b", data)
+    atomic_file.write_atomically(tmp_path / "b", data)
     with pytest.raises(BaselineError, match="b: fields are wrong"):
         Baseline.load(tmp_path / "b")
 

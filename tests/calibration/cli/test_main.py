@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.cli.main import cli
-from calibration.stats import tensor_file
 from tests.support.onnx_nets import classifier, hazy, pictures, quantized
 
 
@@ -138,7 +138,7 @@ def test_a_place_that_cannot_be_written_is_said_before_minutes_of_work(folder: P
 def test_a_disk_that_fills_up_is_said_with_the_file_that_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     with pytest.raises(OSError, match="Is a directory") as caught:
-        tensor_file.write_atomically(tmp_path / "p", b"x")
+        atomic_file.write_atomically(tmp_path / "p", b"x")
     assert caught.value.filename == str(tmp_path / "p")
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 

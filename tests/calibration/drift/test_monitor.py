@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from calibration.drift.mahalanobis import Units
+from calibration.drift.mahalanobis import Scaling
 from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import FrameMoments, Moments
@@ -174,8 +174,8 @@ def test_equal_seeds_give_equal_thresholds():
 def test_features_of_the_healthy_mean_are_zero():
     rng = np.random.default_rng(0)
     mean, var = rng.normal(size=(5, 4)), rng.uniform(1, 2, (5, 4))
-    units = Units.of(mean, var, (3, 1))
-    zero = units.features(mean.mean(axis=0), var.mean(axis=0))
+    scaling = Scaling.of(mean, var, (3, 1))
+    zero = scaling.features(mean.mean(axis=0), var.mean(axis=0))
     assert zero == pytest.approx(np.zeros(8), abs=2e-3)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from calibration.drift.effective_sample_size import effective_frames
+from calibration.drift.mahalanobis import effective_frames
 from calibration.errors import ModelError
 from calibration.stats.moments import FrameMoments
 

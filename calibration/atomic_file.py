@@ -1,0 +1,58 @@
+"""Files that are either the old or the new one, never half, and survive a power cut."""
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes, new_mode: int = 0o644) -> None:
+    """Replace a file's content: temporary file, fsync, rename, fsync of the directory.
+
+    Args:
+        path: The file. One that exists keeps its permissions, and its owner where that is allowed.
+        data: The whole content.
+        new_mode: Permissions of a file that does not exist yet.
+
+    Raises:
+        OSError: the disk refuses; the old content is still there and nothing else is left. It names ``path``.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _set_permissions(path, handle, new_mode)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_directory(path.parent)
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, str(path)) from err
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename in this directory survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _set_permissions(path: Path, handle: int, new_mode: int) -> None:
+    """Those of the old file: else a file that root edits could no longer be read by the daemon's user."""
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        os.fchmod(handle, new_mode)
+        return
+    with contextlib.suppress(PermissionError):  # only root may give a file away
+        os.fchown(handle, old.st_uid, old.st_gid)
+    os.fchmod(handle, stat.S_IMODE(old.st_mode))
