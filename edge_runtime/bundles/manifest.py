@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from edge_runtime.inference.specs import ClassificationSpec, PostprocessSpec, PreprocessSpec, StrictModel
+from edge_runtime.model_formats import ModelFormat
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.yaml"
@@ -91,7 +92,7 @@ class Manifest(StrictModel):
     schema_version: Literal[1]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     version: Annotated[int, Field(ge=1, le=999_999_999)]
-    format: Literal["onnx", "openvino", "torchscript"]
+    format: ModelFormat
     model: RelativePath
     weights: RelativePath | None = None
     """The .bin of an OpenVINO model."""

@@ -5,12 +5,13 @@ Parses, calls, prints; nothing else lives here. Part of ``cli``, which turns err
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import orjson
 
 from edge_runtime.errors import StateError
+from edge_runtime.model_formats import ModelFormat
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.build.from_recipe import Built
@@ -69,7 +70,7 @@ def inspect(bundle: Path, as_json: bool) -> int:
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(["onnx", "openvino", "torchscript"]),
+    type=click.Choice(get_args(ModelFormat)),
     help="Instead of the recipe's; of several the best by measurement.",
 )
 @click.option(

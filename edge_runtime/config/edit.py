@@ -1,7 +1,6 @@
 """Changes single values of a model in the configuration file, as a careful person would: comments and order stay.
 
-The only file that imports ruamel.yaml; it is slow and knows too much YAML for reading what may come from anyone, so
-the text is checked by ``config`` before and after.
+``strict_yaml`` says why the configuration is read with another library; it checks the text before and after.
 """
 
 import io

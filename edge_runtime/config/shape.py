@@ -1,8 +1,8 @@
 """The shape of the configuration: frozen pydantic models, one a section, every key with its meaning.
 
 Defaults live here and nowhere else; only what differs needs writing. There is deliberately no field that names a
-program, a shell line or a Python object. Reading files and wording problems live in ``load``; the kinds of value in
-``values``; cameras and broker, the parts with an outside, in ``connections``.
+program, a shell line or a Python object. ``load`` reads files, ``problems`` words errors; the kinds of value are in
+``values``, and cameras and broker, the parts with an outside, in ``connections``.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
+from edge_runtime.model_formats import Precision, RuntimeChoice
 
 MAX_CAMERAS, MAX_MODELS = 64, 16
 """Far above what one box can infer; a bound so that a generated file cannot exhaust it."""
@@ -37,7 +38,7 @@ class BatchConfig(Section):
 class EngineConfig(Section):
     """What runs a model, and where."""
 
-    runtime: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
+    runtime: RuntimeChoice = Field(
         default="auto",
         description="auto: onnxruntime for ONNX, openvino for an IR, torch for TorchScript; openvino runs ONNX too.",
     )
@@ -50,7 +51,7 @@ class EngineConfig(Section):
         "torch: CPU, CUDA.",
         examples=[["CUDA", "CPU"], ["GPU"]],
     )
-    precision: Literal["f32", "f16", "bf16", "device"] = Field(
+    precision: Precision = Field(
         default="f32",
         description="Of float arithmetic in openvino (and f16 on CUDA in torch); device: the device's own default, "
         "which may change the answers. Quantized layers stay quantized.",

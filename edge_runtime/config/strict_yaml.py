@@ -3,6 +3,9 @@
 PyYAML's safe loader still takes duplicate keys silently (the last one wins), expands alias bombs, and recurses as
 deep as the text asks. Here all of that is refused, every problem at once. No schema lives here: the configuration
 and the bundle manifest check their own.
+
+Not ruamel.yaml, which ``edit`` needs for comments: it costs a start 7 ms of CPU more, takes 2.4 s for 24,000 keys
+instead of 0.23 s, and would save no line here.
 """
 
 from collections.abc import Sequence

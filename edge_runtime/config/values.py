@@ -6,7 +6,6 @@ configuration lives here (see ``shape``); nothing here opens a file, a socket or
 
 import re
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,37 +20,6 @@ BASELINE_PATTERN = r"^[a-z0-9-]{1,32}$"
 DEVICE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.:,()-]{0,63}$"
 NAME_WORDS = "1 to 64 letters, digits, '_' or '-' (it becomes a level of MQTT topics)"
 MAX_PATH_LENGTH = 2048
-DEVICE_NAMES = (
-    *("CPU", "GPU", "NPU", "AUTO", "HETERO", "MULTI", "BATCH"),  # openvino
-    *(
-        "CUDA",
-        "TENSORRT",
-        "NVTENSORRTRTX",
-        "OPENVINO",
-        "XNNPACK",
-        "ACL",
-        "ARMNN",
-        "DML",
-        "DIRECTML",
-        "COREML",
-        "QNN",
-    ),
-    *(
-        "ROCM",
-        "MIGRAPHX",
-        "VITISAI",
-        "RKNPU",
-        "SNPE",
-        "NNAPI",
-        "CANN",
-        "TVM",
-        "DNNL",
-        "VSINPU",
-        "WEBGPU",
-        "AZURE",
-    ),
-)
-"""Families of devices that openvino, onnxruntime and torch know, to recognise a slip of the pen."""
 
 
 def refusal(expected: str, found: str | None = None) -> PydanticCustomError:
@@ -71,10 +39,6 @@ def _check_name(value: str) -> str:
 def _check_device(value: str) -> str:
     if not re.fullmatch(DEVICE_PATTERN[1:-1], value):
         raise refusal("the name of a device, e.g. CPU, CUDA, GPU.1, AUTO:GPU,CPU")
-    family = re.split(r"[.:(]", value)[0].upper()
-    near = [] if family in DEVICE_NAMES else get_close_matches(family, DEVICE_NAMES, n=3, cutoff=0.6)
-    if near:  # what is like none of them may be a provider of somebody's own build
-        raise refusal(f"{' or '.join(near)} (did you mean one of them?)")
     return value
 
 

@@ -23,7 +23,7 @@ from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.engine_notes import engine_notes
 from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, Problem
 from edge_runtime.inference.engines.base import Engine, EngineSettings
-from edge_runtime.inference.engines.factory import placed
+from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import (
     CpuBudget,
     Preference,
@@ -101,7 +101,7 @@ def open_bundle(config: Config, name: str) -> OpenedModel:
     with concerning(config, name):
         bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
         settings, budget = engine_settings(config, name), cpu_budget()
-        plan = placed(thread_plan(config, name, budget), bundle.manifest.format, settings)
+        plan = place_threads(thread_plan(config, name, budget), bundle.manifest.format, settings)
         model = bundle.model_files
         try_in_child(bundle)
         engine = engine_of(bundle, plan, settings, model)

@@ -32,9 +32,9 @@ from edge_runtime.bundles.self_test import run_one, self_test
 from edge_runtime.bundles.verify import check_onnx, load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
-from edge_runtime.inference.engines.factory import ModelFormat
 from edge_runtime.inference.preprocess import channels_first
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
+from edge_runtime.model_formats import ModelFormat
 
 LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
 FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}

@@ -12,8 +12,9 @@ from typing import Literal
 
 from edge_runtime.bundles.onnx_walk import NotOnnx, TooDeep, walk
 from edge_runtime.errors import BundleError
+from edge_runtime.model_formats import ModelFormat
 
-Kind = Literal["checkpoint", "onnx", "openvino", "torchscript"]
+Kind = Literal["checkpoint", ModelFormat]
 
 EXPECTED = "an ONNX file, an OpenVINO IR (.xml), TorchScript (.pt), or a checkpoint with a factory"
 _ZIP, _PICKLE = b"PK\x03\x04", (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

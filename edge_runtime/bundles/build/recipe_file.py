@@ -16,8 +16,8 @@ from edge_runtime.config.section import Section
 from edge_runtime.config.strict_yaml import MAX_BYTES, load
 from edge_runtime.config.values import FilePath, Text
 from edge_runtime.errors import ConfigError, Problem
-from edge_runtime.inference.engines.factory import ModelFormat
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
+from edge_runtime.model_formats import ModelFormat
 
 MODEL_SUFFIXES = (".onnx", ".xml", ".pt", ".pth", ".ckpt", ".bin", ".pb")
 

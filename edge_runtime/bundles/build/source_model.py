@@ -25,8 +25,9 @@ from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.onnx_walk import NotOnnx, walk
 from edge_runtime.bundles.verify import check_onnx
 from edge_runtime.errors import BundleError
-from edge_runtime.inference.engines.factory import ModelFormat, open_engine
+from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.model_formats import ModelFormat
 
 FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
     "checkpoint": ("onnx", "openvino", "torchscript"),

@@ -3,10 +3,12 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import orjson
+
+from edge_runtime.model_formats import Precision, RuntimeChoice
 
 if TYPE_CHECKING:
     from edge_runtime.cli.bench.rounds import BenchOrder
@@ -50,15 +52,13 @@ def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any
 )  # fmt: skip
 @click.option(
     "--runtime",
-    type=click.Choice(["auto", "onnxruntime", "openvino", "torch"]),
+    type=click.Choice(get_args(RuntimeChoice)),
     help="Instead of the file's.",
 )
 @click.option(
     "--device", "devices", multiple=True, help="Instead of the file's, best first; may be given again."
 )
-@click.option(
-    "--precision", type=click.Choice(["f32", "f16", "bf16", "device"]), help="Instead of the file's."
-)
+@click.option("--precision", type=click.Choice(get_args(Precision)), help="Instead of the file's.")
 @click.option(
     "--pin-threads/--no-pin-threads", default=None,
     help="Bind callers and engine threads, or not, instead of what the file says.",

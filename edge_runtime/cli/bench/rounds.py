@@ -24,8 +24,9 @@ from edge_runtime.cli.bench.daemon import BenchError, daemon
 from edge_runtime.cli.bench.pictures import write_pictures
 from edge_runtime.config import Config, EngineConfig, ModelConfig
 from edge_runtime.deployment.open_bundle import find_bundle, model_named, settings_of
-from edge_runtime.inference.engines.factory import ModelFormat, placed
+from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
+from edge_runtime.model_formats import ModelFormat
 
 Report = dict[str, Any]
 
@@ -109,7 +110,7 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
 def _plan(order: BenchOrder, model_format: ModelFormat) -> ThreadPlan:
     """What the daemon chooses when it has this model only."""
     settings = settings_of(ModelConfig(bundle="bundle", engine=order.engine))
-    return placed(choose_threads(cpu_budget(), order.streams, order.threads), model_format, settings)
+    return place_threads(choose_threads(cpu_budget(), order.streams, order.threads), model_format, settings)
 
 
 def _callers(order: BenchOrder, plan: ThreadPlan) -> int:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from edge_runtime.inference.engines.base import EngineSettings
-from edge_runtime.inference.engines.factory import ModelFormat, Runtime, placed, runtimes_of
+from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan
+from edge_runtime.model_formats import RUNTIMES, ModelFormat, Runtime
 from edge_runtime.system.cpu_budget import CpuBudget
 
 ThreadWish = int | Preference
@@ -52,7 +53,7 @@ def candidates(
     for runtime in _runtimes(model_format, settings):
         there = _settings_for(runtime, model_format, settings)
         for threads in (current, "auto", "latency", "throughput", *thread_counts(budget)):
-            plan = placed(plan_of(threads), model_format, there)
+            plan = place_threads(plan_of(threads), model_format, there)
             key = (runtime, plan.intra, plan.workers)
             found.setdefault(key, Candidate(runtime, threads, plan, there))
     return tuple(found.values())
@@ -71,12 +72,12 @@ def thread_counts(budget: CpuBudget) -> tuple[int, ...]:
 
 def _runtimes(model_format: ModelFormat, settings: EngineSettings) -> Sequence[Runtime]:
     """Those that are installed, the one in use first (also when it is not: opening it says what is missing)."""
-    fitting = runtimes_of(model_format)
+    fitting = RUNTIMES[model_format]
     used = fitting[0] if settings.runtime == "auto" else settings.runtime
     return [used, *(one for one in fitting if one != used and find_spec(one) is not None)]
 
 
 def _settings_for(runtime: Runtime, model_format: ModelFormat, settings: EngineSettings) -> EngineSettings:
     """The configured ones for the runtime in use; another one gets the CPU, for its devices have other names."""
-    used = runtimes_of(model_format)[0] if settings.runtime == "auto" else settings.runtime
+    used = RUNTIMES[model_format][0] if settings.runtime == "auto" else settings.runtime
     return settings if runtime == used else replace(settings, runtime=runtime, devices=("CPU",))

@@ -1,11 +1,13 @@
-"""The port every inference engine implements. Concrete engines are named only in ``app`` and ``bundle.verify``."""
+"""The port every inference engine implements. Concrete engines are named only in ``factory``."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_runtime.model_formats import Precision, RuntimeChoice
 
 Outputs = dict[str, NDArray[Any]]
 """Raw model outputs by name; the first axis of each is the batch."""
@@ -24,12 +26,10 @@ class TensorSpec:
 class EngineSettings:
     """What the configuration says about how a model runs; every engine takes the part it knows."""
 
-    runtime: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
-    """auto: the one that belongs to the model's format."""
+    runtime: RuntimeChoice = "auto"
     devices: tuple[str, ...] = ("CPU",)
     """Best first; the first one that is there is used, those behind it are the fall-backs."""
-    precision: Literal["f32", "f16", "bf16", "device"] = "f32"
-    """Of float arithmetic; ``device`` leaves it to the device's default. Quantized layers stay quantized."""
+    precision: Precision = "f32"
     pin_threads: bool = False
     """Bind the engine's threads to the plan's CPUs; OpenVINO cannot be told where they belong."""
     cache_dir: Path | None = None

@@ -16,7 +16,7 @@ INPUT_TYPES: dict[str, type[Any]] = {"float": np.float32, "float16": np.float16,
 """Input dtypes by the name they have in a :class:`TensorSpec`."""
 
 
-def as_input(batch: NDArray[np.float32], expected: TensorSpec) -> NDArray[Any]:
+def to_input(batch: NDArray[np.float32], expected: TensorSpec) -> NDArray[Any]:
     """The batch in the model's own type, contiguous; uint8 is rounded and kept within 0..255.
 
     Raises:
@@ -32,7 +32,9 @@ def as_input(batch: NDArray[np.float32], expected: TensorSpec) -> NDArray[Any]:
     return np.ascontiguousarray(batch, INPUT_TYPES[expected.dtype])
 
 
-def in_parts(run: Callable[[NDArray[Any]], Outputs], value: NDArray[Any], fixed_batch: int | None) -> Outputs:
+def run_in_parts(
+    run: Callable[[NDArray[Any]], Outputs], value: NDArray[Any], fixed_batch: int | None
+) -> Outputs:
     """Run ``value`` (N, ...) on a model that takes batches of exactly ``fixed_batch``; None takes any.
 
     The last part is filled up with its last sample, and what was answered to that is left out.
@@ -58,7 +60,7 @@ def require_batch_axis(outputs: Outputs, size: int) -> Outputs:
     return outputs
 
 
-def in_one_line(err: BaseException) -> str:
+def to_one_line(err: BaseException) -> str:
     """What a runtime says, short enough for a log."""
     return " ".join(str(err).split())[:500]
 

@@ -5,38 +5,22 @@ Frameworks are imported only when a model asks for them: torch alone takes 1.4 s
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import Engine, EngineSettings
 from edge_runtime.inference.engines.threads import ThreadPlan
-
-ModelFormat = Literal["onnx", "openvino", "torchscript"]
-
-Runtime = Literal["onnxruntime", "openvino", "torch"]
-"""Each has the name of the module that must be installed for it."""
-
-_RUNTIMES: dict[ModelFormat, tuple[Runtime, ...]] = {
-    "onnx": ("onnxruntime", "openvino"),
-    "openvino": ("openvino",),
-    "torchscript": ("torch",),
-}
+from edge_runtime.model_formats import RUNTIMES, ModelFormat
 
 DEFAULTS = EngineSettings()
 
 
-def runtimes_of(model_format: ModelFormat) -> tuple[Runtime, ...]:
-    """What can run a format; the first is the one that ``auto`` takes."""
-    return _RUNTIMES[model_format]
-
-
-def placed(plan: ThreadPlan, model_format: ModelFormat, settings: EngineSettings) -> ThreadPlan:
+def place_threads(plan: ThreadPlan, model_format: ModelFormat, settings: EngineSettings) -> ThreadPlan:
     """The plan as its runtime keeps it: one for OpenVINO, which places its threads itself, names no CPUs.
 
     Measured (2026.4): its stream threads are its own, and a caller's mask is replaced while it is inside a call.
     """
-    if _runtime(model_format, settings) != "openvino":
+    if _choose_runtime(model_format, settings) != "openvino":
         return plan
     note = "; not bound: OpenVINO places its threads itself" if settings.pin_threads else ""
     return replace(plan, cpus=(), why=plan.why + note)
@@ -61,9 +45,9 @@ def open_engine(
     Raises:
         EngineError: the runtime refuses the model, is not installed, does not fit the format, or has no such device.
     """
-    runtime = _runtime(model_format, settings)
+    runtime = _choose_runtime(model_format, settings)
     try:
-        engine = _opened(runtime, model, sample_shape, threads, settings)
+        engine = _build(runtime, model, sample_shape, threads, settings)
     except ModuleNotFoundError as err:
         if err.name not in ("openvino", "torch"):
             raise
@@ -78,8 +62,8 @@ def open_engine(
     return engine
 
 
-def _runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
-    fitting = _RUNTIMES[model_format]
+def _choose_runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
+    fitting = RUNTIMES[model_format]
     if settings.runtime == "auto":
         return fitting[0]
     if settings.runtime not in fitting:
@@ -89,7 +73,7 @@ def _runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
     return settings.runtime
 
 
-def _opened(
+def _build(
     runtime: str,
     model: ModelFiles,
     sample_shape: Sequence[int],

@@ -19,10 +19,10 @@ from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import (
     INPUT_TYPES,
-    as_input,
-    in_one_line,
-    in_parts,
     require_batch_axis,
+    run_in_parts,
+    to_input,
+    to_one_line,
 )
 from edge_runtime.inference.engines.threads import ThreadPlan
 
@@ -76,7 +76,7 @@ class OnnxEngine:
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.inference.engines.base.Engine`."""
-        return in_parts(self._run, as_input(batch, self.input), self.input.shape[0])
+        return run_in_parts(self._run, to_input(batch, self.input), self.input.shape[0])
 
     def warm_up(self) -> None:
         """Run once on zeros; a dynamic picture size is left to the first real frame."""
@@ -100,7 +100,7 @@ class OnnxEngine:
             arrays = session.run(self._names, {self.input.name: value})
         except ORT_FAILURES as err:
             raise EngineError(
-                f"ONNX Runtime failed on a batch of shape {value.shape}: {in_one_line(err)}"
+                f"ONNX Runtime failed on a batch of shape {value.shape}: {to_one_line(err)}"
             ) from err
         return require_batch_axis(dict(zip(self._names, arrays, strict=True)), len(value))
 
@@ -134,8 +134,8 @@ def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
             session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=0)
         except ORT_FAILURES as err:
             if provider == _CPU:
-                raise EngineError(f"ONNX Runtime refuses the model: {in_one_line(err)}") from err
-            problems.append(f"{device}: {in_one_line(err)}")
+                raise EngineError(f"ONNX Runtime refuses the model: {to_one_line(err)}") from err
+            problems.append(f"{device}: {to_one_line(err)}")
             continue
         if provider in session.get_providers():
             return session

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
-from edge_runtime.inference.engines.batches import as_input, in_one_line, in_parts, require_batch_axis
+from edge_runtime.inference.engines.batches import require_batch_axis, run_in_parts, to_input, to_one_line
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 _TYPES = {"f32": "float", "f16": "float16", "u8": "uint8"}
@@ -52,20 +52,20 @@ class OpenVinoEngine:
         try:
             network = core.read_model(model.data, model.weights or b"")
         except _FAILURES as err:
-            raise EngineError(f"OpenVINO cannot read the model: {in_one_line(err)}") from err
+            raise EngineError(f"OpenVINO cannot read the model: {to_one_line(err)}") from err
         self.input = _only_input(network)
         if settings.max_batch == 1 and self.input.shape[0] is None:
             network, self.input = _for_single_pictures(network, self.input)
         self.outputs = tuple(_output(output) for output in network.outputs)
         self._names = [spec.name for spec in self.outputs]
-        device = chosen_device(settings.devices, core.available_devices)
+        device = choose_device(settings.devices, core.available_devices)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         devices, calls = _devices_of(device, core.available_devices), max(1, threads.workers)
         if all(_is_part(one, "CPU") for one in devices):
             alone = replace(threads, workers=1)
-            compiled = [_compiled(core, network, device, alone, settings) for _ in range(calls)]
+            compiled = [_compile(core, network, device, alone, settings) for _ in range(calls)]
         else:
-            compiled = [_compiled(core, network, device, threads, settings)] * calls
+            compiled = [_compile(core, network, device, threads, settings)] * calls
         for one in compiled:
             self._idle.put(one.create_infer_request())
         self._is_open = True
@@ -75,7 +75,7 @@ class OpenVinoEngine:
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.inference.engines.base.Engine`."""
-        return in_parts(self._run, as_input(batch, self.input), self.input.shape[0])
+        return run_in_parts(self._run, to_input(batch, self.input), self.input.shape[0])
 
     def warm_up(self) -> None:
         """Run every request once on zeros; a dynamic picture size is left to the first real frame."""
@@ -102,14 +102,14 @@ class OpenVinoEngine:
             }
         except _FAILURES as err:
             raise EngineError(
-                f"OpenVINO failed on a batch of shape {value.shape}: {in_one_line(err)}"
+                f"OpenVINO failed on a batch of shape {value.shape}: {to_one_line(err)}"
             ) from err
         finally:
             self._idle.put(request)
         return require_batch_axis(outputs, len(value))
 
 
-def chosen_device(wanted: Sequence[str], available: Sequence[str]) -> str:
+def choose_device(wanted: Sequence[str], available: Sequence[str]) -> str:
     """The first of ``wanted`` that can be had: ``GPU``, ``GPU.1``, ``AUTO``, ``AUTO:GPU,CPU``, ``AUTO:-GPU``.
 
     Raises:
@@ -154,7 +154,7 @@ def _for_single_pictures(network: Any, free: TensorSpec) -> tuple[Any, TensorSpe
     return fixed, _only_input(fixed)
 
 
-def _compiled(core: Any, network: Any, device: str, threads: ThreadPlan, settings: EngineSettings) -> Any:
+def _compile(core: Any, network: Any, device: str, threads: ThreadPlan, settings: EngineSettings) -> Any:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY" if threads.workers == 1 else "THROUGHPUT"}
     if settings.precision != "device":
         options[_PRECISION] = settings.precision
@@ -165,7 +165,7 @@ def _compiled(core: Any, network: Any, device: str, threads: ThreadPlan, setting
     try:
         return core.compile_model(network, device, options)
     except _FAILURES as err:
-        raise EngineError(f"OpenVINO cannot compile the model for {device}: {in_one_line(err)}") from err
+        raise EngineError(f"OpenVINO cannot compile the model for {device}: {to_one_line(err)}") from err
 
 
 def _on_the_cpu(device: str, threads: ThreadPlan) -> dict[str, Any]:

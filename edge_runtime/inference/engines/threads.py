@@ -52,8 +52,8 @@ def choose_threads(
 ) -> ThreadPlan:
     """Threads for one model.
 
-    Measured (MEASURED.md): two threads inside one call halve the latency of one stream; for two streams
-    one shared session with one thread each gives 1.5 times the frames. So: as many concurrent calls as
+    Measured: two threads inside one call halve the latency of one stream; for two streams one shared session with one
+    thread each gives 1.5 times the frames. So: as many concurrent calls as
     streams, the cores left over go inside the calls. A thread of its own for each physical core, because two on one
     core share its arithmetic; none on weaker cores, because a call waits for its slowest thread; and never more
     threads than the quota has whole cores, because they would all be stopped when it is used up.
@@ -69,7 +69,7 @@ def choose_threads(
     pool = _pool(budget, preference)
     cores = min(len(pool), budget.most_threads)
     intra, workers, why = _split(cores, streams, other_streams, preference)
-    cpus = _placed(pool, intra * workers, first=streams_before * intra)
+    cpus = _place(pool, intra * workers, first=streams_before * intra)
     little = {cpu for core in budget.topology.little for cpu in core.cpus}
     is_big_only = bool(little) and little.isdisjoint(cpus)
     return ThreadPlan(intra, workers, f"{why}; {budget.source}", cpus, is_big_only)
@@ -110,7 +110,7 @@ def _split(cores: int, streams: int, others: int, preference: int | Preference) 
     )
 
 
-def _placed(pool: Sequence[Core], threads: int, first: int) -> tuple[int, ...]:
+def _place(pool: Sequence[Core], threads: int, first: int) -> tuple[int, ...]:
     """One CPU for each thread: a core each while there are any, then the second threads of the cores."""
     turn = first % len(pool)
     turned = [*pool[turn:], *pool[:turn]]

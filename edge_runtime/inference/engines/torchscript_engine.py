@@ -19,7 +19,7 @@ from calibration.errors import ModelError
 from calibration.targets.torchscript import program
 from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
-from edge_runtime.inference.engines.batches import as_input, in_parts, require_batch_axis
+from edge_runtime.inference.engines.batches import require_batch_axis, run_in_parts, to_input
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 _WARM_UP_RUNS = 3
@@ -48,7 +48,7 @@ class TorchScriptEngine:
             EngineError: not a module torch can run, no such device, or it does not take such samples.
         """
         self._threads = max(1, threads.intra)
-        self._device = chosen_device(settings.devices, torch.cuda.device_count())
+        self._device = choose_device(settings.devices, torch.cuda.device_count())
         self._autocast = (
             torch.float16 if self._device.type == "cuda" and settings.precision == "f16" else None
         )
@@ -58,7 +58,7 @@ class TorchScriptEngine:
             raise EngineError(str(err)) from err
         zeros = torch.zeros((1, *sample_shape), device=self._device)
         with self._running():
-            self._module, self._memory_format, is_frozen = _optimised(module, zeros)
+            self._module, self._memory_format, is_frozen = _optimise(module, zeros)
             one = program.named_outputs(self._answer(zeros), 1)
         if not one:
             raise EngineError(
@@ -74,7 +74,7 @@ class TorchScriptEngine:
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.inference.engines.base.Engine`."""
-        return in_parts(self._run, as_input(batch, self.input), self.input.shape[0])
+        return run_in_parts(self._run, to_input(batch, self.input), self.input.shape[0])
 
     def warm_up(self) -> None:
         """Run on zeros until the executor has settled."""
@@ -132,7 +132,7 @@ class TorchScriptEngine:
             raise EngineError(f"torch failed: {reason[:500]}") from err
 
 
-def chosen_device(wanted: Sequence[str], cuda_devices: int) -> torch.device:
+def choose_device(wanted: Sequence[str], cuda_devices: int) -> torch.device:
     """The first of ``wanted`` (CPU, CUDA, CUDA:1) that is there.
 
     Raises:
@@ -152,7 +152,7 @@ def chosen_device(wanted: Sequence[str], cuda_devices: int) -> torch.device:
     )
 
 
-def _optimised(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_format | None, bool]:
+def _optimise(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_format | None, bool]:
     """The fastest form that answers as the file does: the module, the memory order it is fed in, whether it is frozen.
 
     A module may read memory as it lies (``as_strided``), and then answers something else in another order, without an

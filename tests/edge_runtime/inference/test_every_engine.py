@@ -13,7 +13,7 @@ import torch
 from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import Engine, EngineSettings
-from edge_runtime.inference.engines.factory import open_engine, placed
+from edge_runtime.inference.engines.factory import open_engine, place_threads
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.bundle_models import SIDE, small_model
 from tests.support.engine_models import (
@@ -117,6 +117,17 @@ def test_a_missing_device_is_an_error_unless_a_fall_back_is_written_down(
     with pytest.raises(EngineMissing, match=f"no device of {device}.*fall-back"):
         opened(model_format, devices=(device,))
     assert "CPU" in opened(model_format, devices=(device, "CPU")).runs_on.upper()
+
+
+@pytest.mark.parametrize("model_format", FORMATS)
+@pytest.mark.parametrize("device", ["CUDDA", "QPU"])
+def test_a_slip_in_a_device_name_is_refused_with_the_devices_there_are(
+    model_format: str, device: str
+) -> None:
+    with pytest.raises(EngineError) as refused:
+        opened(model_format, devices=(device,))
+    assert device in str(refused.value)
+    assert "CPU" in str(refused.value)
 
 
 def test_a_runtime_that_cannot_run_the_format_is_named() -> None:
@@ -308,7 +319,9 @@ def test_openvino_piles_no_models_onto_one_cpu_when_threads_are_to_be_bound() ->
 def test_a_plan_names_cpus_only_where_the_runtime_lets_threads_be_bound(
     runtime: str, cpus: tuple[int, ...]
 ) -> None:
-    plan = placed(ThreadPlan(1, 2, "two", (0, 1)), "onnx", EngineSettings(runtime=runtime, pin_threads=True))
+    plan = place_threads(
+        ThreadPlan(1, 2, "two", (0, 1)), "onnx", EngineSettings(runtime=runtime, pin_threads=True)
+    )
     assert (plan.intra, plan.workers, plan.cpus) == (1, 2, cpus)
     assert ("OpenVINO" in plan.why) == (cpus == ())
 
@@ -331,13 +344,13 @@ def test_a_plan_names_cpus_only_where_the_runtime_lets_threads_be_bound(
 def test_openvino_devices_may_be_left_out_by_name(
     wanted: str, available: list[str], chosen: str | None
 ) -> None:
-    from edge_runtime.inference.engines.openvino_engine import chosen_device
+    from edge_runtime.inference.engines.openvino_engine import choose_device
 
     if chosen is not None:
-        assert chosen_device([wanted], available) == chosen
+        assert choose_device([wanted], available) == chosen
         return
     with pytest.raises(EngineError, match="no device of"):
-        chosen_device([wanted], available)
+        choose_device([wanted], available)
 
 
 @pytest.mark.parametrize("device", ["CPU", "AUTO", "AUTO:-GPU", "MULTI:CPU", "HETERO:CPU", "BATCH:CPU(2)"])
