@@ -1,8 +1,8 @@
-"""Notices edits of the configuration file while the daemon runs, and hands on only what holds.
+"""Notices edits of the configuration file while the daemon runs, and hands on only good ones.
 
-A good edit goes to ``on_change``; a bad one to ``on_error``, and whatever was good before stays in force. What an
-edit *means* is not decided here (``config.changes``). One thread, woken by the kernel
-or, where that cannot tell, by a look once a second. Started and stopped by ``app``.
+A good edit goes to ``on_change``; a bad one to ``on_error``, and the last good one stays in force. ``config.changes``
+decides the meaning of an edit, not this module. One thread, woken by the kernel or, where that cannot tell, by a look
+once a second.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import structlog
 from edge_runtime.config import Config, load_config
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import ConfigError
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
 
@@ -23,6 +24,7 @@ DEBOUNCE_MS = 800
 """Longest time an edit is held back while more of it keeps coming; editors write in several steps."""
 STEP_MS = 200
 """An edit counts as finished when nothing happened for this long; also how often watchfiles wakes up."""
+STOP_S = 2.0
 LOOK_MS = 1000
 """How often to compare time and size of the file and identity of its folder: what inotify does not tell
 (a network file system, a replaced folder) is then still seen within the two seconds promised."""
@@ -38,6 +40,7 @@ class ConfigWatcher:
             follows a refusal.
         on_error: Called in the watch's thread with what is wrong; the last good configuration counts on.
         current: The configuration in force when the watch starts.
+        crashes: Counts failures of the thread, such as those of ``on_change``. They never end the daemon.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ConfigWatcher:
         current: Config,
         on_change: Callable[[Config], None],
         on_error: Callable[[ConfigError], None],
+        crashes: Crashes,
     ) -> None:
         self._path, self._env = path, env
         self._current = current
@@ -55,11 +59,10 @@ class ConfigWatcher:
         self._digest: bytes | None = None
         self._is_refused = False
         self._checking = threading.Lock()
-        self._stop = threading.Event()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="config-watch", daemon=True)
-        self.edits = self.refused = self.failed = 0
-        """How many edits were handed on, refused, or handed on and failed there."""
+        self._thread = SupervisedThread("config-watch", self._run, crashes, is_vital=False)
+        self.edits = self.refused = 0
+        """How many edits were handed on, or refused."""
 
     def start(self) -> None:
         """Watch from now on; returns at once."""
@@ -71,9 +74,8 @@ class ConfigWatcher:
 
     def stop(self) -> None:
         """End the thread; idempotent."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=2)
+        self._thread.stop()
+        self._thread.join(STOP_S)
 
     def check_now(self, *, again: bool = False) -> None:
         """Look at the file now, as on SIGHUP. Nothing happens when its content is what it was.
@@ -84,23 +86,22 @@ class ConfigWatcher:
             self._check(must_hand_on=again)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                for _ in self._wake_ups():
-                    self._look()
-            except (OSError, RuntimeError) as err:  # the folder is gone, or the kernel has no watches left
-                log.warning("configuration watch lost, looking once a second", error=str(err))
-                self._look()
-            self._stop.wait(LOOK_MS / 1000)
-
-    def _look(self) -> None:
-        try:
+        for _ in self._wake_ups():
             self.check_now()
-        except Exception:
-            self.failed += 1
-            log.exception("configuration edit failed")
+            self._thread.succeeded()
 
     def _wake_ups(self) -> Iterator[None]:
+        """One item whenever the file may have changed, until stopped."""
+        stopping = self._thread.stopping
+        while not stopping.is_set():
+            try:
+                yield from self._bursts()
+            except (OSError, RuntimeError) as err:  # the folder is gone, or the kernel has no watches left
+                log.warning("configuration watch lost, looking once a second", error=str(err))
+                yield
+            stopping.wait(LOOK_MS / 1000)
+
+    def _bursts(self) -> Iterator[None]:
         """One item when the watch stands, then one for every burst of changes, until stopped.
 
         Ends when a folder was replaced, since the kernel goes on watching the old one.
@@ -115,7 +116,7 @@ class ConfigWatcher:
             watch_filter=self._concerns_us,
             debounce=DEBOUNCE_MS,
             step=STEP_MS,
-            stop_event=self._stop,
+            stop_event=self._thread.stopping,
             rust_timeout=LOOK_MS,
             yield_on_timeout=True,
             recursive=False,

@@ -53,7 +53,7 @@ def build_daemon(
     outboxes = Outboxes(config, crashes)
     delivery = Delivery(config.device, on_result)
     watch = None if config_path is None else ConfigWatcher(
-        config_path, os.environ, current=loaded,
+        config_path, os.environ, current=loaded, crashes=crashes,
         on_change=lambda edited: daemon.edited(adjust(edited)), on_error=lambda err: daemon.edited(err),  # noqa: PLW0108 - made below
     )  # fmt: skip
     parts = DaemonParts(

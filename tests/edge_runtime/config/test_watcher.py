@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_runtime.config import Config, load_config
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.errors import ConfigError
+from edge_runtime.system.supervised_thread import Crashes
 
 GOOD = """\
 device: belt-3
@@ -35,6 +37,12 @@ class Recorder:
         return got
 
 
+def watcher(path: Path, recorder: Recorder, **options: Any) -> ConfigWatcher:
+    put = recorder.seen.put
+    options = {"on_change": put, "on_error": put, "crashes": Crashes(), **options}
+    return ConfigWatcher(path, {}, current=load_config(path, {}), **options)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "config.yaml"
@@ -49,9 +57,7 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def watch(path: Path, recorder: Recorder) -> Iterator[ConfigWatcher]:
-    watch = ConfigWatcher(
-        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
-    )
+    watch = watcher(path, recorder)
     watch.start()
     assert watch.wait_until_watching(10)
     yield watch
@@ -109,9 +115,7 @@ def test_an_edit_that_changes_nothing_is_not_handed_on(
 
 def test_the_way_back_from_a_bad_edit_is_handed_on(path: Path, recorder: Recorder) -> None:
     """Otherwise the refusal would stand in the health report for ever."""
-    watch = ConfigWatcher(
-        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
-    )
+    watch = watcher(path, recorder)
     path.write_text("][")
     watch.check_now()
     assert recorder.error(timeout_s=0)
@@ -124,9 +128,7 @@ def test_the_way_back_from_a_bad_edit_is_handed_on(path: Path, recorder: Recorde
 
 
 def test_an_unchanged_file_is_handed_on_again_when_asked(path: Path, recorder: Recorder) -> None:
-    watch = ConfigWatcher(
-        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
-    )
+    watch = watcher(path, recorder)
     path.write_text(GOOD % 2)
     watch.check_now()
     assert recorder.fps(timeout_s=0) == 2
@@ -137,9 +139,7 @@ def test_an_unchanged_file_is_handed_on_again_when_asked(path: Path, recorder: R
 
 
 def test_an_endless_file_is_refused(path: Path, recorder: Recorder) -> None:
-    watch = ConfigWatcher(
-        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
-    )
+    watch = watcher(path, recorder)
     path.unlink()
     path.symlink_to("/dev/zero")
     watch.check_now()
@@ -154,9 +154,7 @@ def test_a_swapped_link_is_followed(tmp_path: Path, recorder: Recorder) -> None:
     (tmp_path / "..data").symlink_to("..v1")
     path = tmp_path / "config.yaml"
     path.symlink_to("..data/config.yaml")
-    watch = ConfigWatcher(
-        path, {}, current=load_config(path, {}), on_change=recorder.seen.put, on_error=recorder.seen.put
-    )
+    watch = watcher(path, recorder)
     watch.start()
     assert watch.wait_until_watching(10)
     (tmp_path / "..new").symlink_to("..v2")
@@ -184,24 +182,22 @@ def test_a_failing_reaction_does_not_end_the_watch(path: Path, recorder: Recorde
             raise ValueError("no such bundle")
         recorder.seen.put(config)
 
-    watch = ConfigWatcher(
-        path, {}, current=load_config(path, {}), on_change=react, on_error=recorder.seen.put
-    )
+    crashes = Crashes()
+    watch = watcher(path, recorder, on_change=react, crashes=crashes)
     watch.start()
     assert watch.wait_until_watching(10)
     path.write_text(GOOD % 2)
     deadline_s = time.monotonic() + 5
-    while not watch.failed and time.monotonic() < deadline_s:
+    while not crashes.total and time.monotonic() < deadline_s:
         threading.Event().wait(0.02)
     path.write_text(GOOD % 3)
     assert recorder.fps() == 3
-    assert watch.failed == 1
+    assert crashes.by_thread() == {"config-watch": 1}
     watch.stop()
 
 
 def test_a_thousand_garbage_edits_leave_the_last_good_one(path: Path, recorder: Recorder) -> None:
-    good = load_config(path, {})
-    watch = ConfigWatcher(path, {}, current=good, on_change=recorder.seen.put, on_error=recorder.seen.put)
+    watch = watcher(path, recorder)
     for i in range(1000):
         path.write_bytes((GOOD % 1).encode()[: i % 90] + bytes([i % 256, 0x3A, i // 256]))
         watch.check_now()
