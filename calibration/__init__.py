@@ -4,11 +4,16 @@ Five lines in a notebook::
 
     import calibration as c
     b = c.profile("m.onnx", x)                    # x: healthy, prepared, float32 (N, C, H, W)
-    v = c.recalibrate("m.onnx", b, reference)     # reference: what the camera sees now
+    v = c.recalibrate("m.onnx", b, reference)     # reference: what the camera sees now, prepared alike
     if v.accepted:
         open("p.onnx", "wb").write(c.apply("m.onnx", v.patch))
 
-A library of its own: it never imports the runtime around it, and knows neither cameras nor brokers.
+Arrays are prepared as the model expects them: resized, normalised, channels first. For a bundle,
+``edge_runtime.inference.preprocess.Preprocessor`` does it by the manifest. Record 64 healthy samples or more; 8 are
+the least. Run the original model again when the drift ends; :func:`watch_drift` tells.
+
+This library never imports the runtime, and knows neither cameras nor brokers. Errors are those of
+:class:`CalibrationError`; a verdict that refuses is none.
 """
 
 from calibration.api import (
@@ -25,6 +30,7 @@ from calibration.api import (
 from calibration.baseline.baseline import Baseline, HealthySamples
 from calibration.baseline.metadata import BaselineFacts
 from calibration.baseline.pooling import pool
+from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
 from calibration.drift.replay import DriftReport
 from calibration.errors import (
     BaselineError,
@@ -56,7 +62,10 @@ __all__ = [
     "DetectionGateSettings",
     "DetectionLayout",
     "Detections",
+    "DriftMonitor",
     "DriftReport",
+    "DriftSettings",
+    "DriftStatus",
     "FrameCounts",
     "FrameMoments",
     "GateSettings",

@@ -8,6 +8,7 @@ import resource
 import time
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,8 @@ def profile(
 
     Args:
         model: ONNX, TorchScript or OpenVINO IR (path or bytes).
-        x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good.
+        x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good, 8 the least from which drift can be
+            scored and patches can be judged without labels.
         witness: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
         effective_count: How many independent frames they are worth; None works it out from the likeness of
             neighbours, so give the samples in the order in which they were seen.
@@ -126,19 +128,33 @@ def snapshot(
     )
 
 
-def patched(model: Model, patch: Patch) -> PatchedModel:
+def patched(model: Model, patch: Patch | None) -> PatchedModel:
     """The patched model, whatever its format: its bytes (both files of an IR) and what was left alone.
 
+    A patch suits the drift it was made under. When the drift ends, run the model without it again: on healthy pictures
+    a patched model answers worse.
+
+    Args:
+        model: The model file the patch was made for.
+        patch: ``Verdict.patch`` of a verdict that accepted.
+
     Raises:
+        DataError: there is no patch, because the verdict did not accept.
         PatchError: the patch was made for another model.
     """
+    if patch is None:
+        fix = "Look at Verdict.accepted first; Verdict.reasons says why not."
+        raise DataError("patch", "None: the verdict did not accept", "the patch of an accepted verdict", fix)
     return open_target(model).patched(patch)
 
 
-def apply(model: Model, patch: Patch) -> bytes:
+def apply(model: Model, patch: Patch | None) -> bytes:
     """The patched model file's bytes, of a format of one file; the model itself is not touched.
 
+    Run the model without its patch again when the drift ends; see :func:`patched`.
+
     Raises:
+        DataError: there is no patch, because the verdict did not accept.
         PatchError: the patch was made for another model.
         ModelError: an OpenVINO IR is two files; :func:`patched` gives both.
     """
@@ -211,17 +227,19 @@ def recalibrate(
     model: Model,
     baseline: Baseline,
     x: NDArray[np.float32],
-    y: NDArray[np.int64] | None = None,
+    y: NDArray[np.integer[Any]] | None = None,
     options: Options | None = None,
     further_input: FrameMoments | None = None,
 ) -> Verdict:
     """Find out whether a patch makes the model better on what the camera sees now, and make it.
 
+    The patch is for this drift alone: take it off when the drift ends, which :func:`watch_drift` tells.
+
     Args:
         model: The model file the baseline was recorded with.
         baseline: The healthy site.
         x: Reference frames, prepared, float32 (N, C, H, W); 64 are good, 8 usable ones the least.
-        y: Their classes, int64 (N,), if known; then they decide instead of the label-free scores.
+        y: Their classes, integers (N,), if known; then they decide instead of the label-free scores.
         options: Seed, threads, sizes; None is the defaults.
         further_input: Input moments (M, C) of further frames of the same time whose pictures were not kept; they take
             part in the correction of the input.

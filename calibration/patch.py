@@ -60,17 +60,28 @@ class Affine:
         return x * self.scale.reshape(shape) + self.offset.reshape(shape)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Patch:
-    """Corrections per tap (``input`` is the input itself; absent taps stay) and what they are for."""
+    """Corrections per tap (``input`` is the input itself; absent taps stay) and what they are for.
+
+    Attributes:
+        taps: Correction per tap; ``input`` is the input itself, absent taps stay as they are.
+        model_sha256: The model file it is for.
+        baseline_id: ``Baseline.id`` of the baseline it was made from.
+        candidate: Name of the candidate, as in ``Verdict.candidate``.
+        frames: Reference frames it was estimated on.
+        created_wall_s: Unix time at which it was made.
+    """
 
     taps: Mapping[str, Affine]
     model_sha256: str
     baseline_id: str
     candidate: str
     frames: int
-    """Reference frames it was estimated on."""
     created_wall_s: float
+
+    def __repr__(self) -> str:
+        return f"Patch({self.id}, {self.candidate!r}, {len(self.taps)} taps, {self.channels} channels)"
 
     @property
     def id(self) -> str:

@@ -5,6 +5,7 @@ Pure values.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -15,48 +16,67 @@ from calibration.targets.base import SkippedLayer
 
 @dataclass(frozen=True, slots=True)
 class FrameCounts:
-    """Where the reference frames went."""
+    """Where the reference frames went.
+
+    Attributes:
+        given: Reference frames handed in.
+        left_out: By reason: shows nothing, repeated.
+        observed: Used to measure.
+        judged: Held out from measuring and used to judge.
+        witness: Healthy frames, re-enacted under the drift, that candidates were judged on as well.
+    """
 
     given: int
     left_out: Mapping[str, int]
-    """By reason: shows nothing, repeated."""
     observed: int = 0
-    """Used to measure."""
     judged: int = 0
-    """Held out from measuring and used to judge."""
     witness: int = 0
-    """Healthy frames, re-enacted under the drift, that candidates were judged on as well."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
-    """The answer to "may this model be recalibrated on these frames?". A no is a normal answer."""
+    """The answer to "may this model be recalibrated on these frames?". A no is a normal answer.
+
+    Attributes:
+        accepted: Whether a patch is worth deploying; it is to be taken off again when the drift ends.
+        candidate: The rung of the ladder that was chosen; ``identity`` when nothing is changed.
+        patch: None unless accepted.
+        reasons: Sentences for a person.
+        scores: Every candidate's figures; empty when it was decided before any was tried.
+        drift: Per tap, how far the reference is from the baseline, before any correction (symmetric KL, 0 is none).
+        frames: Where the reference frames went.
+        skipped_layers: BatchNorm-like layers that cannot be corrected, with the reason.
+        channels_left_alone: Channels of the chosen candidate that could not take the correction (dead weights, int32
+            overflow).
+        channels_clipped: Channels of the chosen candidate whose scale hit its limit.
+        seconds: Wall time of the recalibration.
+        extra_memory_mb: How much the process's peak memory grew.
+        model_sha256: The model file it is about.
+        baseline_id: ``Baseline.id`` of the baseline that was used.
+        seed: Seed of all draws; the same seed gives the same verdict.
+        notes: What limits the answer, e.g. no witness in the baseline.
+    """
 
     accepted: bool
     candidate: str
-    """The rung of the ladder that was chosen; ``identity`` when nothing is changed."""
     patch: Patch | None
-    """None unless accepted."""
     reasons: tuple[str, ...]
-    """Sentences for a person."""
     scores: Mapping[str, Mapping[str, float]]
-    """Every candidate's figures; empty when it was decided before any was tried."""
     drift: Mapping[str, float]
-    """Per tap, how far the reference is from the baseline, before any correction (symmetric KL, 0 is none)."""
     frames: FrameCounts
     skipped_layers: tuple[SkippedLayer, ...] = ()
     channels_left_alone: int = 0
-    """Channels of the chosen candidate that could not take the correction (dead weights, int32 overflow)."""
     channels_clipped: int = 0
-    """Channels of the chosen candidate whose scale hit its limit."""
     seconds: float = 0.0
     extra_memory_mb: float = 0.0
-    """How much the process's peak memory grew."""
     model_sha256: str = ""
     baseline_id: str = ""
     seed: int = 0
     notes: tuple[str, ...] = field(default=())
-    """What limits the answer, e.g. no witness in the baseline."""
+
+    def __repr__(self) -> str:
+        reason = shorten(" ".join(self.reasons), 120, placeholder=" ...")
+        return f"Verdict(accepted={self.accepted}, candidate={self.candidate!r}, patch={self.patch!r}, {reason!r})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``json.dumps``; the patch is described, not contained."""

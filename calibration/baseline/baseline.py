@@ -30,22 +30,28 @@ _KIND = "baseline"
 _AGAIN = "Record the baseline again (`python -m calibration profile`)."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class HealthySamples:
-    """Healthy samples, packed, and what the healthy model answered."""
+    """Healthy samples, packed, and what the healthy model answered.
+
+    Attributes:
+        packed: (M, C, ...) uint8 steps, or float16/float32 values when the data did not come from 8-bit pictures.
+        step: (C,) size of a uint8 step; ones for float.
+        low: (C,) value of step 0; zeros for float.
+        probabilities: (M, K) answers of the healthy model; None when it is no classifier.
+        detections: Of the healthy model in the M samples; None when it is no detector.
+        layout: How its outputs were read; None in the files of a classifier that version 0.1.0 wrote.
+    """
 
     packed: NDArray[Any]
-    """(M, C, ...) uint8 steps, or float16/float32 values when the data did not come from 8-bit pictures."""
     step: NDArray[np.float32]
-    """(C,) size of a uint8 step; ones for float."""
     low: NDArray[np.float32]
-    """(C,) value of step 0; zeros for float."""
     probabilities: NDArray[np.float32] | None
-    """(M, K) answers of the healthy model; None when it is no classifier."""
     detections: Detections | None = None
-    """Of the healthy model in the M samples; None when it is no detector."""
     layout: Layout | None = None
-    """How its outputs were read; None in the files of a classifier that version 0.1.0 wrote."""
+
+    def __repr__(self) -> str:
+        return f"HealthySamples({len(self)} of {self.packed.shape[1:]}, answers={self.answers is not None})"
 
     @property
     def answers(self) -> Answers | None:
@@ -73,28 +79,40 @@ class HealthySamples:
         return len(self.packed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Baseline:
-    """The healthy site, for exactly one model file."""
+    """The healthy site, for exactly one model file.
+
+    Attributes:
+        moments: Mean and variance per channel of the input and of every tap.
+        frames: Single-frame moments of ``input`` and the first taps, and what ``sensor_features`` and
+            ``answer_features`` measure (newer files).
+        model_sha256: The model file it was recorded with.
+        input_shape: (C, ...) of one sample.
+        count: Frames it was recorded on.
+        effective_count: How many independent frames they are worth (those of a fixed camera resemble each other).
+        created_wall_s: Unix time of the recording.
+        library: Version that wrote it.
+        witness: Healthy samples with the model's answers to them, to judge patches on; None keeps no picture.
+        facts: Name, origin and approval.
+        output: Name of the model's output with the answers; None where all belong to them (and in older files).
+    """
 
     moments: Moments
     frames: Mapping[str, FrameMoments]
-    """Single-frame moments of ``input`` and the first taps, and what ``sensor_features`` and
-    ``answer_features`` measure (newer files)."""
     model_sha256: str
     input_shape: tuple[int, ...]
-    """(C, ...) of one sample."""
     count: int
-    """Frames it was recorded on."""
     effective_count: float
-    """How many independent frames they are worth (those of a fixed camera resemble each other)."""
     created_wall_s: float
     library: str
-    """Version that wrote it."""
-    witness: HealthySamples | None = field(default=None, repr=False)
+    witness: HealthySamples | None = None
     facts: BaselineFacts = field(default_factory=BaselineFacts)
     output: str | None = None
-    """Name of the model's output with the answers; None where all belong to them (and in older files)."""
+
+    def __repr__(self) -> str:
+        worth = f"{self.count} frames worth {self.effective_count:.0f}"
+        return f"Baseline({self.name!r}, {self.id}, {worth}, {self.moments!r}, witness={self.witness!r})"
 
     @property
     def name(self) -> str:

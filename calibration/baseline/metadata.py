@@ -23,24 +23,27 @@ LAST_DATE_WALL_S = 253_402_300_799.0
 
 @dataclass(frozen=True, slots=True)
 class BaselineFacts:
-    """Name and origin; everything but the name may be unknown."""
+    """Name and origin; everything but the name may be unknown.
+
+    Attributes:
+        name: What a person calls this state of the site: day, night, winter. Letters a-z, digits, '-'; at most 32.
+        preprocessing: Digest of how pictures became samples; None when the writer did not know.
+        bundle: Name and version of the bundle whose model it is, e.g. ``parts/4``.
+        streams: Cameras its frames came from.
+        sample_period_s: Mean time between two of its frames.
+        blessed_by: Who said that the site was healthy: a command, the first start, a person.
+        blessed_wall_s: Unix time of that word.
+        expires_wall_s: Unix time from which it must be blessed again before patches are made from it; None is never.
+    """
 
     name: str = DEFAULT_NAME
-    """What a person calls this state of the site: day, night, winter. Letters a-z, digits, '-'; at most 32."""
     preprocessing: str | None = None
-    """Digest of how pictures became samples; None when the writer did not know."""
     bundle: str | None = None
-    """Name and version of the bundle whose model it is, e.g. ``parts/4``."""
     streams: tuple[str, ...] = ()
-    """Cameras its frames came from."""
     sample_period_s: float | None = None
-    """Mean time between two of its frames."""
     blessed_by: str | None = None
-    """Who said that the site was healthy: a command, the first start, a person."""
     blessed_wall_s: float | None = None
-    """Unix time of that word."""
     expires_wall_s: float | None = None
-    """Unix time from which it must be blessed again before patches are made from it; None is never."""
 
     def __post_init__(self) -> None:
         require_name(self.name)

@@ -23,50 +23,62 @@ Verdict = Literal["healthy", "sensor", "content"]
 
 @dataclass(frozen=True, slots=True)
 class DriftSettings:
-    """How quickly and how surely drift is reported."""
+    """How quickly and how surely drift is reported.
+
+    Attributes:
+        window_frames: Frames whose mean is compared with the baseline.
+        stride_frames: Frames between two looks.
+        apart_frames: An alarm needs two windows above the threshold whose ends are this far apart: 48 frames in all.
+        sample_every_s: Time between two frames given to the monitor; only used to translate frames into hours.
+        false_alarm_every_s: Wanted mean time between two false alarms.
+        floor: Smallest threshold; an ordinary healthy window of 32 frames has about 0.03.
+        clear_share: Below this share of the threshold the drift is over (hysteresis).
+        cooldown_s: Least time between two alarms.
+    """
 
     window_frames: int = 32
     stride_frames: int = 8
-    """Frames between two looks."""
     apart_frames: int = 16
-    """An alarm needs two windows above the threshold whose ends are this far apart: 48 frames in all."""
     sample_every_s: float = 1.0
-    """Time between two frames given to the monitor; only used to translate frames into hours."""
     false_alarm_every_s: float = 30 * 86400.0
-    """Wanted mean time between two false alarms."""
     floor: float = 0.12
-    """Smallest threshold; an ordinary healthy window of 32 frames has about 0.03."""
     clear_share: float = 0.7
-    """Below this share of the threshold the drift is over (hysteresis)."""
     cooldown_s: float = 600.0
-    """Least time between two alarms."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriftStatus:
-    """What is known after the last frame."""
+    """What is known after the last frame.
+
+    Attributes:
+        score: Distance of the latest window from the baseline as a share of what is alarming: the largest of all groups
+            of shallow taps; 0 until enough frames were seen.
+        threshold: 1, the scale's alarm level.
+        alarm: True exactly once per event (and again after every cool-down while it lasts).
+        sustained: True from the alarm until the score has returned to healthy.
+        cusum: Slow drift, as a share of ``cusum_threshold``; it alarms alone.
+        cusum_threshold: 1, the scale's alarm level.
+        sign: Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of
+            light).
+        verdict: What changed: nothing, the camera, the content, or both.
+        deep_score: Distance of the model's answers from healthy ones, as ``score``; None where they are not watched.
+        deep_threshold: 1, the scale's alarm level; None where they are not watched.
+        frames: Frames seen so far.
+        ready: False until enough frames for a decision were seen.
+    """
 
     score: float
-    """Distance of the latest window from the baseline as a share of what is alarming: the largest of all groups of
-    shallow taps; 0 until enough frames were seen."""
     threshold: float
-    """1, the scale's alarm level."""
     alarm: bool
-    """True exactly once per event (and again after every cool-down while it lasts)."""
     sustained: bool
-    """True from the alarm until the score has returned to healthy."""
     cusum: float
-    """Slow drift, on the same scale; it alarms alone."""
     cusum_threshold: float
     sign: str
-    """Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of light)."""
     verdict: Verdict
     deep_score: float | None
     deep_threshold: float | None
     frames: int
-    """Frames seen so far."""
     ready: bool
-    """False until enough frames for a decision were seen."""
 
 
 class DriftMonitor:

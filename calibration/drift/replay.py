@@ -19,16 +19,19 @@ _SIGNS = {"layers": "colour and contrast", "detail": "sharpness and noise", "gri
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """A set of frames as the monitor saw it."""
+    """A set of frames as the monitor saw it.
+
+    Attributes:
+        taps: Divergence of the whole set at the input and every tap (symmetric KL, 0 is none); it has no alarm level.
+        status: After the last frame; None when the frames or the baseline's are too few for a score.
+        alarm_after_frames: The frame with which the first alarm came; None: there was none.
+        note: Why there is no status.
+    """
 
     taps: Mapping[str, float]
-    """Divergence of the whole set at the input and every tap (symmetric KL, 0 is none); it has no alarm level."""
     status: DriftStatus | None
-    """After the last frame; None when the frames or the baseline's are too few for a score."""
     alarm_after_frames: int | None
-    """The frame with which the first alarm came; None: there was none."""
     note: str | None
-    """Why there is no status."""
 
     def to_json(self) -> dict[str, Any]:
         """The monitor's part as plain data: the score as a share of the alarm level."""

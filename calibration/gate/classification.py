@@ -49,48 +49,57 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """When a candidate is good enough; the defaults were measured (``benchmarks/accuracy``)."""
+    """When a candidate is good enough; the defaults were measured (``benchmarks/accuracy``).
+
+    Attributes:
+        min_live: Fewer live frames than this decide nothing.
+        min_reenacted: Fewer re-enacted frames are no witness.
+        fidelity_weight: What a nat of fidelity counts beside the logarithm of the nuclear norm's growth; on recorded
+            candidates of two nets every weight from 0.3 to 1 served.
+        min_evidence: Least sum of both: what no patch can mend fakes up to 0.05.
+        least_standard_errors: By how many of its standard errors the fidelity must have grown, too: the live frames
+            alone prove nothing.
+        standard_errors: The same where the live frames show too few classes for their nuclear norm to mean anything.
+        min_gain: And by how much at least there.
+        min_agreement_gain: Share of the re-enacted frames that must be put right there, net: surer wrong answers are no
+            reason.
+        margin_without_witness: How much the nuclear norm must grow, as a share, when it is the only witness and frames
+            are many.
+        margin_times_frames: With few frames the margin is this over their number: 12 % for 20, where noise faked 10 %.
+        min_classes: Effective classes the live frames must show for that margin when there is no witness to compare
+            with.
+        few_class_margin: The margin for fewer classes: 1-class scenes alone gave up to 0.35, answers collapsed by a
+            drift 0.4 to 2.
+        one_class: Live frames that show fewer effective classes than this (by the best candidate) are a one-class
+            scene: a patch that always gave this answer would look right, so nothing is changed without labels.
+        min_healthy_classes: The same for the healthy frames: a witness of fewer classes cannot tell. (48 crops of one
+            photograph showed 1.0 to 3.1 by EfficientNet-Lite0.) With k classes in all, at most 3/4 k is asked for.
+        min_class_share: Live frames that show a smaller share of the effective classes of the healthy ones are
+            *few-class* frames.
+        few_class_standard_errors: For few-class frames, instead of ``standard_errors``.
+        few_class_min_gain: For few-class frames, instead of ``min_gain``: their content faked gains up to 0.13,
+            worthwhile drifts gave 0.38 and more (a Fashion net and Lite0, 1 to 4 classes).
+        max_p_value: One-sided exact test against identity, when labels are given.
+    """
 
     min_live: int = 8
-    """Fewer live frames than this decide nothing."""
     min_reenacted: int = 8
-    """Fewer re-enacted frames are no witness."""
     fidelity_weight: float = 0.5
-    """What a nat of fidelity counts beside the logarithm of the nuclear norm's growth; on recorded candidates of
-    two nets every weight from 0.3 to 1 served."""
     min_evidence: float = 0.06
-    """Least sum of both: what no patch can mend fakes up to 0.05."""
     least_standard_errors: float = 1.0
-    """By how many of its standard errors the fidelity must have grown, too: the live frames alone prove nothing."""
     standard_errors: float = 2.0
-    """The same where the live frames show too few classes for their nuclear norm to mean anything."""
     min_gain: float = 0.08
-    """And by how much at least there."""
     min_agreement_gain: float = 0.04
-    """Share of the re-enacted frames that must be put right there, net: surer wrong answers are no reason."""
     margin_without_witness: float = 0.05
-    """How much the nuclear norm must grow, as a share, when it is the only witness and frames are many."""
     margin_times_frames: float = 2.4
-    """With few frames the margin is this over their number: 12 % for 20, where noise faked 10 %."""
     min_classes: float = 5.0
-    """Effective classes the live frames must show for that margin when there is no witness to compare with."""
     few_class_margin: float = 0.4
-    """The margin for fewer classes: 1-class scenes alone gave up to 0.35, answers collapsed by a drift 0.4 to 2."""
     one_class: float = 1.8
-    """Live frames that show fewer effective classes than this (by the best candidate) are a one-class scene: a patch
-    that always gave this answer would look right, so nothing is changed without labels."""
     min_healthy_classes: float = 3.0
-    """The same for the healthy frames: a witness of fewer classes cannot tell. (48 crops of one photograph showed 1.0
-    to 3.1 by EfficientNet-Lite0.) With k classes in all, at most 3/4 k is asked for."""
     min_class_share: float = 0.4
-    """Live frames that show a smaller share of the effective classes of the healthy ones are *few-class* frames."""
     few_class_standard_errors: float = 4.0
-    """For few-class frames, instead of ``standard_errors``."""
     few_class_min_gain: float = 0.25
-    """For few-class frames, instead of ``min_gain``: their content faked gains up to 0.13, worthwhile drifts gave 0.38
-    and more (a Fashion net and Lite0, 1 to 4 classes)."""
     max_p_value: float = 0.05
-    """One-sided exact test against identity, when labels are given."""
 
 
 DEFAULTS = GateSettings()

@@ -39,27 +39,31 @@ class DetectionEvidence:
 
 @dataclass(frozen=True, slots=True)
 class DetectionGateSettings:
-    """When a candidate is good enough for a detector."""
+    """When a candidate is good enough for a detector.
+
+    Attributes:
+        min_live: Fewer live frames than this decide nothing.
+        min_reenacted: Fewer re-enacted frames are no witness.
+        min_objects: Fewer objects in all healthy frames of the witness are too few to judge by.
+        standard_errors: By how many of its standard errors the soft F1 must have grown.
+        min_gain: And by how much at least: a gain too small to matter is not worth a change.
+        block_frames: Neighbouring frames of the witness that count as one observation.
+        least_live_share: Objects per live frame a candidate must show, as a share of those of identity or of the
+            healthy frames, whichever are fewer.
+        most_live_times: A candidate may show this many times the objects of identity or of the healthy frames,
+            whichever are more.
+        spare_objects: Objects per frame by which that may be exceeded anyway: on empty scenes every ratio is large.
+    """
 
     min_live: int = 8
-    """Fewer live frames than this decide nothing."""
     min_reenacted: int = 8
-    """Fewer re-enacted frames are no witness."""
     min_objects: float = 8.0
-    """Fewer objects in all healthy frames of the witness are too few to judge by."""
     standard_errors: float = 2.0
-    """By how many of its standard errors the soft F1 must have grown."""
     min_gain: float = 0.03
-    """And by how much at least: a gain too small to matter is not worth a change."""
     block_frames: int = 4
-    """Neighbouring frames of the witness that count as one observation."""
     least_live_share: float = 0.5
-    """Objects per live frame a candidate must show, as a share of those of identity or of the healthy frames, whichever
-    are fewer."""
     most_live_times: float = 2.0
-    """A candidate may show this many times the objects of identity or of the healthy frames, whichever are more."""
     spare_objects: float = 0.5
-    """Objects per frame by which that may be exceeded anyway: on empty scenes every ratio is large."""
 
 
 DEFAULTS = DetectionGateSettings()

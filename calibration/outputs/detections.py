@@ -42,16 +42,23 @@ class Boxes(NamedTuple):
         return Boxes(self.corners[chosen], self.scores[chosen], self.classes[chosen])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Detections:
-    """Detections of N frames, best first, filled up with score 0 to the same number K."""
+    """Detections of N frames, best first, filled up with score 0 to the same number K.
+
+    Attributes:
+        boxes: (N,K,4) two opposite corners; the unit and which axis comes first do not matter, if they are always the
+            same.
+        scores: (N,K) 0..1; NaN throughout a frame whose outputs were not finite.
+        classes: (N,K)
+    """
 
     boxes: NDArray[np.float32]
-    """(N,K,4) two opposite corners; the unit and which axis comes first do not matter, if they are always the same."""
     scores: NDArray[np.float32]
-    """(N,K) 0..1; NaN throughout a frame whose outputs were not finite."""
     classes: NDArray[np.int32]
-    """(N,K)"""
+
+    def __repr__(self) -> str:
+        return f"Detections({len(self)} frames, {self.objects().sum():.0f} objects)"
 
     def __post_init__(self) -> None:
         n, k = self.scores.shape if self.scores.ndim == 2 else (-1, -1)

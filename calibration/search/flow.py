@@ -36,26 +36,33 @@ FRAME_MOMENTS_OF = 4
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a recalibration is done; the defaults were measured."""
+    """How a recalibration is done; the defaults were measured.
+
+    Attributes:
+        seed: Seed of all draws.
+        threads: CPU threads.
+        most_observed: Reference frames to take moments of. The others are held out.
+        most_judged: Frames to judge on beside a witness, held-out ones first.
+        most_judged_alone: Frames to judge on by labels, or without a witness.
+        most_witness: Healthy frames to re-enact the drift on.
+        most_screened: Re-enacted frames on which all candidates are tried, before the best of them meet all frames.
+        output: Name of the output with the answers, of a model that has several; None takes the baseline's.
+        layout: How the outputs are read; None takes the baseline's, or infers it from what the model answers now.
+        sequential: Measure layer by layer in the patched model instead of in one pass: slow, to compare with.
+        gate_settings: Thresholds of the gate for classifiers.
+        detection_gate_settings: Thresholds of the gate for detectors.
+    """
 
     seed: int = 0
     threads: int = 1
     most_observed: int = 48
-    """Reference frames to take moments of. The others are held out."""
     most_judged: int = 48
-    """Frames to judge on beside a witness, held-out ones first."""
     most_judged_alone: int = 64
-    """Frames to judge on by labels, or without a witness."""
     most_witness: int = 48
-    """Healthy frames to re-enact the drift on."""
     most_screened: int = 12
-    """Re-enacted frames on which all candidates are tried, before the best of them meet all frames."""
     output: str | None = None
-    """Name of the output with the answers, of a model that has several; None takes the baseline's."""
     layout: Layout | None = None
-    """How the outputs are read; None takes the baseline's, or infers it from what the model answers now."""
     sequential: bool = False
-    """Measure layer by layer in the patched model instead of in one pass: slow, to compare with."""
     gate_settings: GateSettings = field(default_factory=GateSettings)
     detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
 
@@ -127,7 +134,10 @@ class Search:
         counts = replace(
             verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=witness
         )
-        verdict = replace(verdict, frames=counts, notes=self._notes(evaluator))
+        verdict = replace(verdict, frames=counts)
+        if evaluator.simulated is None and parts.labels is None:
+            note = "The baseline holds no healthy samples; only the live frames could judge."
+            verdict = replace(verdict, notes=(*verdict.notes, note))
         return self._judged(verdict, evaluator, identity, patches, parts.labels)
 
     def _nothing(self, counts: FrameCounts) -> Verdict:
@@ -143,6 +153,7 @@ class Search:
             model_sha256=self._target.sha256,
             baseline_id=self._baseline.id,
             seed=self._options.seed,
+            notes=_notes_on(self._baseline),
         )
 
     def _split(self, index: NDArray[np.intp]) -> _Split:
@@ -199,11 +210,6 @@ class Search:
         few = witness.only(spread_over(len(witness), COMPARED_FRAMES)).samples()
         again = simulate_drift(few, parts.observed, np.random.default_rng(self._options.seed))
         return remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
-
-    def _notes(self, evaluator: Evaluator) -> tuple[str, ...]:
-        if evaluator.simulated is None and self._given.y is None:
-            return ("The baseline holds no witness frames; only the live frames could judge.",)
-        return ()
 
     def _patches(self, observed: Batch) -> dict[str, Patch]:
         """A patch per rung of the ladder; one observer pass serves all depths of a (input, prior) pair."""
@@ -281,6 +287,13 @@ class Search:
             channels_left_alone=sum(self._target.patched(patch).left_alone.values()),
             channels_clipped=clipped_channels(patch.taps),
         )
+
+
+def _notes_on(baseline: Baseline) -> tuple[str, ...]:
+    if baseline.count >= reference.FEWEST_FRAMES:
+        return ()
+    few = f"The baseline was recorded on {baseline.count} frames; {reference.FEWEST_FRAMES} are the least"
+    return (f"{few} from which drift can be scored and patches can be judged without labels, 64 are good.",)
 
 
 def _require_fitting_labels(labels: NDArray[np.int64] | None, identity: dispatch.Evidence) -> None:

@@ -37,7 +37,7 @@ _UNREADABLE = (
 )
 """What numpy and zipfile raise for an archive that is damaged or not theirs."""
 
-_NPZ_FORM = "an npz with x, float32 (N, C, H, W), and optionally y, int64 (N,)"
+_NPZ_FORM = "an npz with x, float32 (N, C, H, W), and optionally y, integers (N,)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +135,18 @@ def checked(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "refere
     if absurd:
         found = f"values beyond {LARGEST_VALUE:g}"
         raise DataError(where, found, "pictures prepared as for the model", "Leave these out.", absurd)
-    if y is not None and (y.dtype != np.int64 or y.shape != (len(x),)):
-        found = f"y is {y.dtype} {y.shape}"
+    return ReferenceSet(x, None if y is None else _checked_labels(y, len(x), where))
+
+
+def _checked_labels(y: NDArray[Any], count: int, where: str) -> NDArray[np.int64]:
+    if not np.issubdtype(y.dtype, np.integer) or y.shape != (count,):
         fix = "Convert with y.astype(numpy.int64)."
-        raise DataError(where, found, f"int64 ({len(x)},), one class index per picture", fix)
-    if y is not None and (y < 0).any():
+        raise DataError(
+            where, f"y is {y.dtype} {y.shape}", f"integers ({count},), one class index a picture", fix
+        )
+    if (y < 0).any():
         raise DataError(where, "negative labels", "class indices from 0", "", np.flatnonzero(y < 0).tolist())
-    return ReferenceSet(x, y)
+    return y.astype(np.int64)
 
 
 def usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) -> Usable:

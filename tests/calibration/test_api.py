@@ -14,6 +14,7 @@ from onnx.numpy_helper import from_array
 import calibration as c
 from calibration.drift.divergence import tap_drift
 from calibration.outputs.read import ClassScores
+from calibration.search import reference
 from calibration.search.evaluation import FINALISTS
 from calibration.stats.moments import TapMoments
 from calibration.targets.onnx.target import OnnxTarget
@@ -46,6 +47,35 @@ def test_five_lines_in_a_notebook(tmp_path: Path, model: bytes) -> None:
     before = (answers(model, hazy(test)) == answers(model, test)).mean()
     after = (answers(patched, hazy(test)) == answers(model, test)).mean()
     assert after > before + 0.1
+
+
+def test_what_a_notebook_shows_of_a_value_is_short(model: bytes, baseline: c.Baseline) -> None:
+    verdict = c.recalibrate(model, baseline, hazy(pictures(48, seed=2)))
+    assert verdict.patch is not None
+    for value in (baseline, baseline.witness, verdict, verdict.patch, baseline.moments):
+        assert 0 < len(repr(value)) < 300, repr(value)
+    assert "True" in repr(verdict)
+    assert verdict.candidate in repr(verdict)
+
+
+def test_a_patch_that_was_not_accepted_is_no_patch(model: bytes) -> None:
+    with pytest.raises(c.DataError, match="not accept"):
+        c.apply(model, None)
+
+
+def test_a_baseline_of_too_few_frames_is_noted(model: bytes) -> None:
+    few = c.profile(model, pictures(4, seed=1))
+    for x in (pictures(3, seed=2), hazy(pictures(48, seed=2))):
+        [note, *_] = c.recalibrate(model, few, x).notes
+        assert "4 frames; 8 are the least" in note
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_labels_may_be_integers_of_any_size(dtype: type) -> None:
+    x = pictures(8, seed=1)
+    labels = reference.checked(x, np.arange(8).astype(dtype)).y
+    assert labels is not None
+    assert labels.dtype == np.int64
 
 
 def test_the_verdict_is_json_and_repeatable(model: bytes, baseline: c.Baseline) -> None:
@@ -142,7 +172,7 @@ def test_a_model_that_is_no_classifier_is_left_alone() -> None:
 def test_without_witness_the_live_frames_judge_alone(model: bytes, baseline: c.Baseline) -> None:
     verdict = c.recalibrate(model, baseline.without_witness(), hazy(pictures(32, seed=2)))
     assert verdict.frames.witness == 0
-    assert "no witness" in verdict.notes[0]
+    assert "no healthy samples" in verdict.notes[0]
 
 
 def test_drift_is_large_at_the_input_of_a_hazy_camera(model: bytes, baseline: c.Baseline) -> None:
