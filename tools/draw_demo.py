@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,6 +20,7 @@ from edge_runtime.cli.demo.agreement import Answer, AnswerLog, CompareTop
 from edge_runtime.cli.demo.run import open_base_model, with_demo
 from edge_runtime.config import Config, load_config
 from edge_runtime.daemon.wiring.daemon import build_daemon
+from edge_runtime.messaging.events import Fact
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -40,7 +40,7 @@ def main() -> None:
         draw(answers.of(STREAM), events, base_top, config.cameras[STREAM].fps or 10.0)
 
 
-def play(folder: Path) -> tuple[Config, AnswerLog, list[dict[str, Any]]]:
+def play(folder: Path) -> tuple[Config, AnswerLog, list[tuple[float, Fact]]]:
     """One run of the demo with haze; gives its configuration, answers and events."""
 
     def adjust(loaded: Config) -> Config:
@@ -53,7 +53,7 @@ def play(folder: Path) -> tuple[Config, AnswerLog, list[dict[str, Any]]]:
     camera.start()
     daemon.run(RUN_S)
     camera.join()
-    return adjust(loaded), answers, daemon.history()
+    return adjust(loaded), answers, daemon.reporter.history()
 
 
 def photograph() -> None:
@@ -69,7 +69,7 @@ def photograph() -> None:
         browser.close()
 
 
-def draw(answers: list[Answer], events: list[dict[str, Any]], base_top: CompareTop, fps: float) -> None:
+def draw(answers: list[Answer], events: list[tuple[float, Fact]], base_top: CompareTop, fps: float) -> None:
     """Write the picture of the recovery."""
     seqs = np.array([answer.seq for answer in answers])
     wanted = [base_top(answer.seq, False) for answer in answers]
@@ -118,13 +118,13 @@ def draw(answers: list[Answer], events: list[dict[str, Any]], base_top: CompareT
     sys.stdout.write("\n".join(f"{name}: {share:.1%}" for name, share in shares.items()) + "\n")
 
 
-def moments_of(events: list[dict[str, Any]]) -> list[tuple[float, str]]:
+def moments_of(events: list[tuple[float, Fact]]) -> list[tuple[float, str]]:
     """When the alarm came and when the patch was in use."""
     names = {"drift": "alarm", "recalibration": "recalibrated"}
     first: dict[str, float] = {}
-    for event in events:
-        if event["event"] in names:
-            first.setdefault(event["event"], event["after_s"])
+    for after_s, fact in events:
+        if fact.kind in names:
+            first.setdefault(fact.kind, after_s)
     return [(at_s, names[kind]) for kind, at_s in first.items()]
 
 

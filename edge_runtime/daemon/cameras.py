@@ -1,14 +1,11 @@
-"""The streams of a running daemon: which are open, and how they are closed and opened again after an edit.
-
-No concrete source is named here; ``app`` hands in a factory.
-"""
+"""The streams of a running daemon: which are open, and how they are closed and opened again after an edit."""
 
 import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -27,6 +24,22 @@ OpenSource = Callable[[str, CameraConfig, int], Source]
 """(stream, its configuration, first sequence number) -> a source."""
 CLOSE_S = 3.0
 GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts only after that
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """One open stream; counts are since its source was opened."""
+
+    model: str
+    path: str
+    """Without secrets."""
+    finished: bool
+    """A file that was played to its end."""
+    problem: str | None
+    captured: int
+    dropped: int
+    restarts: int
+    priority: str | None = None
 
 
 class Cameras:
@@ -103,16 +116,16 @@ class Cameras:
             for stream, (camera, worker, pipeline, started_at_s) in self._entries().items()
         )
 
-    def status(self) -> dict[str, dict[str, Any]]:
+    def status(self) -> dict[str, CameraStatus]:
         """Counters of every open stream."""
         return {
-            stream: {
-                "model": camera.model,
-                "path": camera.safe_path,
-                "finished": worker.is_finished,
-                "problem": worker.last_problem,
-                **worker.source_counts(),
-            }
+            stream: CameraStatus(
+                camera.model,
+                camera.safe_path,
+                worker.is_finished,
+                worker.last_problem,
+                *worker.source_counts(),
+            )
             for stream, (camera, worker, _, _) in self._entries().items()
         }
 

@@ -2,8 +2,8 @@
 
 *Live* means that inference makes progress, or that nothing is due. *Ready* means that it may be relied on: the
 golden self-test has passed and pictures come in. What is wrong but survivable (a broker that is away: results wait
-on disk) is a note, not a failure. Pure: no clock, no socket. ``app`` gathers the facts; the HTTP server, the
-retained MQTT state and systemd's watchdog all use the one verdict.
+on disk) is a note, not a failure. Pure: no clock, no socket. The HTTP server, the retained MQTT state and systemd's
+watchdog all use the one verdict.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Finding:
     """One thing that is not as it should be."""
 
     part: str
-    """``engine parts``, ``source belt``, ``broker``, ``outbox``, ``disk``, ``recalibration``."""
+    """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``outbox``, ``disk`` or ``configuration``."""
     weight: Weight
     reason: str
 

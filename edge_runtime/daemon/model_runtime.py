@@ -12,6 +12,40 @@ from edge_runtime.system.heap import give_back
 
 
 @dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One stream at one model; ``rejected`` by reason."""
+
+    frames: int
+    results: int
+    rejected: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model, in the names and the order of ``/status``."""
+
+    bundle: str
+    generation: str
+    runs_on: str
+    notes: tuple[str, ...]
+    threads: dict[str, Any]
+    batches: int
+    mean_batch: float | None
+    infer_ms: dict[str, float] | None
+    """p50, p90, p99 and max; None before the first batch."""
+    total_ms: dict[str, float] | None
+    """The same from capture to result."""
+    dropped_oldest: int
+    dropped_stale: int
+    engine_errors: int
+    lost_to_errors: int
+    swaps: int
+    streams: dict[str, StreamStatus]
+    recalibration: dict[str, Any] | None
+    """None when it is turned off."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRuntime:
     """Everything that belongs to one entry of ``models``."""
 
@@ -74,33 +108,33 @@ class ModelRuntime:
         self.pipeline.slot.close()
         give_back()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> ModelStatus:
         """For people and machines; safe from any thread."""
         metrics, slot, counters = self.pipeline.metrics, self.pipeline.slot, self.pipeline.schedule.counters
-        return {
-            "bundle": self.bundle.id,
-            "generation": str(slot.generation),
-            "runs_on": slot.engine.runs_on,
-            "notes": list(self.notes),
-            "threads": self._threads(),
-            "batches": metrics.batches,
-            "mean_batch": round(metrics.batched_samples / metrics.batches, 2) if metrics.batches else None,
-            "infer_ms": metrics.infer_ms.percentiles(),
-            "total_ms": metrics.total_ms.percentiles(),
-            "dropped_oldest": counters.dropped_oldest,
-            "dropped_stale": counters.dropped_stale,
-            "engine_errors": metrics.engine_errors,
-            "lost_to_errors": metrics.lost_to_errors,
-            "swaps": slot.swaps,
-            "streams": {
-                name: {"frames": stream.frames, "results": stream.results, "rejected": dict(stream.rejected)}
+        return ModelStatus(
+            bundle=self.bundle.id,
+            generation=str(slot.generation),
+            runs_on=slot.engine.runs_on,
+            notes=self.notes,
+            threads=self._threads(),
+            batches=metrics.batches,
+            mean_batch=round(metrics.batched_samples / metrics.batches, 2) if metrics.batches else None,
+            infer_ms=metrics.infer_ms.percentiles(),
+            total_ms=metrics.total_ms.percentiles(),
+            dropped_oldest=counters.dropped_oldest,
+            dropped_stale=counters.dropped_stale,
+            engine_errors=metrics.engine_errors,
+            lost_to_errors=metrics.lost_to_errors,
+            swaps=slot.swaps,
+            streams={
+                name: StreamStatus(stream.frames, stream.results, dict(stream.rejected))
                 for name, stream in list(metrics.streams.items())
             },
-            "recalibration": None if self.controller is None else self.controller.status(),
-        }
+            recalibration=None if self.controller is None else self.controller.status(),
+        )
 
     def _threads(self) -> dict[str, Any]:
-        """The plan beside what is: CPUs that threads were planned for are not CPUs that they are bound to."""
+        """The plan and the binding: CPUs that threads were planned for are not CPUs that they are bound to."""
         plan, bound_to = self.plan.status(), [list(worker.bound_to) for worker in self.workers]
         cpus = plan.pop("cpus")
         return {**plan, "planned_cpus": cpus, "bound_to": bound_to if any(bound_to) else None}

@@ -79,17 +79,13 @@ class StreamWorker:
         source = self._source
         return (source.stats().last_problem if source is not None else None) or self._lost
 
-    def source_counts(self) -> dict[str, int]:
-        """What the source has counted since it was opened."""
+    def source_counts(self) -> tuple[int, int, int]:
+        """Frames captured, frames dropped and restarts since the source was opened."""
         source = self._source
         if source is None:
-            return {"captured": 0, "dropped": 0, "restarts": self._reopened}
+            return 0, 0, self._reopened
         stats = source.stats()
-        return {
-            "captured": stats.captured,
-            "dropped": stats.dropped,
-            "restarts": stats.restarts + self._reopened,
-        }
+        return stats.captured, stats.dropped, stats.restarts + self._reopened
 
     def _run(self) -> None:
         while not self._thread.stopping.is_set() and not self.is_finished:

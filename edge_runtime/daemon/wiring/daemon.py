@@ -1,17 +1,21 @@
-"""Puts a daemon together from a configuration: every part is named here once. No policy lives here."""
+"""Puts a daemon together from a configuration: every part is made here once, and given only parts that exist."""
 
 import faulthandler
 import os
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 from edge_runtime.config import Config, secrets_of
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
-from edge_runtime.daemon.lifecycle import Daemon, DaemonParts
-from edge_runtime.daemon.wiring.messaging import Outboxes, open_connection, open_http
+from edge_runtime.daemon.lifecycle import Daemon, StopRequest
+from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
+from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.daemon.wiring.messaging import Outboxes, command_handlers, make_http, open_connection
 from edge_runtime.daemon.wiring.models import batch_policy, open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.datatypes import Result
@@ -48,35 +52,46 @@ def build_daemon(
     """
     share_one_arena()
     config = adjust(loaded)
-    lock = lock_state_dir(config.state_dir)
-    crashes = Crashes(on_fatal=lambda reason: daemon.fail(reason))  # noqa: PLW0108 - made below
+    resources = ExitStack()
+    resources.callback(lock_state_dir(config.state_dir).close)
+    stop, edits, notify = StopRequest(), Edits(), SystemdNotify(os.environ)
+    crashes = Crashes(stop.fail)
     outboxes = Outboxes(config, crashes)
+    resources.callback(outboxes.close)
     delivery = Delivery(config.device, on_result)
-    watch = None if config_path is None else ConfigWatcher(
-        config_path, os.environ, current=loaded, crashes=crashes,
-        on_change=lambda edited: daemon.edited(adjust(edited)), on_error=lambda err: daemon.edited(err),  # noqa: PLW0108 - made below
-    )  # fmt: skip
-    parts = DaemonParts(
+    running = Running(config)
+    cameras = Cameras(
+        lambda *camera: open_source(*camera, connection=running.connection),
+        config.state_dir / "streams",
+        crashes,
+    )
+    reporter = StatusReporter(running, cameras, delivery, crashes)
+    handlers = command_handlers(running, reporter)
+    factories = Factories(
         open_model=partial(open_model, delivery=delivery, crashes=crashes, open_bundle=open_bundle),
+        open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
         batch_policy=batch_policy,
         configure_log=_configure_log,
-        cameras=Cameras(
-            lambda *camera: open_source(*camera, connection=daemon.connection),
-            config.state_dir / "streams",
-            crashes,
-        ),
-        delivery=delivery,
-        open_connection=partial(open_connection, outboxes=outboxes),
-        close_outboxes=outboxes.close,
-        open_http=partial(open_http, crashes=crashes),
         run_in_background=run_in_background,
-        watch=watch,
-        notify=SystemdNotify(os.environ),
-        crashes=crashes,
-        state_lock=lock,
     )
-    daemon = Daemon(config, parts)
-    return daemon
+    running.connection = factories.open_connection(config)
+    delivery.go_through(running.connection.topics, running.connection.channels)
+    watch = None if config_path is None else ConfigWatcher(
+        config_path, os.environ, current=loaded, crashes=crashes,
+        on_change=lambda edited: edits.put(adjust(edited)), on_error=edits.put,
+    )  # fmt: skip
+    return Daemon(
+        running,
+        cameras,
+        open_model=factories.open_model,
+        reloader=ConfigReloader(running, cameras, delivery, factories, notify, edits),
+        reporter=reporter,
+        http=make_http(running, reporter, delivery, crashes),
+        watch=watch,
+        notify=notify,
+        stop=stop,
+        resources=resources,
+    )
 
 
 def _configure_log(config: Config) -> None:

@@ -1,16 +1,17 @@
 """From the configuration to where results go and commands come from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, get_args
 
 from edge_runtime.config import Config, MqttConfig
-from edge_runtime.daemon.lifecycle import Daemon
+from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.http import HttpServer
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy, Handler
 from edge_runtime.messaging.connection import BrokerConnection
-from edge_runtime.messaging.delivery import Channel
+from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings, TlsSettings
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -50,8 +51,8 @@ class Outboxes:
             outbox.close()
 
 
-def open_connection(config: Config, daemon: Daemon, outboxes: Outboxes) -> BrokerConnection:
-    """Broker client, command link and one durable channel per destination; nothing is started.
+def open_connection(config: Config, outboxes: Outboxes, handlers: Mapping[str, Handler]) -> BrokerConnection:
+    """Broker client, commands and one durable channel per destination; nothing is started.
 
     Raises:
         ConfigError: the broker's settings cannot be used.
@@ -60,7 +61,10 @@ def open_connection(config: Config, daemon: Daemon, outboxes: Outboxes) -> Broke
     topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
     client = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
     channels = tuple(_channels(config, client, outboxes))
-    commands = None if client is None else _open_commands(config, daemon, client, topics)
+    commands = None
+    if client is not None and config.mqtt is not None:
+        policy = CommandPolicy(is_enabled=config.mqtt.commands)
+        commands = CommandListener(client, CommandHandler(handlers, policy), topics)
     return BrokerConnection(topics, client, commands, channels)
 
 
@@ -96,43 +100,38 @@ def mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
     )
 
 
-def _open_commands(config: Config, daemon: Daemon, client: MqttClient, topics: Topics) -> CommandListener:
-    handlers: dict[str, Handler] = {verb: partial(_obeyed, daemon, verb) for verb in get_args(Verb)}
-    handlers["status"] = lambda _: daemon.status()
-    is_enabled = config.mqtt is not None and config.mqtt.commands
-    return CommandListener(client, CommandHandler(handlers, CommandPolicy(is_enabled=is_enabled)), topics)
+def command_handlers(running: Running, reporter: StatusReporter) -> dict[str, Handler]:
+    """What each verb does."""
+    handlers: dict[str, Handler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
+    return {**handlers, "status": lambda _: reporter.status().as_dict()}
 
 
-def _obeyed(daemon: Daemon, verb: Verb, arguments: Any) -> dict[str, Any]:
-    """Hand a command about a model to it; each verb has only some of these arguments."""
+def _request(running: Running, verb: Verb, arguments: Any) -> dict[str, Any]:
+    """Hand a command to its model; each verb has only some of these arguments."""
     given = {name: getattr(arguments, name, None) for name in ("stream", "frames")}
     approval = Approval(getattr(arguments, "name", None), getattr(arguments, "expires_days", None))
-    return daemon.request(TaskRequest(verb, approval=approval, **given), arguments.model)
+    return running.request(TaskRequest(verb, approval=approval, **given), arguments.model)
 
 
-def open_http(config: Config, daemon: Daemon, crashes: Crashes) -> HttpServer | None:
-    """The HTTP server, already listening; None when it is turned off.
-
-    Raises:
-        HttpUnavailable: the port is taken.
-    """
+def make_http(
+    running: Running, reporter: StatusReporter, delivery: Delivery, crashes: Crashes
+) -> HttpServer | None:
+    """The HTTP server, which does not listen yet; None when it is turned off."""
+    config = running.config
     if not config.http.enabled:
         return None
 
     def application() -> Any:
         from edge_runtime.http.api import build_app
 
-        delivery = daemon.delivery
         names = {} if config.http.is_loopback else {"allowed_hosts": ["*"]}
         return build_app(
-            daemon.status,
-            daemon.health,
+            lambda: reporter.status().as_dict(),
+            reporter.health,
             delivery.recent_results,
             recent_events=delivery.recent_events,
-            reports=lambda: {name: Reports.of(config.state_dir, name) for name in daemon.config.models},
+            reports=lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
             **names,
         )
 
-    server = HttpServer(config.http.host, config.http.port, application, crashes)
-    server.start()
-    return server
+    return HttpServer(config.http.host, config.http.port, application, crashes)

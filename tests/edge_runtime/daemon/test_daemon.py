@@ -2,14 +2,18 @@
 
 import io
 from concurrent.futures import Future
-from dataclasses import replace
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 
 from edge_runtime.config import parse_config
-from edge_runtime.daemon.lifecycle import Daemon, DaemonParts
+from edge_runtime.daemon.cameras import CameraStatus
+from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
+from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.scheduler import BatchPolicy
@@ -41,7 +45,13 @@ class Runtime:
     def __init__(self, diary, name, config):
         self.diary, self.name, self.config, self.controller = diary, name, config, None
         self.bundle = SimpleNamespace(id=f"{name}/1")
-        self.pipeline = SimpleNamespace(name=name, policy=None, is_idle=lambda: True)
+        self.pipeline = SimpleNamespace(
+            name=name, policy=None, is_idle=lambda: True, due_since_s=lambda: None
+        )
+        self.pipeline.metrics = SimpleNamespace(
+            started_at_s=0.0, last_progress_at_s=None, first_result_at_s=None
+        )
+        self.pipeline.slot = SimpleNamespace(failures_in_a_row=0)
         self.pipeline.count_on = lambda before: diary.append(f"count on {before.name}")
         self.pipeline.set_policy = lambda policy: setattr(self.pipeline, "policy", policy)
 
@@ -51,6 +61,9 @@ class Runtime:
     def stop(self, timeout_s):
         self.diary.append(f"stop {self.name}")
         return True
+
+    def status(self):
+        return None
 
     def take_over(self, old, timeout_s):
         self.diary.append(f"take over {old.name}")
@@ -82,7 +95,13 @@ class Streams:
         return False
 
     def status(self):
-        return {stream: {"model": model} for stream, model in self.open_on.items()}
+        return {
+            stream: CameraStatus(model, f"rtsp://{stream}", False, None, 1, 0, 0)
+            for stream, model in self.open_on.items()
+        }
+
+    def facts(self):
+        return ()
 
 
 def fulfil(future, work):
@@ -99,22 +118,35 @@ class Bench:
         self.folder = tmp_path
         self.streams = Streams(self.diary)
         self.lock = io.BytesIO()
-        parts = DaemonParts(
+        self.stop, self.edits, self.delivery = StopRequest(), Edits(), Delivery("box", lambda result: None)
+        self.running = Running(self.config())
+        self.reporter = StatusReporter(self.running, self.streams, self.delivery, Crashes())
+        self.looked, notify, resources = [], SystemdNotify({}), ExitStack()
+        resources.callback(self.lock.close)
+        resources.callback(lambda: self.diary.append("close outboxes"))
+        factories = Factories(
             open_model=self.open_model,
+            open_connection=self.open_connection,
             batch_policy=lambda config, name: BatchPolicy(queue_limit=config.models[name].queue_frames),
             configure_log=lambda config: None,
-            cameras=self.streams,
-            delivery=Delivery("box", lambda result: None),
-            open_connection=self.open_connection,
-            close_outboxes=lambda: self.diary.append("close outboxes"),
-            open_http=lambda config, daemon: self.fail_if_told("http"),
             run_in_background=self.run_in_background,
-            watch=None,
-            notify=SystemdNotify({}),
-            crashes=Crashes(lambda reason: None),
-            state_lock=self.lock,
         )
-        self.daemon = Daemon(self.config(), parts)
+        self.daemon = Daemon(
+            self.running,
+            self.streams,
+            open_model=self.open_model,
+            reloader=ConfigReloader(self.running, self.streams, self.delivery, factories, notify, self.edits),
+            reporter=self.reporter,
+            http=SimpleNamespace(start=lambda: self.fail_if_told("http"), stop=lambda: None),
+            watch=SimpleNamespace(
+                start=lambda: None,
+                stop=lambda: None,
+                check_now=lambda *, again: self.looked.append(again),
+            ),
+            notify=notify,
+            stop=self.stop,
+            resources=resources,
+        )
 
     def config(self, extra="", **values):
         text = YAML.format(**{"state": self.folder, "threads": 1, "fps": 10, **values}) + extra
@@ -129,8 +161,8 @@ class Bench:
         self.opened.append(Runtime(self.diary, name, config))
         return self.opened[-1]
 
-    def open_connection(self, config, daemon):
-        self.fail_if_told("uplink")
+    def open_connection(self, config):
+        self.fail_if_told("connection")
         return BrokerConnection(Topics("edge", config.device), None, None, ())
 
     def run_in_background(self, work):
@@ -147,9 +179,9 @@ class Bench:
         self.opened.clear()
 
     def edit(self, edit):
-        self.daemon.edited(edit)
+        self.edits.put(edit)
         self.daemon.tick(0.0)
-        return self.daemon.delivery.events()[-1].fact
+        return self.delivery.events()[-1].fact
 
 
 @pytest.fixture
@@ -169,7 +201,7 @@ def test_starts_models_before_cameras_and_stops_everything(bench):
 
 
 def test_a_fatal_failure_ends_it_with_70(bench):
-    bench.daemon.fail("inference cannot work")
+    bench.stop.fail("inference cannot work")
     assert bench.daemon.run() == 70
 
 
@@ -200,25 +232,25 @@ def test_a_changed_model_gets_the_streams_answers_what_it_has_and_then_makes_roo
 def test_ticks_go_on_while_an_edit_opens_a_model_and_the_next_edit_waits(bench):
     bench.start()
     bench.opens_at_once = False
-    bench.daemon.edited(bench.config(threads=2))
+    bench.edits.put(bench.config(threads=2))
     bench.daemon.tick(0.0)
-    bench.daemon.edited(bench.config(threads=2, fps=5))
+    bench.edits.put(bench.config(threads=2, fps=5))
     bench.daemon.tick(1.0)
     assert bench.diary == bench.opened == []
     bench.open_now()
     bench.daemon.tick(2.0)
     assert "take over parts" in bench.diary
-    assert bench.daemon.config == bench.config(threads=2)
+    assert bench.running.config == bench.config(threads=2)
     bench.daemon.tick(3.0)
     bench.open_now()
     bench.daemon.tick(4.0)
-    assert bench.daemon.config == bench.config(threads=2, fps=5)
+    assert bench.running.config == bench.config(threads=2, fps=5)
 
 
 def test_a_daemon_that_ends_while_an_edit_opens_a_model_does_not_wait_for_it(bench):
     bench.start()
     bench.opens_at_once = False
-    bench.daemon.edited(bench.config(threads=2))
+    bench.edits.put(bench.config(threads=2))
     bench.daemon.tick(0.0)
     bench.daemon.shutdown()
     assert bench.diary == ["stop parts", "stop tools", "close outboxes"]
@@ -230,7 +262,7 @@ def test_the_status_of_a_camera_has_the_priority_of_now(bench):
     cameras = {**new.cameras, "belt": new.cameras["belt"].model_copy(update={"priority": "high"})}
     assert isinstance(bench.edit(new.model_copy(update={"cameras": cameras})), ConfigApplied)
     assert bench.diary == []
-    priorities = {name: figures["priority"] for name, figures in bench.daemon._camera_status().items()}
+    priorities = {name: status.priority for name, status in bench.reporter.status().cameras.items()}
     assert priorities == {"belt": "high", "bench": "normal"}
 
 
@@ -266,12 +298,12 @@ def test_when_one_of_two_models_cannot_be_opened_both_old_ones_go_on(bench):
     assert "Copy it again" in answer.problems[0]
     assert bench.diary == ["stop parts"]  # the new one, which never ran
     assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
-    assert bench.daemon.config == bench.config()
+    assert bench.running.config == bench.config()
 
 
 def test_when_the_broker_section_cannot_be_used_no_model_was_touched(bench):
     bench.start()
-    bench.errors["uplink"] = StateError("the state directory is gone")
+    bench.errors["connection"] = StateError("the state directory is gone")
     assert isinstance(bench.edit(bench.config("mqtt: {host: broker}", threads=2)), ConfigRefused)
     assert bench.streams.open_on == {"belt": "parts", "bench": "tools"}
     assert bench.diary == ["stop parts", "stop tools"]  # the new ones, which never ran
@@ -288,9 +320,9 @@ def test_an_edit_that_meets_a_bug_is_refused(bench):
 def test_a_good_edit_after_a_refused_one_clears_the_problem(bench):
     bench.start()
     bench.edit(ConfigError("box.yaml", (Problem("device", 1, "missing", "a name"),)))
-    assert bench.daemon.config_problem is not None
+    assert bench.running.config_problem is not None
     bench.edit(bench.config())
-    assert bench.daemon.config_problem is None
+    assert bench.running.config_problem is None
 
 
 def test_a_command_for_a_stream_of_another_model_is_refused_at_once(bench):
@@ -300,24 +332,20 @@ def test_a_command_for_a_stream_of_another_model_is_refused_at_once(bench):
     for runtime in bench.opened:
         runtime.controller = SimpleNamespace(request=lambda one: asked.append(one.stream) or answer)
     with pytest.raises(CommandError, match="no stream 'bench' of model parts; it has: belt"):
-        bench.daemon.request(TaskRequest("commission", stream="bench"), "parts")
-    bench.daemon.request(TaskRequest("commission", stream="belt"), "parts")
-    bench.daemon.request(TaskRequest("commission"), "parts")
+        bench.running.request(TaskRequest("commission", stream="bench"), "parts")
+    bench.running.request(TaskRequest("commission", stream="belt"), "parts")
+    bench.running.request(TaskRequest("commission"), "parts")
     assert asked == ["belt", None]
 
 
 def test_after_a_refused_edit_sighup_tries_it_once_more(bench):
     bench.start()
-    looked = []
-    bench.daemon._parts = replace(
-        bench.daemon._parts, watch=SimpleNamespace(check_now=lambda *, again: looked.append(again))
-    )
     bench.daemon.look_at_config()
     bench.daemon.tick(0.0)
     bench.edit(ConfigError("box.yaml", (Problem("device", 1, "missing", "a name"),)))
     bench.daemon.look_at_config()
     bench.daemon.tick(0.0)
-    assert looked == [False, True]
+    assert bench.looked == [False, True]
 
 
 def test_what_waits_for_a_restart_does_not_count_before(bench, tmp_path):
@@ -326,4 +354,4 @@ def test_what_waits_for_a_restart_does_not_count_before(bench, tmp_path):
     assert answer.after_restart == ("state_dir",)
     bench.edit(bench.config(state=tmp_path / "elsewhere", threads=2))
     assert {runtime.config.state_dir for runtime in bench.opened} == {tmp_path}
-    assert bench.daemon.config.state_dir == tmp_path
+    assert bench.running.config.state_dir == tmp_path

@@ -1,0 +1,71 @@
+"""The configuration in force, its models and the connection to the broker; an edit replaces parts of it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_runtime.config import Config
+from edge_runtime.daemon.health import EngineFacts
+from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.errors import CommandError
+from edge_runtime.messaging.connection import BrokerConnection
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.recalibration.task import TaskRequest
+
+ANSWER_TIMEOUT_S = 10.0
+NOT_CONNECTED = BrokerConnection(Topics("edge", "device"), None, None, ())
+
+
+@dataclass(slots=True)
+class Running:
+    """Written by the main thread only. Other threads read it, and copy ``models`` before they iterate."""
+
+    config: Config
+    connection: BrokerConnection = NOT_CONNECTED
+    models: dict[str, ModelRuntime] = field(default_factory=dict)
+    config_problem: str | None = None
+    """Why the last edit was refused; None after a good one."""
+    is_stopping: bool = False
+
+    def engine_facts(self) -> tuple[EngineFacts, ...]:
+        """For the health verdict and the watchdog."""
+        return tuple(
+            EngineFacts(
+                model=name,
+                self_test_passed=True,  # a model that fails it never becomes a runtime
+                started_at_s=runtime.pipeline.metrics.started_at_s,
+                last_progress_at_s=runtime.pipeline.metrics.last_progress_at_s,
+                due_since_s=runtime.pipeline.due_since_s(),
+                errors_in_a_row=runtime.pipeline.slot.failures_in_a_row,
+            )
+            for name, runtime in list(self.models.items())
+        )
+
+    def request(self, asked: TaskRequest, model: str | None) -> dict[str, Any]:
+        """Hand a command to a model's recalibration controller and wait for its answer.
+
+        Raises:
+            CommandError: unknown model or stream, or not possible now.
+        """
+        runtime = self._find_model(model)
+        controller = runtime.controller
+        if controller is None:
+            raise CommandError("recalibration is turned off for this model in the configuration")
+        streams = [name for name, camera in self.config.cameras.items() if camera.model == runtime.name]
+        if asked.stream is not None and asked.stream not in streams:
+            raise CommandError(
+                f"no stream {asked.stream!r} of model {runtime.name}; it has: {', '.join(streams)}"
+            )
+        answer = controller.request(asked)
+        try:
+            return answer.result(timeout=ANSWER_TIMEOUT_S)
+        except TimeoutError as err:
+            raise CommandError("the calibration loop is busy; try again") from err
+
+    def _find_model(self, name: str | None) -> ModelRuntime:
+        models = dict(self.models)
+        if name is None and len(models) == 1:
+            return next(iter(models.values()))
+        if name not in models:
+            problem = f"no model {name!r}; this device has" if name else "name a model"
+            raise CommandError(f"{problem}: {', '.join(models)}")
+        return models[name]

@@ -1,0 +1,122 @@
+"""The status keeps the names that programs read, and its JSON is complete."""
+
+from types import SimpleNamespace
+
+import orjson
+import pytest
+
+from edge_runtime.config import parse_config
+from edge_runtime.daemon.cameras import CameraStatus
+from edge_runtime.daemon.health import SourceFacts
+from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.daemon.running import Running
+from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.metrics import PipelineMetrics
+from edge_runtime.inference.scheduler import SchedulerCounters
+from edge_runtime.messaging.connection import BrokerConnection
+from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.messaging.events import ConfigRefused, Event
+from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.system.supervised_thread import Crashes
+
+YAML = """
+device: box
+state_dir: {state}
+models: {{parts: {{bundle: parts}}}}
+cameras: {{belt: {{path: "rtsp://me:secret@cam/1", model: parts, priority: high}}}}
+"""
+
+# As served since 16cd0a8; ``failures_by_thread`` is new.
+KEYS = {
+    "": "device uptime_s first_result_s health models cameras delivery broker config_problem worker_failures "
+    "failures_by_thread",
+    "health": "live ready reasons",
+    "models.parts": "bundle generation runs_on notes threads batches mean_batch infer_ms total_ms dropped_oldest "
+    "dropped_stale engine_errors lost_to_errors swaps streams recalibration",
+    "models.parts.threads": "intra workers why planned_cpus bound_to",
+    "models.parts.streams.belt": "frames results rejected",
+    "models.parts.total_ms": "p50 p90 p99 max",
+    "cameras.belt": "model path finished problem captured dropped restarts priority",
+    "broker": "connected problem",
+}
+
+
+class Cameras:
+    def status(self):
+        return {"belt": CameraStatus("parts", "rtsp://cam/1", False, "unplugged", 9, 2, 1)}
+
+    def facts(self):
+        return (SourceFacts("belt", 0.0, None, 5.0, may_idle=False, problem="unplugged"),)
+
+
+@pytest.fixture
+def delivery():
+    return Delivery("box", lambda result: None)
+
+
+@pytest.fixture
+def reporter(tmp_path, delivery):
+    metrics = PipelineMetrics(started_at_s=0.0)
+    metrics.total_ms.add(7.5)
+    metrics.stream("belt").rejected["truncated"] += 1
+    slot = SimpleNamespace(
+        generation="parts/1+p2", engine=SimpleNamespace(runs_on="CPU"), swaps=1, failures_in_a_row=0
+    )
+    pipeline = SimpleNamespace(
+        metrics=metrics,
+        slot=slot,
+        schedule=SimpleNamespace(counters=SchedulerCounters()),
+        due_since_s=lambda: None,
+    )
+    runtime = ModelRuntime(
+        "parts", SimpleNamespace(id="parts/1"), ThreadPlan(1, 1, "why", (0,)), pipeline, (), None, ("a note",)
+    )
+    client = SimpleNamespace(status=lambda: SimpleNamespace(is_connected=False, problem="refused"))
+    running = Running(
+        parse_config(YAML.format(state=tmp_path), "test", {}),
+        BrokerConnection(Topics("edge", "box"), client, None, ()),
+        {"parts": runtime},
+    )
+    crashes = Crashes()
+    crashes.add("http", 1, is_vital=False)
+    return StatusReporter(running, Cameras(), delivery, crashes)
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_the_names_of_the_status_stay(reporter, path):
+    values = orjson.loads(encode_object(reporter.status().as_dict()))
+    for name in filter(None, path.split(".")):
+        values = values[name]
+    assert " ".join(values) == KEYS[path]
+
+
+def test_the_values_are_those_of_the_parts(reporter):
+    status = orjson.loads(encode_object(reporter.status().as_dict()))
+    assert status["device"] == "box"
+    assert status["first_result_s"] is None
+    assert status["models"]["parts"]["notes"] == ["a note"]
+    assert status["models"]["parts"]["streams"]["belt"]["rejected"] == {"truncated": 1}
+    assert status["models"]["parts"]["recalibration"] is None
+    assert status["cameras"]["belt"]["priority"] == "high"
+    assert status["broker"] == {"connected": False, "problem": "refused"}
+    assert (status["worker_failures"], status["failures_by_thread"]) == (1, {"http": 1})
+    assert not status["health"]["ready"]
+
+
+def test_without_a_broker_its_status_is_null(reporter):
+    reporter._running.connection = BrokerConnection(Topics("edge", "box"), None, None, ())
+    assert reporter.status().as_dict()["broker"] is None
+
+
+def test_the_retained_state_names_the_generations(reporter):
+    state = orjson.loads(reporter.state())
+    assert state["models"] == {"parts": "parts/1+p2"}
+    assert set(state) == {"health", "models"}
+
+
+def test_history_counts_from_the_start(reporter, delivery):
+    refused = ConfigRefused(("line 3",))
+    delivery.event(Event(reporter._started_at_wall_s + 2.5, refused))
+    assert reporter.history() == [(2.5, refused)]
