@@ -1,12 +1,12 @@
-"""The values of the outbox: rows that wait, and the account of every row ever offered. Pure.
+"""The values of the outbox: rows that wait, and the ledger of every row ever offered. Pure.
 
-The account is one equation that holds at every commit and in every snapshot: ``enqueued == delivered + dropped +
-pending``. What was counted during a commit is kept by adding differences, never by choosing between two accounts.
+One equation holds at every commit and in every snapshot: ``enqueued == delivered + dropped + pending``.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 ROW_OVERHEAD_BYTES = 64
 """SQLite's share per row: cell, keys, page slack. Measured: 300-byte payloads fill a file to within its bound."""
@@ -46,6 +46,9 @@ class RowsInMemory:
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
+
+    def __contains__(self, row_id: int) -> bool:
+        return row_id in self._rows
 
     def oldest(self) -> Row | None:
         """The row with the smallest id."""
@@ -87,13 +90,17 @@ class Ledger:
     @property
     def dropped(self) -> int:
         """Rows lost for any reason."""
-        return (
-            self.dropped_by_size
-            + self.dropped_by_age
-            + self.dropped_by_queue
-            + self.dropped_by_refusal
-            + self.dropped_by_damage
-        )
+        by_limit = self.dropped_by_size + self.dropped_by_age + self.dropped_by_queue
+        return by_limit + self.dropped_by_refusal + self.dropped_by_damage
+
+    def plus(self, counts: Mapping[Any, int]) -> "Ledger":
+        """The same with these numbers added, by column."""
+        return replace(self, **{column: getattr(self, column) + count for column, count in counts.items()})
+
+    def balanced(self) -> "Ledger":
+        """The same with the equation restored: missing rows were lost by damage, surplus rows were enqueued."""
+        missing = self.enqueued - self.delivered - self.dropped - self.pending
+        return self.plus({"dropped_by_damage": missing} if missing >= 0 else {"enqueued": -missing})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,84 +113,3 @@ class OutboxStats:
     is_durable: bool
     """False while the file cannot be written; results then live in memory only."""
     problem: str | None
-
-
-def continued(found: Ledger, added: Ledger) -> Ledger:
-    """The account of a file, plus what this process counted before it could open the file."""
-    return replace(
-        found,
-        enqueued=found.enqueued + added.enqueued,
-        delivered=found.delivered + added.delivered,
-        dropped_by_queue=found.dropped_by_queue + added.dropped_by_queue,
-        dropped_by_refusal=found.dropped_by_refusal + added.dropped_by_refusal,
-        next_id=max(found.next_id, added.next_id),
-    )
-
-
-_COUNTS = [column.name for column in fields(Ledger) if column.name not in ("next_id", "clock_s", "wall_s")]
-
-
-def committed(running: Ledger, before: Ledger, after: Ledger) -> Ledger:
-    """The running account once a commit is in the file.
-
-    Args:
-        running: The account now; it has gone on since the commit began.
-        before: What the commit began with.
-        after: What the commit wrote.
-
-    Returns:
-        What was counted since the commit began, and what the commit itself changed.
-    """
-    counts = {name: getattr(running, name) + getattr(after, name) - getattr(before, name) for name in _COUNTS}
-    return replace(running, **counts)
-
-
-def reopened(running: Ledger, found: Ledger) -> Ledger:
-    """The running account after the file was opened again in mid-run: what waits in a file is what it holds."""
-    return replace(
-        running,
-        pending=found.pending,
-        pending_bytes=found.pending_bytes,
-        files_damaged=max(running.files_damaged, found.files_damaged),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class DoubtfulCommit:
-    """A commit that ended in an error may have reached the disk after all; only the file, opened again, can tell.
-
-    Its rows are back in memory until then. What is counted of them meanwhile is noted here, because if the file has
-    them, the file accounts for them.
-    """
-
-    before: Ledger
-    """What the commit began with. Each row that it writes or counts raised ``enqueued``."""
-    last_id: int
-    """Its newest row; 0 without rows."""
-    delivered: set[int] = field(default_factory=set)
-    refused: set[int] = field(default_factory=set)
-    dropped: set[int] = field(default_factory=set)
-
-    def is_in(self, found: Ledger) -> bool:
-        """Whether the file that was found is the one this commit wrote."""
-        return found.enqueued == self.before.enqueued
-
-    def settled(self, running: Ledger, found: Ledger) -> Ledger:
-        """The running account when the commit is in the file, less what memory counted of the commit's rows."""
-        running = replace(
-            running,
-            delivered=running.delivered - len(self.delivered),
-            dropped_by_refusal=running.dropped_by_refusal - len(self.refused),
-            dropped_by_queue=running.dropped_by_queue - len(self.dropped),
-        )
-        return committed(running, self.before, found)
-
-
-def balanced(ledger: Ledger, in_memory: int) -> Ledger:
-    """Make the equation hold again: rows nobody can find are lost by damage, rows found again were not dropped."""
-    missing = ledger.enqueued - ledger.delivered - ledger.dropped - ledger.pending - in_memory
-    if missing < 0:
-        found_again = min(-missing, ledger.dropped_by_queue)
-        ledger = replace(ledger, dropped_by_queue=ledger.dropped_by_queue - found_again)
-        return replace(ledger, enqueued=ledger.enqueued - missing - found_again)
-    return replace(ledger, dropped_by_damage=ledger.dropped_by_damage + missing)

@@ -6,17 +6,20 @@ One thread writes, another may read. sqlite3's errors leave as :class:`StoreDama
 Rows and ledger change in the same transaction, so after any crash ``enqueued == delivered + dropped + pending``.
 """
 
-import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
+import structlog
+
+from edge_runtime.messaging.outbox.account import Commit
 from edge_runtime.messaging.outbox.ledger import Ledger, Row
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
 
@@ -67,8 +70,8 @@ def _translated(path: Path) -> Iterator[None]:
 class Store:
     """An open outbox file. Made, used for writing and closed by one thread; ``read`` may run in another."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file.
+    def __init__(self, path: Path, new: Ledger = Ledger()) -> None:  # noqa: B008 - immutable
+        """Open or create the file; ``new`` is the ledger of a file that is created.
 
         Raises:
             StoreDamaged: it is not an outbox of this version, or its ledger is gone.
@@ -79,7 +82,7 @@ class Store:
         with _translated(path):
             self._writer = self._connect()
             try:
-                self._prepare()
+                self._prepare(new)
                 self._reader = self._connect()
             except BaseException:
                 self._writer.close()
@@ -97,13 +100,13 @@ class Store:
             raise
         return connection
 
-    def _prepare(self) -> None:
+    def _prepare(self, new: Ledger) -> None:
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         if version == 0:
             with self._transaction():
                 for statement in _SCHEMA.split(";"):
                     self._writer.execute(statement)
-                self._write(Ledger())
+                self._write(new)
                 self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise StoreDamaged(f"{self._path}: format version {version}, expected {SCHEMA_VERSION}")
@@ -128,83 +131,49 @@ class Store:
             raise StoreDamaged(f"{self._path}: the ledger is empty")
         return Ledger(*found)
 
-    def commit(
-        self,
-        ledger: Ledger,
-        rows: Sequence[Row],
-        acked: Sequence[int],
-        refused: Sequence[int],
-        limits: tuple[int, float],
-    ) -> Ledger:
-        """Insert, delete and account in one durable transaction.
+    def commit(self, commit: Commit, max_bytes: int, expire_before_s: float) -> Ledger:
+        """Insert, delete and count in one durable transaction.
 
         Args:
-            ledger: The account before, with all that was counted in memory and without the rows that stay there.
-            rows: New rows, ids ascending.
-            acked: Ids that were delivered; unknown ones are ignored.
-            refused: Ids that the destination will never take; unknown ones are ignored.
-            limits: ``(max_bytes, expire_before_s)``: the oldest rows go until the bytes fit; rows stored earlier go.
+            commit: What to write.
+            max_bytes: The oldest rows go until the rest fits.
+            expire_before_s: Rows that were stored earlier go.
 
         Returns:
-            The account as committed.
+            The ledger as committed.
         """
-        max_bytes, expire_before_s = limits
+        sizes = [row.size_bytes for row in commit.rows]
+        changes: Counter[str] = Counter(pending=len(sizes), pending_bytes=sum(sizes))
         with _translated(self._path), self._transaction():
             self._writer.executemany(
                 "INSERT INTO waiting VALUES (?, ?, ?, ?, ?)",
-                [(row.id, row.stored_at_s, row.size_bytes, row.topic, row.payload) for row in rows],
+                [(row.id, row.stored_at_s, row.size_bytes, row.topic, row.payload) for row in commit.rows],
             )
-            after = replace(
-                ledger,
-                pending=ledger.pending + len(rows),
-                pending_bytes=ledger.pending_bytes + sum(row.size_bytes for row in rows),
-            )
-            after, delivered = self._delete(after, acked)
-            after, refusals = self._delete(after, refused)
-            after = replace(
-                after,
-                delivered=after.delivered + delivered,
-                dropped_by_refusal=after.dropped_by_refusal + refusals,
-            )
-            after = self._drop_oldest(after, max_bytes, expire_before_s)
+            for one, verdict in commit.verdicts.items():
+                statement = "DELETE FROM waiting WHERE id = ? RETURNING size_bytes"
+                for (size,) in self._writer.execute(statement, (one,)).fetchall():
+                    changes.update({verdict: 1, "pending": -1, "pending_bytes": -size})
+            self._drop_oldest(changes, max_bytes - commit.ledger.pending_bytes, expire_before_s)
+            after = commit.ledger.plus(changes)
             self._write(after)
         return after
 
-    def _delete(self, ledger: Ledger, ids: Sequence[int]) -> tuple[Ledger, int]:
-        count = size_bytes = 0
-        for one in ids:
-            found = self._writer.execute(
-                "DELETE FROM waiting WHERE id = ? RETURNING size_bytes", (one,)
-            ).fetchall()
-            count += len(found)
-            size_bytes += sum(size for (size,) in found)
-        return replace(
-            ledger, pending=ledger.pending - count, pending_bytes=ledger.pending_bytes - size_bytes
-        ), count
-
-    def _drop_oldest(self, ledger: Ledger, max_bytes: int, expire_before_s: float) -> Ledger:
+    def _drop_oldest(self, changes: Counter[str], max_more_bytes: int, expire_before_s: float) -> None:
         """Oldest first: what is too old, then what does not fit."""
-        last = by_age = by_size = 0
-        size = ledger.pending_bytes
-        for one, stored_at_s, size_bytes in self._writer.execute(
+        last = 0
+        for one, stored_at_s, size in self._writer.execute(
             "SELECT id, stored_at_s, size_bytes FROM waiting ORDER BY id"
         ):
             if stored_at_s < expire_before_s:
-                by_age += 1
-            elif size > max_bytes:
-                by_size += 1
+                column = "dropped_by_age"
+            elif changes["pending_bytes"] > max_more_bytes:
+                column = "dropped_by_size"
             else:
                 break
-            last, size = one, size - size_bytes
+            changes.update({column: 1, "pending": -1, "pending_bytes": -size})
+            last = one
         if last:
             self._writer.execute("DELETE FROM waiting WHERE id <= ?", (last,))
-        return replace(
-            ledger,
-            pending=ledger.pending - by_age - by_size,
-            pending_bytes=size,
-            dropped_by_age=ledger.dropped_by_age + by_age,
-            dropped_by_size=ledger.dropped_by_size + by_size,
-        )
 
     def oldest_s(self) -> float:
         """When the oldest row was stored, on the outbox's clock; infinity without rows. For the writing thread."""
@@ -240,8 +209,8 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> tuple[Stor
     """Open the file, or move it aside when it is damaged (or known to be) and make a new one.
 
     Returns:
-        The store and its account. After damage: the old account as far as it could be read, without its rows and with
-        ``files_damaged`` one higher; the caller counts the missing rows.
+        The store and its ledger. A new file after damage continues the old ledger as far as it could be read:
+        ``files_damaged`` is one higher, and the rows that were pending are ``dropped_by_damage``.
 
     Raises:
         StoreUnavailable: neither is possible now.
@@ -252,16 +221,17 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> tuple[Stor
             return store, store.ledger()
         except StoreDamaged as err:
             damage = str(err)
-    _log.error("outbox file is damaged, moving it aside: %s", damage)
+    log.error("outbox file is damaged, moving it aside", reason=damage)
     past = _salvage(path)
     try:
         _move_aside(path, wall_s)
     except OSError as err:
         raise StoreUnavailable(f"{path}: cannot move the damaged file aside: {err}") from err
-    return Store(path), replace(past, pending=0, pending_bytes=0, files_damaged=past.files_damaged + 1)
+    new = replace(past, pending=0, pending_bytes=0, files_damaged=past.files_damaged + 1).balanced()
+    return Store(path, new), new
 
 
-def _move_aside(path: Path, wall_s: float) -> Path:
+def _move_aside(path: Path, wall_s: float) -> None:
     """Rename a damaged file and its journals so that a new one can be made; only the newest damaged one is kept."""
     aside = path.with_name(f"{path.name}.damaged-{int(wall_s)}")
     for older in path.parent.glob(f"{path.name}.damaged-*"):
@@ -270,17 +240,13 @@ def _move_aside(path: Path, wall_s: float) -> Path:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 def _salvage(path: Path) -> Ledger:
-    """The account of a damaged file when it can still be read, else a new one: it keeps the loss countable."""
+    """The ledger of a damaged file when it can still be read, else a new one: it keeps the loss countable."""
     try:
-        connection = sqlite3.connect(path, timeout=0.5)
-        try:
+        with closing(sqlite3.connect(path, timeout=0.5)) as connection:
             found = connection.execute(_SELECT).fetchone()
-        finally:
-            connection.close()
     except sqlite3.Error:
         return Ledger()
     is_whole = found is not None and all(isinstance(value, int | float) and value >= 0 for value in found)

@@ -77,6 +77,43 @@ def test_everything_is_still_there_after_a_restart(path):
     box.close()
 
 
+FIRST_RELEASE = """
+    CREATE TABLE waiting(
+        id INTEGER PRIMARY KEY, stored_at_s REAL NOT NULL, size_bytes INTEGER NOT NULL,
+        topic TEXT NOT NULL, payload BLOB NOT NULL);
+    CREATE TABLE ledger(
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        enqueued INTEGER NOT NULL, delivered INTEGER NOT NULL, dropped_by_size INTEGER NOT NULL,
+        dropped_by_age INTEGER NOT NULL, dropped_by_queue INTEGER NOT NULL, dropped_by_refusal INTEGER NOT NULL,
+        dropped_by_damage INTEGER NOT NULL, pending INTEGER NOT NULL, pending_bytes INTEGER NOT NULL,
+        files_damaged INTEGER NOT NULL, next_id INTEGER NOT NULL, clock_s REAL NOT NULL, wall_s REAL NOT NULL);
+    INSERT INTO waiting VALUES (41, 0.5, 72, 'topic', X'01'), (42, 0.5, 72, 'topic', X'02');
+    INSERT INTO ledger VALUES (1, 30, 7, 1, 2, 3, 4, 11, 2, 144, 1, 43, 100.0, 1000.0);
+    PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_the_first_release_keeps_its_rows_and_counts(path):
+    path.parent.mkdir()
+    with sqlite3.connect(path) as db:
+        db.executescript(FIRST_RELEASE)
+    db.close()
+    box = opened(path, wall=lambda: 1010.0, monotonic=lambda: 5.0)
+    rows = box.fetch(0, 9)
+    assert [(row.id, row.topic, row.payload) for row in rows] == [
+        (41, "topic", b"\x01"),
+        (42, "topic", b"\x02"),
+    ]
+    assert box.age_s(rows[0]) == pytest.approx(109.5)
+    box.put("t", payload(0))
+    box.ack([41])
+    assert box.close()
+    ledger = assert_file_agrees(path)
+    assert (ledger.enqueued, ledger.delivered, ledger.pending, ledger.next_id) == (31, 8, 2, 44)
+    assert (ledger.dropped_by_size, ledger.dropped_by_age, ledger.dropped_by_queue) == (1, 2, 3)
+    assert (ledger.dropped_by_refusal, ledger.dropped_by_damage, ledger.files_damaged) == (4, 11, 1)
+
+
 def test_put_after_close_is_refused_and_close_is_idempotent(path):
     box = opened(path)
     assert box.close()
@@ -387,6 +424,8 @@ FULL_DISK = """
     import json, resource, sys, threading
     from pathlib import Path
     from edge_runtime.messaging.outbox.outbox import Outbox
+    from edge_runtime.system.log import configure_log
+    configure_log()  # to standard error: standard output is the report
     tick = threading.Event()
     def limit(size):  # like a full disk, for this process only: writes beyond it fail
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

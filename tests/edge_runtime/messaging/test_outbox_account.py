@@ -73,12 +73,12 @@ class HeldStore:
         self._store, self._disk = store, disk
         self.read, self.oldest_s, self.close = store.read, store.oldest_s, store.close
 
-    def commit(self, ledger, rows, acked, refused, limits):
-        ids = [row.id for row in rows]
+    def commit(self, commit, *limits):
+        ids = [row.id for row in commit.rows]
         ending = self._disk.wait_for_ending(ids) if self._disk.is_held else OK
         if ending in (FULL, FAILED):
             raise StoreUnavailable(ending, is_full=ending == FULL)
-        after = self._store.commit(ledger, rows, acked, refused, limits)
+        after = self._store.commit(commit, *limits)
         self._disk.commits += 1
         self._disk.written += ids
         if ending == UNSURE:
@@ -253,6 +253,19 @@ def test_what_was_settled_is_not_fetched_again_from_a_file_that_has_it_after_all
     assert_right(box)
     closed(box, disk)
     assert assert_file_agrees(path).pending == 2
+
+
+def test_rows_that_a_commit_of_unknown_end_wrote_and_dropped_at_once_are_not_written_again(path, disk):
+    box = opened(path, disk, max_bytes=4 * ROW_BYTES)
+    put(box, 6)
+    box.flush(0)
+    assert disk.begun() == [1, 2, 3, 4, 5, 6]
+    disk.end(UNSURE)
+    assert disk.begun() == []
+    ledger = assert_right(box)
+    assert (ledger.enqueued, ledger.dropped_by_size, ledger.pending) == (6, 2, 4)
+    closed(box, disk)
+    assert assert_file_agrees(path).dropped_by_size == 2
 
 
 def test_a_file_that_vanished_costs_what_was_in_it_and_nothing_that_is_in_memory(path, disk):
