@@ -15,7 +15,7 @@ from edge_runtime.daemon.workers import StreamWorker
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.reopen import Backoff
-from edge_runtime.sources.sequence import Sequence
+from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ class Cameras:
 
     def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
         """Start a stream's worker; what is wrong with its source is a problem in its status, not an error here."""
-        sequence = Sequence(self._sequences / f"{stream}.seq")
+        sequence = SequenceNumbers(self._sequences / f"{stream}.seq")
         worker = StreamWorker(
             lambda: self._open_source(stream, camera, sequence.next),
             stream,

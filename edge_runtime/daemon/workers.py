@@ -16,7 +16,7 @@ from edge_runtime.inference.engines.threads import bind_this_thread
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.sources.base import EndOfStream, Source
 from edge_runtime.sources.reopen import Backoff
-from edge_runtime.sources.sequence import Sequence
+from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class StreamWorker:
         pipeline: Pipeline,
         crashes: Crashes,
         backoff: Backoff,
-        sequence: Sequence,
+        sequence: SequenceNumbers,
         colour: ColourOrder | None = None,
     ) -> None:
         """``colour`` is the channel order that the source really gives; None believes the source."""
@@ -117,7 +117,7 @@ class StreamWorker:
                         self._pipeline.rest(self.stream)
                     continue
                 quiet, self._has_given = 0, True
-                self._sequence.used(frame.seq)
+                self._sequence.mark_used(frame.seq)
                 if self._colour is not None:
                     frame = replace(frame, colour=self._colour)
                 with self._handing_over:

@@ -1,8 +1,32 @@
-"""The port every source implements. Concrete sources are named only in ``app``."""
+"""The port every source implements, and its counters. Concrete sources are named only in the wiring."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from edge_runtime.datatypes import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCounts:
+    """What happened in a source so far; all numbers only grow.
+
+    When nothing is in flight, ``captured == delivered + dropped``.
+    """
+
+    captured: int = 0
+    """Frames the device gave."""
+    delivered: int = 0
+    """Frames that ``read`` returned."""
+    dropped: int = 0
+    """Frames that were not read: replaced by a newer one, above the fps limit, or lost with a killed process."""
+    restarts: int = 0
+    """How often the device was opened again."""
+    stalls: int = 0
+    """How often the capture process was silent for too long and was killed."""
+    last_problem: str | None = None
+    """Why it was last opened again, or why it cannot be opened."""
+    last_captured_at_s: float | None = None
+    """When the last delivered frame was grabbed; the stream is behind by the time since then."""
 
 
 class Source(Protocol):
@@ -27,7 +51,7 @@ class Source(Protocol):
             EndOfStream: a file source is finished.
         """
 
-    def stats(self) -> "SourceStats":
+    def stats(self) -> SourceCounts:
         """Counters so far; cheap, callable from any thread."""
 
     def close(self) -> None:
@@ -36,23 +60,3 @@ class Source(Protocol):
 
 class EndOfStream(Exception):
     """A file or folder has no more frames."""
-
-
-class SourceStats(Protocol):
-    """Counters of a source; all grow monotonically."""
-
-    @property
-    def captured(self) -> int:
-        """Frames the device delivered."""
-
-    @property
-    def dropped(self) -> int:
-        """Frames replaced by a newer one before anyone read them, or skipped by the fps limit."""
-
-    @property
-    def restarts(self) -> int:
-        """How often the device was reopened after a loss or a stall."""
-
-    @property
-    def last_problem(self) -> str | None:
-        """Why it was last reopened."""

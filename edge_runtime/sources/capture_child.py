@@ -13,7 +13,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from edge_runtime.sources.capture_protocol import MAX_PACKET_BYTES, QUIT, ROOM, CaptureRequest, Message
+from edge_runtime.sources.capture_protocol import MAX_PACKET_BYTES, QUIT, ROOM, CaptureMessage, CaptureRequest
 from edge_runtime.sources.frame_ring import FrameRing
 from edge_runtime.system.camera_address import CameraAddress
 from edge_runtime.system.redaction import redact_url
@@ -31,8 +31,8 @@ _PASSED_ON = (
 )
 _PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _KEPT_LOG_BYTES = 4096
-_BURIAL_S = 1.0
-_POINTER = re.compile(r" @ 0x[0-9a-f]+")  # would make every repetition of a complaint a new text
+_REAP_S = 1.0
+_POINTER = re.compile(r" @ 0x[0-9a-f]+")  # would make every repetition of a last_error_line a new text
 
 
 class CaptureChild:
@@ -79,14 +79,14 @@ class CaptureChild:
         """None while it runs; negative is the signal that ended it."""
         return self._process.poll()
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[CaptureMessage]:
         """What it said since the last call.
 
         Raises:
             ValueError: it said nonsense.
         """
         self._read_log()
-        heard: list[Message] = []
+        heard: list[CaptureMessage] = []
         while True:
             try:
                 packet = self._channel.recv(MAX_PACKET_BYTES)
@@ -94,13 +94,13 @@ class CaptureChild:
                 return heard
             if not packet:
                 return heard
-            heard.append(Message.decode(packet))
+            heard.append(CaptureMessage.decode(packet))
 
     def tell_room(self) -> None:
         """A slot became free."""
         self._tell(ROOM)
 
-    def complaint(self) -> str | None:
+    def last_error_line(self) -> str | None:
         """The last line that FFmpeg, OpenCV or Python wrote to standard error, without credentials."""
         self._read_log()
         lines = [line.strip() for line in self._log.decode(errors="replace").splitlines() if line.strip()]
@@ -109,21 +109,21 @@ class CaptureChild:
     def kill(self) -> None:
         """End it at once and give everything back; frames already taken stay readable."""
         self._process.kill()
-        self._bury()
+        self._release()
 
-    def quit(self, patience_s: float) -> None:
+    def quit(self, timeout_s: float) -> None:
         """Let it say goodbye to the device (an RTSP camera frees the session), then end it anyway."""
         self._tell(QUIT)
         try:
-            self._process.wait(patience_s)
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        self._bury()
+        self._release()
 
-    def _bury(self) -> None:
+    def _release(self) -> None:
         self._give_back.close()
         try:
-            self._process.wait(_BURIAL_S)
+            self._process.wait(_REAP_S)
         except subprocess.TimeoutExpired:
             # Stuck in a driver call, where not even SIGKILL reaches it; it is reaped whenever the call returns.
             threading.Thread(target=self._process.wait, name="reap-capture", daemon=True).start()

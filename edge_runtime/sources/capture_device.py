@@ -7,13 +7,12 @@ Files: wait for room, so that nothing is lost. Must not import more than numpy, 
 import math
 import time
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, MessageKind
+from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
 from edge_runtime.sources.frame_ring import FrameNote, FrameRing
 from edge_runtime.sources.pacing import Metronome, RateLimit
 from edge_runtime.system.camera_address import CameraAddress
@@ -23,38 +22,7 @@ _BAD_FRAMES_IN_A_ROW = 100
 _FALLBACK_FPS = 25.0  # for files that do not say
 
 
-class Event(Protocol):
-    """The part of ``threading.Event`` that is needed here."""
-
-    def is_set(self) -> bool:
-        """Whether it happened."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for it."""
-
-    def clear(self) -> None:
-        """Forget it."""
-
-
-class Owner(Protocol):
-    """Where messages go; ``capture_process.Link``."""
-
-    @property
-    def room(self) -> Event:
-        """Set when a slot became free."""
-
-    @property
-    def quit(self) -> Event:
-        """Set when it is time to end."""
-
-    def say(self, kind: MessageKind, **facts: object) -> None:
-        """Tell the owner something."""
-
-    def wake(self) -> None:
-        """A frame is in the ring."""
-
-
-def play(request: CaptureRequest, ring_fd: int, owner: Owner) -> None:
+def play(request: CaptureRequest, ring_fd: int, owner: OwnerConnection) -> None:
     """Open the device and hand its frames over until it ends or the owner says quit.
 
     Raises:
@@ -72,7 +40,7 @@ def play(request: CaptureRequest, ring_fd: int, owner: Owner) -> None:
 
 
 class _Player:
-    def __init__(self, request: CaptureRequest, ring: FrameRing, owner: Owner) -> None:
+    def __init__(self, request: CaptureRequest, ring: FrameRing, owner: OwnerConnection) -> None:
         self._request, self._ring, self._owner = request, ring, owner
         self._shape: tuple[int, ...] | None = None
         self._bad_in_a_row = 0
@@ -111,7 +79,7 @@ class _Player:
             if frames == 0:
                 raise CaptureFailed("not a single frame could be decoded")
             if not self._request.loop and not self._owner.quit.is_set():
-                self._owner.say("ended", frames=frames, announced=announced)
+                self._owner.send("ended", frames=frames, announced=announced)
                 return
             skip = 0
 
@@ -189,7 +157,7 @@ class _Player:
 
     def _open(self) -> cv2.VideoCapture:
         request, address = self._request, CameraAddress(self._request.address)
-        self._owner.say("opening")
+        self._owner.send("opening")
         if address.kind.backend == "v4l2":
             capture = _open_device(request)
         else:
@@ -202,7 +170,7 @@ class _Player:
         if width * height * 3 > self._ring.slot_bytes:
             raise _too_large(width, height, self._ring.slot_bytes)
         self._ring.beat(time.monotonic())
-        self._owner.say("opened", width=width, height=height, backend=capture.getBackendName())
+        self._owner.send("opened", width=width, height=height, backend=capture.getBackendName())
         return capture
 
 

@@ -12,61 +12,15 @@ import random
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable
 
-from edge_runtime.sources.capture_protocol import (
-    MAX_PACKET_BYTES,
-    QUIT,
-    WAKE,
-    CaptureFailed,
-    CaptureRequest,
-    Message,
-    MessageKind,
-)
+from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
 from edge_runtime.system.camera_address import CameraAddress
 from edge_runtime.system.redaction import redact_url
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
-_KNOCK_TIMEOUT_S = 3.0
-_KNOCK_PAUSE_S = (0.5, 3.0)  # with the time-out above: an answer at most 6 s after the camera is back
-
-
-class Link:
-    """The child's end of the socket pair. A thread listens, so that a hung device call cannot outlive the owner."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self.room = threading.Event()
-        self.quit = threading.Event()
-
-    def receive_request(self) -> CaptureRequest:
-        """The first packet."""
-        return CaptureRequest.decode(self._channel.recv(MAX_PACKET_BYTES))
-
-    def listen(self) -> None:
-        """Begin to listen for room, quit and the owner's death."""
-        threading.Thread(target=self._listen, name="owner", daemon=True).start()
-
-    def say(self, kind: MessageKind, **facts: object) -> None:
-        """Tell the owner something; waits while the socket is full."""
-        self._channel.send(Message(kind, facts).encode())
-
-    def wake(self) -> None:
-        """Tell the owner that a frame is in the ring."""
-        try:
-            self._channel.send(WAKE, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return  # so many unread packets wake it anyway
-
-    def _listen(self) -> None:
-        try:
-            while packet := self._channel.recv(64):
-                if packet == QUIT:
-                    self.quit.set()
-                self.room.set()
-        finally:
-            os._exit(0)  # the owner is gone; the main thread may hang in a driver
+_CONNECT_TIMEOUT_S = 3.0
+_CONNECT_PAUSE_S = (0.5, 3.0)  # with the time-out above: an answer at most 6 s after the camera is back
 
 
 def die_with(parent_pid: int, name: str) -> None:
@@ -78,49 +32,49 @@ def die_with(parent_pid: int, name: str) -> None:
         os._exit(0)
 
 
-def wait_reachable(address: CameraAddress, link: Link, rng: random.Random) -> bool:
+def wait_reachable(address: CameraAddress, owner: OwnerConnection, rng: random.Random) -> bool:
     """Wait until somebody answers at the address; False when told to quit before.
 
     Raises:
         CaptureFailed: a file that does not exist; waiting for it is not this process's business.
     """
-    pause_s, longest_s = _KNOCK_PAUSE_S
-    while not link.quit.is_set():
-        problem = _knock(address)
+    pause_s, longest_s = _CONNECT_PAUSE_S
+    while not owner.quit.is_set():
+        problem = _connect(address)
         if problem is None:
             return True
         if not address.kind.is_live:
             raise CaptureFailed(problem)
-        link.say("waiting", reason=problem)
-        link.quit.wait(pause_s * rng.uniform(0.8, 1.0))
+        owner.send("waiting", reason=problem)
+        owner.quit.wait(pause_s * rng.uniform(0.8, 1.0))
         pause_s = min(pause_s * 1.5, longest_s)
     return False
 
 
-def _knock(address: CameraAddress) -> str | None:
+def _connect(address: CameraAddress) -> str | None:
     """Why nobody answers, or None when somebody does."""
     if address.local_path is not None:
         return None if address.local_path.exists() else f"{address.local_path} does not exist"
     assert address.endpoint is not None, "a camera that OpenCV plays is a path or has an endpoint"
     host, port = address.endpoint
     try:
-        socket.create_connection((host, port), timeout=_KNOCK_TIMEOUT_S).close()
+        socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as err:
         return f"{host}:{port} does not answer: {err.strerror or err}"
     return None
 
 
-def serve(link: Link, ring_fd: int, request: CaptureRequest, rng: random.Random) -> None:
+def serve(owner: OwnerConnection, ring_fd: int, request: CaptureRequest, rng: random.Random) -> None:
     """Wait for the device, play it, tell the owner how it ended."""
     try:
-        if wait_reachable(CameraAddress(request.address), link, rng):
+        if wait_reachable(CameraAddress(request.address), owner, rng):
             play = _load_player()
-            play(request, ring_fd, link)
+            play(request, ring_fd, owner)
     except CaptureFailed as err:
-        link.say("failed", reason=redact_url(str(err)))
+        owner.send("failed", reason=redact_url(str(err)))
 
 
-def _load_player() -> Callable[[CaptureRequest, int, Link], None]:
+def _load_player() -> Callable[[CaptureRequest, int, OwnerConnection], None]:
     from edge_runtime.sources.capture_device import play
 
     return play
@@ -130,11 +84,11 @@ def main(arguments: list[str]) -> int:
     """Run until the device ends or the owner goes away."""
     socket_fd, ring_fd, parent_pid = map(int, arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
-    link = Link(socket.socket(fileno=socket_fd))
-    request = link.receive_request()
+    owner = OwnerConnection(socket.socket(fileno=socket_fd))
+    request = owner.receive_request()
     die_with(parent_pid, request.stream)
-    link.listen()
-    serve(link, ring_fd, request, random.Random())  # noqa: S311 - jitter, not a secret
+    owner.listen()
+    serve(owner, ring_fd, request, random.Random())  # noqa: S311 - jitter, not a secret
     return 0
 
 

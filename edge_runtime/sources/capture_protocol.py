@@ -1,10 +1,13 @@
-"""What a capture process and its owner say to each other besides frames: one request, then small messages.
+"""The messages between a capture process and its owner, besides frames: one request, then small messages.
 
 Standard library only, because the capture process starts with it. One packet of a SOCK_SEQPACKET pair is one message.
 The request travels here and not in the arguments: a camera address may hold a password, and arguments are public.
 """
 
 import json
+import os
+import socket
+import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -59,7 +62,7 @@ MessageKind = Literal["waiting", "opening", "opened", "frame", "ended", "failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class CaptureMessage:
     """One message of the child."""
 
     kind: MessageKind
@@ -70,7 +73,7 @@ class Message:
         return json.dumps({"kind": self.kind, **self.facts}).encode()[:MAX_PACKET_BYTES]
 
     @classmethod
-    def decode(cls, packet: bytes) -> "Message":
+    def decode(cls, packet: bytes) -> "CaptureMessage":
         """From a packet.
 
         Raises:
@@ -82,3 +85,40 @@ class Message:
         if not isinstance(facts, dict) or "kind" not in facts:
             raise ValueError(f"unknown message {packet[:80]!r}")
         return cls(facts.pop("kind"), facts)
+
+
+class OwnerConnection:
+    """The capture process's end of the socket pair. A thread listens: a hung device call must not outlive the owner."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self.room = threading.Event()
+        self.quit = threading.Event()
+
+    def receive_request(self) -> CaptureRequest:
+        """The first packet."""
+        return CaptureRequest.decode(self._channel.recv(MAX_PACKET_BYTES))
+
+    def listen(self) -> None:
+        """Begin to listen for room, quit and the owner's death."""
+        threading.Thread(target=self._listen, name="owner", daemon=True).start()
+
+    def send(self, kind: MessageKind, **facts: object) -> None:
+        """Send a message; waits while the socket is full."""
+        self._channel.send(CaptureMessage(kind, facts).encode())
+
+    def wake(self) -> None:
+        """Tell the owner that a frame is in the ring."""
+        try:
+            self._channel.send(WAKE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return  # so many unread packets wake it anyway
+
+    def _listen(self) -> None:
+        try:
+            while packet := self._channel.recv(64):
+                if packet == QUIT:
+                    self.quit.set()
+                self.room.set()
+        finally:
+            os._exit(0)  # the owner is gone; the main thread may hang in a driver

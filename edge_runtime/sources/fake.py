@@ -6,8 +6,7 @@ No clock, no waiting. Ships with the package so that tests need no patching.
 from collections.abc import Iterable
 
 from edge_runtime.datatypes import Frame
-from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.counts import SourceCounts
+from edge_runtime.sources.base import EndOfStream, SourceCounts
 
 
 class FakeSource:

@@ -34,7 +34,7 @@ _SLOT = np.dtype(
     + [(name, "<f8") for name in ("captured_at_s", "captured_at_wall_s", "decode_ms")]
 )
 MAX_SLOTS = (_HEADER_BYTES - _SLOTS_AT) // _SLOT.itemsize
-_LOCK_PATIENCE_S = (
+_LOCK_TIMEOUT_S = (
     0.005  # the critical sections take some 10 us; longer means that the writer is stopped inside one
 )
 
@@ -216,9 +216,9 @@ class FrameRing:
                 return None
             self._slots["state"][slot] = _State.READING
             said = self._slots[slot].copy()
-        return self._taken(slot, said)
+        return self._read_slot(slot, said)
 
-    def _taken(self, slot: int, said: Any) -> TakenFrame:
+    def _read_slot(self, slot: int, said: Any) -> TakenFrame:
         height, width, channels = int(said["height"]), int(said["width"]), int(said["channels"])
         size = height * width * channels
         if min(height, width) < 1 or channels not in (1, 3, 4) or size > self._slot_bytes:
@@ -249,7 +249,7 @@ class FrameRing:
 
     @contextmanager
     def _try_lock(self) -> Iterator[bool]:
-        give_up_at_s = time.monotonic() + _LOCK_PATIENCE_S
+        give_up_at_s = time.monotonic() + _LOCK_TIMEOUT_S
         while not (is_mine := self._grab_lock()) and time.monotonic() < give_up_at_s:
             time.sleep(0.0002)
         try:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
-from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.counts import SourceCounts
+from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.pacing import Metronome
 
 PICTURE_SUFFIXES = frozenset(
@@ -33,21 +32,38 @@ class _Seen:
     changed_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class FolderOptions:
+    """How to play a folder."""
+
+    fps: float | None = None
+    """Pace; None gives pictures as fast as they are read."""
+    loop: bool = False
+    """Begin again at the end."""
+    watch: bool = False
+    """Wait for new and overwritten files instead of ending; a file counts once it stopped changing."""
+    poll_s: float = 0.5
+    """How often a watched folder is looked at."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible combinations.
+
+        Raises:
+            ValueError: both ``loop`` and ``watch``.
+        """
+        if self.loop and self.watch:
+            raise ValueError("loop and watch are both on; expected one: play again, or wait for new pictures")
+
+
 class ImagesSource:
     """The pictures of one folder in natural order (``2.jpg`` before ``10.jpg``).
 
     Args:
         stream: Name of the stream.
         folder: Where they are; subfolders, hidden files and other suffixes are left out.
-        fps: Pace; None gives them as fast as they are read.
-        loop: Begin again at the end.
-        watch: Wait for new and overwritten files instead of ending; a file counts once it stopped changing.
-        poll_s: How often a watched folder is looked at.
+        options: How to play it.
         clock, wall_clock: Monotonic and Unix seconds.
         first_seq: Sequence number of the first frame.
-
-    Raises:
-        ValueError: both ``loop`` and ``watch``.
     """
 
     is_live = False
@@ -56,21 +72,16 @@ class ImagesSource:
         self,
         stream: str,
         folder: Path,
+        options: FolderOptions | None = None,
         *,
-        fps: float | None = None,
-        loop: bool = False,
-        watch: bool = False,
-        poll_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         first_seq: int = 0,
     ) -> None:
-        if loop and watch:
-            raise ValueError("loop and watch are both on; expected one: play again, or wait for new pictures")
         self.stream = stream
-        self._folder, self._loop, self._watch, self._poll_s = folder, loop, watch, poll_s
+        self._folder, self._options = folder, options or FolderOptions()
         self._clock, self._wall_clock = clock, wall_clock
-        self._metronome = Metronome(fps)
+        self._metronome = Metronome(self._options.fps)
         self._queue: deque[str] = deque()
         self._before: frozenset[_Seen] = frozenset()
         self._taken: frozenset[_Seen] = frozenset()
@@ -111,7 +122,7 @@ class ImagesSource:
         """Fill the queue when it is empty and a look is due."""
         if self._queue:
             return
-        if self._watch:
+        if self._options.watch:
             new = self._look_again(now_s) if now_s >= self._look_at_s else frozenset()
         else:
             new = self._look_once()
@@ -119,7 +130,7 @@ class ImagesSource:
 
     def _look_once(self) -> frozenset[_Seen]:
         """All pictures, the first time or in a loop."""
-        if self._has_looked and not self._loop:
+        if self._has_looked and not self._options.loop:
             raise EndOfStream(f"{self._folder}: all {self._counts.delivered} pictures were given")
         self._has_looked = True
         try:
@@ -132,7 +143,7 @@ class ImagesSource:
 
     def _look_again(self, now_s: float) -> frozenset[_Seen]:
         """Pictures that are new and look the same twice: the rest is still being written."""
-        self._look_at_s = now_s + self._poll_s
+        self._look_at_s = now_s + self._options.poll_s
         try:
             files = self._list()
         except OSError as err:
@@ -143,7 +154,7 @@ class ImagesSource:
             self._counts = replace(self._counts, last_problem=None)  # it is back
         settled = (files & self._before) - self._taken
         self._before, self._taken = files, (self._taken & files) | settled
-        self._look_at_s = now_s + max(self._poll_s, (self._clock() - now_s) / _SCAN_SHARE)
+        self._look_at_s = now_s + max(self._options.poll_s, (self._clock() - now_s) / _SCAN_SHARE)
         return settled
 
     def _list(self) -> frozenset[_Seen]:

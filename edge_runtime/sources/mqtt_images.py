@@ -19,8 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Frame
-from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.counts import SourceCounts
+from edge_runtime.sources.base import EndOfStream, SourceCounts
 
 _NPY_MAGIC = b"\x93NUMPY"
 _MAX_AXES = 8
@@ -48,7 +47,7 @@ class PictureInbox:
                 f"inbox for {capacity} of {max_payload_bytes} bytes; expected at least 1 of each"
             )
         self._capacity, self._max_payload_bytes = capacity, max_payload_bytes
-        self._letters: deque[QueuedPicture] = deque()
+        self._queued: deque[QueuedPicture] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
         self._counts = SourceCounts()
@@ -63,10 +62,10 @@ class PictureInbox:
                 problem = f"message of {len(payload)} bytes; at most {self._max_payload_bytes} are taken"
                 self._count(dropped=1, problem=problem)
                 return
-            if len(self._letters) == self._capacity:
-                self._letters.popleft()
+            if len(self._queued) == self._capacity:
+                self._queued.popleft()
                 self._count(dropped=1)
-            self._letters.append(QueuedPicture(bytes(payload), received_at_s))
+            self._queued.append(QueuedPicture(bytes(payload), received_at_s))
             self._changed.notify()
 
     def ignore(self, problem: str) -> None:
@@ -81,12 +80,12 @@ class PictureInbox:
             EndOfStream: the inbox was closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._letters or self._is_closed, timeout_s)
+            self._changed.wait_for(lambda: self._queued or self._is_closed, timeout_s)
             if self._is_closed:
                 raise EndOfStream("the inbox was closed")
-            if not self._letters:
+            if not self._queued:
                 return None
-            queued = self._letters.popleft()
+            queued = self._queued.popleft()
             self._count(delivered=1, at_s=queued.received_at_s)
             return queued
 
@@ -98,8 +97,8 @@ class PictureInbox:
         """Take no more and wake whoever waits; what was not read counts as dropped. Idempotent."""
         with self._changed:
             self._is_closed = True
-            self._count(dropped=len(self._letters))
-            self._letters.clear()
+            self._count(dropped=len(self._queued))
+            self._queued.clear()
             self._changed.notify_all()
 
     def _count(

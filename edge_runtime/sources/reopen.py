@@ -64,26 +64,26 @@ class StallTimeouts:
         """Begin in the first phase."""
         self._limit_s = self.start_s
 
-    def started(self, now_s: float) -> None:
+    def wait_for_start(self, now_s: float) -> None:
         """The process was started."""
         self._limit_s, self._heard_at_s = self.start_s, now_s
 
-    def opening(self, now_s: float) -> None:
+    def wait_for_open(self, now_s: float) -> None:
         """The process said that it opens the device."""
         self._limit_s, self._heard_at_s = self.open_s, now_s
 
-    def opened(self, now_s: float) -> None:
+    def wait_for_frames(self, now_s: float) -> None:
         """The device is open: frames are due."""
         self._limit_s, self._heard_at_s = self.stall_s, now_s
 
-    def heard(self, at_s: float) -> None:
+    def note_life(self, at_s: float) -> None:
         """A sign of life at ``at_s``; an older one than the last changes nothing."""
         self._heard_at_s = max(self._heard_at_s, at_s)
 
-    def runs_out_at_s(self) -> float:
+    def deadline_s(self) -> float:
         """When it is over, if nothing more is heard."""
         return self._heard_at_s + self._limit_s
 
-    def silence(self, now_s: float) -> float | None:
+    def excess_silence_s(self, now_s: float) -> float | None:
         """Seconds of silence when they are too many, else None."""
-        return now_s - self._heard_at_s if now_s >= self.runs_out_at_s() else None
+        return now_s - self._heard_at_s if now_s >= self.deadline_s() else None

@@ -1,4 +1,4 @@
-"""Sequence numbers that never repeat, across restarts and power cuts.
+"""SequenceNumbers numbers that never repeat, across restarts and power cuts.
 
 A result's id is ``device/stream/sequence``; consumers drop duplicates by it, so a number must not come twice. Blocks of
 numbers are reserved on disk before they are used: after a crash the rest of a block is skipped, never reused.
@@ -19,7 +19,7 @@ BLOCK = 10_000  # one small write every 17 minutes at 10 fps
 RETRY_EVERY = 100  # numbers between two attempts at a reservation that the disk refused
 
 
-class Sequence:
+class SequenceNumbers:
     """The numbers of one stream. Used by that stream's worker only."""
 
     def __init__(self, path: Path, block: int = BLOCK) -> None:
@@ -29,7 +29,7 @@ class Sequence:
         self._retry_at = 0
         self._reserve()
 
-    def used(self, seq: int) -> None:
+    def mark_used(self, seq: int) -> None:
         """``seq`` was given to a frame; reserves the next block in time, and goes on when the disk refuses it."""
         self.next = seq + 1
         if self.next > self._reserved_until - self._block // 2 and self.next >= self._retry_at:

@@ -15,10 +15,9 @@ import structlog
 
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
-from edge_runtime.sources.base import EndOfStream
+from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.capture_child import CaptureChild
-from edge_runtime.sources.capture_protocol import Message
-from edge_runtime.sources.counts import SourceCounts
+from edge_runtime.sources.capture_protocol import CaptureMessage
 from edge_runtime.sources.frame_ring import FrameRing, TakenFrame
 from edge_runtime.sources.reopen import Backoff, StallTimeouts
 from edge_runtime.sources.video_options import VideoOptions
@@ -28,8 +27,8 @@ log = structlog.get_logger()
 
 _FILE_ATTEMPTS = 3  # a camera may come back, a damaged file does not
 _HEALTHY_AFTER_S = 10.0  # a camera that gives a frame and dies again, over and over, keeps its long delays
-_START_PATIENCE_S = 20.0
-_GOODBYE_S = 0.7
+_START_TIMEOUT_S = 20.0
+_QUIT_S = 0.7
 
 
 class VideoSource:
@@ -66,15 +65,15 @@ class VideoSource:
         self._options = options or VideoOptions()
         self._clock = clock
         self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
-        self._patience = StallTimeouts(
-            start_s=_START_PATIENCE_S,
+        self._timeouts = StallTimeouts(
+            start_s=_START_TIMEOUT_S,
             open_s=self._options.open_timeout_s + 2.0,
             stall_s=self._options.stall_timeout_s,
         )
         self._child: CaptureChild | None = None
         self._counts = SourceCounts()  # of earlier children; the running one's are added in ``stats``
         self._delivered_by_child = 0
-        self._last_word: Message | None = None
+        self._last_word: CaptureMessage | None = None
         self._next_seq = first_seq
         self._open_at_s = 0.0
         self._healthy_since_s: float | None = None
@@ -130,8 +129,8 @@ class VideoSource:
         self._waker.close()  # a read that waits in another thread wakes up and lets go of the mutex
         with self._mutex:
             if self._child is not None:
-                self._close_books(self._child)
-                self._child.quit(_GOODBYE_S)
+                self._add_counts(self._child)
+                self._child.quit(_QUIT_S)
                 self._child = None
             self._wake.close()
 
@@ -162,7 +161,7 @@ class VideoSource:
         if self._last_word is not None:
             self._lose(now_s, str(self._last_word.facts.get("reason")))
         elif exit_code is not None:
-            self._lose(now_s, _death(exit_code))
+            self._lose(now_s, _exit_reason(exit_code))
         else:
             self._check_silence(child, now_s)
         return None
@@ -177,7 +176,7 @@ class VideoSource:
             except TimeoutError:
                 return
         else:
-            until_s = min(deadline_s, self._patience.runs_out_at_s())
+            until_s = min(deadline_s, self._timeouts.deadline_s())
             longest_s = 0.002 if self._child.ring.was_busy else 0.5
             self._child.wait(min(max(0.001, until_s - now_s), longest_s), self._wake)
 
@@ -193,27 +192,27 @@ class VideoSource:
             return
         self._last_word = None
         self._healthy_since_s = None
-        self._patience.started(now_s)
+        self._timeouts.wait_for_start(now_s)
         if self._counts.last_problem is not None:
             self._counts = replace(self._counts, restarts=self._counts.restarts + 1)
 
-    def _hear(self, messages: list[Message], now_s: float) -> None:
+    def _hear(self, messages: list[CaptureMessage], now_s: float) -> None:
         for message in messages:
             match message.kind:
                 case "waiting":
-                    self._patience.started(now_s)
+                    self._timeouts.wait_for_start(now_s)
                     self._note_problem(str(message.facts.get("reason")))
                 case "opening":
-                    self._patience.opening(now_s)
+                    self._timeouts.wait_for_open(now_s)
                 case "opened":
-                    self._patience.opened(now_s)
+                    self._timeouts.wait_for_frames(now_s)
                     log.info(
                         "source open", stream=self.stream, address=self._address.redacted, **message.facts
                     )
                 case "failed" | "ended":  # acted on once the last frames are out of the ring
                     self._last_word = message
                 case _:
-                    self._patience.heard(now_s)
+                    self._timeouts.note_life(now_s)
 
     def _deliver(self, taken: TakenFrame, now_s: float) -> Frame:
         self._delivered_by_child += 1
@@ -237,8 +236,8 @@ class VideoSource:
     # --- endings --------------------------------------------------------------------------------------------------
 
     def _check_silence(self, child: CaptureChild, now_s: float) -> None:
-        self._patience.heard(child.ring.beat_at_s())
-        silent_s = self._patience.silence(now_s)
+        self._timeouts.note_life(child.ring.beat_at_s())
+        silent_s = self._timeouts.excess_silence_s(now_s)
         if silent_s is not None:
             self._counts = replace(self._counts, stalls=self._counts.stalls + 1)
             self._lose(now_s, f"silent for {silent_s:.1f} s, killed")
@@ -246,10 +245,10 @@ class VideoSource:
     def _lose(self, now_s: float, reason: str) -> None:
         """The child is of no more use: end it and plan the next one."""
         if self._child is not None:
-            complaint = self._child.complaint()
-            if complaint is not None and complaint not in reason:
-                reason = f"{reason} ({complaint})"
-            self._close_books(self._child)
+            last_error_line = self._child.last_error_line()
+            if last_error_line is not None and last_error_line not in reason:
+                reason = f"{reason} ({last_error_line})"
+            self._add_counts(self._child)
             self._child.kill()
             self._child = None
         self._failures_in_a_row += 1
@@ -268,7 +267,7 @@ class VideoSource:
         log.warning(what, stream=self.stream, address=self._address.redacted, reason=reason,
                     retry_in_s=round(delay_s, 1))  # fmt: skip
 
-    def _end(self, last_word: Message) -> None:
+    def _end(self, last_word: CaptureMessage) -> None:
         """A file is over. One that gave clearly fewer frames than its header announces was cut off: say so."""
         frames, announced = (int(last_word.facts.get(name, 0)) for name in ("frames", "announced"))
         self._ended = f"{self._address.redacted} ended after {frames} frames"
@@ -278,7 +277,7 @@ class VideoSource:
             )
         raise EndOfStream(self._ended)
 
-    def _close_books(self, child: CaptureChild) -> None:
+    def _add_counts(self, child: CaptureChild) -> None:
         """Add a finished child's counts. What it grabbed and nobody got is dropped, whatever moment it died in."""
         grabbed, delivered, counts = child.ring.counts().grabbed, self._delivered_by_child, self._counts
         self._next_seq += child.ring.counts().tickets
@@ -296,6 +295,6 @@ class VideoSource:
             log.warning("source waits", stream=self.stream, address=self._address.redacted, reason=reason)
 
 
-def _death(exit_code: int) -> str:
+def _exit_reason(exit_code: int) -> str:
     how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with code {exit_code}"
     return f"the capture process {how}"

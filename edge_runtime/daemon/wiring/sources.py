@@ -11,7 +11,7 @@ from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.demo import DATA
 from edge_runtime.sources.demo.demo_camera import DemoCamera
-from edge_runtime.sources.images import ImagesSource
+from edge_runtime.sources.images import FolderOptions, ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.sources.video_options import VideoOptions
@@ -34,14 +34,9 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection
             end = client.subscribe(connection.topics.picture(stream), partial(_post, inbox))
             return MqttImagesSource(stream, inbox, first_seq=first_seq, on_close=end)
         case CameraKind.FILE if _is_folder(stream, camera.path):
-            return ImagesSource(
-                stream,
-                Path(camera.path),
-                fps=None if camera.pace == "fastest" else camera.fps,
-                loop=camera.loop,
-                watch=camera.watch,
-                first_seq=first_seq,
-            )
+            pace = None if camera.pace == "fastest" else camera.fps
+            folder = FolderOptions(fps=pace, loop=camera.loop, watch=camera.watch)
+            return ImagesSource(stream, Path(camera.path), folder, first_seq=first_seq)
         case _:
             return VideoSource(stream, camera.path, video_options(camera), first_seq=first_seq)
 

@@ -17,9 +17,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import ColourOrder, RejectReason
-from edge_runtime.inference.preprocess.flaw import PictureFlaw
 from edge_runtime.inference.preprocess.geometry import reduction
-from edge_runtime.inference.preprocess.headers import Header, read_header
+from edge_runtime.inference.preprocess.headers import Header, PictureFlaw, read_header
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
 cv2.utils.logging.setLogLevel(

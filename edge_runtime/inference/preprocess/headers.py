@@ -11,11 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.flaw import PictureFlaw
 
 MAX_JPEG_SCANS = 64  # progressive encoders write about 10; thousands are an attack on decode time
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+class PictureFlaw(Exception):
+    """A picture or tensor that cannot be used; ``prepare`` turns it into a ``Rejected`` value."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}")
 
 
 @dataclass(frozen=True, slots=True)

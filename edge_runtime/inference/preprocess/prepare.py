@@ -21,10 +21,10 @@ from edge_runtime.inference.preprocess.decode import (
     read_file,
     to_uint8,
 )
-from edge_runtime.inference.preprocess.flaw import PictureFlaw
 from edge_runtime.inference.preprocess.geometry import fit
+from edge_runtime.inference.preprocess.headers import PictureFlaw
 from edge_runtime.inference.preprocess.normalise import Normaliser
-from edge_runtime.inference.preprocess.tensors import checked_tensor
+from edge_runtime.inference.preprocess.tensors import check_tensor
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
 _RECOLOUR: dict[tuple[Colour, Colour], int] = {
@@ -119,7 +119,7 @@ class Preprocessor:
             raise PictureFlaw(
                 RejectReason.UNSUPPORTED, f"tensor as {type(frame.picture).__name__}; expected an array"
             )
-        tensor = checked_tensor(frame.picture, self.spec)
+        tensor = check_tensor(frame.picture, self.spec)
         now_s = self._clock()
         return Sample(
             stream=frame.stream,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.flaw import PictureFlaw
+from edge_runtime.inference.preprocess.headers import PictureFlaw
 from edge_runtime.inference.specs import PreprocessSpec
 
 
@@ -15,7 +15,7 @@ def channels_first(samples: NDArray[np.float32], spec: PreprocessSpec) -> NDArra
     return samples if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(samples, -1, 1))
 
 
-def checked_tensor(value: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
+def check_tensor(value: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
     """A tensor the model can take: float32 in its layout, every value finite.
 
     A batch of one loses its batch axis. NaN and masked entries are missing values: filled when the bundle says with

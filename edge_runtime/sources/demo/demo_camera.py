@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from edge_runtime.config import DemoConfig
 from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
-from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.counts import SourceCounts
+from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.demo import camera_drift
 from edge_runtime.sources.images import PICTURE_SUFFIXES, natural_order
 

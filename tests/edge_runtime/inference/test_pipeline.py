@@ -17,7 +17,7 @@ from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from edge_runtime.sources.fake import FakeSource
-from edge_runtime.sources.sequence import Sequence
+from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import until
 
@@ -249,7 +249,9 @@ def stream_worker(tmp_path, pipeline, open_source, crashes=None):
             pass
 
     crashes = crashes or Crashes(on_fatal=lambda reason: None)
-    return StreamWorker(open_source, "belt", pipeline, crashes, NoDelay(), Sequence(tmp_path / "belt.seq"))
+    return StreamWorker(
+        open_source, "belt", pipeline, crashes, NoDelay(), SequenceNumbers(tmp_path / "belt.seq")
+    )
 
 
 def test_a_lost_source_is_opened_again(tmp_path):
@@ -335,7 +337,7 @@ def test_inference_that_can_never_work_ends_the_daemon(monkeypatch):
 
 def test_a_damaged_sequence_file_starts_again_from_zero(tmp_path):
     (tmp_path / "belt.seq").write_text("garbage")
-    assert Sequence(tmp_path / "belt.seq").next == 0
+    assert SequenceNumbers(tmp_path / "belt.seq").next == 0
 
 
 def test_a_worker_runs_on_the_cpus_it_was_given_and_says_so():

@@ -36,21 +36,21 @@ def test_impossible_delays_are_refused(first, limit, jitter):
         Backoff(random.Random(0), first, limit, jitter)
 
 
-def test_each_phase_has_its_own_patience():
-    patience = StallTimeouts(start_s=20, open_s=12, stall_s=5)
-    patience.started(100)
-    assert patience.silence(119.9) is None
-    assert patience.silence(120) == 20
-    patience.opening(110)
-    assert patience.runs_out_at_s() == 122
-    patience.opened(111)
-    assert patience.silence(115.9) is None
-    assert patience.silence(116.5) == 5.5
+def test_each_phase_has_its_own_timeout():
+    timeouts = StallTimeouts(start_s=20, open_s=12, stall_s=5)
+    timeouts.wait_for_start(100)
+    assert timeouts.excess_silence_s(119.9) is None
+    assert timeouts.excess_silence_s(120) == 20
+    timeouts.wait_for_open(110)
+    assert timeouts.deadline_s() == 122
+    timeouts.wait_for_frames(111)
+    assert timeouts.excess_silence_s(115.9) is None
+    assert timeouts.excess_silence_s(116.5) == 5.5
 
 
 def test_a_sign_of_life_extends_and_an_old_one_does_not_shorten():
-    patience = StallTimeouts(start_s=20, open_s=12, stall_s=5)
-    patience.opened(100)
-    patience.partial(103)
-    patience.partial(50)
-    assert patience.runs_out_at_s() == 108
+    timeouts = StallTimeouts(start_s=20, open_s=12, stall_s=5)
+    timeouts.wait_for_frames(100)
+    timeouts.note_life(103)
+    timeouts.note_life(50)
+    assert timeouts.deadline_s() == 108
