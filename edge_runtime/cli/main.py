@@ -71,16 +71,12 @@ def cli() -> None:
 @click.option("--for", "for_s", type=seconds, help="Stop by itself after so many seconds, with a summary.")
 def run(config: Path, for_s: float | None) -> int:
     """Run the daemon with the configuration file CONFIG."""
-    from edge_runtime.deployment.open_bundle import OpenAhead
+    from edge_runtime.cli.run_summary import summarise
+    from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
 
-    loaded = _configured(config)
-    with OpenAhead(loaded) as ahead:
-        from edge_runtime.cli.run_summary import summarise
-        from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
-
-        daemon = build_daemon(loaded, config, open_bundle=ahead.open_bundle)
-        stop_on_signals(daemon)
-        code = daemon.run(for_s)
+    daemon = build_daemon(_configured(config), config)
+    stop_on_signals(daemon)
+    code = daemon.run(for_s)
     if for_s is not None:
         print(summarise(daemon.reporter.status().as_dict(), daemon.reporter.history(), []))
     return code

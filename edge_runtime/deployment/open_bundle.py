@@ -1,17 +1,11 @@
-"""From the configuration to one model's verified bundle and its warm, self-tested engine: the longest part of a start.
-
-So it begins first: :class:`OpenAhead` opens every model in a thread of its own while the rest of the daemon is
-still being imported.
-"""
+"""From the configuration to one model's verified bundle and its warm, self-tested engine."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.engine import engine_of
@@ -49,36 +43,6 @@ class OpenedModel:
     """Largest difference from a golden output; None: not tested."""
     notes: tuple[str, ...] = ()
     """What of the configuration does not count: settings without effect, a fall-back that was taken."""
-
-
-class OpenAhead:
-    """The models of a configuration, being opened in threads of their own. Use it in a ``with`` statement."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        most = max(1, min(len(config.models), cpu_budget().most_threads))
-        self._pool = ThreadPoolExecutor(most, "open")
-        self._bases = {name: self._pool.submit(open_bundle, config, name) for name in config.models}
-        self._pool.shutdown(wait=False)  # takes no more orders: its threads end with what they have
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close what nobody has taken."""
-        self._pool.shutdown(cancel_futures=True)  # and waits for those under way
-        for base in self._bases.values():
-            if not base.cancelled() and base.exception() is None:
-                base.result().engine.close()
-
-    def open_bundle(self, config: Config, name: str) -> OpenedModel:
-        """:func:`open_bundle`, which has begun long ago for this start's configuration; each model is given once.
-
-        Raises:
-            BundleError, EngineError: as there.
-        """
-        base: Future[OpenedModel] | None = self._bases.pop(name, None) if config is self._config else None
-        return open_bundle(config, name) if base is None else base.result()
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from edge_runtime.daemon.wiring.messaging import Outboxes, command_handlers, mak
 from edge_runtime.daemon.wiring.models import batch_policy, open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.datatypes import Result
-from edge_runtime.deployment.open_bundle import OpenedModel, open_bundle
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
@@ -35,7 +34,6 @@ def build_daemon(
     *,
     adjust: Callable[[Config], Config] = lambda config: config,
     on_result: Callable[[Result], None] = lambda _: None,
-    open_bundle: Callable[[Config, str], OpenedModel] = open_bundle,
 ) -> Daemon:
     """A daemon that has not started yet.
 
@@ -44,7 +42,6 @@ def build_daemon(
         config_path: The file to watch for edits; None watches nothing.
         adjust: Applied to it and to every edited configuration (the demo's options).
         on_result: Sees every result, in the inference worker's thread.
-        open_bundle: Gives a model's bundle and engine; ``OpenAhead`` has begun with that.
 
     Raises:
         ConfigError: the broker's settings cannot be used.
@@ -68,7 +65,7 @@ def build_daemon(
     reporter = StatusReporter(running, cameras, delivery, crashes)
     handlers = command_handlers(running, reporter)
     factories = Factories(
-        open_model=partial(open_model, delivery=delivery, crashes=crashes, open_bundle=open_bundle),
+        open_model=partial(open_model, delivery=delivery, crashes=crashes),
         open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
         batch_policy=batch_policy,
         configure_log=_configure_log,

@@ -34,6 +34,7 @@ from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.messaging.events import Event
 from edge_runtime.recalibration.baselines.store import Identity
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.controller_parts import ControllerParts
@@ -48,14 +49,7 @@ NO_AGE_LIMIT_S = 1e9
 _PRIORITIES = {"low": -1, "high": 1}
 
 
-def open_model(
-    config: Config,
-    name: str,
-    *,
-    delivery: Delivery,
-    crashes: Crashes,
-    open_bundle: Callable[[Config, str], OpenedModel] = open_bundle,
-) -> ModelRuntime:
+def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashes) -> ModelRuntime:
     """Load, self-test and wire one model; nothing runs yet.
 
     Raises:
@@ -64,40 +58,37 @@ def open_model(
         StateError: its state cannot be read or written.
     """
     with concerning(config, name):
-        return _wired(config, name, open_bundle(config, name), delivery, crashes)
-
-
-def _wired(
-    config: Config, name: str, opened: OpenedModel, delivery: Delivery, crashes: Crashes
-) -> ModelRuntime:
-    bundle, plan, settings = opened.bundle, opened.plan, opened.settings
-    for note in opened.notes:
-        log.warning("model does not run as configured", model=name, reason=note)
-    build = partial(build_engine, opened)
-    model_state = ModelState.open(config.state_dir, name)
-    rollout, engine = _restored(model_state, bundle, build, opened.engine)
-    slot = EngineSlot(rollout.active, engine)
-    controller = _open_controller(config, name, bundle, build, model_state, rollout, slot, delivery)
-    parts = PipelineParts(
-        device=config.device,
-        model=name,
-        preprocessor=Preprocessor(bundle.manifest.preprocess),
-        schedule=BatchScheduler(batch_policy(config, name), plan.workers),
-        slot=slot,
-        postprocessor=Postprocessor(bundle.manifest, bundle.labels),
-        deliver=delivery.result,
-        observer=controller,
-        on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
-        clock=time.monotonic,
-    )
-    pipeline = Pipeline(parts)
-    workers = tuple(
-        InferenceWorker(
-            f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if settings.pin_threads else ()
+        opened = open_bundle(config, name)
+        bundle, plan, build = opened.bundle, opened.plan, partial(build_engine, opened)
+        for note in opened.notes:
+            log.warning("model does not run as configured", model=name, reason=note)
+        model_state = ModelState.open(config.state_dir, name)
+        rollout, engine = _restore(model_state, bundle, build, opened.engine)
+        slot = EngineSlot(rollout.active, engine)
+        controller = None
+        if config.models[name].recalibrate:
+            deployment = Deployment(rollout, slot, model_state, build)
+            controller = _make_controller(config, name, bundle, model_state, deployment, delivery.event)
+        parts = PipelineParts(
+            device=config.device,
+            model=name,
+            preprocessor=Preprocessor(bundle.manifest.preprocess),
+            schedule=BatchScheduler(batch_policy(config, name), plan.workers),
+            slot=slot,
+            postprocessor=Postprocessor(bundle.manifest, bundle.labels),
+            deliver=delivery.result,
+            observer=controller,
+            on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
+            clock=time.monotonic,
         )
-        for i in range(plan.workers)
-    )
-    return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes)
+        pipeline = Pipeline(parts)
+        workers = tuple(
+            InferenceWorker(
+                f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if opened.settings.pin_threads else ()
+            )
+            for i in range(plan.workers)
+        )
+        return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes)
 
 
 def batch_policy(config: Config, name: str) -> BatchPolicy:
@@ -136,7 +127,7 @@ def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
     return engine
 
 
-def _restored(
+def _restore(
     model_state: ModelState, bundle: Bundle, build: BuildEngine, base: Engine
 ) -> tuple[Rollout, Engine]:
     """The generation that was active before the restart; the base when it cannot be restored."""
@@ -152,19 +143,14 @@ def _restored(
     return rollout, engine
 
 
-def _open_controller(
+def _make_controller(
     config: Config,
     name: str,
     bundle: Bundle,
-    build: BuildEngine,
     model_state: ModelState,
-    rollout: Rollout,
-    slot: EngineSlot,
-    delivery: Delivery,
-) -> RecalibrationController | None:
-    if not config.models[name].recalibrate:
-        return None
-    deployment = Deployment(rollout, slot, model_state, build)
+    deployment: Deployment,
+    emit: Callable[[Event], None],
+) -> RecalibrationController:
     return RecalibrationController(
         ControllerParts(
             model=name,
@@ -177,7 +163,7 @@ def _open_controller(
             open_watch=partial(_open_watch, bundle=bundle),
             next_due_wall_s=_next_due_wall_s,
             start_job=JobProcess.start,
-            emit=delivery.event,
+            emit=emit,
             clock=time.monotonic,
             wall_clock=time.time,
         )

@@ -1,9 +1,9 @@
-"""Models are opened while the rest is imported: each is given once, and only to the configuration it was opened for."""
+"""A model of the configuration is opened, noted and refused with the place it stands at."""
 
 import pytest
 
 from edge_runtime.config import Config, EngineConfig, parse_config
-from edge_runtime.deployment.open_bundle import OpenAhead, open_bundle
+from edge_runtime.deployment.open_bundle import open_bundle
 from edge_runtime.errors import BundleError, EngineError
 
 
@@ -13,38 +13,6 @@ def config_of(tmp_path, **models):
     return Config.model_validate(
         {"device": "box", "state_dir": str(tmp_path), "models": entries, "cameras": cameras}
     )
-
-
-def test_gives_what_was_opened_ahead_once_and_opens_again_after_that(tmp_path):
-    config = config_of(tmp_path, a="demo:efficientnet-lite0", b="demo:efficientnet-lite0")
-    with OpenAhead(config) as ahead:
-        first, again = ahead.open_bundle(config, "a"), ahead.open_bundle(config, "a")
-    assert first.bundle.id == again.bundle.id
-    assert first.engine is not again.engine
-    first.engine.warm_up()  # what was taken stays open
-
-
-def test_another_configuration_gets_an_engine_of_its_own(tmp_path):
-    config = config_of(tmp_path, a="demo:efficientnet-lite0")
-    edited = config.model_copy(update={"models": {"a": config.models["a"].model_copy(update={"threads": 2})}})
-    with OpenAhead(config) as ahead:
-        assert ahead.open_bundle(edited, "a").plan.intra == 2
-
-
-def test_what_nobody_took_is_closed(tmp_path):
-    with OpenAhead(config_of(tmp_path, a="demo:efficientnet-lite0")) as ahead:
-        engine = ahead._bases["a"].result().engine
-        engine.warm_up()
-    with pytest.raises(EngineError, match="closed"):
-        engine.warm_up()
-
-
-def test_a_bundle_that_cannot_be_opened_is_told_where_it_is_asked_for(tmp_path):
-    config = config_of(tmp_path, good="demo:efficientnet-lite0", bad=str(tmp_path / "nowhere"))
-    with OpenAhead(config) as ahead:
-        ahead.open_bundle(config, "good").engine.close()
-        with pytest.raises(BundleError, match="nowhere"):
-            ahead.open_bundle(config, "bad")
 
 
 def test_no_cpus_are_promised_where_the_runtime_places_its_threads_itself(tmp_path):
