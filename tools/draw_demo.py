@@ -20,7 +20,7 @@ from edge_runtime.cli.demo.agreement import Answer, AnswerLog, CompareTop
 from edge_runtime.cli.demo.run import open_base_model, with_demo
 from edge_runtime.config import Config, load_config
 from edge_runtime.daemon.wiring.daemon import build_daemon
-from edge_runtime.messaging.events import Fact
+from edge_runtime.messaging.events import DriftAlarm, Fact, Recalibrated
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -53,7 +53,7 @@ def play(folder: Path) -> tuple[Config, AnswerLog, list[tuple[float, Fact]]]:
     camera.start()
     daemon.run(RUN_S)
     camera.join()
-    return adjust(loaded), answers, daemon.reporter.history()
+    return adjust(loaded), answers, daemon.history()
 
 
 def photograph() -> None:
@@ -120,12 +120,14 @@ def draw(answers: list[Answer], events: list[tuple[float, Fact]], base_top: Comp
 
 def moments_of(events: list[tuple[float, Fact]]) -> list[tuple[float, str]]:
     """When the alarm came and when the patch was in use."""
-    names = {"drift": "alarm", "recalibration": "recalibrated"}
     first: dict[str, float] = {}
     for after_s, fact in events:
-        if fact.kind in names:
-            first.setdefault(fact.kind, after_s)
-    return [(at_s, names[kind]) for kind, at_s in first.items()]
+        match fact:
+            case DriftAlarm():
+                first.setdefault("alarm", after_s)
+            case Recalibrated():
+                first.setdefault("recalibrated", after_s)
+    return [(at_s, text) for text, at_s in first.items()]
 
 
 if __name__ == "__main__":
