@@ -198,11 +198,18 @@ class RecalibrationConfig(Section):
     min_frames: int = Field(
         default=32, ge=8, le=4096, description="With fewer usable frames nothing is changed."
     )
+    strictness: float = Field(
+        default=1.0,
+        ge=0.1,
+        le=10,
+        description="Factor on every gain over the unpatched model that the gate asks for; 1: as measured. "
+        "Scenes of few classes never ask for less than that.",
+    )
     margin: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="How much better than doing nothing a candidate must score, 0..1; null: default.",
+        description="Deprecated, use strictness: one number in place of all those gains, 0..1; null: not used.",
     )
     cooldown_s: Seconds = Field(default=900.0, description="Least time between two recalibrations, seconds.")
     timeout_s: Seconds = Field(

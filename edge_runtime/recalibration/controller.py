@@ -35,9 +35,8 @@ from edge_runtime.messaging.events import (
 from edge_runtime.recalibration.baselines.active import Baselines, commissioned_facts
 from edge_runtime.recalibration.controller_parts import ControllerParts
 from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
-from edge_runtime.recalibration.job.messages import parse_report
+from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobRequest
 from edge_runtime.recalibration.job.process import Job, Outcome
-from edge_runtime.recalibration.job.worker import job_order
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.reference.erasure import forget_thumbnails
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
@@ -318,12 +317,14 @@ class RecalibrationController:
         further = self._reference.moments(task) if kept else []
         facts = commissioned_facts(task, settings.commission, self._parts.identity, kept, at_wall_s)
         bundle, baseline = self._parts.bundle_path, self._baselines.in_use_path
-        job = job_order(task, settings, bundle, baseline, folder, at_wall_s, further, facts)
+        request = JobRequest.for_task(
+            task, settings, bundle, baseline, folder, at_wall_s, tuple(further), facts
+        )
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
         deadline_s = self._parts.clock() + settings.timeout_s
         self._side = self._side.after(LoopEvent.ENOUGH)
         try:
-            self._job = self._parts.start_job(model_state.jobs / task.kind, job, pixels, deadline_s)
+            self._job = self._parts.start_job(model_state.jobs / task.kind, request, pixels, deadline_s)
         except StateError as err:
             self._side = self._side.after(LoopEvent.CANCEL)
             self._last_task_at_s = self._parts.clock()
@@ -336,15 +337,14 @@ class RecalibrationController:
     # ---- what a finished job leads to ----------------------------------------------------------------------
 
     def _conclude(self, task: Task, outcome: Outcome) -> None:
-        if outcome.data is None:
-            self._fail(task, outcome.error or "no reason given", is_lasting=outcome.is_lasting)
-            return
-        self._not_possible.pop(task.kind, None)
         try:
-            if task.kind is Kind.COMMISSION:
-                self._take_baseline(outcome.folder, outcome.data)
-            else:
-                self._take_verdict(task, outcome.folder, parse_report(outcome.data))
+            match outcome.result:
+                case JobFailure(error, is_lasting):
+                    self._fail(task, error, is_lasting=is_lasting)
+                case CommissioningResult():
+                    self._take_baseline(outcome.folder, outcome.result)
+                case RecalibrationReport():
+                    self._take_verdict(task, outcome.folder, outcome.result)
         except (EdgeRuntimeError, OSError) as err:
             self._fail(task, str(err))
 
@@ -354,15 +354,17 @@ class RecalibrationController:
             self._not_possible[task.kind] = error
         self._emit(TaskFailed(task.kind.value, error, task.cause, is_lasting))
 
-    def _take_baseline(self, folder: Path, data: dict[str, Any]) -> None:
+    def _take_baseline(self, folder: Path, result: CommissioningResult) -> None:
+        self._not_possible.pop(Kind.COMMISSION, None)
         self._patch_policy.doubt()
         baseline = self._baselines.take(folder)
         self._last_task_at_s = None  # commissioning does not delay the first recalibration
         self._plan_next()
         self._patch_policy.follow()
-        self._emit(Commissioned(baseline.name, data["frames"], data["taps"], data["effective_frames"]))
+        self._emit(Commissioned(baseline.name, result.frames, result.taps, result.effective_frames))
 
     def _take_verdict(self, task: Task, folder: Path, report: RecalibrationReport) -> None:
+        self._not_possible.pop(Kind.RECALIBRATE, None)
         self._counters["recalibrations"] += 1
         if not report.accepted:
             self._counters["refused"] += 1

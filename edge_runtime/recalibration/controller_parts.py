@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.messaging.events import Event
 from edge_runtime.recalibration.baselines.active import OpenWatch
 from edge_runtime.recalibration.baselines.store import Identity
+from edge_runtime.recalibration.job.messages import JobRequest
 from edge_runtime.recalibration.job.process import Job
 
 
@@ -32,8 +32,8 @@ class ControllerParts:
     open_watch: OpenWatch
     next_due_wall_s: Callable[[str | None, float], float | None]
     """(cron line, Unix time) -> when the schedule is due next after it; None without a schedule."""
-    start_job: Callable[[Path, dict[str, Any], NDArray[np.uint8] | None, float], Job]
-    """(folder, job, frames, deadline) -> the running job. Raises StateError."""
+    start_job: Callable[[Path, JobRequest, NDArray[np.uint8] | None, float], Job]
+    """(folder, request, frames, deadline) -> the running job. Raises StateError."""
     emit: Callable[[Event], None]
     clock: Callable[[], float]
     wall_clock: Callable[[], float]

@@ -1,8 +1,7 @@
 """A side loop on a workbench: no thread, ``tick`` by hand, a scripted drift watch, a scripted job for the process."""
 
 import hashlib
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -17,9 +16,12 @@ from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.fake import FakeEngine
+from edge_runtime.messaging.encoding import as_json
+from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.baselines.store import BaselineStore, Identity
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.controller_parts import ControllerParts
+from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
 from edge_runtime.recalibration.job.process import Outcome
 from edge_runtime.recalibration.task import Approval, TaskRequest
 from tests.support.event_examples import FIGURES, a_report
@@ -66,8 +68,8 @@ class ScriptedWatch:
 class ScriptedJob:
     """A job that ends when the test says so."""
 
-    def __init__(self, folder, job, pixels, deadline_s):
-        self.folder, self.job, self.pixels, self.deadline_s = folder, job, pixels, deadline_s
+    def __init__(self, folder, request, pixels, deadline_s):
+        self.folder, self.request, self.pixels, self.deadline_s = folder, request, pixels, deadline_s
         self.outcome, self.is_killed = None, False
 
     def poll(self, now_s):
@@ -76,22 +78,22 @@ class ScriptedJob:
     def kill(self):
         self.is_killed = True
 
-    def end(self, data=None, error=None, model=b"patched", is_lasting=False):
-        patch = self.folder / "patch"
-        if data is not None and "accepted" in data:
-            data = {"baseline_id": Baseline.load(Path(self.job["baseline"])).id, **data}
-        if data is not None and data.get("accepted"):
-            patch.mkdir(parents=True)
-            (patch / "model.onnx").write_bytes(model)
-            (patch / "patch.safetensors").write_bytes(b"patch")
-            data = {**data, "cause": self.job["cause"], "model_sha256": hashlib.sha256(model).hexdigest()}
-            (patch / "report.json").write_bytes(orjson.dumps(data))
-            (patch / "report.html").write_text(PAGE)
-        elif data is not None and "accepted" in data:
-            (self.folder / "report").mkdir(parents=True)
-            (self.folder / "report" / "report.json").write_bytes(orjson.dumps(data))
-            (self.folder / "report" / "report.html").write_text(PAGE)
-        self.outcome = Outcome(self.folder, data, error, is_lasting)
+    def end(self, result, model=b"patched"):
+        if isinstance(result, RecalibrationReport):
+            sha256 = hashlib.sha256(model).hexdigest() if result.accepted else result.model_sha256
+            from_id = result.baseline_id or Baseline.load(self.request.baseline).id
+            result = replace(result, cause=self.request.cause, model_sha256=sha256, baseline_id=from_id)
+            place = self.folder / ("patch" if result.accepted else "report")
+            place.mkdir(parents=True)
+            (place / "report.json").write_bytes(orjson.dumps(as_json(result)))
+            (place / "report.html").write_text(PAGE)
+            if result.accepted:
+                (place / "model.onnx").write_bytes(model)
+                (place / "patch.safetensors").write_bytes(b"patch")
+        self.outcome = Outcome(self.folder, result)
+
+    def fail(self, error, *, is_lasting=False):
+        self.outcome = Outcome(self.folder, JobFailure(error, is_lasting))
 
 
 def a_baseline(seed=0, facts=None):
@@ -162,11 +164,11 @@ class Bench:
             raise self.build_error
         return FakeEngine()
 
-    def _start(self, folder, job, pixels, deadline_s):
+    def _start(self, folder, request, pixels, deadline_s):
         if self.start_error:
             raise self.start_error
         folder.mkdir(parents=True, exist_ok=True)
-        self.jobs.append(ScriptedJob(folder, job, pixels, deadline_s))
+        self.jobs.append(ScriptedJob(folder, request, pixels, deadline_s))
         return self.jobs[-1]
 
     def feed(self, frames, label=None):
@@ -204,9 +206,9 @@ class Bench:
         self.ask("commission", name=name, **arguments)
         self.feed(16)
         job = self.jobs[-1]
-        a_baseline(seed, BaselineFacts.from_json(job.job["facts"])).save(job.folder / "baseline.safetensors")
+        a_baseline(seed, job.request.facts).save(job.folder / "baseline.safetensors")
         (job.folder / "probe.onnx").write_bytes(b"probe")
-        job.end({"frames": 16, "taps": 1, "effective_frames": 16.0})
+        job.end(CommissioningResult(16, 1, 16.0))
         self.tick()
 
     def accept_one(self):
@@ -216,11 +218,5 @@ class Bench:
         self.tick()
 
 
-def _report(*, accepted):
-    """As the process writes it; ``ScriptedJob`` fills in the baseline."""
-    data = asdict(a_report(accepted=accepted))
-    del data["report"], data["baseline_id"]
-    return data
-
-
-ACCEPTED, REFUSED = _report(accepted=True), _report(accepted=False)
+ACCEPTED, REFUSED = a_report(baseline_id=""), a_report(accepted=False, baseline_id="")
+"""Without a baseline: a job fills in the one that it was begun with."""

@@ -13,21 +13,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.performance.bare_runs import BUNDLE, Report, capacity, pictures_in
-from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import RunningDaemon, daemon
 from edge_runtime.config import DemoConfig, RecalibrationConfig
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.recalibration.job.process import JobProcess
-from edge_runtime.recalibration.job.worker import job_order
+from edge_runtime.recalibration.job.messages import JobFailure, JobRequest
+from edge_runtime.recalibration.job.process import JobProcess, Outcome
 from edge_runtime.recalibration.task import Cause, Kind, Task
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 
@@ -104,9 +102,14 @@ def _during(running: RunningDaemon, job: Job, bundle: Path) -> tuple[float, floa
         outcome = process.poll(time.monotonic())
         if outcome is None or not looks:
             looks.append(found)
-    if outcome.data is None:
-        raise RuntimeError(f"the recalibration failed: {outcome.error}")
+    _require_success(outcome)
     return statistics.mean(looks), time.monotonic() - began_s
+
+
+def _require_success(outcome: Outcome) -> None:
+    match outcome.result:
+        case JobFailure(error):
+            raise RuntimeError(error)
 
 
 def _frames_per_s(running: RunningDaemon, looks: int) -> float:
@@ -119,19 +122,17 @@ def _commissioned(folder: Path, bundle: Path, count: int) -> Job:
     process = _started(healthy, bundle, Kind.COMMISSION)
     while (outcome := process.poll(time.monotonic())) is None:
         time.sleep(0.05)
-    if outcome.data is None:
-        raise RuntimeError(f"commissioning failed: {outcome.error}")
+    _require_success(outcome)
     (healthy.folder / "baseline.safetensors").rename(healthy.baseline)
     return Job(folder / "job", healthy.baseline, _photographs(bundle, count, drifted=True))
 
 
 def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
     task = Task(kind, Cause.COMMAND, 0.0, COUNT, 0.0)
-    facts = BaselineFacts()
-    order: dict[str, Any] = job_order(
-        task, RecalibrationConfig(), bundle.resolve(), job.baseline, None, time.time(), (), facts
+    request = JobRequest.for_task(
+        task, RecalibrationConfig(), bundle.resolve(), job.baseline, None, time.time()
     )
-    return JobProcess.start(job.folder, order, job.pixels, time.monotonic() + JOB_TIMEOUT_S)
+    return JobProcess.start(job.folder, request, job.pixels, time.monotonic() + JOB_TIMEOUT_S)
 
 
 def _photographs(bundle: Path, count: int, *, drifted: bool) -> NDArray[np.uint8]:

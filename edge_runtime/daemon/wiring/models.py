@@ -151,6 +151,8 @@ def _make_controller(
     deployment: Deployment,
     emit: Callable[[Event], None],
 ) -> RecalibrationController:
+    if config.recalibration.margin is not None:
+        log.warning("recalibration.margin will go: use recalibration.strictness", model=name)
     return RecalibrationController(
         ControllerParts(
             model=name,

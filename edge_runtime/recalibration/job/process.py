@@ -1,6 +1,6 @@
-"""Starts, watches and ends the recalibration process; the work itself is in ``recalibration_job``.
+"""Starts, watches and ends the recalibration process; the work itself is in ``worker``.
 
-A job is a folder with ``job.json`` (what to do); its frames are handed over in an anonymous file in memory, so that no
+A job is a folder with ``job.json`` (the request); its frames are handed over in an anonymous file in memory, so that no
 picture is written to the disk for it. The process writes ``outcome.json`` last, so an outcome that can be read is
 whole. Whatever happens to the process, live inference does not notice.
 """
@@ -13,28 +13,31 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from edge_runtime.errors import StateError
+from edge_runtime.recalibration.job.messages import (
+    JobFailure,
+    JobRequest,
+    JobResult,
+    encode_request,
+    parse_result,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended. ``data`` is what the job reports; ``error`` says why there is none."""
+    """How a job ended; a failure of the process itself is a :class:`JobFailure` too."""
 
     folder: Path
-    data: dict[str, Any] | None
-    error: str | None
-    is_lasting: bool = False
-    """Whether trying again with the same model and configuration must fail too."""
+    result: JobResult
 
 
 class Job(Protocol):
-    """A running job, as the side loop sees it."""
+    """A running job."""
 
     def poll(self, now_s: float) -> Outcome | None:
         """The outcome once there is one."""
@@ -51,9 +54,9 @@ class JobProcess:
 
     @classmethod
     def start(
-        cls, folder: Path, job: dict[str, Any], pixels: NDArray[np.uint8] | None, deadline_s: float
+        cls, folder: Path, request: JobRequest, pixels: NDArray[np.uint8] | None, deadline_s: float
     ) -> "JobProcess":
-        """Write the job and start its process.
+        """Write the request and start the process.
 
         Raises:
             StateError: the job folder cannot be written, or no process can be started.
@@ -61,7 +64,7 @@ class JobProcess:
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            (folder / "job.json").write_bytes(orjson.dumps(job, option=orjson.OPT_SERIALIZE_NUMPY))
+            (folder / "job.json").write_bytes(encode_request(request))
             with (folder / "log.txt").open("wb") as log_file, _in_memory(pixels) as handed:
                 process = subprocess.Popen(
                     [
@@ -89,14 +92,16 @@ class JobProcess:
             if now_s < self._deadline_s:
                 return None
             self.kill()
-            return Outcome(self.folder, None, "took longer than recalibration.timeout_s and was ended")
+            return self._fail("took longer than recalibration.timeout_s and was ended")
         try:
-            data = orjson.loads((self.folder / "outcome.json").read_bytes())
-        except (OSError, ValueError):
-            return Outcome(self.folder, None, f"process ended with status {status}: {self._last_words()}")
-        if "error" in data:
-            return Outcome(self.folder, None, str(data["error"]), bool(data.get("is_lasting")))
-        return Outcome(self.folder, data, None)
+            return Outcome(self.folder, parse_result((self.folder / "outcome.json").read_bytes()))
+        except OSError:
+            return self._fail(f"process ended with status {status}: {self._last_words()}")
+        except StateError as err:
+            return self._fail(str(err))
+
+    def _fail(self, error: str) -> Outcome:
+        return Outcome(self.folder, JobFailure(error))
 
     def kill(self) -> None:
         """End it now; idempotent."""

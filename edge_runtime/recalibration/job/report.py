@@ -5,10 +5,8 @@ A page that cannot be made never stands in the way of a patch: it is logged and 
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 import structlog
 from numpy.typing import NDArray
 
@@ -20,6 +18,9 @@ from calibration.report.thumbnails import PictureScale
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.errors import StateError
 from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.messaging.encoding import as_json, encode_object
+from edge_runtime.messaging.events import RecalibrationReport
+from edge_runtime.recalibration.job.messages import JobRequest
 from edge_runtime.system.atomic_file import write_atomically
 
 log = structlog.get_logger()
@@ -27,29 +28,29 @@ log = structlog.get_logger()
 
 def leave_report(
     folder: Path,
-    figures: dict[str, Any],
+    figures: RecalibrationReport,
     bundle: Bundle,
     baseline: Baseline,
     x: NDArray[np.float32],
     verdict: Verdict,
-    job: dict[str, Any],
+    request: JobRequest,
 ) -> None:
     """Write both files into ``folder``, which is made if needed.
 
     Args:
         folder: The patch's, or one for a refusal.
-        figures: The JSON report.
+        figures: What is written as JSON.
         bundle: The unpatched model and how its samples were prepared.
         baseline: The healthy site.
         x: The reference frames, float32 (N, C, H, W).
         verdict: What was decided on them.
-        job: As in ``recalibration_job.job_order``; ``keep_pictures`` decides about thumbnails.
+        request: ``keep_pictures`` decides about thumbnails.
 
     Raises:
         StateError: the disk refuses the JSON report.
     """
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / "report.json", orjson.dumps(figures, option=orjson.OPT_SERIALIZE_NUMPY))
+    write_atomically(folder / "report.json", encode_object(as_json(figures)))
     try:
         scale = picture_scale(bundle.manifest.preprocess)
         material = gather(
@@ -57,11 +58,11 @@ def leave_report(
             baseline,
             x,
             verdict,
-            with_pictures=job["keep_pictures"],
+            with_pictures=request.keep_pictures,
             scale=scale,
-            threads=job["threads"],
+            threads=request.threads,
         )
-        text = page(verdict, baseline, material, _setting(bundle, verdict, job))
+        text = page(verdict, baseline, material, _setting(bundle, verdict, request))
         write_atomically(folder / "report.html", text.encode())
     except (CalibrationError, StateError, MemoryError) as err:
         log.error("report page not made", reason=str(err) or "not enough memory")
@@ -73,14 +74,14 @@ def picture_scale(spec: PreprocessSpec) -> PictureScale:
     return PictureScale((0 - mean) / std, (255 - mean) / std, is_bgr=spec.colour == "bgr")
 
 
-def _setting(bundle: Bundle, verdict: Verdict, job: dict[str, Any]) -> Setting:
-    facts = {"Bundle": bundle.id, "Begun by": job["cause"]}
-    if job["reference_folder"] is not None:
-        facts["Reference"] = f"the pictures in {job['reference_folder']}"
+def _setting(bundle: Bundle, verdict: Verdict, request: JobRequest) -> Setting:
+    facts = {"Bundle": bundle.id, "Begun by": request.cause}
+    if request.reference_folder is not None:
+        facts["Reference"] = f"the pictures in {request.reference_folder}"
     back = "edge-runtime send rollback --config CONFIG"
     return Setting(
         f"Recalibration of {bundle.id}",
-        job["at"],
+        request.at_wall_s,
         facts,
         (("Take it back", back),) if verdict.accepted else (),
     )

@@ -1,4 +1,4 @@
-"""The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER`` (started by ``job_process``).
+"""The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER`` .
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
 a verdict with its report and, if the gate accepts, a patch with the patched model beside it. It runs at low priority,
@@ -12,13 +12,11 @@ import ctypes
 import resource
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-import orjson
 import safetensors.numpy
 from numpy.typing import NDArray
 
@@ -31,16 +29,24 @@ from calibration.targets import model_files
 from edge_runtime.bundles.engine import engine_of
 from edge_runtime.bundles.self_test import patched_answers
 from edge_runtime.bundles.verify import Bundle, load_bundle
-from edge_runtime.config import RecalibrationConfig
 from edge_runtime.deployment.model_state import ANSWERS_FILE
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.preprocess import Preprocessor, channels_first
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
+from edge_runtime.messaging.events import RecalibrationReport
+from edge_runtime.recalibration.job.messages import (
+    CommissioningResult,
+    JobFailure,
+    JobRequest,
+    JobResult,
+    encode_result,
+    make_report,
+    parse_request,
+)
 from edge_runtime.recalibration.job.report import leave_report
-from edge_runtime.recalibration.reference.reservoir import InputMoments
-from edge_runtime.recalibration.task import Kind, Task
+from edge_runtime.recalibration.task import Kind
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.priority import idle_cores, lower_priority
 
@@ -55,116 +61,103 @@ class Prepared:
     y: NDArray[np.int64] | None
 
 
-def job_order(
-    task: Task,
-    settings: RecalibrationConfig,
-    bundle: Path,
-    baseline: Path,
-    reference_folder: Path | None,
-    at_wall_s: float,
-    further: Sequence[InputMoments] = (),
-    facts: BaselineFacts | None = None,
-) -> dict[str, Any]:
-    """What the daemon writes into ``job.json`` and :func:`main` reads.
-
-    ``further`` are moments of samples of which no picture may be kept; they join in the correction of the input.
-    """
-    return {
-        "kind": task.kind,
-        "cause": task.cause,
-        "at": at_wall_s,
-        "facts": (facts or BaselineFacts()).to_json(),
-        "bundle": str(bundle),
-        "baseline": str(baseline),
-        "reference_folder": None if reference_folder is None else str(reference_folder),
-        "most": settings.reference.frames,
-        "keep_pictures": settings.reference.pictures == "keep",
-        "further_input": [[one.mean, one.var] for one in further],
-        "memory_mib": settings.memory_mib,
-        "margin": settings.margin,
-        "threads": 1,
-        "seed": 0,
-    }
-
-
 def main(folder: Path, pictures: BinaryIO | None = None) -> int:
     """Do the job in ``folder``; gives the exit code (0 also when the gate refused).
 
     Args:
-        folder: With ``job.json``; takes ``outcome.json`` and what the job makes.
+        folder: With ``job.json``; takes ``outcome.json`` and the job's files.
         pictures: Live frames, uint8 (N,H,W,C) in numpy's file format; None where the job names a reference folder.
     """
-    job = orjson.loads((folder / "job.json").read_bytes())
-    _step_back(job["memory_mib"])
     try:
-        work = _commission if job["kind"] == Kind.COMMISSION else _recalibrate
-        outcome = work(folder, job, pictures)
+        request = parse_request((folder / "job.json").read_bytes())
+        _step_back(request.memory_mib)
+        result = _work(folder, request, pictures)
     except (CalibrationError, EdgeRuntimeError) as err:
-        outcome = {"error": str(err), "is_lasting": isinstance(err, ModelError)}
-    except MemoryError:
-        error = f"needs more than recalibration.memory_mib = {job['memory_mib']}"
-        outcome = {"error": error, "is_lasting": True}
-    write_atomically(folder / "outcome.json", orjson.dumps(outcome, option=orjson.OPT_SERIALIZE_NUMPY))
+        result = JobFailure(str(err), is_lasting=isinstance(err, ModelError))
+    write_atomically(folder / "outcome.json", encode_result(result))
     return 0
 
 
-def _commission(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -> dict[str, Any]:
-    bundle = load_bundle(Path(job["bundle"]))
-    frames = _prepare(job, bundle, pictures)
+def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobResult:
+    try:
+        bundle = load_bundle(request.bundle)
+        frames = _prepare(request, bundle, pictures)
+        work = _commission if request.kind is Kind.COMMISSION else _recalibrate
+        return work(folder, request, bundle, frames)
+    except MemoryError:
+        error = f"needs more than recalibration.memory_mib = {request.memory_mib}"
+        return JobFailure(error, is_lasting=True)
+
+
+def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> CommissioningResult:
     model = bundle.model_files
     baseline = calibration.profile(
         model,
         frames.x,
-        threads=job["threads"],
-        created_wall_s=job["at"],
-        facts=BaselineFacts.from_json(job["facts"]),
+        threads=request.threads,
+        created_wall_s=request.at_wall_s,
+        facts=request.facts or BaselineFacts(),
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
     )
-    if not job["keep_pictures"]:
+    if not request.keep_pictures:
         baseline = baseline.without_witness()
     baseline.save(folder / "baseline.safetensors")
     probe = calibration.probe_files(model)
     model_files.write(folder / f"probe{model_files.suffix(probe)}", probe)
-    return {
-        "frames": len(frames.x),
-        "taps": len(baseline.moments),
-        "effective_frames": round(baseline.effective_count, 1),
-    }
+    return CommissioningResult(len(frames.x), len(baseline.moments), round(baseline.effective_count, 1))
 
 
-def _recalibrate(folder: Path, job: dict[str, Any], pictures: BinaryIO | None) -> dict[str, Any]:
-    bundle = load_bundle(Path(job["bundle"]))
-    baseline = calibration.Baseline.load(Path(job["baseline"]))
-    frames = _prepare(job, bundle, pictures)
-    options = calibration.Options(
-        threads=job["threads"],
-        seed=job["seed"],
+def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> RecalibrationReport:
+    baseline = calibration.Baseline.load(request.baseline)
+    further = np.asarray([[one.mean, one.var] for one in request.further_input], np.float64)  # (M, 2, C)
+    moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
+    options = replace(
+        choose_options(request),
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
     )
-    if job["margin"] is not None:
-        options = replace(
-            options,
-            gate_settings=with_margin(options.gate_settings, job["margin"]),
-            detection_gate_settings=replace(options.detection_gate_settings, min_gain=job["margin"]),
-        )
-    further = np.asarray(job["further_input"], np.float64)  # (M, 2, C)
-    moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
     verdict = calibration.recalibrate(bundle.model_files, baseline, frames.x, frames.y, options, moments)
-    report: dict[str, Any] = {**verdict.to_json(), "cause": job["cause"], "at": job["at"]}
-    place = folder / ("report" if verdict.patch is None else "patch")
+    report = make_report(verdict, request)
     if verdict.patch is not None:
-        report["model_sha256"] = _store_patch(folder / "patch", bundle, verdict.patch)
-        if job["reference_folder"] is None:  # a folder stands for the site in general, not for a drift
-            seen = calibration.snapshot(bundle.model_files, frames.x, threads=job["threads"])
+        sha256 = _store_patch(folder / "patch", bundle, verdict.patch)
+        report = replace(report, model_sha256=sha256)
+        if request.reference_folder is None:  # a folder stands for the site in general, not for a drift
+            seen = calibration.snapshot(bundle.model_files, frames.x, threads=request.threads)
             seen.save(folder / "patch" / "observed.safetensors")
-    leave_report(place, report, bundle, baseline, frames.x, verdict, job)
+    place = folder / ("report" if verdict.patch is None else "patch")
+    leave_report(place, report, bundle, baseline, frames.x, verdict, request)
     return report
 
 
+def choose_options(request: JobRequest) -> calibration.Options:
+    """The library's options, with the gate as strict as the operator wants it."""
+    options = calibration.Options(threads=request.threads, seed=request.seed)
+    gate, detection = options.gate_settings, options.detection_gate_settings
+    if request.margin is None:
+        gate = scale_gains(gate, request.strictness)
+        detection = replace(detection, min_gain=detection.min_gain * request.strictness)
+    else:
+        gate, detection = with_margin(gate, request.margin), replace(detection, min_gain=request.margin)
+    return replace(options, gate_settings=gate, detection_gate_settings=detection)
+
+
+def scale_gains(settings: GateSettings, factor: float) -> GateSettings:
+    """The gate with a factor on every gain that it asks for; scenes of few classes only ever become stricter."""
+    return replace(
+        settings,
+        min_evidence=settings.min_evidence * factor,
+        min_gain=settings.min_gain * factor,
+        min_agreement_gain=settings.min_agreement_gain * factor,
+        margin_without_witness=settings.margin_without_witness * factor,
+        margin_times_frames=settings.margin_times_frames * factor,
+        few_class_min_gain=settings.few_class_min_gain * max(1.0, factor),
+        few_class_margin=settings.few_class_margin * max(1.0, factor),
+    )
+
+
 def with_margin(settings: GateSettings, margin: float) -> GateSettings:
-    """The gate with an operator's margin; where few classes are in view it may only become stricter."""
+    """The gate with the deprecated ``recalibration.margin``: one number in place of gains of several units."""
     return replace(
         settings,
         min_evidence=margin,
@@ -187,11 +180,12 @@ def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
     return patched.sha256
 
 
-def _prepare(job: dict[str, Any], bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
+def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
     preprocessor = Preprocessor(bundle.manifest.preprocess)
-    if job["reference_folder"] is not None:
-        x, y = read_reference_folder(Path(job["reference_folder"]), preprocessor, bundle.labels, job["most"])
-        return Prepared(x, y)
+    if request.reference_folder is not None:
+        return Prepared(
+            *read_reference_folder(request.reference_folder, preprocessor, bundle.labels, request.most)
+        )
     if pictures is None:
         raise StateError("no frames were handed over; expected the number of an open file after the folder")
     pixels = np.load(pictures, allow_pickle=False)

@@ -25,8 +25,15 @@ from edge_runtime.errors import BundleError, EngineError, EngineMissing
 from edge_runtime.inference.engines.factory import DEFAULTS, open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.baselines.active import Baselines
 from edge_runtime.recalibration.job import worker
+from edge_runtime.recalibration.job.messages import (
+    CommissioningResult,
+    JobRequest,
+    encode_request,
+    parse_result,
+)
 from edge_runtime.recalibration.task import Cause, Kind, Task
 from tests.support.bundle_models import SIDE, colourful, png, small_model
 from tests.support.engine_models import FILES, SmallNet, torchscript_bytes
@@ -65,11 +72,11 @@ def test_a_bundle_that_was_built_loads_passes_and_is_inspected(tmp_path: Path, m
 
 def job_folder(folder: Path, bundle: Bundle, kind: Kind, baseline: Path) -> Path:
     settings = RecalibrationConfig(reference=ReferenceConfig(frames=32), memory_mib=4096)
-    order = worker.job_order(
+    order = JobRequest.for_task(
         Task(kind, Cause.COMMAND, 0.0, 32, 0.0), settings, bundle.path, baseline, None, 9.0
     )
     folder.mkdir(parents=True)
-    (folder / "job.json").write_bytes(orjson.dumps(order))
+    (folder / "job.json").write_bytes(encode_request(order))
     return folder
 
 
@@ -90,7 +97,9 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     model_state = ModelState.open(tmp_path / "state", "small")
     folder = job_folder(model_state.jobs / "one", bundle, Kind.COMMISSION, model_state.jobs / "none")
     worker.main(folder, frames(32))
-    assert orjson.loads((folder / "outcome.json").read_bytes())["frames"] == 32
+    result = parse_result((folder / "outcome.json").read_bytes())
+    assert isinstance(result, CommissioningResult)
+    assert result.frames == 32
     identity = identity_of(bundle)
     baselines = Baselines(model_state, identity, None, DriftConfig(), lambda: 9.0)
     baseline = baselines.take(folder)
@@ -107,8 +116,9 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
         model_state.jobs / "two", bundle, Kind.RECALIBRATE, model_state.baselines / "default.safetensors"
     )
     worker.main(again, frames(32, haze=0.5))
-    report = orjson.loads((again / "outcome.json").read_bytes())
-    assert report["reasons"], report
+    report = parse_result((again / "outcome.json").read_bytes())
+    assert isinstance(report, RecalibrationReport)
+    assert report.reasons, report
 
     tap, channels = next((name, m.mean.size) for name, m in baseline.moments.items() if name != "input")
     corrected = Affine(np.full(channels, 1.5, np.float32), np.full(channels, 0.1, np.float32))

@@ -1,6 +1,7 @@
 """Several baselines in the side loop: recorded, switched, blessed, expired, removed; and the patches that go along."""
 
 import hashlib
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -31,7 +32,7 @@ def switch(bench, name):
 
 
 def accepted_from(bench, name):
-    return {**ACCEPTED, "baseline_id": bench.store.read(name).id}
+    return replace(ACCEPTED, baseline_id=bench.store.read(name).id)
 
 
 def accept(bench, name, verb=None):
@@ -73,7 +74,7 @@ def test_the_next_patch_is_made_from_the_baseline_in_use(tmp_path):
     switch(bench, "night")
     bench.watch.changes = ["alarm"]
     bench.feed(9)
-    assert bench.jobs[-1].job["baseline"] == str(bench.store.path("night"))
+    assert bench.jobs[-1].request.baseline == bench.store.path("night")
 
 
 def test_a_patch_for_a_drift_of_one_baseline_ends_with_it(tmp_path):

@@ -8,6 +8,7 @@ from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import CommandError, EngineError, StateError
 from edge_runtime.messaging.events import RolledBack, TaskFailed
+from edge_runtime.recalibration.job.messages import CommissioningResult
 from edge_runtime.recalibration.patch_policy import ENGINE_FAILURES
 from edge_runtime.recalibration.reports import Reports
 from tests.support.controller_bench import ACCEPTED, BASE, BATCH, REFUSED, Bench, ScriptedWatch, a_baseline
@@ -32,11 +33,11 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     assert bench.jobs == []
     bench.feed(1)
     [job] = bench.jobs
-    assert (job.job["kind"], len(job.pixels)) == ("commission", 16)
+    assert (job.request.kind, len(job.pixels)) == ("commission", 16)
     a_baseline().save(job.folder / "baseline.safetensors")
     (job.folder / "probe.onnx").write_bytes(b"probe")
     bench.watch = ScriptedWatch()
-    job.end({"frames": 16, "taps": 5, "effective_frames": 16.0})
+    job.end(CommissioningResult(16, 5, 16.0))
     bench.tick()
     assert bench.kinds() == ["commissioned"]
     assert bench.store.names() == ["default"]
@@ -47,13 +48,13 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
 def test_commissions_itself_when_the_configuration_says_so(tmp_path):
     bench = Bench(tmp_path, commissioned=False, automatic=True)
     bench.feed(17)
-    assert [job.job["kind"] for job in bench.jobs] == ["commission"]
+    assert [job.request.kind for job in bench.jobs] == ["commission"]
 
 
 def fails_to_commission_for_good(tmp_path):
     bench = Bench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
     bench.feed(17)
-    bench.jobs[0].end(error="nothing in it can be recalibrated", is_lasting=True)
+    bench.jobs[0].fail("nothing in it can be recalibrated", is_lasting=True)
     bench.feed(60)
     return bench
 
@@ -90,7 +91,7 @@ def test_a_command_is_reason_to_try_again_and_success_ends_the_matter(tmp_path):
 def test_a_failure_that_may_pass_is_tried_again(tmp_path):
     bench = Bench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
     bench.feed(17)
-    bench.jobs[0].end(error="every frame is of one colour")
+    bench.jobs[0].fail("every frame is of one colour")
     bench.feed(20)
     assert len(bench.jobs) == 2
     assert bench.loop.status()["not_possible"] == {}
@@ -102,7 +103,7 @@ def test_a_model_that_cannot_be_recalibrated_is_not_tried_again_by_schedule_or_d
     if cause == "drift":
         bench.watch.changes = ["alarm"]
     bench.feed(9)
-    bench.jobs[0].end(error="needs more memory", is_lasting=True)
+    bench.jobs[0].fail("needs more memory", is_lasting=True)
     bench.due = 1012.0
     bench.feed(30)
     assert len(bench.jobs) == 1
@@ -239,7 +240,7 @@ def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
     bench = Bench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
-    bench.jobs[0].end(error="process ended with status -9")
+    bench.jobs[0].fail("process ended with status -9")
     bench.tick()
     assert bench.told.error == "process ended with status -9"
     assert bench.loop.status()["phase"] == "idle"
@@ -260,7 +261,7 @@ def test_the_schedule_starts_a_recalibration_once(tmp_path):
     assert bench.jobs == []
     bench.due = 90_000.0
     bench.feed(10)
-    assert [job.job["cause"] for job in bench.jobs] == ["schedule"]
+    assert [job.request.cause for job in bench.jobs] == ["schedule"]
 
 
 def test_a_second_request_while_one_runs_is_refused(tmp_path):
@@ -407,7 +408,7 @@ def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(t
     [job] = bench.jobs
     a_baseline().save(job.folder / "baseline.safetensors")
     (job.folder / "probe.onnx").write_bytes(b"probe")
-    job.end({"frames": 16, "taps": 5, "effective_frames": 16.0})
+    job.end(CommissioningResult(16, 5, 16.0))
     bench.feed(20)
     assert len(bench.jobs) == 1
 
@@ -483,8 +484,8 @@ def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_pat
     assert bench.jobs == []
     bench.feed(1)
     assert len(bench.jobs[0].pixels) == 8
-    assert bench.jobs[0].job["keep_pictures"] is False
-    assert len(bench.jobs[0].job["further_input"]) == 20  # of those before, the moments
+    assert bench.jobs[0].request.keep_pictures is False
+    assert len(bench.jobs[0].request.further_input) == 20  # of those before, the moments
     bench.loop.stop(timeout_s=1.0)
     content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     pictures = [np.random.default_rng(seq).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seq in range(28)]

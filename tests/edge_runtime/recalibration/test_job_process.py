@@ -3,37 +3,35 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calibration import Baseline
 from edge_runtime.errors import StateError
+from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobRequest
 from edge_runtime.recalibration.job.process import JobProcess
+from edge_runtime.recalibration.task import Cause, Kind
 from edge_runtime.system import priority
 from tests.support.paths import DEMO
 
 FOR_EVER = 1e12
 
 
-def job(**keys):
-    defaults = {
-        "kind": "commission",
-        "cause": "command",
-        "at": 0.0,
-        "facts": {},
-        "bundle": str(DEMO / "bundle" / "efficientnet-lite0" / "1"),
-        "baseline": "none",
+def job(**fields):
+    values = {
+        "kind": Kind.COMMISSION,
+        "cause": Cause.COMMAND,
+        "at_wall_s": 0.0,
+        "bundle": DEMO / "bundle" / "efficientnet-lite0" / "1",
+        "baseline": Path("none"),
         "reference_folder": None,
         "most": 8,
         "keep_pictures": True,
-        "further_input": [],
         "memory_mib": 1024,
-        "margin": None,
-        "threads": 1,
-        "seed": 0,
     }
-    return {**defaults, **keys}
+    return JobRequest(**{**values, **fields})
 
 
 def frames(count):
@@ -47,6 +45,12 @@ def outcome_of(process, timeout_s=60.0):
         tick.wait(0.05)
     assert outcome is not None
     return outcome
+
+
+def failure_of(process):
+    result = outcome_of(process).result
+    assert isinstance(result, JobFailure)
+    return result
 
 
 @pytest.fixture
@@ -64,28 +68,27 @@ def start(tmp_path):
 
 def test_commissioning_leaves_a_baseline_and_a_probe(start):
     outcome = outcome_of(start(job(), frames(16)))
-    assert outcome.error is None
-    assert outcome.data["frames"] == 16
+    assert isinstance(outcome.result, CommissioningResult)
+    assert outcome.result.frames == 16
     assert (outcome.folder / "baseline.safetensors").stat().st_size > 10_000
     assert (outcome.folder / "probe.onnx").is_file()
 
 
 def test_a_reason_that_the_library_gives_reaches_the_daemon(start, tmp_path):
-    outcome = outcome_of(start(job(kind="recalibrate", baseline=str(tmp_path / "missing")), frames(8)))
-    assert outcome.data is None
-    assert "missing: cannot be read" in outcome.error
+    failure = failure_of(start(job(kind=Kind.RECALIBRATE, baseline=tmp_path / "missing"), frames(8)))
+    assert "missing: cannot be read" in failure.error
 
 
 def test_a_bundle_that_is_gone_is_named(start, tmp_path):
-    assert "no bundle.yaml in it" in outcome_of(start(job(bundle=str(tmp_path)), frames(8))).error
+    assert "no bundle.yaml in it" in failure_of(start(job(bundle=tmp_path), frames(8))).error
 
 
 def test_a_process_that_crashes_leaves_its_last_words(start):
-    assert "KeyError" in outcome_of(start({"kind": "commission"})).error
+    assert "Error" in failure_of(start(job(), np.zeros(8, np.uint8))).error
 
 
 def test_a_job_without_frames_is_told_so(start):
-    assert "no frames were handed over" in outcome_of(start(job(), pixels=None)).error
+    assert "no frames were handed over" in failure_of(start(job(), pixels=None)).error
 
 
 def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
@@ -96,15 +99,13 @@ def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
 
 
 def test_too_little_memory_is_an_outcome_and_no_crash(start):
-    error = outcome_of(start(job(memory_mib=60), frames(16))).error
-    assert error
+    assert failure_of(start(job(memory_mib=60), frames(16))).error
 
 
 def test_a_job_past_its_deadline_is_killed_and_said_so(start):
     process = start(job(), frames(16), deadline_s=10.0)
     assert process.poll(9.0) is None
-    outcome = process.poll(10.0)
-    assert "recalibration.timeout_s" in outcome.error
+    assert "recalibration.timeout_s" in process.poll(10.0).result.error
     assert process._process.returncode == -9
 
 

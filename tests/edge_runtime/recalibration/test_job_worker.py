@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,9 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.config import DemoConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.inference.postprocess.detections import read_boxes
 from edge_runtime.inference.specs import DetectionSpec
+from edge_runtime.messaging.encoding import as_json, encode_object
 from edge_runtime.recalibration.job import worker
+from edge_runtime.recalibration.job.messages import JobFailure, JobRequest, encode_request, parse_result
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Cause, Kind, Task
 from edge_runtime.sources.demo.demo_camera import DemoCamera
@@ -34,7 +37,7 @@ def settings(**keys):
 
 def order(kind, folder, reference_folder=None, **keys):
     task = Task(kind, Cause.COMMAND, 0.0, 48, 0.0)
-    return worker.job_order(
+    return JobRequest.for_task(
         task, settings(**keys), BUNDLE, folder / "baseline.safetensors", reference_folder, 12.0
     )
 
@@ -55,14 +58,14 @@ def _no_limits(monkeypatch):
 
 def run(folder, job, pixels=None):
     folder.mkdir(exist_ok=True)
-    (folder / "job.json").write_bytes(orjson.dumps(job))
+    (folder / "job.json").write_bytes(encode_request(job))
     pictures = None
     if pixels is not None:
         pictures = io.BytesIO()
         np.save(pictures, pixels, allow_pickle=False)
         pictures.seek(0)
     assert worker.main(folder, pictures) == 0
-    return orjson.loads((folder / "outcome.json").read_bytes())
+    return parse_result((folder / "outcome.json").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +83,16 @@ def site(tmp_path_factory):
 def test_a_report_names_its_cause_and_an_accepted_patch_is_whole(site, tmp_path):
     job = order(Kind.RECALIBRATE, site)
     report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
-    assert (report["cause"], report["at"]) == ("command", 12.0)
+    assert (report.cause, report.at) == ("command", 12.0)
     patch = tmp_path / "job" / "patch"
-    assert patch.is_dir() is report["accepted"]
-    assert report["reasons"]
-    if report["accepted"]:
+    assert patch.is_dir() is report.accepted
+    assert report.reasons
+    if report.accepted:
         model = (patch / "model.onnx").read_bytes()
-        assert hashlib.sha256(model).hexdigest() == report["model_sha256"]
-        assert orjson.loads((patch / "report.json").read_bytes()) == report
+        assert hashlib.sha256(model).hexdigest() == report.model_sha256
+        assert orjson.loads((patch / "report.json").read_bytes()) == orjson.loads(
+            encode_object(as_json(report))
+        )
         page = (patch / "report.html").read_text()
         assert "Recalibration of efficientnet-lite0/1" in page
         assert 0 < len(page) < 400_000
@@ -96,22 +101,44 @@ def test_a_report_names_its_cause_and_an_accepted_patch_is_whole(site, tmp_path)
 
 def test_a_healthy_site_gets_no_patch(site, tmp_path):
     report = run(tmp_path / "job", order(Kind.RECALIBRATE, site), conveyor_frames(48, 1000))
-    assert report["accepted"] is False
+    assert report.accepted is False
     assert not (tmp_path / "job" / "patch").exists()
     left = tmp_path / "job" / "report"
-    assert orjson.loads((left / "report.json").read_bytes()) == report
+    assert orjson.loads((left / "report.json").read_bytes()) == orjson.loads(encode_object(as_json(report)))
     assert "the model stays as it is" in (left / "report.html").read_text()
 
 
 def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):
     job = order(Kind.RECALIBRATE, site, margin=1.0)
-    assert run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))["accepted"] is False
+    assert run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast")).accepted is False
 
 
 def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view():
     loose = worker.with_margin(GateSettings(), 0.01)
     assert (loose.min_evidence, loose.min_gain, loose.margin_without_witness) == (0.01, 0.01, 0.01)
     assert loose.few_class_min_gain == GateSettings().few_class_min_gain
+
+
+def test_the_strictness_is_a_factor_on_every_gain_that_the_gate_asks_for():
+    request = order(Kind.RECALIBRATE, DEMO)
+    shipped = worker.choose_options(request)
+    assert shipped == replace(shipped, gate_settings=GateSettings())
+    strict = worker.choose_options(replace(request, strictness=2.0))
+    assert strict.gate_settings.min_evidence == 2 * GateSettings().min_evidence
+    assert strict.gate_settings.few_class_min_gain == 2 * GateSettings().few_class_min_gain
+    assert strict.detection_gate_settings.min_gain == 2 * shipped.detection_gate_settings.min_gain
+    loose = worker.choose_options(replace(request, strictness=0.5)).gate_settings
+    assert loose.min_gain == 0.5 * GateSettings().min_gain
+    assert loose.few_class_margin == GateSettings().few_class_margin
+
+
+def test_a_request_that_cannot_be_read_is_told_with_its_field(tmp_path):
+    (tmp_path / "job.json").write_bytes(b'{"kind": "paint"}')
+    assert worker.main(tmp_path) == 0
+    outcome = parse_result((tmp_path / "outcome.json").read_bytes())
+    assert isinstance(outcome, JobFailure)
+    assert "kind" in outcome.error
+    assert "bundle" in outcome.error
 
 
 def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_moments_alone(site, tmp_path):
@@ -121,15 +148,15 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
     baseline = tmp_path / "healthy" / "baseline.safetensors"
     run(
         tmp_path / "healthy",
-        worker.job_order(task, private, BUNDLE, baseline, None, 0.0),
+        JobRequest.for_task(task, private, BUNDLE, baseline, None, 0.0),
         conveyor_frames(48, 0),
     )
     assert calibration.Baseline.load(baseline).witness is None
     task = Task(Kind.RECALIBRATE, Cause.COMMAND, 0.0, 48, 0.0)
     further = [InputMoments((0.4, 0.4, 0.4), (0.1, 0.1, 0.1))] * 20
-    job = worker.job_order(task, private, BUNDLE, baseline, None, 0.0, further)
+    job = JobRequest.for_task(task, private, BUNDLE, baseline, None, 0.0, tuple(further))
     report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
-    assert "holds no witness" in report["notes"][0]
+    assert "holds no witness" in report.notes[0]
     assert list(tmp_path.rglob("*.npy")) == []
     [page] = tmp_path.rglob("report.html")
     assert "data:image/" not in page.read_text()
@@ -137,7 +164,7 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
 
 def test_a_bad_reference_folder_is_an_outcome(site, tmp_path):
     outcome = run(tmp_path / "job", order(Kind.RECALIBRATE, site, reference_folder=tmp_path / "missing"))
-    assert "no such folder" in outcome["error"]
+    assert "no such folder" in outcome.error
 
 
 def test_a_model_in_which_nothing_can_be_corrected_is_told_as_a_lasting_failure(tmp_path, monkeypatch):
@@ -148,26 +175,27 @@ def test_a_model_in_which_nothing_can_be_corrected_is_told_as_a_lasting_failure(
 
     monkeypatch.setattr(calibration, "profile", refuse)
     outcome = run(tmp_path, order(Kind.COMMISSION, tmp_path), conveyor_frames(8, 0))
-    assert outcome == {"error": outcome["error"], "is_lasting": True}
-    assert "nothing in it can be recalibrated" in outcome["error"]
+    assert isinstance(outcome, JobFailure)
+    assert outcome.is_lasting
+    assert "nothing in it can be recalibrated" in outcome.error
 
 
 def test_pictures_that_show_nothing_are_no_lasting_failure(tmp_path):
     outcome = run(tmp_path, order(Kind.COMMISSION, tmp_path), np.zeros((8, 224, 224, 3), np.uint8))
-    assert "one colour" in outcome["error"]
-    assert outcome["is_lasting"] is False
+    assert "one colour" in outcome.error
+    assert outcome.is_lasting is False
 
 
 def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
     bundle = with_auxiliary_output(tmp_path / "bundle")
-    job = {**order(Kind.COMMISSION, tmp_path), "bundle": str(bundle)}
+    job = replace(order(Kind.COMMISSION, tmp_path), bundle=bundle)
     run(tmp_path, job, conveyor_frames(48, 0))
     baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
     assert baseline.output == "logits"
     assert baseline.witness.answers is not None
-    again = {**order(Kind.RECALIBRATE, tmp_path), "bundle": str(bundle)}
+    again = replace(order(Kind.RECALIBRATE, tmp_path), bundle=bundle)
     report = run(tmp_path / "again", again, conveyor_frames(48, 1000, "contrast"))
-    assert "No candidate can be judged" not in report["reasons"][0]
+    assert "No candidate can be judged" not in report.reasons[0]
 
 
 def with_auxiliary_output(folder):
