@@ -4,27 +4,29 @@ import json
 import subprocess
 import sys
 
-from tests.flows.test_daemon_flow import ROOT, box, conveyor, until  # noqa: F401 - box is a fixture
+from tests.support.daemon_box import conveyor
 from tests.support.mosquitto import Mosquitto
+from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S, until
 
 SENT = [sys.executable, "-m", "edge_runtime"]
 
 
-def told(box, *words):  # noqa: F811
-    done = subprocess.run([*SENT, *words], cwd=ROOT, capture_output=True, text=True, timeout=40)
+def told(box, *words):
+    done = subprocess.run([*SENT, *words], cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)["data"]
 
 
-def side(box):  # noqa: F811
+def side(box):
     return ((box.status() or {}).get("models") or {}).get("parts", {}).get("recalibration") or {}
 
 
-def in_use(box):  # noqa: F811
+def in_use(box):
     return next((name for name, facts in side(box).get("baselines", {}).items() if facts["in_use"]), None)
 
 
-def test_day_and_night_come_and_go_without_an_alarm(box, tmp_path):  # noqa: F811
+def test_day_and_night_come_and_go_without_an_alarm(box, tmp_path):
     with Mosquitto(tmp_path / "broker") as broker:
 
         def light(drift):
@@ -38,17 +40,17 @@ def test_day_and_night_come_and_go_without_an_alarm(box, tmp_path):  # noqa: F81
 
         light(None)
         box.start()
-        assert until(lambda: (side(box).get("reservoir") or {}).get("frames", 0) > 5, 60)
+        assert until(lambda: (side(box).get("reservoir") or {}).get("frames", 0) > 5)
         for name, drift in (("day", None), ("night", "grey")):
             light(drift)
             assert until(lambda: box.status()["config_problem"] is None)
             told(box, "send", "commission", "--config", str(box.file), "--name", name, "--expires-days", "90")
-            assert until(lambda name=name: in_use(box) == name, 60), box.events()
+            assert until(lambda name=name: in_use(box) == name), box.events()
         assert set(told(box, "baseline", "list", str(box.file), "--json")["baselines"]) == {"day", "night"}
         alarms = side(box)["alarms"]
         for name, drift in (("day", None), ("night", "grey")):
             light(drift)
-            assert until(lambda name=name: in_use(box) == name, 60), box.events()
+            assert until(lambda name=name: in_use(box) == name), box.events()
         assert side(box)["alarms"] == alarms
         switches = [e["data"] for e in box.events() if e["event"] == "baseline" and "from" in e["data"]]
         assert [(s["from"], s["to"]) for s in reversed(switches)][-2:] == [("night", "day"), ("day", "night")]

@@ -5,102 +5,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 
-import httpx
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.support.mosquitto import Mosquitto, free_port
+from tests.support.daemon_box import conveyor, folder_camera
+from tests.support.mosquitto import Mosquitto
 from tests.support.paths import DEMO, ROOT
-
-
-def until(condition, timeout_s=30.0):
-    tick, end_s = threading.Event(), time.monotonic() + timeout_s
-    while not (value := condition()) and time.monotonic() < end_s:
-        tick.wait(0.02)
-    return value
-
-
-class Box:
-    """An edge box: its folder, its configuration file, its daemon."""
-
-    def __init__(self, folder):
-        self.folder, self.port = folder, free_port()
-        self.file = folder / "box.yaml"
-        self.state = folder / "state"
-        self.process = None
-
-    def write(self, text=None, **keys):
-        defaults = {
-            "device": "box",
-            "state_dir": str(self.state),
-            "models": {"parts": {"bundle": "demo:efficientnet-lite0"}},
-            "http": {"port": self.port},
-        }
-        content = text if text is not None else json.dumps({**defaults, **keys})
-        temporary = self.file.with_suffix(".new")
-        temporary.write_text(content)
-        temporary.replace(self.file)
-
-    def start(self, *arguments):
-        log = (self.folder / "log.txt").open("ab")
-        command = [sys.executable, "-m", "edge_runtime", "run", str(self.file), *arguments]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        log.close()
-
-    def wait(self, timeout_s=40):
-        return self.process.wait(timeout_s)
-
-    def get(self, path):
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
-        except httpx.TransportError:
-            return None
-
-    def status(self):
-        answer = self.get("/status")
-        return answer.json() if answer is not None and answer.status_code == 200 else None
-
-    def events(self):
-        answer = self.get("/events")
-        return [] if answer is None else answer.json()["events"]
-
-    def is_ready(self):
-        answer = self.get("/readyz")
-        return answer is not None and answer.status_code == 200
-
-    def results(self):
-        lines = []
-        for path in sorted(self.state.glob("results.jsonl*"), reverse=True):
-            lines += [json.loads(line)["payload"] for line in path.read_text().splitlines()]
-        return [line for line in lines if "stream" in line]
-
-    def log(self):
-        return (self.folder / "log.txt").read_text()
-
-
-@pytest.fixture
-def box(tmp_path):
-    box = Box(tmp_path)
-    yield box
-    if box.process is not None and box.process.poll() is None:
-        box.process.kill()
-        box.process.wait(10)
-
-
-def folder_camera(box, count=None, **options):
-    pictures = box.folder / "pictures"
-    pictures.mkdir()
-    for path in sorted((DEMO / "pictures").glob("*.jpg"))[:count]:
-        shutil.copy(path, pictures)
-    return {"belt": {"path": str(pictures), "model": "parts", **options}}
-
-
-def conveyor(**options):
-    return {"belt": {"path": "demo:conveyor", "model": "parts", "fps": 15, **options}}
+from tests.support.waiting import WAIT_S, until
 
 
 def test_a_folder_is_played_to_its_end_and_every_picture_is_accounted_for(box):
@@ -123,7 +36,7 @@ def test_sigterm_drains_and_exits_0(box):
     assert until(lambda: (box.status() or {}).get("first_result_s"))
     assert until(box.is_ready)
     box.process.send_signal(signal.SIGTERM)
-    assert box.wait(15) == 0
+    assert box.wait(WAIT_S) == 0
     sequence = [result["seq"] for result in box.results()]
     assert len(sequence) > 3
     assert sequence == sorted(
@@ -187,7 +100,7 @@ def test_two_daemons_do_not_share_a_state_directory(box):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=WAIT_S,
     )
     assert second.returncode == 74
     assert "another daemon" in second.stderr
@@ -299,16 +212,16 @@ def test_results_state_and_commands_over_a_broker_that_is_killed_in_the_middle(b
         assert until(lambda: box.status()["delivery"]["mqtt"]["pending"] < 5)
         answer = subprocess.run(
             [sys.executable, "-m", "edge_runtime", "send", "status", "--config", str(box.file)],
-            cwd=ROOT, capture_output=True, text=True, timeout=30,
+            cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S,
         )  # fmt: skip
         assert json.loads(answer.stdout)["data"]["device"] == "box", answer.stderr
         refused = subprocess.run(
             [sys.executable, "-m", "edge_runtime", "send", "recalibrate", "--config", str(box.file)],
-            cwd=ROOT, capture_output=True, text=True, timeout=30,
+            cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S,
         )  # fmt: skip
         assert "commission" in json.loads(refused.stdout)["error"]
         box.process.send_signal(signal.SIGTERM)
-        assert box.wait(15) == 0
+        assert box.wait(WAIT_S) == 0
         assert until(lambda: listener.of("availability")[-1] == b"offline")
         channel = box_account(box)
         listener.close()
@@ -325,7 +238,7 @@ def test_an_edit_of_the_broker_reconnects_without_a_restart_and_loses_nothing(bo
         assert until(lambda: len(listeners[1].of("result/belt")) > 10)
         assert until(lambda: listeners[0].of("availability")[-1] == b"offline")
         box.process.send_signal(signal.SIGTERM)
-        assert box.wait(15) == 0
+        assert box.wait(WAIT_S) == 0
         assert until(lambda: listeners[1].of("availability")[-1] == b"offline")
         partial = [json.loads(payload)["seq"] for one in listeners for payload in one.of("result/belt")]
         for one in listeners:
@@ -372,9 +285,9 @@ def test_a_drift_is_noticed_recalibrated_and_taken_back_by_command(box, tmp_path
         drift={"window_frames": 16, "sample_every_s": 0.05, "cooldown_s": 600},
     )
     box.start()
-    assert until(lambda: any(e["event"] == "commissioned" for e in box.events()), 40)
-    assert until(lambda: any(e["event"] == "drift" for e in box.events()), 40)
-    assert until(lambda: any(e["event"] == "recalibration" for e in box.events()), 60)
+    assert until(lambda: any(e["event"] == "commissioned" for e in box.events()))
+    assert until(lambda: any(e["event"] == "drift" for e in box.events()))
+    assert until(lambda: any(e["event"] == "recalibration" for e in box.events()))
     [verdict] = [e["data"] for e in box.events() if e["event"] == "recalibration"]
     assert verdict["accepted"], verdict
     status = box.status()["models"]["parts"]
@@ -404,7 +317,7 @@ def test_the_reservoir_survives_a_restart_and_a_live_edit_to_no_pictures_empties
     box.start()
     assert until(lambda: box.is_ready() and reservoir_of(box)["frames"] >= 20)
     box.process.send_signal(signal.SIGTERM)
-    assert box.wait(20) == 0
+    assert box.wait(WAIT_S) == 0
     assert len(list(box.state.rglob("reservoir/**/*.png"))) >= 20
     box.start()
     assert until(box.is_ready)
@@ -413,6 +326,6 @@ def test_the_reservoir_survives_a_restart_and_a_live_edit_to_no_pictures_empties
     assert until(lambda: reservoir_of(box)["pictures"] == "never")
     assert until(lambda: reservoir_of(box)["frames"] >= 8)
     box.process.send_signal(signal.SIGTERM)
-    assert box.wait(20) == 0
+    assert box.wait(WAIT_S) == 0
     kept = {path.suffix for path in box.state.rglob("*") if path.is_file() and "reservoir" in path.parts}
     assert kept == {".json"}

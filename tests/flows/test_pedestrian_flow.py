@@ -15,13 +15,14 @@ from edge_runtime.bundles.engine import engine_of
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.paths import DEMO, ROOT
+from tests.support.waiting import WAIT_S
 
 STREET = DEMO / "street.mp4"
 FIRST, LAST = 76, 86
 """Frames with a person close to the camera."""
 
 
-def edge_runtime(*arguments: object, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
+def edge_runtime(*arguments: object, timeout_s: float = 5 * WAIT_S) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edge_runtime", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
 

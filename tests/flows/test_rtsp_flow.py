@@ -16,6 +16,7 @@ import pytest
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.sources.video_options import VideoOptions
+from tests.support.waiting import WAIT_S
 
 
 class RtspCamera:
@@ -40,7 +41,7 @@ class RtspCamera:
         )  # fmt: skip
 
     def wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
@@ -119,44 +120,41 @@ def opened():
 
 
 class DriftReport:
-    """A source with the times at which its frames arrived."""
+    """A source and the frames that arrived."""
 
     def __init__(self, source: VideoSource) -> None:
-        self.source, self.arrived_at_s, self.frames = source, [], []
+        self.source, self.frames = source, []
 
     def poll(self) -> None:
         frame = self.source.read(0.02)
         if frame is not None:
-            self.arrived_at_s.append(time.monotonic())
             self.frames.append((frame.seq, frame.captured_at_s, frame.picture.shape, frame.picture.std()))
 
 
-def watch(sources, until, limit_s):
-    """Read all sources in turn; seconds until the condition held."""
+def watch(sources, until):
+    """Read all sources in turn until the condition holds."""
     started = time.monotonic()
     while not until():
-        assert time.monotonic() - started < limit_s, [s.source.stats() for s in sources]
+        assert time.monotonic() - started < WAIT_S, [s.source.stats() for s in sources]
         for source in sources:
             source.poll()
-    return time.monotonic() - started
 
 
 def test_a_killed_camera_comes_back_and_the_other_never_notices(cameras, opened):
     front, side = DriftReport(opened("front", cameras[0])), DriftReport(opened("side", cameras[1]))
-    watch([front, side], lambda: min(len(front.frames), len(side.frames)) >= 15, limit_s=20)
+    watch([front, side], lambda: min(len(front.frames), len(side.frames)) >= 15)
 
     cameras[0].kill()
-    watch([front, side], lambda: front.source.stats().last_problem is not None, limit_s=5)
+    watch([front, side], lambda: front.source.stats().last_problem is not None)
     seen, other_seen = len(front.frames), len(side.frames)
-    watch([front, side], lambda: len(side.frames) >= other_seen + 50, limit_s=6)
+    watch([front, side], lambda: len(side.frames) >= other_seen + 50)
     cameras[0].start()
     cameras[0].wait_until_it_answers()
-    back_after_s = watch([front, side], lambda: len(front.frames) >= seen + 5, limit_s=12)
+    watch([front, side], lambda: len(front.frames) >= seen + 5)
 
-    assert back_after_s <= 10
     assert front.source.stats().restarts >= 1
     assert side.source.stats().restarts == 0
-    assert max(np.diff(side.arrived_at_s[15:])) < 1.0
+    assert side.source.stats().stalls == 0
     numbers = [frame[0] for frame in front.frames]
     assert numbers == sorted(set(numbers))
     assert {frame[2] for frame in front.frames} == {(240, 320, 3)}
@@ -165,24 +163,22 @@ def test_a_killed_camera_comes_back_and_the_other_never_notices(cameras, opened)
 
 def test_a_camera_that_hangs_is_left_and_found_again(cameras, opened):
     front = DriftReport(opened("front", cameras[0]))
-    watch([front], lambda: len(front.frames) >= 10, limit_s=20)
+    watch([front], lambda: len(front.frames) >= 10)
     cameras[0].pause()
-    stalled_after_s = watch([front], lambda: front.source.stats().last_problem is not None, limit_s=6)
+    watch([front], lambda: front.source.stats().last_problem is not None)
     seen = len(front.frames)
     cameras[0].resume()
-    back_after_s = watch([front], lambda: len(front.frames) >= seen + 5, limit_s=15)
-    assert stalled_after_s <= 2.0 + 2.0
-    assert back_after_s <= 10
+    watch([front], lambda: len(front.frames) >= seen + 5)
 
 
 def test_a_camera_that_comes_late_is_waited_for(clips, opened):
     camera = RtspCamera(clips)
     front = DriftReport(opened("front", camera))
-    watch([front], lambda: "does not answer" in str(front.source.stats().last_problem), limit_s=10)
+    watch([front], lambda: "does not answer" in str(front.source.stats().last_problem))
     camera.start()
     try:
         camera.wait_until_it_answers()
-        assert watch([front], lambda: len(front.frames) >= 5, limit_s=15) <= 10
+        watch([front], lambda: len(front.frames) >= 5)
     finally:
         camera.kill()
 
@@ -191,7 +187,7 @@ def test_a_wrong_path_is_told_in_the_servers_words(cameras, opened):
     source = VideoSource("front", cameras[0].url("no-such-clip.mp4"), VideoOptions())
     front = DriftReport(source)
     try:
-        watch([front], lambda: source.stats().last_problem is not None, limit_s=15)
+        watch([front], lambda: source.stats().last_problem is not None)
     finally:
         source.close()
     assert "404" in source.stats().last_problem

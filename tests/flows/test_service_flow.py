@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.mosquitto import free_port
 from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S
 
 
 class Systemd:
@@ -21,7 +22,7 @@ class Systemd:
         self.path = str(folder / "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
-        self.socket.settimeout(20)
+        self.socket.settimeout(WAIT_S)
         self.partial = []
 
     def drain(self):
@@ -72,7 +73,7 @@ def test_says_ready_feeds_the_watchdog_and_says_that_it_stops(tmp_path, systemd)
             systemd.hear_until("WATCHDOG=1")
         daemon.send_signal(signal.SIGTERM)
         systemd.hear_until("STOPPING=1")
-        assert daemon.wait(15) == 0
+        assert daemon.wait(WAIT_S) == 0
     finally:
         daemon.kill()
 
@@ -88,4 +89,4 @@ def test_a_daemon_that_is_stopped_does_not_feed_the_watchdog(tmp_path, systemd):
             systemd.socket.recv(4096)
     finally:
         daemon.kill()
-        daemon.wait(10)
+        daemon.wait(WAIT_S)

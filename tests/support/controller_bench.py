@@ -105,7 +105,7 @@ def a_baseline(seed=0, facts=None):
     return Baseline(taps, {"input": seen}, "a" * 64, (3, 4, 4), 16, 16.0, 1000.0 + seed, "0.1", facts=known)
 
 
-class Bench:
+class ControllerBench:
     """A side loop on a workbench."""
 
     def __init__(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.support.waiting import WAIT_S
+
 INSTALL = "apt-get install -y --no-install-recommends mosquitto"
 
 
@@ -100,7 +102,7 @@ class Mosquitto:
         path.touch(mode=0o600)
         for user, password in passwords.items():
             subprocess.run(
-                [program("mosquitto_passwd"), "-b", str(path), user, password], check=True, timeout=20
+                [program("mosquitto_passwd"), "-b", str(path), user, password], check=True, timeout=WAIT_S
             )
         return path
 
@@ -109,7 +111,7 @@ class Mosquitto:
         path = self.directory / "mosquitto.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self, timeout_s: float = 10.0) -> Self:
+    def start(self, timeout_s: float = WAIT_S) -> Self:
         """Start and wait until the port answers."""
         with (self.directory / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -155,7 +157,7 @@ class Mosquitto:
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGCONT)
             process.send_signal(with_signal)
-            process.wait(10)
+            process.wait(WAIT_S)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -9,7 +9,7 @@ from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import DAY_S, BaselineFacts
 from calibration.errors import BaselineError, DataError
 from calibration.stats import tensor_file
-from tests.calibration.baseline.test_baseline import a_baseline
+from tests.support.baselines import a_baseline
 from tests.support.onnx_nets import classifier, pictures
 
 FACTS = BaselineFacts("night", "d" * 16, "parts/4", ("belt", "gate"), 1.5, "command", 1e9, 2e9)

@@ -14,6 +14,7 @@ from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.cli.main import cli
 from tests.support.onnx_nets import classifier, hazy, pictures, quantized
+from tests.support.waiting import WAIT_S
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,9 @@ def test_as_a_program_wrong_usage_is_64_and_help_0(folder: Path) -> None:
         (["--help"], 0),
         (["inspect", str(folder / "m.onnx")], 0),
     ):
-        done = subprocess.run([sys.executable, "-m", "calibration", *words], capture_output=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-m", "calibration", *words], capture_output=True, timeout=WAIT_S
+        )
         assert done.returncode == code, done.stderr
 
 

@@ -18,6 +18,7 @@ from calibration.targets.base import Normalisation
 from calibration.targets.torchscript.target import TorchScriptTarget
 from tests.support.onnx_nets import hazy, pictures
 from tests.support.torch_nets import classifier, frozen, lived_in, optimized, scripted, traced
+from tests.support.waiting import WAIT_S
 
 
 class Base(nn.Module):
@@ -256,7 +257,7 @@ def test_without_torch_the_error_names_what_to_install(tmp_path: Path) -> None:
     root = str(Path(c.__file__).parents[1])
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env={"PYTHONPATH": root}, capture_output=True, text=True,
-        timeout=60,
+        timeout=WAIT_S,
     )  # fmt: skip
     assert "edge-runtime[torch]" in run.stdout, run.stderr
 
@@ -265,4 +266,6 @@ def test_onnx_needs_no_torch() -> None:
     script = (
         "import sys, calibration; import calibration.targets.onnx.target; assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60, cwd=Path(c.__file__).parents[1])
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, timeout=WAIT_S, cwd=Path(c.__file__).parents[1]
+    )

@@ -30,6 +30,7 @@ from tests.support.torch_nets import (
     scripted,
     traced,
 )
+from tests.support.waiting import WAIT_S
 
 Save = Callable[[nn.Module], bytes]
 
@@ -279,7 +280,7 @@ def test_a_patched_file_runs_in_a_process_without_this_library(tmp_path: Path) -
         "x = torch.from_numpy(numpy.load('x.npy')); numpy.save('y.npy', m(x).detach().numpy());"
         "assert 'calibration' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, check=True, timeout=WAIT_S)
     # the runner folds BatchNorms: another rounding
     np.testing.assert_allclose(
         np.load(tmp_path / "y.npy"), target.runner(patch)(x)["output"], rtol=1e-5, atol=1e-4

@@ -13,8 +13,7 @@ from edge_runtime.bundles.self_test import golden_sample
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.specs import DetectionSpec
-from tests.edge_runtime.bundles.build.test_build import build
-from tests.edge_runtime.bundles.test_verify import edit, failure, replace_file
+from tests.support.bundle_builds import build, edit, failure, replace_file
 from tests.support.bundle_models import small_model
 
 

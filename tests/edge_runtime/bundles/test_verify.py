@@ -1,4 +1,3 @@
-import hashlib
 import os
 import shutil
 import subprocess
@@ -17,9 +16,10 @@ from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from tests.edge_runtime.bundles.build.test_build import PREPROCESS, build
+from tests.support.bundle_builds import PREPROCESS, build, edit, failure, replace_file
 from tests.support.bundle_models import company_model, external_model, png, small_model
 from tests.support.paths import DEMO
+from tests.support.waiting import WAIT_S
 
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 
@@ -34,29 +34,9 @@ def bundle_path(built: Path, tmp_path: Path) -> Path:
     return shutil.copytree(built, tmp_path / "small" / "1")
 
 
-def edit(path: Path, change: Any) -> None:
-    """Change the manifest's data in place."""
-    data = yaml.safe_load((path / "bundle.yaml").read_text())
-    change(data)
-    (path / "bundle.yaml").write_text(yaml.safe_dump(data))
-
-
-def replace_file(path: Path, name: str, content: bytes) -> None:
-    """Swap a file and its hash, as a careless (or hostile) publisher would."""
-    (path / name).write_bytes(content)
-    edit(path, lambda data: data["files"].update({name: hashlib.sha256(content).hexdigest()}))
-
-
 def refusal(path: Path) -> str:
     with pytest.raises(BundleError) as caught:
         load_bundle(path)
-    return str(caught.value)
-
-
-def failure(path: Path) -> str:
-    bundle = load_bundle(path)
-    with pytest.raises(BundleError) as caught:
-        self_test(bundle, OnnxEngine(bundle.model_bytes))
     return str(caught.value)
 
 
@@ -77,7 +57,7 @@ def test_loading_and_testing_imports_neither_onnx_nor_torch() -> None:
         f"bundle = load_bundle(Path({str(BUNDLE)!r})); self_test(bundle, OnnxEngine(bundle.model_bytes))\n"
         "sys.exit(bool({'onnx', 'torch', 'PIL'} & sys.modules.keys()))\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=WAIT_S).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "golden/g0.png", "golden/g0.safetensors"])

@@ -12,6 +12,7 @@ from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import Topics
 from tests.support.mosquitto import Mosquitto, free_port
+from tests.support.waiting import WAIT_S
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def device(broker):
         client, CommandHandler(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box")
     )
     client.start()
-    assert client.wait_connected(10)
+    assert client.wait_connected(WAIT_S)
     yield client
     link.stop()
     client.stop()
@@ -45,13 +46,13 @@ def device(broker):
 
 @pytest.mark.usefixtures("device")
 def test_brings_the_answer_back(broker):
-    answer = send_command(config(broker.port), "status", {}, timeout_s=10)
+    answer = send_command(config(broker.port), "status", {}, timeout_s=WAIT_S)
     assert (answer["status"], answer["data"]) == ("ok", {"uptime_s": 1.5})
 
 
 @pytest.mark.usefixtures("device")
 def test_brings_a_refusal_back_in_words(broker):
-    answer = send_command(config(broker.port), "recalibrate", {"model": "x"}, timeout_s=10)
+    answer = send_command(config(broker.port), "recalibrate", {"model": "x"}, timeout_s=WAIT_S)
     assert (answer["status"], answer["error"]) == ("error", "no model 'x'")
 
 

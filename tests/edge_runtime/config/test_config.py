@@ -419,6 +419,6 @@ def test_a_file_made_to_be_slow_is_refused_in_time_and_in_few_words(text: str) -
     started_s = time.process_time()
     with pytest.raises(ConfigError) as caught:
         parse(text)
-    assert time.process_time() - started_s < 3  # 0.7 s here; seconds on end without the caps
+    assert time.process_time() - started_s < 10  # 0.7 s here; much more than that without the caps
     assert len(caught.value.problems) <= 160
     assert len(str(caught.value)) < 64_000

@@ -13,7 +13,7 @@ from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.sources.fake import FakeSource
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_S, until
 
 
 class Meter:
@@ -89,10 +89,10 @@ def test_a_moved_stream_goes_on_in_the_other_pipeline_with_its_next_frame(open_c
 
     cameras = open_cameras(endless)
     cameras.open("belt", camera(), old)
-    assert old.came.wait(10)
+    assert old.came.wait(WAIT_S)
     cameras.move("belt", new)
     taken = len(old.frames)
-    assert new.came.wait(10)
+    assert new.came.wait(WAIT_S)
     assert len(old.frames) == taken, "the old pipeline gets nothing after the move"
     assert new.frames[0].seq == old.frames[-1].seq + 1
     assert len(opened) == 1

@@ -111,7 +111,7 @@ def fulfil(future, work):
         future.set_exception(err)
 
 
-class Bench:
+class DaemonBench:
     def __init__(self, tmp_path):
         self.opens_at_once = True
         self.diary, self.opened, self.errors = Diary(), [], {}
@@ -186,7 +186,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(tmp_path)
+    return DaemonBench(tmp_path)
 
 
 BAD_BUNDLE = BundleError("tools", "damaged", "a whole one", "Copy it again.")

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S
 
 FILE = ROOT / "Dockerfile.arm64"
 KNOWN = {
@@ -141,7 +142,9 @@ def test_the_health_check_really_checks(
     _, command = values(instructions, "HEALTHCHECK")[0].split("CMD", 1)
     python, *arguments = json.loads(command)
     assert python == "python"
-    done = subprocess.run([sys.executable, *arguments], env={"HEALTHZ": url}, capture_output=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, *arguments], env={"HEALTHZ": url}, capture_output=True, timeout=WAIT_S
+    )
     assert (done.returncode == 0) is is_healthy
 
 

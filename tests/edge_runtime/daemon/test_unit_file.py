@@ -9,6 +9,7 @@ import pytest
 
 from edge_runtime.errors import ConfigError
 from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S
 
 FOLDER = ROOT / "systemd"
 UNIT = FOLDER / "edge-runtime.service"
@@ -86,7 +87,7 @@ def test_systemd_finds_it_hardened(tmp_path: Path, with_drop_in: bool) -> None:
         shutil.copytree(FOLDER / "edge-runtime.service.d", tmp_path / "edge-runtime.service.d")
     limit = f"--threshold={MOST_EXPOSURE * 10:.0f}"
     command = [ANALYZE, "security", "--offline=yes", "--no-pager", limit, str(unit)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -98,7 +99,7 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/edge-runtime/bin/edge-runtime", str(program)))
     done = subprocess.run(
-        [ANALYZE, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60
+        [ANALYZE, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=WAIT_S
     )
     complaints = [line for line in done.stderr.splitlines() if UNIT.name in line]
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from edge_runtime.inference.engines.fake import FakeEngine
 BASE = Generation("parts/1")
 
 
-class Bench:
+class DeploymentBench:
     def __init__(self, tmp_path):
         self.model_state = ModelState.open(tmp_path, "parts")
         self.slot = EngineSlot(BASE, FakeEngine())
@@ -60,7 +60,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(tmp_path)
+    return DeploymentBench(tmp_path)
 
 
 def test_activating_swaps_and_records(bench):

@@ -1,6 +1,5 @@
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from edge_runtime.http.api import build_app, content_policy
 from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.waiting import WAIT_S
 
 STATUS: dict[str, Any] = {
     "device": "belt-<b>3",
@@ -93,7 +93,7 @@ def server(daemon: Daemon, tmp_path: Path) -> Iterator[HttpServer]:
 
 @pytest.fixture
 def client(server: HttpServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=10, trust_env=False) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=WAIT_S, trust_env=False) as client:
         yield client
 
 
@@ -203,9 +203,7 @@ def test_the_port_is_free_again_after_stop_even_with_a_connection_open(daemon: D
         idle = socket.create_connection(("127.0.0.1", port))
         with httpx.Client(trust_env=False) as client:
             assert client.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-            started_s = time.monotonic()
             server.stop()
-        assert time.monotonic() - started_s < 4
         idle.close()
         server.stop()
 
@@ -215,17 +213,17 @@ def test_stop_before_start_and_during_start_is_clean(daemon: Daemon) -> None:
 
     def slow_app() -> Any:
         entered.set()
-        leave.wait(5)
+        leave.wait(WAIT_S)
         return app_of(daemon)
 
     HttpServer("127.0.0.1", 0, slow_app, Crashes()).stop()
     server = HttpServer("127.0.0.1", 0, slow_app, Crashes())
     server.start()
-    assert entered.wait(5)
+    assert entered.wait(WAIT_S)
     stopper = threading.Thread(target=server.stop)
     stopper.start()
     leave.set()
-    stopper.join(8)
+    stopper.join(WAIT_S)
     assert not stopper.is_alive()
     assert not server.is_serving
 
@@ -242,7 +240,7 @@ def test_a_server_that_failed_serves_again_and_is_counted(daemon: Daemon) -> Non
     server = HttpServer("127.0.0.1", 0, app, crashes)
     server.start()
     try:
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with httpx.Client(trust_env=False, timeout=WAIT_S) as client:
             assert client.get(f"http://127.0.0.1:{server.port}/healthz").status_code == 200
     finally:
         server.stop()

@@ -19,6 +19,7 @@ from edge_runtime.http.api import build_app
 from edge_runtime.http.server import HttpServer
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.waiting import WAIT_S
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 STATUS: dict[str, Any] = {
@@ -87,7 +88,7 @@ def dump_dom(server: HttpServer, path: str, profile: Path) -> str:
     assert BROWSER is not None
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
     command += ["--virtual-time-budget=3500", "--dump-dom", f"http://127.0.0.1:{server.port}{path}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=True).stdout
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser on this machine: apt-get install -y chromium")

@@ -8,6 +8,7 @@ from edge_runtime.errors import EngineError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.fake import FakeEngine
 from tests.support.slots import answer
+from tests.support.waiting import WAIT_S
 
 A, B = Generation("m/1"), Generation("m/1", "p1")
 BATCH = np.zeros((1, 3), np.float32)
@@ -23,7 +24,7 @@ class GatedEngine:
     def infer(self, batch):
         self.entered.set()
         if self.gate is not None:
-            assert self.gate.wait(5)
+            assert self.gate.wait(WAIT_S)
         assert not self.is_closed, "engine was used after it was freed"
         if self.error:
             raise self.error
@@ -47,11 +48,11 @@ def test_a_running_batch_keeps_its_engine_and_frees_it_at_the_end():
     slot = EngineSlot(A, old)
     thread = threading.Thread(target=lambda: answers.append(answer(slot, BATCH)))
     thread.start()
-    assert old.entered.wait(5)
+    assert old.entered.wait(WAIT_S)
     slot.swap(B, GatedEngine(2))
     assert not old.is_closed
     gate.set()
-    thread.join(5)
+    thread.join(WAIT_S)
     assert answers[0][1] == A
     assert old.is_closed
 
@@ -98,7 +99,7 @@ def test_waits_until_the_last_batch_has_freed_the_old_engine():
     assert not slot.wait_for_freeing(0.01)
     slot.swap(Generation("parts/1"), FakeEngine())
     gate.set()
-    busy.join(10)
+    busy.join(WAIT_S)
     assert (old.is_closed, new.is_closed) == (True, True)
     assert slot.wait_for_freeing(0.0)
     assert slot.wait_for_freeing(0.0), "nothing is waited for twice"

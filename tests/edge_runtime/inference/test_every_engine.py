@@ -26,6 +26,7 @@ from tests.support.engine_models import (
     pixels,
     torchscript_bytes,
 )
+from tests.support.waiting import WAIT_S
 
 SHAPE = (3, SIDE, SIDE)
 ONE, TWO = ThreadPlan(1, 1, "test"), ThreadPlan(1, 2, "test")
@@ -305,7 +306,7 @@ def test_openvino_piles_no_models_onto_one_cpu_when_threads_are_to_be_bound() ->
 
     thread = threading.Thread(target=call)
     thread.start()
-    thread_id = caller.get(timeout=10)
+    thread_id = caller.get(timeout=WAIT_S)
     for _ in range(300):
         seen.add(frozenset(os.sched_getaffinity(thread_id)))
         is_over.wait(0.001)

@@ -17,6 +17,7 @@ from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.bundle_models import SIDE, small_model
+from tests.support.waiting import WAIT_S
 
 
 def samples(count: int) -> NDArray[np.float32]:
@@ -60,7 +61,7 @@ def test_one_session_serves_several_threads() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(WAIT_S)
     assert wrong == []
 
 
@@ -161,7 +162,7 @@ def test_fake_engine_hangs_until_its_gate_opens() -> None:
     thread.start()
     assert not done.is_set()
     gate.set()
-    thread.join(10)
+    thread.join(WAIT_S)
     assert done.is_set()
     with pytest.raises(EngineError, match="nobody opened"):
         FakeEngine(gate=threading.Event(), gate_timeout_s=0.01).infer(np.ones((1, 3, 8, 8), np.float32))

@@ -19,7 +19,7 @@ from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from edge_runtime.sources.fake import FakeSource
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_S, until
 
 SPEC = PreprocessSpec(
     colour="rgb", width=8, height=8, geometry="stretch", filter="area", mean=(0, 0, 0), std=(255, 255, 255)
@@ -172,10 +172,10 @@ def test_a_file_waits_for_room_and_loses_nothing():
         target=lambda: [pipeline.accept(frame(seq), is_live=False, stop=NEVER) for seq in range(20)]
     )
     reader.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + WAIT_S
     while len(results) < 20 and time.monotonic() < deadline:
         pipeline.step(timeout_s=0.1)
-    reader.join(5)
+    reader.join(WAIT_S)
     assert [result.seq for result in results] == list(range(20))
 
 
@@ -189,7 +189,7 @@ def test_knows_since_when_a_batch_is_due():
     worker.start()
     assert pipeline.due_since_s() is not None
     gate.set()
-    worker.join(5)
+    worker.join(WAIT_S)
     assert pipeline.is_idle()
 
 
@@ -210,8 +210,8 @@ def test_a_batch_waits_for_the_earlier_one_of_its_stream_even_when_that_one_fail
     assert second.is_alive()
     assert results == []
     gate.set()
-    first.join(5)
-    second.join(5)
+    first.join(WAIT_S)
+    second.join(WAIT_S)
     assert [result.seq for result in results] == [1]
     assert len(errors) == 1
 
@@ -231,7 +231,7 @@ def test_a_swap_in_the_middle_drops_and_mixes_nothing(count):
             pipeline.slot.swap(Generation("parts/1", f"p{number}"), engines[number])
     for worker in workers:
         worker.stop()
-    assert all(worker.join(10) for worker in workers)
+    assert all(worker.join(WAIT_S) for worker in workers)
     assert [result.seq for result in results] == list(range(300))
     assert errors == []
     assert crashes.total == 0
@@ -264,7 +264,7 @@ def test_a_lost_source_is_opened_again(tmp_path):
     )
     worker = stream_worker(tmp_path, pipeline, lambda: next(sources))
     worker.start()
-    assert worker.join(10)
+    assert worker.join(WAIT_S)
     assert worker.is_finished
     assert pipeline.metrics.stream("belt").frames == 2
     assert worker.last_problem == "unplugged"
@@ -290,7 +290,7 @@ def test_a_source_that_was_never_there_is_not_called_lost(tmp_path):
     worker = stream_worker(tmp_path, pipeline, open_source)
     with structlog.testing.capture_logs() as logged:
         worker.start()
-        assert worker.join(10)
+        assert worker.join(WAIT_S)
     warnings = [(entry["event"], entry["reason"]) for entry in logged if entry["log_level"] == "warning"]
     assert warnings == [("source not available", "no such folder"), ("source lost", "unplugged")]
 
@@ -305,7 +305,7 @@ def test_a_stream_that_is_quiet_for_a_while_keeps_no_worker_free(tmp_path, monke
     script = [frame(0), *pauses[0], frame(1), *pauses[1], frame(2)]
     worker = stream_worker(tmp_path, pipeline, lambda: FakeSource("belt", script))
     worker.start()
-    assert worker.join(10)
+    assert worker.join(WAIT_S)
     assert rested_after == [2, 3], "once in the long pause, and at the end"
 
 
@@ -315,7 +315,7 @@ def test_an_unexpected_failure_is_counted_and_the_stream_goes_on(tmp_path, monke
     crashes = Crashes(on_fatal=lambda reason: None)
     worker = stream_worker(tmp_path, pipeline, lambda: next(sources), crashes)
     worker.start()
-    assert worker.join(10)
+    assert worker.join(WAIT_S)
     assert crashes.total == 1
     assert pipeline.metrics.stream("belt").frames == 1
 
@@ -331,7 +331,7 @@ def test_inference_that_can_never_work_ends_the_daemon(monkeypatch):
     worker = InferenceWorker("infer-parts", pipeline, Crashes(reasons.append))
     worker.start()
     worker.stop()
-    assert worker.join(30)
+    assert worker.join(WAIT_S)
     assert [reason.partition(" ")[0] for reason in reasons] == ["infer-parts"]
 
 
@@ -354,9 +354,9 @@ def test_a_worker_runs_on_the_cpus_it_was_given_and_says_so():
     worker = InferenceWorker("infer", pipeline, Crashes(lambda reason: None), (cpu,))
     worker.start()
     pipeline.accept(frame(1), is_live=True, stop=NEVER)
-    assert done.wait(5)
+    assert done.wait(WAIT_S)
     worker.stop()
-    assert worker.join(5)
+    assert worker.join(WAIT_S)
     assert (seen, worker.bound_to) == ([{cpu}], (cpu,))
 
 
@@ -366,6 +366,6 @@ def test_a_worker_whose_cpus_are_gone_runs_anywhere():
     worker.start()
     pipeline.accept(frame(1), is_live=True, stop=NEVER)
     worker.stop()
-    assert worker.join(5)
+    assert worker.join(WAIT_S)
     assert worker.bound_to == ()
     assert pipeline.is_empty()

@@ -15,7 +15,7 @@ from edge_runtime.errors import StateError
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.paths import ROOT
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_S, until
 
 
 def payload(number, size=100):
@@ -40,7 +40,7 @@ def test_rows_come_back_in_order_and_leave_when_acknowledged(path):
     box = opened(path)
     for number in range(50):
         assert box.put(f"edge/d/result/s{number % 2}", payload(number))
-    assert box.flush(5)
+    assert box.flush(WAIT_S)
     rows = box.fetch(0, 100)
     assert numbers(rows) == list(range(50))
     assert rows[1].topic == "edge/d/result/s1"
@@ -56,7 +56,7 @@ def test_acknowledged_rows_do_not_hide_the_ones_behind_them(path):
     box = opened(path)
     for number in range(100):
         box.put("t", payload(number))
-    box.flush(5)
+    box.flush(WAIT_S)
     box.ack(row.id for row in box.fetch(0, 60))
     assert numbers(box.fetch(0, 20)) == list(range(60, 80))
     box.close()
@@ -70,7 +70,7 @@ def test_everything_is_still_there_after_a_restart(path):
     box = opened(path)
     rows = box.fetch(0, 100)
     box.put("t", payload(10))
-    box.flush(5)
+    box.flush(WAIT_S)
     assert numbers(rows) == list(range(10))
     assert box.last_id > rows[-1].id
     assert numbers(box.fetch(rows[-1].id, 5)) == [10]
@@ -134,7 +134,7 @@ def test_what_is_delivered_at_once_never_reaches_the_disk_and_is_counted(path):
         box.put("t", payload(number))
     box.listen(lambda: None)
     box.put("t", payload(20))
-    assert box.flush(5)
+    assert box.flush(WAIT_S)
     assert numbers(box.fetch(0, 10)) == [20]
     ledger = box.stats().ledger
     assert (ledger.enqueued, ledger.delivered, ledger.pending) == (21, 20, 1)
@@ -156,7 +156,7 @@ def test_the_account_of_what_was_delivered_from_memory_is_kept_within_seconds(pa
 def test_rows_on_the_disk_come_before_those_in_memory(path):
     box = opened(path)
     box.put("t", payload(0))
-    assert box.flush(5)
+    assert box.flush(WAIT_S)
     box.put("t", payload(1))
     assert numbers(box.fetch(0, 10)) == [0, 1]
     assert numbers(box.fetch(0, 1)) == [0]
@@ -168,7 +168,7 @@ def test_the_listener_hears_of_new_rows(path):
     box, partial = opened(path), threading.Event()
     box.listen(partial.set)
     box.put("t", payload(1))
-    assert partial.wait(5)
+    assert partial.wait(WAIT_S)
     assert numbers(box.fetch(0, 1)) == [1]
     box.close()
 
@@ -177,7 +177,7 @@ def test_drops_oldest_by_size_and_counts(path):
     box = opened(path, max_bytes=2_000)
     for number in range(100):
         box.put("t", payload(number, 135))  # 135 + 1 + 64 bytes of overhead: ten fit
-    box.flush(5)
+    box.flush(WAIT_S)
     stats = box.stats()
     assert numbers(box.fetch(0, 100)) == list(range(90, 100))
     assert (stats.ledger.dropped_by_size, stats.ledger.pending, stats.ledger.pending_bytes) == (90, 10, 2_000)
@@ -190,8 +190,8 @@ def test_the_file_stays_near_its_bound(path):
     for number in range(20_000):
         box.put("edge/device/result/stream", payload(number, 300))
         if number % 500 == 0:
-            box.flush(5)
-    box.flush(5)
+            box.flush(WAIT_S)
+    box.flush(WAIT_S)
     box.close()
     assert path.stat().st_size <= 1_250_000
 
@@ -200,10 +200,10 @@ def test_rows_that_are_too_old_go_and_are_counted(path):
     now = [1000.0]
     box = opened(path, max_age_s=60.0, monotonic=lambda: now[0], wall=lambda: now[0])
     box.put("t", payload(0))
-    box.flush(5)
+    box.flush(WAIT_S)
     now[0] += 59.0
     box.put("t", payload(1))
-    box.flush(5)
+    box.flush(WAIT_S)
     assert numbers(box.fetch(0, 9)) == [0, 1]
     now[0] += 2.0
     assert until(lambda: box.stats().ledger.dropped_by_age == 1)
@@ -218,10 +218,10 @@ def test_a_wall_clock_that_jumps_while_running_expires_nothing(path, jump_s):
     wall = [1_795_448_459.0]
     box = opened(path, max_age_s=60.0, monotonic=lambda: 5.0, wall=lambda: wall[0])
     box.put("t", payload(0))
-    box.flush(5)
+    box.flush(WAIT_S)
     wall[0] += jump_s
     box.put("t", payload(1))
-    box.flush(5)
+    box.flush(WAIT_S)
     assert numbers(box.fetch(0, 9)) == [0, 1]
     box.close()
 
@@ -233,7 +233,7 @@ def test_time_between_runs_counts_but_never_backwards(path, slept_s, left):
     box.close()
     box = opened(path, max_age_s=60.0, monotonic=lambda: 0.0, wall=lambda: max(0.0, 1e9 + slept_s))
     box.put("other", payload(1))
-    box.flush(5)
+    box.flush(WAIT_S)
     assert numbers(row for row in box.fetch(0, 9) if row.topic == "t") == left
     box.close()
 
@@ -241,7 +241,7 @@ def test_time_between_runs_counts_but_never_backwards(path, slept_s, left):
 def test_refused_rows_are_dropped_and_counted(path):
     box = opened(path)
     box.put("t", payload(0))
-    box.flush(5)
+    box.flush(WAIT_S)
     box.refuse([box.fetch(0, 1)[0].id])
     box.ack([12345])  # unknown: ignored
     assert box.fetch(0, 1) == []
@@ -253,9 +253,7 @@ def test_a_full_queue_drops_the_oldest_and_put_does_not_wait(path):
     box = opened(path, max_queue_rows=10)
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")  # the file is busy: the writer waits, the pipeline must not
-    started_s = time.monotonic()
-    kept = [box.put("t", payload(number)) for number in range(100)]
-    assert time.monotonic() - started_s < 1.0
+    kept = [box.put("t", payload(number)) for number in range(100)]  # waiting would be a deadlock
     stats = box.stats()
     blocker.execute("ROLLBACK")
     blocker.close()
@@ -288,7 +286,7 @@ def test_fetch_never_misses_rows_that_a_commit_moves_from_memory_to_the_file(pat
         while not stop.is_set():
             for _ in range(200):  # so that a commit always finds rows that were not fetched yet
                 box.put("t", b"{}")
-            box.flush(5)
+            box.flush(WAIT_S)
 
     writer, switch_s = threading.Thread(target=keep_committing), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # threads meet at every line
@@ -319,7 +317,7 @@ def test_many_threads_lose_nothing(path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert box.flush(10)
+    assert box.flush(WAIT_S)
     rows = box.fetch(0, 10_000)
     for stream in range(4):
         assert numbers(row for row in rows if row.topic == f"s{stream}") == list(range(500))
@@ -353,7 +351,7 @@ def test_a_damaged_file_is_moved_aside_and_counted(path, damage):
         lambda: box.fetch(0, 500) == [] and box.stats().is_durable and box.stats().ledger.files_damaged == 1
     )
     box.put("t", payload(7))
-    assert box.flush(5)
+    assert box.flush(WAIT_S)
     assert numbers(box.fetch(0, 9)) == [7]
     assert box.close()
     ledger = assert_file_agrees(path)
@@ -389,7 +387,7 @@ CHILD = """
         box.put("t", json.dumps({"seq": number}).encode().ljust(200))
         number += 1
         if number % 50 == 0:
-            box.flush(5)
+            box.flush(WAIT_S)
             print(number, flush=True)
             box.ack([row.id for row in box.fetch(0, 30)])
             if number % 400 == 0:
@@ -460,7 +458,7 @@ FULL_DISK = """
             break
         tick.wait(0.01)
     put(number + 1)
-    flushed = box.flush(5)
+    flushed = box.flush(WAIT_S)
     got += take()
     box.close()
     ledger = box.stats().ledger

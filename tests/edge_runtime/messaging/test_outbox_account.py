@@ -22,7 +22,7 @@ from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import GROUP_COMMIT_S, Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.store import StoreUnavailable, open_or_replace
 from tests.support.outbox_accounts import assert_file_agrees
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_S, pause, until
 
 PAYLOAD = b"x" * 135
 ROW_BYTES = Row(1, "t", PAYLOAD, 0.0).size_bytes
@@ -51,7 +51,7 @@ class HeldDisk:
 
     def begun(self):
         """The ids of the rows that the writer wants to commit now; waits for it."""
-        return self._asked.get(timeout=10)
+        return self._asked.get(timeout=WAIT_S)
 
     def end(self, ending):
         self._endings.put(ending)
@@ -344,7 +344,7 @@ def test_a_steady_stream_that_is_acknowledged_in_time_writes_the_account_only(pa
         put(box)
         box.ack([box.last_id - 2])
         assert box.stats().in_memory <= 2, "what was delivered has left the memory"
-        until(lambda: False, 0.001)
+        pause(0.001)
     box.ack(range(box.last_id - 2, box.last_id + 1))
     assert clock.looks > 20
     assert disk.commits <= 3
@@ -358,12 +358,12 @@ def test_the_writer_sleeps_while_results_are_taken_at_once(path, disk):
     clock = Clock()
     box = Outbox(path, monotonic=clock, open_store=disk.open_store)
     assert until(lambda: clock.looks >= 2)
-    until(lambda: False, 0.05)
+    pause(0.05)
     before, started_s = clock.looks, time.monotonic()
     for _ in range(200):
         put(box)
         box.ack([box.last_id])
-        until(lambda: False, 0.001)
+        pause(0.001)
     wakes = (time.monotonic() - started_s) / GROUP_COMMIT_S + 2
     assert clock.looks - before <= 4 * wakes  # a wake reads the clock up to three times
     box.close()
@@ -382,7 +382,7 @@ def test_flush_writes_rows_of_any_age(path, disk):
     disk.is_held = False
     box = Outbox(path, monotonic=Clock(), open_store=disk.open_store)
     put(box, 3)
-    assert box.flush(5)
+    assert box.flush(WAIT_S)
     assert disk.written == [1, 2, 3]
     put(box, 1)
     assert not until(lambda: 4 in disk.written, 3 * GROUP_COMMIT_S), "that was not for later rows"
@@ -450,7 +450,7 @@ class History(RuleBasedStateMachine):
         self.ended.clear()
         self.disk.is_away = goes_away and ending in (FAILED, UNSURE)
         self.disk.end(ending)
-        assert self.ended.wait(10)
+        assert self.ended.wait(WAIT_S)
         if ending == OK:
             self.safe.update(self.taken)
             self.is_begun = False

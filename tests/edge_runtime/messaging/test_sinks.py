@@ -11,6 +11,7 @@ import pytest
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.sinks import FileSink
 from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S
 
 
 class Clock:
@@ -151,7 +152,7 @@ FULL_DISK = """
 
 def test_a_full_disk_leaves_no_half_line_and_no_double_line(path):
     command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(path)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=WAIT_S, check=True)
     delivered, problem = json.loads(done.stdout)
     assert delivered == [1, 2]
     assert problem is not None

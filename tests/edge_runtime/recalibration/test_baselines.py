@@ -12,14 +12,14 @@ from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import CommandError, EngineError
 from edge_runtime.messaging.events import PatchReused
 from edge_runtime.recalibration.baselines.store import MOST, BaselineStore
-from tests.support.controller_bench import ACCEPTED, BASE, Bench, a_baseline
+from tests.support.controller_bench import ACCEPTED, BASE, ControllerBench, a_baseline
 
 P1 = Generation("parts/1", "p1")
 
 
 def two_states(tmp_path, **settings):
     """A site with day (in use) and night."""
-    bench = Bench(tmp_path, commissioned=False, **settings)
+    bench = ControllerBench(tmp_path, commissioned=False, **settings)
     bench.commission("night", seed=2)
     bench.commission("day", seed=1)
     bench.events.clear()
@@ -65,7 +65,7 @@ def test_another_baseline_in_use_is_told_and_remembered_over_a_restart(tmp_path)
     assert (event.fact.before, event.fact.after) == ("day", "night")
     assert bench.loop.status()["baselines"]["night"]["in_use"] is True
     assert bench.loop.status()["alarms"] == 0
-    again = Bench(tmp_path)
+    again = ControllerBench(tmp_path)
     assert again.watch.known.in_use == "night"
 
 
@@ -149,7 +149,7 @@ def drift_known_as(bench, patch_id="p1"):
 
 def test_a_drift_seen_before_gets_its_patch_at_once(tmp_path):
     known_drift(two_states(tmp_path))
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     assert list(bench.watch.known.drifts) == ["p1"]
     drift_known_as(bench)
     assert bench.jobs == []
@@ -162,7 +162,7 @@ def test_a_drift_seen_before_gets_its_patch_at_once(tmp_path):
 
 def test_a_drift_that_is_recognised_while_frames_are_collected_needs_no_more_of_them(tmp_path):
     known_drift(two_states(tmp_path))
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(3)
     bench.watch.known_drift = "p1"
@@ -172,17 +172,17 @@ def test_a_drift_that_is_recognised_while_frames_are_collected_needs_no_more_of_
 
 def test_a_known_patch_that_was_rolled_back_or_does_not_run_is_made_anew(tmp_path):
     known_drift(two_states(tmp_path))
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.build_error = EngineError("refused")
     drift_known_as(bench)
     assert bench.model_state.is_withdrawn("p1")
     assert len(bench.jobs) == 1
-    assert Bench(tmp_path).watch.known.drifts == {}
+    assert ControllerBench(tmp_path).watch.known.drifts == {}
 
 
 def test_the_known_drift_of_another_baseline_does_not_count(tmp_path):
     known_drift(two_states(tmp_path))
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     switch(bench, "night")
     drift_known_as(bench)
     assert bench.slot.generation == BASE
@@ -190,7 +190,7 @@ def test_the_known_drift_of_another_baseline_does_not_count(tmp_path):
 
 
 def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     assert bench.ask("expire")["is_expired"] is True
     bench.watch.changes = ["alarm"]
     bench.feed(20)
@@ -207,7 +207,7 @@ def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path)
 
 
 def test_blessing_again_keeps_the_patch_and_the_baseline(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     accept(bench, "default", "recalibrate")
     before = bench.store.read("default").id
     bench.ask("bless", name="default", expires_days=30.0)
@@ -234,21 +234,21 @@ def test_after_a_restart_no_patch_of_another_baseline_is_active(tmp_path):
     bench = two_states(tmp_path)
     accept(bench, "day")
     bench.store.remove("day")
-    again = Bench(tmp_path, rollout=ModelState.open(tmp_path, "parts").rollout("parts/1"))
+    again = ControllerBench(tmp_path, rollout=ModelState.open(tmp_path, "parts").rollout("parts/1"))
     assert again.slot.generation == P1
     again.tick()
     assert again.slot.generation == BASE
 
 
 def test_a_file_put_on_the_shelf_by_hand_is_found_when_somebody_asks(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     a_baseline(4).save(bench.store.path("pooled"))
     assert set(bench.ask("baselines")["baselines"]) == {"default", "pooled"}
     assert set(bench.watch.known.baselines) == {"default", "pooled"}
 
 
 def test_one_baseline_too_many_or_a_wild_name_is_refused_before_anything_is_collected(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     for i in range(MOST - 1):
         a_baseline(i + 1).save(bench.store.path(f"state-{i}"))
     with pytest.raises(CommandError, match=f"there are {MOST} baselines already"):

@@ -11,12 +11,20 @@ from edge_runtime.messaging.events import RolledBack, TaskFailed
 from edge_runtime.recalibration.job.messages import CommissioningResult
 from edge_runtime.recalibration.patch_policy import ENGINE_FAILURES
 from edge_runtime.recalibration.reports import Reports
-from tests.support.controller_bench import ACCEPTED, BASE, BATCH, REFUSED, Bench, ScriptedWatch, a_baseline
+from tests.support.controller_bench import (
+    ACCEPTED,
+    BASE,
+    BATCH,
+    REFUSED,
+    ControllerBench,
+    ScriptedWatch,
+    a_baseline,
+)
 from tests.support.slots import answer
 
 
 def test_without_a_baseline_nothing_happens_until_somebody_blesses_the_site(tmp_path):
-    bench = Bench(tmp_path, commissioned=False)
+    bench = ControllerBench(tmp_path, commissioned=False)
     bench.feed(40)
     assert bench.jobs == []
     assert bench.loop.status()["commissioned"] is False
@@ -25,7 +33,7 @@ def test_without_a_baseline_nothing_happens_until_somebody_blesses_the_site(tmp_
 
 
 def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
-    bench = Bench(tmp_path, commissioned=False)
+    bench = ControllerBench(tmp_path, commissioned=False)
     bench.feed(20)
     bench.clock.now += 0.5
     assert bench.ask("commission")["frames_wanted"] == 16
@@ -46,13 +54,13 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
 
 
 def test_commissions_itself_when_the_configuration_says_so(tmp_path):
-    bench = Bench(tmp_path, commissioned=False, automatic=True)
+    bench = ControllerBench(tmp_path, commissioned=False, automatic=True)
     bench.feed(17)
     assert [job.request.kind for job in bench.jobs] == ["commission"]
 
 
 def fails_to_commission_for_good(tmp_path):
-    bench = Bench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
+    bench = ControllerBench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
     bench.feed(17)
     bench.jobs[0].fail("nothing in it can be recalibrated", is_lasting=True)
     bench.feed(60)
@@ -89,7 +97,7 @@ def test_a_command_is_reason_to_try_again_and_success_ends_the_matter(tmp_path):
 
 
 def test_a_failure_that_may_pass_is_tried_again(tmp_path):
-    bench = Bench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
+    bench = ControllerBench(tmp_path, commissioned=False, automatic=True, cooldown_s=2)
     bench.feed(17)
     bench.jobs[0].fail("every frame is of one colour")
     bench.feed(20)
@@ -99,7 +107,7 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path):
 
 @pytest.mark.parametrize("cause", ["schedule", "drift"])
 def test_a_model_that_cannot_be_recalibrated_is_not_tried_again_by_schedule_or_drift(tmp_path, cause):
-    bench = Bench(tmp_path, cooldown_s=2, schedule_due=1001.0 if cause == "schedule" else None)
+    bench = ControllerBench(tmp_path, cooldown_s=2, schedule_due=1001.0 if cause == "schedule" else None)
     if cause == "drift":
         bench.watch.changes = ["alarm"]
     bench.feed(9)
@@ -112,7 +120,7 @@ def test_a_model_that_cannot_be_recalibrated_is_not_tried_again_by_schedule_or_d
 
 
 def test_a_drift_alarm_leads_to_a_patch_and_a_hot_swap(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     assert bench.kinds() == ["drift", "recalibration"]
     assert bench.slot.generation == Generation("parts/1", "p1")
@@ -120,7 +128,7 @@ def test_a_drift_alarm_leads_to_a_patch_and_a_hot_swap(tmp_path):
 
 
 def test_only_frames_of_the_drift_are_used(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.feed(10)
     bench.watch.window_began_at_s = bench.clock.now + 0.5
     bench.watch.changes = ["alarm"]
@@ -131,7 +139,7 @@ def test_only_frames_of_the_drift_are_used(tmp_path):
 
 
 def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     bench.jobs[0].end(REFUSED)
@@ -142,7 +150,7 @@ def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
 
 
 def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     assert bench.told.report.report == "parts/p1"
     bench.tick(1000)
@@ -157,7 +165,7 @@ def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
 
 
 def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     private = bench.loop._parts.settings.model_copy(update={"reference": ReferenceConfig(pictures="never")})
@@ -168,7 +176,7 @@ def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
 
 
 def test_after_a_recalibration_it_cools_down(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     bench.jobs[0].end(REFUSED)
@@ -181,7 +189,7 @@ def test_after_a_recalibration_it_cools_down(tmp_path):
 
 
 def test_a_patch_is_not_made_again_for_the_drift_it_was_made_for(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     bench.tick(1000)
     bench.feed(20)
@@ -192,7 +200,7 @@ def test_a_patch_is_not_made_again_for_the_drift_it_was_made_for(tmp_path):
 
 
 def test_the_base_comes_back_when_the_drift_is_over(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     bench.watch.changes = ["returned"]
     bench.feed(1)
@@ -201,7 +209,7 @@ def test_the_base_comes_back_when_the_drift_is_over(tmp_path):
 
 
 def test_rollback_by_command(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     with pytest.raises(CommandError, match="nothing to roll back"):
         bench.ask("rollback")
     bench.accept_one()
@@ -210,7 +218,7 @@ def test_rollback_by_command(tmp_path):
 
 
 def test_an_engine_that_keeps_failing_is_taken_back(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     bench.slot.engine.failures = -1
     for _ in range(ENGINE_FAILURES):
@@ -222,7 +230,7 @@ def test_an_engine_that_keeps_failing_is_taken_back(tmp_path):
 
 
 def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.build_error = EngineError("refused")
     bench.accept_one()
     assert bench.slot.generation == BASE
@@ -237,7 +245,7 @@ def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
 
 
 def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     bench.jobs[0].fail("process ended with status -9")
@@ -247,7 +255,7 @@ def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
 
 
 def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.start_error = StateError("no space left")
     bench.watch.changes = ["alarm"]
     bench.feed(9)
@@ -256,7 +264,7 @@ def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
 
 
 def test_the_schedule_starts_a_recalibration_once(tmp_path):
-    bench = Bench(tmp_path, schedule_due=1020.0)
+    bench = ControllerBench(tmp_path, schedule_due=1020.0)
     bench.feed(12)
     assert bench.jobs == []
     bench.due = 90_000.0
@@ -265,14 +273,14 @@ def test_the_schedule_starts_a_recalibration_once(tmp_path):
 
 
 def test_a_second_request_while_one_runs_is_refused(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.ask("recalibrate")
     with pytest.raises(CommandError, match="not possible while collecting"):
         bench.ask("recalibrate")
 
 
 def test_too_few_frames_in_time_end_the_task(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.ask("recalibrate")
     bench.tick(10_000)
     assert "only 0 usable frames" in bench.told.error
@@ -280,7 +288,7 @@ def test_too_few_frames_in_time_end_the_task(tmp_path):
 
 
 def test_stopping_ends_a_running_job(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     bench.loop.stop(timeout_s=1.0)
@@ -288,7 +296,7 @@ def test_stopping_ends_a_running_job(tmp_path):
 
 
 def test_new_settings_count_from_the_next_round(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.loop.reconfigure(RecalibrationConfig(on_drift=False), DriftConfig(sample_every_s=0.1))
     bench.watch.changes = ["alarm"]
     bench.feed(20)
@@ -297,7 +305,7 @@ def test_new_settings_count_from_the_next_round(tmp_path):
 
 
 def test_a_drift_that_makes_the_model_see_one_class_still_fills_the_reference(tmp_path):
-    bench = Bench(tmp_path, commissioned=True, min_frames=8)
+    bench = ControllerBench(tmp_path, commissioned=True, min_frames=8)
     bench.feed(40)  # a full reservoir, four classes
     bench.watch.window_began_at_s = bench.clock.now + 0.5
     bench.watch.changes = ["alarm"]
@@ -310,7 +318,7 @@ def test_a_drift_that_makes_the_model_see_one_class_still_fills_the_reference(tm
 
 
 def test_a_patch_made_before_any_score_does_not_stop_the_loop(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.watch.score = 0.0
     bench.feed(8)
     bench.ask("recalibrate")
@@ -325,7 +333,7 @@ def test_a_patch_made_before_any_score_does_not_stop_the_loop(tmp_path):
 
 
 def test_what_an_operator_rolled_back_does_not_come_back_by_itself_in_the_same_drift(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     bench.ask("rollback")
     bench.tick(1000)
@@ -337,7 +345,7 @@ def test_what_an_operator_rolled_back_does_not_come_back_by_itself_in_the_same_d
 
 
 def test_a_drift_that_ended_while_the_process_worked_leaves_no_patch(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     bench.watch.changes = ["returned"]
@@ -351,13 +359,13 @@ def test_a_drift_that_ended_while_the_process_worked_leaves_no_patch(tmp_path):
 
 def restarted(bench, tmp_path):
     """The same box after a restart: its record on disk, a new slot and watch."""
-    again = Bench(tmp_path, rollout=bench.model_state.rollout("parts/1"))
+    again = ControllerBench(tmp_path, rollout=bench.model_state.rollout("parts/1"))
     again.clock.now = bench.clock.now
     return again
 
 
 def test_a_drift_that_ended_while_the_daemon_was_down_leaves_no_patch(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     again = restarted(bench, tmp_path)
     again.feed(3)
@@ -369,7 +377,7 @@ def test_a_drift_that_ended_while_the_daemon_was_down_leaves_no_patch(tmp_path):
 
 
 def test_a_drift_that_lasts_over_a_restart_keeps_its_patch(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     again = restarted(bench, tmp_path)
     again.watch.changes = ["alarm"]
@@ -378,7 +386,7 @@ def test_a_drift_that_lasts_over_a_restart_keeps_its_patch(tmp_path):
 
 
 def test_when_the_previous_patch_is_damaged_rolling_back_leads_to_the_base(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.accept_one()
     bench.watch.score = 9.0
     bench.tick(1000)
@@ -391,7 +399,7 @@ def test_when_the_previous_patch_is_damaged_rolling_back_leads_to_the_base(tmp_p
 
 
 def test_turned_off_drift_is_still_measured_and_nothing_is_patched(tmp_path):
-    bench = Bench(tmp_path, enabled=False)
+    bench = ControllerBench(tmp_path, enabled=False)
     bench.watch.changes = ["alarm"]
     bench.feed(20)
     assert bench.kinds() == ["drift"]
@@ -401,7 +409,7 @@ def test_turned_off_drift_is_still_measured_and_nothing_is_patched(tmp_path):
 
 
 def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(tmp_path):
-    bench = Bench(tmp_path, commissioned=False, schedule_due=1010.0)
+    bench = ControllerBench(tmp_path, commissioned=False, schedule_due=1010.0)
     bench.ask("commission")
     bench.feed(20)
     bench.due, bench.watch = 90_000.0, ScriptedWatch()
@@ -414,13 +422,13 @@ def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(t
 
 
 def test_stopping_frees_the_watch(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.loop.stop(timeout_s=1.0)
     assert bench.watch.is_closed
 
 
 def test_a_restart_begins_with_the_reservoir_it_ended_with(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.loop._reference.open()
     bench.feed(30)
     bench.loop.stop(timeout_s=1.0)
@@ -432,12 +440,12 @@ def test_a_restart_begins_with_the_reservoir_it_ended_with(tmp_path):
 
 
 def test_commissioning_never_uses_what_an_earlier_run_kept(tmp_path):
-    bench = Bench(tmp_path)
+    bench = ControllerBench(tmp_path)
     bench.loop._reference.open()
     bench.feed(30)
     bench.loop.stop(timeout_s=1.0)
     bench.store.remove("default")
-    again = Bench(tmp_path, commissioned=False, automatic=True)
+    again = ControllerBench(tmp_path, commissioned=False, automatic=True)
     again.clock.now = again.loop._began_at_s = bench.clock.now + 1
     again.loop._reference.open()
     again.feed(15)
@@ -447,7 +455,7 @@ def test_commissioning_never_uses_what_an_earlier_run_kept(tmp_path):
 
 
 def test_a_scheduled_recalibration_uses_frames_of_the_whole_time_and_all_classes(tmp_path):
-    bench = Bench(tmp_path, schedule_due=1100.5)
+    bench = ControllerBench(tmp_path, schedule_due=1100.5)
     seen = {}
     for i in range(101):
         bench.feed(1, label=1 if i in (3, 40, 80, 90) else 0)
@@ -462,7 +470,7 @@ def test_a_scheduled_recalibration_uses_frames_of_the_whole_time_and_all_classes
 
 
 def test_an_alarm_parts_what_was_seen_before_it_from_what_is_seen_now(tmp_path):
-    bench = Bench(tmp_path, on_drift=False)
+    bench = ControllerBench(tmp_path, on_drift=False)
     bench.feed(20)
     bench.watch.window_began_at_s = bench.clock.now - 3.5
     bench.watch.changes = ["alarm"]
@@ -476,7 +484,7 @@ def test_an_alarm_parts_what_was_seen_before_it_from_what_is_seen_now(tmp_path):
 
 
 def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_path):
-    bench = Bench(tmp_path, reference={"pictures": "never"})
+    bench = ControllerBench(tmp_path, reference={"pictures": "never"})
     bench.loop._reference.open()
     bench.feed(20)
     assert bench.ask("recalibrate")["frames_wanted"] == 8
@@ -495,6 +503,8 @@ def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_pat
 
 
 def test_more_frames_than_fit_are_not_waited_for(tmp_path):
-    bench = Bench(tmp_path, reference={"frames": 24, "reservoir": 2048, "reservoir_mib": 1}, min_frames=8)
+    bench = ControllerBench(
+        tmp_path, reference={"frames": 24, "reservoir": 2048, "reservoir_mib": 1}, min_frames=8
+    )
     bench.feed(3)
     assert bench.ask("recalibrate", frames=2000)["frames_wanted"] == 2**20 // (8 * 8 * 3 + 1024)

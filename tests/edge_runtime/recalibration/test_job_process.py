@@ -1,8 +1,6 @@
 """Jobs as real processes: how they end, what is known of why, and that they can be ended."""
 
 import os
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.task import Cause, Kind
 from edge_runtime.system import priority
 from tests.support.paths import DEMO
+from tests.support.waiting import WAIT_S, until
 
 FOR_EVER = 1e12
 
@@ -39,10 +38,8 @@ def frames(count):
     return rng.integers(0, 256, (count, 224, 224, 3), dtype=np.uint8)
 
 
-def outcome_of(process, timeout_s=60.0):
-    tick, end_s = threading.Event(), time.monotonic() + timeout_s
-    while (outcome := process.poll(0.0)) is None and time.monotonic() < end_s:
-        tick.wait(0.05)
+def outcome_of(process, timeout_s=WAIT_S):
+    outcome = until(lambda: process.poll(0.0), timeout_s)
     assert outcome is not None
     return outcome
 
@@ -126,8 +123,6 @@ def test_a_folder_that_cannot_be_written_is_a_state_error(tmp_path):
 
 def test_the_job_runs_at_low_priority(start):
     process = start(job(), frames(16))
-    tick, end_s = threading.Event(), time.monotonic() + 30
-    pid = process._process.pid
-    while (nice := os.getpriority(os.PRIO_PROCESS, pid)) == 0 and time.monotonic() < end_s:
-        tick.wait(0.01)
-    assert nice == priority.LOW_PRIORITY
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    wanted = min(19, own + priority.LOW_PRIORITY)
+    assert until(lambda: os.getpriority(os.PRIO_PROCESS, process._process.pid) == wanted)

@@ -16,6 +16,7 @@ from edge_runtime.errors import StateError
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept
 from edge_runtime.recalibration.reference.reservoir_store import Now, ReservoirStore
 from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S
 
 BUNDLE = "parts/1"
 NOW = Now(mono_s=50.0, wall_s=1_000_000.0)
@@ -185,7 +186,7 @@ def test_killed_in_the_middle_of_writing_it_loses_at_most_the_last_one(tmp_path)
         threading.Event().wait(0.003 * round_)  # another moment of the next write each time
         process.kill()
         rest = process.stdout.read().split()
-        process.wait(10)
+        process.wait(WAIT_S)
         process.stdout.close()
         reported = int(rest[-1]) if rest else reported
     _, found = opened(tmp_path / "r", now=Now(0.0, time.time()))

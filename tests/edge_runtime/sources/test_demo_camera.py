@@ -10,6 +10,7 @@ from edge_runtime.config import DemoConfig
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.demo.demo_camera import DemoCamera
+from tests.support.waiting import WAIT_S
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_close_wakes_a_waiting_read(photos):
     reader = threading.Thread(target=wait)
     reader.start()
     source.close()
-    assert ended.wait(5)
+    assert ended.wait(WAIT_S)
     reader.join()
 
 

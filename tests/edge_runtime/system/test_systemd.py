@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.system.systemd import SystemdNotify
+from tests.support.waiting import WAIT_S
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -19,7 +20,7 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(address)
-        server.settimeout(5)
+        server.settimeout(WAIT_S)
         yield server, written
 
 

@@ -2,6 +2,7 @@ import threading
 from pathlib import Path
 
 from benchmarks.accuracy.datasets.alone import alone
+from tests.support.waiting import WAIT_S
 
 
 def test_a_second_one_waits_until_the_first_is_done(tmp_path: Path) -> None:
@@ -15,8 +16,8 @@ def test_a_second_one_waits_until_the_first_is_done(tmp_path: Path) -> None:
     thread = threading.Thread(target=second)
     with alone(lock):
         thread.start()
-        assert is_waiting.wait(5)
+        assert is_waiting.wait(WAIT_S)
         thread.join(0.05)
         order.append("first")
-    thread.join(5)
+    thread.join(WAIT_S)
     assert order == ["first", "second"]

@@ -8,38 +8,14 @@ import yaml
 from onnx import numpy_helper
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
+from edge_runtime.bundles.build.build import Materials, build_bundle
 from edge_runtime.bundles.build.quantize import quantized
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from tests.support.bundle_builds import GOLDEN, build, recipe
 from tests.support.bundle_models import SIDE, colourful, company_model, external_model, png, small_model
-
-PREPROCESS = PreprocessSpec(
-    colour="rgb",
-    width=SIDE,
-    height=SIDE,
-    geometry="stretch",
-    filter="area",
-    mean=(120, 110, 100),
-    std=(60, 61, 62),
-)
-GOLDEN = {f"g{i}.png": png(colourful(i)) for i in range(3)}
-
-
-def recipe(**changes: Any) -> Recipe:
-    fields: dict[str, Any] = {
-        "name": "small", "version": 1, "preprocess": PREPROCESS,
-        "postprocess": ClassificationSpec(scores="logits", top_k=3),
-    }  # fmt: skip
-    return Recipe(**{**fields, **changes})
-
-
-def build(folder: Path, model: bytes, golden: dict[str, bytes] = GOLDEN, **changes: Any) -> Path:
-    materials = Materials(model=ModelFiles(model), golden=golden, labels=list("abcde"))
-    return build_bundle(recipe(**changes), materials, OnnxEngine(model), folder)
 
 
 @pytest.mark.parametrize("batch", ["n", 1])

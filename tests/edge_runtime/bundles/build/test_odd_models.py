@@ -14,9 +14,9 @@ from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.threads import ThreadPlan
-from tests.edge_runtime.bundles.build.test_recipe import PREPROCESS, Author
 from tests.support.bundle_models import SIDE, serialized, small_model
 from tests.support.engine_models import SmallNet, torchscript_bytes
+from tests.support.recipe_author import PREPROCESS, Author
 
 ALONE = ThreadPlan(1, 1, "test")
 LEVELS = {**PREPROCESS, "mean": [0.0] * 3, "std": [1.0] * 3}

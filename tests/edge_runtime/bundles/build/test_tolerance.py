@@ -17,9 +17,9 @@ from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.specs import ClassificationSpec, DetectionSpec, PreprocessSpec
-from tests.edge_runtime.bundles.build.test_build import GOLDEN, PREPROCESS
-from tests.edge_runtime.bundles.build.test_recipe import Author
+from tests.support.bundle_builds import GOLDEN, PREPROCESS
 from tests.support.bundle_models import SIDE, colourful, png, small_model
+from tests.support.recipe_author import Author
 
 
 class Meaning:

@@ -1,0 +1,82 @@
+"""A whole daemon as a process, its configuration file and the pages it serves."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import httpx
+
+from tests.support.mosquitto import free_port
+from tests.support.paths import DEMO, ROOT
+from tests.support.waiting import WAIT_S
+
+
+class Box:
+    """An edge box: its folder, its configuration file, its daemon."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.file = folder / "box.yaml"
+        self.state = folder / "state"
+        self.process = None
+
+    def write(self, text=None, **keys):
+        defaults = {
+            "device": "box",
+            "state_dir": str(self.state),
+            "models": {"parts": {"bundle": "demo:efficientnet-lite0"}},
+            "http": {"port": self.port},
+        }
+        content = text if text is not None else json.dumps({**defaults, **keys})
+        temporary = self.file.with_suffix(".new")
+        temporary.write_text(content)
+        temporary.replace(self.file)
+
+    def start(self, *arguments):
+        log = (self.folder / "log.txt").open("ab")
+        command = [sys.executable, "-m", "edge_runtime", "run", str(self.file), *arguments]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        log.close()
+
+    def wait(self, timeout_s=WAIT_S):
+        return self.process.wait(timeout_s)
+
+    def get(self, path):
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=WAIT_S)
+        except httpx.TransportError:
+            return None
+
+    def status(self):
+        answer = self.get("/status")
+        return answer.json() if answer is not None and answer.status_code == 200 else None
+
+    def events(self):
+        answer = self.get("/events")
+        return [] if answer is None else answer.json()["events"]
+
+    def is_ready(self):
+        answer = self.get("/readyz")
+        return answer is not None and answer.status_code == 200
+
+    def results(self):
+        lines = []
+        for path in sorted(self.state.glob("results.jsonl*"), reverse=True):
+            lines += [json.loads(line)["payload"] for line in path.read_text().splitlines()]
+        return [line for line in lines if "stream" in line]
+
+    def log(self):
+        return (self.folder / "log.txt").read_text()
+
+
+def folder_camera(box, count=None, **options):
+    pictures = box.folder / "pictures"
+    pictures.mkdir()
+    for path in sorted((DEMO / "pictures").glob("*.jpg"))[:count]:
+        shutil.copy(path, pictures)
+    return {"belt": {"path": str(pictures), "model": "parts", **options}}
+
+
+def conveyor(**options):
+    return {"belt": {"path": "demo:conveyor", "model": "parts", "fps": 15, **options}}
