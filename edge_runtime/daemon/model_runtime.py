@@ -110,7 +110,7 @@ class ModelRuntime:
 
     def status(self) -> ModelStatus:
         """For people and machines; safe from any thread."""
-        metrics, slot, counters = self.pipeline.metrics, self.pipeline.slot, self.pipeline.schedule.counters
+        metrics, slot, counters = self.pipeline.metrics, self.pipeline.slot, self.pipeline.scheduler.counters
         return ModelStatus(
             bundle=self.bundle.id,
             generation=str(slot.generation),

@@ -143,7 +143,7 @@ class ConfigReloader:
         for stream in streams:
             self._cameras.close(stream)
         for name in models.keys() & running.models.keys():
-            models[name].pipeline.count_on(running.models[name].pipeline)
+            models[name].pipeline.continue_counts(running.models[name].pipeline)
         for stream, known in running.config.cameras.items():
             if known.enabled and known.model in models and stream not in streams:
                 self._cameras.move(stream, models[known.model].pipeline)

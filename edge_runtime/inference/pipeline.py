@@ -1,8 +1,8 @@
 """One frame's walk through one model: prepare -> schedule -> infer -> postprocess -> deliver.
 
 Two threads meet here and nowhere else: a stream's worker calls :meth:`Pipeline.accept`, the inference worker calls
-:meth:`Pipeline.step`; between them is the schedule, guarded by one lock. Both are started in ``workers``. Nobody is
-woken who has nothing to do: one inference worker for a new sample, the readers of files for room in a queue.
+:meth:`Pipeline.step`; between them is the scheduler, guarded by one lock. Only threads with work are woken: one
+inference worker for a new sample, the readers of files for room in a queue.
 Bad pictures become ``Rejected`` values and are counted; engine failures are counted and reported.
 """
 
@@ -25,7 +25,7 @@ from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler, Queued
 
 
 class Observer(Protocol):
-    """Looks at samples beside the frame path (reservoir, drift); must return at once and never raise."""
+    """Looks at answered samples (reservoir, drift); must return at once and never raise."""
 
     def offer(self, sample: Sample, result: Result) -> None:
         """A sample was answered with this result."""
@@ -33,12 +33,12 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PipelineParts:
-    """What a pipeline is made of; put together in ``app``."""
+    """The parts of a pipeline."""
 
     device: str
     model: str
     preprocessor: Preprocessor
-    schedule: BatchScheduler
+    scheduler: BatchScheduler
     slot: EngineSlot
     postprocessor: Postprocessor
     deliver: Callable[[Result], None]
@@ -51,7 +51,11 @@ class Pipeline:
     """All streams of one model."""
 
     def __init__(self, parts: PipelineParts) -> None:
-        self._parts = parts
+        self._device, self._model, self._clock = parts.device, parts.model, parts.clock
+        self._preprocessor, self._postprocessor = parts.preprocessor, parts.postprocessor
+        self._scheduler, self._slot = parts.scheduler, parts.slot
+        self._deliver, self._observer = parts.deliver, parts.observer
+        self._on_engine_error = parts.on_engine_error
         self._lock = threading.RLock()
         self._has_work, self._has_room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._has_answered = threading.Condition(self._lock)
@@ -62,27 +66,27 @@ class Pipeline:
     @property
     def slot(self) -> EngineSlot:
         """Where the active engine sits."""
-        return self._parts.slot
+        return self._slot
 
     @property
-    def schedule(self) -> BatchScheduler:
+    def scheduler(self) -> BatchScheduler:
         """Queues and their counters; read-only outside of this class."""
-        return self._parts.schedule
+        return self._scheduler
 
     def accept(self, frame: Frame, *, is_live: bool, stop: threading.Event) -> Rejected | None:
-        """Prepare a frame and queue it. Called by the stream's worker.
+        """Prepare a frame and queue it.
 
         A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``.
         """
         metrics = self.metrics.stream(frame.stream)
         metrics.frames += 1
         metrics.last_frame_at_s = frame.captured_at_s
-        prepared = self._parts.preprocessor.prepare(frame)
+        prepared = self._preprocessor.prepare(frame)
         if isinstance(prepared, Rejected):
             metrics.rejected[prepared.reason] += 1
             return prepared
         with self._lock:
-            while not self._parts.schedule.offer(prepared, is_live=is_live, now_s=self._parts.clock()):
+            while not self._scheduler.offer(prepared, is_live=is_live, now_s=self._clock()):
                 if stop.is_set():
                     return None
                 self._has_room.wait(timeout=0.2)
@@ -90,12 +94,12 @@ class Pipeline:
         return None
 
     def step(self, timeout_s: float) -> int:
-        """Run at most one batch; gives how many samples it had. Called by the inference worker in a loop."""
+        """Run at most one batch; gives how many samples it had."""
         taken = self._next_batch(timeout_s)
         if taken is None:
             return 0
         batch, lease = taken
-        began_s = self._parts.clock()
+        began_s = self._clock()
         with self._lock:
             self._running_since_s.append(began_s)
         unfinished = list(batch)
@@ -105,18 +109,20 @@ class Pipeline:
             self.metrics.lost_to_errors += len(unfinished)
             with self._lock:
                 self._running_since_s.remove(began_s)
-                self._parts.schedule.finished(batch)
+                self._scheduler.finish(batch)
                 self._has_answered.notify_all()
-            self._parts.slot.release(lease)  # may free an engine that was taken out: nobody waits for that
+            self._slot.release(lease)  # may free an engine that was taken out, which no frame waits for
         return len(batch)
 
-    def count_on(self, before: "Pipeline") -> None:
-        """Go on with the counters of the pipeline that this one replaces; call it before the first frame.
+    def continue_counts(self, before: "Pipeline") -> None:
+        """Go on with the counters of the pipeline that this one replaces: an edit of a model forgets no loss.
 
-        They are shared until that one has answered what it has: a loss is not forgotten because a model was edited.
+        They are shared until that one has answered its frames. So call this before the first frame, and start this
+        pipeline's workers after the other's have ended.
         """
-        self.metrics, self._parts.schedule.counters = before.metrics, before.schedule.counters
+        self.metrics = before.metrics
         self.metrics.infer_ms, self.metrics.total_ms = Latency(), Latency()  # those of the new engine
+        self._scheduler.continue_counts(before.scheduler)
 
     def drain(self) -> None:
         """From now on run what is queued without waiting for company, and let workers go that find nothing."""
@@ -127,7 +133,7 @@ class Pipeline:
     def is_empty(self) -> bool:
         """Whether no sample waits."""
         with self._lock:
-            return len(self._parts.schedule) == 0
+            return len(self._scheduler) == 0
 
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
@@ -136,60 +142,60 @@ class Pipeline:
     def due_since_s(self) -> float | None:
         """Since when the oldest waiting or running batch is due (monotonic); None when there is none."""
         with self._lock:
-            waiting_s = self._parts.schedule.oldest_queued_at_s()
+            waiting_s = self._scheduler.oldest_queued_at_s()
             return min(
                 (at_s for at_s in (waiting_s, *self._running_since_s) if at_s is not None), default=None
             )
 
     def set_policy(self, policy: BatchPolicy) -> None:
-        """Change the schedule's limits while it runs."""
+        """Change the scheduler's limits while it runs."""
         with self._lock:
-            self._parts.schedule.policy = policy
+            self._scheduler.set_policy(policy)
 
     def rest(self, stream: str) -> None:
         """A stream gives nothing for now; another one may have its worker."""
         with self._lock:
-            self._parts.schedule.rest(stream)
+            self._scheduler.rest(stream)
             self._has_work.notify()
 
     def forget(self, stream: str) -> None:
         """Drop what a removed stream still had waiting."""
         with self._lock:
-            self._parts.schedule.forget(stream)
+            self._scheduler.forget(stream)
 
     def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], EngineLease] | None:
-        deadline_s = self._parts.clock() + timeout_s
+        deadline_s = self._clock() + timeout_s
         with self._lock:
             while True:
-                now_s = self._parts.clock()
-                batch = self._parts.schedule.take(now_s, flush=self._is_draining)
+                now_s = self._clock()
+                batch = self._scheduler.take(now_s, flush=self._is_draining)
                 if batch or now_s >= deadline_s or self._is_drained():
                     if batch:
                         self._has_room.notify_all()
-                    if self._parts.schedule.wait_s(now_s) is not None:  # for another worker, if one sleeps
+                    if self._scheduler.wait_s(now_s) is not None:  # for another worker, if one sleeps
                         self._has_work.notify()
-                    return (batch, self._parts.slot.acquire()) if batch else None
-                ready_in_s = self._parts.schedule.wait_s(now_s)
+                    return (batch, self._slot.acquire()) if batch else None
+                ready_in_s = self._scheduler.wait_s(now_s)
                 remaining_s = deadline_s - now_s
                 self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
 
     def _is_drained(self) -> bool:
-        return self._is_draining and len(self._parts.schedule) == 0
+        return self._is_draining and len(self._scheduler) == 0
 
     def _run(self, batch: tuple[Queued, ...], unfinished: list[Queued], lease: EngineLease) -> None:
         """Infer and answer; what is left in ``unfinished`` was lost to an error."""
-        started_s = self._parts.clock()
+        started_s = self._clock()
         try:
-            outputs = self._parts.slot.infer(lease, _stacked(batch))
+            outputs = self._slot.infer(lease, _stack(batch))
         except EngineError as err:
             self.metrics.engine_errors += 1
-            self.metrics.last_progress_at_s = self._parts.clock()
-            self._parts.on_engine_error(err)
+            self.metrics.last_progress_at_s = self._clock()
+            self._on_engine_error(err)
             return
-        finished_s = self._parts.clock()
-        self._measure(len(batch), started_s, finished_s)
+        finished_s = self._clock()
         with self._lock:
-            while not self._parts.schedule.may_answer(batch):
+            self._measure(len(batch), started_s, finished_s)
+            while not self._scheduler.may_answer(batch):
                 self._has_answered.wait()
         for index, queued in enumerate(batch):
             one = {name: array[index] for name, array in outputs.items()}
@@ -206,17 +212,17 @@ class Pipeline:
         self, queued: Queued, outputs: Outputs, generation: Generation, started_s: float, infer_ms: float
     ) -> None:
         sample, metrics = queued.sample, self.metrics.stream(queued.sample.stream)
-        answer = self._parts.postprocessor.read(sample, outputs)
+        answer = self._postprocessor.read(sample, outputs)
         if isinstance(answer, Rejected):
             metrics.rejected[answer.reason] += 1
             return
-        now_s = self._parts.clock()
+        now_s = self._clock()
         result = Result(
-            device=self._parts.device,
+            device=self._device,
             stream=sample.stream,
             seq=sample.seq,
             captured_at_wall_s=sample.captured_at_wall_s,
-            model=self._parts.model,
+            model=self._model,
             generation=str(generation),
             timings=Timings(
                 decode=sample.decode_ms,
@@ -229,16 +235,16 @@ class Pipeline:
             detections=answer.detections,
             outputs=answer.outputs,
         )
-        self._parts.deliver(result)
+        self._deliver(result)
         metrics.results += 1
         self.metrics.total_ms.add(result.timings.total)
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = now_s
-        if self._parts.observer is not None:
-            self._parts.observer.offer(sample, result)
+        if self._observer is not None:
+            self._observer.offer(sample, result)
 
 
-def _stacked(batch: tuple[Queued, ...]) -> NDArray[np.float32]:
+def _stack(batch: tuple[Queued, ...]) -> NDArray[np.float32]:
     """The samples as one array (N, ...); a single one is not copied (0.3 ms for 224 x 224)."""
     if len(batch) == 1:
         return batch[0].sample.tensor[np.newaxis]

@@ -62,7 +62,7 @@ class Loaded:
         policy = BatchPolicy(max_batch_size=1, max_queue_delay_s=0.0, max_age_s=1e9, queue_limit=4)
         parts = PipelineParts(
             device="bench", model="bench", preprocessor=Preprocessor(bundle.manifest.preprocess),
-            schedule=BatchScheduler(policy), slot=slot, postprocessor=Postprocessor(bundle.manifest, bundle.labels),
+            scheduler=BatchScheduler(policy), slot=slot, postprocessor=Postprocessor(bundle.manifest, bundle.labels),
             deliver=self._deliver, observer=None, on_engine_error=self._on_error, clock=time.monotonic,
         )  # fmt: skip
         self._pipeline = Pipeline(parts)
@@ -75,7 +75,7 @@ class Loaded:
         self._stop.wait(2.0)
         self._results.clear()
         began_s, memory, swap_ms = time.monotonic(), [(0, _pss_mib())], []
-        dropped_before = self._pipeline.schedule.counters.dropped_oldest
+        dropped_before = self._pipeline.scheduler.counters.dropped_oldest
         for number in range(swaps):
             self._stop.wait(pause_s)
             before_s = time.monotonic()
@@ -83,7 +83,7 @@ class Loaded:
             swap_ms.append(1000 * (time.monotonic() - before_s))
             if number + 1 in (1, 10, 20, 50, 100, 150, 200):
                 memory.append((number + 1, _pss_mib()))
-        ended_s, dropped = time.monotonic(), self._pipeline.schedule.counters.dropped_oldest
+        ended_s, dropped = time.monotonic(), self._pipeline.scheduler.counters.dropped_oldest
         self._stop.wait(min(10.0, ended_s - began_s))
         self._stop.set()
         for thread in threads:
@@ -94,7 +94,7 @@ class Loaded:
             "results": counts.results,
             "rejected": self._rejected,
             "engine_errors": self._errors,
-            "overloaded": self._pipeline.schedule.counters.dropped_oldest,
+            "overloaded": self._pipeline.scheduler.counters.dropped_oldest,
             "overloaded_swapping": dropped - dropped_before,
             "generations": len({generation for _, _, generation in self._results}),
             "call_ms_swapping": [ms for at_s, ms, _ in self._results if at_s <= ended_s],

@@ -73,7 +73,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
             device=config.device,
             model=name,
             preprocessor=Preprocessor(bundle.manifest.preprocess),
-            schedule=BatchScheduler(batch_policy(config, name), plan.workers),
+            scheduler=BatchScheduler(batch_policy(config, name), plan.workers),
             slot=slot,
             postprocessor=Postprocessor(bundle.manifest, bundle.labels),
             deliver=delivery.result,

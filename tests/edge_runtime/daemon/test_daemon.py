@@ -52,7 +52,7 @@ class Runtime:
             started_at_s=0.0, last_progress_at_s=None, first_result_at_s=None
         )
         self.pipeline.slot = SimpleNamespace(failures_in_a_row=0)
-        self.pipeline.count_on = lambda before: diary.append(f"count on {before.name}")
+        self.pipeline.continue_counts = lambda before: diary.append(f"count on {before.name}")
         self.pipeline.set_policy = lambda policy: setattr(self.pipeline, "policy", policy)
 
     def start(self):

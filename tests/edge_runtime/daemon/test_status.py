@@ -67,7 +67,7 @@ def reporter(tmp_path, delivery):
     pipeline = SimpleNamespace(
         metrics=metrics,
         slot=slot,
-        schedule=SimpleNamespace(counters=SchedulerCounters()),
+        scheduler=SimpleNamespace(counters=SchedulerCounters()),
         due_since_s=lambda: None,
     )
     runtime = ModelRuntime(

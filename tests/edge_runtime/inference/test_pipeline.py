@@ -56,7 +56,7 @@ def make(engine=None, *, results=None, observer=None, workers=1, **policy):
         device="box",
         model="parts",
         preprocessor=Preprocessor(SPEC),
-        schedule=BatchScheduler(BatchPolicy(**policy), workers),
+        scheduler=BatchScheduler(BatchPolicy(**policy), workers),
         slot=EngineSlot(Generation("parts/1"), engine or FakeEngine()),
         postprocessor=Postprocessor(Manifest, ("a", "b", "c")),
         deliver=results.append,
@@ -125,14 +125,14 @@ def test_an_engine_failure_costs_its_batch_and_is_reported():
 
 def test_what_an_unexpected_failure_leaves_of_a_batch_is_counted(monkeypatch):
     pipeline, results, _ = make(max_batch_size=4)
-    read, bug = pipeline._parts.postprocessor.read, ZeroDivisionError("bug")
+    read, bug = pipeline._postprocessor.read, ZeroDivisionError("bug")
 
     def fails_on_the_second(sample, outputs):
         if sample.seq == 1:
             raise bug
         return read(sample, outputs)
 
-    monkeypatch.setattr(pipeline._parts.postprocessor, "read", fails_on_the_second)
+    monkeypatch.setattr(pipeline._postprocessor, "read", fails_on_the_second)
     for seq in range(4):
         pipeline.accept(frame(seq), is_live=True, stop=NEVER)
     with pytest.raises(ZeroDivisionError):
@@ -147,12 +147,12 @@ def test_a_pipeline_that_replaces_another_goes_on_with_its_counters():
     for seq in range(3):
         old.accept(frame(seq), is_live=True, stop=NEVER)
     new, results, _ = make(queue_limit=1)
-    new.count_on(old)
+    new.continue_counts(old)
     new.accept(frame(3), is_live=True, stop=NEVER)
     old.drain()
     assert [old.step(timeout_s=0.0), old.step(timeout_s=60.0)] == [1, 0], "drained: nothing is waited for"
     assert new.step(timeout_s=1.0) == 1
-    counters, belt = new.schedule.counters, new.metrics.stream("belt")
+    counters, belt = new.scheduler.counters, new.metrics.stream("belt")
     assert (counters.offered, counters.taken, counters.dropped_oldest) == (4, 2, 2)
     assert (belt.frames, belt.results) == (4, 2)
     assert [result.seq for result in results] == [3]
@@ -163,7 +163,7 @@ def test_a_live_frame_that_is_too_old_is_never_published():
     pipeline.accept(frame(0, age_s=2.0), is_live=True, stop=NEVER)
     assert pipeline.step(timeout_s=0.0) == 0
     assert results == []
-    assert pipeline.schedule.counters.dropped_stale == 1
+    assert pipeline.scheduler.counters.dropped_stale == 1
 
 
 def test_a_file_waits_for_room_and_loses_nothing():

@@ -26,7 +26,7 @@ def names(batch):
 
 def run(s, now_s=0.0):
     batch = s.take(now_s)
-    s.finished(batch)
+    s.finish(batch)
     return batch
 
 
@@ -114,7 +114,7 @@ def test_with_one_worker_a_stream_has_one_batch_under_way():
     assert s.wait_s(0.0) is None
     s.offer(sample("b", 0), is_live=True, now_s=0.0)
     assert names(s.take(0.0)) == [("b", 0)]
-    s.finished(first)
+    s.finish(first)
     assert names(s.take(0.0)) == [("a", 1)]
 
 
@@ -127,7 +127,7 @@ def test_a_lone_stream_uses_every_worker_and_is_answered_in_order():
     assert s.take(0.0) == ()
     assert s.may_answer(first)
     assert not s.may_answer(second)
-    s.finished(first)
+    s.finish(first)
     assert s.may_answer(second)
     assert names(s.take(0.0)) == [("a", 2)]
 
@@ -156,7 +156,7 @@ def test_a_stream_that_ended_leaves_its_worker_until_it_comes_back():
     under_way = [s.take(0.0), s.take(0.0)]
     assert [names(batch) for batch in under_way] == [[("busy", 0)], [("busy", 1)]]
     for batch in under_way:
-        s.finished(batch)
+        s.finish(batch)
     s.offer(sample("ended", 1), is_live=False, now_s=0.0)
     assert {names(s.take(0.0))[0][0] for _ in range(2)} == {"busy", "ended"}
 
