@@ -15,7 +15,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_runtime.config import Address
-from edge_runtime.daemon.wiring.messaging import mqtt_settings
+from edge_runtime.daemon.wiring.messaging import make_mqtt_settings
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 from edge_runtime.messaging.mqtt.session import explained
 
@@ -30,7 +30,7 @@ def send_command(to: Address, verb: str, arguments: dict[str, Any], timeout_s: f
     """
     if to.mqtt is None:
         raise CommandError("the configuration has no section 'mqtt'; commands travel over the broker")
-    settings = mqtt_settings(to.device, to.mqtt)
+    settings = make_mqtt_settings(to.device, to.mqtt)
     transaction = secrets.token_hex(8)
     request = orjson.dumps({**arguments, "transaction": transaction})
     caller = _Caller(settings.topics.response(verb), settings.topics.request(verb), request, transaction)

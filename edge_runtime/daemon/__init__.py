@@ -1,4 +1,4 @@
-"""The running service: its life, its cameras, its worker threads, its health.
+"""The running service: lifecycle, edits of the configuration, cameras, worker threads, health and status.
 
 ``wiring.daemon.build_daemon`` makes one from a configuration.
 """

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -42,16 +42,26 @@ class CameraStatus:
     priority: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenStream:
+    """One stream, and the pipeline that answers it since ``since_s`` (monotonic seconds)."""
+
+    camera: CameraConfig
+    worker: StreamWorker
+    pipeline: Pipeline
+    since_s: float
+
+
 class Cameras:
     """All open streams."""
 
     def __init__(self, open_source: OpenSource, sequences: Path, crashes: Crashes) -> None:
         self._open_source, self._sequences, self._crashes = open_source, sequences, crashes
         self._lock = threading.Lock()
-        self._open: dict[str, tuple[CameraConfig, StreamWorker, Pipeline, float]] = {}
+        self._streams: dict[str, _OpenStream] = {}
 
     def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
-        """Start a stream's worker; what is wrong with its source is a problem in its status, not an error here."""
+        """Start a stream's worker. A source that cannot be opened is a problem in the status, not an error here."""
         sequence = SequenceNumbers(self._sequences / f"{stream}.seq")
         worker = StreamWorker(
             lambda: self._open_source(stream, camera, sequence.next),
@@ -62,35 +72,31 @@ class Cameras:
             sequence,
             camera.colour,
         )
-        with self._lock:
-            self._open[stream] = (camera, worker, pipeline, time.monotonic())
+        self._note(stream, _OpenStream(camera, worker, pipeline, time.monotonic()))
         worker.start()
 
     def move(self, stream: str, pipeline: Pipeline) -> None:
-        """Let another pipeline answer an open stream, without closing its source: no frame is lost to a new model.
+        """Let another pipeline answer an open stream without closing its source, so that no frame is lost.
 
-        What the old pipeline has queued is left for it to answer.
+        The old pipeline answers the frames that it has queued.
         """
-        with self._lock:
-            camera, worker, _, _ = self._open[stream]
-        worker.move_to(pipeline)
-        with self._lock:
-            self._open[stream] = (camera, worker, pipeline, time.monotonic())
+        moved = self._entries()[stream]
+        moved.worker.move_to(pipeline)
+        self._note(stream, replace(moved, pipeline=pipeline, since_s=time.monotonic()))
 
     def close(self, stream: str) -> None:
-        """End a stream and drop what it still has queued; nothing happens when it is not open."""
+        """End a stream and drop its queued frames; nothing happens when it is not open."""
         with self._lock:
-            entry = self._open.pop(stream, None)
-        if entry is not None:
-            _, worker, pipeline, _ = entry
-            worker.stop()
-            if not worker.join(CLOSE_S):
+            closed = self._streams.pop(stream, None)
+        if closed is not None:
+            closed.worker.stop()
+            if not closed.worker.join(CLOSE_S):
                 log.warning("stream did not end in time", stream=stream)
-            pipeline.forget(stream)
+            closed.pipeline.forget(stream)
 
     def stop_all(self) -> None:
-        """Take in no more frames; what was taken in is still answered."""
-        workers = [worker for _, worker, _, _ in self._entries().values()]
+        """Take in no more frames; those that were taken in are still answered."""
+        workers = [entry.worker for entry in self._entries().values()]
         for worker in workers:
             worker.stop()
         for worker in workers:
@@ -99,36 +105,41 @@ class Cameras:
     def are_finished(self) -> bool:
         """Whether every stream is a file that was played to its end (and there is at least one)."""
         entries = self._entries()
-        return bool(entries) and all(worker.is_finished for _, worker, _, _ in entries.values())
+        return bool(entries) and all(entry.worker.is_finished for entry in entries.values())
 
     def facts(self) -> tuple[SourceFacts, ...]:
         """For the health verdict."""
         return tuple(
             SourceFacts(
                 stream=stream,
-                started_at_s=started_at_s,
-                last_frame_at_s=pipeline.metrics.stream(stream).last_frame_at_s,
-                allowed_silence_s=camera.stall_timeout_s + GRACE_S + (1 / camera.fps if camera.fps else 0.0),
-                may_idle=camera.is_idle_allowed,
-                is_finished=worker.is_finished,
-                problem=worker.last_problem,
+                started_at_s=entry.since_s,
+                last_frame_at_s=entry.pipeline.metrics.stream(stream).last_frame_at_s,
+                allowed_silence_s=_allowed_silence_s(entry.camera),
+                may_idle=entry.camera.is_idle_allowed,
+                is_finished=entry.worker.is_finished,
+                problem=entry.worker.last_problem,
             )
-            for stream, (camera, worker, pipeline, started_at_s) in self._entries().items()
+            for stream, entry in self._entries().items()
         )
 
     def status(self) -> dict[str, CameraStatus]:
         """Counters of every open stream."""
-        return {
-            stream: CameraStatus(
-                camera.model,
-                camera.safe_path,
-                worker.is_finished,
-                worker.last_problem,
-                *worker.source_counts(),
-            )
-            for stream, (camera, worker, _, _) in self._entries().items()
-        }
+        return {stream: _status(entry.camera, entry.worker) for stream, entry in self._entries().items()}
 
-    def _entries(self) -> dict[str, tuple[CameraConfig, StreamWorker, Pipeline, float]]:
+    def _entries(self) -> dict[str, _OpenStream]:
         with self._lock:
-            return dict(self._open)
+            return dict(self._streams)
+
+    def _note(self, stream: str, entry: _OpenStream) -> None:
+        with self._lock:
+            self._streams[stream] = entry
+
+
+def _allowed_silence_s(camera: CameraConfig) -> float:
+    return camera.stall_timeout_s + GRACE_S + (1 / camera.fps if camera.fps else 0.0)
+
+
+def _status(camera: CameraConfig, worker: StreamWorker) -> CameraStatus:
+    return CameraStatus(
+        camera.model, camera.safe_path, worker.is_finished, worker.last_problem, *worker.source_counts()
+    )

@@ -1,8 +1,8 @@
 """Whether the daemon is alive, whether it is ready, and why not: facts in, a verdict out.
 
 *Live* means that inference makes progress, or that nothing is due. *Ready* means that it may be relied on: the
-golden self-test has passed and pictures come in. What is wrong but survivable (a broker that is away: results wait
-on disk) is a note, not a failure. Pure: no clock, no socket. The HTTP server, the retained MQTT state and systemd's
+golden self-test has passed and pictures come in. A problem that the daemon survives (a broker that is away: results
+wait on disk) is a note. Pure: no clock, no socket. The HTTP server, the retained MQTT state and systemd's
 watchdog all use the one verdict.
 """
 
@@ -114,24 +114,24 @@ def assess(facts: Facts, now_s: float, limits: Limits | None = None) -> Health:
     """Judge the facts as of ``now_s`` (monotonic seconds)."""
     limits = limits or Limits()
     findings = (
-        *_stopping(facts),
-        *(found for engine in facts.engines for found in _engine(engine, now_s, limits)),
-        *_sources(facts.sources, now_s, limits),
-        *_delivery(facts, limits),
+        *_judge_daemon(facts),
+        *(found for engine in facts.engines for found in _judge_engine(engine, now_s, limits)),
+        *_judge_sources(facts.sources, now_s, limits),
+        *_judge_delivery(facts, limits),
     )
     weights = {finding.weight for finding in findings}
     live = Weight.DEAD not in weights
     return Health(live, live and Weight.UNREADY not in weights, findings)
 
 
-def _stopping(facts: Facts) -> Iterator[Finding]:
+def _judge_daemon(facts: Facts) -> Iterator[Finding]:
     if facts.is_stopping:
         yield Finding("daemon", Weight.UNREADY, "is stopping")
     if not facts.engines:
         yield Finding("daemon", Weight.UNREADY, "no model is loaded yet")
 
 
-def _engine(engine: EngineFacts, now_s: float, limits: Limits) -> Iterator[Finding]:
+def _judge_engine(engine: EngineFacts, now_s: float, limits: Limits) -> Iterator[Finding]:
     part = f"engine {engine.model}"
     if not engine.self_test_passed:
         yield Finding(part, Weight.UNREADY, "the golden self-test has not passed")
@@ -152,8 +152,10 @@ def is_stuck(engine: EngineFacts, now_s: float, limits: Limits) -> bool:
     return now_s - since_s > limits.inference_s
 
 
-def _sources(sources: tuple[SourceFacts, ...], now_s: float, limits: Limits) -> Iterator[Finding]:
-    silent = {source.stream: found for source in sources if (found := _silence(source, now_s, limits))}
+def _judge_sources(sources: tuple[SourceFacts, ...], now_s: float, limits: Limits) -> Iterator[Finding]:
+    silent = {
+        source.stream: found for source in sources if (found := _explain_silence(source, now_s, limits))
+    }
     for source in sources:
         if source.may_idle and not source.is_finished and source.last_frame_at_s is None and source.problem:
             yield Finding(f"source {source.stream}", Weight.NOTE, f"no frame yet ({source.problem})")
@@ -163,7 +165,7 @@ def _sources(sources: tuple[SourceFacts, ...], now_s: float, limits: Limits) -> 
         yield Finding(f"source {stream}", Weight.UNREADY if none_left else Weight.NOTE, reason)
 
 
-def _silence(source: SourceFacts, now_s: float, limits: Limits) -> str | None:
+def _explain_silence(source: SourceFacts, now_s: float, limits: Limits) -> str | None:
     """Why the stream counts as silent; None when it gives frames or need not."""
     if source.may_idle or source.is_finished:
         return None
@@ -176,7 +178,7 @@ def _silence(source: SourceFacts, now_s: float, limits: Limits) -> str | None:
     return f"no frame for {silence_s:.1f} s{cause}" if silence_s > source.allowed_silence_s else None
 
 
-def _delivery(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _judge_delivery(facts: Facts, limits: Limits) -> Iterator[Finding]:
     if facts.broker_connected is False:
         cause = f" ({facts.broker_problem})" if facts.broker_problem else ""
         yield Finding(

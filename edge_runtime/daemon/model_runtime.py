@@ -56,7 +56,7 @@ class ModelRuntime:
     workers: tuple[InferenceWorker, ...]
     controller: RecalibrationController | None
     notes: tuple[str, ...] = ()
-    """What of its configuration does not count here, for people."""
+    """Settings without effect on this device, for people."""
 
     def start(self) -> None:
         """Begin to infer and to watch for drift."""
@@ -64,7 +64,7 @@ class ModelRuntime:
         self._start_controller()
 
     def stop(self, timeout_s: float) -> bool:
-        """Answer what is queued, then end; False when that did not come to an end in time."""
+        """Answer the queued frames, then end; False when that took too long."""
         self._stop_controller(timeout_s)
         has_ended = self._finish(timeout_s)
         if has_ended:
@@ -72,10 +72,10 @@ class ModelRuntime:
         return has_ended
 
     def take_over(self, old: "ModelRuntime", timeout_s: float) -> bool:
-        """Begin where another one ends, which answers what it has, then makes room; False when it did not in time.
+        """Begin after the old model has answered its queued frames; False when that took too long.
 
-        The streams were moved before, so their frames wait meanwhile: nothing that can come later comes first. Two side
-        loops never share one state folder.
+        The streams were moved before and their frames wait meanwhile, so results stay in order. Two controllers never
+        share one state folder.
         """
         has_ended = old._finish(timeout_s)
         self._start_workers()

@@ -40,7 +40,7 @@ class Factories:
     """Load, self-test and wire one model; nothing runs yet. Raises BundleError, EngineError, StateError."""
     open_connection: Callable[[Config], BrokerConnection]
     """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
-    batch_policy: Callable[[Config, str], BatchPolicy]
+    make_batch_policy: Callable[[Config, str], BatchPolicy]
     configure_log: Callable[[Config], None]
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
@@ -179,7 +179,7 @@ class ConfigReloader:
     def _apply_live(self, new: Config) -> None:
         """Values that count from now on; setting one that did not change does nothing."""
         for name, runtime in self._running.models.items():
-            runtime.pipeline.set_policy(self._factories.batch_policy(new, name))
+            runtime.pipeline.set_policy(self._factories.make_batch_policy(new, name))
             if runtime.controller is not None:
                 runtime.controller.reconfigure(new.recalibration, new.drift)
         self._factories.configure_log(new)

@@ -1,7 +1,6 @@
-"""What is served over HTTP: a few read-only views of functions that are handed in.
+"""The HTTP application: read-only views of functions, which must be quick and callable from any thread.
 
-No state and no decisions here; importing this module imports starlette (0.1 s), so ``server`` does it in its own
-thread. Every function that is handed in must be quick and callable from any thread.
+No state and no decisions here. Importing this module imports starlette (0.1 s), so only the server's thread does it.
 """
 
 import base64
@@ -24,7 +23,7 @@ from edge_runtime.recalibration.reports import Reports
 
 
 class Health(Protocol):
-    """The verdict that is served: the part of ``daemon.health.Health`` that is needed here."""
+    """The part of ``daemon.health.Health`` that is served."""
 
     @property
     def live(self) -> bool: ...  # noqa: D102
@@ -40,13 +39,13 @@ log = structlog.get_logger()
 
 MOST_ITEMS = 500
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-"""A page on the internet can point its own name at 127.0.0.1; such a request carries that name and is refused."""
+"""A page on the internet can point its domain at 127.0.0.1; such a request carries that name and is refused."""
 
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox"
 )
-"""A report page needs its own style and its own pictures; no script, whatever is in it."""
+"""A report page needs its style and its pictures; it runs no script."""
 
 
 def build_app(
@@ -69,70 +68,70 @@ def build_app(
         allowed_hosts: Names a request may address us by; ``["*"]`` for any.
     """
     routes = [
-        Route("/", _dashboard()),
-        Route("/healthz", _verdict(health, lambda verdict: verdict.live)),
-        Route("/readyz", _verdict(health, lambda verdict: verdict.ready)),
-        Route("/status", _object(status)),
-        Route("/results", _items("results", recent_results)),
-        Route("/events", _items("events", recent_events or (lambda _: []))),
-        Route("/reports", _items("reports", lambda most: _summaries(reports(), most))),
-        Route("/reports/{model}/{report}", _report(reports)),
+        Route("/", _serve_dashboard()),
+        Route("/healthz", _serve_verdict(health, lambda verdict: verdict.live)),
+        Route("/readyz", _serve_verdict(health, lambda verdict: verdict.ready)),
+        Route("/status", _serve_object(status)),
+        Route("/results", _serve_items("results", recent_results)),
+        Route("/events", _serve_items("events", recent_events or (lambda _: []))),
+        Route("/reports", _serve_items("reports", lambda most: _summarise(reports(), most))),
+        Route("/reports/{model}/{report}", _serve_report(reports)),
     ]
     trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     return Starlette(routes=routes, middleware=[trusted])
 
 
-def _json(values: dict[str, Any], code: int = 200) -> Response:
+def _answer(values: dict[str, Any], code: int = 200) -> Response:
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return Response(encode_object(values), code, headers, "application/json")
 
 
-def _view(make: Callable[[Request], Response]) -> Endpoint:
-    """An endpoint around a view; one that fails is a logged 500 and closes nobody's connection."""
+def _make_endpoint(make: Callable[[Request], Response]) -> Endpoint:
+    """An endpoint around a view; a view that fails is logged and answers 500, and the connection stays open."""
 
     async def answer(request: Request) -> Response:
         try:
             return make(request)
         except Exception:
             log.exception("http view failed", path=request.url.path)
-            return _json({"error": "this view failed; the log says why"}, 500)
+            return _answer({"error": "this view failed; the log says why"}, 500)
 
     return answer
 
 
-def _verdict(health: Callable[[], Health], is_good: Callable[[Health], bool]) -> Endpoint:
-    """200 or 503, with the reasons either way: what a probe and a person both need."""
+def _serve_verdict(health: Callable[[], Health], is_good: Callable[[Health], bool]) -> Endpoint:
+    """200 or 503, with the reasons either way, for probes and people."""
 
     def make(_: Request) -> Response:
         verdict = health()
-        return _json(verdict.as_dict(), 200 if is_good(verdict) else 503)
+        return _answer(verdict.as_dict(), 200 if is_good(verdict) else 503)
 
-    return _view(make)
-
-
-def _object(values: Callable[[], dict[str, Any]]) -> Endpoint:
-    return _view(lambda _: _json(values()))
+    return _make_endpoint(make)
 
 
-def _items(name: str, items: Items) -> Endpoint:
+def _serve_object(values: Callable[[], dict[str, Any]]) -> Endpoint:
+    return _make_endpoint(lambda _: _answer(values()))
+
+
+def _serve_items(name: str, items: Items) -> Endpoint:
     def make(request: Request) -> Response:
         text = request.query_params.get("most", "50")
         if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_ITEMS:
-            return _json({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
-        return _json({name: items(int(text))})
+            return _answer({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
+        return _answer({name: items(int(text))})
 
-    return _view(make)
+    return _make_endpoint(make)
 
 
-def _dashboard() -> Endpoint:
+def _serve_dashboard() -> Endpoint:
     page = files("edge_runtime.http").joinpath("dashboard.html").read_bytes()
     headers = {"Content-Security-Policy": content_policy(page), "Referrer-Policy": "no-referrer"}
 
-    return _view(lambda _: Response(page, 200, headers, "text/html; charset=utf-8"))
+    return _make_endpoint(lambda _: Response(page, 200, headers, "text/html; charset=utf-8"))
 
 
-def _summaries(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]]:
-    """The newest reports of all models, newest first, each in a few words."""
+def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]]:
+    """The newest reports of all models in short form, newest first."""
     found = [
         {
             "id": f"{model}/{report_id}",
@@ -149,27 +148,27 @@ def _summaries(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
     return sorted(found, key=lambda one: str(one["at"]), reverse=True)[:most]
 
 
-def _report(reports: Callable[[], Mapping[str, Reports]]) -> Endpoint:
-    """One page, or with ``.json`` behind the id its figures."""
+def _serve_report(reports: Callable[[], Mapping[str, Reports]]) -> Endpoint:
+    """One page; with ``.json`` after the id, its figures."""
 
     def make(request: Request) -> Response:
         name = request.path_params["report"]
         kept = reports().get(request.path_params["model"])
         if kept is not None and name.endswith(".json"):
             figures = kept.figures(name.removesuffix(".json"))
-            return _json({"error": "no such report"}, 404) if figures is None else _json(figures)
+            return _answer({"error": "no such report"}, 404) if figures is None else _answer(figures)
         page = None if kept is None else kept.page(name)
         if page is None:
-            return _json({"error": "no such report; /reports lists them"}, 404)
+            return _answer({"error": "no such report; /reports lists them"}, 404)
         headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer"}
         headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return Response(page, 200, headers, "text/html; charset=utf-8")
 
-    return _view(make)
+    return _make_endpoint(make)
 
 
 def content_policy(page: bytes) -> str:
-    """A policy that lets run exactly the script and style that are in the page, and nothing else."""
+    """A policy that allows exactly the script and the style that are in the page."""
 
     def hashes(tag: bytes) -> str:
         bodies = re.findall(rb"<" + tag + rb">(.*?)</" + tag + rb">", page, re.DOTALL)

@@ -1,7 +1,6 @@
-"""The HTTP server in a thread of its own: bound at once, so that a taken port is said at once; served soon after.
+"""The HTTP server in a thread: a taken port is an error of the start, requests are served soon after.
 
-Started and stopped by ``app``. Importing this module costs nothing: uvicorn and starlette are imported in the
-server's thread, after the daemon's first results.
+Importing this module is cheap: the server's thread imports uvicorn and starlette, after the daemon's first results.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ STOP_S = 3.0
 
 
 class HttpUnavailable(EdgeRuntimeError):
-    """The address cannot be listened on; somebody must free the port or choose another."""
+    """The address cannot be listened on; the operator must free the port or choose another."""
 
     exit_code = 69  # EX_UNAVAILABLE
 
@@ -45,7 +44,7 @@ class HttpServer:
     def __init__(self, host: str, port: int, app: Callable[[], "ASGIApp"], crashes: Crashes) -> None:
         self._host, self._app = host, app
         self.port = port
-        """The port really listened on, after ``start``."""
+        """After ``start``, the port that it listens on."""
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread = SupervisedThread("http", self._serve, crashes, is_vital=False)
@@ -61,7 +60,7 @@ class HttpServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what was asked, then free the port within about 3 s; idempotent."""
+        """Answer open requests, then free the port within about 3 s; idempotent."""
         self._thread.stop()
         if self._server is not None:
             self._server.should_exit = True
@@ -109,9 +108,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise HttpUnavailable(host, port, f"no such address ({err})") from err
     listener = socket.socket(family, kind, protocol)
     try:
-        listener.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # a restart need not wait for TIME_WAIT
+        # A restart need not wait for TIME_WAIT.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError, AttributeError):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)

@@ -1,7 +1,7 @@
 """Structured logs on standard error: one JSON object a line, or lines for people.
 
-Times are UTC, with the monotonic clock beside them so that the order survives a clock that jumps. Passwords never
-get out, repeated messages are thinned, and a closed or full standard error never stops the daemon. All our modules
+Times are UTC, with the monotonic clock as well, so that the order survives a clock that jumps. Secrets are
+hidden, repeated messages are thinned, and a closed or full standard error never stops the daemon. All our modules
 log through ``structlog.get_logger()``; the standard library's ``logging`` is bridged for libraries only.
 """
 
@@ -168,7 +168,7 @@ class RepeatLimit:
 
 
 class SafeStream:
-    """A text stream that counts what it cannot write instead of raising into a worker thread."""
+    """A text stream that counts lost lines instead of raising into a worker thread."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -190,5 +190,5 @@ class SafeStream:
             self.lost += 1
 
     def isatty(self) -> bool:
-        """Whether a person is looking."""
+        """Whether it is a terminal."""
         return self._stream.isatty()

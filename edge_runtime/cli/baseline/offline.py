@@ -12,7 +12,7 @@ from calibration.baseline.baseline import Baseline
 from calibration.errors import BaselineError
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config
-from edge_runtime.daemon.wiring.models import identity_of
+from edge_runtime.daemon.wiring.models import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import find_bundle
 from edge_runtime.errors import CommandError
@@ -36,7 +36,7 @@ def obeyed_offline(
     lock = None if asked.verb == "baselines" else lock_state_dir(config.state_dir)
     try:
         model_state = ModelState.open(config.state_dir, name)
-        baselines = Baselines(model_state, identity_of(bundle), None, config.drift, lambda: now_wall_s)
+        baselines = Baselines(model_state, identify_bundle(bundle), None, config.drift, lambda: now_wall_s)
         return baselines.obey(asked)
     finally:
         if lock is not None:
@@ -57,7 +57,7 @@ def add_baseline(config: Config, model: str | None, file: Path, called: str | No
         CommandError, BundleError, StateError: as above.
     """
     name, bundle = _bundle_of(config, model)
-    identity, baseline = identity_of(bundle), Baseline.load(file)
+    identity, baseline = identify_bundle(bundle), Baseline.load(file)
     misfit = identity.misfit(baseline)
     if misfit is not None:
         fix = f"Record it with the bundle {bundle.id}."

@@ -16,7 +16,7 @@ from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.wiring.messaging import Outboxes, command_handlers, make_http, open_connection
-from edge_runtime.daemon.wiring.models import batch_policy, open_model
+from edge_runtime.daemon.wiring.models import make_batch_policy, open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.messaging.delivery import Delivery
@@ -67,7 +67,7 @@ def build_daemon(
     factories = Factories(
         open_model=partial(open_model, delivery=delivery, crashes=crashes),
         open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
-        batch_policy=batch_policy,
+        make_batch_policy=make_batch_policy,
         configure_log=_configure_log,
         run_in_background=run_in_background,
     )

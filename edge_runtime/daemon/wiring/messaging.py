@@ -1,4 +1,4 @@
-"""From the configuration to where results go and commands come from."""
+"""From the configuration to the destinations of results, the source of commands and the HTTP server."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -46,7 +46,7 @@ class Outboxes:
         return self._open[name]
 
     def close(self) -> None:
-        """Commit what is queued and close all."""
+        """Commit the queued rows and close all."""
         for outbox in self._open.values():
             outbox.close()
 
@@ -59,7 +59,7 @@ def open_connection(config: Config, outboxes: Outboxes, handlers: Mapping[str, H
         StateError: the state directory cannot be used.
     """
     topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
-    client = None if config.mqtt is None else MqttClient(mqtt_settings(config.device, config.mqtt))
+    client = None if config.mqtt is None else MqttClient(make_mqtt_settings(config.device, config.mqtt))
     channels = tuple(_channels(config, client, outboxes))
     commands = None
     if client is not None and config.mqtt is not None:
@@ -80,7 +80,7 @@ def _channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> 
         yield Channel("file", outbox, Publisher(outbox, sink))
 
 
-def mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
+def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
     """The broker section as what the client takes.
 
     Raises:

@@ -73,7 +73,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
             device=config.device,
             model=name,
             preprocessor=Preprocessor(bundle.manifest.preprocess),
-            scheduler=BatchScheduler(batch_policy(config, name), plan.workers),
+            scheduler=BatchScheduler(make_batch_policy(config, name), plan.workers),
             slot=slot,
             postprocessor=Postprocessor(bundle.manifest, bundle.labels),
             deliver=delivery.result,
@@ -91,7 +91,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes)
 
 
-def batch_policy(config: Config, name: str) -> BatchPolicy:
+def make_batch_policy(config: Config, name: str) -> BatchPolicy:
     """The schedule's limits from the configuration."""
     model = config.models[name]
     return BatchPolicy(
@@ -108,13 +108,13 @@ def batch_policy(config: Config, name: str) -> BatchPolicy:
 
 
 def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
-    """A warm engine for a patched model, or for the base (None), that has answered golden pictures as it must.
+    """A warm engine for a patched model, or for the base (None), that has passed its golden pictures.
 
     Asked each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
     """
     if patched is None:
         engine = engine_of(base.bundle, base.plan, base.settings, base.model)
-    else:  # used once; what a device caches of it would never be read again
+    else:  # used once: a cache of it would never be read again
         engine = engine_of(base.bundle, base.plan, replace(base.settings, cache_dir=None), patched.model)
     try:
         if patched is None:
@@ -161,9 +161,9 @@ def _make_controller(
             model_state=model_state,
             settings=config.recalibration,
             drift=config.drift,
-            identity=identity_of(bundle),
+            identity=identify_bundle(bundle),
             open_watch=partial(_open_watch, bundle=bundle),
-            next_due_wall_s=_next_due_wall_s,
+            next_due_wall_s=_find_next_due_wall_s,
             start_job=JobProcess.start,
             emit=emit,
             clock=time.monotonic,
@@ -172,8 +172,8 @@ def _make_controller(
     )
 
 
-def identity_of(bundle: Bundle) -> Identity:
-    """What a baseline must belong to, to be used with this bundle."""
+def identify_bundle(bundle: Bundle) -> Identity:
+    """The bundle, model and preprocessing that a baseline must belong to."""
     # Without defaults: a field that a later version adds must not make every baseline one of another preprocessing.
     spec = bundle.manifest.preprocess.model_dump_json(exclude_defaults=True).encode()
     return Identity(bundle.id, bundle.model_files.sha256, hashlib.sha256(spec).hexdigest()[:16])
@@ -189,7 +189,7 @@ def _open_watch(
     return LiveDriftMonitor.open(known, probe, drift, np.random.default_rng(0), channel_axis=axis)
 
 
-def _next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:
+def _find_next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:
     if schedule is None:
         return None
     local = datetime.fromtimestamp(after_wall_s).astimezone()

@@ -42,7 +42,7 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection
 
 
 def _post(inbox: PictureInbox, message: Message) -> None:
-    """A retained picture is as old as nobody knows, and comes again at every connection."""
+    """Ignore a retained picture: its age is unknown, and it comes again at every connection."""
     if message.is_retained:
         inbox.ignore("a retained picture was ignored: publish pictures without the retain flag")
     else:

@@ -11,7 +11,7 @@ import calibration
 from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.main import cli
-from edge_runtime.daemon.wiring.models import identity_of
+from edge_runtime.daemon.wiring.models import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.recalibration.baselines.store import BaselineStore
 from edge_runtime.system.state_lock import lock_state_dir
@@ -24,7 +24,7 @@ BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 def made():
     """Two baselines of the demo's model."""
     bundle, rng = load_bundle(BUNDLE), np.random.default_rng(0)
-    facts = BaselineFacts(preprocessing=identity_of(bundle).preprocessing, bundle=bundle.id)
+    facts = BaselineFacts(preprocessing=identify_bundle(bundle).preprocessing, bundle=bundle.id)
     x = rng.uniform(-1, 1, (16, 3, 224, 224)).astype(np.float32)
     return [calibration.snapshot(bundle.model_bytes, part).with_facts(facts) for part in (x[:8], x[8:])]
 

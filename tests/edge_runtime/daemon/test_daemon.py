@@ -127,7 +127,7 @@ class DaemonBench:
         factories = Factories(
             open_model=self.open_model,
             open_connection=self.open_connection,
-            batch_policy=lambda config, name: BatchPolicy(queue_limit=config.models[name].queue_frames),
+            make_batch_policy=lambda config, name: BatchPolicy(queue_limit=config.models[name].queue_frames),
             configure_log=lambda config: None,
             run_in_background=self.run_in_background,
         )

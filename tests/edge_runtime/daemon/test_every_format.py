@@ -18,7 +18,7 @@ from edge_runtime.bundles.sandbox_check import try_in_child
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
-from edge_runtime.daemon.wiring.models import build_engine, identity_of
+from edge_runtime.daemon.wiring.models import build_engine, identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import BundleError, EngineError, EngineMissing
@@ -100,7 +100,7 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     result = parse_result((folder / "outcome.json").read_bytes())
     assert isinstance(result, CommissioningResult)
     assert result.frames == 32
-    identity = identity_of(bundle)
+    identity = identify_bundle(bundle)
     baselines = Baselines(model_state, identity, None, DriftConfig(), lambda: 9.0)
     baseline = baselines.take(folder)
     assert baselines.is_any, baselines.listed()["problems"]
