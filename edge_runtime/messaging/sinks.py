@@ -4,7 +4,6 @@ Both implement :class:`edge_runtime.messaging.outbox.publisher.Sink`. With ``mqt
 the configuration the broker is the destination, without it the file. Not here: reconnecting, the outbox.
 """
 
-import logging
 import os
 import threading
 import time
@@ -13,13 +12,14 @@ from io import FileIO
 from pathlib import Path
 
 import orjson
+import structlog
 
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import MqttSession
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.publisher import Settled
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 # MQTT v5 section 3.4.2.1. These say that the message itself is wrong: sending it again cannot help.
 _HOPELESS = {0x90: "topic name invalid", 0x99: "payload format invalid", 0x95: "packet too large"}
@@ -112,8 +112,7 @@ class MqttSink:
         self._refusals += 1
 
     def _note(self, problem: str) -> None:
-        if problem != self._problem:
-            _log.error("mqtt: %s", problem)
+        log.error("result refused by the broker", problem=problem)
         self._problem = problem
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -249,7 +248,7 @@ class FileSink:
     def _fail(self, err: OSError) -> None:
         """Forget what is not synced (the outbox still has it), cut it off the file, try again in a second."""
         if self._problem is None:
-            _log.error("results file %s cannot be written, results wait in the outbox: %s", self._path, err)
+            log.error("results file cannot be written, results wait in the outbox", reason=str(err))
         self._problem = f"{self._path}: {err.strerror or err}"
         self._lines, self._ids = [], []
         self._failures += 1
@@ -258,7 +257,7 @@ class FileSink:
             try:
                 self._file.truncate(self._synced_size)
             except OSError:
-                _log.warning("results file %s: lines may appear twice", self._path)
+                log.warning("lines of the results file may appear twice", path=str(self._path))
             self._close_file()
 
     def _close_file(self) -> None:

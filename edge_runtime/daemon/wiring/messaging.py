@@ -42,7 +42,7 @@ class Outboxes:
             StateError: the state directory cannot be used.
         """
         if name not in self._open:
-            self._open[name] = Outbox(self._folder / name, self._limits)
+            self._open[name] = Outbox(self._folder / name, self._limits, crashes=self.crashes)
         return self._open[name]
 
     def close(self) -> None:
@@ -59,25 +59,26 @@ def open_connection(config: Config, outboxes: Outboxes, handlers: Mapping[str, H
         StateError: the state directory cannot be used.
     """
     topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
-    client = None if config.mqtt is None else MqttClient(make_mqtt_settings(config.device, config.mqtt))
+    client = commands = None
+    if config.mqtt is not None:
+        client = MqttClient(make_mqtt_settings(config.device, config.mqtt), crashes=outboxes.crashes)
     channels = tuple(_channels(config, client, outboxes))
-    commands = None
     if client is not None and config.mqtt is not None:
-        policy = CommandPolicy(is_enabled=config.mqtt.commands)
-        commands = CommandListener(client, CommandHandler(handlers, policy), topics)
+        handler = CommandHandler(handlers, CommandPolicy(is_enabled=config.mqtt.commands))
+        commands = CommandListener(client, handler, topics, crashes=outboxes.crashes)
     return BrokerConnection(topics, client, commands, channels)
 
 
 def _channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> Iterator[Channel]:
     if client is not None:
         outbox = outboxes.get("outbox.db")
-        yield Channel("mqtt", outbox, Publisher(outbox, MqttSink(client)))
+        yield Channel("mqtt", outbox, Publisher(outbox, MqttSink(client), crashes=outboxes.crashes))
     path = config.sink_path()
     if path is not None:
         max_mib = config.sink.max_mib if config.sink is not None else 64
         outbox = outboxes.get("outbox-file.db")
         sink = FileSink(path, max_bytes=max_mib * 2**20 // 3)  # the file and two rotated ones
-        yield Channel("file", outbox, Publisher(outbox, sink))
+        yield Channel("file", outbox, Publisher(outbox, sink, crashes=outboxes.crashes))
 
 
 def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:

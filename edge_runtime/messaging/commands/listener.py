@@ -4,9 +4,7 @@ The network thread only queues; one thread of its own answers, so that a slow co
 acknowledgements. The rules of commands are in ``commands``; what a verb does is in app's handlers.
 """
 
-import logging
 import queue
-import threading
 import time
 from collections.abc import Callable
 
@@ -15,8 +13,7 @@ from edge_runtime.messaging.commands.protocol import CommandHandler
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
-
-_log = logging.getLogger(__name__)
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 MAX_QUEUED = 256
 ANSWER_EXPIRY_S = 60  # a caller that comes back later has long given up
@@ -31,6 +28,7 @@ class CommandListener:
         handler: CommandHandler,
         topics: Topics,
         *,
+        crashes: Crashes | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -40,15 +38,15 @@ class CommandListener:
         self._queue: queue.Queue[Message | None] = queue.Queue(MAX_QUEUED)
         self.dropped = 0
         """Requests that arrived while the queue was full."""
-        self.failures = 0
-        """Commands whose handler failed unexpectedly."""
-        self._thread = threading.Thread(target=self._run, name="commands", daemon=True)
+        # Not vital: a command must not be able to end the daemon.
+        self._thread = SupervisedThread("commands", self._run, crashes or Crashes(), is_vital=False)
         self._thread.start()
         client.subscribe(topics.requests, self._arrived)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Answer no more; a command that is running is waited for this long. Idempotent."""
-        while self._thread.is_alive():
+        self._thread.stop()
+        while self._thread.is_alive:
             try:
                 self._queue.put_nowait(None)
                 break
@@ -71,25 +69,25 @@ class CommandListener:
 
     def _run(self) -> None:
         while (message := self._queue.get()) is not None:
-            verb = message.topic.rpartition("/")[2]
-            answer = self._answer(verb, message)
-            topic = self._answer_topic(message, verb)
-            if answer is not None and topic is not None:
-                self._client.publish(topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation)
+            self._serve(message)
+            self._thread.succeeded()
 
-    def _answer(self, verb: str, message: Message) -> bytes | None:
+    def _serve(self, message: Message) -> None:
+        """Answer one request; also when its handler raises, which is left to the supervision of the thread."""
+        verb = message.topic.rpartition("/")[2]
+        answer: bytes | None = self._handler.unexpected(message.payload)
         try:
-            return self._handler.answer(
+            answer = self._handler.answer(
                 verb,
                 message.payload,
                 is_retained=message.is_retained,
                 now_s=self._monotonic(),
                 now_wall_s=self._wall(),
             )
-        except Exception:  # noqa: BLE001 - thread boundary
-            self.failures += 1
-            _log.exception("command failed unexpectedly: %s", message.topic)
-            return self._handler.unexpected(message.payload)
+        finally:
+            topic = self._answer_topic(message, verb)
+            if answer is not None and topic is not None:
+                self._client.publish(topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation)
 
     def _answer_topic(self, message: Message, verb: str) -> str | None:
         """Where the caller wants the answer, when that is harmless; else the verb's own response topic."""

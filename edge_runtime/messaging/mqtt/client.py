@@ -6,19 +6,21 @@ messages do not go through here but through outbox and publisher, which use :att
 in ``mqtt_session``.
 """
 
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from edge_runtime.errors import BrokerLost, ConfigError
 from edge_runtime.messaging.mqtt.session import Message, MqttSession
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import matches
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 Handler = Callable[[Message], None]
 
@@ -38,12 +40,19 @@ class MqttStatus:
 class MqttClient:
     """See the module. All methods may be called from any thread."""
 
-    def __init__(self, settings: MqttSettings, *, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        jitter: Callable[[], float] = random.random,
+        crashes: Crashes | None = None,
+    ) -> None:
         """Check the settings; nothing is connected before :meth:`start`.
 
         Args:
             settings: Where and how.
             jitter: Gives 0..1; a fleet must not reconnect in step.
+            crashes: Counts what the thread that keeps the connection did not expect.
 
         Raises:
             ConfigError: a TLS file cannot be used.
@@ -57,10 +66,12 @@ class MqttClient:
         self._state: bytes | None = None
         self._session: MqttSession | None = None
         self._max_inflight = settings.max_inflight
-        self._connected, self._stopping = threading.Event(), threading.Event()
+        self._connected = threading.Event()
         self._connects = self._messages_in = self._callback_errors = 0
         self._problem: str | None = "not connected yet"
-        self._thread = threading.Thread(target=self._run, name="mqtt-keeper", daemon=True)
+        # Not vital: without a broker results wait in the outbox.
+        self._thread = SupervisedThread("mqtt-keeper", self._run, crashes or Crashes(), is_vital=False)
+        self._stopping = self._thread.stopping
 
     # --- what the rest of the daemon uses ------------------------------------------------------------------------
 
@@ -71,13 +82,12 @@ class MqttClient:
     def stop(self, deadline_s: float = 2.0) -> None:
         """Announce ``offline``, disconnect cleanly, end the threads; takes at most about the deadline. Idempotent."""
         end_s = time.monotonic() + deadline_s
-        self._stopping.set()
+        self._thread.stop()
         session = self._session
         if session is not None:
             session.send_and_wait(self._topics.availability, b"offline", deadline_s / 2, retain=True)
             session.end()
-        if self._thread.is_alive():
-            self._thread.join(max(0.1, end_s - time.monotonic()))
+        self._thread.join(max(0.1, end_s - time.monotonic()))
 
     def subscribe(self, topic_filter: str, handler: Handler) -> Callable[[], None]:
         """Deliver matching messages to the handler, now and after every reconnection; gives what ends that again.
@@ -161,10 +171,11 @@ class MqttClient:
                 is_polite_end = self._serve_one_session()
             except (BrokerLost, ConfigError) as err:
                 self._note(str(err))
-            except Exception as err:  # noqa: BLE001 - thread boundary
-                _log.exception("mqtt: unexpected failure, trying again")
+            except Exception as err:
                 self._note(f"unexpected: {err!r}")
+                raise
             else:
+                self._thread.succeeded()
                 delay_s = self._settings.reconnect_min_s if is_polite_end else delay_s
             self._stopping.wait(delay_s * (0.5 + 0.5 * self._jitter()))
             delay_s = min(delay_s * 2, self._settings.reconnect_max_s)
@@ -209,13 +220,12 @@ class MqttClient:
             if self._state is not None:
                 session.send(self._topics.state, self._state, retain=True)
             self._connects += 1
-        _log.info("mqtt: connected to %s:%d", self._settings.host, self._settings.port)
+        log.info("connected to the broker", host=self._settings.host, port=self._settings.port)
         self._connected.set()
         self._notify()
 
     def _note(self, problem: str) -> None:
-        if problem != self._problem:
-            _log.warning("mqtt: %s", problem)
+        log.warning("not connected to the broker", problem=problem)
         self._problem = problem
 
     def _notify(self) -> None:

@@ -26,6 +26,7 @@ from edge_runtime.errors import StateError
 from edge_runtime.messaging.outbox.account import Account, Verdict
 from edge_runtime.messaging.outbox.ledger import Ledger, OutboxStats, Row
 from edge_runtime.messaging.outbox.store import Store, StoreDamaged, StoreUnavailable, open_or_replace
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
 
@@ -66,6 +67,7 @@ class Outbox:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         open_store: Callable[[Path, float, str | None], tuple[Store, Ledger]] = open_or_replace,
+        crashes: Crashes | None = None,
     ) -> None:
         """Open the file (or move a damaged one aside and make a new one) and start the writer.
 
@@ -94,7 +96,7 @@ class Outbox:
         self._clock_offset_s = -monotonic()
 
         self._open_first_time()
-        self._thread = threading.Thread(target=self._run, name="outbox-writer", daemon=True)
+        self._thread = SupervisedThread("outbox-writer", self._run, crashes or Crashes())
         self._thread.start()
 
     # --- pipeline side -------------------------------------------------------------------------------------------
@@ -217,8 +219,8 @@ class Outbox:
         with self._lock:
             self._is_stopping = True
             self._wake_writer()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive() and not self._account.queue
+        self._thread.stop()
+        return self._thread.join(timeout_s) and not self._account.queue
 
     # --- opening -------------------------------------------------------------------------------------------------
 
@@ -282,8 +284,10 @@ class Outbox:
             except StoreUnavailable as err:
                 self._fail(str(err), must_reopen=not err.is_full)
             except Exception as err:
-                log.exception("outbox writer failed, trying again")
                 self._fail(f"unexpected: {err!r}", must_reopen=True)
+                raise
+            else:
+                self._thread.succeeded()
         self._close_store()
 
     def _wait_for_work(self) -> bool:

@@ -6,7 +6,6 @@ before them: live lag stays low, and order then holds within the backlog and wit
 sinks only through :class:`Sink`; the real ones are in ``sink``.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,8 +14,7 @@ from typing import Protocol
 
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import Outbox
-
-_log = logging.getLogger(__name__)
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 READ_ROWS = 512  # a read costs about 0.1 ms plus 2 us a row; enough rows for a tenth of a second of draining
 IDLE_S = 0.25  # how often sinks that work on a clock (file sync, retry after an error) are asked
@@ -87,7 +85,9 @@ class PublisherStats:
 class Publisher:
     """See the module."""
 
-    def __init__(self, outbox: Outbox, sink: Sink, *, live_first: bool = False) -> None:
+    def __init__(
+        self, outbox: Outbox, sink: Sink, *, live_first: bool = False, crashes: Crashes | None = None
+    ) -> None:
         """Nothing is sent before :meth:`start`."""
         self._outbox, self._sink, self._live_first = outbox, sink, live_first
         self._lanes = [_Lane()]
@@ -96,8 +96,8 @@ class Publisher:
         self._sent = self._repeated = 0
         self._drain_until_s = 0.0
         self._failure: str | None = None
-        self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._wake = threading.Event()
+        self._thread = SupervisedThread("publisher", self._run, crashes or Crashes())
 
     def start(self) -> None:
         """Begin to deliver; another publisher of this outbox must have been stopped."""
@@ -109,10 +109,9 @@ class Publisher:
         """Deliver what is waiting for at most this long, then stop; the rest stays in the outbox. Idempotent."""
         self._drain_until_s = time.monotonic() + drain_s
         self._outbox.flush(drain_s / 2)
-        self._stopping.set()
+        self._thread.stop()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(drain_s + 1.0)
+        self._thread.join(drain_s + 1.0)
 
     def stats(self) -> PublisherStats:
         """A snapshot."""
@@ -125,25 +124,20 @@ class Publisher:
     def _run(self) -> None:
         is_done = False
         while not is_done:
-            is_stopping = self._stopping.is_set()
+            is_stopping = self._thread.stopping.is_set()
             self._wake.clear()
-            is_busy = self._try_tick()
+            try:
+                is_busy = self._tick()
+            except Exception as err:
+                self._failure, self._epochs = f"unexpected: {err!r}", (None, 0)
+                raise
+            self._failure = None
+            self._thread.succeeded()
             if not is_busy:
                 self._wake.wait(0.0 if is_stopping and not self._in_flight else IDLE_S)
             has_more = is_busy or (bool(self._in_flight) and self._sink.epoch is not None)
             is_done = is_stopping and not (has_more and time.monotonic() < self._drain_until_s)
         self._take(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
-
-    def _try_tick(self) -> bool:
-        try:
-            is_busy = self._tick()
-        except Exception as err:  # noqa: BLE001 - thread boundary
-            _log.exception("publisher failed, trying again")
-            self._failure, self._epochs = f"unexpected: {err!r}", (None, 0)
-            self._stopping.wait(1.0)
-            return False
-        self._failure = None
-        return is_busy
 
     def _tick(self) -> bool:
         """Settle, notice losses, send; True when there may be more to do at once."""

@@ -233,6 +233,8 @@ def test_the_last_will_is_seen_when_the_process_is_killed(broker, watch):
     code = f"""
         from edge_runtime.messaging.mqtt.client import MqttClient
         from edge_runtime.messaging.mqtt.settings import MqttSettings
+        from edge_runtime.system.log import configure_log
+        configure_log()  # to standard error
         client = MqttClient(MqttSettings("{broker.host}", "victim", port={broker.port}))
         client.start()
         assert client.wait_connected(WAIT_S)

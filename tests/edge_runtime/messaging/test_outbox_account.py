@@ -21,6 +21,7 @@ from edge_runtime.messaging.outbox import outbox as outbox_module
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import GROUP_COMMIT_S, Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.store import StoreUnavailable, open_or_replace
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.outbox_accounts import assert_file_agrees
 from tests.support.waiting import WAIT_S, pause, until
 
@@ -29,6 +30,7 @@ ROW_BYTES = Row(1, "t", PAYLOAD, 0.0).size_bytes
 ALL = 100_000
 
 OK, FULL, FAILED, UNSURE = "ok", "disk full", "failed, nothing written", "written, but an error came back"
+BUG = "an exception that is not expected"
 
 
 class HeldDisk:
@@ -78,6 +80,8 @@ class HeldStore:
         ending = self._disk.wait_for_ending(ids) if self._disk.is_held else OK
         if ending in (FULL, FAILED):
             raise StoreUnavailable(ending, is_full=ending == FULL)
+        if ending == BUG:
+            raise ZeroDivisionError
         after = self._store.commit(commit, *limits)
         self._disk.commits += 1
         self._disk.written += ids
@@ -283,6 +287,19 @@ def test_a_file_that_vanished_costs_what_was_in_it_and_nothing_that_is_in_memory
     assert (ledger.enqueued, ledger.dropped_by_damage, ledger.pending) == (7, 3, 4)
     closed(box, disk)
     assert (assert_file_agrees(path).dropped_by_damage, assert_file_agrees(path).pending) == (3, 4)
+
+
+def test_an_unexpected_failure_is_counted_and_the_rows_are_written_later(path, disk):
+    crashes = Crashes()
+    box = Outbox(path, open_store=disk.open_store, crashes=crashes)
+    put(box, 3)
+    box.flush(0)
+    disk.begun()
+    disk.end(BUG)
+    assert disk.begun() == [1, 2, 3]
+    assert (crashes.by_thread(), box.stats().is_durable) == ({"outbox-writer": 1}, False)
+    closed(box, disk)
+    assert assert_file_agrees(path).pending == 3
 
 
 # --- what is written, and when ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import Publisher, Settled
 from edge_runtime.messaging.sinks import FileSink
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, pause, until
 
 
@@ -155,13 +156,14 @@ def test_a_refused_row_is_dropped_and_the_rest_goes_on(box):
     assert until(lambda: box.stats().ledger.dropped_by_refusal == 1)
 
 
-def test_a_failing_sink_is_reported_and_tried_again(box):
-    sink = ListSink()
+def test_a_failing_sink_is_counted_and_tried_again(box):
+    sink, crashes = ListSink(), Crashes()
     sink.explode_once = True
     put(box, 1, 2)
-    publisher = run(box, sink)
-    assert until(lambda: publisher.stats().problem is not None)
+    publisher = run(box, sink, crashes=crashes)
     assert until(lambda: sink.seqs() == [1, 2])
+    assert crashes.by_thread() == {"publisher": 1}
+    assert until(lambda: publisher.stats().problem is None)
     publisher.stop()
 
 

@@ -132,6 +132,8 @@ FULL_DISK = """
     from pathlib import Path
     from edge_runtime.messaging.outbox.ledger import Row
     from edge_runtime.messaging.sinks import FileSink
+    from edge_runtime.system.log import configure_log
+    configure_log()  # to standard error: standard output is the report
     now = [0.0]
     sink = FileSink(Path(sys.argv[1]), sync_every_s=0.0, monotonic=lambda: now[0])
     delivered = []
