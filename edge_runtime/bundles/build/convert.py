@@ -47,7 +47,7 @@ def ir_of_onnx(model: bytes, sample_shape: Sequence[int]) -> ModelFiles:
         network = openvino.Core().read_model(model)
     except _FAILURES as err:
         raise _refusal("ONNX", err) from err
-    return saved(_settled(network, sample_shape))
+    return save_ir(_settled(network, sample_shape))
 
 
 def ir_of_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequence[str]) -> ModelFiles:
@@ -72,7 +72,7 @@ def ir_of_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequen
     for port, name in zip(network.outputs, outputs, strict=True):
         port.set_names({name})
         port.get_node().set_friendly_name(name)
-    return saved(network)
+    return save_ir(network)
 
 
 def quantized_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> ModelFiles:
@@ -104,10 +104,10 @@ def quantized_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence
             )
         except (*_FAILURES, nncf.InternalError, nncf.ValidationError, nncf.UnsupportedModelError) as err:
             raise _refusal("NNCF quantization of the", err) from err
-    return saved(_with_free_batch(int8, samples) if free[0].is_dynamic else int8)
+    return save_ir(_with_free_batch(int8, samples) if free[0].is_dynamic else int8)
 
 
-def saved(network: Any) -> ModelFiles:
+def save_ir(network: Any) -> ModelFiles:
     """The two files of an ``openvino.Model``, constants as they are."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"

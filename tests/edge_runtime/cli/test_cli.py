@@ -1,12 +1,12 @@
 """The command line and what it does without a daemon, with the demo bundle: answers, exit codes, words for people."""
 
 import shutil
-import sys
 
 import numpy as np
 import orjson
 import pytest
 
+from edge_runtime.cli import bundle
 from edge_runtime.cli.main import VERBS, _answer_line, main
 from edge_runtime.messaging.commands.protocol import ARGUMENTS
 from edge_runtime.system.state_lock import lock_state_dir
@@ -250,11 +250,11 @@ def test_a_folder_for_bundles_that_cannot_be_made_is_said_before_anything_is_bui
     assert "name a folder that can be written" in err
 
 
-def test_building_without_its_extra_says_what_to_install(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
+def test_a_bundle_that_has_moved_to_the_examples_is_not_built_without_them(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(bundle.EXAMPLES, "efficientnet-lite0", "no_such_example")
     code, _, err = run("bundle", "build", "efficientnet-lite0", "--out", tmp_path)
     assert code == 64
-    assert "edge-runtime[build]" in err
+    assert "examples.no_such_example" in err
 
 
 def test_a_baseline_that_is_only_read_need_not_be_writable(run):
