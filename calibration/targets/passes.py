@@ -40,12 +40,6 @@ PLAIN_BATCH = 4
 
 RUN_BATCH = 8
 
-VARYING = "how many rows it has depends on what the picture shows"
-"""Why a layer behind a selection of boxes is never a tap: a picture may leave it none."""
-
-HEAD = "head of the model: its statistics are the answer"
-"""Why a layer behind which no other layer with weights comes is never a tap."""
-
 
 def micro_batch(x: Batch) -> int:
     """How many frames of ``x`` (N, C, ...) to correct together: more of small pictures, in about the same memory."""

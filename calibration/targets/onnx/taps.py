@@ -7,6 +7,7 @@ BatchNormalization. Only reads the graph.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from onnx import NodeProto
@@ -14,7 +15,7 @@ from onnx import NodeProto
 from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
 from calibration.targets.onnx.graph import OnnxGraph, attribute, subgraphs
-from calibration.targets.passes import HEAD, VARYING
+from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _UNKNOWN_WEIGHTED = ("LSTM", "GRU", "RNN", "Einsum", "DeformConv", "FusedConv", "FusedGemm", "FusedMatMul")
@@ -64,57 +65,40 @@ class OnnxTap:
         return f"{self.op} int8" if self.weight.scale is not None else f"{self.op} float32"
 
 
-class _Skip(Exception):
-    """This layer stays as it is, for a reason that its user is told."""
-
-
 def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer, ...]]:
-    """All taps in graph order, and the layers that cannot or must not be corrected.
-
-    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
-    statistics are the answer itself and are never corrected.
+    """All taps in graph order, and the layers that stay as they are; see :func:`choose_taps`.
 
     Raises:
         ModelError: no tap at all, or a BatchNormalization in training mode.
     """
     _refuse_training_mode(graph)
-    heads, varying = _heads(graph), _varying(graph)
-    taps: list[OnnxTap] = []
-    skipped: list[SkippedLayer] = []
-    seen_heads: list[OnnxTap] = []
+    fix = "Export it with its convolution weights as float32 constants, and quantize with QDQ and per_channel=True."
+    return choose_taps(graph.name, list(_steps(graph)), fix)
+
+
+def _steps(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
+    of_the_picture = {graph.input_name}
     for node in graph.nodes:
-        skipped += [SkippedLayer(label(n), "inside a control-flow body") for n in _inner_layers(node)]
-        try:
-            tap = _tap(graph, node, varying)
-        except _Skip as reason:
-            skipped.append(SkippedLayer(label(node), HEAD if node.output[0] in heads else str(reason)))
-            continue
-        if tap is None:
-            continue
-        if tap.layer_output in heads:
-            seen_heads.append(tap)
-            skipped.append(SkippedLayer(tap.node, HEAD))
-        else:
-            taps.append(tap)
-    if not taps:
-        # A net of one convolution has nothing but heads; then they are all there is to correct.
-        taps = [tap for tap in seen_heads if tap.op in ("Conv", "ConvTranspose", "BatchNormalization")]
-        skipped = [layer for layer in skipped if layer.name not in {tap.node for tap in taps}]
-    if not taps:
-        raise _nothing_to_correct(graph.name, skipped)
-    return tuple(taps), tuple(skipped)
+        depends_on_picture = not of_the_picture.isdisjoint(node.input)
+        if depends_on_picture:
+            of_the_picture.update(node.output)
+        yield Step(
+            label=label(node),
+            reads=node.input,
+            writes=node.output,
+            rows_from=node.input[:1] if node.op_type in _OF_THE_FIRST_ONLY else node.input,
+            has_weights=node.op_type in _WEIGHTED and _is_constant(graph, node.input[1]),
+            is_batch_norm=node.op_type == "BatchNormalization",
+            is_linear=node.op_type in ("Gemm", "MatMul"),
+            is_selecting=depends_on_picture and node.op_type in _SELECTING,
+            inner_layers=[label(inner) for inner in _inner_layers(node)],
+            tap=partial(_tap, graph, node),
+        )
 
 
 def label(node: NodeProto) -> str:
     """A layer's name for people."""
     return str(node.name or node.output[0])
-
-
-def _nothing_to_correct(name: str, skipped: list[SkippedLayer]) -> ModelError:
-    fix = "Export it with its convolution weights as float32 constants, and quantize with QDQ and per_channel=True."
-    reasons = "; ".join(sorted({layer.reason for layer in skipped})) or "no convolution or linear layer"
-    names = [layer.name for layer in skipped]
-    return ModelError(name, f"nothing in it can be recalibrated: {reasons}", "correctable layers", fix, names)
 
 
 def _refuse_training_mode(graph: OnnxGraph) -> None:
@@ -136,33 +120,6 @@ def _inner_layers(node: NodeProto) -> Iterator[NodeProto]:
             yield from _inner_layers(inner)
 
 
-def _heads(graph: OnnxGraph) -> frozenset[str]:
-    """Outputs of layers with weights behind which no other layer with weights comes."""
-    leads_to_layer: set[str] = set()
-    heads: set[str] = set()
-    for node in reversed(graph.nodes):
-        has_weights = node.op_type in _WEIGHTED and _is_constant(graph, node.input[1])
-        ahead = any(output in leads_to_layer for output in node.output)
-        if (has_weights or node.op_type == "BatchNormalization") and not ahead:
-            heads.update(node.output)
-        if has_weights or ahead:
-            leads_to_layer.update(node.input)
-    return frozenset(heads)
-
-
-def _varying(graph: OnnxGraph) -> frozenset[str]:
-    """Tensors whose number of entries depends on what the picture shows."""
-    seen, found = {graph.input_name}, set[str]()  # what depends on the picture, and what varies with it
-    for node in graph.nodes:
-        if seen.isdisjoint(node.input):
-            continue
-        seen.update(node.output)
-        decisive = node.input[:1] if node.op_type in _OF_THE_FIRST_ONLY else node.input
-        if node.op_type in _SELECTING or not found.isdisjoint(decisive):
-            found.update(node.output)
-    return frozenset(found)
-
-
 def _is_constant(graph: OnnxGraph, name: str) -> bool:
     if name in graph.constants:
         return True
@@ -170,15 +127,7 @@ def _is_constant(graph: OnnxGraph, name: str) -> bool:
     return source is not None and source.input[0] in graph.constants
 
 
-def _tap(graph: OnnxGraph, node: NodeProto, varying: frozenset[str]) -> OnnxTap | None:
-    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
-    tap = _layer_with_weights(graph, node)
-    if tap is not None and tap.layer_output in varying:
-        raise _Skip(VARYING)
-    return tap
-
-
-def _layer_with_weights(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
+def _tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     match node.op_type:
         case "Conv" | "ConvTranspose":
@@ -190,9 +139,9 @@ def _layer_with_weights(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
         case "MatMul" if _is_constant(graph, node.input[1]):
             return _matmul(graph, node)
         case "MatMul" if _is_constant(graph, node.input[0]):
-            raise _Skip("its weights are on the left: its channels are no axis of the output")
+            raise LayerSkipped("its weights are on the left: its channels are no axis of the output")
         case op if op in _UNKNOWN_WEIGHTED and any(_is_constant(graph, name) for name in node.input):
-            raise _Skip(f"{op} is no layer with one output per channel")
+            raise LayerSkipped(f"{op} is no layer with one output per channel")
         case _:
             return None
 
@@ -211,7 +160,7 @@ def _convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     shape = graph.constants[weight.name].dims
     channels = int(shape[axis]) * (groups if is_transposed else 1)
     if is_transposed and groups > 1 and weight.scale is not None:
-        raise _Skip("grouped ConvTranspose in int8: its weight scales are shared between groups")
+        raise LayerSkipped("grouped ConvTranspose in int8: its weight scales are shared between groups")
     bias_name = node.input[2] if len(node.input) > 2 else ""
     return OnnxTap(
         name=_free(graph, node.output[0]),
@@ -230,10 +179,10 @@ def _convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
 def _batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     scale, bias = (_bias(graph, name, None) for name in node.input[1:3])
     if scale is None or bias is None or scale.scale is not None or bias.scale is not None:
-        raise _Skip("its scale or bias is not a float32 constant")
+        raise LayerSkipped("its scale or bias is not a float32 constant")
     rank = graph.ranks.get(node.output[0]) or graph.ranks.get(node.input[0])
     if rank is None:
-        raise _Skip("the shape of its output is unknown")
+        raise LayerSkipped("the shape of its output is unknown")
     return OnnxTap(
         name=_free(graph, node.output[0]),
         node=label(node),
@@ -249,14 +198,14 @@ def _batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
 
 def _gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     if attribute(node, "transA", 0) or not attribute(node, "alpha", 1.0):
-        raise _Skip("a Gemm with transA or alpha 0 is not a linear layer")
+        raise LayerSkipped("a Gemm with transA or alpha 0 is not a linear layer")
     axis = 0 if attribute(node, "transB", 0) else 1
     weight = _weight(graph, node.input[1], axis)
     channels = int(graph.constants[weight.name].dims[axis])
     bias_name = node.input[2] if len(node.input) > 2 else ""
     beta = float(attribute(node, "beta", 1.0))
     if bias_name and not beta:
-        raise _Skip("a Gemm that ignores its bias (beta 0)")
+        raise LayerSkipped("a Gemm that ignores its bias (beta 0)")
     return OnnxTap(
         name=_free(graph, node.output[0]),
         node=label(node),
@@ -277,14 +226,14 @@ def _matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     shape = graph.constants[weight.name].dims
     rank = graph.ranks.get(node.output[0])
     if len(shape) != 2 or rank is None or rank < 2:
-        raise _Skip("a MatMul that is not a linear layer of known rank")
+        raise LayerSkipped("a MatMul that is not a linear layer of known rank")
     product = behind_rounding(graph, node.output[0])
     adder = graph.only_consumer(product)
     if adder is None or adder.op_type != "Add":
-        raise _Skip("a MatMul without a bias to correct")
+        raise LayerSkipped("a MatMul without a bias to correct")
     bias = _bias(graph, next(name for name in adder.input if name != product), int(shape[1]))
     if bias is None:
-        raise _Skip("a MatMul without a bias to correct")
+        raise LayerSkipped("a MatMul without a bias to correct")
     return OnnxTap(
         name=_free(graph, adder.output[0]),
         node=label(node),
@@ -309,49 +258,49 @@ def behind_rounding(graph: OnnxGraph, name: str) -> str:
 
 def _free(graph: OnnxGraph, name: str) -> str:
     if name in graph.outputs:
-        raise _Skip("its output is an output of the model")
+        raise LayerSkipped("its output is an output of the model")
     return name
 
 
 def _weight(graph: OnnxGraph, name: str, axis: int) -> Constant:
     """The constant behind a weight input."""
     if graph.uses(name) > 1:
-        raise _Skip("its weights are shared with another layer")
+        raise LayerSkipped("its weights are shared with another layer")
     if name in graph.constants:
         return _float_constant(graph, name, axis)
     source = graph.producer(name, "DequantizeLinear")
     if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
-        raise _Skip("its weights are not constants")
+        raise LayerSkipped("its weights are not constants")
     return _dequantized(graph, source, axis)
 
 
 def _float_constant(graph: OnnxGraph, name: str, axis: int = 0) -> Constant:
     if graph.array(name).dtype != np.float32:
-        raise _Skip(f"its weights are {graph.array(name).dtype}, not float32")
+        raise LayerSkipped(f"its weights are {graph.array(name).dtype}, not float32")
     return Constant(name, channel_axis=axis)
 
 
 def _dequantized(graph: OnnxGraph, source: NodeProto, axis: int) -> Constant:
     """The integer constant behind a DequantizeLinear."""
     if any(graph.uses(part) > 1 for part in source.input[:2]):
-        raise _Skip("its weights or their scale are shared with another layer")
+        raise LayerSkipped("its weights or their scale are shared with another layer")
     zero_point = source.input[2] if len(source.input) > 2 and source.input[2] else None
     if zero_point is not None and zero_point not in graph.constants:
-        raise _Skip("its weights are not constants")
+        raise LayerSkipped("its weights are not constants")
     scale = graph.array(source.input[1])
     if scale.dtype != np.float32 or scale.ndim > 1:
-        raise _Skip("weight scales that are not float32 and one per channel (blocked or float16)")
+        raise LayerSkipped("weight scales that are not float32 and one per channel (blocked or float16)")
     rank = len(graph.constants[source.input[0]].dims)
     declared = int(attribute(source, "axis", 1)) % max(rank, 1)
     if scale.size > 1 and declared != axis:
-        raise _Skip("weight scales along another axis than the output channels")
+        raise LayerSkipped("weight scales along another axis than the output channels")
     return Constant(source.input[0], source.input[1], zero_point, axis)
 
 
 def _fitting(graph: OnnxGraph, weight: Constant, channels: int) -> Constant:
     """``weight``, if it can be scaled channel by channel; one scale for all of them is spread when it is patched."""
     if weight.scale is not None and graph.array(weight.scale).size not in (1, channels):
-        raise _Skip("its weight scales are not one per output channel")
+        raise LayerSkipped("its weight scales are not one per output channel")
     return weight
 
 
@@ -360,17 +309,17 @@ def _bias(graph: OnnxGraph, name: str, channels: int | None) -> Constant | None:
     if not name:
         return None
     if graph.uses(name) > 1:
-        raise _Skip("its bias is shared with another layer")
+        raise LayerSkipped("its bias is shared with another layer")
     if name in graph.constants:
         bias = _float_constant(graph, name)
         if channels is not None and graph.array(name).size != channels:
-            raise _Skip("its bias is not one value per channel")
+            raise LayerSkipped("its bias is not one value per channel")
         return bias
     source = graph.producer(name, "DequantizeLinear")
     if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
-        raise _Skip("its bias is not a constant")
+        raise LayerSkipped("its bias is not a constant")
     bias = _dequantized(graph, source, 0)
     size, scales = (graph.array(part).size for part in source.input[:2])
     if channels is not None and (size != channels or scales not in (1, channels)):
-        raise _Skip("its bias is not one value per channel")
+        raise LayerSkipped("its bias is not one value per channel")
     return bias

@@ -5,14 +5,14 @@ per-channel constants that follow it: its bias, or the Subtract, Divide, Multipl
 apart into (*links*). A live BatchNormInference is a tap too. Only reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
 from calibration.targets.openvino.graph import (
     IrGraph,
@@ -22,7 +22,7 @@ from calibration.targets.openvino.graph import (
     readers,
     value,
 )
-from calibration.targets.passes import HEAD, VARYING
+from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
 
 BATCH_NORM = "BatchNormInference"
 
@@ -104,43 +104,32 @@ class IrTap:
         return values.reshape([-1 if axis == self.channel_axis else 1 for axis in range(self.rank)])
 
 
-class _Skip(Exception):
-    """This layer stays as it is, for a reason that its user is told."""
-
-
 def find_taps(graph: IrGraph) -> tuple[tuple[IrTap, ...], tuple[SkippedLayer, ...]]:
-    """All taps in graph order, and the layers that cannot or must not be corrected.
-
-    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
-    statistics are the answer itself and are never corrected.
+    """All taps in graph order, and the layers that stay as they are; see :func:`choose_taps`.
 
     Raises:
         ModelError: no tap at all.
     """
-    heads, varying = _heads(graph), _varying(graph)
-    found: list[IrTap] = []
-    skipped: list[SkippedLayer] = []
-    for node in graph.nodes:
-        skipped += [SkippedLayer(label(n), "inside a control-flow body") for n in _inner_layers(node)]
-        try:
-            tap = _tap(graph, node, varying)
-        except _Skip as reason:
-            skipped.append(SkippedLayer(label(node), HEAD if node.get_name() in heads else str(reason)))
-            continue
-        if tap is not None:
-            found.append(tap)
-    taps = [tap for tap in found if tap.layer.get_name() not in heads]
-    if not taps:  # a net of one convolution has nothing but heads; then they are all there is to correct
-        taps = [tap for tap in found if tap.op != "MatMul"]
-    chosen = {tap.layer.get_name() for tap in taps}
-    skipped += [SkippedLayer(label(tap.layer), HEAD) for tap in found if tap.layer.get_name() not in chosen]
-    if not taps:
-        reasons = "; ".join(sorted({layer.reason for layer in skipped})) or "no convolution or linear layer"
-        fix = "Convert it with its convolution weights as constants."
-        names = [layer.name for layer in skipped]
-        what = f"nothing in it can be recalibrated: {reasons}"
-        raise ModelError(graph.name, what, "correctable layers", fix, names)
-    return tuple(_with_unique_names(taps)), tuple(skipped)
+    fix = "Convert it with its convolution weights as constants."
+    taps, skipped = choose_taps(graph.name, [_step(graph, node) for node in graph.nodes], fix)
+    return tuple(_with_unique_names(taps)), skipped
+
+
+def _step(graph: IrGraph, node: Any) -> Step[IrTap]:
+    kind, inputs = node.get_type_name(), node.input_values()
+    sources = [source.get_node().get_name() for source in inputs]
+    return Step(
+        label=label(node),
+        reads=sources,
+        writes=[node.get_name()],
+        rows_from=sources[:1] if kind in _OF_THE_FIRST_ONLY else sources,
+        has_weights=has_weights(graph, node),
+        is_batch_norm=kind == BATCH_NORM,
+        is_linear=kind == "MatMul",
+        is_selecting=kind in _SELECTING and not all(graph.is_constant(source) for source in inputs),
+        inner_layers=[label(inner) for inner in _inner_layers(node)],
+        tap=partial(_tap, graph, node),
+    )
 
 
 def label(node: Any) -> str:
@@ -161,7 +150,7 @@ def taps_in(copy: IrGraph, taps: tuple[IrTap, ...], graph: IrGraph) -> tuple[IrT
     )
 
 
-def _with_unique_names(taps: list[IrTap]) -> Iterator[IrTap]:
+def _with_unique_names(taps: Iterable[IrTap]) -> Iterator[IrTap]:
     """Friendly names may repeat in an IR; a patch needs them apart."""
     seen: dict[str, int] = {}
     for tap in taps:
@@ -183,45 +172,11 @@ def has_weights(graph: IrGraph, node: Any) -> bool:
     return node.get_type_name() in _WEIGHTED and graph.is_constant(node.input_value(1))
 
 
-def _heads(graph: IrGraph) -> frozenset[str]:
-    """Names of layers with weights behind which no other layer with weights comes."""
-    leads_to_layer: set[str] = set()
-    heads: set[str] = set()
-    for node in reversed(graph.nodes):
-        name, is_layer = node.get_name(), has_weights(graph, node)
-        is_ahead = name in leads_to_layer
-        if (is_layer or node.get_type_name() == BATCH_NORM) and not is_ahead:
-            heads.add(name)
-        if is_layer or is_ahead:
-            leads_to_layer.update(source.get_node().get_name() for source in node.input_values())
-    return frozenset(heads)
-
-
-def _varying(graph: IrGraph) -> frozenset[str]:
-    """Nodes whose number of entries depends on what the picture shows."""
-    found: set[str] = set()
-    for node in graph.nodes:
-        kind, sources = node.get_type_name(), [value.get_node().get_name() for value in node.input_values()]
-        decisive = sources[:1] if kind in _OF_THE_FIRST_ONLY else sources
-        is_selecting = kind in _SELECTING and not all(graph.is_constant(v) for v in node.input_values())
-        if is_selecting or not found.isdisjoint(decisive):
-            found.add(node.get_name())
-    return frozenset(found)
-
-
-def _tap(graph: IrGraph, node: Any, varying: frozenset[str]) -> IrTap | None:
-    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
-    tap = _layer_with_weights(graph, node)
-    if tap is not None and node.get_name() in varying:
-        raise _Skip(VARYING)
-    return tap
-
-
-def _layer_with_weights(graph: IrGraph, node: Any) -> IrTap | None:
+def _tap(graph: IrGraph, node: Any) -> IrTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     kind = node.get_type_name()
     if kind in _NO_CHANNEL_OUTPUT:
-        raise _Skip(f"{kind} has no per-channel output that its constants could correct")
+        raise LayerSkipped(f"{kind} has no per-channel output that its constants could correct")
     if kind == BATCH_NORM:
         return _batch_norm(graph, node)
     if kind in _CONVOLUTIONS:
@@ -239,7 +194,7 @@ def _feeds_batch_norm(node: Any) -> bool:
 
 def _convolution(graph: IrGraph, node: Any) -> IrTap:
     if not graph.is_constant(node.input_value(1)):
-        raise _Skip("its weights are not constants")
+        raise LayerSkipped("its weights are not constants")
     axes = _CHANNEL_AXES[node.get_type_name()]
     shape = _weight_shape(node)
     return _complete(graph, node, int(np.prod([shape[axis] for axis in axes])), 1, axes)
@@ -248,14 +203,14 @@ def _convolution(graph: IrGraph, node: Any) -> IrTap:
 def _linear(graph: IrGraph, node: Any) -> IrTap:
     shape, rank = _weight_shape(node), _rank(node)
     if len(shape) != 2 or rank < 2:
-        raise _Skip(f"a MatMul with weights of {len(shape)} dimensions is not a linear layer")
+        raise LayerSkipped(f"a MatMul with weights of {len(shape)} dimensions is not a linear layer")
     axis = 0 if node.get_attributes()["transpose_b"] else 1
     return _complete(graph, node, shape[axis], rank - 1, (axis,))
 
 
 def _batch_norm(graph: IrGraph, node: Any) -> IrTap:
     if not all(graph.is_constant(source) for source in node.input_values()[1:]):
-        raise _Skip("its scale or bias is not a constant")
+        raise LayerSkipped("its scale or bias is not a constant")
     return _complete(graph, node, int(node.input_value(1).get_shape()[0]), 1, ())
 
 
@@ -268,9 +223,9 @@ def _complete(graph: IrGraph, layer: Any, channels: int, axis: int, weight_axes:
         links.append(link)
         output = link.node.output(0)
     if is_model_output(output):
-        raise _Skip("its output is an output of the model")
+        raise LayerSkipped("its output is an output of the model")
     if not readers(output):
-        raise _Skip("nothing reads its output")
+        raise LayerSkipped("nothing reads its output")
     name = label(output.get_node())
     precision = _precision(layer.input_value(1))
     return IrTap(name, layer, tuple(links), channels, rank, axis, weight_axes, precision)
@@ -303,7 +258,7 @@ def _weight_shape(node: Any) -> list[int]:
 def _rank(node: Any) -> int:
     rank = node.output(0).get_partial_shape().rank
     if rank.is_dynamic:
-        raise _Skip("the shape of its output is unknown")
+        raise LayerSkipped("the shape of its output is unknown")
     return int(rank.get_length())
 
 

@@ -7,6 +7,7 @@ has lost it. Only reads the graph.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from calibration.errors import ModelError
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import SkippedLayer
-from calibration.targets.passes import HEAD, VARYING
+from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
 from calibration.targets.torchscript.graph import (
     LAYERS,
     ORDINAL,
@@ -85,54 +86,35 @@ _YES_OR_NO = (
 _OF_THE_FIRST_ONLY = ("aten::index_put", "aten::index_put_", "aten::scatter", "aten::masked_fill")
 
 
-class _Skip(Exception):
-    """This layer stays as it is, for a reason that its user is told."""
-
-
 def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLayer, ...]]:
-    """All taps in graph order, and the layers that cannot or must not be corrected.
-
-    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
-    statistics are the answer itself and are never corrected.
+    """All taps in graph order, and the layers that stay as they are; see :func:`choose_taps`.
 
     Raises:
         ModelError: no tap at all, or a model saved in training mode.
     """
     _refuse_training_mode(graph)
-    heads, varying = _heads(graph), _varying(graph)
-    taps: list[TorchTap] = []
-    skipped: list[SkippedLayer] = []
-    seen_heads: list[TorchTap] = []
-    for node in graph.nodes:
-        inner = [n for body in node.blocks() for n in everything_in(body) if weights_of(graph, n) is not None]
-        skipped += [SkippedLayer(label(graph, n), "inside a control-flow body") for n in inner]
-        if node.kind() in _UNCORRECTABLE:
-            skipped.append(SkippedLayer(label(graph, node), _UNCORRECTABLE[node.kind()]))
-        if node.kind() not in LAYERS:
-            continue
-        is_head = any(output.unique() in heads for output in node.outputs())
-        try:
-            tap = _tap(graph, node, varying)
-        except _Skip as reason:
-            skipped.append(SkippedLayer(label(graph, node), HEAD if is_head else str(reason)))
-            continue
-        if tap is None:
-            continue
-        if is_head:
-            seen_heads.append(tap)
-            skipped.append(SkippedLayer(tap.name, HEAD))
-        else:
-            taps.append(tap)
-    if not taps:
-        # A net of one convolution has nothing but heads; then they are all there is to correct.
-        taps = [tap for tap in seen_heads if not tap.is_channel_last]
-        skipped = [layer for layer in skipped if layer.name not in {tap.name for tap in taps}]
-    if not taps:
-        reasons = "; ".join(sorted({s.reason for s in skipped})) or "no convolution or linear layer"
-        fix = "Save it with float32 weights that are parameters of the module, called outside of loops and branches."
-        found = f"nothing in it can be recalibrated: {reasons}"
-        raise ModelError(graph.name, found, "correctable layers", fix, [s.name for s in skipped])
-    return tuple(taps), tuple(dict.fromkeys(skipped))
+    fix = "Save it with float32 weights that are parameters of the module, called outside of loops and branches."
+    steps = [_step(graph, node) for node in graph.nodes if reads_data(node)]
+    taps, skipped = choose_taps(graph.name, steps, fix)
+    return taps, tuple(dict.fromkeys(skipped))  # a module that is called twice is one layer
+
+
+def _step(graph: TorchGraph, node: Any) -> Step[TorchTap]:
+    inside = [inner for body in node.blocks() for inner in everything_in(body)]
+    layers = [inner for inner in inside if weights_of(graph, inner) is not None]
+    inputs = [value.unique() for value in node.inputs()]
+    return Step(
+        label=label(graph, node),
+        reads=[*inputs, *(value.unique() for inner in inside for value in inner.inputs())],
+        writes=[output.unique() for output in node.outputs()],
+        rows_from=inputs[:1] if node.kind() in _OF_THE_FIRST_ONLY else inputs,
+        has_weights=bool(layers) or weights_of(graph, node) is not None,
+        is_batch_norm=False,  # its running mean counts as weights
+        is_linear=node.kind() not in (*CONVOLUTIONS, "aten::batch_norm"),
+        is_selecting=_is_selecting(node),
+        inner_layers=[label(graph, inner) for inner in layers],
+        tap=partial(_tap, graph, node),
+    )
 
 
 def label(graph: TorchGraph, node: Any) -> str:
@@ -159,37 +141,6 @@ def _refuse_training_mode(graph: TorchGraph) -> None:
         raise ModelError(graph.name, "saved in training mode", "an inference model", fix, training)
 
 
-def _heads(graph: TorchGraph) -> frozenset[int]:
-    """Outputs of layers with weights behind which no other layer with weights comes."""
-    leads_to_layer: set[int] = set()
-    heads: set[int] = set()
-    for node in reversed(graph.nodes):
-        if not reads_data(node):
-            continue
-        inside = [node, *(n for body in node.blocks() for n in everything_in(body))]
-        has_weights = any(weights_of(graph, n) is not None for n in inside)
-        outputs = [output.unique() for output in node.outputs()]
-        ahead = any(output in leads_to_layer for output in outputs)
-        if has_weights and not ahead:
-            heads.update(outputs)
-        if has_weights or ahead:
-            leads_to_layer.update(value.unique() for n in inside for value in n.inputs())
-    return frozenset(heads)
-
-
-def _varying(graph: TorchGraph) -> frozenset[int]:
-    """Values whose number of entries depends on what the picture shows."""
-    found: set[int] = set()
-    for node in graph.nodes:
-        if not reads_data(node):
-            continue
-        inputs = [value.unique() for value in node.inputs()]
-        decisive = inputs[:1] if node.kind() in _OF_THE_FIRST_ONLY else inputs
-        if _is_selecting(node) or not found.isdisjoint(decisive):
-            found.update(output.unique() for output in node.outputs())
-    return frozenset(found)
-
-
 def _is_selecting(node: Any) -> bool:
     if node.kind() in _SELECTING:
         return True
@@ -208,17 +159,13 @@ def weights_of(graph: TorchGraph, node: Any) -> Any:
     return graph.tensor(_behind_transpose(node.inputsAt(place)))
 
 
-def _tap(graph: TorchGraph, node: Any, varying: frozenset[int]) -> TorchTap | None:
-    """The tap of a node that gives as many rows for every picture; None when it has no weights of its own."""
-    tap = _layer_with_weights(graph, node)
-    if tap is not None and node.output().unique() in varying:
-        raise _Skip(VARYING)
-    return tap
-
-
-def _layer_with_weights(graph: TorchGraph, node: Any) -> TorchTap | None:
+def _tap(graph: TorchGraph, node: Any) -> TorchTap | None:
     """The tap of a node, None when it is not a layer with weights of its own."""
     kind = node.kind()
+    if kind in _UNCORRECTABLE:
+        raise LayerSkipped(_UNCORRECTABLE[kind])
+    if kind not in LAYERS:
+        return None
     if kind == "aten::batch_norm":
         return _batch_norm(graph, node)
     if kind not in CONVOLUTIONS and weights_of(graph, node) is None:
@@ -240,13 +187,13 @@ def _feeds_batch_norm(value: Any) -> bool:
 def _batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
     mean = graph.tensor(node.inputsAt(3))
     if mean is None or constant(node.inputsAt(5)) is not False:
-        raise _Skip("it normalises every batch by itself (no running statistics)")
+        raise LayerSkipped("it normalises every batch by itself (no running statistics)")
     shared = any(graph.is_shared(node.inputsAt(i)) and graph.owner(node.inputsAt(i)) for i in range(1, 5))
     if shared:
-        raise _Skip("it is called several times (shared module)")
+        raise LayerSkipped("it is called several times (shared module)")
     weight, bias = graph.tensor(node.inputsAt(1)), graph.tensor(node.inputsAt(2))
     if (weight is None) != (bias is None):
-        raise _Skip("a BatchNorm with only one of weight and bias")
+        raise LayerSkipped("a BatchNorm with only one of weight and bias")
     _require_float32(mean if weight is None else weight)
     return TorchTap(
         name=label(graph, node),
@@ -281,13 +228,13 @@ def _linear(graph: TorchGraph, node: Any) -> TorchTap:
 
 def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
     if any(constant(node.inputsAt(i)) not in (1, 1.0) for i in (3, 4)):
-        raise _Skip("an addmm with alpha or beta is not a linear layer")
+        raise LayerSkipped("an addmm with alpha or beta is not a linear layer")
     transposed = _is_transposed(node.inputsAt(2))
     weight = _own_weight(graph, _behind_transpose(node.inputsAt(2)))
     axis = 0 if transposed else 1
     channels = int(weight.shape[axis])
     if graph.tensor(node.inputsAt(0)) is None:
-        raise _Skip("its bias is not a constant")
+        raise LayerSkipped("its bias is not a constant")
     _require_bias(graph, node.inputsAt(0), channels)
     return _layer(graph, node, "Linear", channels, weight_axis=axis, weight_at=2, bias_at=0)
 
@@ -297,19 +244,19 @@ def _matmul(graph: TorchGraph, node: Any) -> TorchTap:
     transposed = _is_transposed(node.inputsAt(1))
     weight = _own_weight(graph, _behind_transpose(node.inputsAt(1)))
     if weight.ndim != 2:
-        raise _Skip("a product with weights that are no matrix")
+        raise LayerSkipped("a product with weights that are no matrix")
     axis = 0 if transposed else 1
     channels, found = int(weight.shape[axis]), readers(node.output())
     if len(found) != 1 or found[0].kind() not in ("aten::add", "aten::add_"):
-        raise _Skip("a product without a bias to correct")
+        raise LayerSkipped("a product without a bias to correct")
     adder = found[0]
     is_first = adder.inputsAt(0).unique() == node.output().unique()
     bias_at = 1 if is_first else 0
     if graph.tensor(adder.inputsAt(bias_at)) is None or constant(adder.inputsAt(2)) != 1:
-        raise _Skip("a product without a constant bias to correct")
+        raise LayerSkipped("a product without a constant bias to correct")
     _require_bias(graph, adder.inputsAt(bias_at), channels)
     if graph.is_shared(adder.inputsAt(bias_at)):
-        raise _Skip("its bias is shared with another layer")
+        raise LayerSkipped("its bias is shared with another layer")
     return _layer(graph, node, "Linear", channels, axis, weight_at=1, bias_at=bias_at, output=adder.output())
 
 
@@ -354,7 +301,7 @@ def _free(value: Any) -> Any:
     while pending:
         node = pending.pop()
         if node.kind() == "prim::Return" and node.owningBlock().owningNode() is None:
-            raise _Skip("its output is an output of the model")
+            raise LayerSkipped("its output is an output of the model")
         if node.kind() in _CONTAINERS:
             pending += [use.user for output in node.outputs() for use in output.uses()]
     return value
@@ -363,9 +310,11 @@ def _free(value: Any) -> Any:
 def _own_weight(graph: TorchGraph, value: Any) -> Any:
     weight = graph.tensor(value)
     if weight is None:
-        raise _Skip("its weights are computed, not constant")
+        raise LayerSkipped("its weights are computed, not constant")
     if graph.is_shared(value):
-        raise _Skip("its weights are shared with another layer (or the module is called several times)")
+        raise LayerSkipped(
+            "its weights are shared with another layer (or the module is called several times)"
+        )
     _require_float32(weight)
     return weight
 
@@ -375,17 +324,17 @@ def _require_bias(graph: TorchGraph, value: Any, channels: int) -> None:
         return
     bias = graph.tensor(value)
     if bias is None:
-        raise _Skip("its bias is computed, not constant")
+        raise LayerSkipped("its bias is computed, not constant")
     if bias.numel() != channels:
-        raise _Skip("its bias is not one value per channel")
+        raise LayerSkipped("its bias is not one value per channel")
     if graph.is_shared(value) and graph.owner(value):
-        raise _Skip("its bias is shared with another layer")
+        raise LayerSkipped("its bias is shared with another layer")
     _require_float32(bias)
 
 
 def _require_float32(parameter: Any) -> None:
     if parameter.dtype != torch.float32:
-        raise _Skip(f"its parameters are {str(parameter.dtype).removeprefix('torch.')}, not float32")
+        raise LayerSkipped(f"its parameters are {str(parameter.dtype).removeprefix('torch.')}, not float32")
 
 
 def _is_transposed(value: Any) -> bool:

@@ -11,7 +11,7 @@ from calibration.patch import Affine, Patch
 from calibration.search import sequential
 from calibration.stats.moments import FrameMoments
 from calibration.targets.base import ModelFiles, Normalisation
-from calibration.targets.passes import VARYING
+from calibration.targets.tap_choice import VARYING
 from tests.support.every_target import full_patch, reopened
 from tests.support.onnx_nets import pictures
 from tests.support.openvino_nets import ir_of

@@ -226,7 +226,7 @@ def test_plain_moments_do_not_depend_on_the_batch_cut_or_order(monkeypatch: pyte
     target, x = TorchScriptTarget(scripted(classifier())), pictures(11)
     whole = target.observe(x).moments
     turned = target.observe(x[::-1].copy()).moments
-    monkeypatch.setattr(target, "_BATCH_BYTES", 1)
+    monkeypatch.setattr("calibration.targets.torchscript.target._BATCH_BYTES", 1)
     single = target.observe(x).moments
     for tap in whole:
         for other in (turned, single):

@@ -1,0 +1,122 @@
+"""Which layers of a model can be corrected, and why the others stay as they are: the same rules for every framework.
+
+A *tap* is a layer output at which channels are measured and corrected. A framework describes the nodes of its graph
+as :class:`Step`; it alone knows which constants correct a layer. No framework is imported here.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from calibration.errors import ModelError
+from calibration.targets.base import SkippedLayer
+
+HEAD = "head of the model: its statistics are the answer"
+"""Why a layer behind which no other layer with weights comes is never a tap."""
+
+VARYING = "how many rows it has depends on what the picture shows"
+"""Why a layer behind a selection of boxes is never a tap: a picture may leave it none."""
+
+_INNER = "inside a control-flow body"
+
+
+T = TypeVar("T")
+"""A tap with its place in one framework's graph."""
+
+
+class LayerSkipped(Exception):
+    """This layer stays as it is; the text is the reason that the user sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[T]):
+    """One node of a graph. Tensors are known by any hashable key."""
+
+    label: str
+    """The node's name for people."""
+    reads: Sequence[Hashable]
+    writes: Sequence[Hashable]
+    rows_from: Sequence[Hashable]
+    """Those of ``reads`` that decide how many entries the output has."""
+    has_weights: bool
+    """Whether a layer in front of this one is no head."""
+    is_batch_norm: bool
+    is_linear: bool
+    """Whether it is a matrix product."""
+    is_selecting: bool
+    """Whether it gives as many entries as the picture has of something."""
+    inner_layers: Sequence[str]
+    """Labels of the layers in its control-flow bodies."""
+    tap: Callable[[], T | None]
+    """Gives the tap of this layer, or None when it is no layer with weights; may raise :class:`LayerSkipped`."""
+
+
+def choose_taps(
+    model: str, steps: Sequence[Step[T]], fix: str
+) -> tuple[tuple[T, ...], tuple[SkippedLayer, ...]]:
+    """All taps in graph order, and the layers that cannot or must not be corrected.
+
+    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
+    statistics are the answer itself and are never corrected.
+
+    Args:
+        model: The model's name, for messages.
+        steps: Its nodes in topological order.
+        fix: Advice when nothing can be corrected.
+
+    Raises:
+        ModelError: no tap at all.
+    """
+    heads, varying = _heads(steps), _varying(steps)
+    taps: list[T] = []
+    taps_of_heads: list[tuple[Step[T], T]] = []
+    skipped: list[SkippedLayer] = []
+    for place, step in enumerate(steps):
+        skipped += [SkippedLayer(label, _INNER) for label in step.inner_layers]
+        try:
+            tap = step.tap()
+        except LayerSkipped as reason:
+            skipped.append(SkippedLayer(step.label, HEAD if place in heads else str(reason)))
+            continue
+        if tap is None:
+            continue
+        if place not in heads and place not in varying:
+            taps.append(tap)
+            continue
+        skipped.append(SkippedLayer(step.label, HEAD if place in heads else VARYING))
+        if place not in varying:
+            taps_of_heads.append((step, tap))
+    if not taps:  # a net of one convolution has nothing but heads; then they are all there is to correct
+        taps = [tap for step, tap in taps_of_heads if not step.is_linear]
+        labels = {step.label for step, _ in taps_of_heads if not step.is_linear}
+        skipped = [layer for layer in skipped if layer.name not in labels]
+    if not taps:
+        reasons = "; ".join(sorted({layer.reason for layer in skipped})) or "no convolution or linear layer"
+        found = f"nothing in it can be recalibrated: {reasons}"
+        raise ModelError(model, found, "correctable layers", fix, [layer.name for layer in skipped])
+    return tuple(taps), tuple(skipped)
+
+
+def _heads(steps: Sequence[Step[T]]) -> frozenset[int]:
+    """Places of the layers behind which no other layer with weights comes."""
+    leads_to_layer: set[Hashable] = set()
+    heads: set[int] = set()
+    for place in reversed(range(len(steps))):
+        step = steps[place]
+        is_ahead = not leads_to_layer.isdisjoint(step.writes)
+        if (step.has_weights or step.is_batch_norm) and not is_ahead:
+            heads.add(place)
+        if step.has_weights or is_ahead:
+            leads_to_layer.update(step.reads)
+    return frozenset(heads)
+
+
+def _varying(steps: Sequence[Step[T]]) -> frozenset[int]:
+    """Places of the nodes whose number of entries depends on what the picture shows."""
+    tensors: set[Hashable] = set()
+    places: set[int] = set()
+    for place, step in enumerate(steps):
+        if step.is_selecting or not tensors.isdisjoint(step.rows_from):
+            tensors.update(step.writes)
+            places.add(place)
+    return frozenset(places)
