@@ -47,8 +47,9 @@ from calibration.outputs.detections import Detections
 from calibration.patch import Affine, Patch
 from calibration.search.flow import Options
 from calibration.stats.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
-from calibration.targets.base import ModelFiles, PatchedModel, Target
+from calibration.targets.base import ModelFiles, PatchedModel
 from calibration.targets.open import open_target
+from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
 
 __all__ = [

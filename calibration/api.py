@@ -27,8 +27,9 @@ from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features
 from calibration.stats.sampling import spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
-from calibration.targets.base import Batch, ModelFiles, PatchedModel, Target
+from calibration.targets.base import Batch, ModelFiles, PatchedModel
 from calibration.targets.open import Model, open_target
+from calibration.targets.target import Target
 from calibration.verdict import Verdict
 
 _NO_CONTENTS = 1e-6

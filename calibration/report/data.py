@@ -14,8 +14,9 @@ from calibration.drift.divergence import tap_drift
 from calibration.report.thumbnails import PictureScale, Strip, strips
 from calibration.stats.moments import INPUT_TAP, TapMoments, moments_of_frames
 from calibration.stats.sampling import spread_over
-from calibration.targets.base import Batch, ModelFiles, Target
+from calibration.targets.base import Batch, ModelFiles
 from calibration.targets.open import Model, open_target
+from calibration.targets.target import Target
 from calibration.verdict import Verdict
 
 LAYER_FRAMES = 12

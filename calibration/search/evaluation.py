@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from calibration.gate import dispatch
 from calibration.outputs.read import Answers, Layout, joined_answers, named_only, read_answers
 from calibration.patch import Patch
-from calibration.targets.base import Batch, Runner, Target
+from calibration.targets.base import Batch, Runner
+from calibration.targets.target import Target
 
 FINALISTS = 5
 """Candidates that are judged on all frames. On recorded cases as many as 21 found nothing more, 4 found less."""

@@ -1,6 +1,6 @@
 """The steps of one recalibration: split, observe, correct, judge. Every early end is a refusal with its reason.
 
-Works on a :class:`calibration.targets.base.Target`; no file, no clock, no framework.
+Works on a :class:`calibration.targets.target.Target`; no file, no clock, no framework.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,8 @@ from calibration.search.simulation import simulate_drift
 from calibration.search.simulation_check import MOST_LEFT, remaining_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.stats.sampling import spread_over
-from calibration.targets.base import Batch, Normalisation, Observation, Target
+from calibration.targets.base import Batch, Normalisation, Observation
+from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
 
 COMPARED_FRAMES = 16

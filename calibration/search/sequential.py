@@ -8,8 +8,9 @@ target finds in one pass is compared with this. Works on every target alike.
 from calibration.patch import Affine, Patch, correction
 from calibration.stats.moments import INPUT_TAP, Moments, TapMoments
 from calibration.targets import passes
-from calibration.targets.base import Batch, ModelFiles, Normalisation, Target
+from calibration.targets.base import Batch, ModelFiles, Normalisation
 from calibration.targets.open import open_target
+from calibration.targets.target import Target
 
 
 def observe(

@@ -1,1 +1,1 @@
-"""One thin file per framework behind the port in ``base``; nothing here decides anything."""
+"""Opens a model file for recalibration; the folders hold the part of each framework."""

@@ -1,6 +1,6 @@
-"""The port every framework implements: where the taps are, what flows through them, how a patch gets in.
+"""The values that go into a target and come out of it: model files, taps, moments, a patched model.
 
-No framework is imported here.
+A *tap* is a layer output that can be measured and corrected. No framework is imported here.
 """
 
 import hashlib
@@ -11,10 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.patch import Affine, Patch
+from calibration.patch import Affine
 from calibration.stats.moments import FrameMoments, Moments
 
 Batch = NDArray[np.float32]
+
+MEAN, VARIANCE = "/mean", "/var"
+"""Behind the name of a tap: the two outputs of a probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,63 +100,3 @@ class Runner(Protocol):
 
     def __call__(self, x: Batch) -> dict[str, NDArray[Any]]:
         """Outputs by name for ``x`` (N, C, ...); the first axis of each is N."""
-
-
-class Target(Protocol):
-    """One model file in one framework, opened for recalibration."""
-
-    @property
-    def sha256(self) -> str:
-        """Hex digest of the model file."""
-
-    @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        """(None, C, ...) of the one picture input; None is dynamic."""
-
-    @property
-    def taps(self) -> tuple[TapInfo, ...]:
-        """The layer outputs that can be corrected, in the order the data passes them; without ``input``."""
-
-    @property
-    def skipped(self) -> tuple[SkippedLayer, ...]:
-        """Layers with weights that stay as they are."""
-
-    def observe(
-        self,
-        x: Batch,
-        normalise: Normalisation | None = None,
-        first_taps: int | None = None,
-        frames_of_first: int = 0,
-    ) -> Observation:
-        """Moments at the taps over ``x`` (N, C, ...), in micro-batches (memory does not grow with N).
-
-        With ``normalise`` every tap is set to the baseline's moments inside the graph before the next layer
-        sees it, so that one pass gives what layer-by-layer recalibration would.
-
-        Args:
-            x: Prepared samples, finite.
-            normalise: None measures the model as it is.
-            first_taps: Measure (and normalise) only the first so many taps; None is all.
-            frames_of_first: Also keep single-frame moments of so many taps, ``input`` being the first; without
-                ``normalise`` only.
-
-        Raises:
-            ModelError: the framework failed on the graph.
-            TapMismatch: the baseline is of another model.
-        """
-
-    def patched(self, patch: Patch) -> PatchedModel:
-        """The model with the corrections in its own constants; channels at identity stay bit for bit.
-
-        Raises:
-            PatchError: the patch is for another model.
-        """
-
-    def runner(self, patch: Patch | None = None) -> Runner:
-        """The model as deployed (same quantized arithmetic), with or without a patch, ready to run."""
-
-    def probe(self, first_taps: int) -> ModelFiles:
-        """A small model of the same framework: outputs ``<tap>/mean`` and ``<tap>/var`` of the first taps per frame."""
-
-    def inspect(self) -> dict[str, Any]:
-        """What the file is and what can be done with it, for people and ``--json``."""

@@ -1,7 +1,6 @@
 """Which framework a model file belongs to: from a path, bytes or the two files of an IR to a target.
 
-The one place that names the targets; their frameworks are imported only when a file asks for them. Called by
-``recalibrate`` and re-exported there.
+The one place that names the backends; their frameworks are imported only when a file asks for them.
 """
 
 from pathlib import Path
@@ -10,7 +9,8 @@ from calibration.errors import ModelError
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP
 from calibration.stats.sensor_features import SENSOR_TAPS
 from calibration.targets import model_files
-from calibration.targets.base import ModelFiles, Target
+from calibration.targets.base import ModelFiles
+from calibration.targets.target import Target
 
 Model = str | Path | bytes | ModelFiles
 """A model file's path, its bytes, or the bytes of both files of an OpenVINO IR."""
@@ -31,24 +31,22 @@ def open_target(model: Model, threads: int = 1) -> Target:
         files, name = model_files.read(Path(model)), str(model)
     else:
         files, name = model if isinstance(model, ModelFiles) else ModelFiles(model), "model"
-    target = _opened(files, name, threads)
+    target = _open(files, name, threads)
     _require_free_names(name, target)
     return target
 
 
-def _opened(files: ModelFiles, name: str, threads: int) -> Target:
+def _open(files: ModelFiles, name: str, threads: int) -> Target:
     """Two files are an IR; an archive of torch or a suffix of its own is TorchScript; everything else ONNX."""
     data = files.data
     if files.weights is not None:
-        return _openvino(data, files.weights, name, threads)
+        return open_openvino(data, files.weights, name, threads)
     if data.lstrip()[:5] == b"<?xml":
         fix = "Give the path of the .xml, or ModelFiles(xml, weights)."
         raise ModelError(name, "one file of an OpenVINO IR", "the .xml and the .bin", fix)
     if model_files.suffix(files) == ".pt" or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:
-        return _torchscript(data, name, threads)
-    from calibration.targets.onnx.target import OnnxTarget
-
-    return OnnxTarget(data, name, threads)
+        return open_torchscript(data, name, threads)
+    return open_onnx(data, name, threads)
 
 
 def _require_free_names(name: str, target: Target) -> None:
@@ -58,23 +56,32 @@ def _require_free_names(name: str, target: Target) -> None:
         raise ModelError(name, "layers with names that are taken", "other names", fix, taken)
 
 
-def _openvino(xml: bytes, weights: bytes, name: str, threads: int) -> Target:
+def open_onnx(data: bytes, name: str = "model", threads: int = 1) -> Target:
+    """Open the bytes of an ONNX model."""
+    from calibration.targets.onnx.backend import OnnxBackend
+
+    return Target(OnnxBackend(data, name, threads))
+
+
+def open_openvino(xml: bytes, weights: bytes, name: str = "model", threads: int = 1) -> Target:
+    """Open the bytes of an OpenVINO IR."""
     try:
-        from calibration.targets.openvino.target import OpenVinoTarget
+        from calibration.targets.openvino.backend import OpenVinoBackend
     except ModuleNotFoundError as err:
         if err.name != "openvino":
             raise
         fix = "Install the extra edge-runtime[openvino] (or: pip install 'openvino>=2026.0')."
         raise ModelError(name, "an OpenVINO IR, and openvino is not installed", "openvino", fix) from err
-    return OpenVinoTarget(xml, weights, name, threads)
+    return Target(OpenVinoBackend(xml, weights, name, threads))
 
 
-def _torchscript(data: bytes, name: str, threads: int) -> Target:
+def open_torchscript(data: bytes, name: str = "model", threads: int = 1) -> Target:
+    """Open the bytes of a TorchScript file."""
     try:
-        from calibration.targets.torchscript.target import TorchScriptTarget
+        from calibration.targets.torchscript.backend import TorchScriptBackend
     except ModuleNotFoundError as err:
         if err.name != "torch":
             raise
         fix = "Install the extra edge-runtime[torch] (or: pip install 'torch==2.13.0')."
         raise ModelError(name, "TorchScript, and torch is not installed", "torch", fix) from err
-    return TorchScriptTarget(data, name, threads)
+    return Target(TorchScriptBackend(data, name, threads))

@@ -4,8 +4,10 @@ No framework is imported here.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.errors import DataError, PatchError, TapMismatch
 from calibration.patch import Patch
@@ -26,6 +28,9 @@ and then R = N. In a transformer it may be the tokens', or frames and tokens fol
 
 Passes = Callable[[Iterable[Batch]], Iterator[Rows]]
 """Runs one batch after the other."""
+
+Answers = Callable[[Iterable[Batch]], Iterator[Mapping[str, NDArray[Any]]]]
+"""The same; gives the outputs by name, the first axis of each is the batch."""
 
 MICRO_BATCH = 8
 """Least number of frames that are corrected together. Measured on Lite0, all taps, haze: agreement .41 with 2, .52 with
@@ -63,6 +68,13 @@ def filled_batches(x: Batch, size: int) -> Iterator[Batch]:
     for batch in batches(x, size):
         missing = size - len(batch)
         yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+
+
+def run_all(answers: Answers, x: Batch, size: int, *, is_fixed: bool) -> dict[str, NDArray[Any]]:
+    """The outputs for all of ``x`` by name, those that every batch gives; ``is_fixed`` fills the last batch up."""
+    parts = list(answers(filled_batches(x, size) if is_fixed else batches(x, size)))
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in names}
 
 
 def observation(

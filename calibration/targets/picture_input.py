@@ -34,6 +34,11 @@ class PictureInput:
             return "NCHW" if self.channel_axis == 1 else "NHWC"
         return f"channels on axis {self.channel_axis}"
 
+    def describe(self) -> dict[str, Any]:
+        """Name, shape, layout and type, for people."""
+        shape, dtype = list(self.shape), self.dtype.name
+        return {"name": self.name, "shape": shape, "layout": self.layout, "dtype": dtype}
+
     def fed(self, x: NDArray[np.float32]) -> NDArray[Any]:
         """``x`` (N, C, ...) in the model's own layout and type; uint8 is rounded and kept within 0..255."""
         moved = np.moveaxis(x, 1, self.channel_axis)

@@ -17,7 +17,7 @@ from calibration.outputs.read import ClassScores
 from calibration.search import reference
 from calibration.search.evaluation import FINALISTS
 from calibration.stats.moments import TapMoments
-from calibration.targets.onnx.target import OnnxTarget
+from calibration.targets.open import open_onnx
 from tests.support.onnx_nets import Net, classifier, hazy, pictures, quantized
 
 
@@ -32,7 +32,7 @@ def baseline(model: bytes) -> c.Baseline:
 
 
 def answers(model: bytes, x: np.ndarray) -> np.ndarray:
-    return np.asarray(OnnxTarget(model).runner()(x)["logits"]).argmax(1)
+    return np.asarray(open_onnx(model).runner()(x)["logits"]).argmax(1)
 
 
 def test_five_lines_in_a_notebook(tmp_path: Path, model: bytes) -> None:
@@ -185,7 +185,7 @@ def test_drift_is_large_at_the_input_of_a_hazy_camera(model: bytes, baseline: c.
 
 def test_memory_does_not_grow_with_the_number_of_frames() -> None:
     """What stays per frame is its moments, a small share of the frame."""
-    target, peaks = OnnxTarget(classifier(size=64)), []
+    target, peaks = open_onnx(classifier(size=64)), []
     target.observe(pictures(8, size=64))
     for n in (16, 144):
         x = pictures(n, size=64)
@@ -258,7 +258,7 @@ def squeezed_logits(model: bytes, outside_percent: float = 1) -> bytes:
     (output,) = proto.graph.output
     (maker,) = [node for node in proto.graph.node if output.name in node.output]
     maker.output[0] = "wide"
-    raw = OnnxTarget(model).runner()(np.concatenate([pictures(64, seed=1), hazy(pictures(48, seed=2))]))
+    raw = open_onnx(model).runner()(np.concatenate([pictures(64, seed=1), hazy(pictures(48, seed=2))]))
     low, high = np.percentile(raw[output.name], [outside_percent / 2, 100 - outside_percent / 2])
     proto.graph.initializer.extend(
         [from_array(np.float32(low), "low"), from_array(np.float32(high - low), "range")]

@@ -12,8 +12,9 @@ from onnx import numpy_helper
 
 from calibration.patch import Patch, correction
 from calibration.stats.moments import Moments
-from calibration.targets.base import ModelFiles, PatchedModel, Target
+from calibration.targets.base import ModelFiles, PatchedModel
 from calibration.targets.open import Model, open_target
+from calibration.targets.target import Target
 from tests.support.onnx_nets import classifier, quantized, with_batch_norm
 from tests.support.openvino_nets import by_nncf, ir_of
 from tests.support.torch_nets import classifier as torch_classifier

@@ -8,8 +8,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from calibration.targets.open import open_openvino
 from calibration.targets.openvino.graph import files_of
-from calibration.targets.openvino.target import OpenVinoTarget
+from calibration.targets.target import Target
 from tests.support.onnx_nets import Floats, pictures
 
 Files = tuple[bytes, bytes]
@@ -74,9 +75,9 @@ def closed(x: Any, picture: Any, rng: np.random.Generator, channels: int) -> Fil
     return files_of(ov.Model([head], [picture], "net"))
 
 
-def opened(files: Files) -> OpenVinoTarget:
+def opened(files: Files) -> Target:
     """A target of both files."""
-    return OpenVinoTarget(*files)
+    return open_openvino(*files)
 
 
 def constants(files: Files, kind: str) -> dict[str, NDArray[Any]]:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from calibration.targets.base import ModelFiles, Target
+from calibration.targets.base import ModelFiles
 from calibration.targets.open import Model, open_target
+from calibration.targets.target import Target
 from tests.support.onnx_nets import Floats, pictures
 from tests.support.openvino_nets import ir_of
 from tests.support.torch_nets import quiet, traced

@@ -1,1 +1,1 @@
-"""ONNX models; ``target.OnnxTarget`` is its face."""
+"""ONNX models, through ``backend.OnnxBackend``."""

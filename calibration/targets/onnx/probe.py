@@ -8,11 +8,10 @@ exactly for one frame at a time, which is how it is run live.
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from calibration.targets.base import MEAN, VARIANCE
 from calibration.targets.onnx.graph import OnnxGraph, parse
 from calibration.targets.onnx.observer import build_observer
 from calibration.targets.onnx.taps import OnnxTap
-
-MEAN, VARIANCE = "/mean", "/var"
 
 
 def build_probe(graph: OnnxGraph, taps: tuple[OnnxTap, ...], first: int) -> bytes:

@@ -1,1 +1,1 @@
-"""OpenVINO IR; ``target.OpenVinoTarget`` is its face."""
+"""OpenVINO IR, through ``backend.OpenVinoBackend``."""

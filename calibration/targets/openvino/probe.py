@@ -12,12 +12,10 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from calibration.targets.base import ModelFiles
+from calibration.targets.base import MEAN, VARIANCE, ModelFiles
 from calibration.targets.openvino.graph import IrGraph, files_of
 from calibration.targets.openvino.observer import build_observer
 from calibration.targets.openvino.taps import IrTap, find_taps
-
-MEAN, VARIANCE = "/mean", "/var"
 
 
 def build_probe(graph: IrGraph, first: int) -> ModelFiles:

@@ -1,1 +1,1 @@
-"""TorchScript; ``target.TorchScriptTarget`` is its face."""
+"""TorchScript files, through ``backend.TorchScriptBackend``."""

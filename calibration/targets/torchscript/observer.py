@@ -14,11 +14,9 @@ import torch
 
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, Affine
 from calibration.stats.moments import TapMoments
-from calibration.targets.base import Normalisation
+from calibration.targets.base import MEAN, VARIANCE, Normalisation
 from calibration.targets.torchscript.graph import TorchGraph
 from calibration.targets.torchscript.taps import TorchTap
-
-MEAN, VARIANCE = "/mean", "/var"
 
 _SOURCE = """
 def moments(y: Tensor, channels: int) -> Tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ from calibration.patch import Affine
 from calibration.search import sequential
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
-from calibration.targets.base import Normalisation, Target
-from calibration.targets.onnx.target import OnnxTarget
+from calibration.targets.base import Normalisation
+from calibration.targets.open import open_onnx
+from calibration.targets.target import Target
 from tests.support.every_target import NAMES, opened
 from tests.support.onnx_nets import FLOAT_NETS, classifier, hazy, pictures, with_batch_norm
 
@@ -46,30 +47,30 @@ def test_one_batch_in_one_pass_is_the_sequential_result(name: str) -> None:
 @pytest.mark.parametrize("name", FLOAT_NETS)
 def test_every_kind_of_layer_agrees_with_the_sequential_result(name: str) -> None:
     make, data = FLOAT_NETS[name]
-    in_graph, by_layer = both(OnnxTarget(make()), data(passes.MICRO_BATCH), 0.0)
+    in_graph, by_layer = both(open_onnx(make()), data(passes.MICRO_BATCH), 0.0)
     assert furthest(in_graph, by_layer) < 1e-4
 
 
 def test_micro_batches_stay_close_to_all_frames_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_graph, by_layer = both(OnnxTarget(classifier()), pictures(32), 0.0)
+    in_graph, by_layer = both(open_onnx(classifier()), pictures(32), 0.0)
     assert furthest(in_graph, by_layer) < 1e-4  # small pictures are corrected all together
     monkeypatch.setattr(passes, "MICRO_BATCH_VALUES", 0)
-    in_graph, by_layer = both(OnnxTarget(classifier()), pictures(32), 0.0)
+    in_graph, by_layer = both(open_onnx(classifier()), pictures(32), 0.0)
     assert 1e-4 < furthest(in_graph, by_layer) < 0.2
 
 
 def test_behind_a_corrected_input_too() -> None:
     affine = Affine(np.asarray([1.5, 1, 0.7], np.float32), np.asarray([0.1, 0, -0.2], np.float32))
-    in_graph, by_layer = both(OnnxTarget(with_batch_norm()), pictures(8), 0.0, affine)
+    in_graph, by_layer = both(open_onnx(with_batch_norm()), pictures(8), 0.0, affine)
     assert furthest(in_graph, by_layer) < 1e-4
 
 
 def test_only_the_first_layers_when_asked() -> None:
-    target, x = OnnxTarget(classifier()), pictures(8)
+    target, x = open_onnx(classifier()), pictures(8)
     normalise = Normalisation(target.observe(x).moments)
     assert list(sequential.observe(target, x, normalise, first_taps=1)) == [INPUT_TAP, "conv1"]
     with pytest.raises(TapMismatch):
-        sequential.observe(OnnxTarget(with_batch_norm()), x, normalise)
+        sequential.observe(open_onnx(with_batch_norm()), x, normalise)
 
 
 def test_a_whole_recalibration_can_be_sequential() -> None:

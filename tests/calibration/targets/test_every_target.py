@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.stats.moments import INPUT_TAP, Moments, merge
-from calibration.targets.base import Normalisation, Target
+from calibration.targets.base import Normalisation
+from calibration.targets.target import Target
 from tests.support.every_target import FORMATS, NAMES, full_patch, opened, reopened
 from tests.support.onnx_nets import hazy, pictures
 

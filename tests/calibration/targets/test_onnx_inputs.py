@@ -12,7 +12,7 @@ from calibration.errors import ModelError
 from calibration.patch import Affine, Patch
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import Normalisation
-from calibration.targets.onnx.target import OnnxTarget
+from calibration.targets.open import open_onnx
 from tests.support.every_target import full_patch
 from tests.support.onnx_nets import Floats, classifier, hazy, pictures
 
@@ -61,7 +61,7 @@ def tolerance_of(kind: str) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", ["N", 1])
 def test_taps_see_what_those_of_the_plain_model_see(kind: str, batch: Any) -> None:
-    target, plain, x = OnnxTarget(model_of(kind, batch)), OnnxTarget(classifier()), pictures(9)
+    target, plain, x = open_onnx(model_of(kind, batch)), open_onnx(classifier()), pictures(9)
     assert target.input_shape[1:] == (3, 16, 16)
     assert target.inspect()["input"]["dtype"] == kind.split(maxsplit=1)[0]
     assert target.inspect()["input"]["layout"] == kind.split()[1].rstrip(",")
@@ -79,7 +79,7 @@ def test_taps_see_what_those_of_the_plain_model_see(kind: str, batch: Any) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_patch_of_input_and_taps_does_what_it_does_to_the_plain_model(kind: str) -> None:
-    target, plain, x = OnnxTarget(model_of(kind)), OnnxTarget(classifier()), pictures(5)
+    target, plain, x = open_onnx(model_of(kind)), open_onnx(classifier()), pictures(5)
     seen, healthy = (plain.observe(part).moments for part in (hazy(pictures(9)), pictures(9)))
     taps = full_patch(plain, seen, healthy).taps
     scale, offset = np.float32([0.8, 0.9, 1.1]), np.float32([5.5, -3.25, 2.0])
@@ -90,7 +90,7 @@ def test_a_patch_of_input_and_taps_does_what_it_does_to_the_plain_model(kind: st
     corrected = on_input.apply(samples_of(kind, x))  # not rounded: a float is what the net sees
     prepared = (corrected - 127) / 128 if "uint8" in kind else corrected
     wanted = plain.runner(Patch(taps, plain.sha256, "b", "all", 1, 0.0))(prepared.astype(np.float32))
-    for runner in (target.runner(patch), OnnxTarget(target.patched(patch).data).runner()):
+    for runner in (target.runner(patch), open_onnx(target.patched(patch).data).runner()):
         found = runner(samples_of(kind, x))["logits"]
         np.testing.assert_allclose(found, wanted["logits"], atol=100 * tolerance_of(kind))
 
@@ -101,7 +101,7 @@ def test_a_reader_that_wants_bytes_gets_the_corrected_picture_rounded() -> None:
     proto.graph.initializer.append(level)
     cast.input[0] = "whole"
     proto.graph.node.insert(0, helper.make_node("Max", ["image", "nothing"], ["whole"]))
-    target, x = OnnxTarget(proto.SerializeToString()), samples_of("uint8", pictures(4))
+    target, x = open_onnx(proto.SerializeToString()), samples_of("uint8", pictures(4))
     affine = Affine(np.float32([0.5, 1.5, 1]), np.float32([3.3, -20, 0]))
     patch = Patch({INPUT_TAP: affine}, target.sha256, "b", "input", 1, 0.0)
     wanted = target.runner()(np.rint(affine.apply(x)).clip(0, 255))["logits"]
@@ -121,7 +121,7 @@ def test_the_probe_takes_what_the_model_takes(kind: str) -> None:
     from edge_runtime.inference.engines.factory import open_engine
     from edge_runtime.inference.engines.threads import ThreadPlan
 
-    target, x = OnnxTarget(model_of(kind)), samples_of(kind, pictures(2))
+    target, x = open_onnx(model_of(kind)), samples_of(kind, pictures(2))
     frames = target.observe(x, frames_of_first=3).frames
     shape = (16, 16, 3) if "NHWC" in kind else (3, 16, 16)
     engine = open_engine(target.probe(2), "onnx", shape, ThreadPlan(1, 1, "probe"))
@@ -135,4 +135,4 @@ def test_other_types_are_refused() -> None:
     proto = onnx.load_model_from_string(model_of("uint8 NCHW"))
     proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
     with pytest.raises(ModelError, match=r"is INT8; expected one input .* float32, float16 or uint8"):
-        OnnxTarget(proto.SerializeToString())
+        open_onnx(proto.SerializeToString())

@@ -11,9 +11,10 @@ from onnx import helper, numpy_helper
 
 from calibration.errors import ModelError
 from calibration.patch import Affine, Patch
-from calibration.targets.base import Normalisation
-from calibration.targets.onnx.graph import parse, subgraphs
-from calibration.targets.onnx.target import OnnxTarget
+from calibration.targets.base import Normalisation, PatchedModel
+from calibration.targets.onnx.graph import OnnxGraph, parse, subgraphs
+from calibration.targets.onnx.taps import find_taps
+from calibration.targets.open import open_onnx
 from tests.support.every_target import full_patch, reopened
 from tests.support.onnx_nets import (
     FLOAT_NETS,
@@ -41,14 +42,15 @@ def weighted(nodes: list[onnx.NodeProto]) -> Iterator[str]:
             yield from weighted(list(body.node))
 
 
-def known(target: OnnxTarget) -> set[str]:
+def known(graph: OnnxGraph) -> set[str]:
     """Layers that are a tap, feed one (a convolution before its BatchNormalization), or are skipped with a reason."""
-    taps = {tap.node for tap in target._onnx_taps}
-    nodes = {(n.name or n.output[0]): n for n in target._graph.nodes}
+    found, skipped = find_taps(graph)
+    taps = {tap.node for tap in found}
+    nodes = {(n.name or n.output[0]): n for n in graph.nodes}
     norms = [nodes[tap] for tap in taps if nodes[tap].op_type == "BatchNormalization"]
-    feeding = {target._graph.producers[norm.input[0]].name for norm in norms}
-    assert all(layer.reason for layer in target.skipped)
-    return taps | feeding | {layer.name for layer in target.skipped}
+    feeding = {graph.producers[norm.input[0]].name for norm in norms}
+    assert all(layer.reason for layer in skipped)
+    return taps | feeding | {layer.name for layer in skipped}
 
 
 def odd_net() -> bytes:
@@ -86,18 +88,18 @@ NETS = {name: make for name, (make, _) in FLOAT_NETS.items()} | {
 
 @pytest.mark.parametrize("name", NETS)
 def test_no_layer_with_weights_is_missing(name: str) -> None:
-    target = OnnxTarget(NETS[name]())
-    assert set(weighted(target._graph.nodes)) <= known(target)
+    graph = parse("m", NETS[name]())
+    assert set(weighted(graph.nodes)) <= known(graph)
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_no_layer_of_a_quantized_net_is_missing(tmp_path: Path, per_channel: bool) -> None:
-    target = OnnxTarget(quantized(classifier(), tmp_path, per_channel=per_channel))
-    assert set(weighted(target._graph.nodes)) <= known(target)
+    graph = parse("m", quantized(classifier(), tmp_path, per_channel=per_channel))
+    assert set(weighted(graph.nodes)) <= known(graph)
 
 
 def test_layers_of_the_odd_net_have_reasons_of_their_own() -> None:
-    reasons = {layer.name: layer.reason for layer in OnnxTarget(odd_net()).skipped}
+    reasons = {layer.name: layer.reason for layer in open_onnx(odd_net()).skipped}
     assert "control-flow" in reasons["inner"]
     assert "LSTM" in reasons["node_sequence"]
     assert "Einsum" in reasons["node_einsum"]
@@ -105,13 +107,13 @@ def test_layers_of_the_odd_net_have_reasons_of_their_own() -> None:
     assert "without a bias" in reasons["node_product"]
 
 
-def restored(model: bytes, x: np.ndarray) -> tuple[OnnxTarget, OnnxTarget, float, float]:
-    """The target, its patched form, and how far the taps' means are off before and after, in healthy spreads."""
-    target = OnnxTarget(model)
+def restored(model: bytes, x: np.ndarray) -> tuple[PatchedModel, float, float]:
+    """The patched model, and how far the taps' means are off before and after, in healthy spreads."""
+    target = open_onnx(model)
     healthy, drifted = target.observe(x).moments, hazy(x, 0.6, 0.2)
     patch = full_patch(target, target.observe(drifted, Normalisation(healthy)).moments, healthy)
-    again = reopened(target.patched(patch))
-    assert isinstance(again, OnnxTarget)
+    done = target.patched(patch)
+    again = reopened(done)
     found = []
     for one in (target, again):
         seen = one.observe(drifted).moments
@@ -120,22 +122,23 @@ def restored(model: bytes, x: np.ndarray) -> tuple[OnnxTarget, OnnxTarget, float
             for t in target.taps
         ]
         found.append(float(np.concatenate(off).mean()))
-    return target, again, found[0], found[1]
+    return done, found[0], found[1]
 
 
 def test_one_scale_for_a_whole_layer_takes_a_correction_per_channel(tmp_path: Path) -> None:
     model = quantized(classifier(), tmp_path, per_channel=False)
-    target, again, before, after = restored(model, pictures(8))
-    assert [tap.kind for tap in again.taps] == ["Conv int8"] * 3
+    done, before, after = restored(model, pictures(8))
+    assert [tap.kind for tap in reopened(done).taps] == ["Conv int8"] * 3
     assert after < min(0.1, 0.4 * before)
-    for name in (n for n in target._graph.constants if n.endswith("_w_quantized")):
-        assert (target._graph.array(name) == again._graph.array(name)).all()
+    was, now = parse("m", model), parse("m", done.data)
+    for name in (n for n in was.constants if n.endswith("_w_quantized")):
+        assert (was.array(name) == now.array(name)).all()
 
 
 def test_spreading_a_scale_changes_no_answer_of_the_other_channels(tmp_path: Path) -> None:
     """One channel is corrected by next to nothing: the optimized int8 kernels must give the same answers."""
     model = quantized(classifier(), tmp_path, per_channel=False)
-    target, x = OnnxTarget(model), pictures(8)
+    target, x = open_onnx(model), pictures(8)
     scale = np.ones(8, np.float32)
     scale[2] = np.float32(1 + 1e-6)
     patch = Patch(
@@ -160,7 +163,7 @@ def test_dead_channels_are_counted_by_layer(tmp_path: Path) -> None:
     graph.set_array("conv2_w", weight)
     model = bytes(graph.model.SerializeToString())
     for form in (model, quantized(model, tmp_path)):
-        dead = {tap["name"]: tap["dead_channels"] for tap in OnnxTarget(form).inspect()["taps"]}
+        dead = {tap["name"]: tap["dead_channels"] for tap in open_onnx(form).inspect()["taps"]}
         assert list(dead.values()) == [0, 2, 0]
 
 
@@ -175,7 +178,7 @@ def newest_opset() -> int:
     """The newest that both installed libraries know; what ONNX Runtime does not know is an error of ours."""
     for opset in range(onnx.defs.onnx_opset_version(), 13, -1):
         try:
-            OnnxTarget(float_net(opset)).runner()
+            open_onnx(float_net(opset)).runner()
         except ModelError:
             continue
         return opset
@@ -197,7 +200,7 @@ def test_half_precision_inside_is_refused_with_the_reason() -> None:
     x = net.add("Flatten", [net.add("GlobalAveragePool", [x], "gap")], "flat")
     net.add("Gemm", [x, net.normal("fw", 4, 4)], "logits")
     with pytest.raises(ModelError, match=r"float16.*float32 constants"):
-        OnnxTarget(net.model("logits", out=("N", 4)))
+        open_onnx(net.model("logits", out=("N", 4)))
 
 
 def shared_through_identity() -> bytes:
@@ -214,7 +217,7 @@ def shared_through_identity() -> bytes:
 
 def test_parameters_read_through_an_identity_are_constants_of_each_layer() -> None:
     model, x = shared_through_identity(), pictures(4)
-    target = OnnxTarget(model)
+    target = open_onnx(model)
     assert [tap.name for tap in target.taps] == ["c1", "c2"]
     scale, offset = np.array([1, 2, 0.5, 1.5], np.float32), np.array([0, 1, -1, 0.25], np.float32)
     done = target.patched(Patch({"c2": Affine(scale, offset)}, target.sha256, "b", "all", 1, 0.0))

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from calibration.patch import Affine
 from calibration.search.sequential import observe as observe_in_turn
 from calibration.targets.base import Normalisation
-from calibration.targets.onnx.target import OnnxTarget
+from calibration.targets.open import open_onnx
+from calibration.targets.target import Target
 from tests.support.onnx_nets import Net, hazy, pictures, quantized
 
 PRODUCT = "MatMulIntegerToFloat"
@@ -42,7 +43,7 @@ def _pointwise(
     return net.add("Conv", inputs, name, kernel_shape=[1, 1], **more)
 
 
-def products(target: OnnxTarget) -> int:
+def products(target: Target) -> int:
     """How many integer products the plain observer, which the probe is cut from, holds."""
     probe = onnx.load_model_from_string(target.probe(len(target.taps)).data)
     return sum(node.op_type == PRODUCT for node in probe.graph.node)
@@ -63,7 +64,7 @@ def layer_moments(model: bytes, x: np.ndarray, tap: str) -> tuple[np.ndarray, np
 @pytest.mark.parametrize("opset", [13, 17, 18])
 def test_moments_are_those_of_the_layers(opset: int, tmp_path: Path) -> None:
     model, x = quantized(mobile(opset), tmp_path), pictures(12)
-    target = OnnxTarget(model)
+    target = open_onnx(model)
     assert products(target) == 4
     seen = target.observe(x).moments
     for tap in target.taps:
@@ -73,7 +74,7 @@ def test_moments_are_those_of_the_layers(opset: int, tmp_path: Path) -> None:
 
 
 def test_corrected_moments_are_those_of_patched_models_in_turn(tmp_path: Path) -> None:
-    target = OnnxTarget(quantized(mobile(), tmp_path))
+    target = open_onnx(quantized(mobile(), tmp_path))
     healthy, live = pictures(24), hazy(pictures(24, seed=5))
     wanted = Normalisation(target.observe(healthy).moments, prior=0.3)
     at_once, in_turn = target.observe(live, wanted).moments, observe_in_turn(target, live, wanted)
@@ -85,7 +86,7 @@ def test_corrected_moments_are_those_of_patched_models_in_turn(tmp_path: Path) -
 
 def test_one_observer_serves_priors_and_input_corrections_in_any_order(tmp_path: Path) -> None:
     model = quantized(mobile(), tmp_path)
-    target, live = OnnxTarget(model), hazy(pictures(16))
+    target, live = open_onnx(model), hazy(pictures(16))
     baseline = target.observe(pictures(16)).moments
     of_input = Affine(np.full(3, 1.5, np.float32), np.full(3, -0.2, np.float32))
     settings = [
@@ -94,7 +95,7 @@ def test_one_observer_serves_priors_and_input_corrections_in_any_order(tmp_path:
         Normalisation(baseline, 0.0),
     ]
     first, other, again = (target.observe(live, each).moments for each in settings)
-    fresh = OnnxTarget(model).observe(live, settings[1]).moments
+    fresh = open_onnx(model).observe(live, settings[1]).moments
     for tap in first:
         np.testing.assert_array_equal(first[tap].mean, again[tap].mean)
         np.testing.assert_array_equal(other[tap].var, fresh[tap].var)
@@ -108,7 +109,7 @@ def test_one_observer_serves_priors_and_input_corrections_in_any_order(tmp_path:
 def test_windows_that_move_or_reach_out_keep_the_general_way(
     last: dict[str, list[int]], why: str, tmp_path: Path
 ) -> None:
-    target = OnnxTarget(quantized(mobile(**last), tmp_path))
+    target = open_onnx(quantized(mobile(**last), tmp_path))
     assert products(target) == 3, why
     assert target.observe(pictures(4)).moments
 
@@ -119,6 +120,6 @@ def test_signed_pictures_keep_the_general_way(tmp_path: Path) -> None:
         if constant.data_type == TensorProto.UINT8:
             value = numpy_helper.to_array(constant).astype(np.int16) - 128
             constant.CopyFrom(numpy_helper.from_array(value.astype(np.int8), constant.name))
-    target = OnnxTarget(model.SerializeToString())
+    target = open_onnx(model.SerializeToString())
     assert products(target) == 0
     assert target.observe(pictures(4)).moments

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import quantize_dynamic
 
 from calibration.errors import ModelError
-from calibration.targets.onnx.target import OnnxTarget
+from calibration.targets.open import open_onnx
 from tests.support.onnx_nets import Net, classifier, pictures, with_batch_norm
 
 
@@ -20,20 +20,20 @@ def edited(model: bytes, change: object) -> bytes:
 
 
 def reasons(model: bytes) -> dict[str, str]:
-    return {layer.name: layer.reason for layer in OnnxTarget(model).skipped}
+    return {layer.name: layer.reason for layer in open_onnx(model).skipped}
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x00" * 100, classifier()[:200]])
 def test_what_is_no_model_is_refused(data: bytes) -> None:
     with pytest.raises(ModelError, match=r"m\.onnx"):
-        OnnxTarget(data, name="m.onnx")
+        open_onnx(data, name="m.onnx")
 
 
 def test_dynamic_quantization_is_refused_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(classifier())
     quantize_dynamic(tmp_path / "m.onnx", tmp_path / "d.onnx")
     with pytest.raises(ModelError, match=r"QDQ.*per_channel=True"):
-        OnnxTarget((tmp_path / "d.onnx").read_bytes())
+        open_onnx((tmp_path / "d.onnx").read_bytes())
 
 
 def test_training_mode_is_refused_by_layer() -> None:
@@ -42,7 +42,7 @@ def test_training_mode_is_refused_by_layer() -> None:
         node.attribute.append(helper.make_attribute("training_mode", 1))
 
     with pytest.raises(ModelError, match=r"node_bn0.*model.eval"):
-        OnnxTarget(edited(with_batch_norm(), train))
+        open_onnx(edited(with_batch_norm(), train))
 
 
 def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
         size_threshold=0,
     )
     with pytest.raises(ModelError, match="another file"):
-        OnnxTarget((tmp_path / "m.onnx").read_bytes())
+        open_onnx((tmp_path / "m.onnx").read_bytes())
 
 
 def test_several_inputs_are_refused() -> None:
@@ -62,11 +62,11 @@ def test_several_inputs_are_refused() -> None:
         proto.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
 
     with pytest.raises(ModelError, match="2 inputs: input, mask"):
-        OnnxTarget(edited(classifier(), second))
+        open_onnx(edited(classifier(), second))
 
 
 def test_the_head_is_never_a_tap() -> None:
-    target = OnnxTarget(classifier())
+    target = open_onnx(classifier())
     assert [tap.name for tap in target.taps] == ["conv1", "conv2", "conv3"]
     assert "head" in reasons(classifier())["node_logits"]
 
@@ -80,7 +80,7 @@ def test_weights_of_two_layers_are_skipped_by_name() -> None:
     x = net.add("Flatten", [net.add("GlobalAveragePool", [net.conv(x, "c4", 4, 4)], "p")], "f")
     net.add("Gemm", [x, net.normal("fw", 4, 3)], "logits")
     model = net.model("logits", out=("N", 3))
-    assert [tap.name for tap in OnnxTarget(model).taps] == ["c1", "c4"]
+    assert [tap.name for tap in open_onnx(model).taps] == ["c1", "c4"]
     assert "shared" in reasons(model)["node_c2"]
     assert "shared" in reasons(model)["node_c3"]
 
@@ -91,7 +91,7 @@ def test_a_tap_that_is_an_output_is_skipped() -> None:
 
     model = edited(classifier(), also)
     assert "output of the model" in reasons(model)["node_conv2"]
-    assert [tap.name for tap in OnnxTarget(model).taps] == ["conv1", "conv3"]
+    assert [tap.name for tap in open_onnx(model).taps] == ["conv1", "conv3"]
 
 
 def test_weights_that_are_computed_are_skipped() -> None:
@@ -123,7 +123,7 @@ def test_layers_in_control_flow_are_named() -> None:
 
     model = edited(classifier(), branch)
     assert "control-flow" in reasons(model)["inner_conv"]
-    assert OnnxTarget(model).observe(pictures(2)).moments["conv1"].channels == 8
+    assert open_onnx(model).observe(pictures(2)).moments["conv1"].channels == 8
 
 
 def test_weights_in_constant_nodes_are_as_good_as_initializers() -> None:
@@ -132,8 +132,8 @@ def test_weights_in_constant_nodes_are_as_good_as_initializers() -> None:
             proto.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
         del proto.graph.initializer[:]
 
-    target = OnnxTarget(edited(classifier(), as_nodes))
-    plain = OnnxTarget(classifier()).observe(pictures(4)).moments
+    target = open_onnx(edited(classifier(), as_nodes))
+    plain = open_onnx(classifier()).observe(pictures(4)).moments
     for name, moments in target.observe(pictures(4)).moments.items():
         np.testing.assert_allclose(moments.mean, plain[name].mean, rtol=1e-5)
 
@@ -147,7 +147,7 @@ def test_a_batch_size_built_into_the_layers_is_refused_with_the_fix() -> None:
     x = net.add("ReduceMean", [x], "m", axes=[0], keepdims=1)
     x = net.add("Flatten", [net.add("GlobalAveragePool", [x], "p")], "f")
     net.add("Gemm", [x, net.normal("fw", 4, 3)], "logits")
-    target = OnnxTarget(net.model("logits", (1, 3, 16, 16), (1, 3)))
+    target = open_onnx(net.model("logits", (1, 3, 16, 16), (1, 3)))
     with pytest.raises(ModelError, match="dynamic batch axis"):
         target.observe(pictures(4))
 
@@ -155,11 +155,11 @@ def test_a_batch_size_built_into_the_layers_is_refused_with_the_fix() -> None:
 def test_a_model_of_one_convolution_can_still_be_corrected() -> None:
     net = Net()
     net.add("Flatten", [net.add("GlobalAveragePool", [net.conv("input", "c", 3, 4)], "p")], "logits")
-    assert [tap.name for tap in OnnxTarget(net.model("logits", out=("N", 4))).taps] == ["c"]
+    assert [tap.name for tap in open_onnx(net.model("logits", out=("N", 4))).taps] == ["c"]
 
 
 def test_a_model_without_layers_is_refused() -> None:
     net = Net()
     net.add("Flatten", [net.add("GlobalAveragePool", ["input"], "p")], "logits")
     with pytest.raises(ModelError, match="nothing in it"):
-        OnnxTarget(net.model("logits", out=("N", 3)))
+        open_onnx(net.model("logits", out=("N", 3)))

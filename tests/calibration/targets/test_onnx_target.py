@@ -14,7 +14,9 @@ from calibration.stats.moments import INPUT_TAP
 from calibration.targets import passes
 from calibration.targets.base import Normalisation, Observation
 from calibration.targets.onnx.graph import parse
-from calibration.targets.onnx.target import OnnxTarget
+from calibration.targets.onnx.taps import find_taps
+from calibration.targets.open import open_onnx
+from calibration.targets.target import Target
 from tests.support.onnx_nets import FLOAT_NETS, Net, classifier, hazy, pictures, quantized, with_batch_norm
 
 
@@ -27,7 +29,7 @@ def at_tap(model: bytes, tap: str, x: np.ndarray) -> np.ndarray:
     return np.asarray(ort.InferenceSession(proto.SerializeToString(), options).run([tap], {"input": x})[0])
 
 
-def full_patch(target: OnnxTarget, seen: Observation, healthy: Observation, prior: float = 0.0) -> Patch:
+def full_patch(target: Target, seen: Observation, healthy: Observation, prior: float = 0.0) -> Patch:
     taps = {t.name: correction(seen.moments[t.name], healthy.moments[t.name], prior) for t in target.taps}
     return Patch(taps, target.sha256, "baseline", "all", 1, 0.0)
 
@@ -36,7 +38,7 @@ def full_patch(target: OnnxTarget, seen: Observation, healthy: Observation, prio
 def test_moments_are_those_of_the_tensor_at_every_tap(name: str) -> None:
     make, data = FLOAT_NETS[name]
     model, x = make(), data(13)
-    target = OnnxTarget(model)
+    target = open_onnx(model)
     seen = target.observe(x, frames_of_first=2)
     assert next(iter(seen.moments)) == INPUT_TAP
     assert len(seen.frames) == 2
@@ -51,14 +53,14 @@ def test_moments_are_those_of_the_tensor_at_every_tap(name: str) -> None:
 def test_one_pass_makes_a_patch_that_restores_every_tap(name: str) -> None:
     """The order matters: each tap must be measured behind corrected ones, or the deep ones stay off."""
     make, data = FLOAT_NETS[name]
-    target = OnnxTarget(make())
+    target = open_onnx(make())
     x = data(8)
     drifted = hazy(x)
     healthy = target.observe(x)
     seen = target.observe(drifted, Normalisation(healthy.moments))
-    patched = OnnxTarget(target.patched(full_patch(target, seen, healthy)).data).observe(drifted)
+    patched = open_onnx(target.patched(full_patch(target, seen, healthy)).data).observe(drifted)
     for before, after in zip(
-        target.taps, OnnxTarget(target.patched(full_patch(target, seen, healthy)).data).taps, strict=True
+        target.taps, open_onnx(target.patched(full_patch(target, seen, healthy)).data).taps, strict=True
     ):
         wanted, got = healthy.moments[before.name], patched.moments[after.name]
         unclipped = np.abs(got.var / wanted.var - 1) < 1  # channels at the limit of the scale stay off
@@ -69,13 +71,13 @@ def test_one_pass_makes_a_patch_that_restores_every_tap(name: str) -> None:
 
 
 def test_an_int8_model_gets_its_moments_back(tmp_path: Path) -> None:
-    target = OnnxTarget(quantized(classifier(), tmp_path))
+    target = open_onnx(quantized(classifier(), tmp_path))
     assert [tap.kind for tap in target.taps] == ["Conv int8"] * 3
     x = pictures(16)
     drifted = hazy(x, 0.6, 0.2)
     healthy = target.observe(x)
     seen = target.observe(drifted, Normalisation(healthy.moments))
-    patched = OnnxTarget(target.patched(full_patch(target, seen, healthy)).data).observe(drifted)
+    patched = open_onnx(target.patched(full_patch(target, seen, healthy)).data).observe(drifted)
     plain = target.observe(drifted)
     for tap in target.taps:
         wanted = healthy.moments[tap.name]
@@ -87,7 +89,7 @@ def test_an_int8_model_gets_its_moments_back(tmp_path: Path) -> None:
 
 
 def test_int8_weight_bytes_and_activation_scales_stay(tmp_path: Path) -> None:
-    target = OnnxTarget(quantized(classifier(), tmp_path))
+    target = open_onnx(quantized(classifier(), tmp_path))
     healthy = target.observe(pictures(8))
     seen = target.observe(hazy(pictures(8)), Normalisation(healthy.moments))
     before = parse("m", (tmp_path / "int8.onnx").read_bytes())
@@ -100,14 +102,14 @@ def test_int8_weight_bytes_and_activation_scales_stay(tmp_path: Path) -> None:
 
 def test_a_patch_without_drift_gives_the_same_bytes(tmp_path: Path) -> None:
     model = quantized(classifier(), tmp_path)
-    target = OnnxTarget(model)
+    target = open_onnx(model)
     healthy = target.observe(pictures(8))
     assert target.patched(full_patch(target, healthy, healthy)).data == model
 
 
 def test_untouched_channels_keep_every_bit(tmp_path: Path) -> None:
     for model in (quantized(classifier(), tmp_path), classifier()):
-        target = OnnxTarget(model)
+        target = open_onnx(model)
         tap = target.taps[0]
         scale, offset = np.ones(tap.channels, np.float32), np.zeros(tap.channels, np.float32)
         scale[2], offset[2] = 1.5, 0.3
@@ -120,7 +122,7 @@ def test_untouched_channels_keep_every_bit(tmp_path: Path) -> None:
 
 
 def test_correcting_the_input_equals_feeding_corrected_pictures(tmp_path: Path) -> None:
-    target = OnnxTarget(quantized(classifier(), tmp_path))
+    target = open_onnx(quantized(classifier(), tmp_path))
     x, affine = (
         pictures(5),
         Affine(np.asarray([2, 1, 0.5], np.float32), np.asarray([0.1, 0, -0.2], np.float32)),
@@ -137,7 +139,7 @@ def test_correcting_the_input_equals_feeding_corrected_pictures(tmp_path: Path) 
 
 
 def test_plain_moments_do_not_depend_on_the_batch_cut_or_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    target, x = OnnxTarget(classifier()), pictures(11)
+    target, x = open_onnx(classifier()), pictures(11)
     whole = target.observe(x).moments
     turned = target.observe(x[::-1].copy()).moments
     monkeypatch.setattr(passes, "PLAIN_BATCH", 1)
@@ -155,7 +157,7 @@ def test_taps_far_from_zero_are_measured_and_restored() -> None:
     x = net.add("Relu", [net.conv(net.add("Conv", inputs, "far"), "near", 4, 5)], "r")
     x = net.add("Flatten", [net.add("GlobalAveragePool", [x], "gap")], "flat")
     net.add("Gemm", [x, net.normal("fw", 5, 10)], "logits")
-    target, x8 = OnnxTarget(net.model("logits")), pictures(8)
+    target, x8 = open_onnx(net.model("logits")), pictures(8)
     healthy = target.observe(x8).moments["far"]
     w = parse("m", net.model("logits")).array("w").reshape(4, 3).astype(np.float64)
     exact = np.einsum("oc,nchw->onhw", w, x8.astype(np.float64)).reshape(4, -1)
@@ -168,12 +170,12 @@ def test_taps_far_from_zero_are_measured_and_restored() -> None:
 def test_dead_and_overflowing_channels_are_left_alone_and_counted(tmp_path: Path) -> None:
     model = quantized(classifier(), tmp_path)
     graph = parse("m", model)
-    tap = OnnxTarget(model)._onnx_taps[0]
+    tap = find_taps(graph)[0][0]
     assert tap.weight.scale is not None
     scales = graph.array(tap.weight.scale).copy()
     scales[1] = 1e-9
     graph.set_array(tap.weight.scale, scales)
-    target = OnnxTarget(graph.model.SerializeToString())
+    target = open_onnx(graph.model.SerializeToString())
     affine = Affine(np.full(8, 1.2, np.float32), np.full(8, 0.1, np.float32))
     affine.offset[3] = 1e30
     done = target.patched(Patch({tap.name: affine}, target.sha256, "", "x", 1, 0.0))
@@ -184,22 +186,22 @@ def test_dead_and_overflowing_channels_are_left_alone_and_counted(tmp_path: Path
 
 
 def test_int8_convolutions_without_bias_get_one(tmp_path: Path) -> None:
-    target = OnnxTarget(quantized(classifier(bias=False), tmp_path))
+    target = open_onnx(quantized(classifier(bias=False), tmp_path))
     x = pictures(8)
     healthy = target.observe(x)
     seen = target.observe(hazy(x), Normalisation(healthy.moments))
     patch = full_patch(target, seen, healthy)
     data = target.patched(patch).data
-    y, again = target.runner(patch)(x)["logits"], OnnxTarget(data).runner()(x)["logits"]
+    y, again = target.runner(patch)(x)["logits"], open_onnx(data).runner()(x)["logits"]
     assert (y == again).all()
-    after = OnnxTarget(data).observe(hazy(x)).moments
+    after = open_onnx(data).observe(hazy(x)).moments
     for tap in target.taps:
         off = np.abs(after[tap.name].mean - healthy.moments[tap.name].mean)
         assert (off / np.sqrt(healthy.moments[tap.name].var)).mean() < 0.15
 
 
 def test_a_patch_for_another_model_is_refused() -> None:
-    target = OnnxTarget(classifier(0))
+    target = open_onnx(classifier(0))
     identity = Affine(np.ones(3, np.float32), np.zeros(3, np.float32))
     with pytest.raises(PatchError, match="made for the model 0000"):
         target.patched(Patch({INPUT_TAP: identity}, "0" * 64, "", "x", 1, 0.0))
@@ -208,9 +210,9 @@ def test_a_patch_for_another_model_is_refused() -> None:
 
 
 def test_another_models_baseline_is_refused() -> None:
-    healthy = OnnxTarget(with_batch_norm()).observe(pictures(4))
+    healthy = open_onnx(with_batch_norm()).observe(pictures(4))
     with pytest.raises(TapMismatch, match="conv1"):
-        OnnxTarget(classifier()).observe(pictures(4), Normalisation(healthy.moments))
+        open_onnx(classifier()).observe(pictures(4), Normalisation(healthy.moments))
 
 
 @pytest.mark.parametrize(
@@ -218,11 +220,11 @@ def test_another_models_baseline_is_refused() -> None:
 )
 def test_pictures_of_another_shape_are_refused_with_the_expected_one(x: np.ndarray) -> None:
     with pytest.raises(DataError, match="expected float32"):
-        OnnxTarget(classifier()).observe(x)
+        open_onnx(classifier()).observe(x)
 
 
 def test_a_fixed_batch_is_run_full_whatever_the_number_of_frames() -> None:
     x = pictures(5)
-    fixed = OnnxTarget(classifier(batch=2)).runner()(x)["logits"]
-    np.testing.assert_allclose(fixed, OnnxTarget(classifier()).runner()(x)["logits"], rtol=1e-5)
+    fixed = open_onnx(classifier(batch=2)).runner()(x)["logits"]
+    np.testing.assert_allclose(fixed, open_onnx(classifier()).runner()(x)["logits"], rtol=1e-5)
     assert fixed.shape == (5, 10)

@@ -10,8 +10,8 @@ from openvino import opset13 as ops
 from calibration.errors import DataError, ModelError
 from calibration.patch import Affine, Patch
 from calibration.targets.base import Normalisation
+from calibration.targets.open import open_openvino
 from calibration.targets.openvino.graph import files_of
-from calibration.targets.openvino.target import OpenVinoTarget
 from tests.support.onnx_nets import classifier, hazy, pictures
 from tests.support.openvino_nets import Files, biased, closed, constants, conv, ir_of, opened
 
@@ -180,7 +180,7 @@ def test_a_tap_that_never_varies_does_no_harm() -> None:
 )
 def test_what_is_no_model_is_refused(xml: bytes, weights: bytes) -> None:
     with pytest.raises(ModelError, match=r"m\.xml"):
-        OpenVinoTarget(xml, weights, name="m.xml")
+        open_openvino(xml, weights, name="m.xml")
 
 
 def test_several_inputs_are_refused_by_name() -> None:

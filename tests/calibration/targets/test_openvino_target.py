@@ -9,8 +9,9 @@ import pytest
 from calibration.errors import PatchError, TapMismatch
 from calibration.patch import Affine, Patch, correction
 from calibration.stats.moments import INPUT_TAP
-from calibration.targets.base import Normalisation, Observation, Target
-from calibration.targets.onnx.target import OnnxTarget
+from calibration.targets.base import Normalisation, Observation
+from calibration.targets.open import open_onnx
+from calibration.targets.target import Target
 from tests.support.onnx_nets import FLOAT_NETS, Net, classifier, hazy, pictures, quantized
 from tests.support.openvino_nets import Files, by_nncf, bytes_camera, constants, half_weights, ir_of, opened
 
@@ -49,7 +50,7 @@ def off(seen: Observation, healthy: Observation, tap: str) -> float:
 @pytest.mark.parametrize("prior", [None, 0.0, 0.3])
 def test_moments_are_those_of_the_onnx_target(name: str, prior: float | None) -> None:
     make, data = FLOAT_NETS[name]
-    onnx, ir, x = OnnxTarget(make()), opened(ir_of(make())), data(13)
+    onnx, ir, x = open_onnx(make()), opened(ir_of(make())), data(13)
     assert [tap.channels for tap in ir.taps] == [tap.channels for tap in onnx.taps]
     assert ir.input_shape == onnx.input_shape
     drifted = x if prior is None else hazy(x)
@@ -65,7 +66,7 @@ def test_moments_are_those_of_the_onnx_target(name: str, prior: float | None) ->
 @pytest.mark.parametrize("name", FLOAT_NETS)
 def test_a_patched_model_answers_like_the_patched_onnx_model(name: str) -> None:
     make, data = FLOAT_NETS[name]
-    onnx, ir, x = OnnxTarget(make()), opened(ir_of(make())), data(5)
+    onnx, ir, x = open_onnx(make()), opened(ir_of(make())), data(5)
     wanted = onnx.runner(any_patch(onnx))(x)["logits"]
     again = reopened(ir, any_patch(ir))
     assert [tap.name for tap in again.taps] == [tap.name for tap in ir.taps]
@@ -117,7 +118,7 @@ def test_an_int8_model_gets_its_moments_back_with_its_weight_bytes_unchanged(
 
 def test_a_patched_qdq_model_answers_like_the_patched_onnx_model(tmp_path: Path) -> None:
     model = quantized(classifier(), tmp_path)
-    onnx, ir, x = OnnxTarget(model), opened(ir_of(model)), pictures(32)
+    onnx, ir, x = open_onnx(model), opened(ir_of(model)), pictures(32)
     wanted = onnx.runner(any_patch(onnx))(x)["logits"]
     got = reopened(ir, any_patch(ir)).runner()(x)["logits"]
     step = np.abs(wanted).max() / 128  # one step of the last activation
@@ -151,7 +152,7 @@ def test_half_precision_weights_keep_their_bytes(tmp_path: Path) -> None:
     assert before
     changed = {key for key in before if key not in after or (before[key] != after[key]).any()}
     assert not {key for key in changed if before[key].ndim > 1}
-    whole = OnnxTarget(classifier())
+    whole = open_onnx(classifier())
     np.testing.assert_allclose(
         target.runner(any_patch(target))(x)["logits"],
         whole.runner(any_patch(whole))(x)["logits"],
@@ -218,7 +219,7 @@ def test_means_ten_thousand_spreads_off_are_exact() -> None:
     x = net.add("Relu", [net.conv(x, "c", 4, 5)], "r")
     x = net.add("Flatten", [net.add("GlobalAveragePool", [x], "gap")], "flat")
     net.add("Gemm", [x, net.normal("fw", 5, 10)], "logits")
-    target, onnx, x8 = opened(ir_of(net.model("logits"))), OnnxTarget(net.model("logits")), pictures(8)
+    target, onnx, x8 = opened(ir_of(net.model("logits"))), open_onnx(net.model("logits")), pictures(8)
     far = target.taps[0].name
     healthy, wanted = target.observe(x8), onnx.observe(x8).moments["far"]
     np.testing.assert_allclose(healthy.moments[far].var, wanted.var, rtol=0.01)

@@ -15,7 +15,7 @@ from torch.nn import functional
 import calibration as c
 from calibration.patch import Affine, Patch, correction
 from calibration.targets.base import Normalisation
-from calibration.targets.torchscript.target import TorchScriptTarget
+from calibration.targets.open import open_torchscript
 from tests.support.onnx_nets import hazy, pictures
 from tests.support.torch_nets import classifier, frozen, lived_in, optimized, scripted, traced
 from tests.support.waiting import WAIT_S
@@ -106,12 +106,12 @@ class Recurrent(nn.Module):
 
 
 def reasons(model: bytes) -> dict[str, str]:
-    return {layer.name: layer.reason for layer in TorchScriptTarget(model).skipped}
+    return {layer.name: layer.reason for layer in open_torchscript(model).skipped}
 
 
 @pytest.mark.parametrize("save", [scripted, traced])
 def test_a_module_called_twice_is_skipped(save: Callable[[nn.Module], bytes]) -> None:
-    target = TorchScriptTarget(save(Shared().eval()))
+    target = open_torchscript(save(Shared().eval()))
     assert [tap.name for tap in target.taps] == ["first"]
     assert "called several times" in reasons(save(Shared().eval()))["norm"]
 
@@ -121,20 +121,20 @@ def test_constants_of_equal_value_in_a_frozen_file_are_told_apart() -> None:
     net = nn.Sequential(
         nn.BatchNorm2d(3), nn.ReLU(), nn.BatchNorm2d(3), nn.Sigmoid(), nn.Conv2d(3, 4, 3), nn.Flatten(1),
     )  # fmt: skip
-    target = TorchScriptTarget(frozen(net.eval(), folded=False))
+    target = open_torchscript(frozen(net.eval(), folded=False))
     assert [tap.kind for tap in target.taps] == ["BatchNormalization float32"] * 2
     one, two = target.taps
     patch = Patch(
         {one.name: Affine(np.full(3, 2.0, np.float32), np.ones(3, np.float32))}, target.sha256, "", "", 1, 0
     )
     before = target.observe(pictures(4)).moments
-    after = TorchScriptTarget(target.patched(patch).data).observe(pictures(4)).moments
+    after = open_torchscript(target.patched(patch).data).observe(pictures(4)).moments
     np.testing.assert_allclose(after[one.name].mean, 2 * before[one.name].mean + 1, rtol=1e-4)
     assert (after[two.name].mean > 0.9).all()
 
 
 def test_layers_in_branches_are_skipped_and_taps_read_there_are_corrected_for_them() -> None:
-    target = TorchScriptTarget(scripted(lived_in(Branching())))
+    target = open_torchscript(scripted(lived_in(Branching())))
     assert [tap.name for tap in target.taps] == ["first"]
     assert {name for name, why in reasons(target._data).items() if "control-flow" in why} == {
         "norm",
@@ -170,7 +170,7 @@ def test_recurrent_layers_are_named() -> None:
 
 
 def test_arguments_with_defaults_and_lists_of_outputs_are_fine() -> None:
-    target = TorchScriptTarget(scripted(Defaults().eval()))
+    target = open_torchscript(scripted(Defaults().eval()))
     assert [tap.name for tap in target.taps] == ["first", "second"]
     shapes = {name: y.shape for name, y in target.runner()(pictures(3)).items()}
     assert shapes == {"output": (3, 3), "output_1": (3, 4, 16, 16)}
@@ -212,7 +212,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_models_that_cannot_be_recalibrated_are_refused_with_the_fix(name: str) -> None:
     make, words = REFUSED[name]
     with pytest.raises(c.ModelError, match=words):
-        TorchScriptTarget(make(), name="m.pt")
+        open_torchscript(make(), name="m.pt")
 
 
 def test_a_model_bound_to_its_batch_says_so() -> None:
@@ -220,13 +220,13 @@ def test_a_model_bound_to_its_batch_says_so() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(self.second(self.first(x)).view(2, 4, 256).mean(2))
 
-    target = TorchScriptTarget(traced(Bound().eval()))
+    target = open_torchscript(traced(Bound().eval()))
     with pytest.raises(c.ModelError, match="batch size in a view or reshape"):
         target.runner()(pictures(8)[:5])
 
 
 def test_a_module_saved_in_training_mode_runs_in_evaluation_mode() -> None:
-    one, other = (TorchScriptTarget(scripted(net)) for net in (classifier().train(), classifier()))
+    one, other = (open_torchscript(scripted(net)) for net in (classifier().train(), classifier()))
     x = pictures(4)
     assert (one.runner()(x)["output"] == other.runner()(x)["output"]).all()
 
@@ -264,7 +264,7 @@ def test_without_torch_the_error_names_what_to_install(tmp_path: Path) -> None:
 
 def test_onnx_needs_no_torch() -> None:
     script = (
-        "import sys, calibration; import calibration.targets.onnx.target; assert 'torch' not in sys.modules"
+        "import sys, calibration; import calibration.targets.onnx.backend; assert 'torch' not in sys.modules"
     )
     subprocess.run(
         [sys.executable, "-c", script], check=True, timeout=WAIT_S, cwd=Path(c.__file__).parents[1]

@@ -15,8 +15,10 @@ from calibration.errors import DataError, PatchError, TapMismatch
 from calibration.patch import Affine, Patch, correction
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import Normalisation, Observation
-from calibration.targets.onnx.target import OnnxTarget
-from calibration.targets.torchscript.target import TorchScriptTarget
+from calibration.targets.open import open_onnx, open_torchscript
+from calibration.targets.target import Target
+from calibration.targets.torchscript import program
+from calibration.targets.torchscript.backend import TorchScriptBackend
 from tests.support.onnx_nets import hazy, pictures
 from tests.support.torch_nets import (
     Classifier,
@@ -43,11 +45,11 @@ FORMS: dict[str, Save] = {
 TAPS = ["bn1", "bn2", "plain"]
 
 
-def patch_of(target: TorchScriptTarget, taps: dict[str, Affine]) -> Patch:
+def patch_of(target: Target, taps: dict[str, Affine]) -> Patch:
     return Patch(taps, target.sha256, "baseline", "all", 1, 0.0)
 
 
-def full_patch(target: TorchScriptTarget, seen: Observation, healthy: Observation) -> Patch:
+def full_patch(target: Target, seen: Observation, healthy: Observation) -> Patch:
     found = {t.name: correction(seen.moments[t.name], healthy.moments[t.name]) for t in target.taps}
     return patch_of(target, found)
 
@@ -55,7 +57,7 @@ def full_patch(target: TorchScriptTarget, seen: Observation, healthy: Observatio
 @pytest.mark.parametrize("form", FORMS)
 def test_moments_are_those_of_the_eager_layers(form: str) -> None:
     net, x = classifier(), pictures(13)
-    target = TorchScriptTarget(FORMS[form](net))
+    target = open_torchscript(FORMS[form](net))
     seen = target.observe(x, frames_of_first=2)
     assert next(iter(seen.moments)) == INPUT_TAP
     assert len(seen.frames) == 2
@@ -91,10 +93,10 @@ def test_one_pass_makes_a_patch_that_restores_every_tap(name: str, form: str) ->
     net, x = make(), data(8)
     save = FORMS[form]
     model = traced(net, x[:2].shape) if form == "traced" else save(net)
-    target, drifted = TorchScriptTarget(model), hazy(x)
+    target, drifted = open_torchscript(model), hazy(x)
     healthy = target.observe(x)
     seen = target.observe(drifted, Normalisation(healthy.moments))
-    again = TorchScriptTarget(target.patched(full_patch(target, seen, healthy)).data)
+    again = open_torchscript(target.patched(full_patch(target, seen, healthy)).data)
     patched = again.observe(drifted)
     assert [t.name for t in again.taps] == [t.name for t in target.taps]
     assert len(target.taps) >= 3
@@ -126,7 +128,7 @@ def test_a_patch_equals_eager_re_estimation(form: str) -> None:
     """Re-estimation gives every BatchNorm mean beta and spread gamma: with those as baseline both are the same."""
     net, drifted = classifier(), hazy(pictures(8))
     healthy = reestimated(net, pictures(8))
-    target = TorchScriptTarget(FORMS[form](healthy))
+    target = open_torchscript(FORMS[form](healthy))
     baseline = target.observe(pictures(8))
     seen = target.observe(drifted, Normalisation(baseline.moments), first_taps=2)
     taps = {t.name: correction(seen.moments[t.name], baseline.moments[t.name], 0.0) for t in target.taps[:2]}
@@ -144,8 +146,8 @@ def test_all_forms_and_the_onnx_export_agree(tmp_path: Path) -> None:
             net, (torch.randn(2, 3, 16, 16),), tmp_path / "m.onnx", dynamo=False, input_names=["x"],
             dynamic_axes={"x": {0: "N"}},
         )  # fmt: skip
-    targets = [TorchScriptTarget(save(net)) for save in FORMS.values()]
-    onnx = OnnxTarget((tmp_path / "m.onnx").read_bytes())
+    targets = [open_torchscript(save(net)) for save in FORMS.values()]
+    onnx = open_onnx((tmp_path / "m.onnx").read_bytes())
     healthy = onnx.observe(x)
     seen = onnx.observe(drifted, Normalisation(healthy.moments, prior=0.3))
     patch = full_patch(onnx, seen, healthy)  # type: ignore[arg-type]
@@ -163,24 +165,28 @@ def test_all_forms_and_the_onnx_export_agree(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_patch_without_drift_gives_the_same_bytes(form: str) -> None:
     model = FORMS[form](classifier())
-    target = TorchScriptTarget(model)
+    target = open_torchscript(model)
     healthy = target.observe(pictures(8))
     assert target.patched(full_patch(target, healthy, healthy)).data == model
+
+
+def parameters(data: bytes) -> dict[str, torch.Tensor]:
+    module = program.load("m", data)
+    return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
 @pytest.mark.parametrize("form", ["scripted", "traced"])
 def test_behind_a_batch_norm_convolutions_keep_their_bytes_and_others_their_untouched_channels(
     form: str,
 ) -> None:
-    target = TorchScriptTarget(FORMS[form](classifier()))
+    data = FORMS[form](classifier())
+    target = open_torchscript(data)
     one = {
         t.name: Affine(np.ones(t.channels, np.float32), np.zeros(t.channels, np.float32)) for t in target.taps
     }
     for affine in one.values():
         affine.scale[2], affine.offset[2] = 1.5, 0.3
-    before = dict(target._module.named_parameters()) | dict(target._module.named_buffers())
-    module, _ = target._patched_module(patch_of(target, one))
-    after = dict(module.named_parameters()) | dict(module.named_buffers())
+    before, after = parameters(data), parameters(target.patched(patch_of(target, one)).data)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"bn1.weight", "bn1.bias", "bn2.weight", "bn2.bias", "plain.weight", "plain.bias"}
     for name in changed:
@@ -194,7 +200,7 @@ def test_a_patch_on_trial_answers_bit_for_bit_like_the_saved_file(name: str, for
     make, data = NETS[name]
     torch.manual_seed(1)
     net, x = make(), data(8)
-    target = TorchScriptTarget(traced(net, x[:2].shape) if form == "traced" else FORMS[form](net))
+    target = open_torchscript(traced(net, x[:2].shape) if form == "traced" else FORMS[form](net))
     taps = {
         t.name: Affine(np.full(t.channels, 1.2, np.float32), np.full(t.channels, 0.1, np.float32))
         for t in target.taps
@@ -203,7 +209,7 @@ def test_a_patch_on_trial_answers_bit_for_bit_like_the_saved_file(name: str, for
     patch = patch_of(target, taps)
     before = target.runner()(x)["output"]
     on_trial = target.runner(patch)(x)["output"]
-    saved = TorchScriptTarget(target.patched(patch).data).runner()(x)["output"]
+    saved = open_torchscript(target.patched(patch).data).runner()(x)["output"]
     np.testing.assert_array_equal(on_trial, saved)
     assert not np.array_equal(on_trial, before)
     np.testing.assert_array_equal(target.runner()(x)["output"], before)
@@ -211,7 +217,7 @@ def test_a_patch_on_trial_answers_bit_for_bit_like_the_saved_file(name: str, for
 
 @pytest.mark.parametrize("form", FORMS)
 def test_correcting_the_input_equals_feeding_corrected_pictures(form: str) -> None:
-    target, x = TorchScriptTarget(FORMS[form](classifier())), pictures(5)
+    target, x = open_torchscript(FORMS[form](classifier())), pictures(5)
     affine = Affine(np.asarray([2, 1, 0.5], np.float32), np.asarray([0.1, 0, -0.2], np.float32))
     got = target.runner(patch_of(target, {INPUT_TAP: affine}))(x)["output"]
     np.testing.assert_allclose(got, target.runner()(affine.apply(x))["output"], atol=1e-5)
@@ -223,10 +229,10 @@ def test_correcting_the_input_equals_feeding_corrected_pictures(form: str) -> No
 
 
 def test_plain_moments_do_not_depend_on_the_batch_cut_or_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    target, x = TorchScriptTarget(scripted(classifier())), pictures(11)
+    target, x = open_torchscript(scripted(classifier())), pictures(11)
     whole = target.observe(x).moments
     turned = target.observe(x[::-1].copy()).moments
-    monkeypatch.setattr("calibration.targets.torchscript.target._BATCH_BYTES", 1)
+    monkeypatch.setattr(TorchScriptBackend, "batch_bytes", 1)
     single = target.observe(x).moments
     for tap in whole:
         for other in (turned, single):
@@ -241,7 +247,7 @@ def test_taps_far_from_zero_are_measured_and_restored() -> None:
     x = pictures(8)
     net(torch.from_numpy(x))
     net[0].bias.data.fill_(1e4)
-    target = TorchScriptTarget(scripted(net))
+    target = open_torchscript(scripted(net))
     healthy = target.observe(x).moments
     weight = net[0].weight.detach().numpy().reshape(4, 3).astype(np.float64)
     exact = np.einsum("oc,nchw->onhw", weight, x.astype(np.float64)).reshape(4, -1)
@@ -253,7 +259,7 @@ def test_taps_far_from_zero_are_measured_and_restored() -> None:
 def test_the_probe_is_a_small_torchscript_file_with_the_moments_of_single_frames() -> None:
     import io
 
-    target, x = TorchScriptTarget(scripted(classifier())), pictures(6)
+    target, x = open_torchscript(scripted(classifier())), pictures(6)
     frames = target.observe(x, frames_of_first=3).frames
     with quiet():
         probe = torch.jit.load(io.BytesIO(target.probe(2).data))
@@ -267,7 +273,7 @@ def test_the_probe_is_a_small_torchscript_file_with_the_moments_of_single_frames
 
 
 def test_a_patched_file_runs_in_a_process_without_this_library(tmp_path: Path) -> None:
-    target, x = TorchScriptTarget(scripted(classifier(bias=False))), pictures(4)
+    target, x = open_torchscript(scripted(classifier(bias=False))), pictures(4)
     healthy = target.observe(x)
     seen = target.observe(hazy(x), Normalisation(healthy.moments))
     affine = Affine(np.full(3, 1.1, np.float32), np.full(3, 0.1, np.float32))
@@ -288,7 +294,7 @@ def test_a_patched_file_runs_in_a_process_without_this_library(tmp_path: Path) -
 
 
 def test_a_patch_for_another_model_is_refused() -> None:
-    target = TorchScriptTarget(scripted(classifier()))
+    target = open_torchscript(scripted(classifier()))
     identity = Affine(np.ones(3, np.float32), np.zeros(3, np.float32))
     with pytest.raises(PatchError, match="made for the model 0000"):
         target.patched(Patch({INPUT_TAP: identity}, "0" * 64, "", "x", 1, 0.0))
@@ -297,9 +303,9 @@ def test_a_patch_for_another_model_is_refused() -> None:
 
 
 def test_another_models_baseline_is_refused() -> None:
-    healthy = TorchScriptTarget(scripted(lived_in(Dimensions(2)))).observe(pictures(4, channels=2))
+    healthy = open_torchscript(scripted(lived_in(Dimensions(2)))).observe(pictures(4, channels=2))
     with pytest.raises(TapMismatch, match="bn1"):
-        TorchScriptTarget(scripted(classifier())).observe(pictures(4), Normalisation(healthy.moments))
+        open_torchscript(scripted(classifier())).observe(pictures(4), Normalisation(healthy.moments))
 
 
 @pytest.mark.parametrize(
@@ -307,4 +313,4 @@ def test_another_models_baseline_is_refused() -> None:
 )
 def test_pictures_of_another_shape_are_refused_with_the_expected_one(x: np.ndarray) -> None:
     with pytest.raises(DataError, match="expected float32"):
-        TorchScriptTarget(scripted(classifier())).observe(x)
+        open_torchscript(scripted(classifier())).observe(x)

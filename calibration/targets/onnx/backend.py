@@ -1,0 +1,176 @@
+"""ONNX models (float32, folded or live BatchNormalization, int8 QDQ): the part of a target that runs ONNX Runtime."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from calibration.errors import ModelError
+from calibration.patch import Affine
+from calibration.stats.moments import INPUT_TAP, Moments
+from calibration.targets import passes
+from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.onnx.graph import OnnxGraph, parse, with_free_batch
+from calibration.targets.onnx.observer import build_observer, correction_settings
+from calibration.targets.onnx.patch import dead_channels, insert_input_correction, patch_tap
+from calibration.targets.onnx.probe import build_probe
+from calibration.targets.onnx.taps import find_taps
+
+_ARENA = {"arena_extend_strategy": "kSameAsRequested"}
+"""The default doubles and keeps 0.5 GB for 8 frames of Lite0; no arena at all is 30 % slower (page faults)."""
+
+_ORT_ERRORS = tuple(
+    getattr(ort_errors, name)
+    for name in (
+        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NotImplemented",
+        "RuntimeException",
+    )
+)  # fmt: skip
+
+
+class OnnxBackend:
+    """One ONNX model; see :class:`calibration.targets.target.Backend`."""
+
+    batch_bytes: int | None = None
+
+    def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
+        """Parse the model and find its taps.
+
+        Args:
+            data: The file's bytes.
+            name: For messages.
+            threads: CPU threads of every pass.
+
+        Raises:
+            ModelError: it cannot be recalibrated.
+        """
+        self.files, self.name, self._threads = ModelFiles(data), name, threads
+        self._graph = parse(name, data)
+        self._taps, self.skipped = find_taps(self._graph)
+        self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
+        self.input_shape: tuple[int | None, ...] | None = self._graph.input_shape
+
+    def describe(self) -> dict[str, Any]:
+        """Format, opset and input; taps with how many of their channels are dead."""
+        taps = [
+            {
+                "name": tap.name,
+                "channels": tap.channels,
+                "kind": tap.kind,
+                "dead_channels": dead_channels(self._graph, tap),
+            }
+            for tap in self._taps
+        ]
+        picture = self._graph.input.describe()
+        return {"format": "onnx", "opset": self._graph.opset, "input": picture, "taps": taps}
+
+    def running(self) -> AbstractContextManager[None]:
+        """Nothing to prepare."""
+        return nullcontext()
+
+    def observer(self, first_taps: int | None, baseline: Moments | None) -> Callable[..., passes.Passes]:
+        """One session; prior and input correction are given when it runs."""
+        built = build_observer(self._free_graph, self._taps[:first_taps], baseline)
+        session = self._session(built.model)
+        observer = replace(built, model=b"")  # as large as the session, which has read it
+        picture = self._graph.input
+
+        def measuring(normalise: Normalisation | None) -> passes.Passes:
+            settings = correction_settings(normalise, picture.shape[1] or 0)
+
+            def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
+                for batch in batches:
+                    feed = {observer.input_name: picture.fed(batch), **settings}
+                    yield observer.rows(self._run(session, observer.fetches, feed))
+
+            return run
+
+        return measuring
+
+    def correct(self, affines: Mapping[str, Affine]) -> tuple[bytes, dict[str, int]]:
+        """The file with the corrections in its constants."""
+        graph = parse(self.name, self.files.data)
+        left_alone = {
+            tap.name: patch_tap(graph, tap, affines[tap.name]) for tap in self._taps if tap.name in affines
+        }
+        if INPUT_TAP in affines:
+            insert_input_correction(graph, affines[INPUT_TAP])
+        return graph.model.SerializeToString(), left_alone
+
+    def save(self, corrected: bytes) -> ModelFiles:
+        """They are one file."""
+        return ModelFiles(corrected)
+
+    def answers(self, corrected: bytes | None) -> passes.Answers:
+        """One session of the deployed kernels."""
+        session = self._session(self.files.data if corrected is None else corrected)
+        names, picture = [output.name for output in session.get_outputs()], self._graph.input
+
+        def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
+            for batch in batches:
+                outputs = self._run(session, names, {picture.name: picture.fed(batch)})
+                yield dict(zip(names, outputs, strict=True))
+
+        return run
+
+    def probe(self, first_taps: int) -> ModelFiles:
+        """A small model with the single-frame moments of the first taps as outputs."""
+        return ModelFiles(build_probe(self._graph, self._taps, first_taps))
+
+    @cached_property
+    def _free_graph(self) -> OnnxGraph:
+        """The graph with a dynamic batch axis, which moments over several frames need; checked to answer alike."""
+        fixed = self._graph.input_shape[0]
+        if fixed is None:
+            return self._graph
+        free = with_free_batch(self._graph)
+        x = self._graph.input.unlike(2 * fixed)
+        expected = list(passes.run_all(self.answers(None), x, fixed, is_fixed=True).values())
+        session = self._session(free.model.SerializeToString())
+        try:
+            got = session.run(None, {free.input_name: free.input.fed(x)})
+        except _ORT_ERRORS as err:
+            raise _bound_to_batch(self.name, fixed) from err
+        alike = (
+            a.shape == b.shape and np.allclose(a, b, rtol=1e-2, atol=1e-2 * float(np.abs(b).max(initial=0)))
+            for a, b in zip(got, expected, strict=True)
+        )
+        if not all(alike):
+            raise _bound_to_batch(self.name, fixed)
+        return free
+
+    def _session(self, data: bytes) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4
+        options.enable_mem_pattern = False
+        try:
+            return ort.InferenceSession(data, options, providers=[("CPUExecutionProvider", _ARENA)])
+        except _ORT_ERRORS as err:
+            fix = "Check the model with onnx.checker and run it once in ONNX Runtime."
+            raise ModelError(
+                self.name, f"ONNX Runtime refuses it ({err})", "a model that loads", fix
+            ) from err
+
+    def _run(
+        self, session: ort.InferenceSession, names: list[str], feed: dict[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        try:
+            return list(session.run(names, feed))
+        except _ORT_ERRORS as err:
+            fix = "Check that the pictures have the size that the model was exported for."
+            raise ModelError(self.name, f"ONNX Runtime failed ({err})", "a model that runs", fix) from err
+
+
+def _bound_to_batch(name: str, fixed: int) -> ModelError:
+    found = f"the batch size {fixed} is built into its layers"
+    fix = "Export it with a dynamic batch axis (torch.onnx.export(..., dynamic_axes={'input': {0: 'N'}}))."
+    return ModelError(name, found, "a batch axis that can be freed", fix)

@@ -1,0 +1,187 @@
+"""OpenVINO IR (float32, compressed float16, int8 from QDQ ONNX or NNCF): the part of a target that runs OpenVINO."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.patch import Affine
+from calibration.stats.moments import INPUT_TAP, Moments
+from calibration.targets import passes
+from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.openvino.graph import IrGraph, files_of, parse
+from calibration.targets.openvino.observer import Observer, build_observer, correction_settings
+from calibration.targets.openvino.patch import insert_input_correction, patch_tap
+from calibration.targets.openvino.probe import build_probe
+from calibration.targets.openvino.taps import find_taps, taps_in
+
+_ALIKE = 0.1
+"""Measured per output over all taps, noise pictures: at worst 0.043 (Lite0 by NNCF) and 0.026 (SSDLite by NNCF), where
+int8 rounding differs; frames mixed with each other are 0.2 to 0.3 off in the median tap, 0.7 to 1 in the worst."""
+
+
+class OpenVinoBackend:
+    """One OpenVINO IR; see :class:`calibration.targets.target.Backend`."""
+
+    batch_bytes: int | None = None
+
+    def __init__(self, xml: bytes, weights: bytes, name: str = "model", threads: int = 1) -> None:
+        """Read the model and find its taps.
+
+        Args:
+            xml: Bytes of the .xml file.
+            weights: Bytes of the .bin file.
+            name: For messages.
+            threads: CPU threads of every pass.
+
+        Raises:
+            ModelError: it cannot be recalibrated.
+        """
+        self.files, self.name, self._threads = ModelFiles(xml, weights), name, threads
+        self._graph = parse(name, xml, weights)
+        self._taps, self.skipped = find_taps(self._graph)
+        self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
+        self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape
+
+    def describe(self) -> dict[str, Any]:
+        """Format and input."""
+        return {"format": "openvino", "input": self._graph.input.describe()}
+
+    def running(self) -> AbstractContextManager[None]:
+        """Nothing to prepare."""
+        return nullcontext()
+
+    def observer(self, first_taps: int | None, baseline: Moments | None) -> Callable[..., passes.Passes]:
+        """One compilation; prior and input correction are given when it runs."""
+        self._require_free_batch()
+        observer = self._built(first_taps, baseline)
+        request = self._compiled(_with_free_batch(observer.model)).create_infer_request()
+
+        def measuring(normalise: Normalisation | None) -> passes.Passes:
+            settings = correction_settings(normalise, self._graph.input.shape[1] or 0)
+
+            def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
+                for batch in batches:
+                    yield observer.rows(self._run(request, batch, settings))
+
+            return run
+
+        return measuring
+
+    def correct(self, affines: Mapping[str, Affine]) -> tuple[IrGraph, dict[str, int]]:
+        """A copy of the graph with the corrections in its constants."""
+        graph = self._copy()
+        left_alone = {
+            tap.name: patch_tap(graph, tap, affines[tap.name])
+            for tap in taps_in(graph, self._taps, self._graph)
+            if tap.name in affines
+        }
+        if INPUT_TAP in affines:
+            insert_input_correction(graph, affines[INPUT_TAP])
+        return graph, left_alone
+
+    def save(self, corrected: IrGraph) -> ModelFiles:
+        """The .xml and the .bin."""
+        return ModelFiles(*files_of(corrected.model))
+
+    def answers(self, corrected: IrGraph | None) -> passes.Answers:
+        """One compilation of the deployed kernels."""
+        model = (self._copy() if corrected is None else corrected).model
+        names = [_output_name(output) for output in model.outputs]
+        request = self._compiled(model).create_infer_request()
+
+        def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
+            for batch in batches:
+                yield dict(zip(names, self._run(request, batch), strict=True))
+
+        return run
+
+    def probe(self, first_taps: int) -> ModelFiles:
+        """A small IR with the single-frame moments of the first taps as outputs."""
+        return build_probe(self._copy(), first_taps)
+
+    def _copy(self) -> IrGraph:
+        return IrGraph(self.name, self._graph.model.clone(), self._graph.input)
+
+    def _built(self, first_taps: int | None, baseline: Moments | None) -> Observer:
+        graph = self._copy()
+        taps = taps_in(graph, self._taps, self._graph)[:first_taps]
+        return build_observer(graph, taps, baseline)
+
+    def _require_free_batch(self) -> None:
+        """Make sure, once, that a model of a fixed batch size answers alike with another one."""
+        if self._graph.input.shape[0] is not None and not self._answers_alike:
+            found = f"the batch size {self._graph.input.shape[0]} is built into its layers"
+            fix = "Convert it with a dynamic batch axis (openvino.convert_model(..., input=[-1, 3, H, W]))."
+            raise ModelError(self.name, found, "a batch axis that can be freed", fix)
+
+    @cached_property
+    def _answers_alike(self) -> bool:
+        """Whether the frame moments of two batches in one are those of two batches in a row."""
+        fixed = self._graph.input.shape[0] or 1
+        x = self._graph.input.unlike(2 * fixed)
+        as_is = self._compiled(self._built(None, None).model).create_infer_request()
+        parts = [self._run(as_is, x[i : i + fixed]) for i in range(0, len(x), fixed)]
+        try:
+            free = self._compiled(_with_free_batch(self._built(None, None).model)).create_infer_request()
+            got = self._run(free, x)
+            expected = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+            if any(len(a) != len(b) for a, b in zip(got, expected, strict=True)):
+                # Rows that are tokens are other ones in every pass; there the answers must speak.
+                answering = self._compiled(_with_free_batch(self._copy().model)).create_infer_request()
+                whole = passes.run_all(self.answers(None), x, fixed, is_fixed=True)
+                got, expected = self._run(answering, x), list(whole.values())
+        except (ModelError, RuntimeError):
+            return False
+        return all(_is_alike(a, b) for a, b in zip(got, expected, strict=True))
+
+    def _compiled(self, model: Any) -> Any:
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on some CPUs: logits differ by 0.6
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # a pinned thread would fight with the live one for its core
+        }
+        try:
+            return ov.Core().compile_model(model, "CPU", options)
+        except RuntimeError as err:
+            found = f"OpenVINO refuses it ({err})"
+            raise ModelError(self.name, found, "a model that compiles", "Run it once in OpenVINO.") from err
+
+    def _run(
+        self, request: Any, batch: Batch, settings: Sequence[NDArray[np.float32]] = ()
+    ) -> list[NDArray[Any]]:
+        """All outputs of one batch, as copies: OpenVINO would write the next ones over them."""
+        try:
+            request.infer([self._graph.input.fed(batch), *settings])
+        except RuntimeError as err:
+            fix = "Check that the pictures have the size that the model was converted for."
+            raise ModelError(self.name, f"OpenVINO failed ({err})", "a model that runs", fix) from err
+        outputs = request.model_outputs
+        return [np.array(request.get_tensor(output).data) for output in outputs]
+
+
+def _is_alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Equal but for the rounding of int8 layers, which other kernels do otherwise."""
+    if one.shape != other.shape:
+        return False
+    return float(np.linalg.norm(one - other)) <= _ALIKE * float(np.linalg.norm(other)) + 1e-6
+
+
+def _with_free_batch(model: Any) -> Any:
+    """The same model with a dynamic batch axis, in place."""
+    partial = model.input(0).get_partial_shape()
+    model.reshape({0: ov.PartialShape([-1, *list(partial)[1:]])})
+    return model
+
+
+def _output_name(output: Any) -> str:
+    """What the output is called in the file; of several names the one of its Result node, else the shortest."""
+    names = sorted(output.get_names(), key=lambda name: (len(name), name))
+    result = str(output.get_node().get_friendly_name())
+    return result if result in names or not names else str(names[0])

@@ -1,0 +1,113 @@
+"""TorchScript files (scripted, traced, frozen; float32): the part of a target that runs torch."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.patch import Affine
+from calibration.stats.moments import FrameMoments, Moments
+from calibration.targets import passes
+from calibration.targets.base import MEAN, VARIANCE, Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.torchscript import program
+from calibration.targets.torchscript.graph import flatten
+from calibration.targets.torchscript.input import input_shape
+from calibration.targets.torchscript.observer import build_observer
+from calibration.targets.torchscript.patch import patch_module
+from calibration.targets.torchscript.taps import find_taps
+
+
+class TorchScriptBackend:
+    """One TorchScript file; see :class:`calibration.targets.target.Backend`."""
+
+    batch_bytes: int | None = 1 << 20
+    """torch allocates every activation: on Lite0 8 frames at once take 1.8 times the time a frame of single ones (they
+    stay in the cache), small pictures go faster together."""
+
+    def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
+        """Load the module in evaluation mode and find its taps.
+
+        Args:
+            data: The file's bytes.
+            name: For messages.
+            threads: CPU threads of every pass; torch counts them per process, so they are set for each pass.
+
+        Raises:
+            ModelError: it cannot be recalibrated.
+        """
+        self.files, self.name, self._threads = ModelFiles(data), name, threads
+        self._module = program.load(name, data)
+        graph = flatten(name, self._module)
+        found, self.skipped = find_taps(graph)
+        self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in found)
+        self.input_shape = input_shape(graph)
+
+    def describe(self) -> dict[str, Any]:
+        """Format, version of torch and input."""
+        name = list(self._module.graph.inputs())[1].debugName().split(".")[0]
+        shape = list(self.input_shape or (None, None))
+        return {"format": "torchscript", "torch": torch.__version__, "input": {"name": name, "shape": shape}}
+
+    def running(self) -> AbstractContextManager[None]:
+        """No gradients, the threads of this target."""
+        return program.running(self.name, self._threads)
+
+    def observer(self, first_taps: int | None, _baseline: Moments | None) -> Callable[..., passes.Passes]:
+        """One graph per normalisation: prior and input correction are written into it."""
+        return partial(self._measuring, first_taps)
+
+    def correct(self, affines: Mapping[str, Affine]) -> tuple[Any, dict[str, int]]:
+        """A module of its own with the corrections in its parameters; this one stays as it is."""
+        module = program.load(self.name, self.files.data)
+        graph = flatten(self.name, module)
+        with torch.no_grad():
+            return module, patch_module(module, graph, find_taps(graph)[0], affines)
+
+    def save(self, corrected: Any) -> ModelFiles:
+        """One file, in evaluation mode."""
+        return ModelFiles(program.save(corrected))
+
+    def answers(self, corrected: Any | None) -> passes.Answers:
+        """``forward`` and nothing around it, BatchNorms folded.
+
+        Outputs without a name are ``output``, ``output_1``…; a dict's have its keys.
+        """
+        module = program.folded(self._module if corrected is None else corrected)
+
+        def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
+            for batch in program.sparing_memory(batches):
+                outputs = program.named_outputs(module(batch), len(batch))
+                if not outputs:
+                    found, fix = (
+                        "no output with one entry per picture",
+                        "Wrap it so that forward gives such tensors.",
+                    )
+                    raise ModelError(self.name, found, "(N, ...) tensors", fix)
+                yield outputs
+
+        return run
+
+    def probe(self, first_taps: int) -> ModelFiles:
+        """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
+        return self.save(self._built(first_taps, None, by_frame=True))
+
+    def _measuring(self, first_taps: int | None, normalise: Normalisation | None) -> passes.Passes:
+        observe, names = self._built(first_taps, normalise), [tap.name for tap in self.taps[:first_taps]]
+
+        def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
+            for batch in program.sparing_memory(batches):
+                given = {key: value.numpy() for key, value in observe(batch).items()}
+                yield {name: FrameMoments(given[name + MEAN], given[name + VARIANCE]) for name in names}
+
+        return run
+
+    def _built(
+        self, first_taps: int | None, normalise: Normalisation | None, *, by_frame: bool = False
+    ) -> Any:
+        graph = flatten(self.name, self._module)
+        taps, _ = find_taps(graph)
+        return build_observer(graph, taps[:first_taps], normalise, by_frame=by_frame)
