@@ -57,6 +57,10 @@ class Normalisation:
     input: Affine | None = None
     """A correction of the input itself, applied before the first layer."""
 
+    def input_correction(self, channels: int) -> Affine:
+        """``input``, or the identity."""
+        return self.input or Affine(np.ones(channels, np.float32), np.zeros(channels, np.float32))
+
 
 FORMATS = "ONNX (.onnx), TorchScript (.pt) or an OpenVINO IR (.xml with its .bin)"
 """The model files that are taken, in words."""

@@ -29,6 +29,9 @@ and then R = N. In a transformer it may be the tokens', or frames and tokens fol
 Passes = Callable[[Iterable[Batch]], Iterator[Rows]]
 """Runs one batch after the other."""
 
+Measure = Callable[[Normalisation | None], Passes]
+"""Passes through a graph that measures its taps; all normalisations by one baseline use the same graph."""
+
 Answers = Callable[[Iterable[Batch]], Iterator[Mapping[str, NDArray[Any]]]]
 """The same; gives the outputs by name, the first axis of each is the batch."""
 

@@ -3,7 +3,7 @@
 No framework is imported here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, Protocol
@@ -23,9 +23,6 @@ from calibration.targets.base import (
     SkippedLayer,
     TapInfo,
 )
-
-Observer = Callable[[Normalisation | None], passes.Passes]
-"""A graph that measures its taps. All normalisations by one baseline use the same observer."""
 
 
 class Backend(Protocol):
@@ -48,7 +45,7 @@ class Backend(Protocol):
     def running(self) -> AbstractContextManager[None]:
         """Surrounds all passes of one call."""
 
-    def observer(self, first_taps: int | None, baseline: Moments | None, /) -> Observer:
+    def observer(self, first_taps: int | None, baseline: Moments | None, /) -> passes.Measure:
         """Measures the first taps; with a baseline it also corrects each one before the next layer sees it.
 
         Raises:
@@ -73,7 +70,7 @@ class Target:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._last: tuple[int | None, Moments, Observer] | None = None
+        self._last: tuple[int | None, Moments, passes.Measure] | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -167,7 +164,7 @@ class Target:
             "skipped": [{"name": layer.name, "reason": layer.reason} for layer in self.skipped],
         } | self._backend.describe()
 
-    def _observer(self, first_taps: int | None, baseline: Moments | None) -> Observer:
+    def _observer(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
         """The last one with a baseline is kept: a search asks for it with several priors."""
         if baseline is None:
             self._last = None

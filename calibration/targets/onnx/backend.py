@@ -1,6 +1,6 @@
 """ONNX models (float32, folded or live BatchNormalization, int8 QDQ): the part of a target that runs ONNX Runtime."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -17,9 +17,8 @@ from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.onnx.graph import OnnxGraph, parse, with_free_batch
-from calibration.targets.onnx.observer import build_observer, correction_settings
+from calibration.targets.onnx.observer import build_observer, build_probe, correction_settings
 from calibration.targets.onnx.patch import dead_channels, insert_input_correction, patch_tap
-from calibration.targets.onnx.probe import build_probe
 from calibration.targets.onnx.taps import find_taps
 
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
@@ -74,7 +73,7 @@ class OnnxBackend:
         """Nothing to prepare."""
         return nullcontext()
 
-    def observer(self, first_taps: int | None, baseline: Moments | None) -> Callable[..., passes.Passes]:
+    def observer(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
         """One session; prior and input correction are given when it runs."""
         built = build_observer(self._free_graph, self._taps[:first_taps], baseline)
         session = self._session(built.model)

@@ -14,7 +14,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
 from calibration.stats.moments import FrameMoments, Moments, TapMoments
-from calibration.targets.base import Normalisation
+from calibration.targets.base import MEAN, VARIANCE, Normalisation
 from calibration.targets.onnx.graph import OnnxGraph, parse, tensors_read
 from calibration.targets.onnx.patch import correct_input, dequantize_layer, scale_float_layer
 from calibration.targets.onnx.pointwise import Pointwise, PointwiseWriter, pointwise_form, require_domain
@@ -34,7 +34,7 @@ class Observer:
     """A model to run, the tensors to fetch, and how to read them.
 
     With a baseline it has three inputs more, so that one session serves every candidate: the prior, and scale and
-    offset of the input correction (:func:`settings`).
+    offset of the input correction (:func:`correction_settings`).
     """
 
     model: bytes
@@ -68,11 +68,9 @@ def correction_settings(normalise: Normalisation | None, channels: int) -> dict[
     """What the inputs beside the picture get; nothing when the model is measured as it is."""
     if normalise is None:
         return {}
-    one, none = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    scale, offset = (
-        (one, none) if normalise.input is None else (normalise.input.scale, normalise.input.offset)
-    )
-    return {_PRIOR: np.asarray(normalise.prior, np.float32), _INPUT_SCALE: scale, _INPUT_OFFSET: offset}
+    affine = normalise.input_correction(channels)
+    prior = np.asarray(normalise.prior, np.float32)
+    return {_PRIOR: prior, _INPUT_SCALE: affine.scale, _INPUT_OFFSET: affine.offset}
 
 
 def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments | None) -> Observer:
@@ -112,8 +110,59 @@ def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments 
     return replace(observer, model=copy.model.SerializeToString())
 
 
+def build_probe(graph: OnnxGraph, taps: tuple[OnnxTap, ...], first: int) -> bytes:
+    """A model of the first layers: outputs ``<tap>/mean`` and ``<tap>/var``, float32 (N, C) each.
+
+    It gives the very numbers that the baseline was recorded with, at a small share of the cost of an inference. Rows
+    that are tokens are brought together to frames: exactly for one frame at a time, as it is run live.
+    """
+    observer = build_observer(graph, taps[:first], None)
+    cut = parse(graph.name, observer.model)
+    frames = _frames_of(cut)
+    for tap, *rows in zip(observer.taps, observer.fetches[::2], observer.fetches[1::2], strict=True):
+        _gather_frames(cut, tap, rows, frames)
+    _keep_only(cut, [tap.name + part for tap in observer.taps for part in (MEAN, VARIANCE)])
+    return bytes(cut.model.SerializeToString())
+
+
+def _frames_of(cut: OnnxGraph) -> str:
+    """Name of a tensor (1,): how many frames the input holds."""
+    first = cut.add_constant("calibration__first", np.asarray([0], np.int64))
+    cut.model.graph.node.extend(
+        [
+            helper.make_node("Shape", [cut.input_name], ["calibration__input_shape"]),
+            helper.make_node("Gather", ["calibration__input_shape", first], ["calibration__frames"]),
+        ]
+    )
+    return "calibration__frames"
+
+
+def _gather_frames(cut: OnnxGraph, tap: OnnxTap, rows: list[str], frames: str) -> None:
+    """From the moments of rows (R, C) to those of frames (N, C), by the law of total variance."""
+
+    def add(op: str, inputs: list[str], output: str, **attributes: int) -> str:
+        cut.model.graph.node.append(helper.make_node(op, inputs, [f"{tap.name}{output}"], **attributes))
+        return f"{tap.name}{output}"
+
+    def mean_over_rows(source: str, output: str, keepdims: int) -> str:
+        if cut.opset < 18:
+            cut.model.graph.node.append(
+                helper.make_node("ReduceMean", [source], [tap.name + output], axes=[1], keepdims=keepdims)
+            )
+            return tap.name + output
+        return add("ReduceMean", [source, axis], output, keepdims=keepdims)
+
+    rest = cut.add_constant(f"{tap.name}__rest", np.asarray([-1, tap.channels], np.int64))
+    axis = cut.add_constant(f"{tap.name}__row_axis", np.asarray([1], np.int64))
+    shape = add("Concat", [frames, rest], "__rows_of_frames", axis=0)
+    mean, var = (add("Reshape", [part, shape], f"{part}__rows") for part in rows)
+    off = add("Sub", [mean, mean_over_rows(mean, "__frame_mean", 1)], "__row_off")
+    mean_over_rows(mean, MEAN, 0)
+    mean_over_rows(add("Add", [var, add("Mul", [off, off], "__row_off2")], "__row_var"), VARIANCE, 0)
+
+
 def _add_settings(graph: OnnxGraph) -> None:
-    """The three inputs of :func:`settings` and the nodes that everything behind them shares."""
+    """The three inputs of :func:`correction_settings` and the nodes that everything behind them shares."""
     correct_input(graph, _INPUT_SCALE, _INPUT_OFFSET)
     proto = graph.model.graph
     shape = [graph.input_shape[1]]

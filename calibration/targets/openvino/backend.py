@@ -1,6 +1,6 @@
 """OpenVINO IR (float32, compressed float16, int8 from QDQ ONNX or NNCF): the part of a target that runs OpenVINO."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
@@ -15,9 +15,8 @@ from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.openvino.graph import IrGraph, files_of, parse
-from calibration.targets.openvino.observer import Observer, build_observer, correction_settings
+from calibration.targets.openvino.observer import Observer, build_observer, build_probe, correction_settings
 from calibration.targets.openvino.patch import insert_input_correction, patch_tap
-from calibration.targets.openvino.probe import build_probe
 from calibration.targets.openvino.taps import find_taps, taps_in
 
 _ALIKE = 0.1
@@ -56,10 +55,10 @@ class OpenVinoBackend:
         """Nothing to prepare."""
         return nullcontext()
 
-    def observer(self, first_taps: int | None, baseline: Moments | None) -> Callable[..., passes.Passes]:
+    def observer(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
         """One compilation; prior and input correction are given when it runs."""
         self._require_free_batch()
-        observer = self._built(first_taps, baseline)
+        observer = self._build_observer(first_taps, baseline)
         request = self._compiled(_with_free_batch(observer.model)).create_infer_request()
 
         def measuring(normalise: Normalisation | None) -> passes.Passes:
@@ -108,7 +107,7 @@ class OpenVinoBackend:
     def _copy(self) -> IrGraph:
         return IrGraph(self.name, self._graph.model.clone(), self._graph.input)
 
-    def _built(self, first_taps: int | None, baseline: Moments | None) -> Observer:
+    def _build_observer(self, first_taps: int | None, baseline: Moments | None) -> Observer:
         graph = self._copy()
         taps = taps_in(graph, self._taps, self._graph)[:first_taps]
         return build_observer(graph, taps, baseline)
@@ -125,10 +124,12 @@ class OpenVinoBackend:
         """Whether the frame moments of two batches in one are those of two batches in a row."""
         fixed = self._graph.input.shape[0] or 1
         x = self._graph.input.unlike(2 * fixed)
-        as_is = self._compiled(self._built(None, None).model).create_infer_request()
+        as_is = self._compiled(self._build_observer(None, None).model).create_infer_request()
         parts = [self._run(as_is, x[i : i + fixed]) for i in range(0, len(x), fixed)]
         try:
-            free = self._compiled(_with_free_batch(self._built(None, None).model)).create_infer_request()
+            free = self._compiled(
+                _with_free_batch(self._build_observer(None, None).model)
+            ).create_infer_request()
             got = self._run(free, x)
             expected = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
             if any(len(a) != len(b) for a, b in zip(got, expected, strict=True)):

@@ -6,7 +6,7 @@ for: OpenVINO's int8 passes take a Subtract behind a quantized convolution for a
 came out 0).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ from openvino import opset13 as ops
 
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
 from calibration.stats.moments import FrameMoments, Moments, TapMoments
-from calibration.targets.base import Normalisation
-from calibration.targets.openvino.graph import IrGraph, readers, value
+from calibration.targets.base import MEAN, VARIANCE, ModelFiles, Normalisation
+from calibration.targets.openvino.graph import IrGraph, files_of, readers, value
 from calibration.targets.openvino.patch import correct_input
-from calibration.targets.openvino.taps import IrTap, has_weights
+from calibration.targets.openvino.taps import IrTap, find_taps, has_weights
 
 Floats = NDArray[np.float32]
 
@@ -33,7 +33,7 @@ class Observer:
     """A model to run and how to read its outputs: two a tap, means and variances of its first axis' entries (R, C).
 
     With a baseline it has three inputs more, so that one compilation serves every candidate: the prior, and scale and
-    offset of the input correction (:meth:`settings`).
+    offset of the input correction (:func:`correction_settings`).
     """
 
     model: Any
@@ -60,11 +60,8 @@ def correction_settings(normalise: Normalisation | None, channels: int) -> list[
     """What the inputs behind the picture get: prior, scale and offset; nothing when the model is measured as it is."""
     if normalise is None:
         return []
-    one, none = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    scale, offset = (
-        (one, none) if normalise.input is None else (normalise.input.scale, normalise.input.offset)
-    )
-    return [np.asarray(normalise.prior, np.float32), scale, offset]
+    affine = normalise.input_correction(channels)
+    return [np.asarray(normalise.prior, np.float32), affine.scale, affine.offset]
 
 
 def build_observer(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | None) -> Observer:
@@ -88,6 +85,34 @@ def build_observer(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | No
     for tap in taps:
         fetched += _measure_and_correct(tap, baseline[tap.name], prior)
     return Observer(ov.Model(fetched, [*inputs, prior, scale, offset], "observer"), tuple(taps), baseline)
+
+
+def build_probe(graph: IrGraph, first: int) -> ModelFiles:
+    """An IR of the first layers: outputs ``<tap>/mean`` and ``<tap>/var``, float32 (N, C) each; rewires ``graph``.
+
+    It gives the very numbers that the baseline was recorded with, at a small share of the cost of an inference. Rows
+    that are tokens are brought together to frames: exactly for one frame at a time, as it is run live.
+    """
+    taps = find_taps(graph)[0][:first]
+    rows = [result.input_value(0) for result in build_observer(graph, taps, None).model.get_results()]
+    first_axis = ops.constant(np.asarray([0], np.int64))
+    frames = ops.gather(ops.shape_of(graph.parameter), first_axis, ops.constant(np.int64(0)))
+    outputs: list[Any] = []
+    for tap, mean, var in zip(taps, rows[::2], rows[1::2], strict=True):
+        for part, suffix in zip(_frames_of(tap, mean, var, frames), (MEAN, VARIANCE), strict=True):
+            part.get_tensor().set_names({tap.name + suffix})
+            outputs.append(part)
+    return ModelFiles(*files_of(ov.Model(outputs, [graph.parameter], "probe")))
+
+
+def _frames_of(tap: IrTap, mean: Any, var: Any, frames: Any) -> Iterator[Any]:
+    """From the moments of rows (R, C) to those of frames (N, C), by the law of total variance."""
+    shape = ops.concat([frames, ops.constant(np.asarray([-1, tap.channels], np.int64))], 0)
+    over_rows = ops.constant(np.asarray([1], np.int64))
+    means, variances = (ops.reshape(part, shape, False) for part in (mean, var))
+    off = ops.subtract(means, ops.reduce_mean(means, over_rows, keep_dims=True))
+    yield ops.reduce_mean(means, over_rows).output(0)
+    yield ops.reduce_mean(ops.add(variances, ops.multiply(off, off)), over_rows).output(0)
 
 
 def _measure_and_correct(tap: IrTap, healthy: TapMoments, prior: Any) -> list[Any]:

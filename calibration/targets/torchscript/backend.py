@@ -1,6 +1,6 @@
 """TorchScript files (scripted, traced, frozen; float32): the part of a target that runs torch."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -14,8 +14,7 @@ from calibration.stats.moments import FrameMoments, Moments
 from calibration.targets import passes
 from calibration.targets.base import MEAN, VARIANCE, Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.torchscript import program
-from calibration.targets.torchscript.graph import flatten
-from calibration.targets.torchscript.input import input_shape
+from calibration.targets.torchscript.graph import flatten, input_shape
 from calibration.targets.torchscript.observer import build_observer
 from calibration.targets.torchscript.patch import patch_module
 from calibration.targets.torchscript.taps import find_taps
@@ -56,7 +55,7 @@ class TorchScriptBackend:
         """No gradients, the threads of this target."""
         return program.running(self.name, self._threads)
 
-    def observer(self, first_taps: int | None, _baseline: Moments | None) -> Callable[..., passes.Passes]:
+    def observer(self, first_taps: int | None, _baseline: Moments | None) -> passes.Measure:
         """One graph per normalisation: prior and input correction are written into it."""
         return partial(self._measuring, first_taps)
 
@@ -93,10 +92,13 @@ class TorchScriptBackend:
 
     def probe(self, first_taps: int) -> ModelFiles:
         """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
-        return self.save(self._built(first_taps, None, by_frame=True))
+        return self.save(self._build_observer(first_taps, None, by_frame=True))
 
     def _measuring(self, first_taps: int | None, normalise: Normalisation | None) -> passes.Passes:
-        observe, names = self._built(first_taps, normalise), [tap.name for tap in self.taps[:first_taps]]
+        observe, names = (
+            self._build_observer(first_taps, normalise),
+            [tap.name for tap in self.taps[:first_taps]],
+        )
 
         def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
             for batch in program.sparing_memory(batches):
@@ -105,7 +107,7 @@ class TorchScriptBackend:
 
         return run
 
-    def _built(
+    def _build_observer(
         self, first_taps: int | None, normalise: Normalisation | None, *, by_frame: bool = False
     ) -> Any:
         graph = flatten(self.name, self._module)

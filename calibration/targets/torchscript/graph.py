@@ -24,6 +24,8 @@ LAYERS = (
     "aten::linear", "aten::addmm", "aten::matmul", "aten::mm", "aten::batch_norm",
 )  # fmt: skip
 
+CONVOLUTIONS = tuple(kind for kind in LAYERS if "conv" in kind)
+
 _ABOUT_SHAPE = (
     "aten::dim", "aten::size", "aten::len", "aten::numel", "prim::dtype", "prim::device", "prim::layout",
     "aten::is_floating_point", "aten::__is__", "aten::__isnot__", "prim::requires_grad", "prim::shape",
@@ -31,6 +33,14 @@ _ABOUT_SHAPE = (
 
 _FOREIGN = ("quantized::", "prepacked::", "mkldnn_prepacked::", "mkldnn::", "_quantized::", "xnnpack::")
 _FOREIGN_KINDS = ("prim::ConstantMKLDNNTensor", "prim::mkldnn_convolution", "aten::to_mkldnn")
+
+_MOVE_AXES = ("aten::permute", "aten::transpose", "aten::movedim", "aten::swapaxes")
+
+_KEEP_CHANNELS = (
+    "aten::sub", "aten::add", "aten::mul", "aten::div", "aten::sub_", "aten::add_", "aten::mul_", "aten::div_",
+    "aten::to", "aten::contiguous", "aten::clone", "aten::detach", "aten::pad", "aten::constant_pad_nd",
+    "aten::clamp", "aten::float", "aten::upsample_bilinear2d", "aten::upsample_nearest2d", "aten::dropout",
+)  # fmt: skip
 
 Key = int
 """Identity of a value in one graph."""
@@ -95,6 +105,66 @@ def everything_in(block: Any) -> Iterator[Any]:
 def layers_of(graph: Any) -> list[Any]:
     """All nodes that may be layers with weights; a node's place in this list is its ordinal."""
     return [node for node in everything_in(graph) if node.kind() in LAYERS]
+
+
+def weights_of(graph: TorchGraph, node: Any) -> Any:
+    """The constant weights that a layer reads (running mean of a BatchNorm); None when it is no such layer."""
+    if node.kind() not in LAYERS:
+        return None
+    place = {"aten::batch_norm": 3, "aten::addmm": 2}.get(node.kind(), 1)
+    return graph.tensor(behind_transpose(node.inputsAt(place)))
+
+
+def is_transposed(value: Any) -> bool:
+    """Whether a value is the transpose of another one."""
+    return bool(value.node().kind() == "aten::t")
+
+
+def behind_transpose(value: Any) -> Any:
+    """The value that was transposed, else ``value`` itself."""
+    return value.node().inputsAt(0) if is_transposed(value) else value
+
+
+def convolution_form(node: Any) -> tuple[bool, int]:
+    """Whether it is transposed, and its groups."""
+    kind = node.kind()
+    if kind in ("aten::convolution", "aten::_convolution"):
+        return bool(constant(node.inputsAt(6))), int(constant(node.inputsAt(8)))
+    transposed = "transpose" in kind
+    return transposed, int(constant(node.inputsAt(6)))
+
+
+def input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
+    """(None, C, None, ...) as the first layer wants it; None when the model does not tell.
+
+    Raises:
+        ModelError: the model moves the axes of its input before the first layer: channels are not on axis 1.
+    """
+    value = graph.input
+    for _ in range(20):  # a short way of operators that keep the channels
+        following = readers(value)
+        layer = next((node for node in following if node.kind() in LAYERS), None)
+        if layer is not None:
+            return _shape_wanted(graph, layer)
+        if following and following[0].kind() in _MOVE_AXES:
+            found = "its pictures have another order of axes (forward begins with a permute or transpose)"
+            fix = "Save a module around it that takes (N, C, H, W) and permutes to what it wants."
+            raise ModelError(graph.name, found, "(N, C, ...)", fix)
+        if not following or following[0].kind() not in _KEEP_CHANNELS or not following[0].outputsSize():
+            return None
+        value = following[0].output()
+    return None
+
+
+def _shape_wanted(graph: TorchGraph, layer: Any) -> tuple[int | None, ...] | None:
+    weight = weights_of(graph, layer)
+    if weight is None:
+        return None
+    if layer.kind() in CONVOLUTIONS:
+        transposed, groups = convolution_form(layer)
+        channels = weight.shape[0] if transposed else weight.shape[1] * groups
+        return (None, int(channels), *([None] * (weight.ndim - 2)))
+    return None
 
 
 def flatten(name: str, module: Any) -> TorchGraph:

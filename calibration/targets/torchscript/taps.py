@@ -17,16 +17,20 @@ from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import SkippedLayer
 from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
 from calibration.targets.torchscript.graph import (
+    CONVOLUTIONS,
     LAYERS,
     ORDINAL,
     TorchGraph,
+    behind_transpose,
     constant,
+    convolution_form,
     everything_in,
+    is_transposed,
     readers,
     reads_data,
+    weights_of,
 )
 
-CONVOLUTIONS = tuple(kind for kind in LAYERS if "conv" in kind)
 _CONTAINERS = ("prim::TupleConstruct", "prim::ListConstruct", "prim::DictConstruct", "prim::Return")
 _TRAINING_ARGUMENT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
 
@@ -121,7 +125,7 @@ def label(graph: TorchGraph, node: Any) -> str:
     """A layer's name: the path of the module that owns its weights, or its operator and place."""
     for place in (1, 2, 3, 0):
         value = node.inputsAt(place) if place < node.inputsSize() else None
-        path = None if value is None else graph.owner(_behind_transpose(value))
+        path = None if value is None else graph.owner(behind_transpose(value))
         if path:
             whole = path.removesuffix(".weight").removesuffix(".running_mean")
             return f"{whole}__layer" if whole == INPUT_TAP else whole
@@ -149,14 +153,6 @@ def _is_selecting(node: Any) -> bool:
     if node.kind() != "aten::index":
         return False
     return any(value.node().kind() in _YES_OR_NO for value in node.inputsAt(1).node().inputs())
-
-
-def weights_of(graph: TorchGraph, node: Any) -> Any:
-    """The constant weights that a layer reads (running mean of a BatchNorm); None when it is no such layer."""
-    if node.kind() not in LAYERS:
-        return None
-    place = {"aten::batch_norm": 3, "aten::addmm": 2}.get(node.kind(), 1)
-    return graph.tensor(_behind_transpose(node.inputsAt(place)))
 
 
 def _tap(graph: TorchGraph, node: Any) -> TorchTap | None:
@@ -195,19 +191,7 @@ def _batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
     if (weight is None) != (bias is None):
         raise LayerSkipped("a BatchNorm with only one of weight and bias")
     _require_float32(mean if weight is None else weight)
-    return TorchTap(
-        name=label(graph, node),
-        op="BatchNormalization",
-        channels=int(mean.numel()),
-        is_channel_last=False,
-        output=_free(node.output()),
-        node=node,
-        ordinal=node.i(ORDINAL),
-        weight_axis=0,
-        groups=1,
-        weight_at=1,
-        bias_at=2,
-    )
+    return _layer(graph, node, "BatchNormalization", int(mean.numel()))
 
 
 def _convolution(graph: TorchGraph, node: Any) -> TorchTap:
@@ -229,8 +213,8 @@ def _linear(graph: TorchGraph, node: Any) -> TorchTap:
 def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
     if any(constant(node.inputsAt(i)) not in (1, 1.0) for i in (3, 4)):
         raise LayerSkipped("an addmm with alpha or beta is not a linear layer")
-    transposed = _is_transposed(node.inputsAt(2))
-    weight = _own_weight(graph, _behind_transpose(node.inputsAt(2)))
+    transposed = is_transposed(node.inputsAt(2))
+    weight = _own_weight(graph, behind_transpose(node.inputsAt(2)))
     axis = 0 if transposed else 1
     channels = int(weight.shape[axis])
     if graph.tensor(node.inputsAt(0)) is None:
@@ -241,8 +225,8 @@ def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
 
 def _matmul(graph: TorchGraph, node: Any) -> TorchTap:
     """A product with constant weights and the addition of its bias; the tap is behind the addition."""
-    transposed = _is_transposed(node.inputsAt(1))
-    weight = _own_weight(graph, _behind_transpose(node.inputsAt(1)))
+    transposed = is_transposed(node.inputsAt(1))
+    weight = _own_weight(graph, behind_transpose(node.inputsAt(1)))
     if weight.ndim != 2:
         raise LayerSkipped("a product with weights that are no matrix")
     axis = 0 if transposed else 1
@@ -287,15 +271,6 @@ def _layer(
     )
 
 
-def convolution_form(node: Any) -> tuple[bool, int]:
-    """Whether it is transposed, and its groups."""
-    kind = node.kind()
-    if kind in ("aten::convolution", "aten::_convolution"):
-        return bool(constant(node.inputsAt(6))), int(constant(node.inputsAt(8)))
-    transposed = "transpose" in kind
-    return transposed, int(constant(node.inputsAt(6)))
-
-
 def _free(value: Any) -> Any:
     pending = [use.user for use in value.uses()]
     while pending:
@@ -335,14 +310,6 @@ def _require_bias(graph: TorchGraph, value: Any, channels: int) -> None:
 def _require_float32(parameter: Any) -> None:
     if parameter.dtype != torch.float32:
         raise LayerSkipped(f"its parameters are {str(parameter.dtype).removeprefix('torch.')}, not float32")
-
-
-def _is_transposed(value: Any) -> bool:
-    return bool(value.node().kind() == "aten::t")
-
-
-def _behind_transpose(value: Any) -> Any:
-    return value.node().inputsAt(0) if _is_transposed(value) else value
 
 
 def _short_name(node: Any) -> str:

@@ -134,9 +134,10 @@ def test_constants_of_equal_value_in_a_frozen_file_are_told_apart() -> None:
 
 
 def test_layers_in_branches_are_skipped_and_taps_read_there_are_corrected_for_them() -> None:
-    target = open_torchscript(scripted(lived_in(Branching())))
+    data = scripted(lived_in(Branching()))
+    target = open_torchscript(data)
     assert [tap.name for tap in target.taps] == ["first"]
-    assert {name for name, why in reasons(target._data).items() if "control-flow" in why} == {
+    assert {name for name, why in reasons(data).items() if "control-flow" in why} == {
         "norm",
         "second",
     }
