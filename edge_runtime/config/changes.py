@@ -1,6 +1,6 @@
 """What an edit of the configuration means for a daemon that runs: what can be kept, what must be rebuilt.
 
-Pure; called by ``daemon`` with the old and the new configuration. The table below is the whole policy.
+Pure. The table below is the whole policy.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Effect(StrEnum):
     RECONNECT = "reconnect"
     """Leave the broker and connect with the new settings; what waits in the outbox goes there."""
     REBUILD_MODEL = "rebuild_model"
-    """Load the bundle again beside the running one, then swap."""
+    """Load the bundle again while the old one runs, then swap."""
     RESTART = "restart"
     """Only a new process can use it."""
 
@@ -87,27 +87,27 @@ def changes(old: Config, new: Config) -> Changes:
     return Changes(tuple(Change(path, effect_of(path)) for path in _differences(old, new, "")))
 
 
-def in_force(old: Config, new: Config) -> Config:
+def merge_in_force(old: Config, new: Config) -> Config:
     """The new configuration with every key that waits for a restart as it was: what counts while this process runs.
 
     Without it, a later edit of a model would open that model in a state directory this process has not locked.
     """
-    merged = _merged(old, new, "")
+    merged = _merge(old, new, "")
     assert isinstance(merged, Config)
     return merged
 
 
-def _merged(old: Any, new: Any, path: str) -> Any:
+def _merge(old: Any, new: Any, path: str) -> Any:
     if isinstance(old, BaseModel) and isinstance(new, BaseModel):
         names = type(new).model_fields
         return new.model_copy(
             update={
-                name: _merged(getattr(old, name), getattr(new, name), _below(path, name)) for name in names
+                name: _merge(getattr(old, name), getattr(new, name), _below(path, name)) for name in names
             }
         )
     if isinstance(old, dict) and isinstance(new, dict):
         return {
-            name: _merged(old[name], value, _below(path, name)) if name in old else value
+            name: _merge(old[name], value, _below(path, name)) if name in old else value
             for name, value in new.items()
         }
     return old if effect_of(path) is Effect.RESTART else new
@@ -118,7 +118,7 @@ def _below(path: str, name: object) -> str:
 
 
 def effect_of(path: str) -> Effect:
-    """The effect of a changed key by the table; a key that nobody listed needs a restart."""
+    """The effect of a changed key by the table; a key that is not listed needs a restart."""
     parts = path.split(".")
     for pattern, effect in EFFECTS:
         wanted = pattern.split(".")

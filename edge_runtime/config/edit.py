@@ -42,13 +42,13 @@ def edit_model(path: Path, env: Mapping[str, str], model: str, edits: Mapping[st
     before = parse_config(text, str(path), env, base=target.parent)
     if model not in before.models:
         raise ConfigError(str(path), (Problem("models", None, f"no model {model!r}", "one of the file"),))
-    edited = edited_text(text.decode("utf-8-sig"), path, model, edits).encode()
+    edited = edit_text(text.decode("utf-8-sig"), path, model, edits).encode()
     after = parse_config(edited, str(path), env, base=target.parent)
     _check_rest(path, model, before, after)
     write_atomically(target, edited)
 
 
-def edited_text(text: str, path: Path, model: str, edits: Mapping[str, Any]) -> str:
+def edit_text(text: str, path: Path, model: str, edits: Mapping[str, Any]) -> str:
     """The text with other values; ``path`` is for messages.
 
     Raises:
@@ -99,7 +99,7 @@ def _put(section: Any, key: str, value: Any) -> None:
 
 
 def _check_rest(path: Path, model: str, before: Config, after: Config) -> None:
-    """Nothing but the model's threads and engine may have changed, whatever a library made of the text."""
+    """Nothing but the model's threads and engine may have changed, even if the library damaged the text."""
     same = {"threads": before.models[model].threads, "engine": before.models[model].engine}
     restored = after.models[model].model_copy(update=same)
     if after.model_copy(update={"models": {**after.models, model: restored}}) != before:

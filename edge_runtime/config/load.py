@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
@@ -25,6 +25,7 @@ from edge_runtime.system.camera_address import CameraKind, kind_of
 SECRET_PREFIX = "EDGE_"  # noqa: S105 - the name of variables, not a secret
 MAX_SECRET_BYTES = 4096
 
+_Model = TypeVar("_Model", bound=BaseModel)
 _VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 
 
@@ -38,7 +39,7 @@ class Address(BaseModel):
 
 
 def load_address(path: Path, env: Mapping[str, str]) -> Address:
-    """Read ``device`` and ``mqtt`` of a configuration file, whatever is wrong with its other sections.
+    """Read ``device`` and ``mqtt`` of a configuration file, even if its other sections are wrong.
 
     A daemon must be reachable most of all when the last edit of its file was refused.
 
@@ -51,14 +52,9 @@ def load_address(path: Path, env: Mapping[str, str]) -> Address:
     given = Address.model_fields.keys() & document.data.keys()
     data = {key: filling.fill(document.data[key], (key,)) for key in given}
     problems = list(filling.problems)
-    try:
-        address = Address.model_validate(data, context={"base": path.resolve().parent})
-    except ValidationError as err:
-        known = {problem.where for problem in problems}
-        problems.extend(p for p in problems_of(err, document, Address) if p.where not in known)
-        raise _refusal(document, problems) from err
-    mqtt = address.mqtt and _with_files(address.mqtt, document, problems)
-    if problems:
+    address = _validate(Address, data, document, path.resolve().parent, problems)
+    mqtt = address and address.mqtt and _read_files(address.mqtt, document, problems)
+    if address is None or problems:
         raise _refusal(document, problems)
     return address.model_copy(update={"mqtt": mqtt})
 
@@ -110,12 +106,12 @@ def parse_config(
     filling = _Filling(env, document)
     data = filling.fill(document.data, ())
     problems = [*filling.problems, *islice(_cross_problems(document), MAX_PROBLEMS)]
-    config = _validated(data, document, base, problems)
+    config = _validate(Config, data, document, base, problems)
     if config is not None and config.mqtt is not None and check_files:
-        config = config.model_copy(update={"mqtt": _with_files(config.mqtt, document, problems)})
+        config = config.model_copy(update={"mqtt": _read_files(config.mqtt, document, problems)})
     if config is None or problems:
         raise _refusal(document, problems)
-    return config.located(document.lines)
+    return config.with_lines(document.lines)
 
 
 def _require_sections(document: Document) -> None:
@@ -130,12 +126,15 @@ def _refusal(document: Document, problems: list[Problem]) -> ConfigError:
     return ConfigError(document.source, tuple(ordered))
 
 
-def _validated(data: Any, document: Document, base: Path | None, problems: list[Problem]) -> Config | None:
+def _validate(
+    shape: type[_Model], data: Any, document: Document, base: Path | None, problems: list[Problem]
+) -> _Model | None:
+    """The model, or None when ``problems`` has grown."""
     try:
-        return Config.model_validate(data, context={"base": base})
+        return shape.model_validate(data, context={"base": base})
     except ValidationError as err:
         known = {problem.where for problem in problems}
-        problems.extend(p for p in problems_of(err, document, Config) if p.where not in known)
+        problems.extend(p for p in problems_of(err, document, shape) if p.where not in known)
         return None
 
 
@@ -182,7 +181,7 @@ class _Filling:
 
 
 def _cross_problems(document: Document) -> Iterator[Problem]:
-    """What no single section can see; works on raw data so that it is reported beside everything else."""
+    """Problems between sections; found in raw data, so that they are reported with all others."""
     data = document.data
     models, cameras = data.get("models"), data.get("cameras")
     if not isinstance(cameras, dict):
@@ -212,7 +211,7 @@ def _at(document: Document, path: tuple[str, ...], found: str, expected: str) ->
     return Problem(".".join(path), document.nearest_line(path), found, expected)
 
 
-def _with_files(mqtt: MqttConfig, document: Document, problems: list[Problem]) -> MqttConfig:
+def _read_files(mqtt: MqttConfig, document: Document, problems: list[Problem]) -> MqttConfig:
     """Check that named files are there; fill the password, so that a new file is a new configuration."""
     for key in ("ca", "cert", "key") if mqtt.tls is not None else ():
         path: Path | None = getattr(mqtt.tls, key)

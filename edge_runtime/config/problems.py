@@ -1,4 +1,4 @@
-"""Turns what pydantic says into what an operator needs: where, which line, what was found and expected.
+"""Turns errors of pydantic into problems for an operator: where, which line, what was found and expected.
 
 Pure: data in, ``Problem`` values out. Secrets never get in here: the shown values come from the text as it was
 written, before anything from the environment was put in.
@@ -74,7 +74,7 @@ def problems_of(error: ValidationError, document: Document, shape: type[BaseMode
 
 
 def _is_shortened(loc: Loc, details: list[ErrorDetails], all_places: Iterable[Loc]) -> bool:
-    """Whether a list only counts as too short because pydantic leaves out its wrong entries, which are told anyway."""
+    """Whether a list is too short only because pydantic leaves out its wrong entries, which are reported anyway."""
     if any(detail["type"] != "too_short" for detail in details):
         return False
     return any(len(other) > len(loc) and other[: len(loc)] == loc for other in all_places)
@@ -123,9 +123,9 @@ def _expected(detail: ErrorDetails) -> str:
 
 
 def _found(loc: Loc, detail: ErrorDetails, data: Any) -> str:
-    said = detail.get("ctx", {}).get("found")
-    if said is not None:
-        return str(said)
+    found = detail.get("ctx", {}).get("found")
+    if found is not None:
+        return str(found)
     return show(value_at(data, loc), is_secret=bool(loc) and loc[-1] in _SECRET_KEYS)
 
 

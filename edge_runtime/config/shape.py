@@ -146,7 +146,7 @@ class ReferenceConfig(Section):
 
     folder: FilePath | None = Field(
         default=None,
-        description="Pictures to recalibrate with, beside the reservoir; sub-folders named like labels make "
+        description="Pictures to recalibrate with, besides those of the reservoir; sub-folders named like labels make "
         "a labelled set.",
         examples=["/var/lib/edge-runtime/reference/belt"],
     )
@@ -252,7 +252,7 @@ class OutboxConfig(Section):
 
 
 class SinkConfig(Section):
-    """A local file of results, one JSON object a line; used when no broker is configured, or beside it."""
+    """A local file of results, one JSON object a line; used when no broker is configured, or in addition to it."""
 
     path: FilePath | None = Field(
         default=None, description="Where; null: <state_dir>/results.jsonl.", examples=["/srv/results.jsonl"]
@@ -304,13 +304,13 @@ class Config(Section):
     outbox: OutboxConfig = Field(default_factory=OutboxConfig, description="Durable queue.")
     sink: SinkConfig | None = Field(
         default=None,
-        description="A local results file beside the broker; without a broker there is always one.",
+        description="A local results file in addition to the broker; without a broker there is always one.",
     )
     http: HttpConfig = Field(default_factory=HttpConfig, description="Health, status, dashboard.")
     log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
     _lines: _Lines = PrivateAttr(default_factory=_Lines)
 
-    def located(self, lines: Mapping[tuple[str, ...], int]) -> Self:
+    def with_lines(self, lines: Mapping[tuple[str, ...], int]) -> Self:
         """The same configuration, which also knows the lines of its keys."""
         located = self.model_copy()
         located._lines = _Lines(lines)

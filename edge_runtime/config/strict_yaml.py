@@ -1,4 +1,4 @@
-"""Reads YAML that may come from anyone: plain data, plus the line every key stands on.
+"""Reads YAML from untrusted sources: plain data, plus the line every key stands on.
 
 PyYAML's safe loader still takes duplicate keys silently (the last one wins), expands alias bombs, and recurses as
 deep as the text asks. Here all of that is refused, every problem at once. No schema lives here: the configuration

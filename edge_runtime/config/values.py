@@ -55,7 +55,7 @@ def _clean_text(value: str) -> str:
 
 
 def _resolve(value: Path, info: ValidationInfo) -> Path:
-    """Relative paths count from the folder of the configuration file, whatever the working directory is."""
+    """Relative paths count from the folder of the configuration file, not from the working directory."""
     _clean_text(str(value))
     base = (info.context or {}).get("base")
     if value.is_absolute() or base is None:

@@ -132,7 +132,7 @@ class ConfigWatcher:
                 return
 
     def _concerns_us(self, _: Any, changed: str) -> bool:
-        """The file, what it links to, or the ``..data`` link that Kubernetes swaps; not the database beside it."""
+        """The file, what it links to, or the ``..data`` link that Kubernetes swaps; not the database next to it."""
         name = Path(changed).name
         return name in (self._path.name, self._path.resolve().name) or name.startswith("..")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from edge_runtime.config import Changes, Config, Effect, changes, in_force
+from edge_runtime.config import Changes, Config, Effect, changes, merge_in_force
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
@@ -91,7 +91,7 @@ class ConfigReloader:
         if isinstance(edit, ConfigError):
             self._refuse(str(edit), [str(problem) for problem in edit.problems])
             return
-        plan, new = changes(self._running.config, edit), in_force(self._running.config, edit)
+        plan, new = changes(self._running.config, edit), merge_in_force(self._running.config, edit)
         self._notify.reloading()
         self._edit = _Edit(new, plan, self._factories.run_in_background(lambda: self._open(new, plan)))
 

@@ -33,7 +33,7 @@ class EngineLease:
 
 
 class EngineSlot:
-    """Runs batches on whatever engine is active."""
+    """Runs batches on the active engine."""
 
     def __init__(self, generation: Generation, engine: Engine) -> None:
         self._lock = threading.Lock()

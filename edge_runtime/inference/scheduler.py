@@ -29,7 +29,7 @@ class BatchPolicy:
 
     max_batch_size: int = 4
     max_queue_delay_s: float = 0.0
-    """How long a sample may wait for company; 0 runs at once whatever is there."""
+    """How long a sample may wait for company; 0 runs at once."""
     max_age_s: float = 1.0
     """From capture; live streams only."""
     queue_limit: int = 4

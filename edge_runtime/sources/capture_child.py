@@ -1,4 +1,4 @@
-"""The owner's handle on one capture process: start it, hear it, kill it. No policy lives here.
+"""The owner's handle on one capture process: start it, read its messages, kill it. No policy lives here.
 
 The process gets a small environment without the daemon's secrets, because it decodes bytes from the network.
 """
@@ -69,7 +69,7 @@ class CaptureChild:
         return self._process.pid
 
     def wait(self, timeout_s: float, also: socket.socket) -> None:
-        """Wait until the child says something, ends, or ``also`` becomes readable."""
+        """Wait until the child sends something, ends, or ``also`` becomes readable."""
         poll = select.poll()
         for fd in (self._channel.fileno(), also.fileno()):
             poll.register(fd, select.POLLIN)
@@ -80,21 +80,21 @@ class CaptureChild:
         return self._process.poll()
 
     def messages(self) -> list[CaptureMessage]:
-        """What it said since the last call.
+        """Its messages since the last call.
 
         Raises:
-            ValueError: it said nonsense.
+            ValueError: a packet is no message.
         """
         self._read_log()
-        heard: list[CaptureMessage] = []
+        received: list[CaptureMessage] = []
         while True:
             try:
                 packet = self._channel.recv(MAX_PACKET_BYTES)
             except (BlockingIOError, ConnectionResetError):
-                return heard
+                return received
             if not packet:
-                return heard
-            heard.append(CaptureMessage.decode(packet))
+                return received
+            received.append(CaptureMessage.decode(packet))
 
     def tell_room(self) -> None:
         """A slot became free."""
@@ -112,7 +112,7 @@ class CaptureChild:
         self._release()
 
     def quit(self, timeout_s: float) -> None:
-        """Let it say goodbye to the device (an RTSP camera frees the session), then end it anyway."""
+        """Let it close the device (an RTSP camera frees the session), then end it anyway."""
         self._tell(QUIT)
         try:
             self._process.wait(timeout_s)

@@ -23,7 +23,7 @@ _FALLBACK_FPS = 25.0  # for files that do not say
 
 
 def play(request: CaptureRequest, ring_fd: int, owner: OwnerConnection) -> None:
-    """Open the device and hand its frames over until it ends or the owner says quit.
+    """Open the device and hand its frames over until it ends or the owner quits.
 
     Raises:
         CaptureFailed: with the reason, fit for a log after redaction.

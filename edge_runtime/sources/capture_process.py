@@ -1,9 +1,8 @@
 """The capture process: ``python -m edge_runtime.sources.capture_process SOCKET_FD RING_FD PARENT_PID``.
 
 One process per camera, because only a process can be killed when a driver or FFmpeg hangs (opencv #22677). It waits
-until somebody listens at the address (cheaply: numpy and OpenCV are not loaded yet, so ten dead cameras cost
-little), opens the device once, plays it, and ends with one message that says why. Opening again is the owner's
-business.
+until the address answers (numpy and OpenCV are not loaded yet, so ten dead cameras cost little), opens the device once,
+plays it, and ends with one message that names the reason. The owner opens it again.
 """
 
 import ctypes
@@ -33,10 +32,10 @@ def die_with(parent_pid: int, name: str) -> None:
 
 
 def wait_reachable(address: CameraAddress, owner: OwnerConnection, rng: random.Random) -> bool:
-    """Wait until somebody answers at the address; False when told to quit before.
+    """Wait until the address answers; False when told to quit before.
 
     Raises:
-        CaptureFailed: a file that does not exist; waiting for it is not this process's business.
+        CaptureFailed: a file that does not exist; the owner decides whether to wait.
     """
     pause_s, longest_s = _CONNECT_PAUSE_S
     while not owner.quit.is_set():
@@ -52,7 +51,7 @@ def wait_reachable(address: CameraAddress, owner: OwnerConnection, rng: random.R
 
 
 def _connect(address: CameraAddress) -> str | None:
-    """Why nobody answers, or None when somebody does."""
+    """Why the address does not answer, or None when it does."""
     if address.local_path is not None:
         return None if address.local_path.exists() else f"{address.local_path} does not exist"
     assert address.endpoint is not None, "a camera that OpenCV plays is a path or has an endpoint"

@@ -33,7 +33,7 @@ class FakeSource:
 
         Raises:
             EndOfStream: the script is used up or the source was closed.
-            Exception: whatever the script says.
+            Exception: the next one of the script.
         """
         if self.is_closed:
             raise EndOfStream(f"{self.stream} was closed")

@@ -5,7 +5,7 @@ gone. It is sparse: room for the largest allowed frame is reserved, but only byt
 camera that comes back with another resolution needs no new ring.
 
 A slot belongs to exactly one side at a time (free, writing, ready, reading); ownership changes hands under a record
-lock, which the kernel drops when its holder dies, so torn frames are impossible and a killed writer blocks nobody.
+lock, which the kernel drops when its holder dies, so torn frames are impossible and a killed writer blocks no reader.
 Only the standard library and numpy: the capture process starts with this module.
 """
 
@@ -62,7 +62,7 @@ class RingCounts:
 
 @dataclass(frozen=True, slots=True)
 class FrameNote:
-    """What the writer says about a frame."""
+    """Facts about a frame, from the writer."""
 
     position: int
     """Frames of the file before this one, in this pass; for cameras the number since opening."""
@@ -176,12 +176,15 @@ class FrameRing:
         height, width, channels = (*shape, 1)[:3]
         with self._lock():
             ticket = int(self._counts["tickets"][0])
-            said = self._slots[slot : slot + 1]
-            said["ticket"], said["position"] = ticket, note.position
-            said["height"], said["width"], said["channels"] = height, width, channels
-            said["captured_at_s"], said["captured_at_wall_s"] = note.captured_at_s, note.captured_at_wall_s
-            said["decode_ms"] = note.decode_ms
-            said["state"] = _State.READY  # last: a writer killed half-way has not handed anything over
+            record = self._slots[slot : slot + 1]
+            record["ticket"], record["position"] = ticket, note.position
+            record["height"], record["width"], record["channels"] = height, width, channels
+            record["captured_at_s"], record["captured_at_wall_s"] = (
+                note.captured_at_s,
+                note.captured_at_wall_s,
+            )
+            record["decode_ms"] = note.decode_ms
+            record["state"] = _State.READY  # last: a writer killed half-way has not handed anything over
             self._counts["tickets"][0] = ticket + 1
 
     # --- the reader's half -------------------------------------------------------------------------------------
@@ -215,22 +218,22 @@ class FrameRing:
             if slot is None:
                 return None
             self._slots["state"][slot] = _State.READING
-            said = self._slots[slot].copy()
-        return self._read_slot(slot, said)
+            record = self._slots[slot].copy()
+        return self._read_slot(slot, record)
 
-    def _read_slot(self, slot: int, said: Any) -> TakenFrame:
-        height, width, channels = int(said["height"]), int(said["width"]), int(said["channels"])
+    def _read_slot(self, slot: int, record: Any) -> TakenFrame:
+        height, width, channels = int(record["height"]), int(record["width"]), int(record["channels"])
         size = height * width * channels
         if min(height, width) < 1 or channels not in (1, 3, 4) or size > self._slot_bytes:
             raise ValueError(f"the capture process handed over a frame of {height}x{width}x{channels}")
         shape = (height, width) if channels == 1 else (height, width, channels)
         note = FrameNote(
-            int(said["position"]),
-            float(said["captured_at_s"]),
-            float(said["captured_at_wall_s"]),
-            float(said["decode_ms"]),
+            int(record["position"]),
+            float(record["captured_at_s"]),
+            float(record["captured_at_wall_s"]),
+            float(record["decode_ms"]),
         )
-        return TakenFrame(int(said["ticket"]), self._pixels[slot][:size].reshape(shape), note)
+        return TakenFrame(int(record["ticket"]), self._pixels[slot][:size].reshape(shape), note)
 
     # --- both --------------------------------------------------------------------------------------------------
 

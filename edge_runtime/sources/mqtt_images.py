@@ -1,7 +1,7 @@
 """Pictures and prepared tensors that arrive as MQTT messages.
 
-``PictureInbox`` is what the MQTT link calls, from its own thread, for every message; it never blocks and is bounded
-in number and bytes. ``MqttImagesSource`` is the stream's end. No MQTT library here. Both are put together in ``app``.
+``PictureInbox`` takes every message in the MQTT client's thread; it never blocks and is bounded in number and bytes.
+``MqttImagesSource`` is the stream's end. No MQTT library here.
 """
 
 import math
@@ -94,7 +94,7 @@ class PictureInbox:
         return self._counts
 
     def close(self) -> None:
-        """Take no more and wake whoever waits; what was not read counts as dropped. Idempotent."""
+        """Take no more and wake the reader; messages that were not read count as dropped. Idempotent."""
         with self._changed:
             self._is_closed = True
             self._count(dropped=len(self._queued))

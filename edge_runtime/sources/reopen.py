@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 class Backoff:
     """Delays between attempts: ``first_s`` doubling up to ``limit_s``, each moved by up to ``jitter`` of itself.
 
-    The jitter keeps sixteen cameras behind one dead switch from knocking in step.
+    The jitter keeps sixteen cameras behind one dead switch from trying in step.
     """
 
     rng: random.Random
@@ -58,7 +58,7 @@ class StallTimeouts:
     stall_s: float
     """Between two frames."""
     _limit_s: float = field(init=False)
-    _heard_at_s: float = field(init=False, default=0.0)
+    _alive_at_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         """Begin in the first phase."""
@@ -66,24 +66,24 @@ class StallTimeouts:
 
     def wait_for_start(self, now_s: float) -> None:
         """The process was started."""
-        self._limit_s, self._heard_at_s = self.start_s, now_s
+        self._limit_s, self._alive_at_s = self.start_s, now_s
 
     def wait_for_open(self, now_s: float) -> None:
-        """The process said that it opens the device."""
-        self._limit_s, self._heard_at_s = self.open_s, now_s
+        """The process opens the device."""
+        self._limit_s, self._alive_at_s = self.open_s, now_s
 
     def wait_for_frames(self, now_s: float) -> None:
         """The device is open: frames are due."""
-        self._limit_s, self._heard_at_s = self.stall_s, now_s
+        self._limit_s, self._alive_at_s = self.stall_s, now_s
 
     def note_life(self, at_s: float) -> None:
         """A sign of life at ``at_s``; an older one than the last changes nothing."""
-        self._heard_at_s = max(self._heard_at_s, at_s)
+        self._alive_at_s = max(self._alive_at_s, at_s)
 
     def deadline_s(self) -> float:
-        """When it is over, if nothing more is heard."""
-        return self._heard_at_s + self._limit_s
+        """When the process counts as hung, if it shows no more life."""
+        return self._alive_at_s + self._limit_s
 
     def excess_silence_s(self, now_s: float) -> float | None:
         """Seconds of silence when they are too many, else None."""
-        return now_s - self._heard_at_s if now_s >= self.deadline_s() else None
+        return now_s - self._alive_at_s if now_s >= self.deadline_s() else None

@@ -73,7 +73,7 @@ class VideoSource:
         self._child: CaptureChild | None = None
         self._counts = SourceCounts()  # of earlier children; the running one's are added in ``stats``
         self._delivered_by_child = 0
-        self._last_word: CaptureMessage | None = None
+        self._last_message: CaptureMessage | None = None
         self._next_seq = first_seq
         self._open_at_s = 0.0
         self._healthy_since_s: float | None = None
@@ -137,7 +137,7 @@ class VideoSource:
     # --- one step of the owner's loop ----------------------------------------------------------------------------
 
     def _step(self, now_s: float) -> Frame | None:
-        """Do what is due now: start, hear, take a frame, or give up on a silent child."""
+        """Do what is due now: start, read messages, take a frame, or give up on a silent child."""
         if self._ended is not None:
             raise EndOfStream(self._ended)
         child = self._child
@@ -145,9 +145,9 @@ class VideoSource:
             if now_s >= self._open_at_s:
                 self._start(now_s)
             return None
-        exit_code = child.exit_code()  # before the messages: what it said last is then among them
+        exit_code = child.exit_code()  # before the messages, so that its last one is among them
         try:
-            self._hear(child.messages(), now_s)
+            self._read_messages(child.messages(), now_s)
             taken = child.ring.take()
         except ValueError as err:
             self._lose(now_s, str(err))
@@ -156,10 +156,10 @@ class VideoSource:
             child.tell_room()
         if taken is not None:
             return self._deliver(taken, now_s)
-        if self._last_word is not None and self._last_word.kind == "ended":
-            self._end(self._last_word)
-        if self._last_word is not None:
-            self._lose(now_s, str(self._last_word.facts.get("reason")))
+        if self._last_message is not None and self._last_message.kind == "ended":
+            self._end(self._last_message)
+        if self._last_message is not None:
+            self._lose(now_s, str(self._last_message.facts.get("reason")))
         elif exit_code is not None:
             self._lose(now_s, _exit_reason(exit_code))
         else:
@@ -190,13 +190,13 @@ class VideoSource:
         except OSError as err:
             self._lose(now_s, f"no capture process: {err.strerror or err}")
             return
-        self._last_word = None
+        self._last_message = None
         self._healthy_since_s = None
         self._timeouts.wait_for_start(now_s)
         if self._counts.last_problem is not None:
             self._counts = replace(self._counts, restarts=self._counts.restarts + 1)
 
-    def _hear(self, messages: list[CaptureMessage], now_s: float) -> None:
+    def _read_messages(self, messages: list[CaptureMessage], now_s: float) -> None:
         for message in messages:
             match message.kind:
                 case "waiting":
@@ -210,7 +210,7 @@ class VideoSource:
                         "source open", stream=self.stream, address=self._address.redacted, **message.facts
                     )
                 case "failed" | "ended":  # acted on once the last frames are out of the ring
-                    self._last_word = message
+                    self._last_message = message
                 case _:
                     self._timeouts.note_life(now_s)
 
@@ -267,9 +267,9 @@ class VideoSource:
         log.warning(what, stream=self.stream, address=self._address.redacted, reason=reason,
                     retry_in_s=round(delay_s, 1))  # fmt: skip
 
-    def _end(self, last_word: CaptureMessage) -> None:
+    def _end(self, last_message: CaptureMessage) -> None:
         """A file is over. One that gave clearly fewer frames than its header announces was cut off: say so."""
-        frames, announced = (int(last_word.facts.get(name, 0)) for name in ("frames", "announced"))
+        frames, announced = (int(last_message.facts.get(name, 0)) for name in ("frames", "announced"))
         self._ended = f"{self._address.redacted} ended after {frames} frames"
         if frames < announced * 0.99 - 1:
             self._counts = replace(
@@ -278,7 +278,7 @@ class VideoSource:
         raise EndOfStream(self._ended)
 
     def _add_counts(self, child: CaptureChild) -> None:
-        """Add a finished child's counts. What it grabbed and nobody got is dropped, whatever moment it died in."""
+        """Add a finished child's counts. Frames that it grabbed and did not deliver are dropped."""
         grabbed, delivered, counts = child.ring.counts().grabbed, self._delivered_by_child, self._counts
         self._next_seq += child.ring.counts().tickets
         self._delivered_by_child = 0

@@ -2,7 +2,7 @@
 
 The host's core count is wrong under ``taskset``, ``CPUQuota=``, Docker and Kubernetes: an engine with more
 threads than its quota is throttled in the middle of a frame. Linux only; reads files, imports nothing
-heavy, starts nothing. What to do with the budget is said in ``engines.threads``.
+heavy, starts nothing. ``engines.threads`` decides what to do with the budget.
 """
 
 import math
@@ -91,7 +91,7 @@ def _mounts(root: Path) -> dict[int, list[_Mount]]:
         mount, kind = before.split(" "), after.split(" ")
         if len(mount) < 5 or len(kind) < 3:
             continue
-        top, point = (_unescaped(field) for field in mount[3:5])
+        top, point = (_unescape(field) for field in mount[3:5])
         one = _Mount(root / point.lstrip("/"), top.rstrip("/"))
         if kind[0] == "cgroup2":
             found[2].append(one)
@@ -106,7 +106,7 @@ def _usual_v2(root: Path) -> list[_Mount]:
 
 
 def _usual_v1(root: Path) -> list[_Mount]:
-    """The same for version 1: a folder is named for its controllers, in whatever order."""
+    """The same for version 1: a folder is named for its controllers, in any order."""
     try:
         folders = sorted((root / "sys/fs/cgroup").iterdir())
     except OSError:
@@ -128,7 +128,7 @@ def _v1_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, s
             yield max(int(quota) / int(period), 0.01), _shown(folder / "cpu.cfs_quota_us", root)
 
 
-def _unescaped(field: str) -> str:
+def _unescape(field: str) -> str:
     """Mountinfo writes blanks and backslashes as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field)
 

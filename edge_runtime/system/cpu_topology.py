@@ -16,7 +16,7 @@ _EFFICIENT = (
 _MOST_CPUS = 8192  # the most that Linux is built for; a list of CPUs from a file never makes more than these
 
 LITTLE_BELOW_CAPACITY = 0.65
-"""Share of the strongest core's ``cpu_capacity``. Known pairs: A53 beside A73 0.58, A55 beside A76 0.4; the middle
+"""Share of the strongest core's ``cpu_capacity``. Known pairs: A53 with A73 0.58, A55 with A76 0.4; the middle
 cores of a phone chip have 0.75 and more of its largest one."""
 LITTLE_BELOW_FREQUENCY = 0.82
 """Share of the highest frequency, where there is nothing better. It hides that little cores also do less a cycle: 1.8
@@ -96,7 +96,7 @@ def _siblings(root: Path, cpu: int, allowed: Collection[int]) -> tuple[int, ...]
 
 
 def _disjoint(groups: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Each CPU in one core only, whatever the files say."""
+    """Each CPU in one core only, even if the files contradict each other."""
     seen: set[int] = set()
     kept = []
     for cpus in groups:

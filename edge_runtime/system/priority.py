@@ -1,15 +1,14 @@
-"""How work beside live inference steps back from the processor: a process for good, a thread for a while.
+"""How background work yields the processor to live inference: a process for good, a thread for a while.
 
-A process (``lower_priority``): where a core is free it takes what nobody else wants, and any live thread that wakes
-up has that core at once (Linux ``SCHED_IDLE``). Where none is, that would be next to nothing and the work would
-never end; there it gets a third of the share of a live thread. Measured beside one stream that left a core of two
-free: frames/s
--2 % idle, -13 % niced, the same time; beside two streams flat out: -7 % and -14 %, but idle takes two and a half times
-as long. It does not run for long, so the load is looked at once.
+A process (``lower_priority``): where a core is free it takes the time that is left over, and any live thread that wakes
+up has that core at once (Linux ``SCHED_IDLE``). Where none is free, that would be next to nothing and the work would
+never end; there it gets a third of the share of a live thread. Measured next to one stream that left a core of two
+free: frames/s -2 % idle, -13 % niced, the same time; next to two streams flat out: -7 % and -14 %, but idle takes two
+and a half times as long. It does not run for long, so the load is looked at once.
 
-A thread (``low_priority``): a model that is opened beside a running one keeps a core busy for its 50 ms and more. With
-the share of a live thread it put off whoever it met on the same core: the worst inference of 30 swaps at 30 frames/s
-was 2.7 times the median one, stepped aside 2.1 times (medians of 11 interleaved runs each).
+A thread (``low_priority``): a model that is opened while another one runs keeps a core busy for 50 ms and more. With
+the share of a live thread it put off every thread that it met on the same core: the worst inference of 30 swaps at
+30 frames/s was 2.7 times the median one, with low priority 2.1 times (medians of 11 interleaved runs each).
 """
 
 import contextlib
@@ -46,7 +45,7 @@ def lower_priority(idle_cores: float) -> None:
 
 
 def run_in_background(work: Callable[[], T]) -> Future[T]:
-    """Do ``work`` in a thread of its own with the priority of a job; a process that ends does not wait for it.
+    """Do ``work`` in a separate thread with the priority of a job; a process that ends does not wait for it.
 
     Not stepped aside further: importing torch on a box that is busy with files took 47 s with a tenth of a share.
     """
@@ -56,12 +55,12 @@ def run_in_background(work: Callable[[], T]) -> Future[T]:
         try:
             with low_priority(LOW_PRIORITY):
                 found = work()
-        except BaseException as err:  # noqa: BLE001 - thread boundary: whoever asks for the result gets it
+        except BaseException as err:  # noqa: BLE001 - thread boundary: raised again where the result is asked for
             future.set_exception(err)
         else:
             future.set_result(found)
 
-    threading.Thread(target=run, name="beside", daemon=True).start()
+    threading.Thread(target=run, name="background", daemon=True).start()
     return future
 
 

@@ -1,4 +1,4 @@
-"""One daemon per state directory: a file lock that the kernel releases whatever happens to its holder."""
+"""One daemon per state directory: a file lock that the kernel releases however its holder ends."""
 
 import fcntl
 from pathlib import Path

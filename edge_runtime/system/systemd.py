@@ -1,4 +1,4 @@
-"""Tells systemd how the service is: sd_notify(3) in a few lines of our own.
+"""Tells systemd how the service is: sd_notify(3) without a library.
 
 Does nothing when not started by systemd. No policy here: when to feed the watchdog is decided in ``health``.
 """

@@ -24,14 +24,14 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What the configuration says about how a model runs; every engine takes the part it knows."""
+    """How a model is to run; every engine takes the part it knows."""
 
     runtime: RuntimeChoice = "auto"
     devices: tuple[str, ...] = ("CPU",)
     """Best first; the first one that is there is used, those behind it are the fall-backs."""
     precision: Precision = "f32"
     pin_threads: bool = False
-    """Bind the engine's threads to the plan's CPUs; OpenVINO cannot be told where they belong."""
+    """Bind the engine's threads to the plan's CPUs; OpenVINO cannot do that."""
     cache_dir: Path | None = None
     """Where compiled models may be kept; None compiles at each start."""
     max_batch: int | None = None

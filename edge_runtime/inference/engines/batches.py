@@ -61,7 +61,7 @@ def require_batch_axis(outputs: Outputs, size: int) -> Outputs:
 
 
 def to_one_line(err: BaseException) -> str:
-    """What a runtime says, short enough for a log."""
+    """The words of a runtime, short enough for a log."""
     return " ".join(str(err).split())[:500]
 
 

@@ -51,7 +51,7 @@ class FakeEngine:
             raise EngineError("the engine is closed")
         self.batch_sizes.append(len(batch))
         if self.gate is not None and not self.gate.wait(self.gate_timeout_s):
-            raise EngineError(f"nobody opened the gate within {self.gate_timeout_s} s")
+            raise EngineError(f"the gate was not opened within {self.gate_timeout_s} s")
         if self.failures != 0:
             self.failures -= 1 if self.failures > 0 else 0
             raise EngineError("scripted failure")

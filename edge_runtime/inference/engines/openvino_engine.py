@@ -1,16 +1,16 @@
 """OpenVINO behind the engine port: the only file of the daemon that imports openvino. Runs IR and ONNX files.
 
 Precision is pinned: the default is bfloat16 on some CPUs, and the logits of EfficientNet-Lite0 differ by 0.6 there.
-Each concurrent call has an inference request of its own; outputs are copied, because a request writes the next ones
-over them. On a CPU each has a compiled model of its own too, with one stream: OpenVINO 2026.4 builds the streams of one
+Each concurrent call has its own inference request; outputs are copied, because a request writes the next ones
+over them. On a CPU each has its own compiled model too, with one stream: OpenVINO 2026.4 builds the streams of one
 side by side, and int8 models with depthwise convolutions came out wrong in 1 to 12 of 12 compilations (by half of the
 spread of their outputs, in every call; with one stream never). It costs 8 MiB a call of EfficientNet-Lite0, at the same
 speed.
 
 Threads are never bound to CPUs. OpenVINO cannot be told which ones: its own pinning puts the threads of every model on
 the same first CPUs (two models with a thread each on two cores: 150 calls/s instead of 340), keeping them apart
-(``ENABLE_CPU_RESERVATION``) refuses a model that is opened beside a running one, and without pinning it still replaces
-a caller's mask by the process's inside a call. A mask of the whole process (``CPUAffinity=`` of the unit) is kept.
+(``ENABLE_CPU_RESERVATION``) refuses a second model while the first one runs, and without pinning it still replaces a
+caller's mask by the process's inside a call. A mask of the whole process (``CPUAffinity=`` of the unit) is kept.
 """
 
 import queue
@@ -136,7 +136,7 @@ def _devices_of(device: str, available: Sequence[str]) -> list[str]:
 
 
 def _is_part(device: str, name: str) -> bool:
-    """Whether ``device`` (GPU.1) is what ``name`` says (GPU.1, or GPU for all of them)."""
+    """Whether ``name`` (GPU.1, or GPU for all of them) includes ``device`` (GPU.1)."""
     return device == name or device.split(".", maxsplit=1)[0] == name
 
 

@@ -54,7 +54,7 @@ def choose_threads(
 
     Measured: two threads inside one call halve the latency of one stream; for two streams one shared session with one
     thread each gives 1.5 times the frames. So: as many concurrent calls as
-    streams, the cores left over go inside the calls. A thread of its own for each physical core, because two on one
+    streams, the cores left over go inside the calls. One thread for each physical core, because two on one
     core share its arithmetic; none on weaker cores, because a call waits for its slowest thread; and never more
     threads than the quota has whole cores, because they would all be stopped when it is used up.
 
@@ -102,11 +102,11 @@ def _split(cores: int, streams: int, others: int, preference: int | Preference) 
     at_once = min(max(1, streams + others), cores)
     share = max(1, round(cores * streams / max(1, streams + others)))
     workers = max(1, min(streams, share))
-    run_in_background = f" beside {others} of other models" if others else ""
+    with_others = f" beside {others} of other models" if others else ""
     return (
         cores // at_once,
         workers,
-        f"{streams} stream(s){run_in_background} on {cores} core(s) with a thread each",
+        f"{streams} stream(s){with_others} on {cores} core(s) with a thread each",
     )
 
 

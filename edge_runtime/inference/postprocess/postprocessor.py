@@ -28,7 +28,7 @@ OneOutput = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said about one sample. Exactly one field is set; they are those of ``Result``."""
+    """The answer of a model to one sample. Exactly one field is set; they are those of ``Result``."""
 
     top: tuple[Label, ...] | None = None
     detections: tuple[Detection, ...] | None = None

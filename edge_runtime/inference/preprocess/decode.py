@@ -69,7 +69,7 @@ def read_file(path: Path, limits: PictureLimits) -> bytes:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opening a named pipe would wait for ever for somebody to write into it."""
+    """Opening a named pipe would wait for ever for a writer."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -78,7 +78,7 @@ def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:
 
     Args:
         data: JPEG, PNG, BMP, WebP or TIFF.
-        spec: What the model wants; a JPEG is decoded at a reduced size where that leaves the result right.
+        spec: The input of the model; a JPEG is decoded at a reduced size where that leaves the result right.
         limits: Caps, checked on the header.
 
     Raises:
@@ -95,7 +95,7 @@ def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:
         pixels, order = to_uint8(stored, stored_order, spec.alpha_background)
     is_turned = header.orientation >= 5
     full = (header.height, header.width) if is_turned else (header.width, header.height)
-    return Upright(_oriented(pixels, header.orientation), order, *full)
+    return Upright(_orient(pixels, header.orientation), order, *full)
 
 
 def check_size(width: int, height: int, limits: PictureLimits) -> None:
@@ -136,7 +136,7 @@ def to_uint8(array: NDArray[Any], order: ColourOrder, alpha: int) -> tuple[NDArr
         )
     channels = array.shape[2]
     if channels in (2, 4):
-        array = _composited(array, alpha)
+        array = _composite(array, alpha)
     if channels <= 2:
         return np.ascontiguousarray(array[..., 0]), "grey"
     return array, "rgb" if order in ("rgb", "rgba") else "bgr"
@@ -174,7 +174,7 @@ def _decode_other(data: bytes, header: Header) -> tuple[NDArray[Any], ColourOrde
     return pixels, "bgra" if pixels.ndim == 3 and pixels.shape[2] == 4 else "bgr"
 
 
-def _composited(array: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
+def _composite(array: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
     """Colour channels over a grey level; opaque pictures, nearly all, cost one comparison."""
     alpha = array[..., -1:]
     colours = array[..., :-1]
@@ -185,7 +185,7 @@ def _composited(array: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
     return mixed.astype(np.uint8)
 
 
-def _oriented(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Turn a picture upright as EXIF tag 0x0112 says (1..8)."""
     match orientation:
         case 2:

@@ -27,7 +27,7 @@ class PictureFlaw(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header of an encoded picture says."""
+    """The header of an encoded picture."""
 
     kind: str
     """jpeg, png, bmp, webp or tiff."""

@@ -27,7 +27,7 @@ _ZOOM = (0.7, 1.0)  # share of the photograph's largest 4:3 part that is seen; l
 
 
 class DemoCamera:
-    """A conveyor as a live ``Source``: who reads too late gets the newest frame, the others count as dropped.
+    """A conveyor as a live ``Source``: a late reader gets the newest frame, the others count as dropped.
 
     ``seq`` is the index of the frame.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.config import load_config
-from edge_runtime.config.edit import edit_model, edited_text
+from edge_runtime.config.edit import edit_model, edit_text
 from edge_runtime.errors import ConfigError, StateError
 from tests.support.paths import ROOT
 
@@ -62,20 +62,20 @@ def test_a_value_that_is_there_is_replaced_beside_its_comment() -> None:
         "    version: latest",
         "    threads: 1  # by hand\n    engine: {pin_threads: true}\n    version: latest",
     )
-    after = edited_text(text, HERE, "parts", {"threads": 4, "engine.runtime": "openvino"})
+    after = edit_text(text, HERE, "parts", {"threads": 4, "engine.runtime": "openvino"})
     assert "    threads: 4  # by hand\n    engine: {pin_threads: true, runtime: openvino}\n" in after
 
 
 @pytest.mark.parametrize("indent", [2, 3, 4])
 def test_keeps_the_indentation_of_the_file(indent: int) -> None:
     text = TEXT.replace("  ", " " * indent) + "list:\n" + " " * indent + "- 1   # one\n"
-    after = edited_text(text, HERE, "parts", {"threads": 2})
+    after = edit_text(text, HERE, "parts", {"threads": 2})
     assert added(text, after) == [" " * indent * 2 + "threads: 2"]
 
 
 def test_keeps_the_line_ends_of_the_file() -> None:
     text = TEXT.replace("\n", "\r\n")
-    after = edited_text(text, HERE, "parts", {"threads": 2})
+    after = edit_text(text, HERE, "parts", {"threads": 2})
     assert after.count("\r\n") == after.count("\n") == text.count("\n") + 1
 
 
@@ -83,7 +83,7 @@ def test_keeps_the_line_ends_of_the_file() -> None:
 def test_the_examples_can_be_edited(example: str) -> None:
     text = (ROOT / "configs" / f"{example}.yaml").read_text()
     model = "photos" if example == "demo" else "parts"
-    after = edited_text(text, HERE, model, {"threads": 2})
+    after = edit_text(text, HERE, model, {"threads": 2})
     assert len(set(after.splitlines()) ^ set(text.splitlines())) in (1, 2)  # one added or one replaced
 
 
