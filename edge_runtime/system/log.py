@@ -62,7 +62,6 @@ def configure_log(
     )
     # The chatter of libraries below warning is left out.
     logging.raiseExceptions = False
-    logging.getLogger("edge_runtime").setLevel(number)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[_Bridge()], force=True)
 
 

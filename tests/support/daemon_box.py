@@ -61,9 +61,11 @@ class Box:
         return answer is not None and answer.status_code == 200
 
     def results(self):
+        """Of whole lines: the daemon may be writing the last one."""
         lines = []
         for path in sorted(self.state.glob("results.jsonl*"), reverse=True):
-            lines += [json.loads(line)["payload"] for line in path.read_text().splitlines()]
+            whole = path.read_text().rpartition("\n")[0]
+            lines += [json.loads(line)["payload"] for line in whole.splitlines()]
         return [line for line in lines if "stream" in line]
 
     def log(self):

@@ -126,16 +126,6 @@ def test_a_closed_standard_error_stops_nobody() -> None:
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
-def test_our_own_modules_are_heard_from_the_configured_level_on(lines: io.StringIO) -> None:
-    configure_log(stream=lines)
-    logging.getLogger("edge_runtime.messaging.mqtt.client").info("mqtt: connected to %s:%d", "broker", 1883)
-    logging.getLogger("library").info("chatter")
-    assert [entry["event"] for entry in entries(lines)] == ["mqtt: connected to broker:1883"]
-    configure_log("warning", stream=lines)
-    logging.getLogger("edge_runtime.messaging.mqtt.client").info("mqtt: connected again")
-    assert len(entries(lines)) == 1
-
-
 def test_lines_of_many_threads_do_not_mix(lines: io.StringIO) -> None:
     configure_log(stream=lines)
 
