@@ -187,6 +187,8 @@ CHILD = """
     from edge_runtime.messaging.outbox.outbox import Outbox
     from edge_runtime.messaging.outbox.publisher import Publisher
     from edge_runtime.messaging.sinks import MqttSink
+    from edge_runtime.system.log import configure_log
+    configure_log()  # to standard error
     path, port, seq = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     outbox = Outbox(path)
     client = MqttClient(MqttSettings("127.0.0.1", "d", port=port, reconnect_min_s=0.1))
@@ -196,7 +198,7 @@ CHILD = """
     while True:
         outbox.put("edge/d/result/s", json.dumps({"seq": seq}).encode())
         if seq % 10 == 9:
-            outbox.flush(WAIT_S)
+            outbox.flush(60)
             print(seq, flush=True)
         seq += 1
         tick.wait(0.003)

@@ -88,14 +88,15 @@ class MqttSession:
         settings = self._settings
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=settings.topics.root,
+            client_id=settings.client_id or settings.topics.root,
             protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )
         client.connect_timeout = settings.connect_timeout_s
         client.max_inflight_messages = self.max_inflight
         client.username_pw_set(settings.user, settings.password)
-        client.will_set(settings.topics.availability, b"offline", qos=1, retain=True)
+        if settings.client_id is None:
+            client.will_set(settings.topics.availability, b"offline", qos=1, retain=True)
         client.on_socket_open = self._tune_socket
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
@@ -124,7 +125,7 @@ class MqttSession:
             )
         except (OSError, ValueError) as err:  # ValueError: a host name that no resolver can encode
             hint = "" if context is None else "; does the broker speak TLS on this port?"
-            raise BrokerLost(f"{where}: {explained(err)}{hint}") from err
+            raise BrokerLost(f"{where}: {_explain(err)}{hint}") from err
         self._client.loop_start()
         if not self._answered.wait(settings.connect_timeout_s):
             raise BrokerLost(
@@ -335,7 +336,7 @@ def _properties(packet: int, **values: object) -> Properties:
     return properties
 
 
-def explained(err: Exception) -> str:
+def _explain(err: Exception) -> str:
     """A connection error in words, with what to check."""
     match err:
         case ssl.SSLCertVerificationError():

@@ -47,6 +47,8 @@ class MqttSettings:
     """Unacknowledged messages at a time; a broker that allows fewer is obeyed. 20 is mosquitto's own limit."""
     max_message_bytes: int = 32 * 2**20
     """The largest packet the broker may send here (pictures come this way too)."""
+    client_id: str | None = None
+    """None connects as the device, with its last will; another client of the device's broker has an id and no will."""
 
     def __post_init__(self) -> None:
         checks = (

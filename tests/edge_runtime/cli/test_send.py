@@ -77,3 +77,22 @@ def test_a_broker_that_is_not_there_is_named():
     port = free_port()
     with pytest.raises(BrokerLost, match=f"{port}: connection refused; is the broker running"):
         send_command(config(port), "status", {}, timeout_s=5)
+
+
+@pytest.mark.usefixtures("device")
+def test_the_availability_of_the_device_is_left_alone(broker):
+    seen = []
+    watcher = MqttClient(MqttSettings(broker.host, "watcher", broker.port))
+    watcher.subscribe("edge/box/availability", lambda message: seen.append(message.payload))
+    watcher.start()
+    assert watcher.wait_connected(WAIT_S)
+    send_command(config(broker.port), "status", {}, timeout_s=WAIT_S)
+    watcher.stop()
+    assert seen == [b"online"]
+
+
+def test_a_wrong_password_is_a_lost_broker(tmp_path):
+    with Mosquitto(tmp_path / "guarded", passwords={"belt": "s3cret"}) as guarded:
+        address = config(guarded.port, user="belt", password="no")
+        with pytest.raises(BrokerLost, match=r"mqtt\.password"):
+            send_command(address, "status", {}, timeout_s=WAIT_S)

@@ -237,7 +237,7 @@ def test_the_last_will_is_seen_when_the_process_is_killed(broker, watch):
         configure_log()  # to standard error
         client = MqttClient(MqttSettings("{broker.host}", "victim", port={broker.port}))
         client.start()
-        assert client.wait_connected(WAIT_S)
+        assert client.wait_connected({WAIT_S})
         print("online", flush=True)
         input()
     """

@@ -387,7 +387,7 @@ CHILD = """
         box.put("t", json.dumps({"seq": number}).encode().ljust(200))
         number += 1
         if number % 50 == 0:
-            box.flush(WAIT_S)
+            box.flush(60)
             print(number, flush=True)
             box.ack([row.id for row in box.fetch(0, 30)])
             if number % 400 == 0:
@@ -458,7 +458,7 @@ FULL_DISK = """
             break
         tick.wait(0.01)
     put(number + 1)
-    flushed = box.flush(WAIT_S)
+    flushed = box.flush(60)
     got += take()
     box.close()
     ledger = box.stats().ledger
