@@ -44,9 +44,7 @@ def cli() -> None:
 )
 @click.option("--labels", is_flag=True, help="Let the classes y in the reference decide.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split and the re-enactment.")
-@click.option(
-    "--sequential", is_flag=True, help="Measure layer by layer, to compare with: minutes, not seconds."
-)
+@click.option("--sequential", is_flag=True, hidden=True)
 @click.option(
     "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write as well."
 )
@@ -70,8 +68,10 @@ def recalibrate(
     as_json: bool,
 ) -> None:
     """Find out whether a patch makes the model better on the reference, and write it if so."""
+    if sequential:
+        raise click.UsageError("--sequential is gone: it was slow and found the same. Leave it out.")
     healthy, given = Baseline.load(baseline), _loaded_reference(reference, labels)
-    options = Options(seed=seed, threads=threads, sequential=sequential, output=output)
+    options = Options(seed=seed, threads=threads, output=output)
     verdict = calibration.recalibrate(model, healthy, given.x, given.y if labels else None, options)
     if verdict.patch is None:
         out.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from calibration.baseline.baseline import Baseline
 from calibration.patch import SCALE_LIMITS, Affine, Patch, clipped_channels, spread
 from calibration.report import charts, formatting
 from calibration.report.data import Material
-from calibration.search.candidates import IDENTITY
+from calibration.search.candidates import UNPATCHED
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.verdict import Verdict
 
@@ -151,14 +151,14 @@ def _candidates(verdict: Verdict) -> dict[str, Any]:
 
     def worth(name: str) -> tuple[bool, bool, float]:
         value = verdict.scores[name].get(columns[0].key, float("nan"))
-        return name != IDENTITY, name == verdict.candidate, value if np.isfinite(value) else -np.inf
+        return name != UNPATCHED, name == verdict.candidate, value if np.isfinite(value) else -np.inf
 
     names = sorted(verdict.scores, key=worth, reverse=True)
     values = [verdict.scores[name].get(ruling.key) for name in names]
     errors = [verdict.scores[name].get(ruling.error or "") for name in names]
     rows = [
         {
-            "name": "no patch" if name == IDENTITY else name,
+            "name": "no patch" if name == UNPATCHED else name,
             "is_chosen": verdict.accepted and name == verdict.candidate,
             "cells": [_cell(verdict.scores[name], column) for column in columns],
             "bar": bar,

@@ -1,6 +1,6 @@
-"""The ladder of candidates: which corrections are tried. Pure; the moments they need come from ``recalibrate``.
+"""The ladder of candidates: which corrections are tried. Pure.
 
-Doing nothing is not in it: *identity* is the gate's own candidate. The rungs and their depths were measured, see
+Doing nothing is not in it; the gate compares every candidate with that. The rungs and their depths were measured, see
 docs; "first k taps" follows from shallow layers carrying the sensor and deep ones the content.
 """
 
@@ -15,7 +15,8 @@ DEPTHS_BEHIND_INPUT = (0.30, 1.0)
 GENTLE_SHARE = 0.10
 """Share of the taps that a gentle candidate may correct: 5 of EfficientNet-Lite0's 49."""
 
-IDENTITY = "identity"
+UNPATCHED = "identity"
+"""Name of the choice to correct nothing, in verdicts and reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +39,28 @@ class Candidate:
         return self.input_share, self.prior
 
 
-def candidates(taps: int) -> tuple[Candidate, ...]:
-    """The rungs for a model with so many taps, without doubles; shallow before deep."""
+def candidates(taps: int, most_taps: int | None = None) -> tuple[Candidate, ...]:
+    """The rungs for a model with so many taps, without doubles; shallow before deep.
+
+    ``most_taps`` limits how many a candidate corrects; the shares stay those of all taps.
+    """
+    most = taps if most_taps is None else min(taps, most_taps)
     found = [
         Candidate("input", input_share=1.0, is_conservative=True),
         Candidate("input half-way", input_share=0.5, is_conservative=True),
     ]
-    for first in _depths(taps, DEPTHS):
+    for first in _depths(taps, DEPTHS, most):
         is_conservative = first <= max(1, round(GENTLE_SHARE * taps))
         found += [
             Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p, is_conservative) for p in PRIORS
         ]
-    for first in _depths(taps, DEPTHS_BEHIND_INPUT):
+    for first in _depths(taps, DEPTHS_BEHIND_INPUT, most):
         found += [Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p) for p in PRIORS]
     return tuple(found)
 
 
-def _depths(taps: int, shares: tuple[float, ...]) -> list[int]:
-    return sorted({max(1, round(share * taps)) for share in shares}) if taps else []
+def _depths(taps: int, shares: tuple[float, ...], most: int) -> list[int]:
+    return sorted({min(most, max(1, round(share * taps))) for share in shares}) if taps else []
 
 
 def _taps(first: int, taps: int) -> str:

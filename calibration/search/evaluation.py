@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.gate import dispatch
+from calibration import gate
 from calibration.outputs.read import Answers, Layout, joined_answers, named_only, read_answers
 from calibration.patch import Patch
 from calibration.targets.base import Batch, Runner
@@ -49,9 +49,7 @@ class Evaluator:
     output: str | None = None
     """The one with the answers; None where all belong to them."""
 
-    def evaluate(
-        self, name: str, partial: PartialResult, *, is_conservative: bool = False
-    ) -> dispatch.Evidence:
+    def evaluate(self, name: str, partial: PartialResult, *, is_conservative: bool = False) -> gate.Evidence:
         """What a candidate answers, but for what has been heard already.
 
         Raises:
@@ -59,7 +57,7 @@ class Evaluator:
         """
         live = self.read(partial.runner, self.live) if partial.live is None else partial.live
         again = None if self.simulated is None else self._rest(partial, self.simulated)
-        return dispatch.evidence_of(name, live, again, is_conservative=is_conservative)
+        return gate.evidence_of(name, live, again, is_conservative=is_conservative)
 
     def _rest(self, partial: PartialResult, frames: Batch) -> Answers:
         """The answers to all re-enacted frames, those of the screening among them."""
@@ -87,7 +85,7 @@ class Evaluator:
         found: dict[str, tuple[float, Answers]] = {}
         for name, patch in patches.items():
             answers = self.read(target.runner(patch), frames)
-            fidelity = dispatch.mean_fidelity(answers, healthy)
+            fidelity = gate.mean_fidelity(answers, healthy)
             if fidelity is not None:
                 found[name] = fidelity, answers
         best = sorted(found, key=lambda name: found[name][0], reverse=True)[:FINALISTS]

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import gate
 from calibration.baseline.baseline import Baseline
 from calibration.drift.divergence import drift_between
 from calibration.errors import DataError
-from calibration.gate import dispatch
 from calibration.gate.classification import GateSettings
-from calibration.gate.detection import DetectionEvidence, DetectionGateSettings
+from calibration.gate.detection import DetectionGateSettings
+from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of, named_only, read_answers
 from calibration.patch import Affine, Patch, clipped_channels, correction
-from calibration.search import outliers, reference, sequential
-from calibration.search.candidates import IDENTITY, Candidate, candidates
+from calibration.search import outliers, reference
+from calibration.search.candidates import UNPATCHED, Candidate, candidates
 from calibration.search.evaluation import Evaluator, PartialResult, opened
-from calibration.search.preconditions import refusal_reason
+from calibration.search.preconditions import MOST_LEFT, refusal_reason, remaining_drift
 from calibration.search.simulation import simulate_drift
-from calibration.search.simulation_check import MOST_LEFT, remaining_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.stats.sampling import spread_over
 from calibration.targets.base import Batch, Normalisation, Observation
@@ -49,7 +49,7 @@ class Options:
         most_screened: Re-enacted frames on which all candidates are tried, before the best of them meet all frames.
         output: Name of the output with the answers, of a model that has several; None takes the baseline's.
         layout: How the outputs are read; None takes the baseline's, or infers it from what the model answers now.
-        sequential: Measure layer by layer in the patched model instead of in one pass: slow, to compare with.
+        first_taps: Correct no more than this many layers, from the input on; None sets no limit.
         gate_settings: Thresholds of the gate for classifiers.
         detection_gate_settings: Thresholds of the gate for detectors.
     """
@@ -63,7 +63,7 @@ class Options:
     most_screened: int = 12
     output: str | None = None
     layout: Layout | None = None
-    sequential: bool = False
+    first_taps: int | None = None
     gate_settings: GateSettings = field(default_factory=GateSettings)
     detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
 
@@ -77,6 +77,10 @@ class _Split:
     """Which frames of the reference; they are copied out when they are needed."""
     labels: NDArray[np.int64] | None
     """Classes of the judged frames."""
+
+
+class _Refused(Exception):
+    """An early end; the text is the reason."""
 
 
 class Search:
@@ -93,58 +97,81 @@ class Search:
         self._target, self._baseline, self._given, self._options = target, baseline, given, options
         self._created_wall_s = created_wall_s
         self._rng = np.random.default_rng(options.seed)
+        self._verdict = self._nothing(FrameCounts(len(given.x), {}))
 
     def decide(self) -> Verdict:
-        """Run all steps."""
-        x, healthy = self._given.x, self._baseline.moments
-        frames = moments_of_frames(x)
-        found = outliers.without_outliers(x, reference.usable(x, frames, healthy[INPUT_TAP]), self._baseline)
-        verdict = self._nothing(FrameCounts(len(x), found.left_out))
+        """Run all steps; one that refuses is the last.
+
+        The order bounds the memory: patches are made while no other model is loaded, and every model that runs
+        afterwards makes the target free its observer.
+        """
+        try:
+            parts = self._usable_parts()
+            seen = self._require_something_to_correct(parts)
+            can_judge = self._require_judge(parts, seen)
+            layout, usual = self._usual(parts)
+            patches = self._patches(parts.observed)
+            runner = self._target.runner()  # frees the observer
+            evaluator = self._evaluator(parts, layout, with_simulated=can_judge)
+            unpatched = evaluator.evaluate(UNPATCHED, PartialResult(runner, live=usual))
+            del runner
+        except UnknownAnswers as err:
+            return self._because(f"No candidate can be judged: {err}.")
+        except _Refused as refusal:
+            return self._because(str(refusal))
+        self._note_frames(parts, evaluator)
+        return self._judged(self._verdict, evaluator, unpatched, patches, parts.labels)
+
+    def _usable_parts(self) -> _Split:
+        x = self._given.x
+        usable = reference.usable(x, moments_of_frames(x), self._baseline.moments[INPUT_TAP])
+        found = outliers.without_outliers(x, usable, self._baseline)
+        self._verdict = self._nothing(FrameCounts(len(x), found.left_out))
         if found.problem:
-            return _because(verdict, f"{found.problem} Nothing is changed.")
+            raise _Refused(found.problem)
         if len(found.index) < reference.FEWEST_FRAMES:
-            return _because(
-                verdict,
-                f"{len(found.index)} of {len(x)} reference frames are usable; at least "
-                f"{reference.FEWEST_FRAMES} are needed. Nothing is changed.",
-            )
-        parts = self._split(found.index)
+            few = f"{len(found.index)} of {len(x)} reference frames are usable"
+            raise _Refused(f"{few}; at least {reference.FEWEST_FRAMES} are needed.")
+        return self._split(found.index)
+
+    def _require_something_to_correct(self, parts: _Split) -> Observation:
+        """The input and the first layers on the observed frames, before any correction."""
         seen = self._look(parts.observed)
-        verdict = replace(verdict, drift=drift_between(seen.moments, healthy))
-        pointless = (
-            None
-            if parts.labels is not None
-            else refusal_reason(parts.observed, seen, self._baseline, self._options.seed)
-        )
-        if pointless is not None:
-            return _because(verdict, f"{pointless} Nothing is changed.")
+        self._verdict = replace(self._verdict, drift=drift_between(seen.moments, self._baseline.moments))
+        if parts.labels is None:
+            reason = refusal_reason(parts.observed, seen, self._baseline, self._options.seed)
+            if reason is not None:
+                raise _Refused(reason)
+        return seen
+
+    def _require_judge(self, parts: _Split, seen: Observation) -> bool:
+        """Whether healthy samples under the simulated drift can judge; only labels can replace them."""
         left = self._left_of_the_drift(parts, seen)
         if left > MOST_LEFT and parts.labels is None:
-            return _because(verdict, f"{_is_no_witness(left)} Nothing is changed.")
-        try:
-            layout, usual = self._usual(parts)
-            _require_fitting_labels(self._given.y, dispatch.evidence_of(IDENTITY, usual, None))
-            patches = self._patches(parts.observed)  # the largest step: nothing else is in memory yet
-            unpatched = PartialResult(self._target.runner(), live=usual)  # the target lets go of its observer
-            evaluator = self._evaluator(parts, layout, can_witness=left <= MOST_LEFT)
-            identity = evaluator.evaluate(IDENTITY, unpatched)
-            del unpatched
-        except UnknownAnswers as err:
-            return _because(verdict, f"No candidate can be judged: {err}. Nothing is changed.")
-        witness = 0 if evaluator.simulated is None else len(evaluator.simulated)
+            raise _Refused(
+                "Healthy frames re-enacted under today's colours, sharpness and noise are no nearer to the live ones "
+                f"than before ({left:.0%} of the distance is left). What changed is something else, so they cannot "
+                "judge."
+            )
+        return left <= MOST_LEFT
+
+    def _because(self, reason: str) -> Verdict:
+        return replace(self._verdict, reasons=(f"{reason} Nothing is changed.",))
+
+    def _note_frames(self, parts: _Split, evaluator: Evaluator) -> None:
+        simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)
         counts = replace(
-            verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=witness
+            self._verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=simulated
         )
-        verdict = replace(verdict, frames=counts)
-        if evaluator.simulated is None and parts.labels is None:
-            note = "The baseline holds no healthy samples; only the live frames could judge."
-            verdict = replace(verdict, notes=(*verdict.notes, note))
-        return self._judged(verdict, evaluator, identity, patches, parts.labels)
+        notes = self._verdict.notes
+        if not simulated and parts.labels is None:
+            notes = (*notes, "The baseline holds no healthy samples; only the live frames could judge.")
+        self._verdict = replace(self._verdict, frames=counts, notes=notes)
 
     def _nothing(self, counts: FrameCounts) -> Verdict:
         return Verdict(
             accepted=False,
-            candidate=IDENTITY,
+            candidate=UNPATCHED,
             patch=None,
             reasons=(),
             scores={},
@@ -181,7 +208,9 @@ class Search:
         witness = self._baseline.witness
         known = None if witness is None else witness.layout
         layout = self._options.layout or known or layout_of(outputs)
-        return layout, read_answers(outputs, layout)
+        answers = read_answers(outputs, layout)
+        _require_fitting_labels(self._given.y, answers)
+        return layout, answers
 
     @property
     def _has_witness(self) -> bool:
@@ -189,11 +218,11 @@ class Search:
         witness = self._baseline.witness
         return witness is not None and witness.answers is not None and self._given.x.ndim == 4
 
-    def _evaluator(self, parts: _Split, layout: Layout, *, can_witness: bool) -> Evaluator:
+    def _evaluator(self, parts: _Split, layout: Layout, *, with_simulated: bool) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         witness = self._baseline.witness
         live = self._given.x[parts.judged]
-        if witness is None or witness.answers is None or not (self._has_witness and can_witness):
+        if witness is None or witness.answers is None or not (self._has_witness and with_simulated):
             return Evaluator(live, None, None, layout, output=self._baseline.output)
         chosen = spread_over(len(witness), self._options.most_witness)
         again = simulate_drift(witness.only(chosen).samples(), parts.observed, self._rng)
@@ -212,9 +241,12 @@ class Search:
         again = simulate_drift(few, parts.observed, np.random.default_rng(self._options.seed))
         return remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
 
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return candidates(len(self._target.taps), self._options.first_taps)
+
     def _patches(self, observed: Batch) -> dict[str, Patch]:
         """A patch per rung of the ladder; one observer pass serves all depths of a (input, prior) pair."""
-        rungs = candidates(len(self._target.taps))
+        rungs = self._candidates()
         whole_input = correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
         needed = sorted({rung.passes for rung in rungs if rung.first_taps})
         seen = {key: self._observe(observed, whole_input, *key) for key in needed}
@@ -225,9 +257,7 @@ class Search:
     def _observe(self, observed: Batch, whole_input: Affine, input_share: float, prior: float) -> Moments:
         on_input = whole_input.part_way(input_share) if input_share else None
         normalise = Normalisation(self._baseline.moments, prior, on_input)
-        if self._options.sequential:
-            return sequential.observe(self._target, observed, normalise, threads=self._options.threads)
-        return self._target.observe(observed, normalise).moments
+        return self._target.observe(observed, normalise, self._options.first_taps).moments
 
     def _patch(self, rung: Candidate, whole_input: Affine, seen: Moments | None, frames: int) -> Patch:
         taps: dict[str, Affine] = {}
@@ -249,11 +279,11 @@ class Search:
         self,
         verdict: Verdict,
         evaluator: Evaluator,
-        identity: dispatch.Evidence,
+        unpatched: gate.Evidence,
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:
-        conservative = {rung.name for rung in candidates(len(self._target.taps)) if rung.is_conservative}
+        conservative = {rung.name for rung in self._candidates() if rung.is_conservative}
         if labels is not None:
             finalists = opened(self._target, patches)
         elif evaluator.simulated is None:
@@ -267,8 +297,8 @@ class Search:
             for name, partial in finalists
         ]
         options = self._options
-        choice = dispatch.choose(
-            identity,
+        choice = gate.choose(
+            unpatched,
             evidence,
             evaluator.healthy_answers,
             labels,
@@ -297,28 +327,17 @@ def _notes_on(baseline: Baseline) -> tuple[str, ...]:
     return (f"{few} from which drift can be scored and patches can be judged without labels, 64 are good.",)
 
 
-def _require_fitting_labels(labels: NDArray[np.int64] | None, identity: dispatch.Evidence) -> None:
+def _require_fitting_labels(labels: NDArray[np.int64] | None, answers: Answers) -> None:
     """Raise a DataError when a label is none of the model's classes, or the model is no classifier."""
     if labels is None:
         return
-    if isinstance(identity, DetectionEvidence):
+    if isinstance(answers, Detections):
         raise DataError(
             "labels", "classes of whole pictures", "none, for a detector", "Leave the labels out."
         )
-    classes = identity.probabilities_live.shape[1]
+    classes = answers.shape[1]
     if labels.max() >= classes:
         bad = np.flatnonzero(labels >= classes)
         found = f"class {labels[bad[0]]}, and the model knows {classes}"
         fix = "Number the classes as the model does."
         raise DataError("labels", found, f"0 to {classes - 1}", fix, bad.tolist())
-
-
-def _is_no_witness(left: float) -> str:
-    return (
-        "Healthy frames re-enacted under today's colours, sharpness and noise are no nearer to the live ones than "
-        f"before ({left:.0%} of the distance is left). What changed is something else, so they cannot judge."
-    )
-
-
-def _because(verdict: Verdict, reason: str) -> Verdict:
-    return replace(verdict, reasons=(reason,))

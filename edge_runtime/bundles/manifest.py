@@ -48,11 +48,12 @@ class CalibrationHints(StrictModel):
     """What recalibration should know about this model."""
 
     moments: RelativePath | None = None
-    """Factory baseline (see ``calibration.baseline.baseline``): good for scoring drift, not for patching a site."""
+    """Baseline of the pictures at building (see ``calibration.baseline.baseline``), for information: drift is scored
+    and patches are made against the baseline of the site."""
     no_moments: str = ""
     """Why there is none although there were pictures: the model serves, and cannot be recalibrated."""
     first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Never correct more than this many taps."""
+    """Recalibration corrects no more layers than this, from the input on."""
 
 
 class Measured(StrictModel):

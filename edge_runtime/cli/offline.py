@@ -113,6 +113,7 @@ def calibrate_bundle(
         seed=seed,
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
+        first_taps=bundle.manifest.calibration.first_taps,
     )
     verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options)
     report = verdict.to_json()

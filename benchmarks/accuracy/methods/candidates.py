@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import Baseline, Options, Patch, Target, Verdict
-from calibration.gate import dispatch
+from calibration import Baseline, Options, Patch, Target, Verdict, gate
 from calibration.search import reference
 from calibration.search.flow import Search
 
@@ -63,7 +62,7 @@ class _OpenTrial(Search):
         self,
         verdict: Verdict,
         evaluator: Any,
-        identity: dispatch.Evidence,
+        identity: gate.Evidence,
         patches: Mapping[str, Patch],
         labels: Any,
     ) -> Verdict:

@@ -20,12 +20,12 @@ from benchmarks.accuracy.drifts.by_name import CAMERA, drifted
 from benchmarks.accuracy.drifts.streams import draw
 from benchmarks.accuracy.methods import oracles
 from benchmarks.accuracy.methods.formats import ONNX_FOLDED, ONNX_INT8, Samples, every_format
+from benchmarks.accuracy.methods.sequential import observe as observe_in_turn
 from benchmarks.accuracy.methods.weights import same_weights
 from benchmarks.accuracy.records import IID, NOTHING, PARITY, Case, Row
 from benchmarks.accuracy.tables.parity_tables import IN_TURN, OWN, ROLLS_BACK, WEIGHTS_KEPT
 from calibration import INPUT_TAP, ModelFiles, Moments, Patch, TapMoments, Target, open_target
 from calibration.patch import correction
-from calibration.search.sequential import observe as observe_in_turn
 from calibration.targets.base import Normalisation
 
 SIZES = (64, 256)

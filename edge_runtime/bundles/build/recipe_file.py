@@ -79,7 +79,7 @@ class RecipeFile(Section):
     """Regular expressions for names of layers that quantization leaves alone, such as the decoding of boxes."""
     limits: Limits = Limits()
     first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Recalibration never corrects more taps than this."""
+    """Recalibration corrects no more layers than this, from the input on."""
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """Largest difference to the golden answers that the self-test at every start accepts: 0 is the same answer, 1 one
     that has nothing to do with it. None measures it (0.02 to 0.25) and refuses golden pictures on which the usual

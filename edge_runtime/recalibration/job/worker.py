@@ -116,6 +116,7 @@ def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prep
         choose_options(request),
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
+        first_taps=bundle.manifest.calibration.first_taps,
     )
     verdict = calibration.recalibrate(bundle.model_files, baseline, frames.x, frames.y, options, moments)
     report = make_report(verdict, request)

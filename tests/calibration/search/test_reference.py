@@ -153,6 +153,11 @@ def test_the_ladder_has_17_rungs_with_identity_for_49_taps() -> None:
     assert sorted({rung.first_taps for rung in rungs}) == [0, 1, 5, 15, 29, 49]
 
 
+def test_no_candidate_corrects_more_taps_than_the_limit() -> None:
+    assert sorted({rung.first_taps for rung in candidates(49, 10)}) == [0, 1, 5, 10]
+    assert candidates(49, 1000) == candidates(49)
+
+
 @pytest.mark.parametrize("taps", [0, 1, 2, 3, 7, 300])
 def test_small_models_get_a_ladder_without_doubles(taps: int) -> None:
     rungs = candidates(taps)

@@ -8,8 +8,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.accuracy.methods.sequential import observe as observe_in_turn
 from calibration.patch import Affine
-from calibration.search.sequential import observe as observe_in_turn
 from calibration.targets.base import Normalisation
 from calibration.targets.open import open_onnx
 from calibration.targets.target import Target

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import calibration
+from benchmarks.accuracy.methods import sequential
 from calibration.patch import Affine, Patch
-from calibration.search import sequential
 from calibration.stats.moments import FrameMoments
 from calibration.targets.base import ModelFiles, Normalisation
 from calibration.targets.tap_choice import VARYING

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import calibration
 from calibration.errors import ModelError
 from calibration.gate.classification import GateSettings
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.manifest import CalibrationHints
 from edge_runtime.config import DemoConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.inference.postprocess.detections import read_boxes
 from edge_runtime.inference.specs import DetectionSpec
@@ -108,6 +110,17 @@ def test_a_healthy_site_gets_no_patch(site, tmp_path):
     assert "the model stays as it is" in (left / "report.html").read_text()
 
 
+def test_no_candidate_corrects_more_taps_than_the_manifest_allows(site, tmp_path, monkeypatch):
+    bundle = worker.load_bundle(BUNDLE)
+    limited = bundle.manifest.model_copy(update={"calibration": CalibrationHints(first_taps=2)})
+    monkeypatch.setattr(worker, "load_bundle", lambda path: replace(bundle, manifest=limited))
+    report = run(tmp_path / "job", order(Kind.RECALIBRATE, site), conveyor_frames(48, 1000, "contrast"))
+    kinds = {re.sub(r", prior.*", "", name) for name in report.scores}
+    assert "first 2 taps" in kinds
+    inputs = {"identity", "input", "input half-way"}
+    assert kinds - inputs <= {"first 1 tap", "first 2 taps", "input + first 2 taps"}
+
+
 def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):
     job = order(Kind.RECALIBRATE, site, margin=1.0)
     assert run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast")).accepted is False
@@ -156,7 +169,7 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
     further = [InputMoments((0.4, 0.4, 0.4), (0.1, 0.1, 0.1))] * 20
     job = JobRequest.for_task(task, private, BUNDLE, baseline, None, 0.0, tuple(further))
     report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
-    assert "holds no witness" in report.notes[0]
+    assert "holds no healthy samples" in report.notes[0]
     assert list(tmp_path.rglob("*.npy")) == []
     [page] = tmp_path.rglob("report.html")
     assert "data:image/" not in page.read_text()

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-import calibration
+from benchmarks.accuracy.methods import sequential
 from calibration.errors import TapMismatch
 from calibration.patch import Affine
-from calibration.search import sequential
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Normalisation
@@ -71,15 +70,3 @@ def test_only_the_first_layers_when_asked() -> None:
     assert list(sequential.observe(target, x, normalise, first_taps=1)) == [INPUT_TAP, "conv1"]
     with pytest.raises(TapMismatch):
         sequential.observe(open_onnx(with_batch_norm()), x, normalise)
-
-
-def test_a_whole_recalibration_can_be_sequential() -> None:
-    model = classifier(seed=4)
-    baseline = calibration.profile(model, pictures(64, seed=1), created_wall_s=0.0)
-    verdicts = [
-        calibration.recalibrate(
-            model, baseline, hazy(pictures(48, seed=2)), options=calibration.Options(sequential=is_sequential)
-        )
-        for is_sequential in (False, True)
-    ]
-    assert [verdict.accepted for verdict in verdicts] == [True, True]

@@ -1,8 +1,7 @@
 """The plain way to the same patch: correct a layer, open the patched model, measure the next layer, and so on.
 
-Slow (as many passes as there are layers) and therefore not what is done by default, but there is nothing clever in
-it: every layer is measured in the very model that would be deployed, on all frames at once. What the observer of a
-target finds in one pass is compared with this. Works on every target alike.
+Slow (as many passes as there are layers), but every layer is measured in the very model that would be deployed, on
+all frames at once. The one pass of a target's observer is compared with this. Works on every target alike.
 """
 
 from calibration.patch import Affine, Patch, correction
