@@ -15,7 +15,6 @@ from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.messaging.encoding import as_json
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.baselines.store import BaselineStore, Identity
@@ -25,6 +24,7 @@ from edge_runtime.recalibration.job.messages import CommissioningResult, JobFail
 from edge_runtime.recalibration.job.process import Outcome
 from edge_runtime.recalibration.task import Approval, TaskRequest
 from tests.support.event_examples import FIGURES, a_report
+from tests.support.fake_engine import FakeEngine
 
 BASE = Generation("parts/1")
 IDENTITY = Identity("parts/1", "a" * 64, "spec")

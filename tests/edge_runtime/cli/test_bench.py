@@ -13,10 +13,10 @@ from edge_runtime.cli.bench.commands import bench_command, table
 from edge_runtime.cli.bench.daemon import BenchError, daemon
 from edge_runtime.cli.bench.rounds import BenchOrder, bench, percentiles
 from edge_runtime.config import EngineConfig
-from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from tests.support.bundle_models import small_model
 from tests.support.engine_models import pixels
+from tests.support.fake_engine import FakeEngine
 from tests.support.paths import DEMO
 
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"

@@ -21,10 +21,10 @@ from edge_runtime.cli.tune.verdict import judge, spread
 from edge_runtime.config import load_config
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.base import EngineSettings
-from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.inference.engines.threads import ThreadPlan, choose_threads
 from edge_runtime.system.cpu_budget import CpuBudget
 from edge_runtime.system.cpu_topology import Core, CpuTopology
+from tests.support.fake_engine import FakeEngine
 from tests.support.paths import DEMO
 
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"

@@ -10,9 +10,9 @@ from edge_runtime.daemon.cameras import GRACE_S, Cameras
 from edge_runtime.datatypes import Frame, Generation
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.inference.engines.fake import FakeEngine
-from edge_runtime.sources.fake import FakeSource
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_source import FakeSource
 from tests.support.waiting import WAIT_S, until
 
 

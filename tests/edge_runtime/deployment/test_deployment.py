@@ -12,7 +12,7 @@ from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import IllegalStep, Rollout, Step
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.inference.engines.fake import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 BASE = Generation("parts/1")
 

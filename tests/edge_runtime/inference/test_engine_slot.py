@@ -6,7 +6,7 @@ import pytest
 from edge_runtime.datatypes import Generation
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.inference.engines.fake import FakeEngine
+from tests.support.fake_engine import FakeEngine
 from tests.support.slots import answer
 from tests.support.waiting import WAIT_S
 

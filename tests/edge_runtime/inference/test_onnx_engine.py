@@ -13,10 +13,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.base import EngineSettings
-from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.bundle_models import SIDE, small_model
+from tests.support.fake_engine import FakeEngine
 from tests.support.waiting import WAIT_S
 
 

@@ -10,15 +10,15 @@ from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWork
 from edge_runtime.datatypes import Frame, Generation, Rejected
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.inference.engines.fake import FakeEngine
 from edge_runtime.inference.pipeline import Pipeline, PipelineParts
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
-from edge_runtime.sources.fake import FakeSource
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_source import FakeSource
 from tests.support.waiting import WAIT_S, until
 
 SPEC = PreprocessSpec(

@@ -22,9 +22,9 @@ from edge_runtime.bundles.manifest import Measured
 from edge_runtime.bundles.self_test import golden_sample, run_one, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.errors import BundleError, ConfigError
-from edge_runtime.inference.engines.fake import FakeEngine
 from tests.support.bundle_models import png, small_model
 from tests.support.engine_models import SmallNet
+from tests.support.fake_engine import FakeEngine
 from tests.support.recipe_author import ALONE, PREPROCESS, Author
 
 

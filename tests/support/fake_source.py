@@ -1,6 +1,6 @@
 """A scripted source for tests of what comes after sources: frames, silences and failures in a given order.
 
-No clock, no waiting. Ships with the package so that tests need no patching.
+No clock, no waiting.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class FakeSource:
         self._script = iter(script)
         self._delivered = 0
 
-    def read(self, timeout_s: float) -> Frame | None:  # noqa: ARG002 - it never waits
+    def read(self, timeout_s: float) -> Frame | None:
         """The next step of the script.
 
         Raises:
