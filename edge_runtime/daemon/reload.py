@@ -171,7 +171,7 @@ class ConfigReloader:
     def _replace_connection(self, connection: BrokerConnection) -> None:
         """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""
         old = self._running.connection
-        self._delivery.go_through(connection.topics, connection.channels)
+        self._delivery.use_channels(connection.topics, connection.channels)
         self._running.connection = connection
         old.stop(drain_s=1.0)
         connection.start()
@@ -190,7 +190,7 @@ class ConfigReloader:
         self._emit(ConfigApplied(changed, waiting))
 
     def _emit(self, fact: Fact) -> None:
-        self._delivery.event(Event(time.time(), fact))
+        self._delivery.add_event(Event(time.time(), fact))
 
 
 def warn_if_running(model: str, *, has_ended: bool) -> None:

@@ -50,25 +50,25 @@ class Delivery:
     """Takes results and events; see the module."""
 
     def __init__(self, device: str, on_result: Callable[[Result], None]) -> None:
-        """Nothing is delivered before :meth:`go_through`."""
+        """Nothing is delivered before :meth:`use_channels`."""
         self._device, self._on_result = device, on_result
         self._topics = Topics("edge", device)
         self.channels: tuple[Channel, ...] = ()
         self._results: deque[bytes] = deque(maxlen=RECENT_RESULTS)
         self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
 
-    def go_through(self, topics: Topics, channels: Sequence[Channel]) -> None:
+    def use_channels(self, topics: Topics, channels: Sequence[Channel]) -> None:
         """Put everything from now on into these channels' outboxes."""
         self._topics, self.channels = topics, tuple(channels)
 
-    def result(self, result: Result) -> None:
+    def add_result(self, result: Result) -> None:
         """Accept a result; returns at once."""
         payload = encode_result(result)
         self._results.append(payload)
         self._put(self._topics.result(result.stream), payload)
         self._on_result(result)
 
-    def event(self, event: Event) -> None:
+    def add_event(self, event: Event) -> None:
         """Accept an event; returns at once."""
         headline, *details = describe(event.fact)
         about = {"model": event.model, "details": details}

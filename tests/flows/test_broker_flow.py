@@ -26,7 +26,7 @@ from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
-from edge_runtime.messaging.sinks import MqttSink
+from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
@@ -186,7 +186,7 @@ CHILD = """
     from edge_runtime.messaging.mqtt.settings import MqttSettings
     from edge_runtime.messaging.outbox.outbox import Outbox
     from edge_runtime.messaging.outbox.publisher import Publisher
-    from edge_runtime.messaging.sinks import MqttSink
+    from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
     from edge_runtime.system.log import configure_log
     configure_log()  # to standard error
     path, port, seq = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -72,7 +72,7 @@ def build_daemon(
         run_in_background=run_in_background,
     )
     running.connection = factories.open_connection(config)
-    delivery.go_through(running.connection.topics, running.connection.channels)
+    delivery.use_channels(running.connection.topics, running.connection.channels)
     watch = None if config_path is None else ConfigWatcher(
         config_path, os.environ, current=loaded, crashes=crashes,
         on_change=lambda edited: edits.put(adjust(edited)), on_error=edits.put,

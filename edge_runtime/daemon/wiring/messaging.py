@@ -17,7 +17,8 @@ from edge_runtime.messaging.mqtt.settings import MqttSettings, TlsSettings
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import Publisher
-from edge_runtime.messaging.sinks import FileSink, MqttSink
+from edge_runtime.messaging.sinks.file_sink import FileSink
+from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 from edge_runtime.system.supervised_thread import Crashes

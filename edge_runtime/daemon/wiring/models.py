@@ -68,7 +68,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         controller = None
         if config.models[name].recalibrate:
             deployment = Deployment(rollout, slot, model_state, build)
-            controller = _make_controller(config, name, bundle, model_state, deployment, delivery.event)
+            controller = _make_controller(config, name, bundle, model_state, deployment, delivery.add_event)
         parts = PipelineParts(
             device=config.device,
             model=name,
@@ -76,7 +76,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
             scheduler=BatchScheduler(make_batch_policy(config, name), plan.workers),
             slot=slot,
             postprocessor=Postprocessor(bundle.manifest, bundle.labels),
-            deliver=delivery.result,
+            deliver=delivery.add_result,
             observer=controller,
             on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
             clock=time.monotonic,

@@ -41,7 +41,7 @@ class CommandListener:
         # Not vital: a command must not be able to end the daemon.
         self._thread = SupervisedThread("commands", self._run, crashes or Crashes(), is_vital=False)
         self._thread.start()
-        client.subscribe(topics.requests, self._arrived)
+        client.subscribe(topics.requests, self._enqueue)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Answer no more; a command that is running is waited for this long. Idempotent."""
@@ -61,7 +61,7 @@ class CommandListener:
             return
         self.dropped += 1
 
-    def _arrived(self, message: Message) -> None:
+    def _enqueue(self, message: Message) -> None:
         try:
             self._queue.put_nowait(message)
         except queue.Full:
@@ -75,7 +75,7 @@ class CommandListener:
     def _serve(self, message: Message) -> None:
         """Answer one request; also when its handler raises, which is left to the supervision of the thread."""
         verb = message.topic.rpartition("/")[2]
-        answer: bytes | None = self._handler.unexpected(message.payload)
+        answer: bytes | None = self._handler.encode_unexpected(message.payload)
         try:
             answer = self._handler.answer(
                 verb,
@@ -85,11 +85,11 @@ class CommandListener:
                 now_wall_s=self._wall(),
             )
         finally:
-            topic = self._answer_topic(message, verb)
+            topic = self._choose_topic(message, verb)
             if answer is not None and topic is not None:
                 self._client.publish(topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation)
 
-    def _answer_topic(self, message: Message, verb: str) -> str | None:
+    def _choose_topic(self, message: Message, verb: str) -> str | None:
         """Where the caller wants the answer, when that is harmless; else the verb's own response topic."""
         wanted = message.response_topic
         if wanted is not None and self._topics.allows_response_to(wanted):

@@ -1,4 +1,4 @@
-"""Remote commands: what a request may look like, and what is answered. Pure: no client, no thread, no clock.
+"""Remote commands: the form of a request, and its answer. Pure: no client, no thread, no clock.
 
 A request is a JSON object of at most 64 KiB, or nothing at all for a verb that needs no arguments::
 
@@ -13,7 +13,7 @@ Rules, in this order:
     4. A transaction that was answered within the window is answered with the same bytes, and not executed again; the
        same transaction with other content is refused.
     5. Valid commands are limited in rate; so are answers to bad ones (beyond it they are only counted), each on its
-       own account: a flood of garbage keeps nobody from being served.
+       own account: a flood of garbage does not keep a good command from being served.
 """
 
 from collections import OrderedDict
@@ -130,7 +130,7 @@ Handler = Callable[[Any], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class CommandPolicy:
-    """Limits of a desk."""
+    """Limits of the commands of one device."""
 
     is_enabled: bool = False
     window_s: float = 600.0
@@ -189,17 +189,17 @@ def decode(verb: str, payload: bytes, now_wall_s: float) -> Command:
     """Check a request.
 
     Raises:
-        CommandError: what is wrong with it and what is expected, in words for the caller.
+        CommandError: names the fault and the expectation, for the caller.
     """
     arguments = ARGUMENTS.get(verb)
     if arguments is None:
         raise CommandError(f"unknown verb {verb[:64]!r}; known are {', '.join(ARGUMENTS)}")
-    content = _parsed(payload)
+    content = _parse(payload)
     try:
         # From JSON once more: pydantic's strict mode takes a time from JSON text but not from a Python string.
         checked = arguments.model_validate_json(orjson.dumps(content))
     except ValidationError as err:
-        raise CommandError(f"{verb}: {_in_words(err)}") from err
+        raise CommandError(f"{verb}: {_describe(err)}") from err
     expires_at = checked.expires_at
     if expires_at is not None and expires_at.timestamp() < now_wall_s:
         raise CommandError(
@@ -208,7 +208,7 @@ def decode(verb: str, payload: bytes, now_wall_s: float) -> Command:
     return Command(verb, checked)
 
 
-def _parsed(payload: bytes) -> dict[str, Any]:
+def _parse(payload: bytes) -> dict[str, Any]:
     if len(payload) > MAX_REQUEST_BYTES:
         raise CommandError(f"the request has {len(payload)} bytes; at most {MAX_REQUEST_BYTES} are accepted")
     if not payload:
@@ -239,8 +239,8 @@ def _depth_exceeds(value: object, limit: int) -> bool:
     return True
 
 
-def _in_words(err: ValidationError) -> str:
-    """Arguments are flat: what pydantic adds to a location is the name of a member of a union."""
+def _describe(err: ValidationError) -> str:
+    """Arguments are flat; pydantic adds the name of a member of a union to a location."""
     problems = []
     for problem in err.errors(include_url=False, include_context=False)[:8]:
         where = str(problem["loc"][0])[:64] if problem["loc"] else "request"
@@ -249,10 +249,10 @@ def _in_words(err: ValidationError) -> str:
     return "; ".join(problems)
 
 
-def transaction_of(payload: bytes) -> str | int | None:
+def read_transaction(payload: bytes) -> str | int | None:
     """The transaction of a request that may be bad in other ways, so that its caller recognises the answer."""
     try:
-        found = _parsed(payload).get("transaction")
+        found = _parse(payload).get("transaction")
     except CommandError:
         return None
     is_usable = (isinstance(found, str) and 0 < len(found) <= 128) or type(found) is int
@@ -260,7 +260,7 @@ def transaction_of(payload: bytes) -> str | int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
+class _PastAnswer:
     """A transaction that is done."""
 
     request: tuple[str, bytes]
@@ -276,7 +276,7 @@ class CommandHandler:
         self._handlers, self._policy = handlers, policy
         self._valid = _Bucket(policy.rate_per_s, policy.burst)
         self._bad = _Bucket(policy.rate_per_s, policy.burst)
-        self._answered: OrderedDict[str | int, _Answered] = OrderedDict()
+        self._answered: OrderedDict[str | int, _PastAnswer] = OrderedDict()
         self.counts = CommandCounts()
 
     def answer(
@@ -299,7 +299,7 @@ class CommandHandler:
         if not self._bad.take(now_s):
             self.counts.unanswered += 1
             return None
-        return _error(text, transaction_of(payload))
+        return _encode_error(text, read_transaction(payload))
 
     def _obey_once(self, command: Command, payload: bytes, now_s: float) -> bytes | None:
         transaction = command.arguments.transaction
@@ -321,15 +321,15 @@ class CommandHandler:
             return self._execute(command)
         # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
         request = (command.verb, payload)
-        self._answered[transaction] = _Answered(request, _error(UNEXPECTED, transaction), now_s)
+        self._answered[transaction] = _PastAnswer(request, _encode_error(UNEXPECTED, transaction), now_s)
         answer = self._execute(command)
-        self._answered[transaction] = _Answered(request, answer, now_s)
+        self._answered[transaction] = _PastAnswer(request, answer, now_s)
         return answer
 
     @staticmethod
-    def unexpected(payload: bytes) -> bytes:
+    def encode_unexpected(payload: bytes) -> bytes:
         """The answer when ``answer`` raised: a handler has a bug."""
-        return _error(UNEXPECTED, transaction_of(payload))
+        return _encode_error(UNEXPECTED, read_transaction(payload))
 
     def _forget(self, now_s: float) -> None:
         while self._answered:
@@ -344,15 +344,15 @@ class CommandHandler:
         handler = self._handlers.get(command.verb)
         if handler is None:
             self.counts.failed += 1
-            return _error(f"{command.verb} is not available on this device", transaction)
+            return _encode_error(f"{command.verb} is not available on this device", transaction)
         try:
             data = handler(command.arguments)
         except EdgeRuntimeError as err:
             self.counts.failed += 1
-            return _error(str(err), transaction)
+            return _encode_error(str(err), transaction)
         self.counts.executed += 1
         return encode_object({"status": "ok", "data": dict(data), "transaction": transaction})
 
 
-def _error(text: str, transaction: str | int | None) -> bytes:
+def _encode_error(text: str, transaction: str | int | None) -> bytes:
     return encode_object({"status": "error", "error": text, "transaction": transaction})

@@ -30,7 +30,9 @@ log = structlog.get_logger()
 
 MAX_PACKET_BYTES = 268_435_455  # MQTT v5 section 1.5.5: the largest remaining length
 _HEADER_BYTES = 64  # fixed header, packet id and the properties we use, rounded up
-_KEPT_ACKS = 131_072  # two full turns of the 16-bit packet id; only reached when nobody asks
+_KEPT_ACKS = (
+    131_072  # two full turns of the 16-bit packet id; only reached when acknowledgements are not taken
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,14 @@ class MqttSession:
             on_message: Called in the network thread; must be quick. Its exceptions are logged and counted.
             on_progress: Called in the network thread after every acknowledgement and when the connection ends.
         """
-        self._settings, self._on_message, self._on_progress = settings, on_message, on_progress
+        self._settings, self._handle_message, self._report_progress = settings, on_message, on_progress
         self.max_inflight = max_inflight
         self.limits = BrokerLimits()
         self.callback_errors = 0
         self.problem: str | None = None
         """Why the connection ended or was refused."""
         self.is_taken_over = False
-        """True when the broker gave this device's client id to someone else."""
+        """True when the broker gave this device's client id to another client."""
         self._acks: deque[tuple[int, int]] = deque(maxlen=_KEPT_ACKS)
         self._answered, self._closed = threading.Event(), threading.Event()
         self._subscribing, self._open_subscriptions = threading.Condition(), 0
@@ -98,11 +100,11 @@ class MqttSession:
         if settings.client_id is None:
             client.will_set(settings.topics.availability, b"offline", qos=1, retain=True)
         client.on_socket_open = self._tune_socket
-        client.on_connect = self._connected
-        client.on_disconnect = self._disconnected
-        client.on_publish = self._published
-        client.on_subscribe = self._subscribed
-        client.on_message = self._arrived
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
         return client
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -148,7 +150,7 @@ class MqttSession:
         self._client.disconnect()
 
     def close(self, deadline_s: float) -> None:
-        """Say goodbye (so that the last will is not sent), cut the connection when that takes too long."""
+        """Disconnect politely, so that the last will is not sent; cut the connection when that takes too long."""
         self._client.disconnect()
         if not self._closed.wait(deadline_s if self._is_accepted else 0.0):
             with suppress(OSError):
@@ -200,7 +202,7 @@ class MqttSession:
         return acks
 
     def send_and_wait(self, topic: str, payload: bytes, timeout_s: float, *, retain: bool) -> bool:
-        """Send at QoS 1 and wait until the broker has it; for the goodbye only."""
+        """Send at QoS 1 and wait until the broker has it; for the last message only."""
         if not self.is_open:
             return False
         info = self._client.publish(topic, payload, qos=1, retain=retain)
@@ -241,7 +243,7 @@ class MqttSession:
                     socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._settings.keepalive_s * 1000
                 )
 
-    def _connected(
+    def _on_connect(
         self,
         _client: paho.Client,
         _data: object,
@@ -261,7 +263,7 @@ class MqttSession:
             self._is_accepted = True
         self._answered.set()
 
-    def _disconnected(
+    def _on_disconnect(
         self,
         _client: paho.Client,
         _data: object,
@@ -286,15 +288,15 @@ class MqttSession:
         self._answered.set()
         with self._subscribing:
             self._subscribing.notify_all()
-        self._guarded(self._on_progress)
+        self._call_safely(self._report_progress)
 
-    def _published(
+    def _on_publish(
         self, _client: paho.Client, _data: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
         self._acks.append((mid, reason.value))
-        self._guarded(self._on_progress)
+        self._call_safely(self._report_progress)
 
-    def _subscribed(
+    def _on_subscribe(
         self, _client: paho.Client, _data: object, _mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
         with self._subscribing:
@@ -305,7 +307,7 @@ class MqttSession:
             self.problem = f"the broker refused a subscription: {', '.join(refused)}; check its access rules"
             log.error("subscription refused by the broker", problem=self.problem)
 
-    def _arrived(self, _client: paho.Client, _data: object, raw: paho.MQTTMessage) -> None:
+    def _on_message(self, _client: paho.Client, _data: object, raw: paho.MQTTMessage) -> None:
         properties = raw.properties
         try:
             message = Message(
@@ -317,9 +319,9 @@ class MqttSession:
             )
         except UnicodeDecodeError:
             return  # a topic that is no UTF-8 can only come from a broken broker
-        self._guarded(lambda: self._on_message(message))
+        self._call_safely(lambda: self._handle_message(message))
 
-    def _guarded(self, call: Callable[[], None]) -> None:
+    def _call_safely(self, call: Callable[[], None]) -> None:
         """Paho ends its thread, silently, when a callback raises."""
         try:
             call()

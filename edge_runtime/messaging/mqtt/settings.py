@@ -67,7 +67,7 @@ class MqttSettings:
             ),
             ("mqtt.max_inflight", 1 <= self.max_inflight <= 65_535, "1-65535 messages"),
             ("mqtt.max_message_bytes", 1024 <= self.max_message_bytes <= 268_435_455, "1024-268435455 bytes"),
-            ("mqtt.user", self.password is None or self.user is not None, "a user name beside the password"),
+            ("mqtt.user", self.password is None or self.user is not None, "a user name with the password"),
         )
         problems = tuple(
             Problem(where, None, f"{getattr(self, where.removeprefix('mqtt.'))!r}", expected)
@@ -94,14 +94,14 @@ class MqttSettings:
         """
         if self.tls is None:
             return None
-        context = _loaded(
+        context = _load(
             "mqtt.tls.ca", self.tls.ca, lambda: ssl.create_default_context(cafile=self.tls_file("ca"))
         )
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.sslsocket_class = _TidySocket
         cert = self.tls.cert
         if cert is not None:
-            _loaded("mqtt.tls.cert", cert, lambda: context.load_cert_chain(cert, self.tls_file("key")))
+            _load("mqtt.tls.cert", cert, lambda: context.load_cert_chain(cert, self.tls_file("key")))
         elif self.tls.key is not None:
             raise ConfigError(
                 "MQTT settings", (Problem("mqtt.tls.cert", None, "missing", "the key's certificate"),)
@@ -125,7 +125,7 @@ class _TidySocket(ssl.SSLSocket):
             raise
 
 
-def _loaded(where: str, path: Path | None, load: Callable[[], _T]) -> _T:
+def _load(where: str, path: Path | None, load: Callable[[], _T]) -> _T:
     """What ``load`` gives; its errors as an operator's problem."""
     try:
         return load()

@@ -14,14 +14,14 @@ MAX_TOPIC_BYTES = 65_535  # MQTT v5 section 1.5.4: a UTF-8 string has a 16-bit l
 _FORBIDDEN = {"+": "a wildcard", "#": "a wildcard", "/": "a level separator", "\0": "a NUL"}
 
 
-def checked_part(name: str, where: str) -> str:
+def check_part(name: str, where: str) -> str:
     """The name itself when it can be one level of a topic.
 
     Raises:
         ConfigError: it is empty, too long, starts with ``$``, or holds a wildcard, ``/``, a control character, a
             surrogate or a non-character (MQTT v5 sections 1.5.4 and 4.7).
     """
-    found = _fault(name)
+    found = _find_fault(name)
     if found is not None:
         expected = (
             f"1-{MAX_PART_BYTES} bytes of text without '/', '+', '#', control characters or a leading '$'"
@@ -30,7 +30,7 @@ def checked_part(name: str, where: str) -> str:
     return name
 
 
-def _fault(name: str) -> str | None:
+def _find_fault(name: str) -> str | None:
     if not name:
         return "an empty name"
     if name.startswith("$"):
@@ -67,8 +67,8 @@ class Topics:
 
     def __post_init__(self) -> None:
         for level in self.prefix.split("/"):
-            checked_part(level, "mqtt.prefix")
-        checked_part(self.device, "device")
+            check_part(level, "mqtt.prefix")
+        check_part(self.device, "device")
 
     @property
     def root(self) -> str:
@@ -102,19 +102,19 @@ class Topics:
 
     def result(self, stream: str) -> str:
         """Results of one stream."""
-        return f"{self.root}/result/{checked_part(stream, 'stream')}"
+        return f"{self.root}/result/{check_part(stream, 'stream')}"
 
     def picture(self, stream: str) -> str:
         """Where pictures of a stream come in, when its camera's path is ``mqtt``."""
-        return f"{self.root}/picture/{checked_part(stream, 'stream')}"
+        return f"{self.root}/picture/{check_part(stream, 'stream')}"
 
     def request(self, verb: str) -> str:
         """Where a command is sent."""
-        return f"{self.root}/request/{checked_part(verb, 'verb')}"
+        return f"{self.root}/request/{check_part(verb, 'verb')}"
 
     def response(self, verb: str) -> str:
         """Where its answer goes when the caller names no response topic."""
-        return f"{self.root}/response/{checked_part(verb, 'verb')}"
+        return f"{self.root}/response/{check_part(verb, 'verb')}"
 
     def allows_response_to(self, topic: str) -> bool:
         """Whether a response topic named by a caller may be published to.

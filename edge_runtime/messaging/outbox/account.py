@@ -89,7 +89,7 @@ class Account:
         oldest = next((row for row in self.queue if row.id > self._commit_id), None)
         return oldest is not None and self._take_out(oldest.id, "dropped_by_queue")
 
-    def settle(self, ids: Iterable[int], verdict: Verdict) -> bool:
+    def record(self, ids: Iterable[int], verdict: Verdict) -> bool:
         """Count and forget rows in memory; the next commit deletes and counts what is in the file or being written.
 
         Returns:
@@ -121,10 +121,10 @@ class Account:
         for row in rows:
             self.queue.append(replace(row, stored_at_s=row.stored_at_s + seconds))
 
-    def ledger(self) -> Ledger:
+    def add_up(self) -> Ledger:
         """All counts; rows in memory are ``pending``."""
         pending = {"pending": len(self.queue), "pending_bytes": self.queue.size_bytes}
-        return replace(self.file.plus(self._added).plus(pending), next_id=self.next_id)
+        return replace(self.file.add(self._added).add(pending), next_id=self.next_id)
 
     # --- commits -------------------------------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class Account:
         rows = list(takewhile(is_due, self.queue))
         added = Counter(self._added)
         added["enqueued"] -= len(self.queue) - len(rows)
-        ledger = replace(self.file.plus(added), next_id=self.next_id, clock_s=now_s, wall_s=wall_s)
+        ledger = replace(self.file.add(added), next_id=self.next_id, clock_s=now_s, wall_s=wall_s)
         self._commit = Commit(ledger, added, rows, dict(self._verdicts))
         return self._commit
 
@@ -167,9 +167,9 @@ class Account:
         elif self.has_file:
             damaged = max(self.file.files_damaged, found.files_damaged)
             pending = {"pending": found.pending, "pending_bytes": found.pending_bytes}
-            self.file = replace(self.file, files_damaged=damaged, **pending).balanced()
+            self.file = replace(self.file, files_damaged=damaged, **pending).balance()
         else:
-            self.file = found.balanced()
+            self.file = found.balance()
         self.has_file = True
         self.next_id = max(self.next_id, found.next_id)
         self.last_written_id = found.next_id - 1 if found.pending else 0

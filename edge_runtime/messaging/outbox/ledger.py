@@ -50,7 +50,7 @@ class RowsInMemory:
     def __contains__(self, row_id: int) -> bool:
         return row_id in self._rows
 
-    def oldest(self) -> Row | None:
+    def peek(self) -> Row | None:
         """The row with the smallest id."""
         return next(iter(self._rows.values()), None)
 
@@ -93,14 +93,14 @@ class Ledger:
         by_limit = self.dropped_by_size + self.dropped_by_age + self.dropped_by_queue
         return by_limit + self.dropped_by_refusal + self.dropped_by_damage
 
-    def plus(self, counts: Mapping[Any, int]) -> "Ledger":
+    def add(self, counts: Mapping[Any, int]) -> "Ledger":
         """The same with these numbers added, by column."""
         return replace(self, **{column: getattr(self, column) + count for column, count in counts.items()})
 
-    def balanced(self) -> "Ledger":
+    def balance(self) -> "Ledger":
         """The same with the equation restored: missing rows were lost by damage, surplus rows were enqueued."""
         missing = self.enqueued - self.delivered - self.dropped - self.pending
-        return self.plus({"dropped_by_damage": missing} if missing >= 0 else {"enqueued": -missing})
+        return self.add({"dropped_by_damage": missing} if missing >= 0 else {"enqueued": -missing})
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class Outbox:
 
         self._is_stopping = False
         self._flush_id = self._looked_id = 0
-        self._settled_at_s = inf
+        self._recorded_at_s = inf
         self._polled_at_s = self._began_at_s = self._sleeps_until_s = -inf
         self._clock_offset_s = -monotonic()
 
@@ -137,7 +137,7 @@ class Outbox:
             self._flush_id = last = self.last_id
             self._wake_writer()
             return self._left.wait_for(
-                lambda: (oldest := self._account.queue.oldest()) is None or oldest.id > last, timeout_s
+                lambda: (oldest := self._account.queue.peek()) is None or oldest.id > last, timeout_s
             )
 
     # --- publisher side ------------------------------------------------------------------------------------------
@@ -194,17 +194,17 @@ class Outbox:
 
     def ack(self, ids: Iterable[int]) -> None:
         """These were delivered; they leave the memory at once, and the file with the next commit, within a second."""
-        self._settle(ids, "delivered")
+        self._record(ids, "delivered")
 
     def refuse(self, ids: Iterable[int]) -> None:
         """The destination will never take these; they are dropped and counted in ``dropped_by_refusal``."""
-        self._settle(ids, "dropped_by_refusal")
+        self._record(ids, "dropped_by_refusal")
 
-    def _settle(self, ids: Iterable[int], verdict: Verdict) -> None:
+    def _record(self, ids: Iterable[int], verdict: Verdict) -> None:
         with self._lock:
-            has_left = self._account.settle(ids, verdict)
+            has_left = self._account.record(ids, verdict)
             if has_left or self._account.has_verdicts:
-                self._settled_at_s = min(self._settled_at_s, self._clock_s())
+                self._recorded_at_s = min(self._recorded_at_s, self._clock_s())
             if has_left:
                 self._left.notify_all()
 
@@ -212,7 +212,7 @@ class Outbox:
         """A consistent snapshot: ``enqueued == delivered + dropped + pending`` holds in it."""
         with self._lock:
             account = self._account
-            return OutboxStats(account.ledger(), len(account.queue), self._problem is None, self._problem)
+            return OutboxStats(account.add_up(), len(account.queue), self._problem is None, self._problem)
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Commit what is queued and close; False when the disk did not allow it in time. Idempotent."""
@@ -311,8 +311,8 @@ class Outbox:
         """When the writer has something to do, on the outbox's clock; -inf for at once."""
         if self._is_stopping or self._suspect_at is not None:
             return -inf
-        due_s = min(self._polled_at_s + EXPIRY_POLL_S, self._settled_at_s + LONE_ACK_S)
-        if (row := self._account.queue.oldest()) is not None:
+        due_s = min(self._polled_at_s + EXPIRY_POLL_S, self._recorded_at_s + LONE_ACK_S)
+        if (row := self._account.queue.peek()) is not None:
             if self._must_take_all(row):
                 return -inf
             due_s = min(due_s, max(row.stored_at_s, self._began_at_s) + GROUP_COMMIT_S)
@@ -336,12 +336,12 @@ class Outbox:
         with self._lock:
             if self._due_s() > now_s and not has_expired and self._problem is None:
                 return
-            oldest = self._account.queue.oldest()
+            oldest = self._account.queue.peek()
             takes_all = oldest is not None and self._must_take_all(oldest)
             commit = self._account.begin(
                 lambda row: takes_all or row.stored_at_s + GROUP_COMMIT_S <= now_s, now_s, self._wall()
             )
-            self._began_at_s, self._settled_at_s = now_s, inf
+            self._began_at_s, self._recorded_at_s = now_s, inf
         after = store.commit(commit, self._limits.max_bytes, expire_before_s)
         with self._lock:
             self._account.end(after)

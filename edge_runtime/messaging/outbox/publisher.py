@@ -22,7 +22,7 @@ LIVE_LAG_S = 0.5  # with live_first: a row that waited longer belongs to the bac
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class DeliveryReport:
     """What became of rows that were sent."""
 
     delivered: list[int] = field(default_factory=list)
@@ -47,13 +47,13 @@ class Sink(Protocol):
     def send(self, row: Row) -> bool:
         """Begin to deliver; False when the sink is no longer ready (the row was not sent)."""
 
-    def settle(self) -> Settled:
+    def poll(self) -> DeliveryReport:
         """What was decided since the last call. Never waits longer than its own I/O."""
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call this when something may have been settled or the sink became ready; from any thread."""
 
-    def close(self, timeout_s: float) -> Settled:
+    def close(self, timeout_s: float) -> DeliveryReport:
         """Wait at most this long for what was sent to be settled, and release everything."""
 
 
@@ -137,11 +137,11 @@ class Publisher:
                 self._wake.wait(0.0 if is_stopping and not self._in_flight else IDLE_S)
             has_more = is_busy or (bool(self._in_flight) and self._sink.epoch is not None)
             is_done = is_stopping and not (has_more and time.monotonic() < self._drain_until_s)
-        self._take(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
+        self._record(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
 
     def _tick(self) -> bool:
         """Settle, notice losses, send; True when there may be more to do at once."""
-        self._take(self._sink.settle())
+        self._record(self._sink.poll())
         epochs = (self._sink.epoch, self._outbox.epoch)
         if epochs[0] is None:
             return False
@@ -161,13 +161,13 @@ class Publisher:
         self._sent += sent
         return sent > 0
 
-    def _take(self, settled: Settled) -> None:
-        if settled.delivered:
-            self._outbox.ack(settled.delivered)
-            self._in_flight.difference_update(settled.delivered)
-        if settled.refused:
-            self._outbox.refuse(settled.refused)
-            self._in_flight.difference_update(settled.refused)
+    def _record(self, report: DeliveryReport) -> None:
+        if report.delivered:
+            self._outbox.ack(report.delivered)
+            self._in_flight.difference_update(report.delivered)
+        if report.refused:
+            self._outbox.refuse(report.refused)
+            self._in_flight.difference_update(report.refused)
 
     def _begin_again(self, sink_changed: bool) -> None:
         """Start from the oldest row: everything that was delivered is gone from the outbox."""

@@ -56,7 +56,7 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM ledger"  # noqa: S608 - names of o
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as err:
@@ -79,7 +79,7 @@ class Store:
         """
         self._path = path
         self._reading = threading.Lock()  # a reader must not be in the file while it is closed
-        with _translated(path):
+        with _translate_errors(path):
             self._writer = self._connect()
             try:
                 self._prepare(new)
@@ -125,7 +125,7 @@ class Store:
 
     def ledger(self) -> Ledger:
         """The account as it was committed last."""
-        with _translated(self._path):
+        with _translate_errors(self._path):
             found = self._writer.execute(_SELECT).fetchone()
         if found is None:
             raise StoreDamaged(f"{self._path}: the ledger is empty")
@@ -144,7 +144,7 @@ class Store:
         """
         sizes = [row.size_bytes for row in commit.rows]
         changes: Counter[str] = Counter(pending=len(sizes), pending_bytes=sum(sizes))
-        with _translated(self._path), self._transaction():
+        with _translate_errors(self._path), self._transaction():
             self._writer.executemany(
                 "INSERT INTO waiting VALUES (?, ?, ?, ?, ?)",
                 [(row.id, row.stored_at_s, row.size_bytes, row.topic, row.payload) for row in commit.rows],
@@ -154,7 +154,7 @@ class Store:
                 for (size,) in self._writer.execute(statement, (one,)).fetchall():
                     changes.update({verdict: 1, "pending": -1, "pending_bytes": -size})
             self._drop_oldest(changes, max_bytes - commit.ledger.pending_bytes, expire_before_s)
-            after = commit.ledger.plus(changes)
+            after = commit.ledger.add(changes)
             self._write(after)
         return after
 
@@ -177,7 +177,7 @@ class Store:
 
     def oldest_s(self) -> float:
         """When the oldest row was stored, on the outbox's clock; infinity without rows. For the writing thread."""
-        with _translated(self._path):
+        with _translate_errors(self._path):
             found = self._writer.execute("SELECT stored_at_s FROM waiting ORDER BY id LIMIT 1").fetchone()
         return float("inf") if found is None else float(found[0])
 
@@ -186,7 +186,7 @@ class Store:
 
     def read(self, after_id: int, limit: int) -> list[Row]:
         """Committed rows with a greater id, oldest first; callable from one other thread."""
-        with _translated(self._path), self._reading:
+        with _translate_errors(self._path), self._reading:
             found = self._reader.execute(
                 "SELECT id, topic, payload, stored_at_s FROM waiting WHERE id > ? ORDER BY id LIMIT ?",
                 (after_id, limit),
@@ -227,7 +227,7 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> tuple[Stor
         _move_aside(path, wall_s)
     except OSError as err:
         raise StoreUnavailable(f"{path}: cannot move the damaged file aside: {err}") from err
-    new = replace(past, pending=0, pending_bytes=0, files_damaged=past.files_damaged + 1).balanced()
+    new = replace(past, pending=0, pending_bytes=0, files_damaged=past.files_damaged + 1).balance()
     return Store(path, new), new
 
 

@@ -118,5 +118,5 @@ def test_the_retained_state_names_the_generations(reporter):
 
 def test_history_counts_from_the_start(reporter, delivery):
     refused = ConfigRefused(("line 3",))
-    delivery.event(Event(reporter._started_at_wall_s + 2.5, refused))
+    delivery.add_event(Event(reporter._started_at_wall_s + 2.5, refused))
     assert reporter.history() == [(2.5, refused)]

@@ -13,7 +13,7 @@ from edge_runtime.messaging.commands.protocol import (
     CommandHandler,
     CommandPolicy,
     decode,
-    transaction_of,
+    read_transaction,
 )
 
 NOW_WALL_S = 1_795_448_459.0  # 2026-11-23T15:40:59Z
@@ -210,4 +210,4 @@ def test_any_bytes_are_a_command_or_a_command_error(verb, payload):
         try:
             decode(name, payload, NOW_WALL_S)
         except CommandError:
-            transaction_of(payload)
+            read_transaction(payload)

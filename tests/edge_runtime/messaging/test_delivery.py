@@ -10,7 +10,7 @@ from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, R
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
-from edge_runtime.messaging.sinks import FileSink
+from edge_runtime.messaging.sinks.file_sink import FileSink
 
 
 def result(seq):
@@ -49,9 +49,9 @@ def places(tmp_path):
 def test_everything_goes_to_every_destination_under_its_topic(places):
     seen = []
     delivery = Delivery("box", seen.append)
-    delivery.go_through(Topics("plant", "box"), [place.channel for place in places])
-    delivery.result(result(0))
-    delivery.event(Event(1.0, ConfigApplied((), ())))
+    delivery.use_channels(Topics("plant", "box"), [place.channel for place in places])
+    delivery.add_result(result(0))
+    delivery.add_event(Event(1.0, ConfigApplied((), ())))
     for place in places:
         place.end()
         assert [line["topic"] for line in place.lines()] == ["plant/box/result/belt", "plant/box/event"]
@@ -63,8 +63,8 @@ def test_everything_goes_to_every_destination_under_its_topic(places):
 def test_after_a_change_of_broker_the_rest_goes_through_the_new_channels(places):
     delivery = Delivery("box", lambda one: None)
     for seq, place in enumerate(places):
-        delivery.go_through(Topics("edge", "box"), [place.channel])
-        delivery.result(result(seq))
+        delivery.use_channels(Topics("edge", "box"), [place.channel])
+        delivery.add_result(result(seq))
     for seq, place in enumerate(places):
         place.end()
         assert [line["payload"]["seq"] for line in place.lines()] == [seq]
@@ -73,13 +73,13 @@ def test_after_a_change_of_broker_the_rest_goes_through_the_new_channels(places)
 def test_keeps_the_newest_in_memory_newest_first():
     delivery = Delivery("box", lambda one: None)
     for seq in range(RECENT_RESULTS + 10):
-        delivery.result(result(seq))
+        delivery.add_result(result(seq))
     newest = [entry["seq"] for entry in delivery.recent_results(3)]
     assert newest == [RECENT_RESULTS + 9, RECENT_RESULTS + 8, RECENT_RESULTS + 7]
     assert len(delivery.recent_results(10_000)) == RECENT_RESULTS
     older, newer = Event(0.0, ConfigApplied((), ())), Event(1.0, ConfigRefused(("b",)))
-    delivery.event(older)
-    delivery.event(newer)
+    delivery.add_event(older)
+    delivery.add_event(newer)
     assert [event["data"]["accepted"] for event in delivery.recent_events(5)] == [False, True]
     assert delivery.recent_events(1)[0]["text"][1:] == ["b"]
     assert delivery.events() == [older, newer]
@@ -88,8 +88,8 @@ def test_keeps_the_newest_in_memory_newest_first():
 def test_every_event_is_a_line_of_the_log_with_its_model():
     delivery = Delivery("box", lambda _: None)
     with structlog.testing.capture_logs() as logged:
-        delivery.event(Event(0.0, RolledBack(Generation("a/1", "p1"), Generation("a/1"), "asked"), "m"))
-        delivery.event(Event(1.0, TaskFailed("commission", "too dark", "command", False), "m"))
+        delivery.add_event(Event(0.0, RolledBack(Generation("a/1", "p1"), Generation("a/1"), "asked"), "m"))
+        delivery.add_event(Event(1.0, TaskFailed("commission", "too dark", "command", False), "m"))
     assert logged == [
         {
             "event": "rollback",
@@ -108,8 +108,8 @@ def test_every_event_is_a_line_of_the_log_with_its_model():
 
 def test_a_failed_task_is_published_under_its_old_name_too_but_is_one_event(places):
     delivery = Delivery("box", lambda _: None)
-    delivery.go_through(Topics("plant", "box"), [places[0].channel])
-    delivery.event(Event(1.0, TaskFailed("recalibrate", "killed", "schedule", False), "m"))
+    delivery.use_channels(Topics("plant", "box"), [places[0].channel])
+    delivery.add_event(Event(1.0, TaskFailed("recalibrate", "killed", "schedule", False), "m"))
     places[0].end()
     payloads = [line["payload"] for line in places[0].lines()]
     assert [(one["event"], one.get("deprecated")) for one in payloads] == [

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings, TlsSettings
 from edge_runtime.messaging.outbox.ledger import Row
-from edge_runtime.messaging.sinks import MqttSink
+from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from tests.support.mosquitto import Mosquitto, free_port, make_tls_files
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
@@ -327,7 +327,7 @@ def test_a_broker_that_allows_fewer_unacknowledged_messages_is_obeyed(tmp_path, 
         assert sink.capacity() == 3
         row = Row(1, topics.event, b"x" * 3000, 0.0)
         assert sink.send(row)
-        assert sink.settle().refused == [1]
+        assert sink.poll().refused == [1]
         assert "2000" in sink.problem
         assert client.session is not None
 
@@ -340,7 +340,7 @@ def test_a_row_is_settled_when_the_broker_has_it(broker, make_client):
     client.start()
     assert client.wait_connected(WAIT_S)
     assert sink.send(Row(7, topics.event, b"{}", 0.0))
-    assert until(lambda: sink.settle().delivered == [7])
+    assert until(lambda: sink.poll().delivered == [7])
 
 
 def test_a_full_window_of_a_lost_connection_does_not_block_the_next_one(tmp_path, make_client):
@@ -368,7 +368,7 @@ def test_refused_by_access_rules_pauses_keeps_the_rows_and_says_so(tmp_path, mak
         assert client.wait_connected(WAIT_S)
         before = sink.epoch
         assert sink.send(Row(7, topics.event, b"{}", 0.0))
-        assert until(lambda: sink.settle() and sink.problem is not None)
+        assert until(lambda: sink.poll() and sink.problem is not None)
         assert "not authorized" in sink.problem
         assert sink.epoch is None
         sink._paused_until_s = 0.0

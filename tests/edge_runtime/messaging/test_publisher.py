@@ -7,8 +7,8 @@ import time
 import pytest
 
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
-from edge_runtime.messaging.outbox.publisher import Publisher, Settled
-from edge_runtime.messaging.sinks import FileSink
+from edge_runtime.messaging.outbox.publisher import DeliveryReport, Publisher
+from edge_runtime.messaging.sinks.file_sink import FileSink
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, pause, until
 
@@ -20,7 +20,7 @@ class ListSink:
         self.lock = threading.Lock()
         self.window, self.is_ready, self.acks_by_itself = window, is_ready, acks_by_itself
         self.connection = 1
-        self.arrived, self.unacked, self.settled = [], [], Settled()
+        self.arrived, self.unacked, self.report = [], [], DeliveryReport()
         self.refuse_seqs, self.explode_once = set(), False
         self.listener = lambda: None
         self.pace_s = 0.0
@@ -43,7 +43,7 @@ class ListSink:
                 return False
             seq = json.loads(row.payload)["seq"]
             if seq in self.refuse_seqs:
-                self.settled.refused.append(row.id)
+                self.report.refused.append(row.id)
                 return True
             self.arrived.append((row.topic, seq))
             self.unacked.append(row.id)
@@ -54,7 +54,7 @@ class ListSink:
 
     def ack_all(self):
         with self.lock:
-            self.settled.delivered.extend(self.unacked)
+            self.report.delivered.extend(self.unacked)
             self.unacked = []
         self.listener()
 
@@ -63,16 +63,16 @@ class ListSink:
             self.unacked, self.connection = [], self.connection + 1
         self.listener()
 
-    def settle(self):
+    def poll(self):
         with self.lock:
-            settled, self.settled = self.settled, Settled()
-        return settled
+            report, self.report = self.report, DeliveryReport()
+        return report
 
     def listen(self, listener):
         self.listener = listener
 
     def close(self, timeout_s):
-        return self.settle()
+        return self.poll()
 
     def seqs(self, topic=None):
         with self.lock:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.messaging.outbox.ledger import Row
-from edge_runtime.messaging.sinks import FileSink
+from edge_runtime.messaging.sinks.file_sink import FileSink
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S
 
@@ -44,12 +44,12 @@ def test_lines_can_be_read_at_once_and_count_as_delivered_after_a_sync(path):
     clock = Clock()
     sink = FileSink(path, monotonic=clock)
     send(sink, 1)
-    assert sink.settle().delivered == [1]
+    assert sink.poll().delivered == [1]
     send(sink, 2)
-    assert sink.settle().delivered == []
+    assert sink.poll().delivered == []
     assert lines(path) == [{"topic": "edge/d/result/s", "payload": {"seq": number}} for number in (1, 2)]
     clock.now_s += 1.0
-    assert sink.settle().delivered == [2]
+    assert sink.poll().delivered == [2]
     send(sink, 3)
     assert sink.close(1.0).delivered == [3]
     assert len(lines(path)) == 3
@@ -66,7 +66,7 @@ def test_the_file_is_rotated_and_bounded(path):
     sink = FileSink(path, max_bytes=500, keep=2, sync_every_s=0.0)
     for number in range(100):
         send(sink, number)
-        sink.settle()
+        sink.poll()
     sink.close(1.0)
     names = sorted(p.name for p in path.parent.iterdir())
     assert names in (
@@ -82,7 +82,7 @@ def test_closing_after_a_rotation_does_not_rotate_again(path):
     for number in (1, 2):
         sink = FileSink(path, max_bytes=10, sync_every_s=0.0)
         send(sink, number)
-        assert sink.settle().delivered == [number]
+        assert sink.poll().delivered == [number]
         sink.close(1.0)
         assert sink.problem is None
     kept = [Path(f"{path}.{number}") for number in (1, 2)]
@@ -101,10 +101,10 @@ def test_half_a_line_left_by_a_crash_is_cut_off(path):
 def test_a_removed_file_is_made_again(path):
     sink = FileSink(path, sync_every_s=0.0)
     send(sink, 1)
-    sink.settle()
+    sink.poll()
     path.unlink()
     send(sink, 2)
-    assert sink.settle().delivered == [2]
+    assert sink.poll().delivered == [2]
     assert [line["payload"]["seq"] for line in lines(path)] == [2]
     sink.close(1.0)
 
@@ -115,14 +115,14 @@ def test_a_place_that_cannot_be_written_is_a_problem_and_is_tried_again(path):
     sink = FileSink(path, monotonic=clock)
     before = sink.epoch
     send(sink, 1)
-    assert sink.settle().delivered == []
+    assert sink.poll().delivered == []
     assert sink.epoch is None
     assert "results.jsonl" in sink.problem
     path.parent.unlink()
     clock.now_s += 1.1
     assert sink.epoch not in (None, before)
     send(sink, 1)
-    assert sink.settle().delivered == [1]
+    assert sink.poll().delivered == [1]
     assert sink.problem is None
     sink.close(1.0)
 
@@ -131,7 +131,7 @@ FULL_DISK = """
     import json, resource, sys
     from pathlib import Path
     from edge_runtime.messaging.outbox.ledger import Row
-    from edge_runtime.messaging.sinks import FileSink
+    from edge_runtime.messaging.sinks.file_sink import FileSink
     from edge_runtime.system.log import configure_log
     configure_log()  # to standard error: standard output is the report
     now = [0.0]
@@ -139,7 +139,7 @@ FULL_DISK = """
     delivered = []
     def send(number):
         sink.send(Row(number, "t", json.dumps({"seq": number}).encode(), 0.0))
-        delivered.extend(sink.settle().delivered)
+        delivered.extend(sink.poll().delivered)
     send(1)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60, resource.RLIM_INFINITY))  # half of the next line fits
     send(2)

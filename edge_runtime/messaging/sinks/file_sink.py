@@ -1,11 +1,6 @@
-"""Where delivered rows end up: the MQTT broker, or a bounded file of JSON lines on this device.
-
-Both implement :class:`edge_runtime.messaging.outbox.publisher.Sink`. With ``mqtt`` in
-the configuration the broker is the destination, without it the file. Not here: reconnecting, the outbox.
-"""
+"""Writes rows to a bounded file of JSON lines on this device."""
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from io import FileIO
@@ -14,122 +9,10 @@ from pathlib import Path
 import orjson
 import structlog
 
-from edge_runtime.messaging.mqtt.client import MqttClient
-from edge_runtime.messaging.mqtt.session import MqttSession
 from edge_runtime.messaging.outbox.ledger import Row
-from edge_runtime.messaging.outbox.publisher import Settled
+from edge_runtime.messaging.outbox.publisher import DeliveryReport
 
 log = structlog.get_logger()
-
-# MQTT v5 section 3.4.2.1. These say that the message itself is wrong: sending it again cannot help.
-_HOPELESS = {0x90: "topic name invalid", 0x99: "payload format invalid", 0x95: "packet too large"}
-RETRY_S = 5.0  # after "not authorized" or "quota exceeded": someone must act, results wait meanwhile
-
-
-class MqttSink:
-    """Publishes rows at QoS 1 and reports the broker's acknowledgements."""
-
-    def __init__(self, client: MqttClient, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._monotonic = client, monotonic
-        self._session: MqttSession | None = None
-        self._rows_by_mid: dict[int, int] = {}
-        self._refused: list[int] = []
-        self._paused_until_s = 0.0
-        self._problem: str | None = None
-        self._refusals = 0
-        self._progress = threading.Event()
-        client.listen(self._progress.set)
-
-    @property
-    def epoch(self) -> object:
-        """Session and number of refusals that must be repeated."""
-        session = self._client.session
-        return (
-            None if session is None or self._monotonic() < self._paused_until_s else (session, self._refusals)
-        )
-
-    @property
-    def problem(self) -> str | None:
-        """What the broker last refused, or why there is none."""
-        return self._problem or self._client.status().problem
-
-    def capacity(self) -> int:
-        """Free places in the window of unacknowledged messages."""
-        session = self._follow()
-        return 0 if session is None else max(0, session.max_inflight - len(self._rows_by_mid))
-
-    def _follow(self) -> MqttSession | None:
-        """The connection that stands; what an older one left unacknowledged takes no place in its window."""
-        session = self._client.session
-        if session is not self._session:
-            self._session, self._rows_by_mid = session, {}
-        return session
-
-    def send(self, row: Row) -> bool:
-        """Publish; a row that this broker can never take is settled as refused."""
-        session = self._follow()
-        if session is None:
-            return False
-        if not session.fits(row.topic, row.payload):
-            self._note(
-                f"{row.topic}: {len(row.payload)} bytes, the broker takes {session.limits.max_packet_bytes}"
-            )
-            self._refused.append(row.id)
-            return True
-        mid = session.send(row.topic, row.payload)
-        if mid is None:
-            return False
-        self._rows_by_mid[mid] = row.id
-        return True
-
-    def settle(self) -> Settled:
-        """Acknowledgements of this session; those of a lost one no longer count, its rows are sent again."""
-        settled = Settled(refused=self._refused)
-        self._refused = []
-        for mid, code in self._session.take_acks() if self._session is not None else ():
-            row_id = self._rows_by_mid.pop(mid, None)
-            if row_id is None:
-                continue  # not a row: an answer, the state
-            if code < 0x80:
-                settled.delivered.append(row_id)
-            elif code in _HOPELESS:
-                self._note(f"the broker refused a message for good: {_HOPELESS[code]}")
-                settled.refused.append(row_id)
-            else:
-                self._pause(code)
-        if settled.delivered and self._monotonic() >= self._paused_until_s:
-            self._problem = None
-        return settled
-
-    def _pause(self, code: int) -> None:
-        """Wait and send everything unacknowledged again: the operator may be changing the broker's rules."""
-        reason = {0x87: "not authorized", 0x97: "quota exceeded"}.get(code, f"reason code {code:#04x}")
-        self._note(
-            f"the broker refuses results: {reason}; check its access rules. Results wait in the outbox"
-        )
-        self._paused_until_s = self._monotonic() + RETRY_S
-        self._rows_by_mid = {}
-        self._refusals += 1
-
-    def _note(self, problem: str) -> None:
-        log.error("result refused by the broker", problem=problem)
-        self._problem = problem
-
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Hear of acknowledgements and connections."""
-        self._client.listen(listener)
-
-    def close(self, timeout_s: float) -> Settled:
-        """Wait for the last acknowledgements; the client is stopped by who made it."""
-        end_s = self._monotonic() + timeout_s
-        settled = self.settle()
-        while self._rows_by_mid and self._client.session is self._session and self._monotonic() < end_s:
-            self._progress.wait(0.05)
-            self._progress.clear()
-            more = self.settle()
-            settled.delivered.extend(more.delivered)
-            settled.refused.extend(more.refused)
-        return settled
 
 
 class FileSink:
@@ -175,7 +58,7 @@ class FileSink:
         return max(0, 2048 - len(self._ids))
 
     def send(self, row: Row) -> bool:
-        """Take the row; it is written by the next :meth:`settle`."""
+        """Take the row; it is written by the next :meth:`poll`."""
         try:
             payload: object = orjson.Fragment(row.payload) if orjson.loads(row.payload) is not None else None
         except orjson.JSONDecodeError:
@@ -184,17 +67,17 @@ class FileSink:
         self._ids.append(row.id)
         return True
 
-    def settle(self) -> Settled:
+    def poll(self) -> DeliveryReport:
         """Write what was taken, sync when it is time."""
         if not self._ids:
-            return Settled()
+            return DeliveryReport()
         try:
             self._write()
             if len(self._ids) >= 1024 or self._monotonic() - self._synced_at_s >= self._sync_every_s:
-                return Settled(delivered=self._sync())
+                return DeliveryReport(delivered=self._sync())
         except OSError as err:
             self._fail(err)
-        return Settled()
+        return DeliveryReport()
 
     def _write(self) -> None:
         if not self._lines:
@@ -269,13 +152,13 @@ class FileSink:
     def listen(self, listener: Callable[[], None]) -> None:
         """A file has nothing to tell; the publisher asks often enough."""
 
-    def close(self, timeout_s: float) -> Settled:  # noqa: ARG002 - a file cannot be hurried
+    def close(self, timeout_s: float) -> DeliveryReport:  # noqa: ARG002 - a file cannot be hurried
         """Write, sync and close; the sync takes as long as the disk needs."""
         try:
             self._write()
-            return Settled(delivered=self._sync())
+            return DeliveryReport(delivered=self._sync())
         except OSError as err:
             self._fail(err)
-            return Settled()
+            return DeliveryReport()
         finally:
             self._close_file()
