@@ -73,7 +73,7 @@ class Cameras:
             camera.colour,
         )
         self._note(stream, _OpenStream(camera, worker, pipeline, time.monotonic()))
-        worker.start()
+        worker.thread.start()
 
     def move(self, stream: str, pipeline: Pipeline) -> None:
         """Let another pipeline answer an open stream without closing its source, so that no frame is lost.
@@ -89,8 +89,8 @@ class Cameras:
         with self._lock:
             closed = self._streams.pop(stream, None)
         if closed is not None:
-            closed.worker.stop()
-            if not closed.worker.join(CLOSE_S):
+            closed.worker.thread.stop()
+            if not closed.worker.thread.join(CLOSE_S):
                 log.warning("stream did not end in time", stream=stream)
             closed.pipeline.forget(stream)
 
@@ -98,9 +98,9 @@ class Cameras:
         """Take in no more frames; those that were taken in are still answered."""
         workers = [entry.worker for entry in self._entries().values()]
         for worker in workers:
-            worker.stop()
+            worker.thread.stop()
         for worker in workers:
-            worker.join(CLOSE_S)
+            worker.thread.join(CLOSE_S)
 
     def are_finished(self) -> bool:
         """Whether every stream is a file that was played to its end (and there is at least one)."""

@@ -1,9 +1,9 @@
 """Whether the daemon is alive, whether it is ready, and why not: facts in, a verdict out.
 
-*Live* means that inference makes progress, or that nothing is due. *Ready* means that it may be relied on: the
-golden self-test has passed and pictures come in. A problem that the daemon survives (a broker that is away: results
-wait on disk) is a note. Pure: no clock, no socket. The HTTP server, the retained MQTT state and systemd's
-watchdog all use the one verdict.
+*Live* means that inference makes progress, or that nothing is due. *Ready* means that it may be relied on: models are
+loaded, which includes their golden self-test, and pictures come in. A problem that the daemon survives (a broker that
+is away: results wait on disk) is a note. Pure: no clock, no socket. The HTTP server, the retained MQTT state and
+systemd's watchdog all use the one verdict.
 """
 
 from collections.abc import Iterator
@@ -36,8 +36,6 @@ class EngineFacts:
     """One model's inference. Times are monotonic seconds."""
 
     model: str
-    self_test_passed: bool
-    started_at_s: float
     last_progress_at_s: float | None
     """When the last batch came back, well or with an error; None before the first."""
     due_since_s: float | None
@@ -133,8 +131,6 @@ def _judge_daemon(facts: Facts) -> Iterator[Finding]:
 
 def _judge_engine(engine: EngineFacts, now_s: float, limits: Limits) -> Iterator[Finding]:
     part = f"engine {engine.model}"
-    if not engine.self_test_passed:
-        yield Finding(part, Weight.UNREADY, "the golden self-test has not passed")
     if is_stuck(engine, now_s, limits):
         waited_s = now_s - (engine.due_since_s or now_s)
         yield Finding(

@@ -87,7 +87,7 @@ class ModelRuntime:
 
     def _start_workers(self) -> None:
         for worker in self.workers:
-            worker.start()
+            worker.thread.start()
 
     def _start_controller(self) -> None:
         if self.controller is not None:
@@ -100,8 +100,8 @@ class ModelRuntime:
     def _finish(self, timeout_s: float) -> bool:
         self.pipeline.drain()
         for worker in self.workers:
-            worker.stop()
-        still_running = [worker for worker in self.workers if not worker.join(timeout_s)]
+            worker.thread.stop()
+        still_running = [worker for worker in self.workers if not worker.thread.join(timeout_s)]
         return not still_running
 
     def _free(self) -> None:

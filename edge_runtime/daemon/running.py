@@ -31,8 +31,6 @@ class Running:
         return tuple(
             EngineFacts(
                 model=name,
-                self_test_passed=True,  # a model that fails it never becomes a runtime
-                started_at_s=runtime.pipeline.metrics.started_at_s,
                 last_progress_at_s=runtime.pipeline.metrics.last_progress_at_s,
                 due_since_s=runtime.pipeline.due_since_s(),
                 errors_in_a_row=runtime.pipeline.slot.failures_in_a_row,

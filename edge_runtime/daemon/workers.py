@@ -49,17 +49,9 @@ class StreamWorker:
         self._reopened = 0
         self._lost: str | None = None
         self._has_given = False
-        self._thread = SupervisedThread(
+        self.thread = SupervisedThread(
             f"stream-{stream}", self._run, crashes, is_vital=False, pause_s=lambda _: backoff.next_delay_s()
         )
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask it to end; ``join`` waits."""
-        self._thread.stop()
 
     def move_to(self, pipeline: Pipeline) -> None:
         """Hand every further frame to another pipeline; the source goes on as it is.
@@ -68,10 +60,6 @@ class StreamWorker:
         """
         with self._handing_over:
             self._pipeline = pipeline
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; False when it did not come in time."""
-        return self._thread.join(timeout_s)
 
     @property
     def last_problem(self) -> str | None:
@@ -88,7 +76,7 @@ class StreamWorker:
         return stats.captured, stats.dropped, stats.restarts + self._reopened
 
     def _run(self) -> None:
-        while not self._thread.stopping.is_set() and not self.is_finished:
+        while not self.thread.stopping.is_set() and not self.is_finished:
             try:
                 self._play()
             except SourceLost as err:
@@ -96,7 +84,7 @@ class StreamWorker:
                 delay_s = self._backoff.next_delay_s()
                 event = "source lost" if self._has_given else "source not available"
                 log.warning(event, stream=self.stream, reason=err.reason, retry_in_s=round(delay_s, 1))
-                self._thread.stopping.wait(delay_s)
+                self.thread.stopping.wait(delay_s)
             except Exception as err:
                 self._note_loss(f"failed unexpectedly: {err!r}")
                 raise
@@ -109,7 +97,7 @@ class StreamWorker:
         self._source = source = self._open_source()
         try:
             quiet = 0
-            while not self._thread.stopping.is_set():
+            while not self.thread.stopping.is_set():
                 frame = source.read(timeout_s=READ_S)
                 if frame is None:
                     quiet += 1
@@ -121,14 +109,12 @@ class StreamWorker:
                 if self._colour is not None:
                     frame = replace(frame, colour=self._colour)
                 with self._handing_over:
-                    rejected = self._pipeline.accept(
-                        frame, is_live=source.is_live, stop=self._thread.stopping
-                    )
+                    rejected = self._pipeline.accept(frame, is_live=source.is_live, stop=self.thread.stopping)
                 if rejected is not None:
                     log.warning("picture rejected", stream=self.stream, seq=rejected.seq, reason=rejected.reason,
                                 detail=rejected.detail)  # fmt: skip
                 self._backoff.reset()
-                self._thread.succeeded()
+                self.thread.succeeded()
         except EndOfStream:
             self.is_finished = True
             log.info("stream finished", stream=self.stream)
@@ -144,19 +130,8 @@ class InferenceWorker:
         """``cpus``: the logical CPUs that its thread is bound to; empty leaves that to the kernel."""
         self._name, self._pipeline, self._cpus = name, pipeline, cpus
         self.bound_to: tuple[int, ...] = ()
-        self._thread = SupervisedThread(name, self._run, crashes)
-
-    def start(self) -> None:
-        """Begin to infer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask it to end once nothing is queued; ``join`` waits."""
-        self._thread.stop()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; False when it did not come in time."""
-        return self._thread.join(timeout_s)
+        self.thread = SupervisedThread(name, self._run, crashes)
+        """Once it shall stop, it ends when nothing is queued."""
 
     def _bind(self) -> None:
         try:
@@ -169,6 +144,6 @@ class InferenceWorker:
     def _run(self) -> None:
         if self._cpus:
             self._bind()
-        while not (self._thread.stopping.is_set() and self._pipeline.is_empty()):
+        while not (self.thread.stopping.is_set() and self._pipeline.is_empty()):
             self._pipeline.step(timeout_s=0.25)
-            self._thread.succeeded()
+            self.thread.succeeded()

@@ -47,7 +47,6 @@ class StreamMetrics:
 class PipelineMetrics:
     """What one model's pipeline has done. ``*_at_s`` is monotonic."""
 
-    started_at_s: float
     batches: int = 0
     batched_samples: int = 0
     engine_errors: int = 0

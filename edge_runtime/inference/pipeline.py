@@ -61,7 +61,7 @@ class Pipeline:
         self._has_answered = threading.Condition(self._lock)
         self._is_draining = False
         self._running_since_s: list[float] = []
-        self.metrics = PipelineMetrics(started_at_s=parts.clock())
+        self.metrics = PipelineMetrics()
 
     @property
     def slot(self) -> EngineSlot:

@@ -11,7 +11,7 @@ from edge_runtime.daemon.health import (
     assess,
 )
 
-ENGINE = EngineFacts("parts", True, started_at_s=0, last_progress_at_s=99.9, due_since_s=None)
+ENGINE = EngineFacts("parts", last_progress_at_s=99.9, due_since_s=None)
 CAMERA = SourceFacts("belt", started_at_s=0, last_frame_at_s=99.9, allowed_silence_s=5, may_idle=False)
 GOOD = Facts(engines=(ENGINE,), sources=(CAMERA,), broker_connected=True, free_disk_mib=1000)
 NOW_S = 100.0
@@ -38,13 +38,6 @@ def test_a_long_queue_that_moves_is_life() -> None:
 
 def test_an_idle_engine_is_alive_for_ever() -> None:
     assert judge(engines=(replace(ENGINE, last_progress_at_s=None, due_since_s=None),)).live
-
-
-def test_not_ready_before_the_self_test() -> None:
-    verdict = judge(engines=(replace(ENGINE, self_test_passed=False),))
-    assert verdict.live
-    assert not verdict.ready
-    assert "self-test" in verdict.reasons[0]
 
 
 def test_not_ready_before_any_model() -> None:

@@ -58,7 +58,7 @@ def delivery():
 
 @pytest.fixture
 def reporter(tmp_path, delivery):
-    metrics = PipelineMetrics(started_at_s=0.0)
+    metrics = PipelineMetrics()
     metrics.total_ms.add(7.5)
     metrics.stream("belt").rejected["truncated"] += 1
     slot = SimpleNamespace(

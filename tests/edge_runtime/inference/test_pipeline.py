@@ -223,15 +223,15 @@ def test_a_swap_in_the_middle_drops_and_mixes_nothing(count):
     crashes = Crashes(on_fatal=pytest.fail)
     workers = [InferenceWorker(f"infer-{number}", pipeline, crashes) for number in range(count)]
     for worker in workers:
-        worker.start()
+        worker.thread.start()
     for seq in range(300):
         pipeline.accept(frame(seq), is_live=False, stop=NEVER)
         if seq % 10 == 9:
             number = seq // 10 + 1
             pipeline.slot.swap(Generation("parts/1", f"p{number}"), engines[number])
     for worker in workers:
-        worker.stop()
-    assert all(worker.join(WAIT_S) for worker in workers)
+        worker.thread.stop()
+    assert all(worker.thread.join(WAIT_S) for worker in workers)
     assert [result.seq for result in results] == list(range(300))
     assert errors == []
     assert crashes.total == 0
@@ -263,8 +263,8 @@ def test_a_lost_source_is_opened_again(tmp_path):
         ]
     )
     worker = stream_worker(tmp_path, pipeline, lambda: next(sources))
-    worker.start()
-    assert worker.join(WAIT_S)
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
     assert worker.is_finished
     assert pipeline.metrics.stream("belt").frames == 2
     assert worker.last_problem == "unplugged"
@@ -289,8 +289,8 @@ def test_a_source_that_was_never_there_is_not_called_lost(tmp_path):
 
     worker = stream_worker(tmp_path, pipeline, open_source)
     with structlog.testing.capture_logs() as logged:
-        worker.start()
-        assert worker.join(WAIT_S)
+        worker.thread.start()
+        assert worker.thread.join(WAIT_S)
     warnings = [(entry["event"], entry["reason"]) for entry in logged if entry["log_level"] == "warning"]
     assert warnings == [("source not available", "no such folder"), ("source lost", "unplugged")]
 
@@ -304,8 +304,8 @@ def test_a_stream_that_is_quiet_for_a_while_keeps_no_worker_free(tmp_path, monke
     pauses = [None] * (QUIET_READS - 1), [None] * (QUIET_READS + 3)
     script = [frame(0), *pauses[0], frame(1), *pauses[1], frame(2)]
     worker = stream_worker(tmp_path, pipeline, lambda: FakeSource("belt", script))
-    worker.start()
-    assert worker.join(WAIT_S)
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
     assert rested_after == [2, 3], "once in the long pause, and at the end"
 
 
@@ -314,8 +314,8 @@ def test_an_unexpected_failure_is_counted_and_the_stream_goes_on(tmp_path, monke
     sources = iter([FakeSource("belt", [RuntimeError("bug")]), FakeSource("belt", [frame(0)])])
     crashes = Crashes(on_fatal=lambda reason: None)
     worker = stream_worker(tmp_path, pipeline, lambda: next(sources), crashes)
-    worker.start()
-    assert worker.join(WAIT_S)
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
     assert crashes.total == 1
     assert pipeline.metrics.stream("belt").frames == 1
 
@@ -329,9 +329,9 @@ def test_inference_that_can_never_work_ends_the_daemon(monkeypatch):
     monkeypatch.setattr(pipeline, "step", broken)
     monkeypatch.setattr(pipeline, "is_empty", lambda: False)
     worker = InferenceWorker("infer-parts", pipeline, Crashes(reasons.append))
-    worker.start()
-    worker.stop()
-    assert worker.join(WAIT_S)
+    worker.thread.start()
+    worker.thread.stop()
+    assert worker.thread.join(WAIT_S)
     assert [reason.partition(" ")[0] for reason in reasons] == ["infer-parts"]
 
 
@@ -352,20 +352,20 @@ def test_a_worker_runs_on_the_cpus_it_was_given_and_says_so():
 
     pipeline, *_ = make(Where())
     worker = InferenceWorker("infer", pipeline, Crashes(lambda reason: None), (cpu,))
-    worker.start()
+    worker.thread.start()
     pipeline.accept(frame(1), is_live=True, stop=NEVER)
     assert done.wait(WAIT_S)
-    worker.stop()
-    assert worker.join(WAIT_S)
+    worker.thread.stop()
+    assert worker.thread.join(WAIT_S)
     assert (seen, worker.bound_to) == ([{cpu}], (cpu,))
 
 
 def test_a_worker_whose_cpus_are_gone_runs_anywhere():
     pipeline, *_ = make()
     worker = InferenceWorker("infer", pipeline, Crashes(lambda reason: None), (4095,))
-    worker.start()
+    worker.thread.start()
     pipeline.accept(frame(1), is_live=True, stop=NEVER)
-    worker.stop()
-    assert worker.join(WAIT_S)
+    worker.thread.stop()
+    assert worker.thread.join(WAIT_S)
     assert worker.bound_to == ()
     assert pipeline.is_empty()
