@@ -1,7 +1,4 @@
-"""``edge-runtime bundle``: build, look at and verify bundles.
-
-Parses, calls, prints; nothing else lives here. Part of ``cli``, which turns errors into exit codes.
-"""
+"""``edge-runtime bundle``: build, inspect and verify bundles."""
 
 import subprocess
 import sys
@@ -12,14 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import orjson
 
+from edge_runtime.cli.options import EXISTING_FOLDER, JSON, print_answer
 from edge_runtime.errors import StateError
 from edge_runtime.model_formats import ModelFormat
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.build.from_recipe import Built
 
-BUNDLE = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+BUNDLE = click.argument("bundle", type=EXISTING_FOLDER)
 EXAMPLES = {"efficientnet-lite0": "efficientnet_lite0", "street-pedestrians": "street_pedestrians"}
 """Bundles that were commands of this program until 0.1, and the modules in ``examples`` that build them now."""
 
@@ -34,14 +31,14 @@ def bundle_group() -> None:
 @JSON
 def verify(bundle: Path, as_json: bool) -> int:
     """Check hashes and run the golden self-test of BUNDLE."""
-    from edge_runtime.cli.offline import verified
+    from edge_runtime.cli.offline import verify_bundle
 
-    report = verified(bundle)
+    report = verify_bundle(bundle)
     text = (
         f"{report['bundle']}: ok, {report['pictures']} golden pictures, worst difference "
         f"{report['worst']:.2g} (allowed {report['tolerance']:g}), {report['runs_on']}"
     )
-    _show(report, as_json, text)
+    print_answer(report, as_json, text)
     return 0
 
 
@@ -50,10 +47,10 @@ def verify(bundle: Path, as_json: bool) -> int:
 @JSON
 def inspect(bundle: Path, as_json: bool) -> int:
     """Show what BUNDLE is and what recalibration can do with it."""
-    from edge_runtime.cli.offline import inspected
+    from edge_runtime.cli.offline import inspect_bundle
 
-    report = inspected(bundle)
-    _show(report, as_json, orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    report = inspect_bundle(bundle)
+    print_answer(report, as_json, orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
     return 0
 
 
@@ -144,7 +141,7 @@ def print_built(built: "Built", as_json: bool) -> int:
         "candidates": dict(built.candidates),
         "notes": list(built.notes),
     }
-    _show(report, as_json, "\n".join(_lines(report)))
+    print_answer(report, as_json, "\n".join(_lines(report)))
     return 0
 
 
@@ -154,8 +151,3 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines = [f"built {report['path']}: {report['format']} {kind}, {size:.1f} MB"]
     lines += [f"  {name}: {words}" for name, words in report["candidates"].items()]
     return lines + [f"  note: {note}" for note in report["notes"]]
-
-
-def _show(values: dict[str, Any], as_json: bool, text: str) -> None:
-    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    click.echo(orjson.dumps(values, default=str, option=options).decode() if as_json else text)

@@ -1,16 +1,58 @@
-"""All problems of a configuration file that can be known without running it."""
+"""``edge-runtime check`` and ``schema``: the configuration file, without running it."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_runtime.config import Config, load_config
-from edge_runtime.deployment.open_bundle import open_bundle
+import click
+
+from edge_runtime.cli.options import JSON, OutputFile, print_answer
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, Problem
 
+if TYPE_CHECKING:
+    from edge_runtime.config import Config
+
 _GRAVEST_FIRST = (78, 65, 74, 70, 69)
-"""An edit is needed, a bundle, a disk, somebody's look; what is missing may come by itself."""
+"""A person must edit, supply a bundle, repair a disk, or look; a missing device may come by itself."""
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@JSON
+def check(config: Path, as_json: bool) -> int:
+    """Check the configuration file CONFIG and the bundles it names, without running anything.
+
+    All problems are listed, and what has no effect or is not there yet as notes. The exit code is that of the gravest.
+    """
+    found = check_config(config, os.environ)
+    if as_json:
+        print_answer({"config": str(config), **found.as_json()}, as_json, "")
+        return found.exit_code
+    notes = [f"note: {note}" for note in found.notes]
+    if found.problems:
+        heading = f"error: {config}: {len(found.problems)} problem(s)"
+        click.echo("\n".join([heading, *(f"  {problem}" for problem in found.problems), *notes]), err=True)
+    else:
+        models = [
+            f"  {name}: {model['bundle']} on {model['runs_on']}" for name, model in found.models.items()
+        ]
+        click.echo("\n".join([f"{config}: ok", *models, *notes]))
+    return found.exit_code
+
+
+@click.command()
+@click.option("--out", type=OutputFile(), help="Write to this file instead of standard output.")
+def schema(out: Path | None) -> int:
+    """Print the JSON Schema of the configuration, for editors."""
+    from edge_runtime.config.json_schema import schema_text
+
+    if out is None:
+        click.echo(schema_text(), nl=False)
+    else:
+        out.write_text(schema_text(), encoding="utf-8")
+    return 0
 
 
 @dataclass(slots=True)
@@ -49,6 +91,9 @@ class Checked:
 
 def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     """Read the file, and if it holds, open every model that it names and look for what its cameras read."""
+    from edge_runtime.config import load_config
+    from edge_runtime.deployment.open_bundle import open_bundle
+
     found = Checked()
     try:
         config = load_config(path, env)
@@ -72,7 +117,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     return found
 
 
-def _camera_notes(config: Config) -> Iterator[str]:
+def _camera_notes(config: "Config") -> Iterator[str]:
     """A share may be mounted and a camera plugged in later, so that what is not there now is no error."""
     for name, camera in config.cameras.items():
         if camera.enabled and camera.address.local_path and not _exists(camera.path):

@@ -1,6 +1,6 @@
-"""What the command line does without a daemon: answer pictures, verify and inspect bundles, calibrate from folders.
+"""Commands without a daemon: answer pictures, verify and inspect bundles, calibrate from folders of pictures.
 
-Uses the daemon's own pieces, so that a picture gets the same answer here and there.
+They use the daemon's own parts, so that a picture gets the same answer in both.
 """
 
 import time
@@ -14,9 +14,10 @@ import calibration
 from calibration.errors import CalibrationError, DataError
 from edge_runtime.bundles.engine import engine_of
 from edge_runtime.bundles.sandbox_check import try_in_child
-from edge_runtime.bundles.self_test import self_test
+from edge_runtime.bundles.self_test import SelfTestReport, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import Frame, Rejected
+from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
@@ -26,17 +27,14 @@ from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 MOST_REFERENCE = 512
 
 
-def answers(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dict[str, Any]]:
+def answer_pictures(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """One answer a picture, in order.
 
     Raises:
         BundleError: the bundle cannot be used.
         EngineError: the engine failed.
     """
-    bundle = load_bundle(bundle_path)
-    try_in_child(bundle)
-    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
-    self_test(bundle, engine)
+    bundle, engine, _ = _open(bundle_path)
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)
     for seq, picture in enumerate(pictures):
@@ -48,16 +46,13 @@ def answers(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dict[str, A
         yield {"picture": str(picture), **_plain(answer)}
 
 
-def verified(bundle_path: Path) -> dict[str, Any]:
-    """Hashes checked and golden self-test passed.
+def verify_bundle(bundle_path: Path) -> dict[str, Any]:
+    """Check the hashes and the answers to the golden pictures.
 
     Raises:
-        BundleError: not so, with what differs.
+        BundleError: they differ from the manifest.
     """
-    bundle = load_bundle(bundle_path)
-    try_in_child(bundle)
-    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
-    report = self_test(bundle, engine)
+    bundle, _, report = _open(bundle_path)
     return {
         "bundle": bundle.id,
         "ok": True,
@@ -68,7 +63,14 @@ def verified(bundle_path: Path) -> dict[str, Any]:
     }
 
 
-def inspected(bundle_path: Path) -> dict[str, Any]:
+def _open(bundle_path: Path) -> tuple[Bundle, Engine, SelfTestReport]:
+    bundle = load_bundle(bundle_path)
+    try_in_child(bundle)
+    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
+    return bundle, engine, self_test(bundle, engine)
+
+
+def inspect_bundle(bundle_path: Path) -> dict[str, Any]:
     """The manifest, the sizes, and what recalibration can do with the model.
 
     Raises:

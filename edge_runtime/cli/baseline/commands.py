@@ -1,7 +1,4 @@
-"""``edge-runtime baseline``: look after the baselines of a box, over its broker or in its state directory.
-
-Parses, calls, prints; nothing else lives here. Part of ``cli``, which turns errors into exit codes.
-"""
+"""``edge-runtime baseline``: look after the baselines of a box, over its broker or in its state directory."""
 
 import os
 import time
@@ -12,6 +9,7 @@ from typing import Any, get_args
 import click
 import orjson
 
+from edge_runtime.cli.options import JSON, SECONDS
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
@@ -21,10 +19,7 @@ OFFLINE = click.option(
     is_flag=True,
     help="Work on the state directory of a stopped daemon, also where there is a broker.",
 )
-TIMEOUT = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+TIMEOUT = click.option("--timeout", "timeout_s", type=SECONDS, default=10.0, show_default=True)
 NAME = click.argument("name", required=False)
 
 
@@ -44,20 +39,27 @@ def baseline_group() -> None:
 @JSON
 def show(config: Path, as_json: bool, **how: Any) -> int:
     """Show all baselines with their facts, and which one is in use."""
-    return _done(_obeyed(config, "baselines", Approval(), **how), as_json)
+    return _print(_carry_out(config, "baselines", Approval(), **how), as_json)
 
 
 @baseline_group.command()
 @CONFIG
 @NAME
-@click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), help="How long that holds.")
+@click.option("--expires-days", type=SECONDS, help="How long that holds.")
 @MODEL
 @OFFLINE
 @TIMEOUT
 @JSON
-def bless(config: Path, name: str | None, expires_days: float | None, as_json: bool, **how: Any) -> int:
-    """Say anew that the site is as healthy as the baseline NAME shows it (without: the one in use)."""
-    return _done(_obeyed(config, "bless", Approval(name, expires_days), **how), as_json)
+def approve(config: Path, name: str | None, expires_days: float | None, as_json: bool, **how: Any) -> int:
+    """Confirm that the site is as healthy as the baseline NAME shows it (without: the one in use)."""
+    return _print(_carry_out(config, "bless", Approval(name, expires_days), **how), as_json)
+
+
+baseline_group.add_command(
+    click.Command(
+        "bless", params=approve.params, callback=approve.callback, hidden=True, deprecated="use 'approve'"
+    )
+)
 
 
 @baseline_group.command()
@@ -69,7 +71,7 @@ def bless(config: Path, name: str | None, expires_days: float | None, as_json: b
 @JSON
 def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
     """Make no more patches from the baseline NAME (without: the one in use)."""
-    return _done(_obeyed(config, "expire", Approval(name), **how), as_json)
+    return _print(_carry_out(config, "expire", Approval(name), **how), as_json)
 
 
 @baseline_group.command()
@@ -81,7 +83,7 @@ def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
 @JSON
 def remove(config: Path, name: str, as_json: bool, **how: Any) -> int:
     """Forget the baseline NAME for good."""
-    return _done(_obeyed(config, "remove", Approval(name), **how), as_json)
+    return _print(_carry_out(config, "remove", Approval(name), **how), as_json)
 
 
 @baseline_group.command()
@@ -99,10 +101,10 @@ def add(config: Path, file: Path, name: str | None, model: str | None, as_json: 
     from edge_runtime.config import load_config
 
     added = add_baseline(load_config(config, os.environ), model, file, name)
-    return _done({"status": "ok", "data": added}, as_json)
+    return _print({"status": "ok", "data": added}, as_json)
 
 
-def _obeyed(
+def _carry_out(
     path: Path, verb: Verb, approval: Approval, *, model: str | None, offline: bool, timeout_s: float
 ) -> dict[str, Any]:
     """The answer of the daemon, or of its state directory."""
@@ -111,12 +113,12 @@ def _obeyed(
     assert verb in get_args(Verb)
     address = None if offline else load_address(path, os.environ)
     if address is None or address.mqtt is None:
-        from edge_runtime.cli.baseline.offline import obeyed_offline
+        from edge_runtime.cli.baseline.offline import carry_out_offline
 
         config = load_config(path, os.environ)
         return {
             "status": "ok",
-            "data": obeyed_offline(config, model, TaskRequest(verb, approval=approval), time.time()),
+            "data": carry_out_offline(config, model, TaskRequest(verb, approval=approval), time.time()),
         }
     from edge_runtime.cli.send import send_command
 
@@ -125,7 +127,7 @@ def _obeyed(
     return send_command(address, verb, arguments, timeout_s)
 
 
-def _done(answer: dict[str, Any], as_json: bool) -> int:
+def _print(answer: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
     elif answer.get("status") != "ok":
@@ -137,7 +139,7 @@ def _done(answer: dict[str, Any], as_json: bool) -> int:
 
 def _lines(data: dict[str, Any]) -> list[str]:
     if "baselines" not in data:
-        return [f"{key}: {_worded(key, value)}" for key, value in data.items() if value not in (None, [])]
+        return [f"{key}: {_format(key, value)}" for key, value in data.items() if value not in (None, [])]
     lines = [_line(name, facts, data["in_use"] == name) for name, facts in data["baselines"].items()]
     lines += [f"  {name}: not usable, {problem}" for name, problem in data["problems"].items()]
     return lines or ["no baseline yet; send 'commission' while the site is healthy"]
@@ -145,14 +147,14 @@ def _lines(data: dict[str, Any]) -> list[str]:
 
 def _line(name: str, facts: dict[str, Any], is_in_use: bool) -> str:
     ends = facts["expires_wall_s"]
-    until = "without end" if ends is None else f"until {_worded('_wall_s', ends)}"
+    until = "without end" if ends is None else f"until {_format('_wall_s', ends)}"
     state = "EXPIRED" if facts["is_expired"] else until
-    recorded = _worded("_wall_s", facts["recorded_wall_s"])
+    recorded = _format("_wall_s", facts["recorded_wall_s"])
     worth = f"{facts['frames']} frames worth {facts['effective_frames']:.0f}"
     return f"{'*' if is_in_use else ' '} {name}: {worth}, recorded {recorded}, {state}"
 
 
-def _worded(key: str, value: object) -> str:
+def _format(key: str, value: object) -> str:
     if key.endswith("_wall_s") and isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return str(value)

@@ -1,7 +1,7 @@
-"""The baselines of a state directory without its daemon: list, bless, expire, remove, and add one made elsewhere.
+"""The baselines of a state directory without its daemon: list, approve, expire, remove, and add one made elsewhere.
 
-Uses the daemon's own pieces. What changes a baseline takes the directory's lock, so that a running daemon is never
-surprised; adding a file is safe beside one, which finds it when somebody asks for its baselines.
+A change takes the directory's lock, so that it never meets a running daemon. Adding a file needs no lock: a running
+daemon finds it when it lists its baselines.
 """
 
 from pathlib import Path
@@ -22,10 +22,10 @@ from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.state_lock import lock_state_dir
 
 
-def obeyed_offline(
+def carry_out_offline(
     config: Config, model: str | None, asked: TaskRequest, now_wall_s: float
 ) -> dict[str, Any]:
-    """Do what a daemon would have done.
+    """Carry out a task as the daemon would.
 
     Raises:
         CommandError: no such model or baseline.
@@ -44,7 +44,7 @@ def obeyed_offline(
 
 
 def add_baseline(config: Config, model: str | None, file: Path, called: str | None) -> dict[str, Any]:
-    """Put a baseline that was made elsewhere, such as a pooled one, on the shelf of a model.
+    """Put a baseline that was made elsewhere, such as a pooled one, into the store of a model.
 
     Args:
         config: The box.

@@ -56,12 +56,19 @@ def test_lists_what_is_there_for_people_and_machines(box):
     assert "day: 8 frames worth" in run(box, "list")[0].output
 
 
-def test_expires_blesses_and_removes(box):
+def test_expires_approves_and_removes(box):
     assert run(box, "expire", "day", "--json")[1]["is_expired"] is True
     assert "EXPIRED" in run(box, "list")[0].output
-    assert run(box, "bless", "day", "--expires-days", "30", "--json")[1]["is_expired"] is False
+    assert run(box, "approve", "day", "--expires-days", "30", "--json")[1]["is_expired"] is False
     run(box, "remove", "day")
     assert "no baseline yet" in run(box, "list")[0].output
+
+
+def test_the_former_word_for_approve_is_understood(box):
+    run(box, "expire", "day")
+    done, data = run(box, "bless", "day", "--json")
+    assert data["is_expired"] is False
+    assert "approve" in done.stderr
 
 
 def test_a_running_daemon_is_not_surprised(box):
@@ -86,5 +93,5 @@ def test_a_baseline_of_another_model_is_refused(box, made):
 
 
 def test_an_unknown_model_or_baseline_is_named(box):
-    assert "no usable baseline 'night'" in str(run(box, "bless", "night")[0].exception)
+    assert "no usable baseline 'night'" in str(run(box, "approve", "night")[0].exception)
     assert "no model 'x'; this device has: parts" in str(run(box, "list", "--model", "x")[0].exception)

@@ -7,7 +7,9 @@ import orjson
 import pytest
 
 from edge_runtime.cli import bundle
-from edge_runtime.cli.main import VERBS, _answer_line, main
+from edge_runtime.cli.infer import format_answer
+from edge_runtime.cli.main import main
+from edge_runtime.cli.verbs import MOVED, VERBS
 from edge_runtime.messaging.commands.protocol import ARGUMENTS
 from edge_runtime.system.state_lock import lock_state_dir
 from tests.support.mosquitto import free_port
@@ -63,8 +65,8 @@ def test_infer_says_which_picture_was_rejected_and_goes_on(run, tmp_path):
 def test_detections_are_told_in_words():
     person = {"label": "person", "score": 0.934, "box": [10.2, 20.0, 50.4, 120.0]}
     words = "a.png: person 0.93 at 10,20, 40 x 100 pixels"
-    assert _answer_line({"picture": "a.png", "detections": [person]}) == words
-    assert _answer_line({"picture": "a.png", "detections": []}) == "a.png: no detections"
+    assert format_answer({"picture": "a.png", "detections": [person]}) == words
+    assert format_answer({"picture": "a.png", "detections": []}) == "a.png: no detections"
 
 
 def test_verify_reports_the_self_test(run):
@@ -182,11 +184,12 @@ def test_a_wrong_argument_is_refused_before_any_work(run, arguments):
 
 
 def test_send_knows_the_verbs_that_devices_obey_and_lists_them(run):
-    assert VERBS.keys() == ARGUMENTS.keys()
+    assert VERBS.keys() | MOVED.keys() == ARGUMENTS.keys()
     code, out, _ = run("send", "--help")
     assert code == 0
     assert out.splitlines()[0] == "Usage: edge-runtime send [OPTIONS] VERB"
-    assert "  commission   bless what the cameras show now as healthy" in out
+    assert all(f"  {verb:<12} " in out for verb in VERBS)
+    assert "bless" not in out
 
 
 def test_send_without_a_broker_says_what_is_missing(run, tmp_path):

@@ -60,14 +60,16 @@ def built(folder: Path, model_format: str, model: ModelFiles | None = None) -> B
 
 
 @pytest.mark.parametrize("model_format", FORMATS)
-def test_a_bundle_that_was_built_loads_passes_and_is_inspected(tmp_path: Path, model_format: str) -> None:
-    from edge_runtime.cli.offline import inspected, verified
+def test_a_bundle_that_was_built_loads_passes_and_is_inspect_bundle(
+    tmp_path: Path, model_format: str
+) -> None:
+    from edge_runtime.cli.offline import inspect_bundle, verify_bundle
 
     bundle = built(tmp_path, model_format)
     assert bundle.manifest.format == model_format
     assert self_test(bundle, engine_of(bundle, ALONE)).worst < 1e-4
-    assert verified(bundle.path)["ok"] is True
-    assert inspected(bundle.path)["calibration"]["channels"] == 8
+    assert verify_bundle(bundle.path)["ok"] is True
+    assert inspect_bundle(bundle.path)["calibration"]["channels"] == 8
 
 
 def job_folder(folder: Path, bundle: Bundle, kind: Kind, baseline: Path) -> Path:

@@ -1,0 +1,38 @@
+"""``edge-runtime calibrate``: a baseline and a patch from folders of pictures."""
+
+from pathlib import Path
+
+import click
+
+from edge_runtime.cli.options import EXISTING_FOLDER, JSON, OutputFile, print_answer
+
+
+@click.command()
+@click.argument("bundle", type=EXISTING_FOLDER)
+@click.option("--healthy", type=EXISTING_FOLDER, help="Pictures of the healthy site; makes the baseline.")
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="Baseline file: written with --healthy, else read."
+)
+@click.option(
+    "--reference", type=EXISTING_FOLDER, help="Pictures of now; sub-folders named like labels are labels."
+)
+@click.option("--out", type=OutputFile(), help="Patch file to write when the gate accepts.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@JSON
+def calibrate(
+    bundle: Path,
+    healthy: Path | None,
+    baseline: Path | None,
+    reference: Path | None,
+    out: Path | None,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Commission and recalibrate BUNDLE from folders of pictures, without a daemon."""
+    from edge_runtime.cli.offline import calibrate_bundle
+
+    if healthy is not None and baseline is not None:
+        OutputFile().convert(baseline, None, None)
+    report = calibrate_bundle(bundle, healthy, baseline, reference, out, seed)
+    print_answer(report, as_json, "\n".join(report["lines"]))
+    return 0

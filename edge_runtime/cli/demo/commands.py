@@ -1,0 +1,41 @@
+"""``edge-runtime demo``: options and their check."""
+
+from pathlib import Path
+
+import click
+
+from edge_runtime.cli.options import SECONDS
+from edge_runtime.cli.run import load_and_log
+
+DEMO_CONFIG = Path(__file__).parents[3] / "configs" / "demo.yaml"
+
+
+@click.command()
+@click.option(
+    "--config", type=click.Path(path_type=Path), default=DEMO_CONFIG, help="Another demo configuration."
+)
+@click.option(
+    "--for", "for_s", type=SECONDS, help="Stop by itself after so many seconds; the drift comes half-way."
+)
+@click.option(
+    "--drift",
+    default="haze",
+    show_default=True,
+    help="What happens to the lens: haze, noise, blur, dark, ...; 'none' for nothing, a wrong name lists all.",
+)
+@click.option(
+    "--scene", type=click.Choice(["varied", "one-class"]), default="varied", help="What passes the lens."
+)
+def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
+    """Play photographs through a real int8 model, let the camera drift, and watch the daemon recalibrate itself."""
+    from edge_runtime.cli.demo.run import run_demo
+    from edge_runtime.sources.demo.camera_drift import DRIFTS
+
+    if drift not in DRIFTS and drift != "none":
+        raise click.BadParameter(
+            f"{drift!r}; expected none or one of: {', '.join(DRIFTS)}", param_hint="--drift"
+        )
+    chosen = None if drift == "none" else drift
+    return run_demo(
+        load_and_log(config), config, for_s, chosen, only="orange" if scene == "one-class" else None
+    )

@@ -1,0 +1,36 @@
+"""Types of options, and the way answers are printed, that several commands share."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+SECONDS = click.FloatRange(min=0, min_open=True)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+class OutputFile(click.Path):
+    """A file to be written: its folder must be there and writable *before* minutes of work go into its content."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            click.BadParameter: it cannot be written.
+        """
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            self.fail(f"{path}: its folder is missing or cannot be written", param, ctx)
+        return path
+
+
+def print_answer(values: dict[str, Any], as_json: bool, text: str) -> None:
+    """Print ``values`` as one JSON object, or ``text`` for a person."""
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    click.echo(orjson.dumps(values, default=str, option=options).decode() if as_json else text)

@@ -1,0 +1,42 @@
+"""``edge-runtime run``: the daemon."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_runtime.cli.options import SECONDS
+
+if TYPE_CHECKING:
+    from edge_runtime.config import Config
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--for", "for_s", type=SECONDS, help="Stop by itself after so many seconds, with a summary.")
+def run(config: Path, for_s: float | None) -> int:
+    """Run the daemon with the configuration file CONFIG."""
+    from edge_runtime.cli.run_summary import summarise
+    from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
+
+    daemon = build_daemon(load_and_log(config), config)
+    stop_on_signals(daemon)
+    code = daemon.run(for_s)
+    if for_s is not None:
+        print(summarise(daemon.reporter.status().as_dict(), daemon.reporter.history(), []))
+    return code
+
+
+def load_and_log(path: Path) -> "Config":
+    """The checked configuration, with the log set up as it says.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    from edge_runtime.config import load_config, secrets_of
+    from edge_runtime.system.log import configure_log
+
+    config = load_config(path, os.environ)
+    configure_log(config.log.level, config.log.format, secrets=secrets_of(config, os.environ))
+    return config
