@@ -6,6 +6,7 @@ is the gate's. The only file here that looks at the clock and at the process's m
 
 import resource
 import time
+import warnings
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,7 +24,7 @@ from calibration.outputs.read import Layout, UnknownAnswers, layout_of, named_on
 from calibration.patch import Patch
 from calibration.search import reference
 from calibration.search.flow import FRAME_MOMENTS_OF, Options, Search
-from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, joined
+from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features
 from calibration.stats.sampling import spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
@@ -42,13 +43,14 @@ def profile(
     model: Model,
     x: NDArray[np.float32],
     *,
-    witness: int = 48,
+    healthy_samples: int = 48,
     effective_count: float | None = None,
     threads: int = 1,
     created_wall_s: float | None = None,
     facts: BaselineFacts | None = None,
     output: str | None = None,
     layout: Layout | None = None,
+    witness: int | None = None,
 ) -> Baseline:
     """Record the baseline of a healthy site.
 
@@ -56,7 +58,7 @@ def profile(
         model: ONNX, TorchScript or OpenVINO IR (path or bytes).
         x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good, 8 the least from which drift can be
             scored and patches can be judged without labels.
-        witness: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
+        healthy_samples: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
         effective_count: How many independent frames they are worth; None works it out from the likeness of
             neighbours, so give the samples in the order in which they were seen.
         threads: CPU threads.
@@ -64,16 +66,20 @@ def profile(
         facts: Name and origin to note.
         output: Name of the output with the answers, of a model that has several.
         layout: How the outputs are read; None infers it from the answers to healthy samples.
+        witness: The old name of ``healthy_samples``.
 
     Raises:
         ModelError: the model cannot be recalibrated, or has no such output.
         DataError: the samples are of another shape or dtype, not finite, or show nothing.
     """
+    if witness is not None:
+        warnings.warn("profile(witness=) is now healthy_samples=", DeprecationWarning, stacklevel=2)
+        healthy_samples = witness
     target = open_target(model, threads)
     healthy = reference.checked(x, where="healthy samples").x
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     _require_contents(seen.frames[INPUT_TAP])
-    kept = spread_over(len(healthy), witness)
+    kept = spread_over(len(healthy), healthy_samples)
     packed = pack_healthy_samples(healthy[kept], None) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
         packed = _answered(packed, target, output, layout)
@@ -92,7 +98,7 @@ def profile(
         created_wall_s=time.time() if created_wall_s is None else created_wall_s,
         library=_library_version(),
         output=output,
-        witness=packed,
+        healthy_samples=packed,
         facts=facts or BaselineFacts(),
     )
 
@@ -219,7 +225,7 @@ def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, thr
     seen = target.observe(given, frames_of_first=FRAME_MOMENTS_OF)
     frames = {**seen.frames, **sensor_features_of_frames(given)}
     if ANSWERS_TAP in baseline.frames:
-        layout = None if baseline.witness is None else baseline.witness.layout
+        layout = None if baseline.healthy_samples is None else baseline.healthy_samples.layout
         frames |= _answers_to(target, given, layout, baseline.output)
     return replay_drift(baseline, drift_between(seen.moments, baseline.moments), frames)
 
@@ -270,23 +276,27 @@ def recalibrate(
 
 def _read_as(options: Options, baseline: Baseline, target: Target) -> Baseline:
     """The baseline with the answers to its samples read as the options say; as it is where they already are."""
-    output, witness = options.output or baseline.output, baseline.witness
-    if witness is None or (output == baseline.output and options.layout in (None, witness.layout)):
+    output, healthy_samples = options.output or baseline.output, baseline.healthy_samples
+    if healthy_samples is None or (
+        output == baseline.output and options.layout in (None, healthy_samples.layout)
+    ):
         return replace(baseline, output=output)
-    return replace(baseline, output=output, witness=_answered(witness, target, output, options.layout))
+    return replace(
+        baseline, output=output, healthy_samples=_answered(healthy_samples, target, output, options.layout)
+    )
 
 
 def _answered(
-    witness: HealthySamples, target: Target, output: str | None, layout: Layout | None
+    healthy_samples: HealthySamples, target: Target, output: str | None, layout: Layout | None
 ) -> HealthySamples:
     """The samples with the healthy model's answers; without where these are neither classes nor detections."""
-    outputs = named_only(target.runner()(witness.samples()), output)
-    witness = replace(witness, probabilities=None, detections=None, layout=None)
+    outputs = named_only(target.runner()(healthy_samples.samples()), output)
+    healthy_samples = replace(healthy_samples, probabilities=None, detections=None, layout=None)
     try:
         layout = layout or layout_of(outputs)
-        return witness.with_answers(read_answers(outputs, layout), layout)
+        return healthy_samples.with_answers(read_answers(outputs, layout), layout)
     except UnknownAnswers:
-        return witness
+        return healthy_samples
 
 
 def _answers_to(
@@ -294,7 +304,7 @@ def _answers_to(
 ) -> dict[str, FrameMoments]:
     """What the model answers to single frames, for telling content from sensor; empty where that cannot be read.
 
-    The ``layout`` is the witness's; without one it is found in the first answers.
+    Without a ``layout`` it is inferred from the first answers.
     """
     run, parts = target.runner(), list[FrameMoments]()
     try:
@@ -304,7 +314,7 @@ def _answers_to(
             parts.append(answer_features(read_answers(outputs, layout)))
     except UnknownAnswers:
         return {}
-    whole = joined(parts)
+    whole = join(parts)
     return {ANSWERS_TAP: whole} if np.isfinite(whole.mean).all() else {}
 
 

@@ -23,14 +23,14 @@ class FrameCounts:
         left_out: By reason: shows nothing, repeated.
         observed: Used to measure.
         judged: Held out from measuring and used to judge.
-        witness: Healthy frames, re-enacted under the drift, that candidates were judged on as well.
+        healthy_samples: Healthy samples under the simulated drift that candidates were judged on as well.
     """
 
     given: int
     left_out: Mapping[str, int]
     observed: int = 0
     judged: int = 0
-    witness: int = 0
+    healthy_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,7 +54,7 @@ class Verdict:
         model_sha256: The model file it is about.
         baseline_id: ``Baseline.id`` of the baseline that was used.
         seed: Seed of all draws; the same seed gives the same verdict.
-        notes: What limits the answer, e.g. no witness in the baseline.
+        notes: What limits the answer, e.g. no healthy samples in the baseline.
     """
 
     accepted: bool
@@ -93,7 +93,7 @@ class Verdict:
                 "left_out": dict(self.frames.left_out),
                 "observed": self.frames.observed,
                 "judged": self.frames.judged,
-                "witness": self.frames.witness,
+                "witness": self.frames.healthy_samples,
             },
             "skipped_layers": {layer.name: layer.reason for layer in self.skipped_layers},
             "channels_left_alone": self.channels_left_alone,

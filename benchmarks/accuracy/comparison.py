@@ -48,7 +48,7 @@ class Site:
     """The same for the float model with live BatchNorm."""
     oracles: Mapping[str, Oracle] = field(default_factory=dict)
     """Ways to re-estimate it from reference samples, by method name."""
-    most_witness: int = calibration.Options().most_witness
+    most_healthy_samples: int = calibration.Options().most_healthy_samples
 
 
 class Comparison:
@@ -112,7 +112,9 @@ class Comparison:
 
     def _gated(self, row: Row, live: Samples, x: Samples) -> Row:
         baseline = self._baseline(row.case.baseline)
-        options = calibration.Options(seed=row.case.seed, most_witness=self._site.most_witness)
+        options = calibration.Options(
+            seed=row.case.seed, most_healthy_samples=self._site.most_healthy_samples
+        )
         verdict = calibration.recalibrate(self._site.model, baseline, live, options=options)
         after = row.before
         if verdict.patch is not None:
@@ -147,7 +149,9 @@ class Comparison:
     def _candidates(self, row: Row, live: Samples, x: Samples) -> list[Row]:
         """Every candidate of the ladder with its true score: what the gate would have to know."""
         baseline = self._baseline(row.case.baseline)
-        options = calibration.Options(seed=row.case.seed, most_witness=self._site.most_witness)
+        options = calibration.Options(
+            seed=row.case.seed, most_healthy_samples=self._site.most_healthy_samples
+        )
         found = tried_candidates(self._target, baseline, live, options)
         return [
             replace(

@@ -13,7 +13,7 @@ from benchmarks.drift.scenes import Pixels, Scene, drifted
 from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
 from calibration.outputs.read import class_probabilities
-from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, joined
+from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, join
 from calibration.stats.output_features import answer_features
 from calibration.stats.sensor_features import sensor_features, sensor_features_of_frames
 
@@ -76,7 +76,9 @@ class Site:
     def __init__(self, scene: Scene, seed: int, streams: int) -> None:
         self.scene, self.seed, self._streams = scene, seed, streams
         self._target = calibration.open_target(scene.model)
-        self.baseline: Baseline = calibration.profile(scene.model, scene.prepare(scene.baseline), witness=0)
+        self.baseline: Baseline = calibration.profile(
+            scene.model, scene.prepare(scene.baseline), healthy_samples=0
+        )
         settings = DriftSettings()
         rng = np.random.default_rng(seed)
         self._fresh = DriftMonitor(self.baseline.moments, self.baseline.frames, settings, rng)
@@ -96,7 +98,7 @@ class Site:
             answers = {ANSWERS_TAP: answer_features(probabilities)}
             parts.append({**seen.frames, **sensor_features_of_frames(x), **answers})
             predicted.append(probabilities.argmax(axis=1))
-        frames = {tap: joined([part[tap] for part in parts]) for tap in parts[0]}
+        frames = {tap: join([part[tap] for part in parts]) for tap in parts[0]}
         known = self.scene.accuracy is not None and len(pixels) == len(self.scene.replay_drift)
         return frames, self.scene.accuracy(
             np.concatenate(predicted)

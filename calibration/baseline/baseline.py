@@ -1,8 +1,8 @@
 """The baseline: what flows through a model at this site while all is well, kept in one file.
 
 Moments of the input and of every tap, single-frame moments of the first few (the drift monitor draws its threshold
-from them), and optionally a *witness*: some healthy samples with the healthy model's answers, against which a
-candidate patch is judged. No model is run here.
+from them), and optionally some healthy samples with the healthy model's answers, against which a candidate
+patch is judged; its file calls them ``witness``. No model is run here.
 """
 
 import hashlib
@@ -93,7 +93,7 @@ class Baseline:
         effective_count: How many independent frames they are worth (those of a fixed camera resemble each other).
         created_wall_s: Unix time of the recording.
         library: Version that wrote it.
-        witness: Healthy samples with the model's answers to them, to judge patches on; None keeps no picture.
+        healthy_samples: Some of them with the model's answers to them, to judge patches on; None keeps no picture.
         facts: Name, origin and approval.
         output: Name of the model's output with the answers; None where all belong to them (and in older files).
     """
@@ -106,13 +106,13 @@ class Baseline:
     effective_count: float
     created_wall_s: float
     library: str
-    witness: HealthySamples | None = None
+    healthy_samples: HealthySamples | None = None
     facts: BaselineFacts = field(default_factory=BaselineFacts)
     output: str | None = None
 
     def __repr__(self) -> str:
         worth = f"{self.count} frames worth {self.effective_count:.0f}"
-        return f"Baseline({self.name!r}, {self.id}, {worth}, {self.moments!r}, witness={self.witness!r})"
+        return f"Baseline({self.name!r}, {self.id}, {worth}, {self.moments!r}, {self.healthy_samples!r})"
 
     @property
     def name(self) -> str:
@@ -139,9 +139,9 @@ class Baseline:
         """
         return replace(self, facts=replace(self.facts, name=name))
 
-    def without_witness(self) -> "Baseline":
+    def without_samples(self) -> "Baseline":
         """The same without any picture in it."""
-        return replace(self, witness=None)
+        return replace(self, healthy_samples=None)
 
     def describe(self, now_wall_s: float) -> dict[str, Any]:
         """Everything about it but the figures, as plain data."""
@@ -154,7 +154,7 @@ class Baseline:
             "effective_frames": round(self.effective_count, 1),
             "taps": len(self.moments),
             "channels": sum(tap.channels for tap in self.moments.values()),
-            "witness": 0 if self.witness is None else len(self.witness),
+            "witness": 0 if self.healthy_samples is None else len(self.healthy_samples),
             "input_shape": list(self.input_shape),
             "model_sha256": self.model_sha256,
             "library": self.library,
@@ -170,19 +170,19 @@ class Baseline:
         for i, frame_moments in enumerate(self.frames.values()):
             arrays[f"frames.{i}.mean"] = frame_moments.mean
             arrays[f"frames.{i}.var"] = frame_moments.var
-        if self.witness is not None:
+        if self.healthy_samples is not None:
             arrays |= {
-                "witness.packed": self.witness.packed,
-                "witness.step": self.witness.step,
-                "witness.low": self.witness.low,
+                "witness.packed": self.healthy_samples.packed,
+                "witness.step": self.healthy_samples.step,
+                "witness.low": self.healthy_samples.low,
             }
-            if self.witness.probabilities is not None:
-                arrays["witness.probabilities"] = self.witness.probabilities
-            if self.witness.detections is not None:
+            if self.healthy_samples.probabilities is not None:
+                arrays["witness.probabilities"] = self.healthy_samples.probabilities
+            if self.healthy_samples.detections is not None:
                 arrays |= {
-                    "witness.boxes": self.witness.detections.boxes,
-                    "witness.scores": self.witness.detections.scores,
-                    "witness.classes": self.witness.detections.classes,
+                    "witness.boxes": self.healthy_samples.detections.boxes,
+                    "witness.scores": self.healthy_samples.detections.scores,
+                    "witness.classes": self.healthy_samples.detections.classes,
                 }
         return tensor_file.encode(_KIND, arrays, self._header())
 
@@ -199,7 +199,7 @@ class Baseline:
             "library": self.library,
             "output": self.output,
             "facts": self.facts.to_json(),
-            **_layout_to_json(None if self.witness is None else self.witness.layout),
+            **_layout_to_json(None if self.healthy_samples is None else self.healthy_samples.layout),
         }
 
     def save(self, path: str | Path) -> None:
@@ -291,7 +291,9 @@ def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         created_wall_s=require_date(float(header["created_wall_s"])),
         library=str(header["library"]),
         output=None if header.get("output") is None else str(header["output"]),
-        witness=_with_layout(_witness(arrays, tuple(int(n) for n in header["input_shape"])), arrays, header),
+        healthy_samples=_with_layout(
+            _healthy_samples(arrays, tuple(int(n) for n in header["input_shape"])), arrays, header
+        ),
         facts=BaselineFacts.from_json(header.get("facts", {})),  # files of version 0.1.0 have none
     )
 
@@ -326,37 +328,39 @@ def _require_sound_frames(frames: Mapping[str, FrameMoments], channels: Mapping[
             raise ValueError(f"frame moments of {tap!r} are not finite or negative")
 
 
-def _witness(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> HealthySamples | None:
+def _healthy_samples(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> HealthySamples | None:
     packed = arrays.get("witness.packed")
     if packed is None:
         return None
     step, low = arrays["witness.step"], arrays["witness.low"]
     answers = arrays.get("witness.probabilities")
     if packed.dtype not in (np.uint8, np.float16, np.float32) or packed.shape[1:] != input_shape:
-        raise ValueError(f"witness is {packed.dtype} {packed.shape}; expected samples of {input_shape}")
+        raise ValueError(
+            f"the healthy samples are {packed.dtype} {packed.shape}; expected samples of {input_shape}"
+        )
     if step.shape != input_shape[:1] or low.shape != step.shape or not len(packed):
-        raise ValueError("witness steps do not fit its channels")
+        raise ValueError("the steps of the samples do not fit their channels")
     if answers is not None and (answers.ndim != 2 or len(answers) != len(packed)):
-        raise ValueError(f"{answers.shape} answers for {len(packed)} witness samples")
+        raise ValueError(f"{answers.shape} answers for {len(packed)} healthy samples")
     finite = all(np.isfinite(part).all() for part in (packed, step, low, answers) if part is not None)
     if not finite:
-        raise ValueError("witness values are not finite")
+        raise ValueError("values of the samples are not finite")
     return HealthySamples(packed, step, low, answers)
 
 
 def _with_layout(
-    witness: HealthySamples | None, arrays: tensor_file.Arrays, header: Mapping[str, Any]
+    healthy_samples: HealthySamples | None, arrays: tensor_file.Arrays, header: Mapping[str, Any]
 ) -> HealthySamples | None:
-    """The witness with how its answers were read, and a detector's detections, as far as the file holds them."""
+    """The samples with how their answers were read, and a detector's detections, as far as the file holds them."""
     kind, layout = header.get("class_scores"), header.get("detection_layout")  # older files have neither
-    if witness is None or (kind is None and layout is None):
-        return witness
+    if healthy_samples is None or (kind is None and layout is None):
+        return healthy_samples
     if layout is None:
-        return replace(witness, layout=ClassScores(kind))
+        return replace(healthy_samples, layout=ClassScores(kind))
     boxes, scores, classes = (arrays[f"witness.{part}"] for part in ("boxes", "scores", "classes"))
     if boxes.dtype != np.float32 or scores.dtype != np.float32 or classes.dtype != np.int32:
         raise ValueError(f"detections are {boxes.dtype}, {scores.dtype}, {classes.dtype}")
     detections = Detections(boxes, scores, classes)
-    if len(detections) != len(witness) or not detections.is_finite:
-        raise ValueError(f"detections of {len(detections)} frames for {len(witness)} witness samples")
-    return witness.with_answers(detections, DetectionLayout.from_json(layout))
+    if len(detections) != len(healthy_samples) or not detections.is_finite:
+        raise ValueError(f"detections of {len(detections)} frames for {len(healthy_samples)} healthy samples")
+    return healthy_samples.with_answers(detections, DetectionLayout.from_json(layout))

@@ -16,13 +16,13 @@ import numpy as np
 from calibration.baseline.baseline import Baseline, HealthySamples, pack_healthy_samples
 from calibration.baseline.metadata import BaselineFacts
 from calibration.errors import BaselineError
-from calibration.outputs.detections import joined
+from calibration.outputs.detections import join
 from calibration.stats.moments import FrameMoments, merge
 from calibration.stats.sampling import spread_over
 
 T = TypeVar("T")
 
-MOST_WITNESS = 48
+MOST_SAMPLES = 48
 """As many as ``profile`` keeps by default."""
 MOST_FRAMES = 4096
 """Single-frame moments kept for the drift monitor: about 5 MB at EfficientNet-Lite0."""
@@ -32,7 +32,7 @@ def pool(
     parts: Sequence[Baseline],
     *,
     name: str = "pooled",
-    witness: int = MOST_WITNESS,
+    healthy_samples: int = MOST_SAMPLES,
     frames: int = MOST_FRAMES,
     now_wall_s: float | None = None,
 ) -> Baseline:
@@ -41,7 +41,7 @@ def pool(
     Args:
         parts: At least two, each of its own recording, of the same model, input and preprocessing.
         name: What to call the result.
-        witness: Healthy samples to keep of those the parts have, evenly spread; 0 keeps no picture.
+        healthy_samples: How many to keep of those the parts have, evenly spread; 0 keeps no picture.
         frames: Single-frame moments to keep, evenly spread.
         now_wall_s: Unix time of the pooling; None is now.
 
@@ -63,7 +63,7 @@ def pool(
         effective_count=float(sum(part.effective_count for part in ordered)),
         created_wall_s=min(part.created_wall_s for part in ordered),
         output=next((part.output for part in ordered if part.output is not None), None),
-        witness=_witness(ordered, witness),
+        healthy_samples=_healthy_samples(ordered, healthy_samples),
         facts=_facts(ordered, name, time.time() if now_wall_s is None else now_wall_s),
     )
 
@@ -105,19 +105,22 @@ def _frames(parts: Sequence[Baseline], most: int) -> dict[str, FrameMoments]:
     return pooled
 
 
-def _witness(parts: Sequence[Baseline], most: int) -> HealthySamples | None:
+def _healthy_samples(parts: Sequence[Baseline], most: int) -> HealthySamples | None:
     """Evenly spread over all the parts have; those without answers have no part in it when others have some."""
-    known = [part.witness for part in parts if part.witness is not None]
-    answered = [witness for witness in known if witness.answers is not None]
+    known = [part.healthy_samples for part in parts if part.healthy_samples is not None]
+    answered = [healthy_samples for healthy_samples in known if healthy_samples.answers is not None]
     used = answered or known
-    kept = spread_over(sum(len(witness) for witness in used), most)
+    kept = spread_over(sum(len(healthy_samples) for healthy_samples in used), most)
     if not len(kept):
         return None
-    ends = np.cumsum([len(witness) for witness in used])
+    ends = np.cumsum([len(healthy_samples) for healthy_samples in used])
     shares = np.split(kept, np.searchsorted(kept, ends[:-1]))
     picked = [w.only(share - end + len(w)) for w, share, end in zip(used, shares, ends, strict=True)]
-    samples = np.concatenate([witness.samples() for witness in picked])
-    return _answered(pack_healthy_samples(samples, None), [witness for witness in picked if len(witness)])
+    samples = np.concatenate([healthy_samples.samples() for healthy_samples in picked])
+    return _answered(
+        pack_healthy_samples(samples, None),
+        [healthy_samples for healthy_samples in picked if len(healthy_samples)],
+    )
 
 
 def _answered(pooled: HealthySamples, parts: Sequence[HealthySamples]) -> HealthySamples:
@@ -133,7 +136,7 @@ def _answered(pooled: HealthySamples, parts: Sequence[HealthySamples]) -> Health
     if len(probabilities) == len(parts):
         return pooled.with_answers(np.concatenate(probabilities).astype(np.float64), layout)
     if len(detections) == len(parts):
-        return pooled.with_answers(joined(detections), layout)
+        return pooled.with_answers(join(detections), layout)
     return pooled
 
 

@@ -10,17 +10,19 @@ import click
 import calibration
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts
-from calibration.baseline.pooling import MOST_WITNESS, pool
+from calibration.baseline.pooling import MOST_SAMPLES, pool
 from calibration.cli.common import JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, told
 from calibration.search import reference
 
 GOOD_FRAMES = 64
 """With fewer the drift thresholds are wide."""
 
-WITNESS = click.option(
+SAMPLES = click.option(
+    "--healthy-samples",
     "--witness",
+    "healthy_samples",
     type=click.IntRange(0, 512),
-    default=MOST_WITNESS,
+    default=MOST_SAMPLES,
     show_default=True,
     help="Healthy samples to keep in the file, to judge patches on later. 0 keeps no picture.",
 )
@@ -43,7 +45,7 @@ FILE = click.argument("file", type=click.Path(path_type=Path))
     type=click.FloatRange(min=0, min_open=True),
     help="How many independent frames the samples are worth. Without: worked out from their likeness.",
 )
-@WITNESS
+@SAMPLES
 @OUTPUT
 @THREADS
 @JSON
@@ -55,7 +57,7 @@ def profile(
     name: str,
     expires_days: float | None,
     effective: float | None,
-    witness: int,
+    healthy_samples: int,
     output: str | None,
     threads: int,
     as_json: bool,
@@ -67,7 +69,7 @@ def profile(
     baseline = calibration.profile(
         model,
         healthy.x,
-        witness=witness,
+        healthy_samples=healthy_samples,
         threads=threads,
         effective_count=effective,
         facts=facts,
@@ -83,7 +85,7 @@ def profile(
     }
     text = (
         f"{out}: {baseline.count} frames worth {baseline.effective_count:.0f}, "
-        f"{len(baseline.moments)} taps with the input, {shown['witness']} witness frames."
+        f"{len(baseline.moments)} taps with the input, {shown['witness']} healthy samples."
     )
     answer_with(shown, [text], as_json)
     for note in notes:
@@ -120,15 +122,19 @@ def bless(file: Path, by: str, expires_days: float | None, as_json: bool) -> Non
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @file_option("--out", "Baseline file to write (safetensors).")
 @click.option("--name", default="pooled", show_default=True, help="Of the result.")
-@WITNESS
-@click.option("--no-pictures", is_flag=True, help="Keep no healthy samples: the same as --witness 0.")
+@SAMPLES
+@click.option("--no-pictures", is_flag=True, help="Keep no healthy samples: the same as --healthy-samples 0.")
 @JSON
 @told
 def merge(
-    files: tuple[Path, ...], out: Path, name: str, witness: int, no_pictures: bool, as_json: bool
+    files: tuple[Path, ...], out: Path, name: str, healthy_samples: int, no_pictures: bool, as_json: bool
 ) -> None:
     """Pool the baselines FILES of several boxes with the same model and preprocessing into one, exactly."""
-    pooled = pool([Baseline.load(file) for file in files], name=name, witness=0 if no_pictures else witness)
+    pooled = pool(
+        [Baseline.load(file) for file in files],
+        name=name,
+        healthy_samples=0 if no_pictures else healthy_samples,
+    )
     pooled.save(out)
     shown = pooled.describe(time.time())
     text = f"{out}: {len(files)} baselines, {pooled.count} frames worth {pooled.effective_count:.0f}."

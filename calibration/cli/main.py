@@ -43,7 +43,7 @@ def cli() -> None:
     "--out", "Patch file to write; removed if the answer is no, so that no old one looks like this answer."
 )
 @click.option("--labels", is_flag=True, help="Let the classes y in the reference decide.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split and the re-enactment.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split and the simulated drift.")
 @click.option("--sequential", is_flag=True, hidden=True)
 @click.option(
     "--report", "page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page to write as well."

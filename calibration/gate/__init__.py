@@ -25,7 +25,7 @@ def evidence_of(
 
 
 def mean_fidelity(simulated: Answers, healthy: Answers) -> float | None:
-    """How well answers on re-enacted frames agree with the healthy ones, more is better; None: they are not finite."""
+    """How well answers on simulated frames agree with the healthy ones, more is better; None: they are not finite."""
     if isinstance(simulated, Detections):
         assert isinstance(healthy, Detections)
         return detection.soft_f1(simulated, healthy) if simulated.is_finite else None

@@ -1,14 +1,14 @@
 """Decides whether a patch may be used. Pure: probabilities in, a choice with its reasons out.
 
-Doing nothing (*identity*) is always one of the candidates and wins when in doubt. Who speaks, best witness first:
+Doing nothing (*unpatched*) is always one of the candidates and wins when in doubt. Evidence, the best first:
 
-* **labels** of the live frames: an exact test against identity; where they prove nothing they keep a veto.
-* the **re-enacted** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
+* **labels** of the live frames: an exact test against the unpatched model; where they prove nothing they keep a veto.
+* the **simulated** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
   are known, together with the **live** frames. A candidate's *fidelity* is the mean cross-entropy between the healthy
-  answers and its own, compared with identity's frame by frame. The *nuclear norm* of the softmax matrix of the live
-  frames is high when answers are confident *and* diverse (arXiv 2510.02956). Each is wrong now and then, seldom both in
-  the same way, so their gains are added up; a loss of one has to be outweighed by the other.
-* the **live** frames alone: a weak witness, so only the gentle candidates may use it, at a margin.
+  answers and its own, compared frame by frame with those of the unpatched model. The *nuclear norm* of the softmax
+  matrix of the live frames is high when answers are confident *and* diverse (arXiv 2510.02956). Each is wrong
+  now and then, seldom both in the same way, so their gains are added up; one has to outweigh a loss of the other.
+* the **live** frames alone: weak evidence, so only the gentle candidates may use it, at a margin.
 
 When the scene shows far fewer classes than the healthy one did, the difference in *content* looks like a drift:
 then the nuclear norm means nothing, and the fidelity must have grown much more surely and by more than content can
@@ -36,11 +36,11 @@ FEW_CLASS_GROWTH = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one candidate answers. ``probabilities_live`` is (n,k), ``probabilities_reenacted`` (m,k) or None."""
+    """What one candidate answers. ``probabilities_live`` is (n,k), ``probabilities_simulated`` (m,k) or None."""
 
     name: str
     probabilities_live: Probabilities
-    probabilities_reenacted: Probabilities | None = None
+    probabilities_simulated: Probabilities | None = None
     is_conservative: bool = False
     """Corrects either the input or no more than the first five layers: may be trusted on the live frames' word alone.
 
@@ -53,7 +53,7 @@ class GateSettings:
 
     Attributes:
         min_live: Fewer live frames than this decide nothing.
-        min_reenacted: Fewer re-enacted frames are no witness.
+        min_simulated: Fewer healthy samples than this decide nothing.
         fidelity_weight: What a nat of fidelity counts beside the logarithm of the nuclear norm's growth; on recorded
             candidates of two nets every weight from 0.3 to 1 served.
         min_evidence: Least sum of both: what no patch can mend fakes up to 0.05.
@@ -61,36 +61,36 @@ class GateSettings:
             alone prove nothing.
         standard_errors: The same where the live frames show too few classes for their nuclear norm to mean anything.
         min_gain: And by how much at least there.
-        min_agreement_gain: Share of the re-enacted frames that must be put right there, net: surer wrong answers are no
+        min_agreement_gain: Share of the simulated frames that must be put right there, net: surer wrong answers are no
             reason.
-        margin_without_witness: How much the nuclear norm must grow, as a share, when it is the only witness and frames
+        margin_without_samples: How much the nuclear norm must grow, as a share, when it is the only evidence and frames
             are many.
         margin_times_frames: With few frames the margin is this over their number: 12 % for 20, where noise faked 10 %.
-        min_classes: Effective classes the live frames must show for that margin when there is no witness to compare
-            with.
+        min_classes: Effective classes the live frames must show for that margin when there are no healthy
+            samples to compare with.
         few_class_margin: The margin for fewer classes: 1-class scenes alone gave up to 0.35, answers collapsed by a
             drift 0.4 to 2.
         one_class: Live frames that show fewer effective classes than this (by the best candidate) are a one-class
             scene: a patch that always gave this answer would look right, so nothing is changed without labels.
-        min_healthy_classes: The same for the healthy frames: a witness of fewer classes cannot tell. (48 crops of one
+        min_healthy_classes: The same for the healthy samples: of fewer classes they cannot tell. (48 crops of one
             photograph showed 1.0 to 3.1 by EfficientNet-Lite0.) With k classes in all, at most 3/4 k is asked for.
         min_class_share: Live frames that show a smaller share of the effective classes of the healthy ones are
             *few-class* frames.
         few_class_standard_errors: For few-class frames, instead of ``standard_errors``.
         few_class_min_gain: For few-class frames, instead of ``min_gain``: their content faked gains up to 0.13,
             worthwhile drifts gave 0.38 and more (a Fashion net and Lite0, 1 to 4 classes).
-        max_p_value: One-sided exact test against identity, when labels are given.
+        max_p_value: One-sided exact test against the unpatched model, when labels are given.
     """
 
     min_live: int = 8
-    min_reenacted: int = 8
+    min_simulated: int = 8
     fidelity_weight: float = 0.5
     min_evidence: float = 0.06
     least_standard_errors: float = 1.0
     standard_errors: float = 2.0
     min_gain: float = 0.08
     min_agreement_gain: float = 0.04
-    margin_without_witness: float = 0.05
+    margin_without_samples: float = 0.05
     margin_times_frames: float = 2.4
     min_classes: float = 5.0
     few_class_margin: float = 0.4
@@ -111,25 +111,25 @@ class Choice:
 
     accepted: bool
     name: str
-    """The chosen candidate; identity's name when nothing was accepted."""
+    """The chosen candidate; the unpatched model's name when nothing was accepted."""
     reasons: tuple[str, ...]
     scores: dict[str, Scores]
 
 
 def choose(
-    identity: Evidence,
+    unpatched: Evidence,
     candidates: Sequence[Evidence],
     healthy_answers: Probabilities | None = None,
     labels: NDArray[np.int64] | None = None,
     settings: GateSettings = DEFAULTS,
     tried: int | None = None,
 ) -> Choice:
-    """The candidate to use, or identity.
+    """The candidate to use, or the unpatched model.
 
     Args:
-        identity: Answers of the unpatched model.
+        unpatched: Answers of the unpatched model.
         candidates: Answers of the patched ones, on the same frames in the same order.
-        healthy_answers: (m,k) answers of the healthy model on the healthy originals of the re-enacted frames.
+        healthy_answers: (m,k) answers of the healthy model on the healthy originals of the simulated frames.
         labels: (n,) true classes of the live frames, when known.
         settings: Margins and minimums.
         tried: How many candidates there were before a screening; only told.
@@ -137,26 +137,26 @@ def choose(
     Raises:
         ValueError: the arrays do not fit together.
     """
-    usable, notes = _usable(identity, candidates, healthy_answers)
-    count = len(identity.probabilities_live)
+    usable, notes = _usable(unpatched, candidates, healthy_answers)
+    count = len(unpatched.probabilities_live)
     if count < settings.min_live:
         text = f"{count} live frames are too few to judge on; at least {settings.min_live} are needed."
-        return _nothing(identity, {}, [*notes, text])
-    if not _is_finite(identity):
+        return _nothing(unpatched, {}, [*notes, text])
+    if not _is_finite(unpatched):
         text = "The unpatched model's own answers are not finite, so there is nothing to compare with."
-        return _nothing(identity, {}, [*notes, text])
-    has_witness = healthy_answers is not None and len(healthy_answers) >= settings.min_reenacted
+        return _nothing(unpatched, {}, [*notes, text])
+    has_samples = healthy_answers is not None and len(healthy_answers) >= settings.min_simulated
     if labels is not None:
-        choice = _by_labels(identity, usable, labels, settings, notes)
-        if choice.accepted or not has_witness or _are_labels_strange(choice, labels, identity):
+        choice = _by_labels(unpatched, usable, labels, settings, notes)
+        if choice.accepted or not has_samples or _are_labels_strange(choice, labels, unpatched):
             return choice
-        # Too few labels to prove it: the witness may, among those that the labels do not speak against.
-        least = choice.scores[identity.name]["accuracy"]
+        # Too few labels to prove it: the healthy samples may, among those that the labels do not speak against.
+        least = choice.scores[unpatched.name]["accuracy"]
         usable = [one for one in usable if choice.scores[one.name]["accuracy"] >= least]
         notes, tried = list(choice.reasons), None
-    if healthy_answers is not None and has_witness:
-        return _by_witness(identity, usable, healthy_answers, settings, notes, tried)
-    return _by_live_frames(identity, usable, settings, notes)
+    if healthy_answers is not None and has_samples:
+        return _by_samples(unpatched, usable, healthy_answers, settings, notes, tried)
+    return _by_live_frames(unpatched, usable, settings, notes)
 
 
 def nuclear_norm(probabilities: Probabilities) -> float:
@@ -183,32 +183,32 @@ def expected_classes(healthy: Probabilities, count: int) -> float:
 
 
 def fidelity(simulated: Probabilities, healthy: Probabilities) -> NDArray[np.float64]:
-    """(m,) agreement of each re-enacted frame's answer (m,k) with the healthy one, as minus the cross-entropy."""
+    """(m,) agreement of each simulated frame's answer (m,k) with the healthy one, as minus the cross-entropy."""
     return np.asarray((healthy * np.log(simulated + LEAST_PROBABILITY)).sum(axis=1), np.float64)
 
 
 def _is_finite(evidence: Evidence) -> bool:
-    again = evidence.probabilities_reenacted
+    again = evidence.probabilities_simulated
     return bool(
         np.isfinite(evidence.probabilities_live).all() and (again is None or np.isfinite(again).all())
     )
 
 
 def _usable(
-    identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities | None
+    unpatched: Evidence, candidates: Sequence[Evidence], healthy: Probabilities | None
 ) -> tuple[list[Evidence], list[str]]:
     """The candidates with finite answers, and a note about the others."""
-    for one in (identity, *candidates):
-        if one.probabilities_live.shape != identity.probabilities_live.shape:
+    for one in (unpatched, *candidates):
+        if one.probabilities_live.shape != unpatched.probabilities_live.shape:
             raise ValueError(
                 f"candidate {one.name!r} gave {one.probabilities_live.shape} answers on the live frames, "
-                f"identity {identity.probabilities_live.shape}; expected the same frames and classes"
+                f"unpatched {unpatched.probabilities_live.shape}; expected the same frames and classes"
             )
-        again = one.probabilities_reenacted
+        again = one.probabilities_simulated
         if healthy is not None and (again is None or again.shape != healthy.shape):
             found = None if again is None else again.shape
             raise ValueError(
-                f"candidate {one.name!r} gave {found} re-enacted answers; expected {healthy.shape}"
+                f"candidate {one.name!r} gave {found} simulated answers; expected {healthy.shape}"
             )
     out = [one.name for one in candidates if not _is_finite(one)]
     notes = [f"Left out because their answers are not finite: {', '.join(out)}."] if out else []
@@ -220,19 +220,19 @@ def _live_scores(evidence: Evidence) -> Scores:
     return {"nuclear_norm": nuclear_norm(live), "classes": effective_classes(live)}
 
 
-def _witness_scores(
-    identity: Evidence, candidates: Sequence[Evidence], healthy: Probabilities, settings: GateSettings
+def _sample_scores(
+    unpatched: Evidence, candidates: Sequence[Evidence], healthy: Probabilities, settings: GateSettings
 ) -> dict[str, Scores]:
-    assert identity.probabilities_reenacted is not None
-    before, answers = fidelity(identity.probabilities_reenacted, healthy), healthy.argmax(axis=1)
-    norm = max(nuclear_norm(identity.probabilities_live), LEAST_PROBABILITY)
+    assert unpatched.probabilities_simulated is not None
+    before, answers = fidelity(unpatched.probabilities_simulated, healthy), healthy.argmax(axis=1)
+    norm = max(nuclear_norm(unpatched.probabilities_live), LEAST_PROBABILITY)
     scores: dict[str, Scores] = {}
-    for one in (identity, *candidates):
-        assert one.probabilities_reenacted is not None
-        gain, live = fidelity(one.probabilities_reenacted, healthy) - before, _live_scores(one)
+    for one in (unpatched, *candidates):
+        assert one.probabilities_simulated is not None
+        gain, live = fidelity(one.probabilities_simulated, healthy) - before, _live_scores(one)
         growth = np.log(max(live["nuclear_norm"], LEAST_PROBABILITY) / norm)
         scores[one.name] = live | {
-            "agreement": float((one.probabilities_reenacted.argmax(axis=1) == answers).mean()),
+            "agreement": float((one.probabilities_simulated.argmax(axis=1) == answers).mean()),
             "fidelity": float(before.mean() + gain.mean()),
             "gain": float(gain.mean()),
             "gain_error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
@@ -241,29 +241,29 @@ def _witness_scores(
     return scores
 
 
-def _by_witness(
-    identity: Evidence,
+def _by_samples(
+    unpatched: Evidence,
     candidates: Sequence[Evidence],
     healthy: Probabilities,
     settings: GateSettings,
     notes: list[str],
     tried: int | None,
 ) -> Choice:
-    scores = _witness_scores(identity, candidates, healthy, settings)
-    blind = _why_blind(_shown_classes(scores, identity.name, settings), healthy, settings)
+    scores = _sample_scores(unpatched, candidates, healthy, settings)
+    blind = _why_blind(_shown_classes(scores, unpatched.name, settings), healthy, settings)
     if blind is not None:
-        return _nothing(identity, scores, [*notes, blind])
-    bar = _bar(scores, identity.name, healthy, len(identity.probabilities_live), settings)
+        return _nothing(unpatched, scores, [*notes, blind])
+    bar = _bar(scores, unpatched.name, healthy, len(unpatched.probabilities_live), settings)
     notes = [*notes, *bar.notes]
-    rivals = [name for name in scores if name != identity.name]
-    fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[identity.name])]
+    rivals = [name for name in scores if name != unpatched.name]
+    fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[unpatched.name])]
     best = max(fit or rivals, key=lambda name: scores[name][bar.ranks_by], default=None)
     if best is None:
-        return _nothing(identity, scores, [*notes, "There is no candidate to judge. Nothing is changed."])
+        return _nothing(unpatched, scores, [*notes, "There is no candidate to judge. Nothing is changed."])
     named = reasons.best_of(best, len(rivals), tried)
-    text = reasons.by_witness(named, scores[best], scores[identity.name], len(healthy))
+    text = reasons.by_samples(named, scores[best], scores[unpatched.name], len(healthy))
     if not fit:
-        return _nothing(identity, scores, [*notes, reasons.unsure(text, str(bar))])
+        return _nothing(unpatched, scores, [*notes, reasons.unsure(text, str(bar))])
     return Choice(True, best, (*notes, reasons.accepted(text)), scores)
 
 
@@ -304,10 +304,14 @@ def _why_blind(shown: float, healthy: Probabilities, settings: GateSettings) -> 
 
 
 def _bar(
-    scores: dict[str, Scores], identity: str, healthy: Probabilities, live_frames: int, settings: GateSettings
+    scores: dict[str, Scores],
+    unpatched: str,
+    healthy: Probabilities,
+    live_frames: int,
+    settings: GateSettings,
 ) -> _Bar:
     """How much proof is asked for, by how many classes are in view."""
-    shown = _shown_classes(scores, identity, settings)
+    shown = _shown_classes(scores, unpatched, settings)
     comparable = expected_classes(healthy, live_frames)
     if shown < settings.min_class_share * comparable:
         few = f"The live frames show about {shown:.1f} classes, as many healthy ones showed {comparable:.1f}."
@@ -318,25 +322,25 @@ def _bar(
     return _Bar("evidence", settings.min_evidence, settings.least_standard_errors, -np.inf)
 
 
-def _shown_classes(scores: dict[str, Scores], identity: str, settings: GateSettings) -> float:
-    """Effective classes of the live frames, by the candidate that the witness trusts most."""
+def _shown_classes(scores: dict[str, Scores], unpatched: str, settings: GateSettings) -> float:
+    """Effective classes of the live frames, by the candidate that agrees best with the healthy samples."""
 
     def sure_gain(name: str) -> float:
         return scores[name]["gain"] - settings.standard_errors * scores[name]["gain_error"]
 
-    return scores[max(scores, key=lambda name: sure_gain(name) if name != identity else -np.inf)]["classes"]
+    return scores[max(scores, key=lambda name: sure_gain(name) if name != unpatched else -np.inf)]["classes"]
 
 
 def _by_live_frames(
-    identity: Evidence, candidates: Sequence[Evidence], settings: GateSettings, notes: list[str]
+    unpatched: Evidence, candidates: Sequence[Evidence], settings: GateSettings, notes: list[str]
 ) -> Choice:
-    scores = {one.name: _live_scores(one) for one in (identity, *candidates)}
+    scores = {one.name: _live_scores(one) for one in (unpatched, *candidates)}
     conservative = [one for one in candidates if one.is_conservative]
-    best = max(conservative, key=lambda one: scores[one.name]["nuclear_norm"], default=identity)
-    before, after = (scores[one.name]["nuclear_norm"] for one in (identity, best))
-    classes = scores[identity.name]["classes"]
+    best = max(conservative, key=lambda one: scores[one.name]["nuclear_norm"], default=unpatched)
+    before, after = (scores[one.name]["nuclear_norm"] for one in (unpatched, best))
+    classes = scores[unpatched.name]["classes"]
     margin = max(
-        settings.margin_without_witness, settings.margin_times_frames / len(identity.probabilities_live)
+        settings.margin_without_samples, settings.margin_times_frames / len(unpatched.probabilities_live)
     )
     if classes < settings.min_classes:
         margin = settings.few_class_margin
@@ -346,24 +350,24 @@ def _by_live_frames(
     )
     gain = after / before - 1 if before > 0 and not is_same_class else 0.0  # surer of one class says nothing
     text = reasons.by_live_frames(best.name, after, before, gain, len(conservative))
-    if best is identity or gain < margin:
-        return _nothing(identity, scores, [*notes, reasons.unsure(text, f"{margin:+.0%}")])
+    if best is unpatched or gain < margin:
+        return _nothing(unpatched, scores, [*notes, reasons.unsure(text, f"{margin:+.0%}")])
     return Choice(True, best.name, (*notes, reasons.accepted(text)), scores)
 
 
 def _by_labels(
-    identity: Evidence,
+    unpatched: Evidence,
     candidates: Sequence[Evidence],
     labels: NDArray[np.int64],
     settings: GateSettings,
     notes: list[str],
 ) -> Choice:
-    count = len(identity.probabilities_live)
+    count = len(unpatched.probabilities_live)
     if labels.shape != (count,):
         raise ValueError(f"labels are {labels.shape}; expected ({count},), one per live frame")
-    before = identity.probabilities_live.argmax(axis=1) == labels
+    before = unpatched.probabilities_live.argmax(axis=1) == labels
     scores: dict[str, Scores] = {}
-    for one in (identity, *candidates):
+    for one in (unpatched, *candidates):
         after = one.probabilities_live.argmax(axis=1) == labels
         gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
         scores[one.name] = _live_scores(one) | {
@@ -371,17 +375,17 @@ def _by_labels(
             "confidence": float(one.probabilities_live[np.arange(count), labels].mean()),
             "p_value": _mcnemar(gained, lost),
         }
-    best = max(candidates, key=lambda one: _rank(scores[one.name]), default=identity)
+    best = max(candidates, key=lambda one: _rank(scores[one.name]), default=unpatched)
     found = scores[best.name]
     text = reasons.by_labels(best.name, found, float(before.mean()), len(candidates), count)
-    if best is identity or found["p_value"] > settings.max_p_value:
-        return _nothing(identity, scores, [*notes, reasons.unproven(text, settings.max_p_value)])
+    if best is unpatched or found["p_value"] > settings.max_p_value:
+        return _nothing(unpatched, scores, [*notes, reasons.unproven(text, settings.max_p_value)])
     return Choice(True, best.name, (*notes, reasons.accepted(text)), scores)
 
 
-def _are_labels_strange(choice: Choice, labels: NDArray[np.int64], identity: Evidence) -> bool:
+def _are_labels_strange(choice: Choice, labels: NDArray[np.int64], unpatched: Evidence) -> bool:
     """Whether no candidate is right more often than by chance: then class numbers or pictures are wrong."""
-    chance = 1 / identity.probabilities_live.shape[1]
+    chance = 1 / unpatched.probabilities_live.shape[1]
     by_chance = chance + 2 * np.sqrt(chance / len(labels))
     return bool(max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance)
 
@@ -397,5 +401,5 @@ def _mcnemar(gained: int, lost: int) -> float:
     return sum(comb(changed, i) for i in range(gained, changed + 1)) / float(2**changed)
 
 
-def _nothing(identity: Evidence, scores: dict[str, Scores], reasons: Sequence[str]) -> Choice:
-    return Choice(False, identity.name, tuple(reasons), scores)
+def _nothing(unpatched: Evidence, scores: dict[str, Scores], reasons: Sequence[str]) -> Choice:
+    return Choice(False, unpatched.name, tuple(reasons), scores)

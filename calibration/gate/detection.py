@@ -1,14 +1,14 @@
 """Decides whether a patch may be used in a detector. Pure: detections in, a choice with its reasons out.
 
-* The **re-enacted** frames, healthy frames made to look like the live ones, judge: a candidate's *fidelity* is the
-  soft F1 of its detections there against the healthy model's on the healthy originals. Its gain over identity must
-  exceed twice its standard error, taken from blocks of neighbouring frames (those of a fixed camera resemble each
-  other).
-* The **live** frames have a veto: a candidate must see neither far fewer objects there than identity and the healthy
-  frames do, nor far more. Content may change; everything vanishing or multiplying may not.
+* The **simulated** frames, healthy frames made to look like the live ones, judge: a candidate's *fidelity* is the
+  soft F1 of its detections there against the healthy model's on the healthy originals. Its gain over the
+  unpatched model's must exceed twice its standard error, taken from blocks of neighbouring frames (those of a
+  fixed camera resemble each other).
+* The **live** frames have a veto: a candidate must see neither far fewer objects there than the unpatched model
+  and the healthy frames do, nor far more. Content may change; everything vanishing or multiplying may not.
 
-Without a witness nothing is judged: more and surer detections are as likely to be false ones. No model, no file, no
-clock here.
+Without healthy samples nothing is judged: more and surer detections are as likely to be false ones. No model, no file,
+no clock here.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class DetectionEvidence:
     live: Detections
     """In the n live frames."""
     simulated: Detections | None = None
-    """In the m re-enacted frames."""
+    """In the m simulated frames."""
     is_conservative: bool = False
     """As in ``gate.Evidence``; the rules here do not ask."""
 
@@ -43,20 +43,20 @@ class DetectionGateSettings:
 
     Attributes:
         min_live: Fewer live frames than this decide nothing.
-        min_reenacted: Fewer re-enacted frames are no witness.
-        min_objects: Fewer objects in all healthy frames of the witness are too few to judge by.
+        min_simulated: Fewer healthy samples than this decide nothing.
+        min_objects: Fewer objects in all healthy samples are too few to judge by.
         standard_errors: By how many of its standard errors the soft F1 must have grown.
         min_gain: And by how much at least: a gain too small to matter is not worth a change.
-        block_frames: Neighbouring frames of the witness that count as one observation.
-        least_live_share: Objects per live frame a candidate must show, as a share of those of identity or of the
-            healthy frames, whichever are fewer.
-        most_live_times: A candidate may show this many times the objects of identity or of the healthy frames,
-            whichever are more.
+        block_frames: Neighbouring healthy samples that count as one observation.
+        least_live_share: Objects per live frame a candidate must show, as a share of those of the unpatched model or
+            of the healthy frames, whichever are fewer.
+        most_live_times: A candidate may show this many times the objects of the unpatched model or of the
+            healthy frames, whichever are more.
         spare_objects: Objects per frame by which that may be exceeded anyway: on empty scenes every ratio is large.
     """
 
     min_live: int = 8
-    min_reenacted: int = 8
+    min_simulated: int = 8
     min_objects: float = 8.0
     standard_errors: float = 2.0
     min_gain: float = 0.03
@@ -70,33 +70,33 @@ DEFAULTS = DetectionGateSettings()
 
 
 def choose(
-    identity: DetectionEvidence,
+    unpatched: DetectionEvidence,
     candidates: Sequence[DetectionEvidence],
     healthy: Detections | None,
     settings: DetectionGateSettings = DEFAULTS,
     tried: int | None = None,
 ) -> Choice:
-    """The candidate to use, or identity.
+    """The candidate to use, or the unpatched model.
 
     Args:
-        identity: Detections of the unpatched model.
+        unpatched: Detections of the unpatched model.
         candidates: Detections of the patched ones, on the same frames in the same order.
-        healthy: Detections of the healthy model on the healthy originals of the re-enacted frames.
+        healthy: Detections of the healthy model on the healthy originals of the simulated frames.
         settings: Margins and minimums.
         tried: How many candidates there were before a screening; only told.
 
     Raises:
         ValueError: the frames do not fit together.
     """
-    _require_same_frames(identity, candidates, healthy)
-    refusal = _why_not_judged(identity, healthy, settings)
+    _require_same_frames(unpatched, candidates, healthy)
+    refusal = _why_not_judged(unpatched, healthy, settings)
     if refusal is not None or healthy is None:
-        return Choice(False, identity.name, (refusal or "",), {})
+        return Choice(False, unpatched.name, (refusal or "",), {})
     broken = [one.name for one in candidates if not _is_finite(one)]
     notes = [f"Left out because their answers are not finite: {', '.join(broken)}."] if broken else []
     usable = [one for one in candidates if one.name not in broken]
-    scores = _scores(identity, usable, healthy, settings)
-    return _chosen(identity.name, scores, len(healthy), settings, notes, tried)
+    scores = _scores(unpatched, usable, healthy, settings)
+    return _chosen(unpatched.name, scores, len(healthy), settings, notes, tried)
 
 
 def soft_f1(detections: Detections, healthy: Detections) -> float:
@@ -105,15 +105,15 @@ def soft_f1(detections: Detections, healthy: Detections) -> float:
 
 
 def _chosen(
-    identity: str,
+    unpatched: str,
     scores: dict[str, Scores],
     frames: int,
     settings: DetectionGateSettings,
     notes: list[str],
     tried: int | None,
 ) -> Choice:
-    before = scores[identity]
-    others = [name for name in scores if name != identity]
+    before = scores[unpatched]
+    others = [name for name in scores if name != unpatched]
     likely = [name for name in others if scores[name]["is_plausible"]]
     vetoed = len(others) - len(likely)
     if vetoed:
@@ -122,29 +122,29 @@ def _chosen(
             f"{vetoed} of {len(others)} candidates show implausibly few or many objects in the live frames.",
         ]
     if not likely:
-        return Choice(False, identity, (*notes, "No candidate is left. Nothing is changed."), scores)
+        return Choice(False, unpatched, (*notes, "No candidate is left. Nothing is changed."), scores)
     best = max(likely, key=lambda name: scores[name]["sure_gain"])
     found = scores[best]
     named = reasons.best_of(best, len(others), tried)
     text = reasons.by_detections(named, found, before, frames)
     if found["gain"] < max(settings.min_gain, settings.standard_errors * found["gain_error"]):
         needed = f"a gain of {settings.min_gain:g} that is {settings.standard_errors:g} times its error"
-        return Choice(False, identity, (*notes, reasons.unsure(text, needed)), scores)
+        return Choice(False, unpatched, (*notes, reasons.unsure(text, needed)), scores)
     return Choice(True, best, (*notes, reasons.accepted(text)), scores)
 
 
 def _why_not_judged(
-    identity: DetectionEvidence, healthy: Detections | None, settings: DetectionGateSettings
+    unpatched: DetectionEvidence, healthy: Detections | None, settings: DetectionGateSettings
 ) -> str | None:
-    count = len(identity.live)
+    count = len(unpatched.live)
     if count < settings.min_live:
         return f"{count} live frames are too few to judge on; at least {settings.min_live} are needed."
-    if not _is_finite(identity):
+    if not _is_finite(unpatched):
         return "The unpatched model's own answers are not finite, so there is nothing to compare with."
-    if healthy is None or len(healthy) < settings.min_reenacted:
+    if healthy is None or len(healthy) < settings.min_simulated:
         return (
-            "A detector is judged on re-enacted healthy frames only, and the baseline keeps none or too few. "
-            "Nothing is changed."
+            "A detector is judged on healthy frames under the simulated drift only, and the baseline keeps none or too "
+            "few. Nothing is changed."
         )
     objects = float(healthy.objects().sum())
     if objects < settings.min_objects:
@@ -156,19 +156,19 @@ def _why_not_judged(
 
 
 def _scores(
-    identity: DetectionEvidence,
+    unpatched: DetectionEvidence,
     candidates: Sequence[DetectionEvidence],
     healthy: Detections,
     settings: DetectionGateSettings,
 ) -> dict[str, Scores]:
-    assert identity.simulated is not None
-    before = _tally(identity.simulated, healthy)
+    assert unpatched.simulated is not None
+    before = _tally(unpatched.simulated, healthy)
     healthy_rate = float(healthy.objects().mean())
-    plain_rate = float(identity.live.objects().mean())
+    plain_rate = float(unpatched.live.objects().mean())
     least = settings.least_live_share * min(plain_rate, healthy_rate)
     most = settings.most_live_times * max(plain_rate, healthy_rate) + settings.spare_objects
     scores: dict[str, Scores] = {}
-    for one in (identity, *candidates):
+    for one in (unpatched, *candidates):
         assert one.simulated is not None
         after = _tally(one.simulated, healthy)
         gain = _f1(*after) - _f1(*before)
@@ -215,15 +215,15 @@ def _is_finite(evidence: DetectionEvidence) -> bool:
 
 
 def _require_same_frames(
-    identity: DetectionEvidence, candidates: Sequence[DetectionEvidence], healthy: Detections | None
+    unpatched: DetectionEvidence, candidates: Sequence[DetectionEvidence], healthy: Detections | None
 ) -> None:
-    for one in (identity, *candidates):
-        if len(one.live) != len(identity.live):
+    for one in (unpatched, *candidates):
+        if len(one.live) != len(unpatched.live):
             raise ValueError(
-                f"candidate {one.name!r} answered {len(one.live)} live frames, identity {len(identity.live)}"
+                f"candidate {one.name!r} answered {len(one.live)} live frames, unpatched {len(unpatched.live)}"
             )
         again = None if one.simulated is None else len(one.simulated)
         if healthy is not None and again != len(healthy):
             raise ValueError(
-                f"candidate {one.name!r} answered {again} re-enacted frames; expected {len(healthy)}"
+                f"candidate {one.name!r} answered {again} simulated frames; expected {len(healthy)}"
             )

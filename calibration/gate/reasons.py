@@ -23,7 +23,7 @@ def unsure(figures: str, needed: str) -> str:
 
 
 def unproven(figures: str, max_p_value: float) -> str:
-    """What labels alone did not prove; another witness may still speak after them."""
+    """What labels alone did not prove; the healthy samples may still prove it."""
     return (
         f"The labels alone prove no correction better. {figures}; p = {max_p_value:g} at most would prove it."
     )
@@ -57,10 +57,10 @@ def best_of(name: str, judged: int, tried: int | None) -> str:
     return f"{tried} candidates were tried, {judged} of them on all frames; the best, {name}"
 
 
-def by_witness(best: str, found: Scores, before: Scores, witnesses: int) -> str:
-    """What the ``best`` candidate (see ``best_of``) of a classifier did, by the re-enacted and the live frames."""
+def by_samples(best: str, found: Scores, before: Scores, samples: int) -> str:
+    """What the ``best`` candidate (see ``best_of``) of a classifier did, by the simulated and the live frames."""
     return (
-        f"{best}: of {witnesses} healthy frames, re-enacted to look like today's, it "
+        f"{best}: of {samples} healthy frames, made to look like today's, it "
         f"answers {found['agreement']:.0%} as the healthy model did, the unpatched model {before['agreement']:.0%} "
         f"(fidelity {found['gain']:+.3f} +- {found['gain_error']:.3f}); confidence and variety, the nuclear norm of "
         f"the live answers, {before['nuclear_norm']:.3f} -> {found['nuclear_norm']:.3f}; "
@@ -71,7 +71,7 @@ def by_witness(best: str, found: Scores, before: Scores, witnesses: int) -> str:
 def by_live_frames(name: str, after: float, before: float, gain: float, rivals: int) -> str:
     """The same by the live frames alone: ``after`` and ``before`` are nuclear norms."""
     return (
-        f"Without healthy frames to re-enact only the live ones speak: the best of {rivals} gentle candidates, {name}, "
+        f"Without healthy samples only the live frames speak: the best of {rivals} gentle candidates, {name}, "
         f"has the nuclear norm {after:.3f} against {before:.3f} without a patch ({gain:+.1%})"
     )
 
@@ -87,7 +87,7 @@ def by_labels(name: str, found: Scores, before: float, rivals: int, labels: int)
 def by_detections(best: str, found: Scores, before: Scores, frames: int) -> str:
     """What the ``best`` candidate (see ``best_of``) of a detector did."""
     return (
-        f"{best}: in {frames} healthy frames, re-enacted to look like today's, it "
+        f"{best}: in {frames} healthy frames, made to look like today's, it "
         f"finds what the healthy model did with a soft F1 of {found['fidelity']:.3f}, the unpatched model "
         f"{before['fidelity']:.3f} ({found['gain']:+.3f} +- {found['gain_error']:.3f}); objects per live frame "
         f"{before['live_objects']:.1f} -> {found['live_objects']:.1f}, healthy {before['healthy_objects']:.1f}"

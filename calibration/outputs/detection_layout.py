@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.outputs.detections import LEAST_SCORE, MOST_PER_FRAME, Boxes, Detections, collected
+from calibration.outputs.detections import LEAST_SCORE, MOST_PER_FRAME, Boxes, Detections, collect
 
 Outputs = Mapping[str, NDArray[Any]]
 Packing = Literal["separate", "rows", "columns", "end2end", "detection_output"]
@@ -111,7 +111,7 @@ def read(layout: DetectionLayout, outputs: Outputs) -> Detections:
     Raises:
         NotDetections: an output is missing or has another shape.
     """
-    return collected([_strongest_of(layout, frame) for frame in unpack_frames(layout, outputs)])
+    return collect([_strongest_of(layout, frame) for frame in unpack_frames(layout, outputs)])
 
 
 def unpack_frames(layout: DetectionLayout, outputs: Outputs) -> list[Boxes]:

@@ -99,7 +99,7 @@ def shared_objects(one: Detections, other: Detections) -> NDArray[np.float64]:
     return np.asarray([_shared_in_frame(one, other, i) for i in range(len(one))], np.float64)
 
 
-def collected(found: Sequence[Boxes]) -> Detections:
+def collect(found: Sequence[Boxes]) -> Detections:
     """Detections of several frames, each with its own number of them."""
     most = max((len(scores) for _, scores, _ in found), default=0)
     boxes = np.zeros((len(found), most, 4), np.float32)
@@ -111,9 +111,9 @@ def collected(found: Sequence[Boxes]) -> Detections:
     return Detections(boxes, scores, classes)
 
 
-def joined(parts: Sequence[Detections]) -> Detections:
+def join(parts: Sequence[Detections]) -> Detections:
     """The frames of all parts, one part after the other."""
-    return collected(
+    return collect(
         [Boxes(part.boxes[i], part.scores[i], part.classes[i]) for part in parts for i in range(len(part))]
     )
 

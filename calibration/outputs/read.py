@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import ModelError
 from calibration.outputs.detection_layout import DetectionLayout, NotDetections, Outputs, read
-from calibration.outputs.detections import Detections, joined
+from calibration.outputs.detections import Detections, join
 from calibration.outputs.layout_inference import recognise
 
 Answers = NDArray[np.float64] | Detections
@@ -86,11 +86,11 @@ def read_answers(outputs: Mapping[str, NDArray[Any]], layout: Layout) -> Answers
         raise UnknownAnswers(f"the model's outputs are not the detections they were: {err}") from err
 
 
-def joined_answers(parts: Sequence[Answers]) -> Answers:
+def join_answers(parts: Sequence[Answers]) -> Answers:
     """The answers to the frames of all parts, one part after the other; all of one kind."""
     boxes = [part for part in parts if isinstance(part, Detections)]
     if boxes:
-        return joined(boxes)
+        return join(boxes)
     return np.concatenate([part for part in parts if not isinstance(part, Detections)])
 
 

@@ -73,18 +73,18 @@ def gather(
     layers = layer_drift(model, baseline, x, verdict, threads)
     if not with_pictures or x.ndim != 4:
         return Material(layers)
-    scale = scale or PictureScale.guessed(x, baseline.witness)
+    scale = scale or PictureScale.guessed(x, baseline.healthy_samples)
     rng = np.random.default_rng(verdict.seed)
-    return Material(layers, strips(x, baseline.moments, baseline.witness, verdict.patch, scale, rng))
+    return Material(layers, strips(x, baseline.moments, baseline.healthy_samples, verdict.patch, scale, rng))
 
 
 def layer_drift(model: Model, baseline: Baseline, x: Batch, verdict: Verdict, threads: int = 1) -> LayerDrift:
     """How far each layer is from the baseline on a few of the frames, without and with the patch."""
-    target, witness = open_target(model, threads), baseline.witness
+    target, healthy_samples = open_target(model, threads), baseline.healthy_samples
     chosen = x[spread_over(len(x), LAYER_FRAMES)]
     healthy = None
-    if witness is not None:
-        kept = witness.only(spread_over(len(witness), LAYER_FRAMES)).samples()
+    if healthy_samples is not None:
+        kept = healthy_samples.only(spread_over(len(healthy_samples), LAYER_FRAMES)).samples()
         healthy = _drift(target, baseline, kept)
     return LayerDrift(
         _drift(target, baseline, chosen),

@@ -1,7 +1,7 @@
 """The report in words: column names, what a candidate does, numbers as a person reads them.
 
 Pure; used by ``report_page``. Scores are not known here by heart: one without an entry gets a name made from its key,
-so that a new witness of the gate shows up in the table by itself.
+so that a new score of the gate shows up in the table by itself.
 """
 
 import math
@@ -33,11 +33,11 @@ COLUMNS = (
     ScoreColumn("accuracy", "Right", "Share of the labelled frames answered right.", "share"),
     ScoreColumn("confidence", "Trust in the right class", "Mean probability of the labelled class.", "share"),
     ScoreColumn("p_value", "p", "Chance of such a gain if it were no better than no patch."),
-    ScoreColumn("evidence", "Evidence", "Both witnesses together: live answers and fidelity.", "signed"),
+    ScoreColumn("evidence", "Evidence", "Both scores together: live answers and fidelity.", "signed"),
     ScoreColumn("gain", "Fidelity gain", "How much nearer to the healthy answers than without a patch.", "signed",
                 "gain_error"),
     ScoreColumn("sure_gain", "Sure gain", "The gain less its uncertainty: what is left in a bad case.", "signed"),
-    ScoreColumn("agreement", "Agreement", "Re-enacted healthy frames answered as the healthy model did.", "share"),
+    ScoreColumn("agreement", "Agreement", "Simulated frames answered as the healthy model did.", "share"),
     ScoreColumn("fidelity", "Fidelity", "Nearness to the healthy answers; 0 is the same."),
     ScoreColumn("nuclear_norm", "Nuclear norm", "High when live answers are confident and varied, 0 to 1."),
     ScoreColumn("classes", "Classes in view", "How many classes the live answers are spread over."),
@@ -99,7 +99,7 @@ def baseline_in_words(baseline: Baseline, now_wall_s: float | None) -> str:
     if now_wall_s is not None and now_wall_s > baseline.created_wall_s:
         parts.append(f"{age(now_wall_s - baseline.created_wall_s)} before")
     parts.append(f"{plural(baseline.count, 'frame')}, worth {baseline.effective_count:.0f} independent ones")
-    kept = 0 if baseline.witness is None else len(baseline.witness)
+    kept = 0 if baseline.healthy_samples is None else len(baseline.healthy_samples)
     parts.append(f"{kept} healthy pictures kept to judge by" if kept else "no healthy picture kept")
     return ", ".join(parts)
 

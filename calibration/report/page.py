@@ -109,7 +109,7 @@ def _figures(verdict: Verdict, baseline: Baseline, setting: Setting) -> list[tup
         ("Frames given", f"{counts.given}" + (f", left out: {left_out}" if left_out else "")),
         (
             "Frames used",
-            f"{counts.observed} to measure, {counts.judged} to judge on, {counts.witness} healthy ones re-enacted",
+            f"{counts.observed} to measure, {counts.judged} to judge on; {counts.healthy_samples} healthy samples",
         ),
         ("Baseline", formatting.baseline_in_words(baseline, setting.at_wall_s)),
         ("Model", f"sha256 {verdict.model_sha256[:16]}…"),

@@ -23,7 +23,7 @@ TINY_SIDE = 40
 """Pictures up to here are stored without loss: JPEG would blur the little there is."""
 SHOWN = 6
 MOST_LIVE = 24
-"""Live frames that a re-enactment for show looks at; more would not look different."""
+"""Live frames that a simulation for show looks at; more would not look different."""
 JPEG_QUALITY = 78
 
 
@@ -36,14 +36,16 @@ class PictureScale:
     is_bgr: bool = False
 
     @classmethod
-    def guessed(cls, samples: Batch, witness: HealthySamples | None) -> "PictureScale":
+    def guessed(cls, samples: Batch, healthy_samples: HealthySamples | None) -> "PictureScale":
         """For samples (N, C, H, W) of which nobody says how they were prepared; colours taken as red, green, blue.
 
-        A witness that came from 8-bit pictures knows its steps: 255 of them from its darkest value. Otherwise the range
+        Samples of 8-bit pictures know their steps: 255 of them from its darkest value. Otherwise the range
         of the samples.
         """
-        if witness is not None and witness.packed.dtype == np.uint8:
-            black, step = (np.asarray(part, np.float64) for part in (witness.low, witness.step))
+        if healthy_samples is not None and healthy_samples.packed.dtype == np.uint8:
+            black, step = (
+                np.asarray(part, np.float64) for part in (healthy_samples.low, healthy_samples.step)
+            )
             return cls(black, black + 255.0 * step)
         flat = np.moveaxis(samples, 1, 0).reshape(samples.shape[1], -1)
         low, high = (np.full(len(flat), np.quantile(flat, share), np.float64) for share in (0.005, 0.995))
@@ -76,7 +78,7 @@ class Strip:
 def strips(
     live: Batch,
     healthy: Moments,
-    witness: HealthySamples | None,
+    healthy_samples: HealthySamples | None,
     patch: Patch | None,
     scale: PictureScale,
     rng: np.random.Generator,
@@ -86,23 +88,23 @@ def strips(
     Args:
         live: Reference frames, float32 (N, C, H, W).
         healthy: The baseline's moments; those of the input are used.
-        witness: Healthy samples, if the baseline keeps some.
+        healthy_samples: Healthy samples, if the baseline keeps some.
         patch: The accepted patch; None shows what correcting the input would look like.
         scale: How samples become pictures.
-        rng: Of the re-enactment's noise.
+        rng: Of the simulated noise.
     """
     if live.ndim != 4 or not len(live):
         return ()
     shown, rows = live[_spread(len(live), SHOWN)], list[Strip]()
-    if witness is not None:
-        before = witness.samples()[_spread(len(witness), SHOWN)]
+    if healthy_samples is not None:
+        before = healthy_samples.samples()[_spread(len(healthy_samples), SHOWN)]
         rows.append(_strip("The healthy site", "Kept in the baseline.", before, scale))
     rows.append(_strip("What the camera shows now", "Some of the reference frames.", shown, scale))
     rows.append(_corrected(shown, live, healthy, patch, scale))
-    if witness is not None:
+    if healthy_samples is not None:
         again = simulate_drift(before, live[_spread(len(live), MOST_LIVE)], rng)
         note = "The healthy frames made to look like today's; candidates must answer them as the healthy model did."
-        rows.append(_strip("The drift, re-enacted", note, again, scale))
+        rows.append(_strip("The drift, simulated", note, again, scale))
     return tuple(rows)
 
 

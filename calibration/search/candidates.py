@@ -31,7 +31,7 @@ class Candidate:
     prior: float = 0.0
     """Share of the baseline in their moments, 0..1."""
     is_conservative: bool = False
-    """Corrects the input alone, or no more than the first few layers: may be trusted on a weak witness."""
+    """Corrects the input alone, or no more than the first few layers: may be trusted on weak evidence."""
 
     @property
     def passes(self) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import gate
-from calibration.outputs.read import Answers, Layout, joined_answers, named_only, read_answers
+from calibration.outputs.read import Answers, Layout, join_answers, named_only, read_answers
 from calibration.patch import Patch
 from calibration.targets.base import Batch, Runner
 from calibration.targets.target import Target
@@ -26,10 +26,10 @@ class PartialResult:
     runner: Runner
     live: Answers | None = None
     screened: Answers | None = None
-    """To the part of the re-enacted frames that all candidates meet."""
+    """To the part of the simulated frames that all candidates meet."""
 
 
-def opened(target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, PartialResult]]:
+def open_candidates(target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, PartialResult]]:
     """One at a time: a loaded model is large."""
     for name, patch in patches.items():
         yield name, PartialResult(target.runner(patch))
@@ -45,7 +45,7 @@ class Evaluator:
     layout: Layout
     """How the outputs are read, of every candidate alike."""
     part: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
-    """The re-enacted frames that all candidates meet."""
+    """The simulated frames that all candidates meet."""
     output: str | None = None
     """The one with the answers; None where all belong to them."""
 
@@ -60,26 +60,26 @@ class Evaluator:
         return gate.evidence_of(name, live, again, is_conservative=is_conservative)
 
     def _rest(self, partial: PartialResult, frames: Batch) -> Answers:
-        """The answers to all re-enacted frames, those of the screening among them."""
+        """The answers to all simulated frames, those of the screening among them."""
         if partial.screened is None:
             return self.read(partial.runner, frames)
         others = np.setdiff1d(np.arange(len(frames)), self.part)
-        both = joined_answers([partial.screened, self.read(partial.runner, frames[others])])
+        both = join_answers([partial.screened, self.read(partial.runner, frames[others])])
         return both[np.argsort(np.concatenate([self.part, others]))]
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""
         return read_answers(named_only(runner(x), self.output), self.layout)
 
-    def screened(self, target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, PartialResult]]:
-        """The most faithful candidates on a part of the re-enacted frames; the others cost half the time.
+    def screen(self, target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, PartialResult]]:
+        """The most faithful candidates on a part of the simulated frames; the others cost half the time.
 
         With few frames or candidates, all of them.
         """
         assert self.simulated is not None
         assert self.healthy_answers is not None
         if len(patches) <= FINALISTS or len(self.part) == len(self.simulated):
-            yield from opened(target, patches)
+            yield from open_candidates(target, patches)
             return
         frames, healthy = self.simulated[self.part], self.healthy_answers[self.part]
         found: dict[str, tuple[float, Answers]] = {}

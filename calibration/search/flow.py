@@ -20,7 +20,7 @@ from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of,
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import outliers, reference
 from calibration.search.candidates import UNPATCHED, Candidate, candidates
-from calibration.search.evaluation import Evaluator, PartialResult, opened
+from calibration.search.evaluation import Evaluator, PartialResult, open_candidates
 from calibration.search.preconditions import MOST_LEFT, refusal_reason, remaining_drift
 from calibration.search.simulation import simulate_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
@@ -30,7 +30,7 @@ from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
 
 COMPARED_FRAMES = 16
-"""Re-enacted frames that are compared with the live ones; all 48 said the same."""
+"""Simulated frames that are compared with the live ones; all 48 said the same."""
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
 
@@ -43,10 +43,10 @@ class Options:
         seed: Seed of all draws.
         threads: CPU threads.
         most_observed: Reference frames to take moments of. The others are held out.
-        most_judged: Frames to judge on beside a witness, held-out ones first.
-        most_judged_alone: Frames to judge on by labels, or without a witness.
-        most_witness: Healthy frames to re-enact the drift on.
-        most_screened: Re-enacted frames on which all candidates are tried, before the best of them meet all frames.
+        most_judged: Frames to judge on where there are healthy samples too, held-out ones first.
+        most_judged_alone: Frames to judge on by labels, or without healthy samples.
+        most_healthy_samples: Healthy samples to simulate the drift on.
+        most_screened: Simulated frames on which all candidates are tried, before the best of them meet all frames.
         output: Name of the output with the answers, of a model that has several; None takes the baseline's.
         layout: How the outputs are read; None takes the baseline's, or infers it from what the model answers now.
         first_taps: Correct no more than this many layers, from the input on; None sets no limit.
@@ -59,7 +59,7 @@ class Options:
     most_observed: int = 48
     most_judged: int = 48
     most_judged_alone: int = 64
-    most_witness: int = 48
+    most_healthy_samples: int = 48
     most_screened: int = 12
     output: str | None = None
     layout: Layout | None = None
@@ -149,9 +149,9 @@ class Search:
         left = self._left_of_the_drift(parts, seen)
         if left > MOST_LEFT and parts.labels is None:
             raise _Refused(
-                "Healthy frames re-enacted under today's colours, sharpness and noise are no nearer to the live ones "
-                f"than before ({left:.0%} of the distance is left). What changed is something else, so they cannot "
-                "judge."
+                "Healthy frames made to look like today's in colour, sharpness and noise are no nearer to the live "
+                f"ones than before ({left:.0%} of the distance is left). What changed is something else, so they "
+                "cannot judge."
             )
         return left <= MOST_LEFT
 
@@ -161,7 +161,10 @@ class Search:
     def _note_frames(self, parts: _Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)
         counts = replace(
-            self._verdict.frames, observed=len(parts.observed), judged=len(parts.judged), witness=simulated
+            self._verdict.frames,
+            observed=len(parts.observed),
+            judged=len(parts.judged),
+            healthy_samples=simulated,
         )
         notes = self._verdict.notes
         if not simulated and parts.labels is None:
@@ -186,7 +189,7 @@ class Search:
 
     def _split(self, index: NDArray[np.intp]) -> _Split:
         options = self._options
-        is_alone = self._given.y is not None or self._baseline.witness is None
+        is_alone = self._given.y is not None or self._baseline.healthy_samples is None
         most_judged = options.most_judged_alone if is_alone else options.most_judged
         observe, judge = reference.split(len(index), options.most_observed, most_judged, self._rng)
         judge = index[judge]
@@ -205,39 +208,43 @@ class Search:
         The healthy frames tell how: a drifted detector may give no box. Unreadable ones need no further step.
         """
         outputs = named_only(self._target.runner()(self._given.x[parts.judged]), self._baseline.output)
-        witness = self._baseline.witness
-        known = None if witness is None else witness.layout
+        healthy_samples = self._baseline.healthy_samples
+        known = None if healthy_samples is None else healthy_samples.layout
         layout = self._options.layout or known or layout_of(outputs)
         answers = read_answers(outputs, layout)
         _require_fitting_labels(self._given.y, answers)
         return layout, answers
 
     @property
-    def _has_witness(self) -> bool:
-        """Whether the baseline kept frames with answers on which a drift can be re-enacted."""
-        witness = self._baseline.witness
-        return witness is not None and witness.answers is not None and self._given.x.ndim == 4
+    def _has_samples(self) -> bool:
+        """Whether the baseline kept frames with answers on which a drift can be simulated."""
+        healthy_samples = self._baseline.healthy_samples
+        return healthy_samples is not None and healthy_samples.answers is not None and self._given.x.ndim == 4
 
     def _evaluator(self, parts: _Split, layout: Layout, *, with_simulated: bool) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
-        witness = self._baseline.witness
+        healthy_samples = self._baseline.healthy_samples
         live = self._given.x[parts.judged]
-        if witness is None or witness.answers is None or not (self._has_witness and with_simulated):
+        if (
+            healthy_samples is None
+            or healthy_samples.answers is None
+            or not (self._has_samples and with_simulated)
+        ):
             return Evaluator(live, None, None, layout, output=self._baseline.output)
-        chosen = spread_over(len(witness), self._options.most_witness)
-        again = simulate_drift(witness.only(chosen).samples(), parts.observed, self._rng)
+        chosen = spread_over(len(healthy_samples), self._options.most_healthy_samples)
+        again = simulate_drift(healthy_samples.only(chosen).samples(), parts.observed, self._rng)
         part = spread_over(len(again), self._options.most_screened)
-        return Evaluator(live, again, witness.answers[chosen], layout, part, self._baseline.output)
+        return Evaluator(live, again, healthy_samples.answers[chosen], layout, part, self._baseline.output)
 
     def _left_of_the_drift(self, parts: _Split, seen: Observation) -> float:
-        """How far re-enacted frames still are from the live ones; see ``resemblance``.
+        """How far simulated frames still are from the live ones; see ``remaining_drift``.
 
         A few are made for this alone, before anything large is in memory.
         """
-        witness = self._baseline.witness
-        if witness is None or not self._has_witness:
+        healthy_samples = self._baseline.healthy_samples
+        if healthy_samples is None or not self._has_samples:
             return 0.0
-        few = witness.only(spread_over(len(witness), COMPARED_FRAMES)).samples()
+        few = healthy_samples.only(spread_over(len(healthy_samples), COMPARED_FRAMES)).samples()
         again = simulate_drift(few, parts.observed, np.random.default_rng(self._options.seed))
         return remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
 
@@ -285,13 +292,13 @@ class Search:
     ) -> Verdict:
         conservative = {rung.name for rung in self._candidates() if rung.is_conservative}
         if labels is not None:
-            finalists = opened(self._target, patches)
+            finalists = open_candidates(self._target, patches)
         elif evaluator.simulated is None:
-            finalists = opened(
+            finalists = open_candidates(
                 self._target, {name: patches[name] for name in patches if name in conservative}
             )
         else:
-            finalists = evaluator.screened(self._target, patches)
+            finalists = evaluator.screen(self._target, patches)
         evidence = [
             evaluator.evaluate(name, partial, is_conservative=name in conservative)
             for name, partial in finalists

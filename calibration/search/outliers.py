@@ -93,12 +93,12 @@ class Range:
 
 
 def possible_values(baseline: Baseline) -> Range:
-    """From the witness, whose 8-bit steps tell the scale; else the healthy range with room on both sides."""
-    witness = baseline.witness
-    if witness is not None and witness.packed.dtype == np.uint8:
-        return _of_steps(witness)
-    if witness is not None:
-        flat = np.moveaxis(witness.samples(), 1, 0).reshape(witness.packed.shape[1], -1)
+    """From the healthy samples, whose 8-bit steps tell the scale; else the healthy range with room on both sides."""
+    healthy_samples = baseline.healthy_samples
+    if healthy_samples is not None and healthy_samples.packed.dtype == np.uint8:
+        return _of_steps(healthy_samples)
+    if healthy_samples is not None:
+        flat = np.moveaxis(healthy_samples.samples(), 1, 0).reshape(healthy_samples.packed.shape[1], -1)
         low, high = flat.min(axis=1).astype(np.float64), flat.max(axis=1).astype(np.float64)
     else:
         frames = baseline.frames[INPUT_TAP]
@@ -108,12 +108,12 @@ def possible_values(baseline: Baseline) -> Range:
     return Range(low - room, high + room)
 
 
-def _of_steps(witness: HealthySamples) -> Range:
+def _of_steps(healthy_samples: HealthySamples) -> Range:
     """Two full scales to either side of the lowest level seen.
 
     That holds the scale itself wherever it lies, and what a simulated drift adds without cutting it off.
     """
-    low, reach = witness.low.astype(np.float64), 2.0 * LEVELS * witness.step
+    low, reach = healthy_samples.low.astype(np.float64), 2.0 * LEVELS * healthy_samples.step
     return Range(low - reach, low + reach)
 
 

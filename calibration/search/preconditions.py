@@ -23,9 +23,9 @@ LEAST_VARIETY = 0.10
 """Lite0, eight drifts: one scene with sensor noise shows below 0.001, varied pictures under a drift 0.83 to 2.3."""
 
 MOST_LEFT = 1.0
-"""Of the squared distance that the healthy frames had: re-enacting must bring them nearer. On Fashion nets glass blur,
-impulse noise and pixels in blocks left 1.4 to 4 (a patch gained 2.6 points at most there, and lost as much), drifts
-that could be put right 0.0 to 0.93; on cut-outs eight camera drifts left 0.42 at most."""
+"""Of the squared distance that the healthy frames had: the simulation must bring them nearer. On Fashion nets glass
+blur, impulse noise and pixels in blocks left 1.4 to 4 (a patch gained 2.6 points at most there, and lost as much),
+drifts that could be put right 0.0 to 0.93; on cut-outs eight camera drifts left 0.42 at most."""
 
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -96,7 +96,7 @@ def remaining_drift(
     simulated: Mapping[str, FrameMoments],
     healthy: Mapping[str, FrameMoments],
 ) -> float:
-    """The squared distance of re-enacted frames from the live ones, as a share of that of the healthy frames, >= 0.
+    """The squared distance of simulated frames from the live ones, as a share of that of the healthy frames, >= 0.
 
     Without what chance adds to a distance between means of so many frames. 0 where nothing can be said: a baseline of
     few frames, or live frames that are where healthy ones are.

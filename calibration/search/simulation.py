@@ -1,6 +1,6 @@
-"""Re-enact a drift: make healthy frames look as if today's camera had taken them.
+"""Simulates a drift: makes healthy frames look as if today's camera had taken them.
 
-The healthy model's answers on healthy frames are known, so a candidate patch can be judged on the re-enacted frames
+The healthy model's answers on healthy frames are known, so a candidate patch can be judged on the simulated frames
 without any label, on a one-class scene too. Only what a camera does is copied (colours, sharpness, noise), never
 the content of the live frames. Pure numpy and OpenCV on prepared tensors; no model.
 """

@@ -64,7 +64,7 @@ class FrameMoments:
         return TapMoments(self.mean.mean(0), self.var.mean(0) + self.mean.var(0), float(len(self.mean)))
 
 
-def joined(parts: Sequence[FrameMoments]) -> FrameMoments:
+def join(parts: Sequence[FrameMoments]) -> FrameMoments:
     """The same taps over one set of frames after the other."""
     return FrameMoments(
         np.concatenate([part.mean for part in parts]), np.concatenate([part.var for part in parts])

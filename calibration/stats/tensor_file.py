@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 Arrays = dict[str, NDArray[Any]]
 
 LARGEST_FILE_BYTES = 512 * 2**20
-"""A baseline with witness frames of a large detector stays far below; anything above is not ours."""
+"""A baseline with the samples of a large detector stays far below; anything above is not ours."""
 
 _HEADER_KEY = "calibration"
 

@@ -16,7 +16,7 @@ from calibration.stats.moments import (
     FrameMoments,
     Moments,
     TapMoments,
-    joined,
+    join,
     merge_taps,
     moments_of_frames,
 )
@@ -107,7 +107,7 @@ def single_frames(run: Passes, x: Batch, size: int) -> dict[str, FrameMoments]:
             seen = [{tap: _one_frame(tap, part) for tap, part in rows.items()} for rows in run(batches(x, 1))]
             break
         seen.append(rows)
-    return {tap: joined([rows[tap] for rows in seen]) for tap in seen[0]}
+    return {tap: join([rows[tap] for rows in seen]) for tap in seen[0]}
 
 
 def _one_frame(tap: str, rows: FrameMoments) -> FrameMoments:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.outputs.detections import Boxes, Detections, collected, shared_objects
+from calibration.outputs.detections import Boxes, Detections, collect, shared_objects
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
 from edge_runtime.inference.specs import DetectionSpec
@@ -38,7 +38,7 @@ def boxes(meaning: DetectionSpec, outputs: Outputs, size: tuple[int, int]) -> De
         raise BundleError(
             "postprocess", str(flaw), "outputs that can be read as it says", RECIPE_FIX
         ) from flaw
-    return collected(found)
+    return collect(found)
 
 
 def box_agreement(one: Detections, other: Detections) -> float:

@@ -52,10 +52,15 @@ def test_five_lines_in_a_notebook(tmp_path: Path, model: bytes) -> None:
 def test_what_a_notebook_shows_of_a_value_is_short(model: bytes, baseline: c.Baseline) -> None:
     verdict = c.recalibrate(model, baseline, hazy(pictures(48, seed=2)))
     assert verdict.patch is not None
-    for value in (baseline, baseline.witness, verdict, verdict.patch, baseline.moments):
+    for value in (baseline, baseline.healthy_samples, verdict, verdict.patch, baseline.moments):
         assert 0 < len(repr(value)) < 300, repr(value)
     assert "True" in repr(verdict)
     assert verdict.candidate in repr(verdict)
+
+
+def test_the_old_name_of_the_number_of_samples_is_still_taken(model: bytes) -> None:
+    with pytest.warns(DeprecationWarning, match="healthy_samples"):
+        assert c.profile(model, pictures(16, seed=1), witness=0).healthy_samples is None
 
 
 def test_a_patch_that_was_not_accepted_is_no_patch(model: bytes) -> None:
@@ -162,16 +167,16 @@ def test_a_model_that_is_no_classifier_is_left_alone() -> None:
     net.conv(x, "boxes", 4, 4)
     detector = net.model("boxes", out=("N", 4, 16, 16))
     healthy = c.profile(detector, pictures(16))
-    assert healthy.witness is not None
-    assert healthy.witness.probabilities is None
+    assert healthy.healthy_samples is not None
+    assert healthy.healthy_samples.probabilities is None
     verdict = c.recalibrate(detector, healthy, hazy(pictures(16)))
     assert not verdict.accepted
     assert "not the scores of one class" in verdict.reasons[0]
 
 
 def test_without_witness_the_live_frames_judge_alone(model: bytes, baseline: c.Baseline) -> None:
-    verdict = c.recalibrate(model, baseline.without_witness(), hazy(pictures(32, seed=2)))
-    assert verdict.frames.witness == 0
+    verdict = c.recalibrate(model, baseline.without_samples(), hazy(pictures(32, seed=2)))
+    assert verdict.frames.healthy_samples == 0
     assert "no healthy samples" in verdict.notes[0]
 
 
@@ -204,7 +209,7 @@ def test_a_missing_model_is_a_model_error(tmp_path: Path) -> None:
 def test_without_a_witness_only_gentle_candidates_are_tried_on_all_frames(
     model: bytes, baseline: c.Baseline
 ) -> None:
-    verdict = c.recalibrate(model, baseline.without_witness(), hazy(pictures(48, seed=2)))
+    verdict = c.recalibrate(model, baseline.without_samples(), hazy(pictures(48, seed=2)))
     assert verdict.frames.judged == 48
     assert set(verdict.scores) >= {"identity", "input", "input half-way"}
     assert not any("all taps" in name for name in verdict.scores)
@@ -225,7 +230,7 @@ def test_a_drift_that_cannot_be_re_enacted_is_judged_by_labels_only(
     assert not verdict.accepted
     assert "no nearer to the live ones than before" in verdict.reasons[0]
     labelled = c.recalibrate(model, baseline, live, answers(model, x))
-    assert labelled.frames.witness == 0
+    assert labelled.frames.healthy_samples == 0
     assert "labels" in labelled.reasons[0]
 
 
@@ -241,14 +246,16 @@ def test_candidates_whose_logits_happen_to_lie_between_0_and_1_are_judged_as_bef
 def test_the_baseline_says_what_the_scores_are_whatever_a_drift_makes_of_them(
     model: bytes, baseline: c.Baseline
 ) -> None:
-    assert baseline.witness is not None
-    assert baseline.witness.layout is ClassScores.LOGITS
+    assert baseline.healthy_samples is not None
+    assert baseline.healthy_samples.layout is ClassScores.LOGITS
     narrow = squeezed_logits(model, outside_percent=0)
     healthy = c.profile(narrow, pictures(64, seed=1), created_wall_s=0.0)
-    witness = healthy.witness
-    assert witness is not None
-    assert witness.layout is None  # independent scores, for all that can be told
-    known = replace(healthy, witness=witness.with_answers(np.full((48, 10), 0.1), ClassScores.LOGITS))
+    healthy_samples = healthy.healthy_samples
+    assert healthy_samples is not None
+    assert healthy_samples.layout is None  # independent scores, for all that can be told
+    known = replace(
+        healthy, healthy_samples=healthy_samples.with_answers(np.full((48, 10), 0.1), ClassScores.LOGITS)
+    )
     assert len(c.recalibrate(narrow, known, hazy(pictures(48, seed=2))).scores) > 1
 
 

@@ -150,7 +150,7 @@ def _factory_moments(recipe: Recipe, materials: Materials) -> tuple[bytes | None
         return None, ""
     healthy = channels_first(materials.healthy, recipe.preprocess)
     try:
-        baseline = calibration.profile(materials.model, healthy, witness=0, created_wall_s=0.0)
+        baseline = calibration.profile(materials.model, healthy, healthy_samples=0, created_wall_s=0.0)
     except ModelError as err:
         return None, short(f"{err.found}; expected {err.expected}", 300)
     return baseline.to_bytes(), ""

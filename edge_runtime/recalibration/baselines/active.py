@@ -61,7 +61,7 @@ class Baselines:
 
     @property
     def in_use(self) -> Baseline | None:
-        """The baseline drift is measured against and patches are made from, without its witness."""
+        """The baseline drift is measured against and patches are made from, without its samples."""
         return None if self.watch is None else self._loaded.usable.get(self.watch.in_use)
 
     @property
@@ -329,7 +329,7 @@ def commissioned_facts(
 
 
 def _described(baseline: Baseline, now_wall_s: float) -> dict[str, Any]:
-    """Its facts but for the size of its witness: pictures stay on the shelf, and here it would always be 0."""
+    """Its facts but for the number of its samples: pictures stay in the store, and here it would always be 0."""
     facts = baseline.describe(now_wall_s)
     del facts["witness"]
     return facts

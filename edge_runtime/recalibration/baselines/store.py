@@ -101,7 +101,7 @@ class BaselineStore:
             if misfit is not None:
                 problems[name] = f"{misfit}; commission the site again with this bundle"
             else:
-                usable[name] = baseline.without_witness()
+                usable[name] = baseline.without_samples()
         ordered = sorted(usable, key=lambda name: -usable[name].created_wall_s)
         problems |= dict.fromkeys(ordered[MOST:], f"more than {MOST} baselines; remove some")
         return Loaded({name: usable[name] for name in sorted(ordered[:MOST])}, problems)
@@ -129,7 +129,7 @@ class BaselineStore:
             raise StateError(f"cannot store the baseline {path}: {err.strerror}; check its space") from err
 
     def note_facts(self, name: str, facts: BaselineFacts) -> Baseline:
-        """Store other facts about a baseline; its figures and its witness stay.
+        """Store other facts about a baseline; its figures and its samples stay.
 
         Raises:
             DataError: it cannot be read.
@@ -137,7 +137,7 @@ class BaselineStore:
         """
         changed = self.read(name).with_facts(facts)
         self.put(changed)
-        return changed.without_witness()
+        return changed.without_samples()
 
     def remove(self, name: str) -> None:
         """Remove a baseline; removing one that is not there does nothing.

@@ -101,7 +101,7 @@ def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepa
         layout=answer_layout(bundle.manifest.postprocess),
     )
     if not request.keep_pictures:
-        baseline = baseline.without_witness()
+        baseline = baseline.without_samples()
     baseline.save(folder / "baseline.safetensors")
     probe = calibration.probe_files(model)
     model_files.write(folder / f"probe{model_files.suffix(probe)}", probe)
@@ -150,7 +150,7 @@ def scale_gains(settings: GateSettings, factor: float) -> GateSettings:
         min_evidence=settings.min_evidence * factor,
         min_gain=settings.min_gain * factor,
         min_agreement_gain=settings.min_agreement_gain * factor,
-        margin_without_witness=settings.margin_without_witness * factor,
+        margin_without_samples=settings.margin_without_samples * factor,
         margin_times_frames=settings.margin_times_frames * factor,
         few_class_min_gain=settings.few_class_min_gain * max(1.0, factor),
         few_class_margin=settings.few_class_margin * max(1.0, factor),
@@ -163,7 +163,7 @@ def with_margin(settings: GateSettings, margin: float) -> GateSettings:
         settings,
         min_evidence=margin,
         min_gain=margin,
-        margin_without_witness=margin,
+        margin_without_samples=margin,
         few_class_min_gain=max(margin, settings.few_class_min_gain),
         few_class_margin=max(margin, settings.few_class_margin),
     )

@@ -1,4 +1,4 @@
-"""Takes out of a model's state the pictures that earlier settings allowed: in baselines (the witness) and in reports.
+"""Takes out of a model's state the pictures that earlier settings allowed: in baselines and in reports.
 
 The reservoir's own files are ``reservoir_store``'s, and jobs are told to make none.
 """
@@ -16,7 +16,7 @@ from edge_runtime.system.atomic_file import write_atomically
 log = structlog.get_logger()
 
 
-def forget_witnesses(folder: Path) -> int:
+def forget_samples(folder: Path) -> int:
     """Rewrite every baseline below ``folder`` without its pictures; gives how many had some.
 
     What cannot be rewritten is named in the log: its pictures are still there.
@@ -27,11 +27,11 @@ def forget_witnesses(folder: Path) -> int:
             baseline = Baseline.load(path)
         except CalibrationError:  # a patch, or a damaged file that nothing will read
             continue
-        if baseline.witness is None:
+        if baseline.healthy_samples is None:
             continue
         found += 1
         try:
-            baseline.without_witness().save(path)
+            baseline.without_samples().save(path)
         except OSError as err:
             log.error("pictures of a baseline not removed", path=str(path), reason=err.strerror)
         else:

@@ -2,7 +2,7 @@
 
 ``pictures: never``: of every sample only the input's moments, class and time are kept, in memory and on disk. While a
 job collects its frames they are held in memory, then handed to it in memory and let go. What that costs: frames from
-before the task began have no pixels any more, so a task waits for new ones, and the baseline holds no witness, so
+before the task began have no pixels any more, so a task waits for new ones, and the baseline holds no samples, so
 that only gentle candidates can be accepted.
 
 A picture is written ``SETTLE_S`` after it had to compete for its place, at a bounded rate: most are crowded out
@@ -25,7 +25,7 @@ from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Sample
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import StateError
-from edge_runtime.recalibration.reference.erasure import forget_thumbnails, forget_witnesses
+from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
 from edge_runtime.recalibration.reference.frame_filter import FrameFilter
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
 from edge_runtime.recalibration.reference.reservoir_store import Now, ReservoirStore
@@ -132,7 +132,7 @@ class LiveReferenceSet:
 
     def _forget_pictures_if_told(self) -> None:
         if not self.keeps_pictures:
-            forget_witnesses(self._model_state.folder)
+            forget_samples(self._model_state.folder)
             forget_thumbnails(self._model_state.folder)
 
     # ---- samples -------------------------------------------------------------------------------------------

@@ -103,4 +103,4 @@ def test_fixed_corrections_of_a_healthy_site_change_little(site: Site, name: str
 
 
 def test_witness_is_the_librarys_own_by_default(site: Site) -> None:
-    assert site.most_witness == Options().most_witness
+    assert site.most_healthy_samples == Options().most_healthy_samples

@@ -27,9 +27,9 @@ def test_the_file_gives_everything_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ClassScores)
 def test_what_the_scores_of_a_classifier_are_is_kept_in_the_file(tmp_path: Path, kind: ClassScores) -> None:
     x, baseline = pictures(5), a_baseline()
-    witness = pack_healthy_samples(x, None).with_answers(np.full((5, 3), 1 / 3), kind)
-    replace(baseline, witness=witness).save(tmp_path / "b")
-    again = Baseline.load(tmp_path / "b").witness
+    healthy_samples = pack_healthy_samples(x, None).with_answers(np.full((5, 3), 1 / 3), kind)
+    replace(baseline, healthy_samples=healthy_samples).save(tmp_path / "b")
+    again = Baseline.load(tmp_path / "b").healthy_samples
     assert again is not None
     assert again.layout is kind
     assert again.probabilities is not None
@@ -39,10 +39,10 @@ def test_a_file_that_does_not_know_what_its_scores_are_is_read(tmp_path: Path) -
     arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
     old = {key: known for key, known in header.items() if key not in ("kind", "class_scores")}
     (tmp_path / "b").write_bytes(tensor_file.encode("baseline", arrays, old))
-    witness = Baseline.load(tmp_path / "b").witness
-    assert witness is not None
-    assert witness.layout is None
-    assert witness.probabilities is not None
+    healthy_samples = Baseline.load(tmp_path / "b").healthy_samples
+    assert healthy_samples is not None
+    assert healthy_samples.layout is None
+    assert healthy_samples.probabilities is not None
 
 
 def test_pictures_from_8_bit_cameras_are_kept_in_a_byte_without_loss() -> None:
@@ -77,8 +77,8 @@ def test_a_constant_channel_survives_packing() -> None:
 
 
 def test_without_witness_no_picture_is_left() -> None:
-    bare = a_baseline().without_witness()
-    assert bare.witness is None
+    bare = a_baseline().without_samples()
+    assert bare.healthy_samples is None
     assert len(bare.to_bytes()) < len(a_baseline().to_bytes()) - 5 * 3 * 256
     assert bare.id == a_baseline().id
 

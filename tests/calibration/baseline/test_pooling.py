@@ -19,10 +19,14 @@ from tests.support.onnx_nets import classifier, pictures
 NOW_S = 1.8e9
 
 
-def part_of(x, witness=4, **facts) -> Baseline:
+def part_of(x, healthy_samples=4, **facts) -> Baseline:
     seen = moments_of_frames(x)
     taps = {"input": seen.pooled(), "conv": TapMoments(x.mean((0, 2, 3)) * 2.0, np.ones(x.shape[1]), len(x))}
-    packed = pack_healthy_samples(x[:witness], np.full((witness, 3), 1 / 3)) if witness else None
+    packed = (
+        pack_healthy_samples(x[:healthy_samples], np.full((healthy_samples, 3), 1 / 3))
+        if healthy_samples
+        else None
+    )
     known = BaselineFacts(**facts)
     return Baseline(
         Moments(taps), {"input": seen}, "a" * 64, x.shape[1:], len(x), len(x) / 2, 1.7e9, "0.1", packed, known
@@ -45,8 +49,8 @@ def recordings(*lengths, seed=0, offset=0.0):
 )
 def test_parts_together_are_the_whole(lengths, offset, seed):
     cut = recordings(*lengths, seed=seed, offset=offset)
-    pooled = pool([part_of(x, witness=0) for x in cut], now_wall_s=NOW_S)
-    whole = part_of(np.concatenate(cut), witness=0)
+    pooled = pool([part_of(x, healthy_samples=0) for x in cut], now_wall_s=NOW_S)
+    whole = part_of(np.concatenate(cut), healthy_samples=0)
     np.testing.assert_allclose(pooled.moments["input"].mean, whole.moments["input"].mean, rtol=1e-12)
     np.testing.assert_allclose(pooled.moments["input"].var, whole.moments["input"].var, rtol=1e-12)
     assert (pooled.count, pooled.effective_count) == (whole.count, whole.effective_count)
@@ -60,8 +64,8 @@ def test_the_order_does_not_matter_to_the_last_bit():
 
 def test_pooled_profiles_of_a_real_model_are_the_profile_of_all_pictures():
     model, x = classifier(seed=4), pictures(48, seed=1)
-    parts = [calibration.profile(model, part, witness=8) for part in (x[:16], x[16:])]
-    pooled, whole = pool(parts), calibration.profile(model, x, witness=8)
+    parts = [calibration.profile(model, part, healthy_samples=8) for part in (x[:16], x[16:])]
+    pooled, whole = pool(parts), calibration.profile(model, x, healthy_samples=8)
     assert list(pooled.moments) == list(whole.moments)
     for tap, moments in whole.moments.items():
         np.testing.assert_allclose(pooled.moments[tap].mean, moments.mean, rtol=1e-6, atol=1e-6)
@@ -72,17 +76,17 @@ def test_pooled_profiles_of_a_real_model_are_the_profile_of_all_pictures():
 
 def test_witness_frames_come_from_every_part_and_stay_within_the_bound():
     cut = recordings(12, 12, 12)
-    pooled = pool([part_of(x, witness=12) for x in cut], witness=9, now_wall_s=NOW_S)
-    assert pooled.witness is not None
-    means = pooled.witness.samples().mean(axis=(1, 2, 3))
+    pooled = pool([part_of(x, healthy_samples=12) for x in cut], healthy_samples=9, now_wall_s=NOW_S)
+    assert pooled.healthy_samples is not None
+    means = pooled.healthy_samples.samples().mean(axis=(1, 2, 3))
     assert [int(((means > i - 0.5) & (means < i + 0.5)).sum()) for i in range(3)] == [3, 3, 3]
-    assert pooled.witness.probabilities is not None
-    assert len(pooled.witness.probabilities) == 9
+    assert pooled.healthy_samples.probabilities is not None
+    assert len(pooled.healthy_samples.probabilities) == 9
 
 
 def test_no_pictures_on_request_and_bounded_frame_moments():
-    pooled = pool([part_of(x) for x in recordings(12, 12)], witness=0, frames=10, now_wall_s=NOW_S)
-    assert pooled.witness is None
+    pooled = pool([part_of(x) for x in recordings(12, 12)], healthy_samples=0, frames=10, now_wall_s=NOW_S)
+    assert pooled.healthy_samples is None
     assert pooled.frames["input"].mean.shape == (10, 3)
 
 
@@ -116,19 +120,19 @@ def test_what_does_not_belong_together_is_refused():
 
 
 def told(part, kind):
-    witness = part.witness.with_answers(part.witness.answers, kind)
-    return replace(part, witness=witness)
+    healthy_samples = part.healthy_samples.with_answers(part.healthy_samples.answers, kind)
+    return replace(part, healthy_samples=healthy_samples)
 
 
 def test_one_part_that_knows_what_the_scores_are_tells_for_all():
     one, other = (part_of(x) for x in recordings(9, 4))
-    pooled = pool([one, told(other, ClassScores.LOGITS)]).witness
+    pooled = pool([one, told(other, ClassScores.LOGITS)]).healthy_samples
     assert pooled.layout is ClassScores.LOGITS
     assert len(pooled.probabilities) == len(pooled)
 
 
 def test_parts_whose_answers_were_read_in_different_ways_keep_none():
     one, other = (part_of(x) for x in recordings(9, 4))
-    pooled = pool([told(one, ClassScores.PROBABILITIES), told(other, ClassScores.LOGITS)]).witness
+    pooled = pool([told(one, ClassScores.PROBABILITIES), told(other, ClassScores.LOGITS)]).healthy_samples
     assert pooled.answers is None
     assert len(pooled) == 8

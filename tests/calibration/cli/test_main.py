@@ -158,10 +158,10 @@ def test_drift_and_inspect_answer_in_json(folder: Path) -> None:
 
 
 def test_no_witness_keeps_no_picture(folder: Path) -> None:
-    done = run(folder, "profile m.onnx --data clean.npz --out bare.safetensors --witness 0 --json")
+    done = run(folder, "profile m.onnx --data clean.npz --out bare.safetensors --healthy-samples 0 --json")
     assert json.loads(done.stdout)["witness"] == 0
     assert (folder / "bare.safetensors").stat().st_size < (folder / "b.safetensors").stat().st_size
-    assert Baseline.load(folder / "bare.safetensors").witness is None
+    assert Baseline.load(folder / "bare.safetensors").healthy_samples is None
 
 
 def test_as_a_program_wrong_usage_is_64_and_help_0(folder: Path) -> None:

@@ -28,7 +28,7 @@ def answers(
 
 
 def evidence(name: str, right: float, seed: int = 0, classes: int = CLASSES, **kind: bool) -> Evidence:
-    """A candidate that is as right on live frames of so many classes as on re-enacted ones of all."""
+    """A candidate that is as right on live frames of so many classes as on simulated ones of all."""
     return Evidence(name, answers(right, classes=classes, seed=seed), answers(right, seed=seed + 50), **kind)
 
 
@@ -81,7 +81,7 @@ def test_one_frame_lost_entirely_does_not_outvote_many_better_ones():
 def test_with_few_classes_in_view_only_an_overwhelming_gain_is_believed(right, accepted):
     identity = evidence("identity", 0.45, classes=2)
     candidate = Evidence(
-        "candidate", identity.probabilities_live, evidence("", right, 2).probabilities_reenacted
+        "candidate", identity.probabilities_live, evidence("", right, 2).probabilities_simulated
     )
     two_classes = replace(identity, probabilities_live=answers(1.0, classes=2))
     candidate = replace(candidate, probabilities_live=answers(1.0, classes=2))
@@ -226,7 +226,7 @@ def test_a_candidate_with_non_finite_answers_is_out_and_named():
 
 def test_a_non_finite_identity_changes_nothing():
     identity = evidence("identity", 0.5)
-    identity.probabilities_reenacted[0] = np.inf
+    identity.probabilities_simulated[0] = np.inf
     assert not classification.choose(identity, [evidence("good", 0.95, 2)], HEALTHY).accepted
 
 
@@ -256,7 +256,7 @@ def test_order_of_the_candidates_and_of_the_frames_does_not_matter():
     turn = np.random.default_rng(0).permutation(32)
 
     def turned(e: Evidence) -> Evidence:
-        return replace(e, probabilities_reenacted=e.probabilities_reenacted[turn])
+        return replace(e, probabilities_simulated=e.probabilities_simulated[turn])
 
     first = classification.choose(identity, others, HEALTHY)
     second = classification.choose(turned(identity), [turned(e) for e in others[::-1]], HEALTHY[turn])
@@ -268,7 +268,7 @@ def test_answers_that_do_not_fit_together_are_refused():
     identity = evidence("identity", 0.5)
     with pytest.raises(ValueError, match="'short' gave"):
         classification.choose(identity, [Evidence("short", answers(0.5, count=31), HEALTHY)], HEALTHY)
-    with pytest.raises(ValueError, match="re-enacted"):
+    with pytest.raises(ValueError, match="simulated"):
         classification.choose(identity, [Evidence("mute", identity.probabilities_live)], HEALTHY)
     with pytest.raises(ValueError, match="labels are"):
         classification.choose(identity, [], labels=np.zeros(3, np.int64))
@@ -289,9 +289,9 @@ def test_settings_move_the_bar():
 
 
 def test_a_loss_among_the_live_answers_has_to_be_outweighed_by_the_witness():
-    before = evidence("", 0.7).probabilities_reenacted
+    before = evidence("", 0.7).probabilities_simulated
     identity = Evidence("identity", answers(1.0, sure=0.9), before)
-    slightly = Evidence("slightly", answers(1.0, sure=0.5), evidence("", 0.8).probabilities_reenacted)
+    slightly = Evidence("slightly", answers(1.0, sure=0.5), evidence("", 0.8).probabilities_simulated)
     choice = classification.choose(identity, [slightly], HEALTHY)
     assert not choice.accepted
     assert "nuclear norm of the live answers" in choice.reasons[0]
@@ -306,7 +306,7 @@ def test_a_gain_among_the_live_answers_proves_nothing_that_the_witness_does_not_
     identity, surer = (
         Evidence(name, one, HEALTHY) for name, one in zip(("identity", "surer"), live, strict=True)
     )
-    worse = replace(surer, probabilities_reenacted=answers(0.9))
+    worse = replace(surer, probabilities_simulated=answers(0.9))
     assert not classification.choose(identity, [worse], HEALTHY).accepted
 
 
@@ -325,8 +325,8 @@ def test_where_few_classes_are_usual_surer_wrong_answers_are_no_reason():
 def test_labels_that_fit_no_answer_at_all_are_not_outvoted_by_the_witness():
     labels = np.arange(32) % CLASSES
     wrong = (labels + 5) % CLASSES
-    identity = Evidence("identity", answers(1.0), evidence("", 0.4).probabilities_reenacted)
-    good = Evidence("good", answers(1.0), evidence("", 1.0).probabilities_reenacted)
+    identity = Evidence("identity", answers(1.0), evidence("", 0.4).probabilities_simulated)
+    good = Evidence("good", answers(1.0), evidence("", 1.0).probabilities_simulated)
     assert classification.choose(identity, [good], HEALTHY, labels).accepted
     assert not classification.choose(identity, [good], HEALTHY, wrong).accepted
 

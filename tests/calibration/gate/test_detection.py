@@ -92,7 +92,7 @@ def test_false_alarms_on_empty_healthy_frames_count_against_a_candidate() -> Non
 def test_too_little_to_judge_on_changes_nothing() -> None:
     few = replace(IDENTITY, live=detections(0.4, frames=7))
     assert "too few" in choose(few, [replace(GOOD, live=few.live)], HEALTHY).reasons[0]
-    assert "re-enacted" in choose(replace(IDENTITY, simulated=None), [], None).reasons[0]
+    assert "simulated" in choose(replace(IDENTITY, simulated=None), [], None).reasons[0]
     nothing = detections(0.0)
     text = choose(IDENTITY, [GOOD], nothing).reasons[0]
     assert "objects in all" in text
@@ -110,5 +110,5 @@ def test_answers_that_are_not_finite_are_left_out() -> None:
 def test_other_frames_are_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="live frames"):
         choose(IDENTITY, [replace(GOOD, live=detections(0.9, frames=19))], HEALTHY)
-    with pytest.raises(ValueError, match="re-enacted frames"):
+    with pytest.raises(ValueError, match="simulated frames"):
         choose(IDENTITY, [replace(GOOD, simulated=detections(0.9, frames=19))], HEALTHY)

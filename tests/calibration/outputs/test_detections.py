@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from calibration.outputs.detections import (
     Boxes,
     Detections,
-    collected,
-    joined,
+    collect,
+    join,
     overlaps,
     shared_objects,
     weight,
@@ -19,7 +19,7 @@ def frame(*found: tuple[float, float, float, float, float], label: int = 1):
     return Boxes(rows[:, :4], rows[:, 4], np.full(len(rows), label, np.int32))
 
 
-ONE = collected([frame((0, 0, 10, 10, 0.9), (20, 20, 30, 40, 0.8)), frame()])
+ONE = collect([frame((0, 0, 10, 10, 0.9), (20, 20, 30, 40, 0.8)), frame()])
 
 
 def test_equal_detections_share_all_their_objects() -> None:
@@ -28,7 +28,7 @@ def test_equal_detections_share_all_their_objects() -> None:
 
 
 def test_a_missing_a_shifted_and_a_false_detection_cost() -> None:
-    other = collected([frame((0, 0, 10, 10, 0.9), (50, 50, 60, 60, 0.9)), frame((0, 0, 5, 5, 0.9))])
+    other = collect([frame((0, 0, 10, 10, 0.9), (50, 50, 60, 60, 0.9)), frame((0, 0, 5, 5, 0.9))])
     np.testing.assert_allclose(shared_objects(other, ONE), [1, 0])
     np.testing.assert_allclose(other.objects(), [2, 1])
 
@@ -38,12 +38,12 @@ def test_borderline_scores_count_in_part() -> None:
 
 
 def test_another_class_is_another_object() -> None:
-    other = collected([frame((0, 0, 10, 10, 0.9), label=2), frame()])
+    other = collect([frame((0, 0, 10, 10, 0.9), label=2), frame()])
     assert shared_objects(other, ONE)[0] == 0
 
 
 def test_an_object_is_counted_once_however_many_boxes_it_got() -> None:
-    double = collected([frame((0, 0, 10, 10, 0.9), (0, 0, 10, 10.5, 0.9)), frame()])
+    double = collect([frame((0, 0, 10, 10, 0.9), (0, 0, 10, 10.5, 0.9)), frame()])
     assert shared_objects(double, ONE)[0] == pytest.approx(1)
 
 
@@ -58,10 +58,10 @@ def test_agreement_is_symmetric_bounded_and_blind_to_order(seed: int, k: int, m:
 
     a, b = some(k), some(m)
     turned = a.only(slice(None, None, -1))
-    one, other = collected([a]), collected([b])
+    one, other = collect([a]), collect([b])
     shared = shared_objects(one, other)[0]
     assert shared == pytest.approx(shared_objects(other, one)[0])
-    assert shared == pytest.approx(shared_objects(collected([turned]), other)[0])
+    assert shared == pytest.approx(shared_objects(collect([turned]), other)[0])
     assert 0 <= shared <= min(one.objects()[0], other.objects()[0]) + 1e-9
 
 
@@ -74,7 +74,7 @@ def test_overlaps_are_those_of_the_definition() -> None:
 
 
 def test_frames_of_several_parts_follow_each_other() -> None:
-    both = joined([ONE, collected([frame((0, 0, 1, 1, 0.5))])])
+    both = join([ONE, collect([frame((0, 0, 1, 1, 0.5))])])
     assert len(both) == 3
     np.testing.assert_allclose(shared_objects(both[np.array([0, 1])], ONE), ONE.objects())
 

@@ -40,8 +40,10 @@ def test_a_drift_that_hides_objects_is_corrected(baseline: c.Baseline) -> None:
 
 
 def test_a_baseline_of_another_layout_is_read_as_the_options_say(baseline: c.Baseline) -> None:
-    assert baseline.witness is not None
-    assert baseline.witness.layout == c.DetectionLayout("columns", "found", box_format="cxcywh", nms_iou=0.5)
+    assert baseline.healthy_samples is not None
+    assert baseline.healthy_samples.layout == c.DetectionLayout(
+        "columns", "found", box_format="cxcywh", nms_iou=0.5
+    )
     shifted = c.Options(layout=c.DetectionLayout("columns", "found", box_format="xywh", nms_iou=0.5))
     verdict = c.recalibrate(detector(), baseline, hazy(street(64, seed=3), 0.4, -0.2), options=shifted)
     assert verdict.accepted, verdict.reasons
@@ -58,18 +60,18 @@ def test_a_healthy_detector_is_left_alone(baseline: c.Baseline) -> None:
 
 def test_healthy_detections_are_kept_in_the_file(tmp_path: Path, baseline: c.Baseline) -> None:
     baseline.save(tmp_path / "b")
-    again = c.Baseline.load(tmp_path / "b").witness
+    again = c.Baseline.load(tmp_path / "b").healthy_samples
     assert again is not None
-    assert baseline.witness is not None
-    assert again.layout == baseline.witness.layout
+    assert baseline.healthy_samples is not None
+    assert again.layout == baseline.healthy_samples.layout
     assert again.detections is not None
     assert again.probabilities is None
     np.testing.assert_array_equal(again.detections.boxes, found(detector(), again.samples()).boxes)
 
 
 def test_baselines_of_a_detector_are_pooled_with_their_detections(baseline: c.Baseline) -> None:
-    other = c.profile(detector(), street(20, seed=9), witness=20)
-    pooled = pool([baseline, other]).witness
+    other = c.profile(detector(), street(20, seed=9), healthy_samples=20)
+    pooled = pool([baseline, other]).healthy_samples
     assert pooled is not None
     assert pooled.detections is not None
     assert len(pooled.detections) == len(pooled)
@@ -77,9 +79,9 @@ def test_baselines_of_a_detector_are_pooled_with_their_detections(baseline: c.Ba
 
 
 def test_without_healthy_frames_a_detector_is_not_judged(baseline: c.Baseline) -> None:
-    verdict = c.recalibrate(detector(), baseline.without_witness(), hazy(street(32, seed=3), 0.8, 0.1))
+    verdict = c.recalibrate(detector(), baseline.without_samples(), hazy(street(32, seed=3), 0.8, 0.1))
     assert not verdict.accepted
-    assert "re-enacted" in verdict.reasons[-1]
+    assert "simulated" in verdict.reasons[-1]
 
 
 def test_class_labels_mean_nothing_to_a_detector(baseline: c.Baseline) -> None:

@@ -92,7 +92,7 @@ def test_without_8_bit_steps_there_is_room_for_a_drift_but_not_for_another_prepa
     scaled = (pictures(64, seed=1) * np.float32(1.37) + NOISE * 1e-3).astype(np.float32)
     baseline = calibration.profile(classifier(seed=4), scaled, created_wall_s=0.0)
     if not keeps_pictures:
-        baseline = baseline.without_witness()
+        baseline = baseline.without_samples()
     possible = outliers.possible_values(baseline)
     assert not possible.has_not(scaled * 2 + 1).any()
     assert possible.has_not(pictures(8) * 128 + 127).all()

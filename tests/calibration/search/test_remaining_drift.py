@@ -1,4 +1,4 @@
-"""Whether re-enacted frames can be a witness: they can for what a camera does to all pixels alike."""
+"""Whether simulated frames can judge: they can for what a camera does to all pixels alike."""
 
 import numpy as np
 import pytest

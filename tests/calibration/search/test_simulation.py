@@ -1,4 +1,4 @@
-"""Behaviours of the re-enactment: healthy frames take on what today's camera does, and nothing else."""
+"""Behaviours of the simulation: healthy frames take on what today's camera does, and nothing else."""
 
 import time
 

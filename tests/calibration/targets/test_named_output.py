@@ -51,8 +51,8 @@ def test_the_verdict_is_that_of_the_model_with_this_output_alone(model: bytes, b
 
 def test_without_the_name_nothing_can_be_judged(model: bytes) -> None:
     blind = calibration.profile(model, pictures(64))
-    assert blind.witness is not None
-    assert blind.witness.answers is None
+    assert blind.healthy_samples is not None
+    assert blind.healthy_samples.answers is None
     verdict = calibration.recalibrate(model, blind, hazy(pictures(64, seed=5)))
     assert "No candidate can be judged" in verdict.reasons[0]
 

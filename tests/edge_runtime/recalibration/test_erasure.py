@@ -4,7 +4,7 @@ import pytest
 from calibration import Baseline
 from calibration.baseline.baseline import pack_healthy_samples
 from calibration.stats.moments import FrameMoments, Moments, TapMoments
-from edge_runtime.recalibration.reference.erasure import forget_thumbnails, forget_witnesses
+from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def baseline():
         effective_count=4.0,
         created_wall_s=0.0,
         library="1",
-        witness=pack_healthy_samples(rng.integers(0, 256, (4, 3, 8, 8)).astype(np.float32), None),
+        healthy_samples=pack_healthy_samples(rng.integers(0, 256, (4, 3, 8, 8)).astype(np.float32), None),
     )
 
 
@@ -29,16 +29,16 @@ def test_baselines_lose_their_pictures_and_stay_the_same_baselines(tmp_path, bas
         (tmp_path / name).parent.mkdir(exist_ok=True)
         baseline.save(tmp_path / name)
     (tmp_path / "patch.safetensors").write_bytes(b"something else")
-    assert forget_witnesses(tmp_path) == 2
+    assert forget_samples(tmp_path) == 2
     for path in (tmp_path / "baseline.safetensors", tmp_path / "baselines" / "night.safetensors"):
-        assert Baseline.load(path).witness is None
+        assert Baseline.load(path).healthy_samples is None
         assert Baseline.load(path).id == baseline.id
-    assert forget_witnesses(tmp_path) == 0
+    assert forget_samples(tmp_path) == 0
     assert (tmp_path / "patch.safetensors").read_bytes() == b"something else"
 
 
 def test_a_state_without_baselines_has_nothing_to_forget(tmp_path):
-    assert forget_witnesses(tmp_path / "missing") == 0
+    assert forget_samples(tmp_path / "missing") == 0
 
 
 def test_report_pages_lose_their_thumbnails_and_keep_the_rest(tmp_path):

@@ -92,7 +92,7 @@ def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
     outcome_of(start(job(keep_pictures=False), frames(16)))
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "jobs").rglob("*") if path.is_file()}
     assert set(sizes) == {"job.json", "log.txt", "outcome.json", "baseline.safetensors", "probe.onnx"}
-    assert Baseline.load(tmp_path / "jobs" / "one" / "baseline.safetensors").witness is None
+    assert Baseline.load(tmp_path / "jobs" / "one" / "baseline.safetensors").healthy_samples is None
 
 
 def test_too_little_memory_is_an_outcome_and_no_crash(start):

@@ -128,7 +128,7 @@ def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):
 
 def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view():
     loose = worker.with_margin(GateSettings(), 0.01)
-    assert (loose.min_evidence, loose.min_gain, loose.margin_without_witness) == (0.01, 0.01, 0.01)
+    assert (loose.min_evidence, loose.min_gain, loose.margin_without_samples) == (0.01, 0.01, 0.01)
     assert loose.few_class_min_gain == GateSettings().few_class_min_gain
 
 
@@ -164,7 +164,7 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
         JobRequest.for_task(task, private, BUNDLE, baseline, None, 0.0),
         conveyor_frames(48, 0),
     )
-    assert calibration.Baseline.load(baseline).witness is None
+    assert calibration.Baseline.load(baseline).healthy_samples is None
     task = Task(Kind.RECALIBRATE, Cause.COMMAND, 0.0, 48, 0.0)
     further = [InputMoments((0.4, 0.4, 0.4), (0.1, 0.1, 0.1))] * 20
     job = JobRequest.for_task(task, private, BUNDLE, baseline, None, 0.0, tuple(further))
@@ -205,7 +205,7 @@ def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
     run(tmp_path, job, conveyor_frames(48, 0))
     baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
     assert baseline.output == "logits"
-    assert baseline.witness.answers is not None
+    assert baseline.healthy_samples.answers is not None
     again = replace(order(Kind.RECALIBRATE, tmp_path), bundle=bundle)
     report = run(tmp_path / "again", again, conveyor_frames(48, 1000, "contrast"))
     assert "No candidate can be judged" not in report.reasons[0]
@@ -234,9 +234,11 @@ def test_a_detector_is_judged_by_the_boxes_that_the_daemon_publishes(tmp_path, m
     monkeypatch.setattr(worker, "load_bundle", lambda path: bundle)
     monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: worker.Prepared(street(48), None))
     run(tmp_path, order(Kind.COMMISSION, tmp_path))
-    kept = calibration.Baseline.load(tmp_path / "baseline.safetensors").witness
+    kept = calibration.Baseline.load(tmp_path / "baseline.safetensors").healthy_samples
     outputs = calibration.open_target(detector()).runner()(kept.samples())
-    assert calibration.profile(detector(), street(48)).witness.layout != kept.layout  # inferred: cxcywh
+    assert (
+        calibration.profile(detector(), street(48)).healthy_samples.layout != kept.layout
+    )  # inferred: cxcywh
     for i, found in enumerate(kept.detections.boxes):
         published = read_boxes(spec, {"found": outputs["found"][i]}, (32, 32), None)
         np.testing.assert_allclose(found[kept.detections.scores[i] >= 0.5].clip(0, 32), published.corners)

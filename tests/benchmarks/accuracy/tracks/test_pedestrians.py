@@ -14,14 +14,14 @@ from benchmarks.accuracy.datasets.street_video import (
     prepare,
 )
 from benchmarks.accuracy.tracks.pedestrians import hard_f1
-from calibration.outputs.detections import Detections, collected
+from calibration.outputs.detections import Detections, collect
 
 
 def frames(*scores: float, shift: float = 0.0) -> Detections:
     """A frame with one object a score, side by side."""
     left = np.arange(len(scores)) * 20.0 + shift
     boxes = np.stack([left, left * 0, left + 10, left * 0 + 10], axis=1).astype(np.float32)
-    return collected([(boxes, np.asarray(scores, np.float32), np.ones(len(scores), np.int32))])
+    return collect([(boxes, np.asarray(scores, np.float32), np.ones(len(scores), np.int32))])
 
 
 @pytest.mark.parametrize(

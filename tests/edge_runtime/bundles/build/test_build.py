@@ -108,7 +108,7 @@ def test_a_quantized_bundle_carries_its_factory_moments(tmp_path: Path) -> None:
     bundle = load_bundle(build_bundle(recipe(), materials, OnnxEngine(model), tmp_path))
     assert bundle.manifest.calibration.moments == "moments.safetensors"
     baseline = calibration.Baseline.load(bundle.path / "moments.safetensors")
-    assert baseline.witness is None
+    assert baseline.healthy_samples is None
     assert baseline.count == 16
 
 
