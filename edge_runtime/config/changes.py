@@ -1,4 +1,4 @@
-"""What an edit of the configuration means for a daemon that runs: what can be kept, what must be rebuilt.
+"""The effect of an edited configuration on a running daemon: which parts it keeps and which it rebuilds.
 
 Pure. The table below is the whole policy.
 """
@@ -13,7 +13,7 @@ from edge_runtime.config.shape import Config
 
 
 class Effect(StrEnum):
-    """What has to be done for a changed key to count."""
+    """The step after which a changed key counts."""
 
     LIVE = "live"
     """Read the new value from now on."""

@@ -14,7 +14,7 @@ DriftName = Literal[
 
 
 class DemoConfig(Section):
-    """What the built-in conveyor of photographs shows; only with ``path: demo:conveyor``."""
+    """The pictures of the built-in conveyor and their drift; only with ``path: demo:conveyor``."""
 
     pictures: FilePath | None = Field(
         default=None, description="Folder of photographs; null: those in the package."

@@ -130,7 +130,7 @@ def _found(loc: Loc, detail: ErrorDetails, data: Any) -> str:
 
 
 def value_at(data: Any, loc: Loc) -> Any:
-    """What the file holds at a place; None when it does not have it."""
+    """The value at a place of the file; None when it does not have it."""
     for part in loc:
         try:
             data = data[part]

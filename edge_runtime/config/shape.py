@@ -36,7 +36,7 @@ class BatchConfig(Section):
 
 
 class EngineConfig(Section):
-    """What runs a model, and where."""
+    """The runtime of a model, and its devices."""
 
     runtime: RuntimeChoice = Field(
         default="auto",
@@ -263,7 +263,7 @@ class SinkConfig(Section):
 
 
 class LogConfig(Section):
-    """What is logged, to standard error."""
+    """The log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least level shown."

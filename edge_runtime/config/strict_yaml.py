@@ -30,7 +30,7 @@ class Document:
     """The data of one YAML text and where each part of it stands."""
 
     source: str
-    """What the text was read from, for messages."""
+    """Where the text comes from, for messages."""
     data: Any
     """dict, list, str, int, float, bool or None; keys are always str."""
     lines: dict[_Path, int] = field(repr=False)

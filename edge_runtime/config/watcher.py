@@ -163,7 +163,7 @@ class ConfigWatcher:
 
 
 def _signature(path: Path) -> tuple[int, ...]:
-    """What changes when a file or folder is replaced (first two) or written (rest); empty when it is gone."""
+    """Numbers that change when a file or folder is replaced (first two) or written (rest); empty when it is gone."""
     try:
         status = path.stat()
     except OSError:

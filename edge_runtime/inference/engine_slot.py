@@ -45,7 +45,7 @@ class EngineSlot:
 
     @property
     def generation(self) -> Generation:
-        """What answers the next batch."""
+        """The generation that answers the next batch."""
         return self._lease.generation
 
     @property
@@ -95,7 +95,7 @@ class EngineSlot:
         return outputs
 
     def swap(self, generation: Generation, engine: Engine) -> Generation:
-        """Put another (warm) engine in; gives the generation that was replaced."""
+        """Put another (warm) engine in; returns the generation that was replaced."""
         with self._lock:
             old, self._lease = self._lease, EngineLease(generation, engine)
             self.swaps += 1
@@ -109,7 +109,7 @@ class EngineSlot:
     def wait_for_pause(self, timeout_s: float) -> bool:
         """Wait until the last running batch has ended; False when none did in time, at once where none ever ran.
 
-        A camera's next batch is then as far away as it can be: the moment for what holds the interpreter's lock.
+        Right after a batch there is the most time until the next one: work that holds the GIL disturbs frames least.
         """
         with self._has_paused:
             before = self._pauses

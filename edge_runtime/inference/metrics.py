@@ -35,7 +35,7 @@ class Latency:
 
 @dataclass(slots=True)
 class StreamMetrics:
-    """What happened to the frames of one stream."""
+    """Counters of the frames of one stream."""
 
     frames: int = 0
     results: int = 0
@@ -45,7 +45,7 @@ class StreamMetrics:
 
 @dataclass(slots=True)
 class PipelineMetrics:
-    """What one model's pipeline has done. ``*_at_s`` is monotonic."""
+    """Counters of one model's pipeline. ``*_at_s`` is monotonic."""
 
     batches: int = 0
     batched_samples: int = 0

@@ -1,9 +1,9 @@
 """One frame's walk through one model: prepare -> schedule -> infer -> postprocess -> deliver.
 
 Two threads meet here and nowhere else: a stream's worker calls :meth:`Pipeline.accept`, the inference worker calls
-:meth:`Pipeline.step`; between them is the scheduler, guarded by one lock. Only threads with work are woken: one
-inference worker for a new sample, the readers of files for room in a queue.
-Bad pictures become ``Rejected`` values and are counted; engine failures are counted and reported.
+:meth:`Pipeline.step`; between them is the scheduler, guarded by one lock. A new sample wakes one inference
+worker. Free space in a queue wakes the file readers that wait for it. Bad pictures become ``Rejected`` values and are
+counted; engine failures are counted and reported.
 """
 
 import threading
@@ -94,7 +94,7 @@ class Pipeline:
         return None
 
     def step(self, timeout_s: float) -> int:
-        """Run at most one batch; gives how many samples it had."""
+        """Run at most one batch; returns how many samples it had."""
         taken = self._next_batch(timeout_s)
         if taken is None:
             return 0

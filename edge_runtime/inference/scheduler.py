@@ -58,7 +58,7 @@ class Queued:
 
 @dataclass(slots=True)
 class SchedulerCounters:
-    """What became of the samples offered: ``offered = taken + dropped_oldest + dropped_stale + waiting``."""
+    """Counters of the samples offered: ``offered = taken + dropped_oldest + dropped_stale + waiting``."""
 
     offered: int = 0
     taken: int = 0
@@ -158,7 +158,7 @@ class BatchScheduler:
         self._resting.add(stream)
 
     def forget(self, stream: str) -> int:
-        """Remove a stream that was taken out of the configuration; gives the number of samples dropped."""
+        """Remove a stream that was taken out of the configuration; returns the number of samples dropped."""
         dropped = len(self._queues.pop(stream, ()))
         self._resting.discard(stream)
         self.counters.dropped_oldest += dropped

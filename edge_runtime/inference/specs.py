@@ -47,7 +47,7 @@ class PreprocessSpec(StrictModel):
     """Divided by, in units of 0..255 pixel levels."""
     layout: Literal["nchw", "nhwc"] = "nchw"
     missing_value: Finite | None = None
-    """What NaN in a raw tensor input is replaced with (in units of the tensor); null refuses such tensors."""
+    """Replaces NaN in a raw tensor input (in units of the tensor); null refuses such tensors."""
 
     @property
     def channels(self) -> int:

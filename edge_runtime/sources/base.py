@@ -8,7 +8,7 @@ from edge_runtime.datatypes import Frame
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
-    """What happened in a source so far; all numbers only grow.
+    """Counters of a source so far; all numbers only grow.
 
     When nothing is in flight, ``captured == delivered + dropped``.
     """

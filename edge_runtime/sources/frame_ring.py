@@ -34,9 +34,8 @@ _SLOT = np.dtype(
     + [(name, "<f8") for name in ("captured_at_s", "captured_at_wall_s", "decode_ms")]
 )
 MAX_SLOTS = (_HEADER_BYTES - _SLOTS_AT) // _SLOT.itemsize
-_LOCK_TIMEOUT_S = (
-    0.005  # the critical sections take some 10 us; longer means that the writer is stopped inside one
-)
+# The critical sections take some 10 us; longer means that the writer is stopped inside one.
+_LOCK_TIMEOUT_S = 0.005
 
 
 class _State(IntEnum):
@@ -48,7 +47,7 @@ class _State(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RingCounts:
-    """What the writer has counted; exact also after it was killed."""
+    """Counters of the writer; exact also after it was killed."""
 
     grabbed: int
     """Frames the device gave."""

@@ -252,9 +252,8 @@ class VideoSource:
             self._child.kill()
             self._child = None
         self._failures_in_a_row += 1
-        if (
-            self._failures_in_a_row >= 2
-        ):  # not a single frame since the last attempt: try the other way of probing
+        # Not a single frame since the last attempt: try the other way of probing.
+        if self._failures_in_a_row >= 2:
             self._is_patient = not self._is_patient
         self._counts = replace(self._counts, last_problem=reason)
         if not self.is_live and self._failures_in_a_row >= _FILE_ATTEMPTS:

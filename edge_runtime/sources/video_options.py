@@ -46,15 +46,14 @@ class VideoOptions:
             raise ValueError("pace 'fps' without fps; expected fps to be set, or pace 'native' or 'fastest'")
 
     def request(self, stream: str, address: CameraAddress, *, skip: int, is_patient: bool) -> CaptureRequest:
-        """What a capture process is told; ``skip`` frames of a file were delivered before."""
+        """The request to a capture process; ``skip`` frames of a file were delivered before."""
         return CaptureRequest(
             stream=stream,
             address=address.text,
             transport=self.transport,
             open_timeout_s=self.open_timeout_s,
-            read_timeout_s=max(
-                0.5, self.stall_timeout_s * 0.8
-            ),  # so that it can say itself that nothing came
+            # Shorter than the owner's, so that the process itself can report that no frame came.
+            read_timeout_s=max(0.5, self.stall_timeout_s * 0.8),
             fps=self.fps,
             pace=self.pace,
             loop=self.loop,

@@ -1,1 +1,1 @@
-"""What is asked of Linux: files, locks, priorities, memory, CPUs, systemd, logs."""
+"""Services of Linux: files, locks, priorities, memory, CPUs, systemd, logs; and the kinds of camera address."""

@@ -27,7 +27,7 @@ Transport = Literal["tcp", "udp"]
 
 
 class CameraKind(StrEnum):
-    """What stands behind an address."""
+    """The kind of source behind an address."""
 
     RTSP = "rtsp"
     HTTP = "http"
@@ -102,7 +102,7 @@ class CameraAddress:
 
     @property
     def kind(self) -> CameraKind:
-        """What stands behind it."""
+        """The kind of source behind it."""
         return kind_of(self.text)
 
     @property

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CPUS = "sys/devices/system/cpu"
-_EFFICIENT = (
-    "sys/devices/cpu_atom/cpus"  # the E cores of x86; their frequency tells only half of the difference
-)
+# The E cores of x86; their frequency tells only half of the difference.
+_EFFICIENT = "sys/devices/cpu_atom/cpus"
 _MOST_CPUS = 8192  # the most that Linux is built for; a list of CPUs from a file never makes more than these
 
 LITTLE_BELOW_CAPACITY = 0.65
@@ -73,7 +72,7 @@ def cpu_topology(root: Path, allowed: Collection[int]) -> CpuTopology:
 
 
 def cpu_list(text: str) -> frozenset[int]:
-    """CPU numbers as the kernel writes them: ``0-3,8``; what is not such a list gives none."""
+    """CPU numbers as the kernel writes them: ``0-3,8``; any other text is no CPU."""
     found: set[int] = set()
     for part in text.strip().split(","):
         first, dash, last = part.partition("-")

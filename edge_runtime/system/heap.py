@@ -1,4 +1,4 @@
-"""What the daemon asks of the C library's heap (glibc; elsewhere nothing happens).
+"""Settings of the C library's heap (glibc; elsewhere nothing happens).
 
 Two things cost a long-running daemon memory. Every thread gets its own arena, and pictures that streams allocate
 and inference workers free lie about in all of them: with one arena for all, two 720p streams take 137 MiB instead of

@@ -51,7 +51,7 @@ class Engine(Protocol):
 
     @property
     def runs_on(self) -> str:
-        """What really executes, for people: ``onnxruntime 1.32 CPU, intra 1, inter 1, no spinning``."""
+        """The real runtime and device, for people: ``onnxruntime 1.32 CPU, intra 1, inter 1, no spinning``."""
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...) in the model's layout.

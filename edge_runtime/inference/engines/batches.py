@@ -1,4 +1,4 @@
-"""What every engine does around one call: check the batch, give it the model's type, cut it for a fixed batch axis.
+"""The steps of every engine around one call: check the batch, give it the model's type, cut it for a fixed batch axis.
 
 Pure numpy.
 """

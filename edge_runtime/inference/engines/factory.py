@@ -37,7 +37,7 @@ def open_engine(
 
     Args:
         model: The model's bytes.
-        model_format: What they are.
+        model_format: Their format.
         sample_shape: Of one prepared sample, without the batch axis.
         threads: Concurrent calls, and threads inside each.
         settings: Runtime, devices, precision.

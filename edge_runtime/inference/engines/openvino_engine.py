@@ -125,7 +125,7 @@ def choose_device(wanted: Sequence[str], available: Sequence[str]) -> str:
 
 
 def _devices_of(device: str, available: Sequence[str]) -> list[str]:
-    """What there is of a device, or of the parts of a virtual one (less those with a minus); [] if one is missing."""
+    """The devices of a name, or of the parts of a virtual one (less those with a minus); [] if one is missing."""
     virtual, _, inside = device.partition(":")
     names = [part.split("(")[0].strip() for part in inside.split(",")] if inside else [virtual]
     excluded = [name[1:] for name in names if name.startswith("-")]

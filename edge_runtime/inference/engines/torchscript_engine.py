@@ -166,7 +166,7 @@ def _optimise(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_forma
         except RuntimeError:  # a few constructs cannot be frozen
             frozen = module
     noise = torch.randn(zeros.shape, generator=torch.Generator().manual_seed(0)).to(zeros.device)
-    expected = _named(module(noise))
+    expected = _outputs_of(module(noise))
     is_frozen = is_frozen_file or frozen is not module
     if zeros.ndim == 4 and _answers_alike(frozen, noise, torch.channels_last, expected):
         return frozen, torch.channels_last, is_frozen
@@ -179,7 +179,7 @@ def _answers_alike(
     module: Any, x: torch.Tensor, order: torch.memory_format, expected: dict[str, NDArray[Any]]
 ) -> bool:
     try:
-        found = _named(module(x.contiguous(memory_format=order)))
+        found = _outputs_of(module(x.contiguous(memory_format=order)))
     except RuntimeError:  # a view of a tensor in plain order, for one
         return False
     return found.keys() == expected.keys() and all(
@@ -187,7 +187,7 @@ def _answers_alike(
     )
 
 
-def _named(answer: Any) -> dict[str, NDArray[Any]]:
+def _outputs_of(answer: Any) -> dict[str, NDArray[Any]]:
     return program.named_outputs(_on_cpu(answer), 1)
 
 

@@ -36,7 +36,7 @@ class Answer:
 
 
 class Meaning(Protocol):
-    """What is known of a model's answers: a manifest, or the recipe of one."""
+    """The meaning of a model's answers: a manifest, or the recipe of one."""
 
     @property
     def preprocess(self) -> PreprocessSpec:
@@ -44,7 +44,7 @@ class Meaning(Protocol):
 
     @property
     def postprocess(self) -> PostprocessSpec:
-        """What its outputs mean."""
+        """The meaning of its outputs."""
 
 
 class Postprocessor:
@@ -72,7 +72,7 @@ class Postprocessor:
                 case DetectionSpec() as spec:
                     return Answer(detections=self._detections(spec, outputs, sample))
                 case RawSpec() as spec:
-                    return Answer(outputs=_chosen(spec, outputs))
+                    return Answer(outputs=_select(spec, outputs))
         except BoxFlaw as flaw:
             return Rejected(sample.stream, sample.seq, RejectReason.BAD_OUTPUT, str(flaw))
 
@@ -127,22 +127,22 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _scores_of(spec: ClassificationSpec, outputs: OneOutput) -> NDArray[Any]:
     if spec.output is not None:
-        return _named(outputs, spec.output)
+        return _output(outputs, spec.output)
     if len(outputs) != 1:
         raise BoxFlaw(f"outputs {', '.join(sorted(outputs))}; the bundle must name the one with the scores")
     return next(iter(outputs.values()))
 
 
-def _chosen(spec: RawSpec, outputs: OneOutput) -> dict[str, NDArray[Any]]:
+def _select(spec: RawSpec, outputs: OneOutput) -> dict[str, NDArray[Any]]:
     names = spec.outputs if spec.outputs is not None else tuple(outputs)
-    chosen = {name: _named(outputs, name) for name in names}
+    chosen = {name: _output(outputs, name) for name in names}
     for name, array in chosen.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BoxFlaw(f"output {name} holds values that are not finite")
     return chosen
 
 
-def _named(outputs: OneOutput, name: str) -> NDArray[Any]:
+def _output(outputs: OneOutput, name: str) -> NDArray[Any]:
     if name not in outputs:
         raise BoxFlaw(f"no output {name}; the model has {', '.join(sorted(outputs))}")
     return outputs[name]

@@ -21,14 +21,13 @@ from edge_runtime.inference.preprocess.geometry import reduction
 from edge_runtime.inference.preprocess.headers import Header, PictureFlaw, read_header
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
-cv2.utils.logging.setLogLevel(
-    cv2.utils.logging.LOG_LEVEL_SILENT
-)  # a damaged picture is a counted value here, not lines on stderr
+# A damaged picture is a counted value here, not lines on standard error.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """What is refused before any memory is spent on it."""
+    """Larger pictures are refused before any memory is spent on them."""
 
     max_pixels: int = 50_000_000
     max_bytes: int = 64 * 1024 * 1024

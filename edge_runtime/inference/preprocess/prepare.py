@@ -59,8 +59,8 @@ class Preprocessor:
                 return self._from_tensor(frame, started_s)
             upright = self._upright(frame)
             decoded_s = self._clock()
-            pixels, geometry = self.fitted(upright)
-            pixels = _owned(pixels, frame.picture)
+            pixels, geometry = self._fit(upright)
+            pixels = _own(pixels, frame.picture)
         except PictureFlaw as flaw:
             return Rejected(frame.stream, frame.seq, flaw.reason, flaw.detail)
         tensor = self._normalise(pixels)
@@ -87,7 +87,7 @@ class Preprocessor:
         """
         return self._normalise(pixels)
 
-    def fitted(self, upright: Upright) -> tuple[NDArray[np.uint8], Geometry]:
+    def _fit(self, upright: Upright) -> tuple[NDArray[np.uint8], Geometry]:
         """Resize and recolour a decoded picture: uint8 (H,W,C) in the bundle's colour order, contiguous."""
         pixels, geometry = fit(self.spec, upright.pixels, upright.full_width, upright.full_height)
         if upright.colour != self.spec.colour:
@@ -135,7 +135,7 @@ class Preprocessor:
         )
 
 
-def _owned(pixels: NDArray[np.uint8], picture: Any) -> NDArray[np.uint8]:
+def _own(pixels: NDArray[np.uint8], picture: Any) -> NDArray[np.uint8]:
     """Pixels that outlive the frame: a camera of just the model's size needs no resize, and its ring is overwritten."""
     is_view = isinstance(picture, np.ndarray) and np.may_share_memory(pixels, picture)
     return pixels.copy() if is_view else pixels
