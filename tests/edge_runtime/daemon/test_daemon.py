@@ -9,7 +9,7 @@ import pytest
 
 from edge_runtime.config import parse_config
 from edge_runtime.daemon.cameras import CameraStatus
-from edge_runtime.daemon.lifecycle import Daemon, StopRequest
+from edge_runtime.daemon.lifecycle import EXIT_FATAL, Daemon, StopRequest
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
 from edge_runtime.daemon.running import Running
@@ -22,7 +22,7 @@ from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import TaskRequest
-from edge_runtime.system.supervised_thread import Crashes
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 from edge_runtime.system.systemd import SystemdNotify
 
 YAML = """
@@ -203,6 +203,18 @@ def test_starts_models_before_cameras_and_stops_everything(bench):
 def test_a_fatal_failure_ends_it_with_70(bench):
     bench.stop.fail("inference cannot work")
     assert bench.daemon.run() == 70
+
+
+def test_a_vital_thread_that_only_fails_ends_it_with_70(bench):
+    def write():
+        raise RuntimeError("bug")
+
+    writer = SupervisedThread("outbox-writer", write, Crashes(bench.stop.fail), pause_s=lambda _: 0.0)
+    writer.start()
+    assert bench.daemon.run() == EXIT_FATAL == 70
+    assert bench.diary[-1] == "close outboxes"
+    writer.stop()
+    assert writer.join(10)
 
 
 @pytest.mark.parametrize("what", ["tools", "http"])
