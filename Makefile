@@ -9,7 +9,7 @@ DRIFT   ?= haze
 SCENE   ?= varied
 ARGS    ?=
 
-.PHONY: run test check bench bench-accuracy bench-calibration demo-bundle pictures clean
+.PHONY: run test test-fast check bench bench-accuracy bench-calibration demo-bundle pictures clean
 
 # The demo: a conveyor of real photographs, drifting half-way. CONFIG=my.yaml runs your own configuration instead.
 run: $(BIN)/.installed-run
@@ -18,6 +18,10 @@ run: $(BIN)/.installed-run
 test: $(BIN)/.installed-test
 	@sh tools/ensure-test-tools.sh
 	$(BIN)/python -m pytest
+
+# Only the unit tests: under a minute.
+test-fast: $(BIN)/.installed-test
+	$(BIN)/python -m pytest -m unit
 
 check: $(BIN)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -1,5 +1,54 @@
-"""For all tests, before numpy is imported: one BLAS thread, as in the daemon (see ``edge_runtime.cli.main``)."""
+"""For all tests: one BLAS thread before numpy is imported, as in the daemon, and the two lanes.
+
+A test is a unit test unless its file says ``pytestmark = pytest.mark.integration`` (or it has that marker itself).
+Unit tests start no process and import neither torch nor openvino; ``pytest -m unit`` does not import the other files.
+"""
 
 import os
+import subprocess
+import sys
+
+import pytest
+import structlog
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+WHOLE_FILE = "\npytestmark = pytest.mark.integration\n"
+SLOW_TO_IMPORT = ("torch", "openvino")
+
+
+def pytest_ignore_collect(collection_path, config):
+    is_unit_lane = config.option.markexpr == "unit" and collection_path.suffix == ".py"
+    return True if is_unit_lane and WHOLE_FILE in collection_path.read_text(encoding="utf-8") else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("integration") is None:
+            item.add_marker("unit")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    found = [name for name in SLOW_TO_IMPORT if name in sys.modules]
+    if session.config.option.markexpr == "unit" and found:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"\nunit tests imported {', '.join(found)}: mark the file pytest.mark.integration")
+
+
+@pytest.fixture(autouse=True)
+def _no_process_in_a_unit_test(request, monkeypatch):
+    if request.node.get_closest_marker("unit") is not None:
+        monkeypatch.setattr(subprocess, "Popen", _refuse)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """A level or stream that a test configures does not reach the next test."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+
+
+def _refuse(*arguments, **_):
+    raise AssertionError(f"a unit test starts a process, {arguments}: mark it pytest.mark.integration")

@@ -7,6 +7,8 @@ from click.testing import CliRunner
 
 from benchmarks.__main__ import BENCHMARKS, main
 
+pytestmark = pytest.mark.integration
+
 
 def test_list_names_every_benchmark_once() -> None:
     lines = CliRunner().invoke(main, ["list"]).output.splitlines()

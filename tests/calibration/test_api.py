@@ -20,6 +20,8 @@ from calibration.stats.moments import TapMoments
 from calibration.targets.open import open_onnx
 from tests.support.onnx_nets import Net, classifier, hazy, pictures, quantized
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:

@@ -4,10 +4,14 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.daemon_box import conveyor
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
+
+pytestmark = pytest.mark.integration
 
 SENT = [sys.executable, "-m", "edge_runtime"]
 

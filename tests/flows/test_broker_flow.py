@@ -31,6 +31,8 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.integration
+
 TOPIC = "edge/d/result/s"
 
 

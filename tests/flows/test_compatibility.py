@@ -22,6 +22,8 @@ from tests.support.mosquitto import Mosquitto, free_port
 from tests.support.paths import DEMO, ROOT
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.integration
+
 OLD = ROOT / "tests" / "data" / "16cd0a8"
 SECRETS = {"EDGE_CAMERA_PASSWORD": "camera-pass", "EDGE_MQTT_PASSWORD": "mqtt-pass"}
 PATIENCE_S = 120

@@ -15,6 +15,8 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.paths import DEMO, ROOT
 from tests.support.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.integration
+
 
 def test_a_folder_is_played_to_its_end_and_every_picture_is_accounted_for(box):
     cameras = folder_camera(box)

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import orjson
+import pytest
 import yaml
 
 from calibration.outputs.detections import Detections
@@ -16,6 +17,8 @@ from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.paths import DEMO, ROOT
 from tests.support.waiting import WAIT_S
+
+pytestmark = pytest.mark.integration
 
 STREET = DEMO / "street.mp4"
 FIRST, LAST = 76, 86

@@ -18,6 +18,8 @@ from edge_runtime.sources.video import VideoSource
 from edge_runtime.sources.video_options import VideoOptions
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 
 class RtspCamera:
     """The server of aio-rtsp-toolkit, serving every file of a folder, each viewer from its start."""

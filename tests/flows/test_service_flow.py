@@ -14,6 +14,8 @@ from tests.support.mosquitto import free_port
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 
 class Systemd:
     """The notification socket of a service manager."""

@@ -14,6 +14,8 @@ from calibration import Options, open_target, profile
 from calibration.targets.base import Runner
 from edge_runtime.bundles.build.quantize import quantized
 
+pytestmark = pytest.mark.integration
+
 
 def shapes(count: int, seed: int) -> fashion.Part:
     """Bars, boxes, discs and crosses as 28x28 pictures: four classes that a net learns in seconds."""

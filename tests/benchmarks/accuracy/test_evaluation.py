@@ -10,6 +10,8 @@ from benchmarks.accuracy.records import CANDIDATE, GATE, NOTHING, Case, Records,
 from benchmarks.accuracy.tables.figures import is_main
 from benchmarks.accuracy.tracks import fashion_mnist, parity, pedestrians, photo_cutouts
 
+pytestmark = pytest.mark.integration
+
 
 def test_every_case_is_planned_once() -> None:
     for plan in (fashion_mnist.plan, photo_cutouts.plan, pedestrians.plan, parity.plan):

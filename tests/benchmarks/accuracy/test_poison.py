@@ -6,6 +6,8 @@ import pytest
 from benchmarks.accuracy.drifts.poisons import PARTLY, WHOLE
 from benchmarks.accuracy.poison import Row
 
+pytestmark = pytest.mark.integration
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3)).astype(np.uint8)
 
 

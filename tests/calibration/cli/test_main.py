@@ -16,6 +16,8 @@ from calibration.cli.main import cli
 from tests.support.onnx_nets import classifier, hazy, pictures, quantized
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,6 +15,8 @@ from calibration.report.thumbnails import PictureScale
 from calibration.targets.base import SkippedLayer
 from tests.support.onnx_nets import classifier, detector, hazy, pictures, quantized, street
 
+pytestmark = pytest.mark.integration
+
 EVIL = '"><script>alert(1)</script>'
 MOST_BYTES = 400_000
 

@@ -11,6 +11,8 @@ from calibration.outputs.detections import Detections, shared_objects
 from calibration.outputs.read import layout_of, read_answers
 from tests.support.onnx_nets import detector, hazy, street
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def baseline() -> c.Baseline:

@@ -10,6 +10,8 @@ from calibration.stats.moments import INPUT_TAP, moments_of_frames
 from calibration.stats.sensor_features import sensor_features_of_frames
 from tests.support.onnx_nets import classifier, hazy, pictures
 
+pytestmark = pytest.mark.integration
+
 
 def measured(x: np.ndarray) -> dict[str, calibration.FrameMoments]:
     return {INPUT_TAP: moments_of_frames(x), **sensor_features_of_frames(x)}

@@ -8,6 +8,8 @@ from calibration.search.preconditions import shown_variety, unlikeness
 from calibration.stats.moments import FrameMoments, moments_of_frames
 from calibration.stats.sensor_features import sensor_features_of_frames
 
+pytestmark = pytest.mark.integration
+
 
 def pictures(count: int, seed: int) -> np.ndarray:
     """Blotches of changing colour, contrast and width with a little sensor noise, (count, 3, 48, 48)."""

@@ -118,6 +118,7 @@ def test_shapes_that_do_not_fit_are_refused():
         simulate_drift(scene(4, 1)[:0], scene(4, 1), rng())
 
 
+@pytest.mark.integration
 def test_thirty_two_pictures_take_about_a_second():
     healthy, live = scene(32, 1, side=224), scene(32, 2, side=224)
     began_s = time.process_time()

@@ -13,6 +13,8 @@ from calibration.targets.target import Target
 from tests.support.every_target import FORMATS, NAMES, full_patch, opened, reopened
 from tests.support.onnx_nets import hazy, pictures
 
+pytestmark = pytest.mark.integration
+
 FEW = settings(max_examples=4, deadline=None)
 PICTURES = pictures(12, seed=3)
 

@@ -17,6 +17,8 @@ from calibration.stats.moments import ANSWERS_TAP
 from tests.support.onnx_nets import hazy, pictures
 from tests.support.torch_nets import classifier, quiet, saved, traced
 
+pytestmark = pytest.mark.integration
+
 
 class BothOutputs(torch.nn.Module):
     def __init__(self) -> None:

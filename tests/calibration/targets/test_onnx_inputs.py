@@ -16,6 +16,8 @@ from calibration.targets.open import open_onnx
 from tests.support.every_target import full_patch
 from tests.support.onnx_nets import Floats, classifier, hazy, pictures
 
+pytestmark = pytest.mark.integration
+
 KINDS = {"float32 NHWC": 1, "uint8 NCHW": 2, "uint8 NHWC": 3, "uint8 NHWC, cast first": 4, "float16 NCHW": 5}
 
 

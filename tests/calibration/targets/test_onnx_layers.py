@@ -27,6 +27,8 @@ from tests.support.onnx_nets import (
     quantized,
 )
 
+pytestmark = pytest.mark.integration
+
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "MatMul")
 
 

@@ -19,6 +19,8 @@ from calibration.targets.open import open_target
 from tests.support.onnx_nets import classifier, hazy, pictures
 from tests.support.openvino_nets import Files, ir_of, opened
 
+pytestmark = pytest.mark.integration
+
 
 def saved(folder: Path, files: Files | None = None) -> Path:
     xml, weights = files or ir_of(classifier())

@@ -15,6 +15,8 @@ from calibration.targets.openvino.graph import files_of
 from tests.support.onnx_nets import classifier, hazy, pictures
 from tests.support.openvino_nets import Files, biased, closed, constants, conv, ir_of, opened
 
+pytestmark = pytest.mark.integration
+
 RNG = np.random.default_rng(5)
 INT8 = RNG.integers(-127, 128, (6, 3, 3, 3)).astype(np.int8)
 BIAS = RNG.normal(0, 0.3, 6)

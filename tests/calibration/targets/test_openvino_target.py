@@ -15,6 +15,8 @@ from calibration.targets.target import Target
 from tests.support.onnx_nets import FLOAT_NETS, Net, classifier, hazy, pictures, quantized
 from tests.support.openvino_nets import Files, by_nncf, bytes_camera, constants, half_weights, ir_of, opened
 
+pytestmark = pytest.mark.integration
+
 
 def full_patch(target: Target, seen: Observation, healthy: Observation, prior: float = 0.0) -> Patch:
     taps = {t.name: correction(seen.moments[t.name], healthy.moments[t.name], prior) for t in target.taps}

@@ -29,6 +29,8 @@ from tests.support.token_nets import (
 )
 from tests.support.torch_nets import hooked
 
+pytestmark = pytest.mark.integration
+
 LAYERS = list(ORDERS)
 
 

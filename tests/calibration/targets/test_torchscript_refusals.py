@@ -20,6 +20,8 @@ from tests.support.onnx_nets import hazy, pictures
 from tests.support.torch_nets import classifier, frozen, lived_in, optimized, scripted, traced
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 
 class Base(nn.Module):
     """Two convolutions and a head, for the nets below to use in their own way."""

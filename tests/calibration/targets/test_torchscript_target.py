@@ -34,6 +34,8 @@ from tests.support.torch_nets import (
 )
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 Save = Callable[[nn.Module], bytes]
 
 FORMS: dict[str, Save] = {

@@ -48,6 +48,7 @@ def test_the_demo_bundle_passes_and_is_small() -> None:
     assert len(bundle.labels) == 1000
 
 
+@pytest.mark.integration
 def test_loading_and_testing_imports_neither_onnx_nor_torch() -> None:
     code = (
         "import sys; from pathlib import Path\n"
@@ -228,6 +229,7 @@ def test_damaged_golden_files_are_refused(bundle_path: Path) -> None:
     assert "golden picture is truncated" in failure(bundle_path)
 
 
+@pytest.mark.integration
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_mutated_manifest_or_model_escapes_as_another_error(built: Path, data: st.DataObject) -> None:

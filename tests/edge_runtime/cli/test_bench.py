@@ -19,6 +19,8 @@ from tests.support.engine_models import pixels
 from tests.support.fake_engine import FakeEngine
 from tests.support.paths import DEMO
 
+pytestmark = pytest.mark.integration
+
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 
 

@@ -15,6 +15,8 @@ from edge_runtime.system.state_lock import lock_state_dir
 from tests.support.mosquitto import free_port
 from tests.support.paths import DEMO
 
+pytestmark = pytest.mark.integration
+
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 PICTURES = DEMO / "pictures"
 

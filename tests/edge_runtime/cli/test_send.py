@@ -14,6 +14,8 @@ from edge_runtime.messaging.mqtt.topics import Topics
 from tests.support.mosquitto import Mosquitto, free_port
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):

@@ -27,6 +27,8 @@ from edge_runtime.system.cpu_topology import Core, CpuTopology
 from tests.support.fake_engine import FakeEngine
 from tests.support.paths import DEMO
 
+pytestmark = pytest.mark.integration
+
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 
 

@@ -14,6 +14,8 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 GOOD = """\
 device: belt-3
 models: {parts: {bundle: parts}}

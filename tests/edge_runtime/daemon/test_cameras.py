@@ -80,6 +80,7 @@ def test_a_closed_stream_is_gone_and_what_it_had_waiting_is_dropped(open_cameras
     assert pipeline.forgotten == ["belt"]
 
 
+@pytest.mark.integration
 def test_a_moved_stream_goes_on_in_the_other_pipeline_with_its_next_frame(open_cameras):
     old, new, opened = ScriptedPipeline(), ScriptedPipeline(), []
 

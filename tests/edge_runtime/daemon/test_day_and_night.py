@@ -14,6 +14,8 @@ from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 from tests.support.paths import DEMO
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = DriftConfig(window_frames=16, sample_every_s=0.1)
 
 APART = 10

@@ -15,6 +15,8 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 FILE = ROOT / "Dockerfile.arm64"
 KNOWN = {
     "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "RUN", "STOPSIGNAL", "USER",

@@ -38,6 +38,8 @@ from edge_runtime.recalibration.task import Cause, Kind, Task
 from tests.support.bundle_models import SIDE, colourful, png, small_model
 from tests.support.engine_models import FILES, SmallNet, torchscript_bytes
 
+pytestmark = pytest.mark.integration
+
 PREPROCESS = PreprocessSpec(
     colour="rgb",
     width=SIDE,

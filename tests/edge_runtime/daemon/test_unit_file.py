@@ -11,6 +11,8 @@ from edge_runtime.errors import ConfigError
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 FOLDER = ROOT / "systemd"
 UNIT = FOLDER / "edge-runtime.service"
 ANALYZE = shutil.which("systemd-analyze")

@@ -6,6 +6,8 @@ from edge_runtime.config import Config, EngineConfig, parse_config
 from edge_runtime.deployment.open_bundle import open_bundle
 from edge_runtime.errors import BundleError, EngineError
 
+pytestmark = pytest.mark.integration
+
 
 def config_of(tmp_path, **models):
     entries = {name: {"bundle": str(bundle)} for name, bundle in models.items()}

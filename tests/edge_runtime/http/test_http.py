@@ -16,6 +16,8 @@ from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 STATUS: dict[str, Any] = {
     "device": "belt-<b>3",
     "uptime_s": 61.5,

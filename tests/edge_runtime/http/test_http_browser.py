@@ -21,6 +21,8 @@ from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 STATUS: dict[str, Any] = {
     "device": "belt-<b>3",

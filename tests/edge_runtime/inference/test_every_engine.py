@@ -28,6 +28,8 @@ from tests.support.engine_models import (
 )
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 SHAPE = (3, SIDE, SIDE)
 ONE, TWO = ThreadPlan(1, 1, "test"), ThreadPlan(1, 2, "test")
 FORMATS = sorted(FILES)

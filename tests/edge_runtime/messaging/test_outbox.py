@@ -17,6 +17,8 @@ from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.integration
+
 
 def payload(number, size=100):
     return json.dumps({"seq": number}).encode().ljust(size)

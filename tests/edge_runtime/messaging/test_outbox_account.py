@@ -25,6 +25,8 @@ from edge_runtime.system.supervised_thread import Crashes
 from tests.support.outbox_accounts import assert_file_agrees
 from tests.support.waiting import WAIT_S, pause, until
 
+pytestmark = pytest.mark.integration
+
 PAYLOAD = b"x" * 135
 ROW_BYTES = Row(1, "t", PAYLOAD, 0.0).size_bytes
 ALL = 100_000

@@ -12,6 +12,8 @@ from edge_runtime.messaging.sinks.file_sink import FileSink
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, pause, until
 
+pytestmark = pytest.mark.integration
+
 
 class ListSink:
     """A destination under the test's control."""

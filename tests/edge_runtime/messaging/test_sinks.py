@@ -152,6 +152,7 @@ FULL_DISK = """
 """
 
 
+@pytest.mark.integration
 def test_a_full_disk_leaves_no_half_line_and_no_double_line(path):
     command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(path)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=WAIT_S, check=True)

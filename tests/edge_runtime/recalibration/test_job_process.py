@@ -15,6 +15,8 @@ from edge_runtime.system import priority
 from tests.support.paths import DEMO
 from tests.support.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.integration
+
 FOR_EVER = 1e12
 
 

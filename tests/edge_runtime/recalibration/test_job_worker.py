@@ -30,6 +30,8 @@ from edge_runtime.sources.demo.demo_camera import DemoCamera
 from tests.support.onnx_nets import detector, street
 from tests.support.paths import DEMO
 
+pytestmark = pytest.mark.integration
+
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 
 

@@ -172,6 +172,7 @@ WRITER = textwrap.dedent("""
 """)
 
 
+@pytest.mark.integration
 def test_killed_in_the_middle_of_writing_it_loses_at_most_the_last_one(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     reported = -1

@@ -11,6 +11,8 @@ from edge_runtime.sources.frame_ring import FrameNote, FrameRing
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 NOTE = FrameNote(position=0, captured_at_s=1.0, captured_at_wall_s=2.0, decode_ms=3.0)
 
 

@@ -21,6 +21,8 @@ from tests.support.paths import ROOT
 from tests.support.video_clips import number_of, write_clip
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 FASTEST = VideoOptions(pace="fastest")
 
 

@@ -12,6 +12,8 @@ import pytest
 from edge_runtime.system.heap import give_back
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 COUNT_ARENAS = """
 import ctypes, sys, threading
 from edge_runtime.system.heap import share_one_arena

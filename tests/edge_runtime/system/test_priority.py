@@ -12,6 +12,8 @@ import pytest
 from edge_runtime.system import priority
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.integration
+
 NICENESS = os.getpriority(os.PRIO_PROCESS, 0)
 """The tests may run under ``nice`` themselves."""
 

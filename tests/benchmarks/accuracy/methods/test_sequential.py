@@ -14,6 +14,8 @@ from calibration.targets.target import Target
 from tests.support.every_target import NAMES, opened
 from tests.support.onnx_nets import FLOAT_NETS, classifier, hazy, pictures, with_batch_norm
 
+pytestmark = pytest.mark.integration
+
 
 def furthest(one: Moments, other: Moments) -> float:
     """Largest difference of a mean or a standard deviation, in units of the tap's own spread."""

@@ -8,6 +8,8 @@ from benchmarks.accuracy.records import CANDIDATE, GATE, NOTHING, Case, Row
 from benchmarks.accuracy.tables import figures, markdown
 from benchmarks.accuracy.tables.pages import write_pages
 
+pytestmark = pytest.mark.integration
+
 
 def rows(
     seed: int = 0, drift: str = "fog", after: float = 0.7, n: int = 64, stream: str = "iid"

@@ -17,6 +17,8 @@ from calibration import ModelFiles, open_target
 from calibration.patch import Affine, Patch
 from edge_runtime.bundles.build.quantize import quantized
 
+pytestmark = pytest.mark.integration
+
 Formats = dict[str, ModelFiles]
 FOLDED_FLOAT = {"ONNX float, BatchNorm folded", "OpenVINO IR float", "TorchScript frozen"}
 

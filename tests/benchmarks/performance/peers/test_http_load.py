@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.performance.peers.http_load import PATH, PeerFailed, connected, post
 
+pytestmark = pytest.mark.integration
+
 received: list[tuple[str, bytes]] = []
 
 

@@ -1,6 +1,10 @@
 """hot_swap: a few real swaps of a real model under load."""
 
+import pytest
+
 from benchmarks.performance.swaps.hot_swap import swapped
+
+pytestmark = pytest.mark.integration
 
 
 def test_counts_every_frame_and_every_generation() -> None:

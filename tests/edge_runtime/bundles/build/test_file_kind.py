@@ -13,6 +13,8 @@ from edge_runtime.errors import BundleError
 from tests.support.bundle_models import small_model
 from tests.support.engine_models import SmallNet, torchscript_bytes
 
+pytestmark = pytest.mark.integration
+
 
 def saved(what: Any, **options: Any) -> bytes:
     buffer = io.BytesIO()

@@ -18,6 +18,8 @@ from tests.support.bundle_models import SIDE, serialized, small_model
 from tests.support.engine_models import SmallNet, torchscript_bytes
 from tests.support.recipe_author import PREPROCESS, Author
 
+pytestmark = pytest.mark.integration
+
 ALONE = ThreadPlan(1, 1, "test")
 LEVELS = {**PREPROCESS, "mean": [0.0] * 3, "std": [1.0] * 3}
 RAW = {"postprocess": {"task": "raw"}, "labels": None}

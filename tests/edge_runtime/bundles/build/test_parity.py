@@ -14,6 +14,8 @@ from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from tests.support.bundle_models import SIDE
 from tests.support.engine_models import pixels
 
+pytestmark = pytest.mark.integration
+
 PREPROCESS = PreprocessSpec(
     colour="rgb", width=SIDE, height=SIDE, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
 )

@@ -27,6 +27,8 @@ from tests.support.engine_models import SmallNet
 from tests.support.fake_engine import FakeEngine
 from tests.support.recipe_author import ALONE, PREPROCESS, Author
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def author(tmp_path: Path) -> Author:

@@ -21,6 +21,8 @@ from tests.support.bundle_builds import GOLDEN, PREPROCESS
 from tests.support.bundle_models import SIDE, colourful, png, small_model
 from tests.support.recipe_author import Author
 
+pytestmark = pytest.mark.integration
+
 
 class Meaning:
     preprocess: PreprocessSpec = PREPROCESS
