@@ -164,7 +164,7 @@ def test_fake_engine_hangs_until_its_gate_opens() -> None:
     gate.set()
     thread.join(WAIT_S)
     assert done.is_set()
-    with pytest.raises(EngineError, match="nobody opened"):
+    with pytest.raises(EngineError):
         FakeEngine(gate=threading.Event(), gate_timeout_s=0.01).infer(np.ones((1, 3, 8, 8), np.float32))
 
 

@@ -21,6 +21,8 @@ from tests.support.mosquitto import Mosquitto, free_port, make_tls_files
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.integration
+
 
 class Watcher:
     """Another client that notes everything it sees."""
