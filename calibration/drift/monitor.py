@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 
 from calibration.drift.tap_group import Cadence, HealthyFrames, TapGroup
-from calibration.drift.thresholds import Limits
+from calibration.drift.thresholds import Thresholds
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, TapMoments
 from calibration.stats.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
 
-Verdict = Literal["healthy", "sensor", "content"]
+DriftKind = Literal["healthy", "sensor", "content"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class DriftStatus:
     cusum: float
     cusum_threshold: float
     sign: str
-    verdict: Verdict
+    verdict: DriftKind
     deep_score: float | None
     deep_threshold: float | None
     frames: int
@@ -132,9 +132,9 @@ class DriftMonitor:
         self._last_alarm_s: float | None = None
 
     @property
-    def limits(self) -> Mapping[str, Limits]:
+    def thresholds(self) -> Mapping[str, Thresholds]:
         """Per group of shallow taps the thresholds, and what they rest on."""
-        return {group.name: group.limits for group in self._shallow}
+        return {group.name: group.thresholds for group in self._shallow}
 
     def update(self, frame_moments: Mapping[str, MeanVar], now_s: float) -> DriftStatus:
         """Take one healthy-or-not frame's moments, tap -> (mean (C,), var (C,)), at monotonic time ``now_s``.
@@ -194,7 +194,7 @@ class DriftMonitor:
 
     def _status(self, alarm: bool) -> DriftStatus:
         deep = self._deep
-        verdict: Verdict = "healthy"
+        verdict: DriftKind = "healthy"
         if self._sustained:
             verdict = "sensor"
         elif deep is not None and deep.is_far:  # content that differs a little for ever is no news

@@ -1,4 +1,4 @@
-"""One group of taps under watch: its space, its limits, its latest frames and what they score.
+"""One group of taps under watch: its space, its thresholds, its latest frames and what they score.
 
 The sensor shows in several ways that must not drown each other in one mean: colour and contrast in the first layers,
 noise and sharpness in the fine detail, the fall of light in the grid. Each group has thresholds of its own; one that
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.drift.mahalanobis import Scaling, Whitening, effective_count
-from calibration.drift.thresholds import Limits, cusum_step, limits
+from calibration.drift.thresholds import Thresholds, cusum_step, draw_thresholds
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import FrameMoments, MeanVar
 
@@ -94,7 +94,7 @@ class TapGroup:
         forgives_content: bool = True,
     ) -> None:
         self.name, self._healthy, self._pace = name, healthy, pace
-        self.limits: Limits = limits(
+        self.thresholds: Thresholds = draw_thresholds(
             healthy.features,
             healthy.effective,
             size=pace.window_frames,
@@ -126,16 +126,18 @@ class TapGroup:
         latest, earlier = (
             self._healthy.space.distance(part.mean(axis=0)) for part in (recent[-size:], recent[:size])
         )
-        self.score, self._earlier = latest / self.limits.score, earlier / self.limits.score
+        self.score, self._earlier = latest / self.thresholds.score, earlier / self.thresholds.score
         if is_fresh:
-            standardised = (latest - self.limits.mean) / self.limits.spread
-            step = float(cusum_step(self._cusum, standardised, self.limits.allowance))
-            self._cusum = min(step, 2 * self.limits.cusum)  # a long drift must not take as long to forget
+            standardised = (latest - self.thresholds.mean) / self.thresholds.spread
+            step = float(cusum_step(self._cusum, standardised, self.thresholds.allowance))
+            self._cusum = min(step, 2 * self.thresholds.cusum)  # a long drift must not take as long to forget
 
     def newest(self, frames: int) -> float:
         """Score of the newest frames only; 0 before the first."""
         recent = list(self._recent)[-frames:]
-        return self._healthy.space.distance(np.mean(recent, axis=0)) / self.limits.score if recent else 0.0
+        return (
+            self._healthy.space.distance(np.mean(recent, axis=0)) / self.thresholds.score if recent else 0.0
+        )
 
     def forget_slow_drift(self) -> None:
         """Begin the CUSUM anew."""
@@ -154,7 +156,7 @@ class TapGroup:
     @property
     def cusum(self) -> float:
         """The CUSUM as a share of its threshold."""
-        return self._cusum / self.limits.cusum
+        return self._cusum / self.thresholds.cusum
 
     @property
     def is_far(self) -> bool:

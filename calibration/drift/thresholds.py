@@ -35,7 +35,7 @@ CHANCE_RATE, CHANCE_MARGIN, CHANCE_FLOOR = 0.002, 1.5, 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Thresholds:
     """What healthy streams do."""
 
     score: float
@@ -52,7 +52,7 @@ class Limits:
     """True when the wanted rate is rarer than anything simulated: the exponential tail fit was used."""
 
 
-def limits(
+def draw_thresholds(
     features: Matrix,
     effective: float,
     *,
@@ -63,7 +63,7 @@ def limits(
     floor: float,
     rng: np.random.Generator,
     forgives_content: bool = True,
-) -> Limits:
+) -> Thresholds:
     """Thresholds for windows of ``size`` frames, from healthy frames.
 
     Args:
@@ -87,7 +87,7 @@ def limits(
     persistent = float(np.quantile(skewed.mean(axis=1), LASTING_QUANTILE))
     allowance = 0.5 + max(0.0, (persistent - mean) / spread)
     paths = cusum_paths((plain[:, :: max(1, size // stride)] - mean) / spread, allowance)
-    return Limits(
+    return Thresholds(
         score=max(
             max(caution, _unseen(effective) if forgives_content else 1.0) * floor,
             caution * _upper_quantile(pairs.ravel(), rate),

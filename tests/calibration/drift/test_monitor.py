@@ -130,9 +130,9 @@ def test_moving_deep_layers_behind_quiet_shallow_ones_are_content():
 
 def test_correlated_frames_are_worth_less():
     independent, correlated = monitor(camera=Camera()), monitor(camera=Camera(memory=0.9))
-    assert independent.limits["layers"].effective_frames > 100
-    assert correlated.limits["layers"].effective_frames < 30
-    assert correlated.limits["layers"].score > independent.limits["layers"].score
+    assert independent.thresholds["layers"].effective_frames > 100
+    assert correlated.thresholds["layers"].effective_frames < 30
+    assert correlated.thresholds["layers"].score > independent.thresholds["layers"].score
 
 
 def test_offset_and_scale_of_the_taps_do_not_matter():
@@ -168,7 +168,7 @@ def test_dead_channels_do_not_decide():
 
 
 def test_equal_seeds_give_equal_thresholds():
-    assert monitor(seed=4).limits == monitor(seed=4).limits
+    assert monitor(seed=4).thresholds == monitor(seed=4).thresholds
 
 
 def test_features_of_the_healthy_mean_are_zero():
