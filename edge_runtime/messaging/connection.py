@@ -1,7 +1,6 @@
-"""The daemon's connection to the outside: broker client, command link and delivery channels, replaceable as one.
+"""The parts that depend on the broker settings, replaced as one: client, command listener, delivery channels.
 
-An edit of the section ``mqtt`` makes a new uplink beside the old one; the outboxes stay, so nothing that waits is
-lost.
+An edit of the section ``mqtt`` makes a new connection. The outboxes stay, so no waiting row is lost.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from edge_runtime.messaging.mqtt.topics import Topics
 
 @dataclass(frozen=True, slots=True)
 class BrokerConnection:
-    """Everything that hangs on one set of broker settings."""
+    """Client, command listener and channels for one version of the broker settings."""
 
     topics: Topics
     client: MqttClient | None
@@ -30,7 +29,7 @@ class BrokerConnection:
             channel.publisher.start()
 
     def stop(self, drain_s: float) -> None:
-        """Obey no more, deliver for at most ``drain_s``, say goodbye; what is left stays in the outboxes."""
+        """End the commands, deliver for at most ``drain_s`` seconds, disconnect; the rest stays in the outboxes."""
         if self.commands is not None:
             self.commands.stop()
         for channel in self.channels:

@@ -1,4 +1,4 @@
-"""Where results and events go: one durable channel per destination, and the most recent ones in memory for HTTP."""
+"""Results and events on their way out: one durable channel a destination, and the newest ones in memory."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ class Delivery:
         self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
 
     def use_channels(self, topics: Topics, channels: Sequence[Channel]) -> None:
-        """Put everything from now on into these channels' outboxes."""
+        """Put results and events into the outboxes of these channels from now on."""
         self._topics, self.channels = topics, tuple(channels)
 
     def add_result(self, result: Result) -> None:

@@ -1,1 +1,1 @@
-"""Remote commands: what may be asked, and the listener that answers."""
+"""Remote commands: the protocol, and the listener that answers."""

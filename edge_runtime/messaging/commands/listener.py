@@ -1,7 +1,7 @@
-"""Carries commands between the broker and the command desk.
+"""Takes requests from the broker and publishes the answers.
 
-The network thread only queues; one thread of its own answers, so that a slow command delays neither results nor
-acknowledgements. The rules of commands are in ``commands``; what a verb does is in app's handlers.
+The network thread only queues requests; a second thread answers them, so that a slow command delays neither results
+nor acknowledgements. The rules are in ``protocol``.
 """
 
 import queue
@@ -16,7 +16,8 @@ from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 MAX_QUEUED = 256
-ANSWER_EXPIRY_S = 60  # a caller that comes back later has long given up
+ANSWER_EXPIRY_S = 60
+"""A caller that connects again later has given up."""
 
 
 class CommandListener:

@@ -1,9 +1,8 @@
-"""The MQTT client of the daemon: keeps one session to the broker alive for ever.
+"""The MQTT client of the daemon: keeps one session to the broker alive.
 
-Announces the device (retained ``online``, ``offline`` as last will), republishes the retained state and subscribes
-again at every connection; reconnects 1 -> 30 s with jitter, also when the very first connection fails. Durable
-messages do not go through here but through outbox and publisher, which use :attr:`MqttClient.session`. paho lives
-in ``mqtt_session``.
+At every connection it announces the device (retained ``online``, ``offline`` as last will), publishes the retained
+state and subscribes again. It reconnects after 1 to 30 s with jitter, also when the first connection fails. Durable
+messages go through outbox and publisher, which use :attr:`MqttClient.session`.
 """
 
 import random
@@ -73,10 +72,10 @@ class MqttClient:
         self._thread = SupervisedThread("mqtt-keeper", self._run, crashes or Crashes(), is_vital=False)
         self._stopping = self._thread.stopping
 
-    # --- what the rest of the daemon uses ------------------------------------------------------------------------
+    # --- public, from any thread --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to connect, in the background and for ever."""
+        """Begin to connect, in the background, until :meth:`stop`."""
         self._thread.start()
 
     def stop(self, deadline_s: float = 2.0) -> None:
@@ -90,7 +89,7 @@ class MqttClient:
         self._thread.join(max(0.1, end_s - time.monotonic()))
 
     def subscribe(self, topic_filter: str, handler: Handler) -> Callable[[], None]:
-        """Deliver matching messages to the handler, now and after every reconnection; gives what ends that again.
+        """Deliver matching messages to the handler, now and after every reconnection; returns how to unsubscribe.
 
         The handler runs in the network thread: it must only hand over. What it raises is logged and counted.
         """
@@ -166,9 +165,8 @@ class MqttClient:
     def _run(self) -> None:
         delay_s = self._settings.reconnect_min_s
         while not self._stopping.is_set():
-            is_polite_end = False
             try:
-                is_polite_end = self._serve_one_session()
+                may_reconnect_soon = self._serve_one_session()
             except (BrokerLost, ConfigError) as err:
                 self._note(str(err))
             except Exception as err:
@@ -176,7 +174,7 @@ class MqttClient:
                 raise
             else:
                 self._thread.succeeded()
-                delay_s = self._settings.reconnect_min_s if is_polite_end else delay_s
+                delay_s = self._settings.reconnect_min_s if may_reconnect_soon else delay_s
             self._stopping.wait(delay_s * (0.5 + 0.5 * self._jitter()))
             delay_s = min(delay_s * 2, self._settings.reconnect_max_s)
 
@@ -186,7 +184,7 @@ class MqttClient:
         try:
             session.open()
             if session.limits.max_inflight < self._max_inflight:
-                # paho's own limit can only be set before connecting: once more, with what this broker allows.
+                # paho's limit can only be set before connecting: once more, with the limit of this broker.
                 self._max_inflight = session.limits.max_inflight
                 session.close(1.0)
                 session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify)
@@ -197,9 +195,8 @@ class MqttClient:
             session.wait_closed()
             if not self._stopping.is_set():
                 self._note(session.problem or "connection lost")
-            return (
-                not session.is_taken_over
-            )  # two devices of one name must not throw each other out every second
+            # Two devices of one name must not disconnect each other every second.
+            return not session.is_taken_over
         finally:
             self._connected.clear()
             self._session = None
@@ -208,7 +205,7 @@ class MqttClient:
             self._notify()
 
     def _announce(self, session: MqttSession) -> None:
-        """Subscribe first: who sees ``online``, or waited for the connection, may send a command at once."""
+        """Subscribe first: a caller that sees ``online`` may send a command at once."""
         with self._lock:
             for topic_filter, _ in self._subscriptions:
                 session.subscribe(topic_filter)

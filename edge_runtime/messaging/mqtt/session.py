@@ -1,8 +1,8 @@
 """One connection to the broker, over paho-mqtt; the only module that imports it.
 
 A session lives from CONNECT to the end of that TCP connection and is never reused, so nothing of an old one (paho's
-unlimited in-memory queue, half-sent packets) can be sent late or out of order. ``mqtt`` makes a new one after every
-loss; what was not acknowledged is sent again by the publisher from the outbox. Not here: reconnecting, policy.
+unlimited in-memory queue, half-sent packets) can be sent late or out of order. The client makes a new one after every
+loss; the publisher sends unacknowledged rows again. Reconnecting is the client's work.
 """
 
 import socket
@@ -28,11 +28,12 @@ from edge_runtime.messaging.mqtt.settings import MqttSettings
 
 log = structlog.get_logger()
 
-MAX_PACKET_BYTES = 268_435_455  # MQTT v5 section 1.5.5: the largest remaining length
-_HEADER_BYTES = 64  # fixed header, packet id and the properties we use, rounded up
-_KEPT_ACKS = (
-    131_072  # two full turns of the 16-bit packet id; only reached when acknowledgements are not taken
-)
+MAX_PACKET_BYTES = 268_435_455
+"""The largest remaining length; MQTT v5 section 1.5.5."""
+_HEADER_BYTES = 64
+"""Fixed header, packet id and the properties in use, rounded up."""
+_KEPT_ACKS = 131_072
+"""Two full turns of the 16-bit packet id; only reached when acknowledgements are not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
-    """What this broker said it takes."""
+    """The limits that this broker announced."""
 
     max_inflight: int = 65_535
     max_packet_bytes: int = MAX_PACKET_BYTES
@@ -68,7 +69,7 @@ class MqttSession:
 
         Args:
             settings: Where and how.
-            max_inflight: Unacknowledged QoS 1 messages at a time; must not exceed what the broker allows.
+            max_inflight: Unacknowledged QoS 1 messages at a time; at most the limit of the broker.
             on_message: Called in the network thread; must be quick. Its exceptions are logged and counted.
             on_progress: Called in the network thread after every acknowledgement and when the connection ends.
         """
@@ -195,7 +196,7 @@ class MqttSession:
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     def take_acks(self) -> list[tuple[int, int]]:
-        """``(packet id, reason code)`` of what was acknowledged since the last call; below 0x80 is success."""
+        """``(packet id, reason code)`` of every acknowledgement since the last call; below 0x80 is success."""
         acks: list[tuple[int, int]] = []
         while self._acks:
             acks.append(self._acks.popleft())
@@ -236,12 +237,10 @@ class MqttSession:
         # Without NODELAY a round trip through mosquitto takes 47 ms instead of 0.2-0.6.
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if hasattr(
-                socket, "TCP_USER_TIMEOUT"
-            ):  # a half-open connection with unsent data ends in this time
-                sock.setsockopt(
-                    socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._settings.keepalive_s * 1000
-                )
+            # A half-open connection with unsent data ends in this time.
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                limit_ms = self._settings.keepalive_s * 1000
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
     def _on_connect(
         self,
@@ -272,17 +271,12 @@ class MqttSession:
         _properties: object,
     ) -> None:
         if self.problem is None:
-            who = (
-                "the broker ended the connection"
-                if flags.is_disconnect_packet_from_server
-                else "connection lost"
+            by_broker = flags.is_disconnect_packet_from_server
+            self.problem = (
+                f"{'the broker ended the connection' if by_broker else 'connection lost'}: {reason}"
             )
-            before = (
-                ""
-                if self._is_accepted
-                else " before it was accepted; does the broker want TLS or a certificate?"
-            )
-            self.problem = f"{who}: {reason}{before}"
+            if not self._is_accepted:
+                self.problem += " before it was accepted; does the broker want TLS or a certificate?"
         self.is_taken_over = reason.value == 0x8E
         self._closed.set()
         self._answered.set()

@@ -90,13 +90,12 @@ class MqttSettings:
         """A fresh context, so that renewed certificates are used at the next connection; None without TLS.
 
         Raises:
-            ConfigError: a file is missing or is not what it should be.
+            ConfigError: a file is missing or cannot be used.
         """
         if self.tls is None:
             return None
-        context = _load(
-            "mqtt.tls.ca", self.tls.ca, lambda: ssl.create_default_context(cafile=self.tls_file("ca"))
-        )
+        ca_file = self.tls_file("ca")
+        context = _load("mqtt.tls.ca", self.tls.ca, lambda: ssl.create_default_context(cafile=ca_file))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.sslsocket_class = _TidySocket
         cert = self.tls.cert
@@ -126,7 +125,7 @@ class _TidySocket(ssl.SSLSocket):
 
 
 def _load(where: str, path: Path | None, load: Callable[[], _T]) -> _T:
-    """What ``load`` gives; its errors as an operator's problem."""
+    """Call ``load``; its errors become a :class:`ConfigError`."""
     try:
         return load()
     except ssl.SSLError as err:

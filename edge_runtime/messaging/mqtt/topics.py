@@ -1,7 +1,6 @@
-"""MQTT topics of this device, as values that cannot be wrong.
+"""MQTT topics of this device. Pure text.
 
-A :class:`Topics` checks its parts once; every topic built from it is then valid, so nothing downstream needs to
-look again. Pure text, no client.
+A :class:`Topics` checks its parts once; every topic built from it is then valid.
 """
 
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from dataclasses import dataclass
 from edge_runtime.errors import ConfigError, Problem
 
 MAX_PART_BYTES = 128
-MAX_TOPIC_BYTES = 65_535  # MQTT v5 section 1.5.4: a UTF-8 string has a 16-bit length
+MAX_TOPIC_BYTES = 65_535
+"""A UTF-8 string has a 16-bit length; MQTT v5 section 1.5.4."""
 
 _FORBIDDEN = {"+": "a wildcard", "#": "a wildcard", "/": "a level separator", "\0": "a NUL"}
 
@@ -23,9 +23,8 @@ def check_part(name: str, where: str) -> str:
     """
     found = _find_fault(name)
     if found is not None:
-        expected = (
-            f"1-{MAX_PART_BYTES} bytes of text without '/', '+', '#', control characters or a leading '$'"
-        )
+        forbidden = "'/', '+', '#', control characters or a leading '$'"
+        expected = f"1-{MAX_PART_BYTES} bytes of text without {forbidden}"
         raise ConfigError("MQTT topic", (Problem(where, None, found, expected),))
     return name
 
@@ -82,7 +81,7 @@ class Topics:
 
     @property
     def state(self) -> str:
-        """Retained JSON object: what the device is doing."""
+        """Retained JSON object with the state of the device."""
         return f"{self.root}/state"
 
     @property

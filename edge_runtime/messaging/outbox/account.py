@@ -1,8 +1,8 @@
 """The rows in memory and the count of every row. Pure: no thread, clock or SQL.
 
-Every count has two parts: the one in the file, and what was counted in memory since. A commit writes their sum; what
-is counted while it is under way stays in the second part. After an error it may be unknown whether a commit was
-written: the file, opened again, shows the values of the commit if it was, and else its rows are written again.
+Every count has two parts: one in the file, and one that memory has counted since. A commit writes their sum; rows that
+are counted while it is under way stay in the second part. After an error it may be unknown whether a commit was
+written: the file, opened again, shows the values of the commit if it was; if not, its rows are written again.
 """
 
 from collections import Counter
@@ -14,9 +14,9 @@ from typing import Literal
 from edge_runtime.messaging.outbox.ledger import Ledger, Row, RowsInMemory
 
 Verdict = Literal["delivered", "dropped_by_refusal"]
-"""What the destination did with a row; a column of the ledger."""
+"""The end of a row by decision of its destination; a column of the ledger."""
 Column = Literal[Verdict, "enqueued", "dropped_by_queue"]
-"""What is counted in memory."""
+"""Columns that memory counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Commit:
     """One attempt to write."""
 
     ledger: Ledger
-    """Without what the commit itself does to the rows of the file."""
+    """Without the changes that the commit makes to the rows of the file."""
     added: Counter[Column]
     """The part of ``ledger`` that was not in the file before."""
     rows: list[Row]
@@ -90,7 +90,7 @@ class Account:
         return oldest is not None and self._take_out(oldest.id, "dropped_by_queue")
 
     def record(self, ids: Iterable[int], verdict: Verdict) -> bool:
-        """Count and forget rows in memory; the next commit deletes and counts what is in the file or being written.
+        """Count and forget rows in memory; the next commit deletes and counts those in the file or being written.
 
         Returns:
             Whether a row has left the memory.

@@ -25,12 +25,12 @@ class Row:
 
     @property
     def size_bytes(self) -> int:
-        """What the row costs against the bound."""
+        """The share of the row in the bounds of bytes."""
         return len(self.payload) + len(self.topic.encode()) + ROW_OVERHEAD_BYTES
 
 
 class RowsInMemory:
-    """Rows in the order of their ids, any of which may leave, and what they cost together."""
+    """Rows in the order of their ids, any of which may leave, and the sum of their sizes."""
 
     def __init__(self) -> None:
         self._rows: OrderedDict[int, Row] = OrderedDict()

@@ -3,6 +3,7 @@
 ``put`` never waits for the disk, nor does delivery: a row may be taken at once. One writer thread commits, with a full
 fsync, the rows that have not been acknowledged 20 ms after they were put. A broker that answers within that time keeps
 live results off the disk; only their counts are written, once a second.
+
 Memory, bytes and age are bounded; the oldest rows go first and every loss is counted in the same file, so that
 ``enqueued == delivered + dropped + pending`` holds at any moment and after any crash. Rows that were queued but not
 committed when the process is killed were never accepted; nothing of them is counted.
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 
 GROUP_COMMIT_S = 0.02
 """A row gets this long to be delivered without being written, and commits begin at least this far apart, so a row that
-nobody acknowledges is on the disk after at most twice this and the write itself.
+is not acknowledged is on the disk after at most twice this and the write itself.
 
 Measured: 134 rows/s with one row a commit, 27,000 rows/s with 128.
 """
@@ -215,7 +216,7 @@ class Outbox:
             return OutboxStats(account.add_up(), len(account.queue), self._problem is None, self._problem)
 
     def close(self, timeout_s: float = 5.0) -> bool:
-        """Commit what is queued and close; False when the disk did not allow it in time. Idempotent."""
+        """Commit the queued rows and close; False when the disk did not allow it in time. Idempotent."""
         with self._lock:
             self._is_stopping = True
             self._wake_writer()

@@ -1,9 +1,8 @@
-"""Takes rows from the outbox, in order, to the one destination, and deletes what has been acknowledged.
+"""Takes rows from the outbox to one destination, in order, and acknowledges the delivered ones.
 
-One thread. A row is delivered at least once; a duplicate (after a lost connection) has the same payload and so the
-same id. Order per stream is kept. With ``live_first`` a backlog is drained beside the live results instead of
-before them: live lag stays low, and order then holds within the backlog and within the live results only. Knows
-sinks only through :class:`Sink`; the real ones are in ``sink``.
+A row is delivered at least once; a duplicate (after a lost connection) has the same payload and so the same id. Order
+per stream is kept. With ``live_first`` a backlog is sent between the live results instead of before them: live lag
+stays low, and order then holds within the backlog and within the live results only.
 """
 
 import threading
@@ -16,14 +15,17 @@ from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
-READ_ROWS = 512  # a read costs about 0.1 ms plus 2 us a row; enough rows for a tenth of a second of draining
-IDLE_S = 0.25  # how often sinks that work on a clock (file sync, retry after an error) are asked
-LIVE_LAG_S = 0.5  # with live_first: a row that waited longer belongs to the backlog
+READ_ROWS = 512
+"""A read costs about 0.1 ms plus 2 us a row; these are enough rows for a tenth of a second."""
+IDLE_S = 0.25
+"""How often sinks that work on a clock (file sync, retry after an error) are asked."""
+LIVE_LAG_S = 0.5
+"""With ``live_first``: a row that waited longer belongs to the backlog."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
-    """What became of rows that were sent."""
+    """The end of rows that were sent, by row id."""
 
     delivered: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
@@ -35,7 +37,7 @@ class Sink(Protocol):
 
     @property
     def epoch(self) -> object:
-        """Changes (by ``!=``) when everything sent but not settled must be sent again; None while not ready."""
+        """Changes (by ``!=``) when all unacknowledged rows must be sent again; None while not ready."""
 
     @property
     def problem(self) -> str | None:
@@ -48,13 +50,13 @@ class Sink(Protocol):
         """Begin to deliver; False when the sink is no longer ready (the row was not sent)."""
 
     def poll(self) -> DeliveryReport:
-        """What was decided since the last call. Never waits longer than its own I/O."""
+        """Rows delivered or refused since the last call; waits for no more than one write."""
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call this when something may have been settled or the sink became ready; from any thread."""
+        """Call this when :meth:`poll` may have news or the sink became ready; from any thread."""
 
     def close(self, timeout_s: float) -> DeliveryReport:
-        """Wait at most this long for what was sent to be settled, and release everything."""
+        """Wait at most this long for the rows that were sent, and release everything."""
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ class Publisher:
         self._thread.start()
 
     def stop(self, drain_s: float = 2.0) -> None:
-        """Deliver what is waiting for at most this long, then stop; the rest stays in the outbox. Idempotent."""
+        """Deliver waiting rows for at most this long, then stop; the rest stays in the outbox. Idempotent."""
         self._drain_until_s = time.monotonic() + drain_s
         self._outbox.flush(drain_s / 2)
         self._thread.stop()
@@ -140,7 +142,7 @@ class Publisher:
         self._record(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
 
     def _tick(self) -> bool:
-        """Settle, notice losses, send; True when there may be more to do at once."""
+        """Record the ends of rows, notice losses, send; True when there may be more to do at once."""
         self._record(self._sink.poll())
         epochs = (self._sink.epoch, self._outbox.epoch)
         if epochs[0] is None:
@@ -179,7 +181,7 @@ class Publisher:
             self._split()
 
     def _split(self) -> None:
-        """Everything accepted so far becomes the backlog; what comes from now on is live."""
+        """All rows accepted so far become the backlog; later ones are live."""
         last_id = self._outbox.last_id
         oldest = min(self._oldest(lane) for lane in self._lanes)
         self._lanes = [_Lane(after_id=last_id), _Lane(after_id=oldest, until_id=last_id)]

@@ -1,7 +1,7 @@
 """The SQLite file behind the outbox: rows that wait, and a ledger that accounts for every row ever offered.
 
-All SQL of the outbox lives here; policy (when to commit, what to do when the disk is full) lives in ``outbox``.
-One thread writes, another may read. sqlite3's errors leave as :class:`StoreDamaged` or :class:`StoreUnavailable`.
+All SQL of the outbox is here, no policy. One thread writes, another may read. sqlite3's errors leave as
+:class:`StoreDamaged` or :class:`StoreUnavailable`.
 
 Rows and ledger change in the same transaction, so after any crash ``enqueued == delivered + dropped + pending``.
 """
@@ -135,7 +135,7 @@ class Store:
         """Insert, delete and count in one durable transaction.
 
         Args:
-            commit: What to write.
+            commit: Rows, verdicts and the ledger.
             max_bytes: The oldest rows go until the rest fits.
             expire_before_s: Rows that were stored earlier go.
 
@@ -159,7 +159,7 @@ class Store:
         return after
 
     def _drop_oldest(self, changes: Counter[str], max_more_bytes: int, expire_before_s: float) -> None:
-        """Oldest first: what is too old, then what does not fit."""
+        """Delete the oldest rows: those that are too old, then those that do not fit."""
         last = 0
         for one, stored_at_s, size in self._writer.execute(
             "SELECT id, stored_at_s, size_bytes FROM waiting ORDER BY id"

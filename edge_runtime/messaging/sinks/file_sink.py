@@ -68,7 +68,7 @@ class FileSink:
         return True
 
     def poll(self) -> DeliveryReport:
-        """Write what was taken, sync when it is time."""
+        """Write the rows that were sent, sync when it is time."""
         if not self._ids:
             return DeliveryReport()
         try:
@@ -83,7 +83,7 @@ class FileSink:
         if not self._lines:
             return
         if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
-            self._close_file()  # someone removed the file: go on in a new one
+            self._close_file()  # the file was removed: go on in a new one
         if self._file is None:
             self._open()
         assert self._file is not None, "_open opens or raises"
@@ -129,7 +129,7 @@ class FileSink:
         return self._path.with_name(f"{self._path.name}.{number}")
 
     def _fail(self, err: OSError) -> None:
-        """Forget what is not synced (the outbox still has it), cut it off the file, try again in a second."""
+        """Forget the rows that are not synced (the outbox has them), cut them off the file, retry in a second."""
         if self._problem is None:
             log.error("results file cannot be written, results wait in the outbox", reason=str(err))
         self._problem = f"{self._path}: {err.strerror or err}"
@@ -150,7 +150,7 @@ class FileSink:
             file.close()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """A file has nothing to tell; the publisher asks often enough."""
+        """Do nothing: a file has no news between two polls."""
 
     def close(self, timeout_s: float) -> DeliveryReport:  # noqa: ARG002 - a file cannot be hurried
         """Write, sync and close; the sync takes as long as the disk needs."""

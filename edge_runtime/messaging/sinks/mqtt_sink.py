@@ -37,13 +37,12 @@ class MqttSink:
     def epoch(self) -> object:
         """Session and number of refusals that must be repeated."""
         session = self._client.session
-        return (
-            None if session is None or self._monotonic() < self._paused_until_s else (session, self._refusals)
-        )
+        is_ready = session is not None and self._monotonic() >= self._paused_until_s
+        return (session, self._refusals) if is_ready else None
 
     @property
     def problem(self) -> str | None:
-        """What the broker last refused, or why there is none."""
+        """The last refusal of the broker, or why there is no connection."""
         return self._problem or self._client.status().problem
 
     def capacity(self) -> int:
@@ -52,21 +51,20 @@ class MqttSink:
         return 0 if session is None else max(0, session.max_inflight - len(self._rows_by_mid))
 
     def _follow(self) -> MqttSession | None:
-        """The connection that stands; what an older one left unacknowledged takes no place in its window."""
+        """The open connection; unacknowledged rows of an older one take no place in its window."""
         session = self._client.session
         if session is not self._session:
             self._session, self._rows_by_mid = session, {}
         return session
 
     def send(self, row: Row) -> bool:
-        """Publish; a row that this broker can never take is settled as refused."""
+        """Publish; a row that is too large for this broker is refused."""
         session = self._follow()
         if session is None:
             return False
         if not session.fits(row.topic, row.payload):
-            self._note(
-                f"{row.topic}: {len(row.payload)} bytes, the broker takes {session.limits.max_packet_bytes}"
-            )
+            limit = session.limits.max_packet_bytes
+            self._note(f"{row.topic}: {len(row.payload)} bytes, the broker takes {limit}")
             self._refused.append(row.id)
             return True
         mid = session.send(row.topic, row.payload)
@@ -76,7 +74,7 @@ class MqttSink:
         return True
 
     def poll(self) -> DeliveryReport:
-        """Acknowledgements of this session; those of a lost one no longer count, its rows are sent again."""
+        """Acknowledgements of this session; those of a lost one do not count, its rows are sent again."""
         report = DeliveryReport(refused=self._refused)
         self._refused = []
         for mid, code in self._session.take_acks() if self._session is not None else ():
@@ -97,9 +95,7 @@ class MqttSink:
     def _pause(self, code: int) -> None:
         """Wait and send everything unacknowledged again: the operator may be changing the broker's rules."""
         reason = {0x87: "not authorized", 0x97: "quota exceeded"}.get(code, f"reason code {code:#04x}")
-        self._note(
-            f"the broker refuses results: {reason}; check its access rules. Results wait in the outbox"
-        )
+        self._note(f"{reason}; check the broker's access rules. Results wait in the outbox")
         self._paused_until_s = self._monotonic() + RETRY_S
         self._rows_by_mid = {}
         self._refusals += 1
@@ -113,7 +109,7 @@ class MqttSink:
         self._client.listen(listener)
 
     def close(self, timeout_s: float) -> DeliveryReport:
-        """Wait for the last acknowledgements; the client is stopped by who made it."""
+        """Wait for the last acknowledgements; the client stays open."""
         end_s = self._monotonic() + timeout_s
         report = self.poll()
         while self._rows_by_mid and self._client.session is self._session and self._monotonic() < end_s:
