@@ -45,3 +45,8 @@ def test_a_worker_that_hung_takes_back_nothing_its_successor_reserved(tmp_path):
     use(successor, 200)
     use(hung, 8)
     assert SequenceNumbers(path, block=10).next > 209
+
+
+def test_a_damaged_sequence_file_starts_again_from_zero(tmp_path):
+    (tmp_path / "belt.seq").write_text("garbage")
+    assert SequenceNumbers(tmp_path / "belt.seq").next == 0

@@ -1,0 +1,141 @@
+"""Workers: a stream is opened again when it is lost, inference goes on, and both say what happened."""
+
+import os
+import threading
+
+import structlog
+
+from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWorker
+from edge_runtime.errors import SourceLost
+from edge_runtime.sources.sequence import SequenceNumbers
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_source import FakeSource
+from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
+from tests.support.waiting import WAIT_S
+
+
+def stream_worker(tmp_path, pipeline, open_source, crashes=None):
+    class NoDelay:
+        def next_delay_s(self):
+            return 0.0
+
+        def reset(self):
+            pass
+
+    crashes = crashes or Crashes(on_fatal=lambda reason: None)
+    return StreamWorker(
+        open_source, "belt", pipeline, crashes, NoDelay(), SequenceNumbers(tmp_path / "belt.seq")
+    )
+
+
+def test_a_lost_source_is_opened_again(tmp_path):
+    pipeline, _, _ = make_pipeline(queue_limit=8)
+    sources = iter(
+        [
+            FakeSource("belt", [make_frame(0), SourceLost("belt", "unplugged")]),
+            FakeSource("belt", [None, make_frame(1)]),
+        ]
+    )
+    worker = stream_worker(tmp_path, pipeline, lambda: next(sources))
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
+    assert worker.is_finished
+    assert pipeline.metrics.stream("belt").frames == 2
+    assert worker.last_problem == "unplugged"
+    assert worker.source_counts()[2] == 1
+
+
+def test_a_source_that_was_never_there_is_not_called_lost(tmp_path):
+    pipeline, _, _ = make_pipeline(queue_limit=8)
+    answers = iter(
+        [
+            SourceLost("belt", "no such folder"),
+            FakeSource("belt", [make_frame(0), SourceLost("belt", "unplugged")]),
+            FakeSource("belt", []),
+        ]
+    )
+
+    def open_source():
+        answer = next(answers)
+        if isinstance(answer, SourceLost):
+            raise answer
+        return answer
+
+    worker = stream_worker(tmp_path, pipeline, open_source)
+    with structlog.testing.capture_logs() as logged:
+        worker.thread.start()
+        assert worker.thread.join(WAIT_S)
+    warnings = [(entry["event"], entry["reason"]) for entry in logged if entry["log_level"] == "warning"]
+    assert warnings == [("source not available", "no such folder"), ("source lost", "unplugged")]
+
+
+def test_a_stream_that_is_quiet_for_a_while_keeps_no_worker_free(tmp_path, monkeypatch):
+    pipeline, _, _ = make_pipeline(queue_limit=8)
+    rested_after = []
+    monkeypatch.setattr(
+        pipeline, "rest", lambda stream: rested_after.append(pipeline.metrics.stream(stream).frames)
+    )
+    pauses = [None] * (QUIET_READS - 1), [None] * (QUIET_READS + 3)
+    script = [make_frame(0), *pauses[0], make_frame(1), *pauses[1], make_frame(2)]
+    worker = stream_worker(tmp_path, pipeline, lambda: FakeSource("belt", script))
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
+    assert rested_after == [2, 3], "once in the long pause, and at the end"
+
+
+def test_an_unexpected_failure_is_counted_and_the_stream_goes_on(tmp_path, monkeypatch):
+    pipeline, _, _ = make_pipeline(queue_limit=8)
+    sources = iter([FakeSource("belt", [RuntimeError("bug")]), FakeSource("belt", [make_frame(0)])])
+    crashes = Crashes(on_fatal=lambda reason: None)
+    worker = stream_worker(tmp_path, pipeline, lambda: next(sources), crashes)
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
+    assert crashes.total == 1
+    assert pipeline.metrics.stream("belt").frames == 1
+
+
+def test_inference_that_can_never_work_ends_the_daemon(monkeypatch):
+    def broken(timeout_s):
+        raise RuntimeError("bug")
+
+    reasons = []
+    pipeline, _, _ = make_pipeline()
+    monkeypatch.setattr(pipeline, "step", broken)
+    monkeypatch.setattr(pipeline, "is_empty", lambda: False)
+    worker = InferenceWorker("infer-parts", pipeline, Crashes(reasons.append))
+    worker.thread.start()
+    worker.thread.stop()
+    assert worker.thread.join(WAIT_S)
+    assert [reason.partition(" ")[0] for reason in reasons] == ["infer-parts"]
+
+
+def test_a_worker_runs_on_the_cpus_it_was_given_and_says_so():
+    cpu, seen = max(os.sched_getaffinity(0)), []
+    done = threading.Event()
+
+    class Where(FakeEngine):
+        def infer(self, batch):
+            seen.append(os.sched_getaffinity(0))
+            done.set()
+            return super().infer(batch)
+
+    pipeline, *_ = make_pipeline(Where())
+    worker = InferenceWorker("infer", pipeline, Crashes(lambda reason: None), (cpu,))
+    worker.thread.start()
+    pipeline.accept(make_frame(1), is_live=True, stop=NEVER)
+    assert done.wait(WAIT_S)
+    worker.thread.stop()
+    assert worker.thread.join(WAIT_S)
+    assert (seen, worker.bound_to) == ([{cpu}], (cpu,))
+
+
+def test_a_worker_whose_cpus_are_gone_runs_anywhere():
+    pipeline, *_ = make_pipeline()
+    worker = InferenceWorker("infer", pipeline, Crashes(lambda reason: None), (4095,))
+    worker.thread.start()
+    pipeline.accept(make_frame(1), is_live=True, stop=NEVER)
+    worker.thread.stop()
+    assert worker.thread.join(WAIT_S)
+    assert worker.bound_to == ()
+    assert pipeline.is_empty()

@@ -1,0 +1,53 @@
+"""A pipeline of real parts around a scripted engine."""
+
+import threading
+import time
+
+import numpy as np
+
+from edge_runtime.datatypes import Frame, Generation
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.pipeline import Pipeline, PipelineParts
+from edge_runtime.inference.postprocess.postprocessor import Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
+from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from tests.support.fake_engine import FakeEngine
+
+SPEC = PreprocessSpec(
+    colour="rgb", width=8, height=8, geometry="stretch", filter="area", mean=(0, 0, 0), std=(255, 255, 255)
+)
+
+
+class Manifest:
+    """What a postprocessor reads of a manifest."""
+
+    preprocess = SPEC
+    postprocess = ClassificationSpec(scores="logits", top_k=1)
+
+
+def make_frame(seq, stream="belt", picture=None, age_s=0.0):
+    rng = np.random.default_rng(seq)
+    picture = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) if picture is None else picture
+    return Frame(stream, seq, picture, time.monotonic() - age_s, time.time())
+
+
+def make_pipeline(engine=None, *, results=None, observer=None, workers=1, **policy):
+    results = [] if results is None else results
+    errors = []
+    parts = PipelineParts(
+        device="box",
+        model="parts",
+        preprocessor=Preprocessor(SPEC),
+        scheduler=BatchScheduler(BatchPolicy(**policy), workers),
+        slot=EngineSlot(Generation("parts/1"), engine or FakeEngine()),
+        postprocessor=Postprocessor(Manifest, ("a", "b", "c")),
+        deliver=results.append,
+        observer=observer,
+        on_engine_error=errors.append,
+        clock=time.monotonic,
+    )
+    return Pipeline(parts), results, errors
+
+
+NEVER = threading.Event()
