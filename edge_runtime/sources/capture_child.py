@@ -165,7 +165,7 @@ def _environment(request: CaptureRequest) -> dict[str, str]:
         "OPENCV_LOG_LEVEL": "ERROR",  # so that the last line is FFmpeg's reason
         "OPENBLAS_NUM_THREADS": "1",
         "OPENCV_FFMPEG_CAPTURE_OPTIONS": CameraAddress(request.address).ffmpeg_options(
-            request.transport, is_patient=request.is_patient
+            request.options.transport, is_patient=request.is_patient
         ),
-        "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(request.read_timeout_s))),
+        "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(request.options.read_timeout_s))),
     }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
 from edge_runtime.sources.frame_ring import FrameNote, FrameRing
 from edge_runtime.sources.pacing import Metronome, RateLimit
+from edge_runtime.sources.video_options import VideoOptions
 from edge_runtime.system.camera_address import CameraAddress
 
 _WAIT_SLICE_S = 0.25  # the owner sees a beat at least this often while this process waits on purpose
@@ -41,20 +42,20 @@ def play(request: CaptureRequest, ring_fd: int, owner: OwnerConnection) -> None:
 
 class _Player:
     def __init__(self, request: CaptureRequest, ring: FrameRing, owner: OwnerConnection) -> None:
-        self._request, self._ring, self._owner = request, ring, owner
+        self._request, self._options, self._ring, self._owner = request, request.options, ring, owner
         self._shape: tuple[int, ...] | None = None
         self._bad_in_a_row = 0
 
     def play_live(self) -> None:
         """Grab for ever; the reader's pace does not matter."""
-        limit = RateLimit(self._request.fps)
+        limit = RateLimit(self._options.fps)
         capture = self._open()
         try:
             position = 0
             while not self._owner.quit.is_set():
                 if not capture.grab():
                     raise CaptureFailed(
-                        f"no frame within {self._request.read_timeout_s:g} s, or the stream ended"
+                        f"no frame within {self._options.read_timeout_s:g} s, or the stream ended"
                     )
                 now_s, wall_s = time.monotonic(), time.time()
                 self._ring.count_grab(now_s)
@@ -78,7 +79,7 @@ class _Player:
                 capture.release()
             if frames == 0:
                 raise CaptureFailed("not a single frame could be decoded")
-            if not self._request.loop and not self._owner.quit.is_set():
+            if not self._options.loop and not self._owner.quit.is_set():
                 self._owner.send("ended", frames=frames, announced=announced)
                 return
             skip = 0
@@ -86,7 +87,7 @@ class _Player:
     def _play_pass(self, capture: cv2.VideoCapture, skip: int) -> int:
         """From frame ``skip`` to the end; the number of frames in the file so far."""
         native_fps = _native_fps(capture)
-        due, limit = _rhythm(self._request, native_fps)
+        due, limit = _rhythm(self._options, native_fps)
         position = 0
         while not self._owner.quit.is_set():
             if position >= skip and not self._wait_until_wanted(due):
@@ -156,14 +157,14 @@ class _Player:
         return target
 
     def _open(self) -> cv2.VideoCapture:
-        request, address = self._request, CameraAddress(self._request.address)
+        address = CameraAddress(self._request.address)
         self._owner.send("opening")
         if address.kind.backend == "v4l2":
-            capture = _open_device(request)
+            capture = _open_device(Path(address.text), self._options.size)
         else:
             # An absolute path: a relative one with a colon in it would be read as a protocol.
             name = str(address.local_path.absolute()) if address.local_path else address.text
-            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, _ffmpeg_parameters(request))
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, _ffmpeg_parameters(self._options))
         if not capture.isOpened():
             raise CaptureFailed("it is there but cannot be opened as a video")
         width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -174,15 +175,15 @@ class _Player:
         return capture
 
 
-def _rhythm(request: CaptureRequest, native_fps: float) -> tuple[Metronome, RateLimit]:
+def _rhythm(options: VideoOptions, native_fps: float) -> tuple[Metronome, RateLimit]:
     """When a file's frames are due, and which of them are wanted (by the file's own time)."""
-    match request.pace:
+    match options.pace:
         case "fps":
-            return Metronome(request.fps), RateLimit(None)
+            return Metronome(options.fps), RateLimit(None)
         case "native":
-            return Metronome(native_fps), RateLimit(request.fps)
+            return Metronome(native_fps), RateLimit(options.fps)
         case "fastest":
-            return Metronome(None), RateLimit(request.fps)
+            return Metronome(None), RateLimit(options.fps)
 
 
 def _native_fps(capture: cv2.VideoCapture) -> float:
@@ -190,25 +191,25 @@ def _native_fps(capture: cv2.VideoCapture) -> float:
     return fps if math.isfinite(fps) and 0 < fps <= 1000 else _FALLBACK_FPS
 
 
-def _ffmpeg_parameters(request: CaptureRequest) -> list[int]:
+def _ffmpeg_parameters(options: VideoOptions) -> list[int]:
     """Open parameters; the time limits work only when given here and with CAP_FFMPEG named."""
     return [
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(request.open_timeout_s * 1000),
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(request.read_timeout_s * 1000),
-        cv2.CAP_PROP_N_THREADS, request.decode_threads,
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(options.open_timeout_s * 1000),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(options.read_timeout_s * 1000),
+        cv2.CAP_PROP_N_THREADS, options.decode_threads,
     ]  # fmt: skip
 
 
-def _open_device(request: CaptureRequest) -> cv2.VideoCapture:
+def _open_device(path: Path, size: tuple[int, int] | None) -> cv2.VideoCapture:
     """A V4L2 device with the shortest queue, so that its frames are young."""
-    capture = cv2.VideoCapture(str(Path(request.address).resolve()), cv2.CAP_V4L2)
+    capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_V4L2)
     if capture.isOpened():
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        if request.size is not None:
+        if size is not None:
             # MJPEG first: most USB cameras give their large sizes at full rate only compressed.
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-            capture.set(cv2.CAP_PROP_FRAME_WIDTH, request.size[0])
-            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, request.size[1])
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
     return capture
 
 

@@ -11,7 +11,7 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Pace = Literal["native", "fps", "fastest"]
+from edge_runtime.sources.video_options import VideoOptions
 
 WAKE = b"f"
 """Child to parent: a frame is in the ring. May be lost when the socket is full, which wakes the parent as well."""
@@ -32,17 +32,9 @@ class CaptureRequest:
 
     stream: str
     address: str
-    transport: Literal["tcp", "udp"]
-    open_timeout_s: float
-    read_timeout_s: float
-    fps: float | None
-    pace: Pace
-    loop: bool
+    options: VideoOptions
     skip: int
     """Frames of a file that were delivered before and are passed over."""
-    size: tuple[int, int] | None
-    """Width and height to ask a V4L2 device for."""
-    decode_threads: int
     is_patient: bool
     """Look longer at the stream before playing it; see ``CameraAddress.ffmpeg_options``."""
 
@@ -54,8 +46,9 @@ class CaptureRequest:
     def decode(cls, packet: bytes) -> "CaptureRequest":
         """From a packet made by ``encode``."""
         fields = json.loads(packet)
-        fields["size"] = tuple(fields["size"]) if fields["size"] else None
-        return cls(**fields)
+        options = fields.pop("options")
+        options["size"] = tuple(options["size"]) if options["size"] else None
+        return cls(options=VideoOptions(**options), **fields)
 
 
 MessageKind = Literal["waiting", "opening", "opened", "frame", "ended", "failed"]

@@ -17,7 +17,7 @@ from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.capture_child import CaptureChild
-from edge_runtime.sources.capture_protocol import CaptureMessage
+from edge_runtime.sources.capture_protocol import CaptureMessage, CaptureRequest
 from edge_runtime.sources.frame_ring import FrameRing, TakenFrame
 from edge_runtime.sources.reopen import Backoff, StallTimeouts
 from edge_runtime.sources.video_options import VideoOptions
@@ -181,8 +181,8 @@ class VideoSource:
             self._child.wait(min(max(0.001, until_s - now_s), longest_s), self._wake)
 
     def _start(self, now_s: float) -> None:
-        request = self._options.request(
-            self.stream, self._address, skip=self._resume_at, is_patient=self._is_patient
+        request = CaptureRequest(
+            self.stream, self._address.text, self._options, self._resume_at, self._is_patient
         )
         slots, frame_bytes = self._options.slots, self._options.max_frame_bytes
         try:

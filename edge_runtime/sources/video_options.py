@@ -1,10 +1,11 @@
-"""How a camera or video file is to be played; validated on construction."""
+"""How a camera or video file is to be played; validated on construction. Standard library only, as the protocol."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from edge_runtime.sources.capture_protocol import CaptureRequest, Pace
-from edge_runtime.sources.frame_ring import MAX_SLOTS
-from edge_runtime.system.camera_address import CameraAddress, Transport
+from edge_runtime.system.camera_address import Transport
+
+Pace = Literal["native", "fps", "fastest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +41,12 @@ class VideoOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}; expected more than 0")
-        if not 3 <= self.slots <= MAX_SLOTS:
-            raise ValueError(f"slots is {self.slots}; expected 3 to {MAX_SLOTS}")
+        if self.slots < 3:
+            raise ValueError(f"slots is {self.slots}; expected at least 3")
         if self.pace == "fps" and self.fps is None:
             raise ValueError("pace 'fps' without fps; expected fps to be set, or pace 'native' or 'fastest'")
 
-    def request(self, stream: str, address: CameraAddress, *, skip: int, is_patient: bool) -> CaptureRequest:
-        """The request to a capture process; ``skip`` frames of a file were delivered before."""
-        return CaptureRequest(
-            stream=stream,
-            address=address.text,
-            transport=self.transport,
-            open_timeout_s=self.open_timeout_s,
-            # Shorter than the owner's, so that the process itself can report that no frame came.
-            read_timeout_s=max(0.5, self.stall_timeout_s * 0.8),
-            fps=self.fps,
-            pace=self.pace,
-            loop=self.loop,
-            skip=skip,
-            size=self.size,
-            decode_threads=self.decode_threads,
-            is_patient=is_patient,
-        )
+    @property
+    def read_timeout_s(self) -> float:
+        """Time limit of one read: shorter than the owner's, so that the process itself can report a silent camera."""
+        return max(0.5, self.stall_timeout_s * 0.8)
