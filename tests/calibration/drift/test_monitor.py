@@ -64,6 +64,7 @@ def play(watch: DriftMonitor, frames: list[dict], start_s: float = 0.0) -> list[
     return [watch.update(frame, start_s + i) for i, frame in enumerate(frames)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("count", [16, 64, 256])
 def test_healthy_frames_never_alarm(count):
     statuses = play(monitor(count), Camera(seed=1).frames(3000))
@@ -71,6 +72,7 @@ def test_healthy_frames_never_alarm(count):
     assert statuses[-1].verdict == "healthy"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("classes", [1, 2])
 def test_a_healthy_scene_with_few_classes_does_not_alarm(classes):
     for seed in range(5):

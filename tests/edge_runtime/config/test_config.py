@@ -403,6 +403,7 @@ def test_values_that_contradict_each_other_are_refused(section: str, where: str)
     assert where in problems(f"{head}{section}\n")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "text",
     [
