@@ -32,6 +32,16 @@ class FrameCounts:
     judged: int = 0
     healthy_samples: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; files and events call the healthy samples ``witness``."""
+        return {
+            "given": self.given,
+            "left_out": dict(self.left_out),
+            "observed": self.observed,
+            "judged": self.judged,
+            "witness": self.healthy_samples,
+        }
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
@@ -88,13 +98,7 @@ class Verdict:
             "patch": None if self.patch is None else describe(self.patch),
             "scores": {name: _rounded(scores) for name, scores in self.scores.items()},
             "drift": _rounded(self.drift),
-            "frames": {
-                "given": self.frames.given,
-                "left_out": dict(self.frames.left_out),
-                "observed": self.frames.observed,
-                "judged": self.frames.judged,
-                "witness": self.frames.healthy_samples,
-            },
+            "frames": self.frames.to_json(),
             "skipped_layers": {layer.name: layer.reason for layer in self.skipped_layers},
             "channels_left_alone": self.channels_left_alone,
             "channels_clipped": self.channels_clipped,

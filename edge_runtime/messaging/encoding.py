@@ -150,7 +150,7 @@ def _fact(fact: Fact) -> dict[str, Any]:
 
 def as_json(report: RecalibrationReport) -> dict[str, Any]:
     """The report's fields; ``report`` only where there is a page."""
-    data = asdict(report)
+    data = asdict(report) | {"frames": report.frames.to_json()}
     if report.report is None:
         del data["report"]
     return data
