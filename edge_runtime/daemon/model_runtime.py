@@ -8,6 +8,7 @@ from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.recalibration.controller import RecalibrationController
+from edge_runtime.recalibration.status import ControllerStatus
 from edge_runtime.system.heap import give_back
 
 
@@ -41,7 +42,7 @@ class ModelStatus:
     lost_to_errors: int
     swaps: int
     streams: dict[str, StreamStatus]
-    recalibration: dict[str, Any] | None
+    recalibration: ControllerStatus | None
     """None when it is turned off."""
 
 

@@ -1,7 +1,7 @@
 """Which generation may be active: a patch is valid while its drift lasts and the baseline it was made from is in use.
 
 Takes patches back when either has ended, brings an accepted one back when its drift or its baseline comes again,
-and keeps one that somebody rolled back from coming back by itself. Always whole generations, made from bundle and
+and keeps one that an operator rolled back from coming back by itself. Always whole generations, made from bundle and
 baseline.
 """
 
@@ -15,10 +15,19 @@ from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import Step
 from edge_runtime.errors import EdgeRuntimeError, StateError
-from edge_runtime.messaging.events import BaselineChanged, Fact, PatchResumed, PatchReused, RolledBack
-from edge_runtime.recalibration.baselines.active import Baselines
+from edge_runtime.messaging.events import (
+    BaselineChanged,
+    DriftAlarm,
+    Fact,
+    PatchesPaused,
+    PatchResumed,
+    PatchReused,
+    RolledBack,
+)
+from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.drift.baseline_selector import Change
 from edge_runtime.recalibration.drift.monitor import AnsweredDrift
+from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.task import Cause
 
 log = structlog.get_logger()
@@ -33,53 +42,61 @@ class PatchPolicy:
         self,
         deployment: Deployment,
         model_state: ModelState,
-        baselines: Baselines,
+        baselines: ActiveBaselines,
+        watch: DriftWatch,
         emit: Callable[[Fact], None],
     ) -> None:
-        self._generations, self._model_state, self._baselines, self._emit = (
-            deployment,
-            model_state,
-            baselines,
-            emit,
-        )
+        self._deployment, self._model_state, self._emit = deployment, model_state, emit
+        self._baselines, self._watch = baselines, watch
         self._answered = AnsweredDrift()
-        # Made under a drift that nobody has seen since the watch began: it may have ended unnoticed.
+        # Made under a drift that was not seen again since the watch began: it may have ended unnoticed.
         self._is_patch_in_doubt = deployment.is_patched_by(Cause.DRIFT)
         self._baseline = baselines.in_use
         self._checked: tuple[str | None, str | None] = (None, None)
+        self._reported: str | None = None
         self.rollbacks = 0
 
     # ---- the drift ------------------------------------------------------------------------------------------
 
-    def seen(self, change: Change | None) -> None:
+    def react(self, change: Change | None) -> None:
         """Draw the consequences of one look of the drift watch, except making a new patch."""
-        watch = self._baselines.watch
         if change == "alarm":
+            figures = self._watch.figures()
+            assert figures is not None, "an alarm follows a frame"
+            self._emit(DriftAlarm(figures))
             self._is_patch_in_doubt = False
-        elif change == "returned" or (self._is_patch_in_doubt and watch is not None and watch.is_quiet):
+        elif change == "returned" or (self._is_patch_in_doubt and self._watch.is_quiet):
             self._answered, self._is_patch_in_doubt = AnsweredDrift(), True  # until it is taken back
-            if self._generations.is_patched:
+            if self._deployment.is_patched:
                 self.take_back("the drift is over: the base fits again")
             self._is_patch_in_doubt = False
 
-    def doubt(self) -> None:
+    def doubt_patch(self) -> None:
         """The watch begins anew and does not know that there was a drift."""
-        watch = self._baselines.watch
-        self._is_patch_in_doubt |= watch is not None and watch.is_drifted and self._generations.is_patched
+        is_drifted = self._watch.drift_score is not None
+        self._is_patch_in_doubt |= is_drifted and self._deployment.is_patched
 
     @property
     def needs_answer(self) -> bool:
-        """There is a drift that neither a patch nor whoever took that patch back has answered."""
-        watch = self._baselines.watch
-        return watch is not None and watch.is_drifted and not self._answered.covers(watch.score)
+        """There is a drift that neither a patch nor the roll-back of one has answered."""
+        score = self._watch.drift_score
+        return score is not None and not self._answered.covers(score)
 
-    def bring_back_known(self) -> bool:
+    def may_patch(self) -> bool:
+        """Whether a patch may be made from the baseline in use; a reason against it is told once."""
+        reason = self._baselines.why_no_patch()
+        if reason is not None and reason != self._reported:
+            self._emit(PatchesPaused(reason))
+        self._reported = reason
+        return reason is None
+
+    def reuse_known_patch(self) -> bool:
         """Use the patch that was accepted for this very drift before; False when there is none or it does not run."""
-        patch_id = self._baselines.known_patch() if self.needs_answer else None
-        if patch_id is None or self._baselines.why_no_patch() is not None:
+        patch_id = self._watch.known_drift if self.needs_answer else None
+        if patch_id is None or not self._may_be_used(patch_id):
             return False
-        if self._generations.state.active.patch == patch_id:
-            self._answered = self._drift_now()
+        if self._deployment.state.active.patch == patch_id:
+            self._answered = AnsweredDrift(self._watch.drift_score)
             return True
         try:
             generation = self.activate(patch_id, Cause.DRIFT)
@@ -91,9 +108,16 @@ class PatchPolicy:
         self._emit(PatchReused(patch_id, generation, reason))
         return True
 
+    def _may_be_used(self, patch_id: str) -> bool:
+        baseline = self._baselines.in_use
+        if baseline is None or self._model_state.is_withdrawn(patch_id):
+            return False
+        is_of_baseline = self._model_state.baseline_of(patch_id) == baseline.id
+        return is_of_baseline and self._baselines.why_no_patch() is None
+
     # ---- the baseline ---------------------------------------------------------------------------------------
 
-    def follow(self) -> bool:
+    def follow_baseline(self) -> bool:
         """Make the generation fit the baseline in use; True when another baseline has come into use."""
         before, now = self._baseline, self._baselines.in_use
         has_switched = before is not now and before is not None and (now is None or now.id != before.id)
@@ -106,19 +130,19 @@ class PatchPolicy:
         return has_switched
 
     def _switch(self, before: Baseline, now: Baseline | None) -> None:
-        active = self._generations.state.active.patch
-        parked = None if self._generations.is_patched_by(Cause.DRIFT) else active
-        waiting = self._baselines.parked
+        active = self._deployment.state.active.patch
+        suspended = None if self._deployment.is_patched_by(Cause.DRIFT) else active
+        waiting = self._baselines.suspended_patch
         self._answered, self._is_patch_in_doubt = AnsweredDrift(), False
-        self._baselines.note_switch(before, parked)
+        self._baselines.note_switch(before, suspended)
         if now is not None and now.name != before.name:
             self._emit(BaselineChanged(before.name, now.name, self._baselines.scores()))
         if active is not None:
             self.take_back("another baseline is in use; patches of the one before do not count")
         if waiting is not None and not self._model_state.is_withdrawn(waiting):
-            self._bring_back_parked(waiting)
+            self._resume_patch(waiting)
 
-    def _bring_back_parked(self, patch_id: str) -> None:
+    def _resume_patch(self, patch_id: str) -> None:
         try:
             generation = self.activate(patch_id, Cause.COMMAND)
         except EdgeRuntimeError as err:
@@ -130,13 +154,13 @@ class PatchPolicy:
 
     def _take_back_misfit(self) -> None:
         """After a restart or a roll-back a patch of another baseline may be active; without any baseline none may."""
-        active, baseline = self._generations.state.active.patch, self._baseline
+        active, baseline = self._deployment.state.active.patch, self._baseline
         state = (active, None if baseline is None else baseline.name)
         if active is None or state == self._checked:
             return
         self._checked = state
         made_from = self._model_state.baseline_of(active)
-        if baseline is None and not self._baselines.is_any:
+        if baseline is None and not self._baselines.usable:
             self.take_back("there is no baseline any more")
         elif baseline is not None and made_from not in (None, baseline.id):
             self.take_back("it was made from another baseline than the one in use")
@@ -149,8 +173,8 @@ class PatchPolicy:
         Raises:
             EngineError, StateError: it does not run or cannot be read; nothing was changed.
         """
-        generation = self._generations.activate(patch_id)
-        self._answered = self._drift_now()
+        generation = self._deployment.activate(patch_id)
+        self._answered = AnsweredDrift(self._watch.drift_score)
         # The drift may have ended while the process worked.
         self._is_patch_in_doubt = cause == Cause.DRIFT and self._answered.score is None
         return generation
@@ -162,18 +186,18 @@ class PatchPolicy:
             IllegalStep: the base is active already.
             BundleError, EngineError: not even the base can be built.
         """
-        before, after = self._generations.take_back(step)
+        before, after = self._deployment.take_back(step)
         if step is Step.ROLL_BACK and before.patch is not None:
             self._withdraw(before.patch, reason)
-        # Who rolls back under a drift has decided: the same drift must not bring the patch back behind his back.
-        self._answered = AnsweredDrift() if step is Step.TO_BASE else self._drift_now()
+        # A roll-back under a drift is a decision: the same drift must not bring the patch back.
+        self._answered = AnsweredDrift() if step is Step.TO_BASE else AnsweredDrift(self._watch.drift_score)
         self.rollbacks += 1
         self._emit(RolledBack(before, after, reason))
 
     def guard_engine(self) -> None:
         """Take a patch back under which the engine keeps failing."""
-        failures = self._generations.failures_in_a_row
-        if self._generations.is_patched and failures >= ENGINE_FAILURES:
+        failures = self._deployment.failures_in_a_row
+        if self._deployment.is_patched and failures >= ENGINE_FAILURES:
             self.take_back(f"the engine failed {failures} times in a row", Step.ROLL_BACK)
 
     def _withdraw(self, patch_id: str, reason: str) -> None:
@@ -181,7 +205,3 @@ class PatchPolicy:
             self._model_state.withdraw(patch_id, reason)
         except StateError as err:
             log.error("cannot note that a patch was withdrawn", patch=patch_id, reason=str(err))
-
-    def _drift_now(self) -> AnsweredDrift:
-        watch = self._baselines.watch
-        return AnsweredDrift(watch.score if watch is not None and watch.is_drifted else None)

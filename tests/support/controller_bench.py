@@ -17,12 +17,20 @@ from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.messaging.encoding import as_json
 from edge_runtime.messaging.events import RecalibrationReport
+from edge_runtime.recalibration.baselines.active import ActiveBaselines
+from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.baselines.store import BaselineStore, Identity
 from edge_runtime.recalibration.controller import RecalibrationController
-from edge_runtime.recalibration.controller_parts import ControllerParts
+from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
 from edge_runtime.recalibration.job.process import Outcome
+from edge_runtime.recalibration.patch_policy import PatchPolicy
+from edge_runtime.recalibration.planner import TaskPlanner
+from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
+from edge_runtime.recalibration.results import TaskResults
 from edge_runtime.recalibration.task import Approval, TaskRequest
+from edge_runtime.recalibration.task_runner import JobPlace, TaskRunner
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.event_examples import FIGURES, a_report
 from tests.support.fake_engine import FakeEngine
 
@@ -117,9 +125,10 @@ class ControllerBench:
         schedule_due=None,
         rollout=None,
         reference=None,
+        clock=None,
         **settings,
     ):
-        self.clock, self.events, self.jobs = Clock(), [], []
+        self.clock, self.events, self.jobs = clock or Clock(), [], []
         self.watch = ScriptedWatch() if commissioned else None
         self.model_state = ModelState.open(tmp_path, "parts")
         self.store = BaselineStore(self.model_state.baselines)
@@ -131,29 +140,60 @@ class ControllerBench:
         self.deployment = Deployment(rollout, self.slot, self.model_state, self._build)
         self.due = schedule_due
         self.seq = 0
+        self.settings = RecalibrationConfig(
+            commission=CommissionConfig(frames=16, automatic=automatic),
+            reference=ReferenceConfig(**{"frames": 8, "reservoir": 32, **(reference or {})}),
+            **{"min_frames": 8, "cooldown_s": 60, **settings},
+        )
+        self.drift = DriftConfig(sample_every_s=0.1)
+        watch = DriftWatch(self._open_monitor)
+        baselines = ActiveBaselines(self.model_state, IDENTITY, watch, self.drift, self.clock)
+        self.reference = LiveReferenceSet(
+            self.model_state, "parts/1", self.settings.reference, 0.1, self.clock, self.clock
+        )
+        patch_policy = PatchPolicy(self.deployment, self.model_state, baselines, watch, self._emit)
+        planner = TaskPlanner(self.settings, lambda schedule, after: self.due, self.clock())
+        place = JobPlace("parts", tmp_path / "bundle", IDENTITY, self.model_state)
         self.loop = RecalibrationController(
-            ControllerParts(
-                model="parts",
-                bundle_path=tmp_path / "bundle",
-                deployment=self.deployment,
-                model_state=self.model_state,
-                settings=RecalibrationConfig(
-                    commission=CommissionConfig(frames=16, automatic=automatic),
-                    reference=ReferenceConfig(**{"frames": 8, "reservoir": 32, **(reference or {})}),
-                    **{"min_frames": 8, "cooldown_s": 60, **settings},
-                ),
-                drift=DriftConfig(sample_every_s=0.1),
-                identity=IDENTITY,
-                open_watch=self._open_watch,
-                next_due_wall_s=lambda schedule, after: self.due,
-                start_job=self._start,
-                emit=self.events.append,
-                clock=self.clock,
-                wall_clock=self.clock,
-            )
+            "parts",
+            self.settings,
+            self.drift,
+            deployment=self.deployment,
+            watch=watch,
+            baselines=baselines,
+            commands=BaselineCommands(baselines, self.clock),
+            patch_policy=patch_policy,
+            reference=self.reference,
+            planner=planner,
+            runner=TaskRunner(
+                place,
+                self.settings,
+                self.drift,
+                baselines,
+                self.reference,
+                self._start,
+                self.clock,
+                self.clock,
+            ),
+            results=TaskResults(
+                "parts",
+                self.model_state,
+                baselines,
+                patch_policy,
+                planner,
+                self.reference,
+                self._emit,
+                self.clock,
+            ),
+            clock=self.clock,
+            wall_clock=self.clock,
+            crashes=Crashes(),
         )
 
-    def _open_watch(self, known, probe, drift):
+    def _emit(self, fact):
+        self.events.append(fact)
+
+    def _open_monitor(self, known, probe, drift):
         if self.watch is None or self.watch.is_closed:
             self.watch = ScriptedWatch()
         self.watch.known, self.watch.in_use = known, known.in_use
@@ -194,12 +234,12 @@ class ControllerBench:
         return future.result(timeout=0)
 
     def kinds(self):
-        return [event.fact.kind for event in self.events]
+        return [fact.kind for fact in self.events]
 
     @property
     def told(self):
         """The newest event's fact."""
-        return self.events[-1].fact
+        return self.events[-1]
 
     def commission(self, name=None, seed=1, **arguments):
         """The whole of it: ask, feed, end the job with a baseline such as the job would make."""

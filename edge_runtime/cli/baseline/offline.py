@@ -16,8 +16,10 @@ from edge_runtime.daemon.wiring.models import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import find_bundle
 from edge_runtime.errors import CommandError
-from edge_runtime.recalibration.baselines.active import Baselines
+from edge_runtime.recalibration.baselines.active import ActiveBaselines
+from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.baselines.store import BaselineStore
+from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.state_lock import lock_state_dir
 
@@ -36,8 +38,11 @@ def carry_out_offline(
     lock = None if asked.verb == "baselines" else lock_state_dir(config.state_dir)
     try:
         model_state = ModelState.open(config.state_dir, name)
-        baselines = Baselines(model_state, identify_bundle(bundle), None, config.drift, lambda: now_wall_s)
-        return baselines.obey(asked)
+        files_alone = DriftWatch(None)
+        baselines = ActiveBaselines(
+            model_state, identify_bundle(bundle), files_alone, config.drift, lambda: now_wall_s
+        )
+        return BaselineCommands(baselines, lambda: now_wall_s).obey(asked)
     finally:
         if lock is not None:
             lock.close()

@@ -34,13 +34,20 @@ from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
-from edge_runtime.messaging.events import Event
+from edge_runtime.messaging.events import Event, Fact
+from edge_runtime.recalibration.baselines.active import ActiveBaselines
+from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.baselines.store import Identity
 from edge_runtime.recalibration.controller import RecalibrationController
-from edge_runtime.recalibration.controller_parts import ControllerParts
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
 from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
+from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job.process import JobProcess
+from edge_runtime.recalibration.patch_policy import PatchPolicy
+from edge_runtime.recalibration.planner import TaskPlanner
+from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
+from edge_runtime.recalibration.results import TaskResults
+from edge_runtime.recalibration.task_runner import JobPlace, TaskRunner
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
@@ -68,7 +75,9 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         controller = None
         if config.models[name].recalibrate:
             deployment = Deployment(rollout, slot, model_state, build)
-            controller = _make_controller(config, name, bundle, model_state, deployment, delivery.add_event)
+            controller = _make_controller(
+                config, name, bundle, model_state, deployment, delivery.add_event, crashes
+            )
         parts = PipelineParts(
             device=config.device,
             model=name,
@@ -150,25 +159,42 @@ def _make_controller(
     model_state: ModelState,
     deployment: Deployment,
     emit: Callable[[Event], None],
+    crashes: Crashes,
 ) -> RecalibrationController:
     if config.recalibration.margin is not None:
         log.warning("recalibration.margin will go: use recalibration.strictness", model=name)
+    settings, drift, clock, wall_clock = config.recalibration, config.drift, time.monotonic, time.time
+
+    def emit_fact(fact: Fact) -> None:
+        emit(Event(wall_clock(), fact, name))
+
+    identity = identify_bundle(bundle)
+    watch = DriftWatch(partial(_open_monitor, bundle=bundle))
+    baselines = ActiveBaselines(model_state, identity, watch, drift, wall_clock)
+    reference = LiveReferenceSet(
+        model_state, bundle.id, settings.reference, drift.sample_every_s, clock, wall_clock
+    )
+    patch_policy = PatchPolicy(deployment, model_state, baselines, watch, emit_fact)
+    planner = TaskPlanner(settings, _find_next_due_wall_s, wall_clock())
+    place = JobPlace(name, bundle.path, identity, model_state)
     return RecalibrationController(
-        ControllerParts(
-            model=name,
-            bundle_path=bundle.path,
-            deployment=deployment,
-            model_state=model_state,
-            settings=config.recalibration,
-            drift=config.drift,
-            identity=identify_bundle(bundle),
-            open_watch=partial(_open_watch, bundle=bundle),
-            next_due_wall_s=_find_next_due_wall_s,
-            start_job=JobProcess.start,
-            emit=emit,
-            clock=time.monotonic,
-            wall_clock=time.time,
-        )
+        name,
+        settings,
+        drift,
+        deployment=deployment,
+        watch=watch,
+        baselines=baselines,
+        commands=BaselineCommands(baselines, wall_clock),
+        patch_policy=patch_policy,
+        reference=reference,
+        planner=planner,
+        runner=TaskRunner(place, settings, drift, baselines, reference, JobProcess.start, clock, wall_clock),
+        results=TaskResults(
+            name, model_state, baselines, patch_policy, planner, reference, emit_fact, wall_clock
+        ),
+        clock=clock,
+        wall_clock=wall_clock,
+        crashes=crashes,
     )
 
 
@@ -179,7 +205,7 @@ def identify_bundle(bundle: Bundle) -> Identity:
     return Identity(bundle.id, bundle.model_files.sha256, hashlib.sha256(spec).hexdigest()[:16])
 
 
-def _open_watch(
+def _open_monitor(
     known: KnownBaselines, probe_path: Path, drift: DriftConfig, *, bundle: Bundle
 ) -> LiveDriftMonitor:
     """A probe is small and runs seldom: on one CPU thread, whatever the model runs on."""

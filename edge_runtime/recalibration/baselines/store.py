@@ -51,13 +51,13 @@ class InUse:
     """Which baseline drift is measured against."""
 
     name: str | None = None
-    parked: Mapping[str, str] = field(default_factory=dict)
+    suspended: Mapping[str, str] = field(default_factory=dict)
     """By baseline id, the patch that was active when that baseline went out of use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What is on the shelf."""
+    """What is in the folder."""
 
     usable: Mapping[str, Baseline]
     """By name, without their pictures."""
@@ -166,5 +166,5 @@ class BaselineStore:
         Raises:
             StateError: it could not be written; the old note stands.
         """
-        data = orjson.dumps({"name": in_use.name, "parked": dict(in_use.parked)})
+        data = orjson.dumps({"name": in_use.name, "parked": dict(in_use.suspended)})
         write_atomically(self.folder / "in-use.json", data)

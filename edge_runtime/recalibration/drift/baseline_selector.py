@@ -1,7 +1,9 @@
 """What the camera has shown before: the site's baselines, and drifts for which a patch was accepted. All are scored.
 
 One monitor a state, all fed with the same moments (0.05 ms a frame each). The baseline *in use* is the one that
-drift is measured against; ``nearest`` chooses it. A drift alarm waits while what is new may turn out to be another
+drift is measured against. Another takes over when the camera is *as that one says*, at half the distance of the one in
+use or less, for two windows, so that dusk does not make it flap. When none fits, the one in use stays: what the camera
+sees then is a drift of the state it was in. A drift alarm waits while what is new may turn out to be another
 known state, which shows only once a whole window of it was seen: day turning into night must not alarm on the way.
 Where nothing known comes near, it waits for nothing. No engine, no clock.
 """
@@ -13,7 +15,6 @@ from typing import Literal, Protocol
 from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftStatus
 from calibration.stats.moments import MeanVar
-from edge_runtime.recalibration.drift.nearest_baseline import MARGIN, NearestBaseline
 
 Change = Literal["alarm", "returned", "switched"]
 
@@ -23,6 +24,14 @@ DRIFT = "+"
 PLAUSIBLE = 8.0
 """The newest few frames may be this many thresholds away from a state that they belong to: a mean of 8 instead of 32
 frames has four times the variance, and neighbours are alike."""
+
+
+FITS = 1.0
+"""Below its own threshold."""
+MARGIN = 0.5
+"""How much nearer another baseline must be; twice in a row back and forth needs a factor of four."""
+KEPT = 0.5
+"""One in use that fits this well is kept: two baselines of like states would take turns by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,34 @@ class Monitor(Protocol):
     def update(self, frame_moments: Mapping[str, MeanVar], now_s: float) -> DriftStatus: ...  # noqa: D102
     def newest(self, frames: int) -> float: ...  # noqa: D102
     def begin_anew(self) -> None: ...  # noqa: D102
+
+
+class NearestBaseline:
+    """Which baseline the camera is nearest to, with hysteresis: the scores are compared as shares of the thresholds."""
+
+    def __init__(self, in_use: str, patience_frames: int) -> None:
+        """``patience_frames`` is how long another one must lead; as long as two windows are apart."""
+        self.in_use, self._patience = in_use, patience_frames
+        self._leader: str | None = None
+        self._led_frames = 0
+
+    def after(self, shares: Mapping[str, float]) -> bool:
+        """Take in one more frame's scores (as shares of the thresholds) by baseline; True when another took over."""
+        leader = self._challenger(shares)
+        self._led_frames = self._led_frames + 1 if leader is not None and leader == self._leader else 0
+        self._leader = leader
+        if leader is None or self._led_frames < self._patience:
+            return False
+        self.in_use, self._leader, self._led_frames = leader, None, 0
+        return True
+
+    def _challenger(self, shares: Mapping[str, float]) -> str | None:
+        others = {name: share for name, share in shares.items() if name != self.in_use}
+        own = shares.get(self.in_use)
+        if not others or own is None or own < KEPT:
+            return None
+        best = min(others, key=lambda name: others[name])
+        return best if others[best] < FITS and others[best] <= MARGIN * own else None
 
 
 class BaselineSelector:

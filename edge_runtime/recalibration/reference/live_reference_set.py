@@ -1,4 +1,4 @@
-"""The reference set of live frames: the sieve before it, the reservoir in memory, its files, and the privacy switch.
+"""The reference set of live frames: the filter before it, the reservoir in memory, its files, and the privacy switch.
 
 ``pictures: never``: of every sample only the input's moments, class and time are kept, in memory and on disk. While a
 job collects its frames they are held in memory, then handed to it in memory and let go. What that costs: frames from
@@ -13,9 +13,8 @@ One thread calls all of this, except ``status``.
 """
 
 import shutil
-from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -43,8 +42,31 @@ RETRY_S = 60.0
 FLUSH_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class ReservoirStatus:
+    """How full it is and what was left out, in the names and the order of ``/status``."""
+
+    frames: int
+    most: int
+    """Frames that can be collected at all."""
+    mib: float
+    classes: int
+    """Predicted classes among the frames."""
+    pictures: str
+    on_disk: int
+    restored: int
+    """Frames taken over from an earlier run."""
+    unsaved: int
+    """Frames that the disk refused."""
+    dropped_on_disk: dict[str, int]
+    """Files of an earlier run that were not taken over, by reason."""
+    problem: str | None
+    skipped: dict[str, int]
+    """Samples that were not worth keeping, by reason."""
+
+
 class LiveReferenceSet:
-    """What one model's side loop remembers of live frames."""
+    """The live frames of one model that are kept in memory and on disk."""
 
     def __init__(
         self,
@@ -64,7 +86,7 @@ class LiveReferenceSet:
         self._credit, self._credit_at_s = WRITE_BURST, clock()
         self._look_at_s = -np.inf
         self._problem: str | None = None
-        self._counters = Counter(restored=0, unsaved=0)
+        self._restored = self._unsaved_count = 0
         self._dropped_on_disk: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -114,21 +136,22 @@ class LiveReferenceSet:
             self._open_store()
         self._forget_pictures_if_told()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> ReservoirStatus:
         """For people and machines; safe from any thread."""
-        return {
-            "frames": len(self._reservoir),
-            "most": self.most,
-            "mib": round(self._reservoir.size_bytes / 2**20, 2),
-            "classes": len(self._reservoir.classes),
-            "pictures": self._settings.pictures,
-            "on_disk": 0 if self._store is None else len(self._store),
-            "restored": self._counters["restored"],
-            "unsaved": self._counters["unsaved"],
-            "dropped_on_disk": self._dropped_on_disk,
-            "problem": self._problem,
-            "skipped": dict(self._filter.refused),
-        }
+        store = self._store
+        return ReservoirStatus(
+            frames=len(self._reservoir),
+            most=self.most,
+            mib=round(self._reservoir.size_bytes / 2**20, 2),
+            classes=len(self._reservoir.classes),
+            pictures=self._settings.pictures,
+            on_disk=0 if store is None else len(store),
+            restored=self._restored,
+            unsaved=self._unsaved_count,
+            dropped_on_disk=self._dropped_on_disk,
+            problem=self._problem,
+            skipped={str(flaw): count for flaw, count in self._filter.refused.items()},
+        )
 
     def _forget_pictures_if_told(self) -> None:
         if not self.keeps_pictures:
@@ -231,14 +254,14 @@ class LiveReferenceSet:
         self._store, self._dropped_on_disk = store, found.dropped
         for kept in found.kept:
             self._drop(self._reservoir.add(kept))
-        self._counters["restored"] = len(found.kept)
+        self._restored = len(found.kept)
 
     def _save(self, kept: Kept) -> bool:
         assert self._store is not None
         try:
             self._store.save(kept if self.keeps_pictures else kept.without_pixels())
         except StateError as err:
-            self._counters["unsaved"] += 1
+            self._unsaved_count += 1
             self._look_at_s = self._clock() + RETRY_S
             self._note(str(err))
             return False

@@ -26,7 +26,8 @@ from edge_runtime.inference.engines.factory import DEFAULTS, open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from edge_runtime.messaging.events import RecalibrationReport
-from edge_runtime.recalibration.baselines.active import Baselines
+from edge_runtime.recalibration.baselines.active import ActiveBaselines
+from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import (
     CommissioningResult,
@@ -105,9 +106,9 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     assert isinstance(result, CommissioningResult)
     assert result.frames == 32
     identity = identify_bundle(bundle)
-    baselines = Baselines(model_state, identity, None, DriftConfig(), lambda: 9.0)
+    baselines = ActiveBaselines(model_state, identity, DriftWatch(None), DriftConfig(), lambda: 9.0)
     baseline = baselines.take(folder)
-    assert baselines.is_any, baselines.listed()["problems"]
+    assert baselines.usable, baselines.problems
 
     probe_files = calibration.targets.model_files.read(model_state.probe(identity.model_sha256))
     probe = open_engine(probe_files, model_format, PREPROCESS.tensor_shape, ALONE)

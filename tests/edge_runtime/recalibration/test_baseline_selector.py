@@ -5,8 +5,7 @@ import pytest
 
 from calibration.drift.monitor import DriftMonitor, DriftSettings
 from calibration.stats.moments import INPUT_TAP, moments_of_frames
-from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector
-from edge_runtime.recalibration.drift.nearest_baseline import NearestBaseline
+from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector, NearestBaseline
 
 SETTINGS = DriftSettings()
 

@@ -1,5 +1,7 @@
 """The side loop without a thread: samples in, ``tick`` by hand, a scripted job instead of the process."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_without_a_baseline_nothing_happens_until_somebody_blesses_the_site(tmp_
     bench = ControllerBench(tmp_path, commissioned=False)
     bench.feed(40)
     assert bench.jobs == []
-    assert bench.loop.status()["commissioned"] is False
+    assert bench.loop.status().commissioned is False
     with pytest.raises(CommandError, match="send 'commission'"):
         bench.ask("recalibrate")
 
@@ -50,7 +52,7 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     assert bench.kinds() == ["commissioned"]
     assert bench.store.names() == ["default"]
     assert bench.model_state.probe("a" * 64).read_bytes() == b"probe"
-    assert bench.loop.status()["commissioned"] is True
+    assert bench.loop.status().commissioned is True
 
 
 def test_commissions_itself_when_the_configuration_says_so(tmp_path):
@@ -70,30 +72,30 @@ def fails_to_commission_for_good(tmp_path):
 def test_what_cannot_succeed_is_told_once_and_not_tried_again(tmp_path):
     bench = fails_to_commission_for_good(tmp_path)
     assert len(bench.jobs) == 1
-    assert [event.fact for event in bench.events] == [
+    assert bench.events == [
         TaskFailed("commission", "nothing in it can be recalibrated", "first start", is_lasting=True)
     ]
-    assert bench.loop.status()["not_possible"] == {"commission": "nothing in it can be recalibrated"}
-    assert bench.loop.status()["failed"] == 1
+    assert bench.loop.status().not_possible == {"commission": "nothing in it can be recalibrated"}
+    assert bench.loop.status().failed == 1
 
 
 def test_another_configuration_is_reason_to_try_again(tmp_path):
     bench = fails_to_commission_for_good(tmp_path)
-    settings = bench.loop._parts.settings.model_copy(update={"memory_mib": 4096})
-    bench.loop.reconfigure(bench.loop._parts.settings, bench.loop._parts.drift)
+    settings = bench.settings.model_copy(update={"memory_mib": 4096})
+    bench.loop.reconfigure(bench.settings, bench.drift)
     bench.feed(20)
     assert len(bench.jobs) == 1
-    bench.loop.reconfigure(settings, bench.loop._parts.drift)
+    bench.loop.reconfigure(settings, bench.drift)
     bench.feed(20)
     assert len(bench.jobs) == 2
-    assert bench.loop.status()["not_possible"] == {}
+    assert bench.loop.status().not_possible == {}
 
 
 def test_a_command_is_reason_to_try_again_and_success_ends_the_matter(tmp_path):
     bench = fails_to_commission_for_good(tmp_path)
     bench.commission()
-    assert bench.loop.status()["commissioned"] is True
-    assert bench.loop.status()["not_possible"] == {}
+    assert bench.loop.status().commissioned is True
+    assert bench.loop.status().not_possible == {}
 
 
 def test_a_failure_that_may_pass_is_tried_again(tmp_path):
@@ -102,7 +104,7 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path):
     bench.jobs[0].fail("every frame is of one colour")
     bench.feed(20)
     assert len(bench.jobs) == 2
-    assert bench.loop.status()["not_possible"] == {}
+    assert bench.loop.status().not_possible == {}
 
 
 @pytest.mark.parametrize("cause", ["schedule", "drift"])
@@ -115,7 +117,7 @@ def test_a_model_that_cannot_be_recalibrated_is_not_tried_again_by_schedule_or_d
     bench.due = 1012.0
     bench.feed(30)
     assert len(bench.jobs) == 1
-    assert bench.loop.status()["not_possible"] == {"recalibrate": "needs more memory"}
+    assert bench.loop.status().not_possible == {"recalibrate": "needs more memory"}
     assert bench.ask("recalibrate")["begun"] == "recalibrate"
 
 
@@ -146,7 +148,7 @@ def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
     bench.tick()
     assert bench.slot.generation == BASE
     assert bench.told.report.reasons == ("in doubt",)
-    assert bench.loop.status()["refused"] == 1
+    assert bench.loop.status().refused == 1
 
 
 def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
@@ -158,7 +160,7 @@ def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
     bench.feed(2)
     bench.jobs[-1].end(REFUSED)
     bench.tick()
-    assert bench.told.report.report == bench.loop.status()["last_report"]["report"] == "parts/r1"
+    assert bench.told.report.report == bench.loop.status().last_report["report"] == "parts/r1"
     reports = Reports(bench.model_state.folder)
     assert sorted(reports.ids()) == ["p1", "r1"]
     assert b"<img>" in reports.page("r1")
@@ -168,8 +170,8 @@ def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
-    private = bench.loop._parts.settings.model_copy(update={"reference": ReferenceConfig(pictures="never")})
-    bench.loop.reconfigure(private, bench.loop._parts.drift)
+    private = bench.settings.model_copy(update={"reference": ReferenceConfig(pictures="never")})
+    bench.loop.reconfigure(private, bench.drift)
     bench.jobs[0].end(REFUSED)
     bench.tick()
     assert b"<img>" not in Reports(bench.model_state.folder).page("r1")
@@ -251,7 +253,7 @@ def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
     bench.jobs[0].fail("process ended with status -9")
     bench.tick()
     assert bench.told.error == "process ended with status -9"
-    assert bench.loop.status()["phase"] == "idle"
+    assert bench.loop.status().phase == "idle"
 
 
 def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
@@ -260,7 +262,7 @@ def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     assert bench.told.error == "no space left"
-    assert bench.loop.status()["phase"] == "idle"
+    assert bench.loop.status().phase == "idle"
 
 
 def test_the_schedule_starts_a_recalibration_once(tmp_path):
@@ -284,7 +286,7 @@ def test_too_few_frames_in_time_end_the_task(tmp_path):
     bench.ask("recalibrate")
     bench.tick(10_000)
     assert "only 0 usable frames" in bench.told.error
-    assert bench.loop.status()["phase"] == "idle"
+    assert bench.loop.status().phase == "idle"
 
 
 def test_stopping_ends_a_running_job(tmp_path):
@@ -359,9 +361,7 @@ def test_a_drift_that_ended_while_the_process_worked_leaves_no_patch(tmp_path):
 
 def restarted(bench, tmp_path):
     """The same box after a restart: its record on disk, a new slot and watch."""
-    again = ControllerBench(tmp_path, rollout=bench.model_state.rollout("parts/1"))
-    again.clock.now = bench.clock.now
-    return again
+    return ControllerBench(tmp_path, rollout=bench.model_state.rollout("parts/1"), clock=bench.clock)
 
 
 def test_a_drift_that_ended_while_the_daemon_was_down_leaves_no_patch(tmp_path):
@@ -429,25 +429,25 @@ def test_stopping_frees_the_watch(tmp_path):
 
 def test_a_restart_begins_with_the_reservoir_it_ended_with(tmp_path):
     bench = ControllerBench(tmp_path)
-    bench.loop._reference.open()
+    bench.reference.open()
     bench.feed(30)
     bench.loop.stop(timeout_s=1.0)
     again = restarted(bench, tmp_path)
-    again.loop._reference.open()
-    assert again.loop.status()["reservoir"]["frames"] == 30
+    again.reference.open()
+    assert again.loop.status().reservoir.frames == 30
     again.ask("recalibrate")
     assert len(again.jobs[0].pixels) == 8
 
 
 def test_commissioning_never_uses_what_an_earlier_run_kept(tmp_path):
     bench = ControllerBench(tmp_path)
-    bench.loop._reference.open()
+    bench.reference.open()
     bench.feed(30)
     bench.loop.stop(timeout_s=1.0)
     bench.store.remove("default")
-    again = ControllerBench(tmp_path, commissioned=False, automatic=True)
-    again.clock.now = again.loop._began_at_s = bench.clock.now + 1
-    again.loop._reference.open()
+    bench.clock.now += 1
+    again = ControllerBench(tmp_path, commissioned=False, automatic=True, clock=bench.clock)
+    again.reference.open()
     again.feed(15)
     assert again.jobs == []
     again.feed(2)
@@ -475,17 +475,17 @@ def test_an_alarm_parts_what_was_seen_before_it_from_what_is_seen_now(tmp_path):
     bench.watch.window_began_at_s = bench.clock.now - 3.5
     bench.watch.changes = ["alarm"]
     bench.feed(1)
-    assert bench.loop.status()["reservoir"]["frames"] == 5
+    assert bench.loop.status().reservoir.frames == 5
     bench.feed(10)
     bench.watch.window_began_at_s = bench.clock.now + 0.5
     bench.watch.changes = ["returned"]
     bench.feed(1)
-    assert bench.loop.status()["reservoir"]["frames"] == 1
+    assert bench.loop.status().reservoir.frames == 1
 
 
 def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_path):
     bench = ControllerBench(tmp_path, reference={"pictures": "never"})
-    bench.loop._reference.open()
+    bench.reference.open()
     bench.feed(20)
     assert bench.ask("recalibrate")["frames_wanted"] == 8
     bench.feed(7)
@@ -499,7 +499,7 @@ def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_pat
     pictures = [np.random.default_rng(seq).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seq in range(28)]
     assert not any(picture.tobytes()[:16] in content for picture in pictures)
     assert list(tmp_path.rglob("*.png")) == []
-    assert all(one.pixels is None for one in bench.loop._reference._reservoir.entries)
+    assert all(one.pixels is None for one in bench.reference._reservoir.entries)
 
 
 def test_more_frames_than_fit_are_not_waited_for(tmp_path):
@@ -508,3 +508,33 @@ def test_more_frames_than_fit_are_not_waited_for(tmp_path):
     )
     bench.feed(3)
     assert bench.ask("recalibrate", frames=2000)["frames_wanted"] == 2**20 // (8 * 8 * 3 + 1024)
+
+
+def test_the_status_has_the_names_that_people_and_machines_know(tmp_path):
+    bench = ControllerBench(tmp_path)
+    bench.accept_one()
+    status = asdict(bench.loop.status())
+    assert list(status) == [
+        "phase", "task", "commissioned", "generation", "previous", "drift", "baselines", "reservoir", "skipped",
+        "not_possible", "sampled", "recalibrations", "accepted", "refused", "failed", "alarms", "rollbacks",
+        "last_report",
+    ]  # fmt: skip
+    assert list(status["drift"]) == [
+        "ready", "score", "threshold", "cusum", "cusum_threshold", "drifted", "verdict", "sign", "answers_score",
+        "frames",
+    ]  # fmt: skip
+    assert list(status["reservoir"]) == [
+        "frames", "most", "mib", "classes", "pictures", "on_disk", "restored", "unsaved", "dropped_on_disk", "problem",
+        "skipped",
+    ]  # fmt: skip
+    assert status["baselines"]["default"].keys() == {"in_use", "is_expired", "score", "threshold"}
+    assert (status["phase"], status["previous"]) == ("idle", "parts/1")
+    assert status["last_report"]["report"] == "parts/p1"
+
+
+def test_before_the_first_frame_the_status_has_the_four_figures_that_are_known(tmp_path):
+    bench = ControllerBench(tmp_path)
+    bench.watch.figures = lambda: None
+    assert asdict(bench.loop.status())["drift"] == {
+        "ready": False, "score": 0.0, "threshold": 1.0, "verdict": "healthy"
+    }  # fmt: skip

@@ -59,7 +59,7 @@ def test_a_restart_keeps_the_reservoir(tmp_path):
     before.feed(20, label=3)
     before.reference.close()
     after = Box(tmp_path, now_s=5.0, wall_ahead_s=WALL_AHEAD_S + 1100.0)  # rebooted
-    assert after.reference.status()["restored"] == 20
+    assert after.reference.status().restored == 20
     for one, other in zip(before.chosen(), after.chosen(), strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
         assert other.at_s - one.at_s == pytest.approx(-1100.0, abs=0.01)
@@ -70,7 +70,7 @@ def test_a_restart_keeps_the_reservoir(tmp_path):
 def test_killed_without_a_word_it_keeps_what_had_settled(tmp_path):
     box = Box(tmp_path)
     box.feed(100)
-    restored = Box(tmp_path, now_s=box.now_s).reference.status()["restored"]
+    restored = Box(tmp_path, now_s=box.now_s).reference.status().restored
     assert restored == pytest.approx(100 - 8 - SETTLE_S, abs=1)
 
 
@@ -119,14 +119,14 @@ def test_a_full_disk_leaves_it_in_memory_and_is_tried_again(tmp_path):
     folder.write_text("no folder any more")
     box.feed(20)
     status = box.reference.status()
-    assert (status["frames"], status["on_disk"], status["unsaved"]) == (80, 0, 1)
-    assert "check space" in status["problem"]
+    assert (status.frames, status.on_disk, status.unsaved) == (80, 0, 1)
+    assert "check space" in status.problem
     folder.unlink()
     folder.mkdir()
     box.feed(120)
     status = box.reference.status()
-    assert status["on_disk"] > 30
-    assert status["problem"] is None
+    assert status.on_disk > 30
+    assert status.problem is None
 
 
 def test_a_state_folder_that_cannot_be_used_at_start_is_tried_again_too(tmp_path):
@@ -134,11 +134,11 @@ def test_a_state_folder_that_cannot_be_used_at_start_is_tried_again_too(tmp_path
     in_the_way.write_text("a file")
     box = Box(tmp_path)
     box.feed(5)
-    assert "reservoir's folder" in box.reference.status()["problem"]
+    assert "reservoir's folder" in box.reference.status().problem
     in_the_way.unlink()
     box.feed(150)
-    assert box.reference.status()["on_disk"] > 30
-    assert box.reference.status()["problem"] is None
+    assert box.reference.status().on_disk > 30
+    assert box.reference.status().problem is None
 
 
 def test_without_persistence_nothing_is_written_and_what_was_there_goes(tmp_path):
@@ -210,4 +210,4 @@ def test_refused_pictures_are_counted_by_reason(tmp_path):
     tensor = np.zeros((3, 16, 16), np.float32)
     sample = Sample("belt", 9, tensor, black, None, box.now_s, box.now_s, 0.0, 0.0, 0.0)
     assert not box.reference.take(sample, 0)
-    assert box.reference.status()["skipped"] == {"flat": 1}
+    assert box.reference.status().skipped == {"flat": 1}

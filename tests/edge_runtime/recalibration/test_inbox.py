@@ -1,7 +1,7 @@
 import numpy as np
 
 from edge_runtime.datatypes import Result, Sample, Timings
-from edge_runtime.recalibration.sample_inbox import CAPACITY, SampleInbox
+from edge_runtime.recalibration.inbox import CAPACITY, SampleInbox
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 

@@ -1,14 +1,21 @@
-"""Answered samples on their way from the inference workers to the calibration side loop: thinned out, bounded.
+"""The ways into the controller's thread: answered samples, thinned out and bounded, and requests with their answers.
 
-Offering returns at once whatever the side loop is doing: live frames come first, and what does not fit is only
-counted.
+Offering a sample returns at once whatever the controller is doing: live frames come first, and a sample that does not
+fit is only counted.
 """
 
 import queue
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 from edge_runtime.datatypes import Result, Sample
+from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.recalibration.task import TaskRequest
 
 CAPACITY = 32
+
+Answer = dict[str, Any]
 
 
 class SampleInbox:
@@ -41,3 +48,25 @@ class SampleInbox:
             return self._waiting.get(timeout=timeout_s)
         except queue.Empty:
             return None
+
+
+class RequestInbox:
+    """Any thread asks, one thread answers."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[tuple[TaskRequest, Future[Answer]]] = queue.SimpleQueue()
+
+    def put(self, request: TaskRequest) -> "Future[Answer]":
+        """The future of the answer; it holds an :class:`EdgeRuntimeError` when the answer is no."""
+        answer: Future[Answer] = Future()
+        self._waiting.put((request, answer))
+        return answer
+
+    def answer_all(self, handle: Callable[[TaskRequest], Answer]) -> None:
+        """Answer every request that waits."""
+        while not self._waiting.empty():
+            request, answer = self._waiting.get()
+            try:
+                answer.set_result(handle(request))
+            except EdgeRuntimeError as err:
+                answer.set_exception(err)

@@ -1,0 +1,100 @@
+"""Turns the outcome of a task into a baseline in use, a patch that is active, or an event that says why not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.errors import EdgeRuntimeError, StateError
+from edge_runtime.messaging.events import (
+    Commissioned,
+    Fact,
+    Recalibrated,
+    RecalibrationRefused,
+    RecalibrationReport,
+    TaskFailed,
+)
+from edge_runtime.recalibration.baselines.active import ActiveBaselines
+from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
+from edge_runtime.recalibration.job.process import Outcome
+from edge_runtime.recalibration.patch_policy import PatchPolicy
+from edge_runtime.recalibration.planner import TaskPlanner
+from edge_runtime.recalibration.reference.erasure import forget_thumbnails
+from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
+from edge_runtime.recalibration.reports import Reports
+from edge_runtime.recalibration.task import Task
+
+
+class TaskResults:
+    """Takes outcomes and counts them."""
+
+    def __init__(
+        self,
+        model: str,
+        model_state: ModelState,
+        baselines: ActiveBaselines,
+        patch_policy: PatchPolicy,
+        planner: TaskPlanner,
+        reference: LiveReferenceSet,
+        emit: Callable[[Fact], None],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._model, self._model_state, self._reports = model, model_state, Reports(model_state.folder)
+        self._baselines, self._patch_policy, self._planner = baselines, patch_policy, planner
+        self._reference, self._emit, self._wall_clock = reference, emit, wall_clock
+        self.accepted = self.refused = self.failed = self.recalibrations = 0
+        self.last_report: RecalibrationReport | None = None
+
+    def take(self, task: Task, outcome: Outcome) -> None:
+        """Use a result, or tell that there is none."""
+        result = outcome.result
+        if isinstance(result, JobFailure):
+            self._fail(task, result)
+            return
+        self._planner.note_result(task.kind)
+        try:
+            if isinstance(result, CommissioningResult):
+                self._take_baseline(outcome.folder, result)
+            else:
+                self._take_report(task, outcome.folder, result)
+        except (EdgeRuntimeError, OSError) as err:
+            self._fail(task, JobFailure(str(err)))
+
+    def _fail(self, task: Task, failure: JobFailure) -> None:
+        self.failed += 1
+        if failure.is_lasting:
+            self._planner.note_failure(task.kind, failure.error)
+        self._emit(TaskFailed(task.kind.value, failure.error, task.cause, failure.is_lasting))
+
+    def _take_baseline(self, folder: Path, result: CommissioningResult) -> None:
+        self._patch_policy.doubt_patch()
+        baseline = self._baselines.take(folder)
+        self._planner.note_baseline(self._wall_clock())
+        self._patch_policy.follow_baseline()
+        self._emit(Commissioned(baseline.name, result.frames, result.taps, result.effective_frames))
+
+    def _take_report(self, task: Task, folder: Path, report: RecalibrationReport) -> None:
+        self.recalibrations += 1
+        if not report.accepted:
+            self.refused += 1
+            self.last_report = self._with_page(report, self._reports.keep_refused(folder / "report"))
+            self._emit(RecalibrationRefused(self.last_report))
+            return
+        self.last_report = report
+        baseline = self._baselines.in_use
+        if baseline is None or report.baseline_id != baseline.id:
+            raise StateError("another baseline has come into use meanwhile; the patch is not used")
+        patch_id = self._model_state.new_patch_id()
+        self._model_state.adopt(folder / "patch", patch_id)
+        self.last_report = self._with_page(report, patch_id)
+        generation = self._patch_policy.activate(patch_id, task.cause)
+        self.accepted += 1
+        self._emit(Recalibrated(self.last_report, generation))
+
+    def _with_page(self, report: RecalibrationReport, report_id: str | None) -> RecalibrationReport:
+        """The report with the address of its page; the settings may forbid pictures since it was made."""
+        if report_id is None or not self._reports.has_page(report_id):
+            return report
+        if not self._reference.keeps_pictures:
+            forget_thumbnails(self._model_state.folder)
+        return replace(report, report=f"{self._model}/{report_id}")

@@ -1,0 +1,50 @@
+"""The state of one model's recalibration for people and machines, in the names and the order of ``/status``."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge_runtime.messaging.events import BaselineScore, DriftFigures
+from edge_runtime.recalibration.reference.live_reference_set import ReservoirStatus
+
+
+@dataclass(frozen=True, slots=True)
+class NothingSeen:
+    """In place of drift figures before the first frame."""
+
+    ready: bool = False
+    score: float = 0.0
+    threshold: float = 1.0
+    verdict: str = "healthy"
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStatus:
+    """Counts are since the start."""
+
+    phase: str
+    """``idle``, ``collecting`` or ``working``."""
+    task: str | None
+    """Kind and cause of the task under way."""
+    commissioned: bool
+    """Whether there is a baseline to compare with."""
+    generation: str
+    """Active now: ``bundle/version+patch``."""
+    previous: str | None
+    drift: DriftFigures | NothingSeen | None
+    """None without a baseline."""
+    baselines: dict[str, BaselineScore]
+    reservoir: ReservoirStatus
+    skipped: int
+    """Samples that did not fit into the inbox."""
+    not_possible: dict[str, str]
+    """By kind of task, why it cannot succeed with this model and configuration."""
+    sampled: int
+    recalibrations: int
+    accepted: int
+    refused: int
+    failed: int
+    """Tasks that ended without a result."""
+    alarms: int
+    rollbacks: int
+    last_report: dict[str, Any] | None
+    """As in the event ``recalibration``."""
