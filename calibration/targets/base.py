@@ -40,7 +40,7 @@ class SkippedLayer:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one pass saw."""
+    """The moments of one pass."""
 
     moments: Moments
     """``input`` and then every tap asked for, in graph order."""
@@ -50,7 +50,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """What the observer does at each tap while it measures the next ones."""
+    """How each tap is corrected while the next ones are measured."""
 
     baseline: Moments
     prior: float = 0.0
@@ -63,7 +63,7 @@ class Normalisation:
 
 
 FORMATS = "ONNX (.onnx), TorchScript (.pt) or an OpenVINO IR (.xml with its .bin)"
-"""The model files that are taken, in words."""
+"""The model files that are accepted, for messages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Models on the disk: one file, or the .xml and the .bin of an OpenVINO IR, whole or not in effect.
+"""Reads and writes model files: one file, or the .xml and the .bin of an OpenVINO IR.
 
-Knows files, no framework.
+No framework is imported here.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
 
 SUFFIXES = (".onnx", ".xml", ".pt")
-"""What model files are called here; the .bin of an IR lies beside its .xml."""
+"""Of the files that name a model; the .bin of an IR lies in the folder of its .xml."""
 
 _ZIP = b"PK\x03\x04"
 
@@ -24,7 +24,7 @@ def suffix(files: ModelFiles) -> str:
 
 
 def read(path: Path) -> ModelFiles:
-    """The bytes of a model; of an IR, a path that ends in .xml, also those of the .bin beside it.
+    """The bytes of a model; of an IR, a path that ends in .xml, also those of its .bin.
 
     Raises:
         ModelError: a file cannot be read.
@@ -42,10 +42,10 @@ def read_named(folder: Path, stem: str) -> ModelFiles:
     Raises:
         ModelError: there is none, or it cannot be read.
     """
-    return read(named(folder, stem))
+    return read(find_named(folder, stem))
 
 
-def named(folder: Path, stem: str) -> Path:
+def find_named(folder: Path, stem: str) -> Path:
     """Where the model called ``stem`` lies in ``folder``, whatever its format; the ONNX path when there is none."""
     paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])
@@ -59,10 +59,10 @@ def _bytes(path: Path, expected: str, fix: str) -> bytes:
 
 
 def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
-    """Put a model at ``path`` (of an IR the .xml; the .bin goes beside it); gives the files written.
+    """Put a model at ``path`` (of an IR the .xml; the .bin goes into the same folder); gives the files written.
 
-    An IR is valid only as a pair, and two renames are not one: an old .xml is taken away before the weights change
-    and the new one comes last. Whoever is cut off in between leaves no model, never a mixed one.
+    Two renames are not atomic. The old .xml is deleted before the weights change and the new one is written last, so
+    an interrupted write leaves no model, never a mixed one.
 
     Raises:
         ModelError: an IR to a path that is no .xml, or another format to one.
@@ -78,14 +78,14 @@ def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
     if not is_ir:
         fix = "Name the .xml; the .bin is written beside it."
         raise ModelError(str(path), "an OpenVINO IR under another suffix", "a path that ends in .xml", fix)
-    beside, waiting = path.with_suffix(".bin"), path.with_suffix(".bin.new")
+    weights, waiting = path.with_suffix(".bin"), path.with_suffix(".bin.new")
     atomic_file.write_atomically(
         waiting, files.weights
     )  # a full disk shows here, with the old pair untouched
     try:
         path.unlink(missing_ok=True)
-        waiting.replace(beside)
+        waiting.replace(weights)
         atomic_file.write_atomically(path, files.data)
     finally:
         waiting.unlink(missing_ok=True)
-    return path, beside
+    return path, weights

@@ -16,13 +16,13 @@ Model = str | Path | bytes | ModelFiles
 """A model file's path, its bytes, or the bytes of both files of an OpenVINO IR."""
 
 _TAKEN_NAMES = frozenset({INPUT_TAP, ANSWERS_TAP, *SENSOR_TAPS})
-"""Tap names that baselines and patches keep for what is no layer."""
+"""Names that mean something else in baselines and patches."""
 
 _TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 
 
 def open_target(model: Model, threads: int = 1) -> Target:
-    """Open a model for recalibration: ONNX, TorchScript, or an OpenVINO IR (.xml with the .bin beside it).
+    """Open a model for recalibration: ONNX, TorchScript, or an OpenVINO IR (.xml with its .bin).
 
     Raises:
         ModelError: unreadable, of an unknown format, or nothing in it can be corrected.
@@ -37,7 +37,7 @@ def open_target(model: Model, threads: int = 1) -> Target:
 
 
 def _open(files: ModelFiles, name: str, threads: int) -> Target:
-    """Two files are an IR; an archive of torch or a suffix of its own is TorchScript; everything else ONNX."""
+    """Two files are an IR; an archive of torch, or a suffix of TorchScript, is TorchScript; everything else ONNX."""
     data = files.data
     if files.weights is not None:
         return open_openvino(data, files.weights, name, threads)

@@ -1,4 +1,4 @@
-"""What every target does around a pass: check the samples, cut them into batches, check taps against the model.
+"""Checks before a pass through a model, the cut into batches, and the moments over all of them.
 
 No framework is imported here.
 """
@@ -23,8 +23,8 @@ from calibration.stats.moments import (
 from calibration.targets.base import Batch, Normalisation, Observation, TapInfo
 
 Rows = Mapping[str, FrameMoments]
-"""What one pass gives: per tap the moments of every entry of its first axis (R, C). That axis is mostly the frames',
-and then R = N. In a transformer it may be the tokens', or frames and tokens folded into one in either order."""
+"""The result of one pass: per tap the moments of every entry of its first axis (R, C). That axis mostly holds frames,
+and then R = N. In a transformer it may hold tokens, or frames and tokens together in either order."""
 
 Passes = Callable[[Iterable[Batch]], Iterator[Rows]]
 """Runs one batch after the other."""
@@ -49,44 +49,44 @@ PLAIN_BATCH = 4
 RUN_BATCH = 8
 
 
-def micro_batch(x: Batch) -> int:
+def choose_micro_batch(x: Batch) -> int:
     """How many frames of ``x`` (N, C, ...) to correct together: more of small pictures, in about the same memory."""
     return max(MICRO_BATCH, MICRO_BATCH_VALUES // max(1, int(x[0].size)))
 
 
-def batches(x: Batch, size: int) -> Iterator[Batch]:
+def cut_batches(x: Batch, size: int) -> Iterator[Batch]:
     """Batches of ``size``; the last one may be smaller."""
     for start in range(0, len(x), size):
         yield np.ascontiguousarray(x[start : start + size])
 
 
-def even_batches(x: Batch, size: int) -> Iterator[Batch]:
+def cut_evenly(x: Batch, size: int) -> Iterator[Batch]:
     """Batches of about ``size``, none much smaller: each is corrected by its own moments."""
     for part in np.array_split(x, max(1, round(len(x) / size))):
         yield np.ascontiguousarray(part)
 
 
-def filled_batches(x: Batch, size: int) -> Iterator[Batch]:
+def cut_and_fill(x: Batch, size: int) -> Iterator[Batch]:
     """Batches of exactly ``size``; the last one is filled up with its last frame."""
-    for batch in batches(x, size):
+    for batch in cut_batches(x, size):
         missing = size - len(batch)
         yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
 
 
 def run_all(answers: Answers, x: Batch, size: int, *, is_fixed: bool) -> dict[str, NDArray[Any]]:
     """The outputs for all of ``x`` by name, those that every batch gives; ``is_fixed`` fills the last batch up."""
-    parts = list(answers(filled_batches(x, size) if is_fixed else batches(x, size)))
+    parts = list(answers(cut_and_fill(x, size) if is_fixed else cut_batches(x, size)))
     names = [name for name in parts[0] if all(name in part for part in parts)]
     return {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in names}
 
 
-def observation(
+def observe_in_batches(
     run: Passes, x: Batch, normalise: Normalisation | None, size: int, frames_of_first: int
 ) -> Observation:
     """The moments at ``input`` and the taps that ``run`` gives, over ``x`` in batches of about ``size``."""
-    frames = {INPUT_TAP: input_frames(x, normalise)}
+    frames = {INPUT_TAP: observe_input(x, normalise)}
     if normalise is None:
-        frames |= single_frames(run, x, size)
+        frames |= observe_single_frames(run, x, size)
         moments = {tap: part.pooled() for tap, part in frames.items()}
     else:
         moments = {INPUT_TAP: frames[INPUT_TAP].pooled(), **_batch_by_batch(run, x, size)}
@@ -94,17 +94,19 @@ def observation(
     return Observation(Moments(moments), dict(list(frames.items())[:frames_of_first]))
 
 
-def single_frames(run: Passes, x: Batch, size: int) -> dict[str, FrameMoments]:
+def observe_single_frames(run: Passes, x: Batch, size: int) -> dict[str, FrameMoments]:
     """Moments of the N single frames at every tap, (N, C) each, whatever the order of a tap's rows.
 
     Where one frame gives one row, and N frames N, rows are frames. Else the model is run frame by frame, and all rows
-    of a pass are one frame's.
+    of a pass belong to one frame.
     """
-    cut = [x[:1], *(even_batches(x[1:], size) if len(x) > 1 else ())]
+    cut = [x[:1], *(cut_evenly(x[1:], size) if len(x) > 1 else ())]
     seen: list[Rows] = []
     for batch, rows in zip(cut, run(cut), strict=True):
         if any(len(part.mean) != len(batch) for part in rows.values()):
-            seen = [{tap: _one_frame(tap, part) for tap, part in rows.items()} for rows in run(batches(x, 1))]
+            seen = [
+                {tap: _one_frame(tap, part) for tap, part in rows.items()} for rows in run(cut_batches(x, 1))
+            ]
             break
         seen.append(rows)
     return {tap: join([rows[tap] for rows in seen]) for tap in seen[0]}
@@ -120,8 +122,8 @@ def _one_frame(tap: str, rows: FrameMoments) -> FrameMoments:
 
 
 def _batch_by_batch(run: Passes, x: Batch, size: int) -> dict[str, TapMoments]:
-    """Moments over all frames. The rows of a batch weigh the same, whoever's they are: all frames have as many."""
-    cut, found = list(even_batches(x, size)), dict[str, TapMoments]()
+    """Moments over all frames. All rows of a batch weigh the same, because all frames have as many."""
+    cut, found = list(cut_evenly(x, size)), dict[str, TapMoments]()
     for batch, rows in zip(cut, run(cut), strict=True):
         for tap, part in rows.items():
             pooled = part.pooled()
@@ -130,7 +132,7 @@ def _batch_by_batch(run: Passes, x: Batch, size: int) -> dict[str, TapMoments]:
     return found
 
 
-def input_frames(x: Batch, normalise: Normalisation | None) -> FrameMoments:
+def observe_input(x: Batch, normalise: Normalisation | None) -> FrameMoments:
     """Single-frame moments of the input, as it is behind the input correction of ``normalise``."""
     frames = moments_of_frames(x)
     if normalise is None or normalise.input is None:
@@ -163,7 +165,7 @@ def require_baseline_of(taps: Sequence[TapInfo], normalise: Normalisation) -> No
 def require_patch_of(
     patch: Patch, model: str, sha256: str, taps: Sequence[TapInfo], input_channels: int | None
 ) -> None:
-    """Raise PatchError unless ``patch`` was made for this very model and speaks of its taps.
+    """Raise PatchError unless ``patch`` was made for this model and names its taps.
 
     Args:
         patch: The patch to apply.

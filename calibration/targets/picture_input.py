@@ -1,6 +1,6 @@
-"""The one picture input of a model: how float32 (N, C, ...) becomes what it takes.
+"""The picture input of a model: converts samples, float32 (N, C, ...), to its layout and type.
 
-Samples come as float32, channels second, like everywhere in this library. No framework is imported here.
+No framework is imported here.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 PICTURES = "one input (N, C, H, W) or (N, H, W, C), float32, float16 or uint8"
-"""What is taken, in words."""
+"""The inputs that are accepted, for messages."""
 
 _PICTURE_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class PictureInput:
-    """The one input: how it is called and how float32 (N, C, ...) becomes what the model takes."""
+    """Name, shape, layout and type of the one input."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -39,15 +39,15 @@ class PictureInput:
         shape, dtype = list(self.shape), self.dtype.name
         return {"name": self.name, "shape": shape, "layout": self.layout, "dtype": dtype}
 
-    def fed(self, x: NDArray[np.float32]) -> NDArray[Any]:
+    def convert(self, x: NDArray[np.float32]) -> NDArray[Any]:
         """``x`` (N, C, ...) in the model's own layout and type; uint8 is rounded and kept within 0..255."""
         moved = np.moveaxis(x, 1, self.channel_axis)
         if self.dtype == np.uint8:
             moved = np.clip(np.rint(moved), 0, 255)
         return np.ascontiguousarray(moved, self.dtype)
 
-    def unlike(self, count: int) -> NDArray[np.float32]:
-        """Noise pictures of growing brightness and contrast: a model that mixes frames gives itself away on them."""
+    def make_noise(self, count: int) -> NDArray[np.float32]:
+        """``count`` noise pictures of growing brightness and contrast: they show whether a model mixes frames."""
         shape = [n or 64 for n in self.shape[1:]]
         noise = np.random.default_rng(0).normal(0, 0.3, (count, *shape))
         step = np.linspace(-1, 1, count).reshape(-1, *[1] * len(shape))
@@ -55,12 +55,12 @@ class PictureInput:
         return np.asarray(128 + 80 * x if self.dtype == np.uint8 else x, np.float32)
 
 
-def channels_second(dims: Sequence[int | None], axis: int) -> tuple[int | None, ...]:
+def move_channels_second(dims: Sequence[int | None], axis: int) -> tuple[int | None, ...]:
     """Sizes (N, ...) of an input whose channels lie on ``axis``, with the channels second."""
     return (dims[0], dims[axis], *(size for i, size in enumerate(dims) if i not in (0, axis)))
 
 
-def likely_channel_axis(dims: Sequence[int | None]) -> int:
-    """What the sizes say where the file declares no layout: channels last only if they can be nothing else."""
+def guess_channel_axis(dims: Sequence[int | None]) -> int:
+    """The channel axis that the sizes suggest: the last one only if no other fits."""
     last_fits = len(dims) == 4 and dims[3] in _PICTURE_CHANNELS
     return 3 if last_fits and dims[1] not in _PICTURE_CHANNELS else 1

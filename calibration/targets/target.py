@@ -119,11 +119,11 @@ class Target:
         if normalise is None:
             size = self._frames_at_once(x, passes.PLAIN_BATCH)
         else:
-            size = passes.micro_batch(x)
+            size = passes.choose_micro_batch(x)
             passes.require_baseline_of(self.taps[:first_taps], normalise)
         run = self._observer(first_taps, None if normalise is None else normalise.baseline)(normalise)
         with self._backend.running():
-            return passes.observation(run, x, normalise, size, frames_of_first)
+            return passes.observe_in_batches(run, x, normalise, size, frames_of_first)
 
     def patched(self, patch: Patch) -> PatchedModel:
         """The model with the corrections in its own constants; channels at identity stay bit for bit.

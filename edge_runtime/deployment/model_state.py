@@ -93,7 +93,7 @@ class ModelState:
 
     def probe(self, model_sha256: str) -> Path:
         """The first taps of this model, for the drift monitor; may be missing."""
-        return model_files.named(self.folder / "probes", model_sha256[:16])
+        return model_files.find_named(self.folder / "probes", model_sha256[:16])
 
     def put_probe(self, model_sha256: str, files: ModelFiles) -> None:
         """Keep the probe of a model.

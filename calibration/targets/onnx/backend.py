@@ -16,7 +16,7 @@ from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
-from calibration.targets.onnx.graph import OnnxGraph, parse, with_free_batch
+from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, parse
 from calibration.targets.onnx.observer import build_observer, build_probe, correction_settings
 from calibration.targets.onnx.patch import dead_channels, insert_input_correction, patch_tap
 from calibration.targets.onnx.taps import find_taps
@@ -53,7 +53,7 @@ class OnnxBackend:
         self._graph = parse(name, data)
         self._taps, self.skipped = find_taps(self._graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
-        self.input_shape: tuple[int | None, ...] | None = self._graph.input_shape
+        self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape
 
     def describe(self) -> dict[str, Any]:
         """Format, opset and input; taps with how many of their channels are dead."""
@@ -85,7 +85,7 @@ class OnnxBackend:
 
             def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
                 for batch in batches:
-                    feed = {observer.input_name: picture.fed(batch), **settings}
+                    feed = {picture.name: picture.convert(batch), **settings}
                     yield observer.rows(self._run(session, observer.fetches, feed))
 
             return run
@@ -113,7 +113,7 @@ class OnnxBackend:
 
         def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
             for batch in batches:
-                outputs = self._run(session, names, {picture.name: picture.fed(batch)})
+                outputs = self._run(session, names, {picture.name: picture.convert(batch)})
                 yield dict(zip(names, outputs, strict=True))
 
         return run
@@ -125,15 +125,15 @@ class OnnxBackend:
     @cached_property
     def _free_graph(self) -> OnnxGraph:
         """The graph with a dynamic batch axis, which moments over several frames need; checked to answer alike."""
-        fixed = self._graph.input_shape[0]
+        fixed = self._graph.input.shape[0]
         if fixed is None:
             return self._graph
-        free = with_free_batch(self._graph)
-        x = self._graph.input.unlike(2 * fixed)
+        free = free_batch_axis(self._graph)
+        x = self._graph.input.make_noise(2 * fixed)
         expected = list(passes.run_all(self.answers(None), x, fixed, is_fixed=True).values())
         session = self._session(free.model.SerializeToString())
         try:
-            got = session.run(None, {free.input_name: free.input.fed(x)})
+            got = session.run(None, {free.input.name: free.input.convert(x)})
         except _ORT_ERRORS as err:
             raise _bound_to_batch(self.name, fixed) from err
         alike = (

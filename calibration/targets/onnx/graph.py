@@ -1,7 +1,4 @@
-"""A parsed ONNX model with the questions the taps need answered: constants, producers, consumers, ranks.
-
-Knows ONNX, nothing about calibration. Only the ONNX target and its parts use it.
-"""
+"""A parsed ONNX model: its constants, producers, consumers, ranks and picture input."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +12,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from calibration.errors import ModelError
 from calibration.targets.base import FORMATS
-from calibration.targets.picture_input import PICTURES, PictureInput, channels_second, likely_channel_axis
+from calibration.targets.picture_input import PICTURES, PictureInput, guess_channel_axis, move_channels_second
 
 _OLDEST_OPSET = 13
 _INPUT_TYPES: dict[int, np.dtype[Any]] = {
@@ -42,16 +39,6 @@ class OnnxGraph:
     """First dimension of a tensor; None when it is dynamic."""
     opset: int
     input: PictureInput
-
-    @property
-    def input_name(self) -> str:
-        """The picture input's name."""
-        return self.input.name
-
-    @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        """(N or None, C, ...): channels second, whatever the model's own layout."""
-        return self.input.shape
 
     @property
     def nodes(self) -> list[NodeProto]:
@@ -142,13 +129,13 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     )
 
 
-def with_free_batch(graph: OnnxGraph) -> OnnxGraph:
+def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:
     """The same model with a dynamic batch axis; ``graph`` itself when it has one already.
 
-    Reshapes whose constant shape starts with the batch copy it instead. Whoever uses the copy must check that it
-    still answers like the original: other operators may hold the batch size too.
+    Reshapes whose constant shape starts with the batch copy it instead. The caller must check that the copy still
+    answers like the original: other operators may hold the batch size too.
     """
-    fixed = graph.input_shape[0]
+    fixed = graph.input.shape[0]
     if fixed is None:
         return graph
     free = parse(graph.name, graph.model.SerializeToString())
@@ -209,7 +196,7 @@ def _refuse_integer_operators(name: str, graph: GraphProto) -> None:
 
 
 def _resolve_identities(graph: GraphProto) -> None:
-    """Give every reader of an Identity of a constant a constant of its own, by the Identity's name.
+    """Replace every Identity of a constant by a copy of the constant, under the Identity's name.
 
     PyTorch's older exporter writes parameters of equal values once, and reads the others through an Identity: biases
     that are still zero, scales that are still one.
@@ -245,11 +232,11 @@ def _picture_input(name: str, graph: GraphProto, constants: dict[str, TensorProt
         found = f"input {label!r} is {TensorProto.DataType.Name(tensor.elem_type)}"
         raise ModelError(name, found, PICTURES, "Export it with a float32 input.")
     dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
-    axis = likely_channel_axis(dims)
+    axis = guess_channel_axis(dims)
     if len(dims) < 2 or dims[axis] is None:
         found = f"input {label!r} has shape {tuple(dims)}"
         raise ModelError(name, found, f"{PICTURES} with a known C", "Export it with a fixed channel count.")
-    return PictureInput(label, channels_second(dims, axis), axis, _INPUT_TYPES[tensor.elem_type])
+    return PictureInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[tensor.elem_type])
 
 
 def _shapes(name: str, model: ModelProto) -> tuple[dict[str, int], dict[str, int | None]]:

@@ -38,7 +38,6 @@ class Observer:
     """
 
     model: bytes
-    input_name: str
     taps: tuple[OnnxTap, ...]
     baseline: Moments | None
 
@@ -65,7 +64,7 @@ class Observer:
 
 
 def correction_settings(normalise: Normalisation | None, channels: int) -> dict[str, Array]:
-    """What the inputs beside the picture get; nothing when the model is measured as it is."""
+    """Values of the inputs other than the picture; none when the model is measured as it is."""
     if normalise is None:
         return {}
     affine = normalise.input_correction(channels)
@@ -105,7 +104,7 @@ def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments 
     require_domain(copy)
     if baseline is not None:
         _add_settings(copy)
-    observer = Observer(b"", copy.input_name, chosen, baseline)
+    observer = Observer(b"", chosen, baseline)
     _keep_only(copy, observer.fetches)
     return replace(observer, model=copy.model.SerializeToString())
 
@@ -130,7 +129,7 @@ def _frames_of(cut: OnnxGraph) -> str:
     first = cut.add_constant("calibration__first", np.asarray([0], np.int64))
     cut.model.graph.node.extend(
         [
-            helper.make_node("Shape", [cut.input_name], ["calibration__input_shape"]),
+            helper.make_node("Shape", [cut.input.name], ["calibration__input_shape"]),
             helper.make_node("Gather", ["calibration__input_shape", first], ["calibration__frames"]),
         ]
     )
@@ -165,7 +164,7 @@ def _add_settings(graph: OnnxGraph) -> None:
     """The three inputs of :func:`correction_settings` and the nodes that everything behind them shares."""
     correct_input(graph, _INPUT_SCALE, _INPUT_OFFSET)
     proto = graph.model.graph
-    shape = [graph.input_shape[1]]
+    shape = [graph.input.shape[1]]
     for name, dims in ((_PRIOR, []), (_INPUT_SCALE, shape), (_INPUT_OFFSET, shape)):
         proto.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
     one = graph.add_constant(f"{_PRIOR}__one", np.asarray(1, np.float32))

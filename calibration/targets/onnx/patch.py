@@ -14,7 +14,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, helper
 
 from calibration.patch import Affine
 from calibration.targets.onnx.graph import OnnxGraph, attribute, subgraphs, tensors_read
-from calibration.targets.onnx.taps import Constant, OnnxTap, behind_rounding
+from calibration.targets.onnx.taps import Constant, OnnxTap, skip_rounding
 
 DEAD_WEIGHT_SCALE = 1e-7
 """Below it the int8 weights of a channel stand for zeros; the int32 bias cannot carry any correction."""
@@ -66,15 +66,15 @@ def dequantize_layer(graph: OnnxGraph, tap: OnnxTap) -> OnnxTap:
 
     Same arithmetic as DequantizeLinear; it lets the observer fold into them and spares the runtime the work.
     """
-    _without_rounding(graph, tap)
+    _remove_rounding(graph, tap)
     weight = _dequantize(graph, tap.weight)
     bias = None if tap.bias is None else _dequantize(graph, tap.bias)
     return replace(tap, weight=weight, bias=bias)
 
 
-def _without_rounding(graph: OnnxGraph, tap: OnnxTap) -> None:
+def _remove_rounding(graph: OnnxGraph, tap: OnnxTap) -> None:
     """Let the Add behind a MatMul read the product itself: its rounding fits the uncorrected product only."""
-    rounded = behind_rounding(graph, tap.layer_output) if tap.op == "MatMul" else tap.layer_output
+    rounded = skip_rounding(graph, tap.layer_output) if tap.op == "MatMul" else tap.layer_output
     if rounded == tap.layer_output:
         return
     adder, back = graph.producers[tap.name], graph.producers[rounded]
@@ -103,7 +103,7 @@ def insert_input_correction(graph: OnnxGraph, affine: Affine) -> None:
     """
     if not affine.touched.any():
         return
-    name, shape = graph.input_name, _over_channels(graph)
+    name, shape = graph.input.name, _over_channels(graph)
     scale = graph.add_constant(f"{name}__scale", affine.scale.reshape(shape))
     offset = graph.add_constant(f"{name}__offset", affine.offset.reshape(shape))
     _put_in_front(graph, scale, offset)
@@ -111,7 +111,7 @@ def insert_input_correction(graph: OnnxGraph, affine: Affine) -> None:
 
 def correct_input(graph: OnnxGraph, scale: str, offset: str) -> None:
     """The same by two tensors (C,) that are given when the model runs."""
-    name = graph.input_name
+    name = graph.input.name
     shape = graph.add_constant(f"{name}__over_channels", np.asarray(_over_channels(graph), np.int64))
     shaped = [f"{part}__over_channels" for part in (scale, offset)]
     _put_in_front(graph, *shaped)
@@ -122,7 +122,7 @@ def correct_input(graph: OnnxGraph, scale: str, offset: str) -> None:
 
 def _over_channels(graph: OnnxGraph) -> list[int]:
     """Shape in which (C,) broadcasts over the input, in the model's own layout."""
-    return [-1 if axis == graph.input.channel_axis else 1 for axis in range(len(graph.input_shape))]
+    return [-1 if axis == graph.input.channel_axis else 1 for axis in range(len(graph.input.shape))]
 
 
 def _put_in_front(graph: OnnxGraph, scale: str, offset: str) -> None:
@@ -130,7 +130,7 @@ def _put_in_front(graph: OnnxGraph, scale: str, offset: str) -> None:
 
     In float32: readers that make a float of another type get that, the others the type they had, bytes rounded.
     """
-    name, nodes = graph.input_name, graph.model.graph.node
+    name, nodes = graph.input.name, graph.model.graph.node
     scaled, corrected = f"{name}__scaled", f"{name}__corrected"
     source, as_before, new = name, corrected, list[NodeProto]()
     if graph.input.dtype != np.float32:
@@ -202,8 +202,8 @@ def _per_weight(tap: OnnxTap, shape: tuple[int, ...], scale: Vector) -> Vector:
 def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vector) -> int:
     """Multiply the scales and recompute the bias; dead and overflowing channels stay as they are."""
     assert tap.weight.scale is not None
-    _without_rounding(graph, tap)
-    bias = _patchable_bias(graph, tap)
+    _remove_rounding(graph, tap)
+    bias = _prepare_bias(graph, tap)
     old = graph.array(tap.weight.scale)
     blocked = old.reshape(-1) < DEAD_WEIGHT_SCALE
     if bias.scale is not None:
@@ -222,7 +222,7 @@ def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vec
     return int(blocked.sum())
 
 
-def _patchable_bias(graph: OnnxGraph, tap: OnnxTap) -> Constant:
+def _prepare_bias(graph: OnnxGraph, tap: OnnxTap) -> Constant:
     """The layer's bias in float32, or in int32 with a scale per channel; its weights get a scale per channel too."""
     assert tap.weight.scale is not None
     own = tap.channels if tap.op != "ConvTranspose" else tap.channels // tap.groups

@@ -1,8 +1,8 @@
-"""Where the taps of an ONNX graph are and which constants correct them; and why other layers stay as they are.
+"""Where the taps (layer outputs) of an ONNX graph are and which constants correct them. Only reads the graph.
 
 A tap is the output of a Conv, ConvTranspose, Gemm or MatMul + Add whose weights are constants (float32, or int8
 behind a DequantizeLinear with one scale per output channel or for the layer), or of an inference
-BatchNormalization. Only reads the graph.
+BatchNormalization.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _UNKNOWN_WEIGHTED = ("LSTM", "GRU", "RNN", "Einsum", "DeformConv", "FusedConv", "FusedGemm", "FusedMatMul")
-"""Hold weights too (the last three after ONNX Runtime's own optimizer), and have no output that is corrected so."""
+"""Hold weights too (the last three come from ONNX Runtime's optimizer), but their output is never corrected."""
 
 _SELECTING = ("NonZero", "NonMaxSuppression", "Compress", "Unique")
 """Give as many entries as the picture has of something."""
@@ -77,7 +77,7 @@ def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer
 
 
 def _steps(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
-    of_the_picture = {graph.input_name}
+    of_the_picture = {graph.input.name}
     for node in graph.nodes:
         depends_on_picture = not of_the_picture.isdisjoint(node.input)
         if depends_on_picture:
@@ -163,14 +163,14 @@ def _convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
         raise LayerSkipped("grouped ConvTranspose in int8: its weight scales are shared between groups")
     bias_name = node.input[2] if len(node.input) > 2 else ""
     return OnnxTap(
-        name=_free(graph, node.output[0]),
+        name=_require_free(graph, node.output[0]),
         node=label(node),
         op=node.op_type,
         channels=channels,
         rank=len(shape),
         channel_axis=1,
         layer_output=node.output[0],
-        weight=_fitting(graph, weight, channels if not is_transposed else int(shape[axis])),
+        weight=_require_scale_per_channel(graph, weight, channels if not is_transposed else int(shape[axis])),
         bias=_bias(graph, bias_name, channels),
         groups=groups,
     )
@@ -184,7 +184,7 @@ def _batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     if rank is None:
         raise LayerSkipped("the shape of its output is unknown")
     return OnnxTap(
-        name=_free(graph, node.output[0]),
+        name=_require_free(graph, node.output[0]),
         node=label(node),
         op="BatchNormalization",
         channels=int(graph.constants[scale.name].dims[0]),
@@ -207,14 +207,14 @@ def _gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     if bias_name and not beta:
         raise LayerSkipped("a Gemm that ignores its bias (beta 0)")
     return OnnxTap(
-        name=_free(graph, node.output[0]),
+        name=_require_free(graph, node.output[0]),
         node=label(node),
         op="Gemm",
         channels=channels,
         rank=2,
         channel_axis=1,
         layer_output=node.output[0],
-        weight=_fitting(graph, weight, channels),
+        weight=_require_scale_per_channel(graph, weight, channels),
         bias=_bias(graph, bias_name, channels),
         bias_factor=beta if bias_name else 1.0,
     )
@@ -227,7 +227,7 @@ def _matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     rank = graph.ranks.get(node.output[0])
     if len(shape) != 2 or rank is None or rank < 2:
         raise LayerSkipped("a MatMul that is not a linear layer of known rank")
-    product = behind_rounding(graph, node.output[0])
+    product = skip_rounding(graph, node.output[0])
     adder = graph.only_consumer(product)
     if adder is None or adder.op_type != "Add":
         raise LayerSkipped("a MatMul without a bias to correct")
@@ -235,19 +235,19 @@ def _matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     if bias is None:
         raise LayerSkipped("a MatMul without a bias to correct")
     return OnnxTap(
-        name=_free(graph, adder.output[0]),
+        name=_require_free(graph, adder.output[0]),
         node=label(node),
         op="MatMul",
         channels=int(shape[1]),
         rank=rank,
         channel_axis=rank - 1,
         layer_output=node.output[0],
-        weight=_fitting(graph, weight, int(shape[1])),
+        weight=_require_scale_per_channel(graph, weight, int(shape[1])),
         bias=bias,
     )
 
 
-def behind_rounding(graph: OnnxGraph, name: str) -> str:
+def skip_rounding(graph: OnnxGraph, name: str) -> str:
     """``name`` itself, or what a QuantizeLinear and a DequantizeLinear that alone read it make of it."""
     rounded = graph.only_consumer(name)
     if rounded is None or rounded.op_type != "QuantizeLinear":
@@ -256,7 +256,7 @@ def behind_rounding(graph: OnnxGraph, name: str) -> str:
     return name if back is None or back.op_type != "DequantizeLinear" else str(back.output[0])
 
 
-def _free(graph: OnnxGraph, name: str) -> str:
+def _require_free(graph: OnnxGraph, name: str) -> str:
     if name in graph.outputs:
         raise LayerSkipped("its output is an output of the model")
     return name
@@ -267,20 +267,20 @@ def _weight(graph: OnnxGraph, name: str, axis: int) -> Constant:
     if graph.uses(name) > 1:
         raise LayerSkipped("its weights are shared with another layer")
     if name in graph.constants:
-        return _float_constant(graph, name, axis)
+        return _read_float_constant(graph, name, axis)
     source = graph.producer(name, "DequantizeLinear")
     if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
         raise LayerSkipped("its weights are not constants")
-    return _dequantized(graph, source, axis)
+    return _read_dequantized(graph, source, axis)
 
 
-def _float_constant(graph: OnnxGraph, name: str, axis: int = 0) -> Constant:
+def _read_float_constant(graph: OnnxGraph, name: str, axis: int = 0) -> Constant:
     if graph.array(name).dtype != np.float32:
         raise LayerSkipped(f"its weights are {graph.array(name).dtype}, not float32")
     return Constant(name, channel_axis=axis)
 
 
-def _dequantized(graph: OnnxGraph, source: NodeProto, axis: int) -> Constant:
+def _read_dequantized(graph: OnnxGraph, source: NodeProto, axis: int) -> Constant:
     """The integer constant behind a DequantizeLinear."""
     if any(graph.uses(part) > 1 for part in source.input[:2]):
         raise LayerSkipped("its weights or their scale are shared with another layer")
@@ -297,7 +297,7 @@ def _dequantized(graph: OnnxGraph, source: NodeProto, axis: int) -> Constant:
     return Constant(source.input[0], source.input[1], zero_point, axis)
 
 
-def _fitting(graph: OnnxGraph, weight: Constant, channels: int) -> Constant:
+def _require_scale_per_channel(graph: OnnxGraph, weight: Constant, channels: int) -> Constant:
     """``weight``, if it can be scaled channel by channel; one scale for all of them is spread when it is patched."""
     if weight.scale is not None and graph.array(weight.scale).size not in (1, channels):
         raise LayerSkipped("its weight scales are not one per output channel")
@@ -311,14 +311,14 @@ def _bias(graph: OnnxGraph, name: str, channels: int | None) -> Constant | None:
     if graph.uses(name) > 1:
         raise LayerSkipped("its bias is shared with another layer")
     if name in graph.constants:
-        bias = _float_constant(graph, name)
+        bias = _read_float_constant(graph, name)
         if channels is not None and graph.array(name).size != channels:
             raise LayerSkipped("its bias is not one value per channel")
         return bias
     source = graph.producer(name, "DequantizeLinear")
     if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
         raise LayerSkipped("its bias is not a constant")
-    bias = _dequantized(graph, source, 0)
+    bias = _read_dequantized(graph, source, 0)
     size, scales = (graph.array(part).size for part in source.input[:2])
     if channels is not None and (size != channels or scales not in (1, channels)):
         raise LayerSkipped("its bias is not one value per channel")

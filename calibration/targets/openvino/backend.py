@@ -59,7 +59,7 @@ class OpenVinoBackend:
         """One compilation; prior and input correction are given when it runs."""
         self._require_free_batch()
         observer = self._build_observer(first_taps, baseline)
-        request = self._compiled(_with_free_batch(observer.model)).create_infer_request()
+        request = self._compiled(_free_batch_axis(observer.model)).create_infer_request()
 
         def measuring(normalise: Normalisation | None) -> passes.Passes:
             settings = correction_settings(normalise, self._graph.input.shape[1] or 0)
@@ -123,18 +123,18 @@ class OpenVinoBackend:
     def _answers_alike(self) -> bool:
         """Whether the frame moments of two batches in one are those of two batches in a row."""
         fixed = self._graph.input.shape[0] or 1
-        x = self._graph.input.unlike(2 * fixed)
+        x = self._graph.input.make_noise(2 * fixed)
         as_is = self._compiled(self._build_observer(None, None).model).create_infer_request()
         parts = [self._run(as_is, x[i : i + fixed]) for i in range(0, len(x), fixed)]
         try:
             free = self._compiled(
-                _with_free_batch(self._build_observer(None, None).model)
+                _free_batch_axis(self._build_observer(None, None).model)
             ).create_infer_request()
             got = self._run(free, x)
             expected = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
             if any(len(a) != len(b) for a, b in zip(got, expected, strict=True)):
                 # Rows that are tokens are other ones in every pass; there the answers must speak.
-                answering = self._compiled(_with_free_batch(self._copy().model)).create_infer_request()
+                answering = self._compiled(_free_batch_axis(self._copy().model)).create_infer_request()
                 whole = passes.run_all(self.answers(None), x, fixed, is_fixed=True)
                 got, expected = self._run(answering, x), list(whole.values())
         except (ModelError, RuntimeError):
@@ -159,7 +159,7 @@ class OpenVinoBackend:
     ) -> list[NDArray[Any]]:
         """All outputs of one batch, as copies: OpenVINO would write the next ones over them."""
         try:
-            request.infer([self._graph.input.fed(batch), *settings])
+            request.infer([self._graph.input.convert(batch), *settings])
         except RuntimeError as err:
             fix = "Check that the pictures have the size that the model was converted for."
             raise ModelError(self.name, f"OpenVINO failed ({err})", "a model that runs", fix) from err
@@ -174,7 +174,7 @@ def _is_alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return float(np.linalg.norm(one - other)) <= _ALIKE * float(np.linalg.norm(other)) + 1e-6
 
 
-def _with_free_batch(model: Any) -> Any:
+def _free_batch_axis(model: Any) -> Any:
     """The same model with a dynamic batch axis, in place."""
     partial = model.input(0).get_partial_shape()
     model.reshape({0: ov.PartialShape([-1, *list(partial)[1:]])})

@@ -1,7 +1,6 @@
-"""An OpenVINO IR in memory with the questions the taps need answered: constants, consumers, the one picture input.
+"""An OpenVINO IR in memory: its constants, consumers and picture input.
 
-Knows OpenVINO, nothing about calibration. Only the OpenVINO target and its parts use it. Rewiring is done at single
-inputs (``replace_source_output``), so a constant that two layers share is never changed under the other one.
+Rewire at single inputs (``replace_source_output``), so that a constant which two layers share stays for the other one.
 """
 
 import tempfile
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from calibration.errors import ModelError
-from calibration.targets.picture_input import PICTURES, PictureInput, channels_second, likely_channel_axis
+from calibration.targets.picture_input import PICTURES, PictureInput, guess_channel_axis, move_channels_second
 
 _INPUT_TYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
@@ -106,7 +105,7 @@ def files_of(model: Any) -> tuple[bytes, bytes]:
 
 
 def value(output: Any) -> NDArray[Any]:
-    """What a constant subgraph computes, as a copy."""
+    """The value of a constant subgraph, as a copy."""
     node = output.get_node()
     if node.get_type_name() == "Constant":
         return np.array(node.data)
@@ -164,14 +163,14 @@ def _picture_input(name: str, model: Any) -> PictureInput:
     if len(dims) < 2 or dims[axis] is None:
         fix = "Fix the number of channels with Model.reshape, or name the layout with Parameter.set_layout."
         raise ModelError(name, f"input {label!r} has shape {partial}", f"{expected} with a known C", fix)
-    return PictureInput(label, channels_second(dims, axis), axis, _INPUT_TYPES[kind])
+    return PictureInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[kind])
 
 
 def _channel_axis(layout: Any, dims: list[int | None]) -> int:
-    """The layout the model declares, else what the sizes say: channels last only if they can be nothing else."""
+    """The layout that the model declares, else the one that the sizes suggest."""
     if ov.layout_helpers.has_channels(layout):
         return int(ov.layout_helpers.channels_idx(layout)) % len(dims)
-    return likely_channel_axis(dims)
+    return guess_channel_axis(dims)
 
 
 def _last_line(err: Exception) -> str:

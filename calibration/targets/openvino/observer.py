@@ -57,7 +57,7 @@ class Observer:
 
 
 def correction_settings(normalise: Normalisation | None, channels: int) -> list[Floats]:
-    """What the inputs behind the picture get: prior, scale and offset; nothing when the model is measured as it is."""
+    """Values of the inputs behind the picture: prior, scale and offset; none when the model is measured as it is."""
     if normalise is None:
         return []
     affine = normalise.input_correction(channels)

@@ -1,8 +1,8 @@
-"""Where the taps of an OpenVINO IR are, and why other layers stay as they are.
+"""Where the taps (layer outputs) of an OpenVINO IR are. Only reads the graph.
 
 A tap is the output of a convolution, a transposed convolution or a linear layer with constant weights, behind the
 per-channel constants that follow it: its bias, or the Subtract, Divide, Multiply and Add that a BatchNorm was taken
-apart into (*links*). A live BatchNormInference is a tap too. Only reads.
+apart into (*links*). A live BatchNormInference is a tap too.
 """
 
 from collections.abc import Iterable, Iterator

@@ -60,7 +60,7 @@ class TorchScriptBackend:
         return partial(self._measuring, first_taps)
 
     def correct(self, affines: Mapping[str, Affine]) -> tuple[Any, dict[str, int]]:
-        """A module of its own with the corrections in its parameters; this one stays as it is."""
+        """Another module with the corrections in its parameters; this one stays as it is."""
         module = program.load(self.name, self.files.data)
         graph = flatten(self.name, module)
         with torch.no_grad():
@@ -75,11 +75,11 @@ class TorchScriptBackend:
 
         Outputs without a name are ``output``, ``output_1``…; a dict's have its keys.
         """
-        module = program.folded(self._module if corrected is None else corrected)
+        module = program.fold(self._module if corrected is None else corrected)
 
         def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
-            for batch in program.sparing_memory(batches):
-                outputs = program.named_outputs(module(batch), len(batch))
+            for batch in program.spare_memory(batches):
+                outputs = program.name_outputs(module(batch), len(batch))
                 if not outputs:
                     found, fix = (
                         "no output with one entry per picture",
@@ -101,7 +101,7 @@ class TorchScriptBackend:
         )
 
         def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
-            for batch in program.sparing_memory(batches):
+            for batch in program.spare_memory(batches):
                 given = {key: value.numpy() for key, value in observe(batch).items()}
                 yield {name: FrameMoments(given[name + MEAN], given[name + VARIANCE]) for name in names}
 

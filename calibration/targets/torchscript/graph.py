@@ -1,9 +1,8 @@
-"""A TorchScript module as one flat graph with its parameters as constants, and the questions the taps need answered.
+"""A TorchScript module as one flat graph with its parameters as constants.
 
 Calls are inlined, attributes of the module become constants that share the module's memory (so writing to them
 changes the module), and branches on constants (``if self.training``) are gone. ``torch.jit.freeze`` is not used: it
 merges constants of equal value, which makes two fresh BatchNorms look like one that is used twice.
-Knows torch, nothing about calibration. Only the TorchScript target and its parts use it.
 """
 
 from collections.abc import Iterator
@@ -94,17 +93,17 @@ def reads_data(node: Any) -> bool:
     return node.kind() not in _ABOUT_SHAPE
 
 
-def everything_in(block: Any) -> Iterator[Any]:
+def walk_nodes(block: Any) -> Iterator[Any]:
     """All nodes of a graph or block, bodies of control flow included, in order."""
     for node in block.nodes():
         yield node
         for body in node.blocks():
-            yield from everything_in(body)
+            yield from walk_nodes(body)
 
 
 def layers_of(graph: Any) -> list[Any]:
     """All nodes that may be layers with weights; a node's place in this list is its ordinal."""
-    return [node for node in everything_in(graph) if node.kind() in LAYERS]
+    return [node for node in walk_nodes(graph) if node.kind() in LAYERS]
 
 
 def weights_of(graph: TorchGraph, node: Any) -> Any:
@@ -112,7 +111,7 @@ def weights_of(graph: TorchGraph, node: Any) -> Any:
     if node.kind() not in LAYERS:
         return None
     place = {"aten::batch_norm": 3, "aten::addmm": 2}.get(node.kind(), 1)
-    return graph.tensor(behind_transpose(node.inputsAt(place)))
+    return graph.tensor(skip_transpose(node.inputsAt(place)))
 
 
 def is_transposed(value: Any) -> bool:
@@ -120,7 +119,7 @@ def is_transposed(value: Any) -> bool:
     return bool(value.node().kind() == "aten::t")
 
 
-def behind_transpose(value: Any) -> Any:
+def skip_transpose(value: Any) -> Any:
     """The value that was transposed, else ``value`` itself."""
     return value.node().inputsAt(0) if is_transposed(value) else value
 
@@ -188,7 +187,7 @@ def flatten(name: str, module: Any) -> TorchGraph:
 
 
 def _refuse_foreign_kernels(name: str, graph: Any) -> None:
-    kinds = sorted({n.kind() for n in everything_in(graph)})
+    kinds = sorted({n.kind() for n in walk_nodes(graph)})
     foreign = [kind for kind in kinds if kind.startswith(_FOREIGN) or kind in _FOREIGN_KINDS]
     if not foreign:
         return
@@ -204,9 +203,9 @@ def _refuse_foreign_kernels(name: str, graph: Any) -> None:
 def _bind_attributes(module: Any, graph: Any) -> dict[Key, str]:
     """Replace reads of attributes by constants; gives the paths of the tensors among them."""
     me = next(iter(graph.inputs())).unique()
-    written = {n.s("name") for n in everything_in(graph) if n.kind() == "prim::SetAttr"}
+    written = {n.s("name") for n in walk_nodes(graph) if n.kind() == "prim::SetAttr"}
     owners: dict[Key, str] = {}
-    for node in [n for n in everything_in(graph) if n.kind() == "prim::GetAttr"]:
+    for node in [n for n in walk_nodes(graph) if n.kind() == "prim::GetAttr"]:
         path = _path(node.output(), me)
         if path is None or path[-1] in written:
             continue
@@ -254,7 +253,7 @@ def _bind_default_arguments(name: str, module: Any, graph: Any) -> None:
 def _drop_checks(graph: Any) -> None:
     """Remove ``if … raise`` without a result: such checks hold every layer alive whose shape they look at."""
     for node in [n for n in graph.nodes() if n.kind() == "prim::If" and not n.outputsSize()]:
-        kinds = {inner.kind() for body in node.blocks() for inner in everything_in(body)}
+        kinds = {inner.kind() for body in node.blocks() for inner in walk_nodes(body)}
         if "prim::RaiseException" in kinds and not any(kind.endswith("_") for kind in kinds):
             node.destroy()
 
@@ -273,7 +272,7 @@ def _drop_self(name: str, graph: Any) -> None:
 def _count_uses(graph: Any) -> dict[int, int]:
     """Reads of every constant tensor, by address."""
     uses: dict[int, int] = {}
-    for node in everything_in(graph):
+    for node in walk_nodes(graph):
         if node.kind() == "prim::Constant":
             value = node.output().toIValue()
             if isinstance(value, torch.Tensor):

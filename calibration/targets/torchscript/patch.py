@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP
-from calibration.targets.torchscript.graph import TorchGraph, behind_transpose, constant, layers_of
+from calibration.targets.torchscript.graph import TorchGraph, constant, layers_of, skip_transpose
 from calibration.targets.torchscript.observer import insert_input_correction
 from calibration.targets.torchscript.taps import TorchTap
 
@@ -62,7 +62,7 @@ class _Writer:
 
     def _patch_layer(self, tap: TorchTap, scale: Vector, offset: Vector) -> None:
         """Fold into weights and bias; channels at identity keep their bits."""
-        weight = self._graph.tensor(behind_transpose(tap.node.inputsAt(tap.weight_at)))
+        weight = self._graph.tensor(skip_transpose(tap.node.inputsAt(tap.weight_at)))
         wide = weight.numpy().astype(np.float64)
         weight.copy_(torch.from_numpy((wide * _per_weight(tap, wide.shape, scale)).astype(np.float32)))
         bias = self._vector(tap, tap.bias_at)

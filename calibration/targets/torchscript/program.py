@@ -1,7 +1,7 @@
-"""TorchScript files in and out: load, save, run, flatten outputs; the errors of torch become errors of this library.
+"""Loads, saves and runs TorchScript files; errors of torch become errors of this library.
 
-Knows torch, nothing about calibration. Only the TorchScript target and its parts use it. torch says at every step that
-TorchScript is deprecated; files made with it are in the field all the same, so those warnings are kept in here.
+torch warns at every step that TorchScript is deprecated. Files made with it are in use all the same, so this module
+hides those warnings.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from calibration.errors import ModelError
 from calibration.targets.base import Batch
 
 OUTPUT = "output"
-"""Name of an output that has none of its own; the second one is ``output_1``."""
+"""Name of an unnamed output; the second one is ``output_1``."""
 
 _TRIM_AFTER_BYTES = 4 << 20
 """Of input, 7 pictures of 224 x 224: costs next to nothing there; small models never get so far."""
@@ -45,7 +45,7 @@ def load(name: str, data: bytes) -> Any:
     return module
 
 
-def folded(module: Any) -> Any:
+def fold(module: Any) -> Any:
     """The same module with its parameters as constants and BatchNorms folded: two thirds of the time on Lite0.
 
     Answers differ by float32 rounding (2e-5 in logits of 10). A module that cannot be frozen comes back as it is.
@@ -86,7 +86,7 @@ def running(name: str, threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def sparing_memory(batches: Iterable[Batch]) -> Iterator[Any]:
+def spare_memory(batches: Iterable[Batch]) -> Iterator[Any]:
     """The batches as tensors; freed heap pages go back to the system now and then, where the C library can (glibc).
 
     The activations of a few frames in many sizes fragment its heap: recalibrating Lite0 took 730 MB without this.
@@ -101,8 +101,8 @@ def sparing_memory(batches: Iterable[Batch]) -> Iterator[Any]:
             seen_bytes = 0
 
 
-def named_outputs(answer: Any, frames: int) -> dict[str, NDArray[Any]]:
-    """What a model gave, as arrays by name; outputs whose first axis is not the ``frames`` are left out.
+def name_outputs(answer: Any, frames: int) -> dict[str, NDArray[Any]]:
+    """The outputs of a model as arrays by name; outputs whose first axis is not the ``frames`` are left out.
 
     A tensor is ``output``; the parts of tuples and lists ``output``, ``output_1``…; those of a dict have its keys.
     """

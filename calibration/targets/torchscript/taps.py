@@ -1,8 +1,8 @@
-"""Where the taps of a TorchScript graph are and which tensors correct them; and why other layers stay as they are.
+"""Where the taps (layer outputs) of a TorchScript graph are and which tensors correct them. Only reads the graph.
 
 A tap is the output of an inference BatchNorm, or of a convolution or linear layer with constant float32 weights
 that feeds none. Taps have the module's dotted path as name, or ``conv_3`` (the fourth layer) where a frozen file
-has lost it. Only reads the graph.
+has lost it.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from calibration.targets.torchscript.graph import (
     LAYERS,
     ORDINAL,
     TorchGraph,
-    behind_transpose,
     constant,
     convolution_form,
-    everything_in,
     is_transposed,
     readers,
     reads_data,
+    skip_transpose,
+    walk_nodes,
     weights_of,
 )
 
@@ -104,7 +104,7 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
 
 
 def _step(graph: TorchGraph, node: Any) -> Step[TorchTap]:
-    inside = [inner for body in node.blocks() for inner in everything_in(body)]
+    inside = [inner for body in node.blocks() for inner in walk_nodes(body)]
     layers = [inner for inner in inside if weights_of(graph, inner) is not None]
     inputs = [value.unique() for value in node.inputs()]
     return Step(
@@ -125,7 +125,7 @@ def label(graph: TorchGraph, node: Any) -> str:
     """A layer's name: the path of the module that owns its weights, or its operator and place."""
     for place in (1, 2, 3, 0):
         value = node.inputsAt(place) if place < node.inputsSize() else None
-        path = None if value is None else graph.owner(behind_transpose(value))
+        path = None if value is None else graph.owner(skip_transpose(value))
         if path:
             whole = path.removesuffix(".weight").removesuffix(".running_mean")
             return f"{whole}__layer" if whole == INPUT_TAP else whole
@@ -134,7 +134,7 @@ def label(graph: TorchGraph, node: Any) -> str:
 
 def _refuse_training_mode(graph: TorchGraph) -> None:
     training = []
-    for node in everything_in(graph.graph):
+    for node in walk_nodes(graph.graph):
         place = _TRAINING_ARGUMENT.get(node.kind())
         if place is None or constant(node.inputsAt(place)) is not True:
             continue
@@ -156,7 +156,7 @@ def _is_selecting(node: Any) -> bool:
 
 
 def _tap(graph: TorchGraph, node: Any) -> TorchTap | None:
-    """The tap of a node, None when it is not a layer with weights of its own."""
+    """The tap of a node, None when it is not a layer with weights."""
     kind = node.kind()
     if kind in _UNCORRECTABLE:
         raise LayerSkipped(_UNCORRECTABLE[kind])
@@ -214,7 +214,7 @@ def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
     if any(constant(node.inputsAt(i)) not in (1, 1.0) for i in (3, 4)):
         raise LayerSkipped("an addmm with alpha or beta is not a linear layer")
     transposed = is_transposed(node.inputsAt(2))
-    weight = _own_weight(graph, behind_transpose(node.inputsAt(2)))
+    weight = _own_weight(graph, skip_transpose(node.inputsAt(2)))
     axis = 0 if transposed else 1
     channels = int(weight.shape[axis])
     if graph.tensor(node.inputsAt(0)) is None:
@@ -226,7 +226,7 @@ def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
 def _matmul(graph: TorchGraph, node: Any) -> TorchTap:
     """A product with constant weights and the addition of its bias; the tap is behind the addition."""
     transposed = is_transposed(node.inputsAt(1))
-    weight = _own_weight(graph, behind_transpose(node.inputsAt(1)))
+    weight = _own_weight(graph, skip_transpose(node.inputsAt(1)))
     if weight.ndim != 2:
         raise LayerSkipped("a product with weights that are no matrix")
     axis = 0 if transposed else 1
@@ -261,7 +261,7 @@ def _layer(
         op=op,
         channels=channels,
         is_channel_last=op == "Linear",
-        output=_free(node.output() if output is None else output),
+        output=_require_free(node.output() if output is None else output),
         node=node,
         ordinal=node.i(ORDINAL),
         weight_axis=weight_axis,
@@ -271,7 +271,7 @@ def _layer(
     )
 
 
-def _free(value: Any) -> Any:
+def _require_free(value: Any) -> Any:
     pending = [use.user for use in value.uses()]
     while pending:
         node = pending.pop()

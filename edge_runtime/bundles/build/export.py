@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
-from calibration.targets.torchscript.program import named_outputs
+from calibration.targets.torchscript.program import name_outputs
 from edge_runtime.bundles.build.error_text import first_cause, short
 from edge_runtime.errors import BundleError
 
@@ -36,7 +36,7 @@ def answers_of(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     """
     try:
         with torch.inference_mode():
-            found = named_outputs(net(torch.from_numpy(np.array(batch))), len(batch))
+            found = name_outputs(net(torch.from_numpy(np.array(batch))), len(batch))
     except _AUTHORS as err:
         words = f"its forward fails on prepared pictures {batch.shape}: {type(err).__name__}: {short(err)}"
         fix = (

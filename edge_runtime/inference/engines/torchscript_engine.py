@@ -59,7 +59,7 @@ class TorchScriptEngine:
         zeros = torch.zeros((1, *sample_shape), device=self._device)
         with self._running():
             self._module, self._memory_format, is_frozen = _optimise(module, zeros)
-            one = program.named_outputs(self._answer(zeros), 1)
+            one = program.name_outputs(self._answer(zeros), 1)
         if not one:
             raise EngineError(
                 "no output of the model is a tensor with a batch axis; wrap it so that forward gives some"
@@ -92,7 +92,7 @@ class TorchScriptEngine:
             x = torch.from_numpy(value if value.flags.writeable else value.copy())
             if self._device.type == "cuda":
                 x = x.pin_memory().to(self._device, non_blocking=True)
-            outputs = program.named_outputs(self._answer(x), len(value))
+            outputs = program.name_outputs(self._answer(x), len(value))
         missing = [name for name in self._names if name not in outputs]
         if missing:
             raise EngineError(
@@ -115,7 +115,7 @@ class TorchScriptEngine:
         """Whether the batch axis is free: a traced module may have the size it was traced with built in."""
         try:
             with self._running():
-                found = program.named_outputs(self._answer(torch.cat([zeros, zeros])), 2)
+                found = program.name_outputs(self._answer(torch.cat([zeros, zeros])), 2)
         except EngineError:
             return False
         return all(name in found for name in self._names)
@@ -188,7 +188,7 @@ def _answers_alike(
 
 
 def _outputs_of(answer: Any) -> dict[str, NDArray[Any]]:
-    return program.named_outputs(_on_cpu(answer), 1)
+    return program.name_outputs(_on_cpu(answer), 1)
 
 
 def _is_close(found: NDArray[Any], expected: NDArray[Any], tolerance: float) -> bool:
