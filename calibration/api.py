@@ -1,7 +1,6 @@
-"""The flow: profile a healthy site, recalibrate under drift, apply a patch, measure drift.
+"""The public functions: profile a healthy site, recalibrate under drift, apply a patch, measure drift.
 
-Reads top-down: check -> observe -> correct -> judge -> verdict. The framework is behind ``targets``, the decision
-is the gate's. The only file here that looks at the clock and at the process's memory.
+The framework is behind ``targets``, the decision is the gate's. No other file reads the clock or the process's memory.
 """
 
 import resource
@@ -76,7 +75,7 @@ def profile(
         warnings.warn("profile(witness=) is now healthy_samples=", DeprecationWarning, stacklevel=2)
         healthy_samples = witness
     target = open_target(model, threads)
-    healthy = reference.checked(x, where="healthy samples").x
+    healthy = reference.check(x, where="healthy samples").x
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     _require_contents(seen.frames[INPUT_TAP])
     kept = spread_over(len(healthy), healthy_samples)
@@ -121,7 +120,7 @@ def snapshot(
         DataError: the samples are of another shape or dtype, or not finite.
     """
     target = open_target(model, threads)
-    given = reference.checked(x).x
+    given = reference.check(x).x
     seen = target.observe(given, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF)
     return Baseline(
         moments=seen.moments,
@@ -170,7 +169,7 @@ def apply(model: Model, patch: Patch | None) -> bytes:
 
 
 def probe_files(model: Model) -> ModelFiles:
-    """The model's first layers as a model of their own, which gives the moments that :class:`DriftMonitor` watches.
+    """The model's first layers as a separate model, which gives the moments that :class:`DriftMonitor` watches.
 
     Outputs ``<tap>/mean`` and ``<tap>/var``, N*C elements each: single-frame moments as in ``Baseline.frames``, without
     ``input`` (measure the sample itself).
@@ -201,7 +200,7 @@ def measure_drift(
 ) -> dict[str, float]:
     """How far ``x`` is from the baseline at the input and every tap (symmetric KL, 0 is none)."""
     target = _matching_target(model, baseline, threads)
-    seen = target.observe(reference.checked(x).x)
+    seen = target.observe(reference.check(x).x)
     return drift_between(seen.moments, baseline.moments)
 
 
@@ -220,7 +219,7 @@ def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, thr
         BaselineError: the baseline is of another model.
     """
     target = _matching_target(model, baseline, threads)
-    given = reference.checked(x).x
+    given = reference.check(x).x
     _require_sample_shape(given, baseline)
     seen = target.observe(given, frames_of_first=FRAME_MOMENTS_OF)
     frames = {**seen.frames, **sensor_features_of_frames(given)}
@@ -264,7 +263,7 @@ def recalibrate(
     _require_valid(baseline, time.time())
     target = _matching_target(model, baseline, options.threads)
     baseline = _read_as(options, baseline, target)
-    given = reference.checked(x, y).with_further_input(further_input)
+    given = reference.check(x, y).with_further_input(further_input)
     _require_sample_shape(given.x, baseline)
     verdict = Search(target, baseline, given, options, time.time()).decide()
     return replace(

@@ -15,7 +15,7 @@ class CalibrationError(Exception):
 
 
 class ModelError(CalibrationError):
-    """The model cannot be read or recalibrated as it is; whoever exported it must act."""
+    """The model cannot be read or recalibrated as it is; its exporter must act."""
 
     def __init__(self, model: str, found: str, expected: str, fix: str, layers: Sequence[str] = ()) -> None:
         self.model, self.found, self.expected, self.fix = model, found, expected, fix
@@ -25,7 +25,7 @@ class ModelError(CalibrationError):
 
 
 class DataError(CalibrationError):
-    """Pictures, a baseline or an array file cannot be used; whoever recorded them must act."""
+    """Pictures, a baseline or an array file cannot be used; the recorder of them must act."""
 
     def __init__(
         self, where: str, found: str, expected: str, fix: str = "", frames: Sequence[int] = ()

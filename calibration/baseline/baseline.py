@@ -85,8 +85,8 @@ class Baseline:
 
     Attributes:
         moments: Mean and variance per channel of the input and of every tap.
-        frames: Single-frame moments of ``input`` and the first taps, and what ``sensor_features`` and
-            ``answer_features`` measure (newer files).
+        frames: Single-frame moments of ``input`` and the first taps, and the features of the
+            sensor and of the answers (newer files).
         model_sha256: The model file it was recorded with.
         input_shape: (C, ...) of one sample.
         count: Frames it was recorded on.

@@ -1,8 +1,7 @@
-"""What is known about a baseline besides its figures: its name, where it comes from, who blessed it, until when.
+"""Facts about a baseline besides its figures: its name, its origin, who approved it, until when.
 
-A person vouches that the site was healthy; such a word has a name, a date and, if wanted, an end. Nothing here changes
-the moments, so that renewing the word leaves the baseline's id, and every patch made from it, as they are. Pure values;
-kept by ``baseline``, written by ``recalibrate.profile`` and ``pooling``.
+A person approves the site as healthy; the approval has a name, a date and, if wanted, an end. Nothing here changes
+the moments, so that a new approval leaves the baseline's id, and every patch made from it, as they are. Pure values.
 """
 
 import math
@@ -31,9 +30,9 @@ class BaselineFacts:
         bundle: Name and version of the bundle whose model it is, e.g. ``parts/4``.
         streams: Cameras its frames came from.
         sample_period_s: Mean time between two of its frames.
-        blessed_by: Who said that the site was healthy: a command, the first start, a person.
-        blessed_wall_s: Unix time of that word.
-        expires_wall_s: Unix time from which it must be blessed again before patches are made from it; None is never.
+        blessed_by: Who approved the site as healthy: a command, the first start, a person.
+        blessed_wall_s: Unix time of the approval.
+        expires_wall_s: Unix time at which the approval ends; no patch is made afterwards. None is never.
     """
 
     name: str = DEFAULT_NAME
@@ -57,11 +56,11 @@ class BaselineFacts:
             raise DataError("baseline facts", "an overlong text", f"at most {LONGEST_TEXT} characters")
 
     def is_expired(self, now_wall_s: float) -> bool:
-        """Whether the word has ended; such a baseline still scores drift, but no patch is made from it."""
+        """Whether the approval has ended; such a baseline still scores drift, but no patch is made from it."""
         return self.expires_wall_s is not None and now_wall_s >= self.expires_wall_s
 
     def blessed(self, by: str, now_wall_s: float, days: float | None) -> "BaselineFacts":
-        """The same with a new word: valid for ``days`` from now, or without end."""
+        """The same with a new approval: valid for ``days`` from now, or without end."""
         return replace(
             self, blessed_by=by, blessed_wall_s=now_wall_s, expires_wall_s=expiry(now_wall_s, days)
         )

@@ -2,7 +2,7 @@
 
 Moments add up exactly (count, mean, variance in float64; Chan et al. 1979), so a fleet shares what its boxes saw
 without sending a picture. The parts are taken in the order of their ids: the result does not depend on the order in
-which they are given, to the last bit. No model is run; called by ``python -m calibration merge`` and by notebooks.
+which they are given, to the last bit. No model is run.
 """
 
 import time
@@ -39,7 +39,7 @@ def pool(
     """One baseline of several.
 
     Args:
-        parts: At least two, each of its own recording, of the same model, input and preprocessing.
+        parts: At least two recordings of the same model, input and preprocessing.
         name: What to call the result.
         healthy_samples: How many to keep of those the parts have, evenly spread; 0 keeps no picture.
         frames: Single-frame moments to keep, evenly spread.
@@ -126,7 +126,7 @@ def _healthy_samples(parts: Sequence[Baseline], most: int) -> HealthySamples | N
 def _answered(pooled: HealthySamples, parts: Sequence[HealthySamples]) -> HealthySamples:
     probabilities = [part.probabilities for part in parts if part.probabilities is not None]
     detections = [part.detections for part in parts if part.detections is not None]
-    # One model has one layout, unless a box was commissioned on other values; then nobody can tell who is right.
+    # One model has one layout, unless a box was commissioned on other values; then there is no telling which is right.
     layouts = {
         part.layout for part in parts if part.layout is not None
     }  # older files of classifiers have none

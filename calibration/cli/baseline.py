@@ -1,4 +1,4 @@
-"""The commands that make, show, renew and pool baseline files. Only argument handling here; see ``command_line``."""
+"""The commands that make, show, renew and pool baseline files. Only argument handling here."""
 
 import time
 from datetime import UTC, datetime

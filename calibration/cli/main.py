@@ -1,7 +1,4 @@
-"""``python -m calibration``: recalibrate, apply, drift, inspect, and what ``baseline_commands`` adds; on files.
-
-No runtime is needed. Exit codes and errors are those of ``command_line``. Only argument handling here.
-"""
+"""``python -m calibration``: recalibrate, apply, drift, inspect, and commands on baselines; arguments only."""
 
 import sys
 import time

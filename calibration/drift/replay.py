@@ -1,7 +1,4 @@
-"""What the daemon's drift monitor would say of given frames: the same monitor, fed frame by frame.
-
-Pure: moments in, a finding out.
-"""
+"""The finding of the daemon's drift monitor on given frames: the same monitor, fed frame by frame. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

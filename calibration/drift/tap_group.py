@@ -1,8 +1,8 @@
 """One group of taps under watch: its space, its thresholds, its latest frames and what they score.
 
-The sensor shows in several ways that must not drown each other in one mean: colour and contrast in the first layers,
-noise and sharpness in the fine detail, the fall of light in the grid. Each group has thresholds of its own; one that
-is above them is enough. Pure; called only by ``drift``.
+A sensor's drift shows in several ways that one mean would hide: colour and contrast in the first layers,
+noise and sharpness in the fine detail, the fall of light in the grid. Each group has its own
+thresholds; one that is above them is enough. Pure.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
-"""What a model answered, out of its raw outputs: class probabilities or detections. Pure; called by ``recalibrate``.
+"""Reads a model's answers out of its raw outputs: class probabilities or detections. Pure.
 
-Conservative on purpose: outputs that are clearly neither the scores of one class out of several nor detections are
-refused with a reason, and then nothing is judged without labels.
+Without a layout, outputs that are clearly neither the scores of one class out of several nor detections are refused
+with a reason, and then nothing is judged without labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class UnknownAnswers(Exception):
 
 
 def named_only(outputs: Outputs, name: str | None) -> Outputs:
-    """The output with the answers, where the model has others beside it; None takes them all.
+    """The output with the answers, of a model that has several; None takes them all.
 
     Raises:
         ModelError: the model has no such output.

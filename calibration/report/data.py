@@ -1,7 +1,6 @@
-"""Gathers for the report page what the verdict does not hold: drift at every layer, before and after, and thumbnails.
+"""Gathers for the report page the data that no verdict holds: drift at every layer, before and after, thumbnails.
 
-Runs the model a little more (a dozen frames), so it belongs to whoever runs recalibrations anyway: the CLI and the
-runtime's recalibration process. What is shown and how is ``report_page``'s business.
+Runs the model on about a dozen frames.
 """
 
 from collections.abc import Mapping
@@ -73,7 +72,7 @@ def gather(
     layers = layer_drift(model, baseline, x, verdict, threads)
     if not with_pictures or x.ndim != 4:
         return Material(layers)
-    scale = scale or PictureScale.guessed(x, baseline.healthy_samples)
+    scale = scale or PictureScale.guess(x, baseline.healthy_samples)
     rng = np.random.default_rng(verdict.seed)
     return Material(layers, strips(x, baseline.moments, baseline.healthy_samples, verdict.patch, scale, rng))
 

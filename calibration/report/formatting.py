@@ -1,7 +1,6 @@
-"""The report in words: column names, what a candidate does, numbers as a person reads them.
+"""The report in words: column names, descriptions of candidates, numbers as a person reads them.
 
-Pure; used by ``report_page``. Scores are not known here by heart: one without an entry gets a name made from its key,
-so that a new score of the gate shows up in the table by itself.
+Pure. A score without an entry here gets a name made from its key, so that a new score of the gate needs no change.
 """
 
 import math

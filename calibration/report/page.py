@@ -1,7 +1,7 @@
 """One recalibration as a page for people: a single HTML file without scripts or outside parts, readable for ever.
 
-``page`` is a pure function from verdict, baseline and material to text: whoever calls it decides where that is kept
-and whether thumbnails may be in it. Every text is escaped by the template engine.
+``page`` is a pure function from verdict, baseline and material to text; the material decides whether thumbnails are
+in it. Every text is escaped by the template engine.
 """
 
 import re
@@ -57,7 +57,7 @@ class TapRow:
 def page(
     verdict: Verdict, baseline: Baseline, material: Material | None = None, setting: Setting | None = None
 ) -> str:
-    """The page, complete; well below 400 KB with the thumbnails of ``report_pictures``.
+    """The page, complete; well below 400 KB with thumbnails.
 
     Args:
         verdict: What was decided.

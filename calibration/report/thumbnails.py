@@ -1,7 +1,6 @@
-"""Thumbnails for the report: what the camera showed while all was well, what it shows now, what a patch makes of it.
+"""Thumbnails for the report: healthy frames, live frames, and live frames under a patch.
 
-Turns prepared samples back into small pictures that lie in the page itself. Arrays in, data URIs out; no model. Called
-by ``report_material``, and only where pictures may be kept.
+Turns prepared samples back into small pictures that lie in the page itself. Arrays in, data URIs out; no model.
 """
 
 import base64
@@ -36,8 +35,8 @@ class PictureScale:
     is_bgr: bool = False
 
     @classmethod
-    def guessed(cls, samples: Batch, healthy_samples: HealthySamples | None) -> "PictureScale":
-        """For samples (N, C, H, W) of which nobody says how they were prepared; colours taken as red, green, blue.
+    def guess(cls, samples: Batch, healthy_samples: HealthySamples | None) -> "PictureScale":
+        """For samples (N, C, H, W) prepared in an unknown way; colours are taken as red, green, blue.
 
         Samples of 8-bit pictures know their steps: 255 of them from its darkest value. Otherwise the range
         of the samples.

@@ -1,6 +1,6 @@
-"""The frames on which candidates are judged, and who is heard on how many of them.
+"""Runs candidates on the frames on which they are judged: all of them, or a part first where there are many.
 
-Runs loaded models and reads their answers; it neither makes candidates nor decides.
+It neither makes candidates nor decides.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ class Evaluator:
     """The one with the answers; None where all belong to them."""
 
     def evaluate(self, name: str, partial: PartialResult, *, is_conservative: bool = False) -> gate.Evidence:
-        """What a candidate answers, but for what has been heard already.
+        """A candidate's answers to all frames; those it has given already are not run again.
 
         Raises:
             UnknownAnswers: they are neither class scores nor detections.

@@ -124,8 +124,8 @@ class Search:
 
     def _usable_parts(self) -> _Split:
         x = self._given.x
-        usable = reference.usable(x, moments_of_frames(x), self._baseline.moments[INPUT_TAP])
-        found = outliers.without_outliers(x, usable, self._baseline)
+        usable = reference.find_usable(x, moments_of_frames(x), self._baseline.moments[INPUT_TAP])
+        found = outliers.drop_outliers(x, usable, self._baseline)
         self._verdict = self._nothing(FrameCounts(len(x), found.left_out))
         if found.problem:
             raise _Refused(found.problem)

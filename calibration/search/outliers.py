@@ -37,7 +37,7 @@ UNLIKE = "unlike the majority of the reference"
 Flags = NDArray[np.bool_]
 
 
-def without_outliers(x: Batch, found: Usable, baseline: Baseline) -> Usable:
+def drop_outliers(x: Batch, found: Usable, baseline: Baseline) -> Usable:
     """The usable frames without those that cannot be this camera's, and a problem when these are too many.
 
     Args:

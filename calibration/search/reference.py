@@ -1,6 +1,6 @@
-"""The reference set: reading it, refusing what is broken, leaving out what tells nothing, splitting it.
+"""The reference set: reads it, refuses broken frames, leaves out those that show nothing, splits it.
 
-Pure numpy plus one npz reader (never pickles). Which frames *should* be collected is the runtime's business.
+Pure numpy and one npz reader (never pickles).
 """
 
 import hashlib
@@ -115,10 +115,10 @@ def load_npz(path: str | Path) -> ReferenceSet:
         raise DataError(where, f"cannot be read ({err})", _NPZ_FORM, fix) from err
     if x is None:
         raise DataError(where, "no array named x", _NPZ_FORM, "Write it with numpy.savez(path, x=x).")
-    return checked(x, y, where)
+    return check(x, y, where)
 
 
-def checked(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "reference") -> ReferenceSet:
+def check(x: NDArray[Any], y: NDArray[Any] | None = None, where: str = "reference") -> ReferenceSet:
     """The arrays as a reference set.
 
     Raises:
@@ -149,7 +149,7 @@ def _checked_labels(y: NDArray[Any], count: int, where: str) -> NDArray[np.int64
     return y.astype(np.int64)
 
 
-def usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) -> Usable:
+def find_usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) -> Usable:
     """Leave out frames that show nothing and exact repetitions.
 
     Args:

@@ -20,7 +20,7 @@ INPUT_TAP = "input"
 """Tap 0: the prepared input tensor itself, per channel."""
 
 ANSWERS_TAP = "output/answers"
-"""No layer: what ``answer_features`` makes of the answers to single frames."""
+"""No layer: the features of the answers to single frames, see ``output_features``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
-"""What a model answers, as numbers that the drift monitor can watch: the deep end of the same picture.
+"""The answers of a model as numbers that the drift monitor can watch.
 
 When the first layers see nothing unusual and the answers move, the *content* has changed: other products, more people,
-things the model does not know. That is worth telling, and no reason to recalibrate.
-Pure. The healthy side is measured by ``recalibrate.profile``, the live side by the daemon's drift watch from the
-results it publishes anyway, so that watching costs no further inference.
+things the model does not know. That is reported, and is no reason to recalibrate. The live side comes from published
+results, so that watching costs no further inference. Pure.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""What the first layers' channel moments do not see of the sensor: where the light falls, and how fine the detail is.
+"""Properties of the sensor that channel moments do not show: where the light falls, and how fine the detail is.
 
 Channel moments forget positions, so a vignette or a half-covered lens hides in them; and they mix all widths, so that
-compression hides. Two cheap measurements of the prepared input fill the gap, both as moments of single frames under
-names of their own, so that the drift monitor treats them like taps:
+compression hides. Two cheap measurements of the prepared input fill the gap, both as moments of single frames
+under separate names, so that the drift monitor treats them like taps:
 
 ``input/grid``: mean and variance of the brightness in each cell of a 4x4 grid (vignette, a covered corner).
 ``input/detail``: mean and variance of the absolute Haar details (Mallat 1989) of the brightness: horizontal, vertical

@@ -80,7 +80,7 @@ def test_a_baseline_of_too_few_frames_is_noted(model: bytes) -> None:
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8])
 def test_labels_may_be_integers_of_any_size(dtype: type) -> None:
     x = pictures(8, seed=1)
-    labels = reference.checked(x, np.arange(8).astype(dtype)).y
+    labels = reference.check(x, np.arange(8).astype(dtype)).y
     assert labels is not None
     assert labels.dtype == np.int64
 

@@ -30,7 +30,7 @@ def tried_candidates(
     target: Target, baseline: Baseline, x: NDArray[np.float32], options: Options
 ) -> list[TriedCandidate]:
     """All candidates of one recalibration; those it would have had when it ended before any was made."""
-    trial = _OpenTrial(target, baseline, reference.checked(x), options, 0.0)
+    trial = _OpenTrial(target, baseline, reference.check(x), options, 0.0)
     verdict = trial.decide()
     is_judged = bool(trial.patches)
     return [

@@ -225,10 +225,10 @@ def test_samples_of_unknown_origin_and_without_colour_are_shown_too(
     model: bytes, baseline: c.Baseline
 ) -> None:
     grey = np.random.default_rng(0).normal(5, 2, (9, 1, 12, 9)).astype(np.float32)
-    shown = PictureScale.guessed(grey, None).to_bytes(grey)
+    shown = PictureScale.guess(grey, None).to_bytes(grey)
     assert shown.shape == (9, 12, 9, 1)
     assert (shown.min(), shown.max()) == (0, 255)
-    constant = PictureScale.guessed(grey * 0, None).to_bytes(grey * 0)
+    constant = PictureScale.guess(grey * 0, None).to_bytes(grey * 0)
     assert constant.max() == 0
 
 

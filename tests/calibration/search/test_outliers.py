@@ -68,7 +68,7 @@ def test_the_order_of_the_frames_does_not_matter() -> None:
 
 def test_half_of_two_kinds_is_a_problem_and_not_a_choice() -> None:
     x, _ = spoilt(0.5, NOISE)
-    verdict = outliers.without_outliers(x, Usable(np.arange(64), {}), BASELINE)
+    verdict = outliers.drop_outliers(x, Usable(np.arange(64), {}), BASELINE)
     assert verdict.problem is not None
     assert "do not show one state" in verdict.problem
 

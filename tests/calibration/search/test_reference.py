@@ -67,7 +67,7 @@ def test_frames_with_nan_are_named() -> None:
     x = pictures(6)
     x[2, 0, 0, 0], x[4, 1, 3, 3] = np.nan, np.inf
     with pytest.raises(DataError) as caught:
-        reference.checked(x)
+        reference.check(x)
     assert caught.value.frames == (2, 4)
 
 
@@ -76,7 +76,7 @@ def test_frames_that_tell_nothing_are_left_out_and_counted() -> None:
     healthy = moments_of_frames(x).pooled()
     x[1], x[5] = -1.0, 0.3
     x[7] = x[6]
-    found = reference.usable(x, moments_of_frames(x), healthy)
+    found = reference.find_usable(x, moments_of_frames(x), healthy)
     assert found.index.tolist() == [0, 2, 3, 4, 6, 8, 9]
     assert sum(found.left_out.values()) == 3
 
@@ -84,13 +84,13 @@ def test_frames_that_tell_nothing_are_left_out_and_counted() -> None:
 def test_a_strong_drift_is_not_taken_for_a_dead_camera() -> None:
     x = pictures(10)
     dim = x * 0.2
-    assert len(reference.usable(dim, moments_of_frames(dim), moments_of_frames(x).pooled()).index) == 10
+    assert len(reference.find_usable(dim, moments_of_frames(dim), moments_of_frames(x).pooled()).index) == 10
 
 
 def test_moments_of_frames_without_pictures_count_as_if_the_pictures_were_there() -> None:
     x = pictures(24, seed=5)
     gone = moments_of_frames(x[16:])
-    given = reference.checked(x[:16]).with_further_input(gone)
+    given = reference.check(x[:16]).with_further_input(gone)
     found, whole = given.input_moments(x[:16]), moments_of_frames(x).pooled()
     np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(found.var, whole.var, rtol=1e-12)
@@ -100,7 +100,7 @@ def test_moments_of_frames_without_pictures_count_as_if_the_pictures_were_there(
 @pytest.mark.parametrize("mean", [np.zeros((4, 5)), np.full((4, 3), np.nan)])
 def test_further_moments_that_cannot_be_of_this_input_are_refused(mean: np.ndarray) -> None:
     with pytest.raises(DataError, match="further_input"):
-        reference.checked(pictures(8, seed=5)).with_further_input(FrameMoments(mean, np.ones_like(mean)))
+        reference.check(pictures(8, seed=5)).with_further_input(FrameMoments(mean, np.ones_like(mean)))
 
 
 def test_frames_left_over_when_enough_are_observed_are_held_out_and_judged_on_first() -> None:
