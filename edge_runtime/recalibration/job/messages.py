@@ -136,7 +136,8 @@ def parse_result(data: bytes) -> JobResult:
 
 def make_report(verdict: Verdict, request: JobRequest) -> RecalibrationReport:
     """The report of a verdict."""
-    return _REPORT.validate_python({**verdict.to_json(), "cause": request.cause, "at": request.at_wall_s})
+    facts = {**verdict.to_json(), "frames": verdict.frames, "cause": request.cause, "at": request.at_wall_s}
+    return _REPORT.validate_python(facts)
 
 
 def _parse(adapter: TypeAdapter[T], data: bytes, name: str) -> T:

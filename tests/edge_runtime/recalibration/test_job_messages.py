@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from calibration import FrameCounts, Verdict
 from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import (
@@ -13,6 +14,7 @@ from edge_runtime.recalibration.job.messages import (
     JobRequest,
     encode_request,
     encode_result,
+    make_report,
     parse_request,
     parse_result,
 )
@@ -62,3 +64,9 @@ def test_what_is_malformed_is_refused(data):
 def test_a_refusal_names_the_field():
     with pytest.raises(StateError, match="memory_mib"):
         parse_request(encode_request(REQUEST).replace(b"1024", b'"much"'))
+
+
+def test_a_report_has_every_count_of_the_verdict():
+    counts = FrameCounts(64, {"repeated": 3}, observed=45, judged=16, healthy_samples=48)
+    verdict = Verdict(False, "identity", None, (), {}, {}, counts)
+    assert make_report(verdict, REQUEST).frames == counts
