@@ -1,7 +1,7 @@
-"""From the outbox to a subscriber through a real mosquitto that is killed with -9 in the middle; commands beside it.
+"""From the outbox to a subscriber through a real mosquitto that is killed with -9 in the middle; and commands.
 
 A PUBACK of mosquitto means that the message was written to every connected QoS 0 subscriber before, not that it is on
-a disk (MEASURED.md). The subscriber here uses QoS 0 and is back before the daemon, so "nothing lost up to the broker's
+a disk. The subscriber here uses QoS 0 and is back before the daemon, so "nothing lost up to the broker's
 acknowledgement" becomes visible from outside: it must see every sequence number, in order, repetitions allowed.
 """
 
@@ -115,7 +115,7 @@ class Device:
         self.rollbacks = 0
         handlers = {"status": lambda _: {"serving": True}, "rollback": self.roll_back}
         handler = CommandHandler(handlers, CommandPolicy(is_enabled))
-        self.link = CommandListener(self.client, handler, self.settings.topics)
+        self.commands = CommandListener(self.client, handler, self.settings.topics)
         self.publisher = Publisher(self.outbox, MqttSink(self.client))
         self.client.start()
         self.publisher.start()
@@ -128,7 +128,7 @@ class Device:
         self.outbox.put(TOPIC, json.dumps({"seq": seq, "id": f"d/s/{seq:09d}"}).encode())
 
     def close(self):
-        self.link.stop()
+        self.commands.stop()
         self.publisher.stop()
         self.client.stop()
         self.outbox.close()
@@ -266,7 +266,7 @@ def test_a_retained_command_is_ignored_now_and_at_the_next_connection(broker, tm
     subscriber.publish("edge/d/request/status", b"", qos=1)
     assert until(lambda: subscriber.answers("edge/d/response/status"))
     assert device.rollbacks == 0
-    assert device.link._handler.counts.retained == 2
+    assert device.commands._handler.counts.retained == 2
     device.close()
 
 

@@ -9,7 +9,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.http import HttpServer
 from edge_runtime.messaging.commands.listener import CommandListener
-from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy, Handler
+from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy, VerbHandler
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.mqtt.client import MqttClient
@@ -52,7 +52,9 @@ class Outboxes:
             outbox.close()
 
 
-def open_connection(config: Config, outboxes: Outboxes, handlers: Mapping[str, Handler]) -> BrokerConnection:
+def open_connection(
+    config: Config, outboxes: Outboxes, handlers: Mapping[str, VerbHandler]
+) -> BrokerConnection:
     """Broker client, commands and one durable channel per destination; nothing is started.
 
     Raises:
@@ -102,9 +104,9 @@ def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
     )
 
 
-def command_handlers(running: Running, reporter: StatusReporter) -> dict[str, Handler]:
+def command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:
     """What each verb does."""
-    handlers: dict[str, Handler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
+    handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
     return {**handlers, "status": lambda _: reporter.status().as_dict()}
 
 

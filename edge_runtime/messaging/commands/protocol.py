@@ -124,7 +124,7 @@ ARGUMENTS: Mapping[str, type[_Arguments]] = {
     "remove": RemoveArguments,
 }
 
-Handler = Callable[[Any], Mapping[str, Any]]
+VerbHandler = Callable[[Any], Mapping[str, Any]]
 """Gets the validated arguments, gives the data of the answer; a :class:`CommandError` becomes an error answer."""
 
 
@@ -271,7 +271,7 @@ class _PastAnswer:
 class CommandHandler:
     """Turns requests into answers and calls the handlers. Belongs to one thread."""
 
-    def __init__(self, handlers: Mapping[str, Handler], policy: CommandPolicy) -> None:
+    def __init__(self, handlers: Mapping[str, VerbHandler], policy: CommandPolicy) -> None:
         """``handlers`` has a callable for every verb this device obeys; others are answered as not available."""
         self._handlers, self._policy = handlers, policy
         self._valid = _Bucket(policy.rate_per_s, policy.burst)

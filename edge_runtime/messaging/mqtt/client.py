@@ -21,7 +21,7 @@ from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
 
-Handler = Callable[[Message], None]
+MessageHandler = Callable[[Message], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,6 @@ class MqttStatus:
     problem: str | None
     """The last reason for not being connected, or a refused subscription; None when all is well."""
     callback_errors: int
-    messages_in: int
 
 
 class MqttClient:
@@ -60,13 +59,13 @@ class MqttClient:
         self._settings, self._jitter = settings, jitter
         self._topics = settings.topics
         self._lock = threading.Lock()
-        self._subscriptions: list[tuple[str, Handler]] = []
+        self._subscriptions: list[tuple[str, MessageHandler]] = []
         self._listeners: list[Callable[[], None]] = []
         self._state: bytes | None = None
         self._session: MqttSession | None = None
         self._max_inflight = settings.max_inflight
         self._connected = threading.Event()
-        self._connects = self._messages_in = self._callback_errors = 0
+        self._connects = self._callback_errors = 0
         self._problem: str | None = "not connected yet"
         # Not vital: without a broker results wait in the outbox.
         self._thread = SupervisedThread("mqtt-keeper", self._run, crashes or Crashes(), is_vital=False)
@@ -88,7 +87,7 @@ class MqttClient:
             session.end()
         self._thread.join(max(0.1, end_s - time.monotonic()))
 
-    def subscribe(self, topic_filter: str, handler: Handler) -> Callable[[], None]:
+    def subscribe(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
         """Deliver matching messages to the handler, now and after every reconnection; returns how to unsubscribe.
 
         The handler runs in the network thread: it must only hand over. What it raises is logged and counted.
@@ -101,7 +100,7 @@ class MqttClient:
             session.subscribe(topic_filter)
         return lambda: self._unsubscribe(subscription)
 
-    def _unsubscribe(self, subscription: tuple[str, Handler]) -> None:
+    def _unsubscribe(self, subscription: tuple[str, MessageHandler]) -> None:
         with self._lock:
             if subscription not in self._subscriptions:
                 return
@@ -158,7 +157,7 @@ class MqttClient:
         session = self.session
         errors = self._callback_errors + (session.callback_errors if session is not None else 0)
         problem = session.problem if session is not None else self._problem
-        return MqttStatus(session is not None, self._connects, problem, errors, self._messages_in)
+        return MqttStatus(session is not None, self._connects, problem, errors)
 
     # --- keeper thread -------------------------------------------------------------------------------------------
 
@@ -230,7 +229,6 @@ class MqttClient:
             listener()
 
     def _dispatch(self, message: Message) -> None:
-        self._messages_in += 1
         for topic_filter, handler in tuple(self._subscriptions):
             if matches(topic_filter, message.topic):
                 handler(message)

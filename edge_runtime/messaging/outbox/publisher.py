@@ -1,13 +1,13 @@
 """Takes rows from the outbox to one destination, in order, and acknowledges the delivered ones.
 
 A row is delivered at least once; a duplicate (after a lost connection) has the same payload and so the same id. Order
-per stream is kept. With ``live_first`` a backlog is sent between the live results instead of before them: live lag
-stays low, and order then holds within the backlog and within the live results only.
+per stream is kept, also while a backlog is sent.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,8 +19,6 @@ READ_ROWS = 512
 """A read costs about 0.1 ms plus 2 us a row; these are enough rows for a tenth of a second."""
 IDLE_S = 0.25
 """How often sinks that work on a clock (file sync, retry after an error) are asked."""
-LIVE_LAG_S = 0.5
-"""With ``live_first``: a row that waited longer belongs to the backlog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +57,6 @@ class Sink(Protocol):
         """Wait at most this long for the rows that were sent, and release everything."""
 
 
-@dataclass(slots=True)
-class _Lane:
-    """A run of rows that is sent in order."""
-
-    after_id: int = 0
-    until_id: int | None = None
-    """Last row of the lane; None follows the live end."""
-    buffer: list[Row] = field(default_factory=list)
-    """Read but not sent, oldest last."""
-    is_read: bool = False
-    """Nothing of a bounded lane is left to read."""
-
-
 @dataclass(frozen=True, slots=True)
 class PublisherStats:
     """How delivery is doing."""
@@ -87,12 +72,12 @@ class PublisherStats:
 class Publisher:
     """See the module."""
 
-    def __init__(
-        self, outbox: Outbox, sink: Sink, *, live_first: bool = False, crashes: Crashes | None = None
-    ) -> None:
+    def __init__(self, outbox: Outbox, sink: Sink, *, crashes: Crashes | None = None) -> None:
         """Nothing is sent before :meth:`start`."""
-        self._outbox, self._sink, self._live_first = outbox, sink, live_first
-        self._lanes = [_Lane()]
+        self._outbox, self._sink = outbox, sink
+        self._after_id = 0
+        self._read: deque[Row] = deque()
+        """Rows that were read but not sent."""
         self._in_flight: set[int] = set()
         self._epochs: tuple[object, int] = (None, 0)
         self._sent = self._repeated = 0
@@ -176,49 +161,18 @@ class Publisher:
         if sink_changed:
             self._repeated += len(self._in_flight)
             self._in_flight.clear()
-        self._lanes = [_Lane()]
-        if self._live_first:
-            self._split()
+        self._after_id = 0
+        self._read.clear()
 
-    def _split(self) -> None:
-        """All rows accepted so far become the backlog; later ones are live."""
-        last_id = self._outbox.last_id
-        oldest = min(self._oldest(lane) for lane in self._lanes)
-        self._lanes = [_Lane(after_id=last_id), _Lane(after_id=oldest, until_id=last_id)]
-
-    @staticmethod
-    def _oldest(lane: _Lane) -> int:
-        return lane.buffer[-1].id - 1 if lane.buffer else lane.after_id
-
-    def _next_rows(self, room: int) -> Iterable[Row]:
-        """Up to ``room`` rows, the live lane first."""
-        for lane in tuple(self._lanes):
-            while room > 0 and (row := self._pop(lane)) is not None:
-                room -= 1
-                yield row
-
-    def _pop(self, lane: _Lane) -> Row | None:
-        if not lane.buffer and not lane.is_read:
-            self._fill(lane)
-        if lane.buffer:
-            return lane.buffer.pop()
-        if lane.is_read and lane in self._lanes:
-            self._lanes.remove(lane)
-        return None
-
-    def _fill(self, lane: _Lane) -> None:
-        rows = self._outbox.fetch(lane.after_id, READ_ROWS)
-        if lane.until_id is None and self._is_late(rows):
-            self._split()
-            return
-        if lane.until_id is not None:
-            until_id = lane.until_id
-            lane.is_read = not rows or rows[-1].id >= until_id
-            rows = [row for row in rows if row.id <= until_id]
-        if rows:
-            lane.after_id = rows[-1].id
-        lane.buffer = [row for row in reversed(rows) if row.id not in self._in_flight]
-
-    def _is_late(self, rows: list[Row]) -> bool:
-        """With ``live_first``: the destination is slower than the results; the newest go first from here on as well."""
-        return self._live_first and bool(rows) and self._outbox.age_s(rows[0]) > LIVE_LAG_S
+    def _next_rows(self, room: int) -> Iterator[Row]:
+        """At most ``room`` rows that are not in flight, oldest first."""
+        while room > 0:
+            if not self._read:
+                rows = self._outbox.fetch(self._after_id, READ_ROWS)
+                if not rows:
+                    return
+                self._after_id = rows[-1].id
+                self._read.extend(row for row in rows if row.id not in self._in_flight)
+                continue
+            room -= 1
+            yield self._read.popleft()

@@ -1,4 +1,4 @@
-"""A command sent over a real broker to a real command link, as ``edge-runtime send`` does."""
+"""A command sent over a real broker to a real command listener, as ``edge-runtime send`` does."""
 
 import pytest
 
@@ -36,13 +36,13 @@ def device(broker):
 
     client = MqttClient(MqttSettings(broker.host, "box", broker.port))
     handlers = {"status": lambda _: {"uptime_s": 1.5}, "recalibrate": refuse}
-    link = CommandListener(
+    commands = CommandListener(
         client, CommandHandler(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box")
     )
     client.start()
     assert client.wait_connected(WAIT_S)
     yield client
-    link.stop()
+    commands.stop()
     client.stop()
 
 

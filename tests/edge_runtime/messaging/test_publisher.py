@@ -10,7 +10,7 @@ from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import DeliveryReport, Publisher
 from edge_runtime.messaging.sinks.file_sink import FileSink
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.waiting import WAIT_S, pause, until
+from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
@@ -187,36 +187,7 @@ def test_stop_does_not_wait_for_a_destination_that_is_away(box):
     assert box.stats().ledger.pending == 1
 
 
-def test_live_first_keeps_live_results_live_beside_a_backlog(box):
-    put(box, *range(3000))
-    box.flush(WAIT_S)
-    sink = ListSink()
-    sink.pace_s = 0.0005
-    publisher = run(box, sink, live_first=True)
-    for seq in range(10_000, 10_040):
-        pause(0.01)
-        put(box, seq)
-    assert until(lambda: len(sink.seqs()) == 3040)
-    publisher.stop()
-    seqs = sink.seqs()
-    assert [seq for seq in seqs if seq < 3000] == list(range(3000))
-    assert [seq for seq in seqs if seq >= 10_000] == list(range(10_000, 10_040))
-    assert seqs.index(10_039) < 3039, "the live results waited for the whole backlog"
-
-
-def test_live_first_on_a_destination_that_is_too_slow_sends_the_newest_and_loses_nothing(box):
-    sink = ListSink(window=2)
-    sink.pace_s = 0.004
-    publisher = run(box, sink, live_first=True)
-    for seq in range(600):
-        put(box, seq)
-        pause(0.001)
-    assert until(lambda: len(set(sink.seqs())) == 600)
-    publisher.stop()
-    assert sorted(sink.seqs()) == list(range(600))
-
-
-def test_without_live_first_order_is_strict_whatever_the_backlog(box):
+def test_order_is_strict_whatever_the_backlog(box):
     put(box, *range(500))
     sink = ListSink(window=3)
     publisher = run(box, sink)
