@@ -51,7 +51,7 @@ class OutboxLimits:
     """Bounds of an outbox; the oldest rows go first when one is reached."""
 
     max_bytes: int = 256 * 2**20
-    max_age_s: float = 86_400.0
+    max_age_s: float = 72 * 3600.0
     max_queue_rows: int = 4096
     """Rows in memory that are not on the disk yet; at 30 results/s more than two minutes of a dead disk."""
     max_queue_bytes: int = 16 * 2**20

@@ -8,9 +8,21 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.config import Config, Effect, changes, load_address, load_config, parse_config, secrets_of
+from calibration.drift.monitor import DriftSettings
+from edge_runtime.config import (
+    Config,
+    DriftConfig,
+    Effect,
+    OutboxConfig,
+    changes,
+    load_address,
+    load_config,
+    parse_config,
+    secrets_of,
+)  # fmt: skip
 from edge_runtime.config.json_schema import config_schema, schema_text
 from edge_runtime.errors import ConfigError, Problem
+from edge_runtime.messaging.outbox.outbox import OutboxLimits
 from edge_runtime.system.camera_address import CameraKind
 from tests.support.paths import ROOT
 
@@ -43,6 +55,18 @@ def test_only_what_differs_from_the_defaults_is_written() -> None:
     assert config.mqtt is None
     assert config.http.host == "127.0.0.1"
     assert config.sink_path() == Path("/var/lib/edge-runtime/results.jsonl")
+
+
+def test_the_libraries_have_the_same_defaults() -> None:
+    """They can be used without a configuration, so they cannot take their defaults from it."""
+    drift, library = DriftConfig(), DriftSettings()
+    assert (drift.window_frames, drift.sample_every_s, drift.cooldown_s) == (
+        library.window_frames,
+        library.sample_every_s,
+        library.cooldown_s,
+    )
+    outbox, limits = OutboxConfig(), OutboxLimits()
+    assert (outbox.max_mib * 2**20, outbox.max_age_h * 3600) == (limits.max_bytes, limits.max_age_s)
 
 
 @pytest.mark.parametrize("name", ["demo.yaml", "example-camera.yaml", "example-folder.yaml"])
