@@ -70,11 +70,6 @@ class HttpServer:
         if self._socket is not None:
             self._socket.close()
 
-    @property
-    def is_serving(self) -> bool:
-        """Whether requests are being answered."""
-        return self._server is not None and self._server.started and self._thread.is_alive
-
     def _serve(self) -> None:
         import uvicorn
 

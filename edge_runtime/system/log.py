@@ -5,6 +5,7 @@ hidden, repeated messages are thinned, and a closed or full standard error never
 log through ``structlog.get_logger()``; the standard library's ``logging`` is bridged for libraries only.
 """
 
+import contextlib
 import logging
 import sys
 import time
@@ -49,7 +50,6 @@ def configure_log(
     structlog.configure(
         processors=[
             RepeatLimit(clock),
-            structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             _stamp(clock),
             structlog.processors.format_exc_info,
@@ -167,26 +167,20 @@ class RepeatLimit:
 
 
 class SafeStream:
-    """A text stream that counts lost lines instead of raising into a worker thread."""
+    """A text stream that never raises into a worker thread: a closed pipe, a full disk or a closed file loses lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.lost = 0
 
-    def write(self, text: str) -> int:
-        """Write, or count."""
-        try:
-            return self._stream.write(text)
-        except (OSError, ValueError):  # closed pipe, full disk, closed file
-            self.lost += 1
-            return 0
+    def write(self, text: str) -> None:
+        """Write if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
 
     def flush(self) -> None:
-        """Flush, or leave it."""
-        try:
+        """Flush if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
-        except (OSError, ValueError):
-            self.lost += 1
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""

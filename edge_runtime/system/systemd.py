@@ -22,11 +22,6 @@ class SystemdNotify:
         self.watchdog_s = _watchdog_s(env, os.getpid() if pid is None else pid)
         """systemd kills the service when it is not fed for this long; None when there is no watchdog."""
 
-    @property
-    def is_active(self) -> bool:
-        """Whether anybody listens."""
-        return self._address is not None
-
     def ready(self) -> None:
         """The golden self-test has passed and the daemon serves."""
         self._send("READY=1")
@@ -34,10 +29,6 @@ class SystemdNotify:
     def watchdog(self) -> None:
         """Inference made progress."""
         self._send("WATCHDOG=1")
-
-    def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
-        self._send(f"STATUS={' '.join(text.split())}")
 
     def reloading(self) -> None:
         """A new configuration is being applied; call ``ready`` after it."""

@@ -15,7 +15,7 @@ from edge_runtime.daemon.lifecycle import Daemon, StopRequest
 from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
-from edge_runtime.daemon.wiring.messaging import Outboxes, command_handlers, make_http, open_connection
+from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, make_http, open_connection
 from edge_runtime.daemon.wiring.models import make_batch_policy, open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.datatypes import Result
@@ -49,46 +49,46 @@ def build_daemon(
     """
     share_one_arena()
     config = adjust(loaded)
-    resources = ExitStack()
-    resources.callback(lock_state_dir(config.state_dir).close)
-    stop, edits, notify = StopRequest(), Edits(), SystemdNotify(os.environ)
-    crashes = Crashes(stop.fail)
-    outboxes = Outboxes(config, crashes)
-    resources.callback(outboxes.close)
-    delivery = Delivery(config.device, on_result)
-    running = Running(config)
-    cameras = Cameras(
-        lambda *camera: open_source(*camera, connection=running.connection),
-        config.state_dir / "streams",
-        crashes,
-    )
-    reporter = StatusReporter(running, cameras, delivery, crashes)
-    handlers = command_handlers(running, reporter)
-    factories = Factories(
-        open_model=partial(open_model, delivery=delivery, crashes=crashes),
-        open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
-        make_batch_policy=make_batch_policy,
-        configure_log=_configure_log,
-        run_in_background=run_in_background,
-    )
-    running.connection = factories.open_connection(config)
-    delivery.use_channels(running.connection.topics, running.connection.channels)
-    watch = None if config_path is None else ConfigWatcher(
-        config_path, os.environ, current=loaded, crashes=crashes,
-        on_change=lambda edited: edits.put(adjust(edited)), on_error=edits.put,
-    )  # fmt: skip
-    return Daemon(
-        running,
-        cameras,
-        open_model=factories.open_model,
-        reloader=ConfigReloader(running, cameras, delivery, factories, notify, edits),
-        reporter=reporter,
-        http=make_http(running, reporter, delivery, crashes),
-        watch=watch,
-        notify=notify,
-        stop=stop,
-        resources=resources,
-    )
+    with ExitStack() as resources:  # closes them when a later part cannot be made
+        resources.callback(lock_state_dir(config.state_dir).close)
+        stop, edits, notify = StopRequest(), Edits(), SystemdNotify(os.environ)
+        crashes = Crashes(stop.fail)
+        outboxes = Outboxes(config, crashes)
+        resources.callback(outboxes.close)
+        delivery = Delivery(config.device, on_result)
+        running = Running(config)
+        cameras = Cameras(
+            lambda *camera: open_source(*camera, connection=running.connection),
+            config.state_dir / "streams",
+            crashes,
+        )
+        reporter = StatusReporter(running, cameras, delivery, crashes)
+        handlers = make_command_handlers(running, reporter)
+        factories = Factories(
+            open_model=partial(open_model, delivery=delivery, crashes=crashes),
+            open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
+            make_batch_policy=make_batch_policy,
+            configure_log=_configure_log,
+            run_in_background=run_in_background,
+        )
+        running.connection = factories.open_connection(config)
+        delivery.use_channels(running.connection.topics, running.connection.channels)
+        watch = None if config_path is None else ConfigWatcher(
+            config_path, os.environ, current=loaded, crashes=crashes,
+            on_change=lambda edited: edits.put(adjust(edited)), on_error=edits.put,
+        )  # fmt: skip
+        return Daemon(
+            running,
+            cameras,
+            open_model=factories.open_model,
+            reloader=ConfigReloader(running, cameras, delivery, factories, notify, edits),
+            reporter=reporter,
+            http=make_http(running, reporter, delivery, crashes),
+            watch=watch,
+            notify=notify,
+            stop=stop,
+            resources=resources.pop_all(),
+        )
 
 
 def _configure_log(config: Config) -> None:

@@ -104,7 +104,7 @@ def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
     )
 
 
-def command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:
+def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:
     """What each verb does."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
     return {**handlers, "status": lambda _: reporter.status().as_dict()}

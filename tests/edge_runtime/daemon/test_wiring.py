@@ -4,13 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_runtime.config import CameraConfig
+from edge_runtime.config import CameraConfig, parse_config
+from edge_runtime.daemon.wiring.daemon import build_daemon
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import find_bundle
-from edge_runtime.errors import BundleError, SourceLost
+from edge_runtime.errors import BundleError, ConfigError, SourceLost
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.sources.base import EndOfStream
+from edge_runtime.system.state_lock import is_in_use
 
 TOO_LONG = "/srv/" + "x" * 300  # the file system answers with an error instead of "no"
 
@@ -96,3 +98,18 @@ def test_a_retained_picture_is_not_used_and_said_to_be_ignored():
     assert source.read(0) is None
     assert source.stats().dropped == 1
     assert "without the retain flag" in source.stats().last_problem
+
+
+def test_a_daemon_that_cannot_be_made_lets_go_of_its_state_directory(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    text = """
+    device: box
+    state_dir: {folder}/state
+    models: {{parts: {{bundle: parts}}}}
+    cameras: {{belt: {{path: clip.mp4, model: parts}}}}
+    mqtt: {{host: broker, tls: {{ca: {folder}/ca.pem}}}}
+    """
+    config = parse_config(text.format(folder=tmp_path), "box.yaml", {})
+    with pytest.raises(ConfigError) as caught:
+        build_daemon(config, None)
+    assert not is_in_use(tmp_path / "state"), caught
