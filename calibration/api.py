@@ -310,7 +310,7 @@ def _answers_to(
         layout = layout or layout_of(named_only(run(x[:_ANSWERED_AT_ONCE]), output))
         for start in range(0, len(x), _ANSWERED_AT_ONCE):
             outputs = named_only(run(x[start : start + _ANSWERED_AT_ONCE]), output)
-            parts.append(answer_features(read_answers(outputs, layout)))
+            parts.append(answer_features(read_answers(outputs, layout), layout))
     except UnknownAnswers:
         return {}
     whole = join(parts)

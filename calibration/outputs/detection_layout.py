@@ -59,6 +59,8 @@ class DetectionLayout:
         activation: Applied to scores and objectness.
         background_class: Score column that means "nothing".
         nms_iou: Overlap above which the weaker of two boxes of a class goes; None where the model did that itself.
+        score_threshold: Least score of a box that is published; weaker ones are read too.
+        max_detections: Boxes of a frame that are published, best first.
     """
 
     packing: Packing
@@ -71,6 +73,8 @@ class DetectionLayout:
     activation: Activation = "none"
     background_class: int | None = None
     nms_iou: float | None = None
+    score_threshold: float = 0.5
+    max_detections: int = MOST_PER_FRAME
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -98,6 +102,8 @@ class DetectionLayout:
             activation=cast("Activation", _one_of(Activation, plain.get("activation", "none"))),
             background_class=None if background is None else int(background),
             nms_iou=None if nms_iou is None else float(nms_iou),
+            score_threshold=float(plain.get("score_threshold", 0.5)),
+            max_detections=int(plain.get("max_detections", MOST_PER_FRAME)),
         )
 
 
@@ -189,7 +195,7 @@ def sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
 def _strongest_of(layout: DetectionLayout, found: Boxes) -> Boxes:
     if not (np.isfinite(found.corners[found.scores != 0]).all() and np.isfinite(found.scores).all()):
         return Boxes(np.zeros((1, 4)), np.full(1, np.nan), np.zeros(1, np.int64))
-    return strongest(layout, found, LEAST_SCORE).only(slice(MOST_PER_FRAME))
+    return strongest(layout, found, LEAST_SCORE).only(slice(min(layout.max_detections, MOST_PER_FRAME)))
 
 
 def _from_columns(

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.outputs.detection_layout import DetectionLayout
 from calibration.outputs.detections import Detections
-from calibration.outputs.read import Answers
+from calibration.outputs.read import Answers, Layout
 from calibration.stats.moments import FrameMoments, MeanVar
 
 BINS = 16
@@ -27,19 +28,25 @@ def class_features(index: int, score: float) -> MeanVar:
     return _pair(1, float(np.clip(score, 0.0, 1.0)), bins)
 
 
-def detection_features(scores: Sequence[float] | NDArray[np.floating]) -> MeanVar:
+def detection_features(
+    scores: Sequence[float] | NDArray[np.floating], counted_from: float = COUNTED_FROM
+) -> MeanVar:
     """Of the detections of one frame, by their scores: how many count, and how sure they are.
 
     Their classes are left out: published numbers may begin elsewhere than the model's.
     """
-    counted = [float(score) for score in scores if score >= COUNTED_FROM]
+    counted = [float(score) for score in scores if score >= counted_from]
     return _pair(len(counted), float(np.mean(counted)) if counted else 0.0, np.zeros(BINS))
 
 
-def answer_features(answers: Answers) -> FrameMoments:
-    """Of N frames, as the single-frame moments that a baseline keeps as ``output/answers``."""
+def answer_features(answers: Answers, layout: Layout | None = None) -> FrameMoments:
+    """Of N frames, as the single-frame moments that a baseline keeps as ``output/answers``.
+
+    A ``layout`` says from which score on detections are published: weaker ones never show in live results.
+    """
     if isinstance(answers, Detections):
-        found = [detection_features(scores) for scores in answers.scores]
+        least = layout.score_threshold if isinstance(layout, DetectionLayout) else COUNTED_FROM
+        found = [detection_features(scores, max(least, COUNTED_FROM)) for scores in answers.scores]
     else:
         found = [class_features(int(row.argmax()), float(row.max())) for row in answers]
     means, ones = zip(*found, strict=True)

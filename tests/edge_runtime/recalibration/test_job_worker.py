@@ -16,6 +16,8 @@ from onnx import helper
 import calibration
 from calibration.errors import ModelError
 from calibration.gate.classification import GateSettings
+from calibration.stats.moments import ANSWERS_TAP
+from calibration.stats.output_features import detection_features
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.manifest import CalibrationHints
 from edge_runtime.config import DemoConfig, RecalibrationConfig, ReferenceConfig
@@ -229,18 +231,22 @@ def with_auxiliary_output(folder):
 
 
 def test_a_detector_is_judged_by_the_boxes_that_the_daemon_publishes(tmp_path, monkeypatch):
-    spec = DetectionSpec(packing="columns", boxes="found", box_format="xywh", is_normalised=False)
+    spec = DetectionSpec(
+        packing="columns", boxes="found", box_format="xywh", is_normalised=False, score_threshold=0.98
+    )
     bundle = SimpleNamespace(
         model_files=ModelFiles(detector()), manifest=SimpleNamespace(scores_output=None, postprocess=spec)
     )
     monkeypatch.setattr(worker, "load_bundle", lambda path: bundle)
     monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: worker.Prepared(street(48), None))
     run(tmp_path, order(Kind.COMMISSION, tmp_path))
-    kept = calibration.Baseline.load(tmp_path / "baseline.safetensors").healthy_samples
+    baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
+    kept, features = baseline.healthy_samples, baseline.frames[ANSWERS_TAP].mean
     outputs = calibration.open_target(detector()).runner()(kept.samples())
-    assert (
-        calibration.profile(detector(), street(48)).healthy_samples.layout != kept.layout
-    )  # inferred: cxcywh
+    inferred = calibration.profile(detector(), street(48)).healthy_samples.layout
+    assert inferred.box_format == "cxcywh"
     for i, found in enumerate(kept.detections.boxes):
         published = read_boxes(spec, {"found": outputs["found"][i]}, (32, 32), None)
-        np.testing.assert_allclose(found[kept.detections.scores[i] >= 0.5].clip(0, 32), published.corners)
+        is_published = kept.detections.scores[i] >= spec.score_threshold
+        np.testing.assert_allclose(found[is_published].clip(0, 32), published.corners)
+        np.testing.assert_allclose(features[i], detection_features(published.scores)[0])
