@@ -94,7 +94,7 @@ class CameraConfig(Section):
         return CameraAddress(value).redacted
 
     @model_validator(mode="after")
-    def _options_fit(self) -> Self:
+    def _check_options(self) -> Self:
         self.require(
             self.demo is None or self.address.kind is CameraKind.DEMO,
             "demo",
@@ -118,7 +118,7 @@ class TlsConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _pair(self) -> Self:
+    def _check_pair(self) -> Self:
         self.require(self.cert is None or self.key is not None, "key", "the key that belongs to 'cert'")
         self.require(
             self.key is None or self.cert is not None, "cert", "the certificate that belongs to 'key'"
@@ -163,7 +163,7 @@ class MqttConfig(Section):
         return self.password.get_secret_value() if self.password is not None else None
 
     @model_validator(mode="after")
-    def _credentials(self) -> Self:
+    def _check_credentials(self) -> Self:
         given = self.password is not None or self.password_file is not None
         self.require(
             self.password is None or self.password_file is None,
@@ -195,7 +195,7 @@ class HttpConfig(Section):
             return self.host == "localhost"
 
     @model_validator(mode="after")
-    def _exposed_on_purpose(self) -> Self:
+    def _check_exposure(self) -> Self:
         self.require(
             not self.enabled or self.is_loopback or self.allow_remote,
             "host",

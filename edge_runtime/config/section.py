@@ -21,7 +21,7 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _yes_is_no_number(cls, data: Any) -> Any:
+    def _refuse_yes_as_number(cls, data: Any) -> Any:
         """Pydantic takes True as 1; in a configuration ``port: yes`` is a slip. As text it is refused."""
         if not isinstance(data, Mapping):
             return data

@@ -103,7 +103,7 @@ class ModelConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _counts(self) -> Self:
+    def _check_counts(self) -> Self:
         self.require(self.version == "latest" or self.version >= 1, "version", "'latest' or a number from 1")
         self.require(
             isinstance(self.threads, str) or 1 <= self.threads <= 256,
@@ -178,7 +178,7 @@ class ReferenceConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _chosen_from_the_reservoir(self) -> Self:
+    def _check_frames(self) -> Self:
         self.require(self.frames <= self.reservoir, "frames", f"at most reservoir ({self.reservoir})")
         return self
 
@@ -220,7 +220,7 @@ class RecalibrationConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _enough_frames(self) -> Self:
+    def _check_min_frames(self) -> Self:
         most = self.reference.frames
         self.require(self.min_frames <= most, "min_frames", f"at most reference.frames ({most})")
         return self

@@ -9,7 +9,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.status import ControllerStatus
-from edge_runtime.system.heap import give_back
+from edge_runtime.system.heap import trim_heap
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class ModelRuntime:
 
     def _free(self) -> None:
         self.pipeline.slot.close()
-        give_back()
+        trim_heap()
 
     def status(self) -> ModelStatus:
         """For people and machines; safe from any thread."""

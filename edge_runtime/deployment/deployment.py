@@ -14,7 +14,7 @@ from edge_runtime.deployment.rollout import Rollout, Step
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine
-from edge_runtime.system.heap import give_back
+from edge_runtime.system.heap import trim_heap
 from edge_runtime.system.priority import low_priority
 
 log = structlog.get_logger()
@@ -123,7 +123,7 @@ class Deployment:
         self._slot.wait_for_pause(PAUSE_S)  # the old engine is freed here then, under nobody's call
         before = self._slot.swap(generation, engine)
         self._slot.wait_for_freeing(FREEING_S)
-        give_back()
+        trim_heap()
         return before
 
     def record_again(self) -> None:

@@ -62,7 +62,7 @@ class PreprocessSpec(StrictModel):
         return (self.height, self.width, self.channels)
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels:
                 raise ValueError(
@@ -117,7 +117,7 @@ class DetectionSpec(StrictModel):
     max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.packing == "separate" and self.scores is None:
             raise ValueError("packing separate needs the name of the scores output")
         if self.packing != "separate" and (self.scores or self.classes or self.count):

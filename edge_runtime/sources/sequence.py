@@ -25,7 +25,7 @@ class SequenceNumbers:
     def __init__(self, path: Path, block: int = BLOCK) -> None:
         """Continue behind everything reserved before."""
         self._path, self._block = path, block
-        self.next = self._reserved_until = _stored(path)
+        self.next = self._reserved_until = _load(path)
         self._retry_at = 0
         self._reserve()
 
@@ -39,7 +39,7 @@ class SequenceNumbers:
         until = self.next + self._block
         try:
             # A worker that hung while its stream was reopened must not take back what its successor has reserved.
-            write_atomically(self._path, str(max(until, _stored(self._path))).encode())
+            write_atomically(self._path, str(max(until, _load(self._path))).encode())
         except StateError as err:
             self._retry_at = self.next + RETRY_EVERY
             left = max(0, self._reserved_until - self.next)
@@ -48,7 +48,7 @@ class SequenceNumbers:
             self._reserved_until = until
 
 
-def _stored(path: Path) -> int:
+def _load(path: Path) -> int:
     try:
         return max(0, int(path.read_text(encoding="ascii")))
     except (OSError, ValueError):

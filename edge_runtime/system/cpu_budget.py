@@ -118,14 +118,14 @@ def _v2_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, s
     for folder in mount.folders(group):
         words = text_of(folder / "cpu.max").split()
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
-            yield max(int(words[0]) / int(words[1]), 0.01), _shown(folder / "cpu.max", root)
+            yield max(int(words[0]) / int(words[1]), 0.01), _display(folder / "cpu.max", root)
 
 
 def _v1_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, str]]:
     for folder in mount.folders(group):
         quota, period = (text_of(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
         if quota.isdigit() and period.isdigit() and int(period) > 0:
-            yield max(int(quota) / int(period), 0.01), _shown(folder / "cpu.cfs_quota_us", root)
+            yield max(int(quota) / int(period), 0.01), _display(folder / "cpu.cfs_quota_us", root)
 
 
 def _unescape(field: str) -> str:
@@ -133,5 +133,5 @@ def _unescape(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field)
 
 
-def _shown(path: Path, root: Path) -> str:
+def _display(path: Path, root: Path) -> str:
     return "/" + str(path.relative_to(root))

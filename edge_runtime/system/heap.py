@@ -21,11 +21,10 @@ def share_one_arena() -> None:
         _call("mallopt", _ARENA_MAX, 1)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return free pages to the system.
 
-    Takes milliseconds and holds the allocator's locks: not for a thread that answers frames. Called after a swap and
-    after a model has ended.
+    Takes milliseconds and holds the allocator's locks: not for a thread that answers frames.
     """
     _call("malloc_trim", 0)
 

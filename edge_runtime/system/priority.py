@@ -80,12 +80,12 @@ def low_priority(by: int = ASIDE) -> Iterator[None]:
     try:
         yield
     finally:
-        while _set_back(aside, before):  # a thread of an engine's pool may be starting the next one just now
+        while _restore(aside, before):  # a thread of an engine's pool may be starting the next one just now
             pass
 
 
-def _set_back(aside: int, before: int) -> int:
-    """Give every thread that stands aside its niceness back; how many there were."""
+def _restore(aside: int, before: int) -> int:
+    """Restore the niceness of every lowered thread; returns their number."""
     found = 0
     for thread in _threads():
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
@@ -96,17 +96,17 @@ def _set_back(aside: int, before: int) -> int:
 
 
 def _may_return(before: int) -> bool:
-    """Whether a thread may take its niceness back; tried in one that ends at once, as only the kernel knows."""
+    """Whether a thread may raise its priority again; tried in one that ends at once, since only the kernel knows."""
     worked: list[None] = []
 
-    def there_and_back() -> None:
+    def lower_and_raise() -> None:
         me = threading.get_native_id()
         with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, me, before + 1)
             os.setpriority(os.PRIO_PROCESS, me, before)
             worked.append(None)
 
-    thread = threading.Thread(target=there_and_back, name="may-return")
+    thread = threading.Thread(target=lower_and_raise, name="may-return")
     thread.start()
     thread.join()
     return bool(worked)
@@ -117,9 +117,9 @@ def _threads() -> list[int]:
 
 
 def idle_cores() -> float:
-    """How many of the CPUs that this process may use stood idle for half a second, 0 or more.
+    """The number of idle CPUs among those of this process, measured for half a second; 0 or more.
 
-    A cgroup's quota is not looked at: what a job takes of that is missing elsewhere at any priority.
+    A cgroup's quota does not count: a job's share of it is missing elsewhere at any priority.
     """
     before, began_s = _idle_s(), time.monotonic()
     time.sleep(LOOK_S)

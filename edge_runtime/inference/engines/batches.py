@@ -42,7 +42,7 @@ def run_in_parts(
     if fixed_batch is None or fixed_batch == len(value):
         return run(value)
     parts = [
-        _padded_run(run, value[at : at + fixed_batch], fixed_batch)
+        _run_padded(run, value[at : at + fixed_batch], fixed_batch)
         for at in range(0, len(value), fixed_batch)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -65,7 +65,7 @@ def to_one_line(err: BaseException) -> str:
     return " ".join(str(err).split())[:500]
 
 
-def _padded_run(run: Callable[[NDArray[Any]], Outputs], part: NDArray[Any], size: int) -> Outputs:
+def _run_padded(run: Callable[[NDArray[Any]], Outputs], part: NDArray[Any], size: int) -> Outputs:
     missing = size - len(part)
     full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
     return {name: array[: len(part)] for name, array in run(full).items()}

@@ -52,11 +52,11 @@ def source_region(spec: PreprocessSpec, width: int, height: int) -> Region:
     if spec.geometry != "crop":
         return Region(0, 0, width, height)
     scale = min(width / spec.width, height / spec.height) * spec.crop_fraction
-    wide, high = _centred(spec.width * scale, width), _centred(spec.height * scale, height)
+    wide, high = _centre(spec.width * scale, width), _centre(spec.height * scale, height)
     return Region((width - wide) // 2, (height - high) // 2, wide, high)
 
 
-def _centred(wanted: float, available: int) -> int:
+def _centre(wanted: float, available: int) -> int:
     """A whole number of pixels near ``wanted`` that leaves equal margins: half a pixel off centre is visible."""
     size = min(available, max(1, round(wanted)))
     if (available - size) % 2:
@@ -116,8 +116,8 @@ def resize(pixels: NDArray[np.uint8], width: int, height: int, filter_name: Filt
     if filter_name in _CV2_FILTERS:  # these take their samples where OpenCV does, smoothing nothing
         return cv2.resize(pixels, (width, height), interpolation=_CV2_FILTERS[filter_name])  # type: ignore[return-value]
     cubic = filter_name == "antialias_bicubic"
-    rows = _antialiased(pixels, height, cubic=cubic)
-    columns = _antialiased(np.ascontiguousarray(rows.swapaxes(0, 1)), width, cubic=cubic)
+    rows = _resize_antialiased(pixels, height, cubic=cubic)
+    columns = _resize_antialiased(np.ascontiguousarray(rows.swapaxes(0, 1)), width, cubic=cubic)
     return np.ascontiguousarray(columns.swapaxes(0, 1))
 
 
@@ -130,7 +130,7 @@ def _area(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _antialiased(pixels: NDArray[np.uint8], size: int, *, cubic: bool) -> NDArray[np.uint8]:
+def _resize_antialiased(pixels: NDArray[np.uint8], size: int, *, cubic: bool) -> NDArray[np.uint8]:
     """Resize the first axis as PIL does: the filter is as wide as the pixels it replaces."""
     if pixels.shape[0] == size:
         return pixels

@@ -40,7 +40,7 @@ def read_reference_folder(
         ReferenceFolderError: missing, unreadable, empty, mixed, unknown label, unusable pictures.
     """
     try:
-        entries = _labelled(folder, labels)
+        entries = _list_entries(folder, labels)
     except OSError as err:
         raise ReferenceFolderError(
             f"{folder}: cannot be read ({err.strerror}); check the path and its permissions"
@@ -64,12 +64,12 @@ def read_reference_folder(
     return x, np.array([label for _, label in frames], dtype=np.int64)
 
 
-def _labelled(folder: Path, labels: tuple[str, ...]) -> list[tuple[Path, int | None]]:
+def _list_entries(folder: Path, labels: tuple[str, ...]) -> list[tuple[Path, int | None]]:
     if not folder.is_dir():
         raise ReferenceFolderError(
             f"{folder}: no such folder; expected pictures, or sub-folders named like labels"
         )
-    loose = _pictures(folder)
+    loose = _list_pictures(folder)
     groups = sorted(path for path in folder.iterdir() if path.is_dir())
     if loose and groups:
         raise ReferenceFolderError(f"{folder}: holds pictures and sub-folders; expected one or the other")
@@ -78,13 +78,13 @@ def _labelled(folder: Path, labels: tuple[str, ...]) -> list[tuple[Path, int | N
         index = _label_index(group.name, labels)
         if index is None:
             raise ReferenceFolderError(f"{group}: no label of this bundle has this name; see labels.txt")
-        entries += [(path, index) for path in _pictures(group)]
+        entries += [(path, index) for path in _list_pictures(group)]
     if not entries:
         raise ReferenceFolderError(f"{folder}: no pictures ({', '.join(sorted(SUFFIXES))})")
     return entries
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _list_pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge_runtime.system.heap import give_back
+from edge_runtime.system.heap import trim_heap
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
@@ -50,6 +50,6 @@ def test_what_was_freed_in_small_pieces_leaves_the_process():
     keep = pieces[::40]
     full = own.memory_info().rss
     del pieces
-    give_back()
+    trim_heap()
     assert full - own.memory_info().rss > 40 * 2**20
     assert len(keep) == 100
