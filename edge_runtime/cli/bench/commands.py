@@ -1,4 +1,4 @@
-"""The command ``edge-runtime bench``: parses, calls, prints. Registered by ``cli``."""
+"""``edge-runtime bench``: its options, and its report as a table."""
 
 import os
 from dataclasses import replace
@@ -14,6 +14,28 @@ if TYPE_CHECKING:
     from edge_runtime.cli.bench.rounds import BenchOrder
 
 ENGINE_OPTIONS = ("runtime", "devices", "precision", "pin_threads")
+FIGURES = (
+    ("frames/s, flat out", "", "{frames_per_s:.1f}", "{frames_per_s:.1f}"),
+    ("inference p50, ms", " paced", "{call_ms_p50:.1f}", "{infer_ms_p50:.1f}"),
+    ("inference p99, ms", " paced", "{call_ms_p99:.1f}", ""),
+    ("decode p50, ms", " paced", "", "{decode_ms_p50:.1f}"),
+    ("capture to outbox p50, ms", " paced", "", "{total_ms_p50:.1f}"),
+    ("capture to outbox p99, ms", " paced", "", "{total_ms_p99:.1f}"),
+    ("CPU per frame, ms", " paced", "{cpu_ms_per_frame:.1f}", "{cpu_ms_per_frame:.1f}"),
+    ("memory (PSS), MiB", "", "{pss_mib:.0f}", "{pss_mib:.0f}"),
+    ("start to first result, s", "", "", "{first_result_s:.2f}"),
+)
+"""Label, which measurement, and its figures of the bare engine and of the daemon."""
+RATIOS = (
+    ("frames_per_s", "", "daemon over bare engine, {} caller(s): frames/s"),
+    ("frames_per_s_over_loop", "", "daemon over engine and picture code, {} caller(s)"),
+    ("frames_per_s_over_bare", "_all", "daemon over bare engine, {} caller(s): frames/s"),
+    ("frames_per_s_over_loop", "_all", "daemon over engine and picture code, {} caller(s)"),
+    ("paced_total_p99_over_infer_p50", "", "paced: capture-to-outbox p99 over bare p50"),
+    ("paced_cpu_per_frame", "", "paced: CPU per frame over bare engine"),
+    ("memory", "", "memory over bare engine"),
+)
+"""Key, its suffix (``_all``: measured with as many callers as the daemon has workers), and label."""
 
 
 def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any:
@@ -113,50 +135,29 @@ def _order(
 
 def table(report: dict[str, Any]) -> str:
     """The report for a person."""
-    parts, ratios = report["summary"], report["ratios"]
-    rows = [
-        ("frames/s, flat out", "{frames_per_s:.1f}", "{frames_per_s:.1f}", ""),
-        ("inference p50, ms", "{call_ms_p50:.1f}", "{infer_ms_p50:.1f}", " paced"),
-        ("inference p99, ms", "{call_ms_p99:.1f}", "", " paced"),
-        ("decode p50, ms", "", "{decode_ms_p50:.1f}", " paced"),
-        ("capture to outbox p50, ms", "", "{total_ms_p50:.1f}", " paced"),
-        ("capture to outbox p99, ms", "", "{total_ms_p99:.1f}", " paced"),
-        ("CPU per frame, ms", "{cpu_ms_per_frame:.1f}", "{cpu_ms_per_frame:.1f}", " paced"),
-        ("memory (PSS), MiB", "{pss_mib:.0f}", "{pss_mib:.0f}", ""),
-        ("start to first result, s", "", "{first_result_s:.2f}", ""),
-    ]
     callers, workers = report["callers"], report["workers"]
-    lines = [
+    head = [
         f"{report['bundle']} on {report['runs_on']}; {report['budget']}",
         f"{report['streams']} stream(s) of {report['pictures']}; paced: {report['fps']:g} frames/s each",
         f"bare engine: {callers} caller(s); daemon: {workers} worker(s); {report['intra']} thread(s) in a call",
-        "",
-        f"{'':28}{'bare engine':>12}{'daemon':>12}",
     ]
-    for label, bare, whole, suffix in rows:
-        cells = (bare.format(**parts["bare" + suffix]), whole.format(**parts["daemon" + suffix]))
-        lines.append(f"{label:28}{cells[0]:>12}{cells[1]:>12}")
-    lines.append("")
-    for label, suffix in ((f"{callers} caller(s)", ""), (f"{workers} caller(s)", " all"))[
-        : 1 + (callers != workers)
-    ]:
-        bare, loop = (parts[name + suffix]["frames_per_s"] for name in ("bare", "loop"))
-        lines.append(
-            f"{label}: bare engine {bare:.1f} frames/s; with picture code in a loop {loop:.1f} frames/s"
-        )
-    words = {
-        "frames_per_s": f"daemon over bare engine, {callers} caller(s): frames/s",
-        "frames_per_s_over_loop": f"daemon over engine and picture code, {callers} caller(s)",
-        "frames_per_s_over_bare_all": f"daemon over bare engine, {workers} caller(s): frames/s",
-        "frames_per_s_over_loop_all": f"daemon over engine and picture code, {workers} caller(s)",
-        "paced_total_p99_over_infer_p50": "paced: capture-to-outbox p99 over bare p50",
-        "paced_cpu_per_frame": "paced: CPU per frame over bare engine",
-        "memory": "memory over bare engine",
-    }
-    lines.append("")
-    for name, label in words.items():
-        if name.endswith("_all") and callers == workers:
-            continue
-        ratio = ratios[name]
-        lines.append(f"{label:52}{ratio['median']:6.2f}   ({ratio['low']:.2f} to {ratio['high']:.2f})")
-    return "\n".join(lines)
+    figures = [f"{'':28}{'bare engine':>12}{'daemon':>12}"]
+    for label, suffix, *formats in FIGURES:
+        measured = (report["summary"][name + suffix] for name in ("bare", "daemon"))
+        cells = [text.format(**values) for text, values in zip(formats, measured, strict=True)]
+        figures.append(f"{label:28}" + "".join(f"{cell:>12}" for cell in cells))
+    sizes = {"": callers} if callers == workers else {"": callers, "_all": workers}
+    rates = [_rate_line(report["summary"], suffix, size) for suffix, size in sizes.items()]
+    ratios = [
+        f"{label.format(sizes[suffix]):52}{ratio['median']:6.2f}   ({ratio['low']:.2f} to {ratio['high']:.2f})"
+        for name, suffix, label in RATIOS
+        if suffix in sizes and (ratio := report["ratios"][name + suffix])
+    ]
+    return "\n".join([*head, "", *figures, "", *rates, "", *ratios])
+
+
+def _rate_line(summary: dict[str, Any], suffix: str, size: int) -> str:
+    bare, loop = (summary[name + suffix.replace("_", " ")]["frames_per_s"] for name in ("bare", "loop"))
+    return (
+        f"{size} caller(s): bare engine {bare:.1f} frames/s; with picture code in a loop {loop:.1f} frames/s"
+    )
