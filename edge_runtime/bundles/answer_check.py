@@ -32,7 +32,7 @@ OneOutput = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RecipePlaces:
     """What messages point at."""
 
     postprocess: Path | str
@@ -45,12 +45,12 @@ def check_answers(bundle: Bundle, answers: Sequence[tuple[Sample, OneOutput]]) -
     Raises:
         BundleError: an output is missing or misshapen, or labels, the kind of scores or the boxes do not fit.
     """
-    at = Place(bundle.path / MANIFEST_FILE, bundle.path / str(bundle.manifest.labels))
-    check_reading(bundle.manifest, bundle.labels, answers, at)
+    at = RecipePlaces(bundle.path / MANIFEST_FILE, bundle.path / str(bundle.manifest.labels))
+    check_readable(bundle.manifest, bundle.labels, answers, at)
 
 
-def check_reading(
-    meaning: Meaning, labels: tuple[str, ...], answers: Sequence[tuple[Sample, OneOutput]], at: Place
+def check_readable(
+    meaning: Meaning, labels: tuple[str, ...], answers: Sequence[tuple[Sample, OneOutput]], at: RecipePlaces
 ) -> None:
     """As ``check_answers``, for answers that are not yet a bundle's.
 
@@ -89,14 +89,16 @@ def require_numbers(outputs: OneOutput) -> None:
         raise BundleError("model", f"output {', '.join(odd)} holds text, not numbers", "numbers", fix)
 
 
-def _check_axes(at: Place, name: str, shape: tuple[int, ...]) -> None:
+def _check_axes(at: RecipePlaces, name: str, shape: tuple[int, ...]) -> None:
     if sum(size > 1 for size in shape) > 1:
         found = f"postprocess: output {name} of a picture has shape {shape}"
         fix = "Name the output with the scores, pool the map in the model, or set task: raw"
         raise _refusal(at, found, "one row of class scores", fix)
 
 
-def _check_boxes(at: Place, spec: DetectionSpec, size: tuple[int, int], found: Sequence[Boxes]) -> None:
+def _check_boxes(
+    at: RecipePlaces, spec: DetectionSpec, size: tuple[int, int], found: Sequence[Boxes]
+) -> None:
     """Scores are probabilities, and boxes lie on the picture, where any are found."""
     scores = np.concatenate([one.scores for one in found])
     odd = scores[(scores > 1 + _ROUNDING) | ((scores < -_ROUNDING) & (scores != _PADDING))]
@@ -124,13 +126,13 @@ def _check_boxes(at: Place, spec: DetectionSpec, size: tuple[int, int], found: S
         raise _refusal(at, seen, "boxes in pixels", "Set is_normalised: true")
 
 
-def _check_labels(at: Place, labels: tuple[str, ...], classes: int) -> None:
+def _check_labels(at: RecipePlaces, labels: tuple[str, ...], classes: int) -> None:
     if labels and len(labels) != classes:
         found = f"{len(labels)} labels for {classes} class scores"
         raise BundleError(at.labels, found, "one label a score", "Correct the labels and build it again.")
 
 
-def _check_kind(at: Place, kind: str, scores: Sequence[NDArray[np.float64]]) -> None:
+def _check_kind(at: RecipePlaces, kind: str, scores: Sequence[NDArray[np.float64]]) -> None:
     least, most = min(s.min() for s in scores), max(s.max() for s in scores)
     are_shares = least >= -_ROUNDING and most <= 1 + _ROUNDING
     if kind == "probabilities" and not are_shares:
@@ -150,5 +152,5 @@ def _check_kind(at: Place, kind: str, scores: Sequence[NDArray[np.float64]]) -> 
         raise _refusal(at, found, "logits", "Set scores: probabilities")
 
 
-def _refusal(at: Place, found: str, expected: str, fix: str) -> BundleError:
+def _refusal(at: RecipePlaces, found: str, expected: str, fix: str) -> BundleError:
     return BundleError(at.postprocess, found, expected, f"{fix} and build it again.")

@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.box_agreement import box_agreement, boxes
+from calibration.outputs.detections import Boxes, Detections, collect, shared_objects
 from edge_runtime.bundles.manifest import CompareBy
 from edge_runtime.errors import BundleError
+from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
 from edge_runtime.inference.postprocess.postprocessor import Meaning
 from edge_runtime.inference.specs import DetectionSpec
 
 OneOutput = Mapping[str, NDArray[Any]]
+Outputs = Mapping[str, NDArray[Any]]
+"""Of N pictures, by name; the first axis is the picture."""
+_LEAST_THRESHOLD = 0.05
+RECIPE_FIX = "Correct postprocess in the recipe."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,11 @@ class Comparison:
     def __call__(self, found: OneOutput, expected: OneOutput) -> float:
         """0 for the same answer, about 1 for an unrelated one; infinite when they cannot be compared."""
         if self.by == "outputs" or not isinstance(self.meaning.postprocess, DetectionSpec):
-            return difference(found, expected, self.spreads)
+            return measure_difference(found, expected, self.spreads)
         return _detection_gap(self.meaning.postprocess, self.meaning, found, expected)
 
 
-def comparison(by: CompareBy, meaning: Meaning, golden: Sequence[OneOutput]) -> Comparison:
+def choose_comparison(by: CompareBy, meaning: Meaning, golden: Sequence[OneOutput]) -> Comparison:
     """The comparison of a bundle with these golden answers."""
     spreads = dict[str, float]()
     for name, array in golden[0].items():
@@ -47,7 +52,9 @@ def comparison(by: CompareBy, meaning: Meaning, golden: Sequence[OneOutput]) -> 
     return Comparison(by, meaning, spreads)
 
 
-def difference(found: OneOutput, expected: OneOutput, spreads: Mapping[str, float] | None = None) -> float:
+def measure_difference(
+    found: OneOutput, expected: OneOutput, spreads: Mapping[str, float] | None = None
+) -> float:
     """RMS of the difference over the RMS spread of what is expected; infinite when they cannot be compared.
 
     Args:
@@ -79,11 +86,46 @@ def _detection_gap(spec: DetectionSpec, meaning: Meaning, found: OneOutput, expe
     size = (meaning.preprocess.width, meaning.preprocess.height)
     try:
         one, other = (
-            boxes(spec, {name: np.asarray(array)[np.newaxis] for name, array in outputs.items()}, size)
+            read_all_boxes(
+                spec, {name: np.asarray(array)[np.newaxis] for name, array in outputs.items()}, size
+            )
             for outputs in (found, expected)
         )
         if not one.objects().sum() + other.objects().sum():
             return 0.0
-        return 1 - box_agreement(one, other)
+        return 1 - compare_boxes(one, other)
     except BundleError:  # they cannot be read
         return float("inf")
+
+
+def read_all_boxes(meaning: DetectionSpec, outputs: Outputs, size: tuple[int, int]) -> Detections:
+    """Detections of all pictures, scores scaled so that the model's own threshold is 0.5.
+
+    Raises:
+        BundleError: the outputs cannot be read as ``meaning`` says.
+    """
+    threshold = max(meaning.score_threshold, _LEAST_THRESHOLD)
+    eager = meaning.model_copy(update={"score_threshold": threshold / 2})
+    found: list[Boxes] = []
+    try:
+        for i in range(len(next(iter(outputs.values())))):
+            one = read_boxes(eager, {name: array[i] for name, array in outputs.items()}, size, None)
+            found.append(one._replace(scores=np.clip(one.scores / threshold / 2, 0, 1)))
+    except BoxFlaw as flaw:
+        raise BundleError(
+            "postprocess", str(flaw), "outputs that can be read as it says", RECIPE_FIX
+        ) from flaw
+    return collect(found)
+
+
+def compare_boxes(one: Detections, other: Detections) -> float:
+    """Soft F1 of one model's boxes against the other's, pooled over all pictures.
+
+    Raises:
+        BundleError: neither finds anything.
+    """
+    objects = float(one.objects().sum() + other.objects().sum())
+    if objects == 0:
+        fix = "Take pictures like the camera's, with objects in them."
+        raise BundleError("calibration", "no objects found on any picture", "objects to compare", fix)
+    return float(np.clip(2 * shared_objects(one, other).sum() / objects, 0, 1))

@@ -10,7 +10,7 @@ from edge_runtime.inference.engines.factory import DEFAULTS, open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 
-def engine_of(
+def open_bundle_engine(
     bundle: Bundle,
     threads: ThreadPlan,
     settings: EngineSettings = DEFAULTS,

@@ -50,7 +50,7 @@ class OnnxFacts:
     fields_left: int = MAX_FIELDS
 
 
-def walk(model: bytes) -> OnnxFacts:
+def read_onnx_facts(model: bytes) -> OnnxFacts:
     """Facts about an ONNX file.
 
     Raises:

@@ -24,7 +24,7 @@ MEMORY_BYTES = 4 << 30
 _FIX = "Save it again with torch.jit.save on a machine you trust, and build the bundle from that file."
 
 
-def try_in_child(bundle: Bundle, timeout_s: float = TIMEOUT_S) -> None:
+def check_in_sandbox(bundle: Bundle, timeout_s: float = TIMEOUT_S) -> None:
     """Load the bundle's TorchScript model and run it once on zeros, elsewhere; other formats need no such thing.
 
     Raises:

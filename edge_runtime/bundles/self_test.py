@@ -16,10 +16,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.answer_check import check_answers
-from edge_runtime.bundles.compare import Comparison, comparison, difference
+from edge_runtime.bundles.compare import Comparison, choose_comparison, measure_difference
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import Golden
-from edge_runtime.bundles.variations import variations
+from edge_runtime.bundles.variations import list_mistakes
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.datatypes import Frame, Rejected, Sample
 from edge_runtime.errors import BundleError, EngineError
@@ -73,7 +73,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     tensors = [sample.tensor for sample in samples]
     found = [run_one(engine, tensor) for tensor in tensors]
     wanted = [golden_outputs(bundle, golden) for golden in bundle.manifest.golden]
-    compare = comparison(bundle.manifest.compare, bundle.manifest, wanted)
+    compare = choose_comparison(bundle.manifest.compare, bundle.manifest, wanted)
     _check_repeat(bundle, engine, tensors[0], found[0])
     batch_difference = _check_company(bundle, engine, compare, tensors[:_TOGETHER], found[:_TOGETHER])
     checks = []
@@ -88,7 +88,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     )
 
 
-def patched_answers(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
+def ask_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
     """What a patched model says to the first golden pictures, as safetensors keeps it: ``0/logits``, ``1/logits``.
 
     Made beside the patch, where its judge ran; :func:`check_patched` asks every engine that is opened with it.
@@ -111,7 +111,7 @@ def check_patched(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
     Raises:
         EngineError: it does not, or it failed.
     """
-    gap = difference(patched_answers(bundle, engine), expected)
+    gap = measure_difference(ask_golden_pictures(bundle, engine), expected)
     if not gap <= bundle.manifest.tolerance:
         raise EngineError(
             f"the patched model answers the golden pictures otherwise than when the patch was made, by {gap:.3g}; "
@@ -153,12 +153,12 @@ def run_one(engine: Engine, tensor: NDArray[np.float32]) -> dict[str, NDArray[An
 
 
 def _check_repeat(bundle: Bundle, engine: Engine, tensor: NDArray[np.float32], before: OneOutput) -> None:
-    gap = difference(run_one(engine, tensor), before)
+    gap = measure_difference(run_one(engine, tensor), before)
     if not gap <= SAME_RUN:
-        raise not_deterministic(bundle.path, gap)
+        raise make_random_refusal(bundle.path, gap)
 
 
-def not_deterministic(at: Path | str, gap: float) -> BundleError:
+def make_random_refusal(at: Path | str, gap: float) -> BundleError:
     """The refusal of a model that answers the same picture differently."""
     found = (
         f"the same picture gave outputs that differ by {gap:.3g} in two runs: it is not deterministic "
@@ -235,7 +235,7 @@ def _explanation(
     """Which usual mistake in the preprocessing explains the difference, and what to do."""
     expected = golden_outputs(bundle, golden)
     tried = []
-    for name, spec in variations(bundle.manifest.preprocess):
+    for name, spec in list_mistakes(bundle.manifest.preprocess):
         tensor = golden_sample(bundle, golden, spec).tensor
         tried.append((compare(run_one(engine, tensor), expected), name))
     best, name = min(tried, default=(float("inf"), ""))

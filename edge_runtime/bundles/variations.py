@@ -13,7 +13,7 @@ _IMAGENET_STD: _Values = (58.395, 57.12, 57.375)
 _GREY_IMAGENET: tuple[_Values, _Values] = ((118.0,), (57.6,))
 
 
-def variations(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
+def list_mistakes(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
     """Named variations, none equal to the spec itself: scaling x colour order, then geometry and filter."""
     scalings = [("", {}), *_scalings(spec)]
     colours = [("", {}), *_colours(spec)]
@@ -26,7 +26,7 @@ def variations(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
     return [(name, changed) for name, changed in found if changed != spec]
 
 
-def normalisation_variations(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
+def list_normalisation_mistakes(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
     """Only other scalings and colour orders: mistakes that every golden set must be able to notice."""
     changes = [*_scalings(spec), *_colours(spec)]
     found = [(name, spec.model_copy(update=change)) for name, change in changes]

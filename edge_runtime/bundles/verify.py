@@ -16,7 +16,7 @@ import pydantic
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
-from edge_runtime.bundles.onnx_walk import NotOnnx, TooDeep, walk
+from edge_runtime.bundles.onnx_walk import NotOnnx, TooDeep, read_onnx_facts
 from edge_runtime.config import strict_yaml
 from edge_runtime.config.problems import problems_of
 from edge_runtime.errors import BundleError, ConfigError, Problem
@@ -107,7 +107,7 @@ def check_onnx(path: Path | str, model: bytes) -> None:
         BundleError: it is so.
     """
     try:
-        facts = walk(model)
+        facts = read_onnx_facts(model)
     except TooDeep as err:
         fix = "Simplify it (onnxsim), or export the part that looks at the picture alone; speech models do not fit."
         raise BundleError(path, str(err), "a picture model, whose graph is flat", fix) from err

@@ -12,8 +12,8 @@ import numpy as np
 
 import calibration
 from calibration.errors import CalibrationError, DataError
-from edge_runtime.bundles.engine import engine_of
-from edge_runtime.bundles.sandbox_check import try_in_child
+from edge_runtime.bundles.engine import open_bundle_engine
+from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import SelfTestReport, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import Frame, Rejected
@@ -65,8 +65,8 @@ def verify_bundle(bundle_path: Path) -> dict[str, Any]:
 
 def _open(bundle_path: Path) -> tuple[Bundle, Engine, SelfTestReport]:
     bundle = load_bundle(bundle_path)
-    try_in_child(bundle)
-    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
+    check_in_sandbox(bundle)
+    engine = open_bundle_engine(bundle, choose_threads(cpu_budget(), 1))
     return bundle, engine, self_test(bundle, engine)
 
 

@@ -1,4 +1,19 @@
-"""From the configuration to one model's verified bundle and its warm, self-tested engine."""
+"""From the configuration to one model's verified bundle and its warm, self-tested engine.
+
+Every model passes these checks, in this order, before it sees a frame:
+
+1. :func:`find_bundle` chooses the folder of the version.
+2. ``bundles.verify.load_bundle`` checks the manifest, the size and SHA-256 of every file, and walks an ONNX file with
+   a parser of its own: operators, depth, no external data. Nothing of the model has run yet.
+3. ``bundles.sandbox_check.check_in_sandbox`` opens a TorchScript file, which is a program, in a child process with
+   limits. Other formats hold no code and skip this.
+4. ``bundles.engine.open_bundle_engine`` hands the very bytes that were verified to the engine, which warms up.
+5. ``bundles.self_test.self_test`` checks the input, then the answers to the golden pictures: repeated, in a batch,
+   against the golden outputs, and as the postprocessing reads them.
+
+``bundle verify``, ``infer``, ``tune`` and ``bench`` use the same steps without a configuration. A patched model skips
+2 and 3 (its hash is in its report) and ends with ``self_test.check_patched`` instead of 5.
+"""
 
 import re
 from collections import Counter
@@ -8,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.manifest import MANIFEST_FILE
-from edge_runtime.bundles.sandbox_check import try_in_child
+from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
@@ -42,12 +57,12 @@ class OpenedModel:
     self_test_difference: float | None = None
     """Largest difference from a golden output; None: not tested."""
     notes: tuple[str, ...] = ()
-    """What of the configuration does not count: settings without effect, a fall-back that was taken."""
+    """Settings of the configuration that have no effect, and a fall-back that was taken."""
 
 
 @contextmanager
-def concerning(config: Config, name: str) -> Iterator[None]:
-    """Every error in here says which model of the configuration it is about, and in which line that stands."""
+def name_model_in_errors(config: Config, name: str) -> Iterator[None]:
+    """Add the model's key and its line in the file to every error that is raised inside."""
     try:
         yield
     except EdgeRuntimeError as err:
@@ -56,19 +71,19 @@ def concerning(config: Config, name: str) -> Iterator[None]:
 
 
 def open_bundle(config: Config, name: str) -> OpenedModel:
-    """Verify a model's bundle, open its engine, and see that it does what the bundle promises.
+    """Verify a model's bundle, open its engine and test it; the steps are those of the module's text.
 
     Raises:
-        BundleError: damaged, unsafe, or it does not do what it promises.
+        BundleError: the bundle is damaged or unsafe, or the model does not give the golden answers.
         EngineError: the engine refuses it.
     """
-    with concerning(config, name):
+    with name_model_in_errors(config, name):
         bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
-        settings, budget = engine_settings(config, name), cpu_budget()
-        plan = place_threads(thread_plan(config, name, budget), bundle.manifest.format, settings)
+        settings, budget = find_engine_settings(config, name), cpu_budget()
+        plan = place_threads(plan_threads(config, name, budget), bundle.manifest.format, settings)
         model = bundle.model_files
-        try_in_child(bundle)
-        engine = engine_of(bundle, plan, settings, model)
+        check_in_sandbox(bundle)
+        engine = open_bundle_engine(bundle, plan, settings, model)
         tested = self_test(bundle, engine)
         notes = engine_notes(config.models[name], engine, plan, budget)
         return OpenedModel(bundle, model, plan, settings, engine, tested.worst, notes)
@@ -98,7 +113,7 @@ def find_bundle(root: Path, version: str | int) -> Path:
     return found[max(found) if version == "latest" else int(version)]
 
 
-def thread_plan(
+def plan_threads(
     config: Config,
     name: str,
     budget: CpuBudget,
@@ -106,7 +121,7 @@ def thread_plan(
     preference: int | Preference | None = None,
     streams: int | None = None,
 ) -> ThreadPlan:
-    """Threads of a model beside the other models of the configuration.
+    """Plan the threads of a model that shares the box with the other models of the configuration.
 
     Args:
         config: The configuration.
@@ -126,13 +141,13 @@ def thread_plan(
     )
 
 
-def engine_settings(config: Config, name: str) -> EngineSettings:
-    """What the configuration says about the engine of a model."""
-    return settings_of(config.models[name], config.state_dir / "cache" / "openvino")
+def find_engine_settings(config: Config, name: str) -> EngineSettings:
+    """The settings of a model's engine; its cache is in the state directory."""
+    return make_engine_settings(config.models[name], config.state_dir / "cache" / "openvino")
 
 
-def settings_of(model: ModelConfig, cache_dir: Path | None = None) -> EngineSettings:
-    """The same of a model by itself; ``cache_dir`` is used if the model says so."""
+def make_engine_settings(model: ModelConfig, cache_dir: Path | None = None) -> EngineSettings:
+    """The settings of a model's engine; ``cache_dir`` is used if ``engine.cache`` is on."""
     engine = model.engine
     return EngineSettings(
         runtime=engine.runtime,
@@ -144,8 +159,8 @@ def settings_of(model: ModelConfig, cache_dir: Path | None = None) -> EngineSett
     )
 
 
-def model_named(config: Config, source: Path, wanted: str | None) -> str:
-    """The model a command is about: the one that was named, or the only one.
+def choose_model(config: Config, source: Path, wanted: str | None) -> str:
+    """The model of a command: the named one, or the only one.
 
     Raises:
         ConfigError: there is no such model, or there are several.

@@ -12,7 +12,7 @@ import yaml
 
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import layout_of
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.paths import DEMO, ROOT
@@ -72,7 +72,7 @@ def test_a_detector_is_built_by_its_old_command_and_finds_people_in_the_daemon(t
 
 
 def assert_answers_are_known_to_recalibration(bundle: Bundle) -> None:
-    engine = engine_of(bundle, ThreadPlan(1, 1, "test"))
+    engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "test"))
     capture = cv2.VideoCapture(str(STREET))
     frames = [capture.read()[1] for _ in range(LAST)][FIRST::5]
     capture.release()

@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.quantize import quantized
+from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
 from tests.support.bundle_models import SIDE, small_model
 
 
@@ -106,7 +106,7 @@ def int8_depthwise_files() -> ModelFiles:
             net.eval(), (torch.zeros(1, 3, SIDE, SIDE),), buffer, input_names=["image"], dynamo=False,
             output_names=["logits"], dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}},
         )  # fmt: skip
-    return ModelFiles(quantized(buffer.getvalue(), pixels(20, seed=1)))
+    return ModelFiles(quantize_onnx(buffer.getvalue(), pixels(20, seed=1)))
 
 
 FILES = {"onnx": onnx_files, "openvino": openvino_files, "torchscript": torchscript_files}

@@ -21,7 +21,7 @@ from torch import nn
 from benchmarks.accuracy.datasets.fashion_net import fashion_net
 from benchmarks.accuracy.records import NotInstalled
 from calibration.atomic_file import write_atomically
-from edge_runtime.bundles.build.quantize import quantized
+from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -111,7 +111,7 @@ def trained_net(seed: int, folder: Path, pictures: Path = FOLDER) -> TrainedNet:
         part = _trained_on(seed, pictures)
         net = train(part, seed)
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(int8, quantized(exported(net), prepare(part.pixels[:QUANTIZED_WITH])))
+        write_atomically(int8, quantize_onnx(exported(net), prepare(part.pixels[:QUANTIZED_WITH])))
         coded = io.BytesIO()
         torch.save(net.state_dict(), coded)
         write_atomically(weights, coded.getvalue())

@@ -45,12 +45,12 @@ def measure(*, rounds: int, float_model: Path | None = None, bundle: Path = BUND
 
 
 def _exported() -> bytes:
-    from edge_runtime.bundles.build.export import as_onnx
+    from edge_runtime.bundles.build.export import export_onnx
     from examples.efficientnet_lite0 import SIDE, load_weights, make_net
 
     net = make_net()
     net.load_state_dict(load_weights())
-    return as_onnx(net.eval(), (3, SIDE, SIDE)).data
+    return export_onnx(net.eval(), (3, SIDE, SIDE)).data
 
 
 def _call_ms(engine: OnnxEngine, picture: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.datatypes import Frame, Rejected
 from edge_runtime.inference.engines.threads import ThreadPlan
@@ -29,7 +29,7 @@ def open_answer(callers: int = 1) -> Answer:
         BundleError, EngineError: the bundle cannot be used.
     """
     bundle = load_bundle(BUNDLE)
-    engine = engine_of(bundle, ThreadPlan(INTRA, callers, "bench"))
+    engine = open_bundle_engine(bundle, ThreadPlan(INTRA, callers, "bench"))
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.daemon.wiring.models import build_engine
 from edge_runtime.datatypes import Frame, Generation, Result
@@ -51,7 +51,7 @@ class Loaded:
     def __init__(self, bundle: Bundle, model_state: ModelState, order: dict[str, Any]) -> None:
         plan = ThreadPlan(1, 1, "bench")
         base = Rollout(Generation(bundle.id))
-        opened = OpenedModel(bundle, bundle.model_files, plan, DEFAULTS, engine_of(bundle, plan))
+        opened = OpenedModel(bundle, bundle.model_files, plan, DEFAULTS, open_bundle_engine(bundle, plan))
         slot = EngineSlot(base.active, opened.engine)
         self._generations = Deployment(base, slot, model_state, partial(build_engine, opened))
         self._pictures, self._fps = [Path(path) for path in order["pictures"]], order["fps"]

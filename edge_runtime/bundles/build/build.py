@@ -23,9 +23,9 @@ from calibration.errors import ModelError
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.answer_check import require_numbers
-from edge_runtime.bundles.build.error_text import short
-from edge_runtime.bundles.build.quantization import check_quantization
-from edge_runtime.bundles.build.tolerance import measured_tolerance, prepared
+from edge_runtime.bundles.build.quantization_check import check_quantization
+from edge_runtime.bundles.build.refusals import shorten
+from edge_runtime.bundles.build.tolerance import measure_tolerance, prepare_golden
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import MANIFEST_FILE, CalibrationHints, Golden, Manifest, Provenance
 from edge_runtime.bundles.self_test import run_one, self_test
@@ -152,7 +152,7 @@ def _factory_moments(recipe: Recipe, materials: Materials) -> tuple[bytes | None
     try:
         baseline = calibration.profile(materials.model, healthy, healthy_samples=0, created_wall_s=0.0)
     except ModelError as err:
-        return None, short(f"{err.found}; expected {err.expected}", 300)
+        return None, shorten(f"{err.found}; expected {err.expected}", 300)
     return baseline.to_bytes(), ""
 
 
@@ -168,7 +168,7 @@ def _contents(
     if moments is not None:
         files[MOMENTS_FILE] = moments
     for name, picture in materials.golden.items():
-        outputs = run_one(engine, prepared(recipe.preprocess, name, picture).tensor)
+        outputs = run_one(engine, prepare_golden(recipe.preprocess, name, picture).tensor)
         _require_finite(name, outputs)
         files[f"golden/{name}"] = picture
         arrays = {key: np.array(array, np.float32, order="C") for key, array in outputs.items()}
@@ -179,7 +179,7 @@ def _contents(
 def _manifest(
     recipe: Recipe, materials: Materials, engine: Engine, files: Mapping[str, bytes], no_moments: str
 ) -> Manifest:
-    measured = measured_tolerance(recipe, recipe.tolerance, materials.golden, engine)
+    measured = measure_tolerance(recipe, recipe.tolerance, materials.golden, engine)
     return Manifest(
         schema_version=1,
         name=recipe.name,

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from edge_runtime.bundles.build.error_text import short
+from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
 _SHOWN = 3
@@ -58,7 +58,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, data["state_dict"], data.get("preprocessing"), data.get("version"))
 
 
-def built_net(checkpoint: Checkpoint, factory: str, arguments: Mapping[str, Any], folder: Path) -> Any:
+def build_net(checkpoint: Checkpoint, factory: str, arguments: Mapping[str, Any], folder: Path) -> Any:
     """The net with the checkpoint's weights, in evaluation mode.
 
     Args:
@@ -77,7 +77,7 @@ def built_net(checkpoint: Checkpoint, factory: str, arguments: Mapping[str, Any]
     try:
         missing, unexpected = net.load_state_dict(dict(checkpoint.state_dict), strict=False)
     except RuntimeError as err:  # sizes differ; every one of them is in the text
-        raise _other_net(checkpoint, short(err, 300)) from err
+        raise _other_net(checkpoint, shorten(err, 300)) from err
     if missing or unexpected:
         found = (
             f"{len(missing)} weights missing ({', '.join(missing[:_SHOWN])}), "
@@ -102,7 +102,7 @@ def _made(factory: str, arguments: Mapping[str, Any], folder: Path) -> Any:
 
 def _reason(err: Exception) -> str:
     """The reason alone: torch's advice is about loading such files all the same."""
-    return short(str(err).rsplit("WeightsUnpickler error: ", 1)[-1].partition("\n")[0])
+    return shorten(str(err).rsplit("WeightsUnpickler error: ", 1)[-1].partition("\n")[0])
 
 
 def _other_net(checkpoint: Checkpoint, found: str) -> BundleError:

@@ -19,8 +19,8 @@ import openvino.frontend
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.error_text import short
-from edge_runtime.bundles.build.quantization import named_by
+from edge_runtime.bundles.build.quantization_check import match_layers
+from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
 _FAILURES: tuple[type[Exception], ...] = (
@@ -37,7 +37,7 @@ _FAILURES: tuple[type[Exception], ...] = (
 _ALIKE = 1e-3  # of an answer; the same kernels give the same bits
 
 
-def ir_of_onnx(model: bytes, sample_shape: Sequence[int]) -> ModelFiles:
+def convert_onnx(model: bytes, sample_shape: Sequence[int]) -> ModelFiles:
     """The IR of a complete ONNX file.
 
     Raises:
@@ -50,7 +50,7 @@ def ir_of_onnx(model: bytes, sample_shape: Sequence[int]) -> ModelFiles:
     return save_ir(_settled(network, sample_shape))
 
 
-def ir_of_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequence[str]) -> ModelFiles:
+def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequence[str]) -> ModelFiles:
     """The IR of a TorchScript file; its outputs are called ``outputs``, as the TorchScript engine calls them.
 
     Raises:
@@ -75,7 +75,7 @@ def ir_of_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequen
     return save_ir(network)
 
 
-def quantized_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> ModelFiles:
+def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> ModelFiles:
     """An int8 IR: weights with a scale per channel, activations calibrated on ``samples``.
 
     Args:
@@ -90,7 +90,7 @@ def quantized_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence
         import nncf
 
         network = openvino.Core().read_model(ir.data, ir.weights or b"")
-        kept = named_by(ignored, [node.get_friendly_name() for node in network.get_ordered_ops()])
+        kept = match_layers(ignored, [node.get_friendly_name() for node in network.get_ordered_ops()])
         free = network.inputs[0].get_partial_shape()
         network.reshape([1, *samples.shape[1:]])  # with free shapes NNCF leaves depthwise weights float
         scope = nncf.IgnoredScope(names=kept, validate=False) if kept else None
@@ -157,7 +157,7 @@ def _answers(network: Any, batches: Sequence[NDArray[np.float32]]) -> list[list[
 
 def _refusal(what: str, err: Exception) -> BundleError:
     fix = "Take another of the formats, or export the net in another way."
-    return BundleError("model", f"{what} model: {short(err)}", "a model that OpenVINO takes", fix)
+    return BundleError("model", f"{what} model: {shorten(err)}", "a model that OpenVINO takes", fix)
 
 
 @contextmanager

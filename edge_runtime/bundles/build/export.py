@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
 from calibration.targets.torchscript.program import name_outputs
-from edge_runtime.bundles.build.error_text import first_cause, short
+from edge_runtime.bundles.build.refusals import find_first_cause, shorten
 from edge_runtime.errors import BundleError
 
 _OPSET = 18
@@ -28,7 +28,7 @@ _AUTHORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, As
 _FAILURES = (RuntimeError, ValueError, TypeError, torch._dynamo.exc.TorchDynamoException)
 
 
-def answers_of(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+def run_net(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     """What the net itself says to a batch, by output name.
 
     Raises:
@@ -38,7 +38,7 @@ def answers_of(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         with torch.inference_mode():
             found = name_outputs(net(torch.from_numpy(np.array(batch))), len(batch))
     except _AUTHORS as err:
-        words = f"its forward fails on prepared pictures {batch.shape}: {type(err).__name__}: {short(err)}"
+        words = f"its forward fails on prepared pictures {batch.shape}: {type(err).__name__}: {shorten(err)}"
         fix = (
             "Check preprocess (colour, layout, width, height) and the factory: one picture input, float32 weights "
             "(return net.float())."
@@ -53,7 +53,9 @@ def answers_of(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     return found
 
 
-def as_onnx(net: Any, sample_shape: Sequence[int], output_names: Sequence[str] | None = None) -> ModelFiles:
+def export_onnx(
+    net: Any, sample_shape: Sequence[int], output_names: Sequence[str] | None = None
+) -> ModelFiles:
     """The net as an ONNX file.
 
     Args:
@@ -65,7 +67,7 @@ def as_onnx(net: Any, sample_shape: Sequence[int], output_names: Sequence[str] |
         BundleError: the net cannot be exported; the message has torch's reason.
     """
     zeros = torch.zeros((2, *sample_shape))
-    names = list(output_names or answers_of(net, zeros.numpy()))
+    names = list(output_names or run_net(net, zeros.numpy()))
     batch = torch.export.Dim("batch", min=1, max=256)
     try:
         program = _exported(net, zeros, names, ({0: batch},))
@@ -81,7 +83,7 @@ def as_onnx(net: Any, sample_shape: Sequence[int], output_names: Sequence[str] |
     return ModelFiles(bytes(model.SerializeToString()))
 
 
-def as_torchscript(net: Any, sample_shape: Sequence[int]) -> ModelFiles:
+def export_torchscript(net: Any, sample_shape: Sequence[int]) -> ModelFiles:
     """The net as a TorchScript file: scripted where torch can, so that branches stay branches; else traced.
 
     Raises:
@@ -130,7 +132,7 @@ def _export(net: Any, zeros: torch.Tensor, names: list[str], dynamic_shapes: Any
 
 
 def _refusal(what: str, err: Exception) -> BundleError:
-    reason = short(str(first_cause(err)).strip().partition("\n")[0])
+    reason = shorten(str(find_first_cause(err)).strip().partition("\n")[0])
     fix = "See torch.onnx for what it takes, or export the net yourself and give the file as model."
     return BundleError("model", f"{what} export: {reason}", "a net that torch can export", fix)
 

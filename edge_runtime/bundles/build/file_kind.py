@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime.bundles.onnx_walk import NotOnnx, TooDeep, walk
+from edge_runtime.bundles.onnx_walk import NotOnnx, TooDeep, read_onnx_facts
 from edge_runtime.errors import BundleError
 from edge_runtime.model_formats import ModelFormat
 
@@ -42,7 +42,7 @@ _FOREIGN: dict[str, tuple[str, str]] = {
 }
 
 
-def kind_of(path: Path, data: bytes) -> Kind:
+def detect_kind(path: Path, data: bytes) -> Kind:
     """What the file is.
 
     Raises:
@@ -121,7 +121,7 @@ def _globals(pickled: bytes) -> Iterator[str]:
 
 def _is_onnx(data: bytes) -> bool:
     try:
-        walk(data)
+        read_onnx_facts(data)
     except TooDeep:
         return True
     except NotOnnx:

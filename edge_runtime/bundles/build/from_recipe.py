@@ -13,25 +13,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.answer_check import Place, check_reading, require_numbers
-from edge_runtime.bundles.build.attempts import Attempts
+from edge_runtime.bundles.answer_check import RecipePlaces, check_readable, require_numbers
 from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
-from edge_runtime.bundles.build.measure import machine, times_ms
-from edge_runtime.bundles.build.quantizing import Candidate, Pictures, chosen, int8_candidates, words
+from edge_runtime.bundles.build.candidates import (
+    ModelCandidate,
+    Pictures,
+    choose_candidate,
+    describe_figures,
+    quantize_candidates,
+)
+from edge_runtime.bundles.build.measure import measure_times_ms, name_processor
 from edge_runtime.bundles.build.recipe_file import RecipeFile, read_recipe
+from edge_runtime.bundles.build.refusals import FormatAttempts
 from edge_runtime.bundles.build.source_model import (
     Answers,
-    Source,
-    answering,
-    float_candidates,
-    formats_of,
+    SourceModel,
+    choose_formats,
+    convert_source,
+    find_preprocess,
+    make_answer_function,
     open_source,
-    preprocess_of,
 )
-from edge_runtime.bundles.build.tolerance import prepared
-from edge_runtime.bundles.compare import difference
+from edge_runtime.bundles.build.tolerance import prepare_golden
+from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.manifest import Measured, Provenance
-from edge_runtime.bundles.self_test import SAME_RUN, not_deterministic
+from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import Sample
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
@@ -114,12 +120,12 @@ def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Buil
 
 def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
     source = open_source(recipe, folder)
-    spec, formats = preprocess_of(recipe, source), formats_of(recipe, source)
+    spec, formats = find_preprocess(recipe, source), choose_formats(recipe, source)
     number = _version(recipe, source)
     _require_new(out_dir / recipe.name / str(number))
     labels, golden = _labels(recipe), _golden(recipe.golden)
     pictures = _pictures(recipe, spec, labels)
-    samples = [prepared(spec, name, data) for name, data in golden.items()]
+    samples = [prepare_golden(spec, name, data) for name, data in golden.items()]
     probes = np.stack([sample.tensor for sample in samples])
     decisions = Recipe(
         name=recipe.name,
@@ -129,13 +135,13 @@ def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
         first_taps=recipe.first_taps,
         tolerance=recipe.tolerance,
     )
-    attempts, answers = Attempts(), answering(source, spec)
+    attempts, answers = FormatAttempts(), make_answer_function(source, spec)
     _check_source(source.path, answers, decisions, labels, samples)
-    floats = float_candidates(source, formats, spec, probes, attempts, answers)
+    floats = convert_source(source, formats, spec, probes, attempts, answers)
     if recipe.quantize == "int8":
         assert pictures is not None
         meaning, kept = recipe.postprocess, recipe.keep_float
-        candidates = list(int8_candidates(floats, spec, meaning, pictures, kept, attempts))
+        candidates = list(quantize_candidates(floats, spec, meaning, pictures, kept, attempts))
     else:
         candidates = _timed(floats, probes)
     left = list(candidates)
@@ -152,7 +158,7 @@ def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
         if not left:
             raise attempts.refusal()
     size = len(taken.model.data) + len(taken.model.weights or b"")
-    figures: dict[str, str] = {candidate.format: words(candidate) for candidate in candidates}
+    figures: dict[str, str] = {candidate.format: describe_figures(candidate) for candidate in candidates}
     figures |= {name: f"left out: {reason}" for name, reason in attempts.reasons.items()}
     name = f"{recipe.name}/{number}"
     return Built(
@@ -169,16 +175,16 @@ def _check_source(
     require_numbers(found)
     again = answers(samples[0].tensor[np.newaxis])
     once_more = answers(samples[0].tensor[np.newaxis])
-    gap = difference(once_more, again)
+    gap = measure_difference(once_more, again)
     if not gap <= SAME_RUN:
-        raise not_deterministic(path, gap)
-    check_reading(recipe, labels, list(zip(samples, outputs, strict=True)), Place(path, "labels"))
+        raise make_random_refusal(path, gap)
+    check_readable(recipe, labels, list(zip(samples, outputs, strict=True)), RecipePlaces(path, "labels"))
 
 
-def _best(left: Sequence[Candidate], recipe: RecipeFile, pictures: Pictures | None) -> Candidate:
+def _best(left: Sequence[ModelCandidate], recipe: RecipeFile, pictures: Pictures | None) -> ModelCandidate:
     if recipe.quantize == "int8":
         assert pictures is not None
-        return chosen(left, recipe.limits, len(pictures.to_quantize))
+        return choose_candidate(left, recipe.limits, len(pictures.to_quantize))
     return min(left, key=lambda candidate: candidate.infer_ms)
 
 
@@ -201,7 +207,7 @@ def _levels(spec: PreprocessSpec, level: int) -> list[float]:
     return [0.0] if is_raw else [(level - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
 
 
-def _version(recipe: RecipeFile, source: Source) -> int:
+def _version(recipe: RecipeFile, source: SourceModel) -> int:
     if recipe.version is not None:
         return recipe.version
     if source.version is None:
@@ -241,8 +247,8 @@ def _golden(folder: Path) -> dict[str, bytes]:
             for i, p in enumerate(paths)
         }
     except OSError as err:
-        words = f"cannot be read ({err.strerror or err})"
-        raise BundleError(folder, words, "a folder of golden pictures", fix) from err
+        found_instead = f"cannot be read ({err.strerror or err})"
+        raise BundleError(folder, found_instead, "a folder of golden pictures", fix) from err
     if not 1 <= len(found) <= MOST_GOLDEN:
         raise BundleError(folder, f"{len(found)} golden pictures", f"1 to {MOST_GOLDEN}", fix)
     return found
@@ -269,19 +275,19 @@ def _in_layout(x: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float
     return x if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
 
 
-def _timed(floats: list[Candidate], probes: NDArray[np.float32]) -> list[Candidate]:
+def _timed(floats: list[ModelCandidate], probes: NDArray[np.float32]) -> list[ModelCandidate]:
     """The float models with their speed, measured in turn."""
-    times = times_ms(tuple(candidate.engine for candidate in floats), probes)
+    times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
     return [
-        Candidate(
+        ModelCandidate(
             one.format, one.model, one.engine,
-            (Measured(on="golden pictures", samples=len(probes), infer_ms=time, machine=machine()),),
+            (Measured(on="golden pictures", samples=len(probes), infer_ms=time, machine=name_processor()),),
         )
         for one, time in zip(floats, times, strict=True)
     ]  # fmt: skip
 
 
-def _provenance(recipe: RecipeFile, command: str, taken: Candidate) -> Provenance:
+def _provenance(recipe: RecipeFile, command: str, taken: ModelCandidate) -> Provenance:
     tools = {name: found for name in _TOOLS if (found := _installed(name)) is not None}
     return Provenance(
         source=recipe.source or recipe.model.name,

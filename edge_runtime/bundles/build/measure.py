@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.box_agreement import RECIPE_FIX, Outputs, box_agreement, boxes
+from edge_runtime.bundles.compare import RECIPE_FIX, Outputs, compare_boxes, read_all_boxes
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
@@ -33,7 +33,7 @@ _YES = 0.5
 _ROUNDING = 1e-2  # of a sum of shares
 
 
-def compared(
+def compare_engines(
     on: str,
     spec: PreprocessSpec,
     meaning: PostprocessSpec,
@@ -56,31 +56,31 @@ def compared(
     Raises:
         BundleError: the outputs are not what ``meaning`` says, or a detector finds nothing to compare.
     """
-    float_outputs, outputs = (outputs_of(engine, x) for engine in engines)
+    float_outputs, outputs = (run_all(engine, x) for engine in engines)
     facts: dict[str, float | None] = {}
     match meaning:
         case ClassificationSpec():
-            one, other = (probabilities(meaning, found) for found in (float_outputs, outputs))
+            one, other = (read_probabilities(meaning, found) for found in (float_outputs, outputs))
             facts |= _of_one_class(one, other, y) if are_exclusive(one) else _of_each_class(one, other, y)
         case DetectionSpec():
             size = (spec.width, spec.height)
-            facts["agreement"] = box_agreement(
-                *(boxes(meaning, found, size) for found in (float_outputs, outputs))
+            facts["agreement"] = compare_boxes(
+                *(read_all_boxes(meaning, found, size) for found in (float_outputs, outputs))
             )
         case _:
-            facts["agreement"] = explained(float_outputs, outputs)
-    times = dict(zip(("float_infer_ms", "infer_ms"), times_ms(engines, x, clock), strict=True))
+            facts["agreement"] = measure_shared_variance(float_outputs, outputs)
+    times = dict(zip(("float_infer_ms", "infer_ms"), measure_times_ms(engines, x, clock), strict=True))
     rounded = {name: None if value is None else round(value, 4) for name, value in facts.items()}
-    return Measured(on=on, samples=len(x), machine=machine(), **rounded, **times)
+    return Measured(on=on, samples=len(x), machine=name_processor(), **rounded, **times)
 
 
-def outputs_of(engine: Engine, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+def run_all(engine: Engine, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     """The engine's outputs for all pictures, by name."""
     parts = [engine.infer(x[at : at + _BATCH]) for at in range(0, len(x), _BATCH)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def times_ms(
+def measure_times_ms(
     engines: tuple[Engine, ...], x: NDArray[np.float32], clock: Callable[[], float] = time.perf_counter
 ) -> tuple[float, ...]:
     """Median milliseconds a picture of each engine, run in turn so that a busy machine is slow for all alike."""
@@ -94,7 +94,7 @@ def times_ms(
     return tuple(round(float(np.median(times)), 3) for times in spent)
 
 
-def probabilities(meaning: ClassificationSpec, outputs: Outputs) -> NDArray[np.float64]:
+def read_probabilities(meaning: ClassificationSpec, outputs: Outputs) -> NDArray[np.float64]:
     """(N,K) class probabilities.
 
     Raises:
@@ -119,7 +119,7 @@ def _of_one_class(
     """The figures for scores of which the largest is the answer."""
     first = [shares.argmax(axis=1) for shares in (one, other)]
     facts: dict[str, float | None] = {"agreement": float(np.mean(first[0] == first[1]))}
-    facts["estimated_loss"] = estimated_loss(one, other)
+    facts["estimated_loss"] = estimate_loss(one, other)
     if y is not None:
         facts |= {"float_accuracy": float(np.mean(first[0] == y)), "accuracy": float(np.mean(first[1] == y))}
     return facts
@@ -146,14 +146,14 @@ def _of_each_class(
     return facts
 
 
-def estimated_loss(float_shares: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+def estimate_loss(float_shares: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
     """Accuracy lost, 0..1, if the float model's probabilities (N,K) are right; see the module's text."""
     rows = np.arange(len(float_shares))
     own, other = float_shares[rows, float_shares.argmax(axis=1)], float_shares[rows, shares.argmax(axis=1)]
     return float(np.clip(np.mean(own - other), 0, 1))
 
 
-def explained(one: Outputs, other: Outputs) -> float:
+def measure_shared_variance(one: Outputs, other: Outputs) -> float:
     """Least share of an output's variance that both models have in common, 0..1."""
     shares = []
     for name, array in one.items():
@@ -163,7 +163,7 @@ def explained(one: Outputs, other: Outputs) -> float:
     return float(np.clip(min(shares), 0, 1))
 
 
-def machine() -> str:
+def name_processor() -> str:
     """The processor's name where the system says it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -34,7 +34,7 @@ calibration: pictures     # a folder of 100 to 300 pictures like those of the ca
 """The shortest useful recipe, shown to whoever names a model where a recipe is expected."""
 
 
-class Limits(Section):
+class QuantizationLimits(Section):
     """What a quantization may cost; one that costs more is refused."""
 
     accuracy_points: Annotated[float, Field(ge=0, le=100)] = 1.0
@@ -77,7 +77,7 @@ class RecipeFile(Section):
     quantize: Literal["none", "int8"] = "none"
     keep_float: tuple[Text, ...] = ()
     """Regular expressions for names of layers that quantization leaves alone, such as the decoding of boxes."""
-    limits: Limits = Limits()
+    limits: QuantizationLimits = QuantizationLimits()
     first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Recalibration corrects no more layers than this, from the input on."""
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None

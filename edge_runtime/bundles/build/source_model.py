@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from calibration.errors import ModelError
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.attempts import Attempts, refusals_at
-from edge_runtime.bundles.build.file_kind import Kind, kind_of
-from edge_runtime.bundles.build.measure import outputs_of
-from edge_runtime.bundles.build.quantizing import ALONE, Candidate, opened
+from edge_runtime.bundles.build.candidates import ALONE, ModelCandidate, open_candidate
+from edge_runtime.bundles.build.file_kind import Kind, detect_kind
+from edge_runtime.bundles.build.measure import run_all
 from edge_runtime.bundles.build.recipe_file import RecipeFile
-from edge_runtime.bundles.compare import difference
+from edge_runtime.bundles.build.refusals import FormatAttempts, refuse_engine_errors
+from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.input_check import check_input
-from edge_runtime.bundles.onnx_walk import NotOnnx, walk
+from edge_runtime.bundles.onnx_walk import NotOnnx, read_onnx_facts
 from edge_runtime.bundles.verify import check_onnx
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.factory import open_engine
@@ -49,7 +49,7 @@ _FIX = "Report it to the converter's authors; until then take another of the for
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceModel:
     """A model as its author has it."""
 
     path: Path
@@ -62,7 +62,7 @@ class Source:
     version: Any = None
 
 
-def open_source(recipe: RecipeFile, folder: Path) -> Source:
+def open_source(recipe: RecipeFile, folder: Path) -> SourceModel:
     """Read the model that the recipe names; ``folder`` is the recipe's.
 
     Raises:
@@ -73,23 +73,23 @@ def open_source(recipe: RecipeFile, folder: Path) -> Source:
         files = model_files.read(path)
     except ModelError as err:
         raise BundleError(path, err.found, err.expected, err.fix) from err
-    kind = kind_of(path, files.data)
+    kind = detect_kind(path, files.data)
     if (recipe.factory is not None) != (kind == "checkpoint"):
         raise _misfit(path, kind)
     if kind != "checkpoint":
         if kind == "onnx":
             files = _in_one_file(path, files)
             check_onnx(path, files.data)
-        return Source(path, kind, files)
-    from edge_runtime.bundles.build.checkpoint import built_net, read_checkpoint
+        return SourceModel(path, kind, files)
+    from edge_runtime.bundles.build.checkpoint import build_net, read_checkpoint
 
     checkpoint = read_checkpoint(path)
     assert recipe.factory is not None
-    net = built_net(checkpoint, recipe.factory, recipe.factory_arguments, folder)
-    return Source(path, kind, None, net, checkpoint.preprocessing, checkpoint.version)
+    net = build_net(checkpoint, recipe.factory, recipe.factory_arguments, folder)
+    return SourceModel(path, kind, None, net, checkpoint.preprocessing, checkpoint.version)
 
 
-def preprocess_of(recipe: RecipeFile, source: Source) -> PreprocessSpec:
+def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:
     """How the model wants its pictures, by recipe or checkpoint.
 
     Raises:
@@ -115,7 +115,7 @@ def preprocess_of(recipe: RecipeFile, source: Source) -> PreprocessSpec:
     return said
 
 
-def formats_of(recipe: RecipeFile, source: Source) -> tuple[ModelFormat, ...]:
+def choose_formats(recipe: RecipeFile, source: SourceModel) -> tuple[ModelFormat, ...]:
     """What the model is to become.
 
     Raises:
@@ -134,7 +134,7 @@ def formats_of(recipe: RecipeFile, source: Source) -> tuple[ModelFormat, ...]:
     return wanted
 
 
-def answering(source: Source, spec: PreprocessSpec) -> Answers:
+def make_answer_function(source: SourceModel, spec: PreprocessSpec) -> Answers:
     """The source as a function of a batch of prepared pictures (N, ...), which gives its outputs by name.
 
     Raises:
@@ -142,44 +142,44 @@ def answering(source: Source, spec: PreprocessSpec) -> Answers:
         EngineError: its library is not installed.
     """
     if source.kind == "checkpoint":
-        from edge_runtime.bundles.build.export import answers_of
+        from edge_runtime.bundles.build.export import run_net
 
-        return lambda batch: answers_of(source.net, batch)
+        return lambda batch: run_net(source.net, batch)
     assert source.files is not None
-    with refusals_at(source.path):
+    with refuse_engine_errors(source.path):
         engine = open_engine(source.files, source.kind, spec.tensor_shape, ALONE)
     check_input(source.path, spec, engine.input)
 
     def answers(batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        with refusals_at(source.path):
-            return outputs_of(engine, batch)
+        with refuse_engine_errors(source.path):
+            return run_all(engine, batch)
 
     return answers
 
 
-def float_candidates(
-    source: Source,
+def convert_source(
+    source: SourceModel,
     formats: Sequence[ModelFormat],
     spec: PreprocessSpec,
     probes: NDArray[np.float32],
-    attempts: Attempts | None = None,
+    attempts: FormatAttempts | None = None,
     answers: Answers | None = None,
-) -> list[Candidate]:
+) -> list[ModelCandidate]:
     """The model in each format, checked to say the same as the source on ``probes``, prepared pictures (N, ...).
 
     Raises:
         BundleError: every conversion fails, or changes the answers by more than ``FLOAT_PARITY``.
         EngineError: a library is not installed.
     """
-    attempts, found = attempts or Attempts(), list[Candidate]()
-    expected = (answers or answering(source, spec))(probes)
+    attempts, found = attempts or FormatAttempts(), list[ModelCandidate]()
+    expected = (answers or make_answer_function(source, spec))(probes)
     forms = _Forms(source, spec.tensor_shape, list(expected))
     for name in formats:
         with attempts.trying(name):
             model = forms.of(name)
-            candidate = opened(name, model, spec)
+            candidate = open_candidate(name, model, spec)
             if model is not source.files:
-                gap = difference(outputs_of(candidate.engine, probes), expected)
+                gap = measure_difference(run_all(candidate.engine, probes), expected)
                 if not gap <= FLOAT_PARITY:
                     words = f"as {name} its answers to the golden pictures differ by {gap:.3g}"
                     raise BundleError(source.path, words, f"at most {FLOAT_PARITY:g}", _FIX)
@@ -191,14 +191,14 @@ def float_candidates(
 
 def _in_one_file(path: Path, files: ModelFiles) -> ModelFiles:
     try:
-        has_external = bool(walk(files.data).external)
+        has_external = bool(read_onnx_facts(files.data).external)
     except NotOnnx:  # said by check_onnx
         return files
     if not has_external:
         return files
-    from edge_runtime.bundles.build.external_data import embedded
+    from edge_runtime.bundles.build.onnx_source import embed_weights
 
-    return ModelFiles(embedded(path, files.data))
+    return ModelFiles(embed_weights(path, files.data))
 
 
 def _misfit(path: Path, kind: Kind) -> BundleError:
@@ -212,7 +212,7 @@ def _misfit(path: Path, kind: Kind) -> BundleError:
 class _Forms:
     """The source in each format; a checkpoint is exported once for all, an old ONNX file brought up to date."""
 
-    def __init__(self, source: Source, shape: Sequence[int], outputs: Sequence[str]) -> None:
+    def __init__(self, source: SourceModel, shape: Sequence[int], outputs: Sequence[str]) -> None:
         self._source, self._shape, self._outputs = source, shape, outputs
         self._onnx: ModelFiles | BundleError | None = None
 
@@ -229,15 +229,15 @@ class _Forms:
             assert source.files is not None
             return source.files
         if wanted == "torchscript":
-            from edge_runtime.bundles.build.export import as_torchscript
+            from edge_runtime.bundles.build.export import export_torchscript
 
-            return as_torchscript(source.net, self._shape)
-        from edge_runtime.bundles.build.convert import ir_of_onnx, ir_of_torchscript
+            return export_torchscript(source.net, self._shape)
+        from edge_runtime.bundles.build.convert import convert_onnx, convert_torchscript
 
         if source.kind == "torchscript":
             assert source.files is not None
-            return ir_of_torchscript(source.files.data, self._shape, self._outputs)
-        return ir_of_onnx(self._as_onnx().data, self._shape)
+            return convert_torchscript(source.files.data, self._shape, self._outputs)
+        return convert_onnx(self._as_onnx().data, self._shape)
 
     def _as_onnx(self) -> ModelFiles:
         """Once: an export takes ten seconds, and one that failed fails again."""
@@ -253,11 +253,11 @@ class _Forms:
     def _exported(self) -> ModelFiles:
         source = self._source
         if source.kind == "checkpoint":
-            from edge_runtime.bundles.build.export import as_onnx
+            from edge_runtime.bundles.build.export import export_onnx
 
-            return as_onnx(source.net, self._shape)
-        from edge_runtime.bundles.build.onnx_opset import upgraded
+            return export_onnx(source.net, self._shape)
+        from edge_runtime.bundles.build.onnx_source import upgrade_opset
 
         assert source.files is not None
-        data = upgraded(source.files.data)
+        data = upgrade_opset(source.files.data)
         return source.files if data == source.files.data else ModelFiles(data)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.compare import Comparison, OneOutput, comparison, difference
+from edge_runtime.bundles.compare import Comparison, OneOutput, choose_comparison, measure_difference
 from edge_runtime.bundles.manifest import CompareBy
 from edge_runtime.bundles.self_test import run_one
-from edge_runtime.bundles.variations import normalisation_variations
+from edge_runtime.bundles.variations import list_normalisation_mistakes
 from edge_runtime.datatypes import Frame, Rejected, Sample
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
@@ -49,7 +49,7 @@ class _Answers:
     changes_pictures: dict[str, bool] = field(default_factory=dict)
 
 
-def measured_tolerance(
+def measure_tolerance(
     meaning: Meaning, given: float | None, golden: Mapping[str, bytes], engine: Engine
 ) -> SelfTestLimits:
     """How a bundle's self-test compares, and the difference that separates harmless noise from mistakes.
@@ -67,7 +67,7 @@ def measured_tolerance(
     ways: list[CompareBy] = ["outputs"]
     if meaning.postprocess.task == "detection" and _finds_something(meaning, answers):
         ways.append("detections")
-    compares = [comparison(way, meaning, answers.right) for way in ways]
+    compares = [choose_comparison(way, meaning, answers.right) for way in ways]
     if given is not None:
         quietest = min(compares, key=lambda compare: _noise(compare, answers))
         return SelfTestLimits(given, quietest.by)
@@ -80,7 +80,7 @@ def measured_tolerance(
     raise refusals[0]
 
 
-def prepared(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
+def prepare_golden(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
     """A golden picture as the model sees it.
 
     Raises:
@@ -97,12 +97,12 @@ def _asked(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Engine) ->
     rng, answers = np.random.default_rng(0), _Answers()
     alike = set[str]()
     for name, picture in golden.items():
-        sample = prepared(spec, name, picture)
+        sample = prepare_golden(spec, name, picture)
         answers.right.append(run_one(engine, sample.tensor))
         answers.nudged.append(run_one(engine, Preprocessor(spec).normalise(_nudged(sample.pixels, rng))))
-        for mistake, other in normalisation_variations(spec):
-            wrong = prepared(other, name, picture).tensor
-            is_slight = difference({"": wrong}, {"": sample.tensor}) < _SLIGHT
+        for mistake, other in list_normalisation_mistakes(spec):
+            wrong = prepare_golden(other, name, picture).tensor
+            is_slight = measure_difference({"": wrong}, {"": sample.tensor}) < _SLIGHT
             if is_slight and other.colour == spec.colour:
                 alike.add(mistake)
                 continue
@@ -154,7 +154,7 @@ def _refusal(mistake: str, least: float, noise: float, changes_pictures: bool) -
 
 def _finds_something(meaning: Meaning, answers: _Answers) -> bool:
     """Whether any object is found on the golden pictures: without one their detections say nothing."""
-    compare = comparison("detections", meaning, answers.right)
+    compare = choose_comparison("detections", meaning, answers.right)
     nothing = {name: np.zeros_like(array) for name, array in answers.right[0].items()}
     return any(compare(nothing, right) > 0 for right in answers.right)
 

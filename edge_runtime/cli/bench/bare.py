@@ -16,11 +16,11 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.config import load_config
 from edge_runtime.datatypes import Frame, Rejected
-from edge_runtime.deployment.open_bundle import engine_settings
+from edge_runtime.deployment.open_bundle import find_engine_settings
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.threads import ThreadPlan, bind_this_thread
 from edge_runtime.inference.preprocess import Preprocessor
@@ -39,8 +39,8 @@ def main(order_path: Path) -> int:
     config = load_config(Path(order["config"]), {})
     bundle = load_bundle(config.bundle_root(MODEL))
     plan = ThreadPlan(order["intra"], order["callers"], "bench", tuple(order.get("cpus", ())))
-    settings = engine_settings(config, MODEL)
-    engine = engine_of(bundle, plan, settings)
+    settings = find_engine_settings(config, MODEL)
+    engine = open_bundle_engine(bundle, plan, settings)
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     paths = [Path(path) for path in order["pictures"]]
     tensors = [prepared(preprocessor, path) for path in paths]

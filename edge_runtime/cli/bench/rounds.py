@@ -23,7 +23,7 @@ from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import BenchError, daemon
 from edge_runtime.cli.bench.pictures import write_pictures
 from edge_runtime.config import Config, EngineConfig, ModelConfig
-from edge_runtime.deployment.open_bundle import find_bundle, model_named, settings_of
+from edge_runtime.deployment.open_bundle import find_bundle, choose_model, make_engine_settings
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.model_formats import ModelFormat
@@ -64,7 +64,7 @@ def order_of(config: Config, source: Path, model: str | None, bundle: Path | Non
         ConfigError: no such model.
         BundleError: there is no such bundle.
     """
-    name = model_named(config, source, model)
+    name = choose_model(config, source, model)
     one = config.models[name]
     path = find_bundle(config.bundle_root(name), one.version) if bundle is None else bundle
     streams = sum(camera.enabled and camera.model == name for camera in config.cameras.values())
@@ -109,7 +109,7 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
 
 def _plan(order: BenchOrder, model_format: ModelFormat) -> ThreadPlan:
     """What the daemon chooses when it has this model only."""
-    settings = settings_of(ModelConfig(bundle="bundle", engine=order.engine))
+    settings = make_engine_settings(ModelConfig(bundle="bundle", engine=order.engine))
     return place_threads(choose_threads(cpu_budget(), order.streams, order.threads), model_format, settings)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, CompareTop, agreement
 from edge_runtime.cli.run_summary import summarise
@@ -90,7 +90,7 @@ def _compared(config: Config, stream: str, camera: CameraConfig, answers: Answer
 def open_base_model(config: Config, stream: str, camera: CameraConfig) -> CompareTop:
     """A function that answers any frame of a demo camera, with or without its drift, by the unpatched model."""
     bundle = load_bundle(find_bundle(config.bundle_root(camera.model), config.models[camera.model].version))
-    engine = engine_of(bundle, choose_threads(cpu_budget(), 1))
+    engine = open_bundle_engine(bundle, choose_threads(cpu_budget(), 1))
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)
     demo_camera = open_demo_camera(stream, camera)

@@ -53,14 +53,14 @@ def tune_command(
     Every candidate must give the golden outputs. What is in use is kept unless another is better beyond doubt.
     Stop the daemon before: what else runs on the box is measured as well. While that of --config runs, it is refused.
     """
-    from edge_runtime.bundles.sandbox_check import try_in_child
+    from edge_runtime.bundles.sandbox_check import check_in_sandbox
     from edge_runtime.cli.tune import report
     from edge_runtime.cli.tune.session import tune
 
     _check_options(bundle, config_path, model, write=write)
     question = _question(bundle, config_path, model, streams)
     click.echo(f"measuring {len(question.compared)} candidates, about {time_limit_s:g} s at most", err=True)
-    try_in_child(question.bundle)
+    check_in_sandbox(question.bundle)
     tuned = tune(question.bundle, question.compared, question.streams, goal, time_limit_s)
     edits = report.edits_of(tuned.chosen, question.compared[0])
     if write and edits:

@@ -8,11 +8,11 @@ from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.cli.tune.candidates import Candidate, ThreadWish, candidates
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.open_bundle import (
-    engine_settings,
+    find_engine_settings,
     find_bundle,
-    model_named,
-    settings_of,
-    thread_plan,
+    choose_model,
+    make_engine_settings,
+    plan_threads,
 )
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.inference.engines.threads import ThreadPlan, choose_threads
@@ -41,7 +41,7 @@ def of_bundle(path: Path, streams: int | None, budget: CpuBudget) -> Question:
     served = streams or 1
     plan_of = partial(choose_threads, budget, served)
     model = ModelConfig(bundle="bundle")  # a name that is never looked for
-    compared = candidates(bundle.manifest.format, model.threads, settings_of(model), plan_of, budget)
+    compared = candidates(bundle.manifest.format, model.threads, make_engine_settings(model), plan_of, budget)
     return Question(bundle, served, compared, None)
 
 
@@ -67,17 +67,17 @@ def of_config(
         ConfigError: no such model, or it has another bundle.
         BundleError: the bundle cannot be used.
     """
-    name = model_named(config, source, model)
+    name = choose_model(config, source, model)
     bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
     if bundle_path is not None and load_bundle(find_bundle(bundle_path, "latest")).id != bundle.id:
         problem = Problem(f"models.{name}.bundle", None, bundle.id, f"the bundle at {bundle_path}")
         raise ConfigError(str(source), (problem,))
     cameras = sum(camera.enabled and camera.model == name for camera in config.cameras.values())
     served = max(1, cameras) if streams is None else streams
-    settings = engine_settings(config, name)
+    settings = find_engine_settings(config, name)
 
     def plan_of(wish: ThreadWish) -> ThreadPlan:
-        return thread_plan(config, name, budget, preference=wish, streams=served)
+        return plan_threads(config, name, budget, preference=wish, streams=served)
 
     configured = config.models[name].threads
     compared = candidates(bundle.manifest.format, configured, settings, plan_of, budget)

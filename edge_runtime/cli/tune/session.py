@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import golden_sample, self_test
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.cli.tune.candidates import Candidate
@@ -94,7 +94,7 @@ class _Bench:
 
     def open(self, candidate: Candidate, *, is_checked: bool) -> TimedEngine:
         """A warm engine that gives the golden outputs."""
-        engine = engine_of(self.bundle, candidate.plan, candidate.settings)
+        engine = open_bundle_engine(self.bundle, candidate.plan, candidate.settings)
         try:
             if not is_checked:
                 self_test(self.bundle, engine)

@@ -13,7 +13,7 @@ import structlog
 from cronsim import CronSim
 
 from calibration.targets import model_files
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import check_patched, self_test
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config, DriftConfig
@@ -22,7 +22,7 @@ from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.deployment import BuildEngine, Deployment
 from edge_runtime.deployment.model_state import ModelState, Patched
-from edge_runtime.deployment.open_bundle import OpenedModel, concerning, open_bundle
+from edge_runtime.deployment.open_bundle import OpenedModel, name_model_in_errors, open_bundle
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
@@ -64,7 +64,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         EngineError: the engine refuses it.
         StateError: its state cannot be read or written.
     """
-    with concerning(config, name):
+    with name_model_in_errors(config, name):
         opened = open_bundle(config, name)
         bundle, plan, build = opened.bundle, opened.plan, partial(build_engine, opened)
         for note in opened.notes:
@@ -122,9 +122,11 @@ def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
     Asked each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
     """
     if patched is None:
-        engine = engine_of(base.bundle, base.plan, base.settings, base.model)
+        engine = open_bundle_engine(base.bundle, base.plan, base.settings, base.model)
     else:  # used once: a cache of it would never be read again
-        engine = engine_of(base.bundle, base.plan, replace(base.settings, cache_dir=None), patched.model)
+        engine = open_bundle_engine(
+            base.bundle, base.plan, replace(base.settings, cache_dir=None), patched.model
+        )
     try:
         if patched is None:
             self_test(base.bundle, engine)

@@ -12,7 +12,7 @@ from benchmarks.accuracy.methods.fixed import FIXED
 from benchmarks.accuracy.records import CANDIDATE, GATE, NOTHING, Case
 from calibration import Options, open_target, profile
 from calibration.targets.base import Runner
-from edge_runtime.bundles.build.quantize import quantized
+from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ def site() -> Site:
         return float((oracles.classify(eager, x) == test.labels).mean())
 
     return Site(
-        model=quantized(fashion.exported(net), fashion.prepare(baseline.pixels)),
+        model=quantize_onnx(fashion.exported(net), fashion.prepare(baseline.pixels)),
         baseline=baseline.pixels,
         pool=pool.pixels,
         pool_labels=pool.labels,

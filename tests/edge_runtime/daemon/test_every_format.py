@@ -13,8 +13,8 @@ import calibration
 from calibration.patch import Affine
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
-from edge_runtime.bundles.engine import engine_of
-from edge_runtime.bundles.sandbox_check import try_in_child
+from edge_runtime.bundles.engine import open_bundle_engine
+from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
@@ -70,7 +70,7 @@ def test_a_bundle_that_was_built_loads_passes_and_is_inspect_bundle(
 
     bundle = built(tmp_path, model_format)
     assert bundle.manifest.format == model_format
-    assert self_test(bundle, engine_of(bundle, ALONE)).worst < 1e-4
+    assert self_test(bundle, open_bundle_engine(bundle, ALONE)).worst < 1e-4
     assert verify_bundle(bundle.path)["ok"] is True
     assert inspect_bundle(bundle.path)["calibration"]["channels"] == 8
 
@@ -135,23 +135,23 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     patched = ModelState.open(tmp_path / "state", "small").patched("p1")
     restored = patched.model
     assert restored.sha256 == digest
-    base = OpenedModel(bundle, bundle.model_files, ALONE, DEFAULTS, engine_of(bundle, ALONE))
+    base = OpenedModel(bundle, bundle.model_files, ALONE, DEFAULTS, open_bundle_engine(bundle, ALONE))
     build_engine(base, patched).close()
     other = {name: array + 1 for name, array in patched.answers.items()}
     with pytest.raises(EngineError, match="otherwise than when the patch was made"):
         build_engine(base, replace(patched, answers=other))
     x = np.random.default_rng(0).normal(0, 1, (2, 3, SIDE, SIDE)).astype(np.float32)
     before, after = (
-        next(iter(engine_of(bundle, ALONE, model=m).infer(x).values())) for m in (None, restored)
+        next(iter(open_bundle_engine(bundle, ALONE, model=m).infer(x).values())) for m in (None, restored)
     )
     assert not np.allclose(before, after)
 
 
 def test_a_torchscript_file_that_torch_cannot_open_is_refused_by_the_child(tmp_path: Path) -> None:
     bundle = built(tmp_path, "torchscript")
-    try_in_child(bundle)
+    check_in_sandbox(bundle)
     with pytest.raises(BundleError, match=r"not open and answered within 0\.01 s"):
-        try_in_child(bundle, timeout_s=0.01)
+        check_in_sandbox(bundle, timeout_s=0.01)
 
 
 def test_without_torch_the_child_is_not_asked_and_the_engine_says_what_to_install(
@@ -160,9 +160,9 @@ def test_without_torch_the_child_is_not_asked_and_the_engine_says_what_to_instal
     bundle = built(tmp_path, "torchscript")
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "edge_runtime.inference.engines.torchscript_engine", raising=False)
-    try_in_child(bundle)
+    check_in_sandbox(bundle)
     with pytest.raises(EngineMissing, match="pip install"):
-        engine_of(bundle, ALONE)
+        open_bundle_engine(bundle, ALONE)
 
 
 def test_a_torchscript_model_for_other_pictures_is_refused_before_the_daemon_opens_it(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_torchscript_model_for_other_pictures_is_refused_before_the_daemon_ope
     files = {**bundle.manifest.files, "model.pt": hashlib.sha256(path.read_bytes()).hexdigest()}
     other = Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files}), ())
     with pytest.raises(BundleError, match=r"torch failed: .*shape"):
-        try_in_child(other)
+        check_in_sandbox(other)
 
 
 def test_a_model_of_one_format_called_by_another_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from benchmarks.accuracy.tables.parity_tables import IN_TURN, OWN, ROLLS_BACK, W
 from benchmarks.accuracy.tracks import parity
 from calibration import ModelFiles, open_target
 from calibration.patch import Affine, Patch
-from edge_runtime.bundles.build.quantize import quantized
+from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,7 @@ def net() -> fashion.TrainedNet:
     x = torch.from_numpy(fashion.prepare(part(64, 1).pixels))
     for _ in range(40):  # in training mode: statistics of its own
         eager(x)
-    int8 = quantized(fashion.exported(eager.eval()), fashion.prepare(part(16, 2).pixels))
+    int8 = quantize_onnx(fashion.exported(eager.eval()), fashion.prepare(part(16, 2).pixels))
     return fashion.TrainedNet(eager, int8)
 
 

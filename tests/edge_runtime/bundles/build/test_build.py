@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.build import Materials, build_bundle
-from edge_runtime.bundles.build.quantize import quantized
+from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
@@ -103,7 +103,7 @@ def healthy() -> Any:
 def test_a_quantized_bundle_carries_its_factory_moments(tmp_path: Path) -> None:
     import calibration
 
-    model = quantized(folded(), healthy())
+    model = quantize_onnx(folded(), healthy())
     materials = Materials(model=ModelFiles(model), golden=GOLDEN, healthy=healthy())
     bundle = load_bundle(build_bundle(recipe(), materials, OnnxEngine(model), tmp_path))
     assert bundle.manifest.calibration.moments == "moments.safetensors"
@@ -123,7 +123,7 @@ def test_quantization_that_cannot_be_recalibrated_names_the_fix(tmp_path: Path) 
 
 
 def test_one_weight_scale_for_a_whole_layer_can_be_recalibrated(tmp_path: Path) -> None:
-    model = onnx.load_model_from_string(quantized(folded(), healthy()))
+    model = onnx.load_model_from_string(quantize_onnx(folded(), healthy()))
     conv = next(node for node in model.graph.node if node.op_type == "Conv")
     weights = next(node for node in model.graph.node if conv.input[1] in node.output)
     for tensor in model.graph.initializer:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from edge_runtime.bundles.build.file_kind import kind_of
+from edge_runtime.bundles.build.file_kind import detect_kind
 from edge_runtime.errors import BundleError
 from tests.support.bundle_models import small_model
 from tests.support.engine_models import SmallNet, torchscript_bytes
@@ -35,7 +35,7 @@ def saved(what: Any, **options: Any) -> bytes:
     ],
 )
 def test_what_bundles_are_made_from_is_recognised(name: str, data: bytes, kind: str) -> None:
-    assert kind_of(Path(name), data) == kind
+    assert detect_kind(Path(name), data) == kind
 
 
 class Trap:
@@ -69,10 +69,10 @@ class Trap:
 )
 def test_other_files_are_named_with_what_to_do(name: str, data: bytes, words: str) -> None:
     with pytest.raises(BundleError, match=words):
-        kind_of(Path(name), data)
+        detect_kind(Path(name), data)
 
 
 def test_new_pickles_are_listed_as_well() -> None:
     data = saved(SmallNet(), pickle_protocol=pickle.HIGHEST_PROTOCOL)
     with pytest.raises(BundleError, match=r"engine_models\.SmallNet"):
-        kind_of(Path("net.pt"), data)
+        detect_kind(Path("net.pt"), data)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.measure import compared
-from edge_runtime.bundles.build.quantizing import Candidate, chosen
-from edge_runtime.bundles.build.recipe_file import Limits
+from edge_runtime.bundles.build.candidates import ModelCandidate, choose_candidate
+from edge_runtime.bundles.build.measure import compare_engines
+from edge_runtime.bundles.build.recipe_file import QuantizationLimits
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import TensorSpec
@@ -41,11 +41,11 @@ def measured(kind: str, one: Any, other: Any, y: Any = None) -> Measured:
     x = np.zeros((len(one), 3, 4, 4), np.float32)
     x[:, 0, 0, 0] = np.arange(len(one))
     meaning = ClassificationSpec.model_validate({"scores": kind})
-    return compared("test", PREPROCESS, meaning, (Says(one), Says(other)), x, y)
+    return compare_engines("test", PREPROCESS, meaning, (Says(one), Says(other)), x, y)
 
 
-def candidate(found: Measured) -> Candidate:
-    return Candidate("onnx", ModelFiles(b""), Says([[0.0]]), (found,))
+def candidate(found: Measured) -> ModelCandidate:
+    return ModelCandidate("onnx", ModelFiles(b""), Says([[0.0]]), (found,))
 
 
 RUINED: Mapping[str, tuple[Any, Any]] = {
@@ -61,7 +61,7 @@ def test_scores_that_say_yes_or_no_by_themselves_are_not_compared_by_the_first_c
     assert found.score_change is not None
     assert found.score_change > 0.3
     with pytest.raises(BundleError, match=r"int8 loses too much.*scores change by 0\.\d+"):
-        chosen([candidate(found)], Limits(), 24)
+        choose_candidate([candidate(found)], QuantizationLimits(), 24)
 
 
 def test_a_decision_that_turns_costs_what_the_float_model_believed_in_it() -> None:
@@ -78,7 +78,7 @@ def test_small_changes_of_independent_scores_pass(kind: str) -> None:
     other = np.clip(one + rng.normal(0, 0.004, one.shape), 0, 1)
     tables = (one, other) if kind == "probabilities" else (np.log(t / (1 - t)) for t in (one, other))
     taken = candidate(measured(kind, *tables))
-    assert chosen([taken], Limits(), 24) is taken
+    assert choose_candidate([taken], QuantizationLimits(), 24) is taken
 
 
 def test_exclusive_classes_are_measured_as_before() -> None:
@@ -92,4 +92,4 @@ def test_the_labels_of_a_model_with_one_score_do_not_hide_what_it_lost() -> None
     assert found.accuracy == 0
     assert found.float_accuracy == 1
     with pytest.raises(BundleError, match="int8 loses too much"):
-        chosen([candidate(found)], Limits(), 24)
+        choose_candidate([candidate(found)], QuantizationLimits(), 24)

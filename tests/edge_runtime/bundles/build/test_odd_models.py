@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
@@ -34,7 +34,7 @@ def built(author: Author, model: bytes, name: str = "net.onnx", **keys: Any) -> 
     (author.folder / name).write_bytes(model)
     found = author.build(model=name, **{key: value for key, value in keys.items() if value is not None})
     bundle = load_bundle(found.path)
-    assert self_test(bundle, engine_of(bundle, ALONE)).worst < 1e-3
+    assert self_test(bundle, open_bundle_engine(bundle, ALONE)).worst < 1e-3
     return found
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.bundles.build.measure import outputs_of, probabilities
-from edge_runtime.bundles.build.quantizing import Pictures, int8_candidates
-from edge_runtime.bundles.build.source_model import FLOAT_PARITY, Source, float_candidates
-from edge_runtime.bundles.compare import difference
+from edge_runtime.bundles.build.candidates import Pictures, quantize_candidates
+from edge_runtime.bundles.build.measure import read_probabilities, run_all
+from edge_runtime.bundles.build.source_model import FLOAT_PARITY, SourceModel, convert_source
+from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from tests.support.bundle_models import SIDE
 from tests.support.engine_models import pixels
@@ -50,14 +50,14 @@ class MobileNet(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
+def source() -> SourceModel:
     """The net with statistics of its own, as training leaves them."""
     torch.manual_seed(0)
     net = MobileNet().train()
     with torch.no_grad():
         for seed in range(20):
             net(torch.from_numpy(scenes(16, seed)))
-    return Source(Path("net.pth"), "checkpoint", None, net.eval())
+    return SourceModel(Path("net.pth"), "checkpoint", None, net.eval())
 
 
 def scenes(count: int, seed: int) -> np.ndarray:
@@ -67,18 +67,18 @@ def scenes(count: int, seed: int) -> np.ndarray:
     return (pixels(count, seed) * strength + colour).astype(np.float32)
 
 
-def test_float_formats_differ_less_than_the_stated_tolerance(source: Source) -> None:
-    found = float_candidates(source, ("onnx", "openvino", "torchscript"), PREPROCESS, scenes(8, 99))
-    answers = [outputs_of(one.engine, scenes(16, 100)) for one in found]
+def test_float_formats_differ_less_than_the_stated_tolerance(source: SourceModel) -> None:
+    found = convert_source(source, ("onnx", "openvino", "torchscript"), PREPROCESS, scenes(8, 99))
+    answers = [run_all(one.engine, scenes(16, 100)) for one in found]
     assert all(set(one) == {"logits", "features"} for one in answers)
-    assert all(difference(one, answers[0]) < FLOAT_PARITY for one in answers[1:])
+    assert all(measure_difference(one, answers[0]) < FLOAT_PARITY for one in answers[1:])
 
 
-def test_int8_formats_agree_with_float_and_with_each_other(source: Source) -> None:
-    floats = float_candidates(source, ("onnx", "openvino"), PREPROCESS, scenes(8, 99))
-    candidates = list(int8_candidates(floats, PREPROCESS, MEANING, Pictures(scenes(192, 100))))
+def test_int8_formats_agree_with_float_and_with_each_other(source: SourceModel) -> None:
+    floats = convert_source(source, ("onnx", "openvino"), PREPROCESS, scenes(8, 99))
+    candidates = list(quantize_candidates(floats, PREPROCESS, MEANING, Pictures(scenes(192, 100))))
     assert [one.measured[0].samples for one in candidates] == [64, 64]
     assert all((one.measured[0].agreement or 0) >= INT8_AGREEMENT for one in candidates)
     x = scenes(128, 101)
-    first = [probabilities(MEANING, outputs_of(one.engine, x)).argmax(axis=1) for one in candidates]
+    first = [read_probabilities(MEANING, run_all(one.engine, x)).argmax(axis=1) for one in candidates]
     assert np.mean(first[0] == first[1]) >= INT8_AGREEMENT

@@ -12,12 +12,12 @@ import torch
 import yaml
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.candidates import ModelCandidate, choose_candidate
 from edge_runtime.bundles.build.from_recipe import build_from_recipe
-from edge_runtime.bundles.build.quantizing import Candidate, chosen
-from edge_runtime.bundles.build.recipe_file import Limits
+from edge_runtime.bundles.build.recipe_file import QuantizationLimits
 from edge_runtime.bundles.build.source_model import FLOAT_PARITY
-from edge_runtime.bundles.compare import difference
-from edge_runtime.bundles.engine import engine_of
+from edge_runtime.bundles.compare import measure_difference
+from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.bundles.self_test import golden_sample, run_one, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
@@ -36,7 +36,7 @@ def author(tmp_path: Path) -> Author:
 
 
 def answers(bundle: Bundle) -> list[dict[str, Any]]:
-    engine, spec = engine_of(bundle, ALONE), bundle.manifest.preprocess
+    engine, spec = open_bundle_engine(bundle, ALONE), bundle.manifest.preprocess
     return [run_one(engine, golden_sample(bundle, golden, spec).tensor) for golden in bundle.manifest.golden]
 
 
@@ -55,14 +55,14 @@ def test_every_kind_of_model_becomes_a_bundle_with_the_net_s_own_answers(
     bundle = load_bundle(built.path)
     assert bundle.manifest.format == built.format == wanted
     assert bundle.id == ("small/3" if kind == "checkpoint" else "small/1")
-    assert self_test(bundle, engine_of(bundle, ALONE)).worst < 1e-4
+    assert self_test(bundle, open_bundle_engine(bundle, ALONE)).worst < 1e-4
     assert built.measured[0].infer_ms is not None
     with torch.inference_mode():
         net = SmallNet().eval()
         for golden, found in zip(bundle.manifest.golden, answers(bundle), strict=True):
             x = golden_sample(bundle, golden, bundle.manifest.preprocess).tensor
             expected = net(torch.from_numpy(x[None])).numpy()[0]
-            assert difference({"": next(iter(found.values()))}, {"": expected}) < FLOAT_PARITY
+            assert measure_difference({"": next(iter(found.values()))}, {"": expected}) < FLOAT_PARITY
 
 
 @pytest.mark.parametrize("wanted", ["onnx", "openvino"])
@@ -117,16 +117,18 @@ def test_int8_that_loses_too_much_is_refused_with_its_figures(author: Author) ->
     assert not (author.folder / "bundles").exists()
 
 
-def int8(model_format: str, loss: float, float_ms: float | None, ms: float | None) -> Candidate:
+def int8(model_format: str, loss: float, float_ms: float | None, ms: float | None) -> ModelCandidate:
     measured = Measured(
         on="pictures", samples=30, agreement=0.99, estimated_loss=loss, float_infer_ms=float_ms, infer_ms=ms
     )
-    return Candidate(model_format, ModelFiles(b""), FakeEngine(), (measured,))
+    return ModelCandidate(model_format, ModelFiles(b""), FakeEngine(), (measured,))
 
 
 def test_int8_that_is_slower_than_float_is_refused_with_its_figures() -> None:
     with pytest.raises(BundleError) as refused:
-        chosen([int8("onnx", 0.001, 10.0, 35.0), int8("openvino", 0.001, 8.0, 9.5)], Limits(), 20)
+        choose_candidate(
+            [int8("onnx", 0.001, 10.0, 35.0), int8("openvino", 0.001, 8.0, 9.5)], QuantizationLimits(), 20
+        )
     text = str(refused.value)
     assert "int8 is slower than float: onnx int8" in text
     assert "35.0 ms a picture (float 10.0)" in text
@@ -137,23 +139,23 @@ def test_int8_that_is_slower_than_float_is_refused_with_its_figures() -> None:
 @pytest.mark.parametrize(
     ("float_ms", "ms", "limits"),
     [
-        (10.0, 7.0, Limits()),
-        (10.0, 10.9, Limits()),  # noise
-        (0.02, 0.08, Limits()),  # less than a call costs by chance
-        (10.0, 35.0, Limits(time_over_float=4)),  # for another box
-        (None, None, Limits()),
+        (10.0, 7.0, QuantizationLimits()),
+        (10.0, 10.9, QuantizationLimits()),  # noise
+        (0.02, 0.08, QuantizationLimits()),  # less than a call costs by chance
+        (10.0, 35.0, QuantizationLimits(time_over_float=4)),  # for another box
+        (None, None, QuantizationLimits()),
     ],
 )
 def test_int8_that_is_not_measurably_slower_is_taken(
-    float_ms: float | None, ms: float | None, limits: Limits
+    float_ms: float | None, ms: float | None, limits: QuantizationLimits
 ) -> None:
     one = int8("onnx", 0.001, float_ms, ms)
-    assert chosen([one], limits, 20) is one
+    assert choose_candidate([one], limits, 20) is one
 
 
 def test_of_several_formats_those_that_gain_speed_go_before_those_that_lose_less_accuracy() -> None:
     slower, faster = int8("onnx", 0.0, 10.0, 12.0), int8("openvino", 0.009, 9.0, 8.0)
-    assert chosen([slower, faster], Limits(), 20) is faster
+    assert choose_candidate([slower, faster], QuantizationLimits(), 20) is faster
 
 
 def test_too_few_pictures_to_quantize_with_are_refused(author: Author) -> None:

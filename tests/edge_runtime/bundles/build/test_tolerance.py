@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edge_runtime.bundles.build.tolerance import measured_tolerance
-from edge_runtime.bundles.compare import comparison
+from edge_runtime.bundles.build.tolerance import measure_tolerance
+from edge_runtime.bundles.compare import choose_comparison
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError, ConfigError
@@ -64,7 +64,7 @@ def standardising() -> bytes:
 
 @pytest.mark.parametrize("model", [averaging(), standardising()], ids=["averages colours", "standardises"])
 def test_mistakes_that_make_no_difference_to_a_model_need_not_show(model: bytes) -> None:
-    limits = measured_tolerance(Meaning(), None, GOLDEN, OnnxEngine(model))
+    limits = measure_tolerance(Meaning(), None, GOLDEN, OnnxEngine(model))
     assert limits.compare == "outputs"
     assert 0.02 <= limits.tolerance <= 0.25
 
@@ -72,7 +72,7 @@ def test_mistakes_that_make_no_difference_to_a_model_need_not_show(model: bytes)
 def test_grey_pictures_still_hide_swapped_colours_of_a_model_that_sees_them() -> None:
     grey = {name: png(np.repeat(colourful(i)[..., :1], 3, axis=2)) for i, name in enumerate(GOLDEN)}
     with pytest.raises(BundleError, match=r"nearly grey: take more colourful.*write tolerance: 0\.02"):
-        measured_tolerance(Meaning(), None, grey, OnnxEngine(small_model()))
+        measure_tolerance(Meaning(), None, grey, OnnxEngine(small_model()))
 
 
 class Unsure:
@@ -87,8 +87,8 @@ class Unsure:
 
 def test_an_unsure_model_is_told_so_and_what_would_let_it_pass() -> None:
     with pytest.raises(BundleError, match=r"the model is unsure of them.*write tolerance: \d"):
-        measured_tolerance(Meaning(), None, GOLDEN, Unsure())  # type: ignore[arg-type]
-    assert measured_tolerance(Meaning(), 0.7, GOLDEN, Unsure()).tolerance == 0.7  # type: ignore[arg-type]
+        measure_tolerance(Meaning(), None, GOLDEN, Unsure())  # type: ignore[arg-type]
+    assert measure_tolerance(Meaning(), 0.7, GOLDEN, Unsure()).tolerance == 0.7  # type: ignore[arg-type]
 
 
 def test_a_recipe_may_say_the_tolerance(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_a_recipe_may_say_the_tolerance(tmp_path: Path) -> None:
 
 def test_a_single_number_is_compared_by_how_it_differs_between_pictures() -> None:
     golden = [{"y": np.array([value])} for value in (2.0, 4.0)]
-    compare = comparison("outputs", Meaning(), golden)
+    compare = choose_comparison("outputs", Meaning(), golden)
     assert compare({"y": np.array([2.1])}, golden[0]) == pytest.approx(0.1)
-    alone = comparison("outputs", Meaning(), golden[:1])
+    alone = choose_comparison("outputs", Meaning(), golden[:1])
     assert alone({"y": np.array([2.1])}, golden[0]) == pytest.approx(0.05)
 
 
@@ -116,7 +116,9 @@ def rows(*scores: float) -> dict[str, Any]:
 
 def test_boxes_that_change_places_are_the_same_detections() -> None:
     golden = [rows(0.9, 0.8, 0.0)]
-    by_rows, by_boxes = (comparison(way, Meaning(DETECTOR), golden) for way in ("outputs", "detections"))
+    by_rows, by_boxes = (
+        choose_comparison(way, Meaning(DETECTOR), golden) for way in ("outputs", "detections")
+    )
     swapped = rows(0.8, 0.81, 0.0)
     assert by_rows(swapped, golden[0]) > 0.5
     assert by_boxes(swapped, golden[0]) < 0.05
@@ -138,10 +140,10 @@ class Sorting:
 
 
 def test_a_detector_that_sorts_its_boxes_is_compared_by_its_detections() -> None:
-    limits = measured_tolerance(Meaning(DETECTOR), None, GOLDEN, Sorting())  # type: ignore[arg-type]
+    limits = measure_tolerance(Meaning(DETECTOR), None, GOLDEN, Sorting())  # type: ignore[arg-type]
     assert limits.compare == "detections"
     with pytest.raises(BundleError, match="write tolerance"):
-        measured_tolerance(Meaning(), None, GOLDEN, Sorting())  # type: ignore[arg-type]
+        measure_tolerance(Meaning(), None, GOLDEN, Sorting())  # type: ignore[arg-type]
 
 
 def test_the_manifest_says_how_detections_are_compared(tmp_path: Path) -> None:

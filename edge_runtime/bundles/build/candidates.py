@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.attempts import Attempts
-from edge_runtime.bundles.build.measure import compared, machine
-from edge_runtime.bundles.build.recipe_file import Limits
+from edge_runtime.bundles.build.measure import compare_engines, name_processor
+from edge_runtime.bundles.build.recipe_file import QuantizationLimits
+from edge_runtime.bundles.build.refusals import FormatAttempts
 from edge_runtime.bundles.manifest import Measured
-from edge_runtime.bundles.onnx_walk import walk
+from edge_runtime.bundles.onnx_walk import read_onnx_facts
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
@@ -33,7 +33,7 @@ _ALIKE = 0.005  # half a point: less is chance on a few hundred pictures, so spe
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ModelCandidate:
     """A model that might go into the bundle, running on one thread."""
 
     format: ModelFormat
@@ -91,44 +91,48 @@ class Pictures:
         return self.calibration[_EVERY - 1 :: _EVERY]
 
 
-def opened(model_format: ModelFormat, model: ModelFiles, spec: PreprocessSpec) -> Candidate:
+def open_candidate(model_format: ModelFormat, model: ModelFiles, spec: PreprocessSpec) -> ModelCandidate:
     """The model with an engine on one thread.
 
     Raises:
         EngineError: it does not run.
     """
-    return Candidate(model_format, model, open_engine(model, model_format, spec.tensor_shape, ALONE))
+    return ModelCandidate(model_format, model, open_engine(model, model_format, spec.tensor_shape, ALONE))
 
 
-def int8_candidates(
-    floats: Sequence[Candidate],
+def quantize_candidates(
+    floats: Sequence[ModelCandidate],
     spec: PreprocessSpec,
     meaning: PostprocessSpec,
     pictures: Pictures,
     keep_float: Sequence[str] = (),
-    attempts: Attempts | None = None,
-) -> Iterator[Candidate]:
+    attempts: FormatAttempts | None = None,
+) -> Iterator[ModelCandidate]:
     """Each float model quantized and measured beside it; those that cannot be are noted in ``attempts``.
 
     Raises:
         BundleError: too few pictures, or all of them are quantized already, or refused by their quantizers.
     """
-    attempts, has_any = attempts or Attempts(), False
+    attempts, has_any = attempts or FormatAttempts(), False
     if len(pictures.calibration) < LEAST_PICTURES:
         found = f"{len(pictures.calibration)} pictures"
         fix = "Take 100 to 300 pictures like those of the camera, or quantize: none."
         raise BundleError("calibration", found, f"at least {LEAST_PICTURES} to quantize with", fix)
     for candidate in floats:
-        finished: Candidate | None = None
+        finished: ModelCandidate | None = None
         with attempts.trying(candidate.format):
             _require_float(candidate)
             model = _quantized(candidate, pictures.to_quantize, keep_float)
-            int8 = opened(candidate.format, model, spec)
+            int8 = open_candidate(candidate.format, model, spec)
             engines = (candidate.engine, int8.engine)
-            measured = [compared("held-out calibration pictures", spec, meaning, engines, pictures.held_out)]
+            measured = [
+                compare_engines("held-out calibration pictures", spec, meaning, engines, pictures.held_out)
+            ]
             if pictures.labelled is not None:
-                measured.append(compared("labelled pictures", spec, meaning, engines, *pictures.labelled))
-            finished = Candidate(candidate.format, model, int8.engine, tuple(measured))
+                measured.append(
+                    compare_engines("labelled pictures", spec, meaning, engines, *pictures.labelled)
+                )
+            finished = ModelCandidate(candidate.format, model, int8.engine, tuple(measured))
         if finished is not None:
             has_any = True
             yield finished
@@ -136,7 +140,9 @@ def int8_candidates(
         raise attempts.refusal()
 
 
-def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) -> Candidate:
+def choose_candidate(
+    candidates: Sequence[ModelCandidate], limits: QuantizationLimits, calibrated_on: int
+) -> ModelCandidate:
     """The best that keeps the limits: the fastest of those that lose the least, give or take half a point.
 
     One that is measurably slower than the float model it came from keeps none: nothing is gained for what it loses.
@@ -145,7 +151,7 @@ def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) 
         BundleError: none keeps them; has the figures.
     """
     good = [candidate for candidate in candidates if _keeps(candidate, limits)]
-    figures = "; ".join(f"{candidate.format} int8 {words(candidate)}" for candidate in candidates)
+    figures = "; ".join(f"{candidate.format} int8 {describe_figures(candidate)}" for candidate in candidates)
     if not good:
         fix = (
             "Keep the float model (quantize: none), or calibrate with more pictures like those of the camera "
@@ -160,9 +166,7 @@ def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) 
             "Take quantize: none, or another of the formats. For a box with other instructions than this machine, "
             "or for the size of the file, raise limits.time_over_float."
         )
-        expected = (
-            f"at most {limits.time_over_float:g} of the float model's time on this machine ({machine()})"
-        )
+        expected = f"at most {limits.time_over_float:g} of the float model's time on this machine ({name_processor()})"
         raise BundleError("quantize", f"int8 is slower than float: {figures}", expected, fix)
     least = min(candidate.loss for candidate in quick)
     return min(
@@ -170,7 +174,7 @@ def chosen(candidates: Sequence[Candidate], limits: Limits, calibrated_on: int) 
     )
 
 
-def words(candidate: Candidate) -> str:
+def describe_figures(candidate: ModelCandidate) -> str:
     """The figures of a candidate for a person."""
     parts = []
     for found in candidate.measured:
@@ -191,17 +195,17 @@ def words(candidate: Candidate) -> str:
     return ", ".join(parts)
 
 
-def _keeps(candidate: Candidate, limits: Limits) -> bool:
+def _keeps(candidate: ModelCandidate, limits: QuantizationLimits) -> bool:
     is_near = candidate.score_change <= limits.score_change + 1e-9
     return is_near and candidate.loss <= _limit(candidate, limits) + 1e-9
 
 
-def _limit(candidate: Candidate, limits: Limits) -> float:
+def _limit(candidate: ModelCandidate, limits: QuantizationLimits) -> float:
     is_classifier = any(m.estimated_loss is not None for m in candidate.measured)
     return limits.accuracy_points / 100 if is_classifier else 1 - limits.agreement
 
 
-def _limit_words(candidate: Candidate, limits: Limits) -> str:
+def _limit_words(candidate: ModelCandidate, limits: QuantizationLimits) -> str:
     if any(m.estimated_loss is not None for m in candidate.measured):
         words = f"at most {limits.accuracy_points:g} points of accuracy lost"
         has_change = any(m.score_change is not None for m in candidate.measured)
@@ -209,19 +213,21 @@ def _limit_words(candidate: Candidate, limits: Limits) -> str:
     return f"agreement of at least {limits.agreement:g}"
 
 
-def _quantized(candidate: Candidate, samples: NDArray[np.float32], keep_float: Sequence[str]) -> ModelFiles:
+def _quantized(
+    candidate: ModelCandidate, samples: NDArray[np.float32], keep_float: Sequence[str]
+) -> ModelFiles:
     if candidate.format == "onnx":
-        from edge_runtime.bundles.build.quantize import folded, quantized
+        from edge_runtime.bundles.build.quantize_onnx import fold_batch_norm, quantize_onnx
 
-        return ModelFiles(quantized(folded(candidate.model.data), samples, keep_float))
-    from edge_runtime.bundles.build.convert import quantized_ir
+        return ModelFiles(quantize_onnx(fold_batch_norm(candidate.model.data), samples, keep_float))
+    from edge_runtime.bundles.build.convert import quantize_ir
 
-    return quantized_ir(candidate.model, samples, keep_float)
+    return quantize_ir(candidate.model, samples, keep_float)
 
 
-def _require_float(candidate: Candidate) -> None:
+def _require_float(candidate: ModelCandidate) -> None:
     if candidate.format == "onnx":
-        operators: Mapping[str, int] = walk(candidate.model.data).operators
+        operators: Mapping[str, int] = read_onnx_facts(candidate.model.data).operators
         is_quantized = any(operators[name] for name in ("QuantizeLinear", "DequantizeLinear", "ConvInteger"))
     else:
         is_quantized = b"FakeQuantize" in candidate.model.data or b'element_type="i8"' in candidate.model.data

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
-from edge_runtime.bundles.build.external_data import embedded
-from edge_runtime.bundles.onnx_walk import walk
+from edge_runtime.bundles.build.onnx_source import embed_weights
+from edge_runtime.bundles.onnx_walk import read_onnx_facts
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from tests.support.bundle_models import small_model
@@ -36,8 +36,8 @@ def pointing(path: Path, **facts: Any) -> bytes:
 
 
 def test_weights_beside_the_model_are_read_in(path: Path) -> None:
-    model = embedded(path, path.read_bytes())
-    assert not walk(model).external
+    model = embed_weights(path, path.read_bytes())
+    assert not read_onnx_facts(model).external
     x = np.random.default_rng(0).normal(0, 1, (2, 3, 32, 32)).astype(np.float32)
     np.testing.assert_array_equal(
         OnnxEngine(model).infer(x)["logits"], OnnxEngine(small_model()).infer(x)["logits"]
@@ -47,7 +47,7 @@ def test_weights_beside_the_model_are_read_in(path: Path) -> None:
 @pytest.mark.parametrize("location", ["../net.onnx.data", "/etc/passwd", "a/../net.onnx.data", "..", ".", ""])
 def test_other_places_are_refused(path: Path, location: str) -> None:
     with pytest.raises(BundleError, match="expected a file beside the model"):
-        embedded(path, pointing(path, location=location))
+        embed_weights(path, pointing(path, location=location))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_other_places_are_refused(path: Path, location: str) -> None:
 )
 def test_other_sizes_than_the_shape_s_are_refused(path: Path, facts: dict[str, Any]) -> None:
     with pytest.raises(BundleError, match=r"bytes|number"):
-        embedded(path, pointing(path, **facts))
+        embed_weights(path, pointing(path, **facts))
 
 
 @pytest.mark.parametrize("kind", ["symbolic link", "hard link", "fifo", "folder", "missing"])
@@ -72,11 +72,11 @@ def test_what_is_no_plain_file_is_refused(path: Path, kind: str) -> None:
         case "folder":
             data.mkdir()
     with pytest.raises(BundleError, match=r"net\.onnx\.data: (not a plain file|cannot be read)"):
-        embedded(path, path.read_bytes())
+        embed_weights(path, path.read_bytes())
 
 
 def test_shapes_that_would_fill_the_memory_are_refused_before_anything_is_read(path: Path) -> None:
     model = onnx.load(path, load_external_data=False)
     model.graph.initializer[0].dims[:] = [1 << 20, 1 << 20]
     with pytest.raises(BundleError, match="bytes with its weights; expected at most"):
-        embedded(path, bytes(model.SerializeToString()))
+        embed_weights(path, bytes(model.SerializeToString()))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_runtime.bundles.onnx_walk import walk
+from edge_runtime.bundles.onnx_walk import read_onnx_facts
 from edge_runtime.errors import BundleError
 
 _DYNAMIC = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul")
@@ -21,7 +21,7 @@ def check_quantization(path: Path | str, model: bytes) -> None:
     Raises:
         BundleError: dynamic quantization or fused operators; names the fix.
     """
-    operators = walk(model).operators
+    operators = read_onnx_facts(model).operators
     dynamic = [name for name in _DYNAMIC if operators[name]]
     if dynamic:
         fix = "Quantize with onnxruntime.quantization.quantize_static, QuantFormat.QDQ and calibration pictures."
@@ -34,7 +34,7 @@ def check_quantization(path: Path | str, model: bytes) -> None:
         raise BundleError(path, f"fused quantized operators ({', '.join(opaque)})", "QDQ format", fix)
 
 
-def named_by(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+def match_layers(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
     """The names that any of the regular expressions fits as a whole.
 
     Raises:

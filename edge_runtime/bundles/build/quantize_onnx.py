@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.build.error_text import short
-from edge_runtime.bundles.build.quantization import named_by
+from edge_runtime.bundles.build.quantization_check import match_layers
+from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import ORT_FAILURES
 
@@ -22,7 +22,7 @@ _FAILURES: tuple[type[Exception], ...] = (*ORT_FAILURES, AttributeError, KeyErro
 """What the quantizer meets surprises with."""
 
 
-def quantized(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> bytes:
+def quantize_onnx(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> bytes:
     """Quantize a float model.
 
     Args:
@@ -42,7 +42,7 @@ def quantized(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str]
     graph = onnx.load_model_from_string(model).graph
     input_name = graph.input[0].name
     dtype = _dtype(graph.input[0].type.tensor_type.elem_type)
-    kept = named_by(ignored, [node.name for node in graph.node])
+    kept = match_layers(ignored, [node.name for node in graph.node])
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
         """Feeds one sample at a time."""
@@ -84,7 +84,7 @@ def _dtype(kind: int) -> Any:
     return onnx.helper.tensor_dtype_to_np_dtype(kind)
 
 
-def folded(model: bytes) -> bytes:
+def fold_batch_norm(model: bytes) -> bytes:
     """The same model with BatchNorm folded into the convolutions and shapes inferred, as the quantizer wants it.
 
     Raises:
@@ -104,7 +104,7 @@ def folded(model: bytes) -> bytes:
 
 def _refusal(err: Exception) -> BundleError:
     fix = "Take formats: [openvino] or quantize: none, or export the model again."
-    return BundleError("model", f"ONNX Runtime's quantizer: {short(err)}", "a model it can quantize", fix)
+    return BundleError("model", f"ONNX Runtime's quantizer: {shorten(err)}", "a model it can quantize", fix)
 
 
 def _is_not_advice(record: logging.LogRecord) -> bool:

@@ -1,9 +1,11 @@
-"""What libraries say, in the few words a person needs, and errors of an engine as refusals of a model.
+"""Errors of libraries and engines as refusals of an author's model, in one line; several formats tried in turn.
 
 Pure.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_runtime.errors import BundleError, EngineError
@@ -19,7 +21,7 @@ _NOISE = re.compile(
 """Places in a library's own sources, codes, and advice that says nothing."""
 
 
-def short(said: BaseException | str, most: int = 220) -> str:
+def shorten(said: BaseException | str, most: int = 220) -> str:
     """What was said in one line of at most ``most`` characters, without terminal colours and source places."""
     text = " ".join(_NOISE.sub("", _COLOUR.sub("", str(said))).split()).rstrip(" .;:")
     if not text and isinstance(said, BaseException):
@@ -27,16 +29,16 @@ def short(said: BaseException | str, most: int = 220) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rsplit(' ', 1)[0]}…"
 
 
-def first_cause(err: BaseException) -> BaseException:
+def find_first_cause(err: BaseException) -> BaseException:
     """What an error goes back to: torch.export wraps its reason several times."""
     while err.__cause__ is not None:
         err = err.__cause__
     return err
 
 
-def refusal_of_engine(at: Path | str, err: EngineError) -> BundleError:
+def make_refusal(at: Path | str, err: EngineError) -> BundleError:
     """An author's model that an engine cannot run is bad data, not a failure of this program."""
-    text = short(err, 400)
+    text = shorten(err, 400)
     expected = "a picture model that runs"
     if "no batch axis" in text:
         fix = (
@@ -54,3 +56,45 @@ def refusal_of_engine(at: Path | str, err: EngineError) -> BundleError:
     else:
         fix = "Run it once in the library that is named here, and export it again."
     return BundleError(at, text, expected, fix)
+
+
+@contextmanager
+def refuse_engine_errors(at: Path | str) -> Iterator[None]:
+    """What an engine says of the author's model becomes a refusal; that a library is not installed stays as it is."""
+    try:
+        yield
+    except EngineError as err:
+        if isinstance(err.__cause__, ModuleNotFoundError):
+            raise
+        raise make_refusal(at, err) from err
+
+
+class FormatAttempts:
+    """What failed, by the name of the attempt (a format)."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, BundleError] = {}
+
+    @contextmanager
+    def trying(self, name: str) -> Iterator[None]:
+        """Note a refusal inside instead of passing it on; a library that is not installed still ends everything."""
+        try:
+            with refuse_engine_errors("model"):
+                yield
+        except BundleError as err:
+            self._failures[name] = err
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """A short line each."""
+        return {name: shorten(f"{err.path}: {err.found}", 300) for name, err in self._failures.items()}
+
+    def refusal(self) -> BundleError:
+        """The one refusal, when nothing is left."""
+        errors = list(self._failures.values())
+        assert errors, "something was tried"
+        if len({str(err) for err in errors}) == 1:
+            return errors[0]
+        listed = "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())
+        fixes = " ".join(dict.fromkeys(err.fix for err in errors))
+        return BundleError("formats", f"none can be built. {listed}", "one that can", fixes)
