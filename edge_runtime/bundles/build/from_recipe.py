@@ -1,10 +1,7 @@
-"""From a recipe to a bundle: read, convert, check, quantize, measure, choose, build; all or nothing.
-
-The whole way in one place; each step is a module of its own.
-"""
+"""From a recipe to a bundle: read, convert, check, quantize, measure, choose, build; all or nothing."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -103,7 +100,7 @@ def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Buil
         As ``build_from_recipe``.
     """
     try:
-        return _built(recipe, folder, out_dir, command)
+        return _build(recipe, folder, out_dir, command)
     except EngineError as err:  # those of the model are refusals by now
         if not isinstance(err.__cause__, ModuleNotFoundError):
             raise
@@ -118,52 +115,82 @@ def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Buil
         raise ExtraMissing(text) from err
 
 
-def _built(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
+def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
     source = open_source(recipe, folder)
     spec, formats = find_preprocess(recipe, source), choose_formats(recipe, source)
-    number = _version(recipe, source)
-    _require_new(out_dir / recipe.name / str(number))
-    labels, golden = _labels(recipe), _golden(recipe.golden)
-    pictures = _pictures(recipe, spec, labels)
-    samples = [prepare_golden(spec, name, data) for name, data in golden.items()]
-    probes = np.stack([sample.tensor for sample in samples])
     decisions = Recipe(
         name=recipe.name,
-        version=number,
+        version=_version(recipe, source),
         preprocess=spec,
         postprocess=recipe.postprocess,
         first_taps=recipe.first_taps,
         tolerance=recipe.tolerance,
     )
+    _require_new(out_dir / decisions.name / str(decisions.version))
+    labels, golden = _labels(recipe), _golden(recipe.golden)
+    pictures = _pictures(recipe, spec, labels)
+    samples = [prepare_golden(spec, name, data) for name, data in golden.items()]
     attempts, answers = FormatAttempts(), make_answer_function(source, spec)
     _check_source(source.path, answers, decisions, labels, samples)
+    probes = np.stack([sample.tensor for sample in samples])
     floats = convert_source(source, formats, spec, probes, attempts, answers)
-    if recipe.quantize == "int8":
-        assert pictures is not None
-        meaning, kept = recipe.postprocess, recipe.keep_float
-        candidates = list(quantize_candidates(floats, spec, meaning, pictures, kept, attempts))
-    else:
-        candidates = _timed(floats, probes)
-    left = list(candidates)
-    while True:
-        taken = _best(left, recipe, pictures)
+    candidates = _make_candidates(recipe, spec, floats, probes, pictures, attempts)
+    for taken in _best_first(candidates, recipe, pictures):
         with attempts.trying(taken.format):
-            one = replace(decisions, provenance=_provenance(recipe, command, taken))
-            materials = Materials(
-                taken.model, golden, labels, None if pictures is None else pictures.held_out
-            )
-            built = build_bundle(one, materials, taken.engine, out_dir)
-            break
-        left.remove(taken)
-        if not left:
-            raise attempts.refusal()
+            final = replace(decisions, provenance=_provenance(recipe, command, taken))
+            held_out = None if pictures is None else pictures.held_out
+            materials = Materials(taken.model, golden, labels, held_out)
+            path = build_bundle(final, materials, taken.engine, out_dir)
+            return _describe(path, taken, candidates, attempts, recipe.quantize)
+    raise attempts.refusal()
+
+
+def _make_candidates(
+    recipe: RecipeFile,
+    spec: PreprocessSpec,
+    floats: Sequence[ModelCandidate],
+    probes: NDArray[np.float32],
+    pictures: Pictures | None,
+    attempts: FormatAttempts,
+) -> list[ModelCandidate]:
+    if recipe.quantize == "none":
+        return _with_times(floats, probes)
+    assert pictures is not None
+    meaning, kept = recipe.postprocess, recipe.keep_float
+    return list(quantize_candidates(floats, spec, meaning, pictures, kept, attempts))
+
+
+def _best_first(
+    candidates: Sequence[ModelCandidate], recipe: RecipeFile, pictures: Pictures | None
+) -> Iterator[ModelCandidate]:
+    """The candidates, the best of those that are left each time.
+
+    Raises:
+        BundleError: none that is left keeps the limits of the recipe.
+    """
+    left = list(candidates)
+    while left:
+        if recipe.quantize == "none":
+            best = min(left, key=lambda candidate: candidate.infer_ms)
+        else:
+            assert pictures is not None
+            best = choose_candidate(left, recipe.limits, len(pictures.to_quantize))
+        yield best
+        left.remove(best)
+
+
+def _describe(
+    path: Path,
+    taken: ModelCandidate,
+    candidates: Sequence[ModelCandidate],
+    attempts: FormatAttempts,
+    quantize: str,
+) -> Built:
+    bundle = load_bundle(path)
     size = len(taken.model.data) + len(taken.model.weights or b"")
     figures: dict[str, str] = {candidate.format: describe_figures(candidate) for candidate in candidates}
     figures |= {name: f"left out: {reason}" for name, reason in attempts.reasons.items()}
-    name = f"{recipe.name}/{number}"
-    return Built(
-        built, name, taken.format, recipe.quantize, size, taken.measured, figures, _notes(load_bundle(built))
-    )
+    return Built(path, bundle.id, taken.format, quantize, size, taken.measured, figures, _notes(bundle))
 
 
 def _check_source(
@@ -179,13 +206,6 @@ def _check_source(
     if not gap <= SAME_RUN:
         raise make_random_refusal(path, gap)
     check_readable(recipe, labels, list(zip(samples, outputs, strict=True)), RecipePlaces(path, "labels"))
-
-
-def _best(left: Sequence[ModelCandidate], recipe: RecipeFile, pictures: Pictures | None) -> ModelCandidate:
-    if recipe.quantize == "int8":
-        assert pictures is not None
-        return choose_candidate(left, recipe.limits, len(pictures.to_quantize))
-    return min(left, key=lambda candidate: candidate.infer_ms)
 
 
 def _notes(bundle: Bundle) -> tuple[str, ...]:
@@ -275,7 +295,7 @@ def _in_layout(x: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float
     return x if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
 
 
-def _timed(floats: list[ModelCandidate], probes: NDArray[np.float32]) -> list[ModelCandidate]:
+def _with_times(floats: Sequence[ModelCandidate], probes: NDArray[np.float32]) -> list[ModelCandidate]:
     """The float models with their speed, measured in turn."""
     times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
     return [

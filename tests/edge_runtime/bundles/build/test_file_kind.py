@@ -57,7 +57,7 @@ class Trap:
         (
             "net.pt",
             saved(SmallNet()),
-            r"pickled objects of class engine_models.SmallNet .*name a factory",
+            r"pickled objects of class tests.support.engine_models.SmallNet .*name a factory",
         ),
         (
             "net.pt",

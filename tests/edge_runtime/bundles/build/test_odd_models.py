@@ -214,7 +214,7 @@ def test_a_net_that_does_not_take_the_pictures_is_refused(author: Author, functi
     author.checkpoint()
     (author.folder / "odd_factory.py").write_text(
         "import torch\n"
-        "from engine_models import SmallNet\n"
+        "from tests.support.engine_models import SmallNet\n"
         "class Two(SmallNet):\n"
         "    def forward(self, x, y):\n"
         "        return super().forward(x + y)\n"
@@ -267,7 +267,7 @@ def test_weights_in_a_file_beside_the_model_are_read_in(author: Author) -> None:
 def test_a_net_with_branches_becomes_what_it_can_and_prints_no_graphs(author: Author, capfd: Any) -> None:
     author.checkpoint()
     (author.folder / "branching_factory.py").write_text(
-        "from engine_models import SmallNet\n"
+        "from tests.support.engine_models import SmallNet\n"
         "class Branching(SmallNet):\n"
         "    def forward(self, image):\n"
         "        pooled = super().forward(image)\n"
