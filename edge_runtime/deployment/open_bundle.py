@@ -11,7 +11,7 @@ Every model passes these checks, in this order, before it sees a frame:
 5. ``bundles.self_test.self_test`` checks the input, then the answers to the golden pictures: repeated, in a batch,
    against the golden outputs, and as the postprocessing reads them.
 
-``bundle verify``, ``infer``, ``tune`` and ``bench`` use the same steps without a configuration. A patched model skips
+``bundle verify`` and ``infer`` take the same steps without a configuration. A patched model skips
 2 and 3 (its hash is in its report) and ends with ``self_test.check_patched`` instead of 5.
 """
 

@@ -23,7 +23,7 @@ from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import BenchError, daemon
 from edge_runtime.cli.bench.pictures import write_pictures
 from edge_runtime.config import Config, EngineConfig, ModelConfig
-from edge_runtime.deployment.open_bundle import find_bundle, choose_model, make_engine_settings
+from edge_runtime.deployment.open_bundle import choose_model, find_bundle, make_engine_settings
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
 from edge_runtime.model_formats import ModelFormat

@@ -8,9 +8,9 @@ from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.cli.tune.candidates import Candidate, ThreadWish, candidates
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.open_bundle import (
-    find_engine_settings,
-    find_bundle,
     choose_model,
+    find_bundle,
+    find_engine_settings,
     make_engine_settings,
     plan_threads,
 )
