@@ -16,6 +16,9 @@ from calibration.stats.moments import FrameMoments, Moments
 
 Batch = NDArray[np.float32]
 
+DEAD_WEIGHT_SCALE = 1e-7
+"""Below it the int8 weights of a channel stand for zeros: its output is constant and takes no correction."""
+
 MEAN, VARIANCE = "/mean", "/var"
 """Behind the name of a tap: the two outputs of a probe."""
 

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper
 
 from calibration.patch import Affine
+from calibration.targets.base import DEAD_WEIGHT_SCALE
 from calibration.targets.onnx.graph import OnnxGraph, attribute, subgraphs, tensors_read
 from calibration.targets.onnx.taps import Constant, OnnxTap, skip_rounding
-
-DEAD_WEIGHT_SCALE = 1e-7
-"""Below it the int8 weights of a channel stand for zeros; the int32 bias cannot carry any correction."""
 
 _INT32_MAX = 2**31 - 1
 

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from calibration.patch import Affine
+from calibration.targets.base import DEAD_WEIGHT_SCALE
 from calibration.targets.openvino.graph import IrGraph, only_reader, readers, value
 from calibration.targets.openvino.taps import BATCH_NORM, IrTap, Link
 from calibration.targets.picture_input import PictureInput
-
-DEAD_WEIGHT_SCALE = 1e-7
-"""Below it the int8 weights of a channel stand for zeros (as in the ONNX target): what it gives is a constant."""
 
 Vector = NDArray[np.float64]
 

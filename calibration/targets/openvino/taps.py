@@ -50,8 +50,6 @@ _OF_THE_FIRST_ONLY = ("ScatterUpdate", "ScatterNDUpdate", "ScatterElementsUpdate
 
 _SHIFTS, _SCALES = ("Add", "Subtract"), ("Multiply", "Divide")
 
-_NARROW_TYPES = ("i8", "u8", "i4", "u4")
-
 
 @dataclass(frozen=True, slots=True)
 class Link:

@@ -5,6 +5,7 @@ behind corrected layers. What is inserted is written as TorchScript text and com
 operators, so a saved observer (the probe) runs wherever torch does.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -138,15 +139,7 @@ def _insert(graph: Any, behind: Any, stage: str, arguments: Sequence[Any]) -> tu
 def _stages() -> dict[str, Any]:
     """The graphs of the functions in ``_SOURCE``, by name."""
     compiled = torch.jit.CompilationUnit(_SOURCE)
-    names = (
-        "moments",
-        "moments_of_last_axis",
-        "frames_of_rows",
-        "correction",
-        "corrected",
-        "corrected_last_axis",
-        "corrected_input",
-    )
+    names = re.findall(r"^def (\w+)", _SOURCE, re.MULTILINE)
     return {name: getattr(compiled, name).inlined_graph for name in names}
 
 

@@ -42,8 +42,6 @@ class TorchTap:
     name: str
     op: str
     channels: int
-    is_channel_last: bool
-    """True for linear layers: channels on the last axis of the output, else on axis 1."""
     output: Any
     """The value it is measured at."""
     node: Any
@@ -56,6 +54,11 @@ class TorchTap:
     weight_at: int
     bias_at: int
     """Inputs of ``node`` (or of the ``add`` behind it) that hold weights and bias."""
+
+    @property
+    def is_channel_last(self) -> bool:
+        """True for linear layers: channels on the last axis of the output, else on axis 1."""
+        return self.op == "Linear"
 
     @property
     def kind(self) -> str:
@@ -260,7 +263,6 @@ def _layer(
         name=label(graph, node),
         op=op,
         channels=channels,
-        is_channel_last=op == "Linear",
         output=_require_free(node.output() if output is None else output),
         node=node,
         ordinal=node.i(ORDINAL),
