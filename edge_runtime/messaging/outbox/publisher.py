@@ -61,9 +61,6 @@ class Sink(Protocol):
 class PublisherStats:
     """How delivery is doing."""
 
-    sent: int
-    """Rows handed to the sink, repetitions included."""
-    in_flight: int
     repeated: int
     """Rows that had to be sent again because the connection was lost before their acknowledgement."""
     problem: str | None
@@ -80,7 +77,7 @@ class Publisher:
         """Rows that were read but not sent."""
         self._in_flight: set[int] = set()
         self._epochs: tuple[object, int] = (None, 0)
-        self._sent = self._repeated = 0
+        self._repeated = 0
         self._drain_until_s = 0.0
         self._failure: str | None = None
         self._wake = threading.Event()
@@ -102,9 +99,7 @@ class Publisher:
 
     def stats(self) -> PublisherStats:
         """A snapshot."""
-        return PublisherStats(
-            self._sent, len(self._in_flight), self._repeated, self._failure or self._sink.problem
-        )
+        return PublisherStats(self._repeated, self._failure or self._sink.problem)
 
     # --- thread --------------------------------------------------------------------------------------------------
 
@@ -135,18 +130,16 @@ class Publisher:
         if epochs != self._epochs:
             self._begin_again(sink_changed=epochs[0] != self._epochs[0])
             self._epochs = epochs
-        room = self._sink.capacity()
-        sent = 0
-        for row in self._next_rows(room):
+        is_busy = False
+        for row in self._next_rows(self._sink.capacity()):
             # Before sending: the acknowledgement may be quicker than this thread.
             self._in_flight.add(row.id)
             if not self._sink.send(row):
                 self._in_flight.discard(row.id)
                 self._epochs = (None, 0)  # look again from the start; the sink says when it is ready
                 return False
-            sent += 1
-        self._sent += sent
-        return sent > 0
+            is_busy = True
+        return is_busy
 
     def _record(self, report: DeliveryReport) -> None:
         if report.delivered:
