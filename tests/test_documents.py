@@ -1,0 +1,165 @@
+"""README and docs say what is true: links lead somewhere, files exist, code runs, configurations parse."""
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import orjson
+import pytest
+
+from calibration.cli.main import cli as calibration_cli
+from edge_runtime.bundles.build.recipe_file import RecipeFile
+from edge_runtime.cli.main import cli as edge_cli
+from edge_runtime.config import parse_config
+from edge_runtime.config.strict_yaml import load
+from edge_runtime.datatypes import Label, Result, Timings
+from edge_runtime.messaging.encoding import encode_result
+from tests.support.onnx_nets import classifier, hazy, pictures
+from tests.support.paths import ROOT
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "systemd" / "README.md",
+    *sorted(page for page in (ROOT / "docs").rglob("*.md")),
+]
+HISTORY = ROOT / "docs" / "decisions"
+"""Notes of their day: their links must lead somewhere, the files they name may be gone."""
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+NAMED_FILE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|toml|yaml|service|jinja|html))`")
+MINIMAL = "device: d\nmodels: {parts: {bundle: p}}\ncameras: {c: {path: pictures, model: parts}}\n"
+ENVIRONMENT = {"EDGE_MQTT_PASSWORD": "secret", "EDGE_CAMERA_PASSWORD": "secret"}
+
+
+def blocks(language: str) -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
+            if found[1] == language:
+                yield page, found[2]
+
+
+def named(cases: Iterator[tuple[Path, str]]) -> list[object]:
+    return [pytest.param(text, id=f"{page.stem}-{i}") for i, (page, text) in enumerate(cases)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page):
+    links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if HISTORY not in page.parents], ids=lambda page: page.name
+)
+def test_every_file_that_is_named_exists(page):
+    roots = (ROOT, ROOT / "edge_runtime", page.parent)
+    paths = NAMED_FILE.findall(page.read_text(encoding="utf-8"))
+    assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
+
+
+@pytest.mark.parametrize("text", named(blocks("yaml")))
+def test_every_yaml_block_is_accepted_by_the_program(text, tmp_path):
+    if text.startswith("# recipe"):
+        RecipeFile.model_validate(load(text, "recipe").data)
+        return
+    (tmp_path / "ca.pem").touch()
+    whole = text if "device:" in text else text + MINIMAL.replace("models: {parts: {bundle: p}}\n", "")
+    config = parse_config(whole, "page", ENVIRONMENT, check_files=False)
+    assert "parts" in config.models
+
+
+def commands() -> Iterator[tuple[Path, str]]:
+    """Every line in a shell block, and every code span, that begins with one of our programs."""
+    starts = ("edge-runtime ", "python -m calibration ")
+    for page, text in blocks("sh"):
+        for line in text.splitlines():
+            command = line.split("  #")[0].strip()
+            if command.startswith(starts):
+                yield page, command
+    for page in PAGES:
+        if HISTORY in page.parents:
+            continue
+        for span in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
+            if span.startswith(starts):
+                yield page, span
+
+
+@pytest.mark.parametrize("command", named(commands()))
+def test_every_command_exists_with_its_options(command):
+    words = shlex.split(command)
+    node: click.Command = edge_cli
+    words = words[1:]
+    if command.startswith("python"):
+        node, words = calibration_cli, words[2:]
+    while isinstance(node, click.Group) and words and not words[0].isupper():
+        assert words[0] in node.commands
+        node, words = node.commands[words[0]], words[1:]
+    known = {name for parameter in node.params for name in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("--")} <= known
+    if node.name == "send" and words and not words[0].isupper():
+        verb = next(parameter for parameter in node.params if parameter.name == "verb")
+        assert isinstance(verb.type, click.Choice)
+        assert words[0] in verb.type.choices
+
+
+def test_every_make_target_that_is_named_exists():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    used = {
+        target
+        for page in PAGES
+        if HISTORY not in page.parents
+        for target in re.findall(
+            r"(?:^|`|\w=\w+ )make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    assert used
+    assert used <= targets
+
+
+@pytest.mark.parametrize("text", named(blocks("python")))
+def test_every_python_block_runs(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(classifier())
+    values = {"healthy": pictures(64), "now": hazy(pictures(64, seed=2), 0.4, 0.5)}
+    exec(compile(text, "page", "exec"), values)
+    assert isinstance(values["v"].accepted, bool)
+    assert (tmp_path / "patched.onnx").exists() is values["v"].accepted
+
+
+def test_the_result_on_the_page_is_a_result_as_it_is_sent():
+    (text,) = [text for page, text in blocks("json") if page.name == "operations.md"]
+    shown = orjson.loads(text)
+    timings = Timings(
+        *(shown["timings_ms"][name] for name in ("decode", "prepare", "queue", "infer", "total"))
+    )
+    top = tuple(Label(label["index"], label["label"], label["score"]) for label in shown["top"])
+    at_wall_s = (
+        np.datetime64(shown["captured_at"].removesuffix("Z")).astype("datetime64[ms]").astype(float) / 1000
+    )
+    device, stream, seq = shown["id"].split("/")
+    result = Result(
+        device, stream, int(seq), at_wall_s, shown["model"], shown["generation"], timings, top=top
+    )
+    assert orjson.loads(encode_result(result)) == shown
+
+
+def test_the_table_of_keys_is_that_of_the_schema(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    sys.modules.pop("document_config", None)
+    from document_config import PAGE, page
+
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text, "run: python tools/document_config.py"
+
+
+def test_the_readme_and_the_glossary_stay_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+    words = (
+        (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Words")[1].split("## ")[0]
+    )
+    assert 1 <= words.count("\n|") - 2 <= 15
