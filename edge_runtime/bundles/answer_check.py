@@ -1,7 +1,7 @@
 """Whether a model's outputs can be read as the manifest says: the self-test of the postprocessing.
 
-Outputs that equal the golden ones say nothing about ``postprocess`` and ``labels``, and a mistake there raises no
-error either: wrong names, a score of 9.4, boxes beside the picture, or every frame rejected.
+Outputs that equal the golden ones do not check ``postprocess`` and ``labels``, and a mistake there raises no error
+either: wrong names, a score of 9.4, boxes outside the picture, or every frame rejected.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _ROUNDING = 1e-2  # int8 outputs: a probability may miss 1, and their sum may mi
 _SEVERAL = " (sigmoid_logits where several labels may be right at a time)"
 _LEAST_TO_TELL = 16  # logits that all lie within 0..1: of fewer it may be chance
 _PADDING = -1.0  # the score of rows that only fill up an output
-_OUTSIDE = 0.9  # share of the boxes; some detectors put a few beside the picture
+_OUTSIDE = 0.9  # share of the boxes; some detectors put a few outside the picture
 _SMALL = 2.0  # pixels; boxes in 0..1 taken for pixels end within them
 
 OneOutput = Mapping[str, NDArray[Any]]
@@ -33,7 +33,7 @@ OneOutput = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class RecipePlaces:
-    """What messages point at."""
+    """Where the recipe or the bundle says how outputs are read, for messages."""
 
     postprocess: Path | str
     labels: Path | str

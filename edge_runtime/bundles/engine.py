@@ -1,7 +1,4 @@
-"""From a verified bundle to a warm engine, with the bundle's own model or with a patched one.
-
-Which engine a format gets is ``engines.opening``'s business.
-"""
+"""From a verified bundle to a warm engine, with the bundle's own model or with a patched one."""
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.verify import Bundle

@@ -1,7 +1,6 @@
-"""What ``bundle.yaml`` says, format version 1: how a model is fed, what its outputs mean and must be.
+"""``bundle.yaml``, format version 1: how a model is fed, what its outputs mean, and the golden answers.
 
-Only data and its validation live here; reading files is in ``verify``, writing them in ``build``. The
-preprocessing and postprocessing specs are the very objects that ``preprocess`` and ``postprocess`` work from.
+Only data and its validation. The preprocessing and postprocessing specs drive the live frames, too.
 """
 
 import re
@@ -37,7 +36,7 @@ CompareBy = Literal["outputs", "detections"]
 
 
 class Golden(StrictModel):
-    """A picture and what the model must say to it."""
+    """A picture and the outputs that the model must give."""
 
     picture: RelativePath
     expected: RelativePath
@@ -45,7 +44,7 @@ class Golden(StrictModel):
 
 
 class CalibrationHints(StrictModel):
-    """What recalibration should know about this model."""
+    """Facts for recalibration."""
 
     moments: RelativePath | None = None
     """Baseline of the pictures at building (see ``calibration.baseline.baseline``), for information: drift is scored
@@ -57,7 +56,7 @@ class CalibrationHints(StrictModel):
 
 
 class Measured(StrictModel):
-    """Accuracy of what is in the bundle beside the float model it came from, when it was measured."""
+    """Accuracy of the bundle's model and of the float model it came from, when they were measured."""
 
     on: str
     samples: Annotated[int, Field(ge=1)]
@@ -67,7 +66,7 @@ class Measured(StrictModel):
     """With the float model: share of pictures with the same first class; F1 of the boxes of a detector; share of the
     outputs' variance that is the same for anything else."""
     estimated_loss: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Accuracy lost, estimated without labels from the float model's probabilities (see ``bundle.measure``)."""
+    """Accuracy lost, estimated without labels from the float model's probabilities (see ``bundles.build.measure``)."""
     score_change: Annotated[float, Field(ge=0, le=1)] | None = None
     """Of scores that say yes or no each by itself: how far the one that changed most on a picture moved, on average."""
     float_infer_ms: Annotated[float, Field(ge=0)] | None = None

@@ -1,9 +1,7 @@
-"""Opens a TorchScript file for the first time in a process of its own, which may crash, hang or eat memory.
+"""Opens a TorchScript file for the first time in a child process, which may crash, hang or exhaust its memory.
 
-Such a file is a program with a pickle in it. What torch's loader or the first run does to that process ends as a
-refusal; the daemon, which serves other cameras, never meets it.
-
-``python -m edge_runtime.bundles.sandbox_check FILE C H W`` is the child.
+Such a file is a program with a pickle in it. A crash of the child ends as a refusal, and the daemon goes on serving
+other cameras. ``python -m edge_runtime.bundles.sandbox_check FILE C H W`` is the child.
 """
 
 import os
@@ -25,10 +23,10 @@ _FIX = "Save it again with torch.jit.save on a machine you trust, and build the 
 
 
 def check_in_sandbox(bundle: Bundle, timeout_s: float = TIMEOUT_S) -> None:
-    """Load the bundle's TorchScript model and run it once on zeros, elsewhere; other formats need no such thing.
+    """Load a TorchScript model and run it once on zeros in a child process; models of other formats pass at once.
 
     Raises:
-        BundleError: it crashed, hung, ran out of memory, or torch refuses it.
+        BundleError: the child crashed, hung or ran out of memory, or torch refuses the file.
     """
     if bundle.manifest.format != "torchscript" or find_spec("torch") is None:
         return  # without torch nothing can be opened, and the engine says what to install
@@ -61,7 +59,7 @@ def check_in_sandbox(bundle: Bundle, timeout_s: float = TIMEOUT_S) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Open and run once; the reason of a refusal is the last line on standard error."""
+    """Open the file and run it once; the last line on standard error is the reason of a refusal."""
     path, *sizes = arguments
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,8 +1,8 @@
-"""Runs a bundle's golden pictures through the real preprocessing and engine and compares with what it promised.
+"""Runs a bundle's golden pictures through the real preprocessing and engine and compares with the golden outputs.
 
-By far the most common causes of "good in validation, bad in production" are wrong preprocessing and a model in
-training mode; neither raises an error. Where the outputs differ, the usual mistakes are tried one by one, so that
-the message says which one explains it.
+Wrong preprocessing and a model in training mode are the usual causes of "good in validation, bad in production", and
+neither raises an error. Where the outputs differ, the usual mistakes are tried one by one, and the message names the
+one that explains the difference.
 """
 
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ from edge_runtime.inference.specs import PreprocessSpec
 
 OneOutput = Mapping[str, NDArray[Any]]
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
-_ASKED = 2  # golden pictures that a patched model is asked: it is opened beside live frames
+_ASKED = 2  # golden pictures for a patched model: few, because live frames wait meanwhile
 _TOGETHER = 4  # golden pictures in the batch that looks for training mode
 _BUILD_AGAIN = "Correct it where the bundle is built and build it again."
 
 
 @dataclass(frozen=True, slots=True)
 class PictureCheck:
-    """How one golden picture came out."""
+    """The result of one golden picture."""
 
     picture: str
     difference: float
@@ -64,7 +64,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     """Check that the engine, fed by the bundle's preprocessing, gives the golden outputs.
 
     Raises:
-        BundleError: it does not; says what differs and, where it can find out, what would explain it.
+        BundleError: they differ; the message says how and, where one of the usual mistakes explains it, which.
         EngineError: the engine failed.
     """
     check_input(bundle.path, bundle.manifest.preprocess, engine.input)
@@ -89,9 +89,9 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
 
 
 def ask_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
-    """What a patched model says to the first golden pictures, as safetensors keeps it: ``0/logits``, ``1/logits``.
+    """Answers of a patched model to the first golden pictures, for a safetensors file: ``0/logits``, ``1/logits``.
 
-    Made beside the patch, where its judge ran; :func:`check_patched` asks every engine that is opened with it.
+    They are stored with the patch; :func:`check_patched` compares every engine that opens it with them.
 
     Raises:
         EngineError: the engine failed.
@@ -106,10 +106,10 @@ def ask_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any
 
 
 def check_patched(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
-    """See that an engine with a patched model says what was said when the patch was made.
+    """Check that an engine with a patched model gives the answers that were stored with the patch.
 
     Raises:
-        EngineError: it does not, or it failed.
+        EngineError: the answers differ, or the engine failed.
     """
     gap = measure_difference(ask_golden_pictures(bundle, engine), expected)
     if not gap <= bundle.manifest.tolerance:
@@ -134,7 +134,7 @@ def golden_sample(bundle: Bundle, golden: Golden, spec: PreprocessSpec) -> Sampl
 
 
 def golden_outputs(bundle: Bundle, golden: Golden) -> dict[str, NDArray[Any]]:
-    """What the model must say, by output name.
+    """The outputs that the model must give, by name.
 
     Raises:
         BundleError: the file is damaged.

@@ -1,4 +1,4 @@
-"""The usual mistakes in preprocessing, as variations of a spec: what to try when golden outputs do not come out.
+"""The usual mistakes in preprocessing, as variations of a spec that may explain other outputs than the golden ones.
 
 Pure.
 """

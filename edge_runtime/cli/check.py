@@ -57,17 +57,17 @@ def schema(out: Path | None) -> int:
 
 @dataclass(slots=True)
 class Checked:
-    """What was found."""
+    """Problems, notes, and the models that passed."""
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The models that are well: bundle, what runs them, largest difference in the self-test."""
+    """The models that passed: bundle, engine, largest difference in the self-test."""
     problems: list[Problem | EdgeRuntimeError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What is no error and may still not be meant."""
+    """Facts that are no error but may be a mistake."""
 
     @property
     def exit_code(self) -> int:
-        """That of the gravest problem; 0 without one."""
+        """The exit code of the gravest problem; 0 without one."""
         codes = {
             ConfigError.exit_code if isinstance(problem, Problem) else problem.exit_code
             for problem in self.problems
@@ -90,7 +90,7 @@ class Checked:
 
 
 def check_config(path: Path, env: Mapping[str, str]) -> Checked:
-    """Read the file, and if it holds, open every model that it names and look for what its cameras read."""
+    """Read the file; if it is valid, open every model and look for the files and devices of its cameras."""
     from edge_runtime.config import load_config
     from edge_runtime.deployment.open_bundle import open_bundle
 
@@ -118,7 +118,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
 
 
 def _camera_notes(config: "Config") -> Iterator[str]:
-    """A share may be mounted and a camera plugged in later, so that what is not there now is no error."""
+    """A missing path is no error: a share may be mounted and a camera plugged in later."""
     for name, camera in config.cameras.items():
         if camera.enabled and camera.address.local_path and not _exists(camera.path):
             yield f"cameras.{name}.path: {camera.path} does not exist now; the camera waits for it"

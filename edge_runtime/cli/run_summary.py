@@ -43,7 +43,7 @@ def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
     frames, results = sum(s["frames"] for s in streams), sum(s["results"] for s in streams)
     rejected = sum(sum(s["rejected"].values()) for s in streams)
     dropped = model["dropped_oldest"] + model["dropped_stale"]
-    lost = frames - results - rejected - dropped  # engine errors, or frames that nobody can account for
+    lost = frames - results - rejected - dropped  # engine errors, or frames without an account
     lines = [
         "",
         f"model {name}: {model['generation']} on {model['runs_on']}",

@@ -23,7 +23,7 @@ MOVED = {"baselines": "list", "bless": "approve", "expire": "expire", "remove": 
 @click.command(
     help="Send a command to a running device over its broker and print the answer.\n\nVERB is one of:\n\n\b\n"
     + "\n".join(f"  {verb:<12} {meaning}" for verb, meaning in VERBS.items())
-    + "\n\nBaselines have commands of their own: edge-runtime baseline --help"
+    + "\n\nFor baselines: edge-runtime baseline --help"
 )
 @click.argument("verb", metavar="VERB", type=click.Choice([*VERBS, *MOVED]))
 @click.option(

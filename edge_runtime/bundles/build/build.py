@@ -1,7 +1,6 @@
 """Makes a bundle: golden outputs from the real preprocessing and engine, factory moments, hashes, all or nothing.
 
-The folder appears by one rename after it passed the very checks that a device will make. The tolerance of the
-self-test is found by measuring (see ``tolerance``).
+The folder appears by one rename, after it passed the checks that a device makes at every start.
 """
 
 import contextlib
@@ -44,7 +43,7 @@ _BUILD = "Correct it and build again."
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a builder decides; the rest of the manifest is computed."""
+    """Decisions of the author; the rest of the manifest is computed."""
 
     name: str
     version: int
@@ -59,7 +58,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """What goes into the bundle."""
+    """Model, pictures and labels of a bundle."""
 
     model: ModelFiles
     """A complete ONNX or TorchScript file, or both files of an OpenVINO IR."""
@@ -72,7 +71,7 @@ class Materials:
 
 
 def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: Path) -> Path:
-    """Write ``out_dir/<name>/<version>/`` and give its path.
+    """Write ``out_dir/<name>/<version>/`` and return its path.
 
     Args:
         recipe: The decisions.

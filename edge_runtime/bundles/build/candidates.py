@@ -1,4 +1,4 @@
-"""Float models -> int8 candidates, measured, and the one that is taken or the refusal of all.
+"""Float models -> measured int8 candidates, and the choice among them.
 
 ONNX is quantized by ONNX Runtime (QDQ), IR by NNCF. The pictures they are calibrated on are not those they are
 compared on.
@@ -43,7 +43,7 @@ class ModelCandidate:
 
     @property
     def loss(self) -> float:
-        """What it costs beside the float model, 0..1: counted, else estimated, else disagreement."""
+        """Accuracy lost against the float model, 0..1: counted, else estimated, else the share of other answers."""
         [first, *_] = self.measured
         estimated = 1 - (first.agreement or 0.0) if first.estimated_loss is None else first.estimated_loss
         for found in self.measured:
@@ -55,7 +55,7 @@ class ModelCandidate:
 
     @property
     def score_change(self) -> float:
-        """How far independent scores moved; 0 for other models, whose loss says all."""
+        """How far independent scores moved; 0 for models with one class a picture."""
         return max((m.score_change for m in self.measured if m.score_change is not None), default=0.0)
 
     @property
@@ -108,7 +108,7 @@ def quantize_candidates(
     keep_float: Sequence[str] = (),
     attempts: FormatAttempts | None = None,
 ) -> Iterator[ModelCandidate]:
-    """Each float model quantized and measured beside it; those that cannot be are noted in ``attempts``.
+    """Quantize each float model and measure both; ``attempts`` notes those that fail.
 
     Raises:
         BundleError: too few pictures, or all of them are quantized already, or refused by their quantizers.

@@ -93,7 +93,7 @@ def _made(factory: str, arguments: Mapping[str, Any], folder: Path) -> Any:
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as err:
-        fix = f"Put the module beside the recipe ({folder}) or install its package."
+        fix = f"Put the module into the folder of the recipe ({folder}) or install its package."
         raise BundleError(factory, f"{err}", "package.module:function", fix) from err
     finally:
         sys.path.remove(str(folder))

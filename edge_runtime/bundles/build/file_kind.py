@@ -70,7 +70,7 @@ def detect_kind(path: Path, data: bytes) -> Kind:
 
 
 def _torch_kind(path: Path, data: bytes) -> Kind | None:
-    """Whether torch wrote it, and what; TorchScript has code and constants beside the weights, torch.save has none."""
+    """Whether torch wrote it, and what; TorchScript also has code and constants, torch.save has none."""
     if data.startswith(_PICKLE):
         return "checkpoint"  # as torch wrote before 1.6
     if not data.startswith(_ZIP):

@@ -45,9 +45,9 @@ from edge_runtime.inference.specs import PreprocessSpec
 MOST_GOLDEN = 64
 MOST_CALIBRATION, MOST_LABELLED = 300, 2000
 UNUSUAL = 20.0
-"""Nets are fed values of about -3 to 3; beyond this somebody mixed up 0 to 1 and 0 to 255."""
+"""Nets take values of about -3 to 3; larger ones mean that mean and std are for 0 to 1 instead of 0 to 255."""
 MOST_BYTES = 512 * 1024 * 1024
-"""Of prepared pictures of one folder in memory; of more, every k-th picture is taken."""
+"""Of one folder's prepared pictures in memory; of a larger folder every k-th picture is taken."""
 _TOOLS = ("torch", "onnx", "onnxruntime", "openvino", "nncf")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_+-]+")
 
@@ -60,7 +60,7 @@ class ExtraMissing(EdgeRuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished bundle and what was found on the way."""
+    """A finished bundle, its figures, and notes for its author."""
 
     path: Path
     bundle: str
@@ -70,9 +70,9 @@ class Built:
     """Of the model, weights included."""
     measured: tuple[Measured, ...]
     candidates: Mapping[str, str]
-    """What each candidate was measured to do, or why it was left out, in words, by format."""
+    """By format: the figures of each candidate, or the reason why it was left out."""
     notes: tuple[str, ...] = ()
-    """What the author should know, a sentence each."""
+    """Sentences for the author."""
 
 
 def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> Built:
@@ -94,7 +94,7 @@ def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> 
 
 
 def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
-    """Build as a recipe says that was already read; ``folder`` is where its factory may lie.
+    """Build from a recipe that was read before; its factory may lie in ``folder``.
 
     Raises:
         As ``build_from_recipe``.
@@ -196,7 +196,7 @@ def _describe(
 def _check_source(
     path: Path, answers: Answers, recipe: Recipe, labels: tuple[str, ...], samples: Sequence[Sample]
 ) -> None:
-    """What would be refused at the end, after minutes: answers that change by themselves or cannot be read."""
+    """Refuse early, before minutes of work: answers that change by themselves or cannot be read."""
     found = answers(np.stack([sample.tensor for sample in samples]))
     outputs = [{name: array[i] for name, array in found.items()} for i in range(len(samples))]
     require_numbers(found)
@@ -222,7 +222,7 @@ def _notes(bundle: Bundle) -> tuple[str, ...]:
 
 
 def _levels(spec: PreprocessSpec, level: int) -> list[float]:
-    """What a grey level becomes in each channel; nothing unusual where the model normalises by itself."""
+    """The value of a grey level in each channel; [0] for a model that normalises by itself."""
     is_raw = set(spec.mean) == {0.0} and set(spec.std) == {1.0}
     return [0.0] if is_raw else [(level - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
 
@@ -240,7 +240,7 @@ def _version(recipe: RecipeFile, source: SourceModel) -> int:
 
 
 def _require_new(target: Path) -> None:
-    """Before minutes of work, what ``build_bundle`` refuses at their end."""
+    """Refuse early what ``build_bundle`` would refuse after minutes of work."""
     if target.exists():
         raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
 

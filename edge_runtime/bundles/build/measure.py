@@ -1,4 +1,4 @@
-"""What a quantized model costs and gains beside the float model it came from: accuracy, agreement, milliseconds.
+"""A quantized model compared with the float model it came from: accuracy, agreement, milliseconds.
 
 With labels accuracy is counted. Without, its loss is estimated: on each picture the float model believes in its own
 first class with probability p and in the quantized model's first class with q <= p; the mean of p - q is what the
@@ -8,7 +8,7 @@ estimate stricter, an underconfident one laxer. Plain agreement says less: Effic
 because the answers that change are those the float model was unsure of. Scores that do not share out one whole (one
 score, or several labels at a time) say yes or no each by itself, at 0.5. The first class says nothing then: of one
 class it is always the same. On each picture the dearest decision that turned counts (it costs p - (1 - p) of the
-float model's belief p), and so does the score that changed most, since consumers have thresholds of their own.
+float model's belief p), and so does the score that changed most, since consumers compare scores with thresholds.
 """
 
 import platform
@@ -42,7 +42,7 @@ def compare_engines(
     y: NDArray[np.int64] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
-    """The second engine beside the first, the float one, on the same pictures.
+    """Compare the second engine with the first, the float one, on the same pictures.
 
     Args:
         on: What the pictures are.
@@ -75,7 +75,7 @@ def compare_engines(
 
 
 def run_all(engine: Engine, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """The engine's outputs for all pictures, by name."""
+    """Run all pictures; outputs by name, the first axis is the picture."""
     parts = [engine.infer(x[at : at + _BATCH]) for at in range(0, len(x), _BATCH)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -1,10 +1,12 @@
-"""ONNX files whose weights lie beside them -> one file with the weights inside.
+"""An author's ONNX file -> one file with its weights inside, in an operator set that can be quantized and recalibrated.
 
-Torch's exporter writes them so by default; a bundle has no such files, because they are a way to read foreign ones
-(onnx had five CVEs there). So nothing of onnx's own loading is used: a file must lie in the very folder of the
-model, be a plain file of one name (no link, no path), and every tensor must take exactly the bytes that its shape
-says, all of them together at most as many as a bundle may hold, however large a sparse file claims to be. Imports
-onnx; workstation only.
+Torch's exporter writes weights to a second file by default. A bundle has no such files, because they are a way to read
+foreign ones (onnx had five CVEs there), and onnx's own loading is not used for the same reason. A weights file must be
+a plain file in the folder of the model: no link, no path. Every tensor must have exactly the bytes of its shape, and
+all together at most as many as a bundle may hold.
+
+Old exporters list every weight among the inputs, as values that a caller may change. No caller does, and quantizers
+and observers would wait for them. Imports onnx; workstation only.
 """
 
 import math
@@ -35,7 +37,7 @@ def embed_weights(path: Path, model: bytes) -> bytes:
         model: Its bytes.
 
     Raises:
-        BundleError: the weights are not plain files beside it, not as large as they should be, or too large.
+        BundleError: the weights are not plain files in its folder, not as large as they should be, or too large.
     """
     import onnx
     from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
@@ -109,7 +111,7 @@ def _read(path: Path, tensor: Any) -> bytes:
     facts = {entry.key: entry.value for entry in tensor.external_data}
     name, size = facts.get("location", ""), _size(path, tensor)
     if not name or name != Path(name).name or name in (".", "..") or "\\" in name or "\0" in name:
-        raise BundleError(path, f"weights in {name!r}", "a file beside the model", _FIX)
+        raise BundleError(path, f"weights in {name!r}", "a file in the folder of the model", _FIX)
     at = path.parent / name
     try:
         offset, length = int(facts.get("offset") or 0), int(facts.get("length") or size)
@@ -125,7 +127,7 @@ def _read(path: Path, tensor: Any) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
                 found = "not a plain file of one name (a link, a device or a folder)"
-                raise BundleError(at, found, "a plain file beside the model", _FIX)
+                raise BundleError(at, found, "a plain file in the folder of the model", _FIX)
             if offset + size > status.st_size:
                 raise BundleError(at, f"{status.st_size} bytes", f"{offset + size} for {tensor.name}", _FIX)
             file.seek(offset)

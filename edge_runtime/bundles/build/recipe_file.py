@@ -1,8 +1,4 @@
-"""The recipe a bundle is built from, as its author writes it: one YAML file, checked like the configuration.
-
-Shape and reading live here; what is done with it is ``from_recipe``'s business. Relative paths count from the
-file's folder.
-"""
+"""The recipe of a bundle: one YAML file, checked like the configuration. Relative paths count from its folder."""
 
 import re
 from collections.abc import Mapping
@@ -31,18 +27,18 @@ labels: labels.txt
 golden: golden            # a folder of 4 to 16 colourful pictures; they travel with the bundle
 quantize: int8            # or none
 calibration: pictures     # a folder of 100 to 300 pictures like those of the camera"""
-"""The shortest useful recipe, shown to whoever names a model where a recipe is expected."""
+"""The shortest useful recipe, for the message when a model is named where a recipe is expected."""
 
 
 class QuantizationLimits(Section):
-    """What a quantization may cost; one that costs more is refused."""
+    """How much a quantization may lose; one that loses more is refused."""
 
     accuracy_points: Annotated[float, Field(ge=0, le=100)] = 1.0
     """Of a classifier, in points of accuracy: counted on labelled pictures, else estimated from the float model's own
     probabilities (see ``measure``)."""
     score_change: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Of a classifier whose scores say yes or no each by itself (one score, several labels): how far the one that
-    changed most on a picture may move on average. Consumers put thresholds of their own on such scores."""
+    changed most on a picture may move on average. Consumers compare such scores with thresholds."""
     agreement: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Of other models: least agreement with the float model's answers. The pedestrian detector agrees to 0.955 on
     street video when calibrated on pictures of that street, to 0.88 when on those of another: 0.9 tells them apart."""
@@ -59,7 +55,7 @@ class RecipeFile(Section):
     """Of the bundle; None takes the checkpoint's, or else 1."""
     model: Annotated[FilePath, Field(description="the model: .onnx, .xml, TorchScript .pt, or a checkpoint")]
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
-    """``package.module:function`` that makes the net of a checkpoint; looked for beside the recipe, too."""
+    """``package.module:function`` that makes the net of a checkpoint; also looked for in the recipe's folder."""
     factory_arguments: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the factory."""
     preprocess: PreprocessSpec | None = None

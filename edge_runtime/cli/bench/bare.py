@@ -1,6 +1,6 @@
 """The bare engine: nothing but inference in a loop, with or without the picture code, to compare the daemon with.
 
-``python -m edge_runtime.cli.bench.bare ORDER.json`` is a process of its own, as the daemon is; it prints one JSON
+``python -m edge_runtime.cli.bench.bare ORDER.json`` is a child process, as the daemon is; it prints one JSON
 object. It answers one picture a call, as a daemon without batching does.
 """
 

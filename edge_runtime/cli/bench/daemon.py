@@ -1,4 +1,4 @@
-"""A real daemon in a process of its own, looked at from outside: its results file, its processor time, its memory."""
+"""A real daemon in a child process, measured from outside: its results file, its processor time, its memory."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """The bench of one bundle: rounds in which the bare engine and the daemon take turns, and what came out of them.
 
 Turns, because the speed of a box changes while it runs (heat, neighbours): only figures of one round are compared, and
-ratios are given with their spread over the rounds. Everything measured runs in processes of its own.
+ratios are given with their spread over the rounds. Each measurement runs in a separate process.
 """
 
 import json

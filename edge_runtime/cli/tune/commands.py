@@ -1,7 +1,4 @@
-"""``edge-runtime tune``: measure how a model runs best on this box, and write it into the configuration.
-
-Parses, calls, prints; nothing else lives here. Part of ``cli``, which turns errors into exit codes.
-"""
+"""``edge-runtime tune``: measure how a model runs best on this box, and write it into the configuration."""
 
 import os
 from pathlib import Path
@@ -50,26 +47,26 @@ def tune_command(
 ) -> int:
     """Measure how BUNDLE (or the model of --config) runs best on this box: runtimes and threads.
 
-    Every candidate must give the golden outputs. What is in use is kept unless another is better beyond doubt.
-    Stop the daemon before: what else runs on the box is measured as well. While that of --config runs, it is refused.
+    Every candidate must give the golden outputs. The setting in use is kept unless another is clearly better.
+    Stop the daemon before: other load on the box is measured as well. While that of --config runs, tune refuses.
     """
     from edge_runtime.bundles.sandbox_check import check_in_sandbox
     from edge_runtime.cli.tune import report
     from edge_runtime.cli.tune.session import tune
 
     _check_options(bundle, config_path, model, write=write)
-    question = _question(bundle, config_path, model, streams)
-    click.echo(f"measuring {len(question.compared)} candidates, about {time_limit_s:g} s at most", err=True)
-    check_in_sandbox(question.bundle)
-    tuned = tune(question.bundle, question.compared, question.streams, goal, time_limit_s)
-    edits = report.edits_of(tuned.chosen, question.compared[0])
+    task = _make_task(bundle, config_path, model, streams)
+    click.echo(f"measuring {len(task.compared)} candidates, about {time_limit_s:g} s at most", err=True)
+    check_in_sandbox(task.bundle)
+    tuned = tune(task.bundle, task.compared, task.streams, goal, time_limit_s)
+    edits = report.list_edits(tuned.chosen, task.compared[0])
     if write and edits:
-        _write(config_path, question.model, edits)
+        _write(config_path, task.model, edits)
     if as_json:
-        found = {**report.as_json(question, goal, tuned), "is_written": bool(write and edits)}
+        found = {**report.describe_as_json(task, goal, tuned), "is_written": bool(write and edits)}
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
         return 0
-    lines = report.as_lines(question, goal, tuned)
+    lines = report.describe_as_lines(task, goal, tuned)
     if write:
         lines.append(f"written to {config_path}" if edits else f"{config_path} is left as it is")
     click.echo("\n".join(lines))
@@ -83,8 +80,8 @@ def _check_options(bundle: Path | None, config: Path | None, model: str | None, 
         raise click.UsageError("--write and --model need --config FILE")
 
 
-def _question(bundle: Path | None, config_path: Path | None, model: str | None, streams: int | None) -> Any:
-    from edge_runtime.cli.tune.question import of_bundle, of_config
+def _make_task(bundle: Path | None, config_path: Path | None, model: str | None, streams: int | None) -> Any:
+    from edge_runtime.cli.tune.task import make_bundle_task, make_config_task
     from edge_runtime.config import load_config
     from edge_runtime.errors import StateError
     from edge_runtime.system.cpu_budget import cpu_budget
@@ -92,14 +89,14 @@ def _question(bundle: Path | None, config_path: Path | None, model: str | None, 
 
     if config_path is None:
         assert bundle is not None
-        return of_bundle(bundle, streams, cpu_budget())
+        return make_bundle_task(bundle, streams, cpu_budget())
     config = load_config(config_path, os.environ)
     if is_in_use(config.state_dir):
         raise StateError(
             f"the daemon of {config_path} runs (it holds {config.state_dir}/lock), and what it does would be "
             "measured as well; stop it before"
         )
-    return of_config(config, config_path, model, bundle, streams, cpu_budget())
+    return make_config_task(config, config_path, model, bundle, streams, cpu_budget())
 
 
 def _write(config_path: Path | None, model: str | None, edits: dict[str, Any]) -> None:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import golden_sample, self_test
 from edge_runtime.bundles.verify import Bundle
-from edge_runtime.cli.tune.candidates import Candidate
+from edge_runtime.cli.tune.decision import Decision, Goal, decide, find_cost_ms
+from edge_runtime.cli.tune.engine_choices import EngineChoice
 from edge_runtime.cli.tune.timing import Round, TimedEngine
-from edge_runtime.cli.tune.verdict import Goal, Verdict, cost_ms, judge
 from edge_runtime.errors import BundleError, EngineError
 
 ROUND_S = 0.4
@@ -29,10 +29,10 @@ FIRST_PASS_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """A candidate and what became of it."""
+class Trial:
+    """A candidate, its rounds, and the problem that excluded it."""
 
-    candidate: Candidate
+    candidate: EngineChoice
     rounds: tuple[Round, ...]
     """Those of the final; of the first pass when it did not get there; none with a ``problem``."""
     is_finalist: bool
@@ -41,18 +41,18 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What a tuning found."""
+    """The result of a tuning."""
 
-    tried: tuple[Tried, ...]
+    tried: tuple[Trial, ...]
     """All candidates; the setting in use is the first."""
-    chosen: Candidate
-    verdict: Verdict
+    chosen: EngineChoice
+    verdict: Decision
     took_s: float
 
 
 def tune(
     bundle: Bundle,
-    compared: Sequence[Candidate],
+    compared: Sequence[EngineChoice],
     streams: int,
     goal: Goal,
     time_limit_s: float,
@@ -80,9 +80,9 @@ def tune(
     tried = _first_pass(bench, compared, began_s + FIRST_PASS_SHARE * time_limit_s, clock)
     finalists = _finalists(tried, goal)
     rounds = _final(bench, [compared[at] for at in finalists], began_s + time_limit_s, clock)
-    verdict = judge([str(compared[at]) for at in finalists], rounds, goal)
+    verdict = decide([str(compared[at]) for at in finalists], rounds, goal)
     for at, series in zip(finalists, rounds, strict=True):
-        tried[at] = Tried(compared[at], tuple(series), True, None)
+        tried[at] = Trial(compared[at], tuple(series), True, None)
     return Tuned(tuple(tried), compared[finalists[verdict.chosen]], verdict, clock() - began_s)
 
 
@@ -92,7 +92,7 @@ class _Bench:
     samples: list[NDArray[np.float32]]
     streams: int
 
-    def open(self, candidate: Candidate, *, is_checked: bool) -> TimedEngine:
+    def open(self, candidate: EngineChoice, *, is_checked: bool) -> TimedEngine:
         """A warm engine that gives the golden outputs."""
         engine = open_bundle_engine(self.bundle, candidate.plan, candidate.settings)
         try:
@@ -105,32 +105,32 @@ class _Bench:
 
 
 def _first_pass(
-    bench: _Bench, compared: Sequence[Candidate], until_s: float, clock: Callable[[], float]
-) -> list[Tried]:
+    bench: _Bench, compared: Sequence[EngineChoice], until_s: float, clock: Callable[[], float]
+) -> list[Trial]:
     tried = []
     for at, candidate in enumerate(compared):
         if at > 0 and clock() >= until_s:
-            tried.append(Tried(candidate, (), False, "not measured: no time left"))
+            tried.append(Trial(candidate, (), False, "not measured: no time left"))
             continue
         try:
             with bench.open(candidate, is_checked=False) as timed:
-                tried.append(Tried(candidate, (timed.round(ROUND_S),), False, None))
+                tried.append(Trial(candidate, (timed.round(ROUND_S),), False, None))
         except (BundleError, EngineError) as err:
             if at == 0:
                 raise
-            tried.append(Tried(candidate, (), False, str(err)))
+            tried.append(Trial(candidate, (), False, str(err)))
     return tried
 
 
-def _finalists(tried: Sequence[Tried], goal: Goal) -> list[int]:
+def _finalists(tried: Sequence[Trial], goal: Goal) -> list[int]:
     """The setting in use, and the best others of the first pass."""
     others = [at for at, one in enumerate(tried) if at > 0 and one.rounds]
-    others.sort(key=lambda at: cost_ms(tried[at].rounds[0], goal))
+    others.sort(key=lambda at: find_cost_ms(tried[at].rounds[0], goal))
     return [0, *others[: FINALISTS - 1]]
 
 
 def _final(
-    bench: _Bench, finalists: Sequence[Candidate], until_s: float, clock: Callable[[], float]
+    bench: _Bench, finalists: Sequence[EngineChoice], until_s: float, clock: Callable[[], float]
 ) -> list[list[Round]]:
     rounds: list[list[Round]] = [[] for _ in finalists]
     with ExitStack() as stack:

@@ -23,7 +23,7 @@ LEAST_BURSTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round of measuring gave."""
+    """The figures of one round."""
 
     answer_ms: float
     """From the moment when every stream has a new picture until a picture is answered: the mean over the streams,

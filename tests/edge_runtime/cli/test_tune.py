@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.main import main
-from edge_runtime.cli.tune.candidates import Candidate, candidates, thread_counts
-from edge_runtime.cli.tune.question import of_bundle, of_config
+from edge_runtime.cli.tune.decision import decide, find_quartiles
+from edge_runtime.cli.tune.engine_choices import EngineChoice, list_engine_choices, thread_counts
 from edge_runtime.cli.tune.session import tune
+from edge_runtime.cli.tune.task import make_bundle_task, make_config_task
 from edge_runtime.cli.tune.timing import Round, TimedEngine
-from edge_runtime.cli.tune.verdict import judge, spread
 from edge_runtime.config import load_config
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.base import EngineSettings
@@ -40,7 +40,7 @@ def budget(big: int, little: int = 0, quota: float | None = None) -> CpuBudget:
 
 def compared(box: CpuBudget, streams: int = 1, current: int | str = "auto", **settings: object) -> tuple:
     plan_of = partial(choose_threads, box, streams)
-    return candidates("onnx", current, EngineSettings(**settings), plan_of, box)
+    return list_engine_choices("onnx", current, EngineSettings(**settings), plan_of, box)
 
 
 def rounds(*costs: float) -> list[Round]:
@@ -88,7 +88,7 @@ def test_numbers_of_threads_that_may_pay(box: CpuBudget, counts: tuple[int, ...]
 
 
 def test_a_clear_gain_changes_the_setting_and_says_how_sure_it_is() -> None:
-    verdict = judge(["a", "b"], [rounds(*[10.0, 10.4] * 4), rounds(*[7.0, 7.2] * 4)], "latency")
+    verdict = decide(["a", "b"], [rounds(*[10.0, 10.4] * 4), rounds(*[7.0, 7.2] * 4)], "latency")
     assert (verdict.chosen, verdict.fastest) == (1, 1)
     assert "30% less" in verdict.why
     assert "8 of 8 rounds" in verdict.why
@@ -103,21 +103,21 @@ def test_a_clear_gain_changes_the_setting_and_says_how_sure_it_is() -> None:
     ],
 )
 def test_the_setting_in_use_is_kept_when_in_doubt(other: list[Round], words: str) -> None:
-    verdict = judge(["a", "b"], [rounds(*[10.0] * 8), other], "throughput")
+    verdict = decide(["a", "b"], [rounds(*[10.0] * 8), other], "throughput")
     assert verdict.chosen == 0
     assert words in verdict.why
 
 
 def test_few_rounds_decide_nothing() -> None:
-    verdict = judge(["a", "b"], [rounds(*[10.0] * 4), rounds(*[2.0] * 4)], "latency")
+    verdict = decide(["a", "b"], [rounds(*[10.0] * 4), rounds(*[2.0] * 4)], "latency")
     assert (verdict.chosen, verdict.fastest) == (0, 1)
     assert "allow more time" in verdict.why
 
 
 def test_spread_is_the_middle_half() -> None:
-    found = spread([5.0, 1.0, 2.0, 4.0, 3.0])
+    found = find_quartiles([5.0, 1.0, 2.0, 4.0, 3.0])
     assert (found.low, found.median, found.high) == (2.0, 3.0, 4.0)
-    assert spread([7.0]).high == 7.0
+    assert find_quartiles([7.0]).high == 7.0
 
 
 class Meeting(FakeEngine):
@@ -166,7 +166,7 @@ def test_callers_are_bound_when_that_is_configured() -> None:
 def test_a_candidate_that_does_not_run_is_out_and_says_why() -> None:
     here = budget(2)
     good, *_ = compared(here)
-    bad = Candidate("openvino", 1, good.plan, EngineSettings(runtime="openvino", devices=("NPU",)))
+    bad = EngineChoice("openvino", 1, good.plan, EngineSettings(runtime="openvino", devices=("NPU",)))
     ticks = itertools.count()
     tuned = tune(load_bundle(BUNDLE), [good, bad], 1, "latency", 4.0, clock=lambda: float(next(ticks)))
     assert tuned.chosen == good
@@ -176,7 +176,7 @@ def test_a_candidate_that_does_not_run_is_out_and_says_why() -> None:
 
 def test_the_setting_in_use_must_run() -> None:
     good, *_ = compared(budget(2))
-    bad = Candidate("openvino", 1, good.plan, EngineSettings(runtime="openvino", devices=("NPU",)))
+    bad = EngineChoice("openvino", 1, good.plan, EngineSettings(runtime="openvino", devices=("NPU",)))
     with pytest.raises(EngineError, match="NPU"):
         tune(load_bundle(BUNDLE), [bad, good], 1, "latency", 12.0)
 
@@ -224,10 +224,10 @@ def test_writes_what_it_found_into_the_configuration(
 
 
 def test_a_bundle_alone_is_measured_as_a_daemon_would_run_it(tmp_path: Path) -> None:
-    alone = of_bundle(BUNDLE, 1, budget(2))
+    alone = make_bundle_task(BUNDLE, 1, budget(2))
     path = config(tmp_path, 1)
     path.write_text(path.read_text().replace(", threads: 1", ""))
-    configured = of_config(load_config(path, {}), path, None, None, 1, budget(2))
+    configured = make_config_task(load_config(path, {}), path, None, None, 1, budget(2))
     assert [one.settings for one in alone.compared] == [one.settings for one in configured.compared]
     assert [one.threads for one in alone.compared] == [one.threads for one in configured.compared]
     assert alone.compared[0].settings.max_batch == 1

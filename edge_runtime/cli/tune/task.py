@@ -1,11 +1,11 @@
-"""What is to be tuned: a bundle alone, or a model as a configuration runs it."""
+"""The task of a tuning: a bundle alone, or a model as a configuration runs it."""
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from edge_runtime.bundles.verify import Bundle, load_bundle
-from edge_runtime.cli.tune.candidates import Candidate, ThreadWish, candidates
+from edge_runtime.cli.tune.engine_choices import EngineChoice, ThreadWish, list_engine_choices
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.open_bundle import (
     choose_model,
@@ -20,18 +20,18 @@ from edge_runtime.system.cpu_budget import CpuBudget
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TuneTask:
     """A bundle, how many streams it serves, and the ways to run it."""
 
     bundle: Bundle
     streams: int
-    compared: tuple[Candidate, ...]
+    compared: tuple[EngineChoice, ...]
     """The setting in use is the first."""
     model: str | None
     """Its name in the configuration."""
 
 
-def of_bundle(path: Path, streams: int | None, budget: CpuBudget) -> Question:
+def make_bundle_task(path: Path, streams: int | None, budget: CpuBudget) -> TuneTask:
     """A bundle by itself, one stream unless told otherwise; compared with the configuration's defaults.
 
     Raises:
@@ -41,18 +41,20 @@ def of_bundle(path: Path, streams: int | None, budget: CpuBudget) -> Question:
     served = streams or 1
     plan_of = partial(choose_threads, budget, served)
     model = ModelConfig(bundle="bundle")  # a name that is never looked for
-    compared = candidates(bundle.manifest.format, model.threads, make_engine_settings(model), plan_of, budget)
-    return Question(bundle, served, compared, None)
+    compared = list_engine_choices(
+        bundle.manifest.format, model.threads, make_engine_settings(model), plan_of, budget
+    )
+    return TuneTask(bundle, served, compared, None)
 
 
-def of_config(
+def make_config_task(
     config: Config,
     source: Path,
     model: str | None,
     bundle_path: Path | None,
     streams: int | None,
     budget: CpuBudget,
-) -> Question:
+) -> TuneTask:
     """A model with the cameras it has in the configuration; compared with what is configured.
 
     Args:
@@ -80,5 +82,5 @@ def of_config(
         return plan_threads(config, name, budget, preference=wish, streams=served)
 
     configured = config.models[name].threads
-    compared = candidates(bundle.manifest.format, configured, settings, plan_of, budget)
-    return Question(bundle, served, compared, name)
+    compared = list_engine_choices(bundle.manifest.format, configured, settings, plan_of, budget)
+    return TuneTask(bundle, served, compared, name)

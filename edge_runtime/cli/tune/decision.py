@@ -1,4 +1,4 @@
-"""Which of the measured candidates is best, and whether that is sure enough to change a setting.
+"""The choice among the measured candidates, and whether it is certain enough to change a setting.
 
 Pure. Rounds of all candidates were interleaved, so that round i of one and of another saw the same box. The setting
 in use is kept unless another one is better by more than the rounds scatter.
@@ -16,11 +16,11 @@ Goal = Literal["latency", "throughput"]
 LEAST_ROUNDS = 5
 """With fewer, quartiles say nothing."""
 LEAST_GAIN = 0.05
-"""A setting of one's own is one thing more to look after; below this it is not worth it."""
+"""A setting other than the default must be looked after; a smaller gain is not worth it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Quartiles:
     """Median and the middle half of some rounds."""
 
     low: float
@@ -29,7 +29,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """The candidate to use."""
 
     chosen: int
@@ -39,20 +39,20 @@ class Verdict:
     why: str
 
 
-def spread(values: Sequence[float]) -> Spread:
+def find_quartiles(values: Sequence[float]) -> Quartiles:
     """Quartiles of one or more values."""
     if len(values) == 1:
-        return Spread(values[0], values[0], values[0])
+        return Quartiles(values[0], values[0], values[0])
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(low, median, high)
+    return Quartiles(low, median, high)
 
 
-def cost_ms(measured: Round, goal: Goal) -> float:
-    """What is to be small: time to an answer, or time a frame takes flat out; milliseconds."""
+def find_cost_ms(measured: Round, goal: Goal) -> float:
+    """The time to minimise: to an answer, or of a frame flat out; milliseconds."""
     return measured.answer_ms if goal == "latency" else 1e3 / measured.frames_per_s
 
 
-def judge(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) -> Verdict:
+def decide(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) -> Decision:
     """Compare the candidates; the first is the one in use.
 
     Args:
@@ -60,11 +60,11 @@ def judge(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) -
         rounds: Of each candidate the same number, at least one, in the order they were measured.
         goal: What counts.
     """
-    costs = [[cost_ms(one, goal) for one in series] for series in rounds]
-    spreads = [spread(series) for series in costs]
+    costs = [[find_cost_ms(one, goal) for one in series] for series in rounds]
+    spreads = [find_quartiles(series) for series in costs]
     fastest = min(range(len(spreads)), key=lambda at: spreads[at].median)
     if fastest == 0:
-        return Verdict(0, 0, f"{names[0]} is in use and nothing measured is faster")
+        return Decision(0, 0, f"{names[0]} is in use and nothing measured is faster")
     current, best = spreads[0], spreads[fastest]
     gain = 1 - best.median / current.median
     wins = sum(one < other for one, other in zip(costs[fastest], costs[0], strict=True))
@@ -74,11 +74,11 @@ def judge(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) -
     )
     doubt = _doubt(len(costs[0]), gain, current, best)
     if doubt is None:
-        return Verdict(fastest, fastest, facts)
-    return Verdict(0, fastest, f"{names[0]} is kept: {facts}, but {doubt}")
+        return Decision(fastest, fastest, facts)
+    return Decision(0, fastest, f"{names[0]} is kept: {facts}, but {doubt}")
 
 
-def _doubt(rounds: int, gain: float, current: Spread, best: Spread) -> str | None:
+def _doubt(rounds: int, gain: float, current: Quartiles, best: Quartiles) -> str | None:
     if rounds < LEAST_ROUNDS:
         return f"{rounds} rounds are too few to tell; allow more time"
     if best.high >= current.low:

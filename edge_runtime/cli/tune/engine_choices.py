@@ -1,4 +1,4 @@
-"""What ``tune`` compares: settings that the configuration can hold, each with the plan that the daemon makes of it.
+"""The settings that ``tune`` compares, each with the thread plan that the daemon makes of it.
 
 Pure but for the look whether a runtime is installed.
 """
@@ -18,12 +18,12 @@ PlanOf = Callable[[ThreadWish], ThreadPlan]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class EngineChoice:
     """One way to run the model."""
 
     runtime: Runtime
     threads: ThreadWish
-    """What stands under ``threads`` in the configuration."""
+    """The value of ``threads`` in the configuration."""
     plan: ThreadPlan
     settings: EngineSettings
 
@@ -31,14 +31,14 @@ class Candidate:
         return f"{self.runtime}, threads: {self.threads} ({self.plan.intra} x {self.plan.workers})"
 
 
-def candidates(
+def list_engine_choices(
     model_format: ModelFormat,
     current: ThreadWish,
     settings: EngineSettings,
     plan_of: PlanOf,
     budget: CpuBudget,
-) -> tuple[Candidate, ...]:
-    """All that is worth measuring; the current setting is the first.
+) -> tuple[EngineChoice, ...]:
+    """List the settings worth measuring; the current one is the first.
 
     Settings that come to the same plan on this box are one candidate, under the current or else the most general name.
 
@@ -49,13 +49,13 @@ def candidates(
         plan_of: The plan the daemon would make.
         budget: Bounds the numbers of threads that are tried.
     """
-    found: dict[tuple[str, int, int], Candidate] = {}
+    found: dict[tuple[str, int, int], EngineChoice] = {}
     for runtime in _runtimes(model_format, settings):
         there = _settings_for(runtime, model_format, settings)
         for threads in (current, "auto", "latency", "throughput", *thread_counts(budget)):
             plan = place_threads(plan_of(threads), model_format, there)
             key = (runtime, plan.intra, plan.workers)
-            found.setdefault(key, Candidate(runtime, threads, plan, there))
+            found.setdefault(key, EngineChoice(runtime, threads, plan, there))
     return tuple(found.values())
 
 
