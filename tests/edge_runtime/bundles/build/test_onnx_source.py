@@ -46,8 +46,9 @@ def test_weights_beside_the_model_are_read_in(path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["../net.onnx.data", "/etc/passwd", "a/../net.onnx.data", "..", ".", ""])
 def test_other_places_are_refused(path: Path, location: str) -> None:
-    with pytest.raises(BundleError, match="expected a file beside the model"):
+    with pytest.raises(BundleError) as refused:
         embed_weights(path, pointing(path, location=location))
+    assert refused.value.found == f"weights in {location!r}"
 
 
 @pytest.mark.parametrize(
