@@ -6,7 +6,7 @@ is away: results wait on disk) is a note. Pure: no clock, no socket. The HTTP se
 systemd's watchdog all use the one verdict.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -26,7 +26,8 @@ class Finding:
     """One thing that is not as it should be."""
 
     part: str
-    """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``outbox``, ``disk`` or ``configuration``."""
+    """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``outbox``, ``disk``, ``configuration`` or
+    ``thread http``."""
     weight: Weight
     reason: str
 
@@ -74,6 +75,8 @@ class Facts:
     results_lost: int = 0
     free_disk_mib: float | None = None
     config_problem: str | None = None
+    thread_failures: Mapping[str, int] = field(default_factory=dict)
+    """For each thread that fails now, how often in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def assess(facts: Facts, now_s: float, limits: Limits | None = None) -> Health:
         *(found for engine in facts.engines for found in _judge_engine(engine, now_s, limits)),
         *_judge_sources(facts.sources, now_s, limits),
         *_judge_delivery(facts, limits),
+        *_judge_threads(facts, limits),
     )
     weights = {finding.weight for finding in findings}
     live = Weight.DEAD not in weights
@@ -188,6 +192,15 @@ def _judge_delivery(facts: Facts, limits: Limits) -> Iterator[Finding]:
         yield Finding("disk", Weight.NOTE, reason)
     if facts.config_problem:
         yield Finding("configuration", Weight.NOTE, f"the last edit was refused: {facts.config_problem}")
+
+
+def _judge_threads(facts: Facts, limits: Limits) -> Iterator[Finding]:
+    """A note: a vital thread ends the daemon by itself, the others are not worth the loss of readiness."""
+    for thread, in_a_row in facts.thread_failures.items():
+        if in_a_row >= limits.errors_in_a_row:
+            yield Finding(
+                f"thread {thread}", Weight.NOTE, f"failed {in_a_row} times in a row; the log says why"
+            )
 
 
 class WatchdogFeeder:

@@ -69,6 +69,7 @@ class StatusReporter:
             results_lost=sum(channel["dropped"] for channel in channels),
             free_disk_mib=self._free_disk_mib(),
             config_problem=running.config_problem,
+            thread_failures=self._crashes.in_a_row(),
         )
         return assess(facts, time.monotonic())
 

@@ -89,6 +89,7 @@ class HttpServer:
         self._server = uvicorn.Server(config)
         if self._thread.stopping.is_set():
             return
+        self._thread.succeeded()
         assert self._socket is not None
         # The server closes the sockets it is given; a second try needs one too.
         self._server.run(sockets=[self._socket.dup()])

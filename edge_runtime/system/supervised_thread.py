@@ -31,6 +31,7 @@ class Crashes:
         self._on_fatal = on_fatal
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._in_a_row: dict[str, int] = {}
 
     @property
     def total(self) -> int:
@@ -43,10 +44,21 @@ class Crashes:
         with self._lock:
             return dict(self._counts)
 
+    def in_a_row(self) -> dict[str, int]:
+        """For each thread that fails now, how often since it last worked; a copy."""
+        with self._lock:
+            return dict(self._in_a_row)
+
+    def clear(self, thread: str) -> None:
+        """The thread works again, or has ended."""
+        with self._lock:
+            self._in_a_row.pop(thread, None)
+
     def add(self, thread: str, in_a_row: int, *, is_vital: bool) -> None:
         """Count one failure; the ``in_a_row``-th since the thread last worked."""
         with self._lock:
             self._counts[thread] += 1
+            self._in_a_row[thread] = in_a_row
         if is_vital and in_a_row == CRASHES_IN_A_ROW:
             self._on_fatal(f"{thread} failed {CRASHES_IN_A_ROW} times in a row")
 
@@ -101,7 +113,9 @@ class SupervisedThread:
 
     def succeeded(self) -> None:
         """End the row of failures; to be called by the work itself."""
-        self._in_a_row = 0
+        if self._in_a_row:
+            self._in_a_row = 0
+            self._crashes.clear(self.name)
 
     def _supervise(self) -> None:
         while True:
@@ -116,6 +130,7 @@ class SupervisedThread:
                 log.exception("thread failed", thread=self.name, in_a_row=self._in_a_row, retry_in_s=delay_s)
                 self._crashes.add(self.name, self._in_a_row, is_vital=self._is_vital)
             else:
+                self.succeeded()
                 return
             # Work that is left is tried again even now, but an end must come.
             if self.stopping.wait(delay_s) and self._in_a_row >= CRASHES_IN_A_ROW:

@@ -40,6 +40,15 @@ def test_an_idle_engine_is_alive_for_ever() -> None:
     assert judge(engines=(replace(ENGINE, last_progress_at_s=None, due_since_s=None),)).live
 
 
+def test_a_thread_that_fails_again_and_again_is_a_note() -> None:
+    verdict = judge(thread_failures={"recalibration-parts": 3, "http": 2})
+    assert verdict.live
+    assert verdict.ready
+    assert [(finding.part, finding.weight) for finding in verdict.findings] == [
+        ("thread recalibration-parts", Weight.NOTE)
+    ]
+
+
 def test_not_ready_before_any_model() -> None:
     assert not judge(engines=()).ready
 

@@ -66,6 +66,26 @@ def test_work_that_fails_now_and_then_goes_on_and_is_counted(crashes, reasons):
     assert reasons == []
 
 
+def test_the_row_is_known_while_it_lasts(crashes):
+    broken = threading.Event()
+    broken.set()
+
+    def work():
+        if broken.is_set():
+            raise RuntimeError("bug")
+        thread.succeeded()
+        thread.stopping.wait()
+
+    thread = SupervisedThread("worker", work, crashes, pause_s=lambda _: 0.005)
+    thread.start()
+    assert until(lambda: crashes.in_a_row().get("worker", 0) > 2)
+    broken.clear()
+    assert until(lambda: crashes.in_a_row() == {})
+    assert crashes.total > 2
+    thread.stop()
+    assert thread.join(LONG_S)
+
+
 def test_a_success_between_ends_the_row(crashes, reasons):
     rounds = iter(range(3 * CRASHES_IN_A_ROW))
 
