@@ -81,7 +81,7 @@ def profile(
     kept = spread_over(len(healthy), healthy_samples)
     packed = pack_healthy_samples(healthy[kept], None) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
-        packed = _answered(packed, target, output, layout)
+        packed = _add_answers(packed, target, output, layout)
         layout = layout or packed.layout
     return Baseline(
         moments=seen.moments,
@@ -281,11 +281,11 @@ def _read_as(options: Options, baseline: Baseline, target: Target) -> Baseline:
     ):
         return replace(baseline, output=output)
     return replace(
-        baseline, output=output, healthy_samples=_answered(healthy_samples, target, output, options.layout)
+        baseline, output=output, healthy_samples=_add_answers(healthy_samples, target, output, options.layout)
     )
 
 
-def _answered(
+def _add_answers(
     healthy_samples: HealthySamples, target: Target, output: str | None, layout: Layout | None
 ) -> HealthySamples:
     """The samples with the healthy model's answers; without where these are neither classes nor detections."""

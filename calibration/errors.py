@@ -20,7 +20,7 @@ class ModelError(CalibrationError):
     def __init__(self, model: str, found: str, expected: str, fix: str, layers: Sequence[str] = ()) -> None:
         self.model, self.found, self.expected, self.fix = model, found, expected, fix
         self.layers = tuple(layers)
-        named = f" (layers: {_shortened(self.layers)})" if self.layers else ""
+        named = f" (layers: {_shorten(self.layers)})" if self.layers else ""
         super().__init__(f"{model}: {found}{named}; expected {expected}. {fix}")
 
 
@@ -33,7 +33,7 @@ class DataError(CalibrationError):
         self.where, self.found, self.expected, self.fix = where, found, expected, fix
         self.frames = tuple(frames)
         """Indices along the first axis of the frames meant; empty when the whole file is."""
-        named = f" (frames: {_shortened([str(i) for i in self.frames])})" if self.frames else ""
+        named = f" (frames: {_shorten([str(i) for i in self.frames])})" if self.frames else ""
         super().__init__(f"{where}: {found}{named}; expected {expected}.{' ' + fix if fix else ''}")
 
 
@@ -47,7 +47,7 @@ class TapMismatch(CalibrationError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__(
-            f"{len(self.problems)} tap(s) do not match: {_shortened(self.problems)}. "
+            f"{len(self.problems)} tap(s) do not match: {_shorten(self.problems)}. "
             "Record the baseline again with this very model."
         )
 
@@ -60,7 +60,7 @@ class PatchError(CalibrationError):
         super().__init__(f"{patch}: {found}; expected {expected}. {fix}")
 
 
-def _shortened(names: Sequence[str], most: int = 8) -> str:
+def _shorten(names: Sequence[str], most: int = 8) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

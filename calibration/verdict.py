@@ -96,8 +96,8 @@ class Verdict:
             "reasons": list(self.reasons),
             "notes": list(self.notes),
             "patch": None if self.patch is None else describe(self.patch),
-            "scores": {name: _rounded(scores) for name, scores in self.scores.items()},
-            "drift": _rounded(self.drift),
+            "scores": {name: _round(scores) for name, scores in self.scores.items()},
+            "drift": _round(self.drift),
             "frames": self.frames.to_json(),
             "skipped_layers": {layer.name: layer.reason for layer in self.skipped_layers},
             "channels_left_alone": self.channels_left_alone,
@@ -132,10 +132,10 @@ def drift_summary(taps: Mapping[str, float], shallow: int = 2) -> dict[str, Any]
     return {
         "shallow": float(np.mean(values[:shallow])),
         "deep": float(np.mean(deep)),
-        "taps": _rounded(taps),
+        "taps": _round(taps),
     }
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
+def _round(values: Mapping[str, float]) -> dict[str, float | None]:
     """Six significant digits; JSON has no NaN."""
     return {name: float(f"{value:.6g}") if np.isfinite(value) else None for name, value in values.items()}

@@ -131,7 +131,7 @@ class Baseline:
         """The same figures, and so the same id, with another name or word."""
         return replace(self, facts=facts)
 
-    def named(self, name: str) -> "Baseline":
+    def rename(self, name: str) -> "Baseline":
         """The same under another name.
 
         Raises:
@@ -215,7 +215,7 @@ class Baseline:
         """
         try:
             arrays, header = tensor_file.read(_KIND, Path(path))
-            return _decoded(arrays, header)
+            return _decode(arrays, header)
         except tensor_file.TensorFileProblem as err:
             raise BaselineError(str(path), str(err), "a baseline written by this library", _AGAIN) from err
         except (KeyError, TypeError, ValueError, AttributeError, DataError) as err:
@@ -263,7 +263,7 @@ def _grid(values: NDArray[np.float32]) -> tuple[float, float] | None:
     return (step, low) if off < 0.25 else None
 
 
-def _decoded(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
+def _decode(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
     if header["format"] != FORMAT:
         raise ValueError(tensor_file.other_format(header["format"], FORMAT))
     names = [str(tap) for tap, _, _ in header["taps"]]

@@ -59,13 +59,13 @@ class BaselineFacts:
         """Whether the approval has ended; such a baseline still scores drift, but no patch is made from it."""
         return self.expires_wall_s is not None and now_wall_s >= self.expires_wall_s
 
-    def blessed(self, by: str, now_wall_s: float, days: float | None) -> "BaselineFacts":
+    def bless(self, by: str, now_wall_s: float, days: float | None) -> "BaselineFacts":
         """The same with a new approval: valid for ``days`` from now, or without end."""
         return replace(
             self, blessed_by=by, blessed_wall_s=now_wall_s, expires_wall_s=expiry(now_wall_s, days)
         )
 
-    def ended(self, now_wall_s: float) -> "BaselineFacts":
+    def end(self, now_wall_s: float) -> "BaselineFacts":
         """The same, expired now (or earlier, if it was)."""
         ends = now_wall_s if self.expires_wall_s is None else min(self.expires_wall_s, now_wall_s)
         return replace(self, expires_wall_s=ends)

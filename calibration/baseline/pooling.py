@@ -117,13 +117,13 @@ def _healthy_samples(parts: Sequence[Baseline], most: int) -> HealthySamples | N
     shares = np.split(kept, np.searchsorted(kept, ends[:-1]))
     picked = [w.only(share - end + len(w)) for w, share, end in zip(used, shares, ends, strict=True)]
     samples = np.concatenate([healthy_samples.samples() for healthy_samples in picked])
-    return _answered(
+    return _add_answers(
         pack_healthy_samples(samples, None),
         [healthy_samples for healthy_samples in picked if len(healthy_samples)],
     )
 
 
-def _answered(pooled: HealthySamples, parts: Sequence[HealthySamples]) -> HealthySamples:
+def _add_answers(pooled: HealthySamples, parts: Sequence[HealthySamples]) -> HealthySamples:
     probabilities = [part.probabilities for part in parts if part.probabilities is not None]
     detections = [part.detections for part in parts if part.detections is not None]
     # One model has one layout, unless a box was commissioned on other values; then there is no telling which is right.

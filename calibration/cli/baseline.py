@@ -11,7 +11,7 @@ import calibration
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts
 from calibration.baseline.pooling import MOST_SAMPLES, pool
-from calibration.cli.common import JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, told
+from calibration.cli.common import JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, report_errors
 from calibration.search import reference
 
 GOOD_FRAMES = 64
@@ -49,7 +49,7 @@ FILE = click.argument("file", type=click.Path(path_type=Path))
 @OUTPUT
 @THREADS
 @JSON
-@told
+@report_errors
 def profile(
     model: Path,
     data: Path,
@@ -64,7 +64,7 @@ def profile(
 ) -> None:
     """Record the baseline of a healthy site."""
     now_wall_s = time.time()
-    facts = BaselineFacts(name=name).blessed("python -m calibration", now_wall_s, expires_days)
+    facts = BaselineFacts(name=name).bless("python -m calibration", now_wall_s, expires_days)
     healthy = reference.load_npz(data)
     baseline = calibration.profile(
         model,
@@ -95,7 +95,7 @@ def profile(
 @click.command("baseline")
 @FILE
 @JSON
-@told
+@report_errors
 def show_baseline(file: Path, as_json: bool) -> None:
     """Show what a baseline file is: its name, origin, size, age and end."""
     shown = Baseline.load(file).describe(time.time())
@@ -107,12 +107,12 @@ def show_baseline(file: Path, as_json: bool) -> None:
 @click.option("--by", default="operator", show_default=True, help="Who looked at the site.")
 @DAYS
 @JSON
-@told
+@report_errors
 def bless(file: Path, by: str, expires_days: float | None, as_json: bool) -> None:
     """Say anew that the site is as the baseline shows it; its moments stay as they are."""
     now_wall_s = time.time()
     known = Baseline.load(file)
-    baseline = known.with_facts(known.facts.blessed(by, now_wall_s, expires_days))
+    baseline = known.with_facts(known.facts.bless(by, now_wall_s, expires_days))
     baseline.save(file)
     shown = baseline.describe(now_wall_s)
     answer_with(shown, _lines(shown), as_json)
@@ -125,7 +125,7 @@ def bless(file: Path, by: str, expires_days: float | None, as_json: bool) -> Non
 @SAMPLES
 @click.option("--no-pictures", is_flag=True, help="Keep no healthy samples: the same as --healthy-samples 0.")
 @JSON
-@told
+@report_errors
 def merge(
     files: tuple[Path, ...], out: Path, name: str, healthy_samples: int, no_pictures: bool, as_json: bool
 ) -> None:
@@ -158,13 +158,13 @@ ALL = (profile, show_baseline, bless, merge)
 def _lines(shown: dict[str, Any]) -> list[str]:
     """For a person: one fact a line, times as dates, what is unknown left out."""
     return [
-        f"{key.removesuffix('_wall_s'):17s} {_worded(key, value)}"
+        f"{key.removesuffix('_wall_s'):17s} {_word(key, value)}"
         for key, value in shown.items()
         if value not in (None, [])
     ]
 
 
-def _worded(key: str, value: object) -> str:
+def _word(key: str, value: object) -> str:
     if key.endswith("_wall_s") and isinstance(value, float):
         return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
     return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)

@@ -40,7 +40,7 @@ def file_option(flag: str, text: str) -> Callable[..., Any]:
     return click.option(flag, type=click.Path(path_type=Path, dir_okay=False), required=True, help=text)
 
 
-def told(command: Callable[P, None]) -> Callable[P, None]:
+def report_errors(command: Callable[P, None]) -> Callable[P, None]:
     """Turn this library's errors into a message, an exit code and, with ``--json``, an object."""
 
     @wraps(command)

@@ -11,7 +11,16 @@ import calibration
 from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.cli.baseline import ALL as BASELINE_COMMANDS
-from calibration.cli.common import EX_USAGE, JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, told
+from calibration.cli.common import (
+    EX_USAGE,
+    JSON,
+    MODEL,
+    OUTPUT,
+    THREADS,
+    answer_with,
+    file_option,
+    report_errors,
+)
 from calibration.errors import DataError
 from calibration.patch import Patch
 from calibration.report.data import gather
@@ -49,7 +58,7 @@ def cli() -> None:
 @OUTPUT
 @THREADS
 @JSON
-@told
+@report_errors
 def recalibrate(
     model: Path,
     baseline: Path,
@@ -111,7 +120,7 @@ def _loaded_reference(data: Path, labels: bool) -> ReferenceSet:
 @file_option("--patch", "Patch made for this model.")
 @file_option("--out", "Patched model to write; of an OpenVINO IR the .xml, the .bin goes beside it.")
 @JSON
-@told
+@report_errors
 def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:
     """Write a copy of the model with the patch in it."""
     given = Patch.load(patch)
@@ -132,7 +141,7 @@ def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:
 @file_option("--reference", "npz of what the camera sees now (x).")
 @THREADS
 @JSON
-@told
+@report_errors
 def drift(model: Path, baseline: Path, reference: Path, threads: int, as_json: bool) -> None:
     """Show what the daemon's monitor would say of the reference, and how far it is from the baseline at every tap."""
     healthy, given = Baseline.load(baseline), _loaded_reference(reference, labels=False)
@@ -155,7 +164,7 @@ def drift(model: Path, baseline: Path, reference: Path, threads: int, as_json: b
 @cli.command()
 @MODEL
 @JSON
-@told
+@report_errors
 def inspect(model: Path, as_json: bool) -> None:
     """Show what can be recalibrated in a model, and why other layers cannot."""
     facts = calibration.open_target(model).inspect()

@@ -96,7 +96,7 @@ def choose(
     notes = [f"Left out because their answers are not finite: {', '.join(broken)}."] if broken else []
     usable = [one for one in candidates if one.name not in broken]
     scores = _scores(unpatched, usable, healthy, settings)
-    return _chosen(unpatched.name, scores, len(healthy), settings, notes, tried)
+    return _choose_best(unpatched.name, scores, len(healthy), settings, notes, tried)
 
 
 def soft_f1(detections: Detections, healthy: Detections) -> float:
@@ -104,7 +104,7 @@ def soft_f1(detections: Detections, healthy: Detections) -> float:
     return _f1(*_tally(detections, healthy))
 
 
-def _chosen(
+def _choose_best(
     unpatched: str,
     scores: dict[str, Scores],
     frames: int,

@@ -48,7 +48,7 @@ def recognise(outputs: Outputs) -> DetectionLayout:
     arrays = {name: np.asarray(array, np.float64) for name, array in outputs.items()}
     layout = _with_own_boxes(arrays) or _in_one_table(arrays)
     if layout is None:
-        raise NotDetections(f"outputs {_described(arrays)} have no known form of detections")
+        raise NotDetections(f"outputs {_describe(arrays)} have no known form of detections")
     raw = Boxes(*(np.concatenate(part) for part in zip(*unpack_frames(layout, arrays), strict=True)))
     if not (np.isfinite(raw.corners).all() and np.isfinite(raw.scores).all()):
         raise NotDetections("the answers on healthy frames are not finite")
@@ -81,7 +81,7 @@ def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
     ]
     pairs = [pair for pair in pairs if not _is_boxes_by_name(pair[1])] if len(pairs) > 1 else pairs
     if len(pairs) > 1:
-        raise NotDetections(f"boxes and scores cannot be told apart in {_described(arrays)}")
+        raise NotDetections(f"boxes and scores cannot be told apart in {_describe(arrays)}")
     if not pairs:
         return None
     [(boxes, scores)] = pairs
@@ -185,5 +185,5 @@ def _is_boxes_by_name(name: str) -> bool:
     return _says(name, "box", "loc", "coord")
 
 
-def _described(arrays: Mapping[str, NDArray[Any]]) -> str:
+def _describe(arrays: Mapping[str, NDArray[Any]]) -> str:
     return ", ".join(f"{name} {array.shape}" for name, array in sorted(arrays.items()))

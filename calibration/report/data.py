@@ -113,5 +113,5 @@ def _after(
     )
     on_input = verdict.patch.taps.get(INPUT_TAP)
     if on_input is not None:  # it is folded into the first layer: outside, the input looks as before
-        seen[INPUT_TAP] = moments_of_frames(on_input.apply(x)).pooled()
+        seen[INPUT_TAP] = moments_of_frames(on_input.apply(x)).pool()
     return _typical(seen, baseline.moments)

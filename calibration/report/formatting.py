@@ -57,13 +57,13 @@ def columns(scores: Iterable[Scores]) -> list[ScoreColumn]:
     return found + [ScoreColumn(key, key.replace("_", " ").capitalize(), "") for key in others]
 
 
-def drawn(found: list[ScoreColumn]) -> ScoreColumn | None:
+def drawn_column(found: list[ScoreColumn]) -> ScoreColumn | None:
     """The column that is drawn as bars: the first with an error, else the first."""
     with_error = [one for one in found if one.error is not None]
     return next(iter(with_error + found), None)
 
 
-def shown(value: float | None, column: ScoreColumn) -> str:
+def format_score(value: float | None, column: ScoreColumn) -> str:
     """One score; a dash for what is not a number."""
     if value is None or not math.isfinite(value):
         return "–"

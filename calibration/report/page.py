@@ -145,7 +145,7 @@ def _layers(verdict: Verdict, material: Material) -> dict[str, Any]:
 def _candidates(verdict: Verdict) -> dict[str, Any]:
     """The table of candidates, best first, identity last."""
     columns = formatting.columns(verdict.scores.values())
-    ruling = formatting.drawn(columns)
+    ruling = formatting.drawn_column(columns)
     if ruling is None:
         return {"columns": [], "rows": [], "ruling": None}
 
@@ -169,7 +169,7 @@ def _candidates(verdict: Verdict) -> dict[str, Any]:
 
 
 def _cell(scores: Mapping[str, float], column: formatting.ScoreColumn) -> str:
-    text, error = formatting.shown(scores.get(column.key), column), scores.get(column.error or "")
+    text, error = formatting.format_score(scores.get(column.key), column), scores.get(column.error or "")
     return text if error is None or not np.isfinite(error) else f"{text} ± {error:.3f}"
 
 

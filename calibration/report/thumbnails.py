@@ -99,7 +99,7 @@ def strips(
         before = healthy_samples.samples()[_spread(len(healthy_samples), SHOWN)]
         rows.append(_strip("The healthy site", "Kept in the baseline.", before, scale))
     rows.append(_strip("What the camera shows now", "Some of the reference frames.", shown, scale))
-    rows.append(_corrected(shown, live, healthy, patch, scale))
+    rows.append(_correct(shown, live, healthy, patch, scale))
     if healthy_samples is not None:
         again = simulate_drift(before, live[_spread(len(live), MOST_LIVE)], rng)
         note = "The healthy frames made to look like today's; candidates must answer them as the healthy model did."
@@ -107,14 +107,12 @@ def strips(
     return tuple(rows)
 
 
-def _corrected(
-    shown: Batch, live: Batch, healthy: Moments, patch: Patch | None, scale: PictureScale
-) -> Strip:
+def _correct(shown: Batch, live: Batch, healthy: Moments, patch: Patch | None, scale: PictureScale) -> Strip:
     chosen = None if patch is None else patch.taps.get(INPUT_TAP)
     if chosen is not None:
         note = "The same frames as the patched model sees them."
         return _strip("The same, with the input corrected", note, chosen.apply(shown), scale)
-    whole = correction(moments_of_frames(live).pooled(), healthy[INPUT_TAP])
+    whole = correction(moments_of_frames(live).pool(), healthy[INPUT_TAP])
     note = (
         "What correcting the input would make of them. It is not in use."
         if patch is None

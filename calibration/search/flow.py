@@ -120,7 +120,7 @@ class Search:
         except _Refused as refusal:
             return self._because(str(refusal))
         self._note_frames(parts, evaluator)
-        return self._judged(self._verdict, evaluator, unpatched, patches, parts.labels)
+        return self._judge(self._verdict, evaluator, unpatched, patches, parts.labels)
 
     def _usable_parts(self) -> _Split:
         x = self._given.x
@@ -282,7 +282,7 @@ class Search:
             created_wall_s=self._created_wall_s,
         )
 
-    def _judged(
+    def _judge(
         self,
         verdict: Verdict,
         evaluator: Evaluator,

@@ -59,7 +59,7 @@ class ReferenceSet:
             seen = FrameMoments(
                 np.concatenate([seen.mean, further.mean]), np.concatenate([seen.var, further.var])
             )
-        return seen.pooled()
+        return seen.pool()
 
     def with_further_input(self, further: FrameMoments | None) -> "ReferenceSet":
         """The same with input moments of further frames.

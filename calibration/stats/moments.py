@@ -59,7 +59,7 @@ class FrameMoments:
                 "frame moments", f"shapes {self.mean.shape} and {self.var.shape}", "two equal (N, C)"
             )
 
-    def pooled(self) -> TapMoments:
+    def pool(self) -> TapMoments:
         """One set of moments over all frames, by the law of total variance (frames weigh the same)."""
         return TapMoments(self.mean.mean(0), self.var.mean(0) + self.mean.var(0), float(len(self.mean)))
 

@@ -56,7 +56,7 @@ def sensor_features(sample: NDArray[np.float32]) -> dict[str, MeanVar]:
         moments.append(_moments(details))
         if width < QUIET_WIDTHS:
             quiet += _quiet(details, least)
-        plane = _halved(plane)
+        plane = _halve(plane)
     means, variances = zip(*moments, strict=True)
     energy = np.array(quiet)
     return {
@@ -91,7 +91,7 @@ def _corners(plane: Plane) -> tuple[Plane, Plane, Plane, Plane]:
     return even[::2, ::2], even[::2, 1::2], even[1::2, ::2], even[1::2, 1::2]
 
 
-def _halved(plane: Plane) -> Plane:
+def _halve(plane: Plane) -> Plane:
     a, b, c, d = _corners(plane)
     return (a + b + c + d) * np.float32(0.25)
 
@@ -113,6 +113,6 @@ def _quiet(details: tuple[Plane, Plane, Plane], least: float) -> list[float]:
     across, down, diagonal = details
     found: list[float] = []
     for energy in (across * across + down * down, diagonal * diagonal):
-        parts = _halved(_halved(energy))  # the mean of every 4x4 block
+        parts = _halve(_halve(energy))  # the mean of every 4x4 block
         found += [float(level) + least for level in np.quantile(parts, QUIET_SHARES)]
     return found

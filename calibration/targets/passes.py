@@ -87,9 +87,9 @@ def observe_in_batches(
     frames = {INPUT_TAP: observe_input(x, normalise)}
     if normalise is None:
         frames |= observe_single_frames(run, x, size)
-        moments = {tap: part.pooled() for tap, part in frames.items()}
+        moments = {tap: part.pool() for tap, part in frames.items()}
     else:
-        moments = {INPUT_TAP: frames[INPUT_TAP].pooled(), **_batch_by_batch(run, x, size)}
+        moments = {INPUT_TAP: frames[INPUT_TAP].pool(), **_batch_by_batch(run, x, size)}
         frames = {}
     return Observation(Moments(moments), dict(list(frames.items())[:frames_of_first]))
 
@@ -117,7 +117,7 @@ def _one_frame(tap: str, rows: FrameMoments) -> FrameMoments:
     if not len(rows.mean):
         fix = "Recalibrate the part of the model that sees whole pictures."
         raise DataError(f"tap {tap}", "no value at all for one of the frames", "values of every frame", fix)
-    whole = rows.pooled()
+    whole = rows.pool()
     return FrameMoments(whole.mean[np.newaxis], whole.var[np.newaxis])
 
 
@@ -126,7 +126,7 @@ def _batch_by_batch(run: Passes, x: Batch, size: int) -> dict[str, TapMoments]:
     cut, found = list(cut_evenly(x, size)), dict[str, TapMoments]()
     for batch, rows in zip(cut, run(cut), strict=True):
         for tap, part in rows.items():
-            pooled = part.pooled()
+            pooled = part.pool()
             whole = TapMoments(pooled.mean, pooled.var, float(len(batch)))
             found[tap] = merge_taps(found[tap], whole) if tap in found else whole
     return found

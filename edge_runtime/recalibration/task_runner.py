@@ -203,4 +203,4 @@ def make_facts(
         bundle=identity.bundle,
         streams=tuple(sorted({frame.stream for frame in kept})),
         sample_period_s=period_s,
-    ).blessed(task.cause, at_wall_s, settings.expires_days if days is None else days)
+    ).bless(task.cause, at_wall_s, settings.expires_days if days is None else days)

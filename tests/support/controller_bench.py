@@ -108,7 +108,7 @@ def a_baseline(seed=0, facts=None):
     """A small real baseline of the model that ``IDENTITY`` speaks of."""
     x = np.random.default_rng(seed).normal(seed, 1.0, (16, 3, 4, 4)).astype(np.float32)
     seen = moments_of_frames(x)
-    taps = Moments({"input": seen.pooled()})
+    taps = Moments({"input": seen.pool()})
     known = facts or BaselineFacts()
     return Baseline(taps, {"input": seen}, "a" * 64, (3, 4, 4), 16, 16.0, 1000.0 + seed, "0.1", facts=known)
 

@@ -56,9 +56,9 @@ class _OpenTrial(Search):
     def would_accept(self, name: str) -> bool:
         """The gate's answer if ``name`` were the only candidate."""
         verdict, evaluator, identity, labels = self._before
-        return super()._judged(verdict, evaluator, identity, {name: self.patches[name]}, labels).accepted
+        return super()._judge(verdict, evaluator, identity, {name: self.patches[name]}, labels).accepted
 
-    def _judged(
+    def _judge(
         self,
         verdict: Verdict,
         evaluator: Any,
@@ -67,4 +67,4 @@ class _OpenTrial(Search):
         labels: Any,
     ) -> Verdict:
         self.patches, self._before = patches, (verdict, evaluator, identity, labels)
-        return super()._judged(verdict, evaluator, identity, patches, labels)
+        return super()._judge(verdict, evaluator, identity, patches, labels)

@@ -25,7 +25,7 @@ def every_tap(target: Target, baseline: Baseline, x: Samples, prior: float) -> P
 
 def input_alone(target: Target, baseline: Baseline, x: Samples) -> Patch:
     """Mean and spread of the input's channels."""
-    seen = moments_of_frames(x).pooled()
+    seen = moments_of_frames(x).pool()
     taps = {INPUT_TAP: correction(seen, baseline.moments[INPUT_TAP])}
     return _patch(target, baseline, "input", taps, len(x))
 

@@ -34,7 +34,7 @@ def observe(
     """
     chosen = target.taps[:first_taps]
     passes.require_baseline_of(chosen, normalise)
-    seen: dict[str, TapMoments] = {INPUT_TAP: passes.observe_input(x, normalise).pooled()}
+    seen: dict[str, TapMoments] = {INPUT_TAP: passes.observe_input(x, normalise).pool()}
     corrections: dict[str, Affine] = {} if normalise.input is None else {INPUT_TAP: normalise.input}
     for tap in chosen:
         so_far = _patched(target, corrections, threads)

@@ -70,7 +70,7 @@ def add_baseline(config: Config, model: str | None, file: Path, called: str | No
     model_state = ModelState.open(config.state_dir, name)
     target = called or baseline.name
     model_state.put_probe(identity.model_sha256, calibration.probe_files(bundle.model_files))
-    BaselineStore(model_state.baselines).put(baseline.named(target))
+    BaselineStore(model_state.baselines).put(baseline.rename(target))
     return {"model": name, "added": target, "id": baseline.id, "frames": baseline.count}
 
 

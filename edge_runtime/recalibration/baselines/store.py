@@ -113,7 +113,7 @@ class BaselineStore:
             DataError: missing, damaged, no baseline, or a name that cannot be one.
         """
         require_name(name)
-        return Baseline.load(self.path(name)).named(name)
+        return Baseline.load(self.path(name)).rename(name)
 
     def put(self, baseline: Baseline) -> None:
         """Store a baseline under its name, in place of an earlier one.

@@ -21,7 +21,7 @@ NOW_S = 1.8e9
 
 def part_of(x, healthy_samples=4, **facts) -> Baseline:
     seen = moments_of_frames(x)
-    taps = {"input": seen.pooled(), "conv": TapMoments(x.mean((0, 2, 3)) * 2.0, np.ones(x.shape[1]), len(x))}
+    taps = {"input": seen.pool(), "conv": TapMoments(x.mean((0, 2, 3)) * 2.0, np.ones(x.shape[1]), len(x))}
     packed = (
         pack_healthy_samples(x[:healthy_samples], np.full((healthy_samples, 3), 1 / 3))
         if healthy_samples

@@ -52,7 +52,7 @@ def baseline(frames: list[dict], taps: tuple[str, ...] = ("input", "conv1")) -> 
         tap: FrameMoments(np.stack([f[tap][0] for f in frames]), np.stack([f[tap][1] for f in frames]))
         for tap in taps
     }
-    return Moments({tap: m.pooled() for tap, m in per_frame.items()}), per_frame
+    return Moments({tap: m.pool() for tap, m in per_frame.items()}), per_frame
 
 
 def monitor(count: int = 128, camera: Camera | None = None, seed: int = 0, **settings: float) -> DriftMonitor:

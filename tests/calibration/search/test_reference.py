@@ -73,7 +73,7 @@ def test_frames_with_nan_are_named() -> None:
 
 def test_frames_that_tell_nothing_are_left_out_and_counted() -> None:
     x = pictures(10)
-    healthy = moments_of_frames(x).pooled()
+    healthy = moments_of_frames(x).pool()
     x[1], x[5] = -1.0, 0.3
     x[7] = x[6]
     found = reference.find_usable(x, moments_of_frames(x), healthy)
@@ -84,14 +84,14 @@ def test_frames_that_tell_nothing_are_left_out_and_counted() -> None:
 def test_a_strong_drift_is_not_taken_for_a_dead_camera() -> None:
     x = pictures(10)
     dim = x * 0.2
-    assert len(reference.find_usable(dim, moments_of_frames(dim), moments_of_frames(x).pooled()).index) == 10
+    assert len(reference.find_usable(dim, moments_of_frames(dim), moments_of_frames(x).pool()).index) == 10
 
 
 def test_moments_of_frames_without_pictures_count_as_if_the_pictures_were_there() -> None:
     x = pictures(24, seed=5)
     gone = moments_of_frames(x[16:])
     given = reference.check(x[:16]).with_further_input(gone)
-    found, whole = given.input_moments(x[:16]), moments_of_frames(x).pooled()
+    found, whole = given.input_moments(x[:16]), moments_of_frames(x).pool()
     np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(found.var, whole.var, rtol=1e-12)
     assert found.count == 24

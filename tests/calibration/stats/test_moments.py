@@ -35,14 +35,14 @@ def test_merging_is_exact_for_any_cut_and_order(cut: int, offset: float, seed: i
 
 def test_frames_far_from_zero_keep_their_variance() -> None:
     x = np.random.default_rng(0).normal(10_000, 1, (5, 2, 30, 30)).astype(np.float32)
-    pooled = moments_of_frames(x).pooled()
+    pooled = moments_of_frames(x).pool()
     wide = x.astype(np.float64).transpose(1, 0, 2, 3).reshape(2, -1)
     np.testing.assert_allclose(pooled.mean, wide.mean(1), rtol=1e-12)
     np.testing.assert_allclose(pooled.var, wide.var(1), rtol=1e-9)
 
 
 def test_one_frame_and_zero_variance_are_no_special_case() -> None:
-    pooled = moments_of_frames(np.full((1, 2, 4, 4), 7, np.float32)).pooled()
+    pooled = moments_of_frames(np.full((1, 2, 4, 4), 7, np.float32)).pool()
     assert pooled.mean.tolist() == [7, 7]
     assert pooled.var.tolist() == [0, 0]
 

@@ -54,7 +54,7 @@ def monitor() -> DriftMonitor:
         tap: FrameMoments(np.stack([f[tap][0] for f in frames]), np.stack([f[tap][1] for f in frames]))
         for tap in frames[0]
     }
-    return DriftMonitor({"input": parts["input"].pooled()}, parts, DriftSettings(), np.random.default_rng(0))
+    return DriftMonitor({"input": parts["input"].pool()}, parts, DriftSettings(), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("change", [{"sure": 0.5}, {"classes": 1}])

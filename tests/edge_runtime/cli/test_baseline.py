@@ -40,7 +40,7 @@ def box(tmp_path, made):
     }
     (tmp_path / "box.yaml").write_bytes(orjson.dumps(content))
     model_state = ModelState.open(tmp_path / "state", "parts")
-    BaselineStore(model_state.baselines).put(made[0].named("day"))
+    BaselineStore(model_state.baselines).put(made[0].rename("day"))
     return tmp_path
 
 

@@ -120,7 +120,7 @@ def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(server: HttpServ
     frames = rng.normal(0, 1, (12, 3, 16, 16)).astype(np.float32)
     seen = moments_of_frames(frames)
     baseline = Baseline(
-        Moments({"input": seen.pooled()}), {"input": seen}, "a" * 64, (3, 16, 16), 12, 12.0, 0.0, "0"
+        Moments({"input": seen.pool()}), {"input": seen}, "a" * 64, (3, 16, 16), 12, 12.0, 0.0, "0"
     )
     verdict = Verdict(False, "identity", None, ("In doubt.",), {}, {"input": 0.5}, FrameCounts(12, {}))
     scale = PictureScale(np.full(3, -2.0), np.full(3, 2.0))

@@ -20,7 +20,7 @@ def scene(seed, level, frames):
 
 def monitor(seed, level):
     seen = moments_of_frames(scene(seed, level, 96))
-    return DriftMonitor({INPUT_TAP: seen.pooled()}, {INPUT_TAP: seen}, SETTINGS, np.random.default_rng(0))
+    return DriftMonitor({INPUT_TAP: seen.pool()}, {INPUT_TAP: seen}, SETTINGS, np.random.default_rng(0))
 
 
 class Site:
