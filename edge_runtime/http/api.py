@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge_runtime.messaging.encoding import encode_object, rfc3339
+from edge_runtime.messaging.encoding import encode_object, format_rfc3339
 from edge_runtime.recalibration.reports import Reports
 
 
@@ -135,7 +135,7 @@ def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
     found = [
         {
             "id": f"{model}/{report_id}",
-            "at": rfc3339(float(figures.get("at") or 0.0)),
+            "at": format_rfc3339(float(figures.get("at") or 0.0)),
             "accepted": figures.get("accepted"),
             "candidate": figures.get("candidate"),
             "reasons": figures.get("reasons"),

@@ -1,10 +1,9 @@
-"""Results and events as the JSON bytes that people and programs receive.
+"""Results and events as JSON bytes. Pure.
 
-Names a person understands, times in RFC 3339 UTC, floats rounded to what they mean. Pure: no clock, no I/O; the
-pipeline calls it just before a value enters the outbox. Not here: topics, delivery, commands.
+Times are RFC 3339 in UTC; floats are rounded to their precision.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,12 +33,13 @@ from edge_runtime.messaging.events import (
 SCORE_DIGITS = 4
 BOX_DIGITS = 1
 MS_DIGITS = 2
+_TIMINGS = tuple(field.name for field in fields(Timings))
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_WALL_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
 
 
-def rfc3339(wall_s: float) -> str:
+def format_rfc3339(wall_s: float) -> str:
     """Unix seconds as ``2026-11-23T15:20:59.123Z``; values outside years 1..9999 are clamped, NaN is the epoch.
 
     A device without a battery clock starts in 1970 and may jump: a strange clock must not stop results.
@@ -58,32 +58,32 @@ def encode_result(result: Result) -> bytes:
     """
     answers: dict[str, Any] = {}
     if result.top is not None:
-        answers["top"] = [_label(label) for label in result.top]
+        answers["top"] = [_encode_label(label) for label in result.top]
     if result.detections is not None:
-        answers["detections"] = [_detection(found) for found in result.detections]
+        answers["detections"] = [_encode_detection(found) for found in result.detections]
     if result.outputs is not None:
-        answers["outputs"] = {name: _array(name, values) for name, values in result.outputs.items()}
+        answers["outputs"] = {name: _encode_array(name, values) for name, values in result.outputs.items()}
     if len(answers) != 1:
         raise ValueError(
             f"result {result.id}: exactly one of top, detections, outputs must be set, got {sorted(answers)}"
         )
-    return _dump(
+    return encode_object(
         {
             "id": result.id,
             "stream": result.stream,
             "seq": result.seq,
-            "captured_at": rfc3339(result.captured_at_wall_s),
+            "captured_at": format_rfc3339(result.captured_at_wall_s),
             "model": result.model,
             "generation": result.generation,
             **answers,
-            "timings_ms": _timings(result.timings),
+            "timings_ms": {name: round(float(getattr(result.timings, name)), MS_DIGITS) for name in _TIMINGS},
         }
     )
 
 
 def encode_event(event: Event, device: str) -> bytes:
     """One event as a JSON object on one line: ``{"event": kind, "device": …, "at": …, "data": {…}}``."""
-    return _dump(_message(event, device, event.fact.kind, _fact(event.fact)))
+    return encode_object(_message(event, device, event.fact.kind, _fact(event.fact)))
 
 
 def encode_deprecated_event(event: Event, device: str) -> bytes | None:
@@ -92,12 +92,12 @@ def encode_deprecated_event(event: Event, device: str) -> bytes | None:
         return None
     data = _fact(event.fact)
     del data["outcome"]
-    return _dump({**_message(event, device, event.fact.task, data), "deprecated": True})
+    return encode_object({**_message(event, device, event.fact.task, data), "deprecated": True})
 
 
 def _message(event: Event, device: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
     about = {} if event.model is None else {"model": event.model}
-    return {"event": kind, "device": device, "at": rfc3339(event.at_wall_s), "data": {**about, **data}}
+    return {"event": kind, "device": device, "at": format_rfc3339(event.at_wall_s), "data": {**about, **data}}
 
 
 def _fact(fact: Fact) -> dict[str, Any]:
@@ -157,15 +157,15 @@ def as_json(report: RecalibrationReport) -> dict[str, Any]:
 
 
 def encode_object(values: dict[str, Any]) -> bytes:
-    """A status, health or answer object: numpy values, paths and sets of facts included; NaN becomes null."""
-    return _dump(values)
+    """An object as one line: numpy values, paths and sets included; NaN becomes null."""
+    return orjson.dumps(values, default=_convert, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 
-def _label(label: Label) -> dict[str, Any]:
+def _encode_label(label: Label) -> dict[str, Any]:
     return {"index": label.index, "label": label.label, "score": round(float(label.score), SCORE_DIGITS)}
 
 
-def _detection(found: Detection) -> dict[str, Any]:
+def _encode_detection(found: Detection) -> dict[str, Any]:
     return {
         "index": found.index,
         "label": found.label,
@@ -174,18 +174,7 @@ def _detection(found: Detection) -> dict[str, Any]:
     }
 
 
-def _timings(timings: Timings) -> dict[str, float]:
-    parts = {
-        "decode": timings.decode,
-        "prepare": timings.prepare,
-        "queue": timings.queue,
-        "infer": timings.infer,
-        "total": timings.total,
-    }
-    return {name: round(float(value), MS_DIGITS) for name, value in parts.items()}
-
-
-def _array(name: str, values: NDArray[Any]) -> dict[str, Any]:
+def _encode_array(name: str, values: NDArray[Any]) -> dict[str, Any]:
     """A raw output with its shape and dtype; non-finite numbers become null."""
     if values.dtype.kind not in "fiub":
         raise ValueError(f"output {name!r} has dtype {values.dtype}; JSON carries float, int and bool arrays")
@@ -198,12 +187,8 @@ def _array(name: str, values: NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def _dump(value: dict[str, Any]) -> bytes:
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-
-
-def _plain(value: object) -> object:
-    """What orjson does not know: longdouble and foreign-order arrays as lists, sets in order, anything else as text."""
+def _convert(value: object) -> object:
+    """A value that orjson does not know: arrays as lists, sets in order, anything else as text."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.longdouble):

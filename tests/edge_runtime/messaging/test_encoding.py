@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.datatypes import Detection, Label, Result, Timings
-from edge_runtime.messaging.encoding import encode_object, encode_result, rfc3339
+from edge_runtime.messaging.encoding import encode_object, encode_result, format_rfc3339
 
 AT = 1_795_448_459.1234  # 2026-11-23T15:40:59.123Z
 
@@ -90,9 +90,9 @@ def test_an_object_may_hold_what_numpy_and_pathlib_give(tmp_path):
     ],
 )
 def test_a_strange_clock_still_gives_a_time(wall_s, text):
-    assert rfc3339(wall_s) == text
+    assert format_rfc3339(wall_s) == text
 
 
 @given(st.floats())
 def test_any_clock_value_gives_a_time_of_24_characters(wall_s):
-    assert len(rfc3339(wall_s)) == 24
+    assert len(format_rfc3339(wall_s)) == 24
