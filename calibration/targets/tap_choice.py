@@ -67,7 +67,7 @@ def choose_taps(
     Raises:
         ModelError: no tap at all.
     """
-    heads, varying = _heads(steps), _varying(steps)
+    heads, varying = _find_heads(steps), _find_varying(steps)
     taps: list[T] = []
     taps_of_heads: list[tuple[Step[T], T]] = []
     skipped: list[SkippedLayer] = []
@@ -97,7 +97,7 @@ def choose_taps(
     return tuple(taps), tuple(skipped)
 
 
-def _heads(steps: Sequence[Step[T]]) -> frozenset[int]:
+def _find_heads(steps: Sequence[Step[T]]) -> frozenset[int]:
     """Places of the layers behind which no other layer with weights comes."""
     leads_to_layer: set[Hashable] = set()
     heads: set[int] = set()
@@ -111,7 +111,7 @@ def _heads(steps: Sequence[Step[T]]) -> frozenset[int]:
     return frozenset(heads)
 
 
-def _varying(steps: Sequence[Step[T]]) -> frozenset[int]:
+def _find_varying(steps: Sequence[Step[T]]) -> frozenset[int]:
     """Places of the nodes whose number of entries depends on what the picture shows."""
     tensors: set[Hashable] = set()
     places: set[int] = set()

@@ -45,7 +45,7 @@ class Backend(Protocol):
     def running(self) -> AbstractContextManager[None]:
         """Surrounds all passes of one call."""
 
-    def observer(self, first_taps: int | None, baseline: Moments | None, /) -> passes.Measure:
+    def prepare(self, first_taps: int | None, baseline: Moments | None, /) -> passes.Measure:
         """Measures the first taps; with a baseline it also corrects each one before the next layer sees it.
 
         Raises:
@@ -58,10 +58,10 @@ class Backend(Protocol):
     def save(self, corrected: Any) -> ModelFiles:
         """The files of a corrected copy."""
 
-    def answers(self, corrected: Any | None) -> passes.Answers:
+    def load(self, corrected: Any | None) -> passes.Answers:
         """A corrected copy, or the model as it is (None), ready to run."""
 
-    def probe(self, first_taps: int) -> ModelFiles:
+    def build_probe(self, first_taps: int) -> ModelFiles:
         """See :meth:`Target.probe`."""
 
 
@@ -131,14 +131,14 @@ class Target:
         Raises:
             PatchError: the patch is for another model.
         """
-        corrected, left_alone = self._corrected(patch)
+        corrected, left_alone = self._apply(patch)
         files = self._backend.files if corrected is None else self._backend.save(corrected)
         return PatchedModel(files.data, left_alone, files.weights)
 
     def runner(self, patch: Patch | None = None) -> Runner:
         """The model as deployed (same quantized arithmetic), with or without a patch, ready to run."""
         self._last = None  # after measuring, the observer's activations are the largest memory
-        answers = self._backend.answers(None if patch is None else self._corrected(patch)[0])
+        answers = self._backend.load(None if patch is None else self._apply(patch)[0])
 
         def run(x: Batch) -> dict[str, NDArray[Any]]:
             self._require_samples(x)
@@ -151,7 +151,7 @@ class Target:
 
     def probe(self, first_taps: int) -> ModelFiles:
         """A small model of the same framework: outputs ``<tap>/mean`` and ``<tap>/var`` of the first taps per frame."""
-        return self._backend.probe(first_taps)
+        return self._backend.build_probe(first_taps)
 
     def inspect(self) -> dict[str, Any]:
         """What the file is and what can be done with it, for people and ``--json``."""
@@ -168,15 +168,15 @@ class Target:
         """The last one with a baseline is kept: a search asks for it with several priors."""
         if baseline is None:
             self._last = None
-            return self._backend.observer(first_taps, None)
+            return self._backend.prepare(first_taps, None)
         if self._last is not None and self._last[0] == first_taps and self._last[1] is baseline:
             return self._last[2]
         self._last = None  # never two at once in memory
-        observer = self._backend.observer(first_taps, baseline)
+        observer = self._backend.prepare(first_taps, baseline)
         self._last = (first_taps, baseline, observer)
         return observer
 
-    def _corrected(self, patch: Patch) -> tuple[Any | None, dict[str, int]]:
+    def _apply(self, patch: Patch) -> tuple[Any | None, dict[str, int]]:
         """A corrected copy, and the channels left alone; None where the patch changes nothing."""
         backend = self._backend
         passes.require_patch_of(patch, backend.name, self.sha256, self.taps, self.input_shape[1])

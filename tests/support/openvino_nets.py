@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from calibration.targets.open import open_openvino
-from calibration.targets.openvino.graph import files_of
+from calibration.targets.openvino.graph import serialize
 from calibration.targets.target import Target
 from tests.support.onnx_nets import Floats, pictures
 
@@ -21,7 +21,7 @@ def ir_of(onnx_model: bytes, batch: int | None = None) -> Files:
     model = ov.Core().read_model(onnx_model)
     if batch is not None:
         model.reshape([batch, *list(model.input(0).get_partial_shape())[1:]])
-    return files_of(model)
+    return serialize(model)
 
 
 def half_weights(onnx_model: bytes, folder: Path) -> Files:
@@ -38,7 +38,7 @@ def by_nncf(onnx_model: bytes, x: Floats | None = None) -> Files:
     model.reshape([1, *list(model.input(0).get_partial_shape())[1:]])
     samples = pictures(32, seed=99) if x is None else x
     dataset = nncf.Dataset([sample[np.newaxis] for sample in samples])
-    return files_of(nncf.quantize(model, dataset, subset_size=len(samples)))
+    return serialize(nncf.quantize(model, dataset, subset_size=len(samples)))
 
 
 def bytes_camera(seed: int = 0, *, via_convert: bool = True) -> Files:
@@ -72,7 +72,7 @@ def closed(x: Any, picture: Any, rng: np.random.Generator, channels: int) -> Fil
     pooled = ops.squeeze(ops.reduce_mean(x, ops.constant([2, 3]), keep_dims=True), ops.constant([2, 3]))
     head = ops.matmul(pooled, ops.constant(rng.normal(0, 1, (4, channels)).astype(np.float32)), False, True)
     head.output(0).get_tensor().set_names({"logits"})
-    return files_of(ov.Model([head], [picture], "net"))
+    return serialize(ov.Model([head], [picture], "net"))
 
 
 def opened(files: Files) -> Target:

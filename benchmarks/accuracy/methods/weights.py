@@ -64,10 +64,10 @@ def _constants_behind(node: Any) -> Iterator[NDArray[Any]]:
 
 def _of_torchscript(data: bytes) -> Iterator[NDArray[Any]]:
     from calibration.targets.torchscript import program
-    from calibration.targets.torchscript.graph import flatten, layers_of
+    from calibration.targets.torchscript.graph import find_layers, flatten
 
     graph = flatten("model", program.load("model", data))
-    for node in layers_of(graph.graph):
+    for node in find_layers(graph.graph):
         found = graph.tensor(node.inputsAt(1))
         if found is not None and found.ndim > 1:
             yield found.numpy().copy()

@@ -17,8 +17,8 @@ from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, parse
-from calibration.targets.onnx.observer import build_observer, build_probe, correction_settings
-from calibration.targets.onnx.patch import dead_channels, insert_input_correction, patch_tap
+from calibration.targets.onnx.observer import build_observer, build_probe, make_settings
+from calibration.targets.onnx.patch import count_dead_channels, insert_input_correction, patch_tap
 from calibration.targets.onnx.taps import find_taps
 
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
@@ -62,7 +62,7 @@ class OnnxBackend:
                 "name": tap.name,
                 "channels": tap.channels,
                 "kind": tap.kind,
-                "dead_channels": dead_channels(self._graph, tap),
+                "dead_channels": count_dead_channels(self._graph, tap),
             }
             for tap in self._taps
         ]
@@ -73,15 +73,15 @@ class OnnxBackend:
         """Nothing to prepare."""
         return nullcontext()
 
-    def observer(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
+    def prepare(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
         """One session; prior and input correction are given when it runs."""
         built = build_observer(self._free_graph, self._taps[:first_taps], baseline)
-        session = self._session(built.model)
+        session = self._open_session(built.model)
         observer = replace(built, model=b"")  # as large as the session, which has read it
         picture = self._graph.input
 
         def measuring(normalise: Normalisation | None) -> passes.Passes:
-            settings = correction_settings(normalise, picture.shape[1] or 0)
+            settings = make_settings(normalise, picture.shape[1] or 0)
 
             def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
                 for batch in batches:
@@ -106,9 +106,9 @@ class OnnxBackend:
         """They are one file."""
         return ModelFiles(corrected)
 
-    def answers(self, corrected: bytes | None) -> passes.Answers:
+    def load(self, corrected: bytes | None) -> passes.Answers:
         """One session of the deployed kernels."""
-        session = self._session(self.files.data if corrected is None else corrected)
+        session = self._open_session(self.files.data if corrected is None else corrected)
         names, picture = [output.name for output in session.get_outputs()], self._graph.input
 
         def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
@@ -118,7 +118,7 @@ class OnnxBackend:
 
         return run
 
-    def probe(self, first_taps: int) -> ModelFiles:
+    def build_probe(self, first_taps: int) -> ModelFiles:
         """A small model with the single-frame moments of the first taps as outputs."""
         return ModelFiles(build_probe(self._graph, self._taps, first_taps))
 
@@ -130,8 +130,8 @@ class OnnxBackend:
             return self._graph
         free = free_batch_axis(self._graph)
         x = self._graph.input.make_noise(2 * fixed)
-        expected = list(passes.run_all(self.answers(None), x, fixed, is_fixed=True).values())
-        session = self._session(free.model.SerializeToString())
+        expected = list(passes.run_all(self.load(None), x, fixed, is_fixed=True).values())
+        session = self._open_session(free.model.SerializeToString())
         try:
             got = session.run(None, {free.input.name: free.input.convert(x)})
         except _ORT_ERRORS as err:
@@ -144,7 +144,7 @@ class OnnxBackend:
             raise _bound_to_batch(self.name, fixed)
         return free
 
-    def _session(self, data: bytes) -> ort.InferenceSession:
+    def _open_session(self, data: bytes) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1

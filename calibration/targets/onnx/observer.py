@@ -17,7 +17,7 @@ from calibration.stats.moments import FrameMoments, Moments, TapMoments
 from calibration.targets.base import MEAN, VARIANCE, Normalisation
 from calibration.targets.onnx.graph import OnnxGraph, parse, tensors_read
 from calibration.targets.onnx.patch import correct_input, dequantize_layer, scale_float_layer
-from calibration.targets.onnx.pointwise import Pointwise, PointwiseWriter, pointwise_form, require_domain
+from calibration.targets.onnx.pointwise import Pointwise, PointwiseWriter, find_pointwise, require_domain
 from calibration.targets.onnx.taps import OnnxTap
 
 Array = NDArray[np.float32]
@@ -34,7 +34,7 @@ class Observer:
     """A model to run, the tensors to fetch, and how to read them.
 
     With a baseline it has three inputs more, so that one session serves every candidate: the prior, and scale and
-    offset of the input correction (:func:`correction_settings`).
+    offset of the input correction (:func:`make_settings`).
     """
 
     model: bytes
@@ -63,7 +63,7 @@ class Observer:
         return FrameMoments(first * unit + healthy.mean, var * unit * unit)
 
 
-def correction_settings(normalise: Normalisation | None, channels: int) -> dict[str, Array]:
+def make_settings(normalise: Normalisation | None, channels: int) -> dict[str, Array]:
     """Values of the inputs other than the picture; none when the model is measured as it is."""
     if normalise is None:
         return {}
@@ -85,9 +85,9 @@ def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments 
     writer = _Writer(copy)
     inserted: dict[str, list[NodeProto]] = {}
     for tap in chosen:
-        if (layer := pointwise_form(copy, tap)) is not None:
+        if (layer := find_pointwise(copy, tap)) is not None:
             before = layer.node.input[0]
-            inserted.setdefault(before, []).extend(_pointwise(writer, layer, baseline))
+            inserted.setdefault(before, []).extend(_measure_pointwise(writer, layer, baseline))
             continue
         simple = dequantize_layer(copy, tap)
         if baseline is None:
@@ -161,7 +161,7 @@ def _gather_frames(cut: OnnxGraph, tap: OnnxTap, rows: list[str], frames: str) -
 
 
 def _add_settings(graph: OnnxGraph) -> None:
-    """The three inputs of :func:`correction_settings` and the nodes that everything behind them shares."""
+    """The three inputs of :func:`make_settings` and the nodes that everything behind them shares."""
     correct_input(graph, _INPUT_SCALE, _INPUT_OFFSET)
     proto = graph.model.graph
     shape = [graph.input.shape[1]]
@@ -172,12 +172,12 @@ def _add_settings(graph: OnnxGraph) -> None:
     proto.node.insert(0, helper.make_node("Sub", [one, _PRIOR], [_KEPT]))
 
 
-def _pointwise(writer: "_Writer", layer: Pointwise, baseline: Moments | None) -> list[NodeProto]:
+def _measure_pointwise(writer: "_Writer", layer: Pointwise, baseline: Moments | None) -> list[NodeProto]:
     """The nodes that take the place of a pointwise int8 layer."""
     tap = replace(layer.tap, channel_axis=layer.tap.rank - 1)
     product = PointwiseWriter(writer.graph, layer)
     raw = f"{tap.name}__raw"
-    nodes = product.channels_last()
+    nodes = product.move_channels_last()
     if baseline is None:
         nodes += product.product(raw, np.ones(tap.channels), np.zeros(tap.channels))
         return nodes + writer.measure(tap, raw) + product.hand_on(raw)
@@ -186,7 +186,7 @@ def _pointwise(writer: "_Writer", layer: Pointwise, baseline: Moments | None) ->
     nodes += writer.measure(tap, raw, centre=False)
     more, scale, offset = writer.correction(tap, healthy)
     corrected = f"{tap.name}__corrected"
-    return nodes + more + product.again(raw, corrected, scale, offset) + product.hand_on(corrected)
+    return nodes + more + product.repeat_product(raw, corrected, scale, offset) + product.hand_on(corrected)
 
 
 def _insert_behind(graph: OnnxGraph, inserted: dict[str, list[NodeProto]]) -> None:

@@ -40,7 +40,7 @@ def scale_float_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vec
     """Fold ``scale * y + offset`` into float32 weights and bias; channels at identity keep their bits."""
     weight = graph.array(tap.weight.name).astype(np.float64)
     graph.set_array(tap.weight.name, (weight * _per_weight(tap, weight.shape, scale)).astype(np.float32))
-    old = float_bias(graph, tap)
+    old = read_float_bias(graph, tap)
     new = old * scale + offset / tap.bias_factor
     if tap.bias is None:
         if new.any():
@@ -50,7 +50,7 @@ def scale_float_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vec
     graph.set_array(tap.bias.name, new.astype(np.float32).reshape(shape))
 
 
-def float_bias(graph: OnnxGraph, tap: OnnxTap) -> Vector:
+def read_float_bias(graph: OnnxGraph, tap: OnnxTap) -> Vector:
     """The bias of a layer as float64 (C,); zeros when it has none."""
     if tap.bias is None:
         return np.zeros(tap.channels)
@@ -81,7 +81,7 @@ def _remove_rounding(graph: OnnxGraph, tap: OnnxTap) -> None:
         graph.model.graph.node.remove(node)
 
 
-def dead_channels(graph: OnnxGraph, tap: OnnxTap) -> int:
+def count_dead_channels(graph: OnnxGraph, tap: OnnxTap) -> int:
     """How many channels of a layer give the same whatever the picture: weights of zero, or next to it in int8."""
     weight = _value_of(graph, tap.weight) if tap.weight.scale is not None else graph.array(tap.weight.name)
     least = DEAD_WEIGHT_SCALE * 127 if tap.weight.scale is not None else 0.0
@@ -206,7 +206,7 @@ def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vec
     blocked = old.reshape(-1) < DEAD_WEIGHT_SCALE
     if bias.scale is not None:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            wanted = _wanted_int_bias(graph, bias, scale, offset)
+            wanted = _compute_int_bias(graph, bias, scale, offset)
         blocked = blocked | ~np.isfinite(wanted) | (np.abs(wanted) > _INT32_MAX)
     scale, offset = np.where(blocked, 1.0, scale), np.where(blocked, 0.0, offset)
     touched = (scale != 1) | (offset != 0)
@@ -216,7 +216,7 @@ def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vec
         value = graph.array(bias.name)
         new = value.astype(np.float64).reshape(-1) * scale + offset / tap.bias_factor
         graph.set_array(bias.name, new.astype(np.float32).reshape(value.shape))
-    graph.set_array(tap.weight.scale, _scaled(old, scale))
+    graph.set_array(tap.weight.scale, _scale(old, scale))
     return int(blocked.sum())
 
 
@@ -252,13 +252,13 @@ def _spread_scale(graph: OnnxGraph, constant: Constant, channels: int) -> None:
     node.attribute.extend([*kept, helper.make_attribute("axis", constant.channel_axis)])
 
 
-def _wanted_int_bias(graph: OnnxGraph, bias: Constant, scale: Vector, offset: Vector) -> Vector:
+def _compute_int_bias(graph: OnnxGraph, bias: Constant, scale: Vector, offset: Vector) -> Vector:
     """(C,) the int32 values that stand for the corrected bias, before rounding checks."""
     assert bias.scale is not None
     old_step = graph.array(bias.scale)
     value = graph.array(bias.name).astype(np.float64) * old_step.astype(np.float64)
     return np.asarray(
-        np.round((value * scale + offset) / _scaled(old_step, scale).astype(np.float64)), np.float64
+        np.round((value * scale + offset) / _scale(old_step, scale).astype(np.float64)), np.float64
     )
 
 
@@ -267,10 +267,10 @@ def _write_int_bias(
 ) -> None:
     assert bias.scale is not None
     graph.set_array(bias.name, np.where(touched, wanted.astype(np.int32), graph.array(bias.name)))
-    graph.set_array(bias.scale, _scaled(graph.array(bias.scale), scale))
+    graph.set_array(bias.scale, _scale(graph.array(bias.scale), scale))
 
 
-def _scaled(old: NDArray[Any], scale: Vector) -> NDArray[np.float32]:
+def _scale(old: NDArray[Any], scale: Vector) -> NDArray[np.float32]:
     """Float32 ``old * scale`` in the shape of ``old``; exact where the scale is 1."""
     return (old.astype(np.float64) * scale.reshape(old.shape)).astype(np.float32)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from calibration.targets.onnx.graph import OnnxGraph
-from calibration.targets.onnx.patch import float_bias
+from calibration.targets.onnx.patch import read_float_bias
 from calibration.targets.onnx.taps import OnnxTap
 
 DOMAIN = "com.microsoft"
@@ -44,7 +44,7 @@ class Pointwise:
     """(O,), in the layer's own units."""
 
 
-def pointwise_form(graph: OnnxGraph, tap: OnnxTap) -> Pointwise | None:
+def find_pointwise(graph: OnnxGraph, tap: OnnxTap) -> Pointwise | None:
     """The layer behind ``tap`` as one matrix product; None when it is none."""
     node = graph.producers[tap.layer_output]
     if tap.op != "Conv" or tap.weight.scale is None or tap.groups != 1 or not _is_plain(node):
@@ -58,7 +58,7 @@ def pointwise_form(graph: OnnxGraph, tap: OnnxTap) -> Pointwise | None:
     scale = np.broadcast_to(graph.array(tap.weight.scale).astype(np.float64).reshape(-1), (tap.channels,))
     rows = np.ascontiguousarray(weight.reshape(weight.shape[0], -1).T)
     return Pointwise(
-        tap, node, source.input[0], source.input[1], source.input[2], rows, scale, float_bias(graph, tap)
+        tap, node, source.input[0], source.input[1], source.input[2], rows, scale, read_float_bias(graph, tap)
     )
 
 
@@ -71,7 +71,7 @@ class PointwiseWriter:
         self._rank = layer.tap.rank
         self._rows = graph.add_constant(f"{self._name}__rows", layer.rows)
 
-    def channels_last(self) -> list[NodeProto]:
+    def move_channels_last(self) -> list[NodeProto]:
         """The picture as the product reads it."""
         perm = [0, *range(2, self._rank), 1]
         return [helper.make_node("Transpose", [self._layer.quantized], [self._wide], perm=perm)]
@@ -83,7 +83,7 @@ class PointwiseWriter:
         bias = self._graph.add_constant(f"{output}__bias", shifted)
         return [self._product(output, scale, bias)]
 
-    def again(self, raw: str, output: str, scale: str, offset: str) -> list[NodeProto]:
+    def repeat_product(self, raw: str, output: str, scale: str, offset: str) -> list[NodeProto]:
         """``scale`` * ``raw`` + ``offset``, where ``raw`` is a product and the others are tensors (O,)."""
         names = {part: f"{output}__{part}" for part in ("scale", "moved", "bias")}
         return [

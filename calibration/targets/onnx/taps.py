@@ -73,10 +73,10 @@ def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer
     """
     _refuse_training_mode(graph)
     fix = "Export it with its convolution weights as float32 constants, and quantize with QDQ and per_channel=True."
-    return choose_taps(graph.name, list(_steps(graph)), fix)
+    return choose_taps(graph.name, list(_describe_nodes(graph)), fix)
 
 
-def _steps(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
+def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
     of_the_picture = {graph.input.name}
     for node in graph.nodes:
         depends_on_picture = not of_the_picture.isdisjoint(node.input)
@@ -92,7 +92,7 @@ def _steps(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
             is_linear=node.op_type in ("Gemm", "MatMul"),
             is_selecting=depends_on_picture and node.op_type in _SELECTING,
             inner_layers=[label(inner) for inner in _inner_layers(node)],
-            tap=partial(_tap, graph, node),
+            tap=partial(_find_tap, graph, node),
         )
 
 
@@ -127,17 +127,17 @@ def _is_constant(graph: OnnxGraph, name: str) -> bool:
     return source is not None and source.input[0] in graph.constants
 
 
-def _tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
+def _find_tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     match node.op_type:
         case "Conv" | "ConvTranspose":
-            return None if _feeds_batch_norm(graph, node) else _convolution(graph, node)
+            return None if _feeds_batch_norm(graph, node) else _read_convolution(graph, node)
         case "BatchNormalization":
-            return _batch_norm(graph, node)
+            return _read_batch_norm(graph, node)
         case "Gemm":
-            return _gemm(graph, node)
+            return _read_gemm(graph, node)
         case "MatMul" if _is_constant(graph, node.input[1]):
-            return _matmul(graph, node)
+            return _read_matmul(graph, node)
         case "MatMul" if _is_constant(graph, node.input[0]):
             raise LayerSkipped("its weights are on the left: its channels are no axis of the output")
         case op if op in _UNKNOWN_WEIGHTED and any(_is_constant(graph, name) for name in node.input):
@@ -152,11 +152,11 @@ def _feeds_batch_norm(graph: OnnxGraph, node: NodeProto) -> bool:
     return reader is not None and reader.op_type == "BatchNormalization"
 
 
-def _convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
+def _read_convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     groups = int(attribute(node, "group", 1))
     is_transposed = node.op_type == "ConvTranspose"
     axis = 1 if is_transposed else 0
-    weight = _weight(graph, node.input[1], axis)
+    weight = _read_weight(graph, node.input[1], axis)
     shape = graph.constants[weight.name].dims
     channels = int(shape[axis]) * (groups if is_transposed else 1)
     if is_transposed and groups > 1 and weight.scale is not None:
@@ -171,13 +171,13 @@ def _convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
         channel_axis=1,
         layer_output=node.output[0],
         weight=_require_scale_per_channel(graph, weight, channels if not is_transposed else int(shape[axis])),
-        bias=_bias(graph, bias_name, channels),
+        bias=_read_bias(graph, bias_name, channels),
         groups=groups,
     )
 
 
-def _batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
-    scale, bias = (_bias(graph, name, None) for name in node.input[1:3])
+def _read_batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
+    scale, bias = (_read_bias(graph, name, None) for name in node.input[1:3])
     if scale is None or bias is None or scale.scale is not None or bias.scale is not None:
         raise LayerSkipped("its scale or bias is not a float32 constant")
     rank = graph.ranks.get(node.output[0]) or graph.ranks.get(node.input[0])
@@ -196,11 +196,11 @@ def _batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     )
 
 
-def _gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
+def _read_gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     if attribute(node, "transA", 0) or not attribute(node, "alpha", 1.0):
         raise LayerSkipped("a Gemm with transA or alpha 0 is not a linear layer")
     axis = 0 if attribute(node, "transB", 0) else 1
-    weight = _weight(graph, node.input[1], axis)
+    weight = _read_weight(graph, node.input[1], axis)
     channels = int(graph.constants[weight.name].dims[axis])
     bias_name = node.input[2] if len(node.input) > 2 else ""
     beta = float(attribute(node, "beta", 1.0))
@@ -215,14 +215,14 @@ def _gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
         channel_axis=1,
         layer_output=node.output[0],
         weight=_require_scale_per_channel(graph, weight, channels),
-        bias=_bias(graph, bias_name, channels),
+        bias=_read_bias(graph, bias_name, channels),
         bias_factor=beta if bias_name else 1.0,
     )
 
 
-def _matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
+def _read_matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     """MatMul with constant weights and the Add of its bias; the tap is behind the Add."""
-    weight = _weight(graph, node.input[1], 1)
+    weight = _read_weight(graph, node.input[1], 1)
     shape = graph.constants[weight.name].dims
     rank = graph.ranks.get(node.output[0])
     if len(shape) != 2 or rank is None or rank < 2:
@@ -231,7 +231,7 @@ def _matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     adder = graph.only_consumer(product)
     if adder is None or adder.op_type != "Add":
         raise LayerSkipped("a MatMul without a bias to correct")
-    bias = _bias(graph, next(name for name in adder.input if name != product), int(shape[1]))
+    bias = _read_bias(graph, next(name for name in adder.input if name != product), int(shape[1]))
     if bias is None:
         raise LayerSkipped("a MatMul without a bias to correct")
     return OnnxTap(
@@ -262,7 +262,7 @@ def _require_free(graph: OnnxGraph, name: str) -> str:
     return name
 
 
-def _weight(graph: OnnxGraph, name: str, axis: int) -> Constant:
+def _read_weight(graph: OnnxGraph, name: str, axis: int) -> Constant:
     """The constant behind a weight input."""
     if graph.uses(name) > 1:
         raise LayerSkipped("its weights are shared with another layer")
@@ -304,7 +304,7 @@ def _require_scale_per_channel(graph: OnnxGraph, weight: Constant, channels: int
     return weight
 
 
-def _bias(graph: OnnxGraph, name: str, channels: int | None) -> Constant | None:
+def _read_bias(graph: OnnxGraph, name: str, channels: int | None) -> Constant | None:
     """The constant behind a bias input; None when there is none."""
     if not name:
         return None

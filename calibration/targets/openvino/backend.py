@@ -14,10 +14,10 @@ from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
-from calibration.targets.openvino.graph import IrGraph, files_of, parse
-from calibration.targets.openvino.observer import Observer, build_observer, build_probe, correction_settings
+from calibration.targets.openvino.graph import IrGraph, parse, serialize
+from calibration.targets.openvino.observer import Observer, build_observer, build_probe, make_settings
 from calibration.targets.openvino.patch import insert_input_correction, patch_tap
-from calibration.targets.openvino.taps import find_taps, taps_in
+from calibration.targets.openvino.taps import find_taps, map_taps
 
 _ALIKE = 0.1
 """Measured per output over all taps, noise pictures: at worst 0.043 (Lite0 by NNCF) and 0.026 (SSDLite by NNCF), where
@@ -55,14 +55,14 @@ class OpenVinoBackend:
         """Nothing to prepare."""
         return nullcontext()
 
-    def observer(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
+    def prepare(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
         """One compilation; prior and input correction are given when it runs."""
         self._require_free_batch()
         observer = self._build_observer(first_taps, baseline)
-        request = self._compiled(_free_batch_axis(observer.model)).create_infer_request()
+        request = self._compile(_free_batch_axis(observer.model)).create_infer_request()
 
         def measuring(normalise: Normalisation | None) -> passes.Passes:
-            settings = correction_settings(normalise, self._graph.input.shape[1] or 0)
+            settings = make_settings(normalise, self._graph.input.shape[1] or 0)
 
             def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
                 for batch in batches:
@@ -77,7 +77,7 @@ class OpenVinoBackend:
         graph = self._copy()
         left_alone = {
             tap.name: patch_tap(graph, tap, affines[tap.name])
-            for tap in taps_in(graph, self._taps, self._graph)
+            for tap in map_taps(graph, self._taps, self._graph)
             if tap.name in affines
         }
         if INPUT_TAP in affines:
@@ -86,13 +86,13 @@ class OpenVinoBackend:
 
     def save(self, corrected: IrGraph) -> ModelFiles:
         """The .xml and the .bin."""
-        return ModelFiles(*files_of(corrected.model))
+        return ModelFiles(*serialize(corrected.model))
 
-    def answers(self, corrected: IrGraph | None) -> passes.Answers:
+    def load(self, corrected: IrGraph | None) -> passes.Answers:
         """One compilation of the deployed kernels."""
         model = (self._copy() if corrected is None else corrected).model
         names = [_output_name(output) for output in model.outputs]
-        request = self._compiled(model).create_infer_request()
+        request = self._compile(model).create_infer_request()
 
         def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
             for batch in batches:
@@ -100,7 +100,7 @@ class OpenVinoBackend:
 
         return run
 
-    def probe(self, first_taps: int) -> ModelFiles:
+    def build_probe(self, first_taps: int) -> ModelFiles:
         """A small IR with the single-frame moments of the first taps as outputs."""
         return build_probe(self._copy(), first_taps)
 
@@ -109,7 +109,7 @@ class OpenVinoBackend:
 
     def _build_observer(self, first_taps: int | None, baseline: Moments | None) -> Observer:
         graph = self._copy()
-        taps = taps_in(graph, self._taps, self._graph)[:first_taps]
+        taps = map_taps(graph, self._taps, self._graph)[:first_taps]
         return build_observer(graph, taps, baseline)
 
     def _require_free_batch(self) -> None:
@@ -124,24 +124,24 @@ class OpenVinoBackend:
         """Whether the frame moments of two batches in one are those of two batches in a row."""
         fixed = self._graph.input.shape[0] or 1
         x = self._graph.input.make_noise(2 * fixed)
-        as_is = self._compiled(self._build_observer(None, None).model).create_infer_request()
+        as_is = self._compile(self._build_observer(None, None).model).create_infer_request()
         parts = [self._run(as_is, x[i : i + fixed]) for i in range(0, len(x), fixed)]
         try:
-            free = self._compiled(
+            free = self._compile(
                 _free_batch_axis(self._build_observer(None, None).model)
             ).create_infer_request()
             got = self._run(free, x)
             expected = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
             if any(len(a) != len(b) for a, b in zip(got, expected, strict=True)):
                 # Rows that are tokens are other ones in every pass; there the answers must speak.
-                answering = self._compiled(_free_batch_axis(self._copy().model)).create_infer_request()
-                whole = passes.run_all(self.answers(None), x, fixed, is_fixed=True)
+                answering = self._compile(_free_batch_axis(self._copy().model)).create_infer_request()
+                whole = passes.run_all(self.load(None), x, fixed, is_fixed=True)
                 got, expected = self._run(answering, x), list(whole.values())
         except (ModelError, RuntimeError):
             return False
         return all(_is_alike(a, b) for a, b in zip(got, expected, strict=True))
 
-    def _compiled(self, model: Any) -> Any:
+    def _compile(self, model: Any) -> Any:
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on some CPUs: logits differ by 0.6
             "INFERENCE_NUM_THREADS": self._threads,

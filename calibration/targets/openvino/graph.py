@@ -96,7 +96,7 @@ def _settle_ranks(model: Any) -> None:
             node.output(0).replace(answer.output(0))
 
 
-def files_of(model: Any) -> tuple[bytes, bytes]:
+def serialize(model: Any) -> tuple[bytes, bytes]:
     """The two files of a model: xml and weights. Constants keep their types (no compression)."""
     with tempfile.TemporaryDirectory(prefix="calibration-ir-") as folder:
         path = Path(folder) / "model.xml"

@@ -18,7 +18,7 @@ from openvino import opset13 as ops
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
 from calibration.stats.moments import FrameMoments, Moments, TapMoments
 from calibration.targets.base import MEAN, VARIANCE, ModelFiles, Normalisation
-from calibration.targets.openvino.graph import IrGraph, files_of, readers, value
+from calibration.targets.openvino.graph import IrGraph, readers, serialize, value
 from calibration.targets.openvino.patch import correct_input
 from calibration.targets.openvino.taps import IrTap, find_taps, has_weights
 
@@ -33,7 +33,7 @@ class Observer:
     """A model to run and how to read its outputs: two a tap, means and variances of its first axis' entries (R, C).
 
     With a baseline it has three inputs more, so that one compilation serves every candidate: the prior, and scale and
-    offset of the input correction (:func:`correction_settings`).
+    offset of the input correction (:func:`make_settings`).
     """
 
     model: Any
@@ -56,7 +56,7 @@ class Observer:
         return FrameMoments(first * unit + healthy.mean, second * unit * unit)
 
 
-def correction_settings(normalise: Normalisation | None, channels: int) -> list[Floats]:
+def make_settings(normalise: Normalisation | None, channels: int) -> list[Floats]:
     """Values of the inputs behind the picture: prior, scale and offset; none when the model is measured as it is."""
     if normalise is None:
         return []
@@ -102,7 +102,7 @@ def build_probe(graph: IrGraph, first: int) -> ModelFiles:
         for part, suffix in zip(_frames_of(tap, mean, var, frames), (MEAN, VARIANCE), strict=True):
             part.get_tensor().set_names({tap.name + suffix})
             outputs.append(part)
-    return ModelFiles(*files_of(ov.Model(outputs, [graph.parameter], "probe")))
+    return ModelFiles(*serialize(ov.Model(outputs, [graph.parameter], "probe")))
 
 
 def _frames_of(tap: IrTap, mean: Any, var: Any, frames: Any) -> Iterator[Any]:

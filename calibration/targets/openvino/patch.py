@@ -22,7 +22,7 @@ Vector = NDArray[np.float64]
 
 def patch_tap(graph: IrGraph, tap: IrTap, affine: Affine) -> int:
     """Write a correction into the layer's constants; gives how many channels had to be left alone."""
-    dead = _dead_channels(graph, tap) & affine.touched
+    dead = _find_dead_channels(graph, tap) & affine.touched
     scale = np.where(dead, 1.0, affine.scale.astype(np.float64))
     offset = np.where(dead, 0.0, affine.offset.astype(np.float64))
     if (scale != 1).any() or offset.any():
@@ -60,7 +60,7 @@ def correct_input(graph: IrGraph, scale: Any, offset: Any) -> None:
             target.replace_source_output(_as_before(corrected, picture))
 
 
-def new_constant(old: Any, new: NDArray[np.float64]) -> Any:
+def make_constant(old: Any, new: NDArray[np.float64]) -> Any:
     """A constant of the type of the output ``old`` with other values."""
     return ops.constant(new.astype(old.get_element_type().to_dtype())).output(0)
 
@@ -96,7 +96,7 @@ def _rewrite(link: Link, change: Any) -> None:
     """Replace the constant of a link; its values are float64 (1, C, 1, ...) for ``change``."""
     place = link.node.input(link.operand)
     old = place.get_source_output()
-    place.replace_source_output(new_constant(old, change(value(old).astype(np.float64))))
+    place.replace_source_output(make_constant(old, change(value(old).astype(np.float64))))
 
 
 def _scale_batch_norm(tap: IrTap, scale: Vector, offset: Vector) -> None:
@@ -104,14 +104,14 @@ def _scale_batch_norm(tap: IrTap, scale: Vector, offset: Vector) -> None:
     for index, shift in ((1, np.zeros_like(offset)), (2, offset)):
         place = tap.layer.input(index)
         old = place.get_source_output()
-        place.replace_source_output(new_constant(old, value(old).astype(np.float64) * scale + shift))
+        place.replace_source_output(make_constant(old, value(old).astype(np.float64) * scale + shift))
 
 
 def _add_bias(tap: IrTap, offset: Vector) -> None:
     """Add behind a layer that has no bias; the new node takes the tap's name, as OpenVINO's readers do."""
     output = tap.output
     targets = output.get_target_inputs()
-    added = ops.add(output, new_constant(output, tap.per_channel(offset))).output(0)
+    added = ops.add(output, make_constant(output, tap.per_channel(offset))).output(0)
     name = output.get_node().get_friendly_name()
     output.get_node().set_friendly_name(f"{name}/WithoutBiases")
     added.get_node().set_friendly_name(name)
@@ -124,12 +124,14 @@ def _scale_weights(graph: IrGraph, tap: IrTap, scale: Vector) -> None:
     source = place.get_source_output()
     if source.get_node().get_type_name() == "Constant" and source.get_element_type().get_type_name() == "f32":
         weights = value(source).astype(np.float64)
-        place.replace_source_output(new_constant(source, weights * _over_weights(weights.shape, axes, scale)))
+        place.replace_source_output(
+            make_constant(source, weights * _over_weights(weights.shape, axes, scale))
+        )
         return
     step = _dequantization(graph, source, axes)
     if step is None:  # compressed, shared, transposed...: one multiplication more, which compiling folds away
         shape = tuple(int(n) for n in source.get_shape())
-        factor = new_constant(source, _over_weights(shape, axes, scale))
+        factor = make_constant(source, _over_weights(shape, axes, scale))
         place.replace_source_output(ops.multiply(source, factor).output(0))
         return
     node, operands, axes = step
@@ -137,7 +139,7 @@ def _scale_weights(graph: IrGraph, tap: IrTap, scale: Vector) -> None:
     for operand in operands:
         old = node.input_value(operand)
         factor = _over_weights(shape, axes, scale)
-        node.input(operand).replace_source_output(new_constant(old, value(old).astype(np.float64) * factor))
+        node.input(operand).replace_source_output(make_constant(old, value(old).astype(np.float64) * factor))
 
 
 def _dequantization(
@@ -173,7 +175,7 @@ def _smaller_operand(node: Any) -> int:
     return 0 if sizes[0] < sizes[1] else 1
 
 
-def _dead_channels(graph: IrGraph, tap: IrTap) -> NDArray[np.bool_]:
+def _find_dead_channels(graph: IrGraph, tap: IrTap) -> NDArray[np.bool_]:
     """(C,) where quantized weights stand for zeros."""
     none = np.zeros(tap.channels, np.bool_)
     step = _dequantization(graph, tap.layer.input_value(1), tap.weight_axes) if tap.weight_axes else None

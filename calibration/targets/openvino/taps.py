@@ -109,11 +109,11 @@ def find_taps(graph: IrGraph) -> tuple[tuple[IrTap, ...], tuple[SkippedLayer, ..
         ModelError: no tap at all.
     """
     fix = "Convert it with its convolution weights as constants."
-    taps, skipped = choose_taps(graph.name, [_step(graph, node) for node in graph.nodes], fix)
-    return tuple(_with_unique_names(taps)), skipped
+    taps, skipped = choose_taps(graph.name, [_describe(graph, node) for node in graph.nodes], fix)
+    return tuple(_make_names_unique(taps)), skipped
 
 
-def _step(graph: IrGraph, node: Any) -> Step[IrTap]:
+def _describe(graph: IrGraph, node: Any) -> Step[IrTap]:
     kind, inputs = node.get_type_name(), node.input_values()
     sources = [source.get_node().get_name() for source in inputs]
     return Step(
@@ -126,7 +126,7 @@ def _step(graph: IrGraph, node: Any) -> Step[IrTap]:
         is_linear=kind == "MatMul",
         is_selecting=kind in _SELECTING and not all(graph.is_constant(source) for source in inputs),
         inner_layers=[label(inner) for inner in _inner_layers(node)],
-        tap=partial(_tap, graph, node),
+        tap=partial(_find_tap, graph, node),
     )
 
 
@@ -135,7 +135,7 @@ def label(node: Any) -> str:
     return str(node.get_friendly_name())
 
 
-def taps_in(copy: IrGraph, taps: tuple[IrTap, ...], graph: IrGraph) -> tuple[IrTap, ...]:
+def map_taps(copy: IrGraph, taps: tuple[IrTap, ...], graph: IrGraph) -> tuple[IrTap, ...]:
     """The ``taps`` of ``graph`` in a clone of it, without looking for them again."""
     there = dict(zip((node.get_name() for node in graph.nodes), copy.nodes, strict=True))
     return tuple(
@@ -148,7 +148,7 @@ def taps_in(copy: IrGraph, taps: tuple[IrTap, ...], graph: IrGraph) -> tuple[IrT
     )
 
 
-def _with_unique_names(taps: Iterable[IrTap]) -> Iterator[IrTap]:
+def _make_names_unique(taps: Iterable[IrTap]) -> Iterator[IrTap]:
     """Friendly names may repeat in an IR; a patch needs them apart."""
     seen: dict[str, int] = {}
     for tap in taps:
@@ -170,17 +170,17 @@ def has_weights(graph: IrGraph, node: Any) -> bool:
     return node.get_type_name() in _WEIGHTED and graph.is_constant(node.input_value(1))
 
 
-def _tap(graph: IrGraph, node: Any) -> IrTap | None:
+def _find_tap(graph: IrGraph, node: Any) -> IrTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     kind = node.get_type_name()
     if kind in _NO_CHANNEL_OUTPUT:
         raise LayerSkipped(f"{kind} has no per-channel output that its constants could correct")
     if kind == BATCH_NORM:
-        return _batch_norm(graph, node)
+        return _read_batch_norm(graph, node)
     if kind in _CONVOLUTIONS:
-        return None if _feeds_batch_norm(node) else _convolution(graph, node)
+        return None if _feeds_batch_norm(node) else _read_convolution(graph, node)
     if kind == "MatMul" and has_weights(graph, node):
-        return _linear(graph, node)
+        return _read_linear(graph, node)
     return None
 
 
@@ -190,7 +190,7 @@ def _feeds_batch_norm(node: Any) -> bool:
     return reader is not None and reader.get_node().get_type_name() == BATCH_NORM
 
 
-def _convolution(graph: IrGraph, node: Any) -> IrTap:
+def _read_convolution(graph: IrGraph, node: Any) -> IrTap:
     if not graph.is_constant(node.input_value(1)):
         raise LayerSkipped("its weights are not constants")
     axes = _CHANNEL_AXES[node.get_type_name()]
@@ -198,7 +198,7 @@ def _convolution(graph: IrGraph, node: Any) -> IrTap:
     return _complete(graph, node, int(np.prod([shape[axis] for axis in axes])), 1, axes)
 
 
-def _linear(graph: IrGraph, node: Any) -> IrTap:
+def _read_linear(graph: IrGraph, node: Any) -> IrTap:
     shape, rank = _weight_shape(node), _rank(node)
     if len(shape) != 2 or rank < 2:
         raise LayerSkipped(f"a MatMul with weights of {len(shape)} dimensions is not a linear layer")
@@ -206,7 +206,7 @@ def _linear(graph: IrGraph, node: Any) -> IrTap:
     return _complete(graph, node, shape[axis], rank - 1, (axis,))
 
 
-def _batch_norm(graph: IrGraph, node: Any) -> IrTap:
+def _read_batch_norm(graph: IrGraph, node: Any) -> IrTap:
     if not all(graph.is_constant(source) for source in node.input_values()[1:]):
         raise LayerSkipped("its scale or bias is not a constant")
     return _complete(graph, node, int(node.input_value(1).get_shape()[0]), 1, ())
@@ -217,7 +217,7 @@ def _complete(graph: IrGraph, layer: Any, channels: int, axis: int, weight_axes:
     links: list[Link] = []
     output = layer.output(0)
     shape = [channels if i == axis else 1 for i in range(rank)]
-    while (link := _link(graph, output, shape, is_first=not links)) is not None:
+    while (link := _read_link(graph, output, shape, is_first=not links)) is not None:
         links.append(link)
         output = link.node.output(0)
     if is_model_output(output):
@@ -229,7 +229,7 @@ def _complete(graph: IrGraph, layer: Any, channels: int, axis: int, weight_axes:
     return IrTap(name, layer, tuple(links), channels, rank, axis, weight_axes, precision)
 
 
-def _link(graph: IrGraph, output: Any, wanted: list[int], *, is_first: bool) -> Link | None:
+def _read_link(graph: IrGraph, output: Any, wanted: list[int], *, is_first: bool) -> Link | None:
     """The step behind ``output``, if it is the only one and holds one constant per channel.
 
     A single factor straight behind the layer (``alpha`` of a Gemm) is one too; others are part of an activation.
@@ -266,13 +266,13 @@ def _precision(weights: Any) -> str:
     while node.get_type_name() != "Constant":
         if node.get_type_name() == "FakeQuantize":
             return "int8" if node.get_attributes()["levels"] > 16 else "int4"
-        node = max((source for source in node.input_values()), key=_elements).get_node()
+        node = max((source for source in node.input_values()), key=_count_elements).get_node()
     kind = str(node.get_element_type().get_type_name())
     return {"i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4", "f16": "float16", "f32": "float32"}.get(
         kind, kind
     )
 
 
-def _elements(output: Any) -> int:
+def _count_elements(output: Any) -> int:
     partial = output.get_partial_shape()
     return 0 if partial.is_dynamic else int(np.prod([int(n) for n in partial.to_shape()], dtype=np.int64))

@@ -14,7 +14,7 @@ from calibration.stats.moments import FrameMoments, Moments
 from calibration.targets import passes
 from calibration.targets.base import MEAN, VARIANCE, Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.torchscript import program
-from calibration.targets.torchscript.graph import flatten, input_shape
+from calibration.targets.torchscript.graph import find_input_shape, flatten
 from calibration.targets.torchscript.observer import build_observer
 from calibration.targets.torchscript.patch import patch_module
 from calibration.targets.torchscript.taps import find_taps
@@ -43,7 +43,7 @@ class TorchScriptBackend:
         graph = flatten(name, self._module)
         found, self.skipped = find_taps(graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in found)
-        self.input_shape = input_shape(graph)
+        self.input_shape = find_input_shape(graph)
 
     def describe(self) -> dict[str, Any]:
         """Format, version of torch and input."""
@@ -55,9 +55,9 @@ class TorchScriptBackend:
         """No gradients, the threads of this target."""
         return program.running(self.name, self._threads)
 
-    def observer(self, first_taps: int | None, _baseline: Moments | None) -> passes.Measure:
+    def prepare(self, first_taps: int | None, _baseline: Moments | None) -> passes.Measure:
         """One graph per normalisation: prior and input correction are written into it."""
-        return partial(self._measuring, first_taps)
+        return partial(self._build_passes, first_taps)
 
     def correct(self, affines: Mapping[str, Affine]) -> tuple[Any, dict[str, int]]:
         """Another module with the corrections in its parameters; this one stays as it is."""
@@ -70,7 +70,7 @@ class TorchScriptBackend:
         """One file, in evaluation mode."""
         return ModelFiles(program.save(corrected))
 
-    def answers(self, corrected: Any | None) -> passes.Answers:
+    def load(self, corrected: Any | None) -> passes.Answers:
         """``forward`` and nothing around it, BatchNorms folded.
 
         Outputs without a name are ``output``, ``output_1``…; a dict's have its keys.
@@ -90,11 +90,11 @@ class TorchScriptBackend:
 
         return run
 
-    def probe(self, first_taps: int) -> ModelFiles:
+    def build_probe(self, first_taps: int) -> ModelFiles:
         """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
         return self.save(self._build_observer(first_taps, None, by_frame=True))
 
-    def _measuring(self, first_taps: int | None, normalise: Normalisation | None) -> passes.Passes:
+    def _build_passes(self, first_taps: int | None, normalise: Normalisation | None) -> passes.Passes:
         observe, names = (
             self._build_observer(first_taps, normalise),
             [tap.name for tap in self.taps[:first_taps]],

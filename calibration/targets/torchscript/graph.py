@@ -101,12 +101,12 @@ def walk_nodes(block: Any) -> Iterator[Any]:
             yield from walk_nodes(body)
 
 
-def layers_of(graph: Any) -> list[Any]:
+def find_layers(graph: Any) -> list[Any]:
     """All nodes that may be layers with weights; a node's place in this list is its ordinal."""
     return [node for node in walk_nodes(graph) if node.kind() in LAYERS]
 
 
-def weights_of(graph: TorchGraph, node: Any) -> Any:
+def find_weights(graph: TorchGraph, node: Any) -> Any:
     """The constant weights that a layer reads (running mean of a BatchNorm); None when it is no such layer."""
     if node.kind() not in LAYERS:
         return None
@@ -124,7 +124,7 @@ def skip_transpose(value: Any) -> Any:
     return value.node().inputsAt(0) if is_transposed(value) else value
 
 
-def convolution_form(node: Any) -> tuple[bool, int]:
+def read_convolution_form(node: Any) -> tuple[bool, int]:
     """Whether it is transposed, and its groups."""
     kind = node.kind()
     if kind in ("aten::convolution", "aten::_convolution"):
@@ -133,7 +133,7 @@ def convolution_form(node: Any) -> tuple[bool, int]:
     return transposed, int(constant(node.inputsAt(6)))
 
 
-def input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
+def find_input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
     """(None, C, None, ...) as the first layer wants it; None when the model does not tell.
 
     Raises:
@@ -144,7 +144,7 @@ def input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
         following = readers(value)
         layer = next((node for node in following if node.kind() in LAYERS), None)
         if layer is not None:
-            return _shape_wanted(graph, layer)
+            return _read_input_shape(graph, layer)
         if following and following[0].kind() in _MOVE_AXES:
             found = "its pictures have another order of axes (forward begins with a permute or transpose)"
             fix = "Save a module around it that takes (N, C, H, W) and permutes to what it wants."
@@ -155,12 +155,12 @@ def input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
     return None
 
 
-def _shape_wanted(graph: TorchGraph, layer: Any) -> tuple[int | None, ...] | None:
-    weight = weights_of(graph, layer)
+def _read_input_shape(graph: TorchGraph, layer: Any) -> tuple[int | None, ...] | None:
+    weight = find_weights(graph, layer)
     if weight is None:
         return None
     if layer.kind() in CONVOLUTIONS:
-        transposed, groups = convolution_form(layer)
+        transposed, groups = read_convolution_form(layer)
         channels = weight.shape[0] if transposed else weight.shape[1] * groups
         return (None, int(channels), *([None] * (weight.ndim - 2)))
     return None
@@ -173,7 +173,7 @@ def flatten(name: str, module: Any) -> TorchGraph:
         ModelError: packed or accelerator-specific kernels, several inputs, or state that changes while it runs.
     """
     graph = module.inlined_graph
-    for ordinal, node in enumerate(layers_of(graph)):
+    for ordinal, node in enumerate(find_layers(graph)):
         node.i_(ORDINAL, ordinal)
     _refuse_foreign_kernels(name, graph)
     owners = _bind_attributes(module, graph)

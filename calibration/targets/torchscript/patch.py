@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP
-from calibration.targets.torchscript.graph import TorchGraph, constant, layers_of, skip_transpose
+from calibration.targets.torchscript.graph import TorchGraph, constant, find_layers, skip_transpose
 from calibration.targets.torchscript.observer import insert_input_correction
 from calibration.targets.torchscript.taps import TorchTap
 
@@ -115,7 +115,7 @@ class _Writer:
         """The tap's layer in the module's own graph, which is made flat for it."""
         if not self._own_layers:
             torch._C._jit_pass_inline(self._module.graph)
-            self._own_layers = layers_of(self._module.graph)
+            self._own_layers = find_layers(self._module.graph)
         return self._own_layers[tap.ordinal]
 
 

@@ -22,13 +22,13 @@ from calibration.targets.torchscript.graph import (
     ORDINAL,
     TorchGraph,
     constant,
-    convolution_form,
+    find_weights,
     is_transposed,
+    read_convolution_form,
     readers,
     reads_data,
     skip_transpose,
     walk_nodes,
-    weights_of,
 )
 
 _CONTAINERS = ("prim::TupleConstruct", "prim::ListConstruct", "prim::DictConstruct", "prim::Return")
@@ -101,26 +101,26 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
     """
     _refuse_training_mode(graph)
     fix = "Save it with float32 weights that are parameters of the module, called outside of loops and branches."
-    steps = [_step(graph, node) for node in graph.nodes if reads_data(node)]
+    steps = [_describe(graph, node) for node in graph.nodes if reads_data(node)]
     taps, skipped = choose_taps(graph.name, steps, fix)
     return taps, tuple(dict.fromkeys(skipped))  # a module that is called twice is one layer
 
 
-def _step(graph: TorchGraph, node: Any) -> Step[TorchTap]:
+def _describe(graph: TorchGraph, node: Any) -> Step[TorchTap]:
     inside = [inner for body in node.blocks() for inner in walk_nodes(body)]
-    layers = [inner for inner in inside if weights_of(graph, inner) is not None]
+    layers = [inner for inner in inside if find_weights(graph, inner) is not None]
     inputs = [value.unique() for value in node.inputs()]
     return Step(
         label=label(graph, node),
         reads=[*inputs, *(value.unique() for inner in inside for value in inner.inputs())],
         writes=[output.unique() for output in node.outputs()],
         rows_from=inputs[:1] if node.kind() in _OF_THE_FIRST_ONLY else inputs,
-        has_weights=bool(layers) or weights_of(graph, node) is not None,
+        has_weights=bool(layers) or find_weights(graph, node) is not None,
         is_batch_norm=False,  # its running mean counts as weights
         is_linear=node.kind() not in (*CONVOLUTIONS, "aten::batch_norm"),
         is_selecting=_is_selecting(node),
         inner_layers=[label(graph, inner) for inner in layers],
-        tap=partial(_tap, graph, node),
+        tap=partial(_find_tap, graph, node),
     )
 
 
@@ -158,7 +158,7 @@ def _is_selecting(node: Any) -> bool:
     return any(value.node().kind() in _YES_OR_NO for value in node.inputsAt(1).node().inputs())
 
 
-def _tap(graph: TorchGraph, node: Any) -> TorchTap | None:
+def _find_tap(graph: TorchGraph, node: Any) -> TorchTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     kind = node.kind()
     if kind in _UNCORRECTABLE:
@@ -166,15 +166,16 @@ def _tap(graph: TorchGraph, node: Any) -> TorchTap | None:
     if kind not in LAYERS:
         return None
     if kind == "aten::batch_norm":
-        return _batch_norm(graph, node)
-    if kind not in CONVOLUTIONS and weights_of(graph, node) is None:
+        return _read_batch_norm(graph, node)
+    if kind not in CONVOLUTIONS and find_weights(graph, node) is None:
         return None  # a product of two computed tensors
     if _feeds_batch_norm(node.output()):
         return None
     finder: dict[str, Callable[[TorchGraph, Any], TorchTap]] = {
-        "aten::linear": _linear, "aten::addmm": _addmm, "aten::matmul": _matmul, "aten::mm": _matmul,
+        "aten::linear": _read_linear, "aten::addmm": _read_addmm,
+        "aten::matmul": _read_matmul, "aten::mm": _read_matmul,
     }  # fmt: skip
-    return finder.get(kind, _convolution)(graph, node)
+    return finder.get(kind, _read_convolution)(graph, node)
 
 
 def _feeds_batch_norm(value: Any) -> bool:
@@ -183,7 +184,7 @@ def _feeds_batch_norm(value: Any) -> bool:
     return len(found) == 1 and bool(found[0].kind() == "aten::batch_norm")
 
 
-def _batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
+def _read_batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
     mean = graph.tensor(node.inputsAt(3))
     if mean is None or constant(node.inputsAt(5)) is not False:
         raise LayerSkipped("it normalises every batch by itself (no running statistics)")
@@ -197,9 +198,9 @@ def _batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
     return _layer(graph, node, "BatchNormalization", int(mean.numel()))
 
 
-def _convolution(graph: TorchGraph, node: Any) -> TorchTap:
-    weight = _own_weight(graph, node.inputsAt(1))
-    transposed, groups = convolution_form(node)
+def _read_convolution(graph: TorchGraph, node: Any) -> TorchTap:
+    weight = _read_own_weight(graph, node.inputsAt(1))
+    transposed, groups = read_convolution_form(node)
     axis = 1 if transposed else 0
     channels = int(weight.shape[axis]) * (groups if transposed else 1)
     _require_bias(graph, node.inputsAt(2), channels)
@@ -207,17 +208,17 @@ def _convolution(graph: TorchGraph, node: Any) -> TorchTap:
     return _layer(graph, node, op, channels, weight_axis=axis, groups=groups)
 
 
-def _linear(graph: TorchGraph, node: Any) -> TorchTap:
-    weight = _own_weight(graph, node.inputsAt(1))
+def _read_linear(graph: TorchGraph, node: Any) -> TorchTap:
+    weight = _read_own_weight(graph, node.inputsAt(1))
     _require_bias(graph, node.inputsAt(2), int(weight.shape[0]))
     return _layer(graph, node, "Linear", int(weight.shape[0]))
 
 
-def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
+def _read_addmm(graph: TorchGraph, node: Any) -> TorchTap:
     if any(constant(node.inputsAt(i)) not in (1, 1.0) for i in (3, 4)):
         raise LayerSkipped("an addmm with alpha or beta is not a linear layer")
     transposed = is_transposed(node.inputsAt(2))
-    weight = _own_weight(graph, skip_transpose(node.inputsAt(2)))
+    weight = _read_own_weight(graph, skip_transpose(node.inputsAt(2)))
     axis = 0 if transposed else 1
     channels = int(weight.shape[axis])
     if graph.tensor(node.inputsAt(0)) is None:
@@ -226,10 +227,10 @@ def _addmm(graph: TorchGraph, node: Any) -> TorchTap:
     return _layer(graph, node, "Linear", channels, weight_axis=axis, weight_at=2, bias_at=0)
 
 
-def _matmul(graph: TorchGraph, node: Any) -> TorchTap:
+def _read_matmul(graph: TorchGraph, node: Any) -> TorchTap:
     """A product with constant weights and the addition of its bias; the tap is behind the addition."""
     transposed = is_transposed(node.inputsAt(1))
-    weight = _own_weight(graph, skip_transpose(node.inputsAt(1)))
+    weight = _read_own_weight(graph, skip_transpose(node.inputsAt(1)))
     if weight.ndim != 2:
         raise LayerSkipped("a product with weights that are no matrix")
     axis = 0 if transposed else 1
@@ -284,7 +285,7 @@ def _require_free(value: Any) -> Any:
     return value
 
 
-def _own_weight(graph: TorchGraph, value: Any) -> Any:
+def _read_own_weight(graph: TorchGraph, value: Any) -> Any:
     weight = graph.tensor(value)
     if weight is None:
         raise LayerSkipped("its weights are computed, not constant")

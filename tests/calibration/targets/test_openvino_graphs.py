@@ -11,7 +11,7 @@ from calibration.errors import DataError, ModelError
 from calibration.patch import Affine, Patch
 from calibration.targets.base import Normalisation
 from calibration.targets.open import open_openvino
-from calibration.targets.openvino.graph import files_of
+from calibration.targets.openvino.graph import serialize
 from tests.support.onnx_nets import classifier, hazy, pictures
 from tests.support.openvino_nets import Files, biased, closed, constants, conv, ir_of, opened
 
@@ -188,19 +188,19 @@ def test_what_is_no_model_is_refused(xml: bytes, weights: bytes) -> None:
 def test_several_inputs_are_refused_by_name() -> None:
     one, two = (ops.parameter([1, 3, 8, 8], np.float32, name=name) for name in ("image", "mask"))
     with pytest.raises(ModelError, match="2 inputs: image, mask"):
-        opened(files_of(ov.Model([ops.add(one, two)], [one, two], "m")))
+        opened(serialize(ov.Model([ops.add(one, two)], [one, two], "m")))
 
 
 def test_a_model_without_layers_is_refused() -> None:
     picture = ops.parameter([1, 3, 8, 8], np.float32, name="image")
     with pytest.raises(ModelError, match="nothing in it can be recalibrated"):
-        opened(files_of(ov.Model([ops.relu(picture)], [picture], "m")))
+        opened(serialize(ov.Model([ops.relu(picture)], [picture], "m")))
 
 
 def test_an_unknown_number_of_channels_is_refused_with_the_fix() -> None:
     picture = ops.parameter([-1, -1, -1, -1], np.float32, name="image")
     with pytest.raises(ModelError, match=r"Model\.reshape"):
-        opened(files_of(ov.Model([ops.relu(picture)], [picture], "m")))
+        opened(serialize(ov.Model([ops.relu(picture)], [picture], "m")))
 
 
 def test_layers_that_cannot_be_corrected_are_named() -> None:
@@ -213,7 +213,7 @@ def test_layers_that_cannot_be_corrected_are_named() -> None:
     )
     y = ops.relu(conv(ops.relu(moving), rng.normal(0, 0.4, (4, 3, 3, 3)), rng.normal(0, 1, 4), "kept"))
     y = conv(y, rng.normal(0, 0.4, (2, 4, 3, 3)), rng.normal(0, 1, 2), "answer")
-    target = opened(files_of(ov.Model([y, x], [picture], "m")))
+    target = opened(serialize(ov.Model([y, x], [picture], "m")))
     assert [tap.name for tap in target.taps] == ["kept"]
     assert (
         next(layer.reason for layer in target.skipped if layer.name == "moving")

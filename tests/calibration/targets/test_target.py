@@ -36,7 +36,7 @@ class CountingBackend:
     def running(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def observer(self, first_taps: int | None, baseline: Moments | None, /) -> passes.Measure:
+    def prepare(self, first_taps: int | None, baseline: Moments | None, /) -> passes.Measure:
         self.observers.append(baseline)
 
         def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
@@ -52,7 +52,7 @@ class CountingBackend:
     def save(self, corrected: Any) -> ModelFiles:
         return ModelFiles(corrected.encode())
 
-    def answers(self, corrected: Any | None) -> passes.Answers:
+    def load(self, corrected: Any | None) -> passes.Answers:
         def run(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
             for batch in batches:
                 self.sizes.append(len(batch))
@@ -60,7 +60,7 @@ class CountingBackend:
 
         return run
 
-    def probe(self, first_taps: int) -> ModelFiles:
+    def build_probe(self, first_taps: int) -> ModelFiles:
         return ModelFiles(b"probe")
 
 
