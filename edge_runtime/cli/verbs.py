@@ -16,7 +16,13 @@ VERBS = {
     "recalibrate": "try to correct the model for what the cameras show now",
     "rollback": "back to the generation before",
 }
-MOVED = {"baselines": "list", "bless": "approve", "expire": "expire", "remove": "remove"}
+MOVED = {
+    "baselines": "list",
+    "approve": "approve",
+    "bless": "approve",
+    "expire": "expire",
+    "remove": "remove",
+}
 """Verbs for baselines, and the commands of ``edge-runtime baseline`` that send them now."""
 
 

@@ -124,8 +124,8 @@ class CommissionConfig(Section):
     )
     automatic: bool = Field(
         default=False,
-        description="Take the first frames after start as healthy without an operator's blessing. "
-        "Off: bless them with the command 'commission'.",
+        description="Take the first frames after start as healthy without an operator's approval. "
+        "Off: approve them with the command 'commission'.",
     )
     name: BaselineName = Field(
         default="default",
@@ -136,7 +136,7 @@ class CommissionConfig(Section):
         default=None,
         gt=0,
         le=36_500,
-        description="No patch is made from a baseline older than this until it is blessed again; null: no end.",
+        description="No patch is made from a baseline older than this until it is approved again; null: no end.",
         examples=[180],
     )
 

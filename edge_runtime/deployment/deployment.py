@@ -1,7 +1,7 @@
 """Puts generations into the engine slot and takes them out again, and remembers on disk which one is active.
 
 Whatever fails on the way to a new generation leaves the active one as it is; taking one back works even when the
-disk does not. Which steps are legal is ``rollout``'s business, *when* to take them ``recalibration``'s. One thread.
+disk does not. ``rollout`` says which steps are legal, ``recalibration`` when to take them. One thread.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Deployment:
 
     @property
     def state(self) -> Rollout:
-        """What is active now."""
+        """The active and the previous generation."""
         return self._rollout
 
     @property
@@ -65,7 +65,7 @@ class Deployment:
     def is_patched_by(self, cause: str) -> bool:
         """Whether the active patch was made for this cause."""
         patch_id = self._rollout.active.patch
-        return patch_id is not None and self._model_state.cause_of(patch_id) == cause
+        return patch_id is not None and self._model_state.read_cause(patch_id) == cause
 
     @property
     def failures_in_a_row(self) -> int:
@@ -120,7 +120,7 @@ class Deployment:
         return before, target.active
 
     def _swap(self, generation: Generation, engine: Engine) -> Generation:
-        self._slot.wait_for_pause(PAUSE_S)  # the old engine is freed here then, under nobody's call
+        self._slot.wait_for_pause(PAUSE_S)  # then the old engine is freed in this thread, not in a call
         before = self._slot.swap(generation, engine)
         self._slot.wait_for_freeing(FREEING_S)
         trim_heap()
@@ -140,13 +140,13 @@ class Deployment:
             self._is_record_stale, self._record_problem = False, None
 
     def _engine_of(self, generation: Generation) -> Engine:
-        """A warm engine, built beside live frames.
+        """A warm engine, built while live frames go on.
 
         ONNX Runtime holds the interpreter's lock for the first 3 ms of a session and for the 2 ms of its end: an
         inference that ends meanwhile waits for its answer, so both happen in a pause.
         """
         patch_id = generation.patch
         with low_priority():
-            patched = None if patch_id is None else self._model_state.patched(patch_id)
+            patched = None if patch_id is None else self._model_state.read_patched(patch_id)
             self._slot.wait_for_pause(PAUSE_S)
             return self._build_engine(patched)

@@ -1,7 +1,6 @@
-"""What of a model's configuration does not count on this box: a setting without effect, a fall-back that was taken.
+"""Parts of a model's configuration that do not count on this box: settings without effect, fall-backs that were taken.
 
-Nothing of it is an error, and all of it is easily taken for granted. Said once, where the configuration meets the
-opened engine: by ``check``, in the log at the start, and in ``status``. Pure: values in, sentences out.
+None of it is an error. ``check``, the log at the start and ``status`` show it. Pure: values in, sentences out.
 """
 
 import re
@@ -16,24 +15,26 @@ _VIRTUAL = ("AUTO", "HETERO", "MULTI", "BATCH")
 _OTHER_NAMES = {"directml": "dml"}
 
 
-def engine_notes(model: ModelConfig, engine: Engine, plan: ThreadPlan, budget: CpuBudget) -> tuple[str, ...]:
+def find_engine_notes(
+    model: ModelConfig, engine: Engine, plan: ThreadPlan, budget: CpuBudget
+) -> tuple[str, ...]:
     """A sentence for each, led by the key it is about.
 
     Args:
-        model: What was asked for.
-        engine: What was opened.
+        model: The configuration.
+        engine: The opened engine.
         plan: The threads it was opened with.
         budget: CPU of this process.
     """
     runtime = engine.runs_on.partition(" ")[0]
     return (
-        *_of_device(model, engine.runs_on),
-        *_of_precision(model, runtime, engine.runs_on),
-        *_of_the_rest(model, runtime, engine, plan, budget),
+        *_check_device(model, engine.runs_on),
+        *_check_precision(model, runtime, engine.runs_on),
+        *_check_rest(model, runtime, engine, plan, budget),
     )
 
 
-def _of_device(model: ModelConfig, runs_on: str) -> Iterator[str]:
+def _check_device(model: ModelConfig, runs_on: str) -> Iterator[str]:
     if len(model.engine.devices) == 1:
         return
     used = next((device for device in model.engine.devices if is_on(device, runs_on)), "another device")
@@ -50,18 +51,18 @@ def is_on(device: str, runs_on: str) -> bool:
     return name in re.split(r"[^a-z0-9]+", runs_on.lower())
 
 
-def _of_precision(model: ModelConfig, runtime: str, runs_on: str) -> Iterator[str]:
-    asked = model.engine.precision
-    if asked not in ("f16", "bf16"):
+def _check_precision(model: ModelConfig, runtime: str, runs_on: str) -> Iterator[str]:
+    wanted = model.engine.precision
+    if wanted not in ("f16", "bf16"):
         return
     if runtime == "openvino":
-        if f"precision {asked}" not in runs_on:
-            yield f"engine.precision: {asked} is not what this device calculates in"
-    elif not (runtime == "torch" and asked == "f16" and is_on("CUDA", runs_on)):
-        yield f"engine.precision: {asked} has no effect with {runtime}{' here' if runtime == 'torch' else ''}"
+        if f"precision {wanted}" not in runs_on:
+            yield f"engine.precision: {wanted} is not what this device calculates in"
+    elif not (runtime == "torch" and wanted == "f16" and is_on("CUDA", runs_on)):
+        yield f"engine.precision: {wanted} has no effect with {runtime}{' here' if runtime == 'torch' else ''}"
 
 
-def _of_the_rest(
+def _check_rest(
     model: ModelConfig, runtime: str, engine: Engine, plan: ThreadPlan, budget: CpuBudget
 ) -> Iterator[str]:
     if model.engine.cache and runtime != "openvino":

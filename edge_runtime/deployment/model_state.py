@@ -1,9 +1,9 @@
-"""What one model has on disk besides its bundle: baseline, patches, and which generation is active.
+"""The files of one model besides its bundle: baselines, patches, and the note of the active generation.
 
 ```
 <state_dir>/models/<model>/
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
-    baselines/                    moments of the healthy site, one file a state (see shelf)
+    baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
     probes/<model sha256>.onnx    the first taps of the model, for the drift monitor
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
                 observed.safetensors, withdrawn}
@@ -12,9 +12,9 @@
     jobs/                         work space of the recalibration process; wiped at start
 ```
 A patch folder appears by one rename, so it is whole or absent. ``model.onnx`` is a derived copy (bundle + patch) whose
-hash is in ``report.json``: the serving process never needs an editor for its format. ``answers`` is what it says to the
-golden pictures; every engine that is opened with it must say the same. ``observed`` is what the camera
-showed when the patch was accepted, to know that drift again; a patch with a file ``withdrawn`` does not come back by
+hash is in ``report.json``: the serving process never needs an editor for its format. ``answers`` are its answers to the
+golden pictures; every engine that is opened with it must give the same. ``observed`` is the drift that the patch
+was accepted for, to recognise it; a patch with a file ``withdrawn`` does not come back by
 itself. Models of other formats are ``.xml`` with ``.bin``, or ``.pt``.
 """
 
@@ -50,7 +50,7 @@ PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
 
 @dataclass(frozen=True, slots=True)
 class Patched:
-    """A patched model and what it must say."""
+    """A patched model and its answers."""
 
     model: ModelFiles
     answers: Mapping[str, NDArray[Any]] | None
@@ -91,7 +91,7 @@ class ModelState:
         """Moments of the healthy site, one file a state."""
         return self.folder / "baselines"
 
-    def probe(self, model_sha256: str) -> Path:
+    def probe_path(self, model_sha256: str) -> Path:
         """The first taps of this model, for the drift monitor; may be missing."""
         return model_files.find_named(self.folder / "probes", model_sha256[:16])
 
@@ -106,15 +106,15 @@ class ModelState:
         model_files.write(folder / f"{model_sha256[:16]}{model_files.suffix(files)}", files)
 
     def adopt_single_baseline(self) -> None:
-        """Take over what version 0.1.0 left, one baseline without a name, as the one named ``default``.
+        """Take over the single baseline of version 0.1.0, which has no name, as the one named ``default``.
 
-        The probe goes first: cut off in between, the rest is done at the next start. What cannot be read stays.
+        The probe goes first: cut off in between, the rest is done at the next start. A file that cannot be read stays.
         """
         old, adopted = self.folder / "baseline.safetensors", self.baselines / f"{DEFAULT_NAME}.safetensors"
         if not old.is_file() or adopted.exists():
             return
         try:
-            probe = self.probe(Baseline.load(old).model_sha256)
+            probe = self.probe_path(Baseline.load(old).model_sha256)
             for path in (probe, adopted):
                 path.parent.mkdir(exist_ok=True)
             if (self.folder / "probe.onnx").is_file():
@@ -138,8 +138,8 @@ class ModelState:
         """Pictures (or only their moments) that the reservoir keeps over a restart."""
         return self.folder / "reservoir"
 
-    def rollout(self, bundle: str) -> Rollout:
-        """What was active when the daemon last ran with this bundle; the base when that is unknown or damaged."""
+    def load_rollout(self, bundle: str) -> Rollout:
+        """The state of the last run with this bundle; the base when the note is missing or damaged."""
         base = Rollout(active=Generation(bundle))
         try:
             stored = orjson.loads((self.folder / "active.json").read_bytes())
@@ -155,7 +155,7 @@ class ModelState:
         )
 
     def record(self, rollout: Rollout) -> None:
-        """Remember what is active.
+        """Remember the active generation.
 
         Raises:
             StateError: it could not be written; the old record stands.
@@ -180,7 +180,7 @@ class ModelState:
         except OSError as err:
             raise StateError(f"cannot store patch {patch_id} in {self.patches}: {err.strerror}") from err
 
-    def patched(self, patch_id: str) -> Patched:
+    def read_patched(self, patch_id: str) -> Patched:
         """The patched model, checked against the hash in its report, and its answers.
 
         Raises:
@@ -205,20 +205,20 @@ class ModelState:
         found = (path.name for path in self.patches.iterdir() if PATCH_ID.fullmatch(path.name))
         return sorted(found, key=lambda name: int(name[1:]))
 
-    def cause_of(self, patch_id: str) -> str | None:
+    def read_cause(self, patch_id: str) -> str | None:
         """Why a patch was made, as its report says; None when that cannot be read."""
-        return self._reported(patch_id, "cause")
+        return self._read_reported(patch_id, "cause")
 
-    def baseline_of(self, patch_id: str) -> str | None:
+    def read_baseline_id(self, patch_id: str) -> str | None:
         """Id of the baseline a patch was made from, as its report says; None when that cannot be read."""
-        return self._reported(patch_id, "baseline_id")
+        return self._read_reported(patch_id, "baseline_id")
 
-    def observed(self, patch_id: str) -> Path:
-        """What the camera showed when the patch was accepted, as a baseline file of the first taps; may be missing."""
+    def observed_path(self, patch_id: str) -> Path:
+        """The drift that the patch was accepted for, as a baseline file of the first taps; may be missing."""
         return self.patches / patch_id / "observed.safetensors"
 
     def withdraw(self, patch_id: str, reason: str) -> None:
-        """Note that somebody, or the engine, did not want this patch: it does not come back by itself.
+        """Note that an operator took this patch back or that it did not run: it is not used again by itself.
 
         Raises:
             StateError: it could not be written.
@@ -229,7 +229,7 @@ class ModelState:
         """Whether it was taken back by a command or because it did not run."""
         return (self.patches / patch_id / "withdrawn").exists()
 
-    def _reported(self, patch_id: str, key: str) -> str | None:
+    def _read_reported(self, patch_id: str, key: str) -> str | None:
         try:
             report = orjson.loads((self.patches / patch_id / "report.json").read_bytes())
         except (OSError, ValueError):

@@ -29,7 +29,7 @@ from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
-from edge_runtime.deployment.engine_notes import engine_notes
+from edge_runtime.deployment.engine_notes import find_engine_notes
 from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, Problem
 from edge_runtime.inference.engines.base import Engine, EngineSettings
 from edge_runtime.inference.engines.factory import place_threads
@@ -85,7 +85,7 @@ def open_bundle(config: Config, name: str) -> OpenedModel:
         check_in_sandbox(bundle)
         engine = open_bundle_engine(bundle, plan, settings, model)
         tested = self_test(bundle, engine)
-        notes = engine_notes(config.models[name], engine, plan, budget)
+        notes = find_engine_notes(config.models[name], engine, plan, budget)
         return OpenedModel(bundle, model, plan, settings, engine, tested.worst, notes)
 
 

@@ -1,9 +1,9 @@
-"""Which generation is active and what may follow: a transition table. Pure.
+"""The active generation and the steps that may follow: a transition table. Pure.
 
-A *generation* is a bundle version plus, possibly, a patch. What is active is always exactly one complete
-generation. The rules:
+A *generation* is a bundle version plus, possibly, a patch. Exactly one complete generation
+is active at any time. The rules:
 
-- The base generation (no patch) is always available; it is what remains when everything else fails.
+- The base generation (no patch) is always available; it remains when everything else fails.
 - A patched generation is *staged* first (built, warmed, checked) and only then *activated*; the one it replaces
   becomes ``previous``.
 - Rolling back goes to ``previous``, or to the base when the previous one is the active one or is not known.
@@ -17,7 +17,7 @@ from edge_runtime.datatypes import Generation
 
 
 class Step(StrEnum):
-    """What can be asked of a rollout."""
+    """A change of the rollout."""
 
     STAGE = "stage"
     ACTIVATE = "activate"
@@ -46,7 +46,7 @@ class Rollout:
         """The state after a step.
 
         Args:
-            step: What to do.
+            step: The change.
             candidate: The generation to stage; only for ``STAGE``.
 
         Raises:

@@ -142,8 +142,8 @@ def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
             "page": f"/reports/{model}/{report_id}" if kept.has_page(report_id) else None,
         }
         for model, kept in reports.items()
-        for report_id in kept.ids()
-        if (figures := kept.figures(report_id)) is not None
+        for report_id in kept.list_ids()
+        if (figures := kept.read_figures(report_id)) is not None
     ]
     return sorted(found, key=lambda one: str(one["at"]), reverse=True)[:most]
 
@@ -155,9 +155,9 @@ def _serve_report(reports: Callable[[], Mapping[str, Reports]]) -> Endpoint:
         name = request.path_params["report"]
         kept = reports().get(request.path_params["model"])
         if kept is not None and name.endswith(".json"):
-            figures = kept.figures(name.removesuffix(".json"))
+            figures = kept.read_figures(name.removesuffix(".json"))
             return _answer({"error": "no such report"}, 404) if figures is None else _answer(figures)
-        page = None if kept is None else kept.page(name)
+        page = None if kept is None else kept.read_page(name)
         if page is None:
             return _answer({"error": "no such report; /reports lists them"}, 404)
         headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer"}

@@ -60,4 +60,4 @@ def _describe_edit(edit: ConfigApplied) -> list[str]:
     lines = [f"configuration edit applied: {', '.join(now)}"] if now else []
     if edit.after_restart:
         lines.append(f"configuration edit that waits for a restart: {', '.join(edit.after_restart)}")
-    return lines or ["the configuration is again what is in force"]
+    return lines or ["the configuration is the one in force again"]

@@ -66,7 +66,7 @@ class PatchFacts:
 
 @dataclass(frozen=True, slots=True)
 class RecalibrationReport:
-    """What a recalibration found; the fields of ``calibration.Verdict`` as JSON has them."""
+    """The findings of a recalibration; the fields of ``calibration.Verdict`` as JSON has them."""
 
     accepted: bool
     candidate: str
@@ -74,7 +74,7 @@ class RecalibrationReport:
     reasons: tuple[str, ...]
     """Sentences for a person."""
     notes: tuple[str, ...]
-    """What limits the answer."""
+    """Limits of the answer."""
     patch: PatchFacts | None
     """None unless accepted."""
     scores: dict[str, dict[str, float | None]]
@@ -163,7 +163,7 @@ class BaselineChanged:
 
 @dataclass(frozen=True, slots=True)
 class PatchesPaused:
-    """No patch can be made at present; told once for each reason."""
+    """No patch can be made at present; published once for each reason."""
 
     kind: ClassVar = "baseline"
     reason: str

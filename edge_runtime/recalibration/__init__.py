@@ -1,4 +1,4 @@
-"""The control loop of one model: notice drift, collect frames, recalibrate in a process of its own, decide.
+"""The control loop of one model: notice drift, collect frames, recalibrate in a child process, decide.
 
 ``controller.RecalibrationController`` is its face.
 """

@@ -1,7 +1,7 @@
 """The recalibration of one model: watch for drift, begin tasks, use their results, obey commands.
 
 The inference workers *offer* answered samples and never wait. One thread owns all state; requests from MQTT, HTTP and
-the schedule arrive through an inbox and are answered through a future. The heavy work runs in a process of its own
+the schedule arrive through an inbox and are answered through a future. The heavy work runs in a child process
 (``job``). Which steps are legal is in ``task`` and ``rollout``, which task is due in ``planner``, and which generation
 may be active in ``patch_policy``.
 """

@@ -83,7 +83,7 @@ class PatchPolicy:
         return score is not None and not self._answered.covers(score)
 
     def may_patch(self) -> bool:
-        """Whether a patch may be made from the baseline in use; a reason against it is told once."""
+        """Whether a patch may be made from the baseline in use; a reason against it is published once."""
         reason = self._baselines.why_no_patch()
         if reason is not None and reason != self._reported:
             self._emit(PatchesPaused(reason))
@@ -112,7 +112,7 @@ class PatchPolicy:
         baseline = self._baselines.in_use
         if baseline is None or self._model_state.is_withdrawn(patch_id):
             return False
-        is_of_baseline = self._model_state.baseline_of(patch_id) == baseline.id
+        is_of_baseline = self._model_state.read_baseline_id(patch_id) == baseline.id
         return is_of_baseline and self._baselines.why_no_patch() is None
 
     # ---- the baseline ---------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class PatchPolicy:
         if active is None or state == self._checked:
             return
         self._checked = state
-        made_from = self._model_state.baseline_of(active)
+        made_from = self._model_state.read_baseline_id(active)
         if baseline is None and not self._baselines.usable:
             self.take_back("there is no baseline any more")
         elif baseline is not None and made_from not in (None, baseline.id):

@@ -1,7 +1,7 @@
-"""The reports of one model's recalibrations: kept by the side loop, read over HTTP, bounded in number.
+"""The reports of one model's recalibrations: written by the controller, read over HTTP, bounded in number.
 
 An accepted one lies with its patch (``patches/p3/report.{json,html}``, see ``model_state``) and goes with it; a refused
-one in ``reports/r7/``, of which the newest ``KEPT`` stay. What is in a page is ``calibration.report.page``'s business.
+one in ``reports/r7/``, of which the newest ``KEPT`` stay. The content of a page is in ``calibration.report.page``.
 """
 
 import re
@@ -55,11 +55,11 @@ class Reports:
         """Whether there is a page under this id."""
         return (self._place(report_id) / "report.html").is_file()
 
-    def page(self, report_id: str) -> bytes | None:
+    def read_page(self, report_id: str) -> bytes | None:
         """The HTML page; None when there is none, or when it is none of ours."""
         return self._read(report_id, "report.html")
 
-    def figures(self, report_id: str) -> dict[str, Any] | None:
+    def read_figures(self, report_id: str) -> dict[str, Any] | None:
         """The JSON report; None when there is none."""
         try:
             found = orjson.loads(self._read(report_id, "report.json") or b"")
@@ -67,7 +67,7 @@ class Reports:
             return None
         return found if isinstance(found, dict) else None
 
-    def ids(self) -> list[str]:
+    def list_ids(self) -> list[str]:
         """All reports, newest first."""
         patches = self.folder / "patches"
         accepted = [path.name for path in _folders(patches) if path.name.startswith("p")]

@@ -1,4 +1,4 @@
-"""What the calibration side loop is busy with, and what may happen next: a transition table. Pure.
+"""The task of one model's recalibration controller and the steps that may follow: a transition table. Pure.
 
 A *task* is either commissioning (record the baseline) or a recalibration. It first collects frames, then a separate
 process works on them. There is one task at a time: a request that comes while another runs is refused, not queued,
@@ -17,7 +17,7 @@ from typing import Literal
 
 
 class Phase(StrEnum):
-    """Where the side loop is."""
+    """Where a task is."""
 
     IDLE = "idle"
     COLLECTING = "collecting"
@@ -25,7 +25,7 @@ class Phase(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a task makes."""
+    """Of task."""
 
     COMMISSION = "commission"
     RECALIBRATE = "recalibrate"
@@ -40,13 +40,13 @@ class Cause(StrEnum):
     COMMAND = "command"
 
 
-Verb = Literal["commission", "recalibrate", "rollback", "baselines", "bless", "expire", "remove"]
-"""What the side loop can be asked for."""
+Verb = Literal["commission", "recalibrate", "rollback", "baselines", "approve", "expire", "remove"]
+"""Of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person's word that the site is healthy: for which state of it, and for how long."""
+    """An operator's statement that the site is healthy: for which baseline, and for how long."""
 
     name: str | None = None
     """Name of the baseline; None is the configured one when recording, else the one in use."""
@@ -56,19 +56,19 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """One request to the side loop."""
+    """One request to the controller."""
 
     verb: Verb
     stream: str | None = None
     """commission, recalibrate: use only this stream's frames."""
     frames: int | None = None
-    """commission: how many; None takes what the configuration says."""
+    """commission: how many; None takes the configured number."""
     approval: Approval = Approval()
     """commission and the verbs about baselines."""
 
 
 class LoopEvent(StrEnum):
-    """What moves the side loop from one phase to another."""
+    """Moves a task from one phase to another."""
 
     REQUEST = "request"
     ENOUGH = "enough frames"
@@ -107,7 +107,7 @@ class Task:
     """Of a commissioning."""
 
 
-def patience_s(wanted: int, every_s: float) -> float:
+def compute_patience_s(wanted: int, every_s: float) -> float:
     """How long collecting may take: several times the least time it needs, and never too short for a slow camera."""
     return max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * every_s)
 
@@ -123,7 +123,7 @@ class IllegalLoopEvent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoopState:
-    """The state of the side loop."""
+    """The phase, and the task unless it is idle."""
 
     phase: Phase = Phase.IDLE
     task: Task | None = None
@@ -132,7 +132,7 @@ class LoopState:
         """The state after something happened; ``task`` goes with a request only.
 
         Raises:
-            IllegalHappening: it cannot happen now.
+            IllegalLoopEvent: it cannot happen now.
         """
         phase = TRANSITIONS.get((self.phase, event))
         if phase is None or (event is LoopEvent.REQUEST) != (task is not None):

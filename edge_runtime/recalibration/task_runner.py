@@ -26,7 +26,7 @@ from edge_runtime.recalibration.task import (
     Phase,
     Task,
     TaskRequest,
-    patience_s,
+    compute_patience_s,
 )
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ class TaskRunner:
         self.reconfigure(settings, drift)
 
     def clear(self) -> None:
-        """Remove what jobs of an earlier run have left."""
+        """Remove the leftovers of an earlier run's jobs."""
         self._place.model_state.clear_jobs()
 
     def reconfigure(self, settings: RecalibrationConfig, drift: DriftConfig) -> None:
@@ -87,14 +87,14 @@ class TaskRunner:
         Raises:
             IllegalLoopEvent: another task is under way.
         """
-        asked = request or TaskRequest("recalibrate")
+        given = request or TaskRequest("recalibrate")
         now_s, settings = self._clock(), self._settings
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
-        wanted = min(asked.frames or configured, self._reference.most)
+        wanted = min(given.frames or configured, self._reference.most)
         if kind is Kind.COMMISSION:  # frames that an earlier run kept were not approved
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s
-        deadline_s = now_s + patience_s(wanted, self._sample_every_s)
-        task = Task(kind, cause, since_s, wanted, deadline_s, asked.stream, asked.approval)
+        deadline_s = now_s + compute_patience_s(wanted, self._sample_every_s)
+        task = Task(kind, cause, since_s, wanted, deadline_s, given.stream, given.approval)
         self.state = self.state.after(LoopEvent.REQUEST, task)
         self._reference.begin(since_s)
         log.info("collecting", model=self._place.model, task=str(kind), cause=str(cause), wanted=wanted)
@@ -187,7 +187,7 @@ def make_facts(
 
     Args:
         task: With the approval.
-        settings: What counts where the approval says nothing.
+        settings: For everything that the approval leaves open.
         identity: Of the bundle.
         kept: The frames, in the order in which they were captured.
         at_wall_s: Unix time of now.

@@ -52,7 +52,7 @@ def show(config: Path, as_json: bool, **how: Any) -> int:
 @JSON
 def approve(config: Path, name: str | None, expires_days: float | None, as_json: bool, **how: Any) -> int:
     """Confirm that the site is as healthy as the baseline NAME shows it (without: the one in use)."""
-    return _print(_carry_out(config, "bless", Approval(name, expires_days), **how), as_json)
+    return _print(_carry_out(config, "approve", Approval(name, expires_days), **how), as_json)
 
 
 baseline_group.add_command(

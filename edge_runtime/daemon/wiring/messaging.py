@@ -107,6 +107,7 @@ def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
 def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:
     """What each verb does."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
+    handlers["bless"] = handlers["approve"]  # the old name, for one release
     return {**handlers, "status": lambda _: reporter.status().as_dict()}
 
 

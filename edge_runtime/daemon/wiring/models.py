@@ -142,11 +142,11 @@ def _restore(
     model_state: ModelState, bundle: Bundle, build: BuildEngine, base: Engine
 ) -> tuple[Rollout, Engine]:
     """The generation that was active before the restart; the base when it cannot be restored."""
-    rollout = model_state.rollout(bundle.id)
+    rollout = model_state.load_rollout(bundle.id)
     if rollout.active.patch is None:
         return rollout, base
     try:
-        engine = build(model_state.patched(rollout.active.patch))
+        engine = build(model_state.read_patched(rollout.active.patch))
     except (StateError, EngineError) as err:
         log.error("patch not restored, the base is used", bundle=bundle.id, reason=str(err))
         return Rollout(Generation(bundle.id)), base

@@ -69,7 +69,7 @@ class RollbackArguments(_Arguments):
 
 
 class CommissionArguments(_Arguments):
-    """``commission``: bless what the camera shows now as the healthy baseline."""
+    """``commission``: approve the pictures of now as the healthy baseline."""
 
     model: Name | None = None
     stream: Name | None = None
@@ -79,7 +79,7 @@ class CommissionArguments(_Arguments):
     name: BaselineName | None = None
     """What to call this state of the site: day, night; None is ``recalibration.commission.name``."""
     expires_days: Days | None = None
-    """After that no patch is made from it until it is blessed again; None is ``commission.expires_days``."""
+    """After that no patch is made from it until it is approved again; None is ``commission.expires_days``."""
 
 
 class BaselinesArguments(_Arguments):
@@ -88,8 +88,8 @@ class BaselinesArguments(_Arguments):
     model: Name | None = None
 
 
-class BlessArguments(_Arguments):
-    """``bless``: say anew, after a look at the site, that it is as healthy as a baseline shows it."""
+class ApproveArguments(_Arguments):
+    """``approve``: say anew, after a look at the site, that it is as healthy as a baseline shows it."""
 
     model: Name | None = None
     name: BaselineName | None = None
@@ -119,7 +119,8 @@ ARGUMENTS: Mapping[str, type[_Arguments]] = {
     "rollback": RollbackArguments,
     "commission": CommissionArguments,
     "baselines": BaselinesArguments,
-    "bless": BlessArguments,
+    "approve": ApproveArguments,
+    "bless": ApproveArguments,  # the old name, for one release
     "expire": ExpireArguments,
     "remove": RemoveArguments,
 }

@@ -1,4 +1,4 @@
-"""The baselines of one model at work: those that can be used, the one in use, and what the drift watch compares with.
+"""The baselines of one model at work: those that can be used, the one in use, and the states that are watched for.
 
 One thread calls all of this, except ``scores``. Which patch follows from a baseline is in
 ``patch_policy``, and the verbs of an operator are in ``commands``.
@@ -101,8 +101,8 @@ class ActiveBaselines:
             return "there is no baseline yet: send 'commission' while the site is healthy"
         if baseline.facts.is_expired(self._wall_clock()):
             return (
-                f"the baseline {baseline.name!r} has expired: look at the site, then send 'bless' if it is as healthy "
-                "as it was, or 'commission' to record another"
+                f"the baseline {baseline.name!r} has expired: look at the site, then send 'approve' if it is as "
+                "healthy as it was, or 'commission' to record another"
             )
         return None
 
@@ -123,7 +123,7 @@ class ActiveBaselines:
         except StateError as err:
             log.error("baseline in use not recorded; a restart chooses by the scores again", reason=str(err))
 
-    # ---- what there is --------------------------------------------------------------------------------------
+    # ---- files ----------------------------------------------------------------------------------------------
 
     def reopen(self, drift: DriftConfig, in_use: str | None = None) -> None:
         """Watch anew: with other settings, other baselines, or ``in_use`` as the one to begin with."""
@@ -138,7 +138,7 @@ class ActiveBaselines:
             return
         newest = max(usable, key=lambda name: usable[name].created_wall_s)
         first = wanted if wanted is not None and wanted in usable else newest
-        probe = self._model_state.probe(self._identity.model_sha256)
+        probe = self._model_state.probe_path(self._identity.model_sha256)
         try:
             self._watch.open(KnownBaselines(usable, first, self._known_drifts()), probe, drift)
         except (CalibrationError, EngineError, OSError) as err:
@@ -167,7 +167,7 @@ class ActiveBaselines:
         return baseline
 
     def note_facts(self, name: str, facts: BaselineFacts) -> Baseline:
-        """Store other facts about a baseline; what it is compared with stays.
+        """Store other facts about a baseline; its figures stay.
 
         Raises:
             CalibrationError: it cannot be read.
@@ -195,15 +195,15 @@ class ActiveBaselines:
         return {baseline.id for baseline in self._loaded.usable.values()}
 
     def _known_drifts(self) -> dict[str, Baseline]:
-        """By patch, what the camera showed when the newest patches were accepted that may still be used."""
+        """By patch, the drift that it was accepted for; of the newest patches that may still be used."""
         usable, found = self._usable_ids(), dict[str, Baseline]()
         for patch_id in reversed(self._model_state.patch_ids()):
-            is_of_here = self._model_state.baseline_of(patch_id) in usable
+            is_of_here = self._model_state.read_baseline_id(patch_id) in usable
             if is_of_here and not self._model_state.is_withdrawn(patch_id):
                 try:
-                    found[patch_id] = Baseline.load(self._model_state.observed(patch_id))
+                    found[patch_id] = Baseline.load(self._model_state.observed_path(patch_id))
                 except CalibrationError:
-                    continue  # made before what was observed was kept
+                    continue  # of an earlier version, which did not keep the drift
             if len(found) == MOST_KNOWN_DRIFTS:
                 break
         return found

@@ -19,7 +19,7 @@ class BaselineCommands:
         self._baselines, self._wall_clock = baselines, wall_clock
 
     def obey(self, request: TaskRequest) -> dict[str, Any]:
-        """The answer to ``baselines``, ``bless``, ``expire`` or ``remove``.
+        """The answer to ``baselines``, ``approve``, ``expire`` or ``remove``.
 
         Raises:
             CommandError: there is no such baseline, or no name was given for a removal.
@@ -27,7 +27,7 @@ class BaselineCommands:
         """
         approval = request.approval
         match request.verb:
-            case "bless":  # the site is as healthy as the baseline shows it; no frame is needed
+            case "approve":  # the site is as healthy as the baseline shows it; no frame is needed
                 found, now_wall_s = self._named(approval.name), self._wall_clock()
                 return self._note(found, found.facts.bless(Cause.COMMAND, now_wall_s, approval.expires_days))
             case "expire":  # no more patches from it; drift is still measured against it

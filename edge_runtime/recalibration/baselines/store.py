@@ -29,7 +29,7 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a baseline must belong to."""
+    """The bundle, model and preprocessing that a baseline must belong to."""
 
     bundle: str
     """Name and version."""
@@ -57,7 +57,7 @@ class InUse:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What is in the folder."""
+    """The content of the folder."""
 
     usable: Mapping[str, Baseline]
     """By name, without their pictures."""
@@ -151,7 +151,7 @@ class BaselineStore:
             raise StateError(f"cannot remove {self.path(name)}: {err.strerror}") from err
 
     def in_use(self) -> InUse:
-        """What was in use when the daemon last ran; nothing when that is unknown or damaged."""
+        """The note of the last run; an empty one when it is missing or damaged."""
         try:
             stored = orjson.loads((self.folder / "in-use.json").read_bytes())
             return InUse(

@@ -1,11 +1,11 @@
-"""What the camera has shown before: the site's baselines, and drifts for which a patch was accepted. All are scored.
+"""All known states of the site are scored: its baselines, and the drifts for which a patch was accepted.
 
 One monitor a state, all fed with the same moments (0.05 ms a frame each). The baseline *in use* is the one that
-drift is measured against. Another takes over when the camera is *as that one says*, at half the distance of the one in
-use or less, for two windows, so that dusk does not make it flap. When none fits, the one in use stays: what the camera
-sees then is a drift of the state it was in. A drift alarm waits while what is new may turn out to be another
-known state, which shows only once a whole window of it was seen: day turning into night must not alarm on the way.
-Where nothing known comes near, it waits for nothing. No engine, no clock.
+drift is measured against. Another takes over when the camera is at half the distance of the one in use or less, for
+two windows: at dusk two baselines must not alternate. When none fits, the one in use stays, and there is a drift from
+it. A drift alarm waits while another known state may be the reason, which shows only once a whole window of it was
+seen: day turning into night must not alarm on the way. Where no known state is near, it waits for nothing. No engine,
+no clock.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class KnownBaselines:
     """Healthy states by name; at least one."""
     in_use: str
     drifts: Mapping[str, Baseline] = field(default_factory=dict)
-    """What the camera showed when a patch was accepted, by patch id."""
+    """By patch id, the drift that it was accepted for."""
 
 
 class Monitor(Protocol):
@@ -64,7 +64,7 @@ class NearestBaseline:
         self._leader: str | None = None
         self._led_frames = 0
 
-    def after(self, shares: Mapping[str, float]) -> bool:
+    def update(self, shares: Mapping[str, float]) -> bool:
         """Take in one more frame's scores (as shares of the thresholds) by baseline; True when another took over."""
         leader = self._challenger(shares)
         self._led_frames = self._led_frames + 1 if leader is not None and leader == self._leader else 0
@@ -119,7 +119,7 @@ class BaselineSelector:
 
     @property
     def known_drift(self) -> str | None:
-        """The patch whose drift this is: the camera shows what it showed then, and not what the baseline says."""
+        """The patch whose drift this is: the camera shows that drift again, and not the baseline."""
         status = self.status
         if status is None:
             return None
@@ -135,14 +135,14 @@ class BaselineSelector:
         return {name: (s.score, s.threshold) for name, s in known.items() if s is not None}
 
     def update(self, moments: Mapping[str, MeanVar], now_s: float) -> Change | None:
-        """Take in one frame's moments; tells what has changed by it."""
-        everybody = {**self._monitors, **self._drifts}
-        self._statuses = {name: monitor.update(moments, now_s) for name, monitor in everybody.items()}
+        """Take in one frame's moments; gives the change by it."""
+        monitors = {**self._monitors, **self._drifts}
+        self._statuses = {name: monitor.update(moments, now_s) for name, monitor in monitors.items()}
         shares = {name: self._share(name) for name in self._monitors if self._is_ready(name)}
-        if self._nearest.after({**shares, self.in_use: self._own_share}):
+        if self._nearest.update({**shares, self.in_use: self._own_share}):
             self._take_over()
             return "switched"
-        return self._heard(self._statuses[self.in_use])
+        return self._judge(self._statuses[self.in_use])
 
     def _take_over(self) -> None:
         name = self.in_use
@@ -152,8 +152,8 @@ class BaselineSelector:
         )
         self._waited, self._is_alarm_owed, self._was_sustained = None, False, False
 
-    def _heard(self, status: DriftStatus) -> Change | None:
-        """What the baseline in use says, an alarm only when nothing else that is known can be the reason."""
+    def _judge(self, status: DriftStatus) -> Change | None:
+        """The change for the baseline in use; an alarm only when no other known state can be the reason."""
         if not status.sustained:
             was_drifted = self.is_drifted
             self._waited, self._is_alarm_owed, self._was_sustained = None, False, False

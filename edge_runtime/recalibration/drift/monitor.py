@@ -1,7 +1,7 @@
-"""Live drift: sampled frames through the model's first taps, and what the monitor makes of them.
+"""Live drift: sampled frames through the model's first taps, and the drift that they show.
 
 The *probe* is a small model made at commissioning: the first layers of the bundle, with the per-channel mean and
-variance of each as outputs. It runs in the side loop's thread on sampled frames only, so that it costs a small share
+variance of each as outputs. It runs in the controller's thread on sampled frames only, so that it costs a small share
 of the engine's time. The statistics and thresholds are ``calibration.drift.monitor``'s.
 """
 
@@ -34,7 +34,7 @@ MEAN, VARIANCE = "/mean", "/var"
 
 @dataclass(frozen=True, slots=True)
 class AnsweredDrift:
-    """The drift that has been answered already: by a patch, or by whoever took that patch back."""
+    """The drift that has been answered already: by a patch, or by the roll-back of one."""
 
     score: float | None = None
     """Its drift score then; None when no drift is answered."""
@@ -45,7 +45,7 @@ class AnsweredDrift:
 
 
 class LiveDriftMonitor:
-    """The drift of one model's input since its baseline. Owned by the side loop's thread."""
+    """The drift of one model's input since its baseline. Owned by the controller's thread."""
 
     def __init__(
         self,
@@ -139,10 +139,10 @@ class LiveDriftMonitor:
         return self._seen_at_s[0] if self._seen_at_s else 0.0
 
     def look(self, tensor: NDArray[np.float32], at_s: float, result: Result | None = None) -> Change | None:
-        """Take in one prepared sample (without batch axis), with what was answered to it.
+        """Take in one prepared sample (without batch axis), with its answer.
 
         Returns:
-            What has changed by it: a drift is noticed, it has gone, or another baseline fits now; mostly None.
+            The change by it: a drift is noticed, it has gone, or another baseline fits now; mostly None.
 
         Raises:
             EngineError: the probe failed.

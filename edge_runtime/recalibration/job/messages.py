@@ -1,4 +1,4 @@
-"""What the daemon and the recalibration process say to each other: a request, and one of three results, as JSON.
+"""The messages between the daemon and the recalibration process: a request, and one of three results, as JSON.
 
 Both ends are of one version: a field that is missing or of another type is refused.
 """

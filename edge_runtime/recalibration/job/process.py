@@ -47,7 +47,7 @@ class Job(Protocol):
 
 
 class JobProcess:
-    """A job in a process of its own."""
+    """A job in a child process."""
 
     def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", deadline_s: float) -> None:
         self.folder, self._process, self._deadline_s = folder, process, deadline_s

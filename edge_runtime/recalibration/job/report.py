@@ -1,7 +1,7 @@
-"""What a recalibration leaves for people: ``report.json`` and ``report.html``, made in the recalibration process.
+"""The report of a recalibration for people: ``report.json`` and ``report.html``, made in the recalibration process.
 
-A page that cannot be made never stands in the way of a patch: it is logged and left out. How it looks is
-``calibration.report.page``'s business, where it is kept ``reports``'.
+A page that cannot be made never stands in the way of a patch: it is logged and left out. Its look is in
+``calibration.report.page``, its place in ``reports``.
 """
 
 from pathlib import Path
@@ -39,11 +39,11 @@ def leave_report(
 
     Args:
         folder: The patch's, or one for a refusal.
-        figures: What is written as JSON.
+        figures: For the JSON file.
         bundle: The unpatched model and how its samples were prepared.
         baseline: The healthy site.
         x: The reference frames, float32 (N, C, H, W).
-        verdict: What was decided on them.
+        verdict: The decision on them.
         request: ``keep_pictures`` decides about thumbnails.
 
     Raises:
@@ -52,7 +52,7 @@ def leave_report(
     folder.mkdir(exist_ok=True)
     write_atomically(folder / "report.json", encode_object(as_json(figures)))
     try:
-        scale = picture_scale(bundle.manifest.preprocess)
+        scale = make_picture_scale(bundle.manifest.preprocess)
         material = gather(
             bundle.model_files,
             baseline,
@@ -68,8 +68,8 @@ def leave_report(
         log.error("report page not made", reason=str(err) or "not enough memory")
 
 
-def picture_scale(spec: PreprocessSpec) -> PictureScale:
-    """What a sample prepared in this way shows: black and white per channel, and the order of the colours."""
+def make_picture_scale(spec: PreprocessSpec) -> PictureScale:
+    """Black and white per channel, and the order of the colours, of samples prepared in this way."""
     mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
     return PictureScale((0 - mean) / std, (255 - mean) / std, is_bgr=spec.colour == "bgr")
 

@@ -1,7 +1,7 @@
 """The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER`` .
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
-a verdict with its report and, if the gate accepts, a patch with the patched model beside it. It runs at low priority,
+a verdict with its report and, if the gate accepts, a patch and the patched model. It runs at low priority,
 within a memory limit, and touches only its own folder: the daemon moves results into place.
 
 The last file written is ``outcome.json``. A refusal by the gate is an outcome, not an error.
@@ -139,7 +139,7 @@ def choose_options(request: JobRequest) -> calibration.Options:
         gate = scale_gains(gate, request.strictness)
         detection = replace(detection, min_gain=detection.min_gain * request.strictness)
     else:
-        gate, detection = with_margin(gate, request.margin), replace(detection, min_gain=request.margin)
+        gate, detection = apply_margin(gate, request.margin), replace(detection, min_gain=request.margin)
     return replace(options, gate_settings=gate, detection_gate_settings=detection)
 
 
@@ -157,7 +157,7 @@ def scale_gains(settings: GateSettings, factor: float) -> GateSettings:
     )
 
 
-def with_margin(settings: GateSettings, margin: float) -> GateSettings:
+def apply_margin(settings: GateSettings, margin: float) -> GateSettings:
     """The gate with the deprecated ``recalibration.margin``: one number in place of gains of several units."""
     return replace(
         settings,
@@ -170,7 +170,7 @@ def with_margin(settings: GateSettings, margin: float) -> GateSettings:
 
 
 def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
-    """The patch, the patched model, and what that says to the golden pictures; gives the model's hash."""
+    """Write the patch, the patched model and its answers to the golden pictures; gives the model's hash."""
     folder.mkdir()
     patch.save(folder / "patch.safetensors")
     patched = calibration.patched(bundle.model_files, patch).files

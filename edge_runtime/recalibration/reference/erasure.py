@@ -1,6 +1,6 @@
 """Takes out of a model's state the pictures that earlier settings allowed: in baselines and in reports.
 
-The reservoir's own files are ``reservoir_store``'s, and jobs are told to make none.
+The files of the reservoir are ``reservoir_store``'s.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 def forget_samples(folder: Path) -> int:
     """Rewrite every baseline below ``folder`` without its pictures; gives how many had some.
 
-    What cannot be rewritten is named in the log: its pictures are still there.
+    A file that cannot be rewritten is named in the log: its pictures are still there.
     """
     found = 0
     for path in sorted(folder.rglob("*.safetensors")):

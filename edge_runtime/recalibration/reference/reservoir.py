@@ -19,7 +19,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-FACTS_BYTES = 1024  # what an entry costs beside its pixels, generously
+FACTS_BYTES = 1024  # the cost of an entry without its pixels, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class ReservoirLimits:
-    """What the reservoir may hold."""
+    """Limits of the reservoir."""
 
     frames: int
     size_bytes: int
@@ -76,7 +76,7 @@ class ReservoirLimits:
 
 
 class Reservoir:
-    """The kept samples. What every change drops is given back, so that files can follow."""
+    """The kept samples. Every change gives back the samples it has dropped, so that files can follow."""
 
     def __init__(self, limits: ReservoirLimits) -> None:
         self.limits = limits

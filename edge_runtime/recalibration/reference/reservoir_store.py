@@ -9,7 +9,7 @@ one it was writing and nothing else. No fsync: a power cut may cost the files of
 checksum tells apart, and the flash is spared the journal of every single one. Folders are 0700, files 0600. Pictures
 of another bundle do not count (its classes and its preparation are others) and are removed.
 
-No policy here: what to keep is ``reservoir``'s, when to write ``live_reference``'s. One thread at a time.
+No policy here: ``reservoir`` chooses the samples, ``live_reference_set`` the time of writing. One thread at a time.
 """
 
 import os
@@ -46,7 +46,7 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was found on disk."""
+    """The content of the folder."""
 
     kept: list[Kept]
     """Oldest first."""
@@ -70,7 +70,7 @@ class ReservoirStore:
     def open(self, now: Now, age_s: float, *, with_pictures: bool) -> Restored:
         """Read what is there; remove what cannot be used, and every picture unless ``with_pictures``.
 
-        Files from the future (the clock was set back) are removed: when they were taken nobody knows.
+        Files from the future (the clock was set back) are removed: their age is unknown.
 
         Raises:
             StateError: the folder cannot be used.

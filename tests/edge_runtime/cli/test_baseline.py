@@ -82,7 +82,7 @@ def test_a_pooled_baseline_is_put_to_use_with_all_it_needs(box, made):
     _, data = run(box, "add", str(box / "pooled.safetensors"), "--name", "fleet", "--json")
     assert (data["added"], data["frames"]) == ("fleet", 16)
     assert set(run(box, "list", "--json")[1]["baselines"]) == {"day", "fleet"}
-    assert ModelState.open(box / "state", "parts").probe(made[0].model_sha256).is_file()
+    assert ModelState.open(box / "state", "parts").probe_path(made[0].model_sha256).is_file()
 
 
 def test_a_baseline_of_another_model_is_refused(box, made):

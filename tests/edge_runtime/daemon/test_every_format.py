@@ -110,7 +110,7 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     baseline = baselines.take(folder)
     assert baselines.usable, baselines.problems
 
-    probe_files = calibration.targets.model_files.read(model_state.probe(identity.model_sha256))
+    probe_files = calibration.targets.model_files.read(model_state.probe_path(identity.model_sha256))
     probe = open_engine(probe_files, model_format, PREPROCESS.tensor_shape, ALONE)
     assert {name.rsplit("/", 1)[1] for name in probe.infer(np.zeros((1, 3, SIDE, SIDE), np.float32))} == {
         "mean",
@@ -132,7 +132,7 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     (again / "made" / "report.json").write_bytes(orjson.dumps({"model_sha256": digest}))
     model_state.adopt(again / "made", "p1")
 
-    patched = ModelState.open(tmp_path / "state", "small").patched("p1")
+    patched = ModelState.open(tmp_path / "state", "small").read_patched("p1")
     restored = patched.model
     assert restored.sha256 == digest
     base = OpenedModel(bundle, bundle.model_files, ALONE, DEFAULTS, open_bundle_engine(bundle, ALONE))

@@ -6,11 +6,14 @@ import pytest
 
 from edge_runtime.config import CameraConfig, parse_config
 from edge_runtime.daemon.wiring.daemon import build_daemon
+from edge_runtime.daemon.wiring.messaging import make_command_handlers
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import find_bundle
 from edge_runtime.errors import BundleError, ConfigError, SourceLost
+from edge_runtime.messaging.commands.protocol import ARGUMENTS
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.recalibration.task import Approval, TaskRequest
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.system.state_lock import is_in_use
 
@@ -113,3 +116,15 @@ def test_a_daemon_that_cannot_be_made_lets_go_of_its_state_directory(tmp_path):
     with pytest.raises(ConfigError) as caught:
         build_daemon(config, None)
     assert not is_in_use(tmp_path / "state"), caught
+
+
+@pytest.mark.parametrize("verb", ["approve", "bless"])
+def test_the_old_name_of_approving_a_baseline_does_the_same(verb):
+    sent = []
+    running = SimpleNamespace(request=lambda request, model: sent.append((request, model)) or {})
+    make_command_handlers(running, SimpleNamespace())[verb](ARGUMENTS[verb](model="parts", name="day"))
+    assert sent == [(TaskRequest("approve", approval=Approval("day")), "parts")]
+
+
+def test_every_verb_that_is_understood_has_a_handler():
+    assert make_command_handlers(SimpleNamespace(), SimpleNamespace()).keys() == ARGUMENTS.keys()

@@ -55,7 +55,7 @@ class DeploymentBench:
     def assert_agrees(self, generation):
         assert self.slot.generation == generation
         assert self.deployment.state.active == generation
-        assert self.model_state.rollout("parts/1").active == generation
+        assert self.model_state.load_rollout("parts/1").active == generation
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from edge_runtime.config import ModelConfig
-from edge_runtime.deployment.engine_notes import engine_notes, is_on
+from edge_runtime.deployment.engine_notes import find_engine_notes, is_on
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.engines.threads import CpuBudget, ThreadPlan
 from edge_runtime.system.cpu_topology import Core, CpuTopology
@@ -32,7 +32,7 @@ class Opened:
 def notes(runs_on, *, threads=1, axis=None, **model):
     topology = CpuTopology(tuple(Core((cpu,), is_little=False) for cpu in (0, 1)))
     budget = CpuBudget(2.0, 2, None, "2 cores", topology)
-    found = engine_notes(
+    found = find_engine_notes(
         ModelConfig.model_validate({"bundle": "parts", **model}),
         Opened(runs_on, axis),
         ThreadPlan(threads, 1, "test"),

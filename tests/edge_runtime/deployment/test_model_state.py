@@ -32,14 +32,14 @@ def adopt(model_state):
 
 
 def test_starts_at_the_base(model_state):
-    assert model_state.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
+    assert model_state.load_rollout(BUNDLE) == Rollout(Generation(BUNDLE))
 
 
 def test_remembers_what_is_active(model_state):
     first, second = adopt(model_state), adopt(model_state)
     state = Rollout(Generation(BUNDLE, second), previous=Generation(BUNDLE, first))
     model_state.record(state)
-    assert model_state.rollout(BUNDLE) == state
+    assert model_state.load_rollout(BUNDLE) == state
 
 
 @pytest.mark.parametrize(
@@ -47,26 +47,26 @@ def test_remembers_what_is_active(model_state):
 )
 def test_a_damaged_record_means_the_base(model_state, content):
     (model_state.folder / "active.json").write_bytes(content)
-    assert model_state.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
+    assert model_state.load_rollout(BUNDLE) == Rollout(Generation(BUNDLE))
 
 
 def test_a_patch_of_another_bundle_version_is_not_used(model_state):
     model_state.record(Rollout(Generation(BUNDLE, adopt(model_state))))
-    assert model_state.rollout("parts/5") == Rollout(Generation("parts/5"))
+    assert model_state.load_rollout("parts/5") == Rollout(Generation("parts/5"))
 
 
 def test_a_record_of_a_missing_patch_means_the_base(model_state):
     model_state.record(Rollout(Generation(BUNDLE, "p9")))
-    assert model_state.rollout(BUNDLE) == Rollout(Generation(BUNDLE))
+    assert model_state.load_rollout(BUNDLE) == Rollout(Generation(BUNDLE))
 
 
 def test_gives_the_patched_model_only_with_the_right_hash(model_state):
     patch_id = adopt(model_state)
-    assert model_state.patched(patch_id).model.data == b"patched"
-    assert model_state.patched(patch_id).answers is None, "a patch of an earlier version"
+    assert model_state.read_patched(patch_id).model.data == b"patched"
+    assert model_state.read_patched(patch_id).answers is None, "a patch of an earlier version"
     (model_state.patches / patch_id / "model.onnx").write_bytes(b"patchee")
     with pytest.raises(StateError, match="does not have the hash"):
-        model_state.patched(patch_id)
+        model_state.read_patched(patch_id)
 
 
 def test_prune_keeps_the_newest_and_the_spared(model_state):

@@ -18,7 +18,7 @@ def test_an_edit_says_what_changed_and_what_waits():
         "configuration edit that waits for a restart: device",
     ]
     assert edit(["http.port"], ["http.port"]) == ["configuration edit that waits for a restart: http.port"]
-    assert edit([]) == ["the configuration is again what is in force"]
+    assert edit([]) == ["the configuration is the one in force again"]
 
 
 def test_a_refused_edit_says_why():

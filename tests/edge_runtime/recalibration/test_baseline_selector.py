@@ -106,7 +106,7 @@ def test_scores_are_known_for_every_baseline():
 
 def frames_until_switch(shares, most=100):
     nearest = NearestBaseline("day", patience_frames=16)
-    return next((i for i in range(1, most) if nearest.after(shares(i))), None)
+    return next((i for i in range(1, most) if nearest.update(shares(i))), None)
 
 
 @pytest.mark.parametrize(
@@ -130,5 +130,5 @@ def test_it_must_lead_for_two_windows_without_a_break():
 def test_at_dusk_it_does_not_flap():
     rng, nearest, switches = np.random.default_rng(0), NearestBaseline("day", 16), 0
     for _ in range(5000):
-        switches += nearest.after({"day": rng.uniform(0.6, 1.1), "night": rng.uniform(0.6, 1.1)})
+        switches += nearest.update({"day": rng.uniform(0.6, 1.1), "night": rng.uniform(0.6, 1.1)})
     assert switches == 0

@@ -98,7 +98,7 @@ def test_the_single_baseline_of_the_first_version_becomes_the_one_named_default(
     for _ in range(2):
         model_state.adopt_single_baseline()
         assert list(BaselineStore(model_state.baselines).load(IDENTITY).usable) == ["default"]
-        assert model_state.probe("a" * 64).read_bytes() == b"probe"
+        assert model_state.probe_path("a" * 64).read_bytes() == b"probe"
     assert not (model_state.folder / "baseline.safetensors").exists()
 
 

@@ -1,4 +1,4 @@
-"""Several baselines in the side loop: recorded, switched, blessed, expired, removed; and the patches that go along."""
+"""Several baselines of the controller: recorded, switched, approved, expired, removed; and their patches."""
 
 import hashlib
 from dataclasses import replace
@@ -99,7 +99,7 @@ def test_a_patch_that_goes_with_a_baseline_comes_back_with_it(tmp_path):
     assert bench.told.generation == P1
 
 
-def test_a_patch_that_somebody_rolled_back_does_not_come_back_with_its_baseline(tmp_path):
+def test_a_patch_that_was_rolled_back_does_not_come_back_with_its_baseline(tmp_path):
     bench = two_states(tmp_path)
     accept(bench, "day", "recalibrate")
     switch(bench, "night")
@@ -199,18 +199,18 @@ def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path)
     assert "has expired" in bench.told.reason
     with pytest.raises(CommandError, match="has expired: look at the site"):
         bench.ask("recalibrate")
-    assert bench.ask("bless", expires_days=1.0)["is_expired"] is False
+    assert bench.ask("approve", expires_days=1.0)["is_expired"] is False
     bench.feed(9)
     assert len(bench.jobs) == 1
     bench.tick(DAY_S)
     assert bench.loop.status().baselines["default"].is_expired is True
 
 
-def test_blessing_again_keeps_the_patch_and_the_baseline(tmp_path):
+def test_approving_again_keeps_the_patch_and_the_baseline(tmp_path):
     bench = ControllerBench(tmp_path)
     accept(bench, "default", "recalibrate")
     before = bench.store.read("default").id
-    bench.ask("bless", name="default", expires_days=30.0)
+    bench.ask("approve", name="default", expires_days=30.0)
     bench.feed(3)
     assert bench.slot.generation == P1
     assert BaselineStore(bench.model_state.baselines).read("default").id == before
@@ -225,7 +225,7 @@ def test_removing_the_one_in_use_leaves_the_other_and_takes_its_patch_back(tmp_p
     bench.ask("remove", name="night")
     assert bench.loop.status().commissioned is False
     with pytest.raises(CommandError, match="no usable baseline 'day'"):
-        bench.ask("bless", name="day")
+        bench.ask("approve", name="day")
     with pytest.raises(CommandError, match="name a baseline"):
         bench.ask("remove")
 
@@ -234,7 +234,7 @@ def test_after_a_restart_no_patch_of_another_baseline_is_active(tmp_path):
     bench = two_states(tmp_path)
     accept(bench, "day")
     bench.store.remove("day")
-    again = ControllerBench(tmp_path, rollout=ModelState.open(tmp_path, "parts").rollout("parts/1"))
+    again = ControllerBench(tmp_path, rollout=ModelState.open(tmp_path, "parts").load_rollout("parts/1"))
     assert again.slot.generation == P1
     again.tick()
     assert again.slot.generation == BASE

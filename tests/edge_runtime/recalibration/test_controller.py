@@ -1,4 +1,4 @@
-"""The side loop without a thread: samples in, ``tick`` by hand, a scripted job instead of the process."""
+"""The controller without a thread: samples in, ``tick`` by hand, a scripted job instead of the process."""
 
 from dataclasses import asdict
 
@@ -25,7 +25,7 @@ from tests.support.controller_bench import (
 from tests.support.slots import answer
 
 
-def test_without_a_baseline_nothing_happens_until_somebody_blesses_the_site(tmp_path):
+def test_without_a_baseline_nothing_happens_until_the_site_is_approved(tmp_path):
     bench = ControllerBench(tmp_path, commissioned=False)
     bench.feed(40)
     assert bench.jobs == []
@@ -51,7 +51,7 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     bench.tick()
     assert bench.kinds() == ["commissioned"]
     assert bench.store.names() == ["default"]
-    assert bench.model_state.probe("a" * 64).read_bytes() == b"probe"
+    assert bench.model_state.probe_path("a" * 64).read_bytes() == b"probe"
     assert bench.loop.status().commissioned is True
 
 
@@ -126,7 +126,7 @@ def test_a_drift_alarm_leads_to_a_patch_and_a_hot_swap(tmp_path):
     bench.accept_one()
     assert bench.kinds() == ["drift", "recalibration"]
     assert bench.slot.generation == Generation("parts/1", "p1")
-    assert ModelState.open(tmp_path, "parts").rollout("parts/1").active == Generation("parts/1", "p1")
+    assert ModelState.open(tmp_path, "parts").load_rollout("parts/1").active == Generation("parts/1", "p1")
 
 
 def test_only_frames_of_the_drift_are_used(tmp_path):
@@ -162,8 +162,8 @@ def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
     bench.tick()
     assert bench.told.report.report == bench.loop.status().last_report["report"] == "parts/r1"
     reports = Reports(bench.model_state.folder)
-    assert sorted(reports.ids()) == ["p1", "r1"]
-    assert b"<img>" in reports.page("r1")
+    assert sorted(reports.list_ids()) == ["p1", "r1"]
+    assert b"<img>" in reports.read_page("r1")
 
 
 def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
@@ -174,7 +174,7 @@ def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
     bench.loop.reconfigure(private, bench.drift)
     bench.jobs[0].end(REFUSED)
     bench.tick()
-    assert b"<img>" not in Reports(bench.model_state.folder).page("r1")
+    assert b"<img>" not in Reports(bench.model_state.folder).read_page("r1")
 
 
 def test_after_a_recalibration_it_cools_down(tmp_path):
@@ -237,7 +237,7 @@ def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
     bench.accept_one()
     assert bench.slot.generation == BASE
     assert bench.told.error == "refused"
-    assert ModelState.open(tmp_path, "parts").rollout("parts/1").active == BASE
+    assert ModelState.open(tmp_path, "parts").load_rollout("parts/1").active == BASE
     bench.build_error = None
     bench.tick(100)
     bench.feed(9)
@@ -361,7 +361,7 @@ def test_a_drift_that_ended_while_the_process_worked_leaves_no_patch(tmp_path):
 
 def restarted(bench, tmp_path):
     """The same box after a restart: its record on disk, a new slot and watch."""
-    return ControllerBench(tmp_path, rollout=bench.model_state.rollout("parts/1"), clock=bench.clock)
+    return ControllerBench(tmp_path, rollout=bench.model_state.load_rollout("parts/1"), clock=bench.clock)
 
 
 def test_a_drift_that_ended_while_the_daemon_was_down_leaves_no_patch(tmp_path):
@@ -373,7 +373,7 @@ def test_a_drift_that_ended_while_the_daemon_was_down_leaves_no_patch(tmp_path):
     again.watch.is_quiet = True
     again.feed(1)
     assert again.slot.generation == BASE
-    assert again.model_state.rollout("parts/1").active == BASE
+    assert again.model_state.load_rollout("parts/1").active == BASE
 
 
 def test_a_drift_that_lasts_over_a_restart_keeps_its_patch(tmp_path):

@@ -131,7 +131,7 @@ def test_a_margin_that_nothing_can_reach_refuses(site, tmp_path):
 
 
 def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view():
-    loose = worker.with_margin(GateSettings(), 0.01)
+    loose = worker.apply_margin(GateSettings(), 0.01)
     assert (loose.min_evidence, loose.min_gain, loose.margin_without_samples) == (0.01, 0.01, 0.01)
     assert loose.few_class_min_gain == GateSettings().few_class_min_gain
 

@@ -27,17 +27,17 @@ def test_a_refused_one_is_kept_under_an_id_of_its_own(tmp_path, reports):
     folder = finished(tmp_path, candidate="identity")
     assert reports.keep_refused(folder) == "r1"
     assert not folder.exists()
-    assert reports.page("r1") == b"<p>page</p>"
-    assert reports.figures("r1") == {"accepted": False, "candidate": "identity"}
-    assert reports.ids() == ["r1"]
+    assert reports.read_page("r1") == b"<p>page</p>"
+    assert reports.read_figures("r1") == {"accepted": False, "candidate": "identity"}
+    assert reports.list_ids() == ["r1"]
 
 
 def test_only_the_newest_stay(tmp_path, reports):
     given = [reports.keep_refused(finished(tmp_path)) for _ in range(KEPT + 3)]
     assert given[-1] == f"r{KEPT + 3}"
-    assert len(reports.ids()) == KEPT
-    assert reports.page("r3") is None
-    assert reports.page("r4") is not None
+    assert len(reports.list_ids()) == KEPT
+    assert reports.read_page("r3") is None
+    assert reports.read_page("r4") is not None
 
 
 def test_accepted_ones_are_found_with_their_patches(tmp_path, reports):
@@ -46,7 +46,7 @@ def test_accepted_ones_are_found_with_their_patches(tmp_path, reports):
     finished(tmp_path).rename(reports.folder / "patches" / "p2")
     reports.keep_refused(finished(tmp_path))
     os.utime(reports.folder / "patches" / "p2" / "report.json", (1.0, 1.0))
-    assert reports.ids() == ["r1", "p2"]
+    assert reports.list_ids() == ["r1", "p2"]
     assert reports.has_page("p2")
 
 
@@ -55,16 +55,16 @@ def test_accepted_ones_are_found_with_their_patches(tmp_path, reports):
 )
 def test_an_id_that_cannot_be_one_reads_nothing(tmp_path, reports, report_id):
     (tmp_path / "state" / "report.html").write_text("secret")
-    assert reports.page(report_id) is None
-    assert reports.figures(report_id) is None
+    assert reports.read_page(report_id) is None
+    assert reports.read_figures(report_id) is None
 
 
 def test_what_is_missing_damaged_or_far_too_large_is_no_report(tmp_path, reports):
-    assert reports.ids() == []
+    assert reports.list_ids() == []
     assert reports.keep_refused(tmp_path / "missing") is None
     reports.keep_refused(finished(tmp_path, text="x" * (LARGEST_PAGE_BYTES + 1)))
     (reports.folder / "reports" / "r1" / "report.json").write_bytes(b"[1")
-    assert (reports.page("r1"), reports.figures("r1")) == (None, None)
+    assert (reports.read_page("r1"), reports.read_figures("r1")) == (None, None)
 
 
 def test_a_disk_that_refuses_costs_the_report_and_nothing_else(tmp_path, reports):
