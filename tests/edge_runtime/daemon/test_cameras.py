@@ -1,12 +1,14 @@
 """Streams that are opened and closed while others run, with the shipped fake source."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.cameras import GRACE_S, Cameras
+from edge_runtime.daemon.health import EngineFacts, Facts, assess
 from edge_runtime.datatypes import Frame, Generation
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engine_slot import EngineSlot
@@ -99,6 +101,24 @@ def test_a_moved_stream_goes_on_in_the_other_pipeline_with_its_next_frame(open_c
     assert len(opened) == 1
     cameras.close("belt")
     assert (old.forgotten, new.forgotten) == ([], ["belt"])
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ready"),
+    [
+        ("rtsp://camera/1", False),
+        ("/dev/video0", False),
+        ("/dev/v4l/by-id/usb-cam-index0", False),
+        ("clips/belt.mp4", True),
+        ("mqtt", True),
+    ],
+)
+def test_a_silent_camera_makes_the_box_unready_whichever_path_it_has(open_cameras, path, is_ready):
+    cameras = open_cameras(lambda *_: FakeSource("belt", [None] * 1_000_000))
+    cameras.open("belt", CameraConfig(path=path, model="parts"), ScriptedPipeline())
+    engine, now_s = EngineFacts("parts", last_progress_at_s=None, due_since_s=None), time.monotonic() + 900
+    facts = Facts((engine,), cameras.facts(), broker_connected=True, free_disk_mib=1000)
+    assert assess(facts, now_s).ready is is_ready
 
 
 def test_without_streams_nothing_is_finished(open_cameras):
