@@ -76,7 +76,6 @@ class CommandListener:
     def _serve(self, message: Message) -> None:
         """Answer one request; also when its handler raises, which is left to the supervision of the thread."""
         verb = message.topic.rpartition("/")[2]
-        answer: bytes | None = self._handler.encode_unexpected(message.payload)
         try:
             answer = self._handler.answer(
                 verb,
@@ -85,10 +84,16 @@ class CommandListener:
                 now_s=self._monotonic(),
                 now_wall_s=self._wall(),
             )
-        finally:
-            topic = self._choose_topic(message, verb)
-            if answer is not None and topic is not None:
-                self._client.publish(topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation)
+        except Exception:
+            self._publish(message, verb, self._handler.encode_unexpected(message.payload))
+            raise
+        if answer is not None:
+            self._publish(message, verb, answer)
+
+    def _publish(self, message: Message, verb: str, answer: bytes) -> None:
+        topic = self._choose_topic(message, verb)
+        if topic is not None:
+            self._client.publish(topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation)
 
     def _choose_topic(self, message: Message, verb: str) -> str | None:
         """Where the caller wants the answer, when that is harmless; else the verb's own response topic."""

@@ -20,7 +20,7 @@ NOW_WALL_S = 1_795_448_459.0  # 2026-11-23T15:40:59Z
 
 
 class Device:
-    """Counts what it was told to do."""
+    """Notes the commands it obeyed."""
 
     def __init__(self) -> None:
         self.done = []

@@ -189,7 +189,7 @@ def test_it_reconnects_and_subscribes_again_after_kill_9(tmp_path, make_client, 
         assert until(lambda: client.session is not None)
 
 
-def test_what_nobody_listens_to_any_more_is_unsubscribed(broker, make_client, watch):
+def test_a_topic_without_a_handler_is_unsubscribed(broker, make_client, watch):
     client, _ = make_client(broker)
     first, second = [], []
     end_first = client.subscribe("belt", lambda message: first.append(message.payload))

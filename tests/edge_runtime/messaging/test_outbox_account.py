@@ -218,7 +218,7 @@ def test_every_verdict_counts_once_whenever_it_comes_and_however_the_commit_ends
     box.close()
 
 
-def test_rows_dropped_or_delivered_while_nobody_knows_whether_they_were_written_count_once(path, disk):
+def test_rows_dropped_or_delivered_while_it_is_unknown_whether_they_were_written_count_once(path, disk):
     box = opened(path, disk, max_queue_rows=6)
     put(box, 4)
     box.flush(0)
