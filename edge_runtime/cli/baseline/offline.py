@@ -12,7 +12,7 @@ from calibration.baseline.baseline import Baseline
 from calibration.errors import BaselineError
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config
-from edge_runtime.daemon.wiring.models import identify_bundle
+from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import find_bundle
 from edge_runtime.errors import CommandError

@@ -11,7 +11,7 @@ import calibration
 from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.main import cli
-from edge_runtime.daemon.wiring.models import identify_bundle
+from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.recalibration.baselines.store import BaselineStore
 from edge_runtime.system.state_lock import lock_state_dir

@@ -18,7 +18,8 @@ from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
-from edge_runtime.daemon.wiring.models import build_engine, identify_bundle
+from edge_runtime.daemon.wiring.models import build_engine
+from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import BundleError, EngineError, EngineMissing
