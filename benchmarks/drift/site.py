@@ -12,7 +12,7 @@ import calibration
 from benchmarks.drift.scenes import Pixels, Scene, drifted
 from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
-from calibration.outputs.read import class_probabilities
+from calibration.outputs.read import layout_of, read_answers
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, join
 from calibration.stats.output_features import answer_features
 from calibration.stats.sensor_features import sensor_features, sensor_features_of_frames
@@ -93,8 +93,8 @@ class Site:
         for start in range(0, len(pixels), AT_ONCE):
             x = self.scene.prepare(pixels[start : start + AT_ONCE])
             seen = self._target.observe(x, first_taps=3, frames_of_first=4)
-            probabilities = class_probabilities(run(x))
-            assert probabilities is not None
+            outputs = run(x)
+            probabilities = np.asarray(read_answers(outputs, layout_of(outputs)))
             answers = {ANSWERS_TAP: answer_features(probabilities)}
             parts.append({**seen.frames, **sensor_features_of_frames(x), **answers})
             predicted.append(probabilities.argmax(axis=1))

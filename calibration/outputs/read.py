@@ -94,17 +94,6 @@ def join_answers(parts: Sequence[Answers]) -> Answers:
     return np.concatenate([part for part in parts if not isinstance(part, Detections)])
 
 
-def class_probabilities(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
-    """(N, K) float64 probabilities from the one output of class scores; None when there is none, or several.
-
-    Rows that already are probabilities stay (quantized ones are brought to a sum of 1); anything else goes through
-    a softmax. Independent scores per class (multi-label) are no classification.
-    """
-    scores = _only_scores(outputs)
-    kind = None if scores is None else _kind_of(scores)
-    return None if scores is None or kind is None else _probabilities(scores, kind)
-
-
 def _kind_of(scores: NDArray[np.float64]) -> ClassScores | None:
     """None for independent scores per class. Scores that are not finite belong to nothing else than logits."""
     if not np.isfinite(scores).all() or scores.min() < -1e-6 or scores.max() > 1 + 1e-6:
@@ -113,7 +102,7 @@ def _kind_of(scores: NDArray[np.float64]) -> ClassScores | None:
 
 
 def _probabilities(scores: NDArray[np.float64], kind: ClassScores) -> NDArray[np.float64]:
-    """(N, K); all NaN when the scores are not finite."""
+    """(N, K) that sum to 1 (quantized ones are brought to that); all NaN when the scores are not finite."""
     if not np.isfinite(scores).all():
         return np.full(scores.shape, np.nan)
     if kind is ClassScores.PROBABILITIES:

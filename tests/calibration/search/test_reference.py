@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from calibration.errors import DataError
-from calibration.outputs.read import class_probabilities
 from calibration.search import reference
 from calibration.search.candidates import candidates
 from calibration.stats.moments import FrameMoments, moments_of_frames
@@ -117,33 +116,6 @@ def test_few_frames_are_observed_and_judged_on() -> None:
     observe, judge = reference.split(20, 15, 10, np.random.default_rng(5))
     assert (len(observe), len(judge)) == (15, 10)
     assert set(range(20)) - set(observe.tolist()) <= set(judge.tolist())
-
-
-def test_logits_become_probabilities_and_probabilities_stay() -> None:
-    logits = np.random.default_rng(0).normal(0, 4, (5, 7)).astype(np.float32)
-    p = class_probabilities({"logits": logits})
-    assert p is not None
-    np.testing.assert_allclose(p.sum(1), 1)
-    assert (p.argmax(1) == logits.argmax(1)).all()
-    again = class_probabilities({"p": p.astype(np.float32)})
-    assert again is not None
-    np.testing.assert_allclose(again, p, atol=1e-6)
-    pooled = class_probabilities({"map": logits.reshape(5, 7, 1, 1)})
-    np.testing.assert_allclose(np.asarray(pooled), p)
-
-
-@pytest.mark.parametrize(
-    "outputs",
-    [
-        {"boxes": np.zeros((2, 100, 4))},
-        {"one": np.zeros((2, 1))},
-        {"a": np.zeros((2, 3)), "b": np.ones((2, 4))},
-        {"multi-label": np.full((2, 5), 0.9)},
-        {"ids": np.zeros((2, 3), np.int64)},
-    ],
-)
-def test_outputs_that_are_no_classification_give_nothing(outputs: dict[str, np.ndarray]) -> None:
-    assert class_probabilities(outputs) is None
 
 
 def test_the_ladder_has_17_rungs_with_identity_for_49_taps() -> None:
