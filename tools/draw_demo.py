@@ -17,7 +17,7 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 from edge_runtime.cli.demo.agreement import Answer, AnswerLog, CompareTop
-from edge_runtime.cli.demo.run import open_base_model, with_demo
+from edge_runtime.cli.demo.run import apply_demo_options, open_base_model
 from edge_runtime.config import Config, load_config
 from edge_runtime.daemon.wiring.daemon import build_daemon
 from edge_runtime.messaging.events import DriftAlarm, Fact, Recalibrated
@@ -44,7 +44,7 @@ def play(folder: Path) -> tuple[Config, AnswerLog, list[tuple[float, Fact]]]:
     """One run of the demo with haze; gives its configuration, answers and events."""
 
     def adjust(loaded: Config) -> Config:
-        return with_demo(loaded, folder / "state", drift="haze", drift_at_s=DRIFT_AT_S)
+        return apply_demo_options(loaded, folder / "state", drift="haze", drift_at_s=DRIFT_AT_S)
 
     loaded = load_config(CONFIG, os.environ)
     answers = AnswerLog(frozenset({STREAM}))

@@ -78,7 +78,7 @@ def open_bundle(config: Config, name: str) -> OpenedModel:
         EngineError: the engine refuses it.
     """
     with name_model_in_errors(config, name):
-        bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
+        bundle = load_model_bundle(config, name)
         settings, budget = find_engine_settings(config, name), cpu_budget()
         plan = place_threads(plan_threads(config, name, budget), bundle.manifest.format, settings)
         model = bundle.model_files
@@ -87,6 +87,15 @@ def open_bundle(config: Config, name: str) -> OpenedModel:
         tested = self_test(bundle, engine)
         notes = find_engine_notes(config.models[name], engine, plan, budget)
         return OpenedModel(bundle, model, plan, settings, engine, tested.worst, notes)
+
+
+def load_model_bundle(config: Config, name: str) -> Bundle:
+    """The verified bundle of a model.
+
+    Raises:
+        BundleError: there is none, or it is not as its manifest says.
+    """
+    return load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
 
 
 def find_bundle(root: Path, version: str | int) -> Path:

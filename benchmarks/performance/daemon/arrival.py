@@ -25,7 +25,7 @@ from benchmarks.performance import process_tree
 from benchmarks.performance.bare_runs import BUNDLE, Report, bare, pictures_in
 from benchmarks.performance.daemon.quiet import daemon_config
 from benchmarks.performance.peers.mqtt_load import BrokerMissing, broker
-from edge_runtime.cli.bench.daemon import START_TIMEOUT_S, as_installed
+from edge_runtime.cli.bench.daemon import START_TIMEOUT_S, find_installed_environment
 
 FPS = 30.0
 SETTLE_S = 1.0
@@ -103,7 +103,7 @@ def _arrivals(
         subscriber = Subscriber(port, config["device"])
         with (folder / "log.txt").open("wb") as log:
             command = [sys.executable, "-m", "edge_runtime", "run", str(folder / "box.yaml")]
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=as_installed())
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=find_installed_environment())
         try:
             if not subscriber.first.wait(START_TIMEOUT_S):
                 raise TimeoutError(f"no result over MQTT: {(folder / 'log.txt').read_text()[-500:]}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.performance.bare_runs import BUNDLE, Report, capacity, pictures_in
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.bench.bare import MODEL
-from edge_runtime.cli.bench.daemon import RunningDaemon, daemon
+from edge_runtime.cli.bench.daemon import RunningDaemon, run_daemon
 from edge_runtime.config import DemoConfig, RecalibrationConfig
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.preprocess import Preprocessor
@@ -78,7 +78,7 @@ def _round(
         "http": {"port": port},
         "log": {"level": "error"},
     }
-    with daemon(config, folder, cpus) as running:
+    with run_daemon(config, folder, cpus) as running:
         before = _frames_per_s(running, 2)
         during, job_s = _during(running, job, bundle)
         after = _frames_per_s(running, 2)

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.performance.bare_runs import BUNDLE, Report, bare, pictures_in
 from edge_runtime.cli.bench.bare import MODEL
-from edge_runtime.cli.bench.daemon import daemon
+from edge_runtime.cli.bench.daemon import run_daemon
 
 FPS = 10.0
 
@@ -53,10 +53,10 @@ def _at_pace(bundle: Path, pictures: Sequence[Path], seconds: float, place: Path
     """The daemon with everything on, drift monitor and reservoir too, and with recalibration switched off."""
     camera = {"path": str(pictures[0].parent), "loop": True, "fps": FPS}
     config = daemon_config(bundle, camera)
-    with daemon(config, place) as running:
+    with run_daemon(config, place) as running:
         whole = running.look(seconds)["cpu_ms_per_frame"]
     config["models"][MODEL]["recalibrate"] = False
-    with daemon(config, place.with_suffix(".plain")) as running:
+    with run_daemon(config, place.with_suffix(".plain")) as running:
         plain = running.look(seconds)["cpu_ms_per_frame"]
     return {"daemon_cpu_ms": whole, "daemon_cpu_ms_without_recalibration": plain}
 
@@ -65,5 +65,5 @@ def _idle(bundle: Path, pictures: Sequence[Path], seconds: float, place: Path) -
     replay_drift = place.with_suffix(".watched")
     replay_drift.mkdir()
     shutil.copy(pictures[0], replay_drift)
-    with daemon(daemon_config(bundle, {"path": str(replay_drift), "watch": True}), place) as running:
+    with run_daemon(daemon_config(bundle, {"path": str(replay_drift), "watch": True}), place) as running:
         return running.idle_share(max(5.0, seconds))

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.performance.bare_runs import BUNDLE, Report, pictures_in
 from benchmarks.performance.daemon.quiet import daemon_config
-from edge_runtime.cli.bench.daemon import daemon
+from edge_runtime.cli.bench.daemon import run_daemon
 
 FPS = 30.0
 WAYS: tuple[tuple[str, int | None], ...] = (("auto", None), ("1 by hand", 1), ("2 by hand", 2))
@@ -75,7 +75,9 @@ def inside(rounds: int, seconds: float) -> Report:
         for number in range(rounds):
             row = {}
             for way, threads in WAYS:
-                with daemon(daemon_config(BUNDLE, camera, threads), folder / f"{number}-{way}") as running:
+                with run_daemon(
+                    daemon_config(BUNDLE, camera, threads), folder / f"{number}-{way}"
+                ) as running:
                     timings = running.look(seconds)["timings_ms"]
                 row[way] = float(np.percentile([one["total"] for one in timings], 99))
             found["rounds"].append(row)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from edge_runtime.cli.bench.daemon import as_installed
+from edge_runtime.cli.bench.daemon import find_installed_environment
 
 
 def one_run(folder: Path, seconds: float) -> dict[str, float]:
@@ -35,7 +35,9 @@ def one_run(folder: Path, seconds: float) -> dict[str, float]:
         )
     )
     began = time.perf_counter()
-    daemon = subprocess.Popen([sys.executable, "-m", "edge_runtime", "run", str(config)], env=as_installed())
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "edge_runtime", "run", str(config)], env=find_installed_environment()
+    )
     try:
         while not (results.exists() and results.stat().st_size):
             if daemon.poll() is not None:

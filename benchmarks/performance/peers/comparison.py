@@ -21,7 +21,7 @@ from benchmarks.performance.bare_runs import BUNDLE, Report, bare, capacity, pic
 from benchmarks.performance.peers import mqtt_load
 from benchmarks.performance.peers.http_load import Peer, PeerFailed, serving
 from edge_runtime.cli.bench.bare import MODEL
-from edge_runtime.cli.bench.daemon import daemon
+from edge_runtime.cli.bench.daemon import run_daemon
 
 STREAMS = (1, 2)
 PEERS = (
@@ -107,7 +107,7 @@ def _from_folder(
 ) -> Report:
     camera = {"path": str(pictures[0].parent), "model": MODEL, "loop": True}
     config = {**_config(bundle, threads), "cameras": {f"camera-{n}": camera for n in range(streams)}}
-    with daemon(config, place) as running:
+    with run_daemon(config, place) as running:
         found = running.look(seconds)
         found["call_ms"] = [one["total"] for one in found.pop("timings_ms")]
         return {**found, "first_result_s": running.first_result_s}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.performance import process_tree
-from edge_runtime.cli.bench.bare import looped
-from edge_runtime.cli.bench.daemon import as_installed
+from edge_runtime.cli.bench.bare import run_calls
+from edge_runtime.cli.bench.daemon import find_installed_environment
 
 PATH = "/inference"
 START_TIMEOUT_S = 60.0
@@ -57,7 +57,7 @@ class PeerServer:
             post(own.connection, pictures[number % len(pictures)])
 
         before_s = process_tree.cpu_s(self._process.pid)
-        found = looped(step, streams, seconds, None)
+        found = run_calls(step, streams, seconds, None)
         used_s = process_tree.cpu_s(self._process.pid) - before_s
         return {
             "frames_per_s": found["frames_per_s"],
@@ -114,7 +114,7 @@ def serving(peer: Peer, python: Path, bundle: Path, picture: bytes, folder: Path
         "PEER_BUNDLE": bundle,
     }
     settings |= {"PYTHONPATH": Path(__file__).parents[3], "OPENBLAS_NUM_THREADS": 1}
-    environment = as_installed() | {name: str(value) for name, value in settings.items()}
+    environment = find_installed_environment() | {name: str(value) for name, value in settings.items()}
     log = folder / f"{peer.module}.log"
     with log.open("wb") as out:
         command = [str(python), "-m", f"{__package__}.{peer.module}"]

@@ -21,7 +21,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.performance import process_tree
-from edge_runtime.cli.bench.daemon import as_installed
+from edge_runtime.cli.bench.daemon import find_installed_environment
 
 WINDOW = 4
 LOST_AFTER_S = 2.0
@@ -136,7 +136,7 @@ def measure(
         began_s = time.perf_counter()
         with (folder / "log.txt").open("wb") as log:
             command = [sys.executable, "-m", "edge_runtime", "run", str(folder / "box.yaml")]
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=as_installed())
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=find_installed_environment())
         try:
             _wait_for_first(client, pictures[0], folder / "log.txt")
             first_result_s = time.perf_counter() - began_s

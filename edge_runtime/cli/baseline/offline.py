@@ -10,11 +10,11 @@ from typing import Any
 import calibration
 from calibration.baseline.baseline import Baseline
 from calibration.errors import BaselineError
-from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
-from edge_runtime.deployment.open_bundle import find_bundle
+from edge_runtime.deployment.open_bundle import load_model_bundle
 from edge_runtime.errors import CommandError
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
@@ -81,4 +81,4 @@ def _bundle_of(config: Config, model: str | None) -> tuple[str, Bundle]:
         raise CommandError(
             f"no model {name!r}; this device has: {known}" if name else f"name a model: {known}"
         )
-    return name, load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
+    return name, load_model_bundle(config, name)

@@ -43,22 +43,22 @@ def main(order_path: Path) -> int:
     engine = open_bundle_engine(bundle, plan, settings)
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     paths = [Path(path) for path in order["pictures"]]
-    tensors = [prepared(preprocessor, path) for path in paths]
+    tensors = [prepare_picture(preprocessor, path) for path in paths]
 
     def infer(number: int) -> None:
         engine.infer(tensors[number % len(tensors)])
 
     def prepare_and_infer(number: int) -> None:
-        engine.infer(prepared(preprocessor, paths[number % len(paths)]))
+        engine.infer(prepare_picture(preprocessor, paths[number % len(paths)]))
 
     step = prepare_and_infer if order["prepares"] else infer
     places = [plan.cpus_of(caller) if settings.pin_threads else () for caller in range(plan.workers)]
-    found = looped(step, order["callers"], order["seconds"], order["fps"], places)
+    found = run_calls(step, order["callers"], order["seconds"], order["fps"], places)
     sys.stdout.write(json.dumps({**found, "runs_on": engine.runs_on}))
     return 0
 
 
-def prepared(preprocessor: Preprocessor, path: Path) -> NDArray[np.float32]:
+def prepare_picture(preprocessor: Preprocessor, path: Path) -> NDArray[np.float32]:
     """One picture as a batch of one.
 
     Raises:
@@ -70,7 +70,7 @@ def prepared(preprocessor: Preprocessor, path: Path) -> NDArray[np.float32]:
     return sample.tensor[np.newaxis]
 
 
-def looped(
+def run_calls(
     step: Callable[[int], None],
     callers: int,
     seconds: float,

@@ -103,7 +103,7 @@ def bench_command(
 
     order = replace(_order(bundle, config_path, model, changes), pictures=pictures)
     report = bench(order, progress=lambda line: click.echo(line, err=True))
-    click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() if as_json else table(report))
+    click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() if as_json else format_table(report))
     return 0
 
 
@@ -113,11 +113,11 @@ def _order(
     """What the file says, or the defaults, and what the options change."""
     from pydantic import ValidationError
 
-    from edge_runtime.cli.bench.rounds import BenchOrder, order_of
+    from edge_runtime.cli.bench.rounds import BenchOrder, make_order
     from edge_runtime.config import load_config
 
     if config_path is not None:
-        order = order_of(load_config(config_path, os.environ), config_path, model, bundle)
+        order = make_order(load_config(config_path, os.environ), config_path, model, bundle)
     elif bundle is None:
         raise click.UsageError("give a BUNDLE, or --config FILE for the model of a configuration")
     elif model is not None:
@@ -133,7 +133,7 @@ def _order(
     return replace(order, engine=changed, **given)
 
 
-def table(report: dict[str, Any]) -> str:
+def format_table(report: dict[str, Any]) -> str:
     """The report for a person."""
     callers, workers = report["callers"], report["workers"]
     head = [

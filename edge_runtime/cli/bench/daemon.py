@@ -24,7 +24,7 @@ class BenchError(EdgeRuntimeError):
     """The daemon under measurement ended or gave no result; the text says which, and holds its last words."""
 
 
-def as_installed() -> dict[str, str]:
+def find_installed_environment() -> dict[str, str]:
     """The environment for a process whose start is measured: its modules stay compiled, as pip leaves them.
 
     With ``PYTHONDONTWRITEBYTECODE`` a working copy is compiled anew at every start (0.3 s).
@@ -45,7 +45,9 @@ class RunningDaemon:
         began_s = time.perf_counter()
         with log.open("wb") as out:
             command = [sys.executable, "-m", "edge_runtime", "run", str(config)]
-            self._process = subprocess.Popen(command, stdout=out, stderr=out, env=as_installed())
+            self._process = subprocess.Popen(
+                command, stdout=out, stderr=out, env=find_installed_environment()
+            )
         if cpus:
             os.sched_setaffinity(self._process.pid, cpus)  # long before it has imported what looks at it
         self.first_result_s = self._first_result(began_s)
@@ -127,7 +129,7 @@ class RunningDaemon:
 
 
 @contextmanager
-def daemon(config: dict[str, Any], folder: Path, cpus: Collection[int] = ()) -> Iterator[RunningDaemon]:
+def run_daemon(config: dict[str, Any], folder: Path, cpus: Collection[int] = ()) -> Iterator[RunningDaemon]:
     """A daemon with this configuration, bound to ``cpus`` if there are any, ended afterwards.
 
     Raises:

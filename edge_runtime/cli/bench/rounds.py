@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.bench.bare import MODEL
-from edge_runtime.cli.bench.daemon import BenchError, daemon
+from edge_runtime.cli.bench.daemon import BenchError, run_daemon
 from edge_runtime.cli.bench.pictures import write_pictures
 from edge_runtime.config import Config, EngineConfig, ModelConfig
 from edge_runtime.deployment.open_bundle import choose_model, find_bundle, make_engine_settings
@@ -51,7 +51,7 @@ class BenchOrder:
     """As in the configuration, for bare engine and daemon alike."""
 
 
-def order_of(config: Config, source: Path, model: str | None, bundle: Path | None) -> BenchOrder:
+def make_order(config: Config, source: Path, model: str | None, bundle: Path | None) -> BenchOrder:
     """A model of a configuration as it is run there, with as many streams as it has cameras, by itself.
 
     Args:
@@ -134,10 +134,10 @@ def _round(order: BenchOrder, plan: ThreadPlan, pictures: Sequence[Path], folder
     else:
         found["bare all"] = run(flat, folder / "bare-all", plan.workers)
         found["loop all"] = run(flat, folder / "loop-all", plan.workers, prepares=True)
-    with daemon(flat, folder / "flat") as running:
+    with run_daemon(flat, folder / "flat") as running:
         found["daemon"] = {**running.look(order.seconds), "first_result_s": running.first_result_s}
     found["bare paced"] = run(paced, folder / "bare-paced", callers, fps=order.fps)
-    with daemon(paced, folder / "paced") as running:
+    with run_daemon(paced, folder / "paced") as running:
         found["daemon paced"] = running.look(order.seconds)
     return found
 

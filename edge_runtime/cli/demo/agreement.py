@@ -56,7 +56,7 @@ class AnswerLog:
         return list(self._answers[stream])
 
 
-def agreement(
+def measure_agreement(
     stream: str,
     answers: Sequence[Answer],
     is_drifted: Callable[[int], bool],

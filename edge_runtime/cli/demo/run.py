@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.bundles.engine import open_bundle_engine
-from edge_runtime.bundles.verify import load_bundle
-from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, CompareTop, agreement
+from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, CompareTop, measure_agreement
 from edge_runtime.cli.run_summary import summarise
 from edge_runtime.config import CameraConfig, Config, DemoConfig
 from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
 from edge_runtime.daemon.wiring.sources import open_demo_camera
 from edge_runtime.datatypes import Frame, Rejected
-from edge_runtime.deployment.open_bundle import find_bundle
+from edge_runtime.deployment.open_bundle import load_model_bundle
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
@@ -28,7 +27,7 @@ from edge_runtime.system.camera_address import CameraKind
 COMPARED_FRAMES = 150  # per phase; about 2 s of work, and a standard error of 4 points
 
 
-def with_demo(config: Config, state_dir: Path, **options: Any) -> Config:
+def apply_demo_options(config: Config, state_dir: Path, **options: Any) -> Config:
     """The configuration with another state folder and the conveyors' options replaced."""
     cameras = {
         stream: camera.model_copy(update={"demo": (camera.demo or DemoConfig()).model_copy(update=options)})
@@ -57,7 +56,7 @@ def _run(
     config: Config, config_path: Path, for_s: float | None, state_dir: Path, options: dict[str, Any]
 ) -> int:
     def adjust(loaded: Config) -> Config:
-        return with_demo(loaded, state_dir, **options)
+        return apply_demo_options(loaded, state_dir, **options)
 
     adjusted = adjust(config)
     conveyors = {
@@ -77,7 +76,7 @@ def _compared(config: Config, stream: str, camera: CameraConfig, answers: Answer
     if camera.demo is None or camera.demo.drift is None:
         return None
     first_drifted = camera.demo.drift_at_s * (camera.fps or 10.0)
-    return agreement(
+    return measure_agreement(
         stream,
         answers.of(stream),
         lambda seq: seq >= first_drifted,
@@ -89,7 +88,7 @@ def _compared(config: Config, stream: str, camera: CameraConfig, answers: Answer
 
 def open_base_model(config: Config, stream: str, camera: CameraConfig) -> CompareTop:
     """A function that answers any frame of a demo camera, with or without its drift, by the unpatched model."""
-    bundle = load_bundle(find_bundle(config.bundle_root(camera.model), config.models[camera.model].version))
+    bundle = load_model_bundle(config, camera.model)
     engine = open_bundle_engine(bundle, choose_threads(cpu_budget(), 1))
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)

@@ -11,6 +11,7 @@ from edge_runtime.deployment.open_bundle import (
     choose_model,
     find_bundle,
     find_engine_settings,
+    load_model_bundle,
     make_engine_settings,
     plan_threads,
 )
@@ -70,7 +71,7 @@ def make_config_task(
         BundleError: the bundle cannot be used.
     """
     name = choose_model(config, source, model)
-    bundle = load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
+    bundle = load_model_bundle(config, name)
     if bundle_path is not None and load_bundle(find_bundle(bundle_path, "latest")).id != bundle.id:
         problem = Problem(f"models.{name}.bundle", None, bundle.id, f"the bundle at {bundle_path}")
         raise ConfigError(str(source), (problem,))

@@ -1,13 +1,13 @@
 import numpy as np
 
-from edge_runtime.cli.demo.agreement import Answer, AnswerLog, agreement
+from edge_runtime.cli.demo.agreement import Answer, AnswerLog, measure_agreement
 from edge_runtime.datatypes import Label, Result, Timings
 
 HEALTHY, CONFUSED = 1, 2
 
 
 def compare(answers, most=100, base_under_drift=CONFUSED):
-    return agreement(
+    return measure_agreement(
         "belt",
         answers,
         is_drifted=lambda seq: seq >= 10,

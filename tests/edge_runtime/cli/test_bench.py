@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge_runtime.cli.bench.bare import looped
-from edge_runtime.cli.bench.commands import bench_command, table
-from edge_runtime.cli.bench.daemon import BenchError, daemon
+from edge_runtime.cli.bench.bare import run_calls
+from edge_runtime.cli.bench.commands import bench_command, format_table
+from edge_runtime.cli.bench.daemon import BenchError, run_daemon
 from edge_runtime.cli.bench.rounds import BenchOrder, bench, percentiles
 from edge_runtime.config import EngineConfig
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
@@ -31,11 +31,11 @@ def test_percentiles_are_those_of_the_values():
 def test_a_loop_counts_every_call_of_every_caller():
     engine = FakeEngine()
     tensors = [np.zeros((1, 3, 8, 8), np.float32)]
-    figures = looped(lambda number: engine.infer(tensors[0]), callers=2, seconds=0.2, fps=50)
+    figures = run_calls(lambda number: engine.infer(tensors[0]), callers=2, seconds=0.2, fps=50)
     assert len(figures["call_ms"]) == len(engine.batch_sizes) - 5
     assert 2 <= len(figures["call_ms"]) <= 24
     small, x = OnnxEngine(small_model()), pixels(1)
-    figures = looped(lambda number: small.infer(x), callers=1, seconds=0.1, fps=None)
+    figures = run_calls(lambda number: small.infer(x), callers=1, seconds=0.1, fps=None)
     assert figures["frames_per_s"] > 50
     assert 0 < figures["cpu_ms_per_frame"] < 1000
 
@@ -48,7 +48,7 @@ def test_a_daemon_that_does_not_start_is_an_error_with_its_last_words(tmp_path):
     }
     with (
         pytest.raises(BenchError, match=r"ended with code \d+; its log ends: .*nowhere"),
-        daemon(config, tmp_path),
+        run_daemon(config, tmp_path),
     ):
         pass
 
@@ -153,14 +153,14 @@ def test_another_runtime_is_measured_on_both_sides(tmp_path):
     assert (report["callers"], report["workers"]) == (1, 1)
     one = report["rounds"][0]
     assert one["bare all"] == one["bare"]
-    text = table(report)
+    text = format_table(report)
     assert "bare engine: 1 caller(s); daemon: 1 worker(s)" in text
     assert text.count("daemon over bare engine") == 1
 
 
 def test_callers_are_bound_where_they_are_told_to_be():
     cpu, seen = max(os.sched_getaffinity(0)), set()
-    looped(lambda number: seen.add(frozenset(os.sched_getaffinity(0))), 1, 0.05, None, [(cpu,)])
+    run_calls(lambda number: seen.add(frozenset(os.sched_getaffinity(0))), 1, 0.05, None, [(cpu,)])
     assert frozenset({cpu}) in seen
 
 
@@ -198,7 +198,7 @@ def test_the_table_names_both_columns():
         "callers": 1, "workers": 2, "intra": 1,
         "ratios": dict.fromkeys(names, ratio),
     }  # fmt: skip
-    text = table(json.loads(json.dumps(report)))
+    text = format_table(json.loads(json.dumps(report)))
     assert "bare engine      daemon" in text
     assert "bare engine: 1 caller(s); daemon: 2 worker(s)" in text
     assert "daemon over bare engine, 2 caller(s): frames/s" in text
