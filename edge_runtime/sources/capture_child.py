@@ -19,16 +19,8 @@ from edge_runtime.system.camera_address import CameraAddress
 from edge_runtime.system.redaction import redact_url
 
 _PASSED_ON = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "TMPDIR",
-    "LD_LIBRARY_PATH",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-)
+    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
+)  # fmt: skip
 _PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _KEPT_LOG_BYTES = 4096
 _REAP_S = 1.0
