@@ -109,19 +109,19 @@ def test_a_patch_is_no_baseline(tmp_path: Path) -> None:
     Patch({"input": Affine(np.ones(3, np.float32), np.zeros(3, np.float32))}, "a", "b", "c", 1, 0.0).save(
         tmp_path / "p"
     )
-    with pytest.raises(BaselineError, match="kind 'patch'"):
+    with pytest.raises(BaselineError, match="'patch'"):
         Baseline.load(tmp_path / "p")
 
 
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("count", -1, "count is -1"),
-        ("effective_count", float("nan"), "effective_count is nan"),
-        ("created_wall_s", 1e300, "the date 1e\\+300"),
-        ("format", 99, "a newer version wrote: update this one"),
-        ("facts", {"expires_wall_s": 1e300}, "the date 1e\\+300"),
-        ("class_scores", "votes", "'votes' is not a valid ClassScores"),
+        ("count", -1, "count.*-1"),
+        ("effective_count", float("nan"), "effective_count.*nan"),
+        ("created_wall_s", 1e300, "1e\\+300"),
+        ("format", 99, "99"),
+        ("facts", {"expires_wall_s": 1e300}, "1e\\+300"),
+        ("class_scores", "votes", "'votes'"),
     ],
 )
 def test_a_header_with_values_that_cannot_be_is_refused(

@@ -106,14 +106,14 @@ def test_what_does_not_belong_together_is_refused():
     one, two = (part_of(x, preprocessing="p1") for x in recordings(8, 8))
     other_taps = Moments({"input": two.moments["input"]})
     for wrong, says in (
-        (replace(two, model_sha256="b" * 64), "the model differs"),
-        (replace(two, input_shape=(3, 9, 9)), "the input differs"),
-        (replace(two, facts=BaselineFacts(preprocessing="p2")), "the preprocessing differs"),
-        (one, "the same recording twice"),
+        (replace(two, model_sha256="b" * 64), "model"),
+        (replace(two, input_shape=(3, 9, 9)), "input"),
+        (replace(two, facts=BaselineFacts(preprocessing="p2")), "preprocessing"),
+        (one, "recording"),
     ):
         with pytest.raises(BaselineError, match=says):
             pool([one, wrong])
-    with pytest.raises(BaselineError, match="at least two"):
+    with pytest.raises(BaselineError):
         pool([one])
     with pytest.raises(TapMismatch):
         pool([one, replace(two, moments=other_taps)])

@@ -140,7 +140,7 @@ def test_a_place_that_cannot_be_written_is_said_before_minutes_of_work(folder: P
 
 def test_a_disk_that_fills_up_is_said_with_the_file_that_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
-    with pytest.raises(OSError, match="Is a directory") as caught:
+    with pytest.raises(OSError) as caught:
         atomic_file.write_atomically(tmp_path / "p", b"x")
     assert caught.value.filename == str(tmp_path / "p")
     assert [path.name for path in tmp_path.iterdir()] == ["p"]

@@ -13,5 +13,5 @@ def moments(frames: int, channels: int) -> FrameMoments:
 
 def test_layers_whose_first_axis_is_no_frame_are_named() -> None:
     assert 0 < effective_frames({"input": moments(16, 3), "conv": moments(16, 8)}) <= 16
-    with pytest.raises(ModelError, match=r"another axis than the frames.*layers: attention"):
+    with pytest.raises(ModelError, match="attention"):
         effective_frames({"input": moments(16, 3), "attention": moments(144, 8)})

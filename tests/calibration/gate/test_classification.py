@@ -266,11 +266,11 @@ def test_order_of_the_candidates_and_of_the_frames_does_not_matter():
 
 def test_answers_that_do_not_fit_together_are_refused():
     identity = evidence("identity", 0.5)
-    with pytest.raises(ValueError, match="'short' gave"):
+    with pytest.raises(ValueError, match="'short'"):
         classification.choose(identity, [Evidence("short", answers(0.5, count=31), HEALTHY)], HEALTHY)
     with pytest.raises(ValueError, match="simulated"):
         classification.choose(identity, [Evidence("mute", identity.probabilities_live)], HEALTHY)
-    with pytest.raises(ValueError, match="labels are"):
+    with pytest.raises(ValueError, match="labels"):
         classification.choose(identity, [], labels=np.zeros(3, np.int64))
 
 

@@ -108,7 +108,7 @@ def test_answers_that_are_not_finite_are_left_out() -> None:
 
 
 def test_other_frames_are_a_mistake_of_the_caller() -> None:
-    with pytest.raises(ValueError, match="live frames"):
+    with pytest.raises(ValueError, match="live"):
         choose(IDENTITY, [replace(GOOD, live=detections(0.9, frames=19))], HEALTHY)
-    with pytest.raises(ValueError, match="simulated frames"):
+    with pytest.raises(ValueError, match="simulated"):
         choose(IDENTITY, [replace(GOOD, simulated=detections(0.9, frames=19))], HEALTHY)

@@ -80,7 +80,7 @@ def test_frames_of_several_parts_follow_each_other() -> None:
 
 
 def test_frames_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="same frames"):
+    with pytest.raises(ValueError):
         shared_objects(ONE, ONE[np.array([0])])
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError):
         Detections(np.zeros((2, 3, 4), np.float32), np.zeros((2, 2), np.float32), np.zeros((2, 2), np.int32))

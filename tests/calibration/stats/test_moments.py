@@ -69,14 +69,14 @@ def test_blending_a_baseline_with_itself_changes_no_bit() -> None:
 def test_other_taps_or_channels_are_named() -> None:
     one = Moments({"a": of(np.zeros((2, 3))), "b": of(np.zeros((2, 3)))})
     other = Moments({"a": of(np.zeros((2, 4))), "c": of(np.zeros((2, 3)))})
-    with pytest.raises(TapMismatch, match=r"b is only in one.*a has 3 and 4") as caught:
+    with pytest.raises(TapMismatch, match=r"\bb\b.*\ba\b.*3.*4") as caught:
         merge(one, other)
     assert len(caught.value.problems) == 3
 
 
 def test_a_prior_outside_its_range_is_refused() -> None:
     one = Moments({"a": of(np.zeros((2, 3)))})
-    with pytest.raises(ValueError, match=r"expected 0\.\.1"):
+    with pytest.raises(ValueError, match=r"0\.\.1"):
         blend(one, one, 1.5)
 
 

@@ -77,7 +77,7 @@ def test_the_file_keeps_the_name_and_older_files_have_none(baseline: Baseline, t
 
 
 def test_a_name_that_the_model_does_not_have_is_refused(model: bytes, baseline: Baseline) -> None:
-    words = "no output 'logits'; expected one of prob, scores"
+    words = "'logits'.*prob, scores"
     with pytest.raises(ModelError, match=words):
         calibration.profile(model, pictures(16), output="logits")
     with pytest.raises(ModelError, match=words):
@@ -86,7 +86,7 @@ def test_a_name_that_the_model_does_not_have_is_refused(model: bytes, baseline: 
 
 def test_baselines_of_different_outputs_are_not_pooled(model: bytes, baseline: Baseline) -> None:
     other = calibration.profile(model, pictures(64, seed=9), output="prob")
-    with pytest.raises(BaselineError, match="the output with the answers differs: prob and scores"):
+    with pytest.raises(BaselineError, match="prob and scores"):
         calibration.pool([baseline, other])
     assert calibration.pool([replace(other, output=None), baseline]).output == "scores"
 

@@ -136,5 +136,5 @@ def test_the_probe_takes_what_the_model_takes(kind: str) -> None:
 def test_other_types_are_refused() -> None:
     proto = onnx.load_model_from_string(model_of("uint8 NCHW"))
     proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
-    with pytest.raises(ModelError, match=r"is INT8; expected one input .* float32, float16 or uint8"):
+    with pytest.raises(ModelError, match=r"INT8.*float32.*float16.*uint8"):
         open_onnx(proto.SerializeToString())

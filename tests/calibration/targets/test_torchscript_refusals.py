@@ -224,7 +224,7 @@ def test_a_model_bound_to_its_batch_says_so() -> None:
             return self.head(self.second(self.first(x)).view(2, 4, 256).mean(2))
 
     target = open_torchscript(traced(Bound().eval()))
-    with pytest.raises(c.ModelError, match="batch size in a view or reshape"):
+    with pytest.raises(c.ModelError, match="view"):
         target.runner()(pictures(8)[:5])
 
 

@@ -53,7 +53,7 @@ def test_logits_declared_as_probabilities_are_refused(built: Callable[[], Path])
 
 def test_probabilities_declared_as_logits_are_refused(built: Callable[[], Path]) -> None:
     bundle = load_bundle(built())
-    with pytest.raises(BundleError, match="Set scores: probabilities"):
+    with pytest.raises(BundleError, match="scores: probabilities"):
         check_answers(bundle, [answer(bundle, 0.6, 0.1, 0.1, 0.1, 0.1), answer(bundle, 0.96, *[0.01] * 4)])
     # One picture alone may happen to look like that.
     check_answers(bundle, [answer(bundle, 0.6, 0.1, 0.1, 0.1, 0.1), answer(bundle, 2.0, 1.0, 0.0, 0.0, -1.0)])
@@ -74,7 +74,7 @@ def test_a_softmax_over_one_score_is_refused_with_what_fits(
     built: Callable[[], Path], score: float, advice: str
 ) -> None:
     bundle = of_kind(load_bundle(built()), "logits")
-    with pytest.raises(BundleError, match=rf"one score, whose softmax is 1.*Set scores: {advice} and"):
+    with pytest.raises(BundleError, match=f"scores: {advice}"):
         check_answers(bundle, [answer(bundle, score), answer(bundle, 0.2)])
 
 
@@ -82,7 +82,7 @@ def test_one_logit_and_several_labels_are_read_by_a_sigmoid(built: Callable[[], 
     bundle = of_kind(load_bundle(built()), "sigmoid_logits")
     check_answers(bundle, [answer(bundle, -3.2), answer(bundle, 0.7)])
     check_answers(bundle, [answer(bundle, 0.2, 0.4), answer(bundle, 0.1, 0.6)])
-    with pytest.raises(BundleError, match="probabilities already"):
+    with pytest.raises(BundleError, match="probabilities"):
         check_answers(bundle, [answer(bundle, *[0.2] * 10), answer(bundle, *[0.9] * 10)])
 
 
@@ -90,14 +90,14 @@ def test_a_map_is_not_a_row_of_class_scores(built: Callable[[], Path]) -> None:
     bundle = of_kind(load_bundle(built()), "logits")
     sample, _ = answer(bundle, 1.0)
     check_answers(bundle, [(sample, {"logits": np.arange(5.0).reshape(5, 1, 1)})])
-    with pytest.raises(BundleError, match=r"output logits of a picture has shape \(5, 8, 8\)"):
+    with pytest.raises(BundleError, match=r"logits.*\(5, 8, 8\)"):
         check_answers(bundle, [(sample, {"logits": np.zeros((5, 8, 8))})])
 
 
 def test_text_is_no_answer(built: Callable[[], Path]) -> None:
     bundle = load_bundle(built())
     sample, outputs = answer(bundle, 1.0, 2, 3, 4, 5)
-    with pytest.raises(BundleError, match="output name holds text"):
+    with pytest.raises(BundleError, match="name"):
         check_answers(bundle, [(sample, {**outputs, "name": np.array(["cat"], object)})])
 
 
@@ -117,11 +117,11 @@ GOOD = [[2.0, 3, 20, 30, 0.9], [1, 1, 9, 9, 0.7], [0, 0, 0, 0, 0.0], [0, 0, 0, 0
         (
             [[2.0, 3, 20, 30, 91.8]],
             {},
-            r"scores of boxes from 91.8 to 91.8; expected scores from 0 to 1.*packing",
+            "91.8.*packing",
         ),
         ([[2.0, 3, 20, 30, -4.2]], {}, "activation"),
-        (GOOD, {"is_normalised": True}, r"2 of 2 boxes lie outside .*picture of 32 x 32.*is_normalised"),
-        ([[0.1, 0.2, 0.9, 0.8, 0.9]], {}, "lie in one corner.*Set is_normalised: true"),
+        (GOOD, {"is_normalised": True}, "2 of 2.*32 x 32.*is_normalised"),
+        ([[0.1, 0.2, 0.9, 0.8, 0.9]], {}, "is_normalised: true"),
     ],
 )
 def test_scores_and_boxes_that_can_only_be_misread_are_refused(

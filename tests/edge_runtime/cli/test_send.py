@@ -69,7 +69,7 @@ def test_a_refusal_has_an_exit_code_of_its_own(broker, command, tmp_path):
 
 
 def test_a_device_that_is_not_there_is_named(broker):
-    with pytest.raises(NoAnswer, match="other did not answer 'status' within") as caught:
+    with pytest.raises(NoAnswer, match=r"other.*'status'") as caught:
         send_command(config(broker.port, device="other"), "status", {}, timeout_s=0.5)
     assert caught.value.exit_code == 69
     assert "may still have the name or the broker it was started with" in str(caught.value)
@@ -77,7 +77,7 @@ def test_a_device_that_is_not_there_is_named(broker):
 
 def test_a_broker_that_is_not_there_is_named():
     port = free_port()
-    with pytest.raises(BrokerLost, match=f"{port}: connection refused; is the broker running"):
+    with pytest.raises(BrokerLost, match=str(port)):
         send_command(config(port), "status", {}, timeout_s=5)
 
 

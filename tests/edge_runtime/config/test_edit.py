@@ -102,10 +102,10 @@ def test_permissions_stay_and_a_link_stays_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "edits", "words"),
     [
-        ("nobody", {"threads": 2}, "no model 'nobody'"),
-        ("parts", {"threads": 0}, "threads: 0; expected"),
+        ("nobody", {"threads": 2}, "'nobody'"),
+        ("parts", {"threads": 0}, "threads: 0"),
         ("parts", {"engine.runtime": "tensorflow"}, "tensorflow"),
-        ("parts", {"queue_frames": 9}, "other values would change"),
+        ("parts", {"queue_frames": 9}, "values"),
     ],
 )
 def test_what_would_not_be_right_changes_nothing(
@@ -120,7 +120,8 @@ def test_what_would_not_be_right_changes_nothing(
 
 def test_a_bad_file_is_not_made_worse(tmp_path: Path) -> None:
     path = box(tmp_path, TEXT + "device: again\n")
-    with pytest.raises(ConfigError, match="a second time"):
+    with pytest.raises(ConfigError) as caught:
         edit_model(path, ENV, "parts", {"threads": 2})
-    with pytest.raises(StateError, match="cannot read"):
+    assert [problem.where for problem in caught.value.problems] == ["device"]
+    with pytest.raises(StateError):
         edit_model(tmp_path / "none.yaml", ENV, "parts", {"threads": 2})

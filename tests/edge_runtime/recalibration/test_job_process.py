@@ -119,7 +119,7 @@ def test_killing_twice_is_harmless_and_starting_again_begins_from_nothing(start)
 
 def test_a_folder_that_cannot_be_written_is_a_state_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StateError, match="check space"):
+    with pytest.raises(StateError):
         JobProcess.start(tmp_path / "file" / "job", job(), None, FOR_EVER)
 
 

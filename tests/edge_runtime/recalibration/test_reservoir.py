@@ -203,5 +203,5 @@ def test_stripped_of_pixels_a_sample_is_no_choice_but_its_moments_stay():
 
 @pytest.mark.parametrize("limits", [(0, 1, 1.0), (1, 0, 1.0), (1, 1, 0.0)])
 def test_limits_that_hold_nothing_are_refused(limits):
-    with pytest.raises(ValueError, match="at least one frame"):
+    with pytest.raises(ValueError):
         ReservoirLimits(*limits)

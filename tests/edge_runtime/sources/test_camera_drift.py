@@ -65,12 +65,12 @@ def test_unknown_name_lists_the_known_ones():
 
 @pytest.mark.parametrize("severity", [-0.1, 1.1, float("nan")])
 def test_severity_outside_its_range_is_refused(severity):
-    with pytest.raises(ValueError, match=r"expected 0\.\.1"):
+    with pytest.raises(ValueError, match=r"0\.\.1"):
         camera_drift.apply("haze", picture(), severity, np.random.default_rng(0))
 
 
 def test_a_grey_or_float_picture_is_refused():
-    with pytest.raises(ValueError, match="expected uint8"):
+    with pytest.raises(ValueError, match="uint8"):
         camera_drift.apply("haze", picture()[:, :, 0], 1.0, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="expected uint8"):
+    with pytest.raises(ValueError, match="uint8"):
         camera_drift.apply("haze", picture().astype(np.float32), 1.0, np.random.default_rng(0))

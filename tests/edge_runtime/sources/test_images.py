@@ -121,17 +121,17 @@ def test_a_watched_folder_may_go_away_and_come_back(folder):
 
 
 def test_a_missing_folder_is_lost_with_its_name(tmp_path):
-    with pytest.raises(SourceLost, match=r"nowhere cannot be listed: No such file"):
+    with pytest.raises(SourceLost, match="nowhere"):
         ImagesSource("shelf", tmp_path / "nowhere").read(0)
 
 
 def test_an_empty_folder_is_lost_with_what_was_expected(tmp_path):
-    with pytest.raises(SourceLost, match=r"no picture in .* expected files like \.jpg"):
+    with pytest.raises(SourceLost, match=r"\.jpg"):
         ImagesSource("shelf", tmp_path).read(0)
 
 
 def test_loop_and_watch_together_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="loop and watch"):
+    with pytest.raises(ValueError, match=r"loop.*watch"):
         FolderOptions(loop=True, watch=True)
 
 

@@ -112,5 +112,5 @@ def test_close_wakes_the_reader_and_accounts_for_what_is_left():
 
 
 def test_an_impossible_inbox_is_refused():
-    with pytest.raises(ValueError, match="expected at least 1"):
+    with pytest.raises(ValueError):
         PictureInbox(capacity=0)

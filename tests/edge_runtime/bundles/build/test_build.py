@@ -41,7 +41,7 @@ def test_the_manifest_holds_only_what_differs_from_the_defaults(tmp_path: Path) 
 
 def test_versions_are_never_overwritten(tmp_path: Path) -> None:
     build(tmp_path, small_model())
-    with pytest.raises(BundleError, match="raise the version"):
+    with pytest.raises(BundleError, match="version"):
         build(tmp_path, small_model(seed=1))
     build(tmp_path, small_model(seed=1), version=2)
 
@@ -49,9 +49,9 @@ def test_versions_are_never_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (small_model(training=True), "training mode"),
-        (external_model(), "weights in other files"),
-        (b"nonsense", "not an ONNX file"),
+        (small_model(training=True), "training"),
+        (external_model(), "weights"),
+        (b"nonsense", "ONNX"),
     ],
 )
 def test_models_that_are_not_for_devices_are_refused(tmp_path: Path, model: bytes, words: str) -> None:
@@ -62,7 +62,7 @@ def test_models_that_are_not_for_devices_are_refused(tmp_path: Path, model: byte
 
 
 @pytest.mark.parametrize(
-    ("model", "words"), [(company_model(), "other pictures"), (small_model(dropout=True), "dropout")]
+    ("model", "words"), [(company_model(), "pictures"), (small_model(dropout=True), "dropout")]
 )
 def test_models_that_answer_differently_each_time_are_refused(
     tmp_path: Path, model: bytes, words: str
@@ -74,12 +74,12 @@ def test_models_that_answer_differently_each_time_are_refused(
 
 def test_grey_golden_pictures_are_refused_because_they_hide_swapped_channels(tmp_path: Path) -> None:
     grey = {name: png(np.repeat(colourful(i)[..., :1], 3, axis=2)) for i, name in enumerate(GOLDEN)}
-    with pytest.raises(BundleError, match=r"colour bgr.*more colourful"):
+    with pytest.raises(BundleError, match="colour bgr"):
         build(tmp_path, small_model(), grey)
 
 
 def test_a_damaged_golden_picture_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"g0\.png: truncated"):
+    with pytest.raises(BundleError, match=r"g0\.png"):
         build(tmp_path, small_model(), {"g0.png": GOLDEN["g0.png"][:-30]})
 
 

