@@ -37,7 +37,7 @@ def read(path: Path) -> ModelFiles:
 
 
 def read_named(folder: Path, stem: str) -> ModelFiles:
-    """The model in ``folder`` that is called ``stem``, whatever its format.
+    """The model ``stem`` in ``folder``, in any format.
 
     Raises:
         ModelError: there is none, or it cannot be read.
@@ -46,7 +46,7 @@ def read_named(folder: Path, stem: str) -> ModelFiles:
 
 
 def find_named(folder: Path, stem: str) -> Path:
-    """Where the model called ``stem`` lies in ``folder``, whatever its format; the ONNX path when there is none."""
+    """Path of the model ``stem`` in ``folder``, in any format; the ONNX path when there is none."""
     paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])
 

@@ -48,7 +48,7 @@ class Step(Generic[T]):
     inner_layers: Sequence[str]
     """Labels of the layers in its control-flow bodies."""
     tap: Callable[[], T | None]
-    """Gives the tap of this layer, or None when it is no layer with weights; may raise :class:`LayerSkipped`."""
+    """Finds the tap of this layer, None when it is no layer with weights; may raise :class:`LayerSkipped`."""
 
 
 def choose_taps(

@@ -37,7 +37,7 @@ class Backend(Protocol):
     """In graph order."""
     skipped: tuple[SkippedLayer, ...]
     batch_bytes: int | None
-    """How much input to run together where the answer does not depend on it; None is the usual number of frames."""
+    """Input to run together where the answer does not depend on it; None runs the usual number of frames."""
 
     def describe(self) -> dict[str, Any]:
         """Format, versions and ``input`` of the file, for people."""
@@ -154,7 +154,7 @@ class Target:
         return self._backend.build_probe(first_taps)
 
     def inspect(self) -> dict[str, Any]:
-        """What the file is and what can be done with it, for people and ``--json``."""
+        """Format, input, taps and skipped layers of the file, for people and ``--json``."""
         files = self._backend.files
         return {
             "sha256": self.sha256,

@@ -61,7 +61,7 @@ class OnnxGraph:
         return name
 
     def uses(self, name: str) -> int:
-        """How many node inputs and graph outputs read a tensor."""
+        """Number of node inputs and graph outputs that read a tensor."""
         reads = sum(
             list(node.input).count(name) for node in {id(n): n for n in self.consumers.get(name, [])}.values()
         )
@@ -162,7 +162,7 @@ def _keeps_batch(graph: OnnxGraph, node: NodeProto, fixed: int) -> bool:
 
 
 def _decode(name: str, data: bytes) -> ModelProto:
-    """The model. Bytes of no other format end here, so that all formats are named."""
+    """The model. Bytes of unknown formats come here too, so the error names all formats."""
     fix = "Give the model file itself, or export it again."
     try:
         model = onnx.load_model_from_string(data)

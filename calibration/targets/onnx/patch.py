@@ -1,4 +1,4 @@
-"""How ``y' = scale * y + offset`` at a tap becomes new constants of an ONNX layer, float32 or int8.
+"""Writes ``y' = scale * y + offset`` at a tap into the constants of an ONNX layer, float32 or int8.
 
 Int8: the per-channel weight scale and bias scale are multiplied, the int32 bias is recomputed; weight bytes and
 activation scales stay, the rounding of the bias is the only approximation. One scale for a whole layer becomes one
@@ -82,7 +82,7 @@ def _remove_rounding(graph: OnnxGraph, tap: OnnxTap) -> None:
 
 
 def count_dead_channels(graph: OnnxGraph, tap: OnnxTap) -> int:
-    """How many channels of a layer give the same whatever the picture: weights of zero, or next to it in int8."""
+    """Number of channels whose output is the same for all pictures: weights of zero, or next to it in int8."""
     weight = _value_of(graph, tap.weight) if tap.weight.scale is not None else graph.array(tap.weight.name)
     least = DEAD_WEIGHT_SCALE * 127 if tap.weight.scale is not None else 0.0
     if tap.op == "ConvTranspose":  # (C_in, C_out / groups, ...), inputs in group order
@@ -126,7 +126,7 @@ def _over_channels(graph: OnnxGraph) -> list[int]:
 def _put_in_front(graph: OnnxGraph, scale: str, offset: str) -> None:
     """``scale * x + offset`` in front of everything that reads the input; both broadcast over it.
 
-    In float32: readers that make a float of another type get that, the others the type they had, bytes rounded.
+    In float32: readers that convert the input to a float get float32; the others get the type of the input, rounded.
     """
     name, nodes = graph.input.name, graph.model.graph.node
     scaled, corrected = f"{name}__scaled", f"{name}__corrected"
@@ -321,7 +321,7 @@ def _dequantize(graph: OnnxGraph, constant: Constant) -> Constant:
 
 
 def _value_of(graph: OnnxGraph, constant: Constant) -> NDArray[np.float32]:
-    """What an integer constant stands for, by the arithmetic of DequantizeLinear."""
+    """The float32 value of an integer constant, by the arithmetic of DequantizeLinear."""
     assert constant.scale is not None
     raw, scale = graph.array(constant.name), graph.array(constant.scale)
     shape = [1] * raw.ndim

@@ -113,7 +113,7 @@ class OpenVinoBackend:
         return build_observer(graph, taps, baseline)
 
     def _require_free_batch(self) -> None:
-        """Make sure, once, that a model of a fixed batch size answers alike with another one."""
+        """Raise ModelError unless a model of a fixed batch size answers alike with another one; checked once."""
         if self._graph.input.shape[0] is not None and not self._answers_alike:
             found = f"the batch size {self._graph.input.shape[0]} is built into its layers"
             fix = "Convert it with a dynamic batch axis (openvino.convert_model(..., input=[-1, 3, H, W]))."
@@ -133,7 +133,7 @@ class OpenVinoBackend:
             got = self._run(free, x)
             expected = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
             if any(len(a) != len(b) for a, b in zip(got, expected, strict=True)):
-                # Rows that are tokens are other ones in every pass; there the answers must speak.
+                # Rows of tokens differ from pass to pass: compare the outputs instead.
                 answering = self._compile(_free_batch_axis(self._copy().model)).create_infer_request()
                 whole = passes.run_all(self.load(None), x, fixed, is_fixed=True)
                 got, expected = self._run(answering, x), list(whole.values())
@@ -168,7 +168,7 @@ class OpenVinoBackend:
 
 
 def _is_alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Equal but for the rounding of int8 layers, which other kernels do otherwise."""
+    """Equal but for the rounding of int8 layers, which differs between kernels."""
     if one.shape != other.shape:
         return False
     return float(np.linalg.norm(one - other)) <= _ALIKE * float(np.linalg.norm(other)) + 1e-6
@@ -182,7 +182,7 @@ def _free_batch_axis(model: Any) -> Any:
 
 
 def _output_name(output: Any) -> str:
-    """What the output is called in the file; of several names the one of its Result node, else the shortest."""
+    """The output's name in the file; of several names the one of its Result node, else the shortest."""
     names = sorted(output.get_names(), key=lambda name: (len(name), name))
     result = str(output.get_node().get_friendly_name())
     return result if result in names or not names else str(names[0])

@@ -129,7 +129,7 @@ def only_reader(output: Any) -> Any | None:
 
 
 def is_model_output(output: Any) -> bool:
-    """Whether the model gives ``output`` away."""
+    """Whether ``output`` is an output of the model."""
     return any(target.get_node().get_type_name() == "Result" for target in output.get_target_inputs())
 
 

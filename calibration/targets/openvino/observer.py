@@ -65,7 +65,7 @@ def make_settings(normalise: Normalisation | None, channels: int) -> list[Floats
 
 
 def build_observer(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | None) -> Observer:
-    """The observer of ``taps``; rewires ``graph``, which is good for nothing else afterwards.
+    """The observer of ``taps``; rewires ``graph``, which must not be used afterwards.
 
     Args:
         graph: A copy of the model.

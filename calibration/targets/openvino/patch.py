@@ -1,4 +1,4 @@
-"""How ``y' = scale * y + offset`` at a tap becomes new constants of an OpenVINO layer.
+"""Writes ``y' = scale * y + offset`` at a tap into the constants of an OpenVINO layer.
 
 The scale goes into the last Multiply or Divide behind the layer, else into the scales that its weights are
 dequantized with, else into the weights; the offset into the last Add or Subtract. Integer and compressed float16

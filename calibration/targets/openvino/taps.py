@@ -261,7 +261,7 @@ def _rank(node: Any) -> int:
 
 
 def _precision(weights: Any) -> str:
-    """How the weights are kept, from the constants that they are computed from."""
+    """Type of the constants that the weights are computed from."""
     node = weights.get_node()
     while node.get_type_name() != "Constant":
         if node.get_type_name() == "FakeQuantize":

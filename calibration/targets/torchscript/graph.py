@@ -56,7 +56,7 @@ class TorchGraph:
     owners: dict[Key, str]
     """Constants that are attributes of the module: their dotted path."""
     uses: dict[int, int]
-    """How often the layers and other operators read a tensor, by its address."""
+    """Number of reads of a tensor by layers and other operators, by its address."""
 
     @property
     def nodes(self) -> list[Any]:
@@ -79,7 +79,7 @@ class TorchGraph:
 
 
 def constant(value: Any) -> Any:
-    """What a constant value stands for; None when it is computed (or None)."""
+    """The Python value of a constant; None when it is computed (or None)."""
     return value.toIValue() if value.node().kind() == "prim::Constant" else None
 
 
@@ -251,7 +251,7 @@ def _bind_default_arguments(name: str, module: Any, graph: Any) -> None:
 
 
 def _drop_checks(graph: Any) -> None:
-    """Remove ``if … raise`` without a result: such checks hold every layer alive whose shape they look at."""
+    """Remove ``if … raise`` without a result: such checks keep the layers that they look at."""
     for node in [n for n in graph.nodes() if n.kind() == "prim::If" and not n.outputsSize()]:
         kinds = {inner.kind() for body in node.blocks() for inner in walk_nodes(body)}
         if "prim::RaiseException" in kinds and not any(kind.endswith("_") for kind in kinds):

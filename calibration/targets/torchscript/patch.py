@@ -1,4 +1,4 @@
-"""How ``y' = scale * y + offset`` at a tap becomes new parameters of a TorchScript module.
+"""Writes ``y' = scale * y + offset`` at a tap into the parameters of a TorchScript module.
 
 Live BatchNorm: its weight and bias (without them its running mean and variance), the weights of the convolution in
 front stay. Folded: weights and bias of the layer, written in place. Only what has no place to write to (no bias, a
@@ -24,10 +24,13 @@ Vector = NDArray[np.float64]
 def patch_module(
     module: Any, graph: TorchGraph, taps: tuple[TorchTap, ...], affines: Mapping[str, Affine]
 ) -> dict[str, int]:
-    """Write corrections into ``module``, whose flat graph and taps are given.
+    """Write corrections into ``module``; gives per tap how many channels had to be left alone.
 
-    Returns:
-        Per tap, how many channels had to be left alone; without those where none had.
+    Args:
+        module: The module to change.
+        graph: Its flat graph, which shares its parameters.
+        taps: The taps of ``graph``.
+        affines: By tap; may hold one for the input.
     """
     writer = _Writer(module, graph)
     left_alone = {
@@ -38,7 +41,7 @@ def patch_module(
     if INPUT_TAP in affines:
         own = module.graph
         insert_input_correction(own, list(own.inputs())[1], affines[INPUT_TAP])
-    return {name: count for name, count in left_alone.items() if count}
+    return left_alone
 
 
 class _Writer:
