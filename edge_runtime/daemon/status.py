@@ -9,7 +9,7 @@ from edge_runtime.daemon.cameras import Cameras, CameraStatus
 from edge_runtime.daemon.health import Facts, Health, assess
 from edge_runtime.daemon.model_runtime import ModelStatus
 from edge_runtime.daemon.running import Running
-from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.messaging.delivery import ChannelStatus, Delivery
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.events import Fact
 from edge_runtime.system.supervised_thread import Crashes
@@ -34,7 +34,7 @@ class DaemonStatus:
     health: Health
     models: dict[str, ModelStatus]
     cameras: dict[str, CameraStatus]
-    delivery: dict[str, dict[str, Any]]
+    delivery: dict[str, ChannelStatus]
     broker: BrokerStatus | None
     """None without a broker."""
     config_problem: str | None
@@ -64,9 +64,9 @@ class StatusReporter:
             is_stopping=running.is_stopping,
             broker_connected=None if broker is None else broker.connected,
             broker_problem=None if broker is None else broker.problem,
-            outbox_pending=sum(channel["pending"] for channel in channels),
-            outbox_writable=all(channel["durable"] for channel in channels),
-            results_lost=sum(channel["dropped"] for channel in channels),
+            outbox_pending=sum(channel.pending for channel in channels),
+            outbox_writable=all(channel.durable for channel in channels),
+            results_lost=sum(channel.dropped for channel in channels),
             free_disk_mib=self._free_disk_mib(),
             config_problem=running.config_problem,
             thread_failures=self._crashes.in_a_row(),

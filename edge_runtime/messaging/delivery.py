@@ -23,6 +23,22 @@ RECENT_EVENTS = 256
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelStatus:
+    """Rows of one channel; ``enqueued = delivered + dropped + pending`` at any moment."""
+
+    enqueued: int
+    delivered: int
+    dropped: int
+    pending: int
+    pending_bytes: int
+    repeated: int
+    """Sent again after a lost connection."""
+    durable: bool
+    """False while the outbox cannot be written."""
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """A destination with its own outbox, so that a slow one does not hold up the other."""
 
@@ -30,20 +46,20 @@ class Channel:
     outbox: Outbox
     publisher: Publisher
 
-    def status(self) -> dict[str, Any]:
-        """Counters; ``enqueued = delivered + dropped + pending`` at any moment."""
+    def status(self) -> ChannelStatus:
+        """A snapshot."""
         stats, publisher = self.outbox.stats(), self.publisher.stats()
         ledger = stats.ledger
-        return {
-            "enqueued": ledger.enqueued,
-            "delivered": ledger.delivered,
-            "dropped": ledger.enqueued - ledger.delivered - ledger.pending,
-            "pending": ledger.pending,
-            "pending_bytes": ledger.pending_bytes,
-            "repeated": publisher.repeated,
-            "durable": stats.is_durable,
-            "problem": stats.problem or publisher.problem,
-        }
+        return ChannelStatus(
+            enqueued=ledger.enqueued,
+            delivered=ledger.delivered,
+            dropped=ledger.enqueued - ledger.delivered - ledger.pending,
+            pending=ledger.pending,
+            pending_bytes=ledger.pending_bytes,
+            repeated=publisher.repeated,
+            durable=stats.is_durable,
+            problem=stats.problem or publisher.problem,
+        )
 
 
 class Delivery:

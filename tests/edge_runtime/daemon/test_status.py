@@ -15,7 +15,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.metrics import PipelineMetrics
 from edge_runtime.inference.scheduler import SchedulerCounters
 from edge_runtime.messaging.connection import BrokerConnection
-from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.messaging.delivery import ChannelStatus, Delivery
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.events import ConfigRefused, Event
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -39,6 +39,7 @@ KEYS = {
     "models.parts.streams.belt": "frames results rejected",
     "models.parts.total_ms": "p50 p90 p99 max",
     "cameras.belt": "model path finished problem captured dropped restarts priority",
+    "delivery.file": "enqueued delivered dropped pending pending_bytes repeated durable problem",
     "broker": "connected problem",
 }
 
@@ -53,7 +54,13 @@ class Cameras:
 
 @pytest.fixture
 def delivery():
-    return Delivery("box", lambda result: None)
+    delivery = Delivery("box", lambda result: None)
+    status = ChannelStatus(3, 1, 0, 2, 200, 0, durable=True, problem=None)
+    channel = SimpleNamespace(
+        name="file", status=lambda: status, outbox=SimpleNamespace(put=lambda topic, payload: True)
+    )
+    delivery.use_channels(Topics("edge", "box"), (channel,))
+    return delivery
 
 
 @pytest.fixture

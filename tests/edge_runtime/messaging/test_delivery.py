@@ -56,7 +56,7 @@ def test_everything_goes_to_every_destination_under_its_topic(places):
         place.end()
         assert [line["topic"] for line in place.lines()] == ["plant/box/result/belt", "plant/box/event"]
         status = place.channel.status()
-        assert (status["enqueued"], status["delivered"], status["pending"], status["dropped"]) == (2, 2, 0, 0)
+        assert (status.enqueued, status.delivered, status.pending, status.dropped) == (2, 2, 0, 0)
     assert [one.seq for one in seen] == [0]
 
 
