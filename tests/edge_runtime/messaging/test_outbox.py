@@ -13,6 +13,7 @@ import pytest
 
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
+from edge_runtime.messaging.outbox.store import open_or_replace
 from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
@@ -360,6 +361,20 @@ def test_a_damaged_file_is_moved_aside_and_counted(path, damage):
     if damage in ("other tables", "newer version", "half"):  # the account could be read: the loss is exact
         assert (ledger.enqueued, ledger.dropped_by_damage) == (201, 200)
     assert len([p for p in path.parent.glob("*.damaged-*") if p.suffix.startswith(".damaged")]) >= 1
+
+
+def test_the_file_after_a_damaged_one_has_the_old_counts_at_once(path):
+    box = opened(path)
+    for number in range(3):
+        box.put("t", payload(number))
+    assert box.close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    store, _ = open_or_replace(path, 1000.0, None)
+    store.close()
+    ledger = assert_file_agrees(path)
+    assert (ledger.enqueued, ledger.dropped_by_damage, ledger.files_damaged) == (3, 3, 1)
 
 
 def test_only_the_newest_damaged_file_is_kept(path):
