@@ -6,6 +6,7 @@ baseline.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -26,13 +27,24 @@ from edge_runtime.messaging.events import (
 )
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.drift.baseline_selector import Change
-from edge_runtime.recalibration.drift.monitor import AnsweredDrift
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.task import Cause
 
 log = structlog.get_logger()
 
 ENGINE_FAILURES = 5  # in a row; then the generation before takes over
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredDrift:
+    """The drift that has been answered already: by a patch, or by the roll-back of one."""
+
+    score: float | None = None
+    """Its drift score then; None when no drift is answered."""
+
+    def covers(self, score: float) -> bool:
+        """Whether a drift of this score is still that one; one that has moved far asks for another answer."""
+        return bool(self.score) and 0.5 <= score / (self.score or 1.0) <= 2.0
 
 
 class PatchPolicy:

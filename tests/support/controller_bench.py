@@ -21,7 +21,6 @@ from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.baselines.store import BaselineStore, Identity
 from edge_runtime.recalibration.controller import RecalibrationController
-from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
 from edge_runtime.recalibration.job.process import Outcome
 from edge_runtime.recalibration.patch_policy import PatchPolicy
@@ -52,25 +51,33 @@ class ScriptedWatch:
     """A drift watch whose changes the test decides: "alarm", "returned", or the name of a baseline to switch to."""
 
     def __init__(self):
-        self.changes, self.score, self.is_drifted, self.is_closed = [], 1.0, False, False
+        self.changes, self.score, self.is_drifted, self.is_open = [], 1.0, False, False
         self.window_began_at_s, self.is_quiet = 0.0, False
-        self.in_use, self.known_drift, self.known = "default", None, None
+        self.in_use, self.known_drift, self.known = None, None, None
 
-    def look(self, tensor, at_s, result=None):
+    def open(self, known, probe, settings):
+        self.__init__()
+        self.known, self.in_use, self.is_open = known, known.in_use, True
+
+    def close(self):
+        self.in_use, self.is_open = None, False
+
+    def look(self, tensor, at_s, result):
         change = self.changes.pop(0) if self.changes else None
         if change is not None and change not in ("alarm", "returned"):
             self.in_use, change = change, "switched"
         self.is_drifted = {"alarm": True, "returned": False, "switched": False, None: self.is_drifted}[change]
         return change
 
+    @property
+    def drift_score(self):
+        return self.score if self.is_open and self.is_drifted else None
+
     def scores(self):
-        return {self.in_use: (self.score, 0.5)}
+        return {self.in_use: (self.score, 0.5)} if self.is_open else {}
 
     def figures(self):
         return replace(FIGURES, score=self.score, threshold=0.5)
-
-    def close(self):
-        self.is_closed = True
 
 
 class ScriptedJob:
@@ -129,7 +136,7 @@ class ControllerBench:
         **settings,
     ):
         self.clock, self.events, self.jobs = clock or Clock(), [], []
-        self.watch = ScriptedWatch() if commissioned else None
+        self.watch = watch = ScriptedWatch()
         self.model_state = ModelState.open(tmp_path, "parts")
         self.store = BaselineStore(self.model_state.baselines)
         if commissioned and not self.store.names():
@@ -146,7 +153,6 @@ class ControllerBench:
             **{"min_frames": 8, "cooldown_s": 60, **settings},
         )
         self.drift = DriftConfig(sample_every_s=0.1)
-        watch = DriftWatch(self._open_monitor)
         baselines = ActiveBaselines(self.model_state, IDENTITY, watch, self.drift, self.clock)
         self.reference = LiveReferenceSet(
             self.model_state, "parts/1", self.settings.reference, 0.1, self.clock, self.clock
@@ -192,12 +198,6 @@ class ControllerBench:
 
     def _emit(self, fact):
         self.events.append(fact)
-
-    def _open_monitor(self, known, probe, drift):
-        if self.watch is None or self.watch.is_closed:
-            self.watch = ScriptedWatch()
-        self.watch.known, self.watch.in_use = known, known.in_use
-        return self.watch
 
     def _build(self, model):
         if self.build_error:

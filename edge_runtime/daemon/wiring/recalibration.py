@@ -7,15 +7,15 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import structlog
 from cronsim import CronSim
 
 from calibration.targets import model_files
 from edge_runtime.bundles.verify import Bundle
-from edge_runtime.config import Config, DriftConfig
+from edge_runtime.config import Config
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.messaging.events import Event, Fact
@@ -23,8 +23,6 @@ from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.baselines.store import Identity
 from edge_runtime.recalibration.controller import RecalibrationController
-from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
-from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.patch_policy import PatchPolicy
@@ -55,7 +53,8 @@ def make_controller(
         emit(Event(wall_clock(), fact, name))
 
     identity = identify_bundle(bundle)
-    watch = DriftWatch(partial(_open_monitor, bundle=bundle))
+    channel_axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
+    watch = DriftWatch(partial(_open_probe, bundle=bundle), channel_axis=channel_axis)
     baselines = ActiveBaselines(model_state, identity, watch, drift, wall_clock)
     reference = LiveReferenceSet(
         model_state, bundle.id, settings.reference, drift.sample_every_s, clock, wall_clock
@@ -91,14 +90,10 @@ def identify_bundle(bundle: Bundle) -> Identity:
     return Identity(bundle.id, bundle.model_files.sha256, hashlib.sha256(spec).hexdigest()[:16])
 
 
-def _open_monitor(
-    known: KnownBaselines, probe_path: Path, drift: DriftConfig, *, bundle: Bundle
-) -> LiveDriftMonitor:
+def _open_probe(path: Path, *, bundle: Bundle) -> Engine:
     """A probe is small and runs seldom: on one CPU thread, whatever the model runs on."""
-    spec, alone = bundle.manifest.preprocess, ThreadPlan(1, 1, "probe")
-    probe = open_engine(model_files.read(probe_path), bundle.manifest.format, spec.tensor_shape, alone)
-    axis = 0 if spec.layout == "nchw" else 2
-    return LiveDriftMonitor.open(known, probe, drift, np.random.default_rng(0), channel_axis=axis)
+    shape, alone = bundle.manifest.preprocess.tensor_shape, ThreadPlan(1, 1, "probe")
+    return open_engine(model_files.read(path), bundle.manifest.format, shape, alone)
 
 
 def _find_next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:

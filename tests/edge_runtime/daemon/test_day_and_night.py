@@ -1,5 +1,7 @@
 """A real model's first taps, real pictures: infrared at night, once commissioned, is no drift; haze and noise are."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
-from edge_runtime.recalibration.drift.monitor import LiveDriftMonitor
+from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 from tests.support.paths import DEMO
 
@@ -58,7 +60,8 @@ class DriftReport:
         self.camera, known, probe = site
         states = KnownBaselines({name: known[name] for name in names}, "day")
         engine = OnnxEngine(probe, threads=1)
-        self.watch = LiveDriftMonitor.open(states, engine, SETTINGS, np.random.default_rng(0), channel_axis=0)
+        self.watch = DriftWatch(lambda path: engine)
+        self.watch.open(states, Path("probe"), SETTINGS)
         self.at_s = 0.0
 
     def shows(self, light, frames=64):

@@ -19,7 +19,6 @@ from tests.support.controller_bench import (
     BATCH,
     REFUSED,
     ControllerBench,
-    ScriptedWatch,
     a_baseline,
 )
 from tests.support.slots import answer
@@ -46,7 +45,6 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     assert (job.request.kind, len(job.pixels)) == ("commission", 16)
     a_baseline().save(job.folder / "baseline.safetensors")
     (job.folder / "probe.onnx").write_bytes(b"probe")
-    bench.watch = ScriptedWatch()
     job.end(CommissioningResult(16, 5, 16.0))
     bench.tick()
     assert bench.kinds() == ["commissioned"]
@@ -412,7 +410,7 @@ def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(t
     bench = ControllerBench(tmp_path, commissioned=False, schedule_due=1010.0)
     bench.ask("commission")
     bench.feed(20)
-    bench.due, bench.watch = 90_000.0, ScriptedWatch()
+    bench.due = 90_000.0
     [job] = bench.jobs
     a_baseline().save(job.folder / "baseline.safetensors")
     (job.folder / "probe.onnx").write_bytes(b"probe")
@@ -424,7 +422,7 @@ def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(t
 def test_stopping_frees_the_watch(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.loop.stop(timeout_s=1.0)
-    assert bench.watch.is_closed
+    assert not bench.watch.is_open
 
 
 def test_a_restart_begins_with_the_reservoir_it_ended_with(tmp_path):

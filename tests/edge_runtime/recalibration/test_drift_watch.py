@@ -5,7 +5,8 @@ import pytest
 
 from calibration.drift.monitor import DriftStatus
 from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector
-from edge_runtime.recalibration.drift.monitor import AnsweredDrift, LiveDriftMonitor
+from edge_runtime.recalibration.drift.watch import Comparison, DriftWatch
+from edge_runtime.recalibration.patch_policy import AnsweredDrift
 
 TENSOR = np.zeros((3, 4, 4), np.float32)
 
@@ -36,13 +37,13 @@ class Probe:
 
 
 def watch(*verdicts, window=4):
-    return LiveDriftMonitor(
-        Probe(), BaselineSelector("default", ScriptedMonitor(*verdicts), window), window, channel_axis=0
-    )
+    return watch_with(ScriptedMonitor(*verdicts), window)[0]
 
 
-def monitor_of(seen):
-    return seen._states._monitors["default"]
+def watch_with(monitor, window=4):
+    probe, seen = Probe(), DriftWatch(None)
+    seen.compare(Comparison(probe, BaselineSelector("default", monitor, window), window))
+    return seen, probe
 
 
 def test_tells_when_a_drift_is_noticed_and_when_it_has_gone():
@@ -51,22 +52,24 @@ def test_tells_when_a_drift_is_noticed_and_when_it_has_gone():
 
 
 def test_gives_the_monitor_the_input_and_every_tap_of_the_probe():
-    seen = watch()
+    monitor = ScriptedMonitor()
+    seen, _ = watch_with(monitor)
     seen.look(TENSOR + np.arange(3, dtype=np.float32).reshape(3, 1, 1), 0.0)
-    [moments] = monitor_of(seen).moments
+    [moments] = monitor.moments
     assert moments["input"][0].tolist() == [0.0, 1.0, 2.0]
     assert moments["conv1"][0].tolist() == [3.0, 3.0]
     assert moments["conv1"][1].tolist() == [4.0, 4.0]
 
 
 def test_is_quiet_only_after_two_windows_and_well_below_the_threshold():
-    seen = watch()
+    monitor = ScriptedMonitor()
+    seen, _ = watch_with(monitor)
     for i in range(7):
         seen.look(TENSOR, float(i))
         assert not seen.is_quiet
     seen.look(TENSOR, 8.0)
     assert seen.is_quiet
-    monitor_of(seen).verdicts = [(0.9, False, False)]
+    monitor.verdicts = [(0.9, False, False)]
     seen.look(TENSOR, 9.0)
     assert not seen.is_quiet
 
@@ -83,3 +86,24 @@ def test_is_quiet_only_after_two_windows_and_well_below_the_threshold():
 )
 def test_an_answered_drift_covers_scores_near_its_own(answered, score, is_covered):
     assert AnsweredDrift(answered).covers(score) is is_covered
+
+
+def test_a_drift_has_a_score_from_its_alarm_to_its_end():
+    seen = watch((2.0, True, True), (1.5, False, True), (0.1, False, False))
+    scores = []
+    for i in range(3):
+        seen.look(TENSOR, float(i))
+        scores.append(seen.drift_score)
+    assert scores == [2.0, 1.5, None]
+
+
+def test_without_a_comparison_there_is_no_drift_and_closing_frees_the_probe():
+    seen, probe = watch_with(ScriptedMonitor((2.0, True, True)))
+    seen.look(TENSOR, 1.0)
+    assert (seen.is_open, seen.in_use, seen.window_began_at_s) == (True, "default", 1.0)
+    seen.close()
+    seen.close()
+    assert probe.is_closed
+    assert seen.look(TENSOR, 2.0) is None
+    assert (seen.is_open, seen.in_use, seen.drift_score, seen.known_drift) == (False, None, None, None)
+    assert (seen.is_quiet, seen.window_began_at_s, seen.scores(), seen.figures()) == (False, 0.0, {}, None)
