@@ -1,27 +1,18 @@
 """Decides whether a candidate may be used, by the gate for classifiers or the one for detectors. Pure."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gate import classification, detection
-from calibration.gate.detection import DetectionEvidence, DetectionGateSettings
+from calibration.gate.detection import DetectionGateSettings
+from calibration.gate.evidence import Evidence
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers
 
-Evidence = classification.Evidence | DetectionEvidence
-
-
-def evidence_of(
-    name: str, live: Answers, simulated: Answers | None, *, is_conservative: bool = False
-) -> Evidence:
-    """What a candidate answers, in the form that its gate judges."""
-    if isinstance(live, Detections):
-        assert simulated is None or isinstance(simulated, Detections)
-        return DetectionEvidence(name, live, simulated, is_conservative)
-    assert not isinstance(simulated, Detections)
-    return classification.Evidence(name, live, simulated, is_conservative)
+__all__ = ["Evidence", "choose", "mean_fidelity"]
 
 
 def mean_fidelity(simulated: Answers, healthy: Answers) -> float | None:
@@ -34,8 +25,8 @@ def mean_fidelity(simulated: Answers, healthy: Answers) -> float | None:
 
 
 def choose(
-    unpatched: Evidence,
-    candidates: Sequence[Evidence],
+    unpatched: Evidence[Answers],
+    candidates: Sequence[Evidence[Answers]],
     healthy: Answers | None,
     labels: NDArray[np.int64] | None,
     settings: classification.GateSettings,
@@ -43,10 +34,10 @@ def choose(
     tried: int | None = None,
 ) -> classification.Choice:
     """The candidate to use, or none; see the gates. ``tried`` is how many there were before a screening."""
-    if isinstance(unpatched, DetectionEvidence):
+    if isinstance(unpatched.live, Detections):
+        detected = cast("Sequence[Evidence[Detections]]", [unpatched, *candidates])
         assert healthy is None or isinstance(healthy, Detections)
-        rivals = [one for one in candidates if isinstance(one, DetectionEvidence)]
-        return detection.choose(unpatched, rivals, healthy, detection_settings, tried)
+        return detection.choose(detected[0], detected[1:], healthy, detection_settings, tried)
+    classified = cast("Sequence[Evidence[NDArray[np.float64]]]", [unpatched, *candidates])
     assert not isinstance(healthy, Detections)
-    others = [one for one in candidates if isinstance(one, classification.Evidence)]
-    return classification.choose(unpatched, others, healthy, labels, settings, tried)
+    return classification.choose(classified[0], classified[1:], healthy, labels, settings, tried)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gate import reasons
+from calibration.gate.evidence import Evidence, judgeable, refusal_reason
 
 Probabilities = NDArray[np.float64]
 Scores = dict[str, float]
@@ -32,19 +33,6 @@ LEAST_PROBABILITY = 1e-3
 
 FEW_CLASS_GROWTH = 1.5
 """Answers that a drift has collapsed must spread over this many times more classes to count as put right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What one candidate answers. ``probabilities_live`` is (n,k), ``probabilities_simulated`` (m,k) or None."""
-
-    name: str
-    probabilities_live: Probabilities
-    probabilities_simulated: Probabilities | None = None
-    is_conservative: bool = False
-    """Corrects either the input or no more than the first five layers: may be trusted on the live frames' word alone.
-
-    Deeper corrections made the answers surer and wrong (Lite0, grey and dark: 5 points lost)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +105,8 @@ class Choice:
 
 
 def choose(
-    unpatched: Evidence,
-    candidates: Sequence[Evidence],
+    unpatched: Evidence[Probabilities],
+    candidates: Sequence[Evidence[Probabilities]],
     healthy_answers: Probabilities | None = None,
     labels: NDArray[np.int64] | None = None,
     settings: GateSettings = DEFAULTS,
@@ -137,14 +125,10 @@ def choose(
     Raises:
         ValueError: the arrays do not fit together.
     """
-    usable, notes = _usable(unpatched, candidates, healthy_answers)
-    count = len(unpatched.probabilities_live)
-    if count < settings.min_live:
-        text = f"{count} live frames are too few to judge on; at least {settings.min_live} are needed."
-        return _nothing(unpatched, {}, [*notes, text])
-    if not _is_finite(unpatched):
-        text = "The unpatched model's own answers are not finite, so there is nothing to compare with."
-        return _nothing(unpatched, {}, [*notes, text])
+    usable, notes = judgeable(unpatched, candidates, healthy_answers)
+    refusal = refusal_reason(unpatched, settings.min_live)
+    if refusal is not None:
+        return _nothing(unpatched, {}, [*notes, refusal])
     has_samples = healthy_answers is not None and len(healthy_answers) >= settings.min_simulated
     if labels is not None:
         choice = _by_labels(unpatched, usable, labels, settings, notes)
@@ -187,52 +171,27 @@ def fidelity(simulated: Probabilities, healthy: Probabilities) -> NDArray[np.flo
     return np.asarray((healthy * np.log(simulated + LEAST_PROBABILITY)).sum(axis=1), np.float64)
 
 
-def _is_finite(evidence: Evidence) -> bool:
-    again = evidence.probabilities_simulated
-    return bool(
-        np.isfinite(evidence.probabilities_live).all() and (again is None or np.isfinite(again).all())
-    )
-
-
-def _usable(
-    unpatched: Evidence, candidates: Sequence[Evidence], healthy: Probabilities | None
-) -> tuple[list[Evidence], list[str]]:
-    """The candidates with finite answers, and a note about the others."""
-    for one in (unpatched, *candidates):
-        if one.probabilities_live.shape != unpatched.probabilities_live.shape:
-            raise ValueError(
-                f"candidate {one.name!r} gave {one.probabilities_live.shape} answers on the live frames, "
-                f"unpatched {unpatched.probabilities_live.shape}; expected the same frames and classes"
-            )
-        again = one.probabilities_simulated
-        if healthy is not None and (again is None or again.shape != healthy.shape):
-            found = None if again is None else again.shape
-            raise ValueError(
-                f"candidate {one.name!r} gave {found} simulated answers; expected {healthy.shape}"
-            )
-    out = [one.name for one in candidates if not _is_finite(one)]
-    notes = [f"Left out because their answers are not finite: {', '.join(out)}."] if out else []
-    return [one for one in candidates if one.name not in out], notes
-
-
-def _live_scores(evidence: Evidence) -> Scores:
-    live = evidence.probabilities_live
+def _live_scores(evidence: Evidence[Probabilities]) -> Scores:
+    live = evidence.live
     return {"nuclear_norm": nuclear_norm(live), "classes": effective_classes(live)}
 
 
 def _sample_scores(
-    unpatched: Evidence, candidates: Sequence[Evidence], healthy: Probabilities, settings: GateSettings
+    unpatched: Evidence[Probabilities],
+    candidates: Sequence[Evidence[Probabilities]],
+    healthy: Probabilities,
+    settings: GateSettings,
 ) -> dict[str, Scores]:
-    assert unpatched.probabilities_simulated is not None
-    before, answers = fidelity(unpatched.probabilities_simulated, healthy), healthy.argmax(axis=1)
-    norm = max(nuclear_norm(unpatched.probabilities_live), LEAST_PROBABILITY)
+    assert unpatched.simulated is not None
+    before, answers = fidelity(unpatched.simulated, healthy), healthy.argmax(axis=1)
+    norm = max(nuclear_norm(unpatched.live), LEAST_PROBABILITY)
     scores: dict[str, Scores] = {}
     for one in (unpatched, *candidates):
-        assert one.probabilities_simulated is not None
-        gain, live = fidelity(one.probabilities_simulated, healthy) - before, _live_scores(one)
+        assert one.simulated is not None
+        gain, live = fidelity(one.simulated, healthy) - before, _live_scores(one)
         growth = np.log(max(live["nuclear_norm"], LEAST_PROBABILITY) / norm)
         scores[one.name] = live | {
-            "agreement": float((one.probabilities_simulated.argmax(axis=1) == answers).mean()),
+            "agreement": float((one.simulated.argmax(axis=1) == answers).mean()),
             "fidelity": float(before.mean() + gain.mean()),
             "gain": float(gain.mean()),
             "gain_error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
@@ -242,8 +201,8 @@ def _sample_scores(
 
 
 def _by_samples(
-    unpatched: Evidence,
-    candidates: Sequence[Evidence],
+    unpatched: Evidence[Probabilities],
+    candidates: Sequence[Evidence[Probabilities]],
     healthy: Probabilities,
     settings: GateSettings,
     notes: list[str],
@@ -253,7 +212,7 @@ def _by_samples(
     blind = _why_blind(_shown_classes(scores, unpatched.name, settings), healthy, settings)
     if blind is not None:
         return _nothing(unpatched, scores, [*notes, blind])
-    bar = _bar(scores, unpatched.name, healthy, len(unpatched.probabilities_live), settings)
+    bar = _bar(scores, unpatched.name, healthy, len(unpatched.live), settings)
     notes = [*notes, *bar.notes]
     rivals = [name for name in scores if name != unpatched.name]
     fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[unpatched.name])]
@@ -332,16 +291,17 @@ def _shown_classes(scores: dict[str, Scores], unpatched: str, settings: GateSett
 
 
 def _by_live_frames(
-    unpatched: Evidence, candidates: Sequence[Evidence], settings: GateSettings, notes: list[str]
+    unpatched: Evidence[Probabilities],
+    candidates: Sequence[Evidence[Probabilities]],
+    settings: GateSettings,
+    notes: list[str],
 ) -> Choice:
     scores = {one.name: _live_scores(one) for one in (unpatched, *candidates)}
     conservative = [one for one in candidates if one.is_conservative]
     best = max(conservative, key=lambda one: scores[one.name]["nuclear_norm"], default=unpatched)
     before, after = (scores[one.name]["nuclear_norm"] for one in (unpatched, best))
     classes = scores[unpatched.name]["classes"]
-    margin = max(
-        settings.margin_without_samples, settings.margin_times_frames / len(unpatched.probabilities_live)
-    )
+    margin = max(settings.margin_without_samples, settings.margin_times_frames / len(unpatched.live))
     if classes < settings.min_classes:
         margin = settings.few_class_margin
         notes = [*notes, f"The unpatched model sees only about {classes:.1f} classes in the live frames."]
@@ -356,23 +316,23 @@ def _by_live_frames(
 
 
 def _by_labels(
-    unpatched: Evidence,
-    candidates: Sequence[Evidence],
+    unpatched: Evidence[Probabilities],
+    candidates: Sequence[Evidence[Probabilities]],
     labels: NDArray[np.int64],
     settings: GateSettings,
     notes: list[str],
 ) -> Choice:
-    count = len(unpatched.probabilities_live)
+    count = len(unpatched.live)
     if labels.shape != (count,):
         raise ValueError(f"labels are {labels.shape}; expected ({count},), one per live frame")
-    before = unpatched.probabilities_live.argmax(axis=1) == labels
+    before = unpatched.live.argmax(axis=1) == labels
     scores: dict[str, Scores] = {}
     for one in (unpatched, *candidates):
-        after = one.probabilities_live.argmax(axis=1) == labels
+        after = one.live.argmax(axis=1) == labels
         gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
         scores[one.name] = _live_scores(one) | {
             "accuracy": float(after.mean()),
-            "confidence": float(one.probabilities_live[np.arange(count), labels].mean()),
+            "confidence": float(one.live[np.arange(count), labels].mean()),
             "p_value": _mcnemar(gained, lost),
         }
     best = max(candidates, key=lambda one: _rank(scores[one.name]), default=unpatched)
@@ -383,9 +343,11 @@ def _by_labels(
     return Choice(True, best.name, (*notes, reasons.accepted(text)), scores)
 
 
-def _are_labels_strange(choice: Choice, labels: NDArray[np.int64], unpatched: Evidence) -> bool:
+def _are_labels_strange(
+    choice: Choice, labels: NDArray[np.int64], unpatched: Evidence[Probabilities]
+) -> bool:
     """Whether no candidate is right more often than by chance: then class numbers or pictures are wrong."""
-    chance = 1 / unpatched.probabilities_live.shape[1]
+    chance = 1 / unpatched.live.shape[1]
     by_chance = chance + 2 * np.sqrt(chance / len(labels))
     return bool(max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance)
 
@@ -401,5 +363,5 @@ def _mcnemar(gained: int, lost: int) -> float:
     return sum(comb(changed, i) for i in range(gained, changed + 1)) / float(2**changed)
 
 
-def _nothing(unpatched: Evidence, scores: dict[str, Scores], reasons: Sequence[str]) -> Choice:
+def _nothing(unpatched: Evidence[Probabilities], scores: dict[str, Scores], reasons: Sequence[str]) -> Choice:
     return Choice(False, unpatched.name, tuple(reasons), scores)

@@ -19,22 +19,10 @@ from numpy.typing import NDArray
 
 from calibration.gate import reasons
 from calibration.gate.classification import Choice, Scores
+from calibration.gate.evidence import Evidence, judgeable, refusal_reason
 from calibration.outputs.detections import Detections, shared_objects
 
 Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionEvidence:
-    """What one candidate detects."""
-
-    name: str
-    live: Detections
-    """In the n live frames."""
-    simulated: Detections | None = None
-    """In the m simulated frames."""
-    is_conservative: bool = False
-    """As in ``gate.Evidence``; the rules here do not ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +58,8 @@ DEFAULTS = DetectionGateSettings()
 
 
 def choose(
-    unpatched: DetectionEvidence,
-    candidates: Sequence[DetectionEvidence],
+    unpatched: Evidence[Detections],
+    candidates: Sequence[Evidence[Detections]],
     healthy: Detections | None,
     settings: DetectionGateSettings = DEFAULTS,
     tried: int | None = None,
@@ -88,13 +76,10 @@ def choose(
     Raises:
         ValueError: the frames do not fit together.
     """
-    _require_same_frames(unpatched, candidates, healthy)
-    refusal = _why_not_judged(unpatched, healthy, settings)
+    usable, notes = judgeable(unpatched, candidates, healthy)
+    refusal = refusal_reason(unpatched, settings.min_live) or _why_not_judged(healthy, settings)
     if refusal is not None or healthy is None:
         return Choice(False, unpatched.name, (refusal or "",), {})
-    broken = [one.name for one in candidates if not _is_finite(one)]
-    notes = [f"Left out because their answers are not finite: {', '.join(broken)}."] if broken else []
-    usable = [one for one in candidates if one.name not in broken]
     scores = _scores(unpatched, usable, healthy, settings)
     return _choose_best(unpatched.name, scores, len(healthy), settings, notes, tried)
 
@@ -133,14 +118,7 @@ def _choose_best(
     return Choice(True, best, (*notes, reasons.accepted(text)), scores)
 
 
-def _why_not_judged(
-    unpatched: DetectionEvidence, healthy: Detections | None, settings: DetectionGateSettings
-) -> str | None:
-    count = len(unpatched.live)
-    if count < settings.min_live:
-        return f"{count} live frames are too few to judge on; at least {settings.min_live} are needed."
-    if not _is_finite(unpatched):
-        return "The unpatched model's own answers are not finite, so there is nothing to compare with."
+def _why_not_judged(healthy: Detections | None, settings: DetectionGateSettings) -> str | None:
     if healthy is None or len(healthy) < settings.min_simulated:
         return (
             "A detector is judged on healthy frames under the simulated drift only, and the baseline keeps none or too "
@@ -156,8 +134,8 @@ def _why_not_judged(
 
 
 def _scores(
-    unpatched: DetectionEvidence,
-    candidates: Sequence[DetectionEvidence],
+    unpatched: Evidence[Detections],
+    candidates: Sequence[Evidence[Detections]],
     healthy: Detections,
     settings: DetectionGateSettings,
 ) -> dict[str, Scores]:
@@ -208,22 +186,3 @@ def _gain_error(before: tuple[Vector, Vector], after: tuple[Vector, Vector], blo
     )
     spread = ((gains - gains.mean()) ** 2).sum()
     return float(np.sqrt((len(blocks) - 1) / len(blocks) * spread))
-
-
-def _is_finite(evidence: DetectionEvidence) -> bool:
-    return evidence.live.is_finite and (evidence.simulated is None or evidence.simulated.is_finite)
-
-
-def _require_same_frames(
-    unpatched: DetectionEvidence, candidates: Sequence[DetectionEvidence], healthy: Detections | None
-) -> None:
-    for one in (unpatched, *candidates):
-        if len(one.live) != len(unpatched.live):
-            raise ValueError(
-                f"candidate {one.name!r} answered {len(one.live)} live frames, unpatched {len(unpatched.live)}"
-            )
-        again = None if one.simulated is None else len(one.simulated)
-        if healthy is not None and again != len(healthy):
-            raise ValueError(
-                f"candidate {one.name!r} answered {again} simulated frames; expected {len(healthy)}"
-            )

@@ -49,7 +49,9 @@ class Evaluator:
     output: str | None = None
     """The one with the answers; None where all belong to them."""
 
-    def evaluate(self, name: str, partial: PartialResult, *, is_conservative: bool = False) -> gate.Evidence:
+    def evaluate(
+        self, name: str, partial: PartialResult, *, is_conservative: bool = False
+    ) -> gate.Evidence[Answers]:
         """A candidate's answers to all frames; those it has given already are not run again.
 
         Raises:
@@ -57,7 +59,7 @@ class Evaluator:
         """
         live = self.read(partial.runner, self.live) if partial.live is None else partial.live
         again = None if self.simulated is None else self._rest(partial, self.simulated)
-        return gate.evidence_of(name, live, again, is_conservative=is_conservative)
+        return gate.Evidence(name, live, again, is_conservative)
 
     def _rest(self, partial: PartialResult, frames: Batch) -> Answers:
         """The answers to all simulated frames, those of the screening among them."""

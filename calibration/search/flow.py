@@ -286,7 +286,7 @@ class Search:
         self,
         verdict: Verdict,
         evaluator: Evaluator,
-        unpatched: gate.Evidence,
+        unpatched: gate.Evidence[Answers],
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:

@@ -62,7 +62,7 @@ class _OpenTrial(Search):
         self,
         verdict: Verdict,
         evaluator: Any,
-        identity: gate.Evidence,
+        identity: gate.Evidence[Any],
         patches: Mapping[str, Patch],
         labels: Any,
     ) -> Verdict:

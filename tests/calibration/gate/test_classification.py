@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from calibration.gate import classification, reasons
-from calibration.gate.classification import Evidence, GateSettings
+from calibration.gate.classification import GateSettings
+from calibration.gate.evidence import Evidence
 
 CLASSES = 10
 
@@ -80,26 +81,24 @@ def test_one_frame_lost_entirely_does_not_outvote_many_better_ones():
 @pytest.mark.parametrize(("right", "accepted"), [(0.62, False), (1.0, True)])
 def test_with_few_classes_in_view_only_an_overwhelming_gain_is_believed(right, accepted):
     identity = evidence("identity", 0.45, classes=2)
-    candidate = Evidence(
-        "candidate", identity.probabilities_live, evidence("", right, 2).probabilities_simulated
-    )
-    two_classes = replace(identity, probabilities_live=answers(1.0, classes=2))
-    candidate = replace(candidate, probabilities_live=answers(1.0, classes=2))
+    candidate = Evidence("candidate", identity.live, evidence("", right, 2).simulated)
+    two_classes = replace(identity, live=answers(1.0, classes=2))
+    candidate = replace(candidate, live=answers(1.0, classes=2))
     choice = classification.choose(two_classes, [candidate], HEALTHY)
     assert choice.accepted is accepted
     assert "2.0 classes" in choice.reasons[0]
 
 
 def test_on_a_one_class_scene_nothing_is_changed_whatever_the_witness_says():
-    identity = replace(evidence("identity", 0.3), probabilities_live=answers(1.0, classes=1))
-    candidate = replace(evidence("candidate", 1.0), probabilities_live=answers(1.0, classes=1))
+    identity = replace(evidence("identity", 0.3), live=answers(1.0, classes=1))
+    candidate = replace(evidence("candidate", 1.0), live=answers(1.0, classes=1))
     choice = classification.choose(identity, [candidate], HEALTHY)
     assert not choice.accepted
     assert "about 1 classes: on a one-class scene" in choice.reasons[0]
 
 
 def test_answers_that_a_drift_collapsed_to_one_class_are_no_one_class_scene():
-    identity = replace(evidence("identity", 0.3), probabilities_live=answers(1.0, classes=1))
+    identity = replace(evidence("identity", 0.3), live=answers(1.0, classes=1))
     assert classification.choose(identity, [evidence("candidate", 1.0)], HEALTHY).accepted
 
 
@@ -218,7 +217,7 @@ def test_the_exact_test_is_the_binomial_tail(gained, lost):
 
 def test_a_candidate_with_non_finite_answers_is_out_and_named():
     broken = evidence("broken", 1.0, 1)
-    broken.probabilities_live[3, 2] = np.nan
+    broken.live[3, 2] = np.nan
     choice = classification.choose(evidence("identity", 0.5), [broken, evidence("good", 0.95, 2)], HEALTHY)
     assert choice.name == "good"
     assert "broken" in choice.reasons[0]
@@ -226,7 +225,7 @@ def test_a_candidate_with_non_finite_answers_is_out_and_named():
 
 def test_a_non_finite_identity_changes_nothing():
     identity = evidence("identity", 0.5)
-    identity.probabilities_simulated[0] = np.inf
+    identity.simulated[0] = np.inf
     assert not classification.choose(identity, [evidence("good", 0.95, 2)], HEALTHY).accepted
 
 
@@ -256,7 +255,7 @@ def test_order_of_the_candidates_and_of_the_frames_does_not_matter():
     turn = np.random.default_rng(0).permutation(32)
 
     def turned(e: Evidence) -> Evidence:
-        return replace(e, probabilities_simulated=e.probabilities_simulated[turn])
+        return replace(e, simulated=e.simulated[turn])
 
     first = classification.choose(identity, others, HEALTHY)
     second = classification.choose(turned(identity), [turned(e) for e in others[::-1]], HEALTHY[turn])
@@ -269,7 +268,7 @@ def test_answers_that_do_not_fit_together_are_refused():
     with pytest.raises(ValueError, match="'short'"):
         classification.choose(identity, [Evidence("short", answers(0.5, count=31), HEALTHY)], HEALTHY)
     with pytest.raises(ValueError, match="simulated"):
-        classification.choose(identity, [Evidence("mute", identity.probabilities_live)], HEALTHY)
+        classification.choose(identity, [Evidence("mute", identity.live)], HEALTHY)
     with pytest.raises(ValueError, match="labels"):
         classification.choose(identity, [], labels=np.zeros(3, np.int64))
 
@@ -289,16 +288,14 @@ def test_settings_move_the_bar():
 
 
 def test_a_loss_among_the_live_answers_has_to_be_outweighed_by_the_witness():
-    before = evidence("", 0.7).probabilities_simulated
+    before = evidence("", 0.7).simulated
     identity = Evidence("identity", answers(1.0, sure=0.9), before)
-    slightly = Evidence("slightly", answers(1.0, sure=0.5), evidence("", 0.8).probabilities_simulated)
+    slightly = Evidence("slightly", answers(1.0, sure=0.5), evidence("", 0.8).simulated)
     choice = classification.choose(identity, [slightly], HEALTHY)
     assert not choice.accepted
     assert "nuclear norm of the live answers" in choice.reasons[0]
     assert choice.scores["slightly"]["gain"] > 0 > choice.scores["slightly"]["evidence"]
-    assert classification.choose(
-        identity, [replace(slightly, probabilities_live=answers(1.0))], HEALTHY
-    ).accepted
+    assert classification.choose(identity, [replace(slightly, live=answers(1.0))], HEALTHY).accepted
 
 
 def test_a_gain_among_the_live_answers_proves_nothing_that_the_witness_does_not_see():
@@ -306,7 +303,7 @@ def test_a_gain_among_the_live_answers_proves_nothing_that_the_witness_does_not_
     identity, surer = (
         Evidence(name, one, HEALTHY) for name, one in zip(("identity", "surer"), live, strict=True)
     )
-    worse = replace(surer, probabilities_simulated=answers(0.9))
+    worse = replace(surer, simulated=answers(0.9))
     assert not classification.choose(identity, [worse], HEALTHY).accepted
 
 
@@ -325,8 +322,8 @@ def test_where_few_classes_are_usual_surer_wrong_answers_are_no_reason():
 def test_labels_that_fit_no_answer_at_all_are_not_outvoted_by_the_witness():
     labels = np.arange(32) % CLASSES
     wrong = (labels + 5) % CLASSES
-    identity = Evidence("identity", answers(1.0), evidence("", 0.4).probabilities_simulated)
-    good = Evidence("good", answers(1.0), evidence("", 1.0).probabilities_simulated)
+    identity = Evidence("identity", answers(1.0), evidence("", 0.4).simulated)
+    good = Evidence("good", answers(1.0), evidence("", 1.0).simulated)
     assert classification.choose(identity, [good], HEALTHY, labels).accepted
     assert not classification.choose(identity, [good], HEALTHY, wrong).accepted
 

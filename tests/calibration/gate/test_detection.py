@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.gate.detection import DetectionEvidence, choose, soft_f1
+from calibration.gate.detection import choose, soft_f1
+from calibration.gate.evidence import Evidence
 from calibration.outputs.detections import Detections
 
 FRAMES, OBJECTS = 48, 4
@@ -25,8 +26,8 @@ def detections(rate: float, *, frames: int = FRAMES, false: int = 0, seed: int =
 
 
 HEALTHY = detections(1.0)
-IDENTITY = DetectionEvidence("identity", detections(0.4, frames=20), detections(0.4))
-GOOD = DetectionEvidence("good", detections(0.9, frames=20), detections(0.9))
+IDENTITY = Evidence("identity", detections(0.4, frames=20), detections(0.4))
+GOOD = Evidence("good", detections(0.9, frames=20), detections(0.9))
 
 
 def test_a_candidate_that_finds_what_was_lost_is_accepted() -> None:
@@ -38,7 +39,7 @@ def test_a_candidate_that_finds_what_was_lost_is_accepted() -> None:
 
 
 def test_the_best_of_several_is_chosen() -> None:
-    fair = DetectionEvidence("fair", GOOD.live, detections(0.7))
+    fair = Evidence("fair", GOOD.live, detections(0.7))
     assert choose(IDENTITY, [fair, GOOD], HEALTHY).name == "good"
 
 
