@@ -19,9 +19,9 @@ WORKED_S = 60.0
 """Work that ran this long before it failed has worked: a new row begins."""
 
 
-def pause_s(in_a_row: int) -> float:
-    """Seconds before the next try: one failure costs little, a row of them no whole CPU."""
-    return min(1.0, 0.05 * 2.0 ** (in_a_row - 1))
+def pause_s(in_a_row: int, first_s: float = 0.05, most_s: float = 1.0) -> float:
+    """Seconds before the next try, doubled each time: one failure costs little, a row of them no whole CPU."""
+    return min(most_s, first_s * 2.0 ** min(in_a_row - 1, 16))
 
 
 class Crashes:

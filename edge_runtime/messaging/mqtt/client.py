@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -17,7 +18,7 @@ from edge_runtime.errors import BrokerLost, ConfigError
 from edge_runtime.messaging.mqtt.session import Message, MqttSession
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import matches
-from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread, pause_s
 
 log = structlog.get_logger()
 
@@ -68,7 +69,10 @@ class MqttClient:
         self._connects = self._callback_errors = 0
         self._problem: str | None = "not connected yet"
         # Not vital: without a broker results wait in the outbox.
-        self._thread = SupervisedThread("mqtt-keeper", self._run, crashes or Crashes(), is_vital=False)
+        pauses = partial(pause_s, first_s=settings.reconnect_min_s, most_s=settings.reconnect_max_s)
+        self._thread = SupervisedThread(
+            "mqtt-keeper", self._run, crashes or Crashes(), is_vital=False, pause_s=pauses
+        )
         self._stopping = self._thread.stopping
 
     # --- public, from any thread --------------------------------------------------------------------------------
@@ -172,7 +176,6 @@ class MqttClient:
                 self._note(f"unexpected: {err!r}")
                 raise
             else:
-                self._thread.succeeded()
                 delay_s = self._settings.reconnect_min_s if may_reconnect_soon else delay_s
             self._stopping.wait(delay_s * (0.5 + 0.5 * self._jitter()))
             delay_s = min(delay_s * 2, self._settings.reconnect_max_s)
@@ -218,6 +221,7 @@ class MqttClient:
             self._connects += 1
         log.info("connected to the broker", host=self._settings.host, port=self._settings.port)
         self._connected.set()
+        self._thread.succeeded()
         self._notify()
 
     def _note(self, problem: str) -> None:

@@ -172,3 +172,4 @@ def test_a_single_failure_costs_little_and_a_row_no_whole_cpu():
     assert pauses[0] < 0.1
     assert pauses == sorted(pauses)
     assert pauses[-1] == 1.0
+    assert pause_s(100_000) == 1.0
