@@ -145,12 +145,12 @@ def test_frames_that_are_not_finite_are_marked() -> None:
 @pytest.mark.parametrize(
     ("outputs", "reason"),
     [
-        ({"map": np.full((N, 2, 8, 8), 0.5)}, ""),
+        ({"map": np.full((N, 2, 8, 8), 0.5)}, "map"),
         ({"boxes": CORNERS, "logits": spread(SCORES * 9, C)}, "softmax"),
         ({"boxes": np.random.default_rng(1).normal(0, 1, (N, K, 4)), "scores": SCORES}, "decoded"),
         ({"boxes": CORNERS, "more_boxes": CORNERS, "scores": SCORES}, "boxes"),
         ({"boxes": CORNERS, "scores": SCORES, "confidences": SCORES[:, ::-1]}, "scores"),
-        ({"boxes": CORNERS, "scores": SCORES * 0}, ""),
+        ({"boxes": CORNERS, "scores": SCORES * 0}, "boxes"),
         ({"sequence": np.full((N, 40, 90), 1 / 90)}, "classes"),
         ({"boxes": CORNERS * np.nan, "scores": SCORES}, "finite"),
     ],
