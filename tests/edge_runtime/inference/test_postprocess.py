@@ -206,7 +206,7 @@ def test_rows_that_name_their_class() -> None:
     assert (found.label, found.box) == ("b", pytest.approx((20.0, 0.0, 120.0, 100.0), abs=1e-3))
     answer = postprocessor(spec).read(sample(), {"out": np.zeros((1, 3, 6))})
     assert isinstance(answer, Rejected)
-    assert "6 values a box; expected 7" in answer.detail
+    assert "6 values" in answer.detail
 
 
 def test_a_frame_without_boxes_is_an_answer() -> None:

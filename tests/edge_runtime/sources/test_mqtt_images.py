@@ -43,7 +43,7 @@ def test_large_messages_are_refused_and_counted():
     source = source_of(b"x" * 101, b"y" * 100, max_payload_bytes=100)
     assert source.read(0).picture == b"y" * 100
     assert source.stats().dropped == 1
-    assert "101 bytes; at most 100" in source.stats().last_problem
+    assert "101 bytes" in source.stats().last_problem
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2", "u1", ">f4", "<i4"])

@@ -69,7 +69,7 @@ def test_lines_for_people(lines: io.StringIO) -> None:
     except ValueError:
         structlog.get_logger().exception("failed", stream="belt")
     assert "failed" in lines.getvalue()
-    assert "ValueError: invalid literal" in lines.getvalue()
+    assert "ValueError" in lines.getvalue()
 
 
 def test_libraries_are_heard_from_warning_on(lines: io.StringIO) -> None:
