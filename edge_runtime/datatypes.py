@@ -16,6 +16,11 @@ ColourOrder = Literal["rgb", "bgr", "grey", "rgba", "bgra"]
 
 Picture = NDArray[Any] | bytes | Path
 """A decoded array (H,W), (H,W,1|3|4) uint8/uint16; an encoded file as bytes; or the path of one."""
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2"}
+)
+"""A file in a folder of pictures that ends so is taken for one. Those that no decoder here reads are rejected and
+counted, not passed over in silence."""
 
 
 @dataclass(frozen=True, slots=True)

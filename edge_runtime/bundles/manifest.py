@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from edge_runtime.inference.specs import ClassificationSpec, PostprocessSpec, PreprocessSpec, StrictModel
-from edge_runtime.model_formats import ModelFormat
+from edge_runtime.system.model_formats import ModelFormat
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.yaml"

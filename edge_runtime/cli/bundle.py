@@ -11,7 +11,7 @@ import orjson
 
 from edge_runtime.cli.options import EXISTING_FOLDER, JSON, print_answer
 from edge_runtime.errors import StateError
-from edge_runtime.model_formats import ModelFormat
+from edge_runtime.system.model_formats import ModelFormat
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.build.from_recipe import Built

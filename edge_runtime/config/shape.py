@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
-from edge_runtime.model_formats import Precision, RuntimeChoice
+from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
 MAX_CAMERAS, MAX_MODELS = 64, 16
 """Far above what one box can infer; a bound so that a generated file cannot exhaust it."""

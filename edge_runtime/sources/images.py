@@ -12,14 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_runtime.datatypes import Frame
+from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.pacing import Metronome
 
-PICTURE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2"]
-)
 _SCAN_SHARE = 0.1  # of the time may go into listing a huge folder
 
 

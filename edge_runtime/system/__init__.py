@@ -1,1 +1,1 @@
-"""Services of Linux: files, locks, priorities, memory, CPUs, systemd, logs; and the kinds of camera address."""
+"""Services of Linux (files, locks, priorities, CPUs, systemd, logs); the kinds of camera address and of model file."""

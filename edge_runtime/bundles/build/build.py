@@ -33,7 +33,7 @@ from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.preprocess import channels_first
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
-from edge_runtime.model_formats import ModelFormat
+from edge_runtime.system.model_formats import ModelFormat
 
 LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
 FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}

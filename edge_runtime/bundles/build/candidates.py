@@ -21,7 +21,7 @@ from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
-from edge_runtime.model_formats import ModelFormat
+from edge_runtime.system.model_formats import ModelFormat
 
 ALONE = ThreadPlan(1, 1, "bundle build")
 LEAST_PICTURES = 24

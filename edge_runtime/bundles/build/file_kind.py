@@ -12,7 +12,7 @@ from typing import Literal
 
 from edge_runtime.bundles.onnx_walk import NotOnnx, TooDeep, read_onnx_facts
 from edge_runtime.errors import BundleError
-from edge_runtime.model_formats import ModelFormat
+from edge_runtime.system.model_formats import ModelFormat
 
 Kind = Literal["checkpoint", ModelFormat]
 

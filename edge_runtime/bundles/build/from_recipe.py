@@ -36,10 +36,10 @@ from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.manifest import Measured, Provenance
 from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal
 from edge_runtime.bundles.verify import Bundle, load_bundle
-from edge_runtime.datatypes import Sample
+from edge_runtime.datatypes import PICTURE_SUFFIXES, Sample
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.preprocess.image_folder import SUFFIXES, read_reference_folder
+from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.inference.specs import PreprocessSpec
 
 MOST_GOLDEN = 64
@@ -261,7 +261,7 @@ def _golden(folder: Path) -> dict[str, bytes]:
     """Encoded pictures by a name that is safe in a bundle."""
     fix = "Put 4 to 16 colourful, different pictures there; they travel with the bundle."
     try:
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
         found = {
             f"{i:02d}-{_UNSAFE.sub('-', p.stem)[:60]}{p.suffix.lower()}": p.read_bytes()
             for i, p in enumerate(paths)

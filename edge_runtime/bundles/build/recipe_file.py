@@ -13,7 +13,7 @@ from edge_runtime.config.strict_yaml import MAX_BYTES, load
 from edge_runtime.config.values import FilePath, Text
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
-from edge_runtime.model_formats import ModelFormat
+from edge_runtime.system.model_formats import ModelFormat
 
 MODEL_SUFFIXES = (".onnx", ".xml", ".pt", ".pth", ".ckpt", ".bin", ".pb")
 

@@ -27,7 +27,7 @@ from edge_runtime.bundles.verify import check_onnx
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.specs import PreprocessSpec
-from edge_runtime.model_formats import ModelFormat
+from edge_runtime.system.model_formats import ModelFormat
 
 FORMATS: dict[Kind, tuple[ModelFormat, ...]] = {
     "checkpoint": ("onnx", "openvino", "torchscript"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import orjson
 
-from edge_runtime.model_formats import Precision, RuntimeChoice
+from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
 if TYPE_CHECKING:
     from edge_runtime.cli.bench.rounds import BenchOrder

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from edge_runtime.bundles.verify import Bundle
+from edge_runtime.datatypes import PICTURE_SUFFIXES
 from edge_runtime.errors import BundleError
-from edge_runtime.sources.images import PICTURE_SUFFIXES
 
 QUALITY = 90
 """Of the JPEGs; cameras send 80 to 95."""

@@ -26,7 +26,7 @@ from edge_runtime.config import Config, EngineConfig, ModelConfig
 from edge_runtime.deployment.open_bundle import choose_model, find_bundle, make_engine_settings
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
-from edge_runtime.model_formats import ModelFormat
+from edge_runtime.system.model_formats import ModelFormat
 
 Report = dict[str, Any]
 

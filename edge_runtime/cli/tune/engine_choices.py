@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from edge_runtime.inference.engines.base import EngineSettings
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan
-from edge_runtime.model_formats import RUNTIMES, ModelFormat, Runtime
 from edge_runtime.system.cpu_budget import CpuBudget
+from edge_runtime.system.model_formats import RUNTIMES, ModelFormat, Runtime
 
 ThreadWish = int | Preference
 PlanOf = Callable[[ThreadWish], ThreadPlan]

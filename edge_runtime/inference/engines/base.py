@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.model_formats import Precision, RuntimeChoice
+from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
 Outputs = dict[str, NDArray[Any]]
 """Raw model outputs by name; the first axis of each is the batch."""

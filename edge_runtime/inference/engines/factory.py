@@ -10,7 +10,7 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import Engine, EngineSettings
 from edge_runtime.inference.engines.threads import ThreadPlan
-from edge_runtime.model_formats import RUNTIMES, ModelFormat
+from edge_runtime.system.model_formats import RUNTIMES, ModelFormat
 
 DEFAULTS = EngineSettings()
 

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import CalibrationError
-from edge_runtime.datatypes import Frame, Rejected
+from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame, Rejected
 from edge_runtime.inference.preprocess import Preprocessor, channels_first
 
 INDEX = re.compile(r"[0-9]{1,6}")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 class ReferenceFolderError(CalibrationError):
@@ -80,12 +79,14 @@ def _list_entries(folder: Path, labels: tuple[str, ...]) -> list[tuple[Path, int
             raise ReferenceFolderError(f"{group}: no label of this bundle has this name; see labels.txt")
         entries += [(path, index) for path in _list_pictures(group)]
     if not entries:
-        raise ReferenceFolderError(f"{folder}: no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise ReferenceFolderError(f"{folder}: no pictures; expected files like .jpg or .png")
     return entries
 
 
 def _list_pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+    )
 
 
 def _label_index(name: str, labels: tuple[str, ...]) -> int | None:

@@ -78,3 +78,10 @@ def test_an_empty_or_missing_folder_says_what_was_expected(tmp_path, read):
 def test_a_path_that_the_disk_refuses_is_the_same_error(tmp_path, read):
     with pytest.raises(ReferenceFolderError):
         read(tmp_path / ("x" * 300))
+
+
+def test_a_kind_of_picture_that_no_decoder_reads_is_named_and_not_left_out(tmp_path, read):
+    fill(tmp_path / "now", 1)
+    (tmp_path / "now" / "grey.pgm").write_bytes(b"P5 4 4 255\n" + bytes(16))
+    with pytest.raises(ReferenceFolderError, match=r"grey\.pgm: unsupported"):
+        read(tmp_path / "now")
