@@ -159,6 +159,22 @@ def test_drift_and_inspect_answer_in_json(folder: Path) -> None:
     assert [tap["channels"] for tap in inspected["taps"]] == [8, 8, 16]
 
 
+@pytest.mark.parametrize("option", ["--healthy-samples", "--witness"])
+def test_the_number_of_samples_has_an_old_name(folder: Path, tmp_path: Path, option: str) -> None:
+    out = tmp_path / "b.safetensors"
+    done = run(folder, f"profile m.onnx --data clean.npz --out {out} {option} 3 --json")
+    assert json.loads(done.stdout)["witness"] == 3
+
+
+def test_an_option_that_is_gone_says_so(folder: Path) -> None:
+    words = (
+        "recalibrate m.onnx --baseline b.safetensors --reference hazy.npz --out p.safetensors --sequential"
+    )
+    done = run(folder, words)
+    assert done.exit_code == 64
+    assert "gone" in done.output
+
+
 def test_no_witness_keeps_no_picture(folder: Path) -> None:
     done = run(folder, "profile m.onnx --data clean.npz --out bare.safetensors --healthy-samples 0 --json")
     assert json.loads(done.stdout)["witness"] == 0
