@@ -125,11 +125,19 @@ def golden_sample(bundle: Bundle, golden: Golden, spec: PreprocessSpec) -> Sampl
     Raises:
         BundleError: the picture cannot be used.
     """
-    frame = Frame("golden", 0, bundle.read(golden.picture), 0.0, 0.0)
-    sample = Preprocessor(spec).prepare(frame)
+    return prepare_golden(spec, bundle.path / golden.picture, bundle.read(golden.picture))
+
+
+def prepare_golden(spec: PreprocessSpec, at: Path | str, picture: bytes) -> Sample:
+    """An encoded golden picture, prepared by the same code as live frames.
+
+    Raises:
+        BundleError: the picture cannot be used.
+    """
+    sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0))
     if isinstance(sample, Rejected):
         found = f"golden picture is {sample.reason}: {sample.detail}"
-        raise BundleError(bundle.path / golden.picture, found, "a usable picture", _BUILD_AGAIN)
+        raise BundleError(at, found, "a usable picture", _BUILD_AGAIN)
     return sample
 
 

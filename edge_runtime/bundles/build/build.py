@@ -24,10 +24,10 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.answer_check import require_numbers
 from edge_runtime.bundles.build.quantization_check import check_quantization
 from edge_runtime.bundles.build.refusals import shorten
-from edge_runtime.bundles.build.tolerance import measure_tolerance, prepare_golden
+from edge_runtime.bundles.build.tolerance import measure_tolerance
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import MANIFEST_FILE, CalibrationHints, Golden, Manifest, Provenance
-from edge_runtime.bundles.self_test import run_one, self_test
+from edge_runtime.bundles.self_test import prepare_golden, run_one, self_test
 from edge_runtime.bundles.verify import check_onnx, load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
@@ -167,7 +167,7 @@ def _contents(
     if moments is not None:
         files[MOMENTS_FILE] = moments
     for name, picture in materials.golden.items():
-        outputs = run_one(engine, prepare_golden(recipe.preprocess, name, picture).tensor)
+        outputs = run_one(engine, prepare_golden(recipe.preprocess, f"golden/{name}", picture).tensor)
         _require_finite(name, outputs)
         files[f"golden/{name}"] = picture
         arrays = {key: np.array(array, np.float32, order="C") for key, array in outputs.items()}

@@ -31,10 +31,9 @@ from edge_runtime.bundles.build.source_model import (
     make_answer_function,
     open_source,
 )
-from edge_runtime.bundles.build.tolerance import prepare_golden
 from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.manifest import Measured, Provenance
-from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal
+from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal, prepare_golden
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Sample
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
@@ -129,7 +128,7 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
     _require_new(out_dir / decisions.name / str(decisions.version))
     labels, golden = _labels(recipe), _golden(recipe.golden)
     pictures = _pictures(recipe, spec, labels)
-    samples = [prepare_golden(spec, name, data) for name, data in golden.items()]
+    samples = [prepare_golden(spec, f"golden/{name}", data) for name, data in golden.items()]
     attempts, answers = FormatAttempts(), make_answer_function(source, spec)
     _check_source(source.path, answers, decisions, labels, samples)
     probes = np.stack([sample.tensor for sample in samples])

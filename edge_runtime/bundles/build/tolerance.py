@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundles.compare import Comparison, OneOutput, choose_comparison, measure_difference
 from edge_runtime.bundles.manifest import CompareBy
-from edge_runtime.bundles.self_test import run_one
+from edge_runtime.bundles.self_test import prepare_golden, run_one
 from edge_runtime.bundles.variations import list_normalisation_mistakes
-from edge_runtime.datatypes import Frame, Rejected, Sample
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.postprocess.postprocessor import Meaning
@@ -80,28 +79,15 @@ def measure_tolerance(
     raise refusals[0]
 
 
-def prepare_golden(spec: PreprocessSpec, name: str, picture: bytes) -> Sample:
-    """A golden picture as the model sees it.
-
-    Raises:
-        BundleError: it cannot be used.
-    """
-    sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0))
-    if isinstance(sample, Rejected):
-        fix = "Correct it and build again."
-        raise BundleError(f"golden/{name}", f"{sample.reason}: {sample.detail}", "a usable picture", fix)
-    return sample
-
-
 def _asked(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Engine) -> _Answers:
     rng, answers = np.random.default_rng(0), _Answers()
     alike = set[str]()
     for name, picture in golden.items():
-        sample = prepare_golden(spec, name, picture)
+        sample = prepare_golden(spec, f"golden/{name}", picture)
         answers.right.append(run_one(engine, sample.tensor))
         answers.nudged.append(run_one(engine, Preprocessor(spec).normalise(_nudged(sample.pixels, rng))))
         for mistake, other in list_normalisation_mistakes(spec):
-            wrong = prepare_golden(other, name, picture).tensor
+            wrong = prepare_golden(other, f"golden/{name}", picture).tensor
             is_slight = measure_difference({"": wrong}, {"": sample.tensor}) < _SLIGHT
             if is_slight and other.colour == spec.colour:
                 alike.add(mistake)
