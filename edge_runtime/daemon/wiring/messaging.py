@@ -16,7 +16,7 @@ from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings, TlsSettings
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
-from edge_runtime.messaging.outbox.publisher import Publisher
+from edge_runtime.messaging.outbox.publisher import Publisher, Sink
 from edge_runtime.messaging.sinks.file_sink import FileSink
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.recalibration.reports import Reports
@@ -65,23 +65,26 @@ def open_connection(
     client = commands = None
     if config.mqtt is not None:
         client = MqttClient(make_mqtt_settings(config.device, config.mqtt), crashes=outboxes.crashes)
-    channels = tuple(_channels(config, client, outboxes))
+    channels = tuple(_make_channels(config, client, outboxes))
     if client is not None and config.mqtt is not None:
         handler = CommandHandler(handlers, CommandPolicy(is_enabled=config.mqtt.commands))
         commands = CommandListener(client, handler, topics, crashes=outboxes.crashes)
     return BrokerConnection(topics, client, commands, channels)
 
 
-def _channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> Iterator[Channel]:
+def _make_channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> Iterator[Channel]:
     if client is not None:
-        outbox = outboxes.get("outbox.db")
-        yield Channel("mqtt", outbox, Publisher(outbox, MqttSink(client), crashes=outboxes.crashes))
+        yield _make_channel("mqtt", outboxes, "outbox.db", MqttSink(client))
     path = config.sink_path()
     if path is not None:
         max_mib = config.sink.max_mib if config.sink is not None else 64
-        outbox = outboxes.get("outbox-file.db")
         sink = FileSink(path, max_bytes=max_mib * 2**20 // 3)  # the file and two rotated ones
-        yield Channel("file", outbox, Publisher(outbox, sink, crashes=outboxes.crashes))
+        yield _make_channel("file", outboxes, "outbox-file.db", sink)
+
+
+def _make_channel(name: str, outboxes: Outboxes, file: str, sink: Sink) -> Channel:
+    outbox = outboxes.get(file)
+    return Channel(name, outbox, Publisher(outbox, sink, name=f"publisher-{name}", crashes=outboxes.crashes))
 
 
 def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:

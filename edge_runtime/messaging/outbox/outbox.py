@@ -97,7 +97,7 @@ class Outbox:
         self._clock_offset_s = -monotonic()
 
         self._open_first_time()
-        self._thread = SupervisedThread("outbox-writer", self._run, crashes or Crashes())
+        self._thread = SupervisedThread(f"{path.stem}-writer", self._run, crashes or Crashes())
         self._thread.start()
 
     # --- pipeline side -------------------------------------------------------------------------------------------
