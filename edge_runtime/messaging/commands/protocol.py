@@ -39,7 +39,7 @@ Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 class _Arguments(BaseModel):
-    """What every request may carry."""
+    """Every request may carry these; ``status`` has no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
@@ -49,79 +49,61 @@ class _Arguments(BaseModel):
     """After this moment the request is refused instead of obeyed."""
 
 
-class StatusArguments(_Arguments):
-    """``status``: what the device is doing."""
-
-
-class RecalibrateArguments(_Arguments):
-    """``recalibrate``: collect, try the ladder, let the gate decide."""
+class ModelArguments(_Arguments):
+    """``rollback``: back to the previous generation. ``baselines``: list those of a model."""
 
     model: Name | None = None
     """A model of the configuration; None when there is only one."""
+
+
+class RecalibrateArguments(ModelArguments):
+    """``recalibrate``: collect, try the ladder, let the gate decide."""
+
     stream: Name | None = None
     """Use only this stream's reservoir."""
 
 
-class RollbackArguments(_Arguments):
-    """``rollback``: back to the previous generation."""
-
-    model: Name | None = None
-
-
-class CommissionArguments(_Arguments):
+class CommissionArguments(ModelArguments):
     """``commission``: approve the pictures of now as the healthy baseline."""
 
-    model: Name | None = None
     stream: Name | None = None
     frames: Annotated[int, Field(ge=8, le=4096)] | None = None
     """How many frames from now on to use, at most the reservoir; None is ``recalibration.commission.frames``."""
-
     name: BaselineName | None = None
-    """What to call this state of the site: day, night; None is ``recalibration.commission.name``."""
+    """Name of this state of the site, like day or night; None is ``recalibration.commission.name``."""
     expires_days: Days | None = None
     """After that no patch is made from it until it is approved again; None is ``commission.expires_days``."""
 
 
-class BaselinesArguments(_Arguments):
-    """``baselines``: all of a model with their facts, scores, and which is in use."""
+class BaselineArguments(ModelArguments):
+    """``expire``: make no more patches from a baseline."""
 
-    model: Name | None = None
-
-
-class ApproveArguments(_Arguments):
-    """``approve``: say anew, after a look at the site, that it is as healthy as a baseline shows it."""
-
-    model: Name | None = None
     name: BaselineName | None = None
-    """Which baseline; None is the one in use."""
+    """None is the baseline in use."""
+
+
+class ApproveArguments(BaselineArguments):
+    """``approve``: confirm, after a look at the site, that it is as healthy as a baseline shows it."""
+
     expires_days: Days | None = None
     """How long that holds; None is without end."""
 
 
-class ExpireArguments(_Arguments):
-    """``expire``: make no more patches from a baseline."""
-
-    model: Name | None = None
-    name: BaselineName | None = None
-    """Which baseline; None is the one in use."""
-
-
-class RemoveArguments(_Arguments):
+class RemoveArguments(ModelArguments):
     """``remove``: forget a baseline for good."""
 
-    model: Name | None = None
     name: BaselineName
 
 
 ARGUMENTS: Mapping[str, type[_Arguments]] = {
-    "status": StatusArguments,
+    "status": _Arguments,
     "recalibrate": RecalibrateArguments,
-    "rollback": RollbackArguments,
+    "rollback": ModelArguments,
     "commission": CommissionArguments,
-    "baselines": BaselinesArguments,
+    "baselines": ModelArguments,
     "approve": ApproveArguments,
     "bless": ApproveArguments,  # the old name, for one release
-    "expire": ExpireArguments,
+    "expire": BaselineArguments,
     "remove": RemoveArguments,
 }
 
