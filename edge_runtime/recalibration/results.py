@@ -77,7 +77,7 @@ class TaskResults:
         self.recalibrations += 1
         if not report.accepted:
             self.refused += 1
-            self.last_report = self._with_page(report, self._reports.keep_refused(folder / "report"))
+            self.last_report = self._add_page(report, self._reports.keep_refused(folder / "report"))
             self._emit(RecalibrationRefused(self.last_report))
             return
         self.last_report = report
@@ -86,12 +86,12 @@ class TaskResults:
             raise StateError("another baseline has come into use meanwhile; the patch is not used")
         patch_id = self._model_state.new_patch_id()
         self._model_state.adopt(folder / "patch", patch_id)
-        self.last_report = self._with_page(report, patch_id)
+        self.last_report = self._add_page(report, patch_id)
         generation = self._patch_policy.activate(patch_id, task.cause)
         self.accepted += 1
         self._emit(Recalibrated(self.last_report, generation))
 
-    def _with_page(self, report: RecalibrationReport, report_id: str | None) -> RecalibrationReport:
+    def _add_page(self, report: RecalibrationReport, report_id: str | None) -> RecalibrationReport:
         """The report with the address of its page; the settings may forbid pictures since it was made."""
         if report_id is None or not self._reports.has_page(report_id):
             return report

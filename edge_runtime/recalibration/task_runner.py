@@ -136,7 +136,7 @@ class TaskRunner:
     def _collect(self, task: Task) -> Outcome | None:
         if self._folder_of(task) is not None:
             return self._start_job(task, [])
-        kept, is_enough = self._reference.collected(task)
+        kept, is_enough = self._reference.collect(task)
         is_late, least = self._clock() >= task.deadline_s, self._settings.min_frames
         if is_enough or (is_late and len(kept) >= least):
             return self._start_job(task, kept)
@@ -160,7 +160,7 @@ class TaskRunner:
             self._baselines.in_use_path,
             self._folder_of(task),
             at_wall_s,
-            tuple(self._reference.moments(task)) if kept else (),
+            tuple(self._reference.list_moments(task)) if kept else (),
             make_facts(task, settings.commission, place.identity, kept, at_wall_s),
         )
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None

@@ -1,4 +1,4 @@
-"""A side loop on a workbench: no thread, ``tick`` by hand, a scripted drift watch, a scripted job for the process."""
+"""A recalibration controller without its thread: ``tick`` by hand, a scripted drift watch and scripted jobs."""
 
 import hashlib
 from dataclasses import replace
@@ -121,7 +121,7 @@ def a_baseline(seed=0, facts=None):
 
 
 class ControllerBench:
-    """A side loop on a workbench."""
+    """A controller and all its collaborators; only watch, job and engine are scripted."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class ControllerBench:
         patch_policy = PatchPolicy(self.deployment, self.model_state, baselines, watch, self._emit)
         planner = TaskPlanner(self.settings, lambda schedule, after: self.due, self.clock())
         place = JobPlace("parts", tmp_path / "bundle", IDENTITY, self.model_state)
-        self.loop = RecalibrationController(
+        self.controller = RecalibrationController(
             "parts",
             self.settings,
             self.drift,
@@ -220,16 +220,16 @@ class ControllerBench:
             top = (Label(self.seq % 4 if label is None else label, "x", 0.9),)
             result = Result("box", "belt", self.seq, at_s, "parts", "parts/1", Timings(0, 0, 0, 0, 0), top)
             self.seq += 1
-            self.loop.offer(sample, result)
-            self.loop.tick(timeout_s=0.001)
+            self.controller.offer(sample, result)
+            self.controller.tick(timeout_s=0.001)
 
     def tick(self, seconds=0.0):
         self.clock.now += seconds
-        self.loop.tick(timeout_s=0.001)
+        self.controller.tick(timeout_s=0.001)
 
     def ask(self, verb, **arguments):
         approval = Approval(arguments.pop("name", None), arguments.pop("expires_days", None))
-        future = self.loop.request(TaskRequest(verb, approval=approval, **arguments))
+        future = self.controller.request(TaskRequest(verb, approval=approval, **arguments))
         self.tick()
         return future.result(timeout=0)
 

@@ -182,7 +182,7 @@ class DriftWatch:
         for name in outputs:
             tap = name.removesuffix(MEAN)
             if tap != name:
-                moments[tap] = (_wide(outputs[name]), _wide(outputs[tap + VARIANCE]))
+                moments[tap] = (_flatten(outputs[name]), _flatten(outputs[tap + VARIANCE]))
         if result is not None and result.top:
             moments[ANSWERS_TAP] = class_features(result.top[0].index, result.top[0].score)
         elif result is not None and result.detections is not None:
@@ -222,5 +222,5 @@ def _open_one(waiting: deque[Callable[[], None]]) -> None:
         log.error("a known state cannot be watched for", reason=str(err))
 
 
-def _wide(values: NDArray[Any]) -> NDArray[np.float64]:
+def _flatten(values: NDArray[Any]) -> NDArray[np.float64]:
     return values.astype(np.float64).ravel()

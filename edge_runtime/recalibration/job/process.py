@@ -65,7 +65,7 @@ class JobProcess:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             (folder / "job.json").write_bytes(encode_request(request))
-            with (folder / "log.txt").open("wb") as log_file, _in_memory(pixels) as handed:
+            with (folder / "log.txt").open("wb") as log_file, _hand_over(pixels) as handed:
                 process = subprocess.Popen(
                     [
                         sys.executable,
@@ -96,7 +96,7 @@ class JobProcess:
         try:
             return Outcome(self.folder, parse_result((self.folder / "outcome.json").read_bytes()))
         except OSError:
-            return self._fail(f"process ended with status {status}: {self._last_words()}")
+            return self._fail(f"process ended with status {status}: {self._read_last_words()}")
         except StateError as err:
             return self._fail(str(err))
 
@@ -109,7 +109,7 @@ class JobProcess:
             self._process.kill()
         self._process.wait(timeout=10)
 
-    def _last_words(self) -> str:
+    def _read_last_words(self) -> str:
         try:
             lines = (
                 (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -120,7 +120,7 @@ class JobProcess:
 
 
 @contextlib.contextmanager
-def _in_memory(pixels: NDArray[np.uint8] | None) -> Iterator[tuple[int, ...]]:
+def _hand_over(pixels: NDArray[np.uint8] | None) -> Iterator[tuple[int, ...]]:
     """A file that has no name and lies in memory, for a child to inherit; nothing where there are no frames.
 
     Raises:

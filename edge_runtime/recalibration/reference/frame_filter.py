@@ -58,9 +58,9 @@ class FrameFilter:
         self.refused: Counter[Flaw] = Counter()
         self._streams: defaultdict[str, _Stream] = defaultdict(_Stream)
 
-    def flaw(self, stream: str, pixels: NDArray[np.uint8], at_s: float) -> Flaw | None:
+    def find_flaw(self, stream: str, pixels: NDArray[np.uint8], at_s: float) -> Flaw | None:
         """Why a picture (H,W,C) is not worth keeping (counted), or None: then it is taken for kept."""
-        found = self._flaw(self._streams[stream], pixels, at_s)
+        found = self._find_flaw(self._streams[stream], pixels, at_s)
         if found is not None:
             self.refused[found] += 1
         return found
@@ -71,14 +71,14 @@ class FrameFilter:
             seen.last = None
             seen.recent.clear()
 
-    def _flaw(self, seen: _Stream, pixels: NDArray[np.uint8], at_s: float) -> Flaw | None:
-        picked, grey = _picked(pixels), _grey(pixels)
-        cells = _cells(grey, SIDE)
+    def _find_flaw(self, seen: _Stream, pixels: NDArray[np.uint8], at_s: float) -> Flaw | None:
+        picked, grey = _pick_pixels(pixels), _thin_to_grey(pixels)
+        cells = _average_cells(grey, SIDE)
         if float(cells.std()) < FLAT_LEVELS and float(grey.std()) < CELL_LEVELS:
             return "flat"
         if seen.last is not None and _is_copy((picked, cells), seen.last):
             return "frozen"
-        burnt = burnt_out(grey)
+        burnt = find_exposure_flaw(grey)
         seen.burnt.append(burnt is not None)
         is_rule = len(seen.burnt) >= EXPOSURE_LEAST and 2 * sum(seen.burnt) > len(seen.burnt)
         if burnt is not None and not is_rule:
@@ -92,7 +92,7 @@ class FrameFilter:
         return None
 
 
-def burnt_out(grey: Levels) -> Literal["overexposed", "underexposed"] | None:
+def find_exposure_flaw(grey: Levels) -> Literal["overexposed", "underexposed"] | None:
     """Whether a picture (H,W), 0..255, is clipped so far that hardly a place in it still shows anything.
 
     Clipped pixels alone say little: print on white paper, or a figure on black, is complete. So most pixels must be
@@ -101,21 +101,21 @@ def burnt_out(grey: Levels) -> Literal["overexposed", "underexposed"] | None:
     low, high = float((grey <= CLIPPED_LOW).mean()), float((grey >= CLIPPED_HIGH).mean())
     if low + high < CLIPPED_SHARE:
         return None
-    means, squares = _cells(grey, CELLS), _cells(grey * grey, CELLS)
+    means, squares = _average_cells(grey, CELLS), _average_cells(grey * grey, CELLS)
     shows = np.sqrt(np.maximum(squares - means * means, 0.0)) >= CELL_LEVELS
     if float(shows.mean()) >= FEW_CELLS:
         return None
     return "overexposed" if high >= low else "underexposed"
 
 
-def _grey(pixels: NDArray[np.uint8]) -> Levels:
+def _thin_to_grey(pixels: NDArray[np.uint8]) -> Levels:
     """Grey levels (H,W), thinned out: a large picture is looked at in a few rows and columns of each cell."""
     step = max(1, min(pixels.shape[:2]) // ENOUGH_ROWS)
     grey: Levels = pixels[::step, ::step].mean(axis=2, dtype=np.float32)
     return grey
 
 
-def _cells(grey: Levels, side: int) -> Levels:
+def _average_cells(grey: Levels, side: int) -> Levels:
     """Means in ``side`` x ``side`` cells, fewer where the picture is smaller."""
     rows, columns = (np.unique(np.linspace(0, n, min(side, n) + 1).astype(np.intp)) for n in grey.shape)
     sums = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=0), columns[:-1], axis=1)
@@ -124,7 +124,7 @@ def _cells(grey: Levels, side: int) -> Levels:
     return means
 
 
-def _picked(pixels: NDArray[np.uint8]) -> Levels:
+def _pick_pixels(pixels: NDArray[np.uint8]) -> Levels:
     rows, columns = (np.linspace(0, n - 1, SIDE).astype(np.intp) for n in pixels.shape[:2])
     grey: Levels = pixels[np.ix_(rows, columns)].mean(axis=2, dtype=np.float32)
     return grey

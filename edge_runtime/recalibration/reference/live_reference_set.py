@@ -80,7 +80,7 @@ class LiveReferenceSet:
         self._model_state, self._bundle, self._settings = model_state, bundle, settings
         self._clock, self._wall_clock = clock, wall_clock
         self._filter = FrameFilter(every_s)
-        self._reservoir = Reservoir(_limits(settings))
+        self._reservoir = Reservoir(_make_limits(settings))
         self._store: ReservoirStore | None = None
         self._is_open = self._is_holding = False
         self._credit, self._credit_at_s = WRITE_BURST, clock()
@@ -118,7 +118,7 @@ class LiveReferenceSet:
     def close(self) -> None:
         """Write what is not on disk yet, as far as it goes quickly."""
         end_s = self._clock() + FLUSH_S
-        for kept in self._unsaved():
+        for kept in self._find_unsaved():
             if self._clock() >= end_s or not self._save(kept):
                 return
 
@@ -126,7 +126,7 @@ class LiveReferenceSet:
         """Use other settings from now on. Turned to ``pictures: never``, everything kept goes at once."""
         old, self._settings = self._settings, settings
         self._filter.every_s = every_s
-        self._drop(self._reservoir.limit(_limits(settings)))
+        self._drop(self._reservoir.limit(_make_limits(settings)))
         if not self._is_open:
             return
         if settings.pictures != old.pictures:
@@ -163,7 +163,7 @@ class LiveReferenceSet:
     def take(self, sample: Sample, label: int) -> bool:
         """Keep a sample if it is worth it; False, and counted, if not."""
         assert sample.pixels is not None
-        if self._filter.flaw(sample.stream, sample.pixels, sample.captured_at_s) is not None:
+        if self._filter.find_flaw(sample.stream, sample.pixels, sample.captured_at_s) is not None:
             return False
         with_pixels = self.keeps_pictures or self._is_holding
         one = Kept(
@@ -173,7 +173,7 @@ class LiveReferenceSet:
             sample.captured_at_s,
             sample.captured_at_wall_s,
             sample.pixels if with_pixels else None,
-            None if self.keeps_pictures else input_moments(sample.tensor, sample.pixels),
+            None if self.keeps_pictures else compute_input_moments(sample.tensor, sample.pixels),
         )
         self._forget_other_shapes(one)
         self._drop(self._reservoir.add(one))
@@ -194,19 +194,21 @@ class LiveReferenceSet:
         """Drop what was captured earlier."""
         self._drop(self._reservoir.forget_before(at_s))
 
-    def collected(self, task: Task) -> tuple[list[Kept], bool]:
+    def collect(self, task: Task) -> tuple[list[Kept], bool]:
         """The frames for a task, oldest first, and whether they are enough.
 
         A drift wants what the camera sees now: the newest. Anything else an even choice from all that is kept.
         """
         wanted = min(task.wanted, self.most)  # a picture may be larger than those seen when the task began
-        choose = self._reservoir.newest if task.cause is Cause.DRIFT else self._reservoir.balanced
+        choose = (
+            self._reservoir.choose_newest if task.cause is Cause.DRIFT else self._reservoir.choose_balanced
+        )
         kept = choose(task.frames_since_s, wanted, task.stream)
         return kept, len(kept) >= wanted
 
-    def moments(self, task: Task) -> list[InputMoments]:
+    def list_moments(self, task: Task) -> list[InputMoments]:
         """Those of the task's time of which no picture was kept."""
-        return self._reservoir.moments(task.frames_since_s, task.stream)
+        return self._reservoir.list_moments(task.frames_since_s, task.stream)
 
     def _forget_other_shapes(self, one: Kept) -> None:
         """Pictures of another size were prepared for another model under the same name: they cannot be mixed."""
@@ -225,14 +227,14 @@ class LiveReferenceSet:
             return
         if self._store is None and self._settings.persist and self._is_open:
             self._open_store()
-        oldest = next(iter(self._unsaved()), None)
+        oldest = next(iter(self._find_unsaved()), None)
         settled_s = max(self._reservoir.fresh_since_s - SETTLE_S, now_s - LONG_S)
         if oldest is None or oldest.at_s > settled_s:
             self._look_at_s = now_s + LOOK_EVERY_S
         elif self._save(oldest):
             self._credit -= 1
 
-    def _unsaved(self) -> list[Kept]:
+    def _find_unsaved(self) -> list[Kept]:
         store = self._store
         return [] if store is None else [kept for kept in self._reservoir.entries if kept not in store]
 
@@ -259,7 +261,7 @@ class LiveReferenceSet:
     def _save(self, kept: Kept) -> bool:
         assert self._store is not None
         try:
-            self._store.save(kept if self.keeps_pictures else kept.without_pixels())
+            self._store.save(kept if self.keeps_pictures else kept.remove_pixels())
         except StateError as err:
             self._unsaved_count += 1
             self._look_at_s = self._clock() + RETRY_S
@@ -281,14 +283,14 @@ class LiveReferenceSet:
                 self._store.remove(kept)
 
 
-def input_moments(tensor: NDArray[np.float32], pixels: NDArray[np.uint8]) -> InputMoments:
+def compute_input_moments(tensor: NDArray[np.float32], pixels: NDArray[np.uint8]) -> InputMoments:
     """Mean and variance per channel of a prepared sample, (C,H,W) or (H,W,C), made from ``pixels`` (H,W,C)."""
     axes = (1, 2) if tensor.shape[1:] == pixels.shape[:2] else (0, 1)
     mean, var = tensor.mean(axes, dtype=np.float64), tensor.var(axes, dtype=np.float64)
     return InputMoments(tuple(mean.tolist()), tuple(var.tolist()))
 
 
-def _limits(settings: ReferenceConfig) -> ReservoirLimits:
+def _make_limits(settings: ReferenceConfig) -> ReservoirLimits:
     return ReservoirLimits(
         settings.reservoir, settings.reservoir_mib * 2**20, settings.max_age_h * 3600, fresh=settings.frames
     )

@@ -55,7 +55,7 @@ class Kept:
         """Stream, sequence number and wall clock in milliseconds."""
         return self.stream, self.seq, round(self.at_wall_s * 1000)
 
-    def without_pixels(self) -> "Kept":
+    def remove_pixels(self) -> "Kept":
         """The same with its moments only."""
         return replace(self, pixels=None)
 
@@ -128,25 +128,25 @@ class Reservoir:
         self.limits = limits
         return self._shrink()
 
-    def newest(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
+    def choose_newest(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
         """Up to ``most`` of the newest with pixels since ``since_s`` (of one stream, or all), oldest first."""
-        return self._with_pixels(since_s, stream)[-most:]
+        return self._list_with_pixels(since_s, stream)[-most:]
 
-    def balanced(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
+    def choose_balanced(self, since_s: float, most: int, stream: str | None = None) -> list[Kept]:
         """Up to ``most`` with pixels since ``since_s``, as even over the classes and over time as they allow.
 
         The classes take turns, in each its streams; within them the next is the one farthest in time from those taken.
         """
         groups: defaultdict[int, defaultdict[str, list[Kept]]] = defaultdict(lambda: defaultdict(list))
-        for kept in self._with_pixels(since_s, stream):
+        for kept in self._list_with_pixels(since_s, stream):
             groups[kept.label][kept.stream].append(kept)
         by_class = [
-            _in_turns([_farthest_first(of_stream, most) for of_stream in streams.values()])
+            _take_in_turns([_choose_farthest(of_stream, most) for of_stream in streams.values()])
             for _, streams in sorted(groups.items())
         ]
-        return sorted(_in_turns(by_class)[:most], key=lambda kept: kept.at_s)
+        return sorted(_take_in_turns(by_class)[:most], key=lambda kept: kept.at_s)
 
-    def moments(self, since_s: float, stream: str | None = None) -> list[InputMoments]:
+    def list_moments(self, since_s: float, stream: str | None = None) -> list[InputMoments]:
         """Of what has no pixels, since ``since_s`` (of one stream, or all), oldest first."""
         return [
             kept.moments
@@ -166,9 +166,9 @@ class Reservoir:
 
     def strip(self) -> None:
         """Let go of all pixels; the moments stay."""
-        self._replace([kept.without_pixels() for kept in self._kept])
+        self._replace([kept.remove_pixels() for kept in self._kept])
 
-    def _with_pixels(self, since_s: float, stream: str | None) -> list[Kept]:
+    def _list_with_pixels(self, since_s: float, stream: str | None) -> list[Kept]:
         return [
             kept
             for kept in self._kept
@@ -185,13 +185,13 @@ class Reservoir:
     def _shrink(self) -> list[Kept]:
         dropped: list[Kept] = []
         while len(self._kept) > self.limits.frames or self._size_bytes > self.limits.size_bytes:
-            gone = self._kept.pop(_to_evict(self._kept, len(self._kept) - self._fresh))
+            gone = self._kept.pop(_choose_to_evict(self._kept, len(self._kept) - self._fresh))
             self._size_bytes -= gone.size_bytes
             dropped.append(gone)
         return dropped
 
 
-def _to_evict(kept: Sequence[Kept], settled: int) -> int:
+def _choose_to_evict(kept: Sequence[Kept], settled: int) -> int:
     """Index of the one to drop among the first ``settled``; the oldest when there are none (lowered limits).
 
     Of the most frequent class, there of the most frequent stream, the most crowded in time: by the product of the gaps
@@ -201,7 +201,10 @@ def _to_evict(kept: Sequence[Kept], settled: int) -> int:
     """
     classes = Counter(one.label for one in kept[:settled])
     groups = Counter((one.label, one.stream) for one in kept[:settled])
-    among_own, among_all = _gaps_s(kept, lambda one: (one.label, one.stream)), _gaps_s(kept, lambda _: None)
+    among_own, among_all = (
+        _measure_gaps_s(kept, lambda one: (one.label, one.stream)),
+        _measure_gaps_s(kept, lambda _: None),
+    )
 
     def rank(i: int) -> tuple[int, int, float]:
         group = kept[i].label, kept[i].stream
@@ -210,7 +213,7 @@ def _to_evict(kept: Sequence[Kept], settled: int) -> int:
     return min(range(settled), key=rank, default=0)
 
 
-def _gaps_s(kept: Sequence[Kept], group_of: Callable[[Kept], Hashable]) -> list[float]:
+def _measure_gaps_s(kept: Sequence[Kept], group_of: Callable[[Kept], Hashable]) -> list[float]:
     """Time between the neighbours of each entry in its group; at the ends the whole time, since they mark it."""
     gaps = [kept[-1].at_s - kept[0].at_s] * len(kept)
     last_two: dict[Hashable, tuple[int | None, int]] = {}
@@ -223,7 +226,7 @@ def _gaps_s(kept: Sequence[Kept], group_of: Callable[[Kept], Hashable]) -> list[
     return gaps
 
 
-def _farthest_first(kept: Sequence[Kept], most: int) -> list[Kept]:
+def _choose_farthest(kept: Sequence[Kept], most: int) -> list[Kept]:
     """The newest, then always the one farthest in time from those taken (Gonzalez 1985): any start of it is spread."""
     times_s = np.asarray([one.at_s for one in kept])
     chosen = [len(kept) - 1]
@@ -237,7 +240,7 @@ def _farthest_first(kept: Sequence[Kept], most: int) -> list[Kept]:
     return [kept[i] for i in chosen]
 
 
-def _in_turns(queues: Iterable[Sequence[Kept]]) -> list[Kept]:
+def _take_in_turns(queues: Iterable[Sequence[Kept]]) -> list[Kept]:
     """First of each, second of each, and so on."""
     waiting = [queue for queue in queues if queue]
     longest = max(map(len, waiting), default=0)

@@ -101,7 +101,7 @@ class ReservoirStore:
         """
         if kept.id in self._files:
             return
-        data, suffix = _encoded(kept)
+        data, suffix = _encode(kept)
         crc = f"{zlib.crc32(data):08x}"
         path = self.folder / f"{kept.id[2]}.{kept.seq}.{kept.label}.{crc}.{kept.stream}.{suffix}"
         try:
@@ -160,14 +160,14 @@ def _read(path: Path, now: Now, age_s: float, *, with_pictures: bool) -> Kept | 
         return "damaged"
     if f"{zlib.crc32(data):08x}" != named["crc"]:
         return "damaged"
-    pixels, moments = _decoded(data, path.suffix)
+    pixels, moments = _decode(data, path.suffix)
     if pixels is None and moments is None:
         return "damaged"
     at_s = now.mono_s - (now.wall_s - at_wall_s)
     return Kept(named["stream"], int(named["seq"]), int(named["label"]), at_s, at_wall_s, pixels, moments)
 
 
-def _encoded(kept: Kept) -> tuple[bytes, str]:
+def _encode(kept: Kept) -> tuple[bytes, str]:
     if kept.pixels is None:
         assert kept.moments is not None
         return orjson.dumps(asdict(kept.moments)), "json"
@@ -176,7 +176,7 @@ def _encoded(kept: Kept) -> tuple[bytes, str]:
     return data.tobytes(), "png"
 
 
-def _decoded(data: bytes, suffix: str) -> tuple[NDArray[np.uint8] | None, InputMoments | None]:
+def _decode(data: bytes, suffix: str) -> tuple[NDArray[np.uint8] | None, InputMoments | None]:
     if suffix == ".png":
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
         if pixels is None or pixels.dtype != np.uint8:

@@ -63,8 +63,8 @@ def test_another_baseline_in_use_is_told_and_remembered_over_a_restart(tmp_path)
     switch(bench, "night")
     [event] = bench.events
     assert (event.before, event.after) == ("day", "night")
-    assert bench.loop.status().baselines["night"].in_use is True
-    assert bench.loop.status().alarms == 0
+    assert bench.controller.status().baselines["night"].in_use is True
+    assert bench.controller.status().alarms == 0
     again = ControllerBench(tmp_path)
     assert again.watch.known.in_use == "night"
 
@@ -115,9 +115,9 @@ def test_frames_collected_for_a_drift_of_day_are_not_used_at_night(tmp_path):
     bench.watch.window_began_at_s = bench.clock.now + 0.5
     bench.watch.changes = ["alarm"]
     bench.feed(3)
-    assert bench.loop.status().phase == "collecting"
+    assert bench.controller.status().phase == "collecting"
     switch(bench, "night")
-    assert bench.loop.status().phase == "idle"
+    assert bench.controller.status().phase == "idle"
 
 
 def test_a_patch_that_was_made_while_the_baseline_changed_is_not_used(tmp_path):
@@ -203,7 +203,7 @@ def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path)
     bench.feed(9)
     assert len(bench.jobs) == 1
     bench.tick(DAY_S)
-    assert bench.loop.status().baselines["default"].is_expired is True
+    assert bench.controller.status().baselines["default"].is_expired is True
 
 
 def test_approving_again_keeps_the_patch_and_the_baseline(tmp_path):
@@ -223,7 +223,7 @@ def test_removing_the_one_in_use_leaves_the_other_and_takes_its_patch_back(tmp_p
     bench.tick()
     assert bench.slot.generation == BASE
     bench.ask("remove", name="night")
-    assert bench.loop.status().commissioned is False
+    assert bench.controller.status().commissioned is False
     with pytest.raises(CommandError, match="'day'"):
         bench.ask("approve", name="day")
     with pytest.raises(CommandError):

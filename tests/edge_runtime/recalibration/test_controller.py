@@ -28,7 +28,7 @@ def test_without_a_baseline_nothing_happens_until_the_site_is_approved(tmp_path)
     bench = ControllerBench(tmp_path, commissioned=False)
     bench.feed(40)
     assert bench.jobs == []
-    assert bench.loop.status().commissioned is False
+    assert bench.controller.status().commissioned is False
     with pytest.raises(CommandError, match="'commission'"):
         bench.ask("recalibrate")
 
@@ -50,7 +50,7 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     assert bench.kinds() == ["commissioned"]
     assert bench.store.names() == ["default"]
     assert bench.model_state.probe_path("a" * 64).read_bytes() == b"probe"
-    assert bench.loop.status().commissioned is True
+    assert bench.controller.status().commissioned is True
 
 
 def test_commissions_itself_when_the_configuration_says_so(tmp_path):
@@ -73,27 +73,27 @@ def test_what_cannot_succeed_is_told_once_and_not_tried_again(tmp_path):
     assert bench.events == [
         TaskFailed("commission", "nothing in it can be recalibrated", "first start", is_lasting=True)
     ]
-    assert bench.loop.status().not_possible == {"commission": "nothing in it can be recalibrated"}
-    assert bench.loop.status().failed == 1
+    assert bench.controller.status().not_possible == {"commission": "nothing in it can be recalibrated"}
+    assert bench.controller.status().failed == 1
 
 
 def test_another_configuration_is_reason_to_try_again(tmp_path):
     bench = fails_to_commission_for_good(tmp_path)
     settings = bench.settings.model_copy(update={"memory_mib": 4096})
-    bench.loop.reconfigure(bench.settings, bench.drift)
+    bench.controller.reconfigure(bench.settings, bench.drift)
     bench.feed(20)
     assert len(bench.jobs) == 1
-    bench.loop.reconfigure(settings, bench.drift)
+    bench.controller.reconfigure(settings, bench.drift)
     bench.feed(20)
     assert len(bench.jobs) == 2
-    assert bench.loop.status().not_possible == {}
+    assert bench.controller.status().not_possible == {}
 
 
 def test_a_command_is_reason_to_try_again_and_success_ends_the_matter(tmp_path):
     bench = fails_to_commission_for_good(tmp_path)
     bench.commission()
-    assert bench.loop.status().commissioned is True
-    assert bench.loop.status().not_possible == {}
+    assert bench.controller.status().commissioned is True
+    assert bench.controller.status().not_possible == {}
 
 
 def test_a_failure_that_may_pass_is_tried_again(tmp_path):
@@ -102,7 +102,7 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path):
     bench.jobs[0].fail("every frame is of one colour")
     bench.feed(20)
     assert len(bench.jobs) == 2
-    assert bench.loop.status().not_possible == {}
+    assert bench.controller.status().not_possible == {}
 
 
 @pytest.mark.parametrize("cause", ["schedule", "drift"])
@@ -115,7 +115,7 @@ def test_a_model_that_cannot_be_recalibrated_is_not_tried_again_by_schedule_or_d
     bench.due = 1012.0
     bench.feed(30)
     assert len(bench.jobs) == 1
-    assert bench.loop.status().not_possible == {"recalibrate": "needs more memory"}
+    assert bench.controller.status().not_possible == {"recalibrate": "needs more memory"}
     assert bench.ask("recalibrate")["begun"] == "recalibrate"
 
 
@@ -146,7 +146,7 @@ def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
     bench.tick()
     assert bench.slot.generation == BASE
     assert bench.told.report.reasons == ("in doubt",)
-    assert bench.loop.status().refused == 1
+    assert bench.controller.status().refused == 1
 
 
 def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
@@ -158,7 +158,7 @@ def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
     bench.feed(2)
     bench.jobs[-1].end(REFUSED)
     bench.tick()
-    assert bench.told.report.report == bench.loop.status().last_report["report"] == "parts/r1"
+    assert bench.told.report.report == bench.controller.status().last_report["report"] == "parts/r1"
     reports = Reports(bench.model_state.folder)
     assert sorted(reports.list_ids()) == ["p1", "r1"]
     assert b"<img>" in reports.read_page("r1")
@@ -169,7 +169,7 @@ def test_a_report_made_while_pictures_were_forbidden_shows_none(tmp_path):
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     private = bench.settings.model_copy(update={"reference": ReferenceConfig(pictures="never")})
-    bench.loop.reconfigure(private, bench.drift)
+    bench.controller.reconfigure(private, bench.drift)
     bench.jobs[0].end(REFUSED)
     bench.tick()
     assert b"<img>" not in Reports(bench.model_state.folder).read_page("r1")
@@ -251,7 +251,7 @@ def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
     bench.jobs[0].fail("process ended with status -9")
     bench.tick()
     assert bench.told.error == "process ended with status -9"
-    assert bench.loop.status().phase == "idle"
+    assert bench.controller.status().phase == "idle"
 
 
 def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
@@ -260,7 +260,7 @@ def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
     bench.watch.changes = ["alarm"]
     bench.feed(9)
     assert bench.told.error == "no space left"
-    assert bench.loop.status().phase == "idle"
+    assert bench.controller.status().phase == "idle"
 
 
 def test_the_schedule_starts_a_recalibration_once(tmp_path):
@@ -284,20 +284,20 @@ def test_too_few_frames_in_time_end_the_task(tmp_path):
     bench.ask("recalibrate")
     bench.tick(10_000)
     assert "0 " in bench.told.error
-    assert bench.loop.status().phase == "idle"
+    assert bench.controller.status().phase == "idle"
 
 
 def test_stopping_ends_a_running_job(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.watch.changes = ["alarm"]
     bench.feed(9)
-    bench.loop.stop(timeout_s=1.0)
+    bench.controller.stop(timeout_s=1.0)
     assert bench.jobs[0].is_killed
 
 
 def test_new_settings_count_from_the_next_round(tmp_path):
     bench = ControllerBench(tmp_path)
-    bench.loop.reconfigure(RecalibrationConfig(on_drift=False), DriftConfig(sample_every_s=0.1))
+    bench.controller.reconfigure(RecalibrationConfig(on_drift=False), DriftConfig(sample_every_s=0.1))
     bench.watch.changes = ["alarm"]
     bench.feed(20)
     assert bench.jobs == []
@@ -309,7 +309,7 @@ def test_a_drift_that_makes_the_model_see_one_class_still_fills_the_reference(tm
     bench.feed(40)  # a full reservoir, four classes
     bench.watch.window_began_at_s = bench.clock.now + 0.5
     bench.watch.changes = ["alarm"]
-    bench.loop.reconfigure(
+    bench.controller.reconfigure(
         RecalibrationConfig(reference=ReferenceConfig(frames=24, reservoir=32), min_frames=8),
         DriftConfig(sample_every_s=0.1),
     )
@@ -421,7 +421,7 @@ def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(t
 
 def test_stopping_frees_the_watch(tmp_path):
     bench = ControllerBench(tmp_path)
-    bench.loop.stop(timeout_s=1.0)
+    bench.controller.stop(timeout_s=1.0)
     assert not bench.watch.is_open
 
 
@@ -429,10 +429,10 @@ def test_a_restart_begins_with_the_reservoir_it_ended_with(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.reference.open()
     bench.feed(30)
-    bench.loop.stop(timeout_s=1.0)
+    bench.controller.stop(timeout_s=1.0)
     again = restarted(bench, tmp_path)
     again.reference.open()
-    assert again.loop.status().reservoir.frames == 30
+    assert again.controller.status().reservoir.frames == 30
     again.ask("recalibrate")
     assert len(again.jobs[0].pixels) == 8
 
@@ -441,7 +441,7 @@ def test_commissioning_never_uses_what_an_earlier_run_kept(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.reference.open()
     bench.feed(30)
-    bench.loop.stop(timeout_s=1.0)
+    bench.controller.stop(timeout_s=1.0)
     bench.store.remove("default")
     bench.clock.now += 1
     again = ControllerBench(tmp_path, commissioned=False, automatic=True, clock=bench.clock)
@@ -473,12 +473,12 @@ def test_an_alarm_parts_what_was_seen_before_it_from_what_is_seen_now(tmp_path):
     bench.watch.window_began_at_s = bench.clock.now - 3.5
     bench.watch.changes = ["alarm"]
     bench.feed(1)
-    assert bench.loop.status().reservoir.frames == 5
+    assert bench.controller.status().reservoir.frames == 5
     bench.feed(10)
     bench.watch.window_began_at_s = bench.clock.now + 0.5
     bench.watch.changes = ["returned"]
     bench.feed(1)
-    assert bench.loop.status().reservoir.frames == 1
+    assert bench.controller.status().reservoir.frames == 1
 
 
 def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_path):
@@ -492,7 +492,7 @@ def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_pat
     assert len(bench.jobs[0].pixels) == 8
     assert bench.jobs[0].request.keep_pictures is False
     assert len(bench.jobs[0].request.further_input) == 20  # of those before, the moments
-    bench.loop.stop(timeout_s=1.0)
+    bench.controller.stop(timeout_s=1.0)
     content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     pictures = [np.random.default_rng(seq).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seq in range(28)]
     assert not any(picture.tobytes()[:16] in content for picture in pictures)
@@ -511,7 +511,7 @@ def test_more_frames_than_fit_are_not_waited_for(tmp_path):
 def test_the_status_has_the_names_that_people_and_machines_know(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.accept_one()
-    status = asdict(bench.loop.status())
+    status = asdict(bench.controller.status())
     assert list(status) == [
         "phase", "task", "commissioned", "generation", "previous", "drift", "baselines", "reservoir", "skipped",
         "not_possible", "sampled", "recalibrations", "accepted", "refused", "failed", "alarms", "rollbacks",
@@ -533,6 +533,6 @@ def test_the_status_has_the_names_that_people_and_machines_know(tmp_path):
 def test_before_the_first_frame_the_status_has_the_four_figures_that_are_known(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.watch.figures = lambda: None
-    assert asdict(bench.loop.status())["drift"] == {
+    assert asdict(bench.controller.status())["drift"] == {
         "ready": False, "score": 0.0, "threshold": 1.0, "verdict": "healthy"
     }  # fmt: skip

@@ -27,36 +27,36 @@ def white_with(objects):
 
 def test_a_lens_cap_is_flat_for_all_its_noise():
     dark = np.random.default_rng(0).normal(12, 2.5, (224, 224, 3))
-    assert FrameFilter(1.0).flaw("a", np.clip(dark, 0, 255).astype(np.uint8), 0.0) == "flat"
+    assert FrameFilter(1.0).find_flaw("a", np.clip(dark, 0, 255).astype(np.uint8), 0.0) == "flat"
 
 
 def test_fine_texture_is_content():
     cloth = np.full((224, 224, 3), 120, np.uint8)
     cloth[::4, ::4] = 180
-    assert FrameFilter(1.0).flaw("cloth", cloth, 0.0) is None
+    assert FrameFilter(1.0).find_flaw("cloth", cloth, 0.0) is None
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_picture_without_content_is_flat(level):
     frame_filter = FrameFilter(1.0)
-    assert frame_filter.flaw("a", np.full((32, 32, 3), level, np.uint8), 0.0) == "flat"
+    assert frame_filter.find_flaw("a", np.full((32, 32, 3), level, np.uint8), 0.0) == "flat"
     assert frame_filter.refused == {"flat": 1}
 
 
 def test_a_frozen_camera_is_noticed_however_long_it_lasts():
     frame_filter = FrameFilter(1.0)
-    assert frame_filter.flaw("a", noise(0), 0.0) is None
-    assert [frame_filter.flaw("a", noise(0), at_s) for at_s in (1.0, 1e6)] == ["frozen", "frozen"]
+    assert frame_filter.find_flaw("a", noise(0), 0.0) is None
+    assert [frame_filter.find_flaw("a", noise(0), at_s) for at_s in (1.0, 1e6)] == ["frozen", "frozen"]
 
 
 def test_each_stream_is_looked_at_for_itself():
     frame_filter = FrameFilter(1.0)
-    assert [frame_filter.flaw(stream, noise(0), 0.0) for stream in "ab"] == [None, None]
+    assert [frame_filter.find_flaw(stream, noise(0), 0.0) for stream in "ab"] == [None, None]
 
 
 def test_near_copies_are_thinned_and_a_still_scene_fills_the_reservoir_all_the_same():
     frame_filter = FrameFilter(1.0)
-    kept = [at_s for at_s in range(60) if frame_filter.flaw("a", scene(0, 224, 6.0, at_s), at_s) is None]
+    kept = [at_s for at_s in range(60) if frame_filter.find_flaw("a", scene(0, 224, 6.0, at_s), at_s) is None]
     assert kept == list(range(0, 60, int(NEAR_INTERVALS)))
     assert frame_filter.refused == {"near_duplicate": 60 - len(kept)}
 
@@ -66,53 +66,54 @@ def test_a_small_thing_that_moves_makes_another_picture():
     pictures = [scene() for _ in range(5)]
     for i, picture in enumerate(pictures):
         picture[20 * (i // 3) : 20 * (i // 3) + 8, 12 * i : 12 * i + 8] = 255 * (i % 2)
-    assert [frame_filter.flaw("a", picture, at_s) for at_s, picture in enumerate(pictures)] == [None] * 5
+    assert [frame_filter.find_flaw("a", picture, at_s) for at_s, picture in enumerate(pictures)] == [None] * 5
 
 
 @pytest.mark.parametrize("change", [lambda x: 0.8 * x, lambda x: x + 25], ids=["darker", "brighter"])
 def test_the_same_scene_under_another_light_is_no_copy(change):
     frame_filter = FrameFilter(1.0)
-    assert frame_filter.flaw("a", scene(), 0.0) is None
+    assert frame_filter.find_flaw("a", scene(), 0.0) is None
     assert (
-        frame_filter.flaw("a", np.clip(change(scene().astype(float)), 0, 255).astype(np.uint8), 1.0) is None
+        frame_filter.find_flaw("a", np.clip(change(scene().astype(float)), 0, 255).astype(np.uint8), 1.0)
+        is None
     )
 
 
 def test_a_burnt_out_picture_is_refused_where_others_are_well_exposed():
     frame_filter = FrameFilter(1.0)
-    found = [frame_filter.flaw("a", white_with(3) if i == 10 else noise(i), i) for i in range(20)]
+    found = [frame_filter.find_flaw("a", white_with(3) if i == 10 else noise(i), i) for i in range(20)]
     assert [flaw for flaw in found if flaw] == ["overexposed"]
-    assert frame_filter.flaw("a", 255 - white_with(3), 30.0) == "underexposed"
+    assert frame_filter.find_flaw("a", 255 - white_with(3), 30.0) == "underexposed"
 
 
 def test_a_site_that_is_always_burnt_out_is_not_kept_from_its_reservoir():
     frame_filter = FrameFilter(1.0)
     pictures = [np.roll(white_with(3), 16 * i, axis=0) for i in range(20)]
-    found = [frame_filter.flaw("back light", picture, i) for i, picture in enumerate(pictures)]
+    found = [frame_filter.find_flaw("back light", picture, i) for i, picture in enumerate(pictures)]
     assert found == ["overexposed"] * (EXPOSURE_LEAST - 1) + [None] * (21 - EXPOSURE_LEAST)
 
 
 def test_print_on_white_and_a_strong_but_readable_exposure_are_no_flaw():
     frame_filter = FrameFilter(1.0)
-    assert frame_filter.flaw("print", white_with(49), 0.0) is None
+    assert frame_filter.find_flaw("print", white_with(49), 0.0) is None
     bright = np.clip(2.5 * scene().astype(float), 0, 255).astype(np.uint8)
-    assert frame_filter.flaw("bright", bright, 0.0) is None
+    assert frame_filter.find_flaw("bright", bright, 0.0) is None
 
 
 def test_after_forgetting_the_same_picture_is_new():
     frame_filter = FrameFilter(1.0)
-    assert frame_filter.flaw("a", noise(0), 0.0) is None
+    assert frame_filter.find_flaw("a", noise(0), 0.0) is None
     frame_filter.forget()
-    assert frame_filter.flaw("a", noise(0), 1.0) is None
+    assert frame_filter.find_flaw("a", noise(0), 1.0) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (5, 7, 1), (480, 40, 3), (900, 1200, 3)])
 def test_takes_pictures_of_any_shape(shape):
     picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    assert FrameFilter(1.0).flaw("a", picture, 0.0) == ("flat" if shape == (1, 1, 3) else None)
+    assert FrameFilter(1.0).find_flaw("a", picture, 0.0) == ("flat" if shape == (1, 1, 3) else None)
 
 
 def test_a_picture_of_another_shape_is_compared_with_nothing():
     frame_filter = FrameFilter(1.0)
-    assert frame_filter.flaw("a", noise(0, 64), 0.0) is None
-    assert frame_filter.flaw("a", noise(0, 8), 0.1) is None
+    assert frame_filter.find_flaw("a", noise(0, 64), 0.0) is None
+    assert frame_filter.find_flaw("a", noise(0, 8), 0.1) is None

@@ -51,7 +51,7 @@ class Box:
         return sorted(path.name for path in self.root.rglob(pattern) if path.is_file())
 
     def chosen(self, most=1000):
-        return self.reference.collected(Task(Kind.RECALIBRATE, Cause.SCHEDULE, -np.inf, most, 0.0))[0]
+        return self.reference.collect(Task(Kind.RECALIBRATE, Cause.SCHEDULE, -np.inf, most, 0.0))[0]
 
 
 def test_a_restart_keeps_the_reservoir(tmp_path):

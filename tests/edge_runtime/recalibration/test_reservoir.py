@@ -138,8 +138,8 @@ def test_newest_gives_only_later_frames_oldest_first():
     box = reservoir()
     for i in range(6):
         box.add(kept(i, i, stream="ab"[i % 2]))
-    assert times(box.newest(2.0, 3)) == [3, 4, 5]
-    assert times(box.newest(2.0, 3, "a")) == [2, 4]
+    assert times(box.choose_newest(2.0, 3)) == [3, 4, 5]
+    assert times(box.choose_newest(2.0, 3, "a")) == [2, 4]
 
 
 def test_a_balanced_choice_is_even_over_classes_streams_and_time():
@@ -149,7 +149,7 @@ def test_a_balanced_choice_is_even_over_classes_streams_and_time():
         box.add(kept(i + 0.5, label=0, stream="b"))
     for i in range(100, 103):
         box.add(kept(i, label=7))
-    chosen = box.balanced(-np.inf, 13)
+    chosen = box.choose_balanced(-np.inf, 13)
     assert Counter(one.label for one in chosen) == {0: 10, 7: 3}
     assert Counter(one.stream for one in chosen if one.label == 0) == {"a": 5, "b": 5}
     assert np.diff([one.at_s for one in chosen if one.stream == "a" and one.label == 0]).max() <= 26
@@ -161,14 +161,14 @@ def test_a_balanced_choice_takes_each_once_and_all_when_there_are_few(offers, mo
     box = reservoir(100)
     for at_s, label in offers:
         box.add(kept(at_s, label))
-    chosen = box.balanced(-np.inf, most)
+    chosen = box.choose_balanced(-np.inf, most)
     assert len(chosen) == min(most, len(offers)) == len(set(map(id, chosen)))
 
 
 def test_a_balanced_choice_from_the_largest_reservoir_is_quick():
     box = reservoir(8192)
     box._replace([kept(i, i % 3) for i in range(8192)])
-    assert len(box.balanced(-np.inf, 512)) == 512
+    assert len(box.choose_balanced(-np.inf, 512)) == 512
 
 
 def test_what_is_too_old_for_the_task_makes_room_for_new_frames_of_one_class():
@@ -178,7 +178,7 @@ def test_what_is_too_old_for_the_task_makes_room_for_new_frames_of_one_class():
     assert len(box.forget_before(8.0)) == 8
     for i in range(8, 16):
         box.add(kept(i, 0))
-    assert times(box.newest(8.0, 8)) == list(range(8, 16))
+    assert times(box.choose_newest(8.0, 8)) == list(range(8, 16))
 
 
 def test_lower_limits_count_at_once():
@@ -196,7 +196,7 @@ def test_stripped_of_pixels_a_sample_is_no_choice_but_its_moments_stay():
     box = reservoir()
     box.add(Kept("a", 0, 0, 0.0, 0.0, PIXELS, InputMoments((1.0,), (2.0,))))
     box.strip()
-    assert (box.newest(0.0, 9), box.balanced(0.0, 9)) == ([], [])
+    assert (box.choose_newest(0.0, 9), box.choose_balanced(0.0, 9)) == ([], [])
     assert box.entries[0].moments == InputMoments((1.0,), (2.0,))
     assert box.size_bytes == FACTS_BYTES
 
