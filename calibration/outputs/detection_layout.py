@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.outputs.activations import sigmoid, softmax
 from calibration.outputs.detections import LEAST_SCORE, MOST_PER_FRAME, Boxes, Detections, collect
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -186,12 +187,6 @@ def strongest(layout: DetectionLayout, found: Boxes, least_score: float) -> Boxe
     return found.only(np.sort(np.asarray(stay, np.int64).reshape(-1)))  # candidates came in best first
 
 
-def sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probability of each score by itself; safe for logits of any size."""
-    share: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(value, -500, 500)))
-    return share
-
-
 def _strongest_of(layout: DetectionLayout, found: Boxes) -> Boxes:
     if not (np.isfinite(found.corners[found.scores != 0]).all() and np.isfinite(found.scores).all()):
         return Boxes(np.zeros((1, 4)), np.full(1, np.nan), np.zeros(1, np.int64))
@@ -240,8 +235,7 @@ def _best(
     if layout.activation == "sigmoid":
         scores = sigmoid(scores)
     elif layout.activation == "softmax":
-        raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-        scores = raised / raised.sum(axis=1, keepdims=True)
+        scores = softmax(scores)
     if layout.background_class is not None and layout.background_class < scores.shape[1] > 1:
         scores = scores.copy()
         scores[:, layout.background_class] = -1

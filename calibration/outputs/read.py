@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import ModelError
+from calibration.outputs.activations import softmax
 from calibration.outputs.detection_layout import DetectionLayout, NotDetections, Outputs, read
 from calibration.outputs.detections import Detections, join
 from calibration.outputs.layout_inference import recognise
@@ -108,8 +109,7 @@ def _probabilities(scores: NDArray[np.float64], kind: ClassScores) -> NDArray[np
     if kind is ClassScores.PROBABILITIES:
         kept = np.clip(scores, 0, None)
         return np.asarray(kept / np.maximum(kept.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float64)
+    return softmax(scores)
 
 
 def _only_scores(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:

@@ -14,6 +14,7 @@ from calibration.baseline.baseline import HealthySamples
 from calibration.patch import Patch, correction
 from calibration.search.simulation import simulate_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
+from calibration.stats.sampling import spread_over
 from calibration.targets.base import Batch
 
 MOST_SIDE = 112
@@ -94,14 +95,14 @@ def strips(
     """
     if live.ndim != 4 or not len(live):
         return ()
-    shown, rows = live[_spread(len(live), SHOWN)], list[Strip]()
+    shown, rows = live[spread_over(len(live), SHOWN)], list[Strip]()
     if healthy_samples is not None:
-        before = healthy_samples.samples()[_spread(len(healthy_samples), SHOWN)]
+        before = healthy_samples.samples()[spread_over(len(healthy_samples), SHOWN)]
         rows.append(_strip("The healthy site", "Kept in the baseline.", before, scale))
     rows.append(_strip("What the camera shows now", "Some of the reference frames.", shown, scale))
     rows.append(_correct(shown, live, healthy, patch, scale))
     if healthy_samples is not None:
-        again = simulate_drift(before, live[_spread(len(live), MOST_LIVE)], rng)
+        again = simulate_drift(before, live[spread_over(len(live), MOST_LIVE)], rng)
         note = "The healthy frames made to look like today's; candidates must answer them as the healthy model did."
         rows.append(_strip("The drift, simulated", note, again, scale))
     return tuple(rows)
@@ -137,8 +138,3 @@ def _uri(picture: NDArray[np.uint8]) -> str:
     options = [] if kind == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     _, encoded = cv2.imencode(f".{kind}", picture, options)
     return f"data:image/{kind};base64,{base64.b64encode(encoded.tobytes()).decode()}"
-
-
-def _spread(count: int, most: int) -> NDArray[np.intp]:
-    """At most ``most`` indices out of ``count``, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.outputs.detection_layout import sigmoid
+from calibration.outputs.activations import sigmoid, softmax
 from edge_runtime.datatypes import Detection, Label, Rejected, RejectReason, Sample
 from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
 from edge_runtime.inference.specs import (
@@ -116,13 +116,6 @@ def as_probabilities(kind: ScoreKind, scores: NDArray[np.float64]) -> NDArray[np
             return sigmoid(scores)
         case "probabilities":
             return scores
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities over the last axis; safe for logits of any size."""
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float64] = raised / raised.sum(axis=-1, keepdims=True)
-    return shares
 
 
 def _scores_of(spec: ClassificationSpec, outputs: OneOutput) -> NDArray[Any]:
