@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +24,11 @@ TIMEOUT = click.option("--timeout", "timeout_s", type=SECONDS, default=10.0, sho
 NAME = click.argument("name", required=False)
 
 
+def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add ``--model``, ``--offline``, ``--timeout`` and ``--json``."""
+    return MODEL(OFFLINE(TIMEOUT(JSON(command))))
+
+
 @click.group("baseline")
 def baseline_group() -> None:
     """Look after the baselines of the box that CONFIG describes: day, night, winter.
@@ -33,10 +39,7 @@ def baseline_group() -> None:
 
 @baseline_group.command("list")
 @CONFIG
-@MODEL
-@OFFLINE
-@TIMEOUT
-@JSON
+@_with_common_options
 def show(config: Path, as_json: bool, **how: Any) -> int:
     """Show all baselines with their facts, and which one is in use."""
     return _print(_carry_out(config, "baselines", Approval(), **how), as_json)
@@ -46,10 +49,7 @@ def show(config: Path, as_json: bool, **how: Any) -> int:
 @CONFIG
 @NAME
 @click.option("--expires-days", type=SECONDS, help="How long that holds.")
-@MODEL
-@OFFLINE
-@TIMEOUT
-@JSON
+@_with_common_options
 def approve(config: Path, name: str | None, expires_days: float | None, as_json: bool, **how: Any) -> int:
     """Confirm that the site is as healthy as the baseline NAME shows it (without: the one in use)."""
     return _print(_carry_out(config, "approve", Approval(name, expires_days), **how), as_json)
@@ -65,10 +65,7 @@ baseline_group.add_command(
 @baseline_group.command()
 @CONFIG
 @NAME
-@MODEL
-@OFFLINE
-@TIMEOUT
-@JSON
+@_with_common_options
 def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
     """Make no more patches from the baseline NAME (without: the one in use)."""
     return _print(_carry_out(config, "expire", Approval(name), **how), as_json)
@@ -77,10 +74,7 @@ def expire(config: Path, name: str | None, as_json: bool, **how: Any) -> int:
 @baseline_group.command()
 @CONFIG
 @click.argument("name")
-@MODEL
-@OFFLINE
-@TIMEOUT
-@JSON
+@_with_common_options
 def remove(config: Path, name: str, as_json: bool, **how: Any) -> int:
     """Forget the baseline NAME for good."""
     return _print(_carry_out(config, "remove", Approval(name), **how), as_json)
