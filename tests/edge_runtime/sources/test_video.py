@@ -257,11 +257,11 @@ def test_a_hung_capture_process_is_seen_and_replaced(camera, opened):
     seq = read_frames(source, 5)[-1][0]
     child = capture_process()
     child.suspend()
-    read_until(source, lambda counts: counts.stalls == 1)
+    read_until(source, lambda counts: counts.stalls >= 1)
     assert not child.is_running()
     again = read_frames(source, 5)
     assert again[0][0] > seq
-    assert source.stats().restarts == 1
+    assert source.stats().restarts >= 1
     assert "silent for" in source.stats().last_problem
 
 
