@@ -143,7 +143,10 @@ def watch(sources, until):
 
 
 def test_a_killed_camera_comes_back_and_the_other_never_notices(cameras, opened):
-    front, side = DriftReport(opened("front", cameras[0])), DriftReport(opened("side", cameras[1], stall_timeout_s=30.0))
+    front, side = (
+        DriftReport(opened("front", cameras[0])),
+        DriftReport(opened("side", cameras[1], stall_timeout_s=30.0)),
+    )
     watch([front, side], lambda: min(len(front.frames), len(side.frames)) >= 15)
 
     cameras[0].kill()
