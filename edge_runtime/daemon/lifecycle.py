@@ -84,13 +84,8 @@ class Daemon:
         stop: StopRequest,
         resources: ExitStack,
     ) -> None:
-        self._running, self._cameras, self._open_model, self._reloader = (
-            running,
-            cameras,
-            open_model,
-            reloader,
-        )
-        self.reporter = reporter
+        self._running, self._cameras, self._open_model = running, cameras, open_model
+        self._reloader, self.reporter = reloader, reporter
         self._http, self._watch, self._notify = http, watch, notify
         self._stop, self._resources = stop, resources
         self._must_look = False
