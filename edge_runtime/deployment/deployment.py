@@ -81,7 +81,7 @@ class Deployment:
         """
         generation = Generation(self._rollout.active.bundle, patch_id)
         staged = self._rollout.after(Step.STAGE, generation)
-        engine = self._engine_of(generation)
+        engine = self._open_engine(generation)
         activated = staged.after(Step.ACTIVATE)
         try:
             self._model_state.record(activated)
@@ -107,13 +107,13 @@ class Deployment:
         """
         target = self._rollout.after(step)
         try:
-            engine = self._engine_of(target.active)
+            engine = self._open_engine(target.active)
         except (EngineError, StateError) as err:
             if target.active.patch is None:
                 raise
             log.error("previous generation not usable, back to the base", reason=str(err))
             target = self._rollout.after(Step.TO_BASE)
-            engine = self._engine_of(target.active)
+            engine = self._open_engine(target.active)
         before = self._swap(target.active, engine)
         self._rollout, self._is_record_stale = target, True
         self.record_again()
@@ -139,7 +139,7 @@ class Deployment:
         else:
             self._is_record_stale, self._record_problem = False, None
 
-    def _engine_of(self, generation: Generation) -> Engine:
+    def _open_engine(self, generation: Generation) -> Engine:
         """A warm engine, built while live frames go on.
 
         ONNX Runtime holds the interpreter's lock for the first 3 ms of a session and for the 2 ms of its end: an

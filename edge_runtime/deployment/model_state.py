@@ -164,9 +164,9 @@ class ModelState:
         data = {"bundle": rollout.active.bundle, "patch": rollout.active.patch, "previous": previous}
         write_atomically(self.folder / "active.json", orjson.dumps(data))
 
-    def new_patch_id(self) -> str:
+    def make_patch_id(self) -> str:
         """An id no patch of this model has had while its folder is kept."""
-        return f"p{max((int(known[1:]) for known in self.patch_ids()), default=0) + 1}"
+        return f"p{max((int(known[1:]) for known in self.list_patch_ids()), default=0) + 1}"
 
     def adopt(self, finished: Path, patch_id: str) -> None:
         """Move a finished job folder into the patches, whole or not at all.
@@ -200,7 +200,7 @@ class ModelState:
             )
         return Patched(files, answers)
 
-    def patch_ids(self) -> list[str]:
+    def list_patch_ids(self) -> list[str]:
         """All patches there, oldest first."""
         found = (path.name for path in self.patches.iterdir() if PATCH_ID.fullmatch(path.name))
         return sorted(found, key=lambda name: int(name[1:]))
@@ -239,7 +239,7 @@ class ModelState:
 
     def prune(self, keep: int, spare: set[str]) -> None:
         """Remove all but the newest ``keep`` patches and those in ``spare`` (active, previous)."""
-        known = self.patch_ids()
+        known = self.list_patch_ids()
         for patch_id in known[:-keep] if keep else known:
             if patch_id not in spare:
                 shutil.rmtree(self.patches / patch_id, ignore_errors=True)

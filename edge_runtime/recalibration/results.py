@@ -84,7 +84,7 @@ class TaskResults:
         baseline = self._baselines.in_use
         if baseline is None or report.baseline_id != baseline.id:
             raise StateError("another baseline has come into use meanwhile; the patch is not used")
-        patch_id = self._model_state.new_patch_id()
+        patch_id = self._model_state.make_patch_id()
         self._model_state.adopt(folder / "patch", patch_id)
         self.last_report = self._add_page(report, patch_id)
         generation = self._patch_policy.activate(patch_id, task.cause)

@@ -139,7 +139,7 @@ class ControllerBench:
         self.watch = watch = ScriptedWatch()
         self.model_state = ModelState.open(tmp_path, "parts")
         self.store = BaselineStore(self.model_state.baselines)
-        if commissioned and not self.store.names():
+        if commissioned and not self.store.list_names():
             self.store.put(a_baseline())
         rollout = rollout or Rollout(BASE)
         self.slot = EngineSlot(rollout.active, FakeEngine())

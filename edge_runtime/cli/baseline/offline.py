@@ -63,7 +63,7 @@ def add_baseline(config: Config, model: str | None, file: Path, called: str | No
     """
     name, bundle = _bundle_of(config, model)
     identity, baseline = identify_bundle(bundle), Baseline.load(file)
-    misfit = identity.misfit(baseline)
+    misfit = identity.find_misfit(baseline)
     if misfit is not None:
         fix = f"Record it with the bundle {bundle.id}."
         raise BaselineError(str(file), misfit, "one of this box's model", fix)

@@ -43,7 +43,7 @@ class ActiveBaselines:
         self._drift, self._wall_clock = drift, wall_clock
         model_state.adopt_single_baseline()
         self._store = BaselineStore(model_state.baselines)
-        self._in_use = self._store.in_use()
+        self._in_use = self._store.read_in_use()
         self.reopen(drift)
 
     # ---- which one ------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class ActiveBaselines:
         """Watch anew: with other settings, other baselines, or ``in_use`` as the one to begin with."""
         wanted = in_use or self.in_use_name
         self._watch.close()
-        self._drift, self._signature = drift, self._store.signature()
+        self._drift, self._signature = drift, self._store.compute_signature()
         self._loaded = self._store.load(self._identity)
         for name, problem in self._loaded.problems.items():
             log.error("baseline not usable", path=str(self._store.path(name)), reason=problem)
@@ -146,7 +146,7 @@ class ActiveBaselines:
 
     def refresh(self) -> None:
         """Watch anew if the files have changed, e.g. because one was copied to the folder."""
-        if self._store.signature() != self._signature:
+        if self._store.compute_signature() != self._signature:
             self.reopen(self._drift)
 
     def close(self) -> None:
@@ -175,12 +175,12 @@ class ActiveBaselines:
         """
         stored = self._store.note_facts(name, facts)
         self._loaded = replace(self._loaded, usable={**self._loaded.usable, name: stored})
-        self._signature = self._store.signature()
+        self._signature = self._store.compute_signature()
         return stored
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """All that are there, usable or not, sorted."""
-        return self._store.names()
+        return self._store.list_names()
 
     def remove(self, name: str) -> None:
         """Remove a baseline for good.
@@ -197,7 +197,7 @@ class ActiveBaselines:
     def _known_drifts(self) -> dict[str, Baseline]:
         """By patch, the drift that it was accepted for; of the newest patches that may still be used."""
         usable, found = self._usable_ids(), dict[str, Baseline]()
-        for patch_id in reversed(self._model_state.patch_ids()):
+        for patch_id in reversed(self._model_state.list_patch_ids()):
             is_of_here = self._model_state.read_baseline_id(patch_id) in usable
             if is_of_here and not self._model_state.is_withdrawn(patch_id):
                 try:

@@ -37,7 +37,7 @@ class Identity:
     preprocessing: str
     """Digest of the bundle's preprocessing spec."""
 
-    def misfit(self, baseline: Baseline) -> str | None:
+    def find_misfit(self, baseline: Baseline) -> str | None:
         """Why a baseline cannot be used here; None when it can. One that does not know its preprocessing may."""
         if baseline.model_sha256 != self.model_sha256:
             return f"of the model {baseline.model_sha256[:12]}…; the bundle's is {self.model_sha256[:12]}…"
@@ -75,14 +75,14 @@ class BaselineStore:
         """The file of a baseline, there or not."""
         return self.folder / f"{name}{SUFFIX}"
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """All that are there, sorted."""
         return sorted(path.stem for path in self.folder.glob(f"[!.]*{SUFFIX}"))
 
-    def signature(self) -> tuple[tuple[str, int, int], ...]:
+    def compute_signature(self) -> tuple[tuple[str, int, int], ...]:
         """Changes whenever a file does."""
         found = []
-        for name in self.names():
+        for name in self.list_names():
             with contextlib.suppress(OSError):  # removed a moment ago
                 stat = self.path(name).stat()
                 found.append((name, stat.st_mtime_ns, stat.st_size))
@@ -91,13 +91,13 @@ class BaselineStore:
     def load(self, identity: Identity) -> Loaded:
         """Every baseline there, the newest ``MOST`` of them at most."""
         usable, problems = dict[str, Baseline](), dict[str, str]()
-        for name in self.names():
+        for name in self.list_names():
             try:
                 baseline = self.read(name)
             except CalibrationError as err:  # damaged, or a name that cannot be one
                 problems[name] = str(err)
                 continue
-            misfit = identity.misfit(baseline)
+            misfit = identity.find_misfit(baseline)
             if misfit is not None:
                 problems[name] = f"{misfit}; commission the site again with this bundle"
             else:
@@ -150,7 +150,7 @@ class BaselineStore:
         except OSError as err:
             raise StateError(f"cannot remove {self.path(name)}: {err.strerror}") from err
 
-    def in_use(self) -> InUse:
+    def read_in_use(self) -> InUse:
         """The note of the last run; an empty one when it is missing or damaged."""
         try:
             stored = orjson.loads((self.folder / "in-use.json").read_bytes())

@@ -62,7 +62,7 @@ def leave_report(
             scale=scale,
             threads=request.threads,
         )
-        text = page(verdict, baseline, material, _setting(bundle, verdict, request))
+        text = page(verdict, baseline, material, _make_setting(bundle, verdict, request))
         write_atomically(folder / "report.html", text.encode())
     except (CalibrationError, StateError, MemoryError) as err:
         log.error("report page not made", reason=str(err) or "not enough memory")
@@ -74,7 +74,7 @@ def make_picture_scale(spec: PreprocessSpec) -> PictureScale:
     return PictureScale((0 - mean) / std, (255 - mean) / std, is_bgr=spec.colour == "bgr")
 
 
-def _setting(bundle: Bundle, verdict: Verdict, request: JobRequest) -> Setting:
+def _make_setting(bundle: Bundle, verdict: Verdict, request: JobRequest) -> Setting:
     facts = {"Bundle": bundle.id, "Begun by": request.cause}
     if request.reference_folder is not None:
         facts["Reference"] = f"the pictures in {request.reference_folder}"

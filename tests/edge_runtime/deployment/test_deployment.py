@@ -32,7 +32,7 @@ class DeploymentBench:
         return self.built[-1]
 
     def adopt(self, model=b"patched"):
-        patch_id = self.model_state.new_patch_id()
+        patch_id = self.model_state.make_patch_id()
         folder = self.model_state.jobs / "patch"
         folder.mkdir()
         (folder / "model.onnx").write_bytes(model)

@@ -26,7 +26,7 @@ def finished_job(model_state, model=b"patched"):
 
 
 def adopt(model_state):
-    patch_id = model_state.new_patch_id()
+    patch_id = model_state.make_patch_id()
     model_state.adopt(finished_job(model_state), patch_id)
     return patch_id
 

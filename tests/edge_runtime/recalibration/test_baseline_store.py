@@ -26,7 +26,7 @@ def test_gives_back_what_was_put(store):
     store.put(named("day"))
     store.put(named("night", seed=1))
     loaded = store.load(IDENTITY)
-    assert list(loaded.usable) == store.names() == ["day", "night"]
+    assert list(loaded.usable) == store.list_names() == ["day", "night"]
     assert loaded.usable["night"].id == a_baseline(1).id
     assert loaded.problems == {}
 
@@ -49,7 +49,7 @@ def test_what_cannot_be_used_is_named_and_left_alone(store):
     assert "another preprocessing" in loaded.problems["tinted"]
     assert loaded.problems["cut"]
     assert "'Big Day'" in loaded.problems["Big Day"]
-    assert len(store.names()) == 5
+    assert len(store.list_names()) == 5
 
 
 def test_only_so_many_are_used_the_newest_first(store):
@@ -70,9 +70,9 @@ def test_other_facts_leave_the_figures_alone(store):
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"name": "day"}', b'{"name": "day", "parked": 3}'])
 def test_a_damaged_note_means_nothing_is_known(store, content):
     store.note_in_use(InUse("day", {"id": "p3"}))
-    assert store.in_use() == InUse("day", {"id": "p3"})
+    assert store.read_in_use() == InUse("day", {"id": "p3"})
     (store.folder / "in-use.json").write_bytes(content)
-    assert store.in_use() == InUse()
+    assert store.read_in_use() == InUse()
 
 
 def test_removing_twice_is_fine_and_a_wild_name_is_refused(store):
@@ -107,4 +107,4 @@ def test_a_damaged_old_baseline_stays_where_it_is(tmp_path):
     (model_state.folder / "baseline.safetensors").write_bytes(b"damaged")
     model_state.adopt_single_baseline()
     assert (model_state.folder / "baseline.safetensors").exists()
-    assert BaselineStore(model_state.baselines).names() == []
+    assert BaselineStore(model_state.baselines).list_names() == []

@@ -48,7 +48,7 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     job.end(CommissioningResult(16, 5, 16.0))
     bench.tick()
     assert bench.kinds() == ["commissioned"]
-    assert bench.store.names() == ["default"]
+    assert bench.store.list_names() == ["default"]
     assert bench.model_state.probe_path("a" * 64).read_bytes() == b"probe"
     assert bench.controller.status().commissioned is True
 
