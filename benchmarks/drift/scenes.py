@@ -28,7 +28,7 @@ class Scene:
     model: bytes
     baseline: Pixels
     """uint8 (N,H,W,1|3), healthy."""
-    replay_drift: Pixels
+    watched: Pixels
     """Others of the same site, healthy; in the order of time when ``is_video``."""
     content: NDArray[np.int64] | None
     """Which product each watched picture shows; None: no streams of few products."""

@@ -83,7 +83,7 @@ class Site:
         rng = np.random.default_rng(seed)
         self._fresh = DriftMonitor(self.baseline.moments, self.baseline.frames, settings, rng)
         self._rng = np.random.default_rng([seed, 1])
-        self.healthy, self._right = self.measured(scene.replay_drift)
+        self.healthy, self._right = self.measured(scene.watched)
 
     def measured(self, pixels: Pixels) -> tuple[Frames, float | None]:
         """Single-frame moments of the pictures; the accuracy too if they are all that are watched."""
@@ -99,7 +99,7 @@ class Site:
             parts.append({**seen.frames, **sensor_features_of_frames(x), **answers})
             predicted.append(probabilities.argmax(axis=1))
         frames = {tap: join([part[tap] for part in parts]) for tap in parts[0]}
-        known = self.scene.accuracy is not None and len(pixels) == len(self.scene.replay_drift)
+        known = self.scene.accuracy is not None and len(pixels) == len(self.scene.watched)
         return frames, self.scene.accuracy(
             np.concatenate(predicted)
         ) if known and self.scene.accuracy else None
@@ -117,9 +117,9 @@ class Site:
 
     def drift(self, name: str, severity: float) -> Found:
         """One cell of the table."""
-        frames, right = self.measured(drifted(self.scene.replay_drift, name, severity, self.seed))
+        frames, right = self.measured(drifted(self.scene.watched, name, severity, self.seed))
         cost = None if right is None or self._right is None else self._right - right
-        everything = np.arange(len(self.scene.replay_drift))
+        everything = np.arange(len(self.scene.watched))
         played = [self.play(frames, self.order(WITHIN, everything)) for _ in range(self._streams)]
         found = float(np.mean([any(status.alarm for status in statuses) for statuses in played]))
         score = float(np.median([statuses[-1].score for statuses in played]))
@@ -130,7 +130,7 @@ class Site:
 
     def healthy_streams(self, products: int | None, streams: int, length: int = WITHIN) -> Alarms:
         """Alarms where none should be."""
-        content, everything = self.scene.content, np.arange(len(self.scene.replay_drift))
+        content, everything = self.scene.content, np.arange(len(self.scene.watched))
         alarms = moved = 0
         for _ in range(streams):
             among = everything
@@ -145,7 +145,7 @@ class Site:
 
     def ramp(self, name: str) -> Ramp:
         """Frames of rising severity in steps of a tenth, until the alarm."""
-        some = self.scene.replay_drift[:RAMP_PICTURES]
+        some = self.scene.watched[:RAMP_PICTURES]
         levels = [
             self.measured(drifted(some, name, s / RAMP_STEPS, self.seed))[0] for s in range(RAMP_STEPS + 1)
         ]
@@ -161,12 +161,12 @@ class Site:
     def _cost_at(self, name: str, severity: float) -> float | None:
         if self._right is None:
             return None
-        right = self.measured(drifted(self.scene.replay_drift, name, severity, self.seed))[1]
+        right = self.measured(drifted(self.scene.watched, name, severity, self.seed))[1]
         return None if right is None else self._right - right
 
     def cost_ms(self) -> dict[str, float]:
         """Median time of the monitor's own work per sampled frame, without the probe."""
-        x = self.scene.prepare(self.scene.replay_drift[:1])[0]
+        x = self.scene.prepare(self.scene.watched[:1])[0]
         monitor, frame = copy.deepcopy(self._fresh), _one(self.healthy, 0)
         return {
             "sensor_features_ms": _median_ms(lambda: sensor_features(x)),

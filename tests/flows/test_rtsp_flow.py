@@ -121,7 +121,7 @@ def opened():
         source.close()
 
 
-class DriftReport:
+class WatchedSource:
     """A source and the frames that arrived."""
 
     def __init__(self, source: VideoSource) -> None:
@@ -144,8 +144,8 @@ def watch(sources, until):
 
 def test_a_killed_camera_comes_back_and_the_other_never_notices(cameras, opened):
     front, side = (
-        DriftReport(opened("front", cameras[0])),
-        DriftReport(opened("side", cameras[1], stall_timeout_s=30.0)),
+        WatchedSource(opened("front", cameras[0])),
+        WatchedSource(opened("side", cameras[1], stall_timeout_s=30.0)),
     )
     watch([front, side], lambda: min(len(front.frames), len(side.frames)) >= 15)
 
@@ -167,7 +167,7 @@ def test_a_killed_camera_comes_back_and_the_other_never_notices(cameras, opened)
 
 
 def test_a_camera_that_hangs_is_left_and_found_again(cameras, opened):
-    front = DriftReport(opened("front", cameras[0]))
+    front = WatchedSource(opened("front", cameras[0]))
     watch([front], lambda: len(front.frames) >= 10)
     cameras[0].pause()
     watch([front], lambda: front.source.stats().last_problem is not None)
@@ -178,7 +178,7 @@ def test_a_camera_that_hangs_is_left_and_found_again(cameras, opened):
 
 def test_a_camera_that_comes_late_is_waited_for(clips, opened):
     camera = RtspCamera(clips)
-    front = DriftReport(opened("front", camera))
+    front = WatchedSource(opened("front", camera))
     watch([front], lambda: "does not answer" in str(front.source.stats().last_problem))
     camera.start()
     try:
@@ -190,7 +190,7 @@ def test_a_camera_that_comes_late_is_waited_for(clips, opened):
 
 def test_a_wrong_path_is_told_in_the_servers_words(cameras, opened):
     source = VideoSource("front", cameras[0].url("no-such-clip.mp4"), VideoOptions())
-    front = DriftReport(source)
+    front = WatchedSource(source)
     try:
         watch([front], lambda: source.stats().last_problem is not None)
     finally:

@@ -62,8 +62,8 @@ def _at_pace(bundle: Path, pictures: Sequence[Path], seconds: float, place: Path
 
 
 def _idle(bundle: Path, pictures: Sequence[Path], seconds: float, place: Path) -> float:
-    replay_drift = place.with_suffix(".watched")
-    replay_drift.mkdir()
-    shutil.copy(pictures[0], replay_drift)
-    with run_daemon(daemon_config(bundle, {"path": str(replay_drift), "watch": True}), place) as running:
+    watched = place.with_suffix(".watched")
+    watched.mkdir()
+    shutil.copy(pictures[0], watched)
+    with run_daemon(daemon_config(bundle, {"path": str(watched), "watch": True}), place) as running:
         return running.idle_share(max(5.0, seconds))

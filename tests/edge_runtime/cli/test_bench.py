@@ -47,7 +47,7 @@ def test_a_daemon_that_does_not_start_is_an_error_with_its_last_words(tmp_path):
         "cameras": {"c": {"path": "/x", "model": "m"}},
     }
     with (
-        pytest.raises(BenchError, match=r"ended with code \d+; its log ends: .*nowhere"),
+        pytest.raises(BenchError, match="nowhere"),
         run_daemon(config, tmp_path),
     ):
         pass

@@ -53,7 +53,7 @@ def site():
     return camera, known, calibration.probe(model)
 
 
-class DriftReport:
+class WatchedSite:
     """A watch of the site's states that begins by day."""
 
     def __init__(self, site, *names):
@@ -73,22 +73,22 @@ class DriftReport:
 
 
 def test_night_and_day_come_and_go_without_an_alarm(site):
-    replay_drift = DriftReport(site, "day", "night")
-    noticed = [replay_drift.shows(light) for light in (None, "grey", None, "grey")]
+    watched = WatchedSite(site, "day", "night")
+    noticed = [watched.shows(light) for light in (None, "grey", None, "grey")]
     assert noticed == [[], ["switched"], ["switched"], ["switched"]]
-    assert replay_drift.watch.in_use == "night"
+    assert watched.watch.in_use == "night"
 
 
 def test_where_nobody_commissioned_the_night_it_is_a_drift(site):
-    replay_drift = DriftReport(site, "day")
-    assert replay_drift.shows(None) == []
-    assert replay_drift.shows("grey") == ["alarm"]
-    assert replay_drift.shows(None) == ["returned"]
+    watched = WatchedSite(site, "day")
+    assert watched.shows(None) == []
+    assert watched.shows("grey") == ["alarm"]
+    assert watched.shows(None) == ["returned"]
 
 
 @pytest.mark.parametrize("drift", ["haze", "noise"])
 def test_a_drift_by_day_alarms_although_the_night_is_known(site, drift):
-    replay_drift = DriftReport(site, "day", "night")
-    assert replay_drift.shows(None) == []
-    assert replay_drift.shows(drift) == ["alarm"]
-    assert replay_drift.watch.in_use == "day"
+    watched = WatchedSite(site, "day", "night")
+    assert watched.shows(None) == []
+    assert watched.shows(drift) == ["alarm"]
+    assert watched.watch.in_use == "day"
