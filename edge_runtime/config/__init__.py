@@ -1,8 +1,7 @@
 """The configuration of one edge box: YAML in, one frozen, checked ``Config`` out; edits are ``Changes``."""
 
 from edge_runtime.config.changes import Change, Changes, Effect, changes, merge_in_force
-from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig, TlsConfig
-from edge_runtime.config.demo import DemoConfig
+from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
 from edge_runtime.config.load import Address, load_address, load_config, parse_config, secrets_of
 from edge_runtime.config.shape import (
     BatchConfig,

@@ -3,6 +3,7 @@
 Pure. The table below is the whole policy.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -98,19 +99,21 @@ def merge_in_force(old: Config, new: Config) -> Config:
 
 
 def _merge(old: Any, new: Any, path: str) -> Any:
-    if isinstance(old, BaseModel) and isinstance(new, BaseModel):
-        names = type(new).model_fields
-        return new.model_copy(
-            update={
-                name: _merge(getattr(old, name), getattr(new, name), _below(path, name)) for name in names
-            }
-        )
-    if isinstance(old, dict) and isinstance(new, dict):
-        return {
-            name: _merge(old[name], value, _below(path, name)) if name in old else value
-            for name, value in new.items()
-        }
-    return old if effect_of(path) is Effect.RESTART else new
+    before, after = _parts(old), _parts(new)
+    if before is None or after is None:
+        return old if effect_of(path) is Effect.RESTART else new
+    merged = {
+        name: _merge(before[name], value, _below(path, name)) if name in before else value
+        for name, value in after.items()
+    }
+    return new.model_copy(update=merged) if isinstance(new, BaseModel) else merged
+
+
+def _parts(value: Any) -> Mapping[str, Any] | None:
+    """The values below a section or a mapping by name; None below a single value."""
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    return value if isinstance(value, dict) else None
 
 
 def _below(path: str, name: object) -> str:
@@ -128,18 +131,14 @@ def effect_of(path: str) -> Effect:
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:
-    if isinstance(old, BaseModel) and isinstance(new, BaseModel):
-        left = {name: getattr(old, name) for name in type(old).model_fields}
-        right = {name: getattr(new, name) for name in type(new).model_fields}
-    elif isinstance(old, dict) and isinstance(new, dict):
-        left, right = old, new
-    else:
+    before, after = _parts(old), _parts(new)
+    if before is None or after is None:
         return [] if old == new else [path]
     found: list[str] = []
-    for name in dict.fromkeys((*left, *right)):
+    for name in dict.fromkeys((*before, *after)):
         here = _below(path, name)
-        if (name in left) != (name in right):
+        if (name in before) != (name in after):
             found.append(here)
         else:
-            found.extend(_differences(left[name], right[name], here))
+            found.extend(_differences(before[name], after[name], here))
     return found

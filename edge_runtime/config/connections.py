@@ -9,7 +9,6 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_serializer, model_validator
 
-from edge_runtime.config.demo import DemoConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import (
     CameraPath,
@@ -23,6 +22,31 @@ from edge_runtime.config.values import (
 )
 from edge_runtime.system.camera_address import EXPECTED, CameraAddress, CameraKind
 
+DriftName = Literal[
+    "contrast", "bright", "dark", "noise", "blur", "tint", "haze", "grey",
+    "vignette", "jpeg", "defocus", "exposure", "gamma",
+]  # fmt: skip
+
+
+class DemoConfig(Section):
+    """The pictures of the built-in conveyor and their drift; only with ``path: demo:conveyor``."""
+
+    pictures: FilePath | None = None
+    """Folder of photographs; null: those in the package."""
+    drift: DriftName | None = None
+    """Simulated change of the camera; null: none."""
+    drift_at_s: float = Field(default=30.0, ge=0, le=86_400)
+    """When it begins, seconds after start."""
+    severity: float = Field(default=1.0, ge=0, le=1)
+    """0 nothing, 1 the full change."""
+    ramp_s: float = Field(default=0.0, ge=0, le=86_400)
+    """How long it takes to reach its full strength, seconds."""
+    only: str | None = Field(default=None, examples=["orange"])
+    """Show only the photograph of this name, without its ending: a scene of one class, on which the gate must do
+    nothing."""
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """The same seed gives the same pictures."""
+
 
 class CameraConfig(Section):
     """One stream of pictures."""
@@ -33,46 +57,37 @@ class CameraConfig(Section):
         "rtsp://user:{EDGE_CAMERA_PASSWORD}@host/stream.",
         examples=["rtsp://belt-camera.local/stream1", "/dev/video0", "clips/belt.mp4", "demo:conveyor"],
     )
-    model: Name = Field(description="Which of the models looks at it.", examples=["parts"])
-    enabled: bool = Field(default=True, description="Off: kept in the file, not opened.")
-    fps: float | None = Field(
-        default=None,
-        gt=0,
-        le=240,
-        description="At most this many pictures a second; null: as many as the source gives. Files and "
-        "folders are played at this pace.",
-        examples=[10],
-    )
-    pace: Literal["native", "fps", "fastest"] = Field(
-        default="native",
-        description="Video files: at their own speed, every frame at fps, or as fast as the model takes them. "
-        "Folders always play at fps, or as fast as the model takes them.",
-    )
-    priority: Literal["low", "normal", "high"] = Field(
-        default="normal",
-        description="Which camera's pictures are answered first when a model cannot keep up with all of its cameras.",
-    )
-    loop: bool = Field(default=False, description="Video files and folders: start again at the end.")
-    watch: bool = Field(default=False, description="Folders: wait for new pictures instead of ending.")
-    size: tuple[int, int] | None = Field(
-        default=None, description="V4L2: width and height to ask the camera for.", examples=[[1280, 720]]
-    )
-    colour: Literal["rgb", "bgr", "grey", "rgba", "bgra"] | None = Field(
-        default=None, description="Channel order the source really gives, when it is not what it declares."
-    )
-    transport: Literal["tcp", "udp"] = Field(default="tcp", description="RTSP: how the video travels.")
-    open_timeout_s: Seconds = Field(
-        default=10.0, le=600, description="Longest wait for the camera to open, seconds."
-    )
-    stall_timeout_s: Seconds = Field(
-        default=5.0, le=600, description="Without a picture for this long the source is restarted, seconds."
-    )
-    may_idle: bool | None = Field(
-        default=None,
-        description="Whether silence is normal, so that it does not make the box unready; null: yes for "
-        "files, folders and MQTT pictures, no for cameras.",
-    )
-    demo: DemoConfig | None = Field(default=None, description="Options of demo:conveyor.")
+    model: Name = Field(examples=["parts"])
+    """Which of the models looks at it."""
+    enabled: bool = True
+    """Off: kept in the file, not opened."""
+    fps: float | None = Field(default=None, gt=0, le=240, examples=[10])
+    """At most this many pictures a second; null: as many as the source gives. Files and folders are played at this
+    pace."""
+    pace: Literal["native", "fps", "fastest"] = "native"
+    """Video files: at their own speed, every frame at fps, or as fast as the model takes them. Folders always play
+    at fps, or as fast as the model takes them."""
+    priority: Literal["low", "normal", "high"] = "normal"
+    """Which camera's pictures are answered first when a model cannot keep up with all of its cameras."""
+    loop: bool = False
+    """Video files and folders: start again at the end."""
+    watch: bool = False
+    """Folders: wait for new pictures instead of ending."""
+    size: tuple[int, int] | None = Field(default=None, examples=[[1280, 720]])
+    """V4L2: width and height to ask the camera for."""
+    colour: Literal["rgb", "bgr", "grey", "rgba", "bgra"] | None = None
+    """Channel order the source really gives, when it is not what it declares."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    """RTSP: how the video travels."""
+    open_timeout_s: Seconds = Field(default=10.0, le=600)
+    """Longest wait for the camera to open, seconds."""
+    stall_timeout_s: Seconds = Field(default=5.0, le=600)
+    """Without a picture for this long the source is restarted, seconds."""
+    may_idle: bool | None = None
+    """Whether silence is normal, so that it does not make the box unready; null: yes for files, folders and MQTT
+    pictures, no for cameras."""
+    demo: DemoConfig | None = None
+    """Options of demo:conveyor."""
 
     @property
     def address(self) -> CameraAddress:
@@ -111,11 +126,12 @@ class CameraConfig(Section):
 class TlsConfig(Section):
     """An encrypted, verified link to the broker. There is no switch to skip verification."""
 
-    ca: FilePath | None = Field(default=None, description="CA certificates (PEM); null: those of the system.")
-    cert: FilePath | None = Field(default=None, description="Client certificate (PEM).")
-    key: FilePath | None = Field(
-        default=None, description="Key of the client certificate (PEM, no passphrase)."
-    )
+    ca: FilePath | None = None
+    """CA certificates (PEM); null: those of the system."""
+    cert: FilePath | None = None
+    """Client certificate (PEM)."""
+    key: FilePath | None = None
+    """Key of the client certificate (PEM, no passphrase)."""
 
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
@@ -129,29 +145,26 @@ class TlsConfig(Section):
 class MqttConfig(Section):
     """The broker results are published to, MQTT v5."""
 
-    host: Host = Field(description="Host name or address of the broker.", examples=["broker.example"])
-    port: Port | None = Field(default=None, description="null: 8883 with tls, 1883 without.")
-    user: Text | None = Field(default=None, description="User name.")
-    password: SecretStr | None = Field(
-        default=None,
-        repr=False,
-        description='Password, from the environment: "{EDGE_MQTT_PASSWORD}".',
-        examples=["{EDGE_MQTT_PASSWORD}"],
-    )
-    password_file: FilePath | None = Field(
-        default=None, description="File that holds the password (one line), instead of 'password'."
-    )
-    tls: TlsConfig | None = Field(default=None, description="Encryption; {} for TLS with the system's CAs.")
-    prefix: TopicPrefix = Field(
-        default="edge", description="First levels of every topic: <prefix>/<device>/..."
-    )
-    keepalive_s: int = Field(
-        default=15, ge=5, le=3600, description="Silence after which the link is checked, seconds."
-    )
-    inflight: int = Field(default=20, ge=1, le=1000, description="Messages sent and not yet acknowledged.")
-    commands: bool = Field(
-        default=False, description="Obey requests on <prefix>/<device>/request/<verb>. Off unless turned on."
-    )
+    host: Host = Field(examples=["broker.example"])
+    """Host name or address of the broker."""
+    port: Port | None = None
+    """null: 8883 with tls, 1883 without."""
+    user: Text | None = None
+    """User name."""
+    password: SecretStr | None = Field(default=None, repr=False, examples=["{EDGE_MQTT_PASSWORD}"])
+    """Password, from the environment: "{EDGE_MQTT_PASSWORD}"."""
+    password_file: FilePath | None = None
+    """File that holds the password (one line), instead of 'password'."""
+    tls: TlsConfig | None = None
+    """Encryption; {} for TLS with the system's CAs."""
+    prefix: TopicPrefix = "edge"
+    """First levels of every topic: <prefix>/<device>/..."""
+    keepalive_s: int = Field(default=15, ge=5, le=3600)
+    """Silence after which the link is checked, seconds."""
+    inflight: int = Field(default=20, ge=1, le=1000)
+    """Messages sent and not yet acknowledged."""
+    commands: bool = False
+    """Obey requests on <prefix>/<device>/request/<verb>. Off unless turned on."""
 
     @property
     def effective_port(self) -> int:
@@ -178,13 +191,14 @@ class MqttConfig(Section):
 class HttpConfig(Section):
     """Health, status, results and the dashboard."""
 
-    enabled: bool = Field(default=True, description="Off: no port is opened.")
-    host: Host = Field(default="127.0.0.1", description="Address to listen on.")
-    port: Port = Field(default=8080, description="Port to listen on.")
-    allow_remote: bool = Field(
-        default=False,
-        description="Let others than this machine in. There is no password: put a proxy in front.",
-    )
+    enabled: bool = True
+    """Off: no port is opened."""
+    host: Host = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 8080
+    """Port to listen on."""
+    allow_remote: bool = False
+    """Let others than this machine in. There is no password: put a proxy in front."""
 
     @property
     def is_loopback(self) -> bool:

@@ -177,7 +177,7 @@ class _Filling:
     def _refuse(self, path: tuple[str, ...], found: str, expected: str) -> None:
         if len(self.problems) >= MAX_PROBLEMS:
             return
-        self.problems.append(Problem(".".join(path), self.document.line_of(path), found, expected))
+        self.problems.append(Problem(".".join(path), self.document.nearest_line(path), found, expected))
 
 
 def _cross_problems(document: Document) -> Iterator[Problem]:

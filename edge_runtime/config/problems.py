@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from edge_runtime.config.section import describe_keys
 from edge_runtime.config.strict_yaml import Document
 from edge_runtime.errors import Problem
 from edge_runtime.system.redaction import redact_url
@@ -196,7 +197,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _description(loc: Loc, shape: type[BaseModel]) -> str | None:
     section = section_at(loc[:-1], shape)
-    info = section.model_fields.get(str(loc[-1])) if section is not None else None
-    if info is None or info.description is None:
-        return None
-    return f"{loc[-1]}: {info.description.split('. ')[0].rstrip('.')}"
+    text = describe_keys(section).get(str(loc[-1])) if section is not None else None
+    return f"{loc[-1]}: {text.split('. ')[0].rstrip('.')}" if text is not None else None

@@ -24,83 +24,58 @@ MAX_CAMERAS, MAX_MODELS = 64, 16
 class BatchConfig(Section):
     """How many waiting pictures share one inference."""
 
-    max_batch_size: int = Field(
-        default=1, ge=1, le=256, description="Pictures per inference. On a CPU more than 1 seldom pays."
-    )
-    max_queue_delay_ms: float = Field(
-        default=0.0,
-        ge=0,
-        le=10_000,
-        description="How long a picture may wait for others to fill the batch, milliseconds.",
-    )
+    max_batch_size: int = Field(default=1, ge=1, le=256)
+    """Pictures per inference. On a CPU more than 1 seldom pays."""
+    max_queue_delay_ms: float = Field(default=0.0, ge=0, le=10_000)
+    """How long a picture may wait for others to fill the batch, milliseconds."""
 
 
 class EngineConfig(Section):
     """The runtime of a model, and its devices."""
 
-    runtime: RuntimeChoice = Field(
-        default="auto",
-        description="auto: onnxruntime for ONNX, openvino for an IR, torch for TorchScript; openvino runs ONNX too.",
-    )
+    runtime: RuntimeChoice = "auto"
+    """auto: onnxruntime for ONNX, openvino for an IR, torch for TorchScript; openvino runs ONNX too."""
     devices: tuple[DeviceName, ...] = Field(
-        default=("CPU",),
-        min_length=1,
-        max_length=8,
-        description="Best first: the first one that is there is used; without one of them the model is refused. "
-        "onnxruntime: CPU, CUDA, TensorRT, OpenVINO, XNNPACK, ACL; openvino: CPU, GPU, GPU.1, NPU, AUTO; "
-        "torch: CPU, CUDA.",
-        examples=[["CUDA", "CPU"], ["GPU"]],
+        default=("CPU",), min_length=1, max_length=8, examples=[["CUDA", "CPU"], ["GPU"]]
     )
-    precision: Precision = Field(
-        default="f32",
-        description="Of float arithmetic in openvino (and f16 on CUDA in torch); device: the device's own default, "
-        "which may change the answers. Quantized layers stay quantized.",
-    )
-    pin_threads: bool = Field(
-        default=False,
-        description="Bind the engine's threads to cores. Not in openvino, which places its threads itself: "
-        "there CPUAffinity= of the systemd unit bounds the whole daemon.",
-    )
-    cache: bool = Field(
-        default=False, description="Keep what openvino compiled below state_dir, for a faster start."
-    )
+    """Best first: the first one that is there is used; without one of them the model is refused. onnxruntime: CPU,
+    CUDA, TensorRT, OpenVINO, XNNPACK, ACL; openvino: CPU, GPU, GPU.1, NPU, AUTO; torch: CPU, CUDA."""
+    precision: Precision = "f32"
+    """Of float arithmetic in openvino (and f16 on CUDA in torch); device: the device's own default, which may change
+    the answers. Quantized layers stay quantized."""
+    pin_threads: bool = False
+    """Bind the engine's threads to cores. Not in openvino, which places its threads itself: there CPUAffinity= of
+    the systemd unit bounds the whole daemon."""
+    cache: bool = False
+    """Keep what openvino compiled below state_dir, for a faster start."""
 
 
 class ModelConfig(Section):
     """One model: which bundle, how many threads, how pictures queue for it."""
 
     bundle: BundleRef = Field(
-        description="Name of a bundle below <state_dir>/bundles, the path of a bundle folder (with a '/'), "
-        "or demo:NAME for one that ships with the package.",
-        examples=["parts-classifier", "/srv/bundles/parts-classifier", "demo:efficientnet-lite0"],
+        examples=["parts-classifier", "/srv/bundles/parts-classifier", "demo:efficientnet-lite0"]
     )
-    version: Literal["latest"] | int = Field(
-        default="latest", description="'latest' or a version number of the bundle.", examples=["latest", 4]
-    )
-    engine: EngineConfig = Field(default_factory=EngineConfig, description="What runs it, and where.")
+    """Name of a bundle below <state_dir>/bundles, the path of a bundle folder (with a '/'), or demo:NAME for one
+    that ships with the package."""
+    version: Literal["latest"] | int = Field(default="latest", examples=["latest", 4])
+    """'latest' or a version number of the bundle."""
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+    """What runs it, and where."""
     threads: Literal["auto", "latency", "throughput"] | int = Field(
-        default="auto",
-        description="Threads for one inference; auto shares the real CPU budget (affinity and cgroup quota) "
-        "between the cameras; latency: all cores to one picture; throughput: as many pictures at once as cores.",
-        examples=["auto", "latency", 2],
+        default="auto", examples=["auto", "latency", 2]
     )
-    batch: BatchConfig = Field(default_factory=BatchConfig, description="Micro-batching.")
-    max_age_ms: float | None = Field(
-        default=2_000.0,
-        gt=0,
-        le=3_600_000,
-        description="Live pictures older than this are dropped, never published; null for no limit.",
-    )
-    queue_frames: int = Field(
-        default=4,
-        ge=1,
-        le=1024,
-        description="Pictures of one stream that may wait; live streams drop the oldest.",
-    )
+    """Threads for one inference; auto shares the real CPU budget (affinity and cgroup quota) between the cameras;
+    latency: all cores to one picture; throughput: as many pictures at once as cores."""
+    batch: BatchConfig = Field(default_factory=BatchConfig)
+    """Micro-batching."""
+    max_age_ms: float | None = Field(default=2_000.0, gt=0, le=3_600_000)
+    """Live pictures older than this are dropped, never published; null for no limit."""
+    queue_frames: int = Field(default=4, ge=1, le=1024)
+    """Pictures of one stream that may wait; live streams drop the oldest."""
 
-    recalibrate: bool = Field(
-        default=True, description="Whether drift is watched and this model's statistics may be renewed."
-    )
+    recalibrate: bool = True
+    """Whether drift is watched and this model's statistics may be renewed."""
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
@@ -116,66 +91,36 @@ class ModelConfig(Section):
 class CommissionConfig(Section):
     """Recording the baseline: what this site looks like when it is healthy."""
 
-    frames: int = Field(
-        default=128,
-        ge=16,
-        le=4096,
-        description="Frames the baseline is made of, at most reference.reservoir.",
-    )
-    automatic: bool = Field(
-        default=False,
-        description="Take the first frames after start as healthy without an operator's approval. "
-        "Off: approve them with the command 'commission'.",
-    )
-    name: BaselineName = Field(
-        default="default",
-        description="What the baseline is called unless the command says otherwise; a site may have several.",
-        examples=["day", "night"],
-    )
-    expires_days: float | None = Field(
-        default=None,
-        gt=0,
-        le=36_500,
-        description="No patch is made from a baseline older than this until it is approved again; null: no end.",
-        examples=[180],
-    )
+    frames: int = Field(default=128, ge=16, le=4096)
+    """Frames the baseline is made of, at most reference.reservoir."""
+    automatic: bool = False
+    """Take the first frames after start as healthy without an operator's approval. Off: approve them with the
+    command 'commission'."""
+    name: BaselineName = Field(default="default", examples=["day", "night"])
+    """What the baseline is called unless the command says otherwise; a site may have several."""
+    expires_days: float | None = Field(default=None, gt=0, le=36_500, examples=[180])
+    """No patch is made from a baseline older than this until it is approved again; null: no end."""
 
 
 class ReferenceConfig(Section):
     """The pictures that stand for what the camera sees now."""
 
-    folder: FilePath | None = Field(
-        default=None,
-        description="Pictures to recalibrate with, besides those of the reservoir; sub-folders named like labels make "
-        "a labelled set.",
-        examples=["/var/lib/edge-runtime/reference/belt"],
-    )
-    reservoir: int = Field(
-        default=256,
-        ge=16,
-        le=8192,
-        description="Recent frames kept to choose from, spread over classes and time.",
-    )
-    reservoir_mib: int = Field(
-        default=64,
-        ge=1,
-        le=65_536,
-        description="Memory and, with persist, disk the kept frames may use, MiB.",
-    )
-    max_age_h: float = Field(
-        default=24.0, gt=0, le=8760, description="Kept frames older than this are dropped, hours."
-    )
-    persist: bool = Field(
-        default=True, description="Keep them below state_dir, so that a restart does not begin with none."
-    )
-    pictures: Literal["keep", "never"] = Field(
-        default="keep",
-        description="never: no picture is kept, on disk or in memory, only each frame's moments, class and time. "
-        "A recalibration then waits for new frames, and only gentle candidates can be accepted.",
-    )
-    frames: int = Field(
-        default=64, ge=8, le=4096, description="Frames one recalibration uses; more are slower, not better."
-    )
+    folder: FilePath | None = Field(default=None, examples=["/var/lib/edge-runtime/reference/belt"])
+    """Pictures to recalibrate with, besides those of the reservoir; sub-folders named like labels make a labelled
+    set."""
+    reservoir: int = Field(default=256, ge=16, le=8192)
+    """Recent frames kept to choose from, spread over classes and time."""
+    reservoir_mib: int = Field(default=64, ge=1, le=65_536)
+    """Memory and, with persist, disk the kept frames may use, MiB."""
+    max_age_h: float = Field(default=24.0, gt=0, le=8760)
+    """Kept frames older than this are dropped, hours."""
+    persist: bool = True
+    """Keep them below state_dir, so that a restart does not begin with none."""
+    pictures: Literal["keep", "never"] = "keep"
+    """never: no picture is kept, on disk or in memory, only each frame's moments, class and time. A recalibration
+    then waits for new frames, and only gentle candidates can be accepted."""
+    frames: int = Field(default=64, ge=8, le=4096)
+    """Frames one recalibration uses; more are slower, not better."""
 
     @model_validator(mode="after")
     def _check_frames(self) -> Self:
@@ -186,38 +131,29 @@ class ReferenceConfig(Section):
 class RecalibrationConfig(Section):
     """When and how the BatchNorm statistics in the deployed model are renewed."""
 
-    enabled: bool = Field(default=True, description="Off: drift is still measured, nothing is ever patched.")
-    schedule: CronLine | None = Field(
-        default=None,
-        description="Cron line in local time: minute hour day month weekday. null: on drift and command.",
-        examples=["0 3 * * *"],
-    )
-    on_drift: bool = Field(default=True, description="Also recalibrate whenever the drift alarm fires.")
-    commission: CommissionConfig = Field(default_factory=CommissionConfig, description="Baseline.")
-    reference: ReferenceConfig = Field(default_factory=ReferenceConfig, description="Reference set.")
-    min_frames: int = Field(
-        default=32, ge=8, le=4096, description="With fewer usable frames nothing is changed."
-    )
-    strictness: float = Field(
-        default=1.0,
-        ge=0.1,
-        le=10,
-        description="Factor on every gain over the unpatched model that the gate asks for; 1: as measured. "
-        "Scenes of few classes never ask for less than that.",
-    )
-    margin: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Deprecated, use strictness: one number in place of all those gains, 0..1; null: not used.",
-    )
-    cooldown_s: Seconds = Field(default=900.0, description="Least time between two recalibrations, seconds.")
-    timeout_s: Seconds = Field(
-        default=600.0, description="A recalibration that takes longer is killed, seconds."
-    )
-    memory_mib: int = Field(
-        default=1024, ge=128, le=1_048_576, description="Memory the recalibration process may use, MiB."
-    )
+    enabled: bool = True
+    """Off: drift is still measured, nothing is ever patched."""
+    schedule: CronLine | None = Field(default=None, examples=["0 3 * * *"])
+    """Cron line in local time: minute hour day month weekday. null: on drift and command."""
+    on_drift: bool = True
+    """Also recalibrate whenever the drift alarm fires."""
+    commission: CommissionConfig = Field(default_factory=CommissionConfig)
+    """Baseline."""
+    reference: ReferenceConfig = Field(default_factory=ReferenceConfig)
+    """Reference set."""
+    min_frames: int = Field(default=32, ge=8, le=4096)
+    """With fewer usable frames nothing is changed."""
+    strictness: float = Field(default=1.0, ge=0.1, le=10)
+    """Factor on every gain over the unpatched model that the gate asks for; 1: as measured. Scenes of few classes
+    never ask for less than that."""
+    margin: float | None = Field(default=None, ge=0, le=1)
+    """Deprecated, use strictness: one number in place of all those gains, 0..1; null: not used."""
+    cooldown_s: Seconds = 900.0
+    """Least time between two recalibrations, seconds."""
+    timeout_s: Seconds = 600.0
+    """A recalibration that takes longer is killed, seconds."""
+    memory_mib: int = Field(default=1024, ge=128, le=1_048_576)
+    """Memory the recalibration process may use, MiB."""
 
     @model_validator(mode="after")
     def _check_min_frames(self) -> Self:
@@ -229,48 +165,41 @@ class RecalibrationConfig(Section):
 class DriftConfig(Section):
     """How the daemon notices that the world in front of the lens has changed."""
 
-    window_frames: int = Field(default=32, ge=8, le=1024, description="Sampled frames one score is made of.")
-    sample_every_s: Seconds = Field(
-        default=1.0, description="A frame is sampled at most this often, seconds."
-    )
-    cooldown_s: Seconds = Field(default=600.0, description="Least time between two alarms, seconds.")
+    window_frames: int = Field(default=32, ge=8, le=1024)
+    """Sampled frames one score is made of."""
+    sample_every_s: Seconds = 1.0
+    """A frame is sampled at most this often, seconds."""
+    cooldown_s: Seconds = 600.0
+    """Least time between two alarms, seconds."""
 
 
 class OutboxConfig(Section):
     """The durable queue between inference and the outside."""
 
-    max_mib: int = Field(
-        default=256, ge=1, le=1_048_576, description="Disk it may use, MiB; the oldest go first."
-    )
-    max_age_h: float = Field(
-        default=72.0, gt=0, le=8760, description="Results older than this are dropped, hours."
-    )
-    drain_timeout_s: Seconds = Field(
-        default=5.0,
-        description="How long a stopping daemon goes on delivering, seconds; the rest waits on disk.",
-    )
+    max_mib: int = Field(default=256, ge=1, le=1_048_576)
+    """Disk it may use, MiB; the oldest go first."""
+    max_age_h: float = Field(default=72.0, gt=0, le=8760)
+    """Results older than this are dropped, hours."""
+    drain_timeout_s: Seconds = 5.0
+    """How long a stopping daemon goes on delivering, seconds; the rest waits on disk."""
 
 
 class SinkConfig(Section):
     """A local file of results, one JSON object a line; used when no broker is configured, or in addition to it."""
 
-    path: FilePath | None = Field(
-        default=None, description="Where; null: <state_dir>/results.jsonl.", examples=["/srv/results.jsonl"]
-    )
-    max_mib: int = Field(
-        default=64, ge=1, le=1_048_576, description="Disk it may use with its rotated parts, MiB."
-    )
+    path: FilePath | None = Field(default=None, examples=["/srv/results.jsonl"])
+    """Where; null: <state_dir>/results.jsonl."""
+    max_mib: int = Field(default=64, ge=1, le=1_048_576)
+    """Disk it may use with its rotated parts, MiB."""
 
 
 class LogConfig(Section):
     """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least level shown."
-    )
-    format: Literal["json", "console"] = Field(
-        default="json", description="One JSON object a line, or for people."
-    )
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level shown."""
+    format: Literal["json", "console"] = "json"
+    """One JSON object a line, or for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,31 +212,28 @@ class _Lines:
 class Config(Section):
     """One edge box: its models, its cameras, and where results go."""
 
-    device: Name = Field(description="Name of this box in topics and result ids.", examples=["belt-3"])
-    state_dir: FilePath = Field(
-        default=Path("/var/lib/edge-runtime"),
-        description="Bundles, patches, baselines and the outbox live here.",
-    )
-    models: dict[Name, ModelConfig] = Field(
-        min_length=1, max_length=MAX_MODELS, description="Models by name."
-    )
-    cameras: dict[Name, CameraConfig] = Field(
-        min_length=1, max_length=MAX_CAMERAS, description="Cameras by stream name."
-    )
-    mqtt: MqttConfig | None = Field(
-        default=None, description="The broker; left out: results go to the local sink and the HTTP API only."
-    )
-    recalibration: RecalibrationConfig = Field(
-        default_factory=RecalibrationConfig, description="Renewing the statistics."
-    )
-    drift: DriftConfig = Field(default_factory=DriftConfig, description="Noticing change.")
-    outbox: OutboxConfig = Field(default_factory=OutboxConfig, description="Durable queue.")
-    sink: SinkConfig | None = Field(
-        default=None,
-        description="A local results file in addition to the broker; without a broker there is always one.",
-    )
-    http: HttpConfig = Field(default_factory=HttpConfig, description="Health, status, dashboard.")
-    log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
+    device: Name = Field(examples=["belt-3"])
+    """Name of this box in topics and result ids."""
+    state_dir: FilePath = Path("/var/lib/edge-runtime")
+    """Bundles, patches, baselines and the outbox live here."""
+    models: dict[Name, ModelConfig] = Field(min_length=1, max_length=MAX_MODELS)
+    """Models by name."""
+    cameras: dict[Name, CameraConfig] = Field(min_length=1, max_length=MAX_CAMERAS)
+    """Cameras by stream name."""
+    mqtt: MqttConfig | None = None
+    """The broker; left out: results go to the local sink and the HTTP API only."""
+    recalibration: RecalibrationConfig = Field(default_factory=RecalibrationConfig)
+    """Renewing the statistics."""
+    drift: DriftConfig = Field(default_factory=DriftConfig)
+    """Noticing change."""
+    outbox: OutboxConfig = Field(default_factory=OutboxConfig)
+    """Durable queue."""
+    sink: SinkConfig | None = None
+    """A local results file in addition to the broker; without a broker there is always one."""
+    http: HttpConfig = Field(default_factory=HttpConfig)
+    """Health, status, dashboard."""
+    log: LogConfig = Field(default_factory=LogConfig)
+    """Logging."""
     _lines: _Lines = PrivateAttr(default_factory=_Lines)
 
     def with_lines(self, lines: Mapping[tuple[str, ...], int]) -> Self:

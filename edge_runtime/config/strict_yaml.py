@@ -21,7 +21,6 @@ MAX_DEPTH = 32
 MAX_PROBLEMS = 50
 """A file with more problems than a person reads is reported by its first ones."""
 
-PathLike = str | Sequence[str | int]
 _Path = tuple[str, ...]
 
 
@@ -35,17 +34,9 @@ class Document:
     """dict, list, str, int, float, bool or None; keys are always str."""
     lines: dict[_Path, int] = field(repr=False)
 
-    def line_of(self, path: PathLike) -> int | None:
-        """1-based line of a key or list item; None when the text does not have it.
-
-        ``path`` is dotted (``cameras.belt.fps``, ``files.0``) or, safe for keys that hold dots, a sequence
-        such as pydantic's ``loc``.
-        """
-        return self.lines.get(_split(path))
-
-    def nearest_line(self, path: PathLike) -> int | None:
-        """Line of the key itself or else of the closest parent that the text has; None for the whole file."""
-        parts = _split(path)
+    def nearest_line(self, path: Sequence[str | int]) -> int | None:
+        """1-based line of a key or list item, or of the closest parent that the text has; None for the whole file."""
+        parts = tuple(map(str, path))
         while parts and parts not in self.lines:
             parts = parts[:-1]
         return self.lines.get(parts) if parts else None
@@ -81,12 +72,6 @@ def load(text: str | bytes, source: str) -> Document:
     return Document(source, data, builder.lines)
 
 
-def _split(path: PathLike) -> _Path:
-    if isinstance(path, str):
-        return tuple(path.split(".")) if path else ()
-    return tuple(str(part) for part in path)
-
-
 def _decode(text: str | bytes, source: str) -> str:
     size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
@@ -117,10 +102,8 @@ def _structure_problems(text: str, source: str) -> list[Problem]:
             elif isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    return [
-                        *problems,
-                        Problem("", line, "a second document", "one document, no second '---'"),
-                    ]
+                    problems.append(Problem("", line, "a second document", "one document, no second '---'"))
+                    return problems
             problems.extend(_event_problems(event, line))
             if len(problems) >= MAX_PROBLEMS:
                 break

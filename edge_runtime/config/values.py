@@ -5,6 +5,7 @@ configuration lives here (see ``shape``); nothing here opens a file, a socket or
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,6 @@ from edge_runtime.system.camera_address import BadCameraAddress, CameraAddress
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 BASELINE_PATTERN = r"^[a-z0-9-]{1,32}$"
 DEVICE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.:,()-]{0,63}$"
-NAME_WORDS = "1 to 64 letters, digits, '_' or '-' (it becomes a level of MQTT topics)"
 MAX_PATH_LENGTH = 2048
 
 
@@ -30,22 +30,20 @@ def refusal(expected: str, found: str | None = None) -> PydanticCustomError:
     return PydanticCustomError("refused", "expected {expected}", context)
 
 
-def _check_name(value: str) -> str:
-    if not re.fullmatch(NAME_PATTERN[1:-1], value):
-        raise refusal(NAME_WORDS)
-    return value
+def _require_form(pattern: str, expected: str) -> Callable[[str], str]:
+    """A validator of text that has a form as a whole."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise refusal(expected)
+        return value
+
+    return check
 
 
-def _check_device(value: str) -> str:
-    if not re.fullmatch(DEVICE_PATTERN[1:-1], value):
-        raise refusal("the name of a device, e.g. CPU, CUDA, GPU.1, AUTO:GPU,CPU")
-    return value
-
-
-def _check_baseline_name(value: str) -> str:
-    if not re.fullmatch(BASELINE_PATTERN[1:-1], value):
-        raise refusal("1 to 32 of a-z, 0-9 and '-', e.g. night")
-    return value
+_check_name = _require_form(
+    NAME_PATTERN, "1 to 64 letters, digits, '_' or '-' (it becomes a level of MQTT topics)"
+)
 
 
 def _clean_text(value: str) -> str:
@@ -98,14 +96,8 @@ def _check_cron(value: str) -> str:
     return value
 
 
-def _check_host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", value):
-        raise refusal("a host name or IP address, without scheme, port or spaces")
-    return value
-
-
 def _check_prefix(value: str) -> str:
-    if not all(re.fullmatch(NAME_PATTERN[1:-1], level) for level in value.split("/")) or len(value) > 200:
+    if not all(re.fullmatch(NAME_PATTERN, level) for level in value.split("/")) or len(value) > 200:
         raise refusal("topic levels of letters, digits, '_' or '-', joined by '/'")
     return value
 
@@ -115,16 +107,23 @@ Name = Annotated[
 ]
 BaselineName = Annotated[
     str,
-    AfterValidator(_check_baseline_name),
+    AfterValidator(_require_form(BASELINE_PATTERN, "1 to 32 of a-z, 0-9 and '-', e.g. night")),
     WithJsonSchema({"type": "string", "pattern": BASELINE_PATTERN}),
 ]
 DeviceName = Annotated[
     str,
-    AfterValidator(_check_device),
+    AfterValidator(
+        _require_form(DEVICE_PATTERN, "the name of a device, e.g. CPU, CUDA, GPU.1, AUTO:GPU,CPU")
+    ),
     WithJsonSchema({"type": "string", "pattern": DEVICE_PATTERN}),
 ]
 Text = Annotated[str, AfterValidator(_clean_text)]
-Host = Annotated[str, AfterValidator(_check_host)]
+Host = Annotated[
+    str,
+    AfterValidator(
+        _require_form(r"[A-Za-z0-9._:%-]{1,253}", "a host name or IP address, without scheme, port or spaces")
+    ),
+]
 TopicPrefix = Annotated[str, AfterValidator(_check_prefix)]
 CronLine = Annotated[str, AfterValidator(_check_cron)]
 FilePath = Annotated[Path, AfterValidator(_resolve), WithJsonSchema({"type": "string"})]

@@ -184,7 +184,7 @@ def test_demo_options_belong_to_the_conveyor() -> None:
 def test_every_simulated_drift_can_be_named() -> None:
     from typing import get_args
 
-    from edge_runtime.config.demo import DriftName
+    from edge_runtime.config.connections import DriftName
     from edge_runtime.sources.demo.camera_drift import DRIFTS
 
     assert set(get_args(DriftName)) == set(DRIFTS)

@@ -17,12 +17,11 @@ def problems(text: str | bytes) -> list[str]:
 def test_gives_data_and_lines() -> None:
     document = load("a: 1\nb:\n  c: [x, {d.e: yes}]\n  f: 0.5\n", "x.yaml")
     assert document.data == {"a": 1, "b": {"c": ["x", {"d.e": True}], "f": 0.5}}
-    assert document.line_of("b") == 2
-    assert document.line_of("b.c.0") == 3
-    assert document.line_of(("b", "c", 1, "d.e")) == 3
-    assert document.line_of("b.missing") is None
-    assert document.nearest_line("b.missing.deeper") == 2
-    assert document.nearest_line("missing") is None
+    assert document.nearest_line(("b",)) == 2
+    assert document.nearest_line(("b", "c", 0)) == 3
+    assert document.nearest_line(("b", "c", 1, "d.e")) == 3
+    assert document.nearest_line(("b", "missing", "deeper")) == 2
+    assert document.nearest_line(("missing",)) is None
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n"])
