@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
+from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection, VideoOptions
 from edge_runtime.sources.frame_ring import FrameNote, FrameRing
 from edge_runtime.sources.pacing import Metronome, RateLimit
-from edge_runtime.sources.video_options import VideoOptions
 from edge_runtime.system.camera_address import CameraAddress
 
 _WAIT_SLICE_S = 0.25  # the owner sees a beat at least this often while this process waits on purpose
@@ -196,7 +195,7 @@ def _ffmpeg_parameters(options: VideoOptions) -> list[int]:
     return [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(options.open_timeout_s * 1000),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(options.read_timeout_s * 1000),
-        cv2.CAP_PROP_N_THREADS, options.decode_threads,
+        cv2.CAP_PROP_N_THREADS, 1,  # each of FFmpeg's frame threads adds a frame of delay
     ]  # fmt: skip
 
 

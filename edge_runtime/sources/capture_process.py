@@ -11,7 +11,6 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable
 
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
 from edge_runtime.system.camera_address import CameraAddress
@@ -67,16 +66,11 @@ def serve(owner: OwnerConnection, ring_fd: int, request: CaptureRequest, rng: ra
     """Wait for the device, play it, tell the owner how it ended."""
     try:
         if wait_reachable(CameraAddress(request.address), owner, rng):
-            play = _load_player()
+            from edge_runtime.sources.capture_device import play  # with numpy and OpenCV
+
             play(request, ring_fd, owner)
     except CaptureFailed as err:
         owner.send("failed", reason=redact_url(str(err)))
-
-
-def _load_player() -> Callable[[CaptureRequest, int, OwnerConnection], None]:
-    from edge_runtime.sources.capture_device import play
-
-    return play
 
 
 def main(arguments: list[str]) -> int:

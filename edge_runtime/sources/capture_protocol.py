@@ -11,7 +11,7 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from edge_runtime.sources.video_options import VideoOptions
+from edge_runtime.system.camera_address import Transport
 
 WAKE = b"f"
 """Child to parent: a frame is in the ring. May be lost when the socket is full, which wakes the parent as well."""
@@ -21,9 +21,36 @@ QUIT = b"q"
 """Parent to child: release the device and end."""
 MAX_PACKET_BYTES = 16384
 
+Pace = Literal["native", "fps", "fastest"]
+
 
 class CaptureFailed(Exception):
     """The device cannot be opened or gives no more frames; this process ends, the next one may have more luck."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOptions:
+    """How to play a camera or a file; the defaults suit an RTSP camera. The configuration has checked them."""
+
+    fps: float | None = None
+    """At most so many frames a second (cameras, and files in pace ``native`` or ``fastest`` by their own time)."""
+    pace: Pace = "native"
+    """Files only: at their own speed, every frame at ``fps``, or as fast as they are read."""
+    loop: bool = False
+    """Files only: begin again at the end."""
+    transport: Transport = "tcp"
+    """RTSP only. UDP loses packets as soon as the network is busy."""
+    open_timeout_s: float = 10.0
+    stall_timeout_s: float = 5.0
+    """Silence of this length between two frames and the capture process is killed."""
+    size: tuple[int, int] | None = None
+    """V4L2 only: width and height to ask for."""
+    max_frame_bytes: int = 64 << 20
+
+    @property
+    def read_timeout_s(self) -> float:
+        """Time limit of one read: shorter than the owner's, so that the process itself can report a silent camera."""
+        return max(0.5, self.stall_timeout_s * 0.8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,7 @@ class _State(IntEnum):
     READING = 3
 
 
-@dataclass(frozen=True, slots=True)
-class RingCounts:
+class RingCounts(NamedTuple):
     """Counters of the writer; exact also after it was killed."""
 
     grabbed: int
@@ -59,8 +58,7 @@ class RingCounts:
     """Of these, copied into the ring and handed over."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameNote:
+class FrameNote(NamedTuple):
     """Facts about a frame, from the writer."""
 
     position: int
@@ -176,13 +174,10 @@ class FrameRing:
         with self._lock():
             ticket = int(self._counts["tickets"][0])
             record = self._slots[slot : slot + 1]
-            record["ticket"], record["position"] = ticket, note.position
+            record["ticket"] = ticket
             record["height"], record["width"], record["channels"] = height, width, channels
-            record["captured_at_s"], record["captured_at_wall_s"] = (
-                note.captured_at_s,
-                note.captured_at_wall_s,
-            )
-            record["decode_ms"] = note.decode_ms
+            for name, value in note._asdict().items():
+                record[name] = value
             record["state"] = _State.READY  # last: a writer killed half-way has not handed anything over
             self._counts["tickets"][0] = ticket + 1
 
@@ -194,10 +189,8 @@ class FrameRing:
 
     def counts(self) -> RingCounts:
         """Counters so far; callable from any thread."""
-        one = self._counts[0]
-        return RingCounts(
-            int(one["grabbed"]), int(one["skipped"]), int(one["overwritten"]), int(one["tickets"])
-        )
+        _, _, *counts = self._counts[0].item()
+        return RingCounts(*counts)
 
     def take(self) -> TakenFrame | None:
         """The oldest unread frame, giving back the one taken before; None when there is none.
@@ -221,18 +214,12 @@ class FrameRing:
         return self._read_slot(slot, record)
 
     def _read_slot(self, slot: int, record: Any) -> TakenFrame:
-        height, width, channels = int(record["height"]), int(record["width"]), int(record["channels"])
+        _, ticket, height, width, channels, *note = record.item()
         size = height * width * channels
         if min(height, width) < 1 or channels not in (1, 3, 4) or size > self._slot_bytes:
             raise ValueError(f"the capture process handed over a frame of {height}x{width}x{channels}")
         shape = (height, width) if channels == 1 else (height, width, channels)
-        note = FrameNote(
-            int(record["position"]),
-            float(record["captured_at_s"]),
-            float(record["captured_at_wall_s"]),
-            float(record["decode_ms"]),
-        )
-        return TakenFrame(int(record["ticket"]), self._pixels[slot][:size].reshape(shape), note)
+        return TakenFrame(ticket, self._pixels[slot][:size].reshape(shape), FrameNote(*note))
 
     # --- both --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame
@@ -20,36 +20,9 @@ from edge_runtime.sources.pacing import Metronome
 _SCAN_SHARE = 0.1  # of the time may go into listing a huge folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A file as it was at one look; another size or time is another picture under the same name."""
-
-    name: str
-    size_bytes: int
-    changed_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class FolderOptions:
-    """How to play a folder."""
-
-    fps: float | None = None
-    """Pace; None gives pictures as fast as they are read."""
-    loop: bool = False
-    """Begin again at the end."""
-    watch: bool = False
-    """Wait for new and overwritten files instead of ending; a file counts once it stopped changing."""
-    poll_s: float = 0.5
-    """How often a watched folder is looked at."""
-
-    def __post_init__(self) -> None:
-        """Refuse impossible combinations.
-
-        Raises:
-            ValueError: both ``loop`` and ``watch``.
-        """
-        if self.loop and self.watch:
-            raise ValueError("loop and watch are both on; expected one: play again, or wait for new pictures")
+_POLL_S = 0.5
+_Seen = tuple[str, int, int]
+"""Name, size and time of change of a file at one look; others than those are another picture under the same name."""
 
 
 class ImagesSource:
@@ -58,7 +31,9 @@ class ImagesSource:
     Args:
         stream: Name of the stream.
         folder: Where they are; subfolders, hidden files and other suffixes are left out.
-        options: How to play it.
+        fps: Pace; None gives pictures as fast as they are read.
+        loop: Begin again at the end.
+        watch: Wait for new and overwritten files instead of ending; a file counts once it stopped changing.
         clock, wall_clock: Monotonic and Unix seconds.
         first_seq: Sequence number of the first frame.
     """
@@ -69,16 +44,18 @@ class ImagesSource:
         self,
         stream: str,
         folder: Path,
-        options: FolderOptions | None = None,
         *,
+        fps: float | None = None,
+        loop: bool = False,
+        watch: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         first_seq: int = 0,
     ) -> None:
         self.stream = stream
-        self._folder, self._options = folder, options or FolderOptions()
+        self._folder, self._is_loop, self._is_watched = folder, loop, watch
         self._clock, self._wall_clock = clock, wall_clock
-        self._metronome = Metronome(self._options.fps)
+        self._metronome = Metronome(fps)
         self._queue: deque[str] = deque()
         self._before: frozenset[_Seen] = frozenset()
         self._taken: frozenset[_Seen] = frozenset()
@@ -119,15 +96,15 @@ class ImagesSource:
         """Fill the queue when it is empty and a look is due."""
         if self._queue:
             return
-        if self._options.watch:
+        if self._is_watched:
             new = self._look_again(now_s) if now_s >= self._look_at_s else frozenset()
         else:
             new = self._look_once()
-        self._queue.extend(sorted((file.name for file in new), key=natural_order))
+        self._queue.extend(sorted((name for name, *_ in new), key=natural_order))
 
     def _look_once(self) -> frozenset[_Seen]:
         """All pictures, the first time or in a loop."""
-        if self._has_looked and not self._options.loop:
+        if self._has_looked and not self._is_loop:
             raise EndOfStream(f"{self._folder}: all {self._counts.delivered} pictures were given")
         self._has_looked = True
         try:
@@ -140,7 +117,7 @@ class ImagesSource:
 
     def _look_again(self, now_s: float) -> frozenset[_Seen]:
         """Pictures that are new and look the same twice: the rest is still being written."""
-        self._look_at_s = now_s + self._options.poll_s
+        self._look_at_s = now_s + _POLL_S
         try:
             files = self._list()
         except OSError as err:
@@ -151,7 +128,7 @@ class ImagesSource:
             self._counts = replace(self._counts, last_problem=None)  # it is back
         settled = (files & self._before) - self._taken
         self._before, self._taken = files, (self._taken & files) | settled
-        self._look_at_s = now_s + max(self._options.poll_s, (self._clock() - now_s) / _SCAN_SHARE)
+        self._look_at_s = now_s + max(_POLL_S, (self._clock() - now_s) / _SCAN_SHARE)
         return settled
 
     def _list(self) -> frozenset[_Seen]:
@@ -185,4 +162,4 @@ def _look_at(entry: "os.DirEntry[str]") -> _Seen | None:
         status = entry.stat()
     except OSError:  # gone since it was listed
         return None
-    return _Seen(entry.name, status.st_size, status.st_mtime_ns)
+    return entry.name, status.st_size, status.st_mtime_ns

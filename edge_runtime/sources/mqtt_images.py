@@ -1,7 +1,6 @@
 """Pictures and prepared tensors that arrive as MQTT messages.
 
-``PictureInbox`` takes every message in the MQTT client's thread; it never blocks and is bounded in number and bytes.
-``MqttImagesSource`` is the stream's end. No MQTT library here.
+They wait in a queue that is bounded in number and bytes. No MQTT library here.
 """
 
 import math
@@ -9,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO
 from tokenize import TokenError
 from typing import Any
@@ -25,35 +23,44 @@ _NPY_MAGIC = b"\x93NUMPY"
 _MAX_AXES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedPicture:
-    """One message: a picture file (JPEG, PNG, ...) or a ``.npy`` tensor."""
+class MqttImagesSource:
+    """A stream of pictures over MQTT as a ``Source``: the newest messages, the oldest is dropped for a new one.
 
-    payload: bytes
-    received_at_s: float
-
-
-class PictureInbox:
-    """The newest messages of one stream, at most ``capacity`` of them; the oldest is dropped for a new one.
+    A message is a picture file (JPEG, PNG, ...) or a ``.npy`` tensor.
 
     Args:
-        capacity: Messages kept.
+        stream: Name of the stream.
+        capacity: Messages kept, at least 1.
         max_payload_bytes: Larger messages are refused and counted.
+        clock, wall_clock: Monotonic and Unix seconds; the capture times of frames are when messages were received.
+        first_seq: Sequence number of the first frame.
     """
 
-    def __init__(self, capacity: int = 8, max_payload_bytes: int = 16 << 20) -> None:
-        if capacity < 1 or max_payload_bytes < 1:
-            raise ValueError(
-                f"inbox for {capacity} of {max_payload_bytes} bytes; expected at least 1 of each"
-            )
+    is_live = True
+
+    def __init__(
+        self,
+        stream: str,
+        *,
+        capacity: int = 8,
+        max_payload_bytes: int = 16 << 20,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        first_seq: int = 0,
+    ) -> None:
+        self.stream = stream
+        self.on_close: Callable[[], object] = lambda: None
+        """Ends what offers messages; called with every ``close``."""
         self._capacity, self._max_payload_bytes = capacity, max_payload_bytes
-        self._queued: deque[QueuedPicture] = deque()
+        self._clock, self._wall_clock = clock, wall_clock
+        self._next_seq = first_seq
+        self._queued: deque[tuple[bytes, float]] = deque()  # payload, when it was received
         self._changed = threading.Condition()
         self._is_closed = False
         self._counts = SourceCounts()
 
     def offer(self, payload: bytes, received_at_s: float) -> None:
-        """A message came; called from the MQTT thread, returns at once."""
+        """A message came; callable from any thread, returns at once."""
         with self._changed:
             if self._is_closed:
                 return
@@ -65,7 +72,7 @@ class PictureInbox:
             if len(self._queued) == self._capacity:
                 self._queued.popleft()
                 self._count(dropped=1)
-            self._queued.append(QueuedPicture(bytes(payload), received_at_s))
+            self._queued.append((bytes(payload), received_at_s))
             self._changed.notify()
 
     def ignore(self, problem: str) -> None:
@@ -73,28 +80,39 @@ class PictureInbox:
         with self._changed:
             self._count(captured=1, dropped=1, problem=problem)
 
-    def take(self, timeout_s: float) -> QueuedPicture | None:
-        """The oldest kept message, or None when none came in time.
+    def read(self, timeout_s: float) -> Frame | None:
+        """The oldest kept picture, undecoded, or a tensor; a damaged tensor goes on as bytes and is rejected there.
 
         Raises:
-            EndOfStream: the inbox was closed.
+            EndOfStream: closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._queued or self._is_closed, timeout_s)
             if self._is_closed:
-                raise EndOfStream("the inbox was closed")
+                raise EndOfStream(f"{self.stream} was closed")
             if not self._queued:
                 return None
-            queued = self._queued.popleft()
-            self._count(delivered=1, at_s=queued.received_at_s)
-            return queued
+            payload, received_at_s = self._queued.popleft()
+            self._count(delivered=1, at_s=received_at_s)
+        tensor = read_npy(payload)
+        frame = Frame(
+            stream=self.stream,
+            seq=self._next_seq,
+            picture=payload if tensor is None else tensor,
+            captured_at_s=received_at_s,
+            captured_at_wall_s=self._wall_clock() - (self._clock() - received_at_s),
+            is_tensor=tensor is not None,
+        )
+        self._next_seq += 1
+        return frame
 
-    def counts(self) -> SourceCounts:
+    def stats(self) -> SourceCounts:
         """Counters so far, from any thread."""
         return self._counts
 
     def close(self) -> None:
-        """Take no more and wake the reader; messages that were not read count as dropped. Idempotent."""
+        """Take no more and wake the reader; messages that were not read count as dropped."""
+        self.on_close()
         with self._changed:
             self._is_closed = True
             self._count(dropped=len(self._queued))
@@ -118,64 +136,6 @@ class PictureInbox:
             last_problem=problem or old.last_problem,
             last_captured_at_s=old.last_captured_at_s if at_s is None else at_s,
         )
-
-
-class MqttImagesSource:
-    """A stream of pictures over MQTT as a ``Source``.
-
-    Args:
-        stream: Name of the stream.
-        inbox: Filled by the MQTT link; closed with this source.
-        clock, wall_clock: Monotonic and Unix seconds; the capture times of frames are when messages were received.
-        first_seq: Sequence number of the first frame.
-        on_close: Ends what fills the inbox; called with every ``close``.
-    """
-
-    is_live = True
-
-    def __init__(
-        self,
-        stream: str,
-        inbox: PictureInbox,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-        first_seq: int = 0,
-        on_close: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.stream, self._on_close = stream, on_close
-        self._inbox, self._clock, self._wall_clock = inbox, clock, wall_clock
-        self._next_seq = first_seq
-
-    def read(self, timeout_s: float) -> Frame | None:
-        """The next picture, undecoded, or a tensor; a damaged tensor goes on as bytes and is rejected there.
-
-        Raises:
-            EndOfStream: closed.
-        """
-        queued = self._inbox.take(timeout_s)
-        if queued is None:
-            return None
-        tensor = read_npy(queued.payload)
-        frame = Frame(
-            stream=self.stream,
-            seq=self._next_seq,
-            picture=queued.payload if tensor is None else tensor,
-            captured_at_s=queued.received_at_s,
-            captured_at_wall_s=self._wall_clock() - (self._clock() - queued.received_at_s),
-            is_tensor=tensor is not None,
-        )
-        self._next_seq += 1
-        return frame
-
-    def stats(self) -> SourceCounts:
-        """Counters so far."""
-        return self._inbox.counts()
-
-    def close(self) -> None:
-        """Close the inbox too."""
-        self._on_close()
-        self._inbox.close()
 
 
 def read_npy(payload: bytes) -> NDArray[Any] | None:

@@ -4,77 +4,43 @@ No clock, thread or device lives here; times and random numbers are arguments.
 """
 
 import random
-from dataclasses import dataclass, field
 
 
-@dataclass(slots=True)
 class Backoff:
     """Delays between attempts: ``first_s`` doubling up to ``limit_s``, each moved by up to ``jitter`` of itself.
 
-    The jitter keeps sixteen cameras behind one dead switch from trying in step.
+    The jitter (0..1) keeps sixteen cameras behind one dead switch from trying in step.
     """
 
-    rng: random.Random
-    first_s: float = 1.0
-    limit_s: float = 30.0
-    jitter: float = 0.2
-    _next_s: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Check the bounds.
-
-        Raises:
-            ValueError: the delays are not positive and rising, or the jitter is not in 0..1.
-        """
-        if not 0 < self.first_s <= self.limit_s or not 0 <= self.jitter < 1:
-            raise ValueError(
-                f"back-off {self.first_s} s to {self.limit_s} s with jitter {self.jitter}; "
-                "expected 0 < first_s <= limit_s and 0 <= jitter < 1"
-            )
-        self._next_s = self.first_s
+    def __init__(
+        self, rng: random.Random, first_s: float = 1.0, limit_s: float = 30.0, jitter: float = 0.2
+    ) -> None:
+        self._rng, self._first_s, self._limit_s, self._jitter = rng, first_s, limit_s, jitter
+        self._next_s = first_s
 
     def next_delay_s(self) -> float:
         """Seconds to wait before the next attempt, never above ``limit_s``; each call moves one step up."""
-        delay_s = self._next_s * self.rng.uniform(1 - self.jitter, 1 + self.jitter)
-        self._next_s = min(self._next_s * 2, self.limit_s)
-        return min(delay_s, self.limit_s)
+        delay_s = self._next_s * self._rng.uniform(1 - self._jitter, 1 + self._jitter)
+        self._next_s = min(self._next_s * 2, self._limit_s)
+        return min(delay_s, self._limit_s)
 
     def reset(self) -> None:
         """The source works: start from ``first_s`` next time."""
-        self._next_s = self.first_s
+        self._next_s = self._first_s
 
 
-@dataclass(slots=True)
-class StallTimeouts:
-    """How long a capture process may be silent in each phase of its life before it counts as hung.
+class StallTimeout:
+    """How long a capture process may be silent before it counts as hung; the phases of its life differ in that.
 
     The process shows life in two ways: messages, and a beat in shared memory after every frame or short wait.
     """
 
-    start_s: float
-    """From the start of the process to its first word: interpreter and imports on a busy small board."""
-    open_s: float
-    """For opening the device, beyond the device's own time limit."""
-    stall_s: float
-    """Between two frames."""
-    _limit_s: float = field(init=False)
-    _alive_at_s: float = field(init=False, default=0.0)
+    def __init__(self) -> None:
+        self._limit_s = self._alive_at_s = 0.0
 
-    def __post_init__(self) -> None:
-        """Begin in the first phase."""
-        self._limit_s = self.start_s
-
-    def wait_for_start(self, now_s: float) -> None:
-        """The process was started."""
-        self._limit_s, self._alive_at_s = self.start_s, now_s
-
-    def wait_for_open(self, now_s: float) -> None:
-        """The process opens the device."""
-        self._limit_s, self._alive_at_s = self.open_s, now_s
-
-    def wait_for_frames(self, now_s: float) -> None:
-        """The device is open: frames are due."""
-        self._limit_s, self._alive_at_s = self.stall_s, now_s
+    def expect_life(self, now_s: float, within_s: float) -> None:
+        """A phase begins in which the process may be silent for so long."""
+        self._limit_s, self._alive_at_s = within_s, now_s
 
     def note_life(self, at_s: float) -> None:
         """A sign of life at ``at_s``; an older one than the last changes nothing."""

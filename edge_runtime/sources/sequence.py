@@ -1,4 +1,4 @@
-"""SequenceNumbers numbers that never repeat, across restarts and power cuts.
+"""Sequence numbers that never repeat, across restarts and power cuts.
 
 A result's id is ``device/stream/sequence``; consumers drop duplicates by it, so a number must not come twice. Blocks of
 numbers are reserved on disk before they are used: after a crash the rest of a block is skipped, never reused.

@@ -17,18 +17,19 @@ from edge_runtime.datatypes import Frame
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.capture_child import CaptureChild
-from edge_runtime.sources.capture_protocol import CaptureMessage, CaptureRequest
+from edge_runtime.sources.capture_protocol import CaptureMessage, CaptureRequest, VideoOptions
 from edge_runtime.sources.frame_ring import FrameRing, TakenFrame
-from edge_runtime.sources.reopen import Backoff, StallTimeouts
-from edge_runtime.sources.video_options import VideoOptions
+from edge_runtime.sources.reopen import Backoff, StallTimeout
 from edge_runtime.system.camera_address import BadCameraAddress, CameraAddress
 
 log = structlog.get_logger()
 
 _FILE_ATTEMPTS = 3  # a camera may come back, a damaged file does not
 _HEALTHY_AFTER_S = 10.0  # a camera that gives a frame and dies again, over and over, keeps its long delays
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 20.0  # from the start of the process to its first word: imports on a busy small board
+_OPEN_SPARE_S = 2.0  # beyond the device's own time limit
 _QUIT_S = 0.7
+_SLOTS = 3  # one being written, one being read, one waits: that keeps a camera's frames young
 
 
 class VideoSource:
@@ -65,11 +66,7 @@ class VideoSource:
         self._options = options or VideoOptions()
         self._clock = clock
         self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
-        self._timeouts = StallTimeouts(
-            start_s=_START_TIMEOUT_S,
-            open_s=self._options.open_timeout_s + 2.0,
-            stall_s=self._options.stall_timeout_s,
-        )
+        self._silence = StallTimeout()
         self._child: CaptureChild | None = None
         self._counts = SourceCounts()  # of earlier children; the running one's are added in ``stats``
         self._delivered_by_child = 0
@@ -176,7 +173,7 @@ class VideoSource:
             except TimeoutError:
                 return
         else:
-            until_s = min(deadline_s, self._timeouts.deadline_s())
+            until_s = min(deadline_s, self._silence.deadline_s())
             longest_s = 0.002 if self._child.ring.was_busy else 0.5
             self._child.wait(min(max(0.001, until_s - now_s), longest_s), self._wake)
 
@@ -184,15 +181,14 @@ class VideoSource:
         request = CaptureRequest(
             self.stream, self._address.text, self._options, self._resume_at, self._is_patient
         )
-        slots, frame_bytes = self._options.slots, self._options.max_frame_bytes
         try:
-            self._child = CaptureChild(request, FrameRing.create(slots, frame_bytes))
+            self._child = CaptureChild(request, FrameRing.create(_SLOTS, self._options.max_frame_bytes))
         except OSError as err:
             self._lose(now_s, f"no capture process: {err.strerror or err}")
             return
         self._last_message = None
         self._healthy_since_s = None
-        self._timeouts.wait_for_start(now_s)
+        self._silence.expect_life(now_s, _START_TIMEOUT_S)
         if self._counts.last_problem is not None:
             self._counts = replace(self._counts, restarts=self._counts.restarts + 1)
 
@@ -200,19 +196,19 @@ class VideoSource:
         for message in messages:
             match message.kind:
                 case "waiting":
-                    self._timeouts.wait_for_start(now_s)
+                    self._silence.expect_life(now_s, _START_TIMEOUT_S)
                     self._note_problem(str(message.facts.get("reason")))
                 case "opening":
-                    self._timeouts.wait_for_open(now_s)
+                    self._silence.expect_life(now_s, self._options.open_timeout_s + _OPEN_SPARE_S)
                 case "opened":
-                    self._timeouts.wait_for_frames(now_s)
+                    self._silence.expect_life(now_s, self._options.stall_timeout_s)
                     log.info(
                         "source open", stream=self.stream, address=self._address.redacted, **message.facts
                     )
                 case "failed" | "ended":  # acted on once the last frames are out of the ring
                     self._last_message = message
                 case _:
-                    self._timeouts.note_life(now_s)
+                    self._silence.note_life(now_s)
 
     def _deliver(self, taken: TakenFrame, now_s: float) -> Frame:
         self._delivered_by_child += 1
@@ -236,8 +232,8 @@ class VideoSource:
     # --- endings --------------------------------------------------------------------------------------------------
 
     def _check_silence(self, child: CaptureChild, now_s: float) -> None:
-        self._timeouts.note_life(child.ring.beat_at_s())
-        silent_s = self._timeouts.excess_silence_s(now_s)
+        self._silence.note_life(child.ring.beat_at_s())
+        silent_s = self._silence.excess_silence_s(now_s)
         if silent_s is not None:
             self._counts = replace(self._counts, stalls=self._counts.stalls + 1)
             self._lose(now_s, f"silent for {silent_s:.1f} s, killed")

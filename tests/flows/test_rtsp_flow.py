@@ -13,9 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
+from edge_runtime.sources.capture_protocol import VideoOptions
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.video import VideoSource
-from edge_runtime.sources.video_options import VideoOptions
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration

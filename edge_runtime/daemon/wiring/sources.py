@@ -9,12 +9,12 @@ from edge_runtime.errors import SourceLost
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.sources.base import Source
+from edge_runtime.sources.capture_protocol import VideoOptions
 from edge_runtime.sources.demo import DATA
 from edge_runtime.sources.demo.demo_camera import DemoCamera
-from edge_runtime.sources.images import FolderOptions, ImagesSource
-from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox
+from edge_runtime.sources.images import ImagesSource
+from edge_runtime.sources.mqtt_images import MqttImagesSource
 from edge_runtime.sources.video import VideoSource
-from edge_runtime.sources.video_options import VideoOptions
 from edge_runtime.system.camera_address import CameraKind
 
 
@@ -30,23 +30,26 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection
         case CameraKind.MQTT:
             client = connection.client
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
-            inbox = PictureInbox()
-            end = client.subscribe(connection.topics.picture(stream), partial(_post, inbox))
-            return MqttImagesSource(stream, inbox, first_seq=first_seq, on_close=end)
+            pictures = MqttImagesSource(stream, first_seq=first_seq)
+            topic = connection.topics.picture(stream)
+            pictures.on_close = client.subscribe(topic, partial(_post, pictures))
+            return pictures
         case CameraKind.FILE if _is_folder(stream, camera.path):
             pace = None if camera.pace == "fastest" else camera.fps
-            folder = FolderOptions(fps=pace, loop=camera.loop, watch=camera.watch)
-            return ImagesSource(stream, Path(camera.path), folder, first_seq=first_seq)
+            folder = Path(camera.path)
+            return ImagesSource(
+                stream, folder, fps=pace, loop=camera.loop, watch=camera.watch, first_seq=first_seq
+            )
         case _:
             return VideoSource(stream, camera.path, video_options(camera), first_seq=first_seq)
 
 
-def _post(inbox: PictureInbox, message: Message) -> None:
+def _post(pictures: MqttImagesSource, message: Message) -> None:
     """Ignore a retained picture: its age is unknown, and it comes again at every connection."""
     if message.is_retained:
-        inbox.ignore("a retained picture was ignored: publish pictures without the retain flag")
+        pictures.ignore("a retained picture was ignored: publish pictures without the retain flag")
     else:
-        inbox.offer(message.payload, time.monotonic())
+        pictures.offer(message.payload, time.monotonic())
 
 
 def _is_folder(stream: str, path: str) -> bool:

@@ -8,13 +8,10 @@ Severity runs from 0 (the picture as it is, bit for bit) to 1 (costs a good clas
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from edge_runtime.errors import EdgeRuntimeError
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -22,16 +19,6 @@ Drift = Callable[[Floats, float, np.random.Generator], Floats]
 
 REFERENCE_SIDE = 224
 """Blur widths hold for this shorter side and grow with larger pictures: defocus is a share of the view."""
-
-
-class UnknownDrift(EdgeRuntimeError, ValueError):
-    """No drift has this name; the message lists those that exist."""
-
-    exit_code: ClassVar[int] = 64  # EX_USAGE
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"unknown camera drift {name!r}; expected one of: {', '.join(sorted(DRIFTS))}")
 
 
 def apply(name: str, pixels_rgb: Picture, severity: float, rng: np.random.Generator) -> Picture:
@@ -47,11 +34,10 @@ def apply(name: str, pixels_rgb: Picture, severity: float, rng: np.random.Genera
         uint8 (H,W,3); a new array. Values are rounded and clipped like a sensor's.
 
     Raises:
-        UnknownDrift: no drift has this name.
-        ValueError: the picture is not uint8 (H,W,3), or the severity is outside 0..1.
+        ValueError: no drift has this name; the picture is not uint8 (H,W,3), or the severity is outside 0..1.
     """
     if name not in DRIFTS:
-        raise UnknownDrift(name)
+        raise ValueError(f"unknown camera drift {name!r}; expected one of: {', '.join(sorted(DRIFTS))}")
     if not 0.0 <= severity <= 1.0:
         raise ValueError(f"severity of camera drift {name!r} is {severity}; expected 0..1")
     if pixels_rgb.dtype != np.uint8 or pixels_rgb.ndim != 3 or pixels_rgb.shape[2] != 3:

@@ -5,7 +5,7 @@ import pytest
 
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.images import FolderOptions, ImagesSource
+from edge_runtime.sources.images import ImagesSource
 from tests.support.waiting import WAIT_S
 
 
@@ -61,13 +61,13 @@ def test_sequence_numbers_and_times_are_set(folder):
 
 
 def test_a_loop_goes_on(folder):
-    source = ImagesSource("shelf", folder, FolderOptions(loop=True))
+    source = ImagesSource("shelf", folder, loop=True)
     assert [source.read(0).picture.name for _ in range(5)] == ["1.JPG", "2.jpg", "10.jpg", "1.JPG", "2.jpg"]
 
 
 def test_fps_paces(folder):
     clock = Clock()
-    source = ImagesSource("shelf", folder, FolderOptions(fps=2), clock=clock)
+    source = ImagesSource("shelf", folder, fps=2, clock=clock)
     assert source.read(0) is not None
     assert source.read(0) is None
     clock.now_s += 0.51
@@ -81,7 +81,7 @@ def look_again(source, clock):
 
 def test_a_watched_folder_gives_new_files_once_they_stopped_growing(folder):
     clock = Clock()
-    source = ImagesSource("shelf", folder, FolderOptions(watch=True), clock=clock)
+    source = ImagesSource("shelf", folder, watch=True, clock=clock)
     assert source.read(0) is None  # seen once: may still be written
     first = [look_again(source, clock).picture.name, source.read(0).picture.name, source.read(0).picture.name]
     assert first == ["1.JPG", "2.jpg", "10.jpg"]
@@ -95,7 +95,7 @@ def test_a_watched_folder_gives_new_files_once_they_stopped_growing(folder):
 
 def test_a_picture_written_over_counts_as_new(folder):
     clock = Clock()
-    source = ImagesSource("shelf", folder, FolderOptions(watch=True), clock=clock)
+    source = ImagesSource("shelf", folder, watch=True, clock=clock)
     source.read(0)
     look_again(source, clock)
     assert [source.read(0).picture.name for _ in range(2)] == ["2.jpg", "10.jpg"]
@@ -106,7 +106,7 @@ def test_a_picture_written_over_counts_as_new(folder):
 
 def test_a_watched_folder_may_go_away_and_come_back(folder):
     clock = Clock()
-    source = ImagesSource("shelf", folder, FolderOptions(watch=True), clock=clock)
+    source = ImagesSource("shelf", folder, watch=True, clock=clock)
     source.read(0)
     while look_again(source, clock) is not None:
         pass
@@ -130,13 +130,8 @@ def test_an_empty_folder_is_lost_with_what_was_expected(tmp_path):
         ImagesSource("shelf", tmp_path).read(0)
 
 
-def test_loop_and_watch_together_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"loop.*watch"):
-        FolderOptions(loop=True, watch=True)
-
-
 def test_close_wakes_a_waiting_read(folder):
-    source = ImagesSource("shelf", folder, FolderOptions(watch=True))
+    source = ImagesSource("shelf", folder, watch=True)
     ended = threading.Event()
 
     def wait():

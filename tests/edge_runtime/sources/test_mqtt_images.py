@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.mqtt_images import MqttImagesSource, PictureInbox, read_npy
+from edge_runtime.sources.mqtt_images import MqttImagesSource, read_npy
 
 
 def npy(array, **options):
@@ -18,10 +18,11 @@ def npy(array, **options):
 
 
 def source_of(*payloads, capacity=8, **options):
-    inbox = PictureInbox(capacity, **options)
+    options |= {"clock": lambda: 50.0, "wall_clock": lambda: 1000.0}
+    source = MqttImagesSource("hall", capacity=capacity, **options)
     for number, payload in enumerate(payloads):
-        inbox.offer(payload, received_at_s=10.0 + number)
-    return MqttImagesSource("hall", inbox, clock=lambda: 50.0, wall_clock=lambda: 1000.0)
+        source.offer(payload, received_at_s=10.0 + number)
+    return source
 
 
 def test_pictures_pass_as_they_came():
@@ -92,9 +93,8 @@ def test_damaged_tensors_never_raise():
 
 
 def test_read_waits_for_a_message_from_another_thread():
-    inbox = PictureInbox()
-    source = MqttImagesSource("hall", inbox)
-    sender = threading.Timer(0.05, inbox.offer, (b"late", time.monotonic()))
+    source = MqttImagesSource("hall")
+    sender = threading.Timer(0.05, source.offer, (b"late", time.monotonic()))
     sender.start()
     assert source.read(10).picture == b"late"
     sender.join()
@@ -109,8 +109,3 @@ def test_close_wakes_the_reader_and_accounts_for_what_is_left():
         source.read(60)
     counts = source.stats()
     assert counts.captured == counts.delivered + counts.dropped == 2
-
-
-def test_an_impossible_inbox_is_refused():
-    with pytest.raises(ValueError):
-        PictureInbox(capacity=0)

@@ -13,9 +13,9 @@ import structlog
 
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream
+from edge_runtime.sources.capture_protocol import VideoOptions
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.video import VideoSource
-from edge_runtime.sources.video_options import VideoOptions
 from tests.support.mjpeg_camera import MjpegCamera
 from tests.support.paths import ROOT
 from tests.support.video_clips import number_of, write_clip
@@ -372,7 +372,7 @@ def test_nothing_is_left_open_after_many_restarts(clip, opened):
 OWNER = """
 import sys, time
 from edge_runtime.sources.video import VideoSource
-from edge_runtime.sources.video_options import VideoOptions
+from edge_runtime.sources.capture_protocol import VideoOptions
 source = VideoSource("belt", sys.argv[1], VideoOptions(loop=True))
 while source.read(1.0) is None:
     pass
@@ -399,12 +399,3 @@ def test_the_capture_process_dies_with_its_owner(clip, is_hung):
         owner.communicate()
     psutil.wait_procs([child], timeout=WAIT_S)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"fps": 0}, {"stall_timeout_s": -1}, {"open_timeout_s": 0}, {"slots": 2}, {"pace": "fps"}, {"decode_threads": 0}],
-)  # fmt: skip
-def test_impossible_options_are_refused(options):
-    with pytest.raises(ValueError):
-        VideoOptions(**options)
