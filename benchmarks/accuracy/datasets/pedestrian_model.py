@@ -27,7 +27,11 @@ def int8_model(work: Path, samples: NDArray[np.float32]) -> Path:
 
 
 def float_model(work: Path) -> Any:
-    """The model in float32, ``openvino.Model`` with input (N,3,300,300) float32, 0..255 RGB."""
+    """The model in float32, ``openvino.Model`` with input (N,3,300,300) float32, 0..255 RGB, with suppression.
+
+    Raises:
+        BundleError: pip cannot fetch the graph.
+    """
     import openvino
 
     from examples.street_pedestrians import open_graph
