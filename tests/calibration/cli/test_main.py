@@ -175,7 +175,7 @@ def test_an_option_that_is_gone_says_so(folder: Path) -> None:
     assert "gone" in done.output
 
 
-def test_no_witness_keeps_no_picture(folder: Path) -> None:
+def test_no_samples_keep_no_picture(folder: Path) -> None:
     done = run(folder, "profile m.onnx --data clean.npz --out bare.safetensors --healthy-samples 0 --json")
     assert json.loads(done.stdout)["witness"] == 0
     assert (folder / "bare.safetensors").stat().st_size < (folder / "b.safetensors").stat().st_size

@@ -16,24 +16,24 @@ def measured(x: np.ndarray) -> dict[str, FrameMoments]:
     return {"input": moments_of_frames(x), "edges": moments_of_frames(x[:, :, 1:] - x[:, :, :-1])}
 
 
-def left_by_re_enacting(live: np.ndarray) -> float:
+def left_by_simulation(live: np.ndarray) -> float:
     again = simulate_drift(HEALTHY[:16], live, np.random.default_rng(0))
     return remaining_drift(measured(live), measured(again), measured(HEALTHY))
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.6])
 def test_of_a_haze_nothing_is_left(keep: float) -> None:
-    assert left_by_re_enacting(hazy(pictures(48, seed=1), keep=keep)) < 0.1
+    assert left_by_simulation(hazy(pictures(48, seed=1), keep=keep)) < 0.1
 
 
-def test_frames_that_were_not_re_enacted_leave_everything() -> None:
+def test_frames_that_were_not_simulated_leave_everything() -> None:
     live = measured(hazy(pictures(48, seed=1)))
     assert remaining_drift(live, measured(HEALTHY), measured(HEALTHY)) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_light_that_falls_off_across_the_pictures_cannot_be_re_enacted() -> None:
+def test_light_that_falls_off_across_the_pictures_cannot_be_simulated() -> None:
     lit = 0.3 * pictures(48, seed=1) + 0.7 * np.linspace(-1, 1, 16, dtype=np.float32)
-    assert left_by_re_enacting(lit) > MOST_LEFT
+    assert left_by_simulation(lit) > MOST_LEFT
 
 
 def test_neither_scale_nor_order_of_the_frames_matters() -> None:
