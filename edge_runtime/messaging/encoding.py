@@ -11,28 +11,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Detection, Label, Result, Timings
-from edge_runtime.messaging.events import (
-    BaselineChanged,
-    Commissioned,
-    ConfigApplied,
-    ConfigRefused,
-    DriftAlarm,
-    Event,
-    Fact,
-    PatchesPaused,
-    PatchResumed,
-    PatchReused,
-    Recalibrated,
-    RecalibrationRefused,
-    RecalibrationReport,
-    RolledBack,
-    TaskFailed,
-)
+from edge_runtime.datatypes import Detection, Generation, Label, Result, Timings
+from edge_runtime.messaging import events
+from edge_runtime.messaging.events import Event, Fact, RecalibrationReport
 
 SCORE_DIGITS = 4
 BOX_DIGITS = 1
 MS_DIGITS = 2
+_WIRE_NAMES = {"before": "from", "after": "to"}
 _TIMINGS = tuple(field.name for field in fields(Timings))
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,7 +74,7 @@ def encode_event(event: Event, device: str) -> bytes:
 
 def encode_deprecated_event(event: Event, device: str) -> bytes | None:
     """A failed task under its old name, for one release; None for other events, whose names did not change."""
-    if not isinstance(event.fact, TaskFailed):
+    if not isinstance(event.fact, events.TaskFailed):
         return None
     data = _fact(event.fact)
     del data["outcome"]
@@ -103,49 +89,36 @@ def _message(event: Event, device: str, kind: str, data: dict[str, Any]) -> dict
 def _fact(fact: Fact) -> dict[str, Any]:
     """The fields as ``docs/events.md`` lists them."""
     match fact:
-        case ConfigApplied(changed, after_restart):
-            return {"accepted": True, "changed": changed, "after_restart": after_restart}
-        case ConfigRefused(problems):
-            return {"accepted": False, "problems": problems}
-        case Commissioned():
-            return {
-                "outcome": "recorded",
-                "frames": fact.frames,
-                "taps": fact.taps,
-                "effective_frames": fact.effective_frames,
-                "name": fact.name,
-            }
-        case TaskFailed():
-            return {
-                "outcome": "failed",
-                "error": fact.error,
-                "cause": fact.cause,
-                "is_lasting": fact.is_lasting,
-            }
-        case BaselineChanged(before, after, scores):
-            return {"from": before, "to": after, "scores": dict(scores)}
-        case PatchesPaused(reason):
+        case events.ConfigApplied():
+            return {"accepted": True, **_values(fact)}
+        case events.ConfigRefused():
+            return {"accepted": False, **_values(fact)}
+        case events.Commissioned():
+            return {"outcome": "recorded", **_values(fact)}
+        case events.TaskFailed(_, error, cause, is_lasting):
+            return {"outcome": "failed", "error": error, "cause": cause, "is_lasting": is_lasting}
+        case events.PatchesPaused(reason):
             return {"no_patch": reason}
-        case PatchResumed(generation, reason):
-            return {"generation": str(generation), "reason": reason}
-        case DriftAlarm(figures):
-            return asdict(figures)
-        case Recalibrated(report, generation):
+        case events.DriftAlarm(figures):
+            return _values(figures)
+        case events.Recalibrated(report, generation):
             return {"outcome": "accepted", **as_json(report), "generation": str(generation)}
-        case RecalibrationRefused(report):
+        case events.RecalibrationRefused(report):
             return {"outcome": "refused", **as_json(report)}
-        case PatchReused(patch_id, generation, reason):
-            return {
-                "outcome": "accepted",
-                "accepted": True,
-                "is_known": True,
-                "candidate": patch_id,
-                "seconds": 0.0,
-                "reasons": [reason],
-                "generation": str(generation),
-            }
-        case RolledBack(before, after, reason):
-            return {"from": str(before), "to": str(after), "reason": reason}
+        case events.PatchReused(patch_id, generation, reason):
+            known = {"accepted": True, "is_known": True, "candidate": patch_id, "seconds": 0.0}
+            return {"outcome": "accepted", **known, "reasons": [reason], "generation": str(generation)}
+        case events.BaselineChanged() | events.PatchResumed() | events.RolledBack():
+            return _values(fact)
+
+
+def _values(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass by the names that subscribers know."""
+    data = {}
+    for field in fields(value):
+        one = getattr(value, field.name)
+        data[_WIRE_NAMES.get(field.name, field.name)] = str(one) if isinstance(one, Generation) else one
+    return data
 
 
 def as_json(report: RecalibrationReport) -> dict[str, Any]:
@@ -161,17 +134,12 @@ def encode_object(values: dict[str, Any]) -> bytes:
     return orjson.dumps(values, default=_convert, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 
-def _encode_label(label: Label) -> dict[str, Any]:
-    return {"index": label.index, "label": label.label, "score": round(float(label.score), SCORE_DIGITS)}
+def _encode_label(found: Label | Detection) -> dict[str, Any]:
+    return {"index": found.index, "label": found.label, "score": round(float(found.score), SCORE_DIGITS)}
 
 
 def _encode_detection(found: Detection) -> dict[str, Any]:
-    return {
-        "index": found.index,
-        "label": found.label,
-        "score": round(float(found.score), SCORE_DIGITS),
-        "box": [round(float(edge), BOX_DIGITS) for edge in found.box],
-    }
+    return {**_encode_label(found), "box": [round(float(edge), BOX_DIGITS) for edge in found.box]}
 
 
 def _encode_array(name: str, values: NDArray[Any]) -> dict[str, Any]:

@@ -1,61 +1,48 @@
 """Events as text for people: the same in the log, on the status page and in the summary. Pure."""
 
-from edge_runtime.messaging.events import (
-    BaselineChanged,
-    Commissioned,
-    ConfigApplied,
-    ConfigRefused,
-    DriftAlarm,
-    Fact,
-    PatchesPaused,
-    PatchResumed,
-    PatchReused,
-    Recalibrated,
-    RecalibrationRefused,
-    RolledBack,
-    TaskFailed,
-)
+from edge_runtime.messaging import events
+from edge_runtime.messaging.events import Fact
 
 LASTING = "not tried again until the model or the configuration changes, or on command"
 
 
 def is_trouble(fact: Fact) -> bool:
     """Whether a person should look: drift, a refused edit, a task that failed."""
-    return isinstance(fact, DriftAlarm | ConfigRefused | TaskFailed)
+    return isinstance(fact, events.DriftAlarm | events.ConfigRefused | events.TaskFailed)
 
 
 def describe(fact: Fact) -> list[str]:
     """A headline, then lines of detail."""
     match fact:
-        case ConfigApplied():
+        case events.ConfigApplied():
             return _describe_edit(fact)
-        case ConfigRefused():
+        case events.ConfigRefused():
             return ["configuration edit refused, the last good one stays", *fact.problems]
-        case Commissioned():
+        case events.Commissioned():
             return [f"baseline {fact.name} recorded from {fact.frames} healthy frames ({fact.taps} taps)"]
-        case TaskFailed():
+        case events.TaskFailed():
             task = "commissioning" if fact.task == "commission" else "recalibration"
             return [f"{task} failed: {fact.error}", *([LASTING] if fact.is_lasting else [])]
-        case BaselineChanged():
+        case events.BaselineChanged():
             return [f"the camera is nearer to the baseline {fact.after} now than to {fact.before}: no drift"]
-        case PatchesPaused() | PatchResumed():
+        case events.PatchesPaused() | events.PatchResumed():
             return [f"baseline: {fact.reason}"]
-        case DriftAlarm(figures):
+        case events.DriftAlarm(figures):
             return [
                 f"drift alarm: score {figures.score:.3g}, threshold {figures.threshold:.3g} ({figures.verdict})"
             ]
-        case Recalibrated(report, generation):
+        case events.Recalibrated(report, generation):
             headline = f"recalibrated in {report.seconds:.1f} s: {report.candidate}; active is {generation}"
             return [headline, *report.reasons]
-        case RecalibrationRefused(report):
+        case events.RecalibrationRefused(report):
             return [f"recalibration refused after {report.seconds:.1f} s, nothing changed", *report.reasons]
-        case PatchReused():
+        case events.PatchReused():
             return [f"{fact.patch_id} is used again; active is {fact.generation}", fact.reason]
-        case RolledBack():
+        case events.RolledBack():
             return [f"rolled back from {fact.before} to {fact.after}: {fact.reason}"]
 
 
-def _describe_edit(edit: ConfigApplied) -> list[str]:
+def _describe_edit(edit: events.ConfigApplied) -> list[str]:
     now = [path for path in edit.changed if path not in edit.after_restart]
     lines = [f"configuration edit applied: {', '.join(now)}"] if now else []
     if edit.after_restart:

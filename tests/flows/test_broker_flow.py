@@ -266,7 +266,7 @@ def test_a_retained_command_is_ignored_now_and_at_the_next_connection(broker, tm
     subscriber.publish("edge/d/request/status", b"", qos=1)
     assert until(lambda: subscriber.answers("edge/d/response/status"))
     assert device.rollbacks == 0
-    assert device.commands._handler.counts.retained == 2
+    assert device.commands._handler.counts["retained"] == 2
     device.close()
 
 

@@ -16,6 +16,7 @@ from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 MAX_QUEUED = 256
+"""More requests than this are dropped."""
 ANSWER_EXPIRY_S = 60
 """A caller that connects again later has given up."""
 
@@ -36,9 +37,7 @@ class CommandListener:
         """Subscribe to all requests of this device; call before ``client.start()`` to miss none."""
         self._client, self._handler, self._topics = client, handler, topics
         self._monotonic, self._wall = monotonic, wall
-        self._queue: queue.Queue[Message | None] = queue.Queue(MAX_QUEUED)
-        self.dropped = 0
-        """Requests that arrived while the queue was full."""
+        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         # Not vital: a command must not be able to end the daemon.
         self._thread = SupervisedThread("commands", self._run, crashes or Crashes(), is_vital=False)
         self._thread.start()
@@ -47,26 +46,12 @@ class CommandListener:
     def stop(self, timeout_s: float = 2.0) -> None:
         """Answer no more; a command that is running is waited for this long. Idempotent."""
         self._thread.stop()
-        while self._thread.is_alive:
-            try:
-                self._queue.put_nowait(None)
-                break
-            except queue.Full:
-                self._drop_one()
+        self._queue.put(None)
         self._thread.join(timeout_s)
 
-    def _drop_one(self) -> None:
-        try:
-            self._queue.get_nowait()
-        except queue.Empty:
-            return
-        self.dropped += 1
-
     def _enqueue(self, message: Message) -> None:
-        try:
-            self._queue.put_nowait(message)
-        except queue.Full:
-            self.dropped += 1
+        if self._queue.qsize() < MAX_QUEUED:
+            self._queue.put(message)
 
     def _run(self) -> None:
         while (message := self._queue.get()) is not None:

@@ -16,9 +16,10 @@ Rules, in this order:
        own account: a flood of garbage does not keep a good command from being served.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Any
 
 import orjson
@@ -29,7 +30,6 @@ from edge_runtime.errors import CommandError, EdgeRuntimeError
 from edge_runtime.messaging.encoding import encode_object
 
 MAX_REQUEST_BYTES = 64 * 1024
-MAX_DEPTH = 16
 UNEXPECTED = "the command failed unexpectedly; the device's log says why"
 OFF = "commands are turned off in the configuration: mqtt.commands"
 
@@ -38,7 +38,7 @@ BaselineName = Annotated[str, Field(pattern=BASELINE_PATTERN)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
-class _Arguments(BaseModel):
+class Arguments(BaseModel):
     """Every request may carry these; ``status`` has no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
@@ -49,7 +49,7 @@ class _Arguments(BaseModel):
     """After this moment the request is refused instead of obeyed."""
 
 
-class ModelArguments(_Arguments):
+class ModelArguments(Arguments):
     """``rollback``: back to the previous generation. ``baselines``: list those of a model."""
 
     model: Name | None = None
@@ -95,8 +95,8 @@ class RemoveArguments(ModelArguments):
     name: BaselineName
 
 
-ARGUMENTS: Mapping[str, type[_Arguments]] = {
-    "status": _Arguments,
+ARGUMENTS: Mapping[str, type[Arguments]] = {
+    "status": Arguments,
     "recalibrate": RecalibrateArguments,
     "rollback": ModelArguments,
     "commission": CommissionArguments,
@@ -124,51 +124,23 @@ class CommandPolicy:
     """More than ``rate_per_s * window_s + burst``, so the window is never cut short by many commands."""
 
 
-@dataclass(slots=True)
-class CommandCounts:
-    """What came in; all only grow."""
-
-    executed: int = 0
-    failed: int = 0
-    """Executed, and the handler said no."""
-    refused: int = 0
-    """Malformed, unknown, invalid, expired, over the rate, or commands are off."""
-    repeated: int = 0
-    retained: int = 0
-    unanswered: int = 0
-    """Refused without an answer, because too many had to be refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A request that passed every check of its form."""
-
-    verb: str
-    arguments: _Arguments
-
-
-@dataclass(slots=True)
 class _Bucket:
     """Token bucket."""
 
-    rate_per_s: float
-    burst: int
-    tokens: float = field(init=False)
-    at_s: float | None = None
-
-    def __post_init__(self) -> None:
-        self.tokens = float(self.burst)
+    def __init__(self, rate_per_s: float, burst: int) -> None:
+        self._rate_per_s, self._burst = rate_per_s, burst
+        self._tokens, self._at_s = float(burst), inf
 
     def take(self, now_s: float) -> bool:
-        passed_s = max(0.0, now_s - self.at_s) if self.at_s is not None else 0.0
-        self.tokens, self.at_s = min(self.burst, self.tokens + passed_s * self.rate_per_s), now_s
-        if self.tokens < 1.0:
+        passed_s = max(0.0, now_s - self._at_s)
+        self._tokens, self._at_s = min(self._burst, self._tokens + passed_s * self._rate_per_s), now_s
+        if self._tokens < 1.0:
             return False
-        self.tokens -= 1.0
+        self._tokens -= 1.0
         return True
 
 
-def decode(verb: str, payload: bytes, now_wall_s: float) -> Command:
+def decode(verb: str, payload: bytes, now_wall_s: float) -> Arguments:
     """Check a request.
 
     Raises:
@@ -181,14 +153,16 @@ def decode(verb: str, payload: bytes, now_wall_s: float) -> Command:
     try:
         # From JSON once more: pydantic's strict mode takes a time from JSON text but not from a Python string.
         checked = arguments.model_validate_json(orjson.dumps(content))
+    except orjson.JSONEncodeError as err:
+        raise CommandError(
+            f"{verb}: the request is nested too deep; the arguments of all verbs are flat"
+        ) from err
     except ValidationError as err:
         raise CommandError(f"{verb}: {_describe(err)}") from err
-    expires_at = checked.expires_at
-    if expires_at is not None and expires_at.timestamp() < now_wall_s:
-        raise CommandError(
-            f"{verb}: expired at {expires_at.isoformat()}; send it again with a later expires_at"
-        )
-    return Command(verb, checked)
+    at = checked.expires_at
+    if at is not None and at.timestamp() < now_wall_s:
+        raise CommandError(f"{verb}: expired at {at.isoformat()}; send it again with a later expires_at")
+    return checked
 
 
 def _parse(payload: bytes) -> dict[str, Any]:
@@ -202,24 +176,7 @@ def _parse(payload: bytes) -> dict[str, Any]:
         raise CommandError(f"the request is not JSON: {err.msg} at byte {err.pos}") from err
     if not isinstance(content, dict):
         raise CommandError(f"the request is a JSON {type(content).__name__}; expected an object")
-    if _depth_exceeds(content, MAX_DEPTH):
-        raise CommandError(f"the request is nested deeper than {MAX_DEPTH} levels")
     return content
-
-
-def _depth_exceeds(value: object, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        inner: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        if not inner:
-            return False
-        level = inner
-    return True
 
 
 def _describe(err: ValidationError) -> str:
@@ -260,52 +217,53 @@ class CommandHandler:
         self._valid = _Bucket(policy.rate_per_s, policy.burst)
         self._bad = _Bucket(policy.rate_per_s, policy.burst)
         self._answered: OrderedDict[str | int, _PastAnswer] = OrderedDict()
-        self.counts = CommandCounts()
+        self.counts: Counter[str] = Counter()
+        """Requests ``executed``, ``failed`` (the handler said no), ``refused`` and ``unanswered`` (too many to refuse),
+        ``repeated``, ``retained``."""
 
     def answer(
         self, verb: str, payload: bytes, *, is_retained: bool, now_s: float, now_wall_s: float
     ) -> bytes | None:
         """The answer to send, as JSON bytes; None when nothing must be sent (see the rules of the module)."""
         if is_retained:
-            self.counts.retained += 1
+            self.counts["retained"] += 1
             return None
         if not self._policy.is_enabled:
             return self._refuse(OFF, payload, now_s)
         try:
-            command = decode(verb, payload, now_wall_s)
+            arguments = decode(verb, payload, now_wall_s)
         except CommandError as err:
             return self._refuse(str(err), payload, now_s)
-        return self._obey_once(command, payload, now_s)
+        return self._obey_once(verb, arguments, payload, now_s)
 
     def _refuse(self, text: str, payload: bytes, now_s: float) -> bytes | None:
-        self.counts.refused += 1
+        self.counts["refused"] += 1
         if not self._bad.take(now_s):
-            self.counts.unanswered += 1
+            self.counts["unanswered"] += 1
             return None
         return _encode_error(text, read_transaction(payload))
 
-    def _obey_once(self, command: Command, payload: bytes, now_s: float) -> bytes | None:
-        transaction = command.arguments.transaction
+    def _obey_once(self, verb: str, arguments: Arguments, payload: bytes, now_s: float) -> bytes | None:
+        transaction, request = arguments.transaction, (verb, payload)
         self._forget(now_s)
         known = self._answered.get(transaction) if transaction is not None else None
         if known is not None:
-            if known.request != (command.verb, payload):
+            if known.request != request:
                 return self._refuse(
                     f"transaction {transaction!r} was used for another request", payload, now_s
                 )
-            self.counts.repeated += 1
+            self.counts["repeated"] += 1
             return known.answer
         if not self._valid.take(now_s):
             limit = f"{self._policy.rate_per_s:g} a second"
             return self._refuse(
-                f"{command.verb}: too many commands, at most {limit}; try again later", payload, now_s
+                f"{verb}: too many commands, at most {limit}; try again later", payload, now_s
             )
         if transaction is None:
-            return self._execute(command)
+            return self._execute(verb, arguments)
         # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
-        request = (command.verb, payload)
         self._answered[transaction] = _PastAnswer(request, _encode_error(UNEXPECTED, transaction), now_s)
-        answer = self._execute(command)
+        answer = self._execute(verb, arguments)
         self._answered[transaction] = _PastAnswer(request, answer, now_s)
         return answer
 
@@ -322,19 +280,17 @@ class CommandHandler:
                 return
             self._answered.popitem(last=False)
 
-    def _execute(self, command: Command) -> bytes:
-        transaction = command.arguments.transaction
-        handler = self._handlers.get(command.verb)
-        if handler is None:
-            self.counts.failed += 1
-            return _encode_error(f"{command.verb} is not available on this device", transaction)
+    def _execute(self, verb: str, arguments: Arguments) -> bytes:
+        handler = self._handlers.get(verb)
         try:
-            data = handler(command.arguments)
+            if handler is None:
+                raise CommandError(f"{verb} is not available on this device")
+            data = handler(arguments)
         except EdgeRuntimeError as err:
-            self.counts.failed += 1
-            return _encode_error(str(err), transaction)
-        self.counts.executed += 1
-        return encode_object({"status": "ok", "data": dict(data), "transaction": transaction})
+            self.counts["failed"] += 1
+            return _encode_error(str(err), arguments.transaction)
+        self.counts["executed"] += 1
+        return encode_object({"status": "ok", "data": dict(data), "transaction": arguments.transaction})
 
 
 def _encode_error(text: str, transaction: str | int | None) -> bytes:
