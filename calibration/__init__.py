@@ -16,6 +16,9 @@ This library never imports the runtime, and knows neither cameras nor brokers. E
 :class:`CalibrationError`; a verdict that refuses is none.
 """
 
+import warnings
+from typing import Any
+
 from calibration.api import (
     apply,
     measure_drift,
@@ -96,3 +99,14 @@ __all__ = [
     "snapshot",
     "watch_drift",
 ]
+
+_OLD_NAMES = {"Watched": "DriftReport", "Witness": "HealthySamples", "sketch": "snapshot"}
+
+
+def __getattr__(name: str) -> Any:
+    """Give what had another name in the release before, with a warning."""
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = _OLD_NAMES[name]
+    warnings.warn(f"calibration.{name} is now calibration.{new}", DeprecationWarning, stacklevel=2)
+    return globals()[new]

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import atomic_file
 from calibration.errors import PatchError
-from calibration.stats import tensor_file
+from calibration.stats import atomic_file, tensor_file
 from calibration.stats.moments import TapMoments, Vector, blend_taps
 
 SCALE_LIMITS = (1 / 5, 5.0)

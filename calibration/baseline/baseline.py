@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import atomic_file
 from calibration.baseline.metadata import BaselineFacts, require_date
 from calibration.errors import BaselineError, DataError
 from calibration.outputs.detection_layout import DetectionLayout
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers, ClassScores, Layout
-from calibration.stats import tensor_file
+from calibration.stats import atomic_file, tensor_file
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, Moments, TapMoments
 from calibration.stats.sensor_features import SENSOR_TAPS
 

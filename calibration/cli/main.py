@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 import calibration
-from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.cli.baseline import ALL as BASELINE_COMMANDS
 from calibration.cli.common import (
@@ -28,6 +27,7 @@ from calibration.report.page import Setting
 from calibration.report.page import page as report_page
 from calibration.search.flow import Options
 from calibration.search.reference import ReferenceSet, load_npz
+from calibration.stats import atomic_file
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
 from calibration.verdict import Verdict, describe, drift_summary

@@ -5,8 +5,8 @@ No framework is imported here.
 
 from pathlib import Path
 
-from calibration import atomic_file
 from calibration.errors import ModelError
+from calibration.stats import atomic_file
 from calibration.targets.base import ModelFiles
 
 SUFFIXES = (".onnx", ".xml", ".pt")

@@ -31,10 +31,10 @@ import structlog
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from calibration.atomic_file import sync_directory
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import DEFAULT_NAME
 from calibration.errors import CalibrationError
+from calibration.stats.atomic_file import sync_directory
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
 from edge_runtime.datatypes import Generation

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from calibration import atomic_file
+from calibration.stats import atomic_file
 from edge_runtime.errors import StateError
 
 

@@ -65,6 +65,15 @@ def test_the_old_name_of_the_number_of_samples_is_still_taken(model: bytes) -> N
         assert c.profile(model, pictures(16, seed=1), witness=0).healthy_samples is None
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("Watched", c.DriftReport), ("Witness", c.HealthySamples), ("sketch", c.snapshot)]
+)
+def test_the_exports_of_the_release_before_are_still_there(old: str, new: object) -> None:
+    with pytest.warns(DeprecationWarning, match=old):
+        assert getattr(c, old) is new
+    assert not hasattr(c, f"no_{old}")
+
+
 def test_a_patch_that_was_not_accepted_is_no_patch(model: bytes) -> None:
     with pytest.raises(c.DataError):
         c.apply(model, None)

@@ -20,7 +20,7 @@ from torch import nn
 
 from benchmarks.accuracy.datasets.fashion_net import fashion_net
 from benchmarks.accuracy.records import NotInstalled
-from calibration.atomic_file import write_atomically
+from calibration.stats.atomic_file import write_atomically
 from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
 
 Pixels = NDArray[np.uint8]

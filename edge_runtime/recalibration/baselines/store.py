@@ -15,10 +15,10 @@ from pathlib import Path
 
 import orjson
 
-from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts, require_name
 from calibration.errors import CalibrationError
+from calibration.stats import atomic_file
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
 

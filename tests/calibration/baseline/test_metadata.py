@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 import calibration
-from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import DAY_S, BaselineFacts
 from calibration.errors import BaselineError, DataError
-from calibration.stats import tensor_file
+from calibration.stats import atomic_file, tensor_file
 from tests.support.baselines import a_baseline
 from tests.support.onnx_nets import classifier, pictures
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from calibration import atomic_file
 from calibration.baseline.baseline import Baseline
 from calibration.cli.main import cli
+from calibration.stats import atomic_file
 from tests.support.onnx_nets import classifier, hazy, pictures, quantized
 from tests.support.waiting import WAIT_S
 

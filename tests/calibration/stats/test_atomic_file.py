@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from calibration.atomic_file import write_atomically
+from calibration.stats.atomic_file import write_atomically
 
 
 def mode(path: Path) -> int:
