@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from edge_runtime.config import Address
-from edge_runtime.daemon.wiring.messaging import make_mqtt_settings
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 from edge_runtime.messaging.mqtt.session import Message, MqttSession
+from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
 
 REQUEST_EXPIRY_S = 60
 

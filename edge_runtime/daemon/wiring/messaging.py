@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, get_args
 
-from edge_runtime.config import Config, MqttConfig
+from edge_runtime.config import Config
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.http import HttpServer
@@ -13,7 +13,7 @@ from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPoli
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.mqtt.client import MqttClient
-from edge_runtime.messaging.mqtt.settings import MqttSettings, TlsSettings
+from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import Publisher, Sink
@@ -85,26 +85,6 @@ def _make_channels(config: Config, client: MqttClient | None, outboxes: Outboxes
 def _make_channel(name: str, outboxes: Outboxes, file: str, sink: Sink) -> Channel:
     outbox = outboxes.get(file)
     return Channel(name, outbox, Publisher(outbox, sink, name=f"publisher-{name}", crashes=outboxes.crashes))
-
-
-def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
-    """The broker section as what the client takes.
-
-    Raises:
-        ConfigError: a value cannot be used.
-    """
-    tls = None if mqtt.tls is None else TlsSettings(ca=mqtt.tls.ca, cert=mqtt.tls.cert, key=mqtt.tls.key)
-    return MqttSettings(
-        host=mqtt.host,
-        device=device,
-        port=mqtt.effective_port,
-        user=mqtt.user,
-        password=mqtt.password_text(),
-        tls=tls,
-        prefix=mqtt.prefix,
-        keepalive_s=mqtt.keepalive_s,
-        max_inflight=mqtt.inflight,
-    )
 
 
 def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:

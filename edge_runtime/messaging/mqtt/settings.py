@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from edge_runtime.config import MqttConfig
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.messaging.mqtt.topics import Topics
 
@@ -111,6 +112,26 @@ class MqttSettings:
         """Path of one of the TLS files as text; None when it is not set."""
         path: Path | None = getattr(self.tls, which)
         return None if path is None else str(path)
+
+
+def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
+    """The broker section as what the client takes.
+
+    Raises:
+        ConfigError: a value cannot be used.
+    """
+    tls = None if mqtt.tls is None else TlsSettings(ca=mqtt.tls.ca, cert=mqtt.tls.cert, key=mqtt.tls.key)
+    return MqttSettings(
+        host=mqtt.host,
+        device=device,
+        port=mqtt.effective_port,
+        user=mqtt.user,
+        password=mqtt.password_text(),
+        tls=tls,
+        prefix=mqtt.prefix,
+        keepalive_s=mqtt.keepalive_s,
+        max_inflight=mqtt.inflight,
+    )
 
 
 class _TidySocket(ssl.SSLSocket):
