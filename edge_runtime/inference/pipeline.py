@@ -8,7 +8,7 @@ counted; engine failures are counted and reported.
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -31,47 +31,30 @@ class Observer(Protocol):
         """A sample was answered with this result."""
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineParts:
-    """The parts of a pipeline."""
+@dataclass(eq=False)
+class Pipeline:
+    """All streams of one model."""
 
     device: str
     model: str
     preprocessor: Preprocessor
     scheduler: BatchScheduler
+    """Queues and their counters; read-only outside of this class."""
     slot: EngineSlot
+    """Where the active engine sits."""
     postprocessor: Postprocessor
     deliver: Callable[[Result], None]
     observer: Observer | None
     on_engine_error: Callable[[EngineError], None]
     clock: Callable[[], float]
+    metrics: PipelineMetrics = field(init=False, default_factory=PipelineMetrics)
 
-
-class Pipeline:
-    """All streams of one model."""
-
-    def __init__(self, parts: PipelineParts) -> None:
-        self._device, self._model, self._clock = parts.device, parts.model, parts.clock
-        self._preprocessor, self._postprocessor = parts.preprocessor, parts.postprocessor
-        self._scheduler, self._slot = parts.scheduler, parts.slot
-        self._deliver, self._observer = parts.deliver, parts.observer
-        self._on_engine_error = parts.on_engine_error
+    def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._has_work, self._has_room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._has_answered = threading.Condition(self._lock)
         self._is_draining = False
         self._running_since_s: list[float] = []
-        self.metrics = PipelineMetrics()
-
-    @property
-    def slot(self) -> EngineSlot:
-        """Where the active engine sits."""
-        return self._slot
-
-    @property
-    def scheduler(self) -> BatchScheduler:
-        """Queues and their counters; read-only outside of this class."""
-        return self._scheduler
 
     def accept(self, frame: Frame, *, is_live: bool, stop: threading.Event) -> Rejected | None:
         """Prepare a frame and queue it.
@@ -81,12 +64,12 @@ class Pipeline:
         metrics = self.metrics.stream(frame.stream)
         metrics.frames += 1
         metrics.last_frame_at_s = frame.captured_at_s
-        prepared = self._preprocessor.prepare(frame)
+        prepared = self.preprocessor.prepare(frame)
         if isinstance(prepared, Rejected):
             metrics.rejected[prepared.reason] += 1
             return prepared
         with self._lock:
-            while not self._scheduler.offer(prepared, is_live=is_live, now_s=self._clock()):
+            while not self.scheduler.offer(prepared, is_live=is_live, now_s=self.clock()):
                 if stop.is_set():
                     return None
                 self._has_room.wait(timeout=0.2)
@@ -99,7 +82,7 @@ class Pipeline:
         if taken is None:
             return 0
         batch, lease = taken
-        began_s = self._clock()
+        began_s = self.clock()
         with self._lock:
             self._running_since_s.append(began_s)
         unfinished = list(batch)
@@ -109,9 +92,9 @@ class Pipeline:
             self.metrics.lost_to_errors += len(unfinished)
             with self._lock:
                 self._running_since_s.remove(began_s)
-                self._scheduler.finish(batch)
+                self.scheduler.finish(batch)
                 self._has_answered.notify_all()
-            self._slot.release(lease)  # may free an engine that was taken out, which no frame waits for
+            self.slot.release(lease)  # may free an engine that was taken out, which no frame waits for
         return len(batch)
 
     def continue_counts(self, before: "Pipeline") -> None:
@@ -122,7 +105,7 @@ class Pipeline:
         """
         self.metrics = before.metrics
         self.metrics.infer_ms, self.metrics.total_ms = Latency(), Latency()  # those of the new engine
-        self._scheduler.continue_counts(before.scheduler)
+        self.scheduler.continue_counts(before.scheduler)
 
     def drain(self) -> None:
         """From now on run what is queued without waiting for company, and let workers go that find nothing."""
@@ -133,7 +116,7 @@ class Pipeline:
     def is_empty(self) -> bool:
         """Whether no sample waits."""
         with self._lock:
-            return len(self._scheduler) == 0
+            return len(self.scheduler) == 0
 
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
@@ -142,7 +125,7 @@ class Pipeline:
     def due_since_s(self) -> float | None:
         """Since when the oldest waiting or running batch is due (monotonic); None when there is none."""
         with self._lock:
-            waiting_s = self._scheduler.oldest_queued_at_s()
+            waiting_s = self.scheduler.oldest_queued_at_s()
             return min(
                 (at_s for at_s in (waiting_s, *self._running_since_s) if at_s is not None), default=None
             )
@@ -150,52 +133,50 @@ class Pipeline:
     def set_policy(self, policy: BatchPolicy) -> None:
         """Change the scheduler's limits while it runs."""
         with self._lock:
-            self._scheduler.set_policy(policy)
+            self.scheduler.set_policy(policy)
 
     def rest(self, stream: str) -> None:
         """A stream gives nothing for now; another one may have its worker."""
         with self._lock:
-            self._scheduler.rest(stream)
+            self.scheduler.rest(stream)
             self._has_work.notify()
 
     def forget(self, stream: str) -> None:
         """Drop what a removed stream still had waiting."""
         with self._lock:
-            self._scheduler.forget(stream)
+            self.scheduler.forget(stream)
 
     def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], EngineLease] | None:
-        deadline_s = self._clock() + timeout_s
+        deadline_s = self.clock() + timeout_s
         with self._lock:
             while True:
-                now_s = self._clock()
-                batch = self._scheduler.take(now_s, flush=self._is_draining)
-                if batch or now_s >= deadline_s or self._is_drained():
+                now_s = self.clock()
+                batch = self.scheduler.take(now_s, flush=self._is_draining)
+                is_drained = self._is_draining and len(self.scheduler) == 0
+                if batch or now_s >= deadline_s or is_drained:
                     if batch:
                         self._has_room.notify_all()
-                    if self._scheduler.wait_s(now_s) is not None:  # for another worker, if one sleeps
+                    if self.scheduler.wait_s(now_s) is not None:  # for another worker, if one sleeps
                         self._has_work.notify()
-                    return (batch, self._slot.acquire()) if batch else None
-                ready_in_s = self._scheduler.wait_s(now_s)
+                    return (batch, self.slot.acquire()) if batch else None
+                ready_in_s = self.scheduler.wait_s(now_s)
                 remaining_s = deadline_s - now_s
                 self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
 
-    def _is_drained(self) -> bool:
-        return self._is_draining and len(self._scheduler) == 0
-
     def _run(self, batch: tuple[Queued, ...], unfinished: list[Queued], lease: EngineLease) -> None:
         """Infer and answer; what is left in ``unfinished`` was lost to an error."""
-        started_s = self._clock()
+        started_s = self.clock()
         try:
-            outputs = self._slot.infer(lease, _stack(batch))
+            outputs = self.slot.infer(lease, _stack(batch))
         except EngineError as err:
             self.metrics.engine_errors += 1
-            self.metrics.last_progress_at_s = self._clock()
-            self._on_engine_error(err)
+            self.metrics.last_progress_at_s = self.clock()
+            self.on_engine_error(err)
             return
-        finished_s = self._clock()
+        finished_s = self.clock()
         with self._lock:
             self._measure(len(batch), started_s, finished_s)
-            while not self._scheduler.may_answer(batch):
+            while not self.scheduler.may_answer(batch):
                 self._has_answered.wait()
         for index, queued in enumerate(batch):
             one = {name: array[index] for name, array in outputs.items()}
@@ -212,17 +193,17 @@ class Pipeline:
         self, queued: Queued, outputs: Outputs, generation: Generation, started_s: float, infer_ms: float
     ) -> None:
         sample, metrics = queued.sample, self.metrics.stream(queued.sample.stream)
-        answer = self._postprocessor.read(sample, outputs)
+        answer = self.postprocessor.read(sample, outputs)
         if isinstance(answer, Rejected):
             metrics.rejected[answer.reason] += 1
             return
-        now_s = self._clock()
+        now_s = self.clock()
         result = Result(
-            device=self._device,
+            device=self.device,
             stream=sample.stream,
             seq=sample.seq,
             captured_at_wall_s=sample.captured_at_wall_s,
-            model=self._model,
+            model=self.model,
             generation=str(generation),
             timings=Timings(
                 decode=sample.decode_ms,
@@ -235,13 +216,13 @@ class Pipeline:
             detections=answer.detections,
             outputs=answer.outputs,
         )
-        self._deliver(result)
+        self.deliver(result)
         metrics.results += 1
         self.metrics.total_ms.add(result.timings.total)
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = now_s
-        if self._observer is not None:
-            self._observer.offer(sample, result)
+        if self.observer is not None:
+            self.observer.offer(sample, result)
 
 
 def _stack(batch: tuple[Queued, ...]) -> NDArray[np.float32]:

@@ -37,15 +37,6 @@ class BatchPolicy:
     priorities: Mapping[str, int] = field(default_factory=dict)
     """By stream; higher comes first, a stream that is not named has 0."""
 
-    def __post_init__(self) -> None:
-        if (
-            self.max_batch_size < 1
-            or self.queue_limit < 1
-            or self.max_queue_delay_s < 0
-            or self.max_age_s <= 0
-        ):
-            raise ValueError(f"impossible batch policy: {self}")
-
 
 @dataclass(frozen=True, slots=True)
 class Queued:

@@ -7,7 +7,7 @@ import numpy as np
 
 from edge_runtime.datatypes import Frame, Generation
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.inference.pipeline import Pipeline, PipelineParts
+from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
@@ -35,7 +35,7 @@ def make_frame(seq, stream="belt", picture=None, age_s=0.0):
 def make_pipeline(engine=None, *, results=None, observer=None, workers=1, **policy):
     results = [] if results is None else results
     errors = []
-    parts = PipelineParts(
+    pipeline = Pipeline(
         device="box",
         model="parts",
         preprocessor=Preprocessor(SPEC),
@@ -47,7 +47,7 @@ def make_pipeline(engine=None, *, results=None, observer=None, workers=1, **poli
         on_engine_error=errors.append,
         clock=time.monotonic,
     )
-    return Pipeline(parts), results, errors
+    return pipeline, results, errors
 
 
 NEVER = threading.Event()

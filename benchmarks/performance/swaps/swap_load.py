@@ -25,7 +25,7 @@ from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.factory import DEFAULTS
 from edge_runtime.inference.engines.threads import ThreadPlan
-from edge_runtime.inference.pipeline import Pipeline, PipelineParts
+from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
@@ -60,12 +60,11 @@ class Loaded:
         self._accepted = self._rejected = self._errors = 0
         self._stop, self._fed = threading.Event(), threading.Event()
         policy = BatchPolicy(max_batch_size=1, max_queue_delay_s=0.0, max_age_s=1e9, queue_limit=4)
-        parts = PipelineParts(
+        self._pipeline = Pipeline(
             device="bench", model="bench", preprocessor=Preprocessor(bundle.manifest.preprocess),
             scheduler=BatchScheduler(policy), slot=slot, postprocessor=Postprocessor(bundle.manifest, bundle.labels),
             deliver=self._deliver, observer=None, on_engine_error=self._on_error, clock=time.monotonic,
         )  # fmt: skip
-        self._pipeline = Pipeline(parts)
 
     def run(self, swaps: int, pause_s: float) -> dict[str, Any]:
         """So many swaps with a pause before each; then as long without any, to compare with."""

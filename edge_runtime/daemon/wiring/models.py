@@ -21,7 +21,7 @@ from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.errors import BundleError, EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine
-from edge_runtime.inference.pipeline import Pipeline, PipelineParts
+from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
@@ -56,7 +56,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
             controller = make_controller(
                 config, name, bundle, model_state, deployment, delivery.add_event, crashes
             )
-        parts = PipelineParts(
+        pipeline = Pipeline(
             device=config.device,
             model=name,
             preprocessor=Preprocessor(bundle.manifest.preprocess),
@@ -68,7 +68,6 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
             on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
             clock=time.monotonic,
         )
-        pipeline = Pipeline(parts)
         workers = tuple(
             InferenceWorker(
                 f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if opened.settings.pin_threads else ()

@@ -3,7 +3,7 @@
 Pure numpy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,26 @@ from edge_runtime.inference.engines.base import Outputs, TensorSpec
 
 INPUT_TYPES: dict[str, type[Any]] = {"float": np.float32, "float16": np.float16, "uint8": np.uint8}
 """Input dtypes by the name they have in a :class:`TensorSpec`."""
+
+
+def require_picture_input(specs: Sequence[TensorSpec]) -> TensorSpec:
+    """The one input of a model.
+
+    Raises:
+        EngineError: there are more or none, or it takes no pictures.
+    """
+    if len(specs) != 1 or specs[0].dtype not in INPUT_TYPES or len(specs[0].shape) < 2:
+        found = ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs) or "none"
+        raise EngineError(
+            f"model inputs: {found}; expected one float32, float16 or uint8 input with a batch axis"
+        )
+    return specs[0]
+
+
+def blank_picture(expected: TensorSpec) -> NDArray[np.float32] | None:
+    """A batch of one picture of zeros; None where the model leaves the size open to the first real frame."""
+    sizes = [size for size in expected.shape[1:] if size is not None]
+    return np.zeros((1, *sizes), np.float32) if len(sizes) == len(expected.shape) - 1 else None
 
 
 def to_input(batch: NDArray[np.float32], expected: TensorSpec) -> NDArray[Any]:

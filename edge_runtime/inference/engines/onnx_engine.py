@@ -18,8 +18,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import (
-    INPUT_TYPES,
+    blank_picture,
     require_batch_axis,
+    require_picture_input,
     run_in_parts,
     to_input,
     to_one_line,
@@ -45,10 +46,7 @@ class OnnxEngine:
     """An ONNX model in memory."""
 
     def __init__(
-        self,
-        model: bytes,
-        threads: ThreadPlan | int = 1,
-        settings: EngineSettings = _ON_CPU,
+        self, model: bytes, threads: ThreadPlan | int = 1, settings: EngineSettings = _ON_CPU
     ) -> None:
         """Build the session; nothing has run yet.
 
@@ -62,13 +60,7 @@ class OnnxEngine:
         """
         plan = threads if isinstance(threads, ThreadPlan) else ThreadPlan(threads, 1, "")
         self._session: Any = _session(model, _options(plan, settings), settings.devices)
-        inputs = [_spec(node) for node in self._session.get_inputs()]
-        if len(inputs) != 1 or inputs[0].dtype not in INPUT_TYPES or len(inputs[0].shape) < 2:
-            found = ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in inputs) or "none"
-            raise EngineError(
-                f"model inputs: {found}; expected one float32, float16 or uint8 input with a batch axis"
-            )
-        self.input = inputs[0]
+        self.input = require_picture_input([_spec(node) for node in self._session.get_inputs()])
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [node.name for node in self.outputs]
         on = ", ".join(name.removesuffix(_PROVIDER) for name in self._session.get_providers())
@@ -80,22 +72,18 @@ class OnnxEngine:
 
     def warm_up(self) -> None:
         """Run once on zeros; a dynamic picture size is left to the first real frame."""
-        shape = [1 if axis == 0 else size for axis, size in enumerate(self.input.shape)]
-        if None not in shape:
-            self.infer(np.zeros([size or 1 for size in shape], np.float32))
+        blank = blank_picture(self.input)
+        if blank is not None:
+            self.infer(blank)
 
     def close(self) -> None:
         """Free the model; calls after this raise EngineError."""
         self._session = None
 
-    def _live(self) -> Any:
+    def _run(self, value: NDArray[Any]) -> Outputs:
         session = self._session
         if session is None:
             raise EngineError("the engine is closed")
-        return session
-
-    def _run(self, value: NDArray[Any]) -> Outputs:
-        session = self._live()
         try:
             arrays = session.run(self._names, {self.input.name: value})
         except ORT_FAILURES as err:

@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 from calibration.targets.base import ModelFiles
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
-from edge_runtime.inference.engines.batches import require_batch_axis, run_in_parts, to_input, to_one_line
+from edge_runtime.inference.engines.batches import (
+    blank_picture,
+    require_batch_axis,
+    require_picture_input,
+    run_in_parts,
+    to_input,
+    to_one_line,
+)
 from edge_runtime.inference.engines.threads import ThreadPlan
 
 _TYPES = {"f32": "float", "f16": "float16", "u8": "uint8"}
@@ -79,10 +86,10 @@ class OpenVinoEngine:
 
     def warm_up(self) -> None:
         """Run every request once on zeros; a dynamic picture size is left to the first real frame."""
-        shape = [1 if axis == 0 else size for axis, size in enumerate(self.input.shape)]
-        if None not in shape:
+        blank = blank_picture(self.input)
+        if blank is not None:
             for _ in range(self._idle.qsize()):  # the queue hands them out in turn
-                self.infer(np.zeros([size or 1 for size in shape], np.float32))
+                self.infer(blank)
 
     def close(self) -> None:
         """Free the model; calls after this raise EngineError."""
@@ -197,7 +204,7 @@ def _runs_on(compiled: Any, device: str) -> str:
 def _facts(properties: Mapping[str, Any]) -> list[str]:
     found = ((name, word, properties.get(name)) for name, word in _FACTS.items())
     return [
-        f"{word} {_type_name(value) if name == _PRECISION else value}"
+        f"{word} {value.get_type_name() if name == _PRECISION else value}"
         for name, word, value in found
         if value is not None
     ]
@@ -210,18 +217,9 @@ def _property(compiled: Any, name: str) -> Any:
         return None
 
 
-def _type_name(kind: Any) -> str:
-    return str(kind.get_type_name())
-
-
 def _only_input(network: Any) -> TensorSpec:
-    specs = [_spec(one, one.get_any_name() if one.get_names() else "input") for one in network.inputs]
-    if len(specs) != 1 or specs[0].dtype not in _TYPES.values() or len(specs[0].shape) < 2:
-        found = ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs) or "none"
-        raise EngineError(
-            f"model inputs: {found}; expected one float32, float16 or uint8 input with a batch axis"
-        )
-    return specs[0]
+    names = (one.get_any_name() if one.get_names() else "input" for one in network.inputs)
+    return require_picture_input([_spec(one, name) for one, name in zip(network.inputs, names, strict=True)])
 
 
 def _output(output: Any) -> TensorSpec:

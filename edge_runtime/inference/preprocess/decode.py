@@ -7,6 +7,7 @@ and, where the model needs fewer pixels and its filter averages anyway, at a red
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:
         pixels, order = to_uint8(stored, stored_order, spec.alpha_background)
     is_turned = header.orientation >= 5
     full = (header.height, header.width) if is_turned else (header.width, header.height)
-    return Upright(_orient(pixels, header.orientation), order, *full)
+    turn = _TURNS.get(header.orientation)
+    return Upright(pixels if turn is None else turn(pixels), order, *full)
 
 
 def check_size(width: int, height: int, limits: PictureLimits) -> None:
@@ -123,16 +125,16 @@ def to_uint8(array: NDArray[Any], order: ColourOrder, alpha: int) -> tuple[NDArr
     Raises:
         PictureFlaw: another dtype or shape.
     """
+    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4):
+        raise PictureFlaw(
+            RejectReason.BAD_SHAPE, f"array of shape {array.shape}; expected (H,W) or (H,W,1..4)"
+        )
     if array.dtype == np.uint16:
         array = cv2.convertScaleAbs(array, alpha=1 / 257).reshape(array.shape)
     elif array.dtype != np.uint8:
         raise PictureFlaw(RejectReason.BAD_DTYPE, f"pixels of type {array.dtype}; expected uint8 or uint16")
     if array.ndim == 2:
         return array, "grey"
-    if array.ndim != 3 or not 1 <= array.shape[2] <= 4:
-        raise PictureFlaw(
-            RejectReason.BAD_SHAPE, f"array of shape {array.shape}; expected (H,W) or (H,W,1..4)"
-        )
     channels = array.shape[2]
     if channels in (2, 4):
         array = _composite(array, alpha)
@@ -184,25 +186,16 @@ def _composite(array: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
     return mixed.astype(np.uint8)
 
 
-def _orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn a picture upright as EXIF tag 0x0112 says (1..8)."""
-    match orientation:
-        case 2:
-            return cv2.flip(pixels, 1)  # type: ignore[return-value]
-        case 3:
-            return cv2.rotate(pixels, cv2.ROTATE_180)  # type: ignore[return-value]
-        case 4:
-            return cv2.flip(pixels, 0)  # type: ignore[return-value]
-        case 5:
-            return cv2.transpose(pixels)  # type: ignore[return-value]
-        case 6:
-            return cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE)  # type: ignore[return-value]
-        case 7:
-            return cv2.flip(cv2.transpose(pixels), -1)  # type: ignore[return-value]
-        case 8:
-            return cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE)  # type: ignore[return-value]
-        case _:
-            return pixels
+_TURNS: dict[int, Callable[[Any], Any]] = {
+    2: lambda pixels: cv2.flip(pixels, 1),
+    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
+    4: lambda pixels: cv2.flip(pixels, 0),
+    5: cv2.transpose,
+    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda pixels: cv2.flip(cv2.transpose(pixels), -1),
+    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+"""How to turn a picture upright, by EXIF tag 0x0112."""
 
 
 def _bytes_over(size: int, limits: PictureLimits) -> str:

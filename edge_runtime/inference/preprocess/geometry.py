@@ -17,11 +17,8 @@ _CV2_FILTERS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bic
 # Measured on 720p JPEGs: at these the reduced decode moves pixels by about one level and the outputs of
 # EfficientNet-Lite0 by 5-8 % of their spread; at 1.0 it is twice that.
 _OVERSAMPLING: dict[Filter, float] = {"area": 1.25, "antialias_bilinear": 2.0, "antialias_bicubic": 2.0}
-_REDUCTIONS = (
-    8,
-    4,
-    2,
-)  # libjpeg-turbo is fast at powers of two only: 5/8 takes longer than the whole picture
+# libjpeg-turbo is fast at powers of two only: 5/8 takes longer than the whole picture.
+_REDUCTIONS = (8, 4, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,7 @@ from edge_runtime.inference.preprocess.decode import (
 )
 from edge_runtime.inference.preprocess.geometry import fit
 from edge_runtime.inference.preprocess.headers import PictureFlaw
-from edge_runtime.inference.preprocess.normalise import Normaliser
-from edge_runtime.inference.preprocess.tensors import check_tensor
+from edge_runtime.inference.preprocess.tensors import Normaliser, check_tensor
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
 _RECOLOUR: dict[tuple[Colour, Colour], int] = {
@@ -49,23 +48,26 @@ class Preprocessor:
         self.spec = spec
         self._limits = limits or PictureLimits()
         self._clock = clock
-        self._normalise = Normaliser(spec)
+        self.normalise = Normaliser(spec)
+        """Gives the tensor of a kept picture (``Sample.pixels``)."""
 
     def prepare(self, frame: Frame) -> Sample | Rejected:
         """The sample of a frame, or why there is none."""
-        started_s = self._clock()
+        started_s = decoded_s = self._clock()
+        pixels, geometry = None, None
         try:
             if frame.is_tensor:
-                return self._from_tensor(frame, started_s)
-            upright = self._upright(frame)
-            decoded_s = self._clock()
-            pixels, geometry = self._fit(upright)
-            pixels = _own(pixels, frame.picture)
+                tensor = self._check(frame.picture)
+            else:
+                upright = self._upright(frame)
+                if isinstance(frame.picture, bytes | Path):
+                    decoded_s = self._clock()
+                pixels, geometry = self._fit(upright)
+                pixels = _own(pixels, frame.picture)
+                tensor = self.normalise(pixels)
         except PictureFlaw as flaw:
             return Rejected(frame.stream, frame.seq, flaw.reason, flaw.detail)
-        tensor = self._normalise(pixels)
         prepared_s = self._clock()
-        is_encoded = isinstance(frame.picture, bytes | Path)
         return Sample(
             stream=frame.stream,
             seq=frame.seq,
@@ -75,17 +77,9 @@ class Preprocessor:
             captured_at_s=frame.captured_at_s,
             captured_at_wall_s=frame.captured_at_wall_s,
             prepared_at_s=prepared_s,
-            decode_ms=frame.decode_ms + ((decoded_s - started_s) * 1000 if is_encoded else 0.0),
-            prepare_ms=(prepared_s - (decoded_s if is_encoded else started_s)) * 1000,
+            decode_ms=frame.decode_ms + (decoded_s - started_s) * 1000,
+            prepare_ms=(prepared_s - decoded_s) * 1000,
         )
-
-    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The tensor of a kept picture (``Sample.pixels``): uint8 (H,W,C) -> float32 in the model's layout.
-
-        Raises:
-            ValueError: not the shape or dtype of ``Sample.pixels``.
-        """
-        return self._normalise(pixels)
 
     def _fit(self, upright: Upright) -> tuple[NDArray[np.uint8], Geometry]:
         """Resize and recolour a decoded picture: uint8 (H,W,C) in the bundle's colour order, contiguous."""
@@ -105,34 +99,17 @@ class Preprocessor:
             raise PictureFlaw(RejectReason.UNSUPPORTED, f"{kind}; expected an array, encoded bytes or a path")
         if picture.size == 0:
             raise PictureFlaw(RejectReason.EMPTY, f"array of shape {picture.shape}")
-        if picture.ndim not in (2, 3):
-            raise PictureFlaw(
-                RejectReason.BAD_SHAPE, f"array of shape {picture.shape}; expected (H,W) or (H,W,1..4)"
-            )
-        height, width = picture.shape[:2]
-        check_size(width, height, self._limits)
         pixels, colour = to_uint8(picture, frame.colour, self.spec.alpha_background)
+        height, width = pixels.shape[:2]
+        check_size(width, height, self._limits)
         return Upright(pixels, colour, width, height)
 
-    def _from_tensor(self, frame: Frame, started_s: float) -> Sample:
-        if not isinstance(frame.picture, np.ndarray):
+    def _check(self, value: Any) -> NDArray[np.float32]:
+        if not isinstance(value, np.ndarray):
             raise PictureFlaw(
-                RejectReason.UNSUPPORTED, f"tensor as {type(frame.picture).__name__}; expected an array"
+                RejectReason.UNSUPPORTED, f"tensor as {type(value).__name__}; expected an array"
             )
-        tensor = check_tensor(frame.picture, self.spec)
-        now_s = self._clock()
-        return Sample(
-            stream=frame.stream,
-            seq=frame.seq,
-            tensor=tensor,
-            pixels=None,
-            geometry=None,
-            captured_at_s=frame.captured_at_s,
-            captured_at_wall_s=frame.captured_at_wall_s,
-            prepared_at_s=now_s,
-            decode_ms=frame.decode_ms,
-            prepare_ms=(now_s - started_s) * 1000,
-        )
+        return check_tensor(value, self.spec)
 
 
 def _own(pixels: NDArray[np.uint8], picture: Any) -> NDArray[np.uint8]:

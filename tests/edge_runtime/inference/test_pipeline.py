@@ -77,14 +77,14 @@ def test_an_engine_failure_costs_its_batch_and_is_reported():
 
 def test_what_an_unexpected_failure_leaves_of_a_batch_is_counted(monkeypatch):
     pipeline, results, _ = make_pipeline(max_batch_size=4)
-    read, bug = pipeline._postprocessor.read, ZeroDivisionError("bug")
+    read, bug = pipeline.postprocessor.read, ZeroDivisionError("bug")
 
     def fails_on_the_second(sample, outputs):
         if sample.seq == 1:
             raise bug
         return read(sample, outputs)
 
-    monkeypatch.setattr(pipeline._postprocessor, "read", fails_on_the_second)
+    monkeypatch.setattr(pipeline.postprocessor, "read", fails_on_the_second)
     for seq in range(4):
         pipeline.accept(make_frame(seq), is_live=True, stop=NEVER)
     with pytest.raises(ZeroDivisionError):

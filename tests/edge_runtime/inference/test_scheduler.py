@@ -188,11 +188,6 @@ def test_forgets_a_removed_stream():
     assert s.wait_s(0.0) is None
 
 
-def test_an_impossible_policy_is_refused():
-    with pytest.raises(ValueError):
-        BatchPolicy(max_batch_size=0)
-
-
 def test_a_stream_of_higher_priority_is_served_first_and_the_others_take_turns():
     s = schedule(max_batch_size=1, queue_limit=8, priorities={"door": 1, "attic": -1})
     for seq in range(2):
