@@ -10,16 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_serializer, model_validator
 
 from edge_runtime.config.section import Section
-from edge_runtime.config.values import (
-    CameraPath,
-    FilePath,
-    Host,
-    Name,
-    Port,
-    Seconds,
-    Text,
-    TopicPrefix,
-)
+from edge_runtime.config.values import CameraPath, FilePath, Host, Name, Port, Seconds, Text, TopicPrefix
 from edge_runtime.system.camera_address import EXPECTED, CameraAddress, CameraKind
 
 DriftName = Literal[

@@ -75,17 +75,20 @@ def _quotas(root: Path) -> Iterator[tuple[float, str]]:
     for line in text_of(root / "proc/self/cgroup").splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
-        if hierarchy == "0" and not controllers:
-            for mount in mounts[2] or _usual_v2(root):
-                yield from _v2_quotas(root, mount, group)
-        elif "cpu" in controllers.split(","):
-            for mount in mounts[1] or _usual_v1(root):
-                yield from _v1_quotas(root, mount, group)
+        is_v2 = hierarchy == "0" and not controllers
+        if not is_v2 and "cpu" not in controllers.split(","):
+            continue
+        for mount in mounts[is_v2] or _usual_mounts(root, is_v2=is_v2):
+            for folder in mount.folders(group):
+                file = folder / ("cpu.max" if is_v2 else "cpu.cfs_quota_us")
+                words = f"{text_of(file)} {'' if is_v2 else text_of(folder / 'cpu.cfs_period_us')}".split()
+                if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
+                    yield max(int(words[0]) / int(words[1]), 0.01), f"/{file.relative_to(root)}"
 
 
-def _mounts(root: Path) -> dict[int, list[_Mount]]:
-    """The hierarchies that may limit CPU, by version (proc(5), mountinfo)."""
-    found: dict[int, list[_Mount]] = {1: [], 2: []}
+def _mounts(root: Path) -> dict[bool, list[_Mount]]:
+    """The hierarchies that may limit CPU, by whether they are of version 2 (proc(5), mountinfo)."""
+    found: dict[bool, list[_Mount]] = {False: [], True: []}
     for line in text_of(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         mount, kind = before.split(" "), after.split(" ")
@@ -94,44 +97,25 @@ def _mounts(root: Path) -> dict[int, list[_Mount]]:
         top, point = (_unescape(field) for field in mount[3:5])
         one = _Mount(root / point.lstrip("/"), top.rstrip("/"))
         if kind[0] == "cgroup2":
-            found[2].append(one)
+            found[True].append(one)
         elif kind[0] == "cgroup" and "cpu" in kind[2].split(","):
-            found[1].append(one)
+            found[False].append(one)
     return found
 
 
-def _usual_v2(root: Path) -> list[_Mount]:
-    """Where it is nearly always, for a box whose mounts cannot be read."""
-    return [_Mount(root / place, "") for place in ("sys/fs/cgroup", "sys/fs/cgroup/unified")]
-
-
-def _usual_v1(root: Path) -> list[_Mount]:
-    """The same for version 1: a folder is named for its controllers, in any order."""
+def _usual_mounts(root: Path, *, is_v2: bool) -> list[_Mount]:
+    """Where they are nearly always, for a box whose mounts cannot be read."""
+    top = root / "sys/fs/cgroup"
+    if is_v2:
+        return [_Mount(top, ""), _Mount(top / "unified", "")]
     try:
-        folders = sorted((root / "sys/fs/cgroup").iterdir())
+        folders = sorted(top.iterdir())
     except OSError:
         return []
+    # A folder is named for its controllers, in any order.
     return [_Mount(folder, "") for folder in folders if "cpu" in folder.name.split(",")]
-
-
-def _v2_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, str]]:
-    for folder in mount.folders(group):
-        words = text_of(folder / "cpu.max").split()
-        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
-            yield max(int(words[0]) / int(words[1]), 0.01), _display(folder / "cpu.max", root)
-
-
-def _v1_quotas(root: Path, mount: _Mount, group: str) -> Iterator[tuple[float, str]]:
-    for folder in mount.folders(group):
-        quota, period = (text_of(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
-        if quota.isdigit() and period.isdigit() and int(period) > 0:
-            yield max(int(quota) / int(period), 0.01), _display(folder / "cpu.cfs_quota_us", root)
 
 
 def _unescape(field: str) -> str:
     """Mountinfo writes blanks and backslashes as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field)
-
-
-def _display(path: Path, root: Path) -> str:
-    return "/" + str(path.relative_to(root))

@@ -139,10 +139,8 @@ class RepeatLimit:
     Equal means: the same event, level, and stream, model or thread. Errors are thinned too; the count is not lost.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], repeats: int = REPEATS, period_s: float = PERIOD_S
-    ) -> None:
-        self._clock, self._repeats, self._period_s = clock, repeats, period_s
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._seen: dict[tuple[Any, ...], list[float]] = {}  # key -> [start of the period, passed, held back]
 
     def __call__(self, _: Any, level: str, entry: Entry) -> Entry:
@@ -156,10 +154,10 @@ class RepeatLimit:
         if len(self._seen) >= MAX_REMEMBERED and key not in self._seen:
             self._seen.clear()
         start_s, passed, held_back = self._seen.get(key, [now_s, 0, 0])
-        if now_s - start_s >= self._period_s:
+        if now_s - start_s >= PERIOD_S:
             self._seen[key] = [now_s, 1, 0]
             return {**entry, "suppressed": int(held_back)} if held_back else entry
-        if passed >= self._repeats:
+        if passed >= REPEATS:
             self._seen[key] = [start_s, passed, held_back + 1]
             raise structlog.DropEvent
         self._seen[key] = [start_s, passed + 1, held_back]

@@ -64,34 +64,10 @@ def _width(x: Floats, pixels: float) -> float:
     return pixels * max(1.0, shorter / REFERENCE_SIDE)
 
 
-def _contrast(x: Floats, s: float, _: np.random.Generator) -> Floats:
-    return (x - 128) * _toward(0.3, s) + 128
-
-
-def _bright(x: Floats, s: float, _: np.random.Generator) -> Floats:
-    return x * _toward(0.6, s) + 100 * s
-
-
-def _dark(x: Floats, s: float, rng: np.random.Generator) -> Floats:
-    return x * _toward(0.2, s) + _normal(x, 6 * s, rng)
-
-
-def _noise(x: Floats, s: float, rng: np.random.Generator) -> Floats:
-    return x + _normal(x, 40 * s, rng)
-
-
-def _blur(x: Floats, s: float, _: np.random.Generator) -> Floats:
-    return np.asarray(cv2.GaussianBlur(x, (0, 0), _width(x, 3 * s)), np.float64)
-
-
 def _tint(x: Floats, s: float, _: np.random.Generator) -> Floats:
     gain = np.array([_toward(0.5, s), _toward(0.8, s), _toward(1.1, s)])
     offset = np.array([0.0, 10.0, 40.0])
     return np.asarray(x * gain + offset * s, np.float64)
-
-
-def _haze(x: Floats, s: float, _: np.random.Generator) -> Floats:
-    return x * _toward(0.35, s) + np.array([150.0, 155.0, 160.0]) * s
 
 
 def _grey(x: Floats, s: float, rng: np.random.Generator) -> Floats:
@@ -121,28 +97,28 @@ def _defocus(x: Floats, s: float, _: np.random.Generator) -> Floats:
     return np.asarray(cv2.filter2D(x, -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT_101), np.float64)
 
 
-def _exposure(x: Floats, s: float, _: np.random.Generator) -> Floats:
-    return np.asarray(x * 2.0 ** (1.5 * s), np.float64)
-
-
-def _gamma(x: Floats, s: float, _: np.random.Generator) -> Floats:
-    return np.asarray(255 * (x / 255) ** (1 + 1.5 * s), np.float64)
-
-
 DRIFTS: Mapping[str, Drift] = MappingProxyType(
     {
-        "contrast": _contrast,  # fogged or dirty lens
-        "bright": _bright,  # low sun, flare
-        "dark": _dark,  # lamp failed
-        "noise": _noise,  # gain turned up
-        "blur": _blur,  # lens out of focus (Gaussian)
+        # Fogged or dirty lens.
+        "contrast": lambda x, s, _: (x - 128) * _toward(0.3, s) + 128,
+        # Low sun, flare.
+        "bright": lambda x, s, _: x * _toward(0.6, s) + 100 * s,
+        # Lamp failed.
+        "dark": lambda x, s, rng: x * _toward(0.2, s) + _normal(x, 6 * s, rng),
+        # Gain turned up.
+        "noise": lambda x, s, rng: x + _normal(x, 40 * s, rng),
+        # Lens out of focus (Gaussian).
+        "blur": lambda x, s, _: np.asarray(cv2.GaussianBlur(x, (0, 0), _width(x, 3 * s)), np.float64),
         "tint": _tint,  # white balance lost
-        "haze": _haze,  # steam, smoke
+        # Steam, smoke.
+        "haze": lambda x, s, _: x * _toward(0.35, s) + np.array([150.0, 155.0, 160.0]) * s,
         "grey": _grey,  # infrared mode at night
         "vignette": _vignette,  # hood moved in front of the lens
         "jpeg": _jpeg,  # encoder short of bandwidth
         "defocus": _defocus,  # lens out of focus (disc)
-        "exposure": _exposure,  # shutter too long; ramp the severity for a slow change
-        "gamma": _gamma,  # wrong tone curve after a firmware update
+        # Shutter too long; ramp the severity for a slow change.
+        "exposure": lambda x, s, _: x * 2.0 ** (1.5 * s),
+        # Wrong tone curve after a firmware update.
+        "gamma": lambda x, s, _: 255 * (x / 255) ** (1 + 1.5 * s),
     }
 )
