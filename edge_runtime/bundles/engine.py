@@ -8,10 +8,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 
 
 def open_bundle_engine(
-    bundle: Bundle,
-    threads: ThreadPlan,
-    settings: EngineSettings = DEFAULTS,
-    model: ModelFiles | None = None,
+    bundle: Bundle, threads: ThreadPlan, settings: EngineSettings = DEFAULTS, model: ModelFiles | None = None
 ) -> Engine:
     """A warm engine for the bundle's model, or for ``model``, a patched copy of it.
 

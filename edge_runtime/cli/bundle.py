@@ -4,19 +4,18 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 import orjson
 
-from edge_runtime.cli.options import EXISTING_FOLDER, JSON, print_answer
+from edge_runtime.cli.options import BUNDLE, JSON, PATH, print_answer
 from edge_runtime.errors import StateError
 from edge_runtime.system.model_formats import ModelFormat
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.build.from_recipe import Built
 
-BUNDLE = click.argument("bundle", type=EXISTING_FOLDER)
 EXAMPLES = {"efficientnet-lite0": "efficientnet_lite0", "street-pedestrians": "street_pedestrians"}
 """Bundles that were commands of this program until 0.1, and the modules in ``examples`` that build them now."""
 
@@ -56,16 +55,13 @@ def inspect(bundle: Path, as_json: bool) -> int:
 
 @bundle_group.command()
 @click.argument("recipe")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for bundles.")
+@click.option("--out", required=True, type=PATH, help="Folder for bundles.")
 @click.option("--version", "number", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option("--quantize", type=click.Choice(["none", "int8"]), help="Instead of the recipe's.")
 @click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    type=click.Choice(get_args(ModelFormat)),
+    "--format", "formats", multiple=True, type=click.Choice(get_args(ModelFormat)),
     help="Instead of the recipe's; of several the best by measurement.",
-)
+)  # fmt: skip
 @click.option("--pictures", type=click.Path(exists=True, path_type=Path), hidden=True)
 @JSON
 def build(
@@ -82,18 +78,17 @@ def build(
     Building needs the extra 'build', OpenVINO models 'openvino' as well.
     """
     _require_fitting(recipe, quantize=quantize, format=formats, pictures=pictures)
-    _make_folder(out)
+    try:  # before minutes of work go into what belongs there
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise StateError(f"--out {out}: {err.strerror}; name a folder that can be written") from err
     if recipe in EXAMPLES:
-        options = {
-            "--out": out.absolute(),
-            "--version": number,
-            "--pictures": pictures and pictures.absolute(),
-        }
-        return _run_example(EXAMPLES[recipe], options, as_json)
+        given = {"--out": out.absolute(), "--version": number, "--pictures": pictures and pictures.absolute()}
+        return _run_example(EXAMPLES[recipe], given, as_json)
     from edge_runtime.bundles.build.from_recipe import build_from_recipe
 
-    given = {"version": number, "quantize": quantize, "formats": list(formats) or None}
-    changes = {name: value for name, value in given.items() if value is not None}
+    said = {"version": number, "quantize": quantize, "formats": list(formats) or None}
+    changes = {name: value for name, value in said.items() if value is not None}
     return print_built(build_from_recipe(Path(recipe), out, changes), as_json)
 
 
@@ -117,37 +112,11 @@ def _run_example(module: str, options: Mapping[str, object], as_json: bool) -> i
     return subprocess.run(command, cwd=root, check=False).returncode
 
 
-def _make_folder(out: Path) -> None:
-    """Before minutes of work go into what belongs there.
-
-    Raises:
-        StateError: it cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise StateError(f"--out {out}: {err.strerror}; name a folder that can be written") from err
-
-
 def print_built(built: "Built", as_json: bool) -> int:
     """Print what was built and measured; returns the exit code 0."""
-    report = {
-        "path": str(built.path),
-        "bundle": built.bundle,
-        "format": built.format,
-        "quantize": built.quantize,
-        "size_bytes": built.size_bytes,
-        "measured": [one.model_dump(exclude_none=True) for one in built.measured],
-        "candidates": dict(built.candidates),
-        "notes": list(built.notes),
-    }
-    print_answer(report, as_json, "\n".join(_lines(report)))
+    kind = "int8" if built.quantize == "int8" else "float"
+    lines = [f"built {built.path}: {built.format} {kind}, {built.size_bytes / 1e6:.1f} MB"]
+    lines += [f"  {name}: {words}" for name, words in built.candidates.items()]
+    lines += [f"  note: {note}" for note in built.notes]
+    print_answer(built.model_dump(exclude_none=True), as_json, "\n".join(lines))
     return 0
-
-
-def _lines(report: dict[str, Any]) -> list[str]:
-    kind = "int8" if report["quantize"] == "int8" else "float"
-    size = report["size_bytes"] / 1e6
-    lines = [f"built {report['path']}: {report['format']} {kind}, {size:.1f} MB"]
-    lines += [f"  {name}: {words}" for name, words in report["candidates"].items()]
-    return lines + [f"  note: {note}" for note in report["notes"]]

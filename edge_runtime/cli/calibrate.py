@@ -4,15 +4,13 @@ from pathlib import Path
 
 import click
 
-from edge_runtime.cli.options import EXISTING_FOLDER, JSON, OutputFile, print_answer
+from edge_runtime.cli.options import BUNDLE, EXISTING_FOLDER, JSON, PATH, OutputFile, print_answer
 
 
 @click.command()
-@click.argument("bundle", type=EXISTING_FOLDER)
+@BUNDLE
 @click.option("--healthy", type=EXISTING_FOLDER, help="Pictures of the healthy site; makes the baseline.")
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), help="Baseline file: written with --healthy, else read."
-)
+@click.option("--baseline", type=PATH, help="Baseline file: written with --healthy, else read.")
 @click.option(
     "--reference", type=EXISTING_FOLDER, help="Pictures of now; sub-folders named like labels are labels."
 )

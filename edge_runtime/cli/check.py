@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_runtime.cli.options import JSON, OutputFile, print_answer
+from edge_runtime.cli.options import CONFIG, JSON, OutputFile, print_answer
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, Problem
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _GRAVEST_FIRST = (78, 65, 74, 70, 69)
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@CONFIG
 @JSON
 def check(config: Path, as_json: bool) -> int:
     """Check the configuration file CONFIG and the bundles it names, without running anything.

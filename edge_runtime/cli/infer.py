@@ -6,12 +6,12 @@ from typing import Any
 import click
 import orjson
 
-from edge_runtime.cli.options import EXISTING_FOLDER, print_answer
+from edge_runtime.cli.options import BUNDLE, PATH, print_answer
 
 
 @click.command()
-@click.argument("bundle", type=EXISTING_FOLDER)
-@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@BUNDLE
+@click.argument("pictures", nargs=-1, required=True, type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
 def infer(bundle: Path, pictures: tuple[Path, ...], as_json: bool) -> int:
     """Run PICTURES through BUNDLE and print the answers; exit code 65 when a picture was rejected."""
@@ -27,21 +27,14 @@ def infer(bundle: Path, pictures: tuple[Path, ...], as_json: bool) -> int:
 def format_answer(answer: dict[str, Any]) -> str:
     """The answer to one picture as a line for a person."""
     if "rejected" in answer:
-        return f"{answer['picture']}: rejected, {answer['rejected']}: {answer['detail']}"
-    if "top" in answer:
-        return f"{answer['picture']}: " + ", ".join(
-            f"{top['label']} {top['score']:.3f}" for top in answer["top"]
-        )
-    if "detections" in answer:
+        found = f"rejected, {answer['rejected']}: {answer['detail']}"
+    elif "top" in answer:
+        found = ", ".join(f"{top['label']} {top['score']:.3f}" for top in answer["top"])
+    elif "detections" in answer:
         found = "; ".join(map(_format_detection, answer["detections"])) or "no detections"
-        return f"{answer['picture']}: {found}"
-    return (
-        f"{answer['picture']}: "
-        + orjson.dumps(
-            {key: value for key, value in answer.items() if key != "picture"},
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        ).decode()
-    )
+    else:
+        found = orjson.dumps({"outputs": answer["outputs"]}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return f"{answer['picture']}: {found}"
 
 
 def _format_detection(found: dict[str, Any]) -> str:

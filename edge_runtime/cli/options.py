@@ -1,4 +1,4 @@
-"""Types of options, and the way answers are printed, that several commands share."""
+"""Arguments, options and their types, and the way answers are printed, that several commands share."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,15 @@ import click
 import orjson
 
 SECONDS = click.FloatRange(min=0, min_open=True)
+PATH = click.Path(path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+BUNDLE = click.argument("bundle", type=EXISTING_FOLDER)
+OPTIONAL_BUNDLE = click.argument("bundle", required=False, type=EXISTING_FOLDER)
+CONFIG = click.argument("config", type=PATH)
+MODEL = click.option("--model", help="Which model; needed when there are several.")
+TIMEOUT = click.option(
+    "--timeout", "timeout_s", type=SECONDS, default=10.0, show_default=True, help="Seconds."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
@@ -34,3 +42,21 @@ def print_answer(values: dict[str, Any], as_json: bool, text: str) -> None:
     """Print ``values`` as one JSON object, or ``text`` for a person."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     click.echo(orjson.dumps(values, default=str, option=options).decode() if as_json else text)
+
+
+def print_indented(values: dict[str, Any]) -> None:
+    """Print ``values`` as one JSON object over several lines."""
+    click.echo(orjson.dumps(values, option=orjson.OPT_INDENT_2).decode())
+
+
+def require_config(bundle: Path | None, config: Path | None, **options: object) -> None:
+    """Refuse a command line that names nothing to run, or gives options that need ``--config`` without it.
+
+    Raises:
+        click.UsageError: it is so.
+    """
+    if bundle is None and config is None:
+        raise click.UsageError("give a BUNDLE, or --config FILE for the model of a configuration")
+    given = [f"--{name}" for name, value in options.items() if value]
+    if config is None and given:
+        raise click.UsageError(f"{' and '.join(given)}: only with --config FILE")

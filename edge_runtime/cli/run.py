@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_runtime.cli.options import SECONDS
+from edge_runtime.cli.options import CONFIG, SECONDS
 
 if TYPE_CHECKING:
     from edge_runtime.config import Config
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@CONFIG
 @click.option("--for", "for_s", type=SECONDS, help="Stop by itself after so many seconds, with a summary.")
 def run(config: Path, for_s: float | None) -> int:
     """Run the daemon with the configuration file CONFIG."""

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 
-from edge_runtime.cli.options import SECONDS
+from edge_runtime.cli.options import MODEL, PATH, SECONDS, TIMEOUT, print_indented
 
 REFUSED = 65  # EX_DATAERR: the device answered, and its answer is no
 VERBS = {
@@ -16,13 +15,7 @@ VERBS = {
     "recalibrate": "try to correct the model for what the cameras show now",
     "rollback": "back to the generation before",
 }
-MOVED = {
-    "baselines": "list",
-    "approve": "approve",
-    "bless": "approve",
-    "expire": "expire",
-    "remove": "remove",
-}
+MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("approve", "expire", "remove")}
 """Verbs for baselines, and the commands of ``edge-runtime baseline`` that send them now."""
 
 
@@ -32,15 +25,13 @@ MOVED = {
     + "\n\nFor baselines: edge-runtime baseline --help"
 )
 @click.argument("verb", metavar="VERB", type=click.Choice([*VERBS, *MOVED]))
-@click.option(
-    "--config", "config_path", required=True, type=click.Path(path_type=Path), help="The device's YAML file."
-)
-@click.option("--model", help="Which model; needed when there are several.")
+@click.option("--config", "config_path", required=True, type=PATH, help="The device's YAML file.")
+@MODEL
 @click.option("--stream", help="commission, recalibrate: only this camera's frames.")
 @click.option("--frames", type=click.IntRange(8, 4096), help="commission: how many frames from now on.")
 @click.option("--name", help="commission: what to call the baseline, e.g. night.")
 @click.option("--expires-days", type=SECONDS, help="commission: how many days that holds.")
-@click.option("--timeout", "timeout_s", type=SECONDS, default=10.0, show_default=True, help="Seconds.")
+@TIMEOUT
 def send(verb: str, config_path: Path, timeout_s: float, **given: Any) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
     from edge_runtime.cli.send import send_command
@@ -50,5 +41,5 @@ def send(verb: str, config_path: Path, timeout_s: float, **given: Any) -> int:
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
     arguments = {name: value for name, value in given.items() if value is not None}
     answer = send_command(load_address(config_path, os.environ), verb, arguments, timeout_s)
-    click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+    print_indented(answer)
     return 0 if answer.get("status") == "ok" else REFUSED

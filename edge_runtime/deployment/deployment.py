@@ -36,19 +36,10 @@ class Deployment:
     """The active and the previous generation of one model."""
 
     def __init__(
-        self,
-        rollout: Rollout,
-        slot: EngineSlot,
-        model_state: ModelState,
-        build_engine: BuildEngine,
+        self, rollout: Rollout, slot: EngineSlot, model_state: ModelState, build_engine: BuildEngine
     ) -> None:
-        """``build_engine`` gives a warm, checked engine for a patched model, or for the base (None)."""
-        self._rollout, self._slot, self._model_state, self._build_engine = (
-            rollout,
-            slot,
-            model_state,
-            build_engine,
-        )
+        self._rollout, self._slot = rollout, slot
+        self._model_state, self._build_engine = model_state, build_engine
         self._is_record_stale = False
         self._record_problem: str | None = None
 
@@ -80,9 +71,8 @@ class Deployment:
             StateError: it cannot be read, or the record cannot be written.
         """
         generation = Generation(self._rollout.active.bundle, patch_id)
-        staged = self._rollout.after(Step.STAGE, generation)
+        activated = self._rollout.after(Step.ACTIVATE, generation)
         engine = self._open_engine(generation)
-        activated = staged.after(Step.ACTIVATE)
         try:
             self._model_state.record(activated)
         except StateError:
@@ -90,10 +80,8 @@ class Deployment:
             raise
         self._swap(generation, engine)
         self._rollout, self._is_record_stale = activated, False
-        known = (activated.active, activated.previous)
-        self._model_state.prune(
-            KEPT_PATCHES, {g.patch for g in known if g is not None and g.patch is not None}
-        )
+        spared = {known.patch for known in (generation, activated.previous) if known and known.patch}
+        self._model_state.prune(KEPT_PATCHES, spared)
         return generation
 
     def take_back(self, step: Step) -> tuple[Generation, Generation]:

@@ -144,10 +144,9 @@ class ModelState:
         try:
             stored = orjson.loads((self.folder / "active.json").read_bytes())
             patch, previous = stored["patch"], stored["previous"]
-            is_known = stored["bundle"] == bundle and self._is_whole(patch)
+            if stored["bundle"] != bundle or not self._is_whole(patch):
+                return base
         except (OSError, ValueError, KeyError, TypeError):
-            return base
-        if not is_known:
             return base
         return Rollout(
             active=Generation(bundle, patch),
@@ -240,9 +239,8 @@ class ModelState:
     def prune(self, keep: int, spare: set[str]) -> None:
         """Remove all but the newest ``keep`` patches and those in ``spare`` (active, previous)."""
         known = self.list_patch_ids()
-        for patch_id in known[:-keep] if keep else known:
-            if patch_id not in spare:
-                shutil.rmtree(self.patches / patch_id, ignore_errors=True)
+        for patch_id in set(known[:-keep]) - spare:
+            shutil.rmtree(self.patches / patch_id, ignore_errors=True)
 
     def _is_whole(self, patch_id: object) -> bool:
         if patch_id is None:

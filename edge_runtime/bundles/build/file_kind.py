@@ -35,10 +35,7 @@ _FOREIGN: dict[str, tuple[str, str]] = {
         "Convert it to ONNX (python -m tf2onnx.convert --tflite), and give that file.",
     ),
     ".safetensors": ("weights without the net (safetensors)", _WEIGHTS),
-    ".engine": (
-        "a TensorRT engine, which fits one GPU only",
-        "Give the ONNX file that it was made from.",
-    ),
+    ".engine": ("a TensorRT engine, which fits one GPU only", "Give the ONNX file that it was made from."),
 }
 
 

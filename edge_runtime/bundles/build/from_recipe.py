@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from edge_runtime.datatypes import PICTURE_SUFFIXES, Sample
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
-from edge_runtime.inference.specs import PreprocessSpec
+from edge_runtime.inference.specs import PreprocessSpec, StrictModel
 
 MOST_GOLDEN = 64
 MOST_CALIBRATION, MOST_LABELLED = 300, 2000
@@ -57,8 +57,7 @@ class ExtraMissing(EdgeRuntimeError):
     exit_code = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(StrictModel):
     """A finished bundle, its figures, and notes for its author."""
 
     path: Path
@@ -68,7 +67,7 @@ class Built:
     size_bytes: int
     """Of the model, weights included."""
     measured: tuple[Measured, ...]
-    candidates: Mapping[str, str]
+    candidates: dict[str, str]
     """By format: the figures of each candidate, or the reason why it was left out."""
     notes: tuple[str, ...] = ()
     """Sentences for the author."""
@@ -189,7 +188,10 @@ def _describe(
     size = len(taken.model.data) + len(taken.model.weights or b"")
     figures: dict[str, str] = {candidate.format: describe_figures(candidate) for candidate in candidates}
     figures |= {name: f"left out: {reason}" for name, reason in attempts.reasons.items()}
-    return Built(path, bundle.id, taken.format, quantize, size, taken.measured, figures, _notes(bundle))
+    return Built(
+        path=path, bundle=bundle.id, format=taken.format, quantize=quantize, size_bytes=size, measured=taken.measured,
+        candidates=figures, notes=_notes(bundle),
+    )  # fmt: skip
 
 
 def _check_source(

@@ -5,22 +5,17 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
-import orjson
 
-from edge_runtime.cli.options import JSON, SECONDS
+from edge_runtime.cli.options import CONFIG, JSON, MODEL, PATH, SECONDS, TIMEOUT, print_indented
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 
-CONFIG = click.argument("config", type=click.Path(path_type=Path))
-MODEL = click.option("--model", help="Which model; needed when there are several.")
 OFFLINE = click.option(
-    "--offline",
-    is_flag=True,
+    "--offline", is_flag=True,
     help="Work on the state directory of a stopped daemon, also where there is a broker.",
-)
-TIMEOUT = click.option("--timeout", "timeout_s", type=SECONDS, default=10.0, show_default=True)
+)  # fmt: skip
 NAME = click.argument("name", required=False)
 
 
@@ -82,7 +77,7 @@ def remove(config: Path, name: str, as_json: bool, **how: Any) -> int:
 
 @baseline_group.command()
 @CONFIG
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--name", help="What to call it here; without: its own name.")
 @MODEL
 @JSON
@@ -104,16 +99,12 @@ def _carry_out(
     """The answer of the daemon, or of its state directory."""
     from edge_runtime.config import load_address, load_config
 
-    assert verb in get_args(Verb)
     address = None if offline else load_address(path, os.environ)
     if address is None or address.mqtt is None:
         from edge_runtime.cli.baseline.offline import carry_out_offline
 
-        config = load_config(path, os.environ)
-        return {
-            "status": "ok",
-            "data": carry_out_offline(config, model, TaskRequest(verb, approval=approval), time.time()),
-        }
+        asked, config = TaskRequest(verb, approval=approval), load_config(path, os.environ)
+        return {"status": "ok", "data": carry_out_offline(config, model, asked, time.time())}
     from edge_runtime.cli.send import send_command
 
     given = {"model": model, "name": approval.name, "expires_days": approval.expires_days}
@@ -123,7 +114,7 @@ def _carry_out(
 
 def _print(answer: dict[str, Any], as_json: bool) -> int:
     if as_json:
-        click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        print_indented(answer)
     elif answer.get("status") != "ok":
         click.echo(f"error: {answer.get('error')}", err=True)
     else:

@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-import orjson
 
+from edge_runtime.cli.options import (
+    EXISTING_FOLDER,
+    MODEL,
+    OPTIONAL_BUNDLE,
+    PATH,
+    print_indented,
+    require_config,
+)
 from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
 if TYPE_CHECKING:
@@ -46,14 +53,14 @@ def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any
 
 
 @click.command("bench")
-@click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@OPTIONAL_BUNDLE
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path),
+    "--config", "config_path", type=PATH,
     help="Run it as a model of this file: its engine, threads, number of cameras, and bundle unless BUNDLE is given.",
 )  # fmt: skip
-@click.option("--model", help="Which model of the file; needed when there are several.")
+@MODEL
 @click.option(
-    "--pictures", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    "--pictures", type=EXISTING_FOLDER,
     help="A folder of pictures; without it the golden ones as JPEGs of 1280 x 720.",
 )  # fmt: skip
 @click.option(
@@ -72,11 +79,7 @@ def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any
     "--threads", callback=_threads, metavar="NUMBER|auto|latency|throughput",
     help="Inside a call, or by what it is to be chosen; without: the file's, or auto.",
 )  # fmt: skip
-@click.option(
-    "--runtime",
-    type=click.Choice(get_args(RuntimeChoice)),
-    help="Instead of the file's.",
-)
+@click.option("--runtime", type=click.Choice(get_args(RuntimeChoice)), help="Instead of the file's.")
 @click.option(
     "--device", "devices", multiple=True, help="Instead of the file's, best first; may be given again."
 )
@@ -87,12 +90,7 @@ def _threads(context: click.Context, option: click.Parameter, value: Any) -> Any
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For machines, with the figures of every round.")
 def bench_command(
-    bundle: Path | None,
-    config_path: Path | None,
-    model: str | None,
-    pictures: Path | None,
-    as_json: bool,
-    **changes: Any,
+    bundle: Path | None, config_path: Path | None, model: str | None, as_json: bool, **changes: Any
 ) -> int:
     """Measure BUNDLE (or the model of --config) on this box: the bare engine and a whole daemon in turn.
 
@@ -101,9 +99,12 @@ def bench_command(
     """
     from edge_runtime.cli.bench.rounds import bench
 
-    order = replace(_order(bundle, config_path, model, changes), pictures=pictures)
+    order = _order(bundle, config_path, model, changes)
     report = bench(order, progress=lambda line: click.echo(line, err=True))
-    click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() if as_json else format_table(report))
+    if as_json:
+        print_indented(report)
+    else:
+        click.echo(format_table(report))
     return 0
 
 
@@ -116,13 +117,11 @@ def _order(
     from edge_runtime.cli.bench.rounds import BenchOrder, make_order
     from edge_runtime.config import load_config
 
+    require_config(bundle, config_path, model=model)
     if config_path is not None:
         order = make_order(load_config(config_path, os.environ), config_path, model, bundle)
-    elif bundle is None:
-        raise click.UsageError("give a BUNDLE, or --config FILE for the model of a configuration")
-    elif model is not None:
-        raise click.UsageError("--model needs --config FILE")
     else:
+        assert bundle is not None
         order = BenchOrder(bundle)
     given = {name: value for name, value in changes.items() if value not in (None, ())}
     engine = {name: given.pop(name) for name in ENGINE_OPTIONS if name in given}
@@ -147,17 +146,14 @@ def format_table(report: dict[str, Any]) -> str:
         cells = [text.format(**values) for text, values in zip(formats, measured, strict=True)]
         figures.append(f"{label:28}" + "".join(f"{cell:>12}" for cell in cells))
     sizes = {"": callers} if callers == workers else {"": callers, "_all": workers}
-    rates = [_rate_line(report["summary"], suffix, size) for suffix, size in sizes.items()]
+    rates = []
+    for suffix, size in sizes.items():
+        parts = (report["summary"][name + suffix.replace("_", " ")] for name in ("bare", "loop"))
+        bare, loop = (f"{part['frames_per_s']:.1f} frames/s" for part in parts)
+        rates.append(f"{size} caller(s): bare engine {bare}; with picture code in a loop {loop}")
     ratios = [
         f"{label.format(sizes[suffix]):52}{ratio['median']:6.2f}   ({ratio['low']:.2f} to {ratio['high']:.2f})"
         for name, suffix, label in RATIOS
         if suffix in sizes and (ratio := report["ratios"][name + suffix])
     ]
     return "\n".join([*head, "", *figures, "", *rates, "", *ratios])
-
-
-def _rate_line(summary: dict[str, Any], suffix: str, size: int) -> str:
-    bare, loop = (summary[name + suffix.replace("_", " ")]["frames_per_s"] for name in ("bare", "loop"))
-    return (
-        f"{size} caller(s): bare engine {bare:.1f} frames/s; with picture code in a loop {loop:.1f} frames/s"
-    )

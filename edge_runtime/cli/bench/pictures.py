@@ -1,6 +1,6 @@
 """Pictures as a camera gives them: the bundle's golden pictures as JPEGs of one size, or a folder of the user's."""
 
-from collections.abc import Sequence
+import shutil
 from pathlib import Path
 
 import cv2
@@ -32,7 +32,7 @@ def write_pictures(bundle: Bundle, given: Path | None, size: tuple[int, int], fo
             raise BundleError(
                 given, "no pictures in it", "JPEG, PNG or other pictures", "Give another folder."
             )
-        return _copied(names, folder)
+        return [Path(shutil.copyfile(path, folder / path.name)) for path in names]
     made = []
     for number, golden in enumerate(bundle.manifest.golden):
         pixels = cv2.imdecode(np.frombuffer(bundle.read(golden.picture), np.uint8), cv2.IMREAD_COLOR)
@@ -44,9 +44,3 @@ def write_pictures(bundle: Bundle, given: Path | None, size: tuple[int, int], fo
         made.append(folder / f"{number:03}.jpg")
         made[-1].write_bytes(encoded.tobytes())
     return made
-
-
-def _copied(paths: Sequence[Path], folder: Path) -> list[Path]:
-    for path in paths:
-        (folder / path.name).write_bytes(path.read_bytes())
-    return [folder / path.name for path in paths]

@@ -26,7 +26,6 @@ from edge_runtime.config import Config, EngineConfig, ModelConfig
 from edge_runtime.deployment.open_bundle import choose_model, find_bundle, make_engine_settings
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
-from edge_runtime.system.model_formats import ModelFormat
 
 Report = dict[str, Any]
 
@@ -82,7 +81,10 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
         BenchError: the daemon does not run with it.
     """
     bundle = load_bundle(order.bundle)
-    plan = _plan(order, bundle.manifest.format)
+    settings = make_engine_settings(ModelConfig(bundle="bundle", engine=order.engine))
+    # as the daemon chooses when it has this model only
+    chosen = choose_threads(cpu_budget(), order.streams, order.threads)
+    plan = place_threads(chosen, bundle.manifest.format, settings)
     with tempfile.TemporaryDirectory(prefix="edge-runtime-bench-") as name:
         folder = Path(name)
         (folder / "pictures").mkdir()
@@ -91,6 +93,7 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
         for number in range(order.rounds):
             progress(f"round {number + 1} of {order.rounds}")
             rounds.append(_round(order, plan, pictures, folder / f"round-{number}"))
+    of_golden = f"golden pictures as JPEGs of {order.size[0]} x {order.size[1]}"
     return {
         "bundle": bundle.id,
         "streams": order.streams,
@@ -98,19 +101,13 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
         "workers": plan.workers,
         "intra": plan.intra,
         "fps": order.fps,
-        "pictures": _described(order, len(pictures)),
+        "pictures": f"{len(pictures)} {of_golden if order.pictures is None else f'of {order.pictures}'}",
         "runs_on": rounds[0]["bare"]["runs_on"],
         "budget": cpu_budget().source,
         "rounds": [{part: _summed(figures) for part, figures in one.items()} for one in rounds],
-        "summary": _summary(rounds),
+        "summary": {part: _find_medians([_headline(one[part]) for one in rounds]) for part in rounds[0]},
         "ratios": _ratios(rounds),
     }
-
-
-def _plan(order: BenchOrder, model_format: ModelFormat) -> ThreadPlan:
-    """What the daemon chooses when it has this model only."""
-    settings = make_engine_settings(ModelConfig(bundle="bundle", engine=order.engine))
-    return place_threads(choose_threads(cpu_budget(), order.streams, order.threads), model_format, settings)
 
 
 def _callers(order: BenchOrder, plan: ThreadPlan) -> int:
@@ -210,11 +207,6 @@ def _summed(figures: Report) -> Report:
     return plain
 
 
-def _summary(rounds: Sequence[dict[str, Report]]) -> Report:
-    """Medians over the rounds of what people ask for first."""
-    return {part: _medians([_headline(one[part]) for one in rounds]) for part in rounds[0]}
-
-
 def _headline(figures: Report) -> dict[str, float]:
     """One measurement in a few numbers."""
     names = ("frames_per_s", "cpu_ms_per_frame", "pss_mib", "first_result_s")
@@ -223,12 +215,13 @@ def _headline(figures: Report) -> dict[str, float]:
         found |= {f"call_ms_p{p}": float(np.percentile(figures["call_ms"], p)) for p in (50, 99)}
     else:
         steps = ("decode", "prepare", "queue", "infer", "total")
-        found |= {f"{step}_ms_p50": _at(figures, step, 50) for step in steps}
-        found["total_ms_p99"] = _at(figures, "total", 99)
+        timings = {step: [one[step] for one in figures["timings_ms"]] for step in steps}
+        found |= {f"{step}_ms_p50": float(np.percentile(timings[step], 50)) for step in steps}
+        found["total_ms_p99"] = float(np.percentile(timings["total"], 99))
     return found
 
 
-def _medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+def _find_medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
 
 
@@ -246,33 +239,21 @@ def _ratios(rounds: Sequence[dict[str, Report]]) -> Report:
 
 
 def _round_ratios(one: dict[str, Report]) -> dict[str, float]:
-    parts = ("daemon", "bare", "loop", "bare all", "loop all", "daemon paced", "bare paced")
-    whole, bare, loop, bare_all, loop_all, paced, bare_paced = (_headline(one[part]) for part in parts)
-    return {
-        "frames_per_s": whole["frames_per_s"] / bare["frames_per_s"],
-        "frames_per_s_over_bare_all": whole["frames_per_s"] / bare_all["frames_per_s"],
-        "frames_per_s_over_loop": whole["frames_per_s"] / loop["frames_per_s"],
-        "frames_per_s_over_loop_all": whole["frames_per_s"] / loop_all["frames_per_s"],
+    parts = {part: _headline(figures) for part, figures in one.items()}
+    whole, paced, bare_paced = parts["daemon"], parts["daemon paced"], parts["bare paced"]
+    names = {"": "bare", "_over_bare_all": "bare all", "_over_loop": "loop", "_over_loop_all": "loop all"}
+    rates = {
+        f"frames_per_s{name}": whole["frames_per_s"] / parts[part]["frames_per_s"]
+        for name, part in names.items()
+    }
+    return rates | {
         "paced_total_p99_over_infer_p50": paced["total_ms_p99"] / bare_paced["call_ms_p50"],
         "paced_cpu_per_frame": paced["cpu_ms_per_frame"] / bare_paced["cpu_ms_per_frame"],
-        "memory": whole["pss_mib"] / bare["pss_mib"],
+        "memory": whole["pss_mib"] / parts["bare"]["pss_mib"],
     }
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
     """p50, p90, p99 and the largest."""
-    p50, p90, p99 = np.percentile(values, (50, 90, 99))
-    return {
-        name: round(float(v), 3)
-        for name, v in (("p50", p50), ("p90", p90), ("p99", p99), ("max", max(values)))
-    }
-
-
-def _at(figures: Report, timing: str, percent: float) -> float:
-    return float(np.percentile([one[timing] for one in figures["timings_ms"]], percent))
-
-
-def _described(order: BenchOrder, count: int) -> str:
-    if order.pictures is not None:
-        return f"{count} of {order.pictures}"
-    return f"{count} golden pictures as JPEGs of {order.size[0]} x {order.size[1]}"
+    found = np.percentile(values, (50, 90, 99, 100))
+    return {name: round(float(v), 3) for name, v in zip(("p50", "p90", "p99", "max"), found, strict=True)}

@@ -4,16 +4,14 @@ from pathlib import Path
 
 import click
 
-from edge_runtime.cli.options import SECONDS
+from edge_runtime.cli.options import PATH, SECONDS
 from edge_runtime.cli.run import load_and_log
 
 DEMO_CONFIG = Path(__file__).parents[3] / "configs" / "demo.yaml"
 
 
 @click.command()
-@click.option(
-    "--config", type=click.Path(path_type=Path), default=DEMO_CONFIG, help="Another demo configuration."
-)
+@click.option("--config", type=PATH, default=DEMO_CONFIG, help="Another demo configuration.")
 @click.option(
     "--for", "for_s", type=SECONDS, help="Stop by itself after so many seconds; the drift comes half-way."
 )

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from edge_runtime.cli.tune.decision import Goal, find_quartiles
-from edge_runtime.cli.tune.engine_choices import EngineChoice
-from edge_runtime.cli.tune.session import Trial, Tuned
-from edge_runtime.cli.tune.task import TuneTask
+from edge_runtime.cli.tune.engine_choices import EngineChoice, TuneTask
+from edge_runtime.cli.tune.session import Goal, Trial, Tuned, find_quartiles
 from edge_runtime.cli.tune.timing import Round
 
 _COLUMNS = f"  {'':44}{'answer ms':>20}{'frames/s':>22}{'CPU ms':>9}"

@@ -5,10 +5,12 @@ that does not give the golden outputs is out. Only finalists are open together: 
 order that turns, because a box grows hot and others use it.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import golden_sample, self_test
 from edge_runtime.bundles.verify import Bundle
-from edge_runtime.cli.tune.decision import Decision, Goal, decide, find_cost_ms
 from edge_runtime.cli.tune.engine_choices import EngineChoice
 from edge_runtime.cli.tune.timing import Round, TimedEngine
 from edge_runtime.errors import BundleError, EngineError
+
+Goal = Literal["latency", "throughput"]
 
 ROUND_S = 0.4
 FINALISTS = 4
@@ -27,16 +30,39 @@ MOST_ROUNDS = 15
 FIRST_PASS_SHARE = 0.5
 """Of the time; what was not reached by then is named and left out."""
 
+LEAST_ROUNDS = 5
+"""With fewer, quartiles say nothing."""
+LEAST_GAIN = 0.05
+"""A setting other than the default must be looked after; a smaller gain is not worth it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quartiles:
+    """Median and the middle half of some rounds."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The candidate to use."""
+
+    chosen: int
+    """Its index; 0 is the setting in use."""
+    why: str
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A candidate, its rounds, and the problem that excluded it."""
 
     candidate: EngineChoice
-    rounds: tuple[Round, ...]
+    rounds: tuple[Round, ...] = ()
     """Those of the final; of the first pass when it did not get there; none with a ``problem``."""
-    is_finalist: bool
-    problem: str | None
+    is_finalist: bool = False
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +108,7 @@ def tune(
     rounds = _final(bench, [compared[at] for at in finalists], began_s + time_limit_s, clock)
     verdict = decide([str(compared[at]) for at in finalists], rounds, goal)
     for at, series in zip(finalists, rounds, strict=True):
-        tried[at] = Trial(compared[at], tuple(series), True, None)
+        tried[at] = Trial(compared[at], tuple(series), is_finalist=True)
     return Tuned(tuple(tried), compared[finalists[verdict.chosen]], verdict, clock() - began_s)
 
 
@@ -110,15 +136,15 @@ def _first_pass(
     tried = []
     for at, candidate in enumerate(compared):
         if at > 0 and clock() >= until_s:
-            tried.append(Trial(candidate, (), False, "not measured: no time left"))
+            tried.append(Trial(candidate, problem="not measured: no time left"))
             continue
         try:
             with bench.open(candidate, is_checked=False) as timed:
-                tried.append(Trial(candidate, (timed.round(ROUND_S),), False, None))
+                tried.append(Trial(candidate, (timed.round(ROUND_S),)))
         except (BundleError, EngineError) as err:
             if at == 0:
                 raise
-            tried.append(Trial(candidate, (), False, str(err)))
+            tried.append(Trial(candidate, problem=str(err)))
     return tried
 
 
@@ -142,3 +168,55 @@ def _final(
                 at = (turn + step) % len(timed)
                 rounds[at].append(timed[at].round(ROUND_S))
     return rounds
+
+
+def find_quartiles(values: Sequence[float]) -> Quartiles:
+    """Quartiles of one or more values."""
+    if len(values) == 1:
+        return Quartiles(values[0], values[0], values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Quartiles(low, median, high)
+
+
+def find_cost_ms(measured: Round, goal: Goal) -> float:
+    """The time to minimise: to an answer, or of a frame flat out; milliseconds."""
+    return measured.answer_ms if goal == "latency" else 1e3 / measured.frames_per_s
+
+
+def decide(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) -> Decision:
+    """Compare the candidates; the first is the one in use.
+
+    Rounds were interleaved: round i of one and of another saw the same box. The setting in use is kept unless another
+    one is better by more than the rounds scatter.
+
+    Args:
+        names: For people.
+        rounds: Of each candidate the same number, at least one, in the order they were measured.
+        goal: What counts.
+    """
+    costs = [[find_cost_ms(one, goal) for one in series] for series in rounds]
+    spreads = [find_quartiles(series) for series in costs]
+    fastest = min(range(len(spreads)), key=lambda at: spreads[at].median)
+    if fastest == 0:
+        return Decision(0, f"{names[0]} is in use and nothing measured is faster")
+    current, best = spreads[0], spreads[fastest]
+    gain = 1 - best.median / current.median
+    wins = sum(one < other for one, other in zip(costs[fastest], costs[0], strict=True))
+    facts = (
+        f"{names[fastest]} takes {best.median:.2f} ms instead of {current.median:.2f} ({gain:.0%} less), "
+        f"and less in {wins} of {len(costs[0])} rounds"
+    )
+    doubt = _doubt(len(costs[0]), gain, current, best)
+    if doubt is None:
+        return Decision(fastest, facts)
+    return Decision(0, f"{names[0]} is kept: {facts}, but {doubt}")
+
+
+def _doubt(rounds: int, gain: float, current: Quartiles, best: Quartiles) -> str | None:
+    if rounds < LEAST_ROUNDS:
+        return f"{rounds} rounds are too few to tell; allow more time"
+    if best.high >= current.low:
+        return "the middle halves of their rounds overlap"
+    if gain < LEAST_GAIN:
+        return f"less than {LEAST_GAIN:.0%} is not worth a setting"
+    return None

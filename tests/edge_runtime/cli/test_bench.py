@@ -133,7 +133,7 @@ def test_a_bundle_alone_is_measured_with_the_defaults_and_what_options_say(order
     ("arguments", "words"),
     [
         ((), "give a BUNDLE"),
-        ((BUNDLE, "--model", "m"), "needs --config"),
+        ((BUNDLE, "--model", "m"), "with --config"),
         ((BUNDLE, "--threads", "many"), "not a valid integer"),
         ((BUNDLE, "--threads", "0"), "1<=x<=256"),
         ((BUNDLE, "--device", "C PU"), "a device"),

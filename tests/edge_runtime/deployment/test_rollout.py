@@ -11,10 +11,8 @@ def test_generations_are_named_after_bundle_and_patch():
     assert (str(BASE), str(P1)) == ("parts/4", "parts/4+p1")
 
 
-def test_stage_then_activate_keeps_the_previous_one():
-    state = Rollout(BASE).after(Step.STAGE, P1)
-    assert state.active == BASE
-    assert state.after(Step.ACTIVATE) == Rollout(active=P1, previous=BASE)
+def test_activate_keeps_the_previous_one():
+    assert Rollout(BASE).after(Step.ACTIVATE, P1) == Rollout(active=P1, previous=BASE)
 
 
 def test_roll_back_returns_to_the_previous_generation():
@@ -29,20 +27,13 @@ def test_to_base_remembers_the_patch():
     assert Rollout(P1).after(Step.TO_BASE) == Rollout(BASE, previous=P1)
 
 
-def test_discard_forgets_the_staged_one():
-    assert Rollout(BASE, staged=P1).after(Step.DISCARD) == Rollout(BASE)
-
-
 @pytest.mark.parametrize(
     ("state", "step", "candidate"),
     [
         (Rollout(BASE), Step.ACTIVATE, None),
-        (Rollout(BASE), Step.DISCARD, None),
+        (Rollout(BASE), Step.ACTIVATE, BASE),
         (Rollout(BASE), Step.ROLL_BACK, None),
         (Rollout(BASE), Step.TO_BASE, None),
-        (Rollout(BASE), Step.STAGE, None),
-        (Rollout(BASE), Step.STAGE, BASE),
-        (Rollout(BASE, staged=P1), Step.STAGE, P2),
     ],
 )
 def test_illegal_steps_raise_and_change_nothing(state, step, candidate):
