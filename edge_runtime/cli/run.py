@@ -24,7 +24,7 @@ def run(config: Path, for_s: float | None) -> int:
     stop_on_signals(daemon)
     code = daemon.run(for_s)
     if for_s is not None:
-        print(summarise(daemon.reporter.status().as_dict(), daemon.reporter.history(), []))
+        print(summarise(daemon.reporter.status(), daemon.reporter.history(), []))
     return code
 
 

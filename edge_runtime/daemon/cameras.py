@@ -1,11 +1,11 @@
 """The streams of a running daemon: which are open, and how they are closed and opened again after an edit."""
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -27,22 +27,6 @@ GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts
 
 
 @dataclass(frozen=True, slots=True)
-class CameraStatus:
-    """One open stream; counts are since its source was opened."""
-
-    model: str
-    path: str
-    """Without secrets."""
-    finished: bool
-    """A file that was played to its end."""
-    problem: str | None
-    captured: int
-    dropped: int
-    restarts: int
-    priority: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _OpenStream:
     """One stream, and the pipeline that answers it since ``since_s`` (monotonic seconds)."""
 
@@ -53,11 +37,10 @@ class _OpenStream:
 
 
 class Cameras:
-    """All open streams."""
+    """All open streams. The main thread opens and closes them; any thread may read."""
 
     def __init__(self, open_source: OpenSource, sequences: Path, crashes: Crashes) -> None:
         self._open_source, self._sequences, self._crashes = open_source, sequences, crashes
-        self._lock = threading.Lock()
         self._streams: dict[str, _OpenStream] = {}
 
     def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
@@ -72,7 +55,7 @@ class Cameras:
             sequence,
             camera.colour,
         )
-        self._note(stream, _OpenStream(camera, worker, pipeline, time.monotonic()))
+        self._streams[stream] = _OpenStream(camera, worker, pipeline, time.monotonic())
         worker.thread.start()
 
     def move(self, stream: str, pipeline: Pipeline) -> None:
@@ -80,14 +63,13 @@ class Cameras:
 
         The old pipeline answers the frames that it has queued.
         """
-        moved = self._entries()[stream]
+        moved = self._streams[stream]
         moved.worker.move_to(pipeline)
-        self._note(stream, replace(moved, pipeline=pipeline, since_s=time.monotonic()))
+        self._streams[stream] = replace(moved, pipeline=pipeline, since_s=time.monotonic())
 
     def close(self, stream: str) -> None:
         """End a stream and drop its queued frames; nothing happens when it is not open."""
-        with self._lock:
-            closed = self._streams.pop(stream, None)
+        closed = self._streams.pop(stream, None)
         if closed is not None:
             closed.worker.thread.stop()
             if not closed.worker.thread.join(CLOSE_S):
@@ -96,7 +78,7 @@ class Cameras:
 
     def stop_all(self) -> None:
         """Take in no more frames; those that were taken in are still answered."""
-        workers = [entry.worker for entry in self._entries().values()]
+        workers = [entry.worker for entry in self._streams.values()]
         for worker in workers:
             worker.thread.stop()
         for worker in workers:
@@ -104,8 +86,7 @@ class Cameras:
 
     def are_finished(self) -> bool:
         """Whether every stream is a file that was played to its end (and there is at least one)."""
-        entries = self._entries()
-        return bool(entries) and all(entry.worker.is_finished for entry in entries.values())
+        return bool(self._streams) and all(entry.worker.is_finished for entry in self._streams.values())
 
     def facts(self) -> tuple[SourceFacts, ...]:
         """For the health verdict."""
@@ -114,32 +95,25 @@ class Cameras:
                 stream=stream,
                 started_at_s=entry.since_s,
                 last_frame_at_s=entry.pipeline.metrics.stream(stream).last_frame_at_s,
-                allowed_silence_s=_allowed_silence_s(entry.camera),
+                allowed_silence_s=entry.camera.stall_timeout_s
+                + GRACE_S
+                + (1 / entry.camera.fps if entry.camera.fps else 0.0),
                 may_idle=entry.camera.is_idle_allowed,
                 is_finished=entry.worker.is_finished,
                 problem=entry.worker.last_problem,
             )
-            for stream, entry in self._entries().items()
+            for stream, entry in dict(self._streams).items()
         )
 
-    def status(self) -> dict[str, CameraStatus]:
-        """Counters of every open stream."""
-        return {stream: _status(entry.camera, entry.worker) for stream, entry in self._entries().items()}
-
-    def _entries(self) -> dict[str, _OpenStream]:
-        with self._lock:
-            return dict(self._streams)
-
-    def _note(self, stream: str, entry: _OpenStream) -> None:
-        with self._lock:
-            self._streams[stream] = entry
-
-
-def _allowed_silence_s(camera: CameraConfig) -> float:
-    return camera.stall_timeout_s + GRACE_S + (1 / camera.fps if camera.fps else 0.0)
-
-
-def _status(camera: CameraConfig, worker: StreamWorker) -> CameraStatus:
-    return CameraStatus(
-        camera.model, camera.safe_path, worker.is_finished, worker.last_problem, *worker.source_counts()
-    )
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Every open stream, in the names of ``/status``; counts are since its source was opened."""
+        return {
+            stream: {
+                "model": entry.camera.model,
+                "path": entry.camera.safe_path,
+                "finished": entry.worker.is_finished,
+                "problem": entry.worker.last_problem,
+                **entry.worker.source_counts(),
+            }
+            for stream, entry in dict(self._streams).items()
+        }

@@ -8,17 +8,24 @@ systemd's watchdog all use the one verdict.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum
 from typing import Any
 
+INFERENCE_S = 20.0
+"""A batch that is due this long has hung. The slowest honest case is a big model on a slow board."""
+SOURCE_START_S = 15.0
+"""A stream may take this long to give its first frame (an RTSP camera's first key frame)."""
+ERRORS_IN_A_ROW = 3
+MIN_FREE_DISK_MIB = 64.0
 
-class Weight(StrEnum):
-    """How much a finding counts."""
 
-    DEAD = "dead"
+class Weight(IntEnum):
+    """How much a finding counts; the gravest is the lowest."""
+
+    DEAD = 0
     """Not live: only a restart helps."""
-    UNREADY = "unready"
-    NOTE = "note"
+    UNREADY = 1
+    NOTE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,13 @@ class EngineFacts:
     due_since_s: float | None
     """Since when a batch waits or runs; None when nothing is due."""
     errors_in_a_row: int = 0
+
+    @property
+    def waits_since_s(self) -> float | None:
+        """Since when something is due and nothing has come back; None when nothing is due."""
+        if self.due_since_s is None or self.last_progress_at_s is None:
+            return self.due_since_s
+        return max(self.due_since_s, self.last_progress_at_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +94,6 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Where a fact becomes a finding."""
-
-    inference_s: float = 20.0
-    """A batch that is due this long has hung. The slowest honest case is a big model on a slow board."""
-    source_start_s: float = 15.0
-    """A stream may take this long to give its first frame (an RTSP camera's first key frame)."""
-    errors_in_a_row: int = 3
-    min_free_disk_mib: float = 64.0
-
-
-@dataclass(frozen=True, slots=True)
 class Health:
     """The verdict."""
 
@@ -102,8 +104,7 @@ class Health:
     @property
     def reasons(self) -> tuple[str, ...]:
         """One sentence for each finding, the gravest first."""
-        order = list(Weight)
-        ranked = sorted(self.findings, key=lambda finding: order.index(finding.weight))
+        ranked = sorted(self.findings, key=lambda finding: finding.weight)
         return tuple(f"{finding.part}: {finding.reason}" for finding in ranked)
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,15 +112,13 @@ class Health:
         return {"live": self.live, "ready": self.ready, "reasons": list(self.reasons)}
 
 
-def assess(facts: Facts, now_s: float, limits: Limits | None = None) -> Health:
+def assess(facts: Facts, now_s: float) -> Health:
     """Judge the facts as of ``now_s`` (monotonic seconds)."""
-    limits = limits or Limits()
     findings = (
         *_judge_daemon(facts),
-        *(found for engine in facts.engines for found in _judge_engine(engine, now_s, limits)),
-        *_judge_sources(facts.sources, now_s, limits),
-        *_judge_delivery(facts, limits),
-        *_judge_threads(facts, limits),
+        *(found for engine in facts.engines for found in _judge_engine(engine, now_s)),
+        *_judge_sources(facts.sources, now_s),
+        *_note_problems(facts),
     )
     weights = {finding.weight for finding in findings}
     live = Weight.DEAD not in weights
@@ -133,29 +132,18 @@ def _judge_daemon(facts: Facts) -> Iterator[Finding]:
         yield Finding("daemon", Weight.UNREADY, "no model is loaded yet")
 
 
-def _judge_engine(engine: EngineFacts, now_s: float, limits: Limits) -> Iterator[Finding]:
-    part = f"engine {engine.model}"
-    if is_stuck(engine, now_s, limits):
+def _judge_engine(engine: EngineFacts, now_s: float) -> Iterator[Finding]:
+    part, waits_since_s = f"engine {engine.model}", engine.waits_since_s
+    if waits_since_s is not None and now_s - waits_since_s > INFERENCE_S:
         waited_s = now_s - (engine.due_since_s or now_s)
-        yield Finding(
-            part, Weight.DEAD, f"no inference has finished for {waited_s:.0f} s although one is due"
-        )
-    if engine.errors_in_a_row >= limits.errors_in_a_row:
+        reason = f"no inference has finished for {waited_s:.0f} s although one is due"
+        yield Finding(part, Weight.DEAD, reason)
+    if engine.errors_in_a_row >= ERRORS_IN_A_ROW:
         yield Finding(part, Weight.UNREADY, f"the last {engine.errors_in_a_row} inferences failed")
 
 
-def is_stuck(engine: EngineFacts, now_s: float, limits: Limits) -> bool:
-    """Whether something was due for too long and nothing has come back in that time."""
-    if engine.due_since_s is None:
-        return False
-    since_s = max(engine.due_since_s, engine.last_progress_at_s or engine.due_since_s)
-    return now_s - since_s > limits.inference_s
-
-
-def _judge_sources(sources: tuple[SourceFacts, ...], now_s: float, limits: Limits) -> Iterator[Finding]:
-    silent = {
-        source.stream: found for source in sources if (found := _explain_silence(source, now_s, limits))
-    }
+def _judge_sources(sources: tuple[SourceFacts, ...], now_s: float) -> Iterator[Finding]:
+    silent = {source.stream: found for source in sources if (found := _explain_silence(source, now_s))}
     for source in sources:
         if source.may_idle and not source.is_finished and source.last_frame_at_s is None and source.problem:
             yield Finding(f"source {source.stream}", Weight.NOTE, f"no frame yet ({source.problem})")
@@ -165,42 +153,38 @@ def _judge_sources(sources: tuple[SourceFacts, ...], now_s: float, limits: Limit
         yield Finding(f"source {stream}", Weight.UNREADY if none_left else Weight.NOTE, reason)
 
 
-def _explain_silence(source: SourceFacts, now_s: float, limits: Limits) -> str | None:
+def _explain_silence(source: SourceFacts, now_s: float) -> str | None:
     """Why the stream counts as silent; None when it gives frames or need not."""
     if source.may_idle or source.is_finished:
         return None
     cause = f" ({source.problem})" if source.problem else ""
     if source.last_frame_at_s is None:
         waited_s = now_s - source.started_at_s
-        late = "" if waited_s <= limits.source_start_s else f" for {waited_s:.0f} s"
+        late = "" if waited_s <= SOURCE_START_S else f" for {waited_s:.0f} s"
         return f"no frame yet{late}{cause}"
     silence_s = now_s - source.last_frame_at_s
     return f"no frame for {silence_s:.1f} s{cause}" if silence_s > source.allowed_silence_s else None
 
 
-def _judge_delivery(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _note_problems(facts: Facts) -> Iterator[Finding]:
+    """Those that the daemon survives."""
     if facts.broker_connected is False:
         cause = f" ({facts.broker_problem})" if facts.broker_problem else ""
-        yield Finding(
-            "broker", Weight.NOTE, f"not connected{cause}; {facts.outbox_pending} results wait on disk"
-        )
+        reason = f"not connected{cause}; {facts.outbox_pending} results wait on disk"
+        yield Finding("broker", Weight.NOTE, reason)
     if not facts.outbox_writable:
-        lost = f"; {facts.results_lost} results lost so far"
-        yield Finding("outbox", Weight.NOTE, f"cannot be written, results are only live{lost}")
-    if facts.free_disk_mib is not None and facts.free_disk_mib < limits.min_free_disk_mib:
-        reason = f"{facts.free_disk_mib:.0f} MiB free, less than {limits.min_free_disk_mib:.0f}"
+        reason = f"cannot be written, results are only live; {facts.results_lost} results lost so far"
+        yield Finding("outbox", Weight.NOTE, reason)
+    if facts.free_disk_mib is not None and facts.free_disk_mib < MIN_FREE_DISK_MIB:
+        reason = f"{facts.free_disk_mib:.0f} MiB free, less than {MIN_FREE_DISK_MIB:.0f}"
         yield Finding("disk", Weight.NOTE, reason)
     if facts.config_problem:
         yield Finding("configuration", Weight.NOTE, f"the last edit was refused: {facts.config_problem}")
-
-
-def _judge_threads(facts: Facts, limits: Limits) -> Iterator[Finding]:
-    """A note: a vital thread ends the daemon by itself, the others are not worth the loss of readiness."""
+    # A vital thread ends the daemon by itself, the others are not worth the loss of readiness.
     for thread, in_a_row in facts.thread_failures.items():
-        if in_a_row >= limits.errors_in_a_row:
-            yield Finding(
-                f"thread {thread}", Weight.NOTE, f"failed {in_a_row} times in a row; the log says why"
-            )
+        if in_a_row >= ERRORS_IN_A_ROW:
+            reason = f"failed {in_a_row} times in a row; the log says why"
+            yield Finding(f"thread {thread}", Weight.NOTE, reason)
 
 
 class WatchdogFeeder:
@@ -216,15 +200,11 @@ class WatchdogFeeder:
 
     def is_due(self, engines: tuple[EngineFacts, ...], now_s: float) -> bool:
         """Whether to feed now; the caller then does. Call it about once a second."""
-        if self._fed_at_s is not None and now_s - self._fed_at_s < self._interval_s:
-            return False
-        if not all(self._has_progressed(engine) for engine in engines):
-            return False
+        fed_at_s = self._fed_at_s
+        if fed_at_s is not None:
+            waits_s = [engine.waits_since_s for engine in engines]
+            has_progressed = all(since_s is None or since_s > fed_at_s for since_s in waits_s)
+            if not has_progressed or now_s - fed_at_s < self._interval_s:
+                return False
         self._fed_at_s = now_s
         return True
-
-    def _has_progressed(self, engine: EngineFacts) -> bool:
-        if engine.due_since_s is None or self._fed_at_s is None:
-            return True
-        progress_s = engine.last_progress_at_s
-        return engine.due_since_s > self._fed_at_s or (progress_s is not None and progress_s > self._fed_at_s)

@@ -1,6 +1,6 @@
 """One model at work: its bundle, engine slot, pipeline, inference workers and recalibration controller."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edge_runtime.bundles.verify import Bundle
@@ -8,42 +8,7 @@ from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.recalibration.controller import RecalibrationController
-from edge_runtime.recalibration.status import ControllerStatus
 from edge_runtime.system.heap import trim_heap
-
-
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
-    """One stream at one model; ``rejected`` by reason."""
-
-    frames: int
-    results: int
-    rejected: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """One model, in the names and the order of ``/status``."""
-
-    bundle: str
-    generation: str
-    runs_on: str
-    notes: tuple[str, ...]
-    threads: dict[str, Any]
-    batches: int
-    mean_batch: float | None
-    infer_ms: dict[str, float] | None
-    """p50, p90, p99 and max; None before the first batch."""
-    total_ms: dict[str, float] | None
-    """The same from capture to result."""
-    dropped_oldest: int
-    dropped_stale: int
-    engine_errors: int
-    lost_to_errors: int
-    swaps: int
-    streams: dict[str, StreamStatus]
-    recalibration: ControllerStatus | None
-    """None when it is turned off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +74,34 @@ class ModelRuntime:
         self.pipeline.slot.close()
         trim_heap()
 
-    def status(self) -> ModelStatus:
-        """For people and machines; safe from any thread."""
+    def status(self) -> dict[str, Any]:
+        """In the names and the order of ``/status``; safe from any thread."""
         metrics, slot, counters = self.pipeline.metrics, self.pipeline.slot, self.pipeline.scheduler.counters
-        return ModelStatus(
-            bundle=self.bundle.id,
-            generation=str(slot.generation),
-            runs_on=slot.engine.runs_on,
-            notes=self.notes,
-            threads=self._threads(),
-            batches=metrics.batches,
-            mean_batch=round(metrics.batched_samples / metrics.batches, 2) if metrics.batches else None,
-            infer_ms=metrics.infer_ms.percentiles(),
-            total_ms=metrics.total_ms.percentiles(),
-            dropped_oldest=counters.dropped_oldest,
-            dropped_stale=counters.dropped_stale,
-            engine_errors=metrics.engine_errors,
-            lost_to_errors=metrics.lost_to_errors,
-            swaps=slot.swaps,
-            streams={
-                name: StreamStatus(stream.frames, stream.results, dict(stream.rejected))
+        return {
+            "bundle": self.bundle.id,
+            "generation": str(slot.generation),
+            "runs_on": slot.engine.runs_on,
+            "notes": self.notes,
+            "threads": self._threads(),
+            "batches": metrics.batches,
+            "mean_batch": round(metrics.batched_samples / metrics.batches, 2) if metrics.batches else None,
+            "infer_ms": metrics.infer_ms.percentiles(),
+            "total_ms": metrics.total_ms.percentiles(),  # from capture to result
+            "dropped_oldest": counters.dropped_oldest,
+            "dropped_stale": counters.dropped_stale,
+            "engine_errors": metrics.engine_errors,
+            "lost_to_errors": metrics.lost_to_errors,
+            "swaps": slot.swaps,
+            "streams": {
+                name: {
+                    "frames": stream.frames,
+                    "results": stream.results,
+                    "rejected": dict(stream.rejected),  # by reason
+                }
                 for name, stream in list(metrics.streams.items())
             },
-            recalibration=None if self.controller is None else self.controller.status(),
-        )
+            "recalibration": None if self.controller is None else asdict(self.controller.status()),
+        }
 
     def _threads(self) -> dict[str, Any]:
         """The plan and the binding: CPUs that threads were planned for are not CPUs that they are bound to."""

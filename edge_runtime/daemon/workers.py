@@ -14,7 +14,7 @@ from edge_runtime.datatypes import ColourOrder
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engines.threads import bind_this_thread
 from edge_runtime.inference.pipeline import Pipeline
-from edge_runtime.sources.base import EndOfStream, Source
+from edge_runtime.sources.base import EndOfStream, Source, SourceCounts
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.sequence import SequenceNumbers
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
@@ -64,16 +64,17 @@ class StreamWorker:
     @property
     def last_problem(self) -> str | None:
         """Why the source was last lost or opened again."""
-        source = self._source
-        return (source.stats().last_problem if source is not None else None) or self._lost
+        return self._counts().last_problem or self._lost
 
-    def source_counts(self) -> tuple[int, int, int]:
+    def source_counts(self) -> dict[str, int]:
         """Frames captured, frames dropped and restarts since the source was opened."""
+        counts = self._counts()
+        restarts = counts.restarts + self._reopened
+        return {"captured": counts.captured, "dropped": counts.dropped, "restarts": restarts}
+
+    def _counts(self) -> SourceCounts:
         source = self._source
-        if source is None:
-            return 0, 0, self._reopened
-        stats = source.stats()
-        return stats.captured, stats.dropped, stats.restarts + self._reopened
+        return SourceCounts() if source is None else source.stats()
 
     def _run(self) -> None:
         while not self.thread.stopping.is_set() and not self.is_finished:
@@ -133,17 +134,15 @@ class InferenceWorker:
         self.thread = SupervisedThread(name, self._run, crashes)
         """Once it shall stop, it ends when nothing is queued."""
 
-    def _bind(self) -> None:
-        try:
-            bind_this_thread(self._cpus)
-        except OSError as err:  # a CPU that went offline, or a unit that denies it: slower perhaps, not wrong
-            log.warning("thread not bound to its CPUs", worker=self._name, cpus=self._cpus, reason=str(err))
-        else:
-            self.bound_to = self._cpus
-
     def _run(self) -> None:
         if self._cpus:
-            self._bind()
+            try:
+                bind_this_thread(self._cpus)
+                self.bound_to = self._cpus
+            except OSError as err:  # a CPU went offline, or a unit denies it: slower perhaps, not wrong
+                log.warning(
+                    "thread not bound to its CPUs", worker=self._name, cpus=self._cpus, reason=str(err)
+                )
         while not (self.thread.stopping.is_set() and self._pipeline.is_empty()):
             self._pipeline.step(timeout_s=0.25)
             self.thread.succeeded()

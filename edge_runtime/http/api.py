@@ -7,8 +7,9 @@ import base64
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from starlette.applications import Starlette
@@ -21,19 +22,8 @@ from starlette.routing import Route
 from edge_runtime.messaging.encoding import encode_object, format_rfc3339
 from edge_runtime.recalibration.reports import Reports
 
-
-class Health(Protocol):
-    """The part of ``daemon.health.Health`` that is served."""
-
-    @property
-    def live(self) -> bool: ...  # noqa: D102
-    @property
-    def ready(self) -> bool: ...  # noqa: D102
-    def as_dict(self) -> dict[str, Any]: ...  # noqa: D102
-
-
 Items = Callable[[int], list[dict[str, Any]]]
-Endpoint = Callable[[Request], Awaitable[Response]]
+View = Callable[[Request], Response]
 
 log = structlog.get_logger()
 
@@ -41,6 +31,7 @@ MOST_ITEMS = 500
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """A page on the internet can point its domain at 127.0.0.1; such a request carries that name and is refused."""
 
+FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox"
@@ -50,48 +41,43 @@ REPORT_POLICY = (
 
 def build_app(
     status: Callable[[], dict[str, Any]],
-    health: Callable[[], Health],
-    recent_results: Items,
-    *,
-    recent_events: Items | None = None,
-    reports: Callable[[], Mapping[str, Reports]] = dict,
+    health: Callable[[], dict[str, Any]],
+    results: Items,
+    events: Items,
+    reports: Callable[[], Mapping[str, Reports]],
     allowed_hosts: Sequence[str] = LOOPBACK_NAMES,
 ) -> Starlette:
     """The ASGI application.
 
     Args:
         status: The daemon's state as JSON-able data.
-        health: The verdict of now.
-        recent_results: The newest results, newest first, at most so many.
-        recent_events: The newest events; None serves an empty list.
+        health: The verdict of now: ``live``, ``ready`` and the reasons.
+        results: The newest results, newest first, at most so many.
+        events: The newest events in the same way.
         reports: Reports of recalibrations, by model.
         allowed_hosts: Names a request may address us by; ``["*"]`` for any.
     """
-    routes = [
-        Route("/", _serve_dashboard()),
-        Route("/healthz", _serve_verdict(health, lambda verdict: verdict.live)),
-        Route("/readyz", _serve_verdict(health, lambda verdict: verdict.ready)),
-        Route("/status", _serve_object(status)),
-        Route("/results", _serve_items("results", recent_results)),
-        Route("/events", _serve_items("events", recent_events or (lambda _: []))),
-        Route("/reports", _serve_items("reports", lambda most: _summarise(reports(), most))),
-        Route("/reports/{model}/{report}", _serve_report(reports)),
-    ]
+    views: dict[str, View] = {
+        "/": _make_dashboard(),
+        "/healthz": partial(_show_verdict, health, "live"),
+        "/readyz": partial(_show_verdict, health, "ready"),
+        "/status": lambda _: _answer(status()),
+        "/results": partial(_show_items, "results", results),
+        "/events": partial(_show_items, "events", events),
+        "/reports": partial(_show_items, "reports", lambda most: _summarise(reports(), most)),
+        "/reports/{model}/{report}": partial(_show_report, reports),
+    }
+    routes = [Route(path, _make_endpoint(view)) for path, view in views.items()]
     trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     return Starlette(routes=routes, middleware=[trusted])
 
 
-def _answer(values: dict[str, Any], code: int = 200) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(encode_object(values), code, headers, "application/json")
-
-
-def _make_endpoint(make: Callable[[Request], Response]) -> Endpoint:
+def _make_endpoint(view: View) -> Callable[[Request], Awaitable[Response]]:
     """An endpoint around a view; a view that fails is logged and answers 500, and the connection stays open."""
 
     async def answer(request: Request) -> Response:
         try:
-            return make(request)
+            return view(request)
         except Exception:
             log.exception("http view failed", path=request.url.path)
             return _answer({"error": "this view failed; the log says why"}, 500)
@@ -99,35 +85,27 @@ def _make_endpoint(make: Callable[[Request], Response]) -> Endpoint:
     return answer
 
 
-def _serve_verdict(health: Callable[[], Health], is_good: Callable[[Health], bool]) -> Endpoint:
-    """200 or 503, with the reasons either way, for probes and people."""
-
-    def make(_: Request) -> Response:
-        verdict = health()
-        return _answer(verdict.as_dict(), 200 if is_good(verdict) else 503)
-
-    return _make_endpoint(make)
+def _answer(values: dict[str, Any], code: int = 200) -> Response:
+    return Response(encode_object(values), code, FRESH, "application/json")
 
 
-def _serve_object(values: Callable[[], dict[str, Any]]) -> Endpoint:
-    return _make_endpoint(lambda _: _answer(values()))
-
-
-def _serve_items(name: str, items: Items) -> Endpoint:
-    def make(request: Request) -> Response:
-        text = request.query_params.get("most", "50")
-        if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_ITEMS:
-            return _answer({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
-        return _answer({name: items(int(text))})
-
-    return _make_endpoint(make)
-
-
-def _serve_dashboard() -> Endpoint:
+def _make_dashboard() -> View:
     page = files("edge_runtime.http").joinpath("dashboard.html").read_bytes()
     headers = {"Content-Security-Policy": content_policy(page), "Referrer-Policy": "no-referrer"}
+    return lambda _: Response(page, 200, headers, "text/html; charset=utf-8")
 
-    return _make_endpoint(lambda _: Response(page, 200, headers, "text/html; charset=utf-8"))
+
+def _show_verdict(health: Callable[[], dict[str, Any]], asked: str, _: Request) -> Response:
+    """200 or 503, with the reasons either way, for probes and people."""
+    verdict = health()
+    return _answer(verdict, 200 if verdict[asked] else 503)
+
+
+def _show_items(name: str, items: Items, request: Request) -> Response:
+    text = request.query_params.get("most", "50")
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_ITEMS:
+        return _answer({"error": f"most is {text[:20]!r}; expected a number in 1..{MOST_ITEMS}"}, 400)
+    return _answer({name: items(int(text))})
 
 
 def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]]:
@@ -148,23 +126,18 @@ def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
     return sorted(found, key=lambda one: str(one["at"]), reverse=True)[:most]
 
 
-def _serve_report(reports: Callable[[], Mapping[str, Reports]]) -> Endpoint:
+def _show_report(reports: Callable[[], Mapping[str, Reports]], request: Request) -> Response:
     """One page; with ``.json`` after the id, its figures."""
-
-    def make(request: Request) -> Response:
-        name = request.path_params["report"]
-        kept = reports().get(request.path_params["model"])
-        if kept is not None and name.endswith(".json"):
-            figures = kept.read_figures(name.removesuffix(".json"))
-            return _answer({"error": "no such report"}, 404) if figures is None else _answer(figures)
-        page = None if kept is None else kept.read_page(name)
-        if page is None:
-            return _answer({"error": "no such report; /reports lists them"}, 404)
-        headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer"}
-        headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        return Response(page, 200, headers, "text/html; charset=utf-8")
-
-    return _make_endpoint(make)
+    name = request.path_params["report"]
+    kept = reports().get(request.path_params["model"])
+    if kept is not None and name.endswith(".json"):
+        figures = kept.read_figures(name.removesuffix(".json"))
+        return _answer({"error": "no such report"}, 404) if figures is None else _answer(figures)
+    page = None if kept is None else kept.read_page(name)
+    if page is None:
+        return _answer({"error": "no such report; /reports lists them"}, 404)
+    headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer", **FRESH}
+    return Response(page, 200, headers, "text/html; charset=utf-8")
 
 
 def content_policy(page: bytes) -> str:

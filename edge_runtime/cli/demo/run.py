@@ -66,7 +66,7 @@ def _run(
     daemon = build_daemon(config, config_path, adjust=adjust, on_result=answers.add)
     stop_on_signals(daemon)
     code = daemon.run(for_s)
-    status = daemon.reporter.status().as_dict()
+    status = daemon.reporter.status()
     compared = [_compared(adjusted, stream, camera, answers) for stream, camera in conveyors.items()]
     print(summarise(status, daemon.reporter.history(), [entry for entry in compared if entry is not None]))
     return code

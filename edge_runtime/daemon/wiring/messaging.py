@@ -91,7 +91,7 @@ def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[st
     """What each verb does."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
     handlers["bless"] = handlers["approve"]  # the old name, for one release
-    return {**handlers, "status": lambda _: reporter.status().as_dict()}
+    return {**handlers, "status": lambda _: reporter.status()}
 
 
 def _request(running: Running, verb: Verb, arguments: Any) -> dict[str, Any]:
@@ -110,16 +110,15 @@ def make_http(
         return None
 
     def application() -> Any:
-        from edge_runtime.http.api import build_app
+        from edge_runtime.http.api import LOOPBACK_NAMES, build_app
 
-        names = {} if config.http.is_loopback else {"allowed_hosts": ["*"]}
         return build_app(
-            lambda: reporter.status().as_dict(),
-            reporter.health,
+            reporter.status,
+            lambda: reporter.health().as_dict(),
             delivery.recent_results,
-            recent_events=delivery.recent_events,
-            reports=lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
-            **names,
+            delivery.recent_events,
+            lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
+            LOOPBACK_NAMES if config.http.is_loopback else ["*"],
         )
 
     return HttpServer(config.http.host, config.http.port, application, crashes)

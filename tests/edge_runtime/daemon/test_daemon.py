@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from edge_runtime.config import parse_config
-from edge_runtime.daemon.cameras import CameraStatus
 from edge_runtime.daemon.lifecycle import EXIT_FATAL, Daemon, StopRequest
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
@@ -95,10 +94,7 @@ class Streams:
         return False
 
     def status(self):
-        return {
-            stream: CameraStatus(model, f"rtsp://{stream}", False, None, 1, 0, 0)
-            for stream, model in self.open_on.items()
-        }
+        return {stream: {"model": model} for stream, model in self.open_on.items()}
 
     def facts(self):
         return ()
@@ -274,7 +270,7 @@ def test_the_status_of_a_camera_has_the_priority_of_now(bench):
     cameras = {**new.cameras, "belt": new.cameras["belt"].model_copy(update={"priority": "high"})}
     assert isinstance(bench.edit(new.model_copy(update={"cameras": cameras})), ConfigApplied)
     assert bench.diary == []
-    priorities = {name: status.priority for name, status in bench.reporter.status().cameras.items()}
+    priorities = {name: status["priority"] for name, status in bench.reporter.status()["cameras"].items()}
     assert priorities == {"belt": "high", "bench": "normal"}
 
 

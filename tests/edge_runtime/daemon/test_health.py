@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 from edge_runtime.daemon.health import (
+    ERRORS_IN_A_ROW,
     EngineFacts,
     Facts,
     Health,
-    Limits,
     SourceFacts,
     WatchdogFeeder,
     Weight,
@@ -99,7 +99,7 @@ def test_a_broker_that_is_away_a_full_disk_and_a_refused_edit_are_notes() -> Non
 
 
 def test_errors_in_a_row_make_it_unready() -> None:
-    assert not judge(engines=(replace(ENGINE, errors_in_a_row=Limits().errors_in_a_row),)).ready
+    assert not judge(engines=(replace(ENGINE, errors_in_a_row=ERRORS_IN_A_ROW),)).ready
 
 
 def test_stopping_is_not_ready_and_the_gravest_reason_comes_first() -> None:

@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from edge_runtime.config import parse_config
-from edge_runtime.daemon.cameras import CameraStatus
-from edge_runtime.daemon.health import SourceFacts
+from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.metrics import PipelineMetrics
 from edge_runtime.inference.scheduler import SchedulerCounters
@@ -44,12 +44,8 @@ KEYS = {
 }
 
 
-class Cameras:
-    def status(self):
-        return {"belt": CameraStatus("parts", "rtsp://cam/1", False, "unplugged", 9, 2, 1)}
-
-    def facts(self):
-        return (SourceFacts("belt", 0.0, None, 5.0, may_idle=False, problem="unplugged"),)
+def open_source(*_):
+    raise SourceLost("belt", "unplugged")
 
 
 @pytest.fixture
@@ -81,32 +77,38 @@ def reporter(tmp_path, delivery):
         "parts", SimpleNamespace(id="parts/1"), ThreadPlan(1, 1, "why", (0,)), pipeline, (), None, ("a note",)
     )
     client = SimpleNamespace(status=lambda: SimpleNamespace(is_connected=False, problem="refused"))
+    config = parse_config(YAML.format(state=tmp_path), "test", {})
     running = Running(
-        parse_config(YAML.format(state=tmp_path), "test", {}),
+        config,
         BrokerConnection(Topics("edge", "box"), client, None, ()),
         {"parts": runtime},
     )
     crashes = Crashes()
     crashes.add("http", 1, is_vital=False)
-    return StatusReporter(running, Cameras(), delivery, crashes)
+    cameras = Cameras(open_source, tmp_path / "streams", crashes)
+    cameras.open("belt", config.cameras["belt"], pipeline)
+    yield StatusReporter(running, cameras, delivery, crashes)
+    cameras.stop_all()
 
 
 @pytest.mark.parametrize("path", KEYS)
 def test_the_names_of_the_status_stay(reporter, path):
-    values = orjson.loads(encode_object(reporter.status().as_dict()))
+    values = orjson.loads(encode_object(reporter.status()))
     for name in filter(None, path.split(".")):
         values = values[name]
     assert " ".join(values) == KEYS[path]
 
 
 def test_the_values_are_those_of_the_parts(reporter):
-    status = orjson.loads(encode_object(reporter.status().as_dict()))
+    status = orjson.loads(encode_object(reporter.status()))
     assert status["device"] == "box"
     assert status["first_result_s"] is None
     assert status["models"]["parts"]["notes"] == ["a note"]
     assert status["models"]["parts"]["streams"]["belt"]["rejected"] == {"truncated": 1}
     assert status["models"]["parts"]["recalibration"] is None
-    assert status["cameras"]["belt"]["priority"] == "high"
+    belt = status["cameras"]["belt"]
+    assert (belt["path"], belt["priority"]) == ("rtsp://***@cam/1", "high")
+    assert (belt["captured"], belt["dropped"]) == (0, 0)
     assert status["broker"] == {"connected": False, "problem": "refused"}
     assert (status["worker_failures"], status["failures_by_thread"]) == (1, {"http": 1})
     assert not status["health"]["ready"]
@@ -114,7 +116,7 @@ def test_the_values_are_those_of_the_parts(reporter):
 
 def test_without_a_broker_its_status_is_null(reporter):
     reporter._running.connection = BrokerConnection(Topics("edge", "box"), None, None, ())
-    assert reporter.status().as_dict()["broker"] is None
+    assert reporter.status()["broker"] is None
 
 
 def test_the_retained_state_names_the_generations(reporter):

@@ -57,6 +57,9 @@ class Daemon:
             raise OSError("no status today")
         return STATUS
 
+    def verdict(self) -> dict[str, Any]:
+        return self.health.as_dict()
+
     def results(self, most: int) -> list[dict[str, Any]]:
         return [
             {"id": f"belt-3/belt/{i}", "stream": "belt", "top": [{"label": "bolt", "score": 0.93}]}
@@ -69,23 +72,14 @@ def daemon() -> Daemon:
     return Daemon()
 
 
-def app_of(daemon: Daemon) -> Any:
-    return build_app(daemon.status, lambda: daemon.health, daemon.results)
+def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
+    reports = {} if folder is None else {"parts": Reports(folder)}
+    return build_app(daemon.status, daemon.verdict, daemon.results, lambda most: [], lambda: reports)
 
 
 @pytest.fixture
 def server(daemon: Daemon, tmp_path: Path) -> Iterator[HttpServer]:
-    server = HttpServer(
-        "127.0.0.1",
-        0,
-        lambda: build_app(
-            daemon.status,
-            lambda: daemon.health,
-            daemon.results,
-            reports=lambda: {"parts": Reports(tmp_path)},
-        ),
-        Crashes(),
-    )
+    server = HttpServer("127.0.0.1", 0, lambda: app_of(daemon, tmp_path), Crashes())
     server.start()
     yield server
     server.stop()

@@ -74,10 +74,10 @@ def server(tmp_path: Path) -> Iterator[HttpServer]:
         0,
         lambda: build_app(
             lambda: STATUS,
-            lambda: health,
+            health.as_dict,
             lambda _: [RESULT],
-            recent_events=lambda _: [EVENT],
-            reports=lambda: {"parts": Reports(tmp_path)},
+            lambda _: [EVENT],
+            lambda: {"parts": Reports(tmp_path)},
         ),
         Crashes(),
     )
