@@ -83,8 +83,7 @@ class StatusReporter:
         client = self._running.connection.client
         if client is None:
             return None
-        status = client.status()
-        return {"connected": status.is_connected, "problem": status.problem}
+        return {"connected": client.session is not None, "problem": client.problem}
 
     def _free_disk_mib(self) -> float | None:
         try:

@@ -9,7 +9,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -23,17 +22,6 @@ from edge_runtime.system.supervised_thread import Crashes, SupervisedThread, pau
 log = structlog.get_logger()
 
 MessageHandler = Callable[[Message], None]
-
-
-@dataclass(frozen=True, slots=True)
-class MqttStatus:
-    """How the connection is doing."""
-
-    is_connected: bool
-    connects: int
-    problem: str | None
-    """The last reason for not being connected, or a refused subscription; None when all is well."""
-    callback_errors: int
 
 
 class MqttClient:
@@ -66,7 +54,8 @@ class MqttClient:
         self._session: MqttSession | None = None
         self._max_inflight = settings.max_inflight
         self._connected = threading.Event()
-        self._connects = self._callback_errors = 0
+        self.connects = 0
+        """Connections so far."""
         self._problem: str | None = "not connected yet"
         # Not vital: without a broker results wait in the outbox.
         pauses = partial(pause_s, first_s=settings.reconnect_min_s, most_s=settings.reconnect_max_s)
@@ -94,7 +83,7 @@ class MqttClient:
     def subscribe(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
         """Deliver matching messages to the handler, now and after every reconnection; returns how to unsubscribe.
 
-        The handler runs in the network thread: it must only hand over. What it raises is logged and counted.
+        The handler runs in the network thread: it must only hand over. What it raises is logged.
         """
         subscription = (topic_filter, handler)
         with self._lock:
@@ -156,12 +145,11 @@ class MqttClient:
         """Wait until the broker has accepted the device."""
         return self._connected.wait(timeout_s)
 
-    def status(self) -> MqttStatus:
-        """A snapshot for status and health."""
+    @property
+    def problem(self) -> str | None:
+        """The last reason for not being connected, or a refused subscription; None when all is well."""
         session = self.session
-        errors = self._callback_errors + (session.callback_errors if session is not None else 0)
-        problem = session.problem if session is not None else self._problem
-        return MqttStatus(session is not None, self._connects, problem, errors)
+        return self._problem if session is None else session.problem
 
     # --- keeper thread -------------------------------------------------------------------------------------------
 
@@ -185,9 +173,9 @@ class MqttClient:
         session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify)
         try:
             session.open()
-            if session.limits.max_inflight < self._max_inflight:
+            if session.broker_inflight < self._max_inflight:
                 # paho's limit can only be set before connecting: once more, with the limit of this broker.
-                self._max_inflight = session.limits.max_inflight
+                self._max_inflight = session.broker_inflight
                 session.close(1.0)
                 session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify)
                 session.open()
@@ -202,7 +190,6 @@ class MqttClient:
         finally:
             self._connected.clear()
             self._session = None
-            self._callback_errors += session.callback_errors
             session.close(0.5)
             self._notify()
 
@@ -218,7 +205,7 @@ class MqttClient:
             session.send(self._topics.availability, b"online", retain=True)
             if self._state is not None:
                 session.send(self._topics.state, self._state, retain=True)
-            self._connects += 1
+            self.connects += 1
         log.info("connected to the broker", host=self._settings.host, port=self._settings.port)
         self._connected.set()
         self._thread.succeeded()

@@ -47,14 +47,6 @@ class Message:
     correlation: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerLimits:
-    """The limits that this broker announced."""
-
-    max_inflight: int = 65_535
-    max_packet_bytes: int = MAX_PACKET_BYTES
-
-
 class MqttSession:
     """See the module. ``open`` and ``close`` belong to one thread; everything else may be called from any."""
 
@@ -70,13 +62,13 @@ class MqttSession:
         Args:
             settings: Where and how.
             max_inflight: Unacknowledged QoS 1 messages at a time; at most the limit of the broker.
-            on_message: Called in the network thread; must be quick. Its exceptions are logged and counted.
+            on_message: Called in the network thread; must be quick. Its exceptions are logged.
             on_progress: Called in the network thread after every acknowledgement and when the connection ends.
         """
         self._settings, self._handle_message, self._report_progress = settings, on_message, on_progress
         self.max_inflight = max_inflight
-        self.limits = BrokerLimits()
-        self.callback_errors = 0
+        self.broker_inflight, self.max_packet_bytes = 65_535, MAX_PACKET_BYTES
+        """The limits of this broker, which it announces when it accepts the connection."""
         self.problem: str | None = None
         """Why the connection ended or was refused."""
         self.is_taken_over = False
@@ -169,7 +161,7 @@ class MqttSession:
 
     def fits(self, topic: str, payload: bytes) -> bool:
         """Whether the broker takes a packet of this size; a larger one would end the connection."""
-        return len(payload) + len(topic.encode()) + _HEADER_BYTES <= self.limits.max_packet_bytes
+        return len(payload) + len(topic.encode()) + _HEADER_BYTES <= self.max_packet_bytes
 
     def send(
         self,
@@ -255,10 +247,8 @@ class MqttSession:
                 f"refused the connection: {reason}; check mqtt.user, mqtt.password and the broker's rules"
             )
         else:
-            self.limits = BrokerLimits(
-                getattr(properties, "ReceiveMaximum", 65_535),
-                getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES),
-            )
+            self.broker_inflight = getattr(properties, "ReceiveMaximum", 65_535)
+            self.max_packet_bytes = getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES)
             self._is_accepted = True
         self._answered.set()
 
@@ -320,7 +310,6 @@ class MqttSession:
         try:
             call()
         except Exception:
-            self.callback_errors += 1
             log.exception("a callback of the broker connection failed")
 
 

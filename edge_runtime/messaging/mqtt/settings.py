@@ -1,4 +1,4 @@
-"""How to reach the MQTT broker: one frozen value that checks itself."""
+"""How to reach the MQTT broker."""
 
 import ssl
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from edge_runtime.config import MqttConfig
+from edge_runtime.config import MqttConfig, TlsConfig
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.messaging.mqtt.topics import Topics
 
@@ -14,30 +14,15 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class TlsSettings:
-    """Files of an encrypted connection; the broker's name is always verified, there is no insecure switch."""
-
-    ca: Path | None = None
-    """PEM with the authorities to trust; None trusts those of the system."""
-    cert: Path | None = None
-    """PEM with this device's certificate, for brokers that want one; needs ``key``."""
-    key: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MqttSettings:
-    """Everything the client needs.
-
-    Raises:
-        ConfigError: some values cannot work; all of them are listed.
-    """
+    """Everything the client needs; the configuration has checked the values."""
 
     host: str
     device: str
     port: int = 1883
     user: str | None = None
     password: str | None = None
-    tls: TlsSettings | None = None
+    tls: TlsConfig | None = None
     prefix: str = "edge"
     keepalive_s: int = 15
     """A dead connection is noticed after one to two of these."""
@@ -50,34 +35,6 @@ class MqttSettings:
     """The largest packet the broker may send here (pictures come this way too)."""
     client_id: str | None = None
     """None connects as the device, with its last will; another client of the device's broker has an id and no will."""
-
-    def __post_init__(self) -> None:
-        checks = (
-            (
-                "mqtt.host",
-                bool(self.host) and not any(c.isspace() or c == "\0" for c in self.host),
-                "a host name",
-            ),
-            ("mqtt.port", 1 <= self.port <= 65_535, "1-65535"),
-            ("mqtt.keepalive_s", 1 <= self.keepalive_s <= 65_535, "1-65535 seconds"),
-            ("mqtt.connect_timeout_s", 0 < self.connect_timeout_s <= 300, "0-300 seconds"),
-            (
-                "mqtt.reconnect_min_s",
-                0 < self.reconnect_min_s <= self.reconnect_max_s,
-                "0 < min <= max seconds",
-            ),
-            ("mqtt.max_inflight", 1 <= self.max_inflight <= 65_535, "1-65535 messages"),
-            ("mqtt.max_message_bytes", 1024 <= self.max_message_bytes <= 268_435_455, "1024-268435455 bytes"),
-            ("mqtt.user", self.password is None or self.user is not None, "a user name with the password"),
-        )
-        problems = tuple(
-            Problem(where, None, f"{getattr(self, where.removeprefix('mqtt.'))!r}", expected)
-            for where, is_good, expected in checks
-            if not is_good
-        )
-        if problems:
-            raise ConfigError("MQTT settings", problems)
-        Topics(self.prefix, self.device)
 
     def __repr__(self) -> str:
         return f"MqttSettings({self.user or 'anonymous'}@{self.host}:{self.port}, {self.topics.root})"
@@ -95,39 +52,24 @@ class MqttSettings:
         """
         if self.tls is None:
             return None
-        ca_file = self.tls_file("ca")
-        context = _load("mqtt.tls.ca", self.tls.ca, lambda: ssl.create_default_context(cafile=ca_file))
+        ca, cert, key = self.tls.ca, self.tls.cert, self.tls.key
+        context = _load("mqtt.tls.ca", ca, lambda: ssl.create_default_context(cafile=ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.sslsocket_class = _TidySocket
-        cert = self.tls.cert
         if cert is not None:
-            _load("mqtt.tls.cert", cert, lambda: context.load_cert_chain(cert, self.tls_file("key")))
-        elif self.tls.key is not None:
-            raise ConfigError(
-                "MQTT settings", (Problem("mqtt.tls.cert", None, "missing", "the key's certificate"),)
-            )
+            _load("mqtt.tls.cert", cert, lambda: context.load_cert_chain(cert, key))
         return context
-
-    def tls_file(self, which: str) -> str | None:
-        """Path of one of the TLS files as text; None when it is not set."""
-        path: Path | None = getattr(self.tls, which)
-        return None if path is None else str(path)
 
 
 def make_mqtt_settings(device: str, mqtt: MqttConfig) -> MqttSettings:
-    """The broker section as what the client takes.
-
-    Raises:
-        ConfigError: a value cannot be used.
-    """
-    tls = None if mqtt.tls is None else TlsSettings(ca=mqtt.tls.ca, cert=mqtt.tls.cert, key=mqtt.tls.key)
+    """The broker section as what the client takes."""
     return MqttSettings(
         host=mqtt.host,
         device=device,
         port=mqtt.effective_port,
         user=mqtt.user,
         password=mqtt.password_text(),
-        tls=tls,
+        tls=mqtt.tls,
         prefix=mqtt.prefix,
         keepalive_s=mqtt.keepalive_s,
         max_inflight=mqtt.inflight,

@@ -43,7 +43,7 @@ class MqttSink:
     @property
     def problem(self) -> str | None:
         """The last refusal of the broker, or why there is no connection."""
-        return self._problem or self._client.status().problem
+        return self._problem or self._client.problem
 
     def capacity(self) -> int:
         """Free places in the window of unacknowledged messages."""
@@ -63,7 +63,7 @@ class MqttSink:
         if session is None:
             return False
         if not session.fits(row.topic, row.payload):
-            limit = session.limits.max_packet_bytes
+            limit = session.max_packet_bytes
             self._note(f"{row.topic}: {len(row.payload)} bytes, the broker takes {limit}")
             self._refused.append(row.id)
             return True

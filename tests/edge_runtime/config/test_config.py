@@ -270,6 +270,7 @@ def test_a_bad_address_is_refused_with_line_and_key(tmp_path: Path) -> None:
 def test_credentials_come_in_pairs() -> None:
     assert "mqtt.user" in problems(f"{MINIMAL}mqtt: {{host: b, password: x}}\n")
     assert "mqtt.tls.key" in problems(f"{MINIMAL}mqtt: {{host: b, tls: {{cert: c.pem}}}}\n")
+    assert "mqtt.tls.cert" in problems(f"{MINIMAL}mqtt: {{host: b, tls: {{key: k.pem}}}}\n")
     both = f"{MINIMAL}mqtt: {{host: b, user: u, password: x, password_file: y}}\n"
     assert "mqtt.password_file" in problems(both)
 

@@ -76,7 +76,7 @@ def reporter(tmp_path, delivery):
     runtime = ModelRuntime(
         "parts", SimpleNamespace(id="parts/1"), ThreadPlan(1, 1, "why", (0,)), pipeline, (), None, ("a note",)
     )
-    client = SimpleNamespace(status=lambda: SimpleNamespace(is_connected=False, problem="refused"))
+    client = SimpleNamespace(session=None, problem="refused")
     config = parse_config(YAML.format(state=tmp_path), "test", {})
     running = Running(
         config,
