@@ -48,17 +48,16 @@ class Channel:
 
     def status(self) -> ChannelStatus:
         """A snapshot."""
-        stats, publisher = self.outbox.stats(), self.publisher.stats()
-        ledger = stats.ledger
+        ledger, problem = self.outbox.ledger(), self.outbox.problem
         return ChannelStatus(
             enqueued=ledger.enqueued,
             delivered=ledger.delivered,
             dropped=ledger.enqueued - ledger.delivered - ledger.pending,
             pending=ledger.pending,
             pending_bytes=ledger.pending_bytes,
-            repeated=publisher.repeated,
-            durable=stats.is_durable,
-            problem=stats.problem or publisher.problem,
+            repeated=self.publisher.repeated,
+            durable=problem is None,
+            problem=problem or self.publisher.problem,
         )
 
 

@@ -173,9 +173,9 @@ def test_nothing_is_lost_when_the_broker_is_killed_in_mid_stream(subscriber, dev
         stop.set()
         producer.join()
     assert until(lambda: count - 1 in subscriber.seqs())
-    assert until(lambda: device.outbox.stats().ledger.pending == 0)
+    assert until(lambda: device.outbox.ledger().pending == 0)
     assert gap_free(subscriber.seqs(), count - 1)
-    ledger = device.outbox.stats().ledger
+    ledger = device.outbox.ledger()
     assert (ledger.enqueued, ledger.delivered, ledger.dropped) == (count, count, 0)
     ids = [json.loads(message.payload)["id"] for message in subscriber.messages if message.topic == TOPIC]
     assert ids == [f"d/s/{seq:09d}" for seq in subscriber.seqs()]
@@ -217,14 +217,14 @@ def test_nothing_accepted_is_lost_when_the_daemon_is_killed(tmp_path, broker, su
             process.send_signal(signal.SIGKILL)
             last = max([last, *map(int, process.stdout)])
         box = Outbox(path)
-        ledger = box.stats().ledger
+        ledger = box.ledger()
         box.close()
         assert ledger.enqueued == ledger.delivered + ledger.dropped + ledger.pending
         last = (
             ledger.enqueued - 1
         )  # rows the writer had committed beyond the last confirmed one count as accepted
     device = Device(broker, path)
-    assert until(lambda: device.outbox.stats().ledger.pending == 0)
+    assert until(lambda: device.outbox.ledger().pending == 0)
     device.close()
     # The final part of a killed connection may be repeated from further back than one row.
     assert list(dict.fromkeys(subscriber.seqs())) == list(range(last + 1))
@@ -237,7 +237,7 @@ def test_a_backlog_made_while_the_broker_was_away_drains_in_order(broker, tmp_pa
         device.put(seq)
     assert device.outbox.flush(WAIT_S)
     subscriber.restart_broker()
-    assert until(lambda: device.outbox.stats().ledger.delivered == 3000)
+    assert until(lambda: device.outbox.ledger().delivered == 3000)
     device.close()
     assert subscriber.seqs() == list(range(3000))
 
@@ -303,7 +303,7 @@ def test_a_connection_that_dies_half_way_through_a_message_repeats_it(broker, tm
     try:
         for seq in range(300):
             device.outbox.put(TOPIC, json.dumps({"seq": seq}).encode().ljust(300))
-        assert until(lambda: device.outbox.stats().ledger.delivered == 300)
+        assert until(lambda: device.outbox.ledger().delivered == 300)
         assert device.client.connects >= 4
     finally:
         device.close()

@@ -192,7 +192,6 @@ def test_topics_are_those_of_then() -> None:
     assert topics.availability == "plant/edge/box/availability"
     assert topics.state == "plant/edge/box/state"
     assert topics.event == "plant/edge/box/event"
-    assert topics.health == "plant/edge/box/health"
     assert topics.requests == "plant/edge/box/request/+"
     assert topics.result("belt") == "plant/edge/box/result/belt"
     assert topics.picture("gate") == "plant/edge/box/picture/gate"

@@ -255,7 +255,7 @@ def box_account(box, name="outbox.db"):
     from edge_runtime.messaging.outbox.outbox import Outbox
 
     outbox = Outbox(box.state / name)
-    ledger = outbox.stats().ledger
+    ledger = outbox.ledger()
     outbox.close()
     return {"enqueued": ledger.enqueued, "delivered": ledger.delivered}
 

@@ -34,12 +34,8 @@ class RowsInMemory:
 
     def __init__(self) -> None:
         self._rows: OrderedDict[int, Row] = OrderedDict()
-        self._size_bytes = 0
-
-    @property
-    def size_bytes(self) -> int:
+        self.size_bytes = 0
         """Sum of the rows' sizes."""
-        return self._size_bytes
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -57,13 +53,13 @@ class RowsInMemory:
     def append(self, row: Row) -> None:
         """Add a row; its id is greater than all others."""
         self._rows[row.id] = row
-        self._size_bytes += row.size_bytes
+        self.size_bytes += row.size_bytes
 
     def pop(self, row_id: int) -> Row | None:
         """Take a row out; None when it is not here."""
         row = self._rows.pop(row_id, None)
         if row is not None:
-            self._size_bytes -= row.size_bytes
+            self.size_bytes -= row.size_bytes
         return row
 
 
@@ -101,15 +97,3 @@ class Ledger:
         """The same with the equation restored: missing rows were lost by damage, surplus rows were enqueued."""
         missing = self.enqueued - self.delivered - self.dropped - self.pending
         return self.add({"dropped_by_damage": missing} if missing >= 0 else {"enqueued": -missing})
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStats:
-    """The account, and how the disk is doing."""
-
-    ledger: Ledger
-    """``pending`` and ``pending_bytes`` include rows that are still in memory."""
-    in_memory: int
-    is_durable: bool
-    """False while the file cannot be written; results then live in memory only."""
-    problem: str | None

@@ -25,7 +25,7 @@ import structlog
 
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.outbox.account import Account, Verdict
-from edge_runtime.messaging.outbox.ledger import Ledger, OutboxStats, Row
+from edge_runtime.messaging.outbox.ledger import Ledger, Row
 from edge_runtime.messaging.outbox.store import Store, StoreDamaged, StoreUnavailable, open_or_replace
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
@@ -82,11 +82,13 @@ class Outbox:
         self._left = threading.Condition(self._lock)  # rows left the memory: for flush
         self._account = Account()
         self._listener: Callable[[], None] = lambda: None
-        self._epoch = 0
+        self.epoch = 0
+        """Changes when the file was opened again: rows with a smaller id than fetched last may have turned up again."""
 
         self._store: Store | None = None
         self._must_reopen = True  # also after an error; until then the old store is only read
-        self._problem: str | None = None
+        self.problem: str | None = None
+        """Why the file cannot be written, which leaves results in memory only; None when all is well."""
         self._damage: str | None = None
         self._suspect_at: tuple[int, int] | None = None
 
@@ -148,18 +150,9 @@ class Outbox:
         self._listener = listener
 
     @property
-    def epoch(self) -> int:
-        """Changes when the file was opened again: rows with a smaller id than fetched last may have turned up again."""
-        return self._epoch
-
-    @property
     def last_id(self) -> int:
         """Id of the newest row accepted so far; 0 when there never was one."""
         return self._account.next_id - 1
-
-    def age_s(self, row: Row) -> float:
-        """How long a row has been waiting."""
-        return max(0.0, self._clock_s() - row.stored_at_s)
 
     def fetch(self, after_id: int, limit: int) -> list[Row]:
         """Rows with a greater id, oldest first, without those already acknowledged; empty when there are none.
@@ -190,7 +183,7 @@ class Outbox:
         """Let the writer open the file again and look whether the same read fails once more."""
         with self._lock:
             if self._store is store:  # else the writer has just closed it to open it again
-                self._problem, self._suspect_at = problem, at
+                self.problem, self._suspect_at = problem, at
                 self._wake_writer()
 
     def ack(self, ids: Iterable[int]) -> None:
@@ -209,11 +202,10 @@ class Outbox:
             if has_left:
                 self._left.notify_all()
 
-    def stats(self) -> OutboxStats:
-        """A consistent snapshot: ``enqueued == delivered + dropped + pending`` holds in it."""
+    def ledger(self) -> Ledger:
+        """A consistent snapshot; ``pending`` and ``pending_bytes`` include rows that are still in memory."""
         with self._lock:
-            account = self._account
-            return OutboxStats(account.add_up(), len(account.queue), self._problem is None, self._problem)
+            return self._account.add_up()
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Commit the queued rows and close; False when the disk did not allow it in time. Idempotent."""
@@ -254,7 +246,7 @@ class Outbox:
                 self._continue_clock(found)
             self._account.take_over(found)
             self._store = store
-            self._epoch += 1
+            self.epoch += 1
         if suspect_at is not None:
             try:
                 store.read(*suspect_at)
@@ -294,7 +286,7 @@ class Outbox:
     def _wait_for_work(self) -> bool:
         """Wait until something may have to be done; True when it is the last time."""
         with self._lock:
-            if self._problem is not None and self._suspect_at is None:
+            if self.problem is not None and self._suspect_at is None:
                 self._work.wait_for(lambda: self._is_stopping, RETRY_S)
                 return self._is_stopping
             now_s = self._clock_s()
@@ -335,7 +327,7 @@ class Outbox:
         if now_s - self._polled_at_s >= EXPIRY_POLL_S:
             has_expired, self._polled_at_s = store.oldest_s() < expire_before_s, now_s
         with self._lock:
-            if self._due_s() > now_s and not has_expired and self._problem is None:
+            if self._due_s() > now_s and not has_expired and self.problem is None:
                 return
             oldest = self._account.queue.peek()
             takes_all = oldest is not None and self._must_take_all(oldest)
@@ -346,9 +338,9 @@ class Outbox:
         after = store.commit(commit, self._limits.max_bytes, expire_before_s)
         with self._lock:
             self._account.end(after)
-            if self._problem is not None:
+            if self.problem is not None:
                 log.warning("outbox file can be written again", path=str(self._path))
-            self._problem = None
+            self.problem = None
             self._left.notify_all()
         self._listener()
 
@@ -361,9 +353,9 @@ class Outbox:
     def _fail(self, problem: str, must_reopen: bool) -> None:
         """Keep the rows in memory and let the publisher take them from there."""
         with self._lock:
-            if self._problem is None:
+            if self.problem is None:
                 log.error("outbox file cannot be written, results wait in memory", reason=problem)
             self._account.fail(is_unknown=must_reopen)
-            self._problem = problem
+            self.problem = problem
             self._must_reopen |= must_reopen
         self._listener()

@@ -57,15 +57,6 @@ class Sink(Protocol):
         """Wait at most this long for the rows that were sent, and release everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherStats:
-    """How delivery is doing."""
-
-    repeated: int
-    """Rows that had to be sent again because the connection was lost before their acknowledgement."""
-    problem: str | None
-
-
 class Publisher:
     """See the module."""
 
@@ -79,7 +70,8 @@ class Publisher:
         """Rows that were read but not sent."""
         self._in_flight: set[int] = set()
         self._epochs: tuple[object, int] = (None, 0)
-        self._repeated = 0
+        self.repeated = 0
+        """Rows that had to be sent again because the connection was lost before their acknowledgement."""
         self._drain_until_s = 0.0
         self._failure: str | None = None
         self._wake = threading.Event()
@@ -99,9 +91,10 @@ class Publisher:
         self._wake.set()
         self._thread.join(drain_s + 1.0)
 
-    def stats(self) -> PublisherStats:
-        """A snapshot."""
-        return PublisherStats(self._repeated, self._failure or self._sink.problem)
+    @property
+    def problem(self) -> str | None:
+        """Why delivery fails or waits; None when all is well."""
+        return self._failure or self._sink.problem
 
     # --- thread --------------------------------------------------------------------------------------------------
 
@@ -154,7 +147,7 @@ class Publisher:
     def _begin_again(self, sink_changed: bool) -> None:
         """Start from the oldest row: everything that was delivered is gone from the outbox."""
         if sink_changed:
-            self._repeated += len(self._in_flight)
+            self.repeated += len(self._in_flight)
             self._in_flight.clear()
         self._after_id = 0
         self._read.clear()

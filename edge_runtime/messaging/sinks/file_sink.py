@@ -41,17 +41,13 @@ class FileSink:
         self._synced_at_s = float("-inf")
         self._retry_at_s = float("-inf")
         self._failures = 0
-        self._problem: str | None = None
+        self.problem: str | None = None
+        """The last write error, until a write works again."""
 
     @property
     def epoch(self) -> object:
         """Number of failures; None until the next try after one."""
         return None if self._monotonic() < self._retry_at_s else self._failures
-
-    @property
-    def problem(self) -> str | None:
-        """The last write error, until a write works again."""
-        return self._problem
 
     def capacity(self) -> int:
         """A batch at a time; fewer while rows wait for the sync."""
@@ -99,7 +95,7 @@ class FileSink:
             os.fsync(self._file.fileno())
         self._synced_at_s, self._synced_size = self._monotonic(), self._size
         ids, self._ids = self._ids, []
-        self._problem = None
+        self.problem = None
         if self._size >= self._max_bytes:
             self._rotate()
         return ids
@@ -130,9 +126,9 @@ class FileSink:
 
     def _fail(self, err: OSError) -> None:
         """Forget the rows that are not synced (the outbox has them), cut them off the file, retry in a second."""
-        if self._problem is None:
+        if self.problem is None:
             log.error("results file cannot be written, results wait in the outbox", reason=str(err))
-        self._problem = f"{self._path}: {err.strerror or err}"
+        self.problem = f"{self._path}: {err.strerror or err}"
         self._lines, self._ids = [], []
         self._failures += 1
         self._retry_at_s = self._monotonic() + 1.0

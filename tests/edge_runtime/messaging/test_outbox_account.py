@@ -104,7 +104,7 @@ class Clock:
 
 
 def assert_right(box):
-    ledger = box.stats().ledger
+    ledger = box.ledger()
     assert ledger.enqueued == ledger.delivered + ledger.dropped + ledger.pending, ledger
     assert ledger.pending_bytes == ledger.pending * ROW_BYTES, ledger
     return ledger
@@ -144,7 +144,7 @@ def committed(box, disk):
     box.flush(0)
     disk.begun()
     disk.end(OK)
-    assert until(lambda: box.stats().in_memory == 0)
+    assert until(lambda: len(box._account.queue) == 0)
 
 
 def closed(box, disk):
@@ -166,14 +166,14 @@ def test_what_is_delivered_while_a_slow_commit_is_under_way_stays_counted(path, 
     ledger = assert_right(box)
     assert (ledger.enqueued, ledger.delivered, ledger.pending) == (13, 7, 6)
     disk.end(OK)
-    assert until(lambda: disk.commits == 1 and box.stats().in_memory == 5)
+    assert until(lambda: disk.commits == 1 and len(box._account.queue) == 5)
     ledger = assert_right(box)
     assert (ledger.enqueued, ledger.delivered, ledger.dropped, ledger.pending) == (13, 7, 0, 6)
     closed(box, disk)
     ledger = assert_file_agrees(path)
     assert (ledger.enqueued, ledger.delivered, ledger.dropped, ledger.pending) == (13, 7, 0, 6)
     box = Outbox(path)
-    assert (box.stats().ledger.delivered, box.stats().ledger.dropped, len(box.fetch(0, ALL))) == (7, 0, 6)
+    assert (box.ledger().delivered, box.ledger().dropped, len(box.fetch(0, ALL))) == (7, 0, 6)
     box.close()
 
 
@@ -202,7 +202,7 @@ def test_every_verdict_counts_once_whenever_it_comes_and_however_the_commit_ends
         disk.begun()  # it tries again with what has been put meanwhile
         assert_right(box)
         disk.end(OK)
-    assert until(lambda: box.stats().is_durable and disk.commits >= 2)
+    assert until(lambda: box.problem is None and disk.commits >= 2)
     assert_right(box)
     if when == "after":
         settle([1, 4, 9, 11])
@@ -225,7 +225,7 @@ def test_rows_dropped_or_delivered_while_it_is_unknown_whether_they_were_written
     assert disk.begun() == [1, 2, 3, 4]
     disk.is_away = True
     disk.end(UNSURE)
-    assert until(lambda: not box.stats().is_durable)
+    assert until(lambda: box.problem is not None)
     box.ack([2])
     box.refuse([3])
     put(box, 5)  # there is room for six: 1 goes
@@ -235,7 +235,7 @@ def test_rows_dropped_or_delivered_while_it_is_unknown_whether_they_were_written
     disk.begun()
     assert_right(box)
     disk.end(OK)
-    assert until(lambda: box.stats().is_durable)
+    assert until(lambda: box.problem is None)
     ledger = assert_right(box)
     assert (ledger.delivered, ledger.dropped_by_refusal, ledger.dropped_by_queue) == (1, 1, 0)
     assert ids(box.fetch(0, ALL)) == [1, 4, 5, 6, 7, 8, 9], "the file had kept what was dropped"
@@ -253,7 +253,7 @@ def test_what_was_settled_is_not_fetched_again_from_a_file_that_has_it_after_all
     disk.begun()
     monkeypatch.setattr(outbox_module, "RETRY_S", 60.0)
     disk.end(UNSURE)
-    assert until(lambda: not box.stats().is_durable)
+    assert until(lambda: box.problem is not None)
     getattr(box, verdict)([2])
     assert ids(box.fetch(0, ALL)) == [1, 3]
     assert_right(box)
@@ -299,7 +299,7 @@ def test_an_unexpected_failure_is_counted_and_the_rows_are_written_later(path, d
     disk.begun()
     disk.end(BUG)
     assert disk.begun() == [1, 2, 3]
-    assert (crashes.by_thread(), box.stats().is_durable) == ({"outbox-writer": 1}, False)
+    assert (crashes.by_thread(), box.problem is None) == ({"outbox-writer": 1}, False)
     closed(box, disk)
     assert assert_file_agrees(path).pending == 3
 
@@ -318,7 +318,7 @@ def test_only_rows_that_are_old_enough_are_written(path, disk):
     clock.now_s = 1.5 * GROUP_COMMIT_S
     put(box)
     disk.end(OK)
-    assert until(lambda: box.stats().in_memory == 2)
+    assert until(lambda: len(box._account.queue) == 2)
     assert ids(box.fetch(0, 9)) == [1, 2, 3]
     assert_right(box)
     assert assert_file_agrees(path).enqueued == 1, (
@@ -362,7 +362,7 @@ def test_a_steady_stream_that_is_acknowledged_in_time_writes_the_account_only(pa
         clock.now_s = step / 200
         put(box)
         box.ack([box.last_id - 2])
-        assert box.stats().in_memory <= 2, "what was delivered has left the memory"
+        assert len(box._account.queue) <= 2, "what was delivered has left the memory"
         pause(0.001)
     box.ack(range(box.last_id - 2, box.last_id + 1))
     assert clock.looks > 20
@@ -453,7 +453,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_begun and not self.disk.is_away)
     @rule(takes_all=st.booleans())
     def begin_to_commit(self, takes_all):
-        if not self.box.stats().in_memory:
+        if not self.box._account.queue:
             return
         if takes_all:
             self.box.flush(0)
@@ -499,7 +499,7 @@ class History(RuleBasedStateMachine):
 
     def let_all_through(self):
         self.disk.is_held = self.disk.is_away = False
-        assert until(lambda: self.box.stats().is_durable)
+        assert until(lambda: self.box.problem is None)
 
     @rule()
     def be_killed(self):

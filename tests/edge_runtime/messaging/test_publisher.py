@@ -107,7 +107,7 @@ def test_rows_arrive_in_order_and_leave_the_outbox(box):
     put(box, *range(1000, 1010))
     publisher.stop()
     assert sink.seqs() == list(range(1010))
-    assert until(lambda: box.stats().ledger.delivered == 1010)
+    assert until(lambda: box.ledger().delivered == 1010)
 
 
 def test_nothing_is_sent_while_the_destination_is_away(box):
@@ -144,8 +144,8 @@ def test_what_was_not_acknowledged_is_sent_again_in_order_after_a_loss(box):
     assert until(lambda: len(sink.seqs()) == 17)
     publisher.stop()
     assert sink.seqs() == [*range(10), *range(5, 12)]
-    assert publisher.stats().repeated == 5
-    assert box.stats().ledger.dropped == 0
+    assert publisher.repeated == 5
+    assert box.ledger().dropped == 0
 
 
 def test_a_refused_row_is_dropped_and_the_rest_goes_on(box):
@@ -155,7 +155,7 @@ def test_a_refused_row_is_dropped_and_the_rest_goes_on(box):
     put(box, *range(6))
     assert until(lambda: sink.seqs() == [0, 1, 2, 4, 5])
     publisher.stop()
-    assert until(lambda: box.stats().ledger.dropped_by_refusal == 1)
+    assert until(lambda: box.ledger().dropped_by_refusal == 1)
 
 
 def test_a_failing_sink_is_counted_and_tried_again(box):
@@ -165,7 +165,7 @@ def test_a_failing_sink_is_counted_and_tried_again(box):
     publisher = run(box, sink, crashes=crashes)
     assert until(lambda: sink.seqs() == [1, 2])
     assert crashes.by_thread() == {"publisher": 1}
-    assert until(lambda: publisher.stats().problem is None)
+    assert until(lambda: publisher.problem is None)
     publisher.stop()
 
 
@@ -184,7 +184,7 @@ def test_stop_does_not_wait_for_a_destination_that_is_away(box):
     started_s = time.monotonic()
     publisher.stop(WAIT_S)
     assert time.monotonic() - started_s < WAIT_S / 2
-    assert box.stats().ledger.pending == 1
+    assert box.ledger().pending == 1
 
 
 def test_order_is_strict_whatever_the_backlog(box):
@@ -204,4 +204,4 @@ def test_without_a_broker_the_file_is_the_destination(box, tmp_path):
     assert until(lambda: path.exists() and len(path.read_text().splitlines()) == 300)
     publisher.stop()
     assert [json.loads(line)["payload"]["seq"] for line in path.read_text().splitlines()] == list(range(300))
-    assert until(lambda: box.stats().ledger.pending == 0)
+    assert until(lambda: box.ledger().pending == 0)

@@ -16,7 +16,6 @@ def test_the_topics_of_the_design():
     assert TOPICS.state == "edge/belt-3/state"
     assert TOPICS.result("belt") == "edge/belt-3/result/belt"
     assert TOPICS.event == "edge/belt-3/event"
-    assert TOPICS.health == "edge/belt-3/health"
     assert TOPICS.request("status") == "edge/belt-3/request/status"
     assert TOPICS.response("status") == "edge/belt-3/response/status"
     assert TOPICS.requests == "edge/belt-3/request/+"
