@@ -175,9 +175,8 @@ class _Filling:
         return f"{{{name}}}"
 
     def _refuse(self, path: tuple[str, ...], found: str, expected: str) -> None:
-        if len(self.problems) >= MAX_PROBLEMS:
-            return
-        self.problems.append(Problem(".".join(path), self.document.nearest_line(path), found, expected))
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(_at(self.document, path, found, expected))
 
 
 def _cross_problems(document: Document) -> Iterator[Problem]:

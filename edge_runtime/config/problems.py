@@ -4,6 +4,7 @@ Pure: data in, ``Problem`` values out. Secrets never get in here: the shown valu
 written, before anything from the environment was put in.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
@@ -21,7 +22,6 @@ Loc = tuple[str | int, ...]
 MAX_SHOWN = 60
 MAX_PROBLEMS = 50
 """More than a person reads; a generated file may have 24,000, which would take seconds to put into words."""
-MAX_LINE = 2**31
 MAX_KNOWN = 64
 
 _EXPECTED = {
@@ -66,7 +66,7 @@ def problems_of(error: ValidationError, document: Document, shape: type[BaseMode
         grouped.setdefault(_place(detail["loc"], document.data), []).append(detail)
     grouped = {loc: details for loc, details in grouped.items() if not _is_shortened(loc, details, grouped)}
     first = sorted(
-        grouped, key=lambda loc: (document.nearest_line(loc) or MAX_LINE, [str(part) for part in loc])
+        grouped, key=lambda loc: (document.nearest_line(loc) or math.inf, [str(part) for part in loc])
     )
     found = [_problem(loc, grouped[loc], document, shape) for loc in first[:MAX_PROBLEMS]]
     if len(first) > MAX_PROBLEMS:

@@ -21,9 +21,9 @@ class EngineLease:
 
     generation: Generation
     engine: Engine
-    users: int = field(default=0)
-    failures_in_a_row: int = field(default=0)
-    is_retired: bool = field(default=False)
+    users: int = 0
+    failures_in_a_row: int = 0
+    is_retired: bool = False
     is_closed: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:

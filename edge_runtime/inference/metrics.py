@@ -13,8 +13,8 @@ import numpy as np
 class Latency:
     """Percentiles over the most recent values, in milliseconds."""
 
-    def __init__(self, keep: int = 4096) -> None:
-        self._values_ms: deque[float] = deque(maxlen=keep)
+    def __init__(self) -> None:
+        self._values_ms: deque[float] = deque(maxlen=4096)
         self._lock = threading.Lock()
 
     def add(self, value_ms: float) -> None:

@@ -132,7 +132,7 @@ class BatchScheduler:
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until :meth:`take` may give something; None when only an offer or ``finish`` changes that."""
-        queues = self._free_queues()
+        queues = [queue for stream in self._free_in_turn() if (queue := self._queues[stream])]
         if not queues:
             return None
         if sum(map(len, queues)) >= self._policy.max_batch_size:
@@ -164,9 +164,6 @@ class BatchScheduler:
         free = [stream for stream in self._queues if has_spare or stream not in busy]
         rank = self._policy.priorities
         return sorted(free, key=lambda stream: -rank.get(stream, 0)) if rank else free
-
-    def _free_queues(self) -> list[deque[Queued]]:
-        return [queue for stream in self._free_in_turn() if (queue := self._queues[stream])]
 
     def _drop_stale(self, now_s: float) -> None:
         for queue in self._queues.values():

@@ -55,11 +55,6 @@ class CaptureChild:
             self._process = _start(request, ring, theirs, log_end)
             self._give_back = undo.pop_all()
 
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
     def wait(self, timeout_s: float, also: socket.socket) -> None:
         """Wait until the child sends something, ends, or ``also`` becomes readable."""
         poll = select.poll()

@@ -87,15 +87,16 @@ class FrameRing:
     """
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
+        """The anonymous file, to hand to the writer."""
         self._map = mmap.mmap(fd, os.fstat(fd).st_size)
         whole = np.frombuffer(self._map, np.uint8)
         self._counts: NDArray[np.void] = whole[: _COUNTS.itemsize].view(_COUNTS)
         self._beat: NDArray[np.float64] = whole[_BEAT_AT : _BEAT_AT + 8].view(np.float64)
-        count, self._slot_bytes = int(self._counts["slots"][0]), int(self._counts["slot_bytes"][0])
+        count, self.slot_bytes = int(self._counts["slots"][0]), int(self._counts["slot_bytes"][0])
         self._slots: NDArray[np.void] = whole[_SLOTS_AT : _SLOTS_AT + count * _SLOT.itemsize].view(_SLOT)
         first = _HEADER_BYTES
-        self._pixels = [whole[first + k * self._slot_bytes :][: self._slot_bytes] for k in range(count)]
+        self._pixels = [whole[first + k * self.slot_bytes :][: self.slot_bytes] for k in range(count)]
         self._reading: int | None = None
         self.was_busy = False
         """The last ``take`` got nothing because the writer was inside a hand-over: ask again in a moment."""
@@ -117,21 +118,11 @@ class FrameRing:
         os.pwrite(fd, head.tobytes(), 0)
         return cls(fd)
 
-    @property
-    def fd(self) -> int:
-        """The anonymous file, to hand to the writer."""
-        return self._fd
-
-    @property
-    def slot_bytes(self) -> int:
-        """The largest frame that fits."""
-        return self._slot_bytes
-
     def close(self) -> None:
         """Give the file back; frames already taken stay readable, their memory goes with the last of them."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     # --- the writer's half -------------------------------------------------------------------------------------
 
@@ -166,7 +157,7 @@ class FrameRing:
     def room(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         """The memory of a reserved slot as an array of this shape; None when the frame is too large."""
         size = math.prod(shape)
-        return self._pixels[slot][:size].reshape(shape) if size <= self._slot_bytes else None
+        return self._pixels[slot][:size].reshape(shape) if size <= self.slot_bytes else None
 
     def commit(self, slot: int, shape: tuple[int, ...], note: FrameNote) -> None:
         """Hand a written slot to the reader."""
@@ -216,7 +207,7 @@ class FrameRing:
     def _read_slot(self, slot: int, record: Any) -> TakenFrame:
         _, ticket, height, width, channels, *note = record.item()
         size = height * width * channels
-        if min(height, width) < 1 or channels not in (1, 3, 4) or size > self._slot_bytes:
+        if min(height, width) < 1 or channels not in (1, 3, 4) or size > self.slot_bytes:
             raise ValueError(f"the capture process handed over a frame of {height}x{width}x{channels}")
         shape = (height, width) if channels == 1 else (height, width, channels)
         return TakenFrame(ticket, self._pixels[slot][:size].reshape(shape), FrameNote(*note))
@@ -230,26 +221,25 @@ class FrameRing:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         # Record locks belong to the process, not to the descriptor, so they exclude parent and child from each other.
-        fcntl.lockf(self._fd, fcntl.LOCK_EX)
+        fcntl.lockf(self.fd, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN)
+            fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     @contextmanager
     def _try_lock(self) -> Iterator[bool]:
-        give_up_at_s = time.monotonic() + _LOCK_TIMEOUT_S
-        while not (is_mine := self._grab_lock()) and time.monotonic() < give_up_at_s:
-            time.sleep(0.0002)
+        give_up_at_s, is_mine = time.monotonic() + _LOCK_TIMEOUT_S, False
+        while not is_mine:
+            try:
+                fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_mine = True
+            except BlockingIOError:
+                if time.monotonic() >= give_up_at_s:
+                    break
+                time.sleep(0.0002)
         try:
             yield is_mine
         finally:
             if is_mine:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN)
-
-    def _grab_lock(self) -> bool:
-        try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+                fcntl.lockf(self.fd, fcntl.LOCK_UN)

@@ -29,7 +29,6 @@ class ImagesSource:
     """The pictures of one folder in natural order (``2.jpg`` before ``10.jpg``).
 
     Args:
-        stream: Name of the stream.
         folder: Where they are; subfolders, hidden files and other suffixes are left out.
         fps: Pace; None gives pictures as fast as they are read.
         loop: Begin again at the end.

@@ -29,7 +29,6 @@ class MqttImagesSource:
     A message is a picture file (JPEG, PNG, ...) or a ``.npy`` tensor.
 
     Args:
-        stream: Name of the stream.
         capacity: Messages kept, at least 1.
         max_payload_bytes: Larger messages are refused and counted.
         clock, wall_clock: Monotonic and Unix seconds; the capture times of frames are when messages were received.

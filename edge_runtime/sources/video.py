@@ -8,7 +8,6 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -38,11 +37,9 @@ class VideoSource:
     The capture process dies with the *thread* that started it, so ``read`` belongs to one thread.
 
     Args:
-        stream: Name of the stream.
         address: Where it is; see ``CameraAddress``.
         options: How to play it.
         backoff: Delays between attempts to open it; the default is 1 to 30 s with jitter.
-        clock: Monotonic seconds; must be the system's monotonic clock, which the capture process uses as well.
         first_seq: Sequence number of the first frame. Numbers of dropped frames are left out.
 
     Raises:
@@ -56,7 +53,6 @@ class VideoSource:
         options: VideoOptions | None = None,
         *,
         backoff: Backoff | None = None,
-        clock: Callable[[], float] = time.monotonic,
         first_seq: int = 0,
     ) -> None:
         self.stream = stream
@@ -64,7 +60,6 @@ class VideoSource:
         if self._address.kind.backend is None:
             raise BadCameraAddress(address, "a camera or video that OpenCV can play")
         self._options = options or VideoOptions()
-        self._clock = clock
         self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
         self._silence = StallTimeout()
         self._child: CaptureChild | None = None
@@ -95,11 +90,11 @@ class VideoSource:
             EndOfStream: a file was played to its end, or the source was closed.
         """
         with self._mutex:
-            deadline_s = self._clock() + timeout_s
+            deadline_s = time.monotonic() + timeout_s
             while True:
                 if self._closed.is_set():
                     raise EndOfStream(f"{self.stream} was closed")
-                now_s = self._clock()
+                now_s = time.monotonic()
                 frame = self._step(now_s)
                 if frame is not None or now_s >= deadline_s:
                     return frame
@@ -164,7 +159,7 @@ class VideoSource:
         return None
 
     def _wait(self, deadline_s: float) -> None:
-        now_s = self._clock()
+        now_s = time.monotonic()
         if self._child is None:
             until_s = min(deadline_s, self._open_at_s)
             self._wake.settimeout(max(0.001, until_s - now_s))

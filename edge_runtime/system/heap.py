@@ -8,9 +8,7 @@ it is given back.
 """
 
 import ctypes
-import functools
 import os
-from typing import Any
 
 _ARENA_MAX = -8  # M_ARENA_MAX in malloc.h
 
@@ -30,11 +28,6 @@ def trim_heap() -> None:
 
 
 def _call(name: str, *arguments: int) -> None:
-    function = getattr(_c_library(), name, None)
+    function = getattr(ctypes.CDLL(None), name, None)
     if function is not None:
         function(*arguments)
-
-
-@functools.cache
-def _c_library() -> Any:
-    return ctypes.CDLL(None)

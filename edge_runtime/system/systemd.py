@@ -14,12 +14,11 @@ class SystemdNotify:
 
     Args:
         env: Normally ``os.environ``; ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are read.
-        pid: Of this process; the watchdog may be meant for another one.
     """
 
-    def __init__(self, env: Mapping[str, str], pid: int | None = None) -> None:
+    def __init__(self, env: Mapping[str, str]) -> None:
         self._address = _address(env.get("NOTIFY_SOCKET", ""))
-        self.watchdog_s = _watchdog_s(env, os.getpid() if pid is None else pid)
+        self.watchdog_s = _watchdog_s(env)
         """systemd kills the service when it is not fed for this long; None when there is no watchdog."""
 
     def ready(self) -> None:
@@ -55,10 +54,10 @@ def _address(text: str) -> str | None:
     return text if text.startswith("/") else None
 
 
-def _watchdog_s(env: Mapping[str, str], pid: int) -> float | None:
+def _watchdog_s(env: Mapping[str, str]) -> float | None:
     try:
         interval_us = int(env.get("WATCHDOG_USEC", ""))
-        meant_for = int(env.get("WATCHDOG_PID", pid))
+        meant_for = int(env.get("WATCHDOG_PID", os.getpid()))  # may be another one
     except ValueError:
         return None
-    return interval_us / 1e6 if interval_us > 0 and meant_for == pid else None
+    return interval_us / 1e6 if interval_us > 0 and meant_for == os.getpid() else None

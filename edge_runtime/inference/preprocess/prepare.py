@@ -4,7 +4,6 @@ A picture that cannot be used becomes a ``Rejected`` value with its reason; noth
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +38,15 @@ _RECOLOUR: dict[tuple[Colour, Colour], int] = {
 class Preprocessor:
     """Prepares frames for one model. Holds no state between frames; callable from several threads at once."""
 
-    def __init__(
-        self,
-        spec: PreprocessSpec,
-        limits: PictureLimits | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, spec: PreprocessSpec, limits: PictureLimits | None = None) -> None:
         self.spec = spec
         self._limits = limits or PictureLimits()
-        self._clock = clock
         self.normalise = Normaliser(spec)
         """Gives the tensor of a kept picture (``Sample.pixels``)."""
 
     def prepare(self, frame: Frame) -> Sample | Rejected:
         """The sample of a frame, or why there is none."""
-        started_s = decoded_s = self._clock()
+        started_s = decoded_s = time.monotonic()
         pixels, geometry = None, None
         try:
             if frame.is_tensor:
@@ -61,13 +54,13 @@ class Preprocessor:
             else:
                 upright = self._upright(frame)
                 if isinstance(frame.picture, bytes | Path):
-                    decoded_s = self._clock()
+                    decoded_s = time.monotonic()
                 pixels, geometry = self._fit(upright)
                 pixels = _own(pixels, frame.picture)
                 tensor = self.normalise(pixels)
         except PictureFlaw as flaw:
             return Rejected(frame.stream, frame.seq, flaw.reason, flaw.detail)
-        prepared_s = self._clock()
+        prepared_s = time.monotonic()
         return Sample(
             stream=frame.stream,
             seq=frame.seq,

@@ -32,7 +32,6 @@ class DemoCamera:
     ``seq`` is the index of the frame.
 
     Args:
-        stream: Name of the stream.
         folder: Photographs, at least one.
         options: The pictures to show and their drift. It begins at frame ``ceil(drift_at_s * fps)``.
         fps: Pictures a second, above 0.
