@@ -53,7 +53,7 @@ def play(folder: Path) -> tuple[Config, AnswerLog, list[tuple[float, Fact]]]:
     camera.start()
     daemon.run(RUN_S)
     camera.join()
-    return adjust(loaded), answers, daemon.history()
+    return adjust(loaded), answers, daemon.reporter.history()
 
 
 def photograph() -> None:

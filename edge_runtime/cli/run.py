@@ -34,9 +34,9 @@ def load_and_log(path: Path) -> "Config":
     Raises:
         ConfigError: with every problem of the file.
     """
-    from edge_runtime.config import load_config, secrets_of
-    from edge_runtime.system.log import configure_log
+    from edge_runtime.config import load_config
+    from edge_runtime.daemon.wiring.daemon import configure_log_as_set
 
     config = load_config(path, os.environ)
-    configure_log(config.log.level, config.log.format, secrets=secrets_of(config, os.environ))
+    configure_log_as_set(config)
     return config

@@ -12,7 +12,7 @@ from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import WatchdogFeeder
 from edge_runtime.daemon.model_runtime import ModelRuntime
-from edge_runtime.daemon.reload import MODEL_STOP_S, ConfigReloader, warn_if_running
+from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.http import HttpServer
@@ -64,7 +64,7 @@ class Daemon:
         reloader: Applies edits of the configuration.
         reporter: Health and status.
         http: Not listening yet; None when it is turned off.
-        watch: Of the configuration file, not started; None watches nothing.
+        watch: Of the configuration file, not started.
         notify: Tells systemd.
         stop: Ends the main loop.
         resources: Closed last: outboxes and the lock of the state directory.
@@ -79,7 +79,7 @@ class Daemon:
         reloader: ConfigReloader,
         reporter: StatusReporter,
         http: HttpServer | None,
-        watch: ConfigWatcher | None,
+        watch: ConfigWatcher,
         notify: SystemdNotify,
         stop: StopRequest,
         resources: ExitStack,
@@ -124,8 +124,7 @@ class Daemon:
         self._notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
         self._running.connection.start()
-        if self._watch is not None:
-            self._watch.start()
+        self._watch.start()
 
     def main_loop(self, for_s: float | None) -> None:
         """Tick until stopped."""
@@ -141,7 +140,7 @@ class Daemon:
 
     def tick(self, now_s: float) -> None:
         """Apply edits, feed the watchdog, publish the state."""
-        if self._must_look and self._watch is not None:
+        if self._must_look:
             self._must_look = False
             self._watch.check_now(again=self._running.config_problem is not None)
         self._reloader.follow_edits()
@@ -157,11 +156,10 @@ class Daemon:
         running = self._running
         running.is_stopping = True
         self._notify.stopping()
-        if self._watch is not None:
-            self._watch.stop()
+        self._watch.stop()
         self._cameras.stop_all()
         for runtime in running.models.values():
-            warn_if_running(runtime.name, has_ended=runtime.stop(MODEL_STOP_S))
+            runtime.stop()
         running.connection.stop(running.config.outbox.drain_timeout_s)
         if self._http is not None:
             self._http.stop()

@@ -3,12 +3,22 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import structlog
+
 from edge_runtime.bundles.verify import Bundle
+from edge_runtime.config import Config
 from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.inference.scheduler import BatchPolicy
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.system.heap import trim_heap
+
+log = structlog.get_logger()
+
+STOP_S = 5.0
+NO_AGE_LIMIT_S = 1e9
+_PRIORITIES = {"low": -1, "high": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +39,30 @@ class ModelRuntime:
         self._start_workers()
         self._start_controller()
 
-    def stop(self, timeout_s: float) -> bool:
-        """Answer the queued frames, then end; False when that took too long."""
-        self._stop_controller(timeout_s)
-        has_ended = self._finish(timeout_s)
-        if has_ended:
+    def stop(self) -> None:
+        """Answer the queued frames, then end."""
+        self._stop_controller()
+        if self._finish():
             self._free()
-        return has_ended
 
-    def take_over(self, old: "ModelRuntime", timeout_s: float) -> bool:
-        """Begin after the old model has answered its queued frames; False when that took too long.
+    def take_over(self, old: "ModelRuntime") -> None:
+        """Begin after the old model has answered its queued frames.
 
         The streams were moved before and their frames wait meanwhile, so results stay in order. Two controllers never
         share one state folder.
         """
-        has_ended = old._finish(timeout_s)
+        has_ended = old._finish()
         self._start_workers()
-        old._stop_controller(timeout_s)
+        old._stop_controller()
         if has_ended:
             old._free()
         self._start_controller()
-        return has_ended
+
+    def reconfigure(self, config: Config) -> None:
+        """Values that count from now on; setting one that did not change does nothing."""
+        self.pipeline.set_policy(make_batch_policy(config, self.name))
+        if self.controller is not None:
+            self.controller.reconfigure(config.recalibration, config.drift)
 
     def _start_workers(self) -> None:
         for worker in self.workers:
@@ -59,15 +72,18 @@ class ModelRuntime:
         if self.controller is not None:
             self.controller.start()
 
-    def _stop_controller(self, timeout_s: float) -> None:
+    def _stop_controller(self) -> None:
         if self.controller is not None:
-            self.controller.stop(timeout_s)
+            self.controller.stop(STOP_S)
 
-    def _finish(self, timeout_s: float) -> bool:
+    def _finish(self) -> bool:
+        """Whether the queued frames were answered in time."""
         self.pipeline.drain()
         for worker in self.workers:
             worker.thread.stop()
-        still_running = [worker for worker in self.workers if not worker.thread.join(timeout_s)]
+        still_running = [worker for worker in self.workers if not worker.thread.join(STOP_S)]
+        if still_running:
+            log.warning("inference did not end in time", model=self.name)
         return not still_running
 
     def _free(self) -> None:
@@ -108,3 +124,19 @@ class ModelRuntime:
         plan, bound_to = self.plan.status(), [list(worker.bound_to) for worker in self.workers]
         cpus = plan.pop("cpus")
         return {**plan, "planned_cpus": cpus, "bound_to": bound_to if any(bound_to) else None}
+
+
+def make_batch_policy(config: Config, name: str) -> BatchPolicy:
+    """The schedule's limits from the configuration."""
+    model = config.models[name]
+    return BatchPolicy(
+        max_batch_size=model.batch.max_batch_size,
+        max_queue_delay_s=model.batch.max_queue_delay_ms / 1000,
+        max_age_s=NO_AGE_LIMIT_S if model.max_age_ms is None else model.max_age_ms / 1000,
+        queue_limit=model.queue_frames,
+        priorities={
+            stream: _PRIORITIES[camera.priority]
+            for stream, camera in config.cameras.items()
+            if camera.model == name and camera.priority != "normal"
+        },
+    )

@@ -19,7 +19,6 @@ from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
-from edge_runtime.inference.scheduler import BatchPolicy
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, Fact
@@ -29,7 +28,6 @@ from edge_runtime.system.systemd import SystemdNotify
 log = structlog.get_logger()
 
 Edits = queue.SimpleQueue[Config | ConfigError]
-MODEL_STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +38,13 @@ class Factories:
     """Load, self-test and wire one model; nothing runs yet. Raises BundleError, EngineError, StateError."""
     open_connection: Callable[[Config], BrokerConnection]
     """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
-    make_batch_policy: Callable[[Config, str], BatchPolicy]
     configure_log: Callable[[Config], None]
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """The new parts, ready while the old ones run."""
-
-    models: dict[str, ModelRuntime]
-    connection: BrokerConnection | None
+_Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None]
+"""The new parts, ready while the old ones run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +82,7 @@ class ConfigReloader:
 
     def _begin(self, edit: Config | ConfigError) -> None:
         if isinstance(edit, ConfigError):
-            self._refuse(str(edit), [str(problem) for problem in edit.problems])
+            self._refuse(str(edit), *map(str, edit.problems))
             return
         plan, new = changes(self._running.config, edit), merge_in_force(self._running.config, edit)
         self._notify.reloading()
@@ -99,19 +92,22 @@ class ConfigReloader:
         try:
             opened = edit.opened.result()
         except EdgeRuntimeError as err:
-            self._refuse(str(err), [str(err)])
+            self._refuse(str(err), str(err))
         except Exception as err:
             log.exception("configuration edit failed unexpectedly")
-            self._refuse(f"failed unexpectedly: {err!r}", [f"failed unexpectedly: {err!r}; the log says why"])
+            problem = f"failed unexpectedly: {err!r}"
+            self._refuse(problem, f"{problem}; the log says why")
         else:
-            self._take_over(edit, opened)
+            self._take_over(edit, *opened)
             self._running.config, self._running.config_problem = edit.config, None
-            self._note_applied(edit.plan)
+            changed = tuple(change.path for change in edit.plan.items)
+            waiting = tuple(path for path in changed if path in edit.plan.needs_restart)
+            self._emit(ConfigApplied(changed, waiting))
         self._notify.ready()
 
-    def _refuse(self, problem: str, problems: list[str]) -> None:
+    def _refuse(self, problem: str, *problems: str) -> None:
         self._running.config_problem = problem
-        self._emit(ConfigRefused(tuple(problems)))
+        self._emit(ConfigRefused(problems))
 
     def _open(self, new: Config, plan: Changes) -> _Opened:
         """Open the new parts. The old ones are not touched, and nothing is left when this fails."""
@@ -119,21 +115,21 @@ class ConfigReloader:
         try:
             for name in sorted(plan.models & new.models.keys()):
                 models[name] = self._factories.open_model(new, name)
-            must_reconnect = bool(plan.paths(Effect.RECONNECT))
-            connection = self._factories.open_connection(new) if must_reconnect else None
+            connection = self._factories.open_connection(new) if plan.paths(Effect.RECONNECT) else None
         except BaseException:
             for runtime in models.values():
-                runtime.stop(timeout_s=0.0)
+                runtime.stop()
             raise
-        return _Opened(models, connection)
+        return models, connection
 
-    def _take_over(self, edit: _Edit, opened: _Opened) -> None:
+    def _take_over(
+        self, edit: _Edit, models: dict[str, ModelRuntime], connection: BrokerConnection | None
+    ) -> None:
         """Replace what changed; cameras that changed are closed before and opened again after.
 
         The others stay open when their model is replaced: the new one begins when the old one has answered its frames.
         """
-        new, models, connection = edit.config, opened.models, opened.connection
-        running = self._running
+        new, running = edit.config, self._running
         of_connection = {
             stream
             for stream, camera in new.cameras.items()
@@ -150,7 +146,9 @@ class ConfigReloader:
         self._replace_models(edit.plan.models, models)
         if connection is not None:
             self._replace_connection(connection)
-        self._apply_live(new)
+        for runtime in running.models.values():
+            runtime.reconfigure(new)
+        self._factories.configure_log(new)
         for stream in streams:
             camera = new.cameras.get(stream)
             if camera is not None and camera.enabled:
@@ -162,11 +160,12 @@ class ConfigReloader:
             old, new = running.pop(name, None), opened.get(name)
             if new is not None:
                 running[name] = new
-            if old is None and new is not None:
-                new.start()
+                if old is None:
+                    new.start()
+                else:
+                    new.take_over(old)
             elif old is not None:
-                has_ended = old.stop(MODEL_STOP_S) if new is None else new.take_over(old, MODEL_STOP_S)
-                warn_if_running(name, has_ended=has_ended)
+                old.stop()
 
     def _replace_connection(self, connection: BrokerConnection) -> None:
         """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""
@@ -176,24 +175,5 @@ class ConfigReloader:
         old.stop(drain_s=1.0)
         connection.start()
 
-    def _apply_live(self, new: Config) -> None:
-        """Values that count from now on; setting one that did not change does nothing."""
-        for name, runtime in self._running.models.items():
-            runtime.pipeline.set_policy(self._factories.make_batch_policy(new, name))
-            if runtime.controller is not None:
-                runtime.controller.reconfigure(new.recalibration, new.drift)
-        self._factories.configure_log(new)
-
-    def _note_applied(self, plan: Changes) -> None:
-        changed = tuple(change.path for change in plan.items)
-        waiting = tuple(path for path in changed if path in plan.needs_restart)
-        self._emit(ConfigApplied(changed, waiting))
-
     def _emit(self, fact: Fact) -> None:
         self._delivery.add_event(Event(time.time(), fact))
-
-
-def warn_if_running(model: str, *, has_ended: bool) -> None:
-    """Log that a model's inference did not end in time."""
-    if not has_ended:
-        log.warning("inference did not end in time", model=model)

@@ -16,7 +16,7 @@ from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, make_http, open_connection
-from edge_runtime.daemon.wiring.models import make_batch_policy, open_model
+from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.messaging.delivery import Delivery
@@ -30,7 +30,7 @@ from edge_runtime.system.systemd import SystemdNotify
 
 def build_daemon(
     loaded: Config,
-    config_path: Path | None,
+    config_path: Path,
     *,
     adjust: Callable[[Config], Config] = lambda config: config,
     on_result: Callable[[Result], None] = lambda _: None,
@@ -39,7 +39,7 @@ def build_daemon(
 
     Args:
         loaded: What to run, as the file says.
-        config_path: The file to watch for edits; None watches nothing.
+        config_path: The file to watch for edits.
         adjust: Applied to it and to every edited configuration (the demo's options).
         on_result: Sees every result, in the inference worker's thread.
 
@@ -67,16 +67,19 @@ def build_daemon(
         factories = Factories(
             open_model=partial(open_model, delivery=delivery, crashes=crashes),
             open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
-            make_batch_policy=make_batch_policy,
-            configure_log=_configure_log,
+            configure_log=configure_log_as_set,
             run_in_background=run_in_background,
         )
         running.connection = factories.open_connection(config)
         delivery.use_channels(running.connection.topics, running.connection.channels)
-        watch = None if config_path is None else ConfigWatcher(
-            config_path, os.environ, current=loaded, crashes=crashes,
-            on_change=lambda edited: edits.put(adjust(edited)), on_error=edits.put,
-        )  # fmt: skip
+        watch = ConfigWatcher(
+            config_path,
+            os.environ,
+            current=loaded,
+            on_change=lambda edited: edits.put(adjust(edited)),
+            on_error=edits.put,
+            crashes=crashes,
+        )
         return Daemon(
             running,
             cameras,
@@ -91,7 +94,8 @@ def build_daemon(
         )
 
 
-def _configure_log(config: Config) -> None:
+def configure_log_as_set(config: Config) -> None:
+    """Set up the log as the configuration says, without its secrets."""
     configure_log(config.log.level, config.log.format, secrets=secrets_of(config, os.environ))
 
 

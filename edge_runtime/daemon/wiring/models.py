@@ -10,7 +10,7 @@ from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import check_patched, self_test
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
-from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.daemon.model_runtime import ModelRuntime, make_batch_policy
 from edge_runtime.daemon.wiring.recalibration import make_controller
 from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.datatypes import Generation
@@ -24,14 +24,11 @@ from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler
+from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
-
-NO_AGE_LIMIT_S = 1e9
-_PRIORITIES = {"low": -1, "high": 1}
 
 
 def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashes) -> ModelRuntime:
@@ -77,33 +74,15 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes)
 
 
-def make_batch_policy(config: Config, name: str) -> BatchPolicy:
-    """The schedule's limits from the configuration."""
-    model = config.models[name]
-    return BatchPolicy(
-        max_batch_size=model.batch.max_batch_size,
-        max_queue_delay_s=model.batch.max_queue_delay_ms / 1000,
-        max_age_s=NO_AGE_LIMIT_S if model.max_age_ms is None else model.max_age_ms / 1000,
-        queue_limit=model.queue_frames,
-        priorities={
-            stream: _PRIORITIES[camera.priority]
-            for stream, camera in config.cameras.items()
-            if camera.model == name and camera.priority != "normal"
-        },
-    )
-
-
 def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
     """A warm engine for a patched model, or for the base (None), that has passed its golden pictures.
 
     Asked each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
     """
-    if patched is None:
-        engine = open_bundle_engine(base.bundle, base.plan, base.settings, base.model)
-    else:  # used once: a cache of it would never be read again
-        engine = open_bundle_engine(
-            base.bundle, base.plan, replace(base.settings, cache_dir=None), patched.model
-        )
+    settings, model = base.settings, base.model
+    if patched is not None:  # used once: a cache of it would never be read again
+        settings, model = replace(settings, cache_dir=None), patched.model
+    engine = open_bundle_engine(base.bundle, base.plan, settings, model)
     try:
         if patched is None:
             self_test(base.bundle, engine)

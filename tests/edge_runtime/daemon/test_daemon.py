@@ -15,7 +15,6 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
-from edge_runtime.inference.scheduler import BatchPolicy
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
@@ -44,29 +43,27 @@ class Runtime:
     def __init__(self, diary, name, config):
         self.diary, self.name, self.config, self.controller = diary, name, config, None
         self.bundle = SimpleNamespace(id=f"{name}/1")
-        self.pipeline = SimpleNamespace(
-            name=name, policy=None, is_idle=lambda: True, due_since_s=lambda: None
-        )
+        self.pipeline = SimpleNamespace(name=name, is_idle=lambda: True, due_since_s=lambda: None)
         self.pipeline.metrics = SimpleNamespace(
             started_at_s=0.0, last_progress_at_s=None, first_result_at_s=None
         )
         self.pipeline.slot = SimpleNamespace(failures_in_a_row=0)
         self.pipeline.continue_counts = lambda before: diary.append(f"count on {before.name}")
-        self.pipeline.set_policy = lambda policy: setattr(self.pipeline, "policy", policy)
 
     def start(self):
         self.diary.append(f"start {self.name}")
 
-    def stop(self, timeout_s):
+    def stop(self):
         self.diary.append(f"stop {self.name}")
-        return True
 
     def status(self):
         return None
 
-    def take_over(self, old, timeout_s):
+    def take_over(self, old):
         self.diary.append(f"take over {old.name}")
-        return True
+
+    def reconfigure(self, config):
+        pass
 
 
 class Streams:
@@ -123,7 +120,6 @@ class DaemonBench:
         factories = Factories(
             open_model=self.open_model,
             open_connection=self.open_connection,
-            make_batch_policy=lambda config, name: BatchPolicy(queue_limit=config.models[name].queue_frames),
             configure_log=lambda config: None,
             run_in_background=self.run_in_background,
         )

@@ -114,7 +114,7 @@ def test_a_daemon_that_cannot_be_made_lets_go_of_its_state_directory(tmp_path):
     """
     config = parse_config(text.format(folder=tmp_path), "box.yaml", {})
     with pytest.raises(ConfigError) as caught:
-        build_daemon(config, None)
+        build_daemon(config, tmp_path / "box.yaml")
     assert not is_in_use(tmp_path / "state"), caught
 
 
