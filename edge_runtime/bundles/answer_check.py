@@ -4,15 +4,15 @@ Outputs that equal the golden ones do not check ``postprocess`` and ``labels``, 
 either: wrong names, a score of 9.4, boxes outside the picture, or every frame rejected.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.outputs.detections import Boxes
+from edge_runtime.bundles.compare import OneOutput
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.datatypes import Rejected, Sample
@@ -27,8 +27,6 @@ _LEAST_TO_TELL = 16  # logits that all lie within 0..1: of fewer it may be chanc
 _PADDING = -1.0  # the score of rows that only fill up an output
 _OUTSIDE = 0.9  # share of the boxes; some detectors put a few outside the picture
 _SMALL = 2.0  # pixels; boxes in 0..1 taken for pixels end within them
-
-OneOutput = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +69,15 @@ def check_readable(
     if spec.task == "classification":
         name = spec.output or next(iter(answers[0][1]))
         found_scores = [np.asarray(outputs[name], np.float64) for _, outputs in answers]
-        _check_axes(at, name, found_scores[0].shape)
-        scores = [one.ravel() for one in found_scores]
-        _check_labels(at, labels, scores[0].size)
-        _check_kind(at, spec.scores, scores)
+        shape, classes = found_scores[0].shape, found_scores[0].size
+        if sum(size > 1 for size in shape) > 1:
+            found = f"postprocess: output {name} of a picture has shape {shape}"
+            fix = "Name the output with the scores, pool the map in the model, or set task: raw"
+            raise _refusal(at, found, "one row of class scores", fix)
+        if labels and len(labels) != classes:
+            found = f"{len(labels)} labels for {classes} class scores"
+            raise BundleError(at.labels, found, "one label a score", "Correct the labels and build it again.")
+        _check_kind(at, spec.scores, [one.ravel() for one in found_scores])
 
 
 def require_numbers(outputs: OneOutput) -> None:
@@ -87,13 +90,6 @@ def require_numbers(outputs: OneOutput) -> None:
     if odd:
         fix = "Export the model without it; names of classes belong into labels."
         raise BundleError("model", f"output {', '.join(odd)} holds text, not numbers", "numbers", fix)
-
-
-def _check_axes(at: RecipePlaces, name: str, shape: tuple[int, ...]) -> None:
-    if sum(size > 1 for size in shape) > 1:
-        found = f"postprocess: output {name} of a picture has shape {shape}"
-        fix = "Name the output with the scores, pool the map in the model, or set task: raw"
-        raise _refusal(at, found, "one row of class scores", fix)
 
 
 def _check_boxes(
@@ -124,12 +120,6 @@ def _check_boxes(
     if not spec.is_normalised and min(size) > 8 * _SMALL and np.abs(corners).max() <= _SMALL:
         seen = f"postprocess: all {len(corners)} boxes lie in one corner ({span})"
         raise _refusal(at, seen, "boxes in pixels", "Set is_normalised: true")
-
-
-def _check_labels(at: RecipePlaces, labels: tuple[str, ...], classes: int) -> None:
-    if labels and len(labels) != classes:
-        found = f"{len(labels)} labels for {classes} class scores"
-        raise BundleError(at.labels, found, "one label a score", "Correct the labels and build it again.")
 
 
 def _check_kind(at: RecipePlaces, kind: str, scores: Sequence[NDArray[np.float64]]) -> None:

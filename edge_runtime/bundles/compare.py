@@ -39,7 +39,9 @@ class Comparison:
         """0 for the same answer, about 1 for an unrelated one; infinite when they cannot be compared."""
         if self.by == "outputs" or not isinstance(self.meaning.postprocess, DetectionSpec):
             return measure_difference(found, expected, self.spreads)
-        return _detection_gap(self.meaning.postprocess, self.meaning, found, expected)
+        preprocess = self.meaning.preprocess
+        size = (preprocess.width, preprocess.height)
+        return _detection_gap(self.meaning.postprocess, size, found, expected)
 
 
 def choose_comparison(by: CompareBy, meaning: Meaning, golden: Sequence[OneOutput]) -> Comparison:
@@ -57,10 +59,7 @@ def measure_difference(
 ) -> float:
     """RMS of the difference over the RMS spread of what is expected; infinite when they cannot be compared.
 
-    Args:
-        found: Outputs by name.
-        expected: What they should be.
-        spreads: Least spread of outputs, by name.
+    ``spreads`` has the least spread of outputs, by name.
     """
     if found.keys() != expected.keys() or not expected:
         return float("inf")
@@ -81,21 +80,16 @@ def _gap(found: NDArray[Any], expected: NDArray[Any], floor: float) -> float:
     return float(np.sqrt(np.mean((one - other) ** 2))) / scale
 
 
-def _detection_gap(spec: DetectionSpec, meaning: Meaning, found: OneOutput, expected: OneOutput) -> float:
+def _detection_gap(
+    spec: DetectionSpec, size: tuple[int, int], found: OneOutput, expected: OneOutput
+) -> float:
     """1 - soft F1 of the boxes; 0 when neither has any."""
-    size = (meaning.preprocess.width, meaning.preprocess.height)
+    both = ({name: np.asarray(one)[np.newaxis] for name, one in it.items()} for it in (found, expected))
     try:
-        one, other = (
-            read_all_boxes(
-                spec, {name: np.asarray(array)[np.newaxis] for name, array in outputs.items()}, size
-            )
-            for outputs in (found, expected)
-        )
-        if not one.objects().sum() + other.objects().sum():
-            return 0.0
-        return 1 - compare_boxes(one, other)
+        one, other = (read_all_boxes(spec, outputs, size) for outputs in both)
     except BundleError:  # they cannot be read
         return float("inf")
+    return 1 - compare_boxes(one, other) if one.objects().sum() + other.objects().sum() else 0.0
 
 
 def read_all_boxes(meaning: DetectionSpec, outputs: Outputs, size: tuple[int, int]) -> Detections:
@@ -112,9 +106,8 @@ def read_all_boxes(meaning: DetectionSpec, outputs: Outputs, size: tuple[int, in
             one = read_boxes(eager, {name: array[i] for name, array in outputs.items()}, size, None)
             found.append(one._replace(scores=np.clip(one.scores / threshold / 2, 0, 1)))
     except BoxFlaw as flaw:
-        raise BundleError(
-            "postprocess", str(flaw), "outputs that can be read as it says", RECIPE_FIX
-        ) from flaw
+        expected = "outputs that can be read as it says"
+        raise BundleError("postprocess", str(flaw), expected, RECIPE_FIX) from flaw
     return collect(found)
 
 

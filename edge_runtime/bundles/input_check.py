@@ -18,17 +18,13 @@ _WHOLE = 1e-3  # of a level; prepared values are float32
 def check_input(at: Path | str, spec: PreprocessSpec, model: TensorSpec) -> None:
     """Refuse a model that takes another shape, or whole numbers where the preprocessing makes fractions.
 
-    Args:
-        at: What the message is to point at.
-        spec: The preprocessing.
-        model: The model's input.
-
     Raises:
         BundleError: the two do not fit; says which key under preprocess does it.
     """
     shape, prepared = model.shape[1:], spec.tensor_shape
     if not _fits(shape, prepared):
-        found = f"the preprocessing makes {prepared} ({spec.layout}) but the model takes {_sizes(shape)}"
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        found = f"the preprocessing makes {prepared} ({spec.layout}) but the model takes ({sizes})"
         raise BundleError(at, found, "the same shape", _shape_advice(shape, spec))
     if model.dtype == "uint8" and not _makes_pixel_levels(spec):
         found = f"the model takes uint8, but mean {_listed(spec.mean)} and std {_listed(spec.std)} make other values"
@@ -78,10 +74,6 @@ def _changes(
     changes += [f"width: {width}"] if width not in (None, spec.width) else []
     changes += [f"height: {height}"] if height not in (None, spec.height) else []
     return changes
-
-
-def _sizes(shape: Sequence[int | None]) -> str:
-    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -67,11 +67,10 @@ def main(arguments: list[str]) -> int:
     from edge_runtime.inference.engines.factory import open_engine
     from edge_runtime.inference.engines.threads import ThreadPlan
 
-    model, settings = ModelFiles(Path(path).read_bytes()), EngineSettings(runtime="torch")
+    model, shape = ModelFiles(Path(path).read_bytes()), [int(size) for size in sizes]
+    settings, plan = EngineSettings(runtime="torch"), ThreadPlan(1, 1, "first try")
     try:
-        open_engine(
-            model, "torchscript", [int(size) for size in sizes], ThreadPlan(1, 1, "first try"), settings
-        )
+        open_engine(model, "torchscript", shape, plan, settings)
     except (EngineError, MemoryError) as err:
         sys.stderr.write(f"{err or 'more memory than it may have'}\n")
         return 1

@@ -5,7 +5,6 @@ neither raises an error. Where the outputs differ, the usual mistakes are tried 
 one that explains the difference.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.answer_check import check_answers
-from edge_runtime.bundles.compare import Comparison, choose_comparison, measure_difference
+from edge_runtime.bundles.compare import Comparison, OneOutput, choose_comparison, measure_difference
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import Golden
 from edge_runtime.bundles.variations import list_mistakes
@@ -27,7 +26,6 @@ from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.specs import PreprocessSpec
 
-OneOutput = Mapping[str, NDArray[Any]]
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
 _ASKED = 2  # golden pictures for a patched model: few, because live frames wait meanwhile
 _TOGETHER = 4  # golden pictures in the batch that looks for training mode
@@ -35,29 +33,19 @@ _BUILD_AGAIN = "Correct it where the bundle is built and build it again."
 
 
 @dataclass(frozen=True, slots=True)
-class PictureCheck:
-    """The result of one golden picture."""
-
-    picture: str
-    difference: float
-    """RMS of the difference to the golden outputs over their RMS spread; the worst output counts."""
-
-
-@dataclass(frozen=True, slots=True)
 class SelfTestReport:
     """A passed self-test."""
 
-    bundle: str
     runs_on: str
-    tolerance: float
-    pictures: tuple[PictureCheck, ...]
+    differences: tuple[float, ...]
+    """Of each golden picture: RMS of the difference to the golden outputs over their RMS spread, worst output."""
     batch_difference: float | None
     """Difference between answers alone and in company; None when the model takes one picture at a time."""
 
     @property
     def worst(self) -> float:
         """Largest difference of all pictures."""
-        return max(check.difference for check in self.pictures)
+        return max(self.differences)
 
 
 def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
@@ -74,18 +62,17 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     found = [run_one(engine, tensor) for tensor in tensors]
     wanted = [golden_outputs(bundle, golden) for golden in bundle.manifest.golden]
     compare = choose_comparison(bundle.manifest.compare, bundle.manifest, wanted)
-    _check_repeat(bundle, engine, tensors[0], found[0])
+    gap = measure_difference(run_one(engine, tensors[0]), found[0])
+    if not gap <= SAME_RUN:
+        raise make_random_refusal(bundle.path, gap)
     batch_difference = _check_company(bundle, engine, compare, tensors[:_TOGETHER], found[:_TOGETHER])
-    checks = []
+    gaps = []
     for golden, outputs, expected in zip(bundle.manifest.golden, found, wanted, strict=True):
-        gap = compare(outputs, expected)
-        if not gap <= bundle.manifest.tolerance:
-            raise _mismatch(bundle, engine, compare, golden, gap, outputs, expected)
-        checks.append(PictureCheck(golden.picture, gap))
+        gaps.append(compare(outputs, expected))
+        if not gaps[-1] <= bundle.manifest.tolerance:
+            raise _mismatch(bundle, engine, compare, golden, outputs, expected)
     check_answers(bundle, list(zip(samples, found, strict=True)))
-    return SelfTestReport(
-        bundle.id, engine.runs_on, bundle.manifest.tolerance, tuple(checks), batch_difference
-    )
+    return SelfTestReport(engine.runs_on, tuple(gaps), batch_difference)
 
 
 def ask_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
@@ -96,13 +83,11 @@ def ask_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any
     Raises:
         EngineError: the engine failed.
     """
-    return {
-        f"{number}/{name}": np.ascontiguousarray(array)
-        for number, golden in enumerate(bundle.manifest.golden[:_ASKED])
-        for name, array in run_one(
-            engine, golden_sample(bundle, golden, bundle.manifest.preprocess).tensor
-        ).items()
-    }
+    answers, spec = {}, bundle.manifest.preprocess
+    for number, golden in enumerate(bundle.manifest.golden[:_ASKED]):
+        for name, array in run_one(engine, golden_sample(bundle, golden, spec).tensor).items():
+            answers[f"{number}/{name}"] = np.ascontiguousarray(array)
+    return answers
 
 
 def check_patched(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
@@ -160,12 +145,6 @@ def run_one(engine: Engine, tensor: NDArray[np.float32]) -> dict[str, NDArray[An
     return {name: array[0] for name, array in engine.infer(tensor[None]).items()}
 
 
-def _check_repeat(bundle: Bundle, engine: Engine, tensor: NDArray[np.float32], before: OneOutput) -> None:
-    gap = measure_difference(run_one(engine, tensor), before)
-    if not gap <= SAME_RUN:
-        raise make_random_refusal(bundle.path, gap)
-
-
 def make_random_refusal(at: Path | str, gap: float) -> BundleError:
     """The refusal of a model that answers the same picture differently."""
     found = (
@@ -196,9 +175,8 @@ def _check_company(
         found = (
             f"answers change by {gap:.3g} with the other pictures in the batch: BatchNorm is in training mode"
         )
-        raise BundleError(
-            bundle.path, found, "a model in evaluation mode", "Call model.eval() before the export."
-        )
+        fix = "Call model.eval() before the export."
+        raise BundleError(bundle.path, found, "a model in evaluation mode", fix)
     return gap
 
 
@@ -207,11 +185,10 @@ def _mismatch(
     engine: Engine,
     compare: Comparison,
     golden: Golden,
-    gap: float,
     outputs: OneOutput,
     expected: OneOutput,
 ) -> BundleError:
-    at, limit = bundle.path / golden.picture, bundle.manifest.tolerance
+    at, gap = bundle.path / golden.picture, compare(outputs, expected)
     if outputs.keys() != expected.keys():
         found, want = f"outputs {', '.join(sorted(outputs))}", ", ".join(sorted(expected))
         return BundleError(at, found, f"outputs {want}", _BUILD_AGAIN)
@@ -221,8 +198,8 @@ def _mismatch(
         return BundleError(at, f"output shapes: {', '.join(wrong)}", "the golden shapes", _BUILD_AGAIN)
     what = "detections" if compare.by == "detections" else "outputs"
     found = f"{what} differ from the golden ones by {gap:.3g}{_top_words(bundle, outputs, expected)}"
-    words, fix = _explanation(bundle, engine, compare, golden, gap)
-    return BundleError(at, f"{found}. {words}", f"a difference of at most {limit:g}", fix)
+    words, fix = _explanation(bundle, engine, compare, golden, gap, expected)
+    return BundleError(at, f"{found}. {words}", f"a difference of at most {bundle.manifest.tolerance:g}", fix)
 
 
 def _top_words(bundle: Bundle, outputs: OneOutput, expected: OneOutput) -> str:
@@ -232,16 +209,14 @@ def _top_words(bundle: Bundle, outputs: OneOutput, expected: OneOutput) -> str:
     if name not in expected:
         return ""
     got, want = int(np.argmax(outputs[name])), int(np.argmax(expected[name]))
-    labels = bundle.labels
-    got_name, want_name = (labels[i] if i < len(labels) else f"class {i}" for i in (got, want))
-    return f" (first class {got_name}" + (")" if got == want else f" instead of {want_name})")
+    names = [bundle.labels[i] if i < len(bundle.labels) else f"class {i}" for i in (got, want)]
+    return f" (first class {' instead of '.join(names if got != want else names[:1])})"
 
 
 def _explanation(
-    bundle: Bundle, engine: Engine, compare: Comparison, golden: Golden, gap: float
+    bundle: Bundle, engine: Engine, compare: Comparison, golden: Golden, gap: float, expected: OneOutput
 ) -> tuple[str, str]:
     """Which usual mistake in the preprocessing explains the difference, and what to do."""
-    expected = golden_outputs(bundle, golden)
     tried = []
     for name, spec in list_mistakes(bundle.manifest.preprocess):
         tensor = golden_sample(bundle, golden, spec).tensor

@@ -85,10 +85,11 @@ def load_bundle(path: Path) -> Bundle:
     manifest = _read_manifest(path)
     unlisted = sorted(set(present) - set(manifest.files) - {MANIFEST_FILE, SIGNATURE_FILE})
     if unlisted:
-        raise BundleError(
-            path, f"files that the manifest does not list: {', '.join(unlisted[:5])}", "only listed files",
+        found, fix = (
+            f"files that the manifest does not list: {', '.join(unlisted[:5])}",
             "Remove them, or build the bundle again.",
-        )  # fmt: skip
+        )
+        raise BundleError(path, found, "only listed files", fix)
     for name, expected in manifest.files.items():
         if name not in present:
             raise BundleError(path / name, "missing", "every file that the manifest lists", _COPY_AGAIN)
@@ -137,18 +138,18 @@ def _regular_files(path: Path) -> dict[str, int]:
                     kind = "symbolic link" if stat.S_ISLNK(status.st_mode) else "special file"
                     raise BundleError(at, kind, "plain files", "Copy the file itself into the bundle.")
     except OSError as err:
-        raise BundleError(
-            path, f"cannot be read: {err.strerror}", "a bundle folder", "Check the path."
-        ) from err
+        found_instead = f"cannot be read: {err.strerror}"
+        raise BundleError(path, found_instead, "a bundle folder", "Check the path.") from err
     if MANIFEST_FILE not in found:
-        raise BundleError(
-            path, f"no {MANIFEST_FILE} in it", "a bundle folder <name>/<version>", "Check the path."
+        expected = "a bundle folder <name>/<version>"
+        raise BundleError(path, f"no {MANIFEST_FILE} in it", expected, "Check the path.")
+    total = sum(found.values())
+    if max(found.values()) > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES or len(found) > 1002:
+        size, expected = (
+            f"{len(found)} files, {total} bytes",
+            f"at most 1000 files and {MAX_TOTAL_BYTES} bytes",
         )
-    if max(found.values()) > MAX_FILE_BYTES or sum(found.values()) > MAX_TOTAL_BYTES or len(found) > 1002:
-        total = f"{len(found)} files, {sum(found.values())} bytes"
-        raise BundleError(
-            path, total, f"at most 1000 files and {MAX_TOTAL_BYTES} bytes", "Make the model smaller."
-        )
+        raise BundleError(path, size, expected, "Make the model smaller.")
     return found
 
 
@@ -163,15 +164,14 @@ def _read_manifest(path: Path) -> Manifest:
         document = strict_yaml.load(text, str(at))
         return Manifest.model_validate(document.data)
     except ConfigError as err:
-        problems = err.problems
-        raise BundleError(at, _listed(problems), "a bundle manifest", "Build the bundle again.") from err
+        raise _misfit(at, err.problems, "a bundle manifest") from err
     except pydantic.ValidationError as err:
-        listed = _listed(problems_of(err, document, Manifest))
-        raise BundleError(at, listed, "a manifest of version 1", "Build the bundle again.") from err
+        raise _misfit(at, problems_of(err, document, Manifest), "a manifest of version 1") from err
 
 
-def _listed(problems: Sequence[Problem]) -> str:
-    return "; ".join(str(problem) for problem in problems[:10])
+def _misfit(at: Path, problems: Sequence[Problem], expected: str) -> BundleError:
+    listed = "; ".join(str(problem) for problem in problems[:10])
+    return BundleError(at, listed, expected, "Build the bundle again.")
 
 
 def _labels(path: Path, data: bytes) -> tuple[str, ...]:
@@ -205,9 +205,8 @@ def _chunks(path: Path, most: int) -> Iterator[bytes]:
             while chunk := file.read(_CHUNK_BYTES):
                 done += len(chunk)
                 if done > most:
-                    raise BundleError(
-                        path, f"more than {most} bytes", f"at most {most} bytes", "Make it smaller."
-                    )
+                    found, expected = f"more than {most} bytes", f"at most {most} bytes"
+                    raise BundleError(path, found, expected, "Make it smaller.")
                 yield chunk
     except OSError as err:
         raise BundleError(path, f"cannot be read: {err.strerror}", "a readable file", _COPY_AGAIN) from err

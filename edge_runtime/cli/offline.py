@@ -56,9 +56,9 @@ def verify_bundle(bundle_path: Path) -> dict[str, Any]:
     return {
         "bundle": bundle.id,
         "ok": True,
-        "pictures": len(report.pictures),
+        "pictures": len(report.differences),
         "worst": report.worst,
-        "tolerance": report.tolerance,
+        "tolerance": bundle.manifest.tolerance,
         "runs_on": report.runs_on,
     }
 

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -38,7 +37,6 @@ from edge_runtime.system.model_formats import ModelFormat
 LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
 FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}
 """A model's format by the suffix of its file."""
-_BUILD = "Correct it and build again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +68,29 @@ class Materials:
     models that moments cannot be taken of."""
 
 
-def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: Path) -> Path:
-    """Write ``out_dir/<name>/<version>/`` and return its path.
+def find_target(recipe: Recipe, out_dir: Path) -> Path:
+    """The folder of the bundle.
 
-    Args:
-        recipe: The decisions.
-        materials: Model, pictures, labels.
-        engine: The engine that will run the model on the device, already built from ``materials.model``.
-        out_dir: Folder of bundles.
+    Raises:
+        BundleError: it exists.
+    """
+    target = out_dir / recipe.name / str(recipe.version)
+    if target.exists():
+        raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
+    return target
+
+
+def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: Path) -> Path:
+    """Write ``out_dir/<name>/<version>/`` and return its path; ``engine`` runs ``materials.model``.
 
     Raises:
         BundleError: the model or pictures cannot make a bundle that works, or this version exists; nothing is left.
         EngineError: the engine failed.
     """
-    target = out_dir / recipe.name / str(recipe.version)
-    if target.exists():
-        raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
-    _check_model(materials.model)
+    target = find_target(recipe, out_dir)
+    if model_files.suffix(materials.model) == ".onnx":
+        check_onnx("model", materials.model.data)
+        check_quantization("model", materials.model.data)
     check_input(recipe.name, recipe.preprocess, engine.input)
     moments, no_moments = _factory_moments(recipe, materials)
     files = _contents(recipe, materials, engine, moments)
@@ -123,18 +127,8 @@ def to_yaml(manifest: Manifest) -> str:
     """The text of ``bundle.yaml``: only what differs from the defaults, plus the task."""
     data = manifest.model_dump(mode="json", exclude_defaults=True)
     data["postprocess"] = {"task": manifest.postprocess.task, **data["postprocess"]}
-    head = (
-        "# An edge-runtime bundle; made by `edge-runtime bundle build`, checked at every load. Do not edit.\n"
-    )
-    return head + yaml.safe_dump(
-        data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
-    )
-
-
-def _check_model(model: ModelFiles) -> None:
-    if model_files.suffix(model) == ".onnx":
-        check_onnx("model", model.data)
-        check_quantization("model", model.data)
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    return f"# An edge-runtime bundle; made by `edge-runtime bundle build`, checked at every load. Do not edit.\n{text}"
 
 
 def _named_files(model: ModelFiles) -> dict[str, bytes]:
@@ -160,7 +154,7 @@ def _contents(
 ) -> dict[str, bytes]:
     """Every file but the manifest, by relative name."""
     if not materials.golden:
-        raise BundleError(recipe.name, "no golden pictures", "at least one", _BUILD)
+        raise BundleError(recipe.name, "no golden pictures", "at least one", "Correct it and build again.")
     files = _named_files(materials.model)
     if materials.labels:
         files[LABELS_FILE] = ("\n".join(materials.labels) + "\n").encode()
@@ -168,7 +162,11 @@ def _contents(
         files[MOMENTS_FILE] = moments
     for name, picture in materials.golden.items():
         outputs = run_one(engine, prepare_golden(recipe.preprocess, f"golden/{name}", picture).tensor)
-        _require_finite(name, outputs)
+        require_numbers(outputs)
+        broken = [key for key, array in outputs.items() if not np.isfinite(array).all()]
+        if broken:
+            found = f"output {', '.join(broken)} is not finite for {name}"
+            raise BundleError("model", found, "finite outputs", "Check weights and mean/std.")
         files[f"golden/{name}"] = picture
         arrays = {key: np.array(array, np.float32, order="C") for key, array in outputs.items()}
         files[_expected_name(name)] = safetensors.numpy.save(arrays)
@@ -202,14 +200,6 @@ def _manifest(
         provenance=recipe.provenance,
         files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     )
-
-
-def _require_finite(name: str, outputs: Mapping[str, NDArray[Any]]) -> None:
-    require_numbers(outputs)
-    broken = [key for key, array in outputs.items() if not np.isfinite(array).all()]
-    if broken:
-        found = f"output {', '.join(broken)} is not finite for {name}"
-        raise BundleError("model", found, "finite outputs", "Check weights and mean/std.")
 
 
 def _expected_name(picture: str) -> str:

@@ -4,8 +4,9 @@ ONNX is quantized by ONNX Runtime (QDQ), IR by NNCF. The pictures they are calib
 compared on.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,11 @@ class ModelCandidate:
                 # Labels name one class a picture and say nothing of the others' scores, which may be ruined.
                 return counted if found.score_change is None else max(counted, estimated)
         return estimated
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether a loss of accuracy was estimated: its outputs are class scores."""
+        return any(m.estimated_loss is not None for m in self.measured)
 
     @property
     def score_change(self) -> float:
@@ -105,15 +111,15 @@ def quantize_candidates(
     spec: PreprocessSpec,
     meaning: PostprocessSpec,
     pictures: Pictures,
-    keep_float: Sequence[str] = (),
-    attempts: FormatAttempts | None = None,
+    keep_float: Sequence[str],
+    attempts: FormatAttempts,
 ) -> Iterator[ModelCandidate]:
     """Quantize each float model and measure both; ``attempts`` notes those that fail.
 
     Raises:
         BundleError: too few pictures, or all of them are quantized already, or refused by their quantizers.
     """
-    attempts, has_any = attempts or FormatAttempts(), False
+    has_any = False
     if len(pictures.calibration) < LEAST_PICTURES:
         found = f"{len(pictures.calibration)} pictures"
         fix = "Take 100 to 300 pictures like those of the camera, or quantize: none."
@@ -124,15 +130,11 @@ def quantize_candidates(
             _require_float(candidate)
             model = _quantized(candidate, pictures.to_quantize, keep_float)
             int8 = open_candidate(candidate.format, model, spec)
-            engines = (candidate.engine, int8.engine)
-            measured = [
-                compare_engines("held-out calibration pictures", spec, meaning, engines, pictures.held_out)
-            ]
+            compare = partial(compare_engines, spec, meaning, (candidate.engine, int8.engine))
+            measured = [compare("held-out calibration pictures", pictures.held_out)]
             if pictures.labelled is not None:
-                measured.append(
-                    compare_engines("labelled pictures", spec, meaning, engines, *pictures.labelled)
-                )
-            finished = ModelCandidate(candidate.format, model, int8.engine, tuple(measured))
+                measured.append(compare("labelled pictures", *pictures.labelled))
+            finished = replace(int8, measured=tuple(measured))
         if finished is not None:
             has_any = True
             yield finished
@@ -150,16 +152,19 @@ def choose_candidate(
     Raises:
         BundleError: none keeps them; has the figures.
     """
-    good = [candidate for candidate in candidates if _keeps(candidate, limits)]
+    allowed_loss = limits.accuracy_points / 100 if candidates[0].is_classifier else 1 - limits.agreement
+    good = [
+        candidate for candidate in candidates
+        if candidate.loss <= allowed_loss + 1e-9 and candidate.score_change <= limits.score_change + 1e-9
+    ]  # fmt: skip
     figures = "; ".join(f"{candidate.format} int8 {describe_figures(candidate)}" for candidate in candidates)
     if not good:
         fix = (
             "Keep the float model (quantize: none), or calibrate with more pictures like those of the camera "
             f"({calibrated_on} were used), or raise limits if this is good enough."
         )
-        raise BundleError(
-            "quantize", f"int8 loses too much: {figures}", _limit_words(candidates[0], limits), fix
-        )
+        expected = _limit_words(candidates[0], limits)
+        raise BundleError("quantize", f"int8 loses too much: {figures}", expected, fix)
     quick = [candidate for candidate in good if candidate.time_over_float <= limits.time_over_float]
     if not quick:
         fix = (
@@ -169,9 +174,7 @@ def choose_candidate(
         expected = f"at most {limits.time_over_float:g} of the float model's time on this machine ({name_processor()})"
         raise BundleError("quantize", f"int8 is slower than float: {figures}", expected, fix)
     least = min(candidate.loss for candidate in quick)
-    return min(
-        (candidate for candidate in quick if candidate.loss <= least + _ALIKE), key=lambda c: c.infer_ms
-    )
+    return min((one for one in quick if one.loss <= least + _ALIKE), key=lambda one: one.infer_ms)
 
 
 def describe_figures(candidate: ModelCandidate) -> str:
@@ -190,23 +193,13 @@ def describe_figures(candidate: ModelCandidate) -> str:
             parts.append(f"agreement {found.agreement:.3f} on {found.samples} {found.on}")
     fastest = min(candidate.measured, key=lambda m: m.infer_ms or 0, default=None)
     if fastest is not None and fastest.infer_ms is not None:
-        run_in_background = "" if fastest.float_infer_ms is None else f" (float {fastest.float_infer_ms:.1f})"
-        parts.append(f"{fastest.infer_ms:.1f} ms a picture{run_in_background}")
+        before = "" if fastest.float_infer_ms is None else f" (float {fastest.float_infer_ms:.1f})"
+        parts.append(f"{fastest.infer_ms:.1f} ms a picture{before}")
     return ", ".join(parts)
 
 
-def _keeps(candidate: ModelCandidate, limits: QuantizationLimits) -> bool:
-    is_near = candidate.score_change <= limits.score_change + 1e-9
-    return is_near and candidate.loss <= _limit(candidate, limits) + 1e-9
-
-
-def _limit(candidate: ModelCandidate, limits: QuantizationLimits) -> float:
-    is_classifier = any(m.estimated_loss is not None for m in candidate.measured)
-    return limits.accuracy_points / 100 if is_classifier else 1 - limits.agreement
-
-
 def _limit_words(candidate: ModelCandidate, limits: QuantizationLimits) -> str:
-    if any(m.estimated_loss is not None for m in candidate.measured):
+    if candidate.is_classifier:
         words = f"at most {limits.accuracy_points:g} points of accuracy lost"
         has_change = any(m.score_change is not None for m in candidate.measured)
         return f"{words} and scores changed by {limits.score_change:g}" if has_change else words
@@ -227,7 +220,7 @@ def _quantized(
 
 def _require_float(candidate: ModelCandidate) -> None:
     if candidate.format == "onnx":
-        operators: Mapping[str, int] = read_onnx_facts(candidate.model.data).operators
+        operators = read_onnx_facts(candidate.model.data).operators
         is_quantized = any(operators[name] for name in ("QuantizeLinear", "DequantizeLinear", "ConvInteger"))
     else:
         is_quantized = b"FakeQuantize" in candidate.model.data or b'element_type="i8"' in candidate.model.data

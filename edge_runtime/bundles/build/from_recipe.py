@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.answer_check import RecipePlaces, check_readable, require_numbers
-from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
+from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle, find_target
 from edge_runtime.bundles.build.candidates import (
     ModelCandidate,
     Pictures,
@@ -107,10 +108,8 @@ def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Buil
         if err.name not in (*_TOOLS, "onnxscript"):
             raise
         extra = "openvino,build" if err.name in ("openvino", "nncf") else "build"
-        text = (
-            f"{recipe.name}: building this needs {err.name}; install it: pip install 'edge-runtime[{extra}]'"
-        )
-        raise ExtraMissing(text) from err
+        needed = f"building this needs {err.name}; install it: pip install 'edge-runtime[{extra}]'"
+        raise ExtraMissing(f"{recipe.name}: {needed}") from err
 
 
 def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
@@ -124,7 +123,7 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
         first_taps=recipe.first_taps,
         tolerance=recipe.tolerance,
     )
-    _require_new(out_dir / decisions.name / str(decisions.version))
+    find_target(decisions, out_dir)  # what exists is refused before minutes of work
     labels, golden = _labels(recipe), _golden(recipe.golden)
     pictures = _pictures(recipe, spec, labels)
     samples = [prepare_golden(spec, f"golden/{name}", data) for name, data in golden.items()]
@@ -201,8 +200,7 @@ def _check_source(
     found = answers(np.stack([sample.tensor for sample in samples]))
     outputs = [{name: array[i] for name, array in found.items()} for i in range(len(samples))]
     require_numbers(found)
-    again = answers(samples[0].tensor[np.newaxis])
-    once_more = answers(samples[0].tensor[np.newaxis])
+    again, once_more = (answers(samples[0].tensor[np.newaxis]) for _ in range(2))
     gap = measure_difference(once_more, again)
     if not gap <= SAME_RUN:
         raise make_random_refusal(path, gap)
@@ -238,12 +236,6 @@ def _version(recipe: RecipeFile, source: SourceModel) -> int:
         fix = "Write version: NUMBER into the recipe."
         raise BundleError(f"{source.path}: version", repr(source.version), "a whole number from 1", fix)
     return int(text)
-
-
-def _require_new(target: Path) -> None:
-    """Refuse early what ``build_bundle`` would refuse after minutes of work."""
-    if target.exists():
-        raise BundleError(target, "it exists", "a new version", "Bundles never change: raise the version.")
 
 
 def _labels(recipe: RecipeFile) -> tuple[str, ...]:
@@ -299,28 +291,19 @@ def _in_layout(x: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float
 def _with_times(floats: Sequence[ModelCandidate], probes: NDArray[np.float32]) -> list[ModelCandidate]:
     """The float models with their speed, measured in turn."""
     times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
+    on, machine = "golden pictures", name_processor()
     return [
-        ModelCandidate(
-            one.format, one.model, one.engine,
-            (Measured(on="golden pictures", samples=len(probes), infer_ms=time, machine=name_processor()),),
-        )
+        replace(one, measured=(Measured(on=on, samples=len(probes), infer_ms=time, machine=machine),))
         for one, time in zip(floats, times, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _provenance(recipe: RecipeFile, command: str, taken: ModelCandidate) -> Provenance:
-    tools = {name: found for name in _TOOLS if (found := _installed(name)) is not None}
+    tools = {}
+    for name in _TOOLS:
+        with suppress(PackageNotFoundError):
+            tools[name] = version(name)
+    source = recipe.source or recipe.model.name
     return Provenance(
-        source=recipe.source or recipe.model.name,
-        licence=recipe.licence,
-        tools=tools,
-        command=command,
-        measured=taken.measured,
+        source=source, licence=recipe.licence, tools=tools, command=command, measured=taken.measured
     )
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -34,10 +34,10 @@ _ROUNDING = 1e-2  # of a sum of shares
 
 
 def compare_engines(
-    on: str,
     spec: PreprocessSpec,
     meaning: PostprocessSpec,
     engines: tuple[Engine, Engine],
+    on: str,
     x: NDArray[np.float32],
     y: NDArray[np.int64] | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -45,10 +45,10 @@ def compare_engines(
     """Compare the second engine with the first, the float one, on the same pictures.
 
     Args:
-        on: What the pictures are.
-        spec: How they were prepared.
+        spec: How the pictures were prepared.
         meaning: What the outputs mean.
         engines: Float and quantized, one thread each.
+        on: What the pictures are, in words.
         x: Prepared pictures, float32 (N, ...) in the model's layout.
         y: Their classes, int64 (N,).
         clock: Seconds.
@@ -117,9 +117,12 @@ def _of_one_class(
     one: NDArray[np.float64], other: NDArray[np.float64], y: NDArray[np.int64] | None
 ) -> dict[str, float | None]:
     """The figures for scores of which the largest is the answer."""
-    first = [shares.argmax(axis=1) for shares in (one, other)]
-    facts: dict[str, float | None] = {"agreement": float(np.mean(first[0] == first[1]))}
-    facts["estimated_loss"] = estimate_loss(one, other)
+    rows, first = np.arange(len(one)), [shares.argmax(axis=1) for shares in (one, other)]
+    lost = np.mean(one[rows, first[0]] - one[rows, first[1]])
+    facts: dict[str, float | None] = {
+        "agreement": float(np.mean(first[0] == first[1])),
+        "estimated_loss": float(np.clip(lost, 0, 1)),
+    }
     if y is not None:
         facts |= {"float_accuracy": float(np.mean(first[0] == y)), "accuracy": float(np.mean(first[1] == y))}
     return facts
@@ -139,18 +142,9 @@ def _of_each_class(
     }
     if y is not None:
         rows = np.arange(len(y))
-        facts |= {
-            "float_accuracy": float(np.mean(said[0][rows, y])),
-            "accuracy": float(np.mean(said[1][rows, y])),
-        }
+        found = [float(np.mean(yes[rows, y])) for yes in said]
+        facts |= {"float_accuracy": found[0], "accuracy": found[1]}
     return facts
-
-
-def estimate_loss(float_shares: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
-    """Accuracy lost, 0..1, if the float model's probabilities (N,K) are right; see the module's text."""
-    rows = np.arange(len(float_shares))
-    own, other = float_shares[rows, float_shares.argmax(axis=1)], float_shares[rows, shares.argmax(axis=1)]
-    return float(np.clip(np.mean(own - other), 0, 1))
 
 
 def measure_shared_variance(one: Outputs, other: Outputs) -> float:

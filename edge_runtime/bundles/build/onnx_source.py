@@ -13,6 +13,7 @@ import math
 import os
 import stat
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,7 @@ _MOST_DEPTH = 12
 
 
 def embed_weights(path: Path, model: bytes) -> bytes:
-    """The same model with all weights inside.
-
-    Args:
-        path: Where the model file lies.
-        model: Its bytes.
+    """The same model with all weights inside; ``path`` is where its file lies.
 
     Raises:
         BundleError: the weights are not plain files in its folder, not as large as they should be, or too large.
@@ -46,7 +43,9 @@ def embed_weights(path: Path, model: bytes) -> bytes:
         loaded = onnx.load_model_from_string(model)
     except DecodeError as err:
         raise BundleError(path, "not an ONNX file", "an ONNX model", "Export it again.") from err
-    outside = [tensor for tensor in _tensors(loaded) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    inside = (_of_nodes(function.node, 0) for function in loaded.functions)
+    tensors = chain(_of_graph(loaded.graph, 0), *inside)
+    outside = [tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL]
     total = len(model) + sum(_size(path, tensor) for tensor in outside)
     if total > MAX_FILE_BYTES:
         found = f"{total} bytes with its weights"
@@ -58,16 +57,8 @@ def embed_weights(path: Path, model: bytes) -> bytes:
     try:
         return bytes(loaded.SerializeToString())
     except (EncodeError, ValueError) as err:
-        raise BundleError(
-            path, "too large for one file", "less than 2 GB", "Make the model smaller."
-        ) from err
-
-
-def _tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of a model, those in attributes and subgraphs too."""
-    yield from _of_graph(model.graph, 0)
-    for function in model.functions:
-        yield from _of_nodes(function.node, 0)
+        fix = "Make the model smaller."
+        raise BundleError(path, "too large for one file", "less than 2 GB", fix) from err
 
 
 def _of_graph(graph: Any, depth: int) -> Iterator[Any]:
@@ -93,17 +84,14 @@ def _size(path: Path, tensor: Any) -> int:
 
     four_bits = {getattr(TensorProto, name, None) for name in ("INT4", "UINT4", "FLOAT4E2M1")}
     try:
-        width = 4 if tensor.data_type in four_bits else _BITS * _itemsize(helper, tensor)
+        kind = tensor.data_type
+        width = 4 if kind in four_bits else _BITS * helper.tensor_dtype_to_np_dtype(kind).itemsize
     except (KeyError, TypeError) as err:
         found = f"tensor {tensor.name} of type {tensor.data_type} in another file"
         raise BundleError(path, found, "numbers", _FIX) from err
     if any(size < 0 for size in tensor.dims):
         raise BundleError(path, f"tensor {tensor.name} of shape {list(tensor.dims)}", "sizes from 0", _FIX)
     return int(math.prod(tensor.dims) * width + _BITS - 1) // _BITS
-
-
-def _itemsize(helper: Any, tensor: Any) -> int:
-    return int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _read(path: Path, tensor: Any) -> bytes:
@@ -116,9 +104,8 @@ def _read(path: Path, tensor: Any) -> bytes:
     try:
         offset, length = int(facts.get("offset") or 0), int(facts.get("length") or size)
     except ValueError as err:
-        raise BundleError(
-            path, f"tensor {tensor.name}: offset or length is no number", "numbers", _FIX
-        ) from err
+        found = f"tensor {tensor.name}: offset or length is no number"
+        raise BundleError(path, found, "numbers", _FIX) from err
     if length != size or offset < 0:
         found = f"tensor {tensor.name}: {length} bytes at {offset} in {name}"
         raise BundleError(path, found, f"{size} bytes, as its shape says", _FIX)
@@ -155,8 +142,7 @@ def upgrade_opset(model: bytes) -> bytes:
     try:
         newer = loaded if opset >= LEAST_OPSET else version_converter.convert_version(loaded, _TARGET)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as err:
-        reason = shorten(err)
-        found = f"opset {opset}, which onnx cannot bring to {_TARGET}: {reason}"
+        found = f"opset {opset}, which onnx cannot bring to {_TARGET}: {shorten(err)}"
         fix = "Export the model again with a newer opset."
         raise BundleError("model", found, f"opset {LEAST_OPSET} or newer", fix) from err
     weights = {tensor.name for tensor in newer.graph.initializer}

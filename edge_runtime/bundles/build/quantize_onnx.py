@@ -6,7 +6,7 @@ needs onnx.
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +41,16 @@ def quantize_onnx(model: bytes, samples: NDArray[np.float32], ignored: Sequence[
 
     graph = onnx.load_model_from_string(model).graph
     input_name = graph.input[0].name
-    dtype = _dtype(graph.input[0].type.tensor_type.elem_type)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(graph.input[0].type.tensor_type.elem_type)
     kept = match_layers(ignored, [node.name for node in graph.node])
+
+    left = iter(samples)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
         """Feeds one sample at a time."""
 
-        def __init__(self) -> None:
-            self._left: Iterator[NDArray[np.float32]] = iter(samples)
-
         def get_next(self) -> dict[str, NDArray[Any]] | None:
-            sample = next(self._left, None)
+            sample = next(left, None)
             return None if sample is None else {input_name: sample[None].astype(dtype)}
 
     logging.getLogger().addFilter(_is_not_advice)
@@ -75,13 +74,6 @@ def quantize_onnx(model: bytes, samples: NDArray[np.float32], ignored: Sequence[
             return target.read_bytes()
     finally:
         logging.getLogger().removeFilter(_is_not_advice)
-
-
-def _dtype(kind: int) -> Any:
-    """The numpy type of an input that an engine takes."""
-    import onnx
-
-    return onnx.helper.tensor_dtype_to_np_dtype(kind)
 
 
 def fold_batch_norm(model: bytes) -> bytes:

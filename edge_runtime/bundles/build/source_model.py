@@ -162,8 +162,8 @@ def convert_source(
     formats: Sequence[ModelFormat],
     spec: PreprocessSpec,
     probes: NDArray[np.float32],
-    attempts: FormatAttempts | None = None,
-    answers: Answers | None = None,
+    attempts: FormatAttempts,
+    answers: Answers,
 ) -> list[ModelCandidate]:
     """The model in each format, checked to say the same as the source on ``probes``, prepared pictures (N, ...).
 
@@ -171,8 +171,7 @@ def convert_source(
         BundleError: every conversion fails, or changes the answers by more than ``FLOAT_PARITY``.
         EngineError: a library is not installed.
     """
-    attempts, found = attempts or FormatAttempts(), list[ModelCandidate]()
-    expected = (answers or make_answer_function(source, spec))(probes)
+    expected, found = answers(probes), list[ModelCandidate]()
     forms = _Forms(source, spec.tensor_shape, list(expected))
     for name in formats:
         with attempts.trying(name):
@@ -191,10 +190,9 @@ def convert_source(
 
 def _in_one_file(path: Path, files: ModelFiles) -> ModelFiles:
     try:
-        has_external = bool(read_onnx_facts(files.data).external)
+        if not read_onnx_facts(files.data).external:
+            return files
     except NotOnnx:  # said by check_onnx
-        return files
-    if not has_external:
         return files
     from edge_runtime.bundles.build.onnx_source import embed_weights
 

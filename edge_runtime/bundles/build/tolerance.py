@@ -57,7 +57,7 @@ def measure_tolerance(
         meaning: Preprocessing and postprocessing.
         given: The tolerance that the author chose; None measures it.
         golden: Encoded pictures by name.
-        engine: The engine of the model.
+        engine: Runs the model.
 
     Raises:
         BundleError: a mistake would hardly show on any of the pictures.

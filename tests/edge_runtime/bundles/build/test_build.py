@@ -27,7 +27,7 @@ def test_what_was_built_loads_and_passes(tmp_path: Path, batch: int | str) -> No
     assert bundle.id == "small/1"
     assert bundle.labels == tuple("abcde")
     assert report.worst < 1e-4
-    assert len(report.pictures) == 3
+    assert len(report.differences) == 3
     assert (report.batch_difference is None) == (batch == 1)
     assert not list(path.parent.glob(".draft*"))
 

@@ -41,7 +41,7 @@ def measured(kind: str, one: Any, other: Any, y: Any = None) -> Measured:
     x = np.zeros((len(one), 3, 4, 4), np.float32)
     x[:, 0, 0, 0] = np.arange(len(one))
     meaning = ClassificationSpec.model_validate({"scores": kind})
-    return compare_engines("test", PREPROCESS, meaning, (Says(one), Says(other)), x, y)
+    return compare_engines(PREPROCESS, meaning, (Says(one), Says(other)), "test", x, y)
 
 
 def candidate(found: Measured) -> ModelCandidate:

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.bundles.build.candidates import Pictures, quantize_candidates
+from edge_runtime.bundles.build.candidates import ModelCandidate, Pictures, quantize_candidates
 from edge_runtime.bundles.build.measure import read_probabilities, run_all
-from edge_runtime.bundles.build.source_model import FLOAT_PARITY, SourceModel, convert_source
+from edge_runtime.bundles.build.refusals import FormatAttempts
+from edge_runtime.bundles.build.source_model import (
+    FLOAT_PARITY,
+    SourceModel,
+    convert_source,
+    make_answer_function,
+)
 from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.system.model_formats import ModelFormat
 from tests.support.bundle_models import SIDE
 from tests.support.engine_models import pixels
 
@@ -67,16 +74,21 @@ def scenes(count: int, seed: int) -> np.ndarray:
     return (pixels(count, seed) * strength + colour).astype(np.float32)
 
 
+def convert(source: SourceModel, formats: tuple[ModelFormat, ...]) -> list[ModelCandidate]:
+    answers = make_answer_function(source, PREPROCESS)
+    return convert_source(source, formats, PREPROCESS, scenes(8, 99), FormatAttempts(), answers)
+
+
 def test_float_formats_differ_less_than_the_stated_tolerance(source: SourceModel) -> None:
-    found = convert_source(source, ("onnx", "openvino", "torchscript"), PREPROCESS, scenes(8, 99))
+    found = convert(source, ("onnx", "openvino", "torchscript"))
     answers = [run_all(one.engine, scenes(16, 100)) for one in found]
     assert all(set(one) == {"logits", "features"} for one in answers)
     assert all(measure_difference(one, answers[0]) < FLOAT_PARITY for one in answers[1:])
 
 
 def test_int8_formats_agree_with_float_and_with_each_other(source: SourceModel) -> None:
-    floats = convert_source(source, ("onnx", "openvino"), PREPROCESS, scenes(8, 99))
-    candidates = list(quantize_candidates(floats, PREPROCESS, MEANING, Pictures(scenes(192, 100))))
+    floats, pictures = convert(source, ("onnx", "openvino")), Pictures(scenes(192, 100))
+    candidates = list(quantize_candidates(floats, PREPROCESS, MEANING, pictures, (), FormatAttempts()))
     assert [one.measured[0].samples for one in candidates] == [64, 64]
     assert all((one.measured[0].agreement or 0) >= INT8_AGREEMENT for one in candidates)
     x = scenes(128, 101)
