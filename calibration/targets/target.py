@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from calibration.errors import ModelError
 from calibration.patch import Affine, Patch
 from calibration.stats.moments import Moments
 from calibration.targets import passes
@@ -145,7 +146,11 @@ class Target:
             fixed = self.input_shape[0]
             size = fixed or self._frames_at_once(x, passes.RUN_BATCH)
             with self._backend.running():
-                return passes.run_all(answers, x, size, is_fixed=fixed is not None)
+                outputs = passes.run_all(answers, x, size, is_fixed=fixed is not None)
+            if not outputs:
+                found, fix = "no output with one entry per picture", "Wrap it so that it gives such tensors."
+                raise ModelError(self._backend.name, found, "(N, ...) tensors", fix)
+            return outputs
 
         return run
 
@@ -187,9 +192,9 @@ class Target:
 
     def _frames_at_once(self, x: Batch, usual: int) -> int:
         most_bytes = self._backend.batch_bytes
-        return (
-            usual if most_bytes is None else min(max(most_bytes // max(x[0].nbytes, 1), 1), passes.RUN_BATCH)
-        )
+        if most_bytes is None:
+            return usual
+        return min(max(most_bytes // max(x[0].nbytes, 1), 1), passes.RUN_BATCH)
 
     def _require_samples(self, x: Batch) -> None:
         passes.require_samples(x, self._backend.input_shape or (None,) * max(x.ndim, 2))

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from calibration.errors import ModelError
 from calibration.patch import Affine
 from calibration.stats.moments import FrameMoments, Moments
 from calibration.targets import passes
@@ -79,14 +78,7 @@ class TorchScriptBackend:
 
         def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
             for batch in program.spare_memory(batches):
-                outputs = program.name_outputs(module(batch), len(batch))
-                if not outputs:
-                    found, fix = (
-                        "no output with one entry per picture",
-                        "Wrap it so that forward gives such tensors.",
-                    )
-                    raise ModelError(self.name, found, "(N, ...) tensors", fix)
-                yield outputs
+                yield program.name_outputs(module(batch), len(batch))
 
         return run
 

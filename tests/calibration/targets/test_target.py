@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.errors import DataError, PatchError, TapMismatch
+from calibration.errors import DataError, ModelError, PatchError, TapMismatch
 from calibration.patch import Affine, Patch
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.targets import passes
@@ -20,6 +20,7 @@ class CountingBackend:
 
     name = "m"
     skipped: tuple[SkippedLayer, ...] = ()
+    shared_outputs: tuple[str, ...] = ("same",)
     taps: tuple[TapInfo, ...] = (TapInfo("tap", 3, "Identity"),)
 
     def __init__(
@@ -56,7 +57,7 @@ class CountingBackend:
         def run(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
             for batch in batches:
                 self.sizes.append(len(batch))
-                yield {"same": batch, f"of {len(batch)}": batch}
+                yield dict.fromkeys((*self.shared_outputs, f"of {len(batch)}"), batch)
 
         return run
 
@@ -98,6 +99,14 @@ def test_a_fixed_batch_is_filled_up_and_cut_again(shape: tuple[int | None, ...],
     np.testing.assert_array_equal(outputs["same"], X)
     assert backend.sizes == sizes
     assert "of 3" not in outputs
+
+
+def test_a_model_whose_batches_share_no_output_is_refused() -> None:
+    backend = CountingBackend()
+    backend.shared_outputs = ()
+    with pytest.raises(ModelError) as caught:
+        Target(backend).runner()(X)
+    assert caught.value.fix
 
 
 def test_bytes_of_a_batch_bound_the_frames_run_together() -> None:
