@@ -60,9 +60,10 @@ class Normalisation:
     input: Affine | None = None
     """A correction of the input itself, applied before the first layer."""
 
-    def input_correction(self, channels: int) -> Affine:
-        """``input``, or the identity."""
-        return self.input or Affine(np.ones(channels, np.float32), np.zeros(channels, np.float32))
+    def settings(self, channels: int) -> list[NDArray[np.float32]]:
+        """The prior (), and scale and offset (C,) of the input correction; without one those of the identity."""
+        affine = self.input or Affine(np.ones(channels, np.float32), np.zeros(channels, np.float32))
+        return [np.asarray(self.prior, np.float32), affine.scale, affine.offset]
 
 
 FORMATS = "ONNX (.onnx), TorchScript (.pt) or an OpenVINO IR (.xml with its .bin)"

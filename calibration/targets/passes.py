@@ -80,6 +80,32 @@ def run_all(answers: Answers, x: Batch, size: int, *, is_fixed: bool) -> dict[st
     return {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in names}
 
 
+def read_rows(
+    taps: Iterable[TapInfo],
+    fetched: Sequence[NDArray[np.float32]],
+    baseline: Moments | None,
+    unit_of: Callable[[TapMoments], NDArray[np.float64]],
+    *,
+    are_squares: bool = False,
+) -> Rows:
+    """The moments in what an observer gave: two arrays per tap, means and variances.
+
+    With a baseline they are in units of ``unit_of(healthy)`` around the healthy mean; ``are_squares``: the second ones
+    are mean squares then.
+    """
+    found: dict[str, FrameMoments] = {}
+    for tap, *pair in zip(taps, fetched[::2], fetched[1::2], strict=True):
+        mean, var = (part.astype(np.float64).reshape(-1, tap.channels) for part in pair)
+        if baseline is not None:
+            healthy = baseline[tap.name]
+            unit = unit_of(healthy)
+            if are_squares:
+                var = np.maximum(var - mean * mean, 0.0)
+            mean, var = mean * unit + healthy.mean, var * unit * unit
+        found[tap.name] = FrameMoments(mean, var)
+    return found
+
+
 def observe_in_batches(
     run: Passes, x: Batch, normalise: Normalisation | None, size: int, frames_of_first: int
 ) -> Observation:

@@ -4,7 +4,8 @@ No framework is imported here.
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -37,7 +38,7 @@ class Backend(Protocol):
     taps: tuple[TapInfo, ...]
     """In graph order."""
     skipped: tuple[SkippedLayer, ...]
-    batch_bytes: int | None
+    batch_bytes: int | None = None
     """Input to run together where the answer does not depend on it; None runs the usual number of frames."""
 
     def describe(self) -> dict[str, Any]:
@@ -45,6 +46,7 @@ class Backend(Protocol):
 
     def running(self) -> AbstractContextManager[None]:
         """Surrounds all passes of one call."""
+        return nullcontext()
 
     def prepare(self, first_taps: int | None, baseline: Moments | None, /) -> passes.Measure:
         """Measures the first taps; with a baseline it also corrects each one before the next layer sees it.
@@ -164,9 +166,9 @@ class Target:
         return {
             "sha256": self.sha256,
             "size_bytes": len(files.data) + len(files.weights or b""),
-            "taps": [{"name": tap.name, "channels": tap.channels, "kind": tap.kind} for tap in self.taps],
+            "taps": [asdict(tap) for tap in self.taps],
             "channels": sum(tap.channels for tap in self.taps),
-            "skipped": [{"name": layer.name, "reason": layer.reason} for layer in self.skipped],
+            "skipped": [asdict(layer) for layer in self.skipped],
         } | self._backend.describe()
 
     def _observer(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
@@ -194,7 +196,7 @@ class Target:
         most_bytes = self._backend.batch_bytes
         if most_bytes is None:
             return usual
-        return min(max(most_bytes // max(x[0].nbytes, 1), 1), passes.RUN_BATCH)
+        return min(max(most_bytes // max(int(x[0].nbytes), 1), 1), passes.RUN_BATCH)
 
     def _require_samples(self, x: Batch) -> None:
         passes.require_samples(x, self._backend.input_shape or (None,) * max(x.ndim, 2))

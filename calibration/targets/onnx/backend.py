@@ -1,8 +1,7 @@
 """ONNX models (float32, folded or live BatchNormalization, int8 QDQ): the part of a target that runs ONNX Runtime."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -17,12 +16,21 @@ from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, parse
-from calibration.targets.onnx.observer import build_observer, build_probe, make_settings
+from calibration.targets.onnx.observer import (
+    SETTINGS,
+    build_observer,
+    build_probe,
+    measure_unit,
+    name_moments,
+)
 from calibration.targets.onnx.patch import count_dead_channels, insert_input_correction, patch_tap
 from calibration.targets.onnx.taps import find_taps
+from calibration.targets.target import Backend
 
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
 """The default doubles and keeps 0.5 GB for 8 frames of Lite0; no arena at all is 30 % slower (page faults)."""
+
+Arrays = list[NDArray[Any]]
 
 _ORT_ERRORS = tuple(
     getattr(ort_errors, name)
@@ -33,10 +41,8 @@ _ORT_ERRORS = tuple(
 )  # fmt: skip
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """One ONNX model; see :class:`calibration.targets.target.Backend`."""
-
-    batch_bytes: int | None = None
 
     def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
         """Parse the model and find its taps.
@@ -58,35 +64,26 @@ class OnnxBackend:
     def describe(self) -> dict[str, Any]:
         """Format, opset and input; taps with how many of their channels are dead."""
         taps = [
-            {
-                "name": tap.name,
-                "channels": tap.channels,
-                "kind": tap.kind,
-                "dead_channels": count_dead_channels(self._graph, tap),
-            }
-            for tap in self._taps
+            {**asdict(info), "dead_channels": count_dead_channels(self._graph, tap)}
+            for info, tap in zip(self.taps, self._taps, strict=True)
         ]
         picture = self._graph.input.describe()
         return {"format": "onnx", "opset": self._graph.opset, "input": picture, "taps": taps}
 
-    def running(self) -> AbstractContextManager[None]:
-        """Nothing to prepare."""
-        return nullcontext()
-
     def prepare(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
         """One session; prior and input correction are given when it runs."""
-        built = build_observer(self._free_graph, self._taps[:first_taps], baseline)
-        session = self._open_session(built.model)
-        observer = replace(built, model=b"")  # as large as the session, which has read it
-        picture = self._graph.input
+        found, picture = self._taps[:first_taps], self._graph.input
+        session = self._open_session(build_observer(self._free_graph, found, baseline))
+        taps, names = self.taps[:first_taps], name_moments(found)
 
         def measuring(normalise: Normalisation | None) -> passes.Passes:
-            settings = make_settings(normalise, picture.shape[1] or 0)
+            given = None if normalise is None else normalise.settings(picture.shape[1] or 0)
+            settings = dict(zip(SETTINGS, given, strict=True)) if given else {}
 
             def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
                 for batch in batches:
-                    feed = {picture.name: picture.convert(batch), **settings}
-                    yield observer.rows(self._run(session, observer.fetches, feed))
+                    fetched = self._run(session, names, {picture.name: picture.convert(batch), **settings})
+                    yield passes.read_rows(taps, fetched, baseline, measure_unit, are_squares=True)
 
             return run
 
@@ -95,9 +92,8 @@ class OnnxBackend:
     def correct(self, affines: Mapping[str, Affine]) -> tuple[bytes, dict[str, int]]:
         """The file with the corrections in its constants."""
         graph = parse(self.name, self.files.data)
-        left_alone = {
-            tap.name: patch_tap(graph, tap, affines[tap.name]) for tap in self._taps if tap.name in affines
-        }
+        taps = [tap for tap in self._taps if tap.name in affines]
+        left_alone = {tap.name: patch_tap(graph, tap, affines[tap.name]) for tap in taps}
         if INPUT_TAP in affines:
             insert_input_correction(graph, affines[INPUT_TAP])
         return graph.model.SerializeToString(), left_alone
@@ -154,14 +150,11 @@ class OnnxBackend:
         try:
             return ort.InferenceSession(data, options, providers=[("CPUExecutionProvider", _ARENA)])
         except _ORT_ERRORS as err:
+            found = f"ONNX Runtime refuses it ({err})"
             fix = "Check the model with onnx.checker and run it once in ONNX Runtime."
-            raise ModelError(
-                self.name, f"ONNX Runtime refuses it ({err})", "a model that loads", fix
-            ) from err
+            raise ModelError(self.name, found, "a model that loads", fix) from err
 
-    def _run(
-        self, session: ort.InferenceSession, names: list[str], feed: dict[str, NDArray[Any]]
-    ) -> list[NDArray[Any]]:
+    def _run(self, session: ort.InferenceSession, names: list[str], feed: dict[str, NDArray[Any]]) -> Arrays:
         try:
             return list(session.run(names, feed))
         except _ORT_ERRORS as err:

@@ -8,7 +8,16 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 from calibration.errors import ModelError
 from calibration.targets.base import FORMATS
@@ -34,9 +43,8 @@ class OnnxGraph:
     producers: dict[str, NodeProto]
     consumers: dict[str, list[NodeProto]]
     outputs: frozenset[str]
-    ranks: dict[str, int]
-    leading: dict[str, int | None]
-    """First dimension of a tensor; None when it is dynamic."""
+    shapes: dict[str, list[int | None]]
+    """Of the tensors that shape inference knows; None for a dynamic dimension."""
     opset: int
     input: PictureInput
 
@@ -62,10 +70,8 @@ class OnnxGraph:
 
     def uses(self, name: str) -> int:
         """Number of node inputs and graph outputs that read a tensor."""
-        reads = sum(
-            list(node.input).count(name) for node in {id(n): n for n in self.consumers.get(name, [])}.values()
-        )
-        return reads + (name in self.outputs)
+        consumers = {id(node): node for node in self.consumers.get(name, [])}.values()
+        return sum(list(node.input).count(name) for node in consumers) + (name in self.outputs)
 
     def producer(self, name: str, op: str) -> NodeProto | None:
         """The node that makes ``name``, if it is an ``op``."""
@@ -77,12 +83,10 @@ class OnnxGraph:
         return self.consumers[name][0] if self.uses(name) == 1 and name not in self.outputs else None
 
 
-def attribute(node: NodeProto, name: str, default: float) -> float:
-    """An int or float attribute of a node."""
-    for item in node.attribute:
-        if item.name == name:
-            return float(item.f) if item.type == AttributeProto.FLOAT else int(item.i)
-    return default
+def attribute(node: NodeProto, name: str, default: Any) -> Any:
+    """The value of a node's attribute."""
+    found = (helper.get_attribute_value(item) for item in node.attribute if item.name == name)
+    return next(found, default)
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
@@ -101,16 +105,12 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     """
     model = _decode(name, data)
     graph = model.graph
-    _refuse_external_data(name, graph)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if opset < _OLDEST_OPSET:
-        fix = "Export again, or use onnx.version_converter."
-        raise ModelError(name, f"opset {opset}", f"opset {_OLDEST_OPSET} or newer", fix)
-    _refuse_integer_operators(name, graph)
+    _refuse_unusual(name, graph, opset)
     _resolve_identities(graph)
     constants = _constants(graph)
     picture = _picture_input(name, graph, constants)
-    ranks, leading = _shapes(name, model)
+    shapes = _shapes(name, model)
     consumers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
         for tensor in tensors_read(node):
@@ -122,22 +122,19 @@ def parse(name: str, data: bytes) -> OnnxGraph:
         producers={output: node for node in graph.node for output in node.output},
         consumers=consumers,
         outputs=frozenset(output.name for output in graph.output),
-        ranks=ranks,
-        leading=leading,
+        shapes=shapes,
         opset=opset,
         input=picture,
     )
 
 
 def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:
-    """The same model with a dynamic batch axis; ``graph`` itself when it has one already.
+    """The same model with a dynamic batch axis.
 
     Reshapes whose constant shape starts with the batch copy it instead. The caller must check that the copy still
     answers like the original: other operators may hold the batch size too.
     """
     fixed = graph.input.shape[0]
-    if fixed is None:
-        return graph
     free = parse(graph.name, graph.model.SerializeToString())
     proto = free.model.graph
     for value in [*proto.input, *proto.output]:
@@ -153,12 +150,12 @@ def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:
     return parse(graph.name, free.model.SerializeToString())
 
 
-def _keeps_batch(graph: OnnxGraph, node: NodeProto, fixed: int) -> bool:
+def _keeps_batch(graph: OnnxGraph, node: NodeProto, fixed: int | None) -> bool:
     """Whether a Reshape's constant target starts with the batch of its data."""
     if node.input[1] not in graph.constants or attribute(node, "allowzero", 0):
         return False
     shape = graph.array(node.input[1])
-    return bool(shape.size and shape[0] == fixed and graph.leading.get(node.input[0]) == fixed)
+    return bool(shape.size and shape[0] == fixed and graph.shapes.get(node.input[0], [])[:1] == [fixed])
 
 
 def _decode(name: str, data: bytes) -> ModelProto:
@@ -176,23 +173,22 @@ def _decode(name: str, data: bytes) -> ModelProto:
     return model
 
 
-def _refuse_external_data(name: str, graph: GraphProto) -> None:
+def _refuse_unusual(name: str, graph: GraphProto, opset: int) -> None:
     outside = [t.name for t in graph.initializer if t.data_location == TensorProto.EXTERNAL]
     if outside:
         fix = "Save it with onnx.save(model, path, save_as_external_data=False)."
         raise ModelError(name, "weights in another file", "weights inside the model", fix, outside)
-
-
-def _refuse_integer_operators(name: str, graph: GraphProto) -> None:
+    if opset < _OLDEST_OPSET:
+        fix = "Export again, or use onnx.version_converter."
+        raise ModelError(name, f"opset {opset}", f"opset {_OLDEST_OPSET} or newer", fix)
     found = [f"{node.op_type} {node.name}".strip() for node in graph.node if node.op_type in _QUANTIZED_OPS]
     if found:
         fix = (
             "Quantize with onnxruntime.quantization.quantize_static(quant_format=QuantFormat.QDQ, per_channel=True); "
             "dynamic quantization has no constants that a recalibration could correct."
         )
-        raise ModelError(
-            name, "integer operators instead of QDQ", "QuantizeLinear/DequantizeLinear pairs", fix, found
-        )
+        wanted = "QuantizeLinear/DequantizeLinear pairs"
+        raise ModelError(name, "integer operators instead of QDQ", wanted, fix, found)
 
 
 def _resolve_identities(graph: GraphProto) -> None:
@@ -214,10 +210,8 @@ def _resolve_identities(graph: GraphProto) -> None:
 def _constants(graph: GraphProto) -> dict[str, TensorProto]:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant":
-            for item in node.attribute:
-                if item.name == "value":
-                    constants[node.output[0]] = item.t
+        if node.op_type == "Constant" and (value := attribute(node, "value", None)) is not None:
+            constants[node.output[0]] = value
     return constants
 
 
@@ -231,7 +225,7 @@ def _picture_input(name: str, graph: GraphProto, constants: dict[str, TensorProt
     if tensor.elem_type not in _INPUT_TYPES:
         found = f"input {label!r} is {TensorProto.DataType.Name(tensor.elem_type)}"
         raise ModelError(name, found, PICTURES, "Export it with a float32 input.")
-    dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
+    dims = [size if size and size > 0 else None for size in _read_dims(inputs[0])]
     axis = guess_channel_axis(dims)
     if len(dims) < 2 or dims[axis] is None:
         found = f"input {label!r} has shape {tuple(dims)}"
@@ -239,22 +233,18 @@ def _picture_input(name: str, graph: GraphProto, constants: dict[str, TensorProt
     return PictureInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[tensor.elem_type])
 
 
-def _shapes(name: str, model: ModelProto) -> tuple[dict[str, int], dict[str, int | None]]:
-    """Rank and first dimension of every tensor that shape inference finds."""
+def _read_dims(value: ValueInfoProto) -> list[int | None]:
+    return [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+
+
+def _shapes(name: str, model: ModelProto) -> dict[str, list[int | None]]:
+    """Shape of every tensor that shape inference finds."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model)
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as err:
         raise ModelError(name, f"shapes do not fit ({err})", "a valid model", "Export it again.") from err
-    graph = inferred.graph
-    ranks: dict[str, int] = {}
-    leading: dict[str, int | None] = {}
-    for value in [*graph.value_info, *graph.input, *graph.output]:
-        if value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            ranks[value.name] = len(dims)
-            if dims:
-                leading[value.name] = dims[0].dim_value if dims[0].HasField("dim_value") else None
-    return ranks, leading
+    values = [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
+    return {v.name: _read_dims(v) for v in values if v.type.tensor_type.HasField("shape")}
 
 
 def tensors_read(node: NodeProto) -> Iterator[str]:

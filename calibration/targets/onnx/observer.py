@@ -5,86 +5,54 @@ behind corrected layers. Built for speed: the baseline's mean and spread are fol
 (so the data is shifted before it is squared, at no cost), and a correction is one full-size node.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
-from calibration.stats.moments import FrameMoments, Moments, TapMoments
-from calibration.targets.base import MEAN, VARIANCE, Normalisation
+from calibration.stats.moments import Moments, TapMoments
+from calibration.targets.base import MEAN, VARIANCE
 from calibration.targets.onnx.graph import OnnxGraph, parse, tensors_read
 from calibration.targets.onnx.patch import correct_input, dequantize_layer, scale_float_layer
 from calibration.targets.onnx.pointwise import Pointwise, PointwiseWriter, find_pointwise, require_domain
 from calibration.targets.onnx.taps import OnnxTap
 
-Array = NDArray[np.float32]
+Vector = NDArray[np.float64]
 
-_PRIOR, _INPUT_SCALE, _INPUT_OFFSET = (
-    "calibration__prior", "calibration__input_scale", "calibration__input_offset"
-)  # fmt: skip
+SETTINGS = ("calibration__prior", "calibration__input_scale", "calibration__input_offset")
+"""The inputs other than the picture, as ``Normalisation.settings`` gives them: one session serves every candidate."""
+_PRIOR, _INPUT_SCALE, _INPUT_OFFSET = SETTINGS
 _KEPT, _PRIOR_OF_KEPT = "calibration__kept", "calibration__prior_of_kept"
 """1 - prior, and prior * (1 - prior)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observer:
-    """A model to run, the tensors to fetch, and how to read them.
-
-    With a baseline it has three inputs more, so that one session serves every candidate: the prior, and scale and
-    offset of the input correction (:func:`make_settings`).
-    """
-
-    model: bytes
-    taps: tuple[OnnxTap, ...]
-    baseline: Moments | None
-
-    @property
-    def fetches(self) -> list[str]:
-        """Two tensors per tap, each (R, C) after a reshape: means and spreads of the entries of its first axis."""
-        return [f"{tap.name}__{part}" for tap in self.taps for part in ("mean", "square")]
-
-    def rows(self, fetched: Sequence[Array]) -> dict[str, FrameMoments]:
-        """Moments of every tap from what one pass gave, see ``passes.Rows``."""
-        pairs = zip(self.taps, fetched[::2], fetched[1::2], strict=True)
-        return {tap.name: self._moments(tap, mean, square) for tap, mean, square in pairs}
-
-    def _moments(self, tap: OnnxTap, mean: Array, square: Array) -> FrameMoments:
-        """In the tap's own units."""
-        first = mean.astype(np.float64).reshape(-1, tap.channels)
-        second = square.astype(np.float64).reshape(-1, tap.channels)
-        if self.baseline is None:  # the graph has centred every frame already
-            return FrameMoments(first, second)
-        healthy = self.baseline[tap.name]
-        unit = spread(healthy.var, healthy.var)
-        var = np.maximum(second - first * first, 0.0)
-        return FrameMoments(first * unit + healthy.mean, var * unit * unit)
+def name_moments(taps: Iterable[OnnxTap]) -> list[str]:
+    """Two tensors per tap, each (R, C) after a reshape: means and spreads of the entries of its first axis."""
+    return [f"{tap.name}__{part}" for tap in taps for part in ("mean", "square")]
 
 
-def make_settings(normalise: Normalisation | None, channels: int) -> dict[str, Array]:
-    """Values of the inputs other than the picture; none when the model is measured as it is."""
-    if normalise is None:
-        return {}
-    affine = normalise.input_correction(channels)
-    prior = np.asarray(normalise.prior, np.float32)
-    return {_PRIOR: prior, _INPUT_SCALE: affine.scale, _INPUT_OFFSET: affine.offset}
+def measure_unit(healthy: TapMoments) -> Vector:
+    """(C,) in which a tap is measured that is corrected: its healthy spread."""
+    return spread(healthy.var, healthy.var)
 
 
-def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments | None) -> Observer:
-    """The observer of ``taps``; ``graph`` is not changed.
+def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments | None) -> bytes:
+    """The observer of ``taps``, whose outputs are :func:`name_moments`; ``graph`` is not changed.
 
     Args:
         graph: The model.
         taps: Its taps to measure, in graph order.
-        baseline: What every tap is set to before the next layer sees it; None measures the model as it is.
+        baseline: What every tap is set to before the next layer sees it, then :data:`SETTINGS` are inputs too; None
+            measures the model as it is.
     """
     copy = parse(graph.name, graph.model.SerializeToString())
-    chosen = tuple(taps)
     writer = _Writer(copy)
     inserted: dict[str, list[NodeProto]] = {}
-    for tap in chosen:
+    for tap in taps:
         if (layer := find_pointwise(copy, tap)) is not None:
             before = layer.node.input[0]
             inserted.setdefault(before, []).extend(_measure_pointwise(writer, layer, baseline))
@@ -94,7 +62,7 @@ def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments 
             inserted[tap.name] = writer.measure(simple, tap.name)
             continue
         healthy = baseline[tap.name]
-        unit = spread(healthy.var, healthy.var)
+        unit = measure_unit(healthy)
         scale_float_layer(copy, simple, 1 / unit, -healthy.mean / unit)
         raw = f"{tap.name}__raw"
         copy.producers[tap.name].output[0] = raw
@@ -104,9 +72,8 @@ def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments 
     require_domain(copy)
     if baseline is not None:
         _add_settings(copy)
-    observer = Observer(b"", chosen, baseline)
-    _keep_only(copy, observer.fetches)
-    return replace(observer, model=copy.model.SerializeToString())
+    _keep_only(copy, name_moments(taps))
+    return bytes(copy.model.SerializeToString())
 
 
 def build_probe(graph: OnnxGraph, taps: tuple[OnnxTap, ...], first: int) -> bytes:
@@ -115,40 +82,34 @@ def build_probe(graph: OnnxGraph, taps: tuple[OnnxTap, ...], first: int) -> byte
     It gives the very numbers that the baseline was recorded with, at a small share of the cost of an inference. Rows
     that are tokens are brought together to frames: exactly for one frame at a time, as it is run live.
     """
-    observer = build_observer(graph, taps[:first], None)
-    cut = parse(graph.name, observer.model)
+    cut = parse(graph.name, build_observer(graph, taps[:first], None))
     frames = _frames_of(cut)
-    for tap, *rows in zip(observer.taps, observer.fetches[::2], observer.fetches[1::2], strict=True):
-        _gather_frames(cut, tap, rows, frames)
-    _keep_only(cut, [tap.name + part for tap in observer.taps for part in (MEAN, VARIANCE)])
+    for tap in taps[:first]:
+        _gather_frames(cut, tap, name_moments([tap]), frames)
+    _keep_only(cut, [tap.name + part for tap in taps[:first] for part in (MEAN, VARIANCE)])
     return bytes(cut.model.SerializeToString())
 
 
 def _frames_of(cut: OnnxGraph) -> str:
     """Name of a tensor (1,): how many frames the input holds."""
     first = cut.add_constant("calibration__first", np.asarray([0], np.int64))
-    cut.model.graph.node.extend(
-        [
-            helper.make_node("Shape", [cut.input.name], ["calibration__input_shape"]),
-            helper.make_node("Gather", ["calibration__input_shape", first], ["calibration__frames"]),
-        ]
-    )
-    return "calibration__frames"
+    shape, frames = "calibration__input_shape", "calibration__frames"
+    nodes = cut.model.graph.node
+    nodes.append(helper.make_node("Shape", [cut.input.name], [shape]))
+    nodes.append(helper.make_node("Gather", [shape, first], [frames]))
+    return frames
 
 
 def _gather_frames(cut: OnnxGraph, tap: OnnxTap, rows: list[str], frames: str) -> None:
     """From the moments of rows (R, C) to those of frames (N, C), by the law of total variance."""
 
-    def add(op: str, inputs: list[str], output: str, **attributes: int) -> str:
+    def add(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         cut.model.graph.node.append(helper.make_node(op, inputs, [f"{tap.name}{output}"], **attributes))
         return f"{tap.name}{output}"
 
     def mean_over_rows(source: str, output: str, keepdims: int) -> str:
         if cut.opset < 18:
-            cut.model.graph.node.append(
-                helper.make_node("ReduceMean", [source], [tap.name + output], axes=[1], keepdims=keepdims)
-            )
-            return tap.name + output
+            return add("ReduceMean", [source], output, axes=[1], keepdims=keepdims)
         return add("ReduceMean", [source, axis], output, keepdims=keepdims)
 
     rest = cut.add_constant(f"{tap.name}__rest", np.asarray([-1, tap.channels], np.int64))
@@ -161,7 +122,7 @@ def _gather_frames(cut: OnnxGraph, tap: OnnxTap, rows: list[str], frames: str) -
 
 
 def _add_settings(graph: OnnxGraph) -> None:
-    """The three inputs of :func:`make_settings` and the nodes that everything behind them shares."""
+    """The three inputs :data:`SETTINGS` and the nodes that everything behind them shares."""
     correct_input(graph, _INPUT_SCALE, _INPUT_OFFSET)
     proto = graph.model.graph
     shape = [graph.input.shape[1]]
@@ -182,7 +143,7 @@ def _measure_pointwise(writer: "_Writer", layer: Pointwise, baseline: Moments | 
         nodes += product.product(raw, np.ones(tap.channels), np.zeros(tap.channels))
         return nodes + writer.measure(tap, raw) + product.hand_on(raw)
     healthy = baseline[tap.name]
-    nodes += product.product(raw, spread(healthy.var, healthy.var), healthy.mean)
+    nodes += product.product(raw, measure_unit(healthy), healthy.mean)
     nodes += writer.measure(tap, raw, centre=False)
     more, scale, offset = writer.correction(tap, healthy)
     corrected = f"{tap.name}__corrected"
@@ -196,27 +157,27 @@ def _insert_behind(graph: OnnxGraph, inserted: dict[str, list[NodeProto]]) -> No
         nodes.append(node)
         for output in node.output:
             nodes += inserted.get(output, [])
-    body = [node.SerializeToString() for node in nodes]
-    del graph.model.graph.node[:]
-    graph.model.graph.node.extend(NodeProto.FromString(data) for data in body)
+    _replace_all(graph.model.graph.node, nodes)
+
+
+def _replace_all(field: Any, messages: Iterable[Any]) -> None:
+    """Fill a repeated field with copies of ``messages``, which may be its own."""
+    copies = [type(message).FromString(message.SerializeToString()) for message in messages]
+    del field[:]
+    field.extend(copies)
 
 
 def _keep_only(graph: OnnxGraph, fetches: Sequence[str]) -> None:
     """Make ``fetches`` the outputs and drop every node that none of them needs."""
-    needed = set(fetches)
+    proto, needed = graph.model.graph, set(fetches)
     kept: list[NodeProto] = []
-    for node in reversed(graph.model.graph.node):
+    for node in reversed(proto.node):
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(tensors_read(node))
-    proto = graph.model.graph
-    body = [node.SerializeToString() for node in reversed(kept)]
-    del proto.node[:], proto.output[:], proto.value_info[:]
-    proto.node.extend(NodeProto.FromString(data) for data in body)
-    initializers = [tensor for tensor in proto.initializer if tensor.name in needed]
-    kept_tensors = [tensor.SerializeToString() for tensor in initializers]
-    del proto.initializer[:]
-    proto.initializer.extend(TensorProto.FromString(data) for data in kept_tensors)
+    _replace_all(proto.node, kept[::-1])
+    _replace_all(proto.initializer, [tensor for tensor in proto.initializer if tensor.name in needed])
+    del proto.output[:], proto.value_info[:]
     proto.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in fetches)
 
 
@@ -246,26 +207,31 @@ class _Writer:
     def correct(self, tap: OnnxTap, source: str, healthy: TapMoments) -> list[NodeProto]:
         """Set ``source``, given in units of the healthy spread around the healthy mean, to the healthy moments."""
         nodes, scale, offset = self.correction(tap, healthy)
-        return nodes + self._affine(tap, source, scale, offset)
+        if tap.channel_axis == 1:  # one pass over the data
+            zeros, ones = self._constant(np.zeros(tap.channels)), self._constant(np.ones(tap.channels))
+            inputs = [source, scale, offset, zeros, ones]
+            return [*nodes, helper.make_node("BatchNormalization", inputs, [tap.name], epsilon=0.0)]
+        scaled = f"{tap.name}__scaled"
+        nodes.append(helper.make_node("Mul", [source, scale], [scaled]))
+        return [*nodes, helper.make_node("Add", [scaled, offset], [tap.name])]
 
     def correction(self, tap: OnnxTap, healthy: TapMoments) -> tuple[list[NodeProto], str, str]:
         """Nodes behind those of :meth:`measure`, and the names of the scale and the offset that they give.
 
         The same formula as :func:`calibration.patch.correction`, on this batch's moments.
         """
-        unit = spread(healthy.var, healthy.var)
+        unit = measure_unit(healthy)
         eps = RELATIVE_EPS * float(healthy.var.mean())
-        nodes: list[NodeProto] = []
+        mean, square = f"{tap.name}__batch_mean", f"{tap.name}__batch_square"
+        nodes = [
+            self._reduce(f"{tap.name}__mean", mean, [0], keep=False),
+            self._reduce(f"{tap.name}__square", square, [0], keep=False),
+        ]
 
         def add(op: str, inputs: list[str], output: str) -> str:
             nodes.append(helper.make_node(op, inputs, [f"{tap.name}__{output}"]))
             return f"{tap.name}__{output}"
 
-        nodes += [
-            self._reduce(f"{tap.name}__{part}", f"{tap.name}__batch_{part}", [0], keep=False)
-            for part in ("mean", "square")
-        ]
-        mean, square = f"{tap.name}__batch_mean", f"{tap.name}__batch_square"
         mean_squared = add("Mul", [mean, mean], "mean_squared")
         var = add("Relu", [add("Sub", [square, mean_squared], "var0")], "var")
         # keep * var + prior * keep * mean^2 + (prior * healthy var + eps) / unit^2
@@ -281,18 +247,6 @@ class _Writer:
         moved = add("Mul", [scale, add("Mul", [mean, _KEPT], "mean_kept")], "moved")
         offset = add("Sub", [self._constant(healthy.mean), moved], "offset")
         return nodes, scale, offset
-
-    def _affine(self, tap: OnnxTap, source: str, scale: str, offset: str) -> list[NodeProto]:
-        """``source * scale + offset`` per channel; one pass over the data where the runtime has an operator for it."""
-        if tap.channel_axis == 1:
-            zeros, ones = self._constant(np.zeros(tap.channels)), self._constant(np.ones(tap.channels))
-            inputs = [source, scale, offset, zeros, ones]
-            return [helper.make_node("BatchNormalization", inputs, [tap.name], epsilon=0.0)]
-        scaled = f"{tap.name}__scaled"
-        return [
-            helper.make_node("Mul", [source, scale], [scaled]),
-            helper.make_node("Add", [scaled, offset], [tap.name]),
-        ]
 
     def _reduce(self, source: str, output: str, axes: list[int], keep: bool) -> NodeProto:
         if self.graph.opset < 18:

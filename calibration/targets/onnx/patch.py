@@ -30,7 +30,7 @@ def patch_tap(graph: OnnxGraph, tap: OnnxTap, affine: Affine) -> int:
     if not affine.touched.any():
         return 0
     scale, offset = affine.scale.astype(np.float64), affine.offset.astype(np.float64)
-    if tap.weight.scale is None:
+    if not tap.weight.scale:
         scale_float_layer(graph, tap, scale, offset)
         return 0
     return _patch_int8_layer(graph, tap, scale, offset)
@@ -54,9 +54,7 @@ def read_float_bias(graph: OnnxGraph, tap: OnnxTap) -> Vector:
     """The bias of a layer as float64 (C,); zeros when it has none."""
     if tap.bias is None:
         return np.zeros(tap.channels)
-    if tap.bias.scale is not None:
-        return _value_of(graph, tap.bias).astype(np.float64).reshape(-1)
-    return graph.array(tap.bias.name).astype(np.float64).reshape(-1)
+    return _value_of(graph, tap.bias).astype(np.float64).reshape(-1)
 
 
 def dequantize_layer(graph: OnnxGraph, tap: OnnxTap) -> OnnxTap:
@@ -83,8 +81,8 @@ def _remove_rounding(graph: OnnxGraph, tap: OnnxTap) -> None:
 
 def count_dead_channels(graph: OnnxGraph, tap: OnnxTap) -> int:
     """Number of channels whose output is the same for all pictures: weights of zero, or next to it in int8."""
-    weight = _value_of(graph, tap.weight) if tap.weight.scale is not None else graph.array(tap.weight.name)
-    least = DEAD_WEIGHT_SCALE * 127 if tap.weight.scale is not None else 0.0
+    weight = _value_of(graph, tap.weight)
+    least = DEAD_WEIGHT_SCALE * 127 if tap.weight.scale else 0.0
     if tap.op == "ConvTranspose":  # (C_in, C_out / groups, ...), inputs in group order
         parts = weight.reshape(tap.groups, weight.shape[0] // tap.groups, *weight.shape[1:])
         largest = np.abs(parts).max(axis=(1, *range(3, parts.ndim)))
@@ -102,9 +100,8 @@ def insert_input_correction(graph: OnnxGraph, affine: Affine) -> None:
     if not affine.touched.any():
         return
     name, shape = graph.input.name, _over_channels(graph)
-    scale = graph.add_constant(f"{name}__scale", affine.scale.reshape(shape))
-    offset = graph.add_constant(f"{name}__offset", affine.offset.reshape(shape))
-    _put_in_front(graph, scale, offset)
+    parts = (("scale", affine.scale), ("offset", affine.offset))
+    _put_in_front(graph, *(graph.add_constant(f"{name}__{key}", part.reshape(shape)) for key, part in parts))
 
 
 def correct_input(graph: OnnxGraph, scale: str, offset: str) -> None:
@@ -114,8 +111,7 @@ def correct_input(graph: OnnxGraph, scale: str, offset: str) -> None:
     shaped = [f"{part}__over_channels" for part in (scale, offset)]
     _put_in_front(graph, *shaped)
     for part, wide in zip((scale, offset), shaped, strict=True):
-        node = helper.make_node("Reshape", [part, shape], [wide], name=wide)
-        graph.model.graph.node.insert(0, node)
+        graph.model.graph.node.insert(0, helper.make_node("Reshape", [part, shape], [wide], name=wide))
 
 
 def _over_channels(graph: OnnxGraph) -> list[int]:
@@ -199,19 +195,20 @@ def _per_weight(tap: OnnxTap, shape: tuple[int, ...], scale: Vector) -> Vector:
 
 def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vector) -> int:
     """Multiply the scales and recompute the bias; dead and overflowing channels stay as they are."""
-    assert tap.weight.scale is not None
     _remove_rounding(graph, tap)
     bias = _prepare_bias(graph, tap)
     old = graph.array(tap.weight.scale)
     blocked = old.reshape(-1) < DEAD_WEIGHT_SCALE
-    if bias.scale is not None:
+    if bias.scale:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             wanted = _compute_int_bias(graph, bias, scale, offset)
         blocked = blocked | ~np.isfinite(wanted) | (np.abs(wanted) > _INT32_MAX)
     scale, offset = np.where(blocked, 1.0, scale), np.where(blocked, 0.0, offset)
     touched = (scale != 1) | (offset != 0)
-    if bias.scale is not None:
-        _write_int_bias(graph, bias, touched, np.where(touched, wanted, 0.0), scale)
+    if bias.scale:
+        whole = np.where(touched, wanted, 0.0).astype(np.int32)
+        graph.set_array(bias.name, np.where(touched, whole, graph.array(bias.name)))
+        graph.set_array(bias.scale, _scale(graph.array(bias.scale), scale))
     else:
         value = graph.array(bias.name)
         new = value.astype(np.float64).reshape(-1) * scale + offset / tap.bias_factor
@@ -222,11 +219,10 @@ def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vec
 
 def _prepare_bias(graph: OnnxGraph, tap: OnnxTap) -> Constant:
     """The layer's bias in float32, or in int32 with a scale per channel; its weights get a scale per channel too."""
-    assert tap.weight.scale is not None
     own = tap.channels if tap.op != "ConvTranspose" else tap.channels // tap.groups
     _spread_scale(graph, tap.weight, own)
     bias = tap.bias if tap.bias is not None else _add_zero_bias(graph, tap)
-    if bias.scale is None:
+    if not bias.scale:
         return bias
     if graph.array(bias.name).dtype != np.int32:  # quantized as an addend: too coarse to take a correction
         return _dequantize(graph, bias)
@@ -236,17 +232,15 @@ def _prepare_bias(graph: OnnxGraph, tap: OnnxTap) -> Constant:
 
 def _spread_scale(graph: OnnxGraph, constant: Constant, channels: int) -> None:
     """Give every channel the scale that they all had together; not one value changes."""
-    assert constant.scale is not None
     scale = graph.array(constant.scale)
-    if scale.size == channels and scale.ndim == 1:
+    if scale.shape == (channels,):
         return
-    node = next(n for n in graph.consumers[constant.name] if n.op_type == "DequantizeLinear")
+    node = _find_reader(graph, constant)
     graph.set_array(constant.scale, np.full(channels, scale.reshape(-1)[0], np.float32))
-    if constant.zero_point is not None:
+    if constant.zero_point:
         zero = graph.array(constant.zero_point).reshape(-1)[0]
-        node.input[2] = graph.add_constant(
-            f"{constant.name}__zero_point", np.full(channels, zero, zero.dtype)
-        )
+        spread = np.full(channels, zero, zero.dtype)
+        node.input[2] = graph.add_constant(f"{constant.name}__zero_point", spread)
     kept = [item for item in node.attribute if item.name != "axis"]
     del node.attribute[:]
     node.attribute.extend([*kept, helper.make_attribute("axis", constant.channel_axis)])
@@ -254,20 +248,10 @@ def _spread_scale(graph: OnnxGraph, constant: Constant, channels: int) -> None:
 
 def _compute_int_bias(graph: OnnxGraph, bias: Constant, scale: Vector, offset: Vector) -> Vector:
     """(C,) the int32 values that stand for the corrected bias, before rounding checks."""
-    assert bias.scale is not None
     old_step = graph.array(bias.scale)
     value = graph.array(bias.name).astype(np.float64) * old_step.astype(np.float64)
-    return np.asarray(
-        np.round((value * scale + offset) / _scale(old_step, scale).astype(np.float64)), np.float64
-    )
-
-
-def _write_int_bias(
-    graph: OnnxGraph, bias: Constant, touched: NDArray[np.bool_], wanted: Vector, scale: Vector
-) -> None:
-    assert bias.scale is not None
-    graph.set_array(bias.name, np.where(touched, wanted.astype(np.int32), graph.array(bias.name)))
-    graph.set_array(bias.scale, _scale(graph.array(bias.scale), scale))
+    new_step = _scale(old_step, scale).astype(np.float64)
+    return np.asarray(np.round((value * scale + offset) / new_step), np.float64)
 
 
 def _scale(old: NDArray[Any], scale: Vector) -> NDArray[np.float32]:
@@ -280,7 +264,6 @@ def _add_zero_bias(graph: OnnxGraph, tap: OnnxTap) -> Constant:
 
     Runtimes fuse a layer into their int8 kernel only with an int32 bias of scale input_scale * weight_scale.
     """
-    assert tap.weight.scale is not None
     source = graph.producer(graph.producers[tap.layer_output].input[0], "DequantizeLinear")
     step = source.input[1] if source is not None else ""
     if step not in graph.constants or graph.array(step).size != 1:
@@ -311,23 +294,30 @@ def _add_bias(graph: OnnxGraph, tap: OnnxTap, bias_name: str) -> None:
 
 def _dequantize(graph: OnnxGraph, constant: Constant) -> Constant:
     """A float32 constant in the place of a DequantizeLinear's output."""
-    if constant.scale is None:
+    if not constant.scale:
         return constant
-    node = next(n for n in graph.consumers[constant.name] if n.op_type == "DequantizeLinear")
+    node = _find_reader(graph, constant)
     value = _value_of(graph, constant)
     graph.model.graph.node.remove(node)
     graph.add_constant(node.output[0], value)
     return Constant(node.output[0], channel_axis=constant.channel_axis)
 
 
+def _find_reader(graph: OnnxGraph, constant: Constant) -> NodeProto:
+    """The DequantizeLinear of an integer constant."""
+    return next(n for n in graph.consumers[constant.name] if n.op_type == "DequantizeLinear")
+
+
 def _value_of(graph: OnnxGraph, constant: Constant) -> NDArray[np.float32]:
-    """The float32 value of an integer constant, by the arithmetic of DequantizeLinear."""
-    assert constant.scale is not None
-    raw, scale = graph.array(constant.name), graph.array(constant.scale)
-    shape = [1] * raw.ndim
-    if scale.size > 1:
-        shape[constant.channel_axis] = -1
-    zero = graph.array(constant.zero_point) if constant.zero_point is not None else np.zeros(1, raw.dtype)
-    zero_shape = shape if zero.size > 1 else [1] * raw.ndim
-    centred = raw.astype(np.int64) - zero.astype(np.int64).reshape(zero_shape)
-    return np.asarray(centred.astype(np.float32) * scale.astype(np.float32).reshape(shape), np.float32)
+    """The float32 value of a constant; of an integer one by the arithmetic of DequantizeLinear."""
+    raw = graph.array(constant.name)
+    if not constant.scale:
+        return raw
+
+    def over_channels(name: str, kind: type[Any]) -> NDArray[Any]:
+        values = graph.array(name).astype(kind)
+        return values.reshape([-1 if axis == constant.channel_axis else 1 for axis in range(raw.ndim)])
+
+    zero = over_channels(constant.zero_point, np.int64) if constant.zero_point else 0
+    centred = (raw.astype(np.int64) - zero).astype(np.float32)
+    return np.asarray(centred * over_channels(constant.scale, np.float32), np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from calibration.targets.onnx.graph import OnnxGraph
+from calibration.targets.onnx.graph import OnnxGraph, attribute
 from calibration.targets.onnx.patch import read_float_bias
 from calibration.targets.onnx.taps import OnnxTap
 
@@ -47,19 +47,19 @@ class Pointwise:
 def find_pointwise(graph: OnnxGraph, tap: OnnxTap) -> Pointwise | None:
     """The layer behind ``tap`` as one matrix product; None when it is none."""
     node = graph.producers[tap.layer_output]
-    if tap.op != "Conv" or tap.weight.scale is None or tap.groups != 1 or not _is_plain(node):
+    if tap.op != "Conv" or not tap.weight.scale or tap.groups != 1 or not _is_plain(node):
         return None
     weight = graph.array(tap.weight.name)
     source = graph.producer(node.input[0], "DequantizeLinear")
     if weight.dtype != np.int8 or any(n != 1 for n in weight.shape[2:]) or source is None:
         return None
-    if _is_offset(graph, tap.weight.zero_point) or not _is_uint8_number(graph, source):
+    offset = tap.weight.zero_point
+    if (offset and graph.array(offset).any()) or not _is_uint8_number(graph, source):
         return None
     scale = np.broadcast_to(graph.array(tap.weight.scale).astype(np.float64).reshape(-1), (tap.channels,))
     rows = np.ascontiguousarray(weight.reshape(weight.shape[0], -1).T)
-    return Pointwise(
-        tap, node, source.input[0], source.input[1], source.input[2], rows, scale, read_float_bias(graph, tap)
-    )
+    quantized, step, zero_point = source.input
+    return Pointwise(tap, node, quantized, step, zero_point, rows, scale, read_float_bias(graph, tap))
 
 
 class PointwiseWriter:
@@ -130,16 +130,7 @@ def require_domain(graph: OnnxGraph) -> None:
 
 def _is_plain(node: NodeProto) -> bool:
     """Whether a Conv of 1x1 windows neither pads nor strides."""
-    for item in node.attribute:
-        if item.name == "strides" and any(step != 1 for step in item.ints):
-            return False
-        if item.name == "pads" and any(item.ints):
-            return False
-    return True
-
-
-def _is_offset(graph: OnnxGraph, zero_point: str | None) -> bool:
-    return zero_point is not None and bool(graph.array(zero_point).any())
+    return set(attribute(node, "strides", [])) <= {1} and not any(attribute(node, "pads", []))
 
 
 def _is_uint8_number(graph: OnnxGraph, dequantize: NodeProto) -> bool:

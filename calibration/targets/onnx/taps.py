@@ -32,8 +32,10 @@ class Constant:
     """A parameter of a layer: a float32 constant, or an integer one with its scale."""
 
     name: str
-    scale: str | None = None
-    zero_point: str | None = None
+    scale: str = ""
+    """Empty for a float32 constant."""
+    zero_point: str = ""
+    """Empty for 0."""
     channel_axis: int = 0
     """Axis of the integer tensor that ``scale`` belongs to."""
 
@@ -62,7 +64,7 @@ class OnnxTap:
     @property
     def kind(self) -> str:
         """For people."""
-        return f"{self.op} int8" if self.weight.scale is not None else f"{self.op} float32"
+        return f"{self.op} int8" if self.weight.scale else f"{self.op} float32"
 
 
 def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer, ...]]:
@@ -102,11 +104,8 @@ def label(node: NodeProto) -> str:
 
 
 def _refuse_training_mode(graph: OnnxGraph) -> None:
-    training = [
-        label(node)
-        for node in graph.nodes
-        if (node.op_type == "BatchNormalization" and attribute(node, "training_mode", 0))
-    ]
+    norms = [node for node in graph.nodes if node.op_type == "BatchNormalization"]
+    training = [label(node) for node in norms if attribute(node, "training_mode", 0)]
     if training:
         fix = "Call model.eval() before the export."
         raise ModelError(graph.name, "exported in training mode", "an inference model", fix, training)
@@ -154,46 +153,24 @@ def _feeds_batch_norm(graph: OnnxGraph, node: NodeProto) -> bool:
 
 def _read_convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     groups = int(attribute(node, "group", 1))
-    is_transposed = node.op_type == "ConvTranspose"
-    axis = 1 if is_transposed else 0
+    axis = 1 if node.op_type == "ConvTranspose" else 0
     weight = _read_weight(graph, node.input[1], axis)
     shape = graph.constants[weight.name].dims
-    channels = int(shape[axis]) * (groups if is_transposed else 1)
-    if is_transposed and groups > 1 and weight.scale is not None:
+    if axis and groups > 1 and weight.scale:
         raise LayerSkipped("grouped ConvTranspose in int8: its weight scales are shared between groups")
-    bias_name = node.input[2] if len(node.input) > 2 else ""
-    return OnnxTap(
-        name=_require_free(graph, node.output[0]),
-        node=label(node),
-        op=node.op_type,
-        channels=channels,
-        rank=len(shape),
-        channel_axis=1,
-        layer_output=node.output[0],
-        weight=_require_scale_per_channel(graph, weight, channels if not is_transposed else int(shape[axis])),
-        bias=_read_bias(graph, bias_name, channels),
-        groups=groups,
-    )
+    channels = int(shape[axis]) * (groups if axis else 1)
+    return _complete(graph, node, weight, _third_input(node), channels, len(shape), groups=groups)
 
 
 def _read_batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     scale, bias = (_read_bias(graph, name, None) for name in node.input[1:3])
-    if scale is None or bias is None or scale.scale is not None or bias.scale is not None:
+    if scale is None or bias is None or scale.scale or bias.scale:
         raise LayerSkipped("its scale or bias is not a float32 constant")
-    rank = graph.ranks.get(node.output[0]) or graph.ranks.get(node.input[0])
-    if rank is None:
+    shape = graph.shapes.get(node.output[0]) or graph.shapes.get(node.input[0])
+    if shape is None:
         raise LayerSkipped("the shape of its output is unknown")
-    return OnnxTap(
-        name=_require_free(graph, node.output[0]),
-        node=label(node),
-        op="BatchNormalization",
-        channels=int(graph.constants[scale.name].dims[0]),
-        rank=rank,
-        channel_axis=1,
-        layer_output=node.output[0],
-        weight=scale,
-        bias=bias,
-    )
+    channels = int(graph.constants[scale.name].dims[0])
+    return _complete(graph, node, scale, bias.name, channels, len(shape))
 
 
 def _read_gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
@@ -202,48 +179,64 @@ def _read_gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     axis = 0 if attribute(node, "transB", 0) else 1
     weight = _read_weight(graph, node.input[1], axis)
     channels = int(graph.constants[weight.name].dims[axis])
-    bias_name = node.input[2] if len(node.input) > 2 else ""
-    beta = float(attribute(node, "beta", 1.0))
-    if bias_name and not beta:
+    bias, beta = _third_input(node), float(attribute(node, "beta", 1.0))
+    if bias and not beta:
         raise LayerSkipped("a Gemm that ignores its bias (beta 0)")
-    return OnnxTap(
-        name=_require_free(graph, node.output[0]),
-        node=label(node),
-        op="Gemm",
-        channels=channels,
-        rank=2,
-        channel_axis=1,
-        layer_output=node.output[0],
-        weight=_require_scale_per_channel(graph, weight, channels),
-        bias=_read_bias(graph, bias_name, channels),
-        bias_factor=beta if bias_name else 1.0,
-    )
+    return _complete(graph, node, weight, bias, channels, 2, bias_factor=beta if bias else 1.0)
 
 
 def _read_matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     """MatMul with constant weights and the Add of its bias; the tap is behind the Add."""
     weight = _read_weight(graph, node.input[1], 1)
     shape = graph.constants[weight.name].dims
-    rank = graph.ranks.get(node.output[0])
-    if len(shape) != 2 or rank is None or rank < 2:
+    rank = len(graph.shapes.get(node.output[0], []))
+    if len(shape) != 2 or rank < 2:
         raise LayerSkipped("a MatMul that is not a linear layer of known rank")
     product = skip_rounding(graph, node.output[0])
     adder = graph.only_consumer(product)
-    if adder is None or adder.op_type != "Add":
+    bias = "" if adder is None or adder.op_type != "Add" else next(n for n in adder.input if n != product)
+    if adder is None or _read_bias(graph, bias, int(shape[1])) is None:
         raise LayerSkipped("a MatMul without a bias to correct")
-    bias = _read_bias(graph, next(name for name in adder.input if name != product), int(shape[1]))
-    if bias is None:
-        raise LayerSkipped("a MatMul without a bias to correct")
+    return _complete(graph, node, weight, bias, int(shape[1]), rank, rank - 1, adder.output[0])
+
+
+def _third_input(node: NodeProto) -> str:
+    """The third input; empty when there is none."""
+    return str(node.input[2]) if len(node.input) > 2 else ""
+
+
+def _complete(
+    graph: OnnxGraph,
+    node: NodeProto,
+    weight: Constant,
+    bias: str,
+    channels: int,
+    rank: int,
+    channel_axis: int = 1,
+    name: str = "",
+    *,
+    groups: int = 1,
+    bias_factor: float = 1.0,
+) -> OnnxTap:
+    name = name or node.output[0]
+    if name in graph.outputs:
+        raise LayerSkipped("its output is an output of the model")
+    own = channels // groups if node.op_type == "ConvTranspose" else channels
+    # one scale for all of them is spread when it is patched
+    if weight.scale and graph.array(weight.scale).size not in (1, own):
+        raise LayerSkipped("its weight scales are not one per output channel")
     return OnnxTap(
-        name=_require_free(graph, adder.output[0]),
+        name=name,
         node=label(node),
-        op="MatMul",
-        channels=int(shape[1]),
+        op=node.op_type,
+        channels=channels,
         rank=rank,
-        channel_axis=rank - 1,
+        channel_axis=channel_axis,
         layer_output=node.output[0],
-        weight=_require_scale_per_channel(graph, weight, int(shape[1])),
-        bias=bias,
+        weight=weight,
+        bias=_read_bias(graph, bias, channels),
+        groups=groups,
+        bias_factor=bias_factor,
     )
 
 
@@ -256,22 +249,22 @@ def skip_rounding(graph: OnnxGraph, name: str) -> str:
     return name if back is None or back.op_type != "DequantizeLinear" else str(back.output[0])
 
 
-def _require_free(graph: OnnxGraph, name: str) -> str:
-    if name in graph.outputs:
-        raise LayerSkipped("its output is an output of the model")
-    return name
-
-
 def _read_weight(graph: OnnxGraph, name: str, axis: int) -> Constant:
     """The constant behind a weight input."""
     if graph.uses(name) > 1:
         raise LayerSkipped("its weights are shared with another layer")
     if name in graph.constants:
         return _read_float_constant(graph, name, axis)
-    source = graph.producer(name, "DequantizeLinear")
-    if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
+    source = _find_dequantizer(graph, name)
+    if source is None:
         raise LayerSkipped("its weights are not constants")
     return _read_dequantized(graph, source, axis)
+
+
+def _find_dequantizer(graph: OnnxGraph, name: str) -> NodeProto | None:
+    """The DequantizeLinear of constants that makes ``name``."""
+    source = graph.producer(name, "DequantizeLinear")
+    return source if source is not None and graph.constants.keys() >= set(source.input[:2]) else None
 
 
 def _read_float_constant(graph: OnnxGraph, name: str, axis: int = 0) -> Constant:
@@ -284,8 +277,8 @@ def _read_dequantized(graph: OnnxGraph, source: NodeProto, axis: int) -> Constan
     """The integer constant behind a DequantizeLinear."""
     if any(graph.uses(part) > 1 for part in source.input[:2]):
         raise LayerSkipped("its weights or their scale are shared with another layer")
-    zero_point = source.input[2] if len(source.input) > 2 and source.input[2] else None
-    if zero_point is not None and zero_point not in graph.constants:
+    zero_point = _third_input(source)
+    if zero_point and zero_point not in graph.constants:
         raise LayerSkipped("its weights are not constants")
     scale = graph.array(source.input[1])
     if scale.dtype != np.float32 or scale.ndim > 1:
@@ -295,13 +288,6 @@ def _read_dequantized(graph: OnnxGraph, source: NodeProto, axis: int) -> Constan
     if scale.size > 1 and declared != axis:
         raise LayerSkipped("weight scales along another axis than the output channels")
     return Constant(source.input[0], source.input[1], zero_point, axis)
-
-
-def _require_scale_per_channel(graph: OnnxGraph, weight: Constant, channels: int) -> Constant:
-    """``weight``, if it can be scaled channel by channel; one scale for all of them is spread when it is patched."""
-    if weight.scale is not None and graph.array(weight.scale).size not in (1, channels):
-        raise LayerSkipped("its weight scales are not one per output channel")
-    return weight
 
 
 def _read_bias(graph: OnnxGraph, name: str, channels: int | None) -> Constant | None:
@@ -315,8 +301,8 @@ def _read_bias(graph: OnnxGraph, name: str, channels: int | None) -> Constant | 
         if channels is not None and graph.array(name).size != channels:
             raise LayerSkipped("its bias is not one value per channel")
         return bias
-    source = graph.producer(name, "DequantizeLinear")
-    if source is None or source.input[0] not in graph.constants or source.input[1] not in graph.constants:
+    source = _find_dequantizer(graph, name)
+    if source is None:
         raise LayerSkipped("its bias is not a constant")
     bias = _read_dequantized(graph, source, 0)
     size, scales = (graph.array(part).size for part in source.input[:2])

@@ -1,7 +1,6 @@
 """OpenVINO IR (float32, compressed float16, int8 from QDQ ONNX or NNCF): the part of a target that runs OpenVINO."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -15,19 +14,18 @@ from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.openvino.graph import IrGraph, parse, serialize
-from calibration.targets.openvino.observer import Observer, build_observer, build_probe, make_settings
+from calibration.targets.openvino.observer import build_observer, build_probe, measure_unit
 from calibration.targets.openvino.patch import insert_input_correction, patch_tap
 from calibration.targets.openvino.taps import find_taps, map_taps
+from calibration.targets.target import Backend
 
 _ALIKE = 0.1
 """Measured per output over all taps, noise pictures: at worst 0.043 (Lite0 by NNCF) and 0.026 (SSDLite by NNCF), where
 int8 rounding differs; frames mixed with each other are 0.2 to 0.3 off in the median tap, 0.7 to 1 in the worst."""
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(Backend):
     """One OpenVINO IR; see :class:`calibration.targets.target.Backend`."""
-
-    batch_bytes: int | None = None
 
     def __init__(self, xml: bytes, weights: bytes, name: str = "model", threads: int = 1) -> None:
         """Read the model and find its taps.
@@ -51,22 +49,19 @@ class OpenVinoBackend:
         """Format and input."""
         return {"format": "openvino", "input": self._graph.input.describe()}
 
-    def running(self) -> AbstractContextManager[None]:
-        """Nothing to prepare."""
-        return nullcontext()
-
     def prepare(self, first_taps: int | None, baseline: Moments | None) -> passes.Measure:
         """One compilation; prior and input correction are given when it runs."""
         self._require_free_batch()
-        observer = self._build_observer(first_taps, baseline)
-        request = self._compile(_free_batch_axis(observer.model)).create_infer_request()
+        taps = self.taps[:first_taps]
+        request = self._compile(_free_batch_axis(self._build_observer(first_taps, baseline)))
 
         def measuring(normalise: Normalisation | None) -> passes.Passes:
-            settings = make_settings(normalise, self._graph.input.shape[1] or 0)
+            settings = [] if normalise is None else normalise.settings(self._graph.input.shape[1] or 0)
 
             def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
                 for batch in batches:
-                    yield observer.rows(self._run(request, batch, settings))
+                    fetched = self._run(request, batch, settings)
+                    yield passes.read_rows(taps, fetched, baseline, measure_unit)
 
             return run
 
@@ -75,11 +70,8 @@ class OpenVinoBackend:
     def correct(self, affines: Mapping[str, Affine]) -> tuple[IrGraph, dict[str, int]]:
         """A copy of the graph with the corrections in its constants."""
         graph = self._copy()
-        left_alone = {
-            tap.name: patch_tap(graph, tap, affines[tap.name])
-            for tap in map_taps(graph, self._taps, self._graph)
-            if tap.name in affines
-        }
+        taps = [tap for tap in map_taps(graph, self._taps, self._graph) if tap.name in affines]
+        left_alone = {tap.name: patch_tap(graph, tap, affines[tap.name]) for tap in taps}
         if INPUT_TAP in affines:
             insert_input_correction(graph, affines[INPUT_TAP])
         return graph, left_alone
@@ -92,7 +84,7 @@ class OpenVinoBackend:
         """One compilation of the deployed kernels."""
         model = (self._copy() if corrected is None else corrected).model
         names = [_output_name(output) for output in model.outputs]
-        request = self._compile(model).create_infer_request()
+        request = self._compile(model)
 
         def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
             for batch in batches:
@@ -107,7 +99,7 @@ class OpenVinoBackend:
     def _copy(self) -> IrGraph:
         return IrGraph(self.name, self._graph.model.clone(), self._graph.input)
 
-    def _build_observer(self, first_taps: int | None, baseline: Moments | None) -> Observer:
+    def _build_observer(self, first_taps: int | None, baseline: Moments | None) -> Any:
         graph = self._copy()
         taps = map_taps(graph, self._taps, self._graph)[:first_taps]
         return build_observer(graph, taps, baseline)
@@ -124,17 +116,14 @@ class OpenVinoBackend:
         """Whether the frame moments of two batches in one are those of two batches in a row."""
         fixed = self._graph.input.shape[0] or 1
         x = self._graph.input.make_noise(2 * fixed)
-        as_is = self._compile(self._build_observer(None, None).model).create_infer_request()
+        as_is = self._compile(self._build_observer(None, None))
         parts = [self._run(as_is, x[i : i + fixed]) for i in range(0, len(x), fixed)]
         try:
-            free = self._compile(
-                _free_batch_axis(self._build_observer(None, None).model)
-            ).create_infer_request()
-            got = self._run(free, x)
+            got = self._run(self._compile(_free_batch_axis(self._build_observer(None, None))), x)
             expected = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
             if any(len(a) != len(b) for a, b in zip(got, expected, strict=True)):
                 # Rows of tokens differ from pass to pass: compare the outputs instead.
-                answering = self._compile(_free_batch_axis(self._copy().model)).create_infer_request()
+                answering = self._compile(_free_batch_axis(self._copy().model))
                 whole = passes.run_all(self.load(None), x, fixed, is_fixed=True)
                 got, expected = self._run(answering, x), list(whole.values())
         except (ModelError, RuntimeError):
@@ -142,6 +131,7 @@ class OpenVinoBackend:
         return all(_is_alike(a, b) for a, b in zip(got, expected, strict=True))
 
     def _compile(self, model: Any) -> Any:
+        """A request for inferences."""
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on some CPUs: logits differ by 0.6
             "INFERENCE_NUM_THREADS": self._threads,
@@ -149,22 +139,19 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": False,  # a pinned thread would fight with the live one for its core
         }
         try:
-            return ov.Core().compile_model(model, "CPU", options)
+            return ov.Core().compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as err:
             found = f"OpenVINO refuses it ({err})"
             raise ModelError(self.name, found, "a model that compiles", "Run it once in OpenVINO.") from err
 
-    def _run(
-        self, request: Any, batch: Batch, settings: Sequence[NDArray[np.float32]] = ()
-    ) -> list[NDArray[Any]]:
+    def _run(self, request: Any, batch: Batch, settings: Iterable[Any] = ()) -> list[NDArray[Any]]:
         """All outputs of one batch, as copies: OpenVINO would write the next ones over them."""
         try:
             request.infer([self._graph.input.convert(batch), *settings])
         except RuntimeError as err:
             fix = "Check that the pictures have the size that the model was converted for."
             raise ModelError(self.name, f"OpenVINO failed ({err})", "a model that runs", fix) from err
-        outputs = request.model_outputs
-        return [np.array(request.get_tensor(output).data) for output in outputs]
+        return [np.array(request.get_tensor(output).data) for output in request.model_outputs]
 
 
 def _is_alike(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -7,7 +7,6 @@ came out 0).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,56 +15,21 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
-from calibration.stats.moments import FrameMoments, Moments, TapMoments
-from calibration.targets.base import MEAN, VARIANCE, ModelFiles, Normalisation
+from calibration.stats.moments import Moments, TapMoments
+from calibration.targets.base import MEAN, VARIANCE, ModelFiles
 from calibration.targets.openvino.graph import IrGraph, readers, serialize, value
 from calibration.targets.openvino.patch import correct_input
 from calibration.targets.openvino.taps import IrTap, find_taps, has_weights
-
-Floats = NDArray[np.float32]
 
 _SMALLEST_UNIT = 1e-18
 """Its square and the square's inverse are float32 numbers; a tap of a smaller spread gives a constant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observer:
-    """A model to run and how to read its outputs: two a tap, means and variances of its first axis' entries (R, C).
+def build_observer(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | None) -> Any:
+    """A model with two outputs a tap, see ``passes.read_rows``; rewires ``graph``, which must not be used afterwards.
 
-    With a baseline it has three inputs more, so that one compilation serves every candidate: the prior, and scale and
-    offset of the input correction (:func:`make_settings`).
-    """
-
-    model: Any
-    taps: tuple[IrTap, ...]
-    baseline: Moments | None
-
-    def rows(self, fetched: Sequence[Floats]) -> dict[str, FrameMoments]:
-        """Moments of every tap from what one pass gave, see ``passes.Rows``."""
-        pairs = zip(self.taps, fetched[::2], fetched[1::2], strict=True)
-        return {tap.name: self._moments(tap, mean, var) for tap, mean, var in pairs}
-
-    def _moments(self, tap: IrTap, mean: Floats, var: Floats) -> FrameMoments:
-        """In the tap's own units."""
-        first = mean.astype(np.float64).reshape(-1, tap.channels)
-        second = var.astype(np.float64).reshape(-1, tap.channels)
-        if self.baseline is None:
-            return FrameMoments(first, second)
-        healthy = self.baseline[tap.name]
-        unit = _unit(healthy)
-        return FrameMoments(first * unit + healthy.mean, second * unit * unit)
-
-
-def make_settings(normalise: Normalisation | None, channels: int) -> list[Floats]:
-    """Values of the inputs behind the picture: prior, scale and offset; none when the model is measured as it is."""
-    if normalise is None:
-        return []
-    affine = normalise.input_correction(channels)
-    return [np.asarray(normalise.prior, np.float32), affine.scale, affine.offset]
-
-
-def build_observer(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | None) -> Observer:
-    """The observer of ``taps``; rewires ``graph``, which must not be used afterwards.
+    With a baseline it has three inputs more, as ``Normalisation.settings`` gives them, so that one compilation serves
+    every candidate.
 
     Args:
         graph: A copy of the model.
@@ -77,14 +41,14 @@ def build_observer(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | No
     fetched: list[Any] = []
     if baseline is None:
         for tap in taps:
-            fetched += measure(tap, _float32(tap.output))
-        return Observer(ov.Model(fetched, inputs, "observer"), tuple(taps), None)
+            fetched += measure(tap, _convert(tap.output, "f32"))
+        return ov.Model(fetched, inputs, "observer")
     channels = graph.input.shape[1]
     prior, scale, offset = (ops.parameter(shape, np.float32) for shape in ([], [channels], [channels]))
     correct_input(graph, scale, offset)
     for tap in taps:
         fetched += _measure_and_correct(tap, baseline[tap.name], prior)
-    return Observer(ov.Model(fetched, [*inputs, prior, scale, offset], "observer"), tuple(taps), baseline)
+    return ov.Model(fetched, [*inputs, prior, scale, offset], "observer")
 
 
 def build_probe(graph: IrGraph, first: int) -> ModelFiles:
@@ -94,7 +58,7 @@ def build_probe(graph: IrGraph, first: int) -> ModelFiles:
     that are tokens are brought together to frames: exactly for one frame at a time, as it is run live.
     """
     taps = find_taps(graph)[0][:first]
-    rows = [result.input_value(0) for result in build_observer(graph, taps, None).model.get_results()]
+    rows = [result.input_value(0) for result in build_observer(graph, taps, None).get_results()]
     first_axis = ops.constant(np.asarray([0], np.int64))
     frames = ops.gather(ops.shape_of(graph.parameter), first_axis, ops.constant(np.int64(0)))
     outputs: list[Any] = []
@@ -118,13 +82,13 @@ def _frames_of(tap: IrTap, mean: Any, var: Any, frames: Any) -> Iterator[Any]:
 def _measure_and_correct(tap: IrTap, healthy: TapMoments, prior: Any) -> list[Any]:
     """Put the correction in front of everything that reads the tap; gives the two outputs to fetch."""
     targets = readers(tap.output)
-    shifted = ops.subtract(_float32(tap.output), _constant(tap.per_channel(healthy.mean)))
-    raw = ops.multiply(shifted, _constant(tap.per_channel(1 / _unit(healthy)))).output(0)
+    shifted = ops.subtract(_convert(tap.output, "f32"), _constant(tap.per_channel(healthy.mean)))
+    raw = ops.multiply(shifted, _constant(tap.per_channel(1 / measure_unit(healthy)))).output(0)
     mean, var = measure(tap, raw)
     corrected = correct(tap, raw, mean, var, healthy, prior)
     kind = tap.output.get_element_type().get_type_name()
     for target in targets:
-        target.replace_source_output(corrected if kind == "f32" else ops.convert(corrected, kind).output(0))
+        target.replace_source_output(_convert(corrected, kind))
     return [mean, var]
 
 
@@ -145,15 +109,14 @@ def correct(tap: IrTap, source: Any, mean: Any, var: Any, healthy: TapMoments, p
 
     The same formula as :func:`calibration.patch.correction`, on this batch's moments. ``prior`` is a scalar node.
     """
-    unit = _unit(healthy)
+    unit = measure_unit(healthy)
     wanted = spread(healthy.var, healthy.var) / unit  # ones, but for a tap that never varies
     eps = RELATIVE_EPS * float(healthy.var.mean())
     frames = ops.constant(np.asarray([0], np.int64))
     batch_mean = ops.reduce_mean(mean, frames, keep_dims=True)
     off = ops.subtract(mean, batch_mean)
-    within, between = (
-        ops.reduce_mean(part, frames, keep_dims=True) for part in (var, ops.multiply(off, off))
-    )
+    squares = ops.multiply(off, off)
+    within, between = (ops.reduce_mean(part, frames, keep_dims=True) for part in (var, squares))
     kept = ops.subtract(_constant(1.0), prior)
     # kept * var + prior * kept * mean^2 + prior * healthy var + eps, in units of the healthy spread
     shift = ops.multiply(ops.multiply(batch_mean, batch_mean), prior)
@@ -179,15 +142,15 @@ def _dequantize_weights(graph: IrGraph) -> None:
             place.replace_source_output(ops.constant(value(source)).output(0))
 
 
-def _unit(healthy: TapMoments) -> NDArray[np.float64]:
+def measure_unit(healthy: TapMoments) -> NDArray[np.float64]:
     """(C,) what the tap is measured in: its healthy spread, or 1 where float32 cannot hold that."""
     unit = spread(healthy.var, healthy.var)
     return np.where(unit < _SMALLEST_UNIT, 1.0, unit)
 
 
-def _float32(output: Any) -> Any:
+def _convert(output: Any, kind: str) -> Any:
     return (
-        output if output.get_element_type().get_type_name() == "f32" else ops.convert(output, "f32").output(0)
+        output if output.get_element_type().get_type_name() == kind else ops.convert(output, kind).output(0)
     )
 
 

@@ -12,6 +12,7 @@ from calibration.patch import Affine
 from calibration.stats.moments import FrameMoments, Moments
 from calibration.targets import passes
 from calibration.targets.base import MEAN, VARIANCE, Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.target import Backend
 from calibration.targets.torchscript import program
 from calibration.targets.torchscript.graph import find_input_shape, flatten
 from calibration.targets.torchscript.observer import build_observer
@@ -19,10 +20,10 @@ from calibration.targets.torchscript.patch import patch_module
 from calibration.targets.torchscript.taps import find_taps
 
 
-class TorchScriptBackend:
+class TorchScriptBackend(Backend):
     """One TorchScript file; see :class:`calibration.targets.target.Backend`."""
 
-    batch_bytes: int | None = 1 << 20
+    batch_bytes = 1 << 20
     """torch allocates every activation: on Lite0 8 frames at once take 1.8 times the time a frame of single ones (they
     stay in the cache), small pictures go faster together."""
 
@@ -87,10 +88,8 @@ class TorchScriptBackend:
         return self.save(self._build_observer(first_taps, None, by_frame=True))
 
     def _build_passes(self, first_taps: int | None, normalise: Normalisation | None) -> passes.Passes:
-        observe, names = (
-            self._build_observer(first_taps, normalise),
-            [tap.name for tap in self.taps[:first_taps]],
-        )
+        observe = self._build_observer(first_taps, normalise)
+        names = [tap.name for tap in self.taps[:first_taps]]
 
         def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
             for batch in program.spare_memory(batches):

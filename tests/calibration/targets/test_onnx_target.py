@@ -171,7 +171,7 @@ def test_dead_and_overflowing_channels_are_left_alone_and_counted(tmp_path: Path
     model = quantized(classifier(), tmp_path)
     graph = parse("m", model)
     tap = find_taps(graph)[0][0]
-    assert tap.weight.scale is not None
+    assert tap.weight.scale
     scales = graph.array(tap.weight.scale).copy()
     scales[1] = 1e-9
     graph.set_array(tap.weight.scale, scales)
