@@ -73,7 +73,8 @@ def parse(name: str, xml: bytes, weights: bytes) -> IrGraph:
     try:
         model = ov.Core().read_model(xml, weights)
     except RuntimeError as err:
-        found = f"OpenVINO cannot read it ({_last_line(err)})"
+        lines = [line.strip() for line in str(err).splitlines() if line.strip()] or ["no reason given"]
+        found = f"OpenVINO cannot read it ({lines[-1]})"
         fix = "Check that the .xml and the .bin belong together and are whole; save it again with openvino.save_model."
         raise ModelError(name, found, "an OpenVINO IR", fix) from err
     _settle_ranks(model)
@@ -92,7 +93,7 @@ def _settle_ranks(model: Any) -> None:
             continue
         if source.get_node().get_type_name() in (_ASKS_FOR_SHAPE_ONLY, "Constant"):
             kind = node.output(0).get_element_type().to_dtype()
-            answer = ops.constant(np.asarray(list(source.get_shape()), kind))
+            answer = ops.constant(np.asarray(shape_of(source), kind))
             node.output(0).replace(answer.output(0))
 
 
@@ -102,6 +103,16 @@ def serialize(model: Any) -> tuple[bytes, bytes]:
         path = Path(folder) / "model.xml"
         ov.save_model(model, path, compress_to_fp16=False)
         return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def shape_of(output: Any) -> tuple[int, ...]:
+    """The static shape of ``output``."""
+    return tuple(int(n) for n in output.get_shape())
+
+
+def element_type(output: Any) -> str:
+    """OpenVINO's name of the type of ``output``, e.g. ``f32``."""
+    return str(output.get_element_type().get_type_name())
 
 
 def value(output: Any) -> NDArray[Any]:
@@ -140,38 +151,25 @@ def inner_models(node: Any) -> Iterator[Any]:
             yield node.get_function()
         case "If":
             yield from (node.get_function(i) for i in range(2))
-        case _:
-            return
 
 
 def _picture_input(name: str, model: Any) -> PictureInput:
-    expected = PICTURES
     parameters = model.get_parameters()
     if len(parameters) != 1:
         names = ", ".join(parameter.get_friendly_name() for parameter in parameters)
         found = f"{len(parameters)} inputs: {names}"
-        raise ModelError(name, found, expected, "Convert the picture part of the model alone.")
+        raise ModelError(name, found, PICTURES, "Convert the picture part of the model alone.")
     parameter = parameters[0]
     label, partial = parameter.get_friendly_name(), parameter.get_partial_shape()
-    kind = parameter.get_element_type().get_type_name()
+    kind = element_type(parameter)
     if kind not in _INPUT_TYPES or partial.rank.is_dynamic:
-        raise ModelError(
-            name, f"input {label!r} is {kind} {partial}", expected, "Convert it again like that."
-        )
+        found = f"input {label!r} is {kind} {partial}"
+        raise ModelError(name, found, PICTURES, "Convert it again like that.")
     dims = [None if dim.is_dynamic else int(dim.get_length()) for dim in partial]
-    axis = _channel_axis(parameter.get_layout(), dims)
+    axis, layout = guess_channel_axis(dims), parameter.get_layout()
+    if ov.layout_helpers.has_channels(layout):  # the model declares it
+        axis = int(ov.layout_helpers.channels_idx(layout)) % len(dims)
     if len(dims) < 2 or dims[axis] is None:
         fix = "Fix the number of channels with Model.reshape, or name the layout with Parameter.set_layout."
-        raise ModelError(name, f"input {label!r} has shape {partial}", f"{expected} with a known C", fix)
+        raise ModelError(name, f"input {label!r} has shape {partial}", f"{PICTURES} with a known C", fix)
     return PictureInput(label, move_channels_second(dims, axis), axis, _INPUT_TYPES[kind])
-
-
-def _channel_axis(layout: Any, dims: list[int | None]) -> int:
-    """The layout that the model declares, else the one that the sizes suggest."""
-    if ov.layout_helpers.has_channels(layout):
-        return int(ov.layout_helpers.channels_idx(layout)) % len(dims)
-    return guess_channel_axis(dims)
-
-
-def _last_line(err: Exception) -> str:
-    return next((line for line in reversed(str(err).splitlines()) if line.strip()), "no reason given").strip()

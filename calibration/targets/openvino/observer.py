@@ -17,7 +17,7 @@ from openvino import opset13 as ops
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
 from calibration.stats.moments import Moments, TapMoments
 from calibration.targets.base import MEAN, VARIANCE, ModelFiles
-from calibration.targets.openvino.graph import IrGraph, readers, serialize, value
+from calibration.targets.openvino.graph import IrGraph, element_type, readers, serialize, value
 from calibration.targets.openvino.patch import correct_input
 from calibration.targets.openvino.taps import IrTap, find_taps, has_weights
 
@@ -86,7 +86,7 @@ def _measure_and_correct(tap: IrTap, healthy: TapMoments, prior: Any) -> list[An
     raw = ops.multiply(shifted, _constant(tap.per_channel(1 / measure_unit(healthy)))).output(0)
     mean, var = measure(tap, raw)
     corrected = correct(tap, raw, mean, var, healthy, prior)
-    kind = tap.output.get_element_type().get_type_name()
+    kind = element_type(tap.output)
     for target in targets:
         target.replace_source_output(_convert(corrected, kind))
     return [mean, var]
@@ -149,9 +149,7 @@ def measure_unit(healthy: TapMoments) -> NDArray[np.float64]:
 
 
 def _convert(output: Any, kind: str) -> Any:
-    return (
-        output if output.get_element_type().get_type_name() == kind else ops.convert(output, kind).output(0)
-    )
+    return output if element_type(output) == kind else ops.convert(output, kind).output(0)
 
 
 def _constant(values: float | NDArray[np.float64]) -> Any:

@@ -5,6 +5,8 @@ dequantized with, else into the weights; the offset into the last Add or Subtrac
 weights keep their bytes; nothing is rounded but to float32. Works at single inputs, so shared constants are safe.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,8 @@ from openvino import opset13 as ops
 
 from calibration.patch import Affine
 from calibration.targets.base import DEAD_WEIGHT_SCALE
-from calibration.targets.openvino.graph import IrGraph, only_reader, readers, value
-from calibration.targets.openvino.taps import BATCH_NORM, IrTap, Link
+from calibration.targets.openvino.graph import IrGraph, element_type, only_reader, readers, shape_of, value
+from calibration.targets.openvino.taps import BATCH_NORM, IrTap
 from calibration.targets.picture_input import PictureInput
 
 Vector = NDArray[np.float64]
@@ -48,14 +50,13 @@ def correct_input(graph: IrGraph, scale: Any, offset: Any) -> None:
     over_channels = ops.constant([-1 if i == picture.channel_axis else 1 for i in range(len(picture.shape))])
     x = source if picture.dtype == np.float32 else ops.convert(source, "f32").output(0)
     scaled = ops.multiply(x, ops.reshape(scale, over_channels, False))
-    corrected = ops.add(
-        scaled, ops.reshape(offset, over_channels, False), name=f"{picture.name}/corrected"
-    ).output(0)
+    shift = ops.reshape(offset, over_channels, False)
+    corrected = ops.add(scaled, shift, name=f"{picture.name}/corrected").output(0)
     for target in targets:
         reader = target.get_node()
-        if picture.dtype == np.uint8 and reader.get_type_name() == "Convert" and _gives_float(reader):
-            wanted = reader.get_element_type().get_type_name()
-            reader.output(0).replace(ops.convert(corrected, wanted).output(0))
+        is_convert = reader.get_type_name() == "Convert" and reader.get_element_type().is_real()
+        if picture.dtype == np.uint8 and is_convert:
+            reader.output(0).replace(ops.convert(corrected, element_type(reader)).output(0))
         else:
             target.replace_source_output(_as_before(corrected, picture))
 
@@ -69,42 +70,30 @@ def _correct(graph: IrGraph, tap: IrTap, scale: Vector, offset: Vector) -> None:
     """Give the scale to the last multiplication of the tap and carry it through the additions behind it."""
     scales = [i for i, link in enumerate(tap.links) if link.is_scale]
     behind = tap.links[scales[-1] + 1 :] if scales else tap.links
+    factor = tap.per_channel(scale)
     if scales:
-        _scale_link(tap, tap.links[scales[-1]], scale)
-    elif tap.op == BATCH_NORM:
-        _scale_batch_norm(tap, scale, offset if not behind else np.zeros_like(offset))
+        link = tap.links[scales[-1]]
+        is_divide = link.node.get_type_name() == "Divide"
+        _rewrite(link.place, lambda old: old / factor if is_divide else old * factor)
+    elif tap.op == BATCH_NORM:  # inputs: data, gamma, beta, mean, variance
+        shift = offset if not behind else np.zeros_like(offset)
+        _rewrite(tap.layer.input(1), lambda old: old * scale)
+        _rewrite(tap.layer.input(2), lambda old: old * scale + shift)
     else:
         _scale_weights(graph, tap, scale)
-    for link in behind:
-        is_last = link is behind[-1]
-        _shift_link(tap, link, scale, offset if is_last else np.zeros_like(offset))
-    if not behind and tap.op != BATCH_NORM and offset.any():
+    for link in behind[:-1]:
+        _rewrite(link.place, lambda old: old * factor)
+    if behind:
+        sign = -1 if behind[-1].node.get_type_name() == "Subtract" else 1
+        _rewrite(behind[-1].place, lambda old: old * factor + sign * tap.per_channel(offset))
+    elif tap.op != BATCH_NORM and offset.any():
         _add_bias(tap, offset)
 
 
-def _scale_link(tap: IrTap, link: Link, scale: Vector) -> None:
-    factor = tap.per_channel(scale)
-    _rewrite(link, lambda old: old / factor if link.node.get_type_name() == "Divide" else old * factor)
-
-
-def _shift_link(tap: IrTap, link: Link, scale: Vector, offset: Vector) -> None:
-    sign = -1 if link.node.get_type_name() == "Subtract" else 1
-    _rewrite(link, lambda old: old * tap.per_channel(scale) + sign * tap.per_channel(offset))
-
-
-def _rewrite(link: Link, change: Any) -> None:
-    """Replace the constant of a link; its values are float64 (1, C, 1, ...) for ``change``."""
-    place = link.node.input(link.operand)
+def _rewrite(place: Any, change: Callable[[Vector], Vector]) -> None:
+    """Replace the constant at an input of a node; ``change`` gets its values as float64."""
     old = place.get_source_output()
     place.replace_source_output(make_constant(old, change(value(old).astype(np.float64))))
-
-
-def _scale_batch_norm(tap: IrTap, scale: Vector, offset: Vector) -> None:
-    """Inputs of BatchNormInference: data, gamma, beta, mean, variance."""
-    for index, shift in ((1, np.zeros_like(offset)), (2, offset)):
-        place = tap.layer.input(index)
-        old = place.get_source_output()
-        place.replace_source_output(make_constant(old, value(old).astype(np.float64) * scale + shift))
 
 
 def _add_bias(tap: IrTap, offset: Vector) -> None:
@@ -122,24 +111,18 @@ def _add_bias(tap: IrTap, offset: Vector) -> None:
 def _scale_weights(graph: IrGraph, tap: IrTap, scale: Vector) -> None:
     place, axes = tap.layer.input(1), tap.weight_axes
     source = place.get_source_output()
-    if source.get_node().get_type_name() == "Constant" and source.get_element_type().get_type_name() == "f32":
-        weights = value(source).astype(np.float64)
-        place.replace_source_output(
-            make_constant(source, weights * _over_weights(weights.shape, axes, scale))
-        )
+    if source.get_node().get_type_name() == "Constant" and element_type(source) == "f32":
+        _rewrite(place, lambda old: old * _over_weights(old.shape, axes, scale))
         return
     step = _dequantization(graph, source, axes)
     if step is None:  # compressed, shared, transposed...: one multiplication more, which compiling folds away
-        shape = tuple(int(n) for n in source.get_shape())
-        factor = make_constant(source, _over_weights(shape, axes, scale))
+        factor = make_constant(source, _over_weights(shape_of(source), axes, scale))
         place.replace_source_output(ops.multiply(source, factor).output(0))
         return
     node, operands, axes = step
-    shape = tuple(int(n) for n in node.output(0).get_shape())
+    over_weights = _over_weights(shape_of(node.output(0)), axes, scale)
     for operand in operands:
-        old = node.input_value(operand)
-        factor = _over_weights(shape, axes, scale)
-        node.input(operand).replace_source_output(make_constant(old, value(old).astype(np.float64) * factor))
+        _rewrite(node.input(operand), lambda old: old * over_weights)
 
 
 def _dequantization(
@@ -154,49 +137,35 @@ def _dequantization(
         return None
     match node.get_type_name():
         case "Multiply":
-            return node, (_smaller_operand(node),), axes
+            one, other = (math.prod(shape_of(source)) for source in node.input_values())
+            return node, (0 if one < other else 1,), axes
         case "FakeQuantize":
             return node, (3, 4), axes
-        case "Reshape" if axes == (
-            0,
-            1,
-        ):  # a grouped convolution's weights, kept as (O, I / groups, ...) outside
-            inner, outer = node.input_value(0), source.get_shape()
-            channels = int(outer[0]) * int(outer[1])
-            if inner.get_partial_shape().is_static and int(inner.get_shape()[0]) == channels:
+        # a grouped convolution's weights, kept as (O, I / groups, ...) outside
+        case "Reshape" if axes == (0, 1):
+            inner = node.input_value(0)
+            channels = math.prod(shape_of(source)[:2])
+            if inner.get_partial_shape().is_static and shape_of(inner)[0] == channels:
                 return _dequantization(graph, inner, (0,))
     return None
 
 
-def _smaller_operand(node: Any) -> int:
-    sizes = [
-        int(np.prod([int(n) for n in source.get_shape()], dtype=np.int64)) for source in node.input_values()
-    ]
-    return 0 if sizes[0] < sizes[1] else 1
-
-
 def _find_dead_channels(graph: IrGraph, tap: IrTap) -> NDArray[np.bool_]:
     """(C,) where quantized weights stand for zeros."""
-    none = np.zeros(tap.channels, np.bool_)
     step = _dequantization(graph, tap.layer.input_value(1), tap.weight_axes) if tap.weight_axes else None
     if step is None:
-        return none
+        return np.zeros(tap.channels, np.bool_)
     node, operands, axes = step
     parts = [value(node.input_value(operand)).astype(np.float64) for operand in operands]
     size = parts[0] if len(parts) == 1 else (parts[1] - parts[0]) / (node.get_attributes()["levels"] - 1)
-    shape = [int(n) for n in node.output(0).get_shape()]
-    whole = np.broadcast_to(np.abs(size), shape)
-    others = tuple(axis for axis in range(len(shape)) if axis not in axes)
+    whole = np.broadcast_to(np.abs(size), shape_of(node.output(0)))
+    others = tuple(axis for axis in range(whole.ndim) if axis not in axes)
     return np.asarray(whole.max(axis=others).reshape(-1) < DEAD_WEIGHT_SCALE, np.bool_)
 
 
 def _over_weights(shape: tuple[int, ...], axes: tuple[int, ...], scale: Vector) -> Vector:
     """``scale`` (C,) in a shape that broadcasts over weights of ``shape`` whose channels lie on ``axes``."""
     return scale.reshape([n if axis in axes else 1 for axis, n in enumerate(shape)])
-
-
-def _gives_float(convert: Any) -> bool:
-    return bool(convert.get_element_type().is_real())
 
 
 def _as_before(corrected: Any, picture: PictureInput) -> Any:

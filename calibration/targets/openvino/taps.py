@@ -5,6 +5,8 @@ per-channel constants that follow it: its bias, or the Subtract, Divide, Multipl
 apart into (*links*). A live BatchNormInference is a tap too.
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +18,12 @@ from numpy.typing import NDArray
 from calibration.targets.base import SkippedLayer
 from calibration.targets.openvino.graph import (
     IrGraph,
+    element_type,
     inner_models,
     is_model_output,
     only_reader,
     readers,
+    shape_of,
     value,
 )
 from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
@@ -58,6 +62,11 @@ class Link:
     node: Any
     operand: int
     """Which input of ``node`` is the constant."""
+
+    @property
+    def place(self) -> Any:
+        """The input of ``node`` that reads the constant."""
+        return self.node.input(self.operand)
 
     @property
     def is_scale(self) -> bool:
@@ -103,11 +112,7 @@ class IrTap:
 
 
 def find_taps(graph: IrGraph) -> tuple[tuple[IrTap, ...], tuple[SkippedLayer, ...]]:
-    """All taps in graph order, and the layers that stay as they are; see :func:`choose_taps`.
-
-    Raises:
-        ModelError: no tap at all.
-    """
+    """All taps in graph order, and the layers that stay as they are; errors as of :func:`choose_taps`."""
     fix = "Convert it with its convolution weights as constants."
     taps, skipped = choose_taps(graph.name, [_describe(graph, node) for node in graph.nodes], fix)
     return tuple(_make_names_unique(taps)), skipped
@@ -142,7 +147,7 @@ def map_taps(copy: IrGraph, taps: tuple[IrTap, ...], graph: IrGraph) -> tuple[Ir
         replace(
             tap,
             layer=there[tap.layer.get_name()],
-            links=tuple(Link(there[link.node.get_name()], link.operand) for link in tap.links),
+            links=tuple(replace(link, node=there[link.node.get_name()]) for link in tap.links),
         )
         for tap in taps
     )
@@ -150,9 +155,9 @@ def map_taps(copy: IrGraph, taps: tuple[IrTap, ...], graph: IrGraph) -> tuple[Ir
 
 def _make_names_unique(taps: Iterable[IrTap]) -> Iterator[IrTap]:
     """Friendly names may repeat in an IR; a patch needs them apart."""
-    seen: dict[str, int] = {}
+    seen = Counter[str]()
     for tap in taps:
-        seen[tap.name] = seen.get(tap.name, 0) + 1
+        seen[tap.name] += 1
         count = seen[tap.name]
         yield tap if count == 1 else replace(tap, name=f"{tap.name}#{count}")
 
@@ -193,9 +198,8 @@ def _feeds_batch_norm(node: Any) -> bool:
 def _read_convolution(graph: IrGraph, node: Any) -> IrTap:
     if not graph.is_constant(node.input_value(1)):
         raise LayerSkipped("its weights are not constants")
-    axes = _CHANNEL_AXES[node.get_type_name()]
-    shape = _weight_shape(node)
-    return _complete(graph, node, int(np.prod([shape[axis] for axis in axes])), 1, axes)
+    axes, shape = _CHANNEL_AXES[node.get_type_name()], _weight_shape(node)
+    return _complete(graph, node, math.prod(shape[axis] for axis in axes), 1, axes)
 
 
 def _read_linear(graph: IrGraph, node: Any) -> IrTap:
@@ -209,7 +213,7 @@ def _read_linear(graph: IrGraph, node: Any) -> IrTap:
 def _read_batch_norm(graph: IrGraph, node: Any) -> IrTap:
     if not all(graph.is_constant(source) for source in node.input_values()[1:]):
         raise LayerSkipped("its scale or bias is not a constant")
-    return _complete(graph, node, int(node.input_value(1).get_shape()[0]), 1, ())
+    return _complete(graph, node, shape_of(node.input_value(1))[0], 1, ())
 
 
 def _complete(graph: IrGraph, layer: Any, channels: int, axis: int, weight_axes: tuple[int, ...]) -> IrTap:
@@ -224,8 +228,7 @@ def _complete(graph: IrGraph, layer: Any, channels: int, axis: int, weight_axes:
         raise LayerSkipped("its output is an output of the model")
     if not readers(output):
         raise LayerSkipped("nothing reads its output")
-    name = label(output.get_node())
-    precision = _precision(layer.input_value(1))
+    name, precision = label(output.get_node()), _precision(layer.input_value(1))
     return IrTap(name, layer, tuple(links), channels, rank, axis, weight_axes, precision)
 
 
@@ -242,15 +245,15 @@ def _read_link(graph: IrGraph, output: Any, wanted: list[int], *, is_first: bool
     is_turned = operand == 0 and node.get_type_name() in ("Subtract", "Divide")  # c - y, c / y
     if is_turned or not graph.is_constant(source) or source.get_partial_shape().is_dynamic:
         return None
-    shape = [int(n) for n in source.get_shape()]
+    shape = shape_of(source)
     link = Link(node, operand)
-    is_alpha = is_first and link.is_scale and shape in ([], [1])
-    return link if is_alpha or [1] * (len(wanted) - len(shape)) + shape == wanted else None
+    is_alpha = is_first and link.is_scale and shape in ((), (1,))
+    return link if is_alpha or [1] * (len(wanted) - len(shape)) + [*shape] == wanted else None
 
 
-def _weight_shape(node: Any) -> list[int]:
-    partial = node.input_value(1).get_partial_shape()
-    return [int(n) for n in (value(node.input_value(1)).shape if partial.is_dynamic else partial.to_shape())]
+def _weight_shape(node: Any) -> tuple[int, ...]:
+    weights = node.input_value(1)
+    return value(weights).shape if weights.get_partial_shape().is_dynamic else shape_of(weights)
 
 
 def _rank(node: Any) -> int:
@@ -266,13 +269,10 @@ def _precision(weights: Any) -> str:
     while node.get_type_name() != "Constant":
         if node.get_type_name() == "FakeQuantize":
             return "int8" if node.get_attributes()["levels"] > 16 else "int4"
-        node = max((source for source in node.input_values()), key=_count_elements).get_node()
-    kind = str(node.get_element_type().get_type_name())
-    return {"i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4", "f16": "float16", "f32": "float32"}.get(
-        kind, kind
-    )
+        node = max(node.input_values(), key=_count_elements).get_node()
+    names = {"i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4", "f16": "float16", "f32": "float32"}
+    return names.get(element_type(node), element_type(node))
 
 
 def _count_elements(output: Any) -> int:
-    partial = output.get_partial_shape()
-    return 0 if partial.is_dynamic else int(np.prod([int(n) for n in partial.to_shape()], dtype=np.int64))
+    return 0 if output.get_partial_shape().is_dynamic else math.prod(shape_of(output))
