@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from calibration.drift.tap_group import Cadence, HealthyFrames, TapGroup
+from calibration.drift.tap_group import FEWEST_FRAMES, Cadence, HealthyFrames, TapGroup
 from calibration.drift.thresholds import Thresholds
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, TapMoments
@@ -235,6 +235,16 @@ def healthy_groups(frames: Mapping[str, FrameMoments], shallow: Sequence[str]) -
     groups = shallow_groups(shallow)
     worth = min(HealthyFrames.of(taps, frames).effective for taps in groups.values())
     return {sign: HealthyFrames.of(taps, frames, worth) for sign, taps in groups.items()}
+
+
+def groups_in(
+    live: Mapping[str, FrameMoments], healthy: Mapping[str, FrameMoments]
+) -> dict[str, HealthyFrames]:
+    """:func:`healthy_groups` of the taps that ``live`` has too; empty for a baseline of too few frames."""
+    known = {tap: part for tap, part in healthy.items() if tap in live}
+    if not known or min(len(part.mean) for part in known.values()) < FEWEST_FRAMES:
+        return {}
+    return healthy_groups(known, list(known))
 
 
 def _require_known(frames: Mapping[str, FrameMoments], baseline: Mapping[str, TapMoments]) -> None:

@@ -80,6 +80,10 @@ class HealthyFrames:
             raise TapMismatch(wrong)
         return self.scaling.features(*_side_by_side([frame_moments[tap] for tap in self.taps]))
 
+    def features_in(self, frames: Mapping[str, FrameMoments]) -> Features:
+        """:meth:`features_of` of N frames, (N, D)."""
+        return self.features_of({tap: (frames[tap].mean, frames[tap].var) for tap in self.taps})
+
 
 class TapGroup:
     """The live side of a group; scores are shares of its own threshold, so that groups compare."""

@@ -58,16 +58,14 @@ class Evaluator:
             UnknownAnswers: they are neither class scores nor detections.
         """
         live = self.read(partial.runner, self.live) if partial.live is None else partial.live
-        again = None if self.simulated is None else self._rest(partial, self.simulated)
-        return gate.Evidence(name, live, again, is_conservative)
-
-    def _rest(self, partial: PartialResult, frames: Batch) -> Answers:
-        """The answers to all simulated frames, those of the screening among them."""
+        if self.simulated is None:
+            return gate.Evidence(name, live, None, is_conservative)
         if partial.screened is None:
-            return self.read(partial.runner, frames)
-        others = np.setdiff1d(np.arange(len(frames)), self.part)
-        both = join_answers([partial.screened, self.read(partial.runner, frames[others])])
-        return both[np.argsort(np.concatenate([self.part, others]))]
+            return gate.Evidence(name, live, self.read(partial.runner, self.simulated), is_conservative)
+        others = np.setdiff1d(np.arange(len(self.simulated)), self.part)
+        both = join_answers([partial.screened, self.read(partial.runner, self.simulated[others])])
+        again = both[np.argsort(np.concatenate([self.part, others]))]
+        return gate.Evidence(name, live, again, is_conservative)
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""

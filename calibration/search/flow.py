@@ -17,9 +17,9 @@ from calibration.gate.classification import GateSettings
 from calibration.gate.detection import DetectionGateSettings
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of, named_only, read_answers
-from calibration.patch import Affine, Patch, clipped_channels, correction
+from calibration.patch import Patch, clipped_channels, correction
 from calibration.search import outliers, reference
-from calibration.search.candidates import UNPATCHED, Candidate, candidates
+from calibration.search.candidates import UNPATCHED, candidates
 from calibration.search.evaluation import Evaluator, PartialResult, open_candidates
 from calibration.search.preconditions import MOST_LEFT, refusal_reason, remaining_drift
 from calibration.search.simulation import simulate_drift
@@ -97,7 +97,24 @@ class Search:
         self._target, self._baseline, self._given, self._options = target, baseline, given, options
         self._created_wall_s = created_wall_s
         self._rng = np.random.default_rng(options.seed)
-        self._verdict = self._nothing(FrameCounts(len(given.x), {}))
+        self._rungs = candidates(len(target.taps), options.first_taps)
+        kept = baseline.healthy_samples
+        can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
+        self._healthy_samples = kept if can_simulate else None
+        self._verdict = Verdict(
+            accepted=False,
+            candidate=UNPATCHED,
+            patch=None,
+            reasons=(),
+            scores={},
+            drift={},
+            frames=FrameCounts(len(given.x), {}),
+            skipped_layers=target.skipped,
+            model_sha256=target.sha256,
+            baseline_id=baseline.id,
+            seed=options.seed,
+            notes=_notes_on(baseline),
+        )
 
     def decide(self) -> Verdict:
         """Run all steps; one that refuses is the last.
@@ -115,24 +132,27 @@ class Search:
             evaluator = self._evaluator(parts, layout, with_simulated=can_judge)
             unpatched = evaluator.evaluate(UNPATCHED, PartialResult(runner, live=usual))
             del runner
-        except UnknownAnswers as err:
-            return self._because(f"No candidate can be judged: {err}.")
-        except _Refused as refusal:
-            return self._because(str(refusal))
+        except (UnknownAnswers, _Refused) as err:
+            reason = f"No candidate can be judged: {err}." if isinstance(err, UnknownAnswers) else str(err)
+            return replace(self._verdict, reasons=(f"{reason} Nothing is changed.",))
         self._note_frames(parts, evaluator)
-        return self._judge(self._verdict, evaluator, unpatched, patches, parts.labels)
+        return self._judge(evaluator, unpatched, patches, parts.labels)
 
     def _usable_parts(self) -> _Split:
-        x = self._given.x
+        x, y, options = self._given.x, self._given.y, self._options
         usable = reference.find_usable(x, moments_of_frames(x), self._baseline.moments[INPUT_TAP])
         found = outliers.drop_outliers(x, usable, self._baseline)
-        self._verdict = self._nothing(FrameCounts(len(x), found.left_out))
+        self._verdict = replace(self._verdict, frames=FrameCounts(len(x), found.left_out))
         if found.problem:
             raise _Refused(found.problem)
         if len(found.index) < reference.FEWEST_FRAMES:
             few = f"{len(found.index)} of {len(x)} reference frames are usable"
             raise _Refused(f"{few}; at least {reference.FEWEST_FRAMES} are needed.")
-        return self._split(found.index)
+        is_alone = y is not None or self._baseline.healthy_samples is None
+        most_judged = options.most_judged_alone if is_alone else options.most_judged
+        observe, judge = reference.split(len(found.index), options.most_observed, most_judged, self._rng)
+        judged = found.index[judge]
+        return _Split(x[found.index[observe]], judged, None if y is None else y[judged])
 
     def _require_something_to_correct(self, parts: _Split) -> Observation:
         """The input and the first layers on the observed frames, before any correction."""
@@ -145,8 +165,16 @@ class Search:
         return seen
 
     def _require_judge(self, parts: _Split, seen: Observation) -> bool:
-        """Whether healthy samples under the simulated drift can judge; only labels can replace them."""
-        left = self._left_of_the_drift(parts, seen)
+        """Whether healthy samples under the simulated drift can judge; only labels can replace them.
+
+        A few are made for this alone, before anything large is in memory.
+        """
+        kept = self._healthy_samples
+        if kept is None:
+            return True
+        few = kept.only(spread_over(len(kept), COMPARED_FRAMES)).samples()
+        again = simulate_drift(few, parts.observed, np.random.default_rng(self._options.seed))
+        left = remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
         if left > MOST_LEFT and parts.labels is None:
             raise _Refused(
                 "Healthy frames made to look like today's in colour, sharpness and noise are no nearer to the live "
@@ -154,9 +182,6 @@ class Search:
                 "cannot judge."
             )
         return left <= MOST_LEFT
-
-    def _because(self, reason: str) -> Verdict:
-        return replace(self._verdict, reasons=(f"{reason} Nothing is changed.",))
 
     def _note_frames(self, parts: _Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)
@@ -171,31 +196,6 @@ class Search:
             notes = (*notes, "The baseline holds no healthy samples; only the live frames could judge.")
         self._verdict = replace(self._verdict, frames=counts, notes=notes)
 
-    def _nothing(self, counts: FrameCounts) -> Verdict:
-        return Verdict(
-            accepted=False,
-            candidate=UNPATCHED,
-            patch=None,
-            reasons=(),
-            scores={},
-            drift={},
-            frames=counts,
-            skipped_layers=self._target.skipped,
-            model_sha256=self._target.sha256,
-            baseline_id=self._baseline.id,
-            seed=self._options.seed,
-            notes=_notes_on(self._baseline),
-        )
-
-    def _split(self, index: NDArray[np.intp]) -> _Split:
-        options = self._options
-        is_alone = self._given.y is not None or self._baseline.healthy_samples is None
-        most_judged = options.most_judged_alone if is_alone else options.most_judged
-        observe, judge = reference.split(len(index), options.most_observed, most_judged, self._rng)
-        judge = index[judge]
-        labels = None if self._given.y is None else self._given.y[judge]
-        return _Split(self._given.x[index[observe]], judge, labels)
-
     def _look(self, observed: Batch) -> Observation:
         """The input and the first layers, before any correction."""
         return self._target.observe(
@@ -208,112 +208,76 @@ class Search:
         The healthy frames tell how: a drifted detector may give no box. Unreadable ones need no further step.
         """
         outputs = named_only(self._target.runner()(self._given.x[parts.judged]), self._baseline.output)
-        healthy_samples = self._baseline.healthy_samples
-        known = None if healthy_samples is None else healthy_samples.layout
-        layout = self._options.layout or known or layout_of(outputs)
+        kept = self._baseline.healthy_samples
+        layout = self._options.layout or (None if kept is None else kept.layout) or layout_of(outputs)
         answers = read_answers(outputs, layout)
         _require_fitting_labels(self._given.y, answers)
         return layout, answers
 
-    @property
-    def _has_samples(self) -> bool:
-        """Whether the baseline kept frames with answers on which a drift can be simulated."""
-        healthy_samples = self._baseline.healthy_samples
-        return healthy_samples is not None and healthy_samples.answers is not None and self._given.x.ndim == 4
-
     def _evaluator(self, parts: _Split, layout: Layout, *, with_simulated: bool) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
-        healthy_samples = self._baseline.healthy_samples
-        live = self._given.x[parts.judged]
-        if (
-            healthy_samples is None
-            or healthy_samples.answers is None
-            or not (self._has_samples and with_simulated)
-        ):
-            return Evaluator(live, None, None, layout, output=self._baseline.output)
-        chosen = spread_over(len(healthy_samples), self._options.most_healthy_samples)
-        again = simulate_drift(healthy_samples.only(chosen).samples(), parts.observed, self._rng)
+        live, kept, output = self._given.x[parts.judged], self._healthy_samples, self._baseline.output
+        if kept is None or not with_simulated:
+            return Evaluator(live, None, None, layout, output=output)
+        chosen = kept.only(spread_over(len(kept), self._options.most_healthy_samples))
+        again = simulate_drift(chosen.samples(), parts.observed, self._rng)
         part = spread_over(len(again), self._options.most_screened)
-        return Evaluator(live, again, healthy_samples.answers[chosen], layout, part, self._baseline.output)
-
-    def _left_of_the_drift(self, parts: _Split, seen: Observation) -> float:
-        """How far simulated frames still are from the live ones; see ``remaining_drift``.
-
-        A few are made for this alone, before anything large is in memory.
-        """
-        healthy_samples = self._baseline.healthy_samples
-        if healthy_samples is None or not self._has_samples:
-            return 0.0
-        few = healthy_samples.only(spread_over(len(healthy_samples), COMPARED_FRAMES)).samples()
-        again = simulate_drift(few, parts.observed, np.random.default_rng(self._options.seed))
-        return remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
-
-    def _candidates(self) -> tuple[Candidate, ...]:
-        return candidates(len(self._target.taps), self._options.first_taps)
+        return Evaluator(live, again, chosen.answers, layout, part, output)
 
     def _patches(self, observed: Batch) -> dict[str, Patch]:
         """A patch per rung of the ladder; one observer pass serves all depths of a (input, prior) pair."""
-        rungs = self._candidates()
-        whole_input = correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
-        needed = sorted({rung.passes for rung in rungs if rung.first_taps})
-        seen = {key: self._observe(observed, whole_input, *key) for key in needed}
-        return {
-            rung.name: self._patch(rung, whole_input, seen.get(rung.passes), len(observed)) for rung in rungs
-        }
-
-    def _observe(self, observed: Batch, whole_input: Affine, input_share: float, prior: float) -> Moments:
-        on_input = whole_input.part_way(input_share) if input_share else None
-        normalise = Normalisation(self._baseline.moments, prior, on_input)
-        return self._target.observe(observed, normalise, self._options.first_taps).moments
-
-    def _patch(self, rung: Candidate, whole_input: Affine, seen: Moments | None, frames: int) -> Patch:
-        taps: dict[str, Affine] = {}
-        if rung.input_share:
-            taps[INPUT_TAP] = whole_input.part_way(rung.input_share)
-        for tap in self._target.taps[: rung.first_taps] if seen is not None else ():
-            assert seen is not None
-            taps[tap.name] = correction(seen[tap.name], self._baseline.moments[tap.name], rung.prior)
-        return Patch(
-            taps=taps,
-            model_sha256=self._target.sha256,
-            baseline_id=self._baseline.id,
-            candidate=rung.name,
-            frames=frames,
-            created_wall_s=self._created_wall_s,
-        )
+        healthy, seen = self._baseline.moments, dict[tuple[float, float], Moments]()
+        whole_input = correction(self._given.input_moments(observed), healthy[INPUT_TAP])
+        for share, prior in sorted({rung.passes for rung in self._rungs if rung.first_taps}):
+            on_input = whole_input.part_way(share) if share else None
+            normalise = Normalisation(healthy, prior, on_input)
+            seen[share, prior] = self._target.observe(observed, normalise, self._options.first_taps).moments
+        patches = {}
+        for rung in self._rungs:
+            taps = {INPUT_TAP: whole_input.part_way(rung.input_share)} if rung.input_share else {}
+            for tap in self._target.taps[: rung.first_taps]:
+                taps[tap.name] = correction(seen[rung.passes][tap.name], healthy[tap.name], rung.prior)
+            patches[rung.name] = Patch(
+                taps=taps,
+                model_sha256=self._target.sha256,
+                baseline_id=self._baseline.id,
+                candidate=rung.name,
+                frames=len(observed),
+                created_wall_s=self._created_wall_s,
+            )
+        return patches
 
     def _judge(
         self,
-        verdict: Verdict,
         evaluator: Evaluator,
         unpatched: gate.Evidence[Answers],
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:
-        conservative = {rung.name for rung in self._candidates() if rung.is_conservative}
-        if labels is not None:
-            finalists = open_candidates(self._target, patches)
-        elif evaluator.simulated is None:
-            finalists = open_candidates(
-                self._target, {name: patches[name] for name in patches if name in conservative}
-            )
-        else:
+        conservative = {rung.name for rung in self._rungs if rung.is_conservative}
+        if labels is None and evaluator.simulated is not None:
             finalists = evaluator.screen(self._target, patches)
+        else:
+            tried = (
+                patches
+                if labels is not None
+                else {name: patches[name] for name in patches if name in conservative}
+            )
+            finalists = open_candidates(self._target, tried)
         evidence = [
             evaluator.evaluate(name, partial, is_conservative=name in conservative)
             for name, partial in finalists
         ]
-        options = self._options
         choice = gate.choose(
             unpatched,
             evidence,
             evaluator.healthy_answers,
             labels,
-            options.gate_settings,
-            options.detection_gate_settings,
+            self._options.gate_settings,
+            self._options.detection_gate_settings,
             tried=len(patches),
         )
-        verdict = replace(verdict, reasons=choice.reasons, scores=choice.scores)
+        verdict = replace(self._verdict, reasons=choice.reasons, scores=choice.scores)
         if not choice.accepted:
             return verdict
         patch = patches[choice.name]

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.baseline.baseline import Baseline, HealthySamples
-from calibration.drift.monitor import healthy_groups
-from calibration.drift.tap_group import FEWEST_FRAMES, HealthyFrames
+from calibration.baseline.baseline import Baseline
+from calibration.drift.monitor import groups_in
 from calibration.search.reference import Usable
 from calibration.stats.moments import INPUT_TAP, FrameMoments, moments_of_frames
 from calibration.stats.sensor_features import sensor_features_of_frames
@@ -48,34 +47,29 @@ def drop_outliers(x: Batch, found: Usable, baseline: Baseline) -> Usable:
     if not len(found.index):
         return found
     kept = found.without(possible_values(baseline).has_not(x[found.index]), IMPOSSIBLE)
-    if _are_too_many(found, kept):
-        return replace(kept, problem=_prepared_otherwise(found, kept))
-    if not len(kept.index):
+    kept = _refuse_too_many(
+        found,
+        kept,
+        f"hold {IMPOSSIBLE}: they seem to be prepared in another way than the healthy ones. Prepare them exactly as "
+        "for this model.",
+    )
+    if kept.problem or not len(kept.index):
         return kept
     seen = x[kept.index]
     live = {INPUT_TAP: moments_of_frames(seen), **sensor_features_of_frames(seen)}
-    alike = kept.without(unlike_the_majority(live, baseline.frames), UNLIKE)
-    if _are_too_many(kept, alike):
-        return replace(alike, problem=_no_majority(kept, alike))
-    return alike
-
-
-def _are_too_many(before: Usable, after: Usable) -> bool:
-    return len(before.index) - len(after.index) > MOST_STRANGERS * len(before.index)
-
-
-def _prepared_otherwise(before: Usable, after: Usable) -> str:
-    return (
-        f"{len(before.index) - len(after.index)} of {len(before.index)} reference frames hold {IMPOSSIBLE}: they seem "
-        "to be prepared in another way than the healthy ones. Prepare them exactly as for this model."
+    return _refuse_too_many(
+        kept,
+        kept.without(unlike_the_majority(live, baseline.frames), UNLIKE),
+        "are further from the others than healthy frames are from each other: they do not show one state of the "
+        "camera.",
     )
 
 
-def _no_majority(before: Usable, after: Usable) -> str:
-    return (
-        f"{len(before.index) - len(after.index)} of {len(before.index)} reference frames are further from the others "
-        "than healthy frames are from each other: they do not show one state of the camera."
-    )
+def _refuse_too_many(before: Usable, after: Usable, why: str) -> Usable:
+    lost, count = len(before.index) - len(after.index), len(before.index)
+    if lost > MOST_STRANGERS * count:
+        return replace(after, problem=f"{lost} of {count} reference frames {why}")
+    return after
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +88,14 @@ class Range:
 
 def possible_values(baseline: Baseline) -> Range:
     """From the healthy samples, whose 8-bit steps tell the scale; else the healthy range with room on both sides."""
-    healthy_samples = baseline.healthy_samples
-    if healthy_samples is not None and healthy_samples.packed.dtype == np.uint8:
-        return _of_steps(healthy_samples)
-    if healthy_samples is not None:
-        flat = np.moveaxis(healthy_samples.samples(), 1, 0).reshape(healthy_samples.packed.shape[1], -1)
+    kept = baseline.healthy_samples
+    if kept is not None and kept.packed.dtype == np.uint8:
+        # Two full scales to either side of the lowest level seen: that holds the scale itself wherever it lies, and
+        # what a simulated drift adds without cutting it off.
+        lowest, reach = kept.low.astype(np.float64), 2.0 * LEVELS * kept.step
+        return Range(lowest - reach, lowest + reach)
+    if kept is not None:
+        flat = np.moveaxis(kept.samples(), 1, 0).reshape(kept.packed.shape[1], -1)
         low, high = flat.min(axis=1).astype(np.float64), flat.max(axis=1).astype(np.float64)
     else:
         frames = baseline.frames[INPUT_TAP]
@@ -108,38 +105,21 @@ def possible_values(baseline: Baseline) -> Range:
     return Range(low - room, high + room)
 
 
-def _of_steps(healthy_samples: HealthySamples) -> Range:
-    """Two full scales to either side of the lowest level seen.
-
-    That holds the scale itself wherever it lies, and what a simulated drift adds without cutting it off.
-    """
-    low, reach = healthy_samples.low.astype(np.float64), 2.0 * LEVELS * healthy_samples.step
-    return Range(low - reach, low + reach)
-
-
 def unlike_the_majority(live: Mapping[str, FrameMoments], healthy: Mapping[str, FrameMoments]) -> Flags:
     """(N,) True for frames further from the core of the reference than any healthy one is from the healthy core.
 
     Both distances are taken in the space of the drift monitor and in units of the core's own width, so that a drift,
     which moves all frames and may stretch their differences, does not count. A baseline of few frames flags nothing.
     """
-    known = {tap: part for tap, part in healthy.items() if tap in live}
-    count = len(next(iter(live.values())).mean)
-    flags = np.zeros(count, np.bool_)
-    if not known or min(len(part.mean) for part in known.values()) < FEWEST_FRAMES:
-        return flags
-    for group in healthy_groups(known, list(known)).values():
-        flags |= _apart(
-            group, group.features_of({tap: (live[tap].mean, live[tap].var) for tap in group.taps})
+    flags = np.zeros(len(next(iter(live.values())).mean), np.bool_)
+    for group in groups_in(live, healthy).values():
+        usual, seen = (
+            _from_the_core(group.space.whiten(part)) for part in (group.features, group.features_in(live))
         )
+        width, usual_width = (float(np.quantile(part, CORE_QUANTILE)) for part in (seen, usual))
+        furthest = float(usual.max()) / usual_width
+        flags |= seen > ALLOWANCE**2 * furthest * max(width, usual_width)
     return flags
-
-
-def _apart(group: HealthyFrames, features: NDArray[np.float64]) -> Flags:
-    usual, seen = (_from_the_core(group.space.whiten(part)) for part in (group.features, features))
-    width, usual_width = (float(np.quantile(part, CORE_QUANTILE)) for part in (seen, usual))
-    furthest = float(usual.max()) / usual_width
-    return np.asarray(seen > ALLOWANCE**2 * furthest * max(width, usual_width), np.bool_)
 
 
 def _from_the_core(whitened: NDArray[np.float64]) -> NDArray[np.float64]:

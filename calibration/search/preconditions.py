@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from calibration.baseline.baseline import Baseline
-from calibration.drift.monitor import healthy_groups
+from calibration.drift.monitor import groups_in
 from calibration.drift.tap_group import FEWEST_FRAMES, Features, HealthyFrames
 from calibration.drift.thresholds import chance_limit
 from calibration.stats.moments import FrameMoments
@@ -63,17 +63,12 @@ def unlikeness(
     Fresh healthy pictures stay below 1 (of 200 draws each of 43 frames: Lite0 cut-outs of unknown objects 0.8 at
     most, Fashion-MNIST 0.7); drifts that cost 5 points are above. Empty for a baseline of too few frames.
     """
-    known = {tap: part for tap, part in healthy.items() if tap in live}
-    if not known or min(len(part.mean) for part in known.values()) < FEWEST_FRAMES:
-        return {}
-    groups = healthy_groups(known, list(known))
-    return {sign: _excess(live, group, rng) for sign, group in groups.items()}
-
-
-def _excess(live: Mapping[str, FrameMoments], group: HealthyFrames, rng: np.random.Generator) -> float:
-    features = group.features_of({tap: (live[tap].mean, live[tap].var) for tap in group.taps})
-    limit = chance_limit(group.space.whiten(group.features), group.effective, len(features), rng)
-    return group.space.distance(features.mean(axis=0)) / limit
+    found = {}
+    for sign, group in groups_in(live, healthy).items():
+        features = group.features_in(live)
+        limit = chance_limit(group.space.whiten(group.features), group.effective, len(features), rng)
+        found[sign] = group.space.distance(features.mean(axis=0)) / limit
+    return found
 
 
 def shown_variety(live: Mapping[str, FrameMoments], healthy: Mapping[str, FrameMoments]) -> float:
@@ -111,10 +106,7 @@ def remaining_drift(
     if not taps or min(len(part[tap].mean) for part in parts for tap in taps) < FEWEST_FRAMES:
         return 0.0
     group = HealthyFrames.of(taps, healthy)
-    seen, again = (
-        group.space.whiten(group.features_of({tap: (part[tap].mean, part[tap].var) for tap in taps}))
-        for part in (live, simulated)
-    )
+    seen, again = (group.space.whiten(group.features_in(part)) for part in (live, simulated))
     before = _distance(seen, group.space.whiten(group.features))
     return max(0.0, _distance(seen, again)) / before if before > 0 else 0.0
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import DataError
-from calibration.stats.moments import FrameMoments, TapMoments, moments_of_frames
+from calibration.stats.moments import FrameMoments, TapMoments, join, moments_of_frames
 
 FEWEST_FRAMES = 8
 """Below it neither moments nor scores mean anything."""
@@ -26,18 +26,11 @@ FLAT_SHARE = 0.02
 LARGEST_VALUE = 1e9
 """Beyond it float32 squares and sums overflow; no preprocessing makes such values."""
 
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-    RuntimeError,  # encrypted, or compressed in a way this Python does not know
-)
-"""What numpy and zipfile raise for an archive that is damaged or not theirs."""
+_UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, RuntimeError)
+"""What numpy and zipfile raise for an archive that is damaged, encrypted, of an unknown compression or not theirs."""
 
 _NPZ_FORM = "an npz with x, float32 (N, C, H, W), and optionally y, integers (N,)"
+_NPZ_FIX = "Write it with numpy.savez(path, x=x)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +47,7 @@ class ReferenceSet:
     def input_moments(self, observed: NDArray[np.float32]) -> TapMoments:
         """Moments of the input over the observed frames (n, C, ...) and the further ones."""
         seen = moments_of_frames(observed)
-        if self.further_input is not None:
-            further = self.further_input
-            seen = FrameMoments(
-                np.concatenate([seen.mean, further.mean]), np.concatenate([seen.var, further.var])
-            )
-        return seen.pool()
+        return (seen if self.further_input is None else join([seen, self.further_input])).pool()
 
     def with_further_input(self, further: FrameMoments | None) -> "ReferenceSet":
         """The same with input moments of further frames.
@@ -103,18 +91,16 @@ def load_npz(path: str | Path) -> ReferenceSet:
     try:
         with Path(path).open("rb") as file:
             if file.read(4) != b"PK\x03\x04":
-                raise DataError(where, "not an npz file", _NPZ_FORM, "Write it with numpy.savez(path, x=x).")
+                raise DataError(where, "not an npz file", _NPZ_FORM, _NPZ_FIX)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                x = archive["x"] if "x" in archive.files else None
-                y = archive["y"] if "y" in archive.files else None
+                x, y = archive.get("x"), archive.get("y")
     except FileNotFoundError as err:
         raise DataError(where, "no such file", _NPZ_FORM) from err
     except _UNREADABLE as err:
-        fix = "Write it with numpy.savez(path, x=x)."
-        raise DataError(where, f"cannot be read ({err})", _NPZ_FORM, fix) from err
+        raise DataError(where, f"cannot be read ({err})", _NPZ_FORM, _NPZ_FIX) from err
     if x is None:
-        raise DataError(where, "no array named x", _NPZ_FORM, "Write it with numpy.savez(path, x=x).")
+        raise DataError(where, "no array named x", _NPZ_FORM, _NPZ_FIX)
     return check(x, y, where)
 
 
@@ -159,14 +145,11 @@ def find_usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoment
     """
     flat = np.sqrt(frames.var.mean(1)) <= FLAT_SHARE * np.sqrt(healthy.var.mean())
     seen: dict[bytes, int] = {}
-    repeated = np.zeros(len(x), bool)
+    repeated = np.zeros(len(x), np.bool_)
     for i, frame in enumerate(x):
         repeated[i] = seen.setdefault(hashlib.sha256(frame.tobytes()).digest(), i) != i
-    reasons = {
-        "shows nothing (constant or black)": int(flat.sum()),
-        "repeated": int((repeated & ~flat).sum()),
-    }
-    return Usable(np.flatnonzero(~flat & ~repeated), {name: n for name, n in reasons.items() if n})
+    found = Usable(np.arange(len(x)), {}).without(flat, "shows nothing (constant or black)")
+    return found.without(repeated[~flat], "repeated")
 
 
 def split(
