@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from calibration.drift.tap_group import FEWEST_FRAMES, Cadence, HealthyFrames, TapGroup
-from calibration.drift.thresholds import Thresholds
+from calibration.drift.tap_group import FEWEST_FRAMES, HealthyFrames, TapGroup
+from calibration.drift.thresholds import Cadence, Thresholds
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, TapMoments
 from calibration.stats.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
@@ -120,13 +120,11 @@ class DriftMonitor:
         self._shallow = [
             TapGroup(sign, healthy, pace, rng) for sign, healthy in healthy_groups(frames, shallow).items()
         ]
-        deep = [tap for tap in frames if tap in deep_taps]
-        self._deep_taps = frozenset(deep)
-        self._deep = (
-            TapGroup("deep", HealthyFrames.of(deep, frames), pace, rng, forgives_content=False)
-            if deep
-            else None
-        )
+        self._deep_taps = frozenset(frames) - frozenset(shallow)
+        self._deep: TapGroup | None = None
+        if self._deep_taps:
+            deep = HealthyFrames.of([tap for tap in frames if tap in deep_taps], frames)
+            self._deep = TapGroup("deep", deep, pace, rng, forgives_content=False)
         self._frames = 0
         self._sustained = False
         self._last_alarm_s: float | None = None
@@ -185,9 +183,8 @@ class DriftMonitor:
             self._sustained = True
         elif all(group.is_quiet(settings.clear_share) for group in self._shallow):
             self._sustained = False
-        if not self._sustained:
-            return False
-        if self._last_alarm_s is not None and now_s - self._last_alarm_s < settings.cooldown_s:
+        is_cooling = self._last_alarm_s is not None and now_s - self._last_alarm_s < settings.cooldown_s
+        if not self._sustained or is_cooling:
             return False
         self._last_alarm_s = now_s
         return True
@@ -248,7 +245,7 @@ def groups_in(
 
 
 def _require_known(frames: Mapping[str, FrameMoments], baseline: Mapping[str, TapMoments]) -> None:
-    """Raise TapMismatch for layers that the baseline's moments do not know, or know with other channels."""
+    """Raise TapMismatch for layers that the baseline's moments lack, or have with other channels."""
     layers = [tap for tap in frames if tap not in (*SENSOR_TAPS, ANSWERS_TAP)]
     wrong = [
         tap for tap in layers if tap not in baseline or baseline[tap].channels != frames[tap].mean.shape[1]

@@ -34,12 +34,12 @@ class DriftReport:
         """The monitor's part as plain data: the score as a share of the alarm level."""
         status = self.status
         return {
-            "score": None if status is None else round(status.score, 4),
-            "slow_drift": None if status is None else round(status.cusum, 4),
+            "score": status and round(status.score, 4),
+            "slow_drift": status and round(status.cusum, 4),
             "alarm_level": 1.0,
             "alarm_after_frames": self.alarm_after_frames,
-            "verdict": None if status is None else status.verdict,
-            "sign": None if status is None else status.sign,
+            "verdict": status and status.verdict,
+            "sign": status and status.sign,
             "note": self.note,
         }
 
@@ -68,10 +68,8 @@ def replay_drift(
     """
     known = len(baseline.frames[INPUT_TAP].mean) if INPUT_TAP in baseline.frames else 0
     if known < FEWEST_FRAMES:
-        few = (
-            f"the baseline keeps single-frame moments of {known} frames; at least {FEWEST_FRAMES} are needed"
-        )
-        return DriftReport(taps, None, None, few)
+        few = f"the baseline keeps single-frame moments of {known} frames"
+        return DriftReport(taps, None, None, f"{few}; at least {FEWEST_FRAMES} are needed")
     settings = DriftSettings()
     count, least = len(frames[INPUT_TAP].mean), settings.window_frames + settings.apart_frames
     if count < least:

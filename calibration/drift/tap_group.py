@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.drift.mahalanobis import Scaling, Whitening, effective_count
-from calibration.drift.thresholds import Thresholds, cusum_step, draw_thresholds
+from calibration.drift.thresholds import Cadence, cusum_step, draw_thresholds
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import FrameMoments, MeanVar
 
@@ -21,17 +21,6 @@ Features = NDArray[np.float64]
 
 FEWEST_FRAMES = 8
 """A baseline of fewer frames says nothing about what is usual."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cadence:
-    """When a group is looked at, and how rarely it may be wrong."""
-
-    window_frames: int
-    stride_frames: int
-    apart_frames: int
-    false_alarms_per_frame: float
-    floor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +87,14 @@ class TapGroup:
         forgives_content: bool = True,
     ) -> None:
         self.name, self._healthy, self._pace = name, healthy, pace
-        self.thresholds: Thresholds = draw_thresholds(
-            healthy.features,
-            healthy.effective,
-            size=pace.window_frames,
-            stride=pace.stride_frames,
-            apart=pace.apart_frames,
-            false_alarms_per_frame=pace.false_alarms_per_frame,
-            floor=pace.floor,
-            rng=rng,
-            forgives_content=forgives_content,
+        self.thresholds = draw_thresholds(
+            healthy.features, healthy.effective, pace, rng, forgives_content=forgives_content
         )
         self._recent: deque[Features] = deque(maxlen=pace.window_frames + pace.apart_frames)
         self.score = self._earlier = self._cusum = 0.0
 
     def add(self, frame_moments: Mapping[str, MeanVar]) -> None:
-        """Take in one frame's moments, tap -> (mean (C,), var (C,)).
-
-        Raises:
-            TapMismatch: a tap is missing or has other channels.
-        """
+        """Take in one frame's moments; see :meth:`HealthyFrames.features_of`."""
         self._recent.append(self._healthy.features_of(frame_moments))
 
     def look(self, *, is_fresh: bool) -> None:
@@ -138,10 +115,10 @@ class TapGroup:
 
     def newest(self, frames: int) -> float:
         """Score of the newest frames only; 0 before the first."""
-        recent = list(self._recent)[-frames:]
-        return (
-            self._healthy.space.distance(np.mean(recent, axis=0)) / self.thresholds.score if recent else 0.0
-        )
+        if not self._recent:
+            return 0.0
+        recent = np.mean(list(self._recent)[-frames:], axis=0)
+        return self._healthy.space.distance(recent) / self.thresholds.score
 
     def forget_slow_drift(self) -> None:
         """Begin the CUSUM anew."""

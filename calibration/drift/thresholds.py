@@ -48,57 +48,65 @@ class Thresholds:
     """How many spreads above the mean the CUSUM forgives: the error of the baseline itself is persistent."""
     effective_frames: float
     """How many independent frames the baseline is worth."""
-    extrapolated: bool
-    """True when the wanted rate is rarer than anything simulated: the exponential tail fit was used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """When a group is looked at, and how rarely it may be wrong.
+
+    Attributes:
+        window_frames: Frames in a window.
+        stride_frames: Frames between two looks.
+        apart_frames: Frames between the two windows that must both be above.
+        false_alarms_per_frame: The wanted rate, e.g. 1 / (30 days of frames).
+        floor: No threshold below this distance; higher for few frames.
+    """
+
+    window_frames: int
+    stride_frames: int
+    apart_frames: int
+    false_alarms_per_frame: float
+    floor: float
 
 
 def draw_thresholds(
-    features: Matrix,
-    effective: float,
-    *,
-    size: int,
-    stride: int,
-    apart: int,
-    false_alarms_per_frame: float,
-    floor: float,
-    rng: np.random.Generator,
-    forgives_content: bool = True,
+    features: Matrix, effective: float, pace: Cadence, rng: np.random.Generator, *, forgives_content: bool
 ) -> Thresholds:
-    """Thresholds for windows of ``size`` frames, from healthy frames.
+    """Thresholds from healthy frames.
 
     Args:
         features: Healthy frames (N, D) in the order in which they were seen.
         effective: How many independent frames they are worth.
-        size: Frames in a window.
-        stride: Frames between two looks.
-        apart: Frames between the two windows that must both be above.
-        false_alarms_per_frame: The wanted rate, e.g. 1 / (30 days of frames).
-        floor: No threshold below this distance; higher for few frames.
+        pace: Sizes and rates.
         rng: Draws the simulated streams.
         forgives_content: Whether a stream that shows only a part of the content must stay below.
     """
+    size, stride, floor = pace.window_frames, pace.stride_frames, pace.floor
     plain = _plain(Whitening.fit(features, effective).whiten(features), effective, size, stride, rng)
     skewed = _skewed(features, effective, size, stride, rng) if forgives_content else plain
-    step = max(1, apart // stride)
+    step = max(1, pace.apart_frames // stride)
     pairs, skewed_pairs = (np.minimum(s[:, step:], s[:, :-step]) for s in (plain, skewed))
     caution = _caution(effective)
-    rate = false_alarms_per_frame * stride
     mean, spread = float(plain.mean()), max(float(plain.std()), floor / 8)
     persistent = float(np.quantile(skewed.mean(axis=1), LASTING_QUANTILE))
     allowance = 0.5 + max(0.0, (persistent - mean) / spread)
-    paths = cusum_paths((plain[:, :: max(1, size // stride)] - mean) / spread, allowance)
+    value, paths = np.zeros(len(plain)), list[Matrix]()
+    for scores in plain.T[:: max(1, size // stride)]:
+        value = cusum_step(value, (scores - mean) / spread, allowance)
+        paths.append(value)
     return Thresholds(
         score=max(
             max(caution, _unseen(effective) if forgives_content else 1.0) * floor,
-            caution * _upper_quantile(pairs.ravel(), rate),
+            caution * _upper_quantile(pairs.ravel(), pace.false_alarms_per_frame * stride),
             SKEWED_MARGIN * float(np.quantile(skewed_pairs, SKEWED_QUANTILE)),
         ),
-        cusum=max(LEAST_CUSUM, caution * _upper_quantile(paths.ravel(), false_alarms_per_frame * size)),
+        cusum=max(
+            LEAST_CUSUM, caution * _upper_quantile(np.concatenate(paths), pace.false_alarms_per_frame * size)
+        ),
         mean=mean,
         spread=spread,
         allowance=allowance,
         effective_frames=effective,
-        extrapolated=rate * pairs.size < 10,
     )
 
 
@@ -119,15 +127,6 @@ def chance_limit(white: Matrix, effective: float, size: int, rng: np.random.Gene
 def cusum_step(value: float | Matrix, standardised: float | Matrix, allowance: float) -> Matrix:
     """One step of the one-sided CUSUM (Page 1954). One wild window counts at most three spreads."""
     return np.maximum(0.0, value + np.minimum(standardised, allowance + 3.0) - allowance)
-
-
-def cusum_paths(standardised: Matrix, allowance: float) -> Matrix:
-    """CUSUM along the second axis of (S, W)."""
-    paths, value = np.empty_like(standardised), np.zeros(len(standardised))
-    for i in range(standardised.shape[1]):
-        value = cusum_step(value, standardised[:, i], allowance)
-        paths[:, i] = value
-    return paths
 
 
 def _caution(effective: float) -> float:

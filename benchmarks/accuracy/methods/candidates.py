@@ -55,16 +55,11 @@ class _OpenTrial(Search):
 
     def would_accept(self, name: str) -> bool:
         """The gate's answer if ``name`` were the only candidate."""
-        verdict, evaluator, identity, labels = self._before
-        return super()._judge(verdict, evaluator, identity, {name: self.patches[name]}, labels).accepted
+        evaluator, identity, labels = self._before
+        return super()._judge(evaluator, identity, {name: self.patches[name]}, labels).accepted
 
     def _judge(
-        self,
-        verdict: Verdict,
-        evaluator: Any,
-        identity: gate.Evidence[Any],
-        patches: Mapping[str, Patch],
-        labels: Any,
+        self, evaluator: Any, unpatched: gate.Evidence[Any], patches: Mapping[str, Patch], labels: Any
     ) -> Verdict:
-        self.patches, self._before = patches, (verdict, evaluator, identity, labels)
-        return super()._judge(verdict, evaluator, identity, patches, labels)
+        self.patches, self._before = patches, (evaluator, unpatched, labels)
+        return super()._judge(evaluator, unpatched, patches, labels)
