@@ -60,11 +60,7 @@ def load_address(path: Path, env: Mapping[str, str]) -> Address:
 
 
 def load_config(path: Path, env: Mapping[str, str]) -> Config:
-    """Read and check a configuration file.
-
-    Args:
-        path: The YAML file. Relative paths in it count from its folder.
-        env: Where ``{EDGE_...}`` in values comes from, normally ``os.environ``.
+    """Read and check a YAML file; relative paths in it count from its folder, ``{EDGE_...}`` comes from ``env``.
 
     Raises:
         ConfigError: with every problem: path of the key, line, what was found, what was expected.

@@ -73,7 +73,6 @@ class ModelConfig(Section):
     """Live pictures older than this are dropped, never published; null for no limit."""
     queue_frames: int = Field(default=4, ge=1, le=1024)
     """Pictures of one stream that may wait; live streams drop the oldest."""
-
     recalibrate: bool = True
     """Whether drift is watched and this model's statistics may be renewed."""
 

@@ -105,7 +105,7 @@ class Pipeline:
         """
         self.metrics = before.metrics
         self.metrics.infer_ms, self.metrics.total_ms = Latency(), Latency()  # those of the new engine
-        self.scheduler.continue_counts(before.scheduler)
+        self.scheduler.counters = before.scheduler.counters
 
     def drain(self) -> None:
         """From now on run what is queued without waiting for company, and let workers go that find nothing."""
@@ -133,7 +133,7 @@ class Pipeline:
     def set_policy(self, policy: BatchPolicy) -> None:
         """Change the scheduler's limits while it runs."""
         with self._lock:
-            self.scheduler.set_policy(policy)
+            self.scheduler.policy = policy
 
     def rest(self, stream: str) -> None:
         """A stream gives nothing for now; another one may have its worker."""

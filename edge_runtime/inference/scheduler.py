@@ -62,7 +62,7 @@ class BatchScheduler:
 
     def __init__(self, policy: BatchPolicy, workers: int = 1) -> None:
         """``workers``: how many batches may run at once, at least 1."""
-        self._policy, self._workers = policy, workers
+        self.policy, self._workers = policy, workers
         self.counters = SchedulerCounters()
         self._queues: OrderedDict[str, deque[Queued]] = OrderedDict()
         self._resting: set[str] = set()
@@ -71,19 +71,11 @@ class BatchScheduler:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def set_policy(self, policy: BatchPolicy) -> None:
-        """Change the limits; what waits already is judged by the new ones."""
-        self._policy = policy
-
-    def continue_counts(self, before: "BatchScheduler") -> None:
-        """Share the counters of a scheduler that this one replaces."""
-        self.counters = before.counters
-
     def offer(self, sample: Sample, *, is_live: bool, now_s: float) -> bool:
         """Queue a sample; False when a file's queue is full (nothing was changed: offer it again later)."""
         queue = self._queues.setdefault(sample.stream, deque())
         self._resting.discard(sample.stream)
-        if len(queue) >= self._policy.queue_limit:
+        if len(queue) >= self.policy.queue_limit:
             if not is_live:
                 return False
             queue.popleft()
@@ -101,11 +93,11 @@ class BatchScheduler:
         if not flush and self.wait_s(now_s) != 0.0:
             return ()
         batch: list[Queued] = []
-        while len(batch) < self._policy.max_batch_size:
+        while len(batch) < self.policy.max_batch_size:
             before = len(batch)
             for stream in self._free_in_turn():
                 queue = self._queues[stream]
-                if queue and _fits(batch, queue[0]) and len(batch) < self._policy.max_batch_size:
+                if queue and _fits(batch, queue[0]) and len(batch) < self.policy.max_batch_size:
                     batch.append(queue.popleft())
                     self._queues.move_to_end(stream)
             if len(batch) == before:
@@ -135,10 +127,10 @@ class BatchScheduler:
         queues = [queue for stream in self._free_in_turn() if (queue := self._queues[stream])]
         if not queues:
             return None
-        if sum(map(len, queues)) >= self._policy.max_batch_size:
+        if sum(map(len, queues)) >= self.policy.max_batch_size:
             return 0.0
         oldest_at_s = min(queue[0].queued_at_s for queue in queues)
-        return max(0.0, oldest_at_s + self._policy.max_queue_delay_s - now_s)
+        return max(0.0, oldest_at_s + self.policy.max_queue_delay_s - now_s)
 
     def oldest_queued_at_s(self) -> float | None:
         """Since when the oldest waiting sample waits; None when none does."""
@@ -162,13 +154,13 @@ class BatchScheduler:
         wanted = sum(bool(self._queues[stream]) or stream not in self._resting for stream in idle)
         has_spare = self._workers - len(self._under_way) > wanted
         free = [stream for stream in self._queues if has_spare or stream not in busy]
-        rank = self._policy.priorities
+        rank = self.policy.priorities
         return sorted(free, key=lambda stream: -rank.get(stream, 0)) if rank else free
 
     def _drop_stale(self, now_s: float) -> None:
         for queue in self._queues.values():
             while (
-                queue and queue[0].is_live and now_s - queue[0].sample.captured_at_s > self._policy.max_age_s
+                queue and queue[0].is_live and now_s - queue[0].sample.captured_at_s > self.policy.max_age_s
             ):
                 queue.popleft()
                 self.counters.dropped_stale += 1

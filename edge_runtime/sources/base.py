@@ -1,7 +1,7 @@
 """The port every source implements, and its counters. Concrete sources are named only in the wiring."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from edge_runtime.datatypes import Frame
 
@@ -27,6 +27,18 @@ class SourceCounts:
     """Why it was last opened again, or why it cannot be opened."""
     last_captured_at_s: float | None = None
     """When the last delivered frame was grabbed; the stream is behind by the time since then."""
+
+    def plus(
+        self, *, captured: int = 0, delivered: int = 0, dropped: int = 0, **facts: Any
+    ) -> "SourceCounts":
+        """These counters with more frames, and other facts in place of the old ones."""
+        return replace(
+            self,
+            captured=self.captured + captured,
+            delivered=self.delivered + delivered,
+            dropped=self.dropped + dropped,
+            **facts,
+        )
 
 
 class Source(Protocol):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection, VideoOptions
 from edge_runtime.sources.frame_ring import FrameNote, FrameRing
-from edge_runtime.sources.pacing import Metronome, RateLimit
+from edge_runtime.sources.pacing import Metronome
 from edge_runtime.system.camera_address import CameraAddress
 
 _WAIT_SLICE_S = 0.25  # the owner sees a beat at least this often while this process waits on purpose
@@ -47,7 +47,7 @@ class _Player:
 
     def play_live(self) -> None:
         """Grab for ever; the reader's pace does not matter."""
-        limit = RateLimit(self._options.fps)
+        limit = Metronome(self._options.fps)
         capture = self._open()
         try:
             position = 0
@@ -174,15 +174,15 @@ class _Player:
         return capture
 
 
-def _rhythm(options: VideoOptions, native_fps: float) -> tuple[Metronome, RateLimit]:
+def _rhythm(options: VideoOptions, native_fps: float) -> tuple[Metronome, Metronome]:
     """When a file's frames are due, and which of them are wanted (by the file's own time)."""
     match options.pace:
         case "fps":
-            return Metronome(options.fps), RateLimit(None)
+            return Metronome(options.fps), Metronome(None)
         case "native":
-            return Metronome(native_fps), RateLimit(options.fps)
+            return Metronome(native_fps), Metronome(options.fps)
         case "fastest":
-            return Metronome(None), RateLimit(options.fps)
+            return Metronome(None), Metronome(options.fps)
 
 
 def _native_fps(capture: cv2.VideoCapture) -> float:

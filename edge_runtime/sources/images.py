@@ -9,7 +9,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame
@@ -121,10 +120,10 @@ class ImagesSource:
             files = self._list()
         except OSError as err:
             # A share that is away for a while: what was given before is remembered and not given again.
-            self._counts = replace(self._counts, last_problem=_unlistable(self._folder, err))
+            self._counts = self._counts.plus(last_problem=_unlistable(self._folder, err))
             return frozenset()
         if self._counts.last_problem is not None:
-            self._counts = replace(self._counts, last_problem=None)  # it is back
+            self._counts = self._counts.plus(last_problem=None)  # it is back
         settled = (files & self._before) - self._taken
         self._before, self._taken = files, (self._taken & files) | settled
         self._look_at_s = now_s + max(_POLL_S, (self._clock() - now_s) / _SCAN_SHARE)
@@ -137,8 +136,7 @@ class ImagesSource:
     def _deliver(self, now_s: float) -> Frame:
         path = self._folder / self._queue.popleft()
         self._metronome.tick(now_s)
-        given = self._counts.delivered + 1
-        self._counts = replace(self._counts, captured=given, delivered=given, last_captured_at_s=now_s)
+        self._counts = self._counts.plus(captured=1, delivered=1, last_captured_at_s=now_s)
         seq, self._next_seq = self._next_seq, self._next_seq + 1
         return Frame(self.stream, seq, path, captured_at_s=now_s, captured_at_wall_s=self._wall_clock())
 

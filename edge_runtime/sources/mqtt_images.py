@@ -63,21 +63,21 @@ class MqttImagesSource:
         with self._changed:
             if self._is_closed:
                 return
-            self._count(captured=1)
             if len(payload) > self._max_payload_bytes:
                 problem = f"message of {len(payload)} bytes; at most {self._max_payload_bytes} are taken"
-                self._count(dropped=1, problem=problem)
+                self._counts = self._counts.plus(captured=1, dropped=1, last_problem=problem)
                 return
-            if len(self._queued) == self._capacity:
+            is_full = len(self._queued) == self._capacity
+            if is_full:
                 self._queued.popleft()
-                self._count(dropped=1)
+            self._counts = self._counts.plus(captured=1, dropped=int(is_full))
             self._queued.append((bytes(payload), received_at_s))
             self._changed.notify()
 
     def ignore(self, problem: str) -> None:
         """A message came that is no picture to be used; counted as dropped."""
         with self._changed:
-            self._count(captured=1, dropped=1, problem=problem)
+            self._counts = self._counts.plus(captured=1, dropped=1, last_problem=problem)
 
     def read(self, timeout_s: float) -> Frame | None:
         """The oldest kept picture, undecoded, or a tensor; a damaged tensor goes on as bytes and is rejected there.
@@ -92,7 +92,7 @@ class MqttImagesSource:
             if not self._queued:
                 return None
             payload, received_at_s = self._queued.popleft()
-            self._count(delivered=1, at_s=received_at_s)
+            self._counts = self._counts.plus(delivered=1, last_captured_at_s=received_at_s)
         tensor = read_npy(payload)
         frame = Frame(
             stream=self.stream,
@@ -114,27 +114,9 @@ class MqttImagesSource:
         self.on_close()
         with self._changed:
             self._is_closed = True
-            self._count(dropped=len(self._queued))
+            self._counts = self._counts.plus(dropped=len(self._queued))
             self._queued.clear()
             self._changed.notify_all()
-
-    def _count(
-        self,
-        *,
-        captured: int = 0,
-        delivered: int = 0,
-        dropped: int = 0,
-        at_s: float | None = None,
-        problem: str | None = None,
-    ) -> None:
-        old = self._counts
-        self._counts = SourceCounts(
-            captured=old.captured + captured,
-            delivered=old.delivered + delivered,
-            dropped=old.dropped + dropped,
-            last_problem=problem or old.last_problem,
-            last_captured_at_s=old.last_captured_at_s if at_s is None else at_s,
-        )
 
 
 def read_npy(payload: bytes) -> NDArray[Any] | None:

@@ -8,7 +8,6 @@ import random
 import socket
 import threading
 import time
-from dataclasses import replace
 
 import structlog
 
@@ -106,11 +105,8 @@ class VideoSource:
         if child is None:
             return counts
         ring = child.ring.counts()
-        return replace(
-            counts,
-            captured=counts.captured + ring.grabbed,
-            delivered=counts.delivered + delivered,
-            dropped=counts.dropped + ring.skipped + ring.overwritten,
+        return counts.plus(
+            captured=ring.grabbed, delivered=delivered, dropped=ring.skipped + ring.overwritten
         )
 
     def close(self) -> None:
@@ -153,7 +149,8 @@ class VideoSource:
         if self._last_message is not None:
             self._lose(now_s, str(self._last_message.facts.get("reason")))
         elif exit_code is not None:
-            self._lose(now_s, _exit_reason(exit_code))
+            how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with code {exit_code}"
+            self._lose(now_s, f"the capture process {how}")
         else:
             self._check_silence(child, now_s)
         return None
@@ -185,7 +182,7 @@ class VideoSource:
         self._healthy_since_s = None
         self._silence.expect_life(now_s, _START_TIMEOUT_S)
         if self._counts.last_problem is not None:
-            self._counts = replace(self._counts, restarts=self._counts.restarts + 1)
+            self._counts = self._counts.plus(restarts=self._counts.restarts + 1)
 
     def _read_messages(self, messages: list[CaptureMessage], now_s: float) -> None:
         for message in messages:
@@ -213,7 +210,7 @@ class VideoSource:
             self._healthy_since_s = now_s
         elif now_s - self._healthy_since_s > _HEALTHY_AFTER_S:
             self._backoff.reset()
-        self._counts = replace(self._counts, last_captured_at_s=taken.note.captured_at_s)
+        self._counts = self._counts.plus(last_captured_at_s=taken.note.captured_at_s)
         return Frame(
             stream=self.stream,
             seq=self._next_seq + taken.ticket,
@@ -230,7 +227,7 @@ class VideoSource:
         self._silence.note_life(child.ring.beat_at_s())
         silent_s = self._silence.excess_silence_s(now_s)
         if silent_s is not None:
-            self._counts = replace(self._counts, stalls=self._counts.stalls + 1)
+            self._counts = self._counts.plus(stalls=self._counts.stalls + 1)
             self._lose(now_s, f"silent for {silent_s:.1f} s, killed")
 
     def _lose(self, now_s: float, reason: str) -> None:
@@ -246,7 +243,7 @@ class VideoSource:
         # Not a single frame since the last attempt: try the other way of probing.
         if self._failures_in_a_row >= 2:
             self._is_patient = not self._is_patient
-        self._counts = replace(self._counts, last_problem=reason)
+        self._counts = self._counts.plus(last_problem=reason)
         if not self.is_live and self._failures_in_a_row >= _FILE_ATTEMPTS:
             self._failures_in_a_row = 0
             at = "" if self._address.redacted in reason else f"{self._address.redacted}: "
@@ -262,29 +259,20 @@ class VideoSource:
         frames, announced = (int(last_message.facts.get(name, 0)) for name in ("frames", "announced"))
         self._ended = f"{self._address.redacted} ended after {frames} frames"
         if frames < announced * 0.99 - 1:
-            self._counts = replace(
-                self._counts, last_problem=f"{self._ended}; its header announces {announced}"
-            )
+            problem = f"{self._ended}; its header announces {announced}"
+            self._counts = self._counts.plus(last_problem=problem)
         raise EndOfStream(self._ended)
 
     def _add_counts(self, child: CaptureChild) -> None:
         """Add a finished child's counts. Frames that it grabbed and did not deliver are dropped."""
-        grabbed, delivered, counts = child.ring.counts().grabbed, self._delivered_by_child, self._counts
-        self._next_seq += child.ring.counts().tickets
+        ring, delivered = child.ring.counts(), self._delivered_by_child
+        self._next_seq += ring.tickets
         self._delivered_by_child = 0
-        self._counts = replace(
-            counts,
-            captured=counts.captured + grabbed,
-            delivered=counts.delivered + delivered,
-            dropped=counts.dropped + max(0, grabbed - delivered),
+        self._counts = self._counts.plus(
+            captured=ring.grabbed, delivered=delivered, dropped=max(0, ring.grabbed - delivered)
         )
 
     def _note_problem(self, reason: str) -> None:
         if reason != self._counts.last_problem:
-            self._counts = replace(self._counts, last_problem=reason)
+            self._counts = self._counts.plus(last_problem=reason)
             log.warning("source waits", stream=self.stream, address=self._address.redacted, reason=reason)
-
-
-def _exit_reason(exit_code: int) -> str:
-    how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with code {exit_code}"
-    return f"the capture process {how}"

@@ -38,12 +38,8 @@ def configure_log(
 ) -> None:
     """Set up logging for the whole process; may be called again after an edit of the configuration.
 
-    Args:
-        level: debug, info, warning or error: the least that is shown.
-        format: json or console.
-        secrets: Texts that must not appear anywhere in a line (``config.secrets_of``).
-        stream: Where to; standard error by default.
-        clock: Monotonic seconds.
+    Shown are lines of ``level`` and above, on standard error unless ``stream`` is given. ``secrets`` are texts that
+    must not appear anywhere in a line (``config.secrets_of``). ``clock`` gives monotonic seconds.
     """
     target = SafeStream(stream if stream is not None else sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]

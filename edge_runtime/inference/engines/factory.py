@@ -33,14 +33,7 @@ def open_engine(
     threads: ThreadPlan,
     settings: EngineSettings = DEFAULTS,
 ) -> Engine:
-    """A warm engine.
-
-    Args:
-        model: The model's bytes.
-        model_format: Their format.
-        sample_shape: Of one prepared sample, without the batch axis.
-        threads: Concurrent calls, and threads inside each.
-        settings: Runtime, devices, precision.
+    """A warm engine for samples of ``sample_shape``, which has no batch axis.
 
     Raises:
         EngineError: the runtime refuses the model, is not installed, does not fit the format, or has no such device.

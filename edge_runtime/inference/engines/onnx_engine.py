@@ -48,12 +48,9 @@ class OnnxEngine:
     def __init__(
         self, model: bytes, threads: ThreadPlan | int = 1, settings: EngineSettings = _ON_CPU
     ) -> None:
-        """Build the session; nothing has run yet.
+        """Build the session for a complete ONNX file; nothing has run yet.
 
-        Args:
-            model: A complete ONNX file; weights in other files are not reachable from here.
-            threads: Concurrent calls and threads inside each; a number is those of a single call.
-            settings: Devices, each an execution provider, and pinning.
+        Weights in other files are not reachable from here. ``threads`` as a number are those of a single call.
 
         Raises:
             EngineError: not a model ONNX Runtime can run, no such device, or not one picture input.

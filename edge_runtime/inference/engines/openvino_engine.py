@@ -45,12 +45,7 @@ class OpenVinoEngine:
     """A compiled model and its inference requests."""
 
     def __init__(self, model: ModelFiles, threads: ThreadPlan, settings: EngineSettings) -> None:
-        """Read and compile; nothing has run yet.
-
-        Args:
-            model: An IR (both files), or one ONNX file.
-            threads: Concurrent calls, and threads inside each.
-            settings: Devices, precision, cache; pinning cannot be had.
+        """Read and compile an IR (both files) or one ONNX file; nothing has run yet.
 
         Raises:
             EngineError: not a model OpenVINO can run, no such device, or not one picture input.

@@ -53,10 +53,10 @@ def choose_threads(
     """Threads for one model.
 
     Measured: two threads inside one call halve the latency of one stream; for two streams one shared session with one
-    thread each gives 1.5 times the frames. So: as many concurrent calls as
-    streams, the cores left over go inside the calls. One thread for each physical core, because two on one
-    core share its arithmetic; none on weaker cores, because a call waits for its slowest thread; and never more
-    threads than the quota has whole cores, because they would all be stopped when it is used up.
+    thread each gives 1.5 times the frames. So: as many concurrent calls as streams, the cores left over go inside the
+    calls. One thread for each physical core, because two on one core share its arithmetic; none on weaker cores,
+    because a call waits for its slowest thread; and never more threads than the quota has whole cores, because they
+    would all be stopped when it is used up.
 
     Args:
         budget: What the process has.

@@ -24,8 +24,6 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 
 _WARM_UP_RUNS = 3
 """The first two runs of a module profile it, the third runs what was compiled from that."""
-
-
 _PARITY = 5e-3
 """What other kernels may change, for they add in another order: 1e-6 in float32, 1e-3 in TF32 (CUDA's default)."""
 
@@ -38,11 +36,7 @@ class TorchScriptEngine:
     ) -> None:
         """Load, freeze and find out what the module answers.
 
-        Args:
-            model: A TorchScript file.
-            sample_shape: Of one prepared sample, without the batch axis: such files do not say it themselves.
-            threads: Threads inside a call.
-            settings: Devices (``CPU``, ``CUDA``, ``CUDA:1``) and precision.
+        ``sample_shape`` is that of a prepared sample, without the batch axis: such files do not say it themselves.
 
         Raises:
             EngineError: not a module torch can run, no such device, or it does not take such samples.

@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -118,12 +117,8 @@ class DemoCamera:
         due_s = began_at_s + index / self._fps
         pixels = self.frame(index)
         skipped, self._next = index - self._next, index + 1
-        self._counts = replace(
-            self._counts,
-            captured=self._counts.captured + skipped + 1,
-            delivered=self._counts.delivered + 1,
-            dropped=self._counts.dropped + skipped,
-            last_captured_at_s=due_s,
+        self._counts = self._counts.plus(
+            captured=skipped + 1, delivered=1, dropped=skipped, last_captured_at_s=due_s
         )
         return Frame(
             stream=self.stream,

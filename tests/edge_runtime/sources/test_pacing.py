@@ -2,11 +2,11 @@ import random
 
 import pytest
 
-from edge_runtime.sources.pacing import Metronome, RateLimit
+from edge_runtime.sources.pacing import Metronome
 
 
 def kept(fps, times):
-    limit = RateLimit(fps)
+    limit = Metronome(fps)
     return [t for t in times if limit.keep(t)]
 
 
@@ -33,7 +33,7 @@ def test_a_slow_camera_is_not_limited():
 
 
 def test_no_burst_after_a_pause():
-    limit = RateLimit(10)
+    limit = Metronome(10)
     limit.keep(0)
     after = [t for t in (100 + i / 100 for i in range(100)) if limit.keep(t)]
     assert len(after) <= 12
