@@ -7,7 +7,6 @@ may be active in ``patch_policy``.
 """
 
 import queue
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -21,15 +20,16 @@ from edge_runtime.errors import CommandError
 from edge_runtime.messaging.encoding import as_json
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
+from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.inbox import RequestInbox, SampleInbox
 from edge_runtime.recalibration.patch_policy import PatchPolicy
-from edge_runtime.recalibration.planner import TaskPlanner
+from edge_runtime.recalibration.planner import NextDue, TaskPlanner
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.results import TaskResults
 from edge_runtime.recalibration.status import ControllerStatus, NothingSeen
-from edge_runtime.recalibration.task import Cause, IllegalLoopEvent, Kind, Phase, TaskRequest
-from edge_runtime.recalibration.task_runner import TaskRunner
+from edge_runtime.recalibration.task import Cause, Kind, Phase, TaskRequest
+from edge_runtime.recalibration.task_runner import StartJob, TaskRunner
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 ROUND_S = 0.1
@@ -41,43 +41,37 @@ class RecalibrationController:
 
     def __init__(
         self,
-        model: str,
+        context: ModelContext,
         settings: RecalibrationConfig,
         drift: DriftConfig,
         *,
         deployment: Deployment,
         watch: DriftWatch,
-        baselines: ActiveBaselines,
-        commands: BaselineCommands,
-        patch_policy: PatchPolicy,
-        reference: LiveReferenceSet,
-        planner: TaskPlanner,
-        runner: TaskRunner,
-        results: TaskResults,
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float],
+        start_job: StartJob,
+        next_due_wall_s: NextDue,
         crashes: Crashes,
     ) -> None:
-        self._settings, self._drift = settings, drift
-        self._deployment, self._watch, self._baselines, self._commands = (
-            deployment,
-            watch,
-            baselines,
-            commands,
+        self._context, self._settings, self._drift = context, settings, drift
+        self._deployment, self._watch = deployment, watch
+        self._baselines = ActiveBaselines(context, watch, drift)
+        self._commands = BaselineCommands(context, self._baselines)
+        self._reference = LiveReferenceSet(context, settings.reference, drift.sample_every_s)
+        self._patch_policy = PatchPolicy(context, deployment, self._baselines, watch)
+        self._planner = TaskPlanner(settings, next_due_wall_s, context.wall_clock())
+        self._runner = TaskRunner(context, settings, drift, self._baselines, self._reference, start_job)
+        self._results = TaskResults(
+            context, self._baselines, self._patch_policy, self._planner, self._reference
         )
-        self._patch_policy, self._reference = patch_policy, reference
-        self._planner, self._runner, self._results = planner, runner, results
-        self._clock, self._wall_clock = clock, wall_clock
         self._samples, self._requests = SampleInbox(drift.sample_every_s), RequestInbox()
         self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
         self._sampled = self._alarms = 0
-        self._thread = SupervisedThread(f"recalibration-{model}", self._run, crashes, is_vital=False)
+        self._thread = SupervisedThread(f"recalibration-{context.model}", self._run, crashes, is_vital=False)
 
     # ---- called from other threads -------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to watch."""
-        self._runner.clear()
+        self._context.model_state.clear_jobs()  # of an earlier run
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -106,11 +100,11 @@ class RecalibrationController:
 
     def status(self) -> ControllerStatus:
         """For people and machines; safe from any thread."""
-        rollout, state, results = self._deployment.state, self._runner.state, self._results
-        report = results.last_report
+        rollout, results, report = self._deployment.state, self._results, self._results.last_report
+        phase, task = self._runner.state
         return ControllerStatus(
-            phase=str(state.phase),
-            task=None if state.task is None else f"{state.task.kind} ({state.task.cause})",
+            phase=str(phase),
+            task=None if task is None else f"{task.kind} ({task.cause})",
             commissioned=self._watch.is_open,
             generation=str(rollout.active),
             previous=None if rollout.previous is None else str(rollout.previous),
@@ -162,7 +156,7 @@ class RecalibrationController:
             self._samples.every_s = drift.sample_every_s
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
             self._runner.reconfigure(settings, drift)
-            self._planner.reconfigure(settings, self._wall_clock())
+            self._planner.reconfigure(settings, self._context.wall_clock())
             if is_drift_edited:
                 self._patch_policy.doubt_patch()
                 self._baselines.reopen(drift)
@@ -177,11 +171,11 @@ class RecalibrationController:
         self._patch_policy.react(change)
 
     def _begin_what_is_due(self) -> None:
-        if self._runner.state.phase is not Phase.IDLE:
+        if self._runner.state[0] is not Phase.IDLE:
             return
-        now_s, policy = self._clock(), self._patch_policy
+        now_s, policy = self._context.clock(), self._patch_policy
         cause = self._planner.choose(
-            now_s, self._wall_clock(), is_watching=self._watch.is_open, is_drifted=policy.needs_answer
+            now_s, self._context.wall_clock(), is_watching=self._watch.is_open, is_drifted=policy.needs_answer
         )
         if cause is Cause.FIRST_START:
             self._runner.begin(Kind.COMMISSION, cause, -np.inf)
@@ -202,7 +196,7 @@ class RecalibrationController:
             self._runner.drop_task_of_drift()
         ended = self._runner.advance()
         if ended is not None:
-            self._planner.note_end(self._clock())
+            self._planner.note_end(self._context.clock())
             self._results.take(*ended)
 
     # ---- requests ------------------------------------------------------------------------------------------
@@ -223,8 +217,6 @@ class RecalibrationController:
                     return self._commands.obey(request)
         except IllegalStep as err:
             raise CommandError("the base is active: there is nothing to roll back") from err
-        except IllegalLoopEvent as err:
-            raise CommandError(str(err)) from err
         return {"begun": str(task.kind), "frames_wanted": task.wanted}
 
     def _require_recalibration(self) -> None:

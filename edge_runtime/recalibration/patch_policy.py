@@ -5,7 +5,6 @@ and keeps one that an operator rolled back from coming back by itself. Always wh
 baseline.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -13,19 +12,18 @@ import structlog
 from calibration.baseline.baseline import Baseline
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.deployment import Deployment
-from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.rollout import Step
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import (
     BaselineChanged,
     DriftAlarm,
-    Fact,
     PatchesPaused,
     PatchResumed,
     PatchReused,
     RolledBack,
 )
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
+from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.baseline_selector import Change
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.task import Cause
@@ -51,14 +49,9 @@ class PatchPolicy:
     """Ties the active generation to the drift and the baseline in use."""
 
     def __init__(
-        self,
-        deployment: Deployment,
-        model_state: ModelState,
-        baselines: ActiveBaselines,
-        watch: DriftWatch,
-        emit: Callable[[Fact], None],
+        self, context: ModelContext, deployment: Deployment, baselines: ActiveBaselines, watch: DriftWatch
     ) -> None:
-        self._deployment, self._model_state, self._emit = deployment, model_state, emit
+        self._deployment, self._model_state, self._emit = deployment, context.model_state, context.emit
         self._baselines, self._watch = baselines, watch
         self._answered = AnsweredDrift()
         # Made under a drift that was not seen again since the watch began: it may have ended unnoticed.

@@ -1,20 +1,18 @@
 """Turns the outcome of a task into a baseline in use, a patch that is active, or an event that says why not."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import (
     Commissioned,
-    Fact,
     Recalibrated,
     RecalibrationRefused,
     RecalibrationReport,
     TaskFailed,
 )
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
+from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
 from edge_runtime.recalibration.job.process import Outcome
 from edge_runtime.recalibration.patch_policy import PatchPolicy
@@ -30,18 +28,15 @@ class TaskResults:
 
     def __init__(
         self,
-        model: str,
-        model_state: ModelState,
+        context: ModelContext,
         baselines: ActiveBaselines,
         patch_policy: PatchPolicy,
         planner: TaskPlanner,
         reference: LiveReferenceSet,
-        emit: Callable[[Fact], None],
-        wall_clock: Callable[[], float],
     ) -> None:
-        self._model, self._model_state, self._reports = model, model_state, Reports(model_state.folder)
+        self._context, self._model_state, self._emit = context, context.model_state, context.emit
         self._baselines, self._patch_policy, self._planner = baselines, patch_policy, planner
-        self._reference, self._emit, self._wall_clock = reference, emit, wall_clock
+        self._reference, self._reports = reference, Reports(self._model_state.folder)
         self.accepted = self.refused = self.failed = self.recalibrations = 0
         self.last_report: RecalibrationReport | None = None
 
@@ -69,7 +64,7 @@ class TaskResults:
     def _take_baseline(self, folder: Path, result: CommissioningResult) -> None:
         self._patch_policy.doubt_patch()
         baseline = self._baselines.take(folder)
-        self._planner.note_baseline(self._wall_clock())
+        self._planner.note_baseline(self._context.wall_clock())
         self._patch_policy.follow_baseline()
         self._emit(Commissioned(baseline.name, result.frames, result.taps, result.effective_frames))
 
@@ -97,4 +92,4 @@ class TaskResults:
             return report
         if not self._reference.keeps_pictures:
             forget_thumbnails(self._model_state.folder)
-        return replace(report, report=f"{self._model}/{report_id}")
+        return replace(report, report=f"{self._context.model}/{report_id}")

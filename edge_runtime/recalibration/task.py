@@ -1,14 +1,8 @@
-"""The task of one model's recalibration controller and the steps that may follow: a transition table. Pure.
+"""The task of one model's recalibration controller, and requests to it. Pure.
 
 A *task* is either commissioning (record the baseline) or a recalibration. It first collects frames, then a separate
 process works on them. There is one task at a time: a request that comes while another runs is refused, not queued,
 because the frames it meant would be stale by then.
-
-| phase      | request    | enough frames | too few in time | process ended | cancel |
-|------------|------------|---------------|-----------------|---------------|--------|
-| idle       | collecting | -             | -               | -             | -      |
-| collecting | refused    | working       | idle            | -             | idle   |
-| working    | refused    | -             | -               | idle          | idle   |
 """
 
 from dataclasses import dataclass
@@ -67,26 +61,6 @@ class TaskRequest:
     """commission and the verbs about baselines."""
 
 
-class LoopEvent(StrEnum):
-    """Moves a task from one phase to another."""
-
-    REQUEST = "request"
-    ENOUGH = "enough frames"
-    TOO_FEW = "too few frames in time"
-    ENDED = "process ended"
-    CANCEL = "cancel"
-
-
-TRANSITIONS: dict[tuple[Phase, LoopEvent], Phase] = {
-    (Phase.IDLE, LoopEvent.REQUEST): Phase.COLLECTING,
-    (Phase.COLLECTING, LoopEvent.ENOUGH): Phase.WORKING,
-    (Phase.COLLECTING, LoopEvent.TOO_FEW): Phase.IDLE,
-    (Phase.COLLECTING, LoopEvent.CANCEL): Phase.IDLE,
-    (Phase.WORKING, LoopEvent.ENDED): Phase.IDLE,
-    (Phase.WORKING, LoopEvent.CANCEL): Phase.IDLE,
-}
-
-
 COLLECT_FACTOR, MIN_COLLECT_S = 8, 120.0
 
 
@@ -110,31 +84,3 @@ class Task:
 def compute_patience_s(wanted: int, every_s: float) -> float:
     """How long collecting may take: several times the least time it needs, and never too short for a slow camera."""
     return max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * every_s)
-
-
-class IllegalLoopEvent(Exception):
-    """It cannot happen in this phase; nothing was changed."""
-
-    def __init__(self, phase: Phase, event: LoopEvent, task: Task | None) -> None:
-        self.phase, self.event, self.task = phase, event, task
-        busy = f" with {task.kind} (cause: {task.cause})" if task else ""
-        super().__init__(f"{event} is not possible while {phase}{busy}")
-
-
-@dataclass(frozen=True, slots=True)
-class LoopState:
-    """The phase, and the task unless it is idle."""
-
-    phase: Phase = Phase.IDLE
-    task: Task | None = None
-
-    def after(self, event: LoopEvent, task: Task | None = None) -> "LoopState":
-        """The state after something happened; ``task`` goes with a request only.
-
-        Raises:
-            IllegalLoopEvent: it cannot happen now.
-        """
-        phase = TRANSITIONS.get((self.phase, event))
-        if phase is None or (event is LoopEvent.REQUEST) != (task is not None):
-            raise IllegalLoopEvent(self.phase, event, self.task)
-        return LoopState(phase, None if phase is Phase.IDLE else task or self.task)

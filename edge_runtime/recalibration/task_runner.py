@@ -1,7 +1,6 @@
 """Carries out one task at a time: collects its frames, has a process work on them, and gives the outcome."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,9 @@ from numpy.typing import NDArray
 
 from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.config import CommissionConfig, DriftConfig, RecalibrationConfig
-from edge_runtime.deployment.model_state import ModelState
-from edge_runtime.errors import StateError
+from edge_runtime.errors import CommandError, StateError
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
-from edge_runtime.recalibration.baselines.store import Identity
+from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.job.messages import JobFailure, JobRequest
 from edge_runtime.recalibration.job.process import Job, Outcome
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
@@ -21,8 +19,6 @@ from edge_runtime.recalibration.reference.reservoir import Kept
 from edge_runtime.recalibration.task import (
     Cause,
     Kind,
-    LoopEvent,
-    LoopState,
     Phase,
     Task,
     TaskRequest,
@@ -35,41 +31,24 @@ StartJob = Callable[[Path, JobRequest, NDArray[np.uint8] | None, float], Job]
 """(folder, request, frames, deadline) -> the running job. Raises StateError."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobPlace:
-    """Where jobs work, and on which model."""
-
-    model: str
-    bundle: Path
-    identity: Identity
-    model_state: ModelState
-
-
 class TaskRunner:
     """Owned by the controller's thread; ``state`` may be read from any."""
 
     def __init__(
         self,
-        place: JobPlace,
+        context: ModelContext,
         settings: RecalibrationConfig,
         drift: DriftConfig,
         baselines: ActiveBaselines,
         reference: LiveReferenceSet,
         start_job: StartJob,
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float],
     ) -> None:
-        self._place, self._start = place, start_job
+        self._context, self._start = context, start_job
         self._baselines, self._reference = baselines, reference
-        self._clock, self._wall_clock = clock, wall_clock
-        self._began_at_s = clock()
+        self._began_at_s = context.clock()
+        self._task: Task | None = None
         self._job: Job | None = None
-        self.state = LoopState()
         self.reconfigure(settings, drift)
-
-    def clear(self) -> None:
-        """Remove the leftovers of an earlier run's jobs."""
-        self._place.model_state.clear_jobs()
 
     def reconfigure(self, settings: RecalibrationConfig, drift: DriftConfig) -> None:
         """Use other settings from now on."""
@@ -85,40 +64,55 @@ class TaskRunner:
             request: The command, when it is begun by one.
 
         Raises:
-            IllegalLoopEvent: another task is under way.
+            CommandError: another task is under way.
         """
+        phase, busy = self.state
+        if busy is not None:
+            raise CommandError(
+                f"request is not possible while {phase} with {busy.kind} (cause: {busy.cause})"
+            )
         given = request or TaskRequest("recalibrate")
-        now_s, settings = self._clock(), self._settings
+        now_s, settings = self._context.clock(), self._settings
         configured = settings.commission.frames if kind is Kind.COMMISSION else settings.reference.frames
         wanted = min(given.frames or configured, self._reference.most)
         if kind is Kind.COMMISSION:  # frames that an earlier run kept were not approved
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s
         deadline_s = now_s + compute_patience_s(wanted, self._sample_every_s)
-        task = Task(kind, cause, since_s, wanted, deadline_s, given.stream, given.approval)
-        self.state = self.state.after(LoopEvent.REQUEST, task)
+        self._task = task = Task(kind, cause, since_s, wanted, deadline_s, given.stream, given.approval)
         self._reference.begin(since_s)
-        log.info("collecting", model=self._place.model, task=str(kind), cause=str(cause), wanted=wanted)
+        log.info("collecting", model=self._context.model, task=str(kind), cause=str(cause), wanted=wanted)
         return task
+
+    @property
+    def state(self) -> tuple[Phase, Task | None]:
+        """The phase, and the task unless it is idle."""
+        task = self._task
+        if task is None:
+            return Phase.IDLE, None
+        return Phase.COLLECTING if self._job is None else Phase.WORKING, task
 
     @property
     def is_collecting_for_drift(self) -> bool:
         """Whether frames of a drift are being collected."""
-        task = self.state.task
-        return self.state.phase is Phase.COLLECTING and task is not None and task.cause is Cause.DRIFT
+        phase, task = self.state
+        return phase is Phase.COLLECTING and task is not None and task.cause is Cause.DRIFT
 
     def drop_task_of_drift(self) -> None:
         """Give up collecting for a drift: its frames are of another state of the site."""
         if self.is_collecting_for_drift:
-            self.state = self.state.after(LoopEvent.CANCEL)
+            self._task = None
             self._reference.end()
 
     def advance(self) -> tuple[Task, Outcome] | None:
         """Go on; the task and its outcome when it has just ended."""
-        task = self.state.task
+        task = self._task
         if task is None:
             return None
-        outcome = self._collect(task) if self._job is None else self._poll(self._job)
-        return None if outcome is None else (task, outcome)
+        outcome = self._collect(task) if self._job is None else self._job.poll(self._context.clock())
+        if outcome is None:
+            return None
+        self._task = self._job = None
+        return task, outcome
 
     def stop(self) -> None:
         """End a job that runs."""
@@ -126,23 +120,15 @@ class TaskRunner:
         if job is not None:
             job.kill()
 
-    def _poll(self, job: Job) -> Outcome | None:
-        outcome = job.poll(self._clock())
-        if outcome is not None:
-            self._job = None
-            self.state = self.state.after(LoopEvent.ENDED)
-        return outcome
-
     def _collect(self, task: Task) -> Outcome | None:
         if self._folder_of(task) is not None:
             return self._start_job(task, [])
         kept, is_enough = self._reference.collect(task)
-        is_late, least = self._clock() >= task.deadline_s, self._settings.min_frames
+        is_late, least = self._context.clock() >= task.deadline_s, self._settings.min_frames
         if is_enough or (is_late and len(kept) >= least):
             return self._start_job(task, kept)
         if not is_late:
             return None
-        self.state = self.state.after(LoopEvent.TOO_FEW)
         self._reference.end()
         return self._fail(f"only {len(kept)} usable frames came, {least} are needed")
 
@@ -152,32 +138,31 @@ class TaskRunner:
         return self._settings.reference.folder if is_general else None
 
     def _start_job(self, task: Task, kept: Sequence[Kept]) -> Outcome | None:
-        place, settings, at_wall_s = self._place, self._settings, self._wall_clock()
-        request = JobRequest.for_task(
-            task,
-            settings,
-            place.bundle,
+        context, settings, at_wall_s = self._context, self._settings, self._context.wall_clock()
+        request = JobRequest(
+            task.kind,
+            task.cause,
+            at_wall_s,
+            context.bundle,
             self._baselines.in_use_path,
             self._folder_of(task),
-            at_wall_s,
+            settings,
+            make_facts(task, settings.commission, context.identity, kept, at_wall_s),
             tuple(self._reference.list_moments(task)) if kept else (),
-            make_facts(task, settings.commission, place.identity, kept, at_wall_s),
         )
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
-        self.state = self.state.after(LoopEvent.ENOUGH)
         try:
-            deadline_s = self._clock() + settings.timeout_s
-            self._job = self._start(place.model_state.jobs / task.kind, request, pixels, deadline_s)
+            deadline_s = context.clock() + settings.timeout_s
+            self._job = self._start(context.model_state.jobs / task.kind, request, pixels, deadline_s)
         except StateError as err:
-            self.state = self.state.after(LoopEvent.CANCEL)
             return self._fail(str(err))
         finally:
             self._reference.end()
-        log.info("working", model=place.model, task=str(task.kind), frames=len(kept))
+        log.info("working", model=context.model, task=str(task.kind), frames=len(kept))
         return None
 
     def _fail(self, error: str) -> Outcome:
-        return Outcome(self._place.model_state.jobs, JobFailure(error))
+        return Outcome(self._context.model_state.jobs, JobFailure(error))
 
 
 def make_facts(

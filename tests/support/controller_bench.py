@@ -17,18 +17,12 @@ from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.messaging.encoding import as_json
 from edge_runtime.messaging.events import RecalibrationReport
-from edge_runtime.recalibration.baselines.active import ActiveBaselines
-from edge_runtime.recalibration.baselines.commands import BaselineCommands
-from edge_runtime.recalibration.baselines.store import BaselineStore, Identity
+from edge_runtime.recalibration.baselines.store import BaselineStore
+from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
 from edge_runtime.recalibration.job.process import Outcome
-from edge_runtime.recalibration.patch_policy import PatchPolicy
-from edge_runtime.recalibration.planner import TaskPlanner
-from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
-from edge_runtime.recalibration.results import TaskResults
 from edge_runtime.recalibration.task import Approval, TaskRequest
-from edge_runtime.recalibration.task_runner import JobPlace, TaskRunner
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.event_examples import FIGURES, a_report
 from tests.support.fake_engine import FakeEngine
@@ -153,51 +147,26 @@ class ControllerBench:
             **{"min_frames": 8, "cooldown_s": 60, **settings},
         )
         self.drift = DriftConfig(sample_every_s=0.1)
-        baselines = ActiveBaselines(self.model_state, IDENTITY, watch, self.drift, self.clock)
-        self.reference = LiveReferenceSet(
-            self.model_state, "parts/1", self.settings.reference, 0.1, self.clock, self.clock
-        )
-        patch_policy = PatchPolicy(self.deployment, self.model_state, baselines, watch, self._emit)
-        planner = TaskPlanner(self.settings, lambda schedule, after: self.due, self.clock())
-        place = JobPlace("parts", tmp_path / "bundle", IDENTITY, self.model_state)
-        self.controller = RecalibrationController(
+        context = ModelContext(
             "parts",
+            tmp_path / "bundle",
+            IDENTITY,
+            self.model_state,
+            self.events.append,
+            self.clock,
+            self.clock,
+        )
+        self.controller = RecalibrationController(
+            context,
             self.settings,
             self.drift,
             deployment=self.deployment,
             watch=watch,
-            baselines=baselines,
-            commands=BaselineCommands(baselines, self.clock),
-            patch_policy=patch_policy,
-            reference=self.reference,
-            planner=planner,
-            runner=TaskRunner(
-                place,
-                self.settings,
-                self.drift,
-                baselines,
-                self.reference,
-                self._start,
-                self.clock,
-                self.clock,
-            ),
-            results=TaskResults(
-                "parts",
-                self.model_state,
-                baselines,
-                patch_policy,
-                planner,
-                self.reference,
-                self._emit,
-                self.clock,
-            ),
-            clock=self.clock,
-            wall_clock=self.clock,
+            start_job=self._start,
+            next_due_wall_s=lambda schedule, after: self.due,
             crashes=Crashes(),
         )
-
-    def _emit(self, fact):
-        self.events.append(fact)
+        self.reference = self.controller._reference
 
     def _build(self, model):
         if self.build_error:

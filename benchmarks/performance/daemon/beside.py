@@ -26,7 +26,7 @@ from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.recalibration.job.messages import JobFailure, JobRequest
 from edge_runtime.recalibration.job.process import JobProcess, Outcome
-from edge_runtime.recalibration.task import Cause, Kind, Task
+from edge_runtime.recalibration.task import Cause, Kind
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 
 DEMO = BUNDLE.parents[2] / "pictures"
@@ -128,10 +128,8 @@ def _commissioned(folder: Path, bundle: Path, count: int) -> Job:
 
 
 def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
-    task = Task(kind, Cause.COMMAND, 0.0, COUNT, 0.0)
-    request = JobRequest.for_task(
-        task, RecalibrationConfig(), bundle.resolve(), job.baseline, None, time.time()
-    )
+    settings = RecalibrationConfig()
+    request = JobRequest(kind, Cause.COMMAND, time.time(), bundle.resolve(), job.baseline, None, settings)
     return JobProcess.start(job.folder, request, job.pixels, time.monotonic() + JOB_TIMEOUT_S)
 
 

@@ -4,6 +4,7 @@ A change takes the directory's lock, so that it never meets a running daemon. Ad
 daemon finds it when it lists its baselines.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edge_runtime.errors import CommandError
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.baselines.store import BaselineStore
+from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.state_lock import lock_state_dir
@@ -38,11 +40,17 @@ def carry_out_offline(
     lock = None if asked.verb == "baselines" else lock_state_dir(config.state_dir)
     try:
         model_state = ModelState.open(config.state_dir, name)
-        files_alone = DriftWatch(None)
-        baselines = ActiveBaselines(
-            model_state, identify_bundle(bundle), files_alone, config.drift, lambda: now_wall_s
+        context = ModelContext(
+            name,
+            bundle.path,
+            identify_bundle(bundle),
+            model_state,
+            lambda _: None,
+            time.monotonic,
+            lambda: now_wall_s,
         )
-        return BaselineCommands(baselines, lambda: now_wall_s).obey(asked)
+        baselines = ActiveBaselines(context, DriftWatch(None), config.drift)
+        return BaselineCommands(context, baselines).obey(asked)
     finally:
         if lock is not None:
             lock.close()

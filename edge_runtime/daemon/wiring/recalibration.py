@@ -19,17 +19,10 @@ from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.messaging.events import Event, Fact
-from edge_runtime.recalibration.baselines.active import ActiveBaselines
-from edge_runtime.recalibration.baselines.commands import BaselineCommands
-from edge_runtime.recalibration.baselines.store import Identity
+from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job.process import JobProcess
-from edge_runtime.recalibration.patch_policy import PatchPolicy
-from edge_runtime.recalibration.planner import TaskPlanner
-from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
-from edge_runtime.recalibration.results import TaskResults
-from edge_runtime.recalibration.task_runner import JobPlace, TaskRunner
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
@@ -47,38 +40,21 @@ def make_controller(
     """The recalibration controller of one model, not started."""
     if config.recalibration.margin is not None:
         log.warning("recalibration.margin will go: use recalibration.strictness", model=name)
-    settings, drift, clock, wall_clock = config.recalibration, config.drift, time.monotonic, time.time
 
     def emit_fact(fact: Fact) -> None:
-        emit(Event(wall_clock(), fact, name))
+        emit(Event(time.time(), fact, name))
 
-    identity = identify_bundle(bundle)
     channel_axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
-    watch = DriftWatch(partial(_open_probe, bundle=bundle), channel_axis=channel_axis)
-    baselines = ActiveBaselines(model_state, identity, watch, drift, wall_clock)
-    reference = LiveReferenceSet(
-        model_state, bundle.id, settings.reference, drift.sample_every_s, clock, wall_clock
-    )
-    patch_policy = PatchPolicy(deployment, model_state, baselines, watch, emit_fact)
-    planner = TaskPlanner(settings, _find_next_due_wall_s, wall_clock())
-    place = JobPlace(name, bundle.path, identity, model_state)
     return RecalibrationController(
-        name,
-        settings,
-        drift,
-        deployment=deployment,
-        watch=watch,
-        baselines=baselines,
-        commands=BaselineCommands(baselines, wall_clock),
-        patch_policy=patch_policy,
-        reference=reference,
-        planner=planner,
-        runner=TaskRunner(place, settings, drift, baselines, reference, JobProcess.start, clock, wall_clock),
-        results=TaskResults(
-            name, model_state, baselines, patch_policy, planner, reference, emit_fact, wall_clock
+        ModelContext(
+            name, bundle.path, identify_bundle(bundle), model_state, emit_fact, time.monotonic, time.time
         ),
-        clock=clock,
-        wall_clock=wall_clock,
+        config.recalibration,
+        config.drift,
+        deployment=deployment,
+        watch=DriftWatch(partial(_open_probe, bundle=bundle), channel_axis=channel_axis),
+        start_job=JobProcess.start,
+        next_due_wall_s=_find_next_due_wall_s,
         crashes=crashes,
     )
 

@@ -4,7 +4,7 @@ One thread calls all of this, except ``scores``. Which patch follows from a base
 ``patch_policy``, and the verbs of an operator are in ``commands``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from calibration.baseline.metadata import DEFAULT_NAME, BaselineFacts
 from calibration.errors import CalibrationError
 from calibration.targets import model_files
 from edge_runtime.config import DriftConfig
-from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.messaging.events import BaselineScore
-from edge_runtime.recalibration.baselines.store import BaselineStore, Identity, InUse
+from edge_runtime.recalibration.baselines.store import BaselineStore, InUse
+from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
 from edge_runtime.recalibration.drift.watch import DriftWatch
 
@@ -31,18 +31,11 @@ MOST_KNOWN_DRIFTS = 4
 class ActiveBaselines:
     """The healthy states of the site, and which of them is in use."""
 
-    def __init__(
-        self,
-        model_state: ModelState,
-        identity: Identity,
-        watch: DriftWatch,
-        drift: DriftConfig,
-        wall_clock: Callable[[], float],
-    ) -> None:
-        self._model_state, self._identity, self._watch = model_state, identity, watch
-        self._drift, self._wall_clock = drift, wall_clock
-        model_state.adopt_single_baseline()
-        self._store = BaselineStore(model_state.baselines)
+    def __init__(self, context: ModelContext, watch: DriftWatch, drift: DriftConfig) -> None:
+        self._model_state, self._identity, self._watch = context.model_state, context.identity, watch
+        self._drift, self._wall_clock = drift, context.wall_clock
+        self._model_state.adopt_single_baseline()
+        self._store = BaselineStore(self._model_state.baselines)
         self._in_use = self._store.read_in_use()
         self.reopen(drift)
 

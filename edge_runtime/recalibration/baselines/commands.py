@@ -1,6 +1,5 @@
 """An operator's commands about baselines, and their answers: list, approve, expire, remove."""
 
-from collections.abc import Callable
 from typing import Any
 
 from calibration.baseline.baseline import Baseline
@@ -9,14 +8,15 @@ from calibration.errors import CalibrationError
 from edge_runtime.errors import CommandError
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.store import MOST
+from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.task import Cause, TaskRequest
 
 
 class BaselineCommands:
     """Obeys the verbs about baselines."""
 
-    def __init__(self, baselines: ActiveBaselines, wall_clock: Callable[[], float]) -> None:
-        self._baselines, self._wall_clock = baselines, wall_clock
+    def __init__(self, context: ModelContext, baselines: ActiveBaselines) -> None:
+        self._baselines, self._wall_clock = baselines, context.wall_clock
 
     def obey(self, request: TaskRequest) -> dict[str, Any]:
         """The answer to ``baselines``, ``approve``, ``expire`` or ``remove``.

@@ -20,30 +20,12 @@ from calibration.baseline.metadata import BaselineFacts, require_name
 from calibration.errors import CalibrationError
 from calibration.stats import atomic_file
 from edge_runtime.errors import StateError
+from edge_runtime.recalibration.context import Identity
 from edge_runtime.system.atomic_file import write_atomically
 
 MOST = 8
 """Baselines of one model: each is scored for every sampled frame, and kept in memory."""
 SUFFIX = ".safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The bundle, model and preprocessing that a baseline must belong to."""
-
-    bundle: str
-    """Name and version."""
-    model_sha256: str
-    preprocessing: str
-    """Digest of the bundle's preprocessing spec."""
-
-    def find_misfit(self, baseline: Baseline) -> str | None:
-        """Why a baseline cannot be used here; None when it can. One that does not know its preprocessing may."""
-        if baseline.model_sha256 != self.model_sha256:
-            return f"of the model {baseline.model_sha256[:12]}…; the bundle's is {self.model_sha256[:12]}…"
-        if baseline.facts.preprocessing not in (None, self.preprocessing):
-            return "recorded with another preprocessing"
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Both ends are of one version: a field that is missing or of another type is refu
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,7 +15,8 @@ from edge_runtime.config import RecalibrationConfig
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.reference.reservoir import InputMoments
-from edge_runtime.recalibration.task import Cause, Kind, Task
+from edge_runtime.recalibration.task import Cause, Kind
+from edge_runtime.system.atomic_file import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,50 +32,16 @@ class JobRequest:
     """The file to recalibrate from; not read by a commissioning."""
     reference_folder: Path | None
     """Pictures to use; None takes the frames that are handed over."""
-    most: int
-    """Frames to read from the folder at most."""
-    keep_pictures: bool
-    """Whether results may hold pictures: the healthy frames in a baseline, thumbnails in a report."""
-    memory_mib: int
-    strictness: float = 1.0
-    """Factor on the gains that the gate asks for, > 0; see ``recalibration.strictness``."""
-    margin: float | None = None
-    """The deprecated ``recalibration.margin``."""
+    settings: RecalibrationConfig
     facts: BaselineFacts | None = None
     """Of the baseline that a commissioning makes."""
     further_input: tuple[InputMoments, ...] = ()
     """Moments of samples of which no picture may be kept; they join in the correction of the input."""
-    threads: int = 1
-    seed: int = 0
 
-    @classmethod
-    def for_task(
-        cls,
-        task: Task,
-        settings: RecalibrationConfig,
-        bundle: Path,
-        baseline: Path,
-        reference_folder: Path | None,
-        at_wall_s: float,
-        further_input: tuple[InputMoments, ...] = (),
-        facts: BaselineFacts | None = None,
-    ) -> "JobRequest":
-        """The request for a task under these settings."""
-        return cls(
-            task.kind,
-            task.cause,
-            at_wall_s,
-            bundle,
-            baseline,
-            reference_folder,
-            most=settings.reference.frames,
-            keep_pictures=settings.reference.pictures == "keep",
-            memory_mib=settings.memory_mib,
-            strictness=settings.strictness,
-            margin=settings.margin,
-            facts=facts,
-            further_input=further_input,
-        )
+    @property
+    def keep_pictures(self) -> bool:
+        """Whether results may hold pictures: the healthy frames in a baseline, thumbnails in a report."""
+        return self.settings.reference.pictures == "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,48 +68,43 @@ JobResult = CommissioningResult | RecalibrationReport | JobFailure
 
 T = TypeVar("T")
 
-_REQUEST: TypeAdapter[JobRequest] = TypeAdapter(JobRequest)
-_RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
+
+@dataclass(frozen=True, slots=True)
+class MessageFile(Generic[T]):
+    """A file in the job's folder that holds one message."""
+
+    name: str
+    adapter: TypeAdapter[T]
+
+    def write(self, folder: Path, message: T) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            StateError: the disk refuses.
+        """
+        write_atomically(folder / self.name, self.adapter.dump_json(message))
+
+    def read(self, folder: Path) -> T:
+        """The message.
+
+        Raises:
+            OSError: it is not there.
+            StateError: a field is missing or of another type; the message names it.
+        """
+        try:
+            return self.adapter.validate_json((folder / self.name).read_bytes())
+        except ValidationError as err:
+            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
+            raise StateError(f"{self.name} cannot be read: {problems}") from err
+
+
+REQUEST: MessageFile[JobRequest] = MessageFile("job.json", TypeAdapter(JobRequest))
+RESULT: MessageFile[JobResult] = MessageFile("outcome.json", TypeAdapter(JobResult))
+
 _REPORT = TypeAdapter(RecalibrationReport)
-
-
-def encode_request(request: JobRequest) -> bytes:
-    """The JSON that :func:`parse_request` reads."""
-    return _REQUEST.dump_json(request)
-
-
-def encode_result(result: JobResult) -> bytes:
-    """The JSON that :func:`parse_result` reads."""
-    return _RESULT.dump_json(result)
-
-
-def parse_request(data: bytes) -> JobRequest:
-    """A request.
-
-    Raises:
-        StateError: a field is missing or of another type; the message names it.
-    """
-    return _parse(_REQUEST, data, "job.json")
-
-
-def parse_result(data: bytes) -> JobResult:
-    """A result.
-
-    Raises:
-        StateError: a field is missing or of another type; the message names it.
-    """
-    return _parse(_RESULT, data, "outcome.json")
 
 
 def make_report(verdict: Verdict, request: JobRequest) -> RecalibrationReport:
     """The report of a verdict."""
     facts = {**verdict.to_json(), "frames": verdict.frames, "cause": request.cause, "at": request.at_wall_s}
     return _REPORT.validate_python(facts)
-
-
-def _parse(adapter: TypeAdapter[T], data: bytes, name: str) -> T:
-    try:
-        return adapter.validate_json(data)
-    except ValidationError as err:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
-        raise StateError(f"{name} cannot be read: {problems}") from err

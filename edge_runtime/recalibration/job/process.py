@@ -19,13 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import StateError
-from edge_runtime.recalibration.job.messages import (
-    JobFailure,
-    JobRequest,
-    JobResult,
-    encode_request,
-    parse_result,
-)
+from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobFailure, JobRequest, JobResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,7 @@ class JobProcess:
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            (folder / "job.json").write_bytes(encode_request(request))
+            REQUEST.write(folder, request)
             with (folder / "log.txt").open("wb") as log_file, _hand_over(pixels) as handed:
                 process = subprocess.Popen(
                     [
@@ -94,7 +88,7 @@ class JobProcess:
             self.kill()
             return self._fail("took longer than recalibration.timeout_s and was ended")
         try:
-            return Outcome(self.folder, parse_result((self.folder / "outcome.json").read_bytes()))
+            return Outcome(self.folder, RESULT.read(self.folder))
         except OSError:
             return self._fail(f"process ended with status {status}: {self._read_last_words()}")
         except StateError as err:

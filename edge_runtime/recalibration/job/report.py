@@ -60,7 +60,6 @@ def leave_report(
             verdict,
             with_pictures=request.keep_pictures,
             scale=scale,
-            threads=request.threads,
         )
         text = page(verdict, baseline, material, _make_setting(bundle, verdict, request))
         write_atomically(folder / "report.html", text.encode())

@@ -29,6 +29,7 @@ from calibration.targets import model_files
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import ask_golden_pictures
 from edge_runtime.bundles.verify import Bundle, load_bundle
+from edge_runtime.config import RecalibrationConfig
 from edge_runtime.deployment.model_state import ANSWERS_FILE
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
@@ -37,17 +38,16 @@ from edge_runtime.inference.preprocess import Preprocessor, channels_first
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.job.messages import (
+    REQUEST,
+    RESULT,
     CommissioningResult,
     JobFailure,
     JobRequest,
     JobResult,
-    encode_result,
     make_report,
-    parse_request,
 )
 from edge_runtime.recalibration.job.report import leave_report
 from edge_runtime.recalibration.task import Kind
-from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.priority import idle_cores, lower_priority
 
 PR_SET_PDEATHSIG = 1
@@ -69,12 +69,12 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> int:
         pictures: Live frames, uint8 (N,H,W,C) in numpy's file format; None where the job names a reference folder.
     """
     try:
-        request = parse_request((folder / "job.json").read_bytes())
-        _step_back(request.memory_mib)
+        request = REQUEST.read(folder)
+        _step_back(request.settings.memory_mib)
         result = _work(folder, request, pictures)
     except (CalibrationError, EdgeRuntimeError) as err:
         result = JobFailure(str(err), is_lasting=isinstance(err, ModelError))
-    write_atomically(folder / "outcome.json", encode_result(result))
+    RESULT.write(folder, result)
     return 0
 
 
@@ -85,7 +85,7 @@ def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobRe
         work = _commission if request.kind is Kind.COMMISSION else _recalibrate
         return work(folder, request, bundle, frames)
     except MemoryError:
-        error = f"needs more than recalibration.memory_mib = {request.memory_mib}"
+        error = f"needs more than recalibration.memory_mib = {request.settings.memory_mib}"
         return JobFailure(error, is_lasting=True)
 
 
@@ -94,7 +94,6 @@ def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepa
     baseline = calibration.profile(
         model,
         frames.x,
-        threads=request.threads,
         created_wall_s=request.at_wall_s,
         facts=request.facts or BaselineFacts(),
         output=bundle.manifest.scores_output,
@@ -113,7 +112,7 @@ def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prep
     further = np.asarray([[one.mean, one.var] for one in request.further_input], np.float64)  # (M, 2, C)
     moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
     options = replace(
-        choose_options(request),
+        choose_options(request.settings),
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
         first_taps=bundle.manifest.calibration.first_taps,
@@ -124,22 +123,22 @@ def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prep
         sha256 = _store_patch(folder / "patch", bundle, verdict.patch)
         report = replace(report, model_sha256=sha256)
         if request.reference_folder is None:  # a folder stands for the site in general, not for a drift
-            seen = calibration.snapshot(bundle.model_files, frames.x, threads=request.threads)
+            seen = calibration.snapshot(bundle.model_files, frames.x)
             seen.save(folder / "patch" / "observed.safetensors")
     place = folder / ("report" if verdict.patch is None else "patch")
     leave_report(place, report, bundle, baseline, frames.x, verdict, request)
     return report
 
 
-def choose_options(request: JobRequest) -> calibration.Options:
+def choose_options(settings: RecalibrationConfig) -> calibration.Options:
     """The library's options, with the gate as strict as the operator wants it."""
-    options = calibration.Options(threads=request.threads, seed=request.seed)
+    options, margin, strictness = calibration.Options(), settings.margin, settings.strictness
     gate, detection = options.gate_settings, options.detection_gate_settings
-    if request.margin is None:
-        gate = scale_gains(gate, request.strictness)
-        detection = replace(detection, min_gain=detection.min_gain * request.strictness)
+    if margin is None:
+        gate = scale_gains(gate, strictness)
+        detection = replace(detection, min_gain=detection.min_gain * strictness)
     else:
-        gate, detection = apply_margin(gate, request.margin), replace(detection, min_gain=request.margin)
+        gate, detection = apply_margin(gate, margin), replace(detection, min_gain=margin)
     return replace(options, gate_settings=gate, detection_gate_settings=detection)
 
 
@@ -185,7 +184,9 @@ def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> 
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     if request.reference_folder is not None:
         return Prepared(
-            *read_reference_folder(request.reference_folder, preprocessor, bundle.labels, request.most)
+            *read_reference_folder(
+                request.reference_folder, preprocessor, bundle.labels, request.settings.reference.frames
+            )
         )
     if pictures is None:
         raise StateError("no frames were handed over; expected the number of an open file after the folder")

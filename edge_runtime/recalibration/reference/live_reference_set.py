@@ -13,7 +13,6 @@ One thread calls all of this, except ``status``.
 """
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +21,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Sample
-from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.errors import StateError
+from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
 from edge_runtime.recalibration.reference.frame_filter import FrameFilter
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
@@ -68,22 +67,14 @@ class ReservoirStatus:
 class LiveReferenceSet:
     """The live frames of one model that are kept in memory and on disk."""
 
-    def __init__(
-        self,
-        model_state: ModelState,
-        bundle: str,
-        settings: ReferenceConfig,
-        every_s: float,
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float],
-    ) -> None:
-        self._model_state, self._bundle, self._settings = model_state, bundle, settings
-        self._clock, self._wall_clock = clock, wall_clock
+    def __init__(self, context: ModelContext, settings: ReferenceConfig, every_s: float) -> None:
+        self._context, self._model_state, self._settings = context, context.model_state, settings
+        self._clock, self._wall_clock = context.clock, context.wall_clock
         self._filter = FrameFilter(every_s)
         self._reservoir = Reservoir(_make_limits(settings))
         self._store: ReservoirStore | None = None
         self._is_open = self._is_holding = False
-        self._credit, self._credit_at_s = WRITE_BURST, clock()
+        self._credit, self._credit_at_s = WRITE_BURST, self._clock()
         self._look_at_s = -np.inf
         self._problem: str | None = None
         self._restored = self._unsaved_count = 0
@@ -243,7 +234,7 @@ class LiveReferenceSet:
         if not self._settings.persist:
             shutil.rmtree(self._model_state.reservoir, ignore_errors=True)
             return
-        store = ReservoirStore(self._model_state.reservoir, self._bundle)
+        store = ReservoirStore(self._model_state.reservoir, self._context.identity.bundle)
         age_s = self._reservoir.limits.age_s
         try:
             found = store.open(

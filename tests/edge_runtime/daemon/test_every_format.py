@@ -28,15 +28,11 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
+from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job import worker
-from edge_runtime.recalibration.job.messages import (
-    CommissioningResult,
-    JobRequest,
-    encode_request,
-    parse_result,
-)
-from edge_runtime.recalibration.task import Cause, Kind, Task
+from edge_runtime.recalibration.job.messages import REQUEST, RESULT, CommissioningResult, JobRequest
+from edge_runtime.recalibration.task import Cause, Kind
 from tests.support.bundle_models import SIDE, colourful, png, small_model
 from tests.support.engine_models import FILES, SmallNet, torchscript_bytes
 
@@ -78,11 +74,8 @@ def test_a_bundle_that_was_built_loads_passes_and_is_inspect_bundle(
 
 def job_folder(folder: Path, bundle: Bundle, kind: Kind, baseline: Path) -> Path:
     settings = RecalibrationConfig(reference=ReferenceConfig(frames=32), memory_mib=4096)
-    order = JobRequest.for_task(
-        Task(kind, Cause.COMMAND, 0.0, 32, 0.0), settings, bundle.path, baseline, None, 9.0
-    )
     folder.mkdir(parents=True)
-    (folder / "job.json").write_bytes(encode_request(order))
+    REQUEST.write(folder, JobRequest(kind, Cause.COMMAND, 9.0, bundle.path, baseline, None, settings))
     return folder
 
 
@@ -103,11 +96,12 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
     model_state = ModelState.open(tmp_path / "state", "small")
     folder = job_folder(model_state.jobs / "one", bundle, Kind.COMMISSION, model_state.jobs / "none")
     worker.main(folder, frames(32))
-    result = parse_result((folder / "outcome.json").read_bytes())
+    result = RESULT.read(folder)
     assert isinstance(result, CommissioningResult)
     assert result.frames == 32
     identity = identify_bundle(bundle)
-    baselines = ActiveBaselines(model_state, identity, DriftWatch(None), DriftConfig(), lambda: 9.0)
+    context = ModelContext("small", bundle.path, identity, model_state, [].append, lambda: 9.0, lambda: 9.0)
+    baselines = ActiveBaselines(context, DriftWatch(None), DriftConfig())
     baseline = baselines.take(folder)
     assert baselines.usable, baselines.problems
 
@@ -122,7 +116,7 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
         model_state.jobs / "two", bundle, Kind.RECALIBRATE, model_state.baselines / "default.safetensors"
     )
     worker.main(again, frames(32, haze=0.5))
-    report = parse_result((again / "outcome.json").read_bytes())
+    report = RESULT.read(again)
     assert isinstance(report, RecalibrationReport)
     assert report.reasons, report
 

@@ -7,37 +7,40 @@ import pytest
 
 from calibration import FrameCounts, Verdict
 from calibration.baseline.metadata import BaselineFacts
+from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import (
+    REQUEST,
+    RESULT,
     CommissioningResult,
     JobFailure,
     JobRequest,
-    encode_request,
-    encode_result,
     make_report,
-    parse_request,
-    parse_result,
 )
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Cause, Kind
 from tests.support.event_examples import a_report
 
-REQUEST = JobRequest(Kind.RECALIBRATE, Cause.DRIFT, 1.5, Path("/b/1"), Path("/s/day"), None, 64, True, 1024)
+SETTINGS = RecalibrationConfig(
+    schedule="0 3 * * *", memory_mib=1024, reference=ReferenceConfig(folder="/r", pictures="never")
+)
+JOB = JobRequest(Kind.RECALIBRATE, Cause.DRIFT, 1.5, Path("/b/1"), Path("/s/day"), None, SETTINGS)
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        REQUEST,
+        JOB,
         replace(
-            REQUEST, kind=Kind.COMMISSION, facts=BaselineFacts("day", streams=("a", "b"), blessed_wall_s=1.0)
+            JOB, kind=Kind.COMMISSION, facts=BaselineFacts("day", streams=("a", "b"), blessed_wall_s=1.0)
         ),
-        replace(REQUEST, reference_folder=Path("/r"), strictness=2.0, margin=0.1),
-        replace(REQUEST, further_input=(InputMoments((0.1, 0.2), (1.0, 2.0)),)),
+        replace(JOB, reference_folder=Path("/r"), settings=RecalibrationConfig(strictness=2.0, margin=0.1)),
+        replace(JOB, further_input=(InputMoments((0.1, 0.2), (1.0, 2.0)),)),
     ],
 )
-def test_a_request_is_the_same_on_the_other_side(request_):
-    assert parse_request(encode_request(request_)) == request_
+def test_a_request_is_the_same_on_the_other_side(tmp_path, request_):
+    REQUEST.write(tmp_path, request_)
+    assert REQUEST.read(tmp_path) == request_
 
 
 @pytest.mark.parametrize(
@@ -49,24 +52,28 @@ def test_a_request_is_the_same_on_the_other_side(request_):
         JobFailure("too dark", is_lasting=True),
     ],
 )
-def test_a_result_is_the_same_on_the_other_side(result):
-    assert parse_result(encode_result(result)) == result
+def test_a_result_is_the_same_on_the_other_side(tmp_path, result):
+    RESULT.write(tmp_path, result)
+    assert RESULT.read(tmp_path) == result
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"frames": "many"}'])
-def test_what_is_malformed_is_refused(data):
-    with pytest.raises(StateError, match=r"job\.json"):
-        parse_request(data)
-    with pytest.raises(StateError, match=r"outcome\.json"):
-        parse_result(data)
+@pytest.mark.parametrize("file", [REQUEST, RESULT])
+def test_what_is_malformed_is_refused(tmp_path, data, file):
+    (tmp_path / file.name).write_bytes(data)
+    with pytest.raises(StateError, match=file.name):
+        file.read(tmp_path)
 
 
-def test_a_refusal_names_the_field():
+def test_a_refusal_names_the_field(tmp_path):
+    REQUEST.write(tmp_path, JOB)
+    path = tmp_path / "job.json"
+    path.write_bytes(path.read_bytes().replace(b"1024", b'"much"'))
     with pytest.raises(StateError, match="memory_mib"):
-        parse_request(encode_request(REQUEST).replace(b"1024", b'"much"'))
+        REQUEST.read(tmp_path)
 
 
 def test_a_report_has_every_count_of_the_verdict():
     counts = FrameCounts(64, {"repeated": 3}, observed=45, judged=16, healthy_samples=48)
     verdict = Verdict(False, "identity", None, (), {}, {}, counts)
-    assert make_report(verdict, REQUEST).frames == counts
+    assert make_report(verdict, JOB).frames == counts

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import Baseline
+from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobRequest
 from edge_runtime.recalibration.job.process import JobProcess
@@ -28,9 +29,7 @@ def job(**fields):
         "bundle": DEMO / "bundle" / "efficientnet-lite0" / "1",
         "baseline": Path("none"),
         "reference_folder": None,
-        "most": 8,
-        "keep_pictures": True,
-        "memory_mib": 1024,
+        "settings": RecalibrationConfig(),
     }
     return JobRequest(**{**values, **fields})
 
@@ -91,14 +90,16 @@ def test_a_job_without_frames_is_told_so(start):
 
 
 def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
-    outcome_of(start(job(keep_pictures=False), frames(16)))
+    outcome_of(
+        start(job(settings=RecalibrationConfig(reference=ReferenceConfig(pictures="never"))), frames(16))
+    )
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "jobs").rglob("*") if path.is_file()}
     assert set(sizes) == {"job.json", "log.txt", "outcome.json", "baseline.safetensors", "probe.onnx"}
     assert Baseline.load(tmp_path / "jobs" / "one" / "baseline.safetensors").healthy_samples is None
 
 
 def test_too_little_memory_is_an_outcome_and_no_crash(start):
-    assert failure_of(start(job(memory_mib=60), frames(16))).error
+    assert failure_of(start(job(settings=RecalibrationConfig(memory_mib=128)), frames(16))).error
 
 
 def test_a_job_past_its_deadline_is_killed_and_said_so(start):

@@ -25,9 +25,9 @@ from edge_runtime.inference.postprocess.detections import read_boxes
 from edge_runtime.inference.specs import DetectionSpec
 from edge_runtime.messaging.encoding import as_json, encode_object
 from edge_runtime.recalibration.job import worker
-from edge_runtime.recalibration.job.messages import JobFailure, JobRequest, encode_request, parse_result
+from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobFailure, JobRequest
 from edge_runtime.recalibration.reference.reservoir import InputMoments
-from edge_runtime.recalibration.task import Cause, Kind, Task
+from edge_runtime.recalibration.task import Cause, Kind
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 from tests.support.onnx_nets import detector, street
 from tests.support.paths import DEMO
@@ -42,10 +42,8 @@ def settings(**keys):
 
 
 def order(kind, folder, reference_folder=None, **keys):
-    task = Task(kind, Cause.COMMAND, 0.0, 48, 0.0)
-    return JobRequest.for_task(
-        task, settings(**keys), BUNDLE, folder / "baseline.safetensors", reference_folder, 12.0
-    )
+    baseline = folder / "baseline.safetensors"
+    return JobRequest(kind, Cause.COMMAND, 12.0, BUNDLE, baseline, reference_folder, settings(**keys))
 
 
 def conveyor_frames(count, first, drift=None):
@@ -64,14 +62,14 @@ def _no_limits(monkeypatch):
 
 def run(folder, job, pixels=None):
     folder.mkdir(exist_ok=True)
-    (folder / "job.json").write_bytes(encode_request(job))
+    REQUEST.write(folder, job)
     pictures = None
     if pixels is not None:
         pictures = io.BytesIO()
         np.save(pictures, pixels, allow_pickle=False)
         pictures.seek(0)
     assert worker.main(folder, pictures) == 0
-    return parse_result((folder / "outcome.json").read_bytes())
+    return RESULT.read(folder)
 
 
 @pytest.fixture(scope="module")
@@ -137,14 +135,13 @@ def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view()
 
 
 def test_the_strictness_is_a_factor_on_every_gain_that_the_gate_asks_for():
-    request = order(Kind.RECALIBRATE, DEMO)
-    shipped = worker.choose_options(request)
+    shipped = worker.choose_options(settings())
     assert shipped == replace(shipped, gate_settings=GateSettings())
-    strict = worker.choose_options(replace(request, strictness=2.0))
+    strict = worker.choose_options(settings(strictness=2.0))
     assert strict.gate_settings.min_evidence == 2 * GateSettings().min_evidence
     assert strict.gate_settings.few_class_min_gain == 2 * GateSettings().few_class_min_gain
     assert strict.detection_gate_settings.min_gain == 2 * shipped.detection_gate_settings.min_gain
-    loose = worker.choose_options(replace(request, strictness=0.5)).gate_settings
+    loose = worker.choose_options(settings(strictness=0.5)).gate_settings
     assert loose.min_gain == 0.5 * GateSettings().min_gain
     assert loose.few_class_margin == GateSettings().few_class_margin
 
@@ -152,7 +149,7 @@ def test_the_strictness_is_a_factor_on_every_gain_that_the_gate_asks_for():
 def test_a_request_that_cannot_be_read_is_told_with_its_field(tmp_path):
     (tmp_path / "job.json").write_bytes(b'{"kind": "paint"}')
     assert worker.main(tmp_path) == 0
-    outcome = parse_result((tmp_path / "outcome.json").read_bytes())
+    outcome = RESULT.read(tmp_path)
     assert isinstance(outcome, JobFailure)
     assert "kind" in outcome.error
     assert "bundle" in outcome.error
@@ -160,18 +157,16 @@ def test_a_request_that_cannot_be_read_is_told_with_its_field(tmp_path):
 
 def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_moments_alone(site, tmp_path):
     reference = ReferenceConfig(frames=48, pictures="never")
-    task = Task(Kind.COMMISSION, Cause.COMMAND, 0.0, 48, 0.0)
     private = RecalibrationConfig(reference=reference, memory_mib=4096)
     baseline = tmp_path / "healthy" / "baseline.safetensors"
     run(
         tmp_path / "healthy",
-        JobRequest.for_task(task, private, BUNDLE, baseline, None, 0.0),
+        JobRequest(Kind.COMMISSION, Cause.COMMAND, 0.0, BUNDLE, baseline, None, private),
         conveyor_frames(48, 0),
     )
     assert calibration.Baseline.load(baseline).healthy_samples is None
-    task = Task(Kind.RECALIBRATE, Cause.COMMAND, 0.0, 48, 0.0)
-    further = [InputMoments((0.4, 0.4, 0.4), (0.1, 0.1, 0.1))] * 20
-    job = JobRequest.for_task(task, private, BUNDLE, baseline, None, 0.0, tuple(further))
+    further = (InputMoments((0.4, 0.4, 0.4), (0.1, 0.1, 0.1)),) * 20
+    job = replace(order(Kind.RECALIBRATE, tmp_path / "healthy"), settings=private, further_input=further)
     report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
     assert report.notes
     assert list(tmp_path.rglob("*.npy")) == []

@@ -6,6 +6,7 @@ import pytest
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Sample
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.reference.live_reference_set import SETTLE_S, WRITE_BURST, LiveReferenceSet
 from edge_runtime.recalibration.task import Cause, Kind, Task
 
@@ -19,14 +20,17 @@ class Box:
         self.now_s, self.wall_ahead_s, self.seq = now_s, wall_ahead_s, 0
         model_state = ModelState.open(folder, "parts")
         self.root = model_state.reservoir
-        self.reference = LiveReferenceSet(
+        context = ModelContext(
+            "parts",
+            folder / "bundle",
+            Identity("parts/1", "a" * 64, "spec"),
             model_state,
-            "parts/1",
-            ReferenceConfig(**{"frames": 8, "reservoir": 128, **settings}),
-            every_s=1.0,
+            [].append,
             clock=lambda: self.now_s,
             wall_clock=lambda: self.now_s + self.wall_ahead_s,
         )
+        reference = ReferenceConfig(**{"frames": 8, "reservoir": 128, **settings})
+        self.reference = LiveReferenceSet(context, reference, every_s=1.0)
         self.reference.open()
 
     def feed(self, frames, label=0, side=16, channels_last=False):
