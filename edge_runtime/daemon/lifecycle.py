@@ -2,20 +2,18 @@
 
 import queue
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import structlog
 
-from edge_runtime.config import Config
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.health import WatchdogFeeder
-from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
-from edge_runtime.http import HttpServer
+from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.system.systemd import SystemdNotify
 
@@ -54,44 +52,29 @@ class StopRequest:
         return True
 
 
+@dataclass(kw_only=True)
 class Daemon:
-    """One running edge box.
+    """One running edge box."""
 
-    Args:
-        running: What runs; its models are opened by :meth:`startup`.
-        cameras: No stream is open yet.
-        open_model: Loads, self-tests and wires one model. Raises BundleError, EngineError, StateError.
-        reloader: Applies edits of the configuration.
-        reporter: Health and status.
-        http: Not listening yet; None when it is turned off.
-        watch: Of the configuration file, not started.
-        notify: Tells systemd.
-        stop: Ends the main loop.
-        resources: Closed last: outboxes and the lock of the state directory.
-    """
+    running: Running
+    """Its models are opened by :meth:`startup`."""
+    cameras: Cameras
+    """No stream is open yet."""
+    reloader: ConfigReloader
+    reporter: StatusReporter
+    http: HttpServer | None
+    """Not listening yet; None when it is turned off."""
+    watch: ConfigWatcher
+    """Not started."""
+    notify: SystemdNotify
+    stop_request: StopRequest
+    resources: ExitStack
+    """Closed last: outboxes and the lock of the state directory."""
 
-    def __init__(
-        self,
-        running: Running,
-        cameras: Cameras,
-        *,
-        open_model: Callable[[Config, str], ModelRuntime],
-        reloader: ConfigReloader,
-        reporter: StatusReporter,
-        http: HttpServer | None,
-        watch: ConfigWatcher,
-        notify: SystemdNotify,
-        stop: StopRequest,
-        resources: ExitStack,
-    ) -> None:
-        self._running, self._cameras, self._open_model = running, cameras, open_model
-        self._reloader, self.reporter = reloader, reporter
-        self._http, self._watch, self._notify = http, watch, notify
-        self._stop, self._resources = stop, resources
-        self._must_look = False
-        self._state_at_s = 0.0
+    def __post_init__(self) -> None:
+        self._must_look, self._state_at_s = False, 0.0
         self._last_state: tuple[MqttClient, bytes] | None = None
-        self._feeder = None if notify.watchdog_s is None else WatchdogFeeder(notify.watchdog_s)
+        self._feeder = None if self.notify.watchdog_s is None else WatchdogFeeder(self.notify.watchdog_s)
 
     def run(self, for_s: float | None = None) -> int:
         """Live until asked to stop (or for ``for_s`` seconds); gives the exit code.
@@ -104,37 +87,37 @@ class Daemon:
             self.main_loop(for_s)
         finally:
             self.shutdown()
-        if self._stop.fatal is None:
+        if self.stop_request.fatal is None:
             return 0
-        log.error("stopped because the daemon cannot work", reason=self._stop.fatal)
+        log.error("stopped because the daemon cannot work", reason=self.stop_request.fatal)
         return EXIT_FATAL
 
     def startup(self) -> None:
         """Models first (a bad bundle must stop the start), then cameras; READY once all self-tests have passed."""
-        config, models = self._running.config, self._running.models
+        config, models = self.running.config, self.running.models
         for name in config.models:
-            models[name] = self._open_model(config, name)
+            models[name] = self.reloader.open_model(config, name)
         for runtime in models.values():
             runtime.start()
         for stream, camera in config.cameras.items():
             if camera.enabled:
-                self._cameras.open(stream, camera, models[camera.model].pipeline)
-        if self._http is not None:
-            self._http.start()
-        self._notify.ready()
+                self.cameras.open(stream, camera, models[camera.model].pipeline)
+        if self.http is not None:
+            self.http.start()
+        self.notify.ready()
         log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
-        self._running.connection.start()
-        self._watch.start()
+        self.running.connection.start()
+        self.watch.start()
 
     def main_loop(self, for_s: float | None) -> None:
         """Tick until stopped."""
         end_s = None if for_s is None else time.monotonic() + for_s
-        while not self._stop.came_within(TICK_S):
+        while not self.stop_request.came_within(TICK_S):
             self.tick(time.monotonic())
             if end_s is not None and time.monotonic() >= end_s:
                 return
-            models = self._running.models.values()
-            if self._cameras.are_finished() and all(runtime.pipeline.is_idle() for runtime in models):
+            models = self.running.models.values()
+            if self.cameras.are_finished() and all(runtime.pipeline.is_idle() for runtime in models):
                 log.info("all files have been played")
                 return
 
@@ -142,41 +125,37 @@ class Daemon:
         """Apply edits, feed the watchdog, publish the state."""
         if self._must_look:
             self._must_look = False
-            self._watch.check_now(again=self._running.config_problem is not None)
-        self._reloader.follow_edits()
-        if self._feeder is not None and self._feeder.is_due(self._running.engine_facts(), now_s):
-            self._notify.watchdog()
-        client = self._running.connection.client
+            self.watch.check_now(again=self.running.config_problem is not None)
+        self.reloader.follow_edits()
+        if self._feeder is not None and self._feeder.is_due(self.running.engine_facts(), now_s):
+            self.notify.watchdog()
+        client = self.running.connection.client
         if client is not None and now_s - self._state_at_s >= STATE_EVERY_S:
             self._state_at_s = now_s
-            self._publish_state(client)
+            state = (client, self.reporter.state())
+            if state != self._last_state:  # tell a broker its first state, then every other one
+                self._last_state = state
+                client.set_state(state[1])
 
     def shutdown(self) -> None:
         """Take in nothing more, answer what was taken in, deliver what can be delivered, leave the rest on disk."""
-        running = self._running
+        running = self.running
         running.is_stopping = True
-        self._notify.stopping()
-        self._watch.stop()
-        self._cameras.stop_all()
+        self.notify.stopping()
+        self.watch.stop()
+        self.cameras.stop_all()
         for runtime in running.models.values():
             runtime.stop()
         running.connection.stop(running.config.outbox.drain_timeout_s)
-        if self._http is not None:
-            self._http.stop()
-        self._resources.close()
+        if self.http is not None:
+            self.http.stop()
+        self.resources.close()
         log.info("stopped")
 
     def stop(self) -> None:
         """Ask the daemon to end; from a signal handler or any thread."""
-        self._stop.ask()
+        self.stop_request.ask()
 
     def look_at_config(self) -> None:
         """Read the configuration file again at the next tick, as after SIGHUP."""
         self._must_look = True
-
-    def _publish_state(self, client: MqttClient) -> None:
-        """Tell a broker its first state, then every other one."""
-        state = (client, self.reporter.state())
-        if state != self._last_state:
-            self._last_state = state
-            client.set_state(state[1])

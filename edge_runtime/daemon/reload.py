@@ -9,7 +9,7 @@ import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -30,19 +30,6 @@ log = structlog.get_logger()
 Edits = queue.SimpleQueue[Config | ConfigError]
 
 
-@dataclass(frozen=True, slots=True)
-class Factories:
-    """Make the parts that an edit can replace."""
-
-    open_model: Callable[[Config, str], ModelRuntime]
-    """Load, self-test and wire one model; nothing runs yet. Raises BundleError, EngineError, StateError."""
-    open_connection: Callable[[Config], BrokerConnection]
-    """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
-    configure_log: Callable[[Config], None]
-    run_in_background: Callable[[Callable[[], Any]], Future[Any]]
-    """Runs the opening at a lower priority than live frames and the main thread."""
-
-
 _Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None]
 """The new parts, ready while the old ones run."""
 
@@ -56,26 +43,28 @@ class _Edit:
     opened: Future[_Opened]
 
 
+@dataclass(kw_only=True)
 class ConfigReloader:
     """Takes edits from the queue one after the other; all methods are the main thread's."""
 
-    def __init__(
-        self,
-        running: Running,
-        cameras: Cameras,
-        delivery: Delivery,
-        factories: Factories,
-        notify: SystemdNotify,
-        edits: Edits,
-    ) -> None:
-        self._running, self._cameras, self._delivery = running, cameras, delivery
-        self._factories, self._notify, self._edits = factories, notify, edits
-        self._edit: _Edit | None = None
+    running: Running
+    cameras: Cameras
+    delivery: Delivery
+    notify: SystemdNotify
+    edits: Edits
+    open_model: Callable[[Config, str], ModelRuntime]
+    """Load, self-test and wire one model; nothing runs yet. Raises BundleError, EngineError, StateError."""
+    open_connection: Callable[[Config], BrokerConnection]
+    """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
+    configure_log: Callable[[Config], None]
+    run_in_background: Callable[[Callable[[], Any]], Future[Any]]
+    """Runs the opening at a lower priority than live frames and the main thread."""
+    _edit: _Edit | None = field(default=None, init=False)
 
     def follow_edits(self) -> None:
         """Begin with the next edit, or end the one under way; never waits for it."""
-        if self._edit is None and not self._edits.empty():
-            self._begin(self._edits.get())
+        if self._edit is None and not self.edits.empty():
+            self._begin(self.edits.get())
         if self._edit is not None and self._edit.opened.done():
             edit, self._edit = self._edit, None
             self._end(edit)
@@ -84,9 +73,9 @@ class ConfigReloader:
         if isinstance(edit, ConfigError):
             self._refuse(str(edit), *map(str, edit.problems))
             return
-        plan, new = changes(self._running.config, edit), merge_in_force(self._running.config, edit)
-        self._notify.reloading()
-        self._edit = _Edit(new, plan, self._factories.run_in_background(lambda: self._open(new, plan)))
+        plan, new = changes(self.running.config, edit), merge_in_force(self.running.config, edit)
+        self.notify.reloading()
+        self._edit = _Edit(new, plan, self.run_in_background(lambda: self._open(new, plan)))
 
     def _end(self, edit: _Edit) -> None:
         try:
@@ -99,14 +88,14 @@ class ConfigReloader:
             self._refuse(problem, f"{problem}; the log says why")
         else:
             self._take_over(edit, *opened)
-            self._running.config, self._running.config_problem = edit.config, None
+            self.running.config, self.running.config_problem = edit.config, None
             changed = tuple(change.path for change in edit.plan.items)
             waiting = tuple(path for path in changed if path in edit.plan.needs_restart)
             self._emit(ConfigApplied(changed, waiting))
-        self._notify.ready()
+        self.notify.ready()
 
     def _refuse(self, problem: str, *problems: str) -> None:
-        self._running.config_problem = problem
+        self.running.config_problem = problem
         self._emit(ConfigRefused(problems))
 
     def _open(self, new: Config, plan: Changes) -> _Opened:
@@ -114,8 +103,8 @@ class ConfigReloader:
         models: dict[str, ModelRuntime] = {}
         try:
             for name in sorted(plan.models & new.models.keys()):
-                models[name] = self._factories.open_model(new, name)
-            connection = self._factories.open_connection(new) if plan.paths(Effect.RECONNECT) else None
+                models[name] = self.open_model(new, name)
+            connection = self.open_connection(new) if plan.paths(Effect.RECONNECT) else None
         except BaseException:
             for runtime in models.values():
                 runtime.stop()
@@ -129,7 +118,7 @@ class ConfigReloader:
 
         The others stay open when their model is replaced: the new one begins when the old one has answered its frames.
         """
-        new, running = edit.config, self._running
+        new, running = edit.config, self.running
         of_connection = {
             stream
             for stream, camera in new.cameras.items()
@@ -137,25 +126,25 @@ class ConfigReloader:
         }
         streams = sorted(edit.plan.cameras | of_connection)
         for stream in streams:
-            self._cameras.close(stream)
+            self.cameras.close(stream)
         for name in models.keys() & running.models.keys():
             models[name].pipeline.continue_counts(running.models[name].pipeline)
         for stream, known in running.config.cameras.items():
             if known.enabled and known.model in models and stream not in streams:
-                self._cameras.move(stream, models[known.model].pipeline)
+                self.cameras.move(stream, models[known.model].pipeline)
         self._replace_models(edit.plan.models, models)
         if connection is not None:
             self._replace_connection(connection)
         for runtime in running.models.values():
             runtime.reconfigure(new)
-        self._factories.configure_log(new)
+        self.configure_log(new)
         for stream in streams:
             camera = new.cameras.get(stream)
             if camera is not None and camera.enabled:
-                self._cameras.open(stream, camera, running.models[camera.model].pipeline)
+                self.cameras.open(stream, camera, running.models[camera.model].pipeline)
 
     def _replace_models(self, names: frozenset[str], opened: dict[str, ModelRuntime]) -> None:
-        running = self._running.models
+        running = self.running.models
         for name in sorted(names):
             old, new = running.pop(name, None), opened.get(name)
             if new is not None:
@@ -169,11 +158,11 @@ class ConfigReloader:
 
     def _replace_connection(self, connection: BrokerConnection) -> None:
         """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""
-        old = self._running.connection
-        self._delivery.use_channels(connection.topics, connection.channels)
-        self._running.connection = connection
+        old = self.running.connection
+        self.delivery.use_channels(connection.topics, connection.channels)
+        self.running.connection = connection
         old.stop(drain_s=1.0)
         connection.start()
 
     def _emit(self, fact: Fact) -> None:
-        self._delivery.add_event(Event(time.time(), fact))
+        self.delivery.add_event(Event(time.time(), fact))

@@ -3,8 +3,8 @@
 Importing this module is cheap: the server's thread imports uvicorn and starlette, after the daemon's first results.
 """
 
-import contextlib
 import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -27,7 +27,6 @@ class HttpUnavailable(EdgeRuntimeError):
     exit_code = 69  # EX_UNAVAILABLE
 
     def __init__(self, host: str, port: int, reason: str) -> None:
-        self.host, self.port, self.reason = host, port, reason
         super().__init__(f"http: cannot listen on {host}:{port}: {reason}; change http.port or free it")
 
 
@@ -97,21 +96,16 @@ class HttpServer:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
     except (OSError, UnicodeError) as err:
         raise HttpUnavailable(host, port, f"no such address ({err})") from err
-    listener = socket.socket(family, kind, protocol)
     try:
-        # A restart need not wait for TIME_WAIT.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError, AttributeError):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        listener = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+        return listener
     except OSError as err:
-        listener.close()
-        reason = "the port is in use" if err.errno == errno.EADDRINUSE else (err.strerror or str(err)).lower()
+        in_use = err.errno == errno.EADDRINUSE
+        reason = "the port is in use" if in_use else os.strerror(err.errno or 0).lower()
         raise HttpUnavailable(host, port, reason) from err
-    return listener

@@ -12,7 +12,7 @@ from edge_runtime.config import Config, secrets_of
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
-from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
+from edge_runtime.daemon.reload import ConfigReloader, Edits
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, make_http, open_connection
@@ -64,13 +64,18 @@ def build_daemon(
         )
         reporter = StatusReporter(running, cameras, delivery, crashes)
         handlers = make_command_handlers(running, reporter)
-        factories = Factories(
+        reloader = ConfigReloader(
+            running=running,
+            cameras=cameras,
+            delivery=delivery,
+            notify=notify,
+            edits=edits,
             open_model=partial(open_model, delivery=delivery, crashes=crashes),
             open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
             configure_log=configure_log_as_set,
             run_in_background=run_in_background,
         )
-        running.connection = factories.open_connection(config)
+        running.connection = reloader.open_connection(config)
         delivery.use_channels(running.connection.topics, running.connection.channels)
         watch = ConfigWatcher(
             config_path,
@@ -81,15 +86,14 @@ def build_daemon(
             crashes=crashes,
         )
         return Daemon(
-            running,
-            cameras,
-            open_model=factories.open_model,
-            reloader=ConfigReloader(running, cameras, delivery, factories, notify, edits),
+            running=running,
+            cameras=cameras,
+            reloader=reloader,
             reporter=reporter,
             http=make_http(running, reporter, delivery, crashes),
             watch=watch,
             notify=notify,
-            stop=stop,
+            stop_request=stop,
             resources=resources.pop_all(),
         )
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from edge_runtime.config import Config
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
-from edge_runtime.http import HttpServer
+from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy, VerbHandler
 from edge_runtime.messaging.connection import BrokerConnection

@@ -10,7 +10,7 @@ import pytest
 from edge_runtime.config import parse_config
 from edge_runtime.daemon.lifecycle import EXIT_FATAL, Daemon, StopRequest
 from edge_runtime.daemon.model_runtime import ModelRuntime
-from edge_runtime.daemon.reload import ConfigReloader, Edits, Factories
+from edge_runtime.daemon.reload import ConfigReloader, Edits
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
@@ -117,17 +117,21 @@ class DaemonBench:
         self.looked, notify, resources = [], SystemdNotify({}), ExitStack()
         resources.callback(self.lock.close)
         resources.callback(lambda: self.diary.append("close outboxes"))
-        factories = Factories(
+        reloader = ConfigReloader(
+            running=self.running,
+            cameras=self.streams,
+            delivery=self.delivery,
+            notify=notify,
+            edits=self.edits,
             open_model=self.open_model,
             open_connection=self.open_connection,
             configure_log=lambda config: None,
             run_in_background=self.run_in_background,
         )
         self.daemon = Daemon(
-            self.running,
-            self.streams,
-            open_model=self.open_model,
-            reloader=ConfigReloader(self.running, self.streams, self.delivery, factories, notify, self.edits),
+            running=self.running,
+            cameras=self.streams,
+            reloader=reloader,
             reporter=self.reporter,
             http=SimpleNamespace(start=lambda: self.fail_if_told("http"), stop=lambda: None),
             watch=SimpleNamespace(
@@ -136,7 +140,7 @@ class DaemonBench:
                 check_now=lambda *, again: self.looked.append(again),
             ),
             notify=notify,
-            stop=self.stop,
+            stop_request=self.stop,
             resources=resources,
         )
 
