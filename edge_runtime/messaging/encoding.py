@@ -161,8 +161,6 @@ def _convert(value: object) -> object:
         return value.tolist()
     if isinstance(value, np.longdouble):
         return float(value)
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)
     return str(value)

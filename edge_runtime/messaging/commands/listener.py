@@ -6,7 +6,6 @@ nor acknowledgements. The rules are in ``protocol``.
 
 import queue
 import time
-from collections.abc import Callable
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.messaging.commands.protocol import CommandHandler
@@ -31,12 +30,9 @@ class CommandListener:
         topics: Topics,
         *,
         crashes: Crashes | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
     ) -> None:
         """Subscribe to all requests of this device; call before ``client.start()`` to miss none."""
         self._client, self._handler, self._topics = client, handler, topics
-        self._monotonic, self._wall = monotonic, wall
         self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         # Not vital: a command must not be able to end the daemon.
         self._thread = SupervisedThread("commands", self._run, crashes or Crashes(), is_vital=False)
@@ -66,8 +62,8 @@ class CommandListener:
                 verb,
                 message.payload,
                 is_retained=message.is_retained,
-                now_s=self._monotonic(),
-                now_wall_s=self._wall(),
+                now_s=time.monotonic(),
+                now_wall_s=time.time(),
             )
         except Exception:
             self._publish(message, verb, self._handler.encode_unexpected(message.payload))
@@ -76,16 +72,11 @@ class CommandListener:
             self._publish(message, verb, answer)
 
     def _publish(self, message: Message, verb: str, answer: bytes) -> None:
-        topic = self._choose_topic(message, verb)
-        if topic is not None:
-            self._client.publish(topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation)
-
-    def _choose_topic(self, message: Message, verb: str) -> str | None:
-        """Where the caller wants the answer, when that is harmless; else the verb's own response topic."""
-        wanted = message.response_topic
-        if wanted is not None and self._topics.allows_response_to(wanted):
-            return wanted
-        try:
-            return self._topics.response(verb)
-        except ConfigError:
-            return None
+        """Answer where the caller wants it, when that is harmless; else on the verb's own response topic."""
+        topic = message.response_topic
+        if topic is None or not self._topics.allows_response_to(topic):
+            try:
+                topic = self._topics.response(verb)
+            except ConfigError:
+                return  # such a verb cannot be part of a topic
+        self._client.publish(topic, answer, expiry_s=ANSWER_EXPIRY_S, correlation=message.correlation)

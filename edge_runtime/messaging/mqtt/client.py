@@ -27,35 +27,22 @@ MessageHandler = Callable[[Message], None]
 class MqttClient:
     """See the module. All methods may be called from any thread."""
 
-    def __init__(
-        self,
-        settings: MqttSettings,
-        *,
-        jitter: Callable[[], float] = random.random,
-        crashes: Crashes | None = None,
-    ) -> None:
-        """Check the settings; nothing is connected before :meth:`start`.
-
-        Args:
-            settings: Where and how.
-            jitter: Gives 0..1; a fleet must not reconnect in step.
-            crashes: Counts what the thread that keeps the connection did not expect.
+    def __init__(self, settings: MqttSettings, *, crashes: Crashes | None = None) -> None:
+        """Check the TLS files; nothing is connected before :meth:`start`.
 
         Raises:
             ConfigError: a TLS file cannot be used.
         """
         settings.tls_context()
-        self._settings, self._jitter = settings, jitter
-        self._topics = settings.topics
+        self._settings, self._topics = settings, settings.topics
         self._lock = threading.Lock()
         self._subscriptions: list[tuple[str, MessageHandler]] = []
         self._listeners: list[Callable[[], None]] = []
         self._state: bytes | None = None
         self._session: MqttSession | None = None
         self._max_inflight = settings.max_inflight
-        self._connected = threading.Event()
         self.connects = 0
-        """Connections so far."""
+        """How often the broker has accepted the device."""
         self._problem: str | None = "not connected yet"
         # Not vital: without a broker results wait in the outbox.
         pauses = partial(pause_s, first_s=settings.reconnect_min_s, most_s=settings.reconnect_max_s)
@@ -76,7 +63,7 @@ class MqttClient:
         self._thread.stop()
         session = self._session
         if session is not None:
-            session.send_and_wait(self._topics.availability, b"offline", deadline_s / 2, retain=True)
+            session.send_and_wait(self._topics.availability, b"offline", deadline_s / 2)
             session.end()
         self._thread.join(max(0.1, end_s - time.monotonic()))
 
@@ -104,14 +91,7 @@ class MqttClient:
             session.unsubscribe(subscription[0])
 
     def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_s: int | None = None,
-        correlation: bytes | None = None,
+        self, topic: str, payload: bytes, *, expiry_s: int | None = None, correlation: bytes | None = None
     ) -> bool:
         """Send something that is not worth keeping (answers, health); False when it was not sent.
 
@@ -120,8 +100,7 @@ class MqttClient:
         session = self._session
         if session is None:
             return False
-        mid = session.send(topic, payload, qos=qos, retain=retain, expiry_s=expiry_s, correlation=correlation)
-        return mid is not None
+        return session.send(topic, payload, expiry_s=expiry_s, correlation=correlation) is not None
 
     def set_state(self, payload: bytes) -> None:
         """Make this the retained ``state``, now or as soon as the broker is there."""
@@ -140,10 +119,6 @@ class MqttClient:
         """The connection that stands now; None while there is none. Compare by identity to notice a new one."""
         session = self._session
         return session if session is not None and session.is_open else None
-
-    def wait_connected(self, timeout_s: float) -> bool:
-        """Wait until the broker has accepted the device."""
-        return self._connected.wait(timeout_s)
 
     @property
     def problem(self) -> str | None:
@@ -165,7 +140,8 @@ class MqttClient:
                 raise
             else:
                 delay_s = self._settings.reconnect_min_s if may_reconnect_soon else delay_s
-            self._stopping.wait(delay_s * (0.5 + 0.5 * self._jitter()))
+            # A fleet must not reconnect in step.
+            self._stopping.wait(delay_s * random.uniform(0.5, 1.0))  # noqa: S311
             delay_s = min(delay_s * 2, self._settings.reconnect_max_s)
 
     def _serve_one_session(self) -> bool:
@@ -188,7 +164,6 @@ class MqttClient:
             # Two devices of one name must not disconnect each other every second.
             return not session.is_taken_over
         finally:
-            self._connected.clear()
             self._session = None
             session.close(0.5)
             self._notify()
@@ -207,7 +182,6 @@ class MqttClient:
                 session.send(self._topics.state, self._state, retain=True)
             self.connects += 1
         log.info("connected to the broker", host=self._settings.host, port=self._settings.port)
-        self._connected.set()
         self._thread.succeeded()
         self._notify()
 

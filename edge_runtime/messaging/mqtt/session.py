@@ -134,9 +134,9 @@ class MqttSession:
         """True from the broker's acceptance until the connection ends."""
         return self._is_accepted and not self._closed.is_set()
 
-    def wait_closed(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end of the connection; False when it still stands."""
-        return self._closed.wait(timeout_s)
+    def wait_closed(self) -> None:
+        """Wait for the end of the connection."""
+        self._closed.wait()
 
     def end(self) -> None:
         """Ask for the end of the connection; the thread that opened the session sees it closed."""
@@ -168,12 +168,11 @@ class MqttSession:
         topic: str,
         payload: bytes,
         *,
-        qos: int = 1,
         retain: bool = False,
         expiry_s: int | None = None,
         correlation: bytes | None = None,
     ) -> int | None:
-        """Hand one message to the network thread; never waits.
+        """Hand one message at QoS 1 to the network thread; never waits.
 
         Returns:
             Its packet id, which :meth:`take_acks` names when the broker has taken it; None when the connection is
@@ -184,27 +183,22 @@ class MqttSession:
         wanted = {"MessageExpiryInterval": expiry_s, "CorrelationData": correlation}
         given = {name: value for name, value in wanted.items() if value is not None}
         properties = _properties(PacketTypes.PUBLISH, **given) if given else None
-        info = self._client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     def take_acks(self) -> list[tuple[int, int]]:
         """``(packet id, reason code)`` of every acknowledgement since the last call; below 0x80 is success."""
-        acks: list[tuple[int, int]] = []
-        while self._acks:
-            acks.append(self._acks.popleft())
-        return acks
+        return [self._acks.popleft() for _ in range(len(self._acks))]
 
-    def send_and_wait(self, topic: str, payload: bytes, timeout_s: float, *, retain: bool) -> bool:
-        """Send at QoS 1 and wait until the broker has it; for the last message only."""
+    def send_and_wait(self, topic: str, payload: bytes, timeout_s: float) -> None:
+        """Send a retained message at QoS 1 and wait until the broker has it; for the last message only."""
         if not self.is_open:
-            return False
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+            return
+        info = self._client.publish(topic, payload, qos=1, retain=True)
         end_s = time.monotonic() + timeout_s
         with suppress(RuntimeError, ValueError):  # paho: the connection ended meanwhile
             while not info.is_published() and not self._closed.is_set() and time.monotonic() < end_s:
                 info.wait_for_publish(0.05)
-            return info.is_published()
-        return False
 
     def subscribe(self, topic_filter: str) -> None:
         """Ask for messages at QoS 1, with the retain flag as it was published."""
@@ -235,36 +229,25 @@ class MqttSession:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
     def _on_connect(
-        self,
-        _client: paho.Client,
-        _data: object,
-        _flags: object,
-        reason: ReasonCode,
-        properties: Properties | None,
+        self, _client: object, _data: object, _flags: object, reason: ReasonCode, given: Properties | None
     ) -> None:
         if reason.is_failure:
             self.problem = (
                 f"refused the connection: {reason}; check mqtt.user, mqtt.password and the broker's rules"
             )
         else:
-            self.broker_inflight = getattr(properties, "ReceiveMaximum", 65_535)
-            self.max_packet_bytes = getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES)
+            self.broker_inflight = getattr(given, "ReceiveMaximum", 65_535)
+            self.max_packet_bytes = getattr(given, "MaximumPacketSize", MAX_PACKET_BYTES)
             self._is_accepted = True
         self._answered.set()
 
     def _on_disconnect(
-        self,
-        _client: paho.Client,
-        _data: object,
-        flags: paho.DisconnectFlags,
-        reason: ReasonCode,
-        _properties: object,
+        self, _client: object, _data: object, flags: paho.DisconnectFlags, reason: ReasonCode, _more: object
     ) -> None:
         if self.problem is None:
             by_broker = flags.is_disconnect_packet_from_server
-            self.problem = (
-                f"{'the broker ended the connection' if by_broker else 'connection lost'}: {reason}"
-            )
+            end = "the broker ended the connection" if by_broker else "connection lost"
+            self.problem = f"{end}: {reason}"
             if not self._is_accepted:
                 self.problem += " before it was accepted; does the broker want TLS or a certificate?"
         self.is_taken_over = reason.value == 0x8E

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ class MqttSettings:
     device: str
     port: int = 1883
     user: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     tls: TlsConfig | None = None
     prefix: str = "edge"
     keepalive_s: int = 15
@@ -35,9 +35,6 @@ class MqttSettings:
     """The largest packet the broker may send here (pictures come this way too)."""
     client_id: str | None = None
     """None connects as the device, with its last will; another client of the device's broker has an id and no will."""
-
-    def __repr__(self) -> str:
-        return f"MqttSettings({self.user or 'anonymous'}@{self.host}:{self.port}, {self.topics.root})"
 
     @property
     def topics(self) -> Topics:

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -199,10 +199,8 @@ class Store:
         """Close both connections; errors no longer matter, the last commit is on the disk."""
         with self._reading:
             for connection in (self._reader, self._writer):
-                try:
+                with suppress(sqlite3.Error):
                     connection.close()
-                except sqlite3.Error:
-                    continue
 
 
 def open_or_replace(path: Path, wall_s: float, damage: str | None) -> tuple[Store, Ledger]:

@@ -22,8 +22,8 @@ RETRY_S = 5.0
 class MqttSink:
     """Publishes rows at QoS 1 and reports the broker's acknowledgements."""
 
-    def __init__(self, client: MqttClient, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._monotonic = client, monotonic
+    def __init__(self, client: MqttClient) -> None:
+        self._client = client
         self._session: MqttSession | None = None
         self._rows_by_mid: dict[int, int] = {}
         self._refused: list[int] = []
@@ -37,7 +37,7 @@ class MqttSink:
     def epoch(self) -> object:
         """Session and number of refusals that must be repeated."""
         session = self._client.session
-        is_ready = session is not None and self._monotonic() >= self._paused_until_s
+        is_ready = session is not None and time.monotonic() >= self._paused_until_s
         return (session, self._refusals) if is_ready else None
 
     @property
@@ -88,7 +88,7 @@ class MqttSink:
                 report.refused.append(row_id)
             else:
                 self._pause(code)
-        if report.delivered and self._monotonic() >= self._paused_until_s:
+        if report.delivered and time.monotonic() >= self._paused_until_s:
             self._problem = None
         return report
 
@@ -96,7 +96,7 @@ class MqttSink:
         """Wait and send everything unacknowledged again: the operator may be changing the broker's rules."""
         reason = {0x87: "not authorized", 0x97: "quota exceeded"}.get(code, f"reason code {code:#04x}")
         self._note(f"{reason}; check the broker's access rules. Results wait in the outbox")
-        self._paused_until_s = self._monotonic() + RETRY_S
+        self._paused_until_s = time.monotonic() + RETRY_S
         self._rows_by_mid = {}
         self._refusals += 1
 
@@ -110,9 +110,9 @@ class MqttSink:
 
     def close(self, timeout_s: float) -> DeliveryReport:
         """Wait for the last acknowledgements; the client stays open."""
-        end_s = self._monotonic() + timeout_s
+        end_s = time.monotonic() + timeout_s
         report = self.poll()
-        while self._rows_by_mid and self._client.session is self._session and self._monotonic() < end_s:
+        while self._rows_by_mid and self._client.session is self._session and time.monotonic() < end_s:
             self._progress.wait(0.05)
             self._progress.clear()
             more = self.poll()

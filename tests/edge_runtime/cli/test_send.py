@@ -12,7 +12,7 @@ from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import Topics
 from tests.support.mosquitto import Mosquitto, free_port
-from tests.support.waiting import WAIT_S
+from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +40,7 @@ def device(broker):
         client, CommandHandler(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box")
     )
     client.start()
-    assert client.wait_connected(WAIT_S)
+    assert until(lambda: client.connects)
     yield client
     commands.stop()
     client.stop()
@@ -87,7 +87,7 @@ def test_the_availability_of_the_device_is_left_alone(broker):
     watcher = MqttClient(MqttSettings(broker.host, "watcher", broker.port))
     watcher.subscribe("edge/box/availability", lambda message: seen.append(message.payload))
     watcher.start()
-    assert watcher.wait_connected(WAIT_S)
+    assert until(lambda: watcher.connects)
     send_command(config(broker.port), "status", {}, timeout_s=WAIT_S)
     watcher.stop()
     assert seen == [b"online"]

@@ -96,7 +96,7 @@ def test_it_announces_itself_and_its_state_and_says_goodbye(broker, watch, make_
     watcher = watch(broker)
     client.set_state(b'{"n": 1}')
     client.start()
-    assert client.wait_connected(WAIT_S)
+    assert until(lambda: client.connects)
     client.set_state(b'{"n": 2}')
     assert until(lambda: watcher.payloads(topics.state) == [b'{"n": 1}', b'{"n": 2}'])
     client.stop()
@@ -114,7 +114,7 @@ def test_a_message_keeps_its_mqtt_5_properties_both_ways(broker, make_client):
     client.subscribe("inbox/+", lambda message: (got.append(message), arrived.set()))
     for one in (client, other):
         one.start()
-        assert one.wait_connected(WAIT_S)
+        assert until(lambda one=one: one.connects)
     assert other.publish("inbox/a", b"\0\xff", correlation=b"\1\2", expiry_s=60)
     assert arrived.wait(WAIT_S)
     assert (got[0].topic, got[0].payload, got[0].correlation, got[0].is_retained) == (
@@ -128,7 +128,7 @@ def test_a_message_keeps_its_mqtt_5_properties_both_ways(broker, make_client):
 def test_nagle_is_off(broker, make_client):
     client, _ = make_client(broker)
     client.start()
-    assert client.wait_connected(WAIT_S)
+    assert until(lambda: client.connects)
     assert client.session._client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
@@ -142,7 +142,7 @@ def test_a_callback_that_raises_is_logged_and_the_next_message_arrives(broker, m
 
     client.subscribe("boom", handler)
     client.start()
-    assert client.wait_connected(WAIT_S)
+    assert until(lambda: client.connects)
     for payload in (b"1", b"2"):
         client.publish("boom", payload)
     assert until(lambda: seen == [b"1", b"2"])
@@ -156,7 +156,7 @@ def test_it_connects_when_the_broker_comes_up_later(tmp_path, make_client, watch
     assert until(lambda: "connection refused" in client.problem)
     assert not client.publish("t", b"x")
     with broker:
-        assert client.wait_connected(WAIT_S)
+        assert until(lambda: client.connects)
         assert until(lambda: client.problem is None)
         assert until(lambda: watch(broker).payloads(topics.availability) == [b"online"], 1)
 
@@ -196,7 +196,7 @@ def test_a_topic_without_a_handler_is_unsubscribed(broker, make_client, watch):
     end_second = client.subscribe("belt", lambda message: second.append(message.payload))
     client.subscribe("done", lambda message: first.append(message.payload))
     client.start()
-    assert client.wait_connected(WAIT_S)
+    assert until(lambda: client.connects)
     watcher = watch(broker)
     end_first()
     end_first()
@@ -213,7 +213,7 @@ def test_a_frozen_broker_is_noticed(tmp_path, make_client):
     with Mosquitto(tmp_path / "frozen") as broker:
         client, _ = make_client(broker, keepalive_s=1)
         client.start()
-        assert client.wait_connected(WAIT_S)
+        assert until(lambda: client.connects)
         broker.freeze()
         assert until(lambda: client.session is None)
         broker.thaw()
@@ -224,7 +224,7 @@ def test_stop_is_quick_when_the_broker_is_frozen(tmp_path, make_client):
     with Mosquitto(tmp_path / "frozen") as broker:
         client, _ = make_client(broker)
         client.start()
-        assert client.wait_connected(WAIT_S)
+        assert until(lambda: client.connects)
         broker.freeze()
         started_s = time.monotonic()
         client.stop(1.0)
@@ -236,10 +236,11 @@ def test_the_last_will_is_seen_when_the_process_is_killed(broker, watch):
         from edge_runtime.messaging.mqtt.client import MqttClient
         from edge_runtime.messaging.mqtt.settings import MqttSettings
         from edge_runtime.system.log import configure_log
+        from tests.support.waiting import until
         configure_log()  # to standard error
         client = MqttClient(MqttSettings("{broker.host}", "victim", port={broker.port}))
         client.start()
-        assert client.wait_connected({WAIT_S})
+        assert until(lambda: client.connects)
         print("online", flush=True)
         input()
     """
@@ -257,7 +258,7 @@ def test_the_right_password_is_accepted_and_a_wrong_one_explained(tmp_path, make
     with Mosquitto(tmp_path / "guarded", passwords={"belt": "s3cret"}) as broker:
         client, _ = make_client(broker, user="belt", password="s3cret")
         client.start()
-        assert client.wait_connected(WAIT_S)
+        assert until(lambda: client.connects)
         for wrong in ({"user": "belt", "password": "no"}, {}):
             other, _ = make_client(broker, device="other", **wrong)
             other.start()
@@ -270,7 +271,7 @@ def test_tls_with_the_right_authority_is_accepted(tmp_path, make_client, tls_fil
     with Mosquitto(tmp_path / "tls", tls=tls_files) as broker:
         client, _ = make_client(broker, tls=TlsConfig(ca=tls_files.ca))
         client.start()
-        assert client.wait_connected(WAIT_S), client.problem
+        assert until(lambda: client.connects), client.problem
 
 
 def test_tls_faults_are_explained(tmp_path, make_client, tls_files, broker):
@@ -302,7 +303,7 @@ def test_a_client_certificate_is_sent_and_a_missing_one_explained(tmp_path, make
         good = TlsConfig(ca=tls_files.ca, cert=tls_files.client_cert, key=tls_files.client_key)
         client, _ = make_client(broker, tls=good)
         client.start()
-        assert client.wait_connected(WAIT_S), client.problem
+        assert until(lambda: client.connects), client.problem
         without, _ = make_client(broker, device="without", tls=TlsConfig(ca=tls_files.ca))
         without.start()
         assert until(lambda: "certificate" in without.problem), without.problem
@@ -323,7 +324,7 @@ def test_a_broker_that_allows_fewer_unacknowledged_messages_is_obeyed(tmp_path, 
     with Mosquitto(tmp_path / "narrow", extra="max_inflight_messages 3\nmax_packet_size 2000") as broker:
         client, topics = make_client(broker)
         client.start()
-        assert client.wait_connected(WAIT_S)
+        assert until(lambda: client.connects)
         assert client.session.max_inflight == 3
         sink = MqttSink(client)
         assert sink.capacity() == 3
@@ -340,7 +341,7 @@ def test_a_row_is_settled_when_the_broker_has_it(broker, make_client):
     assert sink.epoch is None
     assert not sink.send(Row(1, topics.event, b"{}", 0.0))
     client.start()
-    assert client.wait_connected(WAIT_S)
+    assert until(lambda: client.connects)
     assert sink.send(Row(7, topics.event, b"{}", 0.0))
     assert until(lambda: sink.poll().delivered == [7])
 
@@ -350,7 +351,7 @@ def test_a_full_window_of_a_lost_connection_does_not_block_the_next_one(tmp_path
         client, topics = make_client(broker, max_inflight=2)
         sink = MqttSink(client)
         client.start()
-        assert client.wait_connected(WAIT_S)
+        assert until(lambda: client.connects)
         broker.freeze()
         assert all(sink.send(Row(number, topics.event, b"{}", 0.0)) for number in (1, 2))
         assert sink.capacity() == 0
@@ -367,7 +368,7 @@ def test_refused_by_access_rules_pauses_keeps_the_rows_and_says_so(tmp_path, mak
         client, topics = make_client(broker)
         sink = MqttSink(client)
         client.start()
-        assert client.wait_connected(WAIT_S)
+        assert until(lambda: client.connects)
         before = sink.epoch
         assert sink.send(Row(7, topics.event, b"{}", 0.0))
         assert until(lambda: sink.poll() and sink.problem is not None)
@@ -386,7 +387,7 @@ def test_threads_and_descriptors_stay_flat_over_many_reconnections(tmp_path, mak
     with Mosquitto(tmp_path / "often", port=port) as broker:
         client, _ = make_client(broker)
         client.start()
-        assert client.wait_connected(WAIT_S)
+        assert until(lambda: client.connects)
         before = counted()
         for _ in range(10):
             broker.kill()
