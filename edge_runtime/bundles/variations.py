@@ -3,6 +3,7 @@
 Pure.
 """
 
+from itertools import product
 from typing import Any
 
 from edge_runtime.inference.specs import Colour, PreprocessSpec
@@ -11,29 +12,39 @@ _Values = tuple[float, ...]
 _IMAGENET_MEAN: _Values = (123.675, 116.28, 103.53)
 _IMAGENET_STD: _Values = (58.395, 57.12, 57.375)
 _GREY_IMAGENET: tuple[_Values, _Values] = ((118.0,), (57.6,))
+_Change = tuple[str, dict[str, Any]]
+_SHAPES: list[_Change] = [
+    *(
+        (f"geometry {name}", {"geometry": name, "crop_fraction": 1.0})
+        for name in ("stretch", "letterbox", "crop")
+    ),
+    ("geometry crop with crop_fraction 0.875", {"geometry": "crop", "crop_fraction": 0.875}),
+    *(
+        (f"filter {name}", {"filter": name})
+        for name in ("area", "nearest", "bilinear", "bicubic", "antialias_bilinear")
+    ),
+]
 
 
 def list_mistakes(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
     """Named variations, none equal to the spec itself: scaling x colour order, then geometry and filter."""
-    scalings = [("", {}), *_scalings(spec)]
-    colours = [("", {}), *_colours(spec)]
-    found: list[tuple[str, PreprocessSpec]] = []
-    for colour_name, colour in colours:
-        for scaling_name, scaling in scalings:
-            name = " and ".join(part for part in (colour_name, scaling_name) if part)
-            found.append((name, spec.model_copy(update={**scaling, **colour})))
-    found += [(name, spec.model_copy(update=change)) for name, change in _shapes()]
-    return [(name, changed) for name, changed in found if changed != spec]
+    none: _Change = ("", {})
+    pairs = product([none, *_colours(spec)], [none, *_scalings(spec)])
+    both = [(" and ".join(filter(None, (one[0], other[0]))), {**other[1], **one[1]}) for one, other in pairs]
+    return _apply(spec, [*both, *_SHAPES])
 
 
 def list_normalisation_mistakes(spec: PreprocessSpec) -> list[tuple[str, PreprocessSpec]]:
     """Only other scalings and colour orders: mistakes that every golden set must be able to notice."""
-    changes = [*_scalings(spec), *_colours(spec)]
+    return _apply(spec, [*_scalings(spec), *_colours(spec)])
+
+
+def _apply(spec: PreprocessSpec, changes: list[_Change]) -> list[tuple[str, PreprocessSpec]]:
     found = [(name, spec.model_copy(update=change)) for name, change in changes]
     return [(name, changed) for name, changed in found if changed != spec]
 
 
-def _scalings(spec: PreprocessSpec) -> list[tuple[str, dict[str, Any]]]:
+def _scalings(spec: PreprocessSpec) -> list[_Change]:
     count = spec.channels
     imagenet = (_IMAGENET_MEAN, _IMAGENET_STD) if count == 3 else _GREY_IMAGENET
     if spec.colour == "bgr":
@@ -54,23 +65,9 @@ def _times(values: _Values, factor: float) -> _Values:
     return tuple(value * factor for value in values)
 
 
-def _colours(spec: PreprocessSpec) -> list[tuple[str, dict[str, Any]]]:
+def _colours(spec: PreprocessSpec) -> list[_Change]:
     if spec.colour == "grey":
         return []
     other: Colour = "bgr" if spec.colour == "rgb" else "rgb"
     turned = {"colour": other, "mean": spec.mean[::-1], "std": spec.std[::-1]}
     return [(f"colour {other}", {"colour": other}), (f"colour {other}, mean and std in that order", turned)]
-
-
-def _shapes() -> list[tuple[str, dict[str, Any]]]:
-    geometries = [
-        ("geometry stretch", {"geometry": "stretch", "crop_fraction": 1.0}),
-        ("geometry letterbox", {"geometry": "letterbox", "crop_fraction": 1.0}),
-        ("geometry crop", {"geometry": "crop", "crop_fraction": 1.0}),
-        ("geometry crop with crop_fraction 0.875", {"geometry": "crop", "crop_fraction": 0.875}),
-    ]
-    filters = [
-        (f"filter {name}", {"filter": name})
-        for name in ("area", "nearest", "bilinear", "bicubic", "antialias_bilinear")
-    ]
-    return [*geometries, *filters]

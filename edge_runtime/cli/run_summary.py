@@ -18,24 +18,27 @@ def summarise(
         events: The run's events with the seconds since its start, oldest first.
         agreements: Per demo stream, how the answers compare with an undrifted run.
     """
-    lines = [f"ran {status['uptime_s']:.1f} s, first result after {_or_never(status['first_result_s'])}"]
+    first_s = status["first_result_s"]
+    first = "never" if first_s is None else f"{first_s:.2f} s"
+    lines = [f"ran {status['uptime_s']:.1f} s, first result after {first}"]
     for name, model in status["models"].items():
         late = sum(camera["dropped"] for camera in status["cameras"].values() if camera["model"] == name)
         lines += _model_lines(name, model, late)
     lines.append("")
-    lines += [_delivery_line(name, channel) for name, channel in status["delivery"].items()]
+    for name, channel in status["delivery"].items():
+        lines.append(
+            f"delivery to {name}: accepted {channel['enqueued']}, delivered {channel['delivered']}, "
+            f"waiting {channel['pending']}, lost {channel['dropped']}"
+        )
     lines += ["", "what happened:"]
-    happened = [line for after_s, fact in events for line in _event_lines(after_s, fact)] + _camera_lines(
-        status
-    )
-    lines += happened or ["  nothing to report"]
+    happened = []
+    for after_s, fact in events:
+        headline, *details = describe(fact)
+        happened += [f"  {after_s:6.1f} s  {headline}", *(f"            {detail}" for detail in details)]
+    lines += [*happened, *_camera_lines(status)] or ["  nothing to report"]
     for agreement in agreements:
         lines += ["", *_agreement_lines(agreement)]
     return "\n".join(lines)
-
-
-def _or_never(value: float | None) -> str:
-    return "never" if value is None else f"{value:.2f} s"
 
 
 def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
@@ -44,20 +47,17 @@ def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
     rejected = sum(sum(s["rejected"].values()) for s in streams)
     dropped = model["dropped_oldest"] + model["dropped_stale"]
     lost = frames - results - rejected - dropped  # engine errors, or frames without an account
+    counts = f"frames {frames}   results {results}   rejected {rejected}"
     lines = [
         "",
         f"model {name}: {model['generation']} on {model['runs_on']}",
         *(f"  note: {note}" for note in notes),
-        (
-            f"  frames {frames}   results {results}   rejected {rejected}   "
-            f"dropped because late {late + dropped}   lost {lost}"
-        ),
+        f"  {counts}   dropped because late {late + dropped}   lost {lost}",
     ]
     for label, key in (("capture to result", "total_ms"), ("inference", "infer_ms")):
-        figures = model[key]
-        if figures:
+        if figures := model[key]:
             lines.append(
-                f"  {label}: p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms, max {figures['max']:.1f} ms"
+                f"  {label}: " + ", ".join(f"{p} {figures[p]:.1f} ms" for p in ("p50", "p99", "max"))
             )
     side = model["recalibration"]
     if side is not None:
@@ -69,13 +69,6 @@ def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
         if side["task"] is not None:
             lines.append(f"  not finished when the time was up: {side['task']}, {side['phase']}")
     return lines
-
-
-def _delivery_line(name: str, channel: dict[str, Any]) -> str:
-    return (
-        f"delivery to {name}: accepted {channel['enqueued']}, delivered {channel['delivered']}, "
-        f"waiting {channel['pending']}, lost {channel['dropped']}"
-    )
 
 
 def _camera_lines(status: dict[str, Any]) -> list[str]:
@@ -92,23 +85,16 @@ def _camera_lines(status: dict[str, Any]) -> list[str]:
     ]
 
 
-def _event_lines(after_s: float, fact: Fact) -> list[str]:
-    headline, *details = describe(fact)
-    return [f"  {after_s:6.1f} s  {headline}", *(f"            {detail}" for detail in details)]
-
-
 def _agreement_lines(agreement: Agreement) -> list[str]:
-    lines = [
-        f"agreement with the undrifted run, stream {agreement.stream} (same pictures without the drift, base model):"
-    ]
-    if agreement.before is not None:
-        lines.append(
-            f"  drifted, before recalibration: {agreement.before:6.1%} of {agreement.before_frames} frames"
-        )
-    if agreement.after is not None and agreement.without is not None:
-        lines.append(
-            f"  drifted, after recalibration:  {agreement.after:6.1%} of {agreement.after_frames} frames"
-        )
+    what = "same pictures without the drift, base model"
+    lines = [f"agreement with the undrifted run, stream {agreement.stream} ({what}):"]
+    for label, share, frames in (
+        ("before recalibration: ", agreement.before, agreement.before_frames),
+        ("after recalibration:  ", agreement.after, agreement.after_frames),
+    ):
+        if share is not None:
+            lines.append(f"  drifted, {label}{share:6.1%} of {frames} frames")
+    if agreement.without is not None:
         lines.append(f"  those frames without the patch: {agreement.without:5.1%}")
     if agreement.before is None and agreement.after is None:
         lines.append("  no drifted frames were answered")

@@ -18,14 +18,7 @@ _OTHER_NAMES = {"directml": "dml"}
 def find_engine_notes(
     model: ModelConfig, engine: Engine, plan: ThreadPlan, budget: CpuBudget
 ) -> tuple[str, ...]:
-    """A sentence for each, led by the key it is about.
-
-    Args:
-        model: The configuration.
-        engine: The opened engine.
-        plan: The threads it was opened with.
-        budget: CPU of this process.
-    """
+    """A sentence for each, led by the key it is about."""
     runtime = engine.runs_on.partition(" ")[0]
     return (
         *_check_device(model, engine.runs_on),

@@ -33,13 +33,8 @@ from edge_runtime.deployment.engine_notes import find_engine_notes
 from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, Problem
 from edge_runtime.inference.engines.base import Engine, EngineSettings
 from edge_runtime.inference.engines.factory import place_threads
-from edge_runtime.inference.engines.threads import (
-    CpuBudget,
-    Preference,
-    ThreadPlan,
-    choose_threads,
-    cpu_budget,
-)
+from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads
+from edge_runtime.system.cpu_budget import CpuBudget, cpu_budget
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -112,9 +107,8 @@ def find_bundle(root: Path, version: str | int) -> Path:
             raise BundleError(root, "this folder does not exist", "the folder of a bundle", fix)
         folders = list(root.glob("*/")) if root.is_dir() else []
     except OSError as err:
-        raise BundleError(
-            root, f"cannot be read: {err.strerror}", "a bundle folder", "Check the path."
-        ) from err
+        found_instead = f"cannot be read: {err.strerror}"
+        raise BundleError(root, found_instead, "a bundle folder", "Check the path.") from err
     found = {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
     if not found or (version != "latest" and version not in found):
         have = ", ".join(str(number) for number in sorted(found)) or "none"
@@ -132,12 +126,7 @@ def plan_threads(
 ) -> ThreadPlan:
     """Plan the threads of a model that shares the box with the other models of the configuration.
 
-    Args:
-        config: The configuration.
-        name: The model.
-        budget: CPU of this process.
-        preference: Instead of the configured one.
-        streams: Instead of the number of the model's cameras.
+    ``preference`` is instead of the configured one, ``streams`` instead of the number of the model's cameras.
     """
     used = Counter(camera.model for camera in config.cameras.values() if camera.enabled)
     before = list(config.models)[: list(config.models).index(name)]

@@ -21,11 +21,11 @@ from calibration.errors import ModelError
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.answer_check import require_numbers
-from edge_runtime.bundles.build.quantization_check import check_quantization
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.bundles.build.tolerance import measure_tolerance
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import MANIFEST_FILE, CalibrationHints, Golden, Manifest, Provenance
+from edge_runtime.bundles.onnx_walk import read_onnx_facts
 from edge_runtime.bundles.self_test import prepare_golden, run_one, self_test
 from edge_runtime.bundles.verify import check_onnx, load_bundle
 from edge_runtime.errors import BundleError
@@ -37,6 +37,7 @@ from edge_runtime.system.model_formats import ModelFormat
 LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
 FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}
 """A model's format by the suffix of its file."""
+_DYNAMIC = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
     target = find_target(recipe, out_dir)
     if model_files.suffix(materials.model) == ".onnx":
         check_onnx("model", materials.model.data)
-        check_quantization("model", materials.model.data)
+        _check_quantization(materials.model.data)
     check_input(recipe.name, recipe.preprocess, engine.input)
     moments, no_moments = _factory_moments(recipe, materials)
     files = _contents(recipe, materials, engine, moments)
@@ -113,6 +114,22 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
         with contextlib.suppress(OSError):  # it holds bundles
             target.parent.rmdir()
     return target
+
+
+def _check_quantization(model: bytes) -> None:
+    """Refuse quantized ONNX models that can never be recalibrated on the device; float models pass.
+
+    Recalibration rescales the weight scale of each output channel (one for all channels is spread out first), so
+    weights and scales must be constants of the graph, and activations must be quantized with fixed scales.
+    """
+    operators = read_onnx_facts(model).operators
+    dynamic = ", ".join(name for name in _DYNAMIC if operators[name])
+    if dynamic:
+        fix = "Quantize with onnxruntime.quantization.quantize_static, QuantFormat.QDQ and calibration pictures."
+        raise BundleError("model", f"dynamic quantization ({dynamic})", "static QDQ quantization", fix)
+    if operators["QLinearConv"]:
+        fix = "Quantize with QuantFormat.QDQ instead of QOperator."
+        raise BundleError("model", "fused quantized operators (QLinearConv)", "QDQ format", fix)
 
 
 def _as_the_author_knows_it(err: BundleError, name: str, draft: Path) -> BundleError:
@@ -176,7 +193,7 @@ def _contents(
 def _manifest(
     recipe: Recipe, materials: Materials, engine: Engine, files: Mapping[str, bytes], no_moments: str
 ) -> Manifest:
-    measured = measure_tolerance(recipe, recipe.tolerance, materials.golden, engine)
+    tolerance, compare = measure_tolerance(recipe, recipe.tolerance, materials.golden, engine)
     return Manifest(
         schema_version=1,
         name=recipe.name,
@@ -190,8 +207,8 @@ def _manifest(
         golden=tuple(
             Golden(picture=f"golden/{name}", expected=_expected_name(name)) for name in materials.golden
         ),
-        tolerance=measured.tolerance,
-        compare=measured.compare,
+        tolerance=tolerance,
+        compare=compare,
         calibration=CalibrationHints(
             moments=MOMENTS_FILE if MOMENTS_FILE in files else None,
             no_moments=no_moments,

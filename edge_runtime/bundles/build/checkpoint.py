@@ -7,7 +7,6 @@ the author's own code and is run. Needs torch; workstation only.
 import importlib
 import pickle
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
@@ -42,15 +42,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     expected = "a dict with state_dict, preprocessing and version, saved with torch.save"
     fix = "Save tensors and plain values only: torch.save({'state_dict': net.state_dict(), ...}, path)."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own about how old files were stored
+        with silence("torch"):  # it warns of how old files were stored
             data = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as err:
-        raise BundleError(
-            path, f"cannot be read ({err.strerror or err})", expected, "Check the path."
-        ) from err
+        found = f"cannot be read ({err.strerror or err})"
+        raise BundleError(path, found, expected, "Check the path.") from err
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as err:
-        raise BundleError(path, f"torch cannot load it: {_reason(err)}", expected, fix) from err
+        # torch's advice, on the other lines, is about loading such files all the same
+        reason = shorten(str(err).rsplit("WeightsUnpickler error: ", 1)[-1].partition("\n")[0])
+        raise BundleError(path, f"torch cannot load it: {reason}", expected, fix) from err
     if not isinstance(data, dict) or not isinstance(data.get("state_dict"), Mapping):
         names = ", ".join(map(str, list(data)[:6])) if isinstance(data, dict) else ""
         found = f"a dict with {names}" if isinstance(data, dict) else f"a {type(data).__name__}"
@@ -61,11 +61,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def build_net(checkpoint: Checkpoint, factory: str, arguments: Mapping[str, Any], folder: Path) -> Any:
     """The net with the checkpoint's weights, in evaluation mode.
 
-    Args:
-        checkpoint: The weights.
-        factory: ``package.module:function``; what it raises is its author's to see and passes through.
-        arguments: Keyword arguments of the function.
-        folder: Looked into for the module before all else, as a script's folder is.
+    ``factory`` is ``package.module:function``; its module is looked for in ``folder`` first, as in a script's folder.
+    What the function raises is its author's to see and passes through.
 
     Raises:
         BundleError: no such function, no module made, or the weights are another net's.
@@ -98,11 +95,6 @@ def _made(factory: str, arguments: Mapping[str, Any], folder: Path) -> Any:
     finally:
         sys.path.remove(str(folder))
     return function(**arguments)
-
-
-def _reason(err: Exception) -> str:
-    """The reason alone: torch's advice is about loading such files all the same."""
-    return shorten(str(err).rsplit("WeightsUnpickler error: ", 1)[-1].partition("\n")[0])
 
 
 def _other_net(checkpoint: Checkpoint, found: str) -> BundleError:

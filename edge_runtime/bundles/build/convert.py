@@ -5,11 +5,8 @@ int8; workstation only.
 """
 
 import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,8 @@ import openvino.frontend
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.quantization_check import match_layers
+from edge_runtime.bundles.build.quantize_onnx import match_layers
+from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
@@ -47,7 +45,11 @@ def convert_onnx(model: bytes, sample_shape: Sequence[int]) -> ModelFiles:
         network = openvino.Core().read_model(model)
     except _FAILURES as err:
         raise _refusal("ONNX", err) from err
-    return save_ir(_settled(network, sample_shape))
+    partial = network.inputs[0].get_partial_shape()
+    if partial.rank.is_static and len(partial) == len(sample_shape) + 1:
+        # a free picture size is fixed to what the preprocessing makes
+        network.reshape([-1 if partial[0].is_dynamic else partial[0].get_length(), *sample_shape])
+    return save_ir(network)
 
 
 def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequence[str]) -> ModelFiles:
@@ -58,8 +60,7 @@ def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequ
     """
     import torch
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated, says torch at every step
+    with silence("torch"):  # TorchScript is deprecated, it says at every step
         module = torch.jit.load(io.BytesIO(model), map_location="cpu").eval()
         try:
             network = openvino.convert_model(module, input=[([-1, *sample_shape], np.float32)])
@@ -81,12 +82,12 @@ def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[
     Args:
         ir: The float IR.
         samples: Prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
-        ignored: Regular expressions for names of layers that stay float, such as the decoding of boxes.
+        ignored: Regular expressions for names of layers that stay float.
 
     Raises:
         BundleError: NNCF cannot quantize it, or a pattern fits no layer.
     """
-    with _quiet():
+    with silence("nncf"):
         import nncf
 
         network = openvino.Core().read_model(ir.data, ir.weights or b"")
@@ -113,15 +114,6 @@ def save_ir(network: Any) -> ModelFiles:
         path = Path(folder) / "model.xml"
         openvino.save_model(network, path, compress_to_fp16=False)
         return ModelFiles(path.read_bytes(), path.with_suffix(".bin").read_bytes())
-
-
-def _settled(network: Any, sample_shape: Sequence[int]) -> Any:
-    """The network with its picture size fixed to what the preprocessing makes, where it was free."""
-    partial = network.inputs[0].get_partial_shape()
-    if partial.rank.is_static and len(partial) == len(sample_shape) + 1:
-        batch = -1 if partial[0].is_dynamic else partial[0].get_length()
-        network.reshape([batch, *sample_shape])
-    return network
 
 
 def _with_free_batch(network: Any, samples: NDArray[np.float32]) -> Any:
@@ -158,17 +150,3 @@ def _answers(network: Any, batches: Sequence[NDArray[np.float32]]) -> list[list[
 def _refusal(what: str, err: Exception) -> BundleError:
     fix = "Take another of the formats, or export the net in another way."
     return BundleError("model", f"{what} model: {shorten(err)}", "a model that OpenVINO takes", fix)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """NNCF draws progress bars and logs advice; only its errors matter here."""
-    log = logging.getLogger("nncf")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # what is printed there may be JSON
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)

@@ -6,10 +6,7 @@ onnxscript; workstation only.
 """
 
 import io
-import logging
-import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,8 @@ from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
 from calibration.targets.torchscript.program import name_outputs
-from edge_runtime.bundles.build.refusals import find_first_cause, shorten
+from edge_runtime.bundles.build.quiet import silence
+from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
 _OPSET = 18
@@ -56,12 +54,7 @@ def run_net(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
 def export_onnx(
     net: Any, sample_shape: Sequence[int], output_names: Sequence[str] | None = None
 ) -> ModelFiles:
-    """The net as an ONNX file.
-
-    Args:
-        net: ``torch.nn.Module`` in evaluation mode with one input.
-        sample_shape: Of one prepared sample, without the batch axis.
-        output_names: Other names for the outputs, in order.
+    """A net in evaluation mode with one input as an ONNX file; ``sample_shape`` has no batch axis.
 
     Raises:
         BundleError: the net cannot be exported; the message has torch's reason.
@@ -90,8 +83,7 @@ def export_torchscript(net: Any, sample_shape: Sequence[int]) -> ModelFiles:
         BundleError: neither works.
     """
     zeros, buffer = torch.zeros((2, *sample_shape)), io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated, says torch at every step
+    with silence("torch"), torch.inference_mode():  # TorchScript is deprecated, it says at every step
         try:
             module: Any = torch.jit.script(net)
         except _FAILURES:
@@ -104,21 +96,8 @@ def export_torchscript(net: Any, sample_shape: Sequence[int]) -> ModelFiles:
 
 
 def _exported(net: Any, zeros: torch.Tensor, names: list[str], dynamic_shapes: Any) -> Any:
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)  # torchvision's operators are missing, it says, when torchvision is
-    try:
-        with redirect_stderr(
-            io.StringIO()
-        ):  # the whole graph is printed there when a branch cannot be exported
-            return _export(net, zeros, names, dynamic_shapes)
-    finally:
-        log.setLevel(before)
-
-
-def _export(net: Any, zeros: torch.Tensor, names: list[str], dynamic_shapes: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the exporter
+    # It logs that torchvision's operators are missing, and prints the graph when a branch cannot be exported.
+    with silence("torch.onnx"):
         return torch.onnx.export(
             net,
             (zeros,),
@@ -132,7 +111,10 @@ def _export(net: Any, zeros: torch.Tensor, names: list[str], dynamic_shapes: Any
 
 
 def _refusal(what: str, err: Exception) -> BundleError:
-    reason = shorten(str(find_first_cause(err)).strip().partition("\n")[0])
+    first: BaseException = err
+    while first.__cause__ is not None:  # torch.export wraps its reason several times
+        first = first.__cause__
+    reason = shorten(str(first).strip().partition("\n")[0])
     fix = "See torch.onnx for what it takes, or export the net yourself and give the file as model."
     return BundleError("model", f"{what} export: {reason}", "a net that torch can export", fix)
 

@@ -75,12 +75,7 @@ class Built(StrictModel):
 
 
 def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> Built:
-    """Build ``out_dir/<name>/<version>/`` as the recipe says.
-
-    Args:
-        path: The YAML file.
-        out_dir: Folder of bundles.
-        changes: What flags say instead of the file, by key.
+    """Build ``out_dir/<name>/<version>/`` as the recipe says; ``changes`` is what flags say instead, by key.
 
     Raises:
         ConfigError: the recipe is wrong; lists every problem.

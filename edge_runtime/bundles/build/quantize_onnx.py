@@ -5,6 +5,7 @@ needs onnx.
 """
 
 import logging
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.build.quantization_check import match_layers
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import ORT_FAILURES
@@ -23,15 +23,12 @@ _FAILURES: tuple[type[Exception], ...] = (*ORT_FAILURES, AttributeError, KeyErro
 
 
 def quantize_onnx(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> bytes:
-    """Quantize a float model.
+    """Quantize a float model; the file has a quarter of the size.
 
     Args:
         model: Float ONNX file with folded BatchNorm and one input.
         samples: Prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
         ignored: Regular expressions for names of nodes that stay float.
-
-    Returns:
-        An ONNX file of a quarter of the size.
 
     Raises:
         BundleError: ONNX Runtime cannot quantize it, or a pattern fits no node.
@@ -74,6 +71,21 @@ def quantize_onnx(model: bytes, samples: NDArray[np.float32], ignored: Sequence[
             return target.read_bytes()
     finally:
         logging.getLogger().removeFilter(_is_not_advice)
+
+
+def match_layers(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names that any of the regular expressions fits as a whole.
+
+    Raises:
+        BundleError: one fits none.
+    """
+    fitting = {pattern: [name for name in names if re.fullmatch(pattern, name)] for pattern in patterns}
+    idle = [pattern for pattern, found in fitting.items() if not found]
+    if idle:
+        some = ", ".join(names[:: max(1, len(names) // 5)][:5])
+        fix = "Correct keep_float; netron or `edge-runtime bundle inspect` of a float bundle shows the names."
+        raise BundleError("keep_float", f"{', '.join(idle)} fits no layer", f"names such as {some}", fix)
+    return sorted({name for found in fitting.values() for name in found})
 
 
 def fold_batch_norm(model: bytes) -> bytes:

@@ -91,29 +91,18 @@ class RecipeFile(Section):
             is_int8_possible = self.formats is None or "torchscript" not in self.formats
             self.require(is_int8_possible, "formats", "onnx or openvino (there is no int8 TorchScript here)")
         for pattern in self.keep_float:
-            self.require(
-                _is_pattern(pattern), "keep_float", "regular expressions for names of layers", repr(pattern)
-            )
+            try:
+                re.compile(pattern)
+            except re.error:
+                self.require(False, "keep_float", "regular expressions for names of layers", repr(pattern))
         if self.labelled is not None:
             is_classifier = self.postprocess.task == "classification"
             self.require(is_classifier, "labelled", "no such folder: only classifiers are measured by labels")
         return self
 
 
-def _is_pattern(text: str) -> bool:
-    try:
-        re.compile(text)
-    except re.error:
-        return False
-    return True
-
-
 def read_recipe(path: Path, changes: Mapping[str, Any]) -> RecipeFile:
-    """Read and check a recipe.
-
-    Args:
-        path: The YAML file.
-        changes: What flags say instead of the file, by key.
+    """Read and check a recipe; ``changes`` is what flags say instead of the file, by key.
 
     Raises:
         ConfigError: with every problem: key, line, what was found, what was expected.
@@ -122,12 +111,11 @@ def read_recipe(path: Path, changes: Mapping[str, Any]) -> RecipeFile:
     document = load(text, str(path))
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else show(document.data)
-        raise ConfigError(
-            str(path), (Problem("", None, found, "'key: value' lines: name, model, preprocess, ..."),)
-        )
-    data = {**document.data, **changes}
+        problem = Problem("", None, found, "'key: value' lines: name, model, preprocess, ...")
+        raise ConfigError(str(path), (problem,))
     try:
-        return RecipeFile.model_validate(data, context={"base": path.resolve().parent})
+        data, context = {**document.data, **changes}, {"base": path.resolve().parent}
+        return RecipeFile.model_validate(data, context=context)
     except ValidationError as err:
         raise ConfigError(str(path), tuple(problems_of(err, document, RecipeFile))) from err
 

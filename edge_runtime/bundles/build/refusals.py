@@ -29,13 +29,6 @@ def shorten(said: BaseException | str, most: int = 220) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rsplit(' ', 1)[0]}…"
 
 
-def find_first_cause(err: BaseException) -> BaseException:
-    """What an error goes back to: torch.export wraps its reason several times."""
-    while err.__cause__ is not None:
-        err = err.__cause__
-    return err
-
-
 def make_refusal(at: Path | str, err: EngineError) -> BundleError:
     """An author's model that an engine cannot run is bad data, not a failure of this program."""
     text = shorten(err, 400)

@@ -30,14 +30,6 @@ _NOTHING = 1e-3  # of an answer, as between two libraries
 _LOUD = 0.1  # a model that is sure of a picture changes far less by one level of noise
 
 
-@dataclass(frozen=True, slots=True)
-class SelfTestLimits:
-    """What the manifest says about the self-test."""
-
-    tolerance: float
-    compare: CompareBy
-
-
 @dataclass(slots=True)
 class _Answers:
     """What the engine says to every golden picture, as it is, nudged, and prepared wrongly."""
@@ -50,31 +42,31 @@ class _Answers:
 
 def measure_tolerance(
     meaning: Meaning, given: float | None, golden: Mapping[str, bytes], engine: Engine
-) -> SelfTestLimits:
-    """How a bundle's self-test compares, and the difference that separates harmless noise from mistakes.
+) -> tuple[float, CompareBy]:
+    """The difference that separates harmless noise from mistakes, and how a bundle's self-test compares.
 
-    Args:
-        meaning: Preprocessing and postprocessing.
-        given: The tolerance that the author chose; None measures it.
-        golden: Encoded pictures by name.
-        engine: Runs the model.
+    ``golden`` has encoded pictures by name; ``given`` is the tolerance that the author chose, None measures it.
 
     Raises:
         BundleError: a mistake would hardly show on any of the pictures.
     """
     answers = _asked(meaning.preprocess, golden, engine)
     ways: list[CompareBy] = ["outputs"]
-    if meaning.postprocess.task == "detection" and _finds_something(meaning, answers):
-        ways.append("detections")
+    if meaning.postprocess.task == "detection":
+        # without an object on the golden pictures their detections say nothing
+        nothing = {name: np.zeros_like(array) for name, array in answers.right[0].items()}
+        compare = choose_comparison("detections", meaning, answers.right)
+        if any(compare(nothing, right) > 0 for right in answers.right):
+            ways.append("detections")
     compares = [choose_comparison(way, meaning, answers.right) for way in ways]
     if given is not None:
         quietest = min(compares, key=lambda compare: _noise(compare, answers))
-        return SelfTestLimits(given, quietest.by)
+        return given, quietest.by
     refusals = []
     for compare in compares:
         found = _separating(compare, answers)
         if not isinstance(found, BundleError):
-            return SelfTestLimits(found, compare.by)
+            return found, compare.by
         refusals.append(found)
     raise refusals[0]
 
@@ -136,13 +128,6 @@ def _refusal(mistake: str, least: float, noise: float, changes_pictures: bool) -
     chosen = float(np.clip(2 * noise, _TOLERANCES[0], 1))
     way_out = f"If there are none, write tolerance: {chosen:.2g} into the recipe; then such a mistake goes unnoticed."
     return BundleError("golden", found, f"at least {_SEPARATION * noise:.3g}", f"{advice} {way_out}")
-
-
-def _finds_something(meaning: Meaning, answers: _Answers) -> bool:
-    """Whether any object is found on the golden pictures: without one their detections say nothing."""
-    compare = choose_comparison("detections", meaning, answers.right)
-    nothing = {name: np.zeros_like(array) for name, array in answers.right[0].items()}
-    return any(compare(nothing, right) > 0 for right in answers.right)
 
 
 def _nudged(pixels: NDArray[np.uint8] | None, rng: np.random.Generator) -> NDArray[np.uint8]:

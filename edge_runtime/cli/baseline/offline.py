@@ -5,6 +5,7 @@ daemon finds it when it lists its baselines.
 """
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,33 +38,22 @@ def carry_out_offline(
         StateError: the state directory cannot be used, or a daemon runs with it.
     """
     name, bundle = _bundle_of(config, model)
-    lock = None if asked.verb == "baselines" else lock_state_dir(config.state_dir)
-    try:
-        model_state = ModelState.open(config.state_dir, name)
+    with nullcontext() if asked.verb == "baselines" else lock_state_dir(config.state_dir):
         context = ModelContext(
             name,
             bundle.path,
             identify_bundle(bundle),
-            model_state,
+            ModelState.open(config.state_dir, name),
             lambda _: None,
             time.monotonic,
             lambda: now_wall_s,
         )
         baselines = ActiveBaselines(context, DriftWatch(None), config.drift)
         return BaselineCommands(context, baselines).obey(asked)
-    finally:
-        if lock is not None:
-            lock.close()
 
 
 def add_baseline(config: Config, model: str | None, file: Path, called: str | None) -> dict[str, Any]:
-    """Put a baseline that was made elsewhere, such as a pooled one, into the store of a model.
-
-    Args:
-        config: The box.
-        model: A model of it; None when there is only one.
-        file: The baseline.
-        called: Its name here; None keeps its own.
+    """Put a baseline that was made elsewhere into the store of a model (None: the only one); it may get another name.
 
     Raises:
         CalibrationError: damaged, or of another model or preprocessing.

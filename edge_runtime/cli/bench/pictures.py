@@ -15,13 +15,9 @@ QUALITY = 90
 
 
 def write_pictures(bundle: Bundle, given: Path | None, size: tuple[int, int], folder: Path) -> list[Path]:
-    """The pictures to bench with, in ``folder``.
+    """Put the pictures to bench with into ``folder``: those of the folder ``given``, or else the bundle's golden ones.
 
-    Args:
-        bundle: Gives its golden pictures where nothing else is given.
-        given: A folder of pictures, used as they are; None takes the golden ones.
-        size: Width and height of the golden ones as JPEGs, pixels.
-        folder: Where to put them.
+    ``size`` is width and height of the golden ones as JPEGs, in pixels.
 
     Raises:
         BundleError: there is no picture, or one cannot be read.
@@ -29,9 +25,8 @@ def write_pictures(bundle: Bundle, given: Path | None, size: tuple[int, int], fo
     if given is not None:
         names = sorted(path for path in given.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         if not names:
-            raise BundleError(
-                given, "no pictures in it", "JPEG, PNG or other pictures", "Give another folder."
-            )
+            expected = "JPEG, PNG or other pictures"
+            raise BundleError(given, "no pictures in it", expected, "Give another folder.")
         return [Path(shutil.copyfile(path, folder / path.name)) for path in names]
     made = []
     for number, golden in enumerate(bundle.manifest.golden):

@@ -51,13 +51,9 @@ class BenchOrder:
 
 
 def make_order(config: Config, source: Path, model: str | None, bundle: Path | None) -> BenchOrder:
-    """A model of a configuration as it is run there, with as many streams as it has cameras, by itself.
+    """A model (None: the only one) as the configuration runs it, by itself, with as many streams as it has cameras.
 
-    Args:
-        config: The configuration.
-        source: Its file, for messages.
-        model: Which model; None when there is one only.
-        bundle: Another bundle to run that way; None takes the model's.
+    ``source`` is the file of the configuration, for messages; another bundle may be run that way.
 
     Raises:
         ConfigError: no such model.

@@ -4,8 +4,9 @@ It is the ordinary daemon with an ordinary configuration; only the conveyor's op
 from the command line.
 """
 
-import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +43,15 @@ def run_demo(
     config: Config, config_path: Path, for_s: float | None, drift: str | None, *, only: str | None
 ) -> int:
     """Run the daemon on a fresh state folder, then print the summary; gives the exit code."""
-    state_dir = Path(tempfile.mkdtemp(prefix="edge-runtime-demo-"))
     options: dict[str, Any] = {"drift": drift, "only": only}
     if for_s is not None:
         options["drift_at_s"] = for_s / 2
-    try:
-        return _run(config, config_path, for_s, state_dir, options)
-    finally:
-        shutil.rmtree(state_dir, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="edge-runtime-demo-", ignore_cleanup_errors=True) as folder:
+        adjust = partial(apply_demo_options, state_dir=Path(folder), **options)
+        return _run(config, config_path, for_s, adjust)
 
 
-def _run(
-    config: Config, config_path: Path, for_s: float | None, state_dir: Path, options: dict[str, Any]
-) -> int:
-    def adjust(loaded: Config) -> Config:
-        return apply_demo_options(loaded, state_dir, **options)
-
+def _run(config: Config, config_path: Path, for_s: float | None, adjust: Callable[[Config], Config]) -> int:
     adjusted = adjust(config)
     conveyors = {
         name: camera for name, camera in adjusted.cameras.items() if camera.address.kind is CameraKind.DEMO

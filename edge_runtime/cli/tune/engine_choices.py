@@ -52,12 +52,7 @@ def list_engine_choices(
 
     Settings that come to the same plan on this box are one candidate, under the current or else the most general name.
 
-    Args:
-        model_format: Decides which runtimes can take the model.
-        current: The threads as configured, ``auto`` without a configuration.
-        settings: The engine as configured.
-        plan_of: The plan the daemon would make.
-        budget: Bounds the numbers of threads that are tried.
+    ``current`` and ``settings`` are threads and engine as configured; ``plan_of`` gives the plan the daemon would make.
     """
     found: dict[tuple[str, int, int], EngineChoice] = {}
     used = RUNTIMES[model_format][0] if settings.runtime == "auto" else settings.runtime
@@ -102,11 +97,9 @@ def make_bundle_task(path: Path, streams: int | None, budget: CpuBudget) -> Tune
     """
     bundle = load_bundle(find_bundle(path, "latest"))
     served = streams or 1
-    plan_of = partial(choose_threads, budget, served)
     model = ModelConfig(bundle="bundle")  # a name that is never looked for
-    compared = list_engine_choices(
-        bundle.manifest.format, model.threads, make_engine_settings(model), plan_of, budget
-    )
+    settings, plan_of = make_engine_settings(model), partial(choose_threads, budget, served)
+    compared = list_engine_choices(bundle.manifest.format, model.threads, settings, plan_of, budget)
     return TuneTask(bundle, served, compared, None)
 
 
@@ -118,15 +111,9 @@ def make_config_task(
     streams: int | None,
     budget: CpuBudget,
 ) -> TuneTask:
-    """A model with the cameras it has in the configuration; compared with what is configured.
+    """A model (None: the only one) with its cameras, or so many streams; compared with what is configured.
 
-    Args:
-        config: The configuration.
-        source: Its file, for messages.
-        model: Which model; None when there is one only.
-        bundle_path: A bundle that must be the model's; None takes the model's.
-        streams: Instead of the number of its cameras.
-        budget: CPU of this process.
+    ``source`` is the file of the configuration, for messages; a bundle that is given must be the model's.
 
     Raises:
         ConfigError: no such model, or it has another bundle.

@@ -85,15 +85,9 @@ def tune(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Tuned:
-    """Measure the candidates.
+    """Measure ``compared``, of which the first is the setting in use, on the golden pictures of a verified bundle.
 
-    Args:
-        bundle: A verified bundle that was opened before; its golden pictures are what is inferred.
-        compared: The first is the setting in use.
-        streams: That the model serves, 1 or more.
-        goal: What counts.
-        time_limit_s: About how long it may take; a call that runs is not cut off.
-        clock: Monotonic seconds.
+    It takes about ``time_limit_s`` seconds; a call that runs is not cut off. ``clock`` gives monotonic seconds.
 
     Raises:
         BundleError: the setting in use does not give the golden outputs.
@@ -104,7 +98,9 @@ def tune(
     samples = [golden_sample(bundle, golden, spec).tensor for golden in bundle.manifest.golden]
     bench = _Bench(bundle, samples, streams)
     tried = _first_pass(bench, compared, began_s + FIRST_PASS_SHARE * time_limit_s, clock)
-    finalists = _finalists(tried, goal)
+    others = [at for at, one in enumerate(tried) if at > 0 and one.rounds]
+    others.sort(key=lambda at: find_cost_ms(tried[at].rounds[0], goal))
+    finalists = [0, *others[: FINALISTS - 1]]
     rounds = _final(bench, [compared[at] for at in finalists], began_s + time_limit_s, clock)
     verdict = decide([str(compared[at]) for at in finalists], rounds, goal)
     for at, series in zip(finalists, rounds, strict=True):
@@ -148,13 +144,6 @@ def _first_pass(
     return tried
 
 
-def _finalists(tried: Sequence[Trial], goal: Goal) -> list[int]:
-    """The setting in use, and the best others of the first pass."""
-    others = [at for at, one in enumerate(tried) if at > 0 and one.rounds]
-    others.sort(key=lambda at: find_cost_ms(tried[at].rounds[0], goal))
-    return [0, *others[: FINALISTS - 1]]
-
-
 def _final(
     bench: _Bench, finalists: Sequence[EngineChoice], until_s: float, clock: Callable[[], float]
 ) -> list[list[Round]]:
@@ -189,10 +178,7 @@ def decide(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) 
     Rounds were interleaved: round i of one and of another saw the same box. The setting in use is kept unless another
     one is better by more than the rounds scatter.
 
-    Args:
-        names: For people.
-        rounds: Of each candidate the same number, at least one, in the order they were measured.
-        goal: What counts.
+    ``rounds`` has the same number of each candidate, at least one, in the order they were measured.
     """
     costs = [[find_cost_ms(one, goal) for one in series] for series in rounds]
     spreads = [find_quartiles(series) for series in costs]
@@ -206,17 +192,12 @@ def decide(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) 
         f"{names[fastest]} takes {best.median:.2f} ms instead of {current.median:.2f} ({gain:.0%} less), "
         f"and less in {wins} of {len(costs[0])} rounds"
     )
-    doubt = _doubt(len(costs[0]), gain, current, best)
-    if doubt is None:
+    if len(costs[0]) < LEAST_ROUNDS:
+        doubt = f"{len(costs[0])} rounds are too few to tell; allow more time"
+    elif best.high >= current.low:
+        doubt = "the middle halves of their rounds overlap"
+    elif gain < LEAST_GAIN:
+        doubt = f"less than {LEAST_GAIN:.0%} is not worth a setting"
+    else:
         return Decision(fastest, facts)
     return Decision(0, f"{names[0]} is kept: {facts}, but {doubt}")
-
-
-def _doubt(rounds: int, gain: float, current: Quartiles, best: Quartiles) -> str | None:
-    if rounds < LEAST_ROUNDS:
-        return f"{rounds} rounds are too few to tell; allow more time"
-    if best.high >= current.low:
-        return "the middle halves of their rounds overlap"
-    if gain < LEAST_GAIN:
-        return f"less than {LEAST_GAIN:.0%} is not worth a setting"
-    return None
