@@ -4,7 +4,6 @@ Pure. The table below is the whole policy.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -44,28 +43,15 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One key that differs, and what it takes."""
+class Changes(dict[str, Effect]):
+    """The effect of every key that differs between two configurations, by its dotted path.
 
-    path: str
-    """Dotted; a camera, model or section that came or went is one change at its own path."""
-    effect: Effect
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Everything that differs between two configurations."""
-
-    items: tuple[Change, ...]
-
-    def __bool__(self) -> bool:
-        """True when anything differs."""
-        return bool(self.items)
+    A camera, model or section that came or went is one change at its own path.
+    """
 
     def paths(self, effect: Effect) -> tuple[str, ...]:
         """The changed keys with this effect."""
-        return tuple(item.path for item in self.items if item.effect is effect)
+        return tuple(path for path, its_effect in self.items() if its_effect is effect)
 
     @property
     def cameras(self) -> frozenset[str]:
@@ -85,7 +71,7 @@ class Changes:
 
 def changes(old: Config, new: Config) -> Changes:
     """Compare two configurations key by key."""
-    return Changes(tuple(Change(path, effect_of(path)) for path in _differences(old, new, "")))
+    return Changes({path: effect_of(path) for path in _differences(old, new, "")})
 
 
 def merge_in_force(old: Config, new: Config) -> Config:

@@ -14,7 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.util import load_yaml_guess_indent
 
-from edge_runtime.config import Config, parse_config
+from edge_runtime.config import parse_config
 from edge_runtime.errors import ConfigError, Problem, StateError
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -44,7 +44,12 @@ def edit_model(path: Path, env: Mapping[str, str], model: str, edits: Mapping[st
         raise ConfigError(str(path), (Problem("models", None, f"no model {model!r}", "one of the file"),))
     edited = edit_text(text.decode("utf-8-sig"), path, model, edits).encode()
     after = parse_config(edited, str(path), env, base=target.parent)
-    _check_rest(path, model, before, after)
+    # Nothing but the model's threads and engine may have changed, even if the library damaged the text.
+    same = {"threads": before.models[model].threads, "engine": before.models[model].engine}
+    restored = after.models[model].model_copy(update=same)
+    if after.model_copy(update={"models": {**after.models, model: restored}}) != before:
+        problem = Problem("", None, "a file whose other values would change as well", "an edit by hand")
+        raise ConfigError(str(path), (problem,))
     write_atomically(target, edited)
 
 
@@ -96,12 +101,3 @@ def _put(section: Any, key: str, value: Any) -> None:
         section[key] = value
     else:  # before the last key: blank lines and comments below it belong to what comes next
         section.insert(len(section) - 1, key, value)
-
-
-def _check_rest(path: Path, model: str, before: Config, after: Config) -> None:
-    """Nothing but the model's threads and engine may have changed, even if the library damaged the text."""
-    same = {"threads": before.models[model].threads, "engine": before.models[model].engine}
-    restored = after.models[model].model_copy(update=same)
-    if after.model_copy(update={"models": {**after.models, model: restored}}) != before:
-        problem = Problem("", None, "a file whose other values would change as well", "an edit by hand")
-        raise ConfigError(str(path), (problem,))

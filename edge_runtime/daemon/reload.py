@@ -89,9 +89,7 @@ class ConfigReloader:
         else:
             self._take_over(edit, *opened)
             self.running.config, self.running.config_problem = edit.config, None
-            changed = tuple(change.path for change in edit.plan.items)
-            waiting = tuple(path for path in changed if path in edit.plan.needs_restart)
-            self._emit(ConfigApplied(changed, waiting))
+            self._emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart))
         self.notify.ready()
 
     def _refuse(self, problem: str, *problems: str) -> None:

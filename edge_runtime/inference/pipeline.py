@@ -175,19 +175,16 @@ class Pipeline:
             return
         finished_s = self.clock()
         with self._lock:
-            self._measure(len(batch), started_s, finished_s)
+            self.metrics.batches += 1
+            self.metrics.batched_samples += len(batch)
+            self.metrics.last_progress_at_s = finished_s
+            self.metrics.infer_ms.add((finished_s - started_s) * 1000)
             while not self.scheduler.may_answer(batch):
                 self._has_answered.wait()
         for index, queued in enumerate(batch):
             one = {name: array[index] for name, array in outputs.items()}
             self._finish(queued, one, lease.generation, started_s, (finished_s - started_s) * 1000)
             del unfinished[0]
-
-    def _measure(self, samples: int, started_s: float, finished_s: float) -> None:
-        self.metrics.batches += 1
-        self.metrics.batched_samples += samples
-        self.metrics.last_progress_at_s = finished_s
-        self.metrics.infer_ms.add((finished_s - started_s) * 1000)
 
     def _finish(
         self, queued: Queued, outputs: Outputs, generation: Generation, started_s: float, infer_ms: float
