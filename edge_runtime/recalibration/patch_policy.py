@@ -5,8 +5,6 @@ and keeps one that an operator rolled back from coming back by itself. Always wh
 baseline.
 """
 
-from dataclasses import dataclass
-
 import structlog
 
 from calibration.baseline.baseline import Baseline
@@ -33,16 +31,12 @@ log = structlog.get_logger()
 ENGINE_FAILURES = 5  # in a row; then the generation before takes over
 
 
-@dataclass(frozen=True, slots=True)
-class AnsweredDrift:
-    """The drift that has been answered already: by a patch, or by the roll-back of one."""
+def is_same_drift(score: float, answered: float | None) -> bool:
+    """Whether a drift of this score is the one that was answered at that score; None: no drift is answered.
 
-    score: float | None = None
-    """Its drift score then; None when no drift is answered."""
-
-    def covers(self, score: float) -> bool:
-        """Whether a drift of this score is still that one; one that has moved far asks for another answer."""
-        return bool(self.score) and 0.5 <= score / (self.score or 1.0) <= 2.0
+    One that has moved far asks for another answer.
+    """
+    return bool(answered) and 0.5 <= score / (answered or 1.0) <= 2.0
 
 
 class PatchPolicy:
@@ -53,7 +47,8 @@ class PatchPolicy:
     ) -> None:
         self._deployment, self._model_state, self._emit = deployment, context.model_state, context.emit
         self._baselines, self._watch = baselines, watch
-        self._answered = AnsweredDrift()
+        self._answered_score: float | None = None
+        """Of the drift that was answered already, by a patch or by the roll-back of one."""
         # Made under a drift that was not seen again since the watch began: it may have ended unnoticed.
         self._is_patch_in_doubt = deployment.is_patched_by(Cause.DRIFT)
         self._baseline = baselines.in_use
@@ -71,7 +66,7 @@ class PatchPolicy:
             self._emit(DriftAlarm(figures))
             self._is_patch_in_doubt = False
         elif change == "returned" or (self._is_patch_in_doubt and self._watch.is_quiet):
-            self._answered, self._is_patch_in_doubt = AnsweredDrift(), True  # until it is taken back
+            self._answered_score, self._is_patch_in_doubt = None, True  # until it is taken back
             if self._deployment.is_patched:
                 self.take_back("the drift is over: the base fits again")
             self._is_patch_in_doubt = False
@@ -85,7 +80,7 @@ class PatchPolicy:
     def needs_answer(self) -> bool:
         """There is a drift that neither a patch nor the roll-back of one has answered."""
         score = self._watch.drift_score
-        return score is not None and not self._answered.covers(score)
+        return score is not None and not is_same_drift(score, self._answered_score)
 
     def may_patch(self) -> bool:
         """Whether a patch may be made from the baseline in use; a reason against it is published once."""
@@ -101,7 +96,7 @@ class PatchPolicy:
         if patch_id is None or not self._may_be_used(patch_id):
             return False
         if self._deployment.state.active.patch == patch_id:
-            self._answered = AnsweredDrift(self._watch.drift_score)
+            self._answered_score = self._watch.drift_score
             return True
         try:
             generation = self.activate(patch_id, Cause.DRIFT)
@@ -138,7 +133,7 @@ class PatchPolicy:
         active = self._deployment.state.active.patch
         suspended = None if self._deployment.is_patched_by(Cause.DRIFT) else active
         waiting = self._baselines.suspended_patch
-        self._answered, self._is_patch_in_doubt = AnsweredDrift(), False
+        self._answered_score, self._is_patch_in_doubt = None, False
         self._baselines.note_switch(before, suspended)
         if now is not None and now.name != before.name:
             self._emit(BaselineChanged(before.name, now.name, self._baselines.scores()))
@@ -179,9 +174,9 @@ class PatchPolicy:
             EngineError, StateError: it does not run or cannot be read; nothing was changed.
         """
         generation = self._deployment.activate(patch_id)
-        self._answered = AnsweredDrift(self._watch.drift_score)
+        self._answered_score = self._watch.drift_score
         # The drift may have ended while the process worked.
-        self._is_patch_in_doubt = cause == Cause.DRIFT and self._answered.score is None
+        self._is_patch_in_doubt = cause == Cause.DRIFT and self._answered_score is None
         return generation
 
     def take_back(self, reason: str, step: Step = Step.TO_BASE) -> None:
@@ -195,7 +190,7 @@ class PatchPolicy:
         if step is Step.ROLL_BACK and before.patch is not None:
             self._withdraw(before.patch, reason)
         # A roll-back under a drift is a decision: the same drift must not bring the patch back.
-        self._answered = AnsweredDrift() if step is Step.TO_BASE else AnsweredDrift(self._watch.drift_score)
+        self._answered_score = None if step is Step.TO_BASE else self._watch.drift_score
         self.rollbacks += 1
         self._emit(RolledBack(before, after, reason))
 

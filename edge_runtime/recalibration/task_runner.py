@@ -13,7 +13,7 @@ from edge_runtime.errors import CommandError, StateError
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.job.messages import JobFailure, JobRequest
-from edge_runtime.recalibration.job.process import Job, Outcome
+from edge_runtime.recalibration.job.process import JobProcess, Outcome
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.reference.reservoir import Kept
 from edge_runtime.recalibration.task import (
@@ -27,7 +27,7 @@ from edge_runtime.recalibration.task import (
 
 log = structlog.get_logger()
 
-StartJob = Callable[[Path, JobRequest, NDArray[np.uint8] | None, float], Job]
+StartJob = Callable[[Path, JobRequest, NDArray[np.uint8] | None, float], JobProcess]
 """(folder, request, frames, deadline) -> the running job. Raises StateError."""
 
 
@@ -47,7 +47,7 @@ class TaskRunner:
         self._baselines, self._reference = baselines, reference
         self._began_at_s = context.clock()
         self._task: Task | None = None
-        self._job: Job | None = None
+        self._job: JobProcess | None = None
         self.reconfigure(settings, drift)
 
     def reconfigure(self, settings: RecalibrationConfig, drift: DriftConfig) -> None:
@@ -116,9 +116,8 @@ class TaskRunner:
 
     def stop(self) -> None:
         """End a job that runs."""
-        job = self._job
-        if job is not None:
-            job.kill()
+        if self._job is not None:
+            self._job.kill()
 
     def _collect(self, task: Task) -> Outcome | None:
         if self._folder_of(task) is not None:

@@ -43,13 +43,13 @@ class ActiveBaselines:
 
     @property
     def usable(self) -> Mapping[str, Baseline]:
-        """By name, without their pictures; a copy."""
-        return dict(self._loaded.usable)
+        """By name, without their pictures."""
+        return self._loaded.usable
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """By name, why the others cannot be used; a copy."""
-        return dict(self._loaded.problems)
+        """By name, why the others cannot be used."""
+        return self._loaded.problems
 
     @property
     def in_use(self) -> Baseline | None:

@@ -10,10 +10,10 @@ no clock.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from calibration.baseline.baseline import Baseline
-from calibration.drift.monitor import DriftStatus
+from calibration.drift.monitor import DriftMonitor, DriftStatus
 from calibration.stats.moments import MeanVar
 
 Change = Literal["alarm", "returned", "switched"]
@@ -43,16 +43,6 @@ class KnownBaselines:
     in_use: str
     drifts: Mapping[str, Baseline] = field(default_factory=dict)
     """By patch id, the drift that it was accepted for."""
-
-
-class Monitor(Protocol):
-    """The part of :class:`calibration.drift.monitor.DriftMonitor` that is needed here."""
-
-    @property
-    def fits(self) -> bool: ...  # noqa: D102
-    def update(self, frame_moments: Mapping[str, MeanVar], now_s: float) -> DriftStatus: ...  # noqa: D102
-    def newest(self, frames: int) -> float: ...  # noqa: D102
-    def begin_anew(self) -> None: ...  # noqa: D102
 
 
 class NearestBaseline:
@@ -86,16 +76,16 @@ class NearestBaseline:
 class BaselineSelector:
     """The monitors of all known states, which baseline is in use, and whether there is a drift from it."""
 
-    def __init__(self, in_use: str, monitor: Monitor, window_frames: int) -> None:
+    def __init__(self, in_use: str, monitor: DriftMonitor, window_frames: int) -> None:
         """Begin with the baseline that was last in use; others join with ``add`` as they are opened."""
         self._nearest = NearestBaseline(in_use, window_frames // 2)
-        self._monitors, self._drifts = {in_use: monitor}, dict[str, Monitor]()
+        self._monitors, self._drifts = {in_use: monitor}, dict[str, DriftMonitor]()
         self._statuses: dict[str, DriftStatus] = {}
         self._window, self._stride = window_frames, max(1, window_frames // 4)
         self._waited: int | None = None
         self._is_alarm_owed = self._was_sustained = False
 
-    def add(self, name: str, monitor: Monitor, *, is_drift: bool = False) -> None:
+    def add(self, name: str, monitor: DriftMonitor, *, is_drift: bool = False) -> None:
         """Watch for one more state: a baseline, or the known drift of a patch."""
         if is_drift:
             self._drifts[DRIFT + name] = monitor
@@ -131,14 +121,17 @@ class BaselineSelector:
 
     def scores(self) -> dict[str, tuple[float, float]]:
         """(score, threshold) of every baseline that is watched."""
-        known = {name: self._statuses.get(name) for name in self._monitors}
-        return {name: (s.score, s.threshold) for name, s in known.items() if s is not None}
+        return {
+            name: (status.score, status.threshold)
+            for name, status in self._statuses.items()
+            if name in self._monitors
+        }
 
     def update(self, moments: Mapping[str, MeanVar], now_s: float) -> Change | None:
         """Take in one frame's moments; gives the change by it."""
         monitors = {**self._monitors, **self._drifts}
         self._statuses = {name: monitor.update(moments, now_s) for name, monitor in monitors.items()}
-        shares = {name: self._share(name) for name in self._monitors if self._is_ready(name)}
+        shares = {name: self._share(name) for name in self._monitors if self._statuses[name].ready}
         if self._nearest.update({**shares, self.in_use: self._own_share}):
             self._take_over()
             return "switched"
@@ -190,6 +183,3 @@ class BaselineSelector:
     def _share(self, name: str) -> float:
         status = self._statuses[name]
         return status.score / status.threshold
-
-    def _is_ready(self, name: str) -> bool:
-        return self._statuses[name].ready

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +27,6 @@ class Outcome:
 
     folder: Path
     result: JobResult
-
-
-class Job(Protocol):
-    """A running job."""
-
-    def poll(self, now_s: float) -> Outcome | None:
-        """The outcome once there is one."""
-
-    def kill(self) -> None:
-        """End it now; idempotent."""
 
 
 class JobProcess:

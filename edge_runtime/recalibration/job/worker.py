@@ -12,7 +12,7 @@ import ctypes
 import resource
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,12 +53,8 @@ from edge_runtime.system.priority import idle_cores, lower_priority
 PR_SET_PDEATHSIG = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Frames ready for the model: ``x`` float32 (N,C,H,W), ``y`` int64 (N,) or None."""
-
-    x: NDArray[np.float32]
-    y: NDArray[np.int64] | None
+Prepared = tuple[NDArray[np.float32], NDArray[np.int64] | None]
+"""Frames ready for the model, (N,C,H,W), and their labels, (N,), where the folder tells them."""
 
 
 def main(folder: Path, pictures: BinaryIO | None = None) -> int:
@@ -90,10 +86,10 @@ def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobRe
 
 
 def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> CommissioningResult:
-    model = bundle.model_files
+    model, (x, _) = bundle.model_files, frames
     baseline = calibration.profile(
         model,
-        frames.x,
+        x,
         created_wall_s=request.at_wall_s,
         facts=request.facts or BaselineFacts(),
         output=bundle.manifest.scores_output,
@@ -104,11 +100,11 @@ def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepa
     baseline.save(folder / "baseline.safetensors")
     probe = calibration.probe_files(model)
     model_files.write(folder / f"probe{model_files.suffix(probe)}", probe)
-    return CommissioningResult(len(frames.x), len(baseline.moments), round(baseline.effective_count, 1))
+    return CommissioningResult(len(x), len(baseline.moments), round(baseline.effective_count, 1))
 
 
 def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> RecalibrationReport:
-    baseline = calibration.Baseline.load(request.baseline)
+    baseline, (x, y) = calibration.Baseline.load(request.baseline), frames
     further = np.asarray([[one.mean, one.var] for one in request.further_input], np.float64)  # (M, 2, C)
     moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
     options = replace(
@@ -117,16 +113,16 @@ def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prep
         layout=answer_layout(bundle.manifest.postprocess),
         first_taps=bundle.manifest.calibration.first_taps,
     )
-    verdict = calibration.recalibrate(bundle.model_files, baseline, frames.x, frames.y, options, moments)
+    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options, moments)
     report = make_report(verdict, request)
     if verdict.patch is not None:
         sha256 = _store_patch(folder / "patch", bundle, verdict.patch)
         report = replace(report, model_sha256=sha256)
         if request.reference_folder is None:  # a folder stands for the site in general, not for a drift
-            seen = calibration.snapshot(bundle.model_files, frames.x)
+            seen = calibration.snapshot(bundle.model_files, x)
             seen.save(folder / "patch" / "observed.safetensors")
     place = folder / ("report" if verdict.patch is None else "patch")
-    leave_report(place, report, bundle, baseline, frames.x, verdict, request)
+    leave_report(place, report, bundle, baseline, x, verdict, request)
     return report
 
 
@@ -183,16 +179,14 @@ def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
 def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     if request.reference_folder is not None:
-        return Prepared(
-            *read_reference_folder(
-                request.reference_folder, preprocessor, bundle.labels, request.settings.reference.frames
-            )
+        return read_reference_folder(
+            request.reference_folder, preprocessor, bundle.labels, request.settings.reference.frames
         )
     if pictures is None:
         raise StateError("no frames were handed over; expected the number of an open file after the folder")
     pixels = np.load(pictures, allow_pickle=False)
     x = np.stack([preprocessor.normalise(picture) for picture in pixels])
-    return Prepared(channels_first(x, bundle.manifest.preprocess), None)
+    return channels_first(x, bundle.manifest.preprocess), None
 
 
 def _step_back(memory_mib: int) -> None:

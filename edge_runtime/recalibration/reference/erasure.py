@@ -16,12 +16,11 @@ from edge_runtime.system.atomic_file import write_atomically
 log = structlog.get_logger()
 
 
-def forget_samples(folder: Path) -> int:
-    """Rewrite every baseline below ``folder`` without its pictures; gives how many had some.
+def forget_samples(folder: Path) -> None:
+    """Rewrite every baseline below ``folder`` without its pictures.
 
     A file that cannot be rewritten is named in the log: its pictures are still there.
     """
-    found = 0
     for path in sorted(folder.rglob("*.safetensors")):
         try:
             baseline = Baseline.load(path)
@@ -29,35 +28,30 @@ def forget_samples(folder: Path) -> int:
             continue
         if baseline.healthy_samples is None:
             continue
-        found += 1
         try:
             baseline.without_samples().save(path)
         except OSError as err:
             log.error("pictures of a baseline not removed", path=str(path), reason=err.strerror)
         else:
             log.info("pictures of a baseline removed", path=str(path))
-    return found
 
 
-def forget_thumbnails(folder: Path) -> int:
-    """Rewrite every report page below ``folder`` without its thumbnails; gives how many had some.
+def forget_thumbnails(folder: Path) -> None:
+    """Rewrite every report page below ``folder`` without its thumbnails.
 
     A page that cannot be rewritten is removed; where not even that is possible the log says so.
     """
-    found = 0
     for path in sorted(folder.rglob("report.html")):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
             bare = without_pictures(text)
             if bare == text:
                 continue
-            found += 1
             write_atomically(path, bare.encode())
         except (OSError, StateError) as err:
             _remove(path, str(err))
         else:
             log.info("thumbnails of a report removed", path=str(path))
-    return found
 
 
 def _remove(path: Path, reason: str) -> None:

@@ -26,7 +26,7 @@ from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
 from edge_runtime.recalibration.reference.frame_filter import FrameFilter
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
-from edge_runtime.recalibration.reference.reservoir_store import Now, ReservoirStore
+from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore
 from edge_runtime.recalibration.task import Cause, Task
 
 log = structlog.get_logger()
@@ -79,9 +79,6 @@ class LiveReferenceSet:
         self._problem: str | None = None
         self._restored = self._unsaved_count = 0
         self._dropped_on_disk: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._reservoir)
 
     @property
     def most(self) -> int:
@@ -237,17 +234,17 @@ class LiveReferenceSet:
         store = ReservoirStore(self._model_state.reservoir, self._context.identity.bundle)
         age_s = self._reservoir.limits.age_s
         try:
-            found = store.open(
-                Now(self._clock(), self._wall_clock()), age_s, with_pictures=self.keeps_pictures
+            found, dropped = store.open(
+                self._clock(), self._wall_clock(), age_s, with_pictures=self.keeps_pictures
             )
         except StateError as err:
             self._look_at_s = self._clock() + RETRY_S
             self._note(str(err))
             return
-        self._store, self._dropped_on_disk = store, found.dropped
-        for kept in found.kept:
+        self._store, self._dropped_on_disk = store, dropped
+        for kept in found:
             self._drop(self._reservoir.add(kept))
-        self._restored = len(found.kept)
+        self._restored = len(found)
 
     def _save(self, kept: Kept) -> bool:
         assert self._store is not None

@@ -70,10 +70,6 @@ class ReservoirLimits:
     fresh: int = 1
     """So many of the newest stay, but at most half of what fits."""
 
-    def __post_init__(self) -> None:
-        if min(self.frames, self.size_bytes, self.fresh) < 1 or not self.age_s > 0:
-            raise ValueError(f"{self}; expected at least one frame, one byte and some time")
-
 
 class Reservoir:
     """The kept samples. Every change gives back the samples it has dropped, so that files can follow."""
@@ -148,11 +144,8 @@ class Reservoir:
 
     def list_moments(self, since_s: float, stream: str | None = None) -> list[InputMoments]:
         """Of what has no pixels, since ``since_s`` (of one stream, or all), oldest first."""
-        return [
-            kept.moments
-            for kept in self._kept
-            if kept.at_s >= since_s and stream in (None, kept.stream) and kept.pixels is None and kept.moments
-        ]
+        kept = self._list_since(since_s, stream)
+        return [one.moments for one in kept if one.pixels is None and one.moments]
 
     def forget_before(self, at_s: float) -> list[Kept]:
         """Drop what was captured earlier: it does not stand for what the camera sees now.
@@ -168,12 +161,11 @@ class Reservoir:
         """Let go of all pixels; the moments stay."""
         self._replace([kept.remove_pixels() for kept in self._kept])
 
+    def _list_since(self, since_s: float, stream: str | None) -> list[Kept]:
+        return [kept for kept in self._kept if kept.at_s >= since_s and stream in (None, kept.stream)]
+
     def _list_with_pixels(self, since_s: float, stream: str | None) -> list[Kept]:
-        return [
-            kept
-            for kept in self._kept
-            if kept.at_s >= since_s and stream in (None, kept.stream) and kept.pixels is not None
-        ]
+        return [kept for kept in self._list_since(since_s, stream) if kept.pixels is not None]
 
     def _replace(self, kept: list[Kept]) -> None:
         self._kept, self._size_bytes = kept, sum(one.size_bytes for one in kept)

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import zlib
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -36,24 +36,6 @@ FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)  # 224 x 224 photographs: 77 KB in 3
 MOST_FILE_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
-    """One moment on both clocks: captured times are wall clock on disk and monotonic in memory."""
-
-    mono_s: float
-    wall_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """The content of the folder."""
-
-    kept: list[Kept]
-    """Oldest first."""
-    dropped: dict[str, int]
-    """Files that were removed, by reason: damaged, expired, of the future, foreign."""
-
-
 class ReservoirStore:
     """The files of one model's reservoir under one bundle."""
 
@@ -67,10 +49,17 @@ class ReservoirStore:
     def __len__(self) -> int:
         return len(self._files)
 
-    def open(self, now: Now, age_s: float, *, with_pictures: bool) -> Restored:
+    def open(
+        self, now_s: float, now_wall_s: float, age_s: float, *, with_pictures: bool
+    ) -> tuple[list[Kept], dict[str, int]]:
         """Read what is there; remove what cannot be used, and every picture unless ``with_pictures``.
 
-        Files from the future (the clock was set back) are removed: their age is unknown.
+        Captured times are wall clock on disk and monotonic in memory. Files from the future (the clock was set back)
+        are removed: their age is unknown.
+
+        Returns:
+            The samples, oldest first, and how many files were removed by reason: damaged, expired, future, foreign,
+            not_allowed.
 
         Raises:
             StateError: the folder cannot be used.
@@ -80,7 +69,7 @@ class ReservoirStore:
         try:
             self._make_folder()
             for path in sorted(self.folder.iterdir()):
-                found = _read(path, now, age_s, with_pictures=with_pictures)
+                found = _read(path, now_s, now_wall_s, age_s, with_pictures=with_pictures)
                 if isinstance(found, Kept):
                     self._files[found.id] = path
                     kept.append(found)
@@ -91,7 +80,7 @@ class ReservoirStore:
             raise StateError(
                 f"cannot use the reservoir's folder {self.folder}: {err.strerror}; check its permissions"
             ) from err
-        return Restored(sorted(kept, key=lambda one: one.at_s), dict(dropped))
+        return sorted(kept, key=lambda one: one.at_s), dict(dropped)
 
     def save(self, kept: Kept) -> None:
         """Write one, whole or not at all.
@@ -125,11 +114,6 @@ class ReservoirStore:
         if path is not None:
             _remove(path)
 
-    def clear(self) -> None:
-        """Remove everything, of every bundle."""
-        self._files.clear()
-        shutil.rmtree(self._root, ignore_errors=True)
-
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self._root, self.folder.parent, self.folder):
@@ -142,7 +126,7 @@ class ReservoirStore:
                 _remove(of_bundle)
 
 
-def _read(path: Path, now: Now, age_s: float, *, with_pictures: bool) -> Kept | str:
+def _read(path: Path, now_s: float, now_wall_s: float, age_s: float, *, with_pictures: bool) -> Kept | str:
     """The sample in a file, or why it cannot be used."""
     named = FILE_NAME.fullmatch(path.name)
     if named is None or not path.is_file() or path.is_symlink():
@@ -150,9 +134,9 @@ def _read(path: Path, now: Now, age_s: float, *, with_pictures: bool) -> Kept | 
     if (path.suffix == ".png") is not with_pictures:
         return "not_allowed"
     at_wall_s = int(named["wall_ms"]) / 1000
-    if at_wall_s > now.wall_s:
+    if at_wall_s > now_wall_s:
         return "future"
-    if now.wall_s - at_wall_s > age_s:
+    if now_wall_s - at_wall_s > age_s:
         return "expired"
     try:
         data = path.read_bytes() if path.stat().st_size <= MOST_FILE_BYTES else b""
@@ -163,7 +147,7 @@ def _read(path: Path, now: Now, age_s: float, *, with_pictures: bool) -> Kept | 
     pixels, moments = _decode(data, path.suffix)
     if pixels is None and moments is None:
         return "damaged"
-    at_s = now.mono_s - (now.wall_s - at_wall_s)
+    at_s = now_s - (now_wall_s - at_wall_s)
     return Kept(named["stream"], int(named["seq"]), int(named["label"]), at_s, at_wall_s, pixels, moments)
 
 

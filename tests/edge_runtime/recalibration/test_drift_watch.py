@@ -6,7 +6,7 @@ import pytest
 from calibration.drift.monitor import DriftStatus
 from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector
 from edge_runtime.recalibration.drift.watch import Comparison, DriftWatch
-from edge_runtime.recalibration.patch_policy import AnsweredDrift
+from edge_runtime.recalibration.patch_policy import is_same_drift
 
 TENSOR = np.zeros((3, 4, 4), np.float32)
 
@@ -85,7 +85,7 @@ def test_is_quiet_only_after_two_windows_and_well_below_the_threshold():
     ],
 )
 def test_an_answered_drift_covers_scores_near_its_own(answered, score, is_covered):
-    assert AnsweredDrift(answered).covers(score) is is_covered
+    assert is_same_drift(score, answered) is is_covered
 
 
 def test_a_drift_has_a_score_from_its_alarm_to_its_end():

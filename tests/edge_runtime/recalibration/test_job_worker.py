@@ -233,7 +233,7 @@ def test_a_detector_is_judged_by_the_boxes_that_the_daemon_publishes(tmp_path, m
         model_files=ModelFiles(detector()), manifest=SimpleNamespace(scores_output=None, postprocess=spec)
     )
     monkeypatch.setattr(worker, "load_bundle", lambda path: bundle)
-    monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: worker.Prepared(street(48), None))
+    monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: (street(48), None))
     run(tmp_path, order(Kind.COMMISSION, tmp_path))
     baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
     kept, features = baseline.healthy_samples, baseline.frames[ANSWERS_TAP].mean

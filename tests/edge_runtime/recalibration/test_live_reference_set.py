@@ -68,7 +68,7 @@ def test_a_restart_keeps_the_reservoir(tmp_path):
         np.testing.assert_array_equal(one.pixels, other.pixels)
         assert other.at_s - one.at_s == pytest.approx(-1100.0, abs=0.01)
     after.feed(5)
-    assert len(after.reference) == 25
+    assert after.reference.status().frames == 25
 
 
 def test_killed_without_a_word_it_keeps_what_had_settled(tmp_path):
@@ -104,7 +104,7 @@ def test_a_smaller_reservoir_after_a_restart_removes_files_too(tmp_path):
     box.feed(40)
     box.reference.close()
     smaller = Box(tmp_path, now_s=box.now_s, reservoir=16)
-    assert len(smaller.reference) == len(smaller.files()) == 16
+    assert smaller.reference.status().frames == len(smaller.files()) == 16
 
 
 def test_forgetting_takes_the_files_along(tmp_path):
@@ -112,7 +112,7 @@ def test_forgetting_takes_the_files_along(tmp_path):
     box.feed(100)
     assert box.files()
     box.reference.forget_before(box.now_s + 1)
-    assert (len(box.reference), box.files()) == (0, [])
+    assert (box.reference.status().frames, box.files()) == (0, [])
 
 
 def test_a_full_disk_leaves_it_in_memory_and_is_tried_again(tmp_path):
@@ -153,7 +153,7 @@ def test_without_persistence_nothing_is_written_and_what_was_there_goes(tmp_path
     volatile.feed(30)
     volatile.reference.close()
     assert volatile.files() == []
-    assert len(volatile.reference) == 30
+    assert volatile.reference.status().frames == 30
 
 
 def test_with_pictures_never_only_moments_are_kept_in_memory_and_on_disk(tmp_path):
@@ -163,7 +163,7 @@ def test_with_pictures_never_only_moments_are_kept_in_memory_and_on_disk(tmp_pat
     assert box.chosen() == []
     assert len(box.files("*.json")) == len(box.files()) == 20
     again = Box(tmp_path, now_s=box.now_s, pictures="never").reference
-    assert len(again) == 20
+    assert again.status().frames == 20
     assert all(one.pixels is None for one in again._reservoir.entries)
 
 
@@ -187,7 +187,7 @@ def test_with_pictures_never_a_task_holds_its_frames_only_while_it_collects(tmp_
     assert box.files("*.png") == []
     box.reference.end()
     assert box.chosen() == []
-    assert len(box.reference) == 16
+    assert box.reference.status().frames == 16
 
 
 def test_turned_to_never_all_pictures_go_at_once(tmp_path):
@@ -195,7 +195,7 @@ def test_turned_to_never_all_pictures_go_at_once(tmp_path):
     box.feed(100)
     assert box.files("*.png")
     box.reference.reconfigure(ReferenceConfig(frames=8, pictures="never"), 1.0)
-    assert (box.files(), len(box.reference)) == ([], 0)
+    assert (box.files(), box.reference.status().frames) == ([], 0)
     box.feed(100)
     assert len(box.files("*.json")) == len(box.files()) > 20
 

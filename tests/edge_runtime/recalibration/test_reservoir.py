@@ -199,9 +199,3 @@ def test_stripped_of_pixels_a_sample_is_no_choice_but_its_moments_stay():
     assert (box.choose_newest(0.0, 9), box.choose_balanced(0.0, 9)) == ([], [])
     assert box.entries[0].moments == InputMoments((1.0,), (2.0,))
     assert box.size_bytes == FACTS_BYTES
-
-
-@pytest.mark.parametrize("limits", [(0, 1, 1.0), (1, 0, 1.0), (1, 1, 0.0)])
-def test_limits_that_hold_nothing_are_refused(limits):
-    with pytest.raises(ValueError):
-        ReservoirLimits(*limits)
