@@ -43,7 +43,7 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
-    transaction: Annotated[str, Field(min_length=1, max_length=128)] | int | None = None
+    transaction: Name | int | None = None
     """Chosen by the caller; a repeated request is recognised by it."""
     expires_at: AwareDatetime | None = None
     """After this moment the request is refused instead of obeyed."""

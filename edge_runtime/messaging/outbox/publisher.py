@@ -123,7 +123,12 @@ class Publisher:
         if epochs[0] is None:
             return False
         if epochs != self._epochs:
-            self._begin_again(sink_changed=epochs[0] != self._epochs[0])
+            if epochs[0] != self._epochs[0]:
+                self.repeated += len(self._in_flight)
+                self._in_flight.clear()
+            # From the oldest row: everything that was delivered is gone from the outbox.
+            self._after_id = 0
+            self._read.clear()
             self._epochs = epochs
         is_busy = False
         for row in self._next_rows(self._sink.capacity()):
@@ -143,14 +148,6 @@ class Publisher:
         if report.refused:
             self._outbox.refuse(report.refused)
             self._in_flight.difference_update(report.refused)
-
-    def _begin_again(self, sink_changed: bool) -> None:
-        """Start from the oldest row: everything that was delivered is gone from the outbox."""
-        if sink_changed:
-            self.repeated += len(self._in_flight)
-            self._in_flight.clear()
-        self._after_id = 0
-        self._read.clear()
 
     def _next_rows(self, room: int) -> Iterator[Row]:
         """At most ``room`` rows that are not in flight, oldest first."""
