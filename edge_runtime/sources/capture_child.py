@@ -28,11 +28,7 @@ _POINTER = re.compile(r" @ 0x[0-9a-f]+")  # would make every repetition of a las
 
 
 class CaptureChild:
-    """A running capture process.
-
-    Args:
-        request: What to play.
-        ring: Where the frames go; owned by this object from now on.
+    """A running capture process, which writes into ``ring``; that is owned by this object from now on.
 
     Raises:
         OSError: no process, memory or descriptor left.

@@ -80,11 +80,7 @@ class TakenFrame:
 
 
 class FrameRing:
-    """Both ends of the ring; each process uses its own half of the methods.
-
-    Args:
-        fd: The anonymous file; owned by this object from now on.
-    """
+    """Both ends of the ring, which owns the anonymous file; each process uses one half of the methods."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

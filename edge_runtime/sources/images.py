@@ -17,9 +17,7 @@ from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.pacing import Metronome
 
 _SCAN_SHARE = 0.1  # of the time may go into listing a huge folder
-
-
-_POLL_S = 0.5
+_POLL_S = 0.5  # between two looks at a watched folder
 _Seen = tuple[str, int, int]
 """Name, size and time of change of a file at one look; others than those are another picture under the same name."""
 

@@ -58,6 +58,7 @@ class VideoSource:
         self._address = CameraAddress(address)
         if self._address.kind.backend is None:
             raise BadCameraAddress(address, "a camera or video that OpenCV can play")
+        self.is_live = self._address.kind.is_live
         self._options = options or VideoOptions()
         self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
         self._silence = StallTimeout()
@@ -75,11 +76,6 @@ class VideoSource:
         self._mutex = threading.Lock()
         self._closed = threading.Event()
         self._wake, self._waker = socket.socketpair()
-
-    @property
-    def is_live(self) -> bool:
-        """True for cameras, False for files."""
-        return self._address.kind.is_live
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; its array is a view into shared memory that the next ``read`` reuses.

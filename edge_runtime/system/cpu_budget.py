@@ -37,11 +37,9 @@ class CpuBudget:
 
 
 def cpu_budget(root: Path = Path("/"), affinity: Collection[int] | None = None) -> CpuBudget:
-    """The real CPU budget of this process.
+    """The real CPU budget of this process; the logical CPUs of ``affinity`` are the kernel's when it is None.
 
-    Args:
-        root: Root of the file system that holds ``proc``, ``sys`` and the cgroup mounts; another one for tests.
-        affinity: Allowed logical CPUs; None asks the kernel.
+    ``root`` holds ``proc``, ``sys`` and the cgroup mounts.
     """
     cpus = os.sched_getaffinity(0) if affinity is None else frozenset(affinity)
     allowed, topology = len(cpus), cpu_topology(root, cpus)

@@ -59,12 +59,7 @@ class CpuTopology:
 
 
 def cpu_topology(root: Path, allowed: Collection[int]) -> CpuTopology:
-    """The physical cores behind the logical CPUs ``allowed`` (at least one).
-
-    Args:
-        root: Root of the file system that holds ``sys``.
-        allowed: Logical CPUs of the affinity mask.
-    """
+    """The physical cores behind the logical CPUs ``allowed`` (at least one); ``root`` holds ``sys``."""
     groups = sorted({_siblings(root, cpu, allowed) for cpu in allowed})
     weak = _little(root, allowed)
     cores = (Core(cpus, is_little=all(cpu in weak for cpu in cpus)) for cpus in _disjoint(groups))

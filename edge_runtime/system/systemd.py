@@ -12,8 +12,7 @@ from collections.abc import Mapping
 class SystemdNotify:
     """The notification socket of this service; every method is a no-op without one and never raises.
 
-    Args:
-        env: Normally ``os.environ``; ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are read.
+    ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are read.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:

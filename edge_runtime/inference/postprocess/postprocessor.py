@@ -56,14 +56,9 @@ class Postprocessor:
         self._labels = labels
 
     def read(self, sample: Sample, outputs: OneOutput) -> Answer | Rejected:
-        """The answer in these outputs of one sample.
+        """The answer in the outputs of one sample, without the batch axis; its geometry maps boxes back to the frame.
 
-        Args:
-            sample: The sample they belong to; its geometry maps boxes back to the frame.
-            outputs: Arrays by name, without the batch axis.
-
-        Returns:
-            The answer, or ``Rejected(BAD_OUTPUT)`` when an output is missing, misshapen or not finite.
+        ``Rejected(BAD_OUTPUT)`` when an output is missing, misshapen or not finite.
         """
         try:
             match self._spec:

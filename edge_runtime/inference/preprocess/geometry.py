@@ -78,11 +78,8 @@ def fit(
 ) -> tuple[NDArray[np.uint8], Geometry]:
     """The model's input pixels and how they map back to the frame.
 
-    Args:
-        spec: The bundle's preprocessing.
-        pixels: (H,W) or (H,W,3), upright.
-        full_width: Width of the frame that ``pixels`` shows, larger when it was decoded at a reduced size.
-        full_height: Height of the frame.
+    ``pixels`` are upright, (H,W) or (H,W,3). ``full_width`` and ``full_height`` are those of the frame they show, which
+    is larger when it was decoded at a reduced size.
     """
     height, width = pixels.shape[:2]
     source, target = source_region(spec, width, height), target_region(spec, width, height)

@@ -27,13 +27,7 @@ class Normaliser:
         self._is_planar = spec.layout == "nchw"
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The tensor of one picture.
-
-        Args:
-            pixels: uint8 (H,W,C) exactly as ``Sample.pixels``.
-
-        Returns:
-            float32 (C,H,W) or (H,W,C), owned by the caller.
+        """The tensor of uint8 pixels (H,W,C) as in ``Sample``: float32 (C,H,W) or (H,W,C), owned by the caller.
 
         Raises:
             ValueError: another shape or dtype; those pictures did not go through ``Preprocessor.prepare``.

@@ -22,16 +22,10 @@ REFERENCE_SIDE = 224
 
 
 def apply(name: str, pixels_rgb: Picture, severity: float, rng: np.random.Generator) -> Picture:
-    """The picture as the camera would deliver it after the drift.
+    """The picture as the camera would deliver it after the drift: uint8 (H,W,3), RGB; a new array.
 
-    Args:
-        name: One of :data:`DRIFTS`.
-        pixels_rgb: uint8 (H,W,3), RGB.
-        severity: 0 (unchanged) .. 1 (full strength).
-        rng: Source of the sensor noise; two equal generators give two equal pictures.
-
-    Returns:
-        uint8 (H,W,3); a new array. Values are rounded and clipped like a sensor's.
+    Values are rounded and clipped like a sensor's. Two equal generators give two equal pictures. A severity of 0
+    changes nothing, 1 is the full strength.
 
     Raises:
         ValueError: no drift has this name; the picture is not uint8 (H,W,3), or the severity is outside 0..1.
