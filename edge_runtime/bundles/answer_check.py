@@ -5,7 +5,6 @@ either: wrong names, a score of 9.4, boxes outside the picture, or every frame r
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,28 +28,24 @@ _OUTSIDE = 0.9  # share of the boxes; some detectors put a few outside the pictu
 _SMALL = 2.0  # pixels; boxes in 0..1 taken for pixels end within them
 
 
-@dataclass(frozen=True, slots=True)
-class RecipePlaces:
-    """Where the recipe or the bundle says how outputs are read, for messages."""
-
-    postprocess: Path | str
-    labels: Path | str
-
-
 def check_answers(bundle: Bundle, answers: Sequence[tuple[Sample, OneOutput]]) -> None:
     """Read every golden answer as live ones are read.
 
     Raises:
         BundleError: an output is missing or misshapen, or labels, the kind of scores or the boxes do not fit.
     """
-    at = RecipePlaces(bundle.path / MANIFEST_FILE, bundle.path / str(bundle.manifest.labels))
-    check_readable(bundle.manifest, bundle.labels, answers, at)
+    at, labels_at = bundle.path / MANIFEST_FILE, bundle.path / str(bundle.manifest.labels)
+    check_readable(bundle.manifest, bundle.labels, answers, at, labels_at)
 
 
 def check_readable(
-    meaning: Meaning, labels: tuple[str, ...], answers: Sequence[tuple[Sample, OneOutput]], at: RecipePlaces
+    meaning: Meaning,
+    labels: tuple[str, ...],
+    answers: Sequence[tuple[Sample, OneOutput]],
+    at: Path,
+    labels_at: Path | str,
 ) -> None:
-    """As ``check_answers``, for answers that are not yet a bundle's.
+    """As ``check_answers``, for answers that are not yet a bundle's; messages name the two places.
 
     Raises:
         BundleError: as there.
@@ -76,7 +71,7 @@ def check_readable(
             raise _refusal(at, found, "one row of class scores", fix)
         if labels and len(labels) != classes:
             found = f"{len(labels)} labels for {classes} class scores"
-            raise BundleError(at.labels, found, "one label a score", "Correct the labels and build it again.")
+            raise BundleError(labels_at, found, "one label a score", "Correct the labels and build it again.")
         _check_kind(at, spec.scores, [one.ravel() for one in found_scores])
 
 
@@ -92,9 +87,7 @@ def require_numbers(outputs: OneOutput) -> None:
         raise BundleError("model", f"output {', '.join(odd)} holds text, not numbers", "numbers", fix)
 
 
-def _check_boxes(
-    at: RecipePlaces, spec: DetectionSpec, size: tuple[int, int], found: Sequence[Boxes]
-) -> None:
+def _check_boxes(at: Path, spec: DetectionSpec, size: tuple[int, int], found: Sequence[Boxes]) -> None:
     """Scores are probabilities, and boxes lie on the picture, where any are found."""
     scores = np.concatenate([one.scores for one in found])
     odd = scores[(scores > 1 + _ROUNDING) | ((scores < -_ROUNDING) & (scores != _PADDING))]
@@ -110,9 +103,8 @@ def _check_boxes(
         return
     centre = (corners[:, :2] + corners[:, 2:]) / 2
     is_outside = ((centre < 0) | (centre > np.array(size))).any(axis=1)
-    span = (
-        f"boxes from {corners.min():.4g} to {corners.max():.4g} pixels of a picture of {size[0]} x {size[1]}"
-    )
+    extent = f"{corners.min():.4g} to {corners.max():.4g} pixels"
+    span = f"boxes from {extent} of a picture of {size[0]} x {size[1]}"
     if is_outside.mean() > _OUTSIDE:
         seen = f"postprocess: {is_outside.sum()} of {len(corners)} boxes lie outside ({span})"
         fix = "Check is_normalised, box_format and packing"
@@ -122,7 +114,7 @@ def _check_boxes(
         raise _refusal(at, seen, "boxes in pixels", "Set is_normalised: true")
 
 
-def _check_kind(at: RecipePlaces, kind: str, scores: Sequence[NDArray[np.float64]]) -> None:
+def _check_kind(at: Path, kind: str, scores: Sequence[NDArray[np.float64]]) -> None:
     least, most = min(s.min() for s in scores), max(s.max() for s in scores)
     are_shares = least >= -_ROUNDING and most <= 1 + _ROUNDING
     if kind == "probabilities" and not are_shares:
@@ -142,5 +134,5 @@ def _check_kind(at: RecipePlaces, kind: str, scores: Sequence[NDArray[np.float64
         raise _refusal(at, found, "logits", "Set scores: probabilities")
 
 
-def _refusal(at: RecipePlaces, found: str, expected: str, fix: str) -> BundleError:
-    return BundleError(at.postprocess, found, expected, f"{fix} and build it again.")
+def _refusal(at: Path, found: str, expected: str, fix: str) -> BundleError:
+    return BundleError(at, found, expected, f"{fix} and build it again.")

@@ -172,9 +172,8 @@ def _check_company(
         for index, outputs in enumerate(alone)
     )
     if not gap <= bundle.manifest.tolerance:
-        found = (
-            f"answers change by {gap:.3g} with the other pictures in the batch: BatchNorm is in training mode"
-        )
+        cause = "BatchNorm is in training mode"
+        found = f"answers change by {gap:.3g} with the other pictures in the batch: {cause}"
         fix = "Call model.eval() before the export."
         raise BundleError(bundle.path, found, "a model in evaluation mode", fix)
     return gap

@@ -1,18 +1,15 @@
 """``edge-runtime check`` and ``schema``: the configuration file, without running it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from edge_runtime.cli.options import CONFIG, JSON, OutputFile, print_answer
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, Problem
-
-if TYPE_CHECKING:
-    from edge_runtime.config import Config
 
 _GRAVEST_FIRST = (78, 65, 74, 70, 69)
 """A person must edit, supply a bundle, repair a disk, or look; a missing device may come by itself."""
@@ -68,24 +65,15 @@ class Checked:
     @property
     def exit_code(self) -> int:
         """The exit code of the gravest problem; 0 without one."""
-        codes = {
-            ConfigError.exit_code if isinstance(problem, Problem) else problem.exit_code
-            for problem in self.problems
-        }
+        codes = {ConfigError.exit_code if isinstance(p, Problem) else p.exit_code for p in self.problems}
         return min(codes, key=_GRAVEST_FIRST.index) if codes else 0
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        problems = [
-            {
-                "where": problem.where,
-                "line": problem.line,
-                "problem": f"{problem.found}; expected {problem.expected}"
-                if isinstance(problem, Problem)
-                else problem.reason_text,
-            }
-            for problem in self.problems
-        ]
+        problems = []
+        for one in self.problems:
+            text = f"{one.found}; expected {one.expected}" if isinstance(one, Problem) else one.reason_text
+            problems.append({"where": one.where, "line": one.line, "problem": text})
         return {"ok": not problems, "problems": problems, "notes": self.notes, "models": self.models}
 
 
@@ -113,15 +101,13 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
             "self_test_difference": opened.self_test_difference,
             "runs_on": opened.engine.runs_on,
         }
-    found.notes += _camera_notes(config)
-    return found
-
-
-def _camera_notes(config: "Config") -> Iterator[str]:
-    """A missing path is no error: a share may be mounted and a camera plugged in later."""
     for name, camera in config.cameras.items():
+        # a missing path is no error: a share may be mounted and a camera plugged in later
         if camera.enabled and camera.address.local_path and not _exists(camera.path):
-            yield f"cameras.{name}.path: {camera.path} does not exist now; the camera waits for it"
+            found.notes.append(
+                f"cameras.{name}.path: {camera.path} does not exist now; the camera waits for it"
+            )
+    return found
 
 
 def _exists(path: str) -> bool:

@@ -4,17 +4,15 @@ They use the daemon's own parts, so that a picture gets the same answer in both.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import calibration
 from calibration.errors import CalibrationError, DataError
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
-from edge_runtime.bundles.self_test import SelfTestReport, self_test
+from edge_runtime.bundles.self_test import SelfTestReport, run_one, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import Frame, Rejected
 from edge_runtime.inference.engines.base import Engine
@@ -35,15 +33,23 @@ def answer_pictures(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dic
         EngineError: the engine failed.
     """
     bundle, engine, _ = _open(bundle_path)
+    answer = make_answer_function(bundle, engine)
+    for seq, picture in enumerate(pictures):
+        yield {"picture": str(picture), **_plain(answer(Frame("infer", seq, picture, 0.0, 0.0)))}
+
+
+def make_answer_function(bundle: Bundle, engine: Engine) -> Callable[[Frame], Any]:
+    """A function that answers a frame as the daemon does, or says why the picture was rejected."""
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     postprocessor = Postprocessor(bundle.manifest, bundle.labels)
-    for seq, picture in enumerate(pictures):
-        sample = preprocessor.prepare(Frame("infer", seq, picture, 0.0, 0.0))
-        answer: Any = sample
-        if not isinstance(sample, Rejected):
-            outputs = engine.infer(sample.tensor[np.newaxis])
-            answer = postprocessor.read(sample, {name: array[0] for name, array in outputs.items()})
-        yield {"picture": str(picture), **_plain(answer)}
+
+    def answer(frame: Frame) -> Any:
+        sample = preprocessor.prepare(frame)
+        if isinstance(sample, Rejected):
+            return sample
+        return postprocessor.read(sample, run_one(engine, sample.tensor))
+
+    return answer
 
 
 def verify_bundle(bundle_path: Path) -> dict[str, Any]:
@@ -118,10 +124,8 @@ def calibrate_bundle(
         first_taps=bundle.manifest.calibration.first_taps,
     )
     verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options)
-    report = verdict.to_json()
-    lines += [
-        f"{'accepted' if verdict.accepted else 'refused'}: {verdict.candidate} ({report['seconds']:.1f} s)"
-    ]
+    report, word = verdict.to_json(), "accepted" if verdict.accepted else "refused"
+    lines += [f"{word}: {verdict.candidate} ({report['seconds']:.1f} s)"]
     lines += [f"  {reason}" for reason in verdict.reasons]
     if verdict.patch is not None and out is not None:
         verdict.patch.save(out)
@@ -159,10 +163,9 @@ def _plain(answer: Any) -> dict[str, Any]:
     if answer.top is not None:
         return {"top": [{"index": t.index, "label": t.label, "score": round(t.score, 4)} for t in answer.top]}
     if answer.detections is not None:
-        return {
-            "detections": [
-                {"label": d.label, "score": round(d.score, 4), "box": [round(edge, 1) for edge in d.box]}
-                for d in answer.detections
-            ]
-        }
+        found = [
+            {"label": one.label, "score": round(one.score, 4), "box": [round(edge, 1) for edge in one.box]}
+            for one in answer.detections
+        ]
+        return {"detections": found}
     return {"outputs": {name: array.tolist() for name, array in answer.outputs.items()}}

@@ -194,9 +194,8 @@ class ModelState:
         except (CalibrationError, SafetensorError, OSError, ValueError, KeyError, TypeError) as err:
             raise StateError(f"patch {patch_id} in {folder} cannot be read: {err}") from err
         if files.sha256 != expected:
-            raise StateError(
-                f"the model in {folder} does not have the hash in its report; the patch is not used"
-            )
+            found = f"the model in {folder} does not have the hash in its report"
+            raise StateError(f"{found}; the patch is not used")
         return Patched(files, answers)
 
     def list_patch_ids(self) -> list[str]:

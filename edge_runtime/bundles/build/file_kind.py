@@ -59,9 +59,8 @@ def detect_kind(path: Path, data: bytes) -> Kind:
     if found is not None:
         return found
     if _is_onnx(data):
-        raise BundleError(
-            path, f"an ONNX file that is called {suffix}", EXPECTED, f"Call it {path.stem}.onnx."
-        )
+        found_words = f"an ONNX file that is called {suffix}"
+        raise BundleError(path, found_words, EXPECTED, f"Call it {path.stem}.onnx.")
     found_words = "an empty file" if not data else "neither TorchScript nor a checkpoint of torch.save"
     raise BundleError(path, found_words, EXPECTED, "Check that the file is whole, or export it again.")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundles.answer_check import RecipePlaces, check_readable, require_numbers
+from edge_runtime.bundles.answer_check import check_readable, require_numbers
 from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle, find_target
 from edge_runtime.bundles.build.candidates import (
     ModelCandidate,
@@ -199,7 +199,7 @@ def _check_source(
     gap = measure_difference(once_more, again)
     if not gap <= SAME_RUN:
         raise make_random_refusal(path, gap)
-    check_readable(recipe, labels, list(zip(samples, outputs, strict=True)), RecipePlaces(path, "labels"))
+    check_readable(recipe, labels, list(zip(samples, outputs, strict=True)), path, "labels")
 
 
 def _notes(bundle: Bundle) -> tuple[str, ...]:
@@ -298,7 +298,5 @@ def _provenance(recipe: RecipeFile, command: str, taken: ModelCandidate) -> Prov
     for name in _TOOLS:
         with suppress(PackageNotFoundError):
             tools[name] = version(name)
-    source = recipe.source or recipe.model.name
-    return Provenance(
-        source=source, licence=recipe.licence, tools=tools, command=command, measured=taken.measured
-    )
+    source, licence = recipe.source or recipe.model.name, recipe.licence
+    return Provenance(source=source, licence=licence, tools=tools, command=command, measured=taken.measured)

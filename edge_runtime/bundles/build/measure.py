@@ -64,9 +64,8 @@ def compare_engines(
             facts |= _of_one_class(one, other, y) if are_exclusive(one) else _of_each_class(one, other, y)
         case DetectionSpec():
             size = (spec.width, spec.height)
-            facts["agreement"] = compare_boxes(
-                *(read_all_boxes(meaning, found, size) for found in (float_outputs, outputs))
-            )
+            boxes = (read_all_boxes(meaning, found, size) for found in (float_outputs, outputs))
+            facts["agreement"] = compare_boxes(*boxes)
         case _:
             facts["agreement"] = measure_shared_variance(float_outputs, outputs)
     times = dict(zip(("float_infer_ms", "infer_ms"), measure_times_ms(engines, x, clock), strict=True))

@@ -76,7 +76,6 @@ def _bundle_of(config: Config, model: str | None) -> tuple[str, Bundle]:
     known = ", ".join(config.models)
     name = next(iter(config.models)) if model is None and len(config.models) == 1 else model
     if name not in config.models:
-        raise CommandError(
-            f"no model {name!r}; this device has: {known}" if name else f"name a model: {known}"
-        )
+        text = f"no model {name!r}; this device has: {known}" if name else f"name a model: {known}"
+        raise CommandError(text)
     return name, load_model_bundle(config, name)

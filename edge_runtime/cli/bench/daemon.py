@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,11 @@ class RunningDaemon:
         self._results, self._log = results, log
         began_s = time.perf_counter()
         with log.open("wb") as out:
-            command = [sys.executable, "-m", "edge_runtime", "run", str(config)]
-            self._process = subprocess.Popen(
-                command, stdout=out, stderr=out, env=find_installed_environment()
+            command, env = (
+                [sys.executable, "-m", "edge_runtime", "run", str(config)],
+                find_installed_environment(),
             )
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, env=env)
         if cpus:
             os.sched_setaffinity(self._process.pid, cpus)  # long before it has imported what looks at it
         self.first_result_s = self._first_result(began_s)
@@ -88,10 +89,8 @@ class RunningDaemon:
 
     def _first_result(self, began_s: float) -> float:
         while not self._size():
-            if self._process.poll() is not None:
-                raise BenchError(
-                    f"the daemon ended with code {self._process.returncode}; {self._last_words()}"
-                )
+            if (code := self._process.poll()) is not None:
+                raise BenchError(f"the daemon ended with code {code}; {self._last_words()}")
             if time.perf_counter() - began_s > START_TIMEOUT_S:
                 self.stop()
                 raise BenchError(f"no result within {START_TIMEOUT_S:g} s; {self._last_words()}")
@@ -116,11 +115,9 @@ class RunningDaemon:
     def _cpu_s(self) -> float:
         total = 0.0
         for process in self._tree():
-            try:
+            with suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            total += times.user + times.system
+                total += times.user + times.system
         return total
 
     def _last_words(self) -> str:

@@ -30,10 +30,7 @@ def demo(config: Path, for_s: float | None, drift: str, scene: str) -> int:
     from edge_runtime.sources.demo.camera_drift import DRIFTS
 
     if drift not in DRIFTS and drift != "none":
-        raise click.BadParameter(
-            f"{drift!r}; expected none or one of: {', '.join(DRIFTS)}", param_hint="--drift"
-        )
-    chosen = None if drift == "none" else drift
-    return run_demo(
-        load_and_log(config), config, for_s, chosen, only="orange" if scene == "one-class" else None
-    )
+        expected = f"none or one of: {', '.join(DRIFTS)}"
+        raise click.BadParameter(f"{drift!r}; expected {expected}", param_hint="--drift")
+    chosen, only = None if drift == "none" else drift, "orange" if scene == "one-class" else None
+    return run_demo(load_and_log(config), config, for_s, chosen, only=only)

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.cli.demo.agreement import Agreement, AnswerLog, CompareTop, measure_agreement
+from edge_runtime.cli.offline import make_answer_function
 from edge_runtime.cli.run_summary import summarise
 from edge_runtime.config import CameraConfig, Config, DemoConfig
 from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
@@ -21,8 +22,6 @@ from edge_runtime.daemon.wiring.sources import open_demo_camera
 from edge_runtime.datatypes import Frame, Rejected
 from edge_runtime.deployment.open_bundle import load_model_bundle
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
-from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.system.camera_address import CameraKind
 
 COMPARED_FRAMES = 150  # per phase; about 2 s of work, and a standard error of 4 points
@@ -83,17 +82,11 @@ def _compared(config: Config, stream: str, camera: CameraConfig, answers: Answer
 def open_base_model(config: Config, stream: str, camera: CameraConfig) -> CompareTop:
     """A function that answers any frame of a demo camera, with or without its drift, by the unpatched model."""
     bundle = load_model_bundle(config, camera.model)
-    engine = open_bundle_engine(bundle, choose_threads(cpu_budget(), 1))
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
-    postprocessor = Postprocessor(bundle.manifest, bundle.labels)
+    answer = make_answer_function(bundle, open_bundle_engine(bundle, choose_threads(cpu_budget(), 1)))
     demo_camera = open_demo_camera(stream, camera)
 
     def base_top(seq: int, drifted: bool) -> int | None:
-        sample = preprocessor.prepare(Frame(stream, seq, demo_camera.frame(seq, drifted=drifted), 0.0, 0.0))
-        if isinstance(sample, Rejected):
-            return None
-        outputs = engine.infer(sample.tensor[np.newaxis])
-        answer = postprocessor.read(sample, {name: array[0] for name, array in outputs.items()})
-        return None if isinstance(answer, Rejected) or not answer.top else answer.top[0].index
+        found = answer(Frame(stream, seq, demo_camera.frame(seq, drifted=drifted), 0.0, 0.0))
+        return None if isinstance(found, Rejected) or not found.top else int(found.top[0].index)
 
     return base_top

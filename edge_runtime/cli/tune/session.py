@@ -5,7 +5,6 @@ that does not give the golden outputs is out. Only finalists are open together: 
 order that turns, because a box grows hot and others use it.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -161,10 +160,7 @@ def _final(
 
 def find_quartiles(values: Sequence[float]) -> Quartiles:
     """Quartiles of one or more values."""
-    if len(values) == 1:
-        return Quartiles(values[0], values[0], values[0])
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Quartiles(low, median, high)
+    return Quartiles(*map(float, np.percentile(values, (25, 50, 75))))
 
 
 def find_cost_ms(measured: Round, goal: Goal) -> float:
