@@ -45,7 +45,7 @@ class Chart:
 
     columns: tuple[Column, ...]
     ticks: tuple[Tick, ...]
-    floor: float
+    floor: float = HEIGHT - BOTTOM
     width: float = WIDTH
     height: float = HEIGHT
     left: float = LEFT
@@ -104,13 +104,12 @@ def layer_chart(
     if axis is None:
         return None
     columns = []
-    for i, (tap, value) in enumerate(before.items()):
-        x, width = _slot(i, len(before))
-        off, now = after.get(tap) if after else None, healthy.get(tap) if healthy else None
+    for (x, width), (tap, value) in zip(_slots(len(before)), before.items(), strict=True):
+        off, now = (after or {}).get(tap), (healthy or {}).get(tap)
         text = f"{tap}: {value:.3g}" + (f", with the patch {off:.3g}" if off is not None else "")
         text += f", healthy frames {now:.3g}" if now is not None else ""
         columns.append(Column(x, width, axis.y(value), axis.y(off), axis.y(now), text))
-    return Chart(tuple(columns), axis.ticks(), HEIGHT - BOTTOM)
+    return Chart(tuple(columns), axis.ticks())
 
 
 def span_chart(spans: Mapping[str, tuple[float, float, float]], limits: tuple[float, float]) -> Chart | None:
@@ -122,13 +121,12 @@ def span_chart(spans: Mapping[str, tuple[float, float, float]], limits: tuple[fl
         return None
     axis = LogAxis(*limits)
     columns = []
-    for i, (tap, (low, middle, high)) in enumerate(spans.items()):
-        x, width = _slot(i, len(spans))
+    for (x, width), (tap, (low, middle, high)) in zip(_slots(len(spans)), spans.items(), strict=True):
         text = f"{tap}: {low:.2f} to {high:.2f}, median {middle:.2f}"
         columns.append(Column(x, width, axis.y(high), axis.y(low), axis.y(middle), text))
     marks = (limits[0], limits[0] ** 0.5, 1.0, limits[1] ** 0.5, limits[1])
     ticks = tuple(Tick(axis.y(mark) or 0.0, f"×{mark:.2g}") for mark in marks)
-    return Chart(tuple(columns), ticks, HEIGHT - BOTTOM)
+    return Chart(tuple(columns), ticks)
 
 
 def bars(values: Sequence[float | None], errors: Sequence[float | None]) -> list[Bar | None]:
@@ -157,8 +155,8 @@ def _bar(value: float | None, error: float | None, low: float, unit: float) -> B
     )
 
 
-def _slot(index: int, count: int) -> tuple[float, float]:
-    """Left edge and width of a column."""
+def _slots(count: int) -> list[tuple[float, float]]:
+    """Left edge and width of each column."""
     step = (WIDTH - LEFT) / count
     width = min(step * 0.78, 46.0)
-    return round(LEFT + step * index + (step - width) / 2, 2), round(width, 2)
+    return [(round(LEFT + step * i + (step - width) / 2, 2), round(width, 2)) for i in range(count)]

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.baseline.baseline import Baseline
-from calibration.drift.divergence import tap_drift
+from calibration.drift.divergence import drift_between
 from calibration.report.thumbnails import PictureScale, Strip, strips
 from calibration.stats.moments import INPUT_TAP, TapMoments, moments_of_frames
 from calibration.stats.sampling import spread_over
 from calibration.targets.base import Batch, ModelFiles
 from calibration.targets.open import Model, open_target
-from calibration.targets.target import Target
 from calibration.verdict import Verdict
 
 LAYER_FRAMES = 12
@@ -69,7 +68,7 @@ def gather(
     Raises:
         ModelError: the model cannot be run.
     """
-    layers = layer_drift(model, baseline, x, verdict, threads)
+    layers = _layer_drift(model, baseline, x, verdict, threads)
     if not with_pictures or x.ndim != 4:
         return Material(layers)
     scale = scale or PictureScale.guess(x, baseline.healthy_samples)
@@ -77,41 +76,26 @@ def gather(
     return Material(layers, strips(x, baseline.moments, baseline.healthy_samples, verdict.patch, scale, rng))
 
 
-def layer_drift(model: Model, baseline: Baseline, x: Batch, verdict: Verdict, threads: int = 1) -> LayerDrift:
-    """How far each layer is from the baseline on a few of the frames, without and with the patch."""
-    target, healthy_samples = open_target(model, threads), baseline.healthy_samples
+def _layer_drift(model: Model, baseline: Baseline, x: Batch, verdict: Verdict, threads: int) -> LayerDrift:
+    """On a few of the frames, without and with the patch; taps that it has made unreadable are left out."""
+    target, kept = open_target(model, threads), baseline.healthy_samples
     chosen = x[spread_over(len(x), LAYER_FRAMES)]
-    healthy = None
-    if healthy_samples is not None:
-        kept = healthy_samples.only(spread_over(len(healthy_samples), LAYER_FRAMES)).samples()
-        healthy = _drift(target, baseline, kept)
-    return LayerDrift(
-        _drift(target, baseline, chosen),
-        _after(target, baseline, chosen, verdict, threads),
-        healthy,
-        len(chosen),
-    )
 
+    def drift(seen: Mapping[str, TapMoments]) -> dict[str, float]:
+        healthy = baseline.moments
+        return drift_between({tap: seen[tap] for tap in healthy if tap in seen}, healthy)
 
-def _drift(target: Target, baseline: Baseline, x: Batch) -> dict[str, float]:
-    return _typical(target.observe(x).moments, baseline.moments)
-
-
-def _typical(seen: Mapping[str, TapMoments], healthy: Mapping[str, TapMoments]) -> dict[str, float]:
-    return {tap: tap_drift(seen[tap], healthy[tap]) for tap in healthy if tap in seen}
-
-
-def _after(
-    target: Target, baseline: Baseline, x: Batch, verdict: Verdict, threads: int
-) -> dict[str, float] | None:
-    """The same of the patched model; taps that the patch has made unreadable are left out."""
-    if verdict.patch is None:
-        return None
-    done = target.patched(verdict.patch)
-    seen: dict[str, TapMoments] = dict(
-        open_target(ModelFiles(done.data, done.weights), threads).observe(x).moments
-    )
-    on_input = verdict.patch.taps.get(INPUT_TAP)
-    if on_input is not None:  # it is folded into the first layer: outside, the input looks as before
-        seen[INPUT_TAP] = moments_of_frames(on_input.apply(x)).pool()
-    return _typical(seen, baseline.moments)
+    healthy = after = None
+    if kept is not None:
+        some = kept.only(spread_over(len(kept), LAYER_FRAMES)).samples()
+        healthy = drift(target.observe(some).moments)
+    before = drift(target.observe(chosen).moments)
+    if verdict.patch is not None:
+        done = target.patched(verdict.patch)
+        patched = open_target(ModelFiles(done.data, done.weights), threads)
+        seen = {**patched.observe(chosen).moments}
+        on_input = verdict.patch.taps.get(INPUT_TAP)
+        if on_input is not None:  # it is folded into the first layer: outside, the input looks as before
+            seen[INPUT_TAP] = moments_of_frames(on_input.apply(chosen)).pool()
+        after = drift(seen)
+    return LayerDrift(before, after, healthy, len(chosen))

@@ -57,12 +57,6 @@ def columns(scores: Iterable[Scores]) -> list[ScoreColumn]:
     return found + [ScoreColumn(key, key.replace("_", " ").capitalize(), "") for key in others]
 
 
-def drawn_column(found: list[ScoreColumn]) -> ScoreColumn | None:
-    """The column that is drawn as bars: the first with an error, else the first."""
-    with_error = [one for one in found if one.error is not None]
-    return next(iter(with_error + found), None)
-
-
 def format_score(value: float | None, column: ScoreColumn) -> str:
     """One score; a dash for what is not a number."""
     if value is None or not math.isfinite(value):
@@ -79,12 +73,7 @@ def format_score(value: float | None, column: ScoreColumn) -> str:
 
 
 def correction_in_words(patch: Patch, taps: int) -> str:
-    """What a patch does to the model.
-
-    Args:
-        patch: The patch.
-        taps: Layers of the model that can be corrected.
-    """
+    """What a patch does to a model of ``taps`` layers that can be corrected."""
     layers = sum(tap != INPUT_TAP for tap in patch.taps)
     parts = ["the input picture"] if INPUT_TAP in patch.taps else []
     if layers:

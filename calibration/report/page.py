@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from calibration.baseline.baseline import Baseline
-from calibration.patch import SCALE_LIMITS, Affine, Patch, clipped_channels, spread
+from calibration.patch import SCALE_LIMITS, Affine, clipped_channels, spread
 from calibration.report import charts, formatting
 from calibration.report.data import Material
 from calibration.search.candidates import UNPATCHED
-from calibration.stats.moments import INPUT_TAP, Moments
+from calibration.stats.moments import INPUT_TAP, TapMoments
 from calibration.verdict import Verdict
 
 MOST_ROWS = 400
@@ -72,16 +72,21 @@ def page(
     )
     source = files("calibration.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     material, setting = material or Material(), setting or Setting()
+    taps = {} if verdict.patch is None else verdict.patch.taps
+    headline = "Refused: the model stays as it is."
+    if verdict.patch is not None:
+        words = formatting.correction_in_words(verdict.patch, len(baseline.moments) - 1)
+        headline = f"A correction was accepted: it {words}."
     return environment.from_string(source).render(
         verdict=verdict,
         setting=setting,
         material=material,
-        headline=_headline(verdict, baseline),
+        headline=headline,
         figures=_figures(verdict, baseline, setting),
         layers=_layers(verdict, material),
         candidates=_candidates(verdict),
-        taps=[] if verdict.patch is None else _tap_rows(verdict.patch, baseline.moments),
-        scale_chart=None if verdict.patch is None else _scale_chart(verdict.patch),
+        taps=[_tap_row(tap, part, baseline.moments[tap]) for tap, part in taps.items()],
+        scale_chart=_scale_chart(taps) if len(taps) > FEW_TAPS else None,
         limits=[f"{limit:g}" for limit in SCALE_LIMITS],
         most_rows=MOST_ROWS,
         few_taps=FEW_TAPS,
@@ -91,13 +96,6 @@ def page(
 def without_pictures(text: str) -> str:
     """The same page without any thumbnail in it."""
     return _PICTURES.sub(_REMOVED, text)
-
-
-def _headline(verdict: Verdict, baseline: Baseline) -> str:
-    if verdict.patch is None:
-        return "Refused: the model stays as it is."
-    words = formatting.correction_in_words(verdict.patch, len(baseline.moments) - 1)
-    return f"A correction was accepted: it {words}."
 
 
 def _figures(verdict: Verdict, baseline: Baseline, setting: Setting) -> list[tuple[str, str]]:
@@ -145,9 +143,9 @@ def _layers(verdict: Verdict, material: Material) -> dict[str, Any]:
 def _candidates(verdict: Verdict) -> dict[str, Any]:
     """The table of candidates, best first, identity last."""
     columns = formatting.columns(verdict.scores.values())
-    ruling = formatting.drawn_column(columns)
-    if ruling is None:
+    if not columns:
         return {"columns": [], "rows": [], "ruling": None}
+    ruling = next((column for column in columns if column.error is not None), columns[0])  # drawn as bars
 
     def worth(name: str) -> tuple[bool, bool, float]:
         value = verdict.scores[name].get(columns[0].key, float("nan"))
@@ -173,13 +171,8 @@ def _cell(scores: Mapping[str, float], column: formatting.ScoreColumn) -> str:
     return text if error is None or not np.isfinite(error) else f"{text} ± {error:.3f}"
 
 
-def _tap_rows(patch: Patch, healthy: Moments) -> list[TapRow]:
-    return [_tap_row(tap, affine, healthy) for tap, affine in patch.taps.items()]
-
-
-def _tap_row(tap: str, affine: Affine, healthy: Moments) -> TapRow:
+def _tap_row(tap: str, affine: Affine, usual: TapMoments) -> TapRow:
     scale = affine.scale.astype(np.float64)
-    usual = healthy[tap]
     moved = np.abs((scale - 1) * usual.mean + affine.offset) / spread(usual.var, usual.var)
     least, middle, most = (f"{value:.2f}" for value in np.quantile(scale, (0.0, 0.5, 1.0)))
     shift = f"{float(np.median(moved)):.2f}"
@@ -187,14 +180,11 @@ def _tap_row(tap: str, affine: Affine, healthy: Moments) -> TapRow:
     return TapRow(name, scale.size, (least, middle, most), shift, clipped_channels({tap: affine}))
 
 
-def _scale_chart(patch: Patch) -> charts.Chart | None:
-    if len(patch.taps) <= FEW_TAPS:
-        return None
-    spans = {
-        tap: (float(low), float(middle), float(high))
-        for tap, affine in patch.taps.items()
-        for low, middle, high in [np.quantile(affine.scale.astype(np.float64), (0.1, 0.5, 0.9))]
-    }
+def _scale_chart(taps: Mapping[str, Affine]) -> charts.Chart | None:
+    spans = {}
+    for tap, affine in taps.items():
+        low, middle, high = np.quantile(affine.scale.astype(np.float64), (0.1, 0.5, 0.9)).tolist()
+        spans[tap] = low, middle, high
     return charts.span_chart(spans, SCALE_LIMITS)
 
 

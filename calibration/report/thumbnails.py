@@ -43,10 +43,8 @@ class PictureScale:
         of the samples.
         """
         if healthy_samples is not None and healthy_samples.packed.dtype == np.uint8:
-            black, step = (
-                np.asarray(part, np.float64) for part in (healthy_samples.low, healthy_samples.step)
-            )
-            return cls(black, black + 255.0 * step)
+            black = healthy_samples.low.astype(np.float64)
+            return cls(black, black + 255.0 * healthy_samples.step.astype(np.float64))
         flat = np.moveaxis(samples, 1, 0).reshape(samples.shape[1], -1)
         low, high = (np.full(len(flat), np.quantile(flat, share), np.float64) for share in (0.005, 0.995))
         return cls(low, np.where(high > low, high, low + 1.0))
@@ -114,11 +112,8 @@ def _correct(shown: Batch, live: Batch, healthy: Moments, patch: Patch | None, s
         note = "The same frames as the patched model sees them."
         return _strip("The same, with the input corrected", note, chosen.apply(shown), scale)
     whole = correction(moments_of_frames(live).pool(), healthy[INPUT_TAP])
-    note = (
-        "What correcting the input would make of them. It is not in use."
-        if patch is None
-        else "What correcting the input would make of them. The patch corrects inner layers instead."
-    )
+    instead = "It is not in use." if patch is None else "The patch corrects inner layers instead."
+    note = f"What correcting the input would make of them. {instead}"
     return _strip("The same, if the input were corrected", note, whole.apply(shown), scale)
 
 
