@@ -79,7 +79,7 @@ def profile(
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     _require_contents(seen.frames[INPUT_TAP])
     kept = spread_over(len(healthy), healthy_samples)
-    packed = pack_healthy_samples(healthy[kept], None) if len(kept) else None
+    packed = pack_healthy_samples(healthy[kept]) if len(kept) else None
     if packed is not None:  # the answers belong to the samples as they will be unpacked
         packed = _add_answers(packed, target, output, layout)
         layout = layout or packed.layout

@@ -26,6 +26,7 @@ from calibration.stats.sensor_features import SENSOR_TAPS
 
 FORMAT = 1
 _KIND = "baseline"
+_DETECTION_PARTS = ("boxes", "scores", "classes")
 _AGAIN = "Record the baseline again (`python -m calibration profile`)."
 
 
@@ -169,24 +170,15 @@ class Baseline:
         for i, frame_moments in enumerate(self.frames.values()):
             arrays[f"frames.{i}.mean"] = frame_moments.mean
             arrays[f"frames.{i}.var"] = frame_moments.var
+        layout = None
         if self.healthy_samples is not None:
-            arrays |= {
-                "witness.packed": self.healthy_samples.packed,
-                "witness.step": self.healthy_samples.step,
-                "witness.low": self.healthy_samples.low,
-            }
-            if self.healthy_samples.probabilities is not None:
-                arrays["witness.probabilities"] = self.healthy_samples.probabilities
-            if self.healthy_samples.detections is not None:
-                arrays |= {
-                    "witness.boxes": self.healthy_samples.detections.boxes,
-                    "witness.scores": self.healthy_samples.detections.scores,
-                    "witness.classes": self.healthy_samples.detections.classes,
-                }
-        return tensor_file.encode(_KIND, arrays, self._header())
-
-    def _header(self) -> dict[str, Any]:
-        return {
+            kept, layout = self.healthy_samples, self.healthy_samples.layout
+            arrays |= {f"witness.{part}": getattr(kept, part) for part in ("packed", "step", "low")}
+            if kept.probabilities is not None:
+                arrays["witness.probabilities"] = kept.probabilities
+            if kept.detections is not None:
+                arrays |= {f"witness.{part}": getattr(kept.detections, part) for part in _DETECTION_PARTS}
+        header = {
             "format": FORMAT,
             "taps": [[tap, moments.channels, moments.count] for tap, moments in self.moments.items()],
             "frames": list(self.frames),
@@ -198,8 +190,10 @@ class Baseline:
             "library": self.library,
             "output": self.output,
             "facts": self.facts.to_json(),
-            **_layout_to_json(None if self.healthy_samples is None else self.healthy_samples.layout),
+            "detection_layout": layout.to_json() if isinstance(layout, DetectionLayout) else None,
+            "class_scores": layout.value if isinstance(layout, ClassScores) else None,
         }
+        return tensor_file.encode(_KIND, arrays, header)
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
@@ -221,25 +215,21 @@ class Baseline:
             raise BaselineError(str(path), f"fields are wrong ({err})", f"format {FORMAT}", _AGAIN) from err
 
 
-def pack_healthy_samples(x: NDArray[np.float32], probabilities: NDArray[np.float64] | None) -> HealthySamples:
-    """Store samples compactly: uint8 when they lie on a grid of at most 256 steps per channel, else float16.
+def pack_healthy_samples(x: NDArray[np.float32]) -> HealthySamples:
+    """Store samples (M, C, ...), finite, compactly, still without answers.
 
-    Args:
-        x: (M, C, ...) float32, finite.
-        probabilities: (M, K) answers on them, or None.
+    As uint8 when they lie on a grid of at most 256 steps per channel, else as float16, or float32 for large values.
     """
-    answers = None if probabilities is None else probabilities.astype(np.float32)
     channels = x.shape[1]
-    grids = [_grid(x[:, c]) for c in range(channels)]
-    steps = np.asarray([grid[0] for grid in grids if grid is not None], np.float32)
-    lows = np.asarray([grid[1] for grid in grids if grid is not None], np.float32)
-    if len(steps) == channels:
+    grids = [grid for c in range(channels) if (grid := _grid(x[:, c])) is not None]
+    if len(grids) == channels:
+        steps, lows = np.asarray(grids, np.float32).T.copy()
         shape = (1, -1) + (1,) * (x.ndim - 2)
         packed = np.rint((x - lows.reshape(shape)) / steps.reshape(shape)).astype(np.uint8)
-        return HealthySamples(packed, steps, lows, answers)
+        return HealthySamples(packed, steps, lows, None)
     small = np.abs(x).max(initial=0) < np.finfo(np.float16).max
     plain = x.astype(np.float16) if small else x
-    return HealthySamples(plain, np.ones(channels, np.float32), np.zeros(channels, np.float32), answers)
+    return HealthySamples(plain, np.ones(channels, np.float32), np.zeros(channels, np.float32), None)
 
 
 def _grid(values: NDArray[np.float32]) -> tuple[float, float] | None:
@@ -280,29 +270,20 @@ def _decode(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         for i, tap in enumerate(header["frames"])
     }
     _require_sound_frames(frames, dict(zip(names, sizes, strict=True)))
+    input_shape = tuple(int(n) for n in header["input_shape"])
     return Baseline(
         moments=Moments(moments),
         frames=frames,
         model_sha256=str(header["model_sha256"]),
-        input_shape=tuple(int(n) for n in header["input_shape"]),
+        input_shape=input_shape,
         count=int(_positive(header, "count")),
         effective_count=_positive(header, "effective_count"),
         created_wall_s=require_date(float(header["created_wall_s"])),
         library=str(header["library"]),
         output=None if header.get("output") is None else str(header["output"]),
-        healthy_samples=_with_layout(
-            _healthy_samples(arrays, tuple(int(n) for n in header["input_shape"])), arrays, header
-        ),
+        healthy_samples=_healthy_samples(arrays, header, input_shape),
         facts=BaselineFacts.from_json(header.get("facts", {})),  # files of version 0.1.0 have none
     )
-
-
-def _layout_to_json(layout: Layout | None) -> dict[str, Any]:
-    """Two fields of the header; of a classifier the first is None, of a detector the second."""
-    return {
-        "detection_layout": layout.to_json() if isinstance(layout, DetectionLayout) else None,
-        "class_scores": layout.value if isinstance(layout, ClassScores) else None,
-    }
 
 
 def _positive(header: Mapping[str, Any], field_name: str) -> float:
@@ -327,7 +308,10 @@ def _require_sound_frames(frames: Mapping[str, FrameMoments], channels: Mapping[
             raise ValueError(f"frame moments of {tap!r} are not finite or negative")
 
 
-def _healthy_samples(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -> HealthySamples | None:
+def _healthy_samples(
+    arrays: tensor_file.Arrays, header: Mapping[str, Any], input_shape: tuple[int, ...]
+) -> HealthySamples | None:
+    """The samples with the answers to them, and how these were read, as far as the file holds them."""
     packed = arrays.get("witness.packed")
     if packed is None:
         return None
@@ -341,22 +325,14 @@ def _healthy_samples(arrays: tensor_file.Arrays, input_shape: tuple[int, ...]) -
         raise ValueError("the steps of the samples do not fit their channels")
     if answers is not None and (answers.ndim != 2 or len(answers) != len(packed)):
         raise ValueError(f"{answers.shape} answers for {len(packed)} healthy samples")
-    finite = all(np.isfinite(part).all() for part in (packed, step, low, answers) if part is not None)
-    if not finite:
+    if not all(np.isfinite(part).all() for part in (packed, step, low, answers) if part is not None):
         raise ValueError("values of the samples are not finite")
-    return HealthySamples(packed, step, low, answers)
-
-
-def _with_layout(
-    healthy_samples: HealthySamples | None, arrays: tensor_file.Arrays, header: Mapping[str, Any]
-) -> HealthySamples | None:
-    """The samples with how their answers were read, and a detector's detections, as far as the file holds them."""
     kind, layout = header.get("class_scores"), header.get("detection_layout")  # older files have neither
-    if healthy_samples is None or (kind is None and layout is None):
-        return healthy_samples
+    known = None if kind is None else ClassScores(kind)
+    healthy_samples = HealthySamples(packed, step, low, answers, layout=known)
     if layout is None:
-        return replace(healthy_samples, layout=ClassScores(kind))
-    boxes, scores, classes = (arrays[f"witness.{part}"] for part in ("boxes", "scores", "classes"))
+        return healthy_samples
+    boxes, scores, classes = (arrays[f"witness.{part}"] for part in _DETECTION_PARTS)
     if boxes.dtype != np.float32 or scores.dtype != np.float32 or classes.dtype != np.int32:
         raise ValueError(f"detections are {boxes.dtype}, {scores.dtype}, {classes.dtype}")
     detections = Detections(boxes, scores, classes)

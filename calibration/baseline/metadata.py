@@ -16,6 +16,8 @@ NAME = re.compile(r"[a-z0-9-]{1,32}")
 DEFAULT_NAME = "default"
 DAY_S = 86400.0
 LONGEST_TEXT = 256
+_TEXTS = ("name", "preprocessing", "bundle", "blessed_by")
+_NUMBERS = ("sample_period_s", "blessed_wall_s", "expires_wall_s")
 LAST_DATE_WALL_S = 253_402_300_799.0
 """The end of the year 9999: no calendar of Python knows a later one."""
 
@@ -61,9 +63,8 @@ class BaselineFacts:
 
     def bless(self, by: str, now_wall_s: float, days: float | None) -> "BaselineFacts":
         """The same with a new approval: valid for ``days`` from now, or without end."""
-        return replace(
-            self, blessed_by=by, blessed_wall_s=now_wall_s, expires_wall_s=expiry(now_wall_s, days)
-        )
+        ends = None if days is None else now_wall_s + days * DAY_S
+        return replace(self, blessed_by=by, blessed_wall_s=now_wall_s, expires_wall_s=ends)
 
     def end(self, now_wall_s: float) -> "BaselineFacts":
         """The same, expired now (or earlier, if it was)."""
@@ -81,16 +82,10 @@ class BaselineFacts:
         Raises:
             TypeError, ValueError, DataError: a value that cannot be.
         """
-        return cls(
-            name=str(data.get("name", DEFAULT_NAME)),
-            preprocessing=_text(data.get("preprocessing")),
-            bundle=_text(data.get("bundle")),
-            streams=tuple(str(stream) for stream in data.get("streams", ())),
-            sample_period_s=_number(data.get("sample_period_s")),
-            blessed_by=_text(data.get("blessed_by")),
-            blessed_wall_s=_number(data.get("blessed_wall_s")),
-            expires_wall_s=_number(data.get("expires_wall_s")),
-        )
+        known = {key: value for key, value in data.items() if value is not None}
+        values: dict[str, Any] = {key: str(known[key]) for key in _TEXTS if key in known}
+        values |= {key: float(known[key]) for key in _NUMBERS if key in known}
+        return cls(**values, streams=tuple(str(stream) for stream in data.get("streams", ())))
 
 
 def require_name(name: str) -> str:
@@ -115,16 +110,3 @@ def require_date(wall_s: float) -> float:
             "baseline facts", f"the date {wall_s:g}", "Unix time in seconds, before the year 10000"
         )
     return wall_s
-
-
-def expiry(now_wall_s: float, days: float | None) -> float | None:
-    """Unix time ``days`` from now; None for no end."""
-    return None if days is None else now_wall_s + days * DAY_S
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)

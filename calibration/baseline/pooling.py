@@ -16,8 +16,8 @@ import numpy as np
 from calibration.baseline.baseline import Baseline, HealthySamples, pack_healthy_samples
 from calibration.baseline.metadata import BaselineFacts
 from calibration.errors import BaselineError
-from calibration.outputs.detections import join
-from calibration.stats.moments import FrameMoments, merge
+from calibration.outputs.read import join_answers
+from calibration.stats.moments import FrameMoments, join, merge
 from calibration.stats.sampling import spread_over
 
 T = TypeVar("T")
@@ -98,46 +98,32 @@ def _frames(parts: Sequence[Baseline], most: int) -> dict[str, FrameMoments]:
     """Single-frame moments of the taps that every part has, one part after the other."""
     pooled = {}
     for tap in (tap for tap in parts[0].frames if all(tap in part.frames for part in parts)):
-        mean = np.concatenate([part.frames[tap].mean for part in parts])
-        var = np.concatenate([part.frames[tap].var for part in parts])
-        kept = spread_over(len(mean), most)
-        pooled[tap] = FrameMoments(mean[kept], var[kept])
+        whole = join([part.frames[tap] for part in parts])
+        kept = spread_over(len(whole.mean), most)
+        pooled[tap] = FrameMoments(whole.mean[kept], whole.var[kept])
     return pooled
 
 
 def _healthy_samples(parts: Sequence[Baseline], most: int) -> HealthySamples | None:
     """Evenly spread over all the parts have; those without answers have no part in it when others have some."""
     known = [part.healthy_samples for part in parts if part.healthy_samples is not None]
-    answered = [healthy_samples for healthy_samples in known if healthy_samples.answers is not None]
-    used = answered or known
-    kept = spread_over(sum(len(healthy_samples) for healthy_samples in used), most)
+    used = [samples for samples in known if samples.answers is not None] or known
+    kept = spread_over(sum(map(len, used)), most)
     if not len(kept):
         return None
-    ends = np.cumsum([len(healthy_samples) for healthy_samples in used])
+    ends = np.cumsum([len(samples) for samples in used])
     shares = np.split(kept, np.searchsorted(kept, ends[:-1]))
     picked = [w.only(share - end + len(w)) for w, share, end in zip(used, shares, ends, strict=True)]
-    samples = np.concatenate([healthy_samples.samples() for healthy_samples in picked])
-    return _add_answers(
-        pack_healthy_samples(samples, None),
-        [healthy_samples for healthy_samples in picked if len(healthy_samples)],
-    )
-
-
-def _add_answers(pooled: HealthySamples, parts: Sequence[HealthySamples]) -> HealthySamples:
-    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
-    detections = [part.detections for part in parts if part.detections is not None]
+    pooled = pack_healthy_samples(np.concatenate([samples.samples() for samples in picked]))
+    picked = [samples for samples in picked if len(samples)]
+    answers = [samples.answers for samples in picked if samples.answers is not None]
     # One model has one layout, unless a box was commissioned on other values; then there is no telling which is right.
-    layouts = {
-        part.layout for part in parts if part.layout is not None
-    }  # older files of classifiers have none
-    layout = next(iter(layouts), None)
-    if len(layouts) > 1:
+    # Older files of classifiers have none.
+    layouts = {samples.layout for samples in picked if samples.layout is not None}
+    kinds = {type(part) for part in answers}
+    if len(layouts) > 1 or len(kinds) != 1 or len(answers) < len(picked):
         return pooled
-    if len(probabilities) == len(parts):
-        return pooled.with_answers(np.concatenate(probabilities).astype(np.float64), layout)
-    if len(detections) == len(parts):
-        return pooled.with_answers(join(detections), layout)
-    return pooled
+    return pooled.with_answers(join_answers(answers), next(iter(layouts), None))
 
 
 def _facts(parts: Sequence[Baseline], name: str, now_wall_s: float) -> BaselineFacts:

@@ -122,11 +122,7 @@ def read(layout: DetectionLayout, outputs: Outputs) -> Detections:
 
 
 def unpack_frames(layout: DetectionLayout, outputs: Outputs) -> list[Boxes]:
-    """:func:`unpack` of each of N frames; the first axis of the outputs is the frame.
-
-    Raises:
-        NotDetections: an output is missing or has another shape.
-    """
+    """:func:`unpack` of each of N frames; the first axis of the outputs is the frame."""
     names = [name for name in (layout.boxes, layout.scores, layout.classes, layout.count) if name is not None]
     arrays = {name: _named(outputs, name) for name in names}
     counts = {len(array) for array in arrays.values()}
@@ -151,17 +147,15 @@ def unpack(layout: DetectionLayout, outputs: Outputs) -> Boxes:
     if layout.packing == "separate":
         return _from_separate(layout, outputs)
     table = _array(outputs, layout.boxes)
-    for axis in range(table.ndim - 1, -1, -1):
-        table = table.squeeze(axis) if table.ndim > 2 and table.shape[axis] == 1 else table
+    table = without_ones(table, first=0, least_axes=2)
     if table.ndim != 2:
         raise NotDetections(f"output {layout.boxes} has shape {table.shape}; expected two axes")
     if layout.packing == "end2end":
         return _from_columns(layout, table, box=0, score=4, label=5)
     if layout.packing == "detection_output":
-        is_end = np.flatnonzero(table[:, 0] < 0) if table.shape[1] == _DETECTION_OUTPUT else np.zeros(0)
-        return _from_columns(
-            layout, table[: int(is_end[0])] if is_end.size else table, box=3, score=2, label=1
-        )
+        if table.shape[1] == _DETECTION_OUTPUT:
+            table = table[np.cumsum(table[:, 0] < 0) == 0]  # rows up to the first picture below 0
+        return _from_columns(layout, table, box=3, score=2, label=1)
     rows = table.T if layout.packing == "columns" else table
     first = 5 if layout.has_objectness else 4
     if rows.shape[1] <= first:
@@ -172,6 +166,14 @@ def unpack(layout: DetectionLayout, outputs: Outputs) -> Boxes:
     if layout.has_objectness:
         scores = scores * (sigmoid(rows[:, 4]) if layout.activation == "sigmoid" else rows[:, 4])
     return Boxes(_corners(layout, rows[:, :4]), scores, classes)
+
+
+def without_ones(array: NDArray[np.float64], first: int, least_axes: int) -> NDArray[np.float64]:
+    """The array without the axes of length 1 from ``first`` on, the last one first, while ``least_axes`` remain."""
+    for axis in range(array.ndim - 1, first - 1, -1):
+        if array.ndim > least_axes and array.shape[axis] == 1:
+            array = array.squeeze(axis)
+    return array
 
 
 def strongest(layout: DetectionLayout, found: Boxes, least_score: float) -> Boxes:

@@ -113,9 +113,8 @@ def collect(found: Sequence[Boxes]) -> Detections:
 
 def join(parts: Sequence[Detections]) -> Detections:
     """The frames of all parts, one part after the other."""
-    return collect(
-        [Boxes(part.boxes[i], part.scores[i], part.classes[i]) for part in parts for i in range(len(part))]
-    )
+    frames = (zip(part.boxes, part.scores, part.classes, strict=True) for part in parts)
+    return collect([Boxes(*frame) for part in frames for frame in part])
 
 
 def overlaps(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from calibration.outputs.detection_layout import (
     NotDetections,
     Outputs,
     unpack_frames,
+    without_ones,
 )
 from calibration.outputs.detections import LEAST_SCORE, Boxes
 
@@ -61,7 +62,7 @@ def recognise(outputs: Outputs) -> DetectionLayout:
 
 def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
     """Separate or per class: one output is boxes and nothing else."""
-    tables = {name: _without_ones(array) for name, array in arrays.items() if array.ndim >= 3}
+    tables = {name: without_ones(array, 1, 3) for name, array in arrays.items() if array.ndim >= 3}
     fours = {name: table for name, table in tables.items() if table.ndim == 3 and table.shape[2] == 4}
     with_scores = {
         name: found for name, table in fours.items() if (found := _flat_scores(arrays, table.shape))
@@ -79,7 +80,8 @@ def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
         for scores, other in tables.items()
         if scores != boxes and other.ndim == 3 and other.shape[:2] == table.shape[:2]
     ]
-    pairs = [pair for pair in pairs if not _is_boxes_by_name(pair[1])] if len(pairs) > 1 else pairs
+    if len(pairs) > 1:
+        pairs = [(boxes, scores) for boxes, scores in pairs if not _says(scores, "box", "loc", "coord")]
     if len(pairs) > 1:
         raise NotDetections(f"boxes and scores cannot be told apart in {_describe(arrays)}")
     if not pairs:
@@ -91,7 +93,7 @@ def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
 
 def _in_one_table(arrays: Arrays) -> DetectionLayout | None:
     """One output with everything."""
-    tables = {name: _without_ones(array) for name, array in arrays.items() if array.ndim in (3, 4)}
+    tables = {name: without_ones(array, 1, 3) for name, array in arrays.items() if array.ndim in (3, 4)}
     tables = {name: table for name, table in tables.items() if table.ndim == 3}
     if len(tables) != 1:
         return None
@@ -128,7 +130,7 @@ def _classes(arrays: Arrays, scores: str, shape: tuple[int, ...]) -> str:
 
 
 def _flat(arrays: Arrays, shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
-    found = {name: _without_ones(array, 2) for name, array in arrays.items() if array.ndim >= 2}
+    found = {name: without_ones(array, 1, 2) for name, array in arrays.items() if array.ndim >= 2}
     return {name: array for name, array in found.items() if array.shape == shape[:2]}
 
 
@@ -161,14 +163,6 @@ def _with_box_format(layout: DetectionLayout, raw: Boxes) -> DetectionLayout:
     raise NotDetections(f"{found} (offsets to anchors?): export the model with its boxes decoded")
 
 
-def _without_ones(array: NDArray[np.float64], least_axes: int = 3) -> NDArray[np.float64]:
-    """(N,K,...) without the axes of length 1 behind N, as long as ``least_axes`` remain."""
-    for axis in range(array.ndim - 1, 0, -1):
-        if array.ndim > least_axes and array.shape[axis] == 1:
-            array = array.squeeze(axis)
-    return array
-
-
 def _are_shares(values: NDArray[np.float64]) -> bool:
     return bool(values.min(initial=0) >= -_TOLERANCE and values.max(initial=0) <= 1 + _TOLERANCE)
 
@@ -179,10 +173,6 @@ def _are_whole(values: NDArray[np.float64]) -> bool:
 
 def _says(name: str, *words: str) -> bool:
     return any(word in name.lower() for word in words)
-
-
-def _is_boxes_by_name(name: str) -> bool:
-    return _says(name, "box", "loc", "coord")
 
 
 def _describe(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -113,15 +113,11 @@ def _probabilities(scores: NDArray[np.float64], kind: ClassScores) -> NDArray[np
 
 
 def _only_scores(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
-    """(N, K) of the one output of class scores; None when there is none, or several."""
-    found = [scores for scores in map(_class_scores, outputs.values()) if scores is not None]
+    """(N, K) of the one output that is that, or (N, K, 1, 1); None when there is none, or several."""
+    found = [
+        output.reshape(output.shape[:2]).astype(np.float64)
+        for output in outputs.values()
+        if output.ndim >= 2 and output.shape[1] > 1 and set(output.shape[2:]) <= {1}
+        if np.issubdtype(output.dtype, np.floating)
+    ]
     return found[0] if len(found) == 1 else None
-
-
-def _class_scores(output: NDArray[Any]) -> NDArray[np.float64] | None:
-    """(N, K) when the output is that, or (N, K, 1, 1)."""
-    if output.ndim < 2 or output.shape[1] < 2 or any(n != 1 for n in output.shape[2:]):
-        return None
-    if not np.issubdtype(output.dtype, np.floating):
-        return None
-    return output.reshape(output.shape[:2]).astype(np.float64)

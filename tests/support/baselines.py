@@ -11,5 +11,7 @@ def a_baseline(healthy_samples: bool = True) -> Baseline:
     x = pictures(12)
     frames = moments_of_frames(x)
     taps = {"input": frames.pool(), "conv": TapMoments(np.arange(4.0), np.ones(4), 12.0)}
-    packed = pack_healthy_samples(x[:5], np.full((5, 3), 1 / 3)) if healthy_samples else None
+    packed = (
+        pack_healthy_samples(x[:5]).with_answers(np.full((5, 3), 1 / 3), None) if healthy_samples else None
+    )
     return Baseline(Moments(taps), {"input": frames}, "a" * 64, (3, 16, 16), 12, 6.5, 1.7e9, "0.1", packed)

@@ -27,7 +27,7 @@ def test_the_file_gives_everything_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ClassScores)
 def test_what_the_scores_of_a_classifier_are_is_kept_in_the_file(tmp_path: Path, kind: ClassScores) -> None:
     x, baseline = pictures(5), a_baseline()
-    healthy_samples = pack_healthy_samples(x, None).with_answers(np.full((5, 3), 1 / 3), kind)
+    healthy_samples = pack_healthy_samples(x).with_answers(np.full((5, 3), 1 / 3), kind)
     replace(baseline, healthy_samples=healthy_samples).save(tmp_path / "b")
     again = Baseline.load(tmp_path / "b").healthy_samples
     assert again is not None
@@ -47,7 +47,7 @@ def test_a_file_that_does_not_know_what_its_scores_are_is_read(tmp_path: Path) -
 
 def test_pictures_from_8_bit_cameras_are_kept_in_a_byte_without_loss() -> None:
     x = pictures(6)
-    packed = pack_healthy_samples(x, None)
+    packed = pack_healthy_samples(x)
     assert packed.packed.dtype == np.uint8
     np.testing.assert_allclose(packed.samples(), x, atol=1e-5)
 
@@ -57,23 +57,23 @@ def test_other_mean_and_std_per_channel_also_fit_in_a_byte() -> None:
         np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     )
     x = ((pictures(4) * 128 + 127) / 255 - mean) / std
-    packed = pack_healthy_samples(x.astype(np.float32), None)
+    packed = pack_healthy_samples(x.astype(np.float32))
     assert packed.packed.dtype == np.uint8
     np.testing.assert_allclose(packed.samples(), x, atol=1e-4)
 
 
 def test_pictures_off_the_grid_are_kept_as_float16() -> None:
     x = np.random.default_rng(0).normal(0, 1, (4, 3, 8, 8)).astype(np.float32)
-    packed = pack_healthy_samples(x, None)
+    packed = pack_healthy_samples(x)
     assert packed.packed.dtype == np.float16
     np.testing.assert_allclose(packed.samples(), x, atol=2e-3)
-    assert pack_healthy_samples(x * 1e6, None).packed.dtype == np.float32
+    assert pack_healthy_samples(x * 1e6).packed.dtype == np.float32
 
 
 def test_a_constant_channel_survives_packing() -> None:
     x = pictures(2)
     x[:, 1] = 0.25
-    np.testing.assert_allclose(pack_healthy_samples(x, None).samples(), x, atol=1e-5)
+    np.testing.assert_allclose(pack_healthy_samples(x).samples(), x, atol=1e-5)
 
 
 def test_without_witness_no_picture_is_left() -> None:

@@ -23,7 +23,7 @@ def part_of(x, healthy_samples=4, **facts) -> Baseline:
     seen = moments_of_frames(x)
     taps = {"input": seen.pool(), "conv": TapMoments(x.mean((0, 2, 3)) * 2.0, np.ones(x.shape[1]), len(x))}
     packed = (
-        pack_healthy_samples(x[:healthy_samples], np.full((healthy_samples, 3), 1 / 3))
+        pack_healthy_samples(x[:healthy_samples]).with_answers(np.full((healthy_samples, 3), 1 / 3), None)
         if healthy_samples
         else None
     )

@@ -20,7 +20,7 @@ def baseline():
         effective_count=4.0,
         created_wall_s=0.0,
         library="1",
-        healthy_samples=pack_healthy_samples(rng.integers(0, 256, (4, 3, 8, 8)).astype(np.float32), None),
+        healthy_samples=pack_healthy_samples(rng.integers(0, 256, (4, 3, 8, 8)).astype(np.float32)),
     )
 
 
