@@ -27,7 +27,7 @@ from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features
 from calibration.stats.sampling import spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
-from calibration.targets.base import Batch, ModelFiles, PatchedModel
+from calibration.targets.base import Batch, ModelFiles, Observation, PatchedModel
 from calibration.targets.open import Model, open_target
 from calibration.targets.target import Target
 from calibration.verdict import Verdict
@@ -79,23 +79,14 @@ def profile(
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     _require_contents(seen.frames[INPUT_TAP])
     kept = spread_over(len(healthy), healthy_samples)
-    packed = pack_healthy_samples(healthy[kept]) if len(kept) else None
-    if packed is not None:  # the answers belong to the samples as they will be unpacked
-        packed = _add_answers(packed, target, output, layout)
+    packed = None
+    if len(kept):  # the answers belong to the samples as they will be unpacked
+        packed = _add_answers(pack_healthy_samples(healthy[kept]), target, output, layout)
         layout = layout or packed.layout
-    return Baseline(
-        moments=seen.moments,
-        frames={
-            **seen.frames,
-            **sensor_features_of_frames(healthy),
-            **_answers_to(target, healthy, layout, output),
-        },
-        model_sha256=target.sha256,
-        input_shape=healthy.shape[1:],
-        count=len(healthy),
-        effective_count=effective_frames(seen.frames) if effective_count is None else effective_count,
-        created_wall_s=time.time() if created_wall_s is None else created_wall_s,
-        library=_library_version(),
+    found = _record(target, healthy, seen, created_wall_s, effective_count)
+    return replace(
+        found,
+        frames={**found.frames, **_answers_to(target, healthy, layout, output)},
         output=output,
         healthy_samples=packed,
         facts=facts or BaselineFacts(),
@@ -122,15 +113,29 @@ def snapshot(
     target = open_target(model, threads)
     given = reference.check(x).x
     seen = target.observe(given, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF)
+    return _record(target, given, seen, created_wall_s)
+
+
+def _record(
+    target: Target,
+    x: Batch,
+    seen: Observation,
+    created_wall_s: float | None,
+    effective_count: float | None = None,
+) -> Baseline:
+    try:
+        library = version("edge-runtime")
+    except PackageNotFoundError:  # run from a checkout
+        library = "unknown"
     return Baseline(
         moments=seen.moments,
-        frames={**seen.frames, **sensor_features_of_frames(given)},
+        frames={**seen.frames, **sensor_features_of_frames(x)},
         model_sha256=target.sha256,
-        input_shape=given.shape[1:],
-        count=len(given),
-        effective_count=effective_frames(seen.frames),
+        input_shape=x.shape[1:],
+        count=len(x),
+        effective_count=effective_frames(seen.frames) if effective_count is None else effective_count,
         created_wall_s=time.time() if created_wall_s is None else created_wall_s,
-        library=_library_version(),
+        library=library,
     )
 
 
@@ -260,7 +265,9 @@ def recalibrate(
     """
     started_s, memory_mb = time.monotonic(), _peak_memory_mb()
     options = options or Options()
-    _require_valid(baseline, time.time())
+    if baseline.facts.is_expired(time.time()):
+        fix = "Look at the site; bless the baseline again if it still shows it, or record another."
+        raise BaselineError(f"baseline {baseline.name}", "has expired", "one that is still valid", fix)
     target = _matching_target(model, baseline, options.threads)
     baseline = _read_as(options, baseline, target)
     given = reference.check(x, y).with_further_input(further_input)
@@ -275,14 +282,10 @@ def recalibrate(
 
 def _read_as(options: Options, baseline: Baseline, target: Target) -> Baseline:
     """The baseline with the answers to its samples read as the options say; as it is where they already are."""
-    output, healthy_samples = options.output or baseline.output, baseline.healthy_samples
-    if healthy_samples is None or (
-        output == baseline.output and options.layout in (None, healthy_samples.layout)
-    ):
-        return replace(baseline, output=output)
-    return replace(
-        baseline, output=output, healthy_samples=_add_answers(healthy_samples, target, output, options.layout)
-    )
+    output, kept = options.output or baseline.output, baseline.healthy_samples
+    if kept is not None and (output != baseline.output or options.layout not in (None, kept.layout)):
+        kept = _add_answers(kept, target, output, options.layout)
+    return replace(baseline, output=output, healthy_samples=kept)
 
 
 def _add_answers(
@@ -327,12 +330,6 @@ def _matching_target(model: Model, baseline: Baseline, threads: int) -> Target:
     return target
 
 
-def _require_valid(baseline: Baseline, now_wall_s: float) -> None:
-    if baseline.facts.is_expired(now_wall_s):
-        fix = "Look at the site; bless the baseline again if it still shows it, or record another."
-        raise BaselineError(f"baseline {baseline.name}", "has expired", "one that is still valid", fix)
-
-
 def _require_contents(frames: FrameMoments) -> None:
     """Refuse a baseline of lens caps: every later frame would be infinitely far from it."""
     spread = np.sqrt(frames.var.max())
@@ -351,10 +348,3 @@ def _require_sample_shape(x: Batch, baseline: Baseline) -> None:
 
 def _peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _library_version() -> str:
-    try:
-        return version("edge-runtime")
-    except PackageNotFoundError:  # run from a checkout
-        return "unknown"

@@ -76,7 +76,12 @@ def profile(
         output=output,
     )
     baseline.save(out)
-    notes = _notes(baseline)
+    notes = []
+    if baseline.count < GOOD_FRAMES:
+        notes.append(
+            f"{baseline.count} frames are few for a baseline: the fewer, the larger a drift must be to be noticed, and "
+            f"the less sure a correction is. {GOOD_FRAMES} and more are good."
+        )
     shown = {
         "baseline": str(out),
         **baseline.describe(now_wall_s),
@@ -98,8 +103,7 @@ def profile(
 @report_errors
 def show_baseline(file: Path, as_json: bool) -> None:
     """Show what a baseline file is: its name, origin, size, age and end."""
-    shown = Baseline.load(file).describe(time.time())
-    answer_with(shown, _lines(shown), as_json)
+    _show(Baseline.load(file).describe(time.time()), as_json)
 
 
 @click.command()
@@ -114,8 +118,7 @@ def bless(file: Path, by: str, expires_days: float | None, as_json: bool) -> Non
     known = Baseline.load(file)
     baseline = known.with_facts(known.facts.bless(by, now_wall_s, expires_days))
     baseline.save(file)
-    shown = baseline.describe(now_wall_s)
-    answer_with(shown, _lines(shown), as_json)
+    _show(baseline.describe(now_wall_s), as_json)
 
 
 @click.command()
@@ -141,30 +144,17 @@ def merge(
     answer_with({"baseline": str(out), **shown}, [text], as_json)
 
 
-def _notes(baseline: Baseline) -> list[str]:
-    """What limits a baseline."""
-    if baseline.count >= GOOD_FRAMES:
-        return []
-    few = (
-        f"{baseline.count} frames are few for a baseline: the fewer, the larger a drift must be to be noticed, and the "
-        f"less sure a correction is. {GOOD_FRAMES} and more are good."
-    )
-    return [few]
-
-
 ALL = (profile, show_baseline, bless, merge)
 
 
-def _lines(shown: dict[str, Any]) -> list[str]:
-    """For a person: one fact a line, times as dates, what is unknown left out."""
-    return [
-        f"{key.removesuffix('_wall_s'):17s} {_word(key, value)}"
-        for key, value in shown.items()
-        if value not in (None, [])
-    ]
-
-
-def _word(key: str, value: object) -> str:
-    if key.endswith("_wall_s") and isinstance(value, float):
-        return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
-    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
+def _show(facts: dict[str, Any], as_json: bool) -> None:
+    """For a person one fact a line, times as dates, what is unknown left out."""
+    lines = []
+    for key, value in facts.items():
+        if key.endswith("_wall_s") and isinstance(value, float):
+            word = datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+        else:
+            word = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if value not in (None, []):
+            lines.append(f"{key.removesuffix('_wall_s'):17s} {word}")
+    answer_with(facts, lines, as_json)

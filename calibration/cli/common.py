@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -46,54 +46,48 @@ def report_errors(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            for place in _OUTPUTS:
-                _require_place(kwargs.get(place))
-            _require_own_places(kwargs)
+            _require_places(kwargs)
             command(*args, **kwargs)
+            return
         except click.UsageError as err:
-            _fail(err.format_message(), "Usage", EX_USAGE, bool(kwargs.get("as_json")))
+            text, kind, code = err.format_message(), "Usage", EX_USAGE
         except CalibrationError as err:
-            _fail(str(err), type(err).__name__, err.exit_code, bool(kwargs.get("as_json")))
+            text, kind, code = str(err), type(err).__name__, err.exit_code
         except OSError as err:
             text = f"{err.filename}: cannot be written ({err.strerror}). Check the directory and its space."
-            _fail(text, "CannotWrite", EX_CANNOT_WRITE, bool(kwargs.get("as_json")))
+            kind, code = "CannotWrite", EX_CANNOT_WRITE
+        click.echo(f"error: {text}", err=True)
+        if kwargs.get("as_json"):
+            click.echo(json.dumps({"error": {"type": kind, "message": text}}))
+        sys.exit(code)
 
     return run
 
 
-def _require_place(out: object) -> None:
-    """Find out that the answer cannot be written before minutes of work go into it."""
-    if isinstance(out, Path) and not os.access(out.parent, os.W_OK | os.X_OK):
-        code = errno.EACCES if out.parent.is_dir() else errno.ENOENT
-        raise OSError(code, os.strerror(code), str(out))
-
-
-def _require_own_places(given: Mapping[str, object]) -> None:
-    """Keep a slip of the hand from writing the answer over a model or a baseline.
+def _require_places(given: Mapping[str, object]) -> None:
+    """Find out before minutes of work that the answer cannot be written, or would lie over a model or a baseline.
 
     Raises:
+        OSError: an output's folder is missing, or may not be written to.
         click.UsageError: an output is a file that the command reads, or two outputs are one.
     """
-    read = [path for option in _INPUTS for path in _paths(given.get(option))]
-    taken = {path.resolve(): path for path in read}
-    for option in _OUTPUTS:
-        for path in _paths(given.get(option)):
-            if path.resolve() in taken:
-                raise click.UsageError(f"{path} is given twice, and would be overwritten. Name another file.")
-            taken[path.resolve()] = path
+    out = _paths(given, _OUTPUTS)
+    for path in out:
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            code = errno.EACCES if path.parent.is_dir() else errno.ENOENT
+            raise OSError(code, os.strerror(code), str(path))
+    taken = {path.resolve() for path in _paths(given, _INPUTS)}
+    for path in out:
+        if path.resolve() in taken:
+            raise click.UsageError(f"{path} is given twice, and would be overwritten. Name another file.")
+        taken.add(path.resolve())
 
 
-def _paths(value: object) -> list[Path]:
-    """The paths in the value of an option or argument."""
-    values = value if isinstance(value, tuple) else (value,)
-    return [path for path in values if isinstance(path, Path)]
-
-
-def _fail(text: str, kind: str, code: int, as_json: bool) -> None:
-    click.echo(f"error: {text}", err=True)
-    if as_json:
-        click.echo(json.dumps({"error": {"type": kind, "message": text}}))
-    sys.exit(code)
+def _paths(given: Mapping[str, object], options: Sequence[str]) -> list[Path]:
+    """The paths in the values of these options and arguments."""
+    values = [given.get(option) for option in options]
+    flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+    return [path for path in flat if isinstance(path, Path)]
 
 
 def answer_with(data: dict[str, Any], lines: list[str], as_json: bool) -> None:

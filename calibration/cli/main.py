@@ -3,7 +3,6 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -30,7 +29,7 @@ from calibration.search.reference import ReferenceSet, load_npz
 from calibration.stats import atomic_file
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
-from calibration.verdict import Verdict, describe, drift_summary
+from calibration.verdict import describe, drift_summary
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +84,8 @@ def recalibrate(
         verdict.patch.save(out)
     if page is not None:
         material = gather(model, healthy, given.x, verdict, with_pictures=not no_thumbnails, threads=threads)
-        setting = _setting(model, out, verdict)
+        further = _how_to_use(model, out) if verdict.accepted else ()
+        setting = Setting(f"Recalibration of {model.name}", time.time(), further=further)
         atomic_file.write_atomically(page, report_page(verdict, healthy, material, setting).encode())
     lines = [
         f"{'accepted' if verdict.accepted else 'refused'}: {verdict.candidate}",
@@ -95,15 +95,12 @@ def recalibrate(
     answer_with({**verdict.to_json(), "out": str(out) if verdict.accepted else None}, lines, as_json)
 
 
-def _setting(model: Path, patch: Path, verdict: Verdict) -> Setting:
+def _how_to_use(model: Path, patch: Path) -> tuple[tuple[str, str], ...]:
     into = model.with_stem(f"{model.stem}-patched").name
-    use = f"python -m calibration apply {model.name} --patch {patch.name} --out {into}"
-    further = (
-        ("Use it", use),
+    return (
+        ("Use it", f"python -m calibration apply {model.name} --patch {patch.name} --out {into}"),
         ("Take it back", f"Use {model.name}, which is unchanged, instead of {into}."),
     )
-    title = f"Recalibration of {model.name}"
-    return Setting(title, time.time(), further=further if verdict.accepted else ())
 
 
 def _loaded_reference(data: Path, labels: bool) -> ReferenceSet:
@@ -169,14 +166,11 @@ def inspect(model: Path, as_json: bool) -> None:
     """Show what can be recalibrated in a model, and why other layers cannot."""
     facts = calibration.open_target(model).inspect()
     lines = [f"{len(facts['taps'])} taps, {facts['channels']} channels, input {facts['input']['shape']}"]
-    lines += [f"  {tap['channels']:6d}  {tap['kind']:24s} {tap['name']}{_dead(tap)}" for tap in facts["taps"]]
+    for tap in facts["taps"]:
+        dead = f" ({tap['dead_channels']} dead)" if tap.get("dead_channels") else ""
+        lines.append(f"  {tap['channels']:6d}  {tap['kind']:24s} {tap['name']}{dead}")
     lines += [f"  skipped {layer['name']}: {layer['reason']}" for layer in facts["skipped"]]
     answer_with(facts, lines, as_json)
-
-
-def _dead(tap: dict[str, Any]) -> str:
-    count = tap.get("dead_channels", 0)
-    return f" ({count} dead)" if count else ""
 
 
 for command in BASELINE_COMMANDS:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from calibration.gate import classification, detection
 from calibration.gate.detection import DetectionGateSettings
-from calibration.gate.evidence import Evidence
+from calibration.gate.evidence import Evidence, are_finite
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import Answers
 
@@ -17,11 +17,13 @@ __all__ = ["Evidence", "choose", "mean_fidelity"]
 
 def mean_fidelity(simulated: Answers, healthy: Answers) -> float | None:
     """How well answers on simulated frames agree with the healthy ones, more is better; None: they are not finite."""
+    if not are_finite(simulated):
+        return None
     if isinstance(simulated, Detections):
         assert isinstance(healthy, Detections)
-        return detection.soft_f1(simulated, healthy) if simulated.is_finite else None
+        return detection.soft_f1(simulated, healthy)
     assert not isinstance(healthy, Detections)
-    return float(classification.fidelity(simulated, healthy).mean()) if np.isfinite(simulated).all() else None
+    return float(classification.fidelity(simulated, healthy).mean())
 
 
 def choose(

@@ -209,10 +209,11 @@ def _by_samples(
     tried: int | None,
 ) -> Choice:
     scores = _sample_scores(unpatched, candidates, healthy, settings)
-    blind = _why_blind(_shown_classes(scores, unpatched.name, settings), healthy, settings)
+    shown = _shown_classes(scores, unpatched.name, settings)
+    blind = _why_blind(shown, healthy, settings)
     if blind is not None:
         return _nothing(unpatched, scores, [*notes, blind])
-    bar = _bar(scores, unpatched.name, healthy, len(unpatched.live), settings)
+    bar = _bar(shown, expected_classes(healthy, len(unpatched.live)), settings)
     notes = [*notes, *bar.notes]
     rivals = [name for name in scores if name != unpatched.name]
     fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[unpatched.name])]
@@ -262,16 +263,8 @@ def _why_blind(shown: float, healthy: Probabilities, settings: GateSettings) -> 
     return reasons.few_healthy_classes(expected, least) if expected < least else None
 
 
-def _bar(
-    scores: dict[str, Scores],
-    unpatched: str,
-    healthy: Probabilities,
-    live_frames: int,
-    settings: GateSettings,
-) -> _Bar:
-    """How much proof is asked for, by how many classes are in view."""
-    shown = _shown_classes(scores, unpatched, settings)
-    comparable = expected_classes(healthy, live_frames)
+def _bar(shown: float, comparable: float, settings: GateSettings) -> _Bar:
+    """How much proof is asked for, by the classes in view and those that as many healthy frames show."""
     if shown < settings.min_class_share * comparable:
         few = f"The live frames show about {shown:.1f} classes, as many healthy ones showed {comparable:.1f}."
         errors, least = settings.few_class_standard_errors, settings.few_class_min_gain

@@ -78,8 +78,9 @@ def choose(
     """
     usable, notes = judgeable(unpatched, candidates, healthy)
     refusal = refusal_reason(unpatched, settings.min_live) or _why_not_judged(healthy, settings)
-    if refusal is not None or healthy is None:
-        return Choice(False, unpatched.name, (refusal or "",), {})
+    if refusal is not None:
+        return Choice(False, unpatched.name, (refusal,), {})
+    assert healthy is not None
     scores = _scores(unpatched, usable, healthy, settings)
     return _choose_best(unpatched.name, scores, len(healthy), settings, notes, tried)
 
@@ -97,21 +98,17 @@ def _choose_best(
     notes: list[str],
     tried: int | None,
 ) -> Choice:
-    before = scores[unpatched]
     others = [name for name in scores if name != unpatched]
     likely = [name for name in others if scores[name]["is_plausible"]]
-    vetoed = len(others) - len(likely)
-    if vetoed:
-        notes = [
-            *notes,
-            f"{vetoed} of {len(others)} candidates show implausibly few or many objects in the live frames.",
-        ]
+    if vetoed := len(others) - len(likely):
+        of = f"{vetoed} of {len(others)} candidates"
+        notes = [*notes, f"{of} show implausibly few or many objects in the live frames."]
     if not likely:
         return Choice(False, unpatched, (*notes, "No candidate is left. Nothing is changed."), scores)
     best = max(likely, key=lambda name: scores[name]["sure_gain"])
     found = scores[best]
     named = reasons.best_of(best, len(others), tried)
-    text = reasons.by_detections(named, found, before, frames)
+    text = reasons.by_detections(named, found, scores[unpatched], frames)
     if found["gain"] < max(settings.min_gain, settings.standard_errors * found["gain_error"]):
         needed = f"a gain of {settings.min_gain:g} that is {settings.standard_errors:g} times its error"
         return Choice(False, unpatched, (*notes, reasons.unsure(text, needed)), scores)
@@ -180,9 +177,7 @@ def _gain_error(before: tuple[Vector, Vector], after: tuple[Vector, Vector], blo
     """
     frames = np.arange(len(before[0]))
     blocks = np.array_split(frames, max(2, round(len(frames) / block_frames)))
-    without = [np.setdiff1d(frames, block) for block in blocks]
-    gains = np.asarray(
-        [_f1(after[0][i], after[1][i]) - _f1(before[0][i], before[1][i]) for i in without], np.float64
-    )
+    rests = [np.setdiff1d(frames, block) for block in blocks]
+    gains = np.array([_f1(after[0][i], after[1][i]) - _f1(before[0][i], before[1][i]) for i in rests])
     spread = ((gains - gains.mean()) ** 2).sum()
     return float(np.sqrt((len(blocks) - 1) / len(blocks) * spread))

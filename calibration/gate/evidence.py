@@ -33,7 +33,7 @@ class Evidence(Generic[A]):
     @property
     def is_finite(self) -> bool:
         """Whether all answers are numbers."""
-        return all(_is_finite(part) for part in (self.live, self.simulated) if part is not None)
+        return all(are_finite(part) for part in (self.live, self.simulated) if part is not None)
 
 
 def judgeable(
@@ -70,5 +70,6 @@ def _shape(answers: Answers) -> tuple[int, ...]:
     return (len(answers),) if isinstance(answers, Detections) else answers.shape
 
 
-def _is_finite(answers: Answers) -> bool:
+def are_finite(answers: Answers) -> bool:
+    """Whether all of them are numbers."""
     return answers.is_finite if isinstance(answers, Detections) else bool(np.isfinite(answers).all())

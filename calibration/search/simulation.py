@@ -142,14 +142,12 @@ def _match_sharpness(frames: Frames, live: Frames) -> Frames:
 
 def _sharpness(planes: Plane) -> float:
     """Energy of the Laplacian beyond what noise explains, over the contrast of the coarse structure."""
-    tiny = 1e-12
     energies = []
     for p in planes:
         smooth = cv2.GaussianBlur(p, (0, 0), 1.0)
-        energies.append(
-            _inner(np.asarray(cv2.Laplacian(smooth, cv2.CV_32F), np.float32)).var() / (smooth.var() + tiny)
-        )
-    return float(np.median(energies)) + tiny
+        edges = np.asarray(cv2.Laplacian(smooth, cv2.CV_32F), np.float32)
+        energies.append(_inner(edges).var() / (smooth.var() + _TINY))
+    return float(np.median(energies)) + _TINY
 
 
 def _match_noise(frames: Frames, live: Frames, rng: np.random.Generator) -> Frames:

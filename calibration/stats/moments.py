@@ -151,13 +151,10 @@ def moments_of_frames(x: NDArray[np.float32]) -> FrameMoments:
 
     A frame at a time keeps the memory flat; the two passes are exact at any offset.
     """
-    flat = x.reshape(x.shape[0], x.shape[1], -1)
-    mean = np.empty(flat.shape[:2], np.float64)
-    var = np.empty(flat.shape[:2], np.float64)
-    for i, frame in enumerate(flat):
+    mean, var = np.empty((2, *x.shape[:2]), np.float64)
+    for i, frame in enumerate(x.reshape(*x.shape[:2], -1)):
         wide = frame.astype(np.float64)
-        mean[i] = wide.mean(1)
-        var[i] = wide.var(1)
+        mean[i], var[i] = wide.mean(1), wide.var(1)
     return FrameMoments(mean, var)
 
 

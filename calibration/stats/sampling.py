@@ -6,9 +6,4 @@ from numpy.typing import NDArray
 
 def spread_over(count: int, most: int) -> NDArray[np.intp]:
     """At most ``most`` indices out of ``count``, evenly spread."""
-    chosen = min(count, max(most, 0))
-    return (
-        np.unique(np.linspace(0, count - 1, chosen).round().astype(np.intp))
-        if chosen
-        else np.empty(0, np.intp)
-    )
+    return np.unique(np.linspace(0, count - 1, min(count, max(most, 0))).round().astype(np.intp))
