@@ -99,7 +99,7 @@ class Health:
 
     live: bool
     ready: bool
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -5,12 +5,13 @@ Inference goes on with the next batch; it is vital, so the daemon ends when it o
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 
-from edge_runtime.datatypes import ColourOrder
+from edge_runtime.config import CameraConfig
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engines.threads import bind_this_thread
 from edge_runtime.inference.pipeline import Pipeline
@@ -31,18 +32,18 @@ class StreamWorker:
 
     def __init__(
         self,
-        open_source: Callable[[], Source],
         stream: str,
+        camera: CameraConfig,
+        open_source: Callable[[], Source],
         pipeline: Pipeline,
         crashes: Crashes,
         backoff: Backoff,
         sequence: SequenceNumbers,
-        colour: ColourOrder | None = None,
     ) -> None:
-        """``colour`` is the channel order that the source really gives; None believes the source."""
-        self._open_source, self._pipeline, self._backoff = open_source, pipeline, backoff
-        self._sequence, self._colour = sequence, colour
-        self.stream = stream
+        self.stream, self.camera = stream, camera
+        self._open_source, self._backoff, self._sequence = open_source, backoff, sequence
+        self.pipeline, self.since_s = pipeline, time.monotonic()
+        """The pipeline that answers the stream since ``since_s`` (monotonic seconds)."""
         self._handing_over = threading.Lock()
         self.is_finished = False
         self._source: Source | None = None
@@ -59,7 +60,7 @@ class StreamWorker:
         When this returns, the old pipeline gets nothing more. It must still be running: a frame may be on its way in.
         """
         with self._handing_over:
-            self._pipeline = pipeline
+            self.pipeline, self.since_s = pipeline, time.monotonic()
 
     @property
     def last_problem(self) -> str | None:
@@ -103,14 +104,14 @@ class StreamWorker:
                 if frame is None:
                     quiet += 1
                     if quiet == QUIET_READS:
-                        self._pipeline.rest(self.stream)
+                        self.pipeline.rest(self.stream)
                     continue
                 quiet, self._has_given = 0, True
                 self._sequence.mark_used(frame.seq)
-                if self._colour is not None:
-                    frame = replace(frame, colour=self._colour)
+                if self.camera.colour is not None:  # the channel order that the source really gives
+                    frame = replace(frame, colour=self.camera.colour)
                 with self._handing_over:
-                    rejected = self._pipeline.accept(frame, is_live=source.is_live, stop=self.thread.stopping)
+                    rejected = self.pipeline.accept(frame, is_live=source.is_live, stop=self.thread.stopping)
                 if rejected is not None:
                     log.warning("picture rejected", stream=self.stream, seq=rejected.seq, reason=rejected.reason,
                                 detail=rejected.detail)  # fmt: skip
@@ -120,7 +121,7 @@ class StreamWorker:
             self.is_finished = True
             log.info("stream finished", stream=self.stream)
         finally:
-            self._pipeline.rest(self.stream)
+            self.pipeline.rest(self.stream)
             source.close()
 
 

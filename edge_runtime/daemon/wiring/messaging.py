@@ -31,9 +31,7 @@ class Outboxes:
         self.crashes = crashes
         """For the threads of the outboxes and of all that is connected to them."""
         self._folder = config.state_dir
-        self._limits = OutboxLimits(
-            max_bytes=config.outbox.max_mib * 2**20, max_age_s=config.outbox.max_age_h * 3600
-        )
+        self._limits = OutboxLimits(config.outbox.max_mib * 2**20, config.outbox.max_age_h * 3600)
         self._open: dict[str, Outbox] = {}
 
     def get(self, name: str) -> Outbox:

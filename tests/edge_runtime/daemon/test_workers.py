@@ -5,6 +5,7 @@ import threading
 
 import structlog
 
+from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWorker
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.sequence import SequenceNumbers
@@ -24,9 +25,9 @@ def stream_worker(tmp_path, pipeline, open_source, crashes=None):
             pass
 
     crashes = crashes or Crashes(on_fatal=lambda reason: None)
-    return StreamWorker(
-        open_source, "belt", pipeline, crashes, NoDelay(), SequenceNumbers(tmp_path / "belt.seq")
-    )
+    camera = CameraConfig(path="rtsp://camera/1", model="parts")
+    sequence = SequenceNumbers(tmp_path / "belt.seq")
+    return StreamWorker("belt", camera, open_source, pipeline, crashes, NoDelay(), sequence)
 
 
 def test_a_lost_source_is_opened_again(tmp_path):
