@@ -80,7 +80,7 @@ class RecalibrationController:
         has_ended = self._thread.join(timeout_s)
         self._runner.stop()
         if has_ended:
-            self._baselines.close()
+            self._watch.close()
             self._reference.close()
 
     def offer(self, sample: Sample, result: Result) -> None:
@@ -88,10 +88,7 @@ class RecalibrationController:
         self._samples.offer(sample, result)
 
     def request(self, request: TaskRequest) -> "Future[dict[str, Any]]":
-        """Have something begun or done; the future gives the answer.
-
-        It holds a :class:`CommandError` when that is impossible now.
-        """
+        """Have something begun or done; the future gives the answer, or a :class:`CommandError`."""
         return self._requests.put(request)
 
     def reconfigure(self, settings: RecalibrationConfig, drift: DriftConfig) -> None:
@@ -208,7 +205,13 @@ class RecalibrationController:
                     self._patch_policy.take_back("command", Step.ROLL_BACK)
                     return {"generation": str(self._deployment.state.active)}
                 case "recalibrate":
-                    self._require_recalibration()
+                    if not self._settings.enabled:
+                        raise CommandError(
+                            "recalibration is turned off in the configuration: recalibration.enabled"
+                        )
+                    reason = self._baselines.why_no_patch()
+                    if reason is not None:
+                        raise CommandError(reason)
                     task = self._runner.begin(Kind.RECALIBRATE, Cause.COMMAND, -np.inf, request)
                 case "commission":
                     self._commands.require_room(request.approval.name or self._settings.commission.name)
@@ -218,10 +221,3 @@ class RecalibrationController:
         except IllegalStep as err:
             raise CommandError("the base is active: there is nothing to roll back") from err
         return {"begun": str(task.kind), "frames_wanted": task.wanted}
-
-    def _require_recalibration(self) -> None:
-        if not self._settings.enabled:
-            raise CommandError("recalibration is turned off in the configuration: recalibration.enabled")
-        reason = self._baselines.why_no_patch()
-        if reason is not None:
-            raise CommandError(reason)

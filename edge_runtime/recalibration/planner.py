@@ -14,7 +14,7 @@ class TaskPlanner:
 
     def __init__(self, settings: RecalibrationConfig, next_due_wall_s: NextDue, now_wall_s: float) -> None:
         self._settings, self._next_due_wall_s = settings, next_due_wall_s
-        self._due_wall_s = next_due_wall_s(settings.schedule, now_wall_s)
+        self._plan_next(now_wall_s)
         self._ended_at_s: float | None = None
         self._impossible: dict[Kind, str] = {}
 
@@ -30,13 +30,9 @@ class TaskPlanner:
         self._plan_next(now_wall_s)
 
     def choose(self, now_s: float, now_wall_s: float, *, is_watching: bool, is_drifted: bool) -> Cause | None:
-        """Why to begin a task now; None when nothing is due.
+        """Why to begin a task now; None when nothing is due. A drift may still have to wait, see :meth:`may_try`.
 
-        Args:
-            now_s: Monotonic time.
-            now_wall_s: Unix time.
-            is_watching: Whether there is a baseline to compare with.
-            is_drifted: Whether a drift is without an answer; its task may still have to wait, see :meth:`may_try`.
+        ``is_watching`` tells whether there is a baseline to compare with, ``is_drifted`` whether a drift has no answer.
         """
         settings = self._settings
         if not settings.enabled:

@@ -1,4 +1,4 @@
-"""Turns the outcome of a task into a baseline in use, a patch that is active, or an event that says why not."""
+"""Turns the result of a task into a baseline in use, a patch that is active, or an event that says why not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,7 @@ from edge_runtime.messaging.events import (
 )
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
-from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
-from edge_runtime.recalibration.job.process import Outcome
+from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobResult
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.planner import TaskPlanner
 from edge_runtime.recalibration.reference.erasure import forget_thumbnails
@@ -24,7 +23,7 @@ from edge_runtime.recalibration.task import Task
 
 
 class TaskResults:
-    """Takes outcomes and counts them."""
+    """Takes results and counts them."""
 
     def __init__(
         self,
@@ -40,18 +39,18 @@ class TaskResults:
         self.accepted = self.refused = self.failed = self.recalibrations = 0
         self.last_report: RecalibrationReport | None = None
 
-    def take(self, task: Task, outcome: Outcome) -> None:
+    def take(self, task: Task, result: JobResult) -> None:
         """Use a result, or tell that there is none."""
-        result = outcome.result
+        folder = self._model_state.jobs / task.kind
         if isinstance(result, JobFailure):
             self._fail(task, result)
             return
         self._planner.note_result(task.kind)
         try:
             if isinstance(result, CommissioningResult):
-                self._take_baseline(outcome.folder, result)
+                self._take_baseline(folder, result)
             else:
-                self._take_report(task, outcome.folder, result)
+                self._take_report(task, folder, result)
         except (EdgeRuntimeError, OSError) as err:
             self._fail(task, JobFailure(str(err)))
 

@@ -61,9 +61,6 @@ class TaskRequest:
     """commission and the verbs about baselines."""
 
 
-COLLECT_FACTOR, MIN_COLLECT_S = 8, 120.0
-
-
 @dataclass(frozen=True, slots=True)
 class Task:
     """One commissioning or recalibration."""
@@ -79,8 +76,3 @@ class Task:
     """Only frames of this stream; None takes all of the model's."""
     approval: Approval = Approval()
     """Of a commissioning."""
-
-
-def compute_patience_s(wanted: int, every_s: float) -> float:
-    """How long collecting may take: several times the least time it needs, and never too short for a slow camera."""
-    return max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * every_s)

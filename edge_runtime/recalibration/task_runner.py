@@ -1,4 +1,4 @@
-"""Carries out one task at a time: collects its frames, has a process work on them, and gives the outcome."""
+"""Carries out one task at a time: collects its frames, has a process work on them, and gives the result."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,12 +8,12 @@ import structlog
 from numpy.typing import NDArray
 
 from calibration.baseline.metadata import BaselineFacts
-from edge_runtime.config import CommissionConfig, DriftConfig, RecalibrationConfig
+from edge_runtime.config import DriftConfig, RecalibrationConfig
 from edge_runtime.errors import CommandError, StateError
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
-from edge_runtime.recalibration.context import Identity, ModelContext
-from edge_runtime.recalibration.job.messages import JobFailure, JobRequest
-from edge_runtime.recalibration.job.process import JobProcess, Outcome
+from edge_runtime.recalibration.context import ModelContext
+from edge_runtime.recalibration.job.messages import JobFailure, JobRequest, JobResult
+from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.reference.reservoir import Kept
 from edge_runtime.recalibration.task import (
@@ -22,10 +22,12 @@ from edge_runtime.recalibration.task import (
     Phase,
     Task,
     TaskRequest,
-    compute_patience_s,
 )
 
 log = structlog.get_logger()
+
+COLLECT_FACTOR, MIN_COLLECT_S = 8, 120.0
+"""Collecting may take several times the least time that it needs, and is never too short for a slow camera."""
 
 StartJob = Callable[[Path, JobRequest, NDArray[np.uint8] | None, float], JobProcess]
 """(folder, request, frames, deadline) -> the running job. Raises StateError."""
@@ -55,13 +57,7 @@ class TaskRunner:
         self._settings, self._sample_every_s = settings, drift.sample_every_s
 
     def begin(self, kind: Kind, cause: Cause, since_s: float, request: TaskRequest | None = None) -> Task:
-        """Begin to collect frames.
-
-        Args:
-            kind: Of the task.
-            cause: Why it is begun.
-            since_s: Only frames captured from this monotonic time on count.
-            request: The command, when it is begun by one.
+        """Begin to collect frames; only those captured from the monotonic time ``since_s`` on count.
 
         Raises:
             CommandError: another task is under way.
@@ -77,8 +73,10 @@ class TaskRunner:
         wanted = min(given.frames or configured, self._reference.most)
         if kind is Kind.COMMISSION:  # frames that an earlier run kept were not approved
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s
-        deadline_s = now_s + compute_patience_s(wanted, self._sample_every_s)
-        self._task = task = Task(kind, cause, since_s, wanted, deadline_s, given.stream, given.approval)
+        patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * self._sample_every_s)
+        self._task = task = Task(
+            kind, cause, since_s, wanted, now_s + patience_s, given.stream, given.approval
+        )
         self._reference.begin(since_s)
         log.info("collecting", model=self._context.model, task=str(kind), cause=str(cause), wanted=wanted)
         return task
@@ -103,23 +101,24 @@ class TaskRunner:
             self._task = None
             self._reference.end()
 
-    def advance(self) -> tuple[Task, Outcome] | None:
-        """Go on; the task and its outcome when it has just ended."""
+    def advance(self) -> tuple[Task, JobResult] | None:
+        """Go on; the task and its result when it has just ended."""
         task = self._task
         if task is None:
             return None
-        outcome = self._collect(task) if self._job is None else self._job.poll(self._context.clock())
-        if outcome is None:
+        result = self._collect(task) if self._job is None else self._job.poll(self._context.clock())
+        if result is None:
             return None
         self._task = self._job = None
-        return task, outcome
+        return task, result
 
     def stop(self) -> None:
         """End a job that runs."""
-        if self._job is not None:
-            self._job.kill()
+        job = self._job
+        if job is not None:
+            job.kill()
 
-    def _collect(self, task: Task) -> Outcome | None:
+    def _collect(self, task: Task) -> JobResult | None:
         if self._folder_of(task) is not None:
             return self._start_job(task, [])
         kept, is_enough = self._reference.collect(task)
@@ -129,14 +128,14 @@ class TaskRunner:
         if not is_late:
             return None
         self._reference.end()
-        return self._fail(f"only {len(kept)} usable frames came, {least} are needed")
+        return JobFailure(f"only {len(kept)} usable frames came, {least} are needed")
 
     def _folder_of(self, task: Task) -> Path | None:
         """An operator's folder stands for the site in general; for a drift that has just begun only fresh frames do."""
         is_general = task.kind is Kind.RECALIBRATE and task.cause is not Cause.DRIFT
         return self._settings.reference.folder if is_general else None
 
-    def _start_job(self, task: Task, kept: Sequence[Kept]) -> Outcome | None:
+    def _start_job(self, task: Task, kept: Sequence[Kept]) -> JobResult | None:
         context, settings, at_wall_s = self._context, self._settings, self._context.wall_clock()
         request = JobRequest(
             task.kind,
@@ -146,7 +145,7 @@ class TaskRunner:
             self._baselines.in_use_path,
             self._folder_of(task),
             settings,
-            make_facts(task, settings.commission, context.identity, kept, at_wall_s),
+            self._make_facts(task, kept, at_wall_s),
             tuple(self._reference.list_moments(task)) if kept else (),
         )
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
@@ -154,37 +153,24 @@ class TaskRunner:
             deadline_s = context.clock() + settings.timeout_s
             self._job = self._start(context.model_state.jobs / task.kind, request, pixels, deadline_s)
         except StateError as err:
-            return self._fail(str(err))
+            return JobFailure(str(err))
         finally:
             self._reference.end()
         log.info("working", model=context.model, task=str(task.kind), frames=len(kept))
         return None
 
-    def _fail(self, error: str) -> Outcome:
-        return Outcome(self._context.model_state.jobs, JobFailure(error))
-
-
-def make_facts(
-    task: Task, settings: CommissionConfig, identity: Identity, kept: Sequence[Kept], at_wall_s: float
-) -> BaselineFacts | None:
-    """The facts about the baseline that a commissioning will make; None for another task.
-
-    Args:
-        task: With the approval.
-        settings: For everything that the approval leaves open.
-        identity: Of the bundle.
-        kept: The frames, in the order in which they were captured.
-        at_wall_s: Unix time of now.
-    """
-    if task.kind is not Kind.COMMISSION:
-        return None
-    times = [frame.at_s for frame in kept]
-    period_s = (max(times) - min(times)) / (len(times) - 1) if len(times) > 1 else None
-    days = task.approval.expires_days
-    return BaselineFacts(
-        name=task.approval.name or settings.name,
-        preprocessing=identity.preprocessing,
-        bundle=identity.bundle,
-        streams=tuple(sorted({frame.stream for frame in kept})),
-        sample_period_s=period_s,
-    ).bless(task.cause, at_wall_s, settings.expires_days if days is None else days)
+    def _make_facts(self, task: Task, kept: Sequence[Kept], at_wall_s: float) -> BaselineFacts | None:
+        """The facts about the baseline that a commissioning will make; None for another task."""
+        if task.kind is not Kind.COMMISSION:
+            return None
+        settings, identity = self._settings.commission, self._context.identity
+        times = [frame.at_s for frame in kept]
+        period_s = (max(times) - min(times)) / (len(times) - 1) if len(times) > 1 else None
+        days = task.approval.expires_days
+        return BaselineFacts(
+            name=task.approval.name or settings.name,
+            preprocessing=identity.preprocessing,
+            bundle=identity.bundle,
+            streams=tuple(sorted({frame.stream for frame in kept})),
+            sample_period_s=period_s,
+        ).bless(task.cause, at_wall_s, settings.expires_days if days is None else days)

@@ -21,7 +21,6 @@ from edge_runtime.recalibration.baselines.store import BaselineStore
 from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure
-from edge_runtime.recalibration.job.process import Outcome
 from edge_runtime.recalibration.task import Approval, TaskRequest
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.event_examples import FIGURES, a_report
@@ -99,10 +98,10 @@ class ScriptedJob:
             if result.accepted:
                 (place / "model.onnx").write_bytes(model)
                 (place / "patch.safetensors").write_bytes(b"patch")
-        self.outcome = Outcome(self.folder, result)
+        self.outcome = result
 
     def fail(self, error, *, is_lasting=False):
-        self.outcome = Outcome(self.folder, JobFailure(error, is_lasting))
+        self.outcome = JobFailure(error, is_lasting)
 
 
 def a_baseline(seed=0, facts=None):

@@ -24,8 +24,8 @@ from edge_runtime.cli.bench.daemon import RunningDaemon, run_daemon
 from edge_runtime.config import DemoConfig, RecalibrationConfig
 from edge_runtime.datatypes import Frame, Sample
 from edge_runtime.inference.preprocess import Preprocessor
-from edge_runtime.recalibration.job.messages import JobFailure, JobRequest
-from edge_runtime.recalibration.job.process import JobProcess, Outcome
+from edge_runtime.recalibration.job.messages import JobFailure, JobRequest, JobResult
+from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.task import Cause, Kind
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 
@@ -106,8 +106,8 @@ def _during(running: RunningDaemon, job: Job, bundle: Path) -> tuple[float, floa
     return statistics.mean(looks), time.monotonic() - began_s
 
 
-def _require_success(outcome: Outcome) -> None:
-    match outcome.result:
+def _require_success(result: JobResult) -> None:
+    match result:
         case JobFailure(error):
             raise RuntimeError(error)
 
@@ -130,7 +130,7 @@ def _commissioned(folder: Path, bundle: Path, count: int) -> Job:
 def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
     settings = RecalibrationConfig()
     request = JobRequest(kind, Cause.COMMAND, time.time(), bundle.resolve(), job.baseline, None, settings)
-    return JobProcess.start(job.folder, request, job.pixels, time.monotonic() + JOB_TIMEOUT_S)
+    return JobProcess(job.folder, request, job.pixels, time.monotonic() + JOB_TIMEOUT_S)
 
 
 def _photographs(bundle: Path, count: int, *, drifted: bool) -> NDArray[np.uint8]:

@@ -53,7 +53,7 @@ def make_controller(
         config.drift,
         deployment=deployment,
         watch=DriftWatch(partial(_open_probe, bundle=bundle), channel_axis=channel_axis),
-        start_job=JobProcess.start,
+        start_job=JobProcess,
         next_due_wall_s=_find_next_due_wall_s,
         crashes=crashes,
     )

@@ -1,11 +1,9 @@
 """The baselines of one model at work: those that can be used, the one in use, and the states that are watched for.
 
-One thread calls all of this, except ``scores``. Which patch follows from a baseline is in
-``patch_policy``, and the verbs of an operator are in ``commands``.
+One thread calls all of this, except ``scores``.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -35,27 +33,21 @@ class ActiveBaselines:
         self._model_state, self._identity, self._watch = context.model_state, context.identity, watch
         self._drift, self._wall_clock = drift, context.wall_clock
         self._model_state.adopt_single_baseline()
-        self._store = BaselineStore(self._model_state.baselines)
-        self._in_use = self._store.read_in_use()
+        self.store = BaselineStore(self._model_state.baselines)
+        self.usable: Mapping[str, Baseline] = {}
+        """By name, without their pictures."""
+        self.problems: Mapping[str, str] = {}
+        """By name, why the others cannot be used."""
+        self._in_use = self.store.read_in_use()
         self.reopen(drift)
 
     # ---- which one ------------------------------------------------------------------------------------------
 
     @property
-    def usable(self) -> Mapping[str, Baseline]:
-        """By name, without their pictures."""
-        return self._loaded.usable
-
-    @property
-    def problems(self) -> Mapping[str, str]:
-        """By name, why the others cannot be used."""
-        return self._loaded.problems
-
-    @property
     def in_use(self) -> Baseline | None:
         """The baseline drift is measured against and patches are made from, without its pictures."""
         name = self._watch.in_use
-        return None if name is None else self._loaded.usable.get(name)
+        return None if name is None else self.usable.get(name)
 
     @property
     def in_use_name(self) -> str | None:
@@ -65,7 +57,7 @@ class ActiveBaselines:
     @property
     def in_use_path(self) -> Path:
         """Its file."""
-        return self._store.path(self._watch.in_use or DEFAULT_NAME)
+        return self.store.path(self._watch.in_use or DEFAULT_NAME)
 
     @property
     def suspended_patch(self) -> str | None:
@@ -112,7 +104,7 @@ class ActiveBaselines:
         kept = {baseline: patch for baseline, patch in patches.items() if baseline in usable}
         self._in_use = InUse(None if now is None else now.name, kept)
         try:
-            self._store.note_in_use(self._in_use)
+            self.store.note_in_use(self._in_use)
         except StateError as err:
             log.error("baseline in use not recorded; a restart chooses by the scores again", reason=str(err))
 
@@ -122,11 +114,11 @@ class ActiveBaselines:
         """Watch anew: with other settings, other baselines, or ``in_use`` as the one to begin with."""
         wanted = in_use or self.in_use_name
         self._watch.close()
-        self._drift, self._signature = drift, self._store.compute_signature()
-        self._loaded = self._store.load(self._identity)
-        for name, problem in self._loaded.problems.items():
-            log.error("baseline not usable", path=str(self._store.path(name)), reason=problem)
-        usable = self._loaded.usable
+        self._drift, self._signature = drift, self.store.compute_signature()
+        self.usable, self.problems = self.store.load(self._identity)
+        for name, problem in self.problems.items():
+            log.error("baseline not usable", path=str(self.store.path(name)), reason=problem)
+        usable = self.usable
         if not usable:
             return
         newest = max(usable, key=lambda name: usable[name].created_wall_s)
@@ -139,12 +131,8 @@ class ActiveBaselines:
 
     def refresh(self) -> None:
         """Watch anew if the files have changed, e.g. because one was copied to the folder."""
-        if self._store.compute_signature() != self._signature:
+        if self.store.compute_signature() != self._signature:
             self.reopen(self._drift)
-
-    def close(self) -> None:
-        """Free the monitor."""
-        self._watch.close()
 
     def take(self, folder: Path) -> Baseline:
         """Store a commissioning job's baseline in place of an earlier one of its name, and use it.
@@ -155,7 +143,7 @@ class ActiveBaselines:
         """
         baseline = Baseline.load(folder / "baseline.safetensors")
         self._model_state.put_probe(baseline.model_sha256, model_files.read_named(folder, "probe"))
-        self._store.put(baseline)
+        self.store.put(baseline)
         self.reopen(self._drift, in_use=baseline.name)
         return baseline
 
@@ -166,14 +154,10 @@ class ActiveBaselines:
             CalibrationError: it cannot be read.
             StateError: the disk refuses.
         """
-        stored = self._store.note_facts(name, facts)
-        self._loaded = replace(self._loaded, usable={**self._loaded.usable, name: stored})
-        self._signature = self._store.compute_signature()
+        stored = self.store.note_facts(name, facts)
+        self.usable = {**self.usable, name: stored}
+        self._signature = self.store.compute_signature()
         return stored
-
-    def list_names(self) -> list[str]:
-        """All that are there, usable or not, sorted."""
-        return self._store.list_names()
 
     def remove(self, name: str) -> None:
         """Remove a baseline for good.
@@ -181,11 +165,11 @@ class ActiveBaselines:
         Raises:
             StateError: the disk refuses.
         """
-        self._store.remove(name)
+        self.store.remove(name)
         self.reopen(self._drift)
 
     def _usable_ids(self) -> set[str]:
-        return {baseline.id for baseline in self._loaded.usable.values()}
+        return {baseline.id for baseline in self.usable.values()}
 
     def _known_drifts(self) -> dict[str, Baseline]:
         """By patch, the drift that it was accepted for; of the newest patches that may still be used."""

@@ -48,7 +48,7 @@ class BaselineCommands:
             require_name(name)
         except CalibrationError as err:
             raise CommandError(str(err)) from err
-        names = self._baselines.list_names()
+        names = self._baselines.store.list_names()
         if len({*names, name}) > MOST:
             raise CommandError(f"there are {MOST} baselines already; remove one first: {', '.join(names)}")
 
@@ -70,7 +70,7 @@ class BaselineCommands:
 
     def _remove(self, name: str | None) -> dict[str, Any]:
         """Also one that cannot be used."""
-        if name is None or name not in self._baselines.list_names():
+        if name is None or name not in self._baselines.store.list_names():
             raise CommandError(self._explain_unknown(name))
         self._baselines.remove(name)
         return self._list()
@@ -90,7 +90,7 @@ class BaselineCommands:
         return found
 
     def _explain_unknown(self, name: str | None) -> str:
-        there = ", ".join(self._baselines.list_names()) or "none yet; send 'commission'"
+        there = ", ".join(self._baselines.store.list_names()) or "none yet; send 'commission'"
         return f"no usable baseline {name!r}; there are: {there}" if name else f"name a baseline: {there}"
 
 

@@ -38,16 +38,6 @@ class InUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """The content of the folder."""
-
-    usable: Mapping[str, Baseline]
-    """By name, without their pictures."""
-    problems: Mapping[str, str]
-    """By name, why the others are not."""
-
-
-@dataclass(frozen=True, slots=True)
 class BaselineStore:
     """The folder ``baselines`` of one model."""
 
@@ -70,8 +60,11 @@ class BaselineStore:
                 found.append((name, stat.st_mtime_ns, stat.st_size))
         return tuple(found)
 
-    def load(self, identity: Identity) -> Loaded:
-        """Every baseline there, the newest ``MOST`` of them at most."""
+    def load(self, identity: Identity) -> tuple[dict[str, Baseline], dict[str, str]]:
+        """The newest ``MOST`` baselines that can be used, without their pictures, and why the others cannot be.
+
+        Both by name.
+        """
         usable, problems = dict[str, Baseline](), dict[str, str]()
         for name in self.list_names():
             try:
@@ -86,7 +79,7 @@ class BaselineStore:
                 usable[name] = baseline.without_samples()
         ordered = sorted(usable, key=lambda name: -usable[name].created_wall_s)
         problems |= dict.fromkeys(ordered[MOST:], f"more than {MOST} baselines; remove some")
-        return Loaded({name: usable[name] for name in sorted(ordered[:MOST])}, problems)
+        return {name: usable[name] for name in sorted(ordered[:MOST])}, problems
 
     def read(self, name: str) -> Baseline:
         """One baseline, whole.

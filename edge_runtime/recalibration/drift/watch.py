@@ -62,12 +62,7 @@ class DriftWatch:
         self._comparison: Comparison | None = None
 
     def open(self, known: KnownBaselines, probe: Path, settings: DriftConfig) -> None:
-        """Compare with these states from now on; an open comparison is closed first.
-
-        Args:
-            known: All of the model that the probe was made from.
-            probe: The file of the probe.
-            settings: Speed and sureness.
+        """Compare with these states from now on; all are of the model that the probe was made from.
 
         Raises:
             CalibrationError: the baseline in use has too few frames, or its taps do not fit each other.

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,43 +19,27 @@ from numpy.typing import NDArray
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobFailure, JobRequest, JobResult
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a job ended; a failure of the process itself is a :class:`JobFailure` too."""
-
-    folder: Path
-    result: JobResult
+WORKER = "edge_runtime.recalibration.job.worker"
 
 
 class JobProcess:
-    """A job in a child process."""
+    """A job in a child process, started at once.
 
-    def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", deadline_s: float) -> None:
-        self.folder, self._process, self._deadline_s = folder, process, deadline_s
+    Raises:
+        StateError: the job folder cannot be written, or no process can be started.
+    """
 
-    @classmethod
-    def start(
-        cls, folder: Path, request: JobRequest, pixels: NDArray[np.uint8] | None, deadline_s: float
-    ) -> "JobProcess":
-        """Write the request and start the process.
-
-        Raises:
-            StateError: the job folder cannot be written, or no process can be started.
-        """
+    def __init__(
+        self, folder: Path, request: JobRequest, pixels: NDArray[np.uint8] | None, deadline_s: float
+    ) -> None:
+        self.folder, self._deadline_s = folder, deadline_s
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             REQUEST.write(folder, request)
             with (folder / "log.txt").open("wb") as log_file, _hand_over(pixels) as handed:
-                process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "edge_runtime.recalibration.job.worker",
-                        str(folder),
-                        *map(str, handed),
-                    ],
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", WORKER, str(folder), *map(str, handed)],
                     stdin=subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=subprocess.STDOUT,
@@ -66,25 +49,21 @@ class JobProcess:
             raise StateError(
                 f"cannot start a recalibration in {folder}: {err.strerror}; check space"
             ) from err
-        return cls(folder, process, deadline_s)
 
-    def poll(self, now_s: float) -> Outcome | None:
-        """The outcome once there is one; a process past its deadline is killed."""
+    def poll(self, now_s: float) -> JobResult | None:
+        """The result once there is one, which may be a failure of the process; one past its deadline is killed."""
         status = self._process.poll()
         if status is None:
             if now_s < self._deadline_s:
                 return None
             self.kill()
-            return self._fail("took longer than recalibration.timeout_s and was ended")
+            return JobFailure("took longer than recalibration.timeout_s and was ended")
         try:
-            return Outcome(self.folder, RESULT.read(self.folder))
+            return RESULT.read(self.folder)
         except OSError:
-            return self._fail(f"process ended with status {status}: {self._read_last_words()}")
+            return JobFailure(f"process ended with status {status}: {self._read_last_words()}")
         except StateError as err:
-            return self._fail(str(err))
-
-    def _fail(self, error: str) -> Outcome:
-        return Outcome(self.folder, JobFailure(error))
+            return JobFailure(str(err))
 
     def kill(self) -> None:
         """End it now; idempotent."""
@@ -94,11 +73,10 @@ class JobProcess:
 
     def _read_last_words(self) -> str:
         try:
-            lines = (
-                (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            )
+            log = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return "no log"
+        lines = log.strip().splitlines()
         return lines[-1][:400] if lines else "no message (killed, or out of memory?)"
 
 

@@ -35,16 +35,9 @@ def leave_report(
     verdict: Verdict,
     request: JobRequest,
 ) -> None:
-    """Write both files into ``folder``, which is made if needed.
+    """Write ``figures`` and the page about the verdict on the reference frames ``x``, float32 (N, C, H, W).
 
-    Args:
-        folder: The patch's, or one for a refusal.
-        figures: For the JSON file.
-        bundle: The unpatched model and how its samples were prepared.
-        baseline: The healthy site.
-        x: The reference frames, float32 (N, C, H, W).
-        verdict: The decision on them.
-        request: ``keep_pictures`` decides about thumbnails.
+    The page has thumbnails where the request allows pictures. The folder is made if needed.
 
     Raises:
         StateError: the disk refuses the JSON report.

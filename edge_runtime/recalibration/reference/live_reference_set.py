@@ -148,11 +148,11 @@ class LiveReferenceSet:
 
     # ---- samples -------------------------------------------------------------------------------------------
 
-    def take(self, sample: Sample, label: int) -> bool:
-        """Keep a sample if it is worth it; False, and counted, if not."""
+    def take(self, sample: Sample, label: int) -> None:
+        """Keep a sample if it is worth it, else count it."""
         assert sample.pixels is not None
         if self._filter.find_flaw(sample.stream, sample.pixels, sample.captured_at_s) is not None:
-            return False
+            return
         with_pixels = self.keeps_pictures or self._is_holding
         one = Kept(
             sample.stream,
@@ -165,7 +165,6 @@ class LiveReferenceSet:
         )
         self._forget_other_shapes(one)
         self._drop(self._reservoir.add(one))
-        return True
 
     def begin(self, since_s: float) -> None:
         """A task begins to collect: drop what came before ``since_s``, and hold pictures from now on."""

@@ -25,16 +25,16 @@ def named(name, seed=0, **facts):
 def test_gives_back_what_was_put(store):
     store.put(named("day"))
     store.put(named("night", seed=1))
-    loaded = store.load(IDENTITY)
-    assert list(loaded.usable) == store.list_names() == ["day", "night"]
-    assert loaded.usable["night"].id == a_baseline(1).id
-    assert loaded.problems == {}
+    usable, problems = store.load(IDENTITY)
+    assert list(usable) == store.list_names() == ["day", "night"]
+    assert usable["night"].id == a_baseline(1).id
+    assert problems == {}
 
 
 def test_a_file_copied_here_is_named_like_the_file(store):
     store.put(named("pooled"))
     store.path("pooled").rename(store.path("winter"))
-    assert store.load(IDENTITY).usable["winter"].name == "winter"
+    assert store.load(IDENTITY)[0]["winter"].name == "winter"
 
 
 def test_what_cannot_be_used_is_named_and_left_alone(store):
@@ -43,21 +43,21 @@ def test_what_cannot_be_used_is_named_and_left_alone(store):
     store.put(named("tinted", preprocessing="another spec"))
     store.path("cut").write_bytes(store.path("day").read_bytes()[:500])
     store.path("Big Day").write_bytes(b"")
-    loaded = store.load(IDENTITY)
-    assert list(loaded.usable) == ["day"]
-    assert "bbbbbbbbbbbb" in loaded.problems["other"]
-    assert "another preprocessing" in loaded.problems["tinted"]
-    assert loaded.problems["cut"]
-    assert "'Big Day'" in loaded.problems["Big Day"]
+    usable, problems = store.load(IDENTITY)
+    assert list(usable) == ["day"]
+    assert "bbbbbbbbbbbb" in problems["other"]
+    assert "another preprocessing" in problems["tinted"]
+    assert problems["cut"]
+    assert "'Big Day'" in problems["Big Day"]
     assert len(store.list_names()) == 5
 
 
 def test_only_so_many_are_used_the_newest_first(store):
     for i in range(MOST + 2):
         store.put(named(f"state-{i}", seed=i))
-    loaded = store.load(IDENTITY)
-    assert len(loaded.usable) == MOST
-    assert set(loaded.problems) == {"state-0", "state-1"}
+    usable, problems = store.load(IDENTITY)
+    assert len(usable) == MOST
+    assert set(problems) == {"state-0", "state-1"}
 
 
 def test_other_facts_leave_the_figures_alone(store):
@@ -97,7 +97,7 @@ def test_the_single_baseline_of_the_first_version_becomes_the_one_named_default(
     (model_state.folder / "probe.onnx").write_bytes(b"probe")
     for _ in range(2):
         model_state.adopt_single_baseline()
-        assert list(BaselineStore(model_state.baselines).load(IDENTITY).usable) == ["default"]
+        assert list(BaselineStore(model_state.baselines).load(IDENTITY)[0]) == ["default"]
         assert model_state.probe_path("a" * 64).read_bytes() == b"probe"
     assert not (model_state.folder / "baseline.safetensors").exists()
 

@@ -46,7 +46,7 @@ def outcome_of(process, timeout_s=WAIT_S):
 
 
 def failure_of(process):
-    result = outcome_of(process).result
+    result = outcome_of(process)
     assert isinstance(result, JobFailure)
     return result
 
@@ -56,7 +56,7 @@ def start(tmp_path):
     started = []
 
     def begin(order, pixels=None, deadline_s=FOR_EVER):
-        started.append(JobProcess.start(tmp_path / "jobs" / "one", order, pixels, deadline_s))
+        started.append(JobProcess(tmp_path / "jobs" / "one", order, pixels, deadline_s))
         return started[-1]
 
     yield begin
@@ -65,11 +65,12 @@ def start(tmp_path):
 
 
 def test_commissioning_leaves_a_baseline_and_a_probe(start):
-    outcome = outcome_of(start(job(), frames(16)))
-    assert isinstance(outcome.result, CommissioningResult)
-    assert outcome.result.frames == 16
-    assert (outcome.folder / "baseline.safetensors").stat().st_size > 10_000
-    assert (outcome.folder / "probe.onnx").is_file()
+    process = start(job(), frames(16))
+    outcome = outcome_of(process)
+    assert isinstance(outcome, CommissioningResult)
+    assert outcome.frames == 16
+    assert (process.folder / "baseline.safetensors").stat().st_size > 10_000
+    assert (process.folder / "probe.onnx").is_file()
 
 
 def test_a_reason_that_the_library_gives_reaches_the_daemon(start, tmp_path):
@@ -105,7 +106,7 @@ def test_too_little_memory_is_an_outcome_and_no_crash(start):
 def test_a_job_past_its_deadline_is_killed_and_said_so(start):
     process = start(job(), frames(16), deadline_s=10.0)
     assert process.poll(9.0) is None
-    assert "recalibration.timeout_s" in process.poll(10.0).result.error
+    assert "recalibration.timeout_s" in process.poll(10.0).error
     assert process._process.returncode == -9
 
 
@@ -121,7 +122,7 @@ def test_killing_twice_is_harmless_and_starting_again_begins_from_nothing(start)
 def test_a_folder_that_cannot_be_written_is_a_state_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StateError):
-        JobProcess.start(tmp_path / "file" / "job", job(), None, FOR_EVER)
+        JobProcess(tmp_path / "file" / "job", job(), None, FOR_EVER)
 
 
 def test_the_job_runs_at_low_priority(start):
