@@ -28,8 +28,6 @@ from edge_runtime.system.systemd import SystemdNotify
 log = structlog.get_logger()
 
 Edits = queue.SimpleQueue[Config | ConfigError]
-
-
 _Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None]
 """The new parts, ready while the old ones run."""
 
@@ -87,7 +85,7 @@ class ConfigReloader:
             problem = f"failed unexpectedly: {err!r}"
             self._refuse(problem, f"{problem}; the log says why")
         else:
-            self._take_over(edit, *opened)
+            self._take_over(edit, opened)
             self.running.config, self.running.config_problem = edit.config, None
             self._emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart))
         self.notify.ready()
@@ -109,14 +107,12 @@ class ConfigReloader:
             raise
         return models, connection
 
-    def _take_over(
-        self, edit: _Edit, models: dict[str, ModelRuntime], connection: BrokerConnection | None
-    ) -> None:
+    def _take_over(self, edit: _Edit, opened: _Opened) -> None:
         """Replace what changed; cameras that changed are closed before and opened again after.
 
         The others stay open when their model is replaced: the new one begins when the old one has answered its frames.
         """
-        new, running = edit.config, self.running
+        (models, connection), new, running = opened, edit.config, self.running
         of_connection = {
             stream
             for stream, camera in new.cameras.items()
