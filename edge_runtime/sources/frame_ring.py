@@ -176,7 +176,7 @@ class FrameRing:
 
     def counts(self) -> RingCounts:
         """Counters so far; callable from any thread."""
-        _, _, *counts = self._counts[0].item()
+        _, _, *counts = self._counts[0].item()  # in the order of _COUNTS
         return RingCounts(*counts)
 
     def take(self) -> TakenFrame | None:
@@ -201,7 +201,7 @@ class FrameRing:
         return self._read_slot(slot, record)
 
     def _read_slot(self, slot: int, record: Any) -> TakenFrame:
-        _, ticket, height, width, channels, *note = record.item()
+        _, ticket, height, width, channels, *note = record.item()  # in the order of _SLOT
         size = height * width * channels
         if min(height, width) < 1 or channels not in (1, 3, 4) or size > self.slot_bytes:
             raise ValueError(f"the capture process handed over a frame of {height}x{width}x{channels}")
