@@ -22,7 +22,8 @@ def check_input(at: Path | str, spec: PreprocessSpec, model: TensorSpec) -> None
         BundleError: the two do not fit; says which key under preprocess does it.
     """
     shape, prepared = model.shape[1:], spec.tensor_shape
-    if not _fits(shape, prepared):
+    pairs = zip(shape, prepared, strict=False)
+    if len(shape) != len(prepared) or any(want not in (None, got) for want, got in pairs):
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         found = f"the preprocessing makes {prepared} ({spec.layout}) but the model takes ({sizes})"
         raise BundleError(at, found, "the same shape", _shape_advice(shape, spec))
@@ -30,12 +31,6 @@ def check_input(at: Path | str, spec: PreprocessSpec, model: TensorSpec) -> None
         found = f"the model takes uint8, but mean {_listed(spec.mean)} and std {_listed(spec.std)} make other values"
         fix = "Set mean to 0 and std to 1 under preprocess (such models normalise inside) and build it again."
         raise BundleError(at, found, "whole numbers from 0 to 255", fix)
-
-
-def _fits(shape: Sequence[int | None], prepared: Sequence[int]) -> bool:
-    return len(shape) == len(prepared) and all(
-        want in (None, got) for want, got in zip(shape, prepared, strict=True)
-    )
 
 
 def _makes_pixel_levels(spec: PreprocessSpec) -> bool:

@@ -8,7 +8,7 @@ what the bundle promises is checked by ``self_test``. Neither onnx nor torch is 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Bundle:
         if expected is None:
             raise BundleError(self.path / name, "not listed in the manifest", "a listed file", _COPY_AGAIN)
         data = b"".join(_chunks(self.path / name, MAX_FILE_BYTES))
-        _check_hash(self.path / name, hashlib.sha256(data).hexdigest(), expected)
+        _check_hash(self.path / name, [data], expected)
         return data
 
 
@@ -93,7 +93,7 @@ def load_bundle(path: Path) -> Bundle:
     for name, expected in manifest.files.items():
         if name not in present:
             raise BundleError(path / name, "missing", "every file that the manifest lists", _COPY_AGAIN)
-        _check_hash(path / name, _sha256(path / name), expected)
+        _check_hash(path / name, _chunks(path / name, MAX_FILE_BYTES), expected)
     bundle = Bundle(path, manifest, ())
     labels = () if manifest.labels is None else _labels(path / manifest.labels, bundle.read(manifest.labels))
     if manifest.format == "onnx":
@@ -185,15 +185,11 @@ def _labels(path: Path, data: bytes) -> tuple[str, ...]:
     return labels
 
 
-def _sha256(path: Path) -> str:
+def _check_hash(path: Path, chunks: Iterable[bytes], expected: str) -> None:
     digest = hashlib.sha256()
-    for chunk in _chunks(path, MAX_FILE_BYTES):
+    for chunk in chunks:
         digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _check_hash(path: Path, found: str, expected: str) -> None:
-    if found != expected:
+    if (found := digest.hexdigest()) != expected:
         raise BundleError(path, f"sha256 {found[:12]}…", f"{expected[:12]}… as in the manifest", _COPY_AGAIN)
 
 

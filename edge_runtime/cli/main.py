@@ -17,8 +17,8 @@ from edge_runtime.cli.check import check, schema
 from edge_runtime.cli.demo.commands import demo
 from edge_runtime.cli.infer import infer
 from edge_runtime.cli.run import run
+from edge_runtime.cli.send import send
 from edge_runtime.cli.tune.commands import tune_command
-from edge_runtime.cli.verbs import send
 from edge_runtime.errors import EdgeRuntimeError
 
 # Before numpy is imported: the drift monitor's matrices are small, and BLAS threads that wait for each other on a busy

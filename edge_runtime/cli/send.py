@@ -1,21 +1,59 @@
-"""Sends one command to a running device and waits for its answer: the caller's end of the command protocol."""
+"""``edge-runtime send``: the commands that a running device obeys, sent over its broker: the caller's end."""
 
+import os
 import queue
 import secrets
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import click
 import orjson
 
-from edge_runtime.config import Address
+from edge_runtime.cli.options import MODEL, PATH, SECONDS, TIMEOUT, print_indented
 from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
-from edge_runtime.messaging.mqtt.session import Message, MqttSession
-from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
+
+if TYPE_CHECKING:
+    from edge_runtime.config import Address
 
 REQUEST_EXPIRY_S = 60
+REFUSED = 65  # EX_DATAERR: the device answered, and its answer is no
+VERBS = {
+    "status": "everything the device knows about itself",
+    "commission": "approve what the cameras show now as healthy: a new baseline",
+    "recalibrate": "try to correct the model for what the cameras show now",
+    "rollback": "back to the generation before",
+}
+MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("approve", "expire", "remove")}
+"""Verbs for baselines, and the commands of ``edge-runtime baseline`` that send them now."""
 
 
-def send_command(to: Address, verb: str, arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+@click.command(
+    help="Send a command to a running device over its broker and print the answer.\n\nVERB is one of:\n\n\b\n"
+    + "\n".join(f"  {verb:<12} {meaning}" for verb, meaning in VERBS.items())
+    + "\n\nFor baselines: edge-runtime baseline --help"
+)
+@click.argument("verb", metavar="VERB", type=click.Choice([*VERBS, *MOVED]))
+@click.option("--config", "config_path", required=True, type=PATH, help="The device's YAML file.")
+@MODEL
+@click.option("--stream", help="commission, recalibrate: only this camera's frames.")
+@click.option("--frames", type=click.IntRange(8, 4096), help="commission: how many frames from now on.")
+@click.option("--name", help="commission: what to call the baseline, e.g. night.")
+@click.option("--expires-days", type=SECONDS, help="commission: how many days that holds.")
+@TIMEOUT
+def send(verb: str, config_path: Path, timeout_s: float, **given: Any) -> int:
+    """Send a command and print the answer; the help text above lists the verbs."""
+    from edge_runtime.config import load_address
+
+    if verb in MOVED:
+        click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
+    arguments = {name: value for name, value in given.items() if value is not None}
+    answer = send_command(load_address(config_path, os.environ), verb, arguments, timeout_s)
+    print_indented(answer)
+    return 0 if answer.get("status") == "ok" else REFUSED
+
+
+def send_command(to: "Address", verb: str, arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     """The device's answer.
 
     Raises:
@@ -23,6 +61,9 @@ def send_command(to: Address, verb: str, arguments: dict[str, Any], timeout_s: f
         NoAnswer: the device did not answer in time.
         BrokerLost: the broker cannot be reached or refuses the connection.
     """
+    from edge_runtime.messaging.mqtt.session import Message, MqttSession
+    from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
+
     if to.mqtt is None:
         raise CommandError("the configuration has no section 'mqtt'; commands travel over the broker")
     transaction = secrets.token_hex(8)

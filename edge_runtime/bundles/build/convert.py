@@ -21,15 +21,12 @@ from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
+_OWN = (kind for kind in vars(openvino.frontend).values() if isinstance(kind, type))
 _FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
     TypeError,
-    *(
-        kind
-        for kind in vars(openvino.frontend).values()
-        if isinstance(kind, type) and issubclass(kind, Exception)
-    ),
+    *(kind for kind in _OWN if issubclass(kind, Exception)),
 )
 """The front end's own are no RuntimeErrors."""
 _ALIKE = 1e-3  # of an answer; the same kernels give the same bits

@@ -1,12 +1,19 @@
-"""A PyTorch net -> ONNX or TorchScript files, answering as the net does.
+"""A PyTorch checkpoint and the function that makes its net -> the net -> ONNX or TorchScript files that answer alike.
+
+The checkpoint is loaded with ``weights_only=True``: it can hold tensors and plain values, and run nothing. The factory
+is the author's own code and is run.
 
 Evaluation mode, BatchNorm folded into the convolutions in ONNX, a free batch axis where the net has one. Outputs
 are called what the TorchScript engine calls them, so that one ``postprocess`` fits every format. Needs torch and
 onnxscript; workstation only.
 """
 
+import importlib
 import io
-from collections.abc import Sequence
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +27,84 @@ from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
-_OPSET = 18
+_OPSET, _SHOWN = 18, 3
 _AUTHORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ArithmeticError)
 """What an author's forward may raise; anything else is left to its author to see."""
 _FAILURES = (RuntimeError, ValueError, TypeError, torch._dynamo.exc.TorchDynamoException)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what ``torch.save({"state_dict": ..., "preprocessing": {...}, "version": 3}, path)`` wrote.
+
+    Nothing that is in the file is run. ``preprocessing`` has the keys of a bundle's ``preprocess``, unchecked; it and
+    ``version`` may be missing.
+
+    Raises:
+        BundleError: not readable, or no such dict.
+    """
+    expected = "a dict with state_dict, preprocessing and version, saved with torch.save"
+    fix = "Save tensors and plain values only: torch.save({'state_dict': net.state_dict(), ...}, path)."
+    try:
+        with silence("torch"):  # it warns of how old files were stored
+            data = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as err:
+        found = f"cannot be read ({err.strerror or err})"
+        raise BundleError(path, found, expected, "Check the path.") from err
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as err:
+        # torch's advice, on the other lines, is about loading such files all the same
+        reason = shorten(str(err).rsplit("WeightsUnpickler error: ", 1)[-1].partition("\n")[0])
+        raise BundleError(path, f"torch cannot load it: {reason}", expected, fix) from err
+    if not isinstance(data, dict) or not isinstance(data.get("state_dict"), Mapping):
+        names = ", ".join(map(str, list(data)[:6])) if isinstance(data, dict) else ""
+        found = f"a dict with {names}" if isinstance(data, dict) else f"a {type(data).__name__}"
+        raise BundleError(path, found, expected, fix)
+    return data
+
+
+def build_net(
+    path: Path, weights: Mapping[str, torch.Tensor], factory: str, arguments: Mapping[str, Any], folder: Path
+) -> Any:
+    """The net with the weights of the checkpoint at ``path``, in evaluation mode.
+
+    ``factory`` is ``package.module:function``; its module is looked for in ``folder`` first, as in a script's folder.
+    What the function raises is its author's to see and passes through.
+
+    Raises:
+        BundleError: no such function, no module made, or the weights are another net's.
+    """
+    net = _made(factory, arguments, folder)
+    if not isinstance(net, torch.nn.Module):
+        found = f"it gave {type(net).__name__}"
+        raise BundleError(factory, found, "a torch.nn.Module", "Return the net from the factory.")
+    try:
+        missing, unexpected = net.load_state_dict(dict(weights), strict=False)
+    except RuntimeError as err:  # sizes differ; every one of them is in the text
+        raise _other_net(path, shorten(err, 300)) from err
+    if missing or unexpected:
+        found = (
+            f"{len(missing)} weights missing ({', '.join(missing[:_SHOWN])}), "
+            f"{len(unexpected)} unknown ({', '.join(unexpected[:_SHOWN])})"
+        )
+        raise _other_net(path, found)
+    return net.eval()
+
+
+def _made(factory: str, arguments: Mapping[str, Any], folder: Path) -> Any:
+    module_name, _, function_name = factory.partition(":")
+    sys.path.insert(0, str(folder))
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as err:
+        fix = f"Put the module into the folder of the recipe ({folder}) or install its package."
+        raise BundleError(factory, f"{err}", "package.module:function", fix) from err
+    finally:
+        sys.path.remove(str(folder))
+    return function(**arguments)
+
+
+def _other_net(path: Path, found: str) -> BundleError:
+    fix = "Check factory and factory_arguments, such as the number of classes."
+    return BundleError(path, found, "exactly the weights of the factory's net", fix)
 
 
 def run_net(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

@@ -71,7 +71,6 @@ class Built(StrictModel):
     candidates: dict[str, str]
     """By format: the figures of each candidate, or the reason why it was left out."""
     notes: tuple[str, ...] = ()
-    """Sentences for the author."""
 
 
 def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> Built:
@@ -88,11 +87,7 @@ def build_from_recipe(path: Path, out_dir: Path, changes: Mapping[str, Any]) -> 
 
 
 def build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Built:
-    """Build from a recipe that was read before; its factory may lie in ``folder``.
-
-    Raises:
-        As ``build_from_recipe``.
-    """
+    """Build from a recipe that was read before, with the same errors; its factory may lie in ``folder``."""
     try:
         return _build(recipe, folder, out_dir, command)
     except EngineError as err:  # those of the model are refusals by now
@@ -145,11 +140,16 @@ def _make_candidates(
     pictures: Pictures | None,
     attempts: FormatAttempts,
 ) -> list[ModelCandidate]:
-    if recipe.quantize == "none":
-        return _with_times(floats, probes)
-    assert pictures is not None
-    meaning, kept = recipe.postprocess, recipe.keep_float
-    return list(quantize_candidates(floats, spec, meaning, pictures, kept, attempts))
+    if recipe.quantize == "int8":
+        assert pictures is not None
+        meaning, kept = recipe.postprocess, recipe.keep_float
+        return list(quantize_candidates(floats, spec, meaning, pictures, kept, attempts))
+    times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
+    on, machine = "golden pictures", name_processor()
+    return [
+        replace(one, measured=(Measured(on=on, samples=len(probes), infer_ms=time, machine=machine),))
+        for one, time in zip(floats, times, strict=True)
+    ]
 
 
 def _best_first(
@@ -281,16 +281,6 @@ def _pictures(recipe: RecipeFile, spec: PreprocessSpec, labels: tuple[str, ...])
 def _in_layout(x: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float32]:
     """Channels first -> the model's layout."""
     return x if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
-
-
-def _with_times(floats: Sequence[ModelCandidate], probes: NDArray[np.float32]) -> list[ModelCandidate]:
-    """The float models with their speed, measured in turn."""
-    times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
-    on, machine = "golden pictures", name_processor()
-    return [
-        replace(one, measured=(Measured(on=on, samples=len(probes), infer_ms=time, machine=machine),))
-        for one, time in zip(floats, times, strict=True)
-    ]
 
 
 def _provenance(recipe: RecipeFile, command: str, taken: ModelCandidate) -> Provenance:

@@ -13,7 +13,6 @@ float model's belief p), and so does the score that changed most, since consumer
 
 import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ def compare_engines(
     on: str,
     x: NDArray[np.float32],
     y: NDArray[np.int64] | None = None,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
     """Compare the second engine with the first, the float one, on the same pictures.
 
@@ -51,7 +49,6 @@ def compare_engines(
         on: What the pictures are, in words.
         x: Prepared pictures, float32 (N, ...) in the model's layout.
         y: Their classes, int64 (N,).
-        clock: Seconds.
 
     Raises:
         BundleError: the outputs are not what ``meaning`` says, or a detector finds nothing to compare.
@@ -68,7 +65,7 @@ def compare_engines(
             facts["agreement"] = compare_boxes(*boxes)
         case _:
             facts["agreement"] = measure_shared_variance(float_outputs, outputs)
-    times = dict(zip(("float_infer_ms", "infer_ms"), measure_times_ms(engines, x, clock), strict=True))
+    times = dict(zip(("float_infer_ms", "infer_ms"), measure_times_ms(engines, x), strict=True))
     rounded = {name: None if value is None else round(value, 4) for name, value in facts.items()}
     return Measured(on=on, samples=len(x), machine=name_processor(), **rounded, **times)
 
@@ -79,17 +76,15 @@ def run_all(engine: Engine, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def measure_times_ms(
-    engines: tuple[Engine, ...], x: NDArray[np.float32], clock: Callable[[], float] = time.perf_counter
-) -> tuple[float, ...]:
+def measure_times_ms(engines: tuple[Engine, ...], x: NDArray[np.float32]) -> tuple[float, ...]:
     """Median milliseconds a picture of each engine, run in turn so that a busy machine is slow for all alike."""
     spent: list[list[float]] = [[] for _ in engines]
     for i in range(_TIMED):
         picture = x[i % len(x)][np.newaxis]
         for engine, times in zip(engines, spent, strict=True):
-            started_s = clock()
+            started_s = time.perf_counter()
             engine.infer(picture)
-            times.append((clock() - started_s) * 1000)
+            times.append((time.perf_counter() - started_s) * 1000)
     return tuple(round(float(np.median(times)), 3) for times in spent)
 
 

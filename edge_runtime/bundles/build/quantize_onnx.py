@@ -7,7 +7,8 @@ needs onnx.
 import logging
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,7 @@ def quantize_onnx(model: bytes, samples: NDArray[np.float32], ignored: Sequence[
     graph = onnx.load_model_from_string(model).graph
     input_name = graph.input[0].name
     dtype = onnx.helper.tensor_dtype_to_np_dtype(graph.input[0].type.tensor_type.elem_type)
-    kept = match_layers(ignored, [node.name for node in graph.node])
-
-    left = iter(samples)
+    kept, left = match_layers(ignored, [node.name for node in graph.node]), iter(samples)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
         """Feeds one sample at a time."""
@@ -50,25 +49,18 @@ def quantize_onnx(model: bytes, samples: NDArray[np.float32], ignored: Sequence[
             sample = next(left, None)
             return None if sample is None else {input_name: sample[None].astype(dtype)}
 
+    quantize = partial(
+        quantize_static,
+        calibration_data_reader=Reader(),
+        quant_format=QuantFormat.QDQ,
+        nodes_to_exclude=kept,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
     logging.getLogger().addFilter(_is_not_advice)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            source.write_bytes(model)
-            try:
-                quantize_static(
-                    str(source),
-                    str(target),
-                    Reader(),
-                    quant_format=QuantFormat.QDQ,
-                    nodes_to_exclude=kept,
-                    per_channel=True,
-                    activation_type=QuantType.QUInt8,
-                    weight_type=QuantType.QInt8,
-                )
-            except _FAILURES as err:
-                raise _refusal(err) from err
-            return target.read_bytes()
+        return _run_on_files(quantize, model)
     finally:
         logging.getLogger().removeFilter(_is_not_advice)
 
@@ -96,19 +88,21 @@ def fold_batch_norm(model: bytes) -> bytes:
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    return _run_on_files(partial(quant_pre_process, skip_symbolic_shape=True), model)
+
+
+def _run_on_files(step: Callable[[str, str], None], model: bytes) -> bytes:
+    """The model that a step, which reads one file and writes another, makes of a model."""
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "given.onnx", Path(folder) / "folded.onnx"
+        source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
         source.write_bytes(model)
         try:
-            quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+            step(str(source), str(target))
         except _FAILURES as err:
-            raise _refusal(err) from err
+            found = f"ONNX Runtime's quantizer: {shorten(err)}"
+            fix = "Take formats: [openvino] or quantize: none, or export the model again."
+            raise BundleError("model", found, "a model it can quantize", fix) from err
         return target.read_bytes()
-
-
-def _refusal(err: Exception) -> BundleError:
-    fix = "Take formats: [openvino] or quantize: none, or export the model again."
-    return BundleError("model", f"ONNX Runtime's quantizer: {shorten(err)}", "a model it can quantize", fix)
 
 
 def _is_not_advice(record: logging.LogRecord) -> bool:

@@ -81,12 +81,12 @@ def open_source(recipe: RecipeFile, folder: Path) -> SourceModel:
             files = _in_one_file(path, files)
             check_onnx(path, files.data)
         return SourceModel(path, kind, files)
-    from edge_runtime.bundles.build.checkpoint import build_net, read_checkpoint
+    from edge_runtime.bundles.build.export import build_net, read_checkpoint
 
-    checkpoint = read_checkpoint(path)
+    data = read_checkpoint(path)
     assert recipe.factory is not None
-    net = build_net(checkpoint, recipe.factory, recipe.factory_arguments, folder)
-    return SourceModel(path, kind, None, net, checkpoint.preprocessing, checkpoint.version)
+    net = build_net(path, data["state_dict"], recipe.factory, recipe.factory_arguments, folder)
+    return SourceModel(path, kind, None, net, data.get("preprocessing"), data.get("version"))
 
 
 def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:

@@ -20,7 +20,6 @@ NAME = click.argument("name", required=False)
 
 
 def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add ``--model``, ``--offline``, ``--timeout`` and ``--json``."""
     return MODEL(OFFLINE(TIMEOUT(JSON(command))))
 
 

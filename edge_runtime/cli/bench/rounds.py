@@ -143,18 +143,15 @@ def _config(order: BenchOrder, pictures: Path, fps: float | None) -> dict[str, A
         "max_age_ms": None,
     }
     camera = {"path": str(pictures), "model": MODEL, "loop": True, **({} if fps is None else {"fps": fps})}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
     return {
         "device": "bench",
         "models": {MODEL: model},
         "cameras": {f"camera-{number}": camera for number in range(order.streams)},
-        "http": {"port": _free_port()},
+        "http": {"port": port},
         "log": {"level": "error"},
     }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _bare(
@@ -171,15 +168,9 @@ def _bare(
     folder.mkdir(parents=True)
     (folder / "box.yaml").write_text(json.dumps({**config, "state_dir": str(folder)}))
     orders = {
-        "config": str(folder / "box.yaml"),
-        "pictures": [str(path) for path in pictures],
-        "intra": plan.intra,
-        "callers": callers,
-        "cpus": plan.cpus,
-        "seconds": order.seconds,
-        "fps": fps,
-        "prepares": prepares,
-    }
+        "config": str(folder / "box.yaml"), "pictures": [str(path) for path in pictures], "intra": plan.intra,
+        "callers": callers, "cpus": plan.cpus, "seconds": order.seconds, "fps": fps, "prepares": prepares,
+    }  # fmt: skip
     (folder / "order.json").write_text(json.dumps(orders))
     command = [sys.executable, "-m", "edge_runtime.cli.bench.bare", str(folder / "order.json")]
     done = subprocess.run(command, capture_output=True, check=False, timeout=order.seconds + 120)

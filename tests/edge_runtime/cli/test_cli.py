@@ -9,7 +9,7 @@ import pytest
 from edge_runtime.cli import bundle
 from edge_runtime.cli.infer import format_answer
 from edge_runtime.cli.main import main
-from edge_runtime.cli.verbs import MOVED, VERBS
+from edge_runtime.cli.send import MOVED, VERBS
 from edge_runtime.messaging.commands.protocol import ARGUMENTS
 from edge_runtime.system.state_lock import lock_state_dir
 from tests.support.mosquitto import free_port
