@@ -103,6 +103,16 @@ class PatchedModel:
         return ModelFiles(self.data, self.weights)
 
 
+def over_weights(
+    shape: tuple[int, ...], axis: int, scale: NDArray[np.float64], groups: int, op: str
+) -> NDArray[np.float64]:
+    """``scale`` (C,) in a form that broadcasts over the weights of an ``op``, of ``shape``, with C on ``axis``."""
+    if op == "ConvTranspose":  # (C_in, C_out / groups, ...), inputs in group order
+        rows = np.repeat(scale.reshape(groups, -1), shape[0] // groups, axis=0)
+        return rows.reshape(shape[:2] + (1,) * (len(shape) - 2))
+    return scale.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+
+
 class Runner(Protocol):
     """A loaded model that gives its raw outputs."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper
 
 from calibration.patch import Affine
-from calibration.targets.base import DEAD_WEIGHT_SCALE
+from calibration.targets.base import DEAD_WEIGHT_SCALE, over_weights
 from calibration.targets.onnx.graph import OnnxGraph, attribute, subgraphs, tensors_read
 from calibration.targets.onnx.taps import Constant, OnnxTap, skip_rounding
 
@@ -39,7 +39,8 @@ def patch_tap(graph: OnnxGraph, tap: OnnxTap, affine: Affine) -> int:
 def scale_float_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vector) -> None:
     """Fold ``scale * y + offset`` into float32 weights and bias; channels at identity keep their bits."""
     weight = graph.array(tap.weight.name).astype(np.float64)
-    graph.set_array(tap.weight.name, (weight * _per_weight(tap, weight.shape, scale)).astype(np.float32))
+    factor = over_weights(weight.shape, tap.weight.channel_axis, scale, tap.groups, tap.op)
+    graph.set_array(tap.weight.name, (weight * factor).astype(np.float32))
     old = read_float_bias(graph, tap)
     new = old * scale + offset / tap.bias_factor
     if tap.bias is None:
@@ -181,16 +182,6 @@ def _rename_input(node: NodeProto, old: str, new: str) -> None:
     for body in subgraphs(node):
         for inner in body.node:
             _rename_input(inner, old, new)
-
-
-def _per_weight(tap: OnnxTap, shape: tuple[int, ...], scale: Vector) -> Vector:
-    """``scale`` (C,) in a shape that broadcasts over the layer's float weights of ``shape``."""
-    if tap.op == "ConvTranspose":  # (C_in, C_out / groups, ...), inputs in group order
-        rows = np.repeat(scale.reshape(tap.groups, -1), shape[0] // tap.groups, axis=0)
-        return rows.reshape(shape[:2] + (1,) * (len(shape) - 2))
-    broadcast = [1] * len(shape)
-    broadcast[tap.weight.channel_axis] = -1
-    return scale.reshape(broadcast)
 
 
 def _patch_int8_layer(graph: OnnxGraph, tap: OnnxTap, scale: Vector, offset: Vector) -> int:

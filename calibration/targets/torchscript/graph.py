@@ -5,8 +5,10 @@ changes the module), and branches on constants (``if self.training``) are gone. 
 merges constants of equal value, which makes two fresh BatchNorms look like one that is used twice.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -41,9 +43,6 @@ _KEEP_CHANNELS = (
     "aten::clamp", "aten::float", "aten::upsample_bilinear2d", "aten::upsample_nearest2d", "aten::dropout",
 )  # fmt: skip
 
-Key = int
-"""Identity of a value in one graph."""
-
 
 @dataclass(slots=True)
 class TorchGraph:
@@ -53,9 +52,9 @@ class TorchGraph:
     graph: Any
     input: Any
     """The value of the picture input."""
-    owners: dict[Key, str]
-    """Constants that are attributes of the module: their dotted path."""
-    uses: dict[int, int]
+    owners: dict[int, str]
+    """Constants that are attributes of the module: their dotted path, by ``unique()`` of the value."""
+    uses: Counter[int]
     """Number of reads of a tensor by layers and other operators, by its address."""
 
     @property
@@ -65,7 +64,7 @@ class TorchGraph:
 
     def tensor(self, value: Any) -> Any:
         """The constant tensor behind a value; None when it is computed."""
-        found = value.toIValue() if value.node().kind() == "prim::Constant" else None
+        found = constant(value)
         return found if isinstance(found, torch.Tensor) else None
 
     def owner(self, value: Any) -> str | None:
@@ -75,7 +74,7 @@ class TorchGraph:
     def is_shared(self, value: Any) -> bool:
         """Whether the tensor behind a value is read at several places."""
         found = self.tensor(value)
-        return found is not None and self.uses.get(found.data_ptr(), 0) > 1
+        return found is not None and self.uses[found.data_ptr()] > 1
 
 
 def constant(value: Any) -> Any:
@@ -126,11 +125,9 @@ def skip_transpose(value: Any) -> Any:
 
 def read_convolution_form(node: Any) -> tuple[bool, int]:
     """Whether it is transposed, and its groups."""
-    kind = node.kind()
-    if kind in ("aten::convolution", "aten::_convolution"):
+    if node.kind() in ("aten::convolution", "aten::_convolution"):
         return bool(constant(node.inputsAt(6))), int(constant(node.inputsAt(8)))
-    transposed = "transpose" in kind
-    return transposed, int(constant(node.inputsAt(6)))
+    return "transpose" in node.kind(), int(constant(node.inputsAt(6)))
 
 
 def find_input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
@@ -157,13 +154,11 @@ def find_input_shape(graph: TorchGraph) -> tuple[int | None, ...] | None:
 
 def _read_input_shape(graph: TorchGraph, layer: Any) -> tuple[int | None, ...] | None:
     weight = find_weights(graph, layer)
-    if weight is None:
+    if weight is None or layer.kind() not in CONVOLUTIONS:
         return None
-    if layer.kind() in CONVOLUTIONS:
-        transposed, groups = read_convolution_form(layer)
-        channels = weight.shape[0] if transposed else weight.shape[1] * groups
-        return (None, int(channels), *([None] * (weight.ndim - 2)))
-    return None
+    transposed, groups = read_convolution_form(layer)
+    channels = weight.shape[0] if transposed else weight.shape[1] * groups
+    return (None, int(channels), *([None] * (weight.ndim - 2)))
 
 
 def flatten(name: str, module: Any) -> TorchGraph:
@@ -200,18 +195,16 @@ def _refuse_foreign_kernels(name: str, graph: Any) -> None:
     raise ModelError(name, found, "weights as tensors", fix, foreign)
 
 
-def _bind_attributes(module: Any, graph: Any) -> dict[Key, str]:
+def _bind_attributes(module: Any, graph: Any) -> dict[int, str]:
     """Replace reads of attributes by constants; gives the paths of the tensors among them."""
     me = next(iter(graph.inputs())).unique()
     written = {n.s("name") for n in walk_nodes(graph) if n.kind() == "prim::SetAttr"}
-    owners: dict[Key, str] = {}
+    owners: dict[int, str] = {}
     for node in [n for n in walk_nodes(graph) if n.kind() == "prim::GetAttr"]:
         path = _path(node.output(), me)
         if path is None or path[-1] in written:
             continue
-        value = module
-        for part in path:
-            value = getattr(value, part)
+        value = reduce(getattr, path, module)
         if not isinstance(value, torch.Tensor | bool | int | float | str | None):
             continue
         with graph.insert_point_guard(node):
@@ -222,7 +215,7 @@ def _bind_attributes(module: Any, graph: Any) -> dict[Key, str]:
     return owners
 
 
-def _path(value: Any, me: Key) -> tuple[str, ...] | None:
+def _path(value: Any, me: int) -> tuple[str, ...] | None:
     """Attribute names from the module to a value; None when it does not come from there."""
     if value.unique() == me:
         return ()
@@ -261,21 +254,19 @@ def _drop_checks(graph: Any) -> None:
 def _drop_self(name: str, graph: Any) -> None:
     """Take the module itself out of the arguments; everything must be a constant by now."""
     me = next(iter(graph.inputs()))
-    left = sorted({use.user.s("name") for use in me.uses() if use.user.hasAttribute("name")})
     if me.uses():
+        left = sorted({use.user.s("name") for use in me.uses() if use.user.hasAttribute("name")})
         fix = "Save torch.jit.freeze(module.eval()), or a module whose forward changes no attribute."
         found = "forward needs attributes that are not constant tensors or numbers"
         raise ModelError(name, found, "parameters that stay while it runs", fix, left)
     graph.eraseInput(0)
 
 
-def _count_uses(graph: Any) -> dict[int, int]:
+def _count_uses(graph: Any) -> Counter[int]:
     """Reads of every constant tensor, by address."""
-    uses: dict[int, int] = {}
+    uses = Counter[int]()
     for node in walk_nodes(graph):
-        if node.kind() == "prim::Constant":
-            value = node.output().toIValue()
-            if isinstance(value, torch.Tensor):
-                count = len(readers(node.output()))
-                uses[value.data_ptr()] = uses.get(value.data_ptr(), 0) + count
+        value = constant(node.output()) if node.kind() == "prim::Constant" else None
+        if isinstance(value, torch.Tensor):
+            uses[value.data_ptr()] += len(readers(node.output()))
     return uses

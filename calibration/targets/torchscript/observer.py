@@ -153,12 +153,8 @@ def _cut_behind(graph: Any, last: Any) -> None:
 
 def _return_dict(graph: Any, outputs: dict[str, Any]) -> None:
     pairs: list[Any] = []
-    end = graph.create("prim::Constant", 1)
-    graph.appendNode(end)
-    with graph.insert_point_guard(end):
-        for name, value in outputs.items():
-            pairs += [graph.insertConstant(name), value]
-    end.destroy()
+    for name, value in outputs.items():
+        pairs += [graph.insertConstant(name), value]
     node = graph.create("prim::DictConstruct", pairs, 1)
     node.output().setType(torch._C.DictType(torch._C.StringType.get(), torch._C.TensorType.get()))
     graph.appendNode(node)

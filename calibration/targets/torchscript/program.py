@@ -36,7 +36,8 @@ def load(name: str, data: bytes) -> Any:
             module = torch.jit.load(io.BytesIO(data), map_location="cpu")
     except (RuntimeError, ValueError) as err:
         fix = "Save it with torch.jit.save(torch.jit.script(model.eval()), path), or torch.jit.trace."
-        found = f"torch.jit.load refuses it ({_first_sentence(err)})"
+        sentence = str(err).strip().split("\n", 1)[0].split(". ", 1)[0].strip()
+        found = f"torch.jit.load refuses it ({sentence})"
         if _mentions_packed_weights(data):
             found = "saved behind torch.jit.optimize_for_inference, which no torch can load again"
             fix = "Save the module as it was before that call; torch.jit.freeze is fine."
@@ -81,7 +82,9 @@ def running(name: str, threads: int) -> Iterator[None]:
             "Check that the pictures have the size that the model was made for, and that it takes any number of "
             "them: a traced model must not have the batch size in a view or reshape."
         )
-        raise ModelError(name, f"torch failed ({_last_line(err)})", "a model that runs", fix) from err
+        # TorchScript puts its own traceback first and the reason last.
+        reason = str(err).strip().rsplit("\n", 1)[-1].strip()
+        raise ModelError(name, f"torch failed ({reason})", "a model that runs", fix) from err
     finally:
         torch.set_num_threads(before)
 
@@ -107,14 +110,12 @@ def name_outputs(answer: Any, frames: int) -> dict[str, NDArray[Any]]:
     A tensor is ``output``; the parts of tuples and lists ``output``, ``output_1``…; those of a dict have its keys.
     """
     found: dict[str, NDArray[Any]] = {}
-    for own_name, value in _flat(answer, ""):
-        name = own_name
-        if not name:
-            unnamed = sum(key == OUTPUT or key.startswith(OUTPUT + "_") for key in found)
-            name = f"{OUTPUT}_{unnamed}" if unnamed else OUTPUT
-        if value.ndim and value.shape[0] == frames:
-            wide = value.float() if value.dtype == torch.bfloat16 else value
-            found[name] = wide.detach().numpy()
+    for name, value in _flat(answer, ""):
+        if not value.ndim or value.shape[0] != frames:
+            continue
+        unnamed = sum(key == OUTPUT or key.startswith(OUTPUT + "_") for key in found)
+        wide = value.float() if value.dtype == torch.bfloat16 else value
+        found[name or (f"{OUTPUT}_{unnamed}" if unnamed else OUTPUT)] = wide.detach().numpy()
     return found
 
 
@@ -146,12 +147,3 @@ def _mentions_packed_weights(data: bytes) -> bool:
             return any(b"ConstantMKLDNNTensor" in archive.read(name) for name in code)
     except zipfile.BadZipFile:
         return False
-
-
-def _first_sentence(err: Exception) -> str:
-    return str(err).strip().split("\n", 1)[0].split(". ", 1)[0].strip()
-
-
-def _last_line(err: Exception) -> str:
-    """TorchScript puts its own traceback first and the reason last."""
-    return str(err).strip().rsplit("\n", 1)[-1].strip()

@@ -79,7 +79,6 @@ _UNCORRECTABLE = {
     "aten::_transformer_encoder_layer_fwd": "several layers in one operator",
 }
 
-
 _SELECTING = (
     "aten::nonzero", "aten::nonzero_numpy", "aten::argwhere", "aten::masked_select", "aten::unique_consecutive",
     "aten::_unique2", "aten::unique_dim", "torchvision::nms",
@@ -149,13 +148,13 @@ def _refuse_training_mode(graph: TorchGraph) -> None:
 
 
 def _is_selecting(node: Any) -> bool:
-    if node.kind() in _SELECTING:
-        return True
-    if node.kind() == "aten::where":
-        return bool(node.inputsSize() == 1)
-    if node.kind() != "aten::index":
-        return False
-    return any(value.node().kind() in _YES_OR_NO for value in node.inputsAt(1).node().inputs())
+    match node.kind():
+        case "aten::where":
+            return bool(node.inputsSize() == 1)
+        case "aten::index":
+            return any(value.node().kind() in _YES_OR_NO for value in node.inputsAt(1).node().inputs())
+        case kind:
+            return kind in _SELECTING
 
 
 def _find_tap(graph: TorchGraph, node: Any) -> TorchTap | None:
@@ -180,16 +179,15 @@ def _find_tap(graph: TorchGraph, node: Any) -> TorchTap | None:
 
 def _feeds_batch_norm(value: Any) -> bool:
     """Then the BatchNorm behind it is the tap."""
-    found = readers(value)
-    return len(found) == 1 and bool(found[0].kind() == "aten::batch_norm")
+    return [reader.kind() for reader in readers(value)] == ["aten::batch_norm"]
 
 
 def _read_batch_norm(graph: TorchGraph, node: Any) -> TorchTap:
     mean = graph.tensor(node.inputsAt(3))
     if mean is None or constant(node.inputsAt(5)) is not False:
         raise LayerSkipped("it normalises every batch by itself (no running statistics)")
-    shared = any(graph.is_shared(node.inputsAt(i)) and graph.owner(node.inputsAt(i)) for i in range(1, 5))
-    if shared:
+    parameters = [node.inputsAt(i) for i in range(1, 5)]
+    if any(graph.is_shared(value) and graph.owner(value) for value in parameters):
         raise LayerSkipped("it is called several times (shared module)")
     weight, bias = graph.tensor(node.inputsAt(1)), graph.tensor(node.inputsAt(2))
     if (weight is None) != (bias is None):
@@ -217,9 +215,8 @@ def _read_linear(graph: TorchGraph, node: Any) -> TorchTap:
 def _read_addmm(graph: TorchGraph, node: Any) -> TorchTap:
     if any(constant(node.inputsAt(i)) not in (1, 1.0) for i in (3, 4)):
         raise LayerSkipped("an addmm with alpha or beta is not a linear layer")
-    transposed = is_transposed(node.inputsAt(2))
     weight = _read_own_weight(graph, skip_transpose(node.inputsAt(2)))
-    axis = 0 if transposed else 1
+    axis = 0 if is_transposed(node.inputsAt(2)) else 1
     channels = int(weight.shape[axis])
     if graph.tensor(node.inputsAt(0)) is None:
         raise LayerSkipped("its bias is not a constant")
@@ -229,21 +226,20 @@ def _read_addmm(graph: TorchGraph, node: Any) -> TorchTap:
 
 def _read_matmul(graph: TorchGraph, node: Any) -> TorchTap:
     """A product with constant weights and the addition of its bias; the tap is behind the addition."""
-    transposed = is_transposed(node.inputsAt(1))
     weight = _read_own_weight(graph, skip_transpose(node.inputsAt(1)))
     if weight.ndim != 2:
         raise LayerSkipped("a product with weights that are no matrix")
-    axis = 0 if transposed else 1
+    axis = 0 if is_transposed(node.inputsAt(1)) else 1
     channels, found = int(weight.shape[axis]), readers(node.output())
     if len(found) != 1 or found[0].kind() not in ("aten::add", "aten::add_"):
         raise LayerSkipped("a product without a bias to correct")
     adder = found[0]
-    is_first = adder.inputsAt(0).unique() == node.output().unique()
-    bias_at = 1 if is_first else 0
-    if graph.tensor(adder.inputsAt(bias_at)) is None or constant(adder.inputsAt(2)) != 1:
+    bias_at = 1 if adder.inputsAt(0).unique() == node.output().unique() else 0
+    bias = adder.inputsAt(bias_at)
+    if graph.tensor(bias) is None or constant(adder.inputsAt(2)) != 1:
         raise LayerSkipped("a product without a constant bias to correct")
-    _require_bias(graph, adder.inputsAt(bias_at), channels)
-    if graph.is_shared(adder.inputsAt(bias_at)):
+    _require_bias(graph, bias, channels)
+    if graph.is_shared(bias):
         raise LayerSkipped("its bias is shared with another layer")
     return _layer(graph, node, "Linear", channels, axis, weight_at=1, bias_at=bias_at, output=adder.output())
 
@@ -290,9 +286,8 @@ def _read_own_weight(graph: TorchGraph, value: Any) -> Any:
     if weight is None:
         raise LayerSkipped("its weights are computed, not constant")
     if graph.is_shared(value):
-        raise LayerSkipped(
-            "its weights are shared with another layer (or the module is called several times)"
-        )
+        reason = "its weights are shared with another layer (or the module is called several times)"
+        raise LayerSkipped(reason)
     _require_float32(weight)
     return weight
 
@@ -316,7 +311,5 @@ def _require_float32(parameter: Any) -> None:
 
 
 def _short_name(node: Any) -> str:
-    kind = str(node.kind()).removeprefix("aten::")
-    if node.kind() in CONVOLUTIONS:
-        return "conv"
+    kind = "conv" if node.kind() in CONVOLUTIONS else str(node.kind()).removeprefix("aten::")
     return {"batch_norm": "bn", "addmm": "linear", "matmul": "linear", "mm": "linear"}.get(kind, kind)
