@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.errors import DataError, PatchError, TapMismatch
-from calibration.patch import Patch
+from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import (
     INPUT_TAP,
     FrameMoments,
@@ -26,14 +25,14 @@ Rows = Mapping[str, FrameMoments]
 """The result of one pass: per tap the moments of every entry of its first axis (R, C). That axis mostly holds frames,
 and then R = N. In a transformer it may hold tokens, or frames and tokens together in either order."""
 
-Passes = Callable[[Iterable[Batch]], Iterator[Rows]]
-"""Runs one batch after the other."""
+Pass = Callable[[Batch], Rows]
+"""Runs one batch."""
 
-Measure = Callable[[Normalisation | None], Passes]
+Measure = Callable[[Normalisation | None], Pass]
 """Passes through a graph that measures its taps; all normalisations by one baseline use the same graph."""
 
-Answers = Callable[[Iterable[Batch]], Iterator[Mapping[str, NDArray[Any]]]]
-"""The same; gives the outputs by name, the first axis of each is the batch."""
+Answers = Callable[[Batch], Mapping[str, NDArray[Any]]]
+"""Runs one batch; gives the outputs by name, the first axis of each is the batch."""
 
 MICRO_BATCH = 8
 """Least number of frames that are corrected together. Measured on Lite0, all taps, haze: agreement .41 with 2, .52 with
@@ -75,7 +74,7 @@ def cut_and_fill(x: Batch, size: int) -> Iterator[Batch]:
 
 def run_all(answers: Answers, x: Batch, size: int, *, is_fixed: bool) -> dict[str, NDArray[Any]]:
     """The outputs for all of ``x`` by name, those that every batch gives; ``is_fixed`` fills the last batch up."""
-    parts = list(answers(cut_and_fill(x, size) if is_fixed else cut_batches(x, size)))
+    parts = [answers(batch) for batch in (cut_and_fill if is_fixed else cut_batches)(x, size)]
     names = [name for name in parts[0] if all(name in part for part in parts)]
     return {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in names}
 
@@ -107,7 +106,7 @@ def read_rows(
 
 
 def observe_in_batches(
-    run: Passes, x: Batch, normalise: Normalisation | None, size: int, frames_of_first: int
+    run: Pass, x: Batch, normalise: Normalisation | None, size: int, frames_of_first: int
 ) -> Observation:
     """The moments at ``input`` and the taps that ``run`` gives, over ``x`` in batches of about ``size``."""
     frames = {INPUT_TAP: observe_input(x, normalise)}
@@ -120,7 +119,7 @@ def observe_in_batches(
     return Observation(Moments(moments), dict(list(frames.items())[:frames_of_first]))
 
 
-def observe_single_frames(run: Passes, x: Batch, size: int) -> dict[str, FrameMoments]:
+def observe_single_frames(run: Pass, x: Batch, size: int) -> dict[str, FrameMoments]:
     """Moments of the N single frames at every tap, (N, C) each, whatever the order of a tap's rows.
 
     Where one frame gives one row, and N frames N, rows are frames. Else the model is run frame by frame, and all rows
@@ -128,11 +127,11 @@ def observe_single_frames(run: Passes, x: Batch, size: int) -> dict[str, FrameMo
     """
     cut = [x[:1], *(cut_evenly(x[1:], size) if len(x) > 1 else ())]
     seen: list[Rows] = []
-    for batch, rows in zip(cut, run(cut), strict=True):
+    for batch in cut:
+        rows = run(batch)
         if any(len(part.mean) != len(batch) for part in rows.values()):
-            seen = [
-                {tap: _one_frame(tap, part) for tap, part in rows.items()} for rows in run(cut_batches(x, 1))
-            ]
+            alone = map(run, cut_batches(x, 1))
+            seen = [{tap: _one_frame(tap, part) for tap, part in rows.items()} for rows in alone]
             break
         seen.append(rows)
     return {tap: join([rows[tap] for rows in seen]) for tap in seen[0]}
@@ -147,11 +146,11 @@ def _one_frame(tap: str, rows: FrameMoments) -> FrameMoments:
     return FrameMoments(whole.mean[np.newaxis], whole.var[np.newaxis])
 
 
-def _batch_by_batch(run: Passes, x: Batch, size: int) -> dict[str, TapMoments]:
+def _batch_by_batch(run: Pass, x: Batch, size: int) -> dict[str, TapMoments]:
     """Moments over all frames. All rows of a batch weigh the same, because all frames have as many."""
-    cut, found = list(cut_evenly(x, size)), dict[str, TapMoments]()
-    for batch, rows in zip(cut, run(cut), strict=True):
-        for tap, part in rows.items():
+    found: dict[str, TapMoments] = {}
+    for batch in cut_evenly(x, size):
+        for tap, part in run(batch).items():
             pooled = part.pool()
             whole = TapMoments(pooled.mean, pooled.var, float(len(batch)))
             found[tap] = merge_taps(found[tap], whole) if tap in found else whole
@@ -167,15 +166,6 @@ def observe_input(x: Batch, normalise: Normalisation | None) -> FrameMoments:
     return FrameMoments(frames.mean * scale + offset, frames.var * scale * scale)
 
 
-def require_samples(x: Batch, wanted: tuple[int | None, ...]) -> None:
-    """Raise DataError unless ``x`` is float32 (N, C, ...), N >= 1, of the shape ``wanted``; None fits any size."""
-    fits = x.ndim == len(wanted) and all(w in (None, g) for w, g in zip(wanted[1:], x.shape[1:], strict=True))
-    if x.dtype != np.float32 or not fits or not len(x):
-        shape = ", ".join("any" if n is None else str(n) for n in wanted[1:])
-        fix = "Prepare the pictures exactly as for this model."
-        raise DataError("pictures", f"{x.dtype} {x.shape}", f"float32 (N, {shape}), N >= 1", fix)
-
-
 def require_baseline_of(taps: Sequence[TapInfo], normalise: Normalisation) -> None:
     """Raise TapMismatch unless the baseline of ``normalise`` knows every one of ``taps``."""
     known = {name: tap.channels for name, tap in normalise.baseline.items()}
@@ -186,30 +176,3 @@ def require_baseline_of(taps: Sequence[TapInfo], normalise: Normalisation) -> No
     ]
     if wrong:
         raise TapMismatch(wrong)
-
-
-def require_patch_of(
-    patch: Patch, model: str, sha256: str, taps: Sequence[TapInfo], input_channels: int | None
-) -> None:
-    """Raise PatchError unless ``patch`` was made for this model and names its taps.
-
-    Args:
-        patch: The patch to apply.
-        model: The model's name, for messages.
-        sha256: The model's digest.
-        taps: All taps of the model, without ``input``.
-        input_channels: C of the input; None when the model does not tell, then any number fits.
-    """
-    if patch.model_sha256 != sha256:
-        found = f"made for the model {patch.model_sha256[:12]}…"
-        fix = "Apply it to the model it was made for, or recalibrate this one."
-        raise PatchError(f"patch {patch.id}", found, f"{sha256[:12]}… ({model})", fix)
-    known: Mapping[str, int | None] = {tap.name: tap.channels for tap in taps} | {INPUT_TAP: input_channels}
-    wrong = [
-        tap
-        for tap, affine in patch.taps.items()
-        if tap not in known or known[tap] not in (None, affine.scale.size)
-    ]
-    if wrong:
-        found = f"taps that this model does not have: {', '.join(wrong[:5])}"
-        raise PatchError(f"patch {patch.id}", found, "taps of the model", "Recalibrate again.")

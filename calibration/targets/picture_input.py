@@ -27,17 +27,12 @@ class PictureInput:
     dtype: np.dtype[Any]
     """float32, float16, or uint8 (the samples are 0..255 then)."""
 
-    @property
-    def layout(self) -> str:
-        """For people: ``NCHW``, ``NHWC``, or which axis holds the channels."""
-        if len(self.shape) == 4 and self.channel_axis in (1, 3):
-            return "NCHW" if self.channel_axis == 1 else "NHWC"
-        return f"channels on axis {self.channel_axis}"
-
     def describe(self) -> dict[str, Any]:
         """Name, shape, layout and type, for people."""
-        shape, dtype = list(self.shape), self.dtype.name
-        return {"name": self.name, "shape": shape, "layout": self.layout, "dtype": dtype}
+        layout = f"channels on axis {self.channel_axis}"
+        if len(self.shape) == 4:
+            layout = {1: "NCHW", 3: "NHWC"}.get(self.channel_axis, layout)
+        return {"name": self.name, "shape": list(self.shape), "layout": layout, "dtype": self.dtype.name}
 
     def convert(self, x: NDArray[np.float32]) -> NDArray[Any]:
         """``x`` (N, C, ...) in the model's own layout and type; uint8 is rounded and kept within 0..255."""

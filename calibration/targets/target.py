@@ -9,11 +9,12 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
-from calibration.errors import ModelError
+from calibration.errors import DataError, ModelError, PatchError
 from calibration.patch import Affine, Patch
-from calibration.stats.moments import Moments
+from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import (
     Batch,
@@ -185,11 +186,10 @@ class Target:
 
     def _apply(self, patch: Patch) -> tuple[Any | None, dict[str, int]]:
         """A corrected copy, and the channels left alone; None where the patch changes nothing."""
-        backend = self._backend
-        passes.require_patch_of(patch, backend.name, self.sha256, self.taps, self.input_shape[1])
+        self._require_own(patch)
         if not any(affine.touched.any() for affine in patch.taps.values()):
             return None, {}
-        corrected, left_alone = backend.correct(patch.taps)
+        corrected, left_alone = self._backend.correct(patch.taps)
         return corrected, {tap: count for tap, count in left_alone.items() if count}
 
     def _frames_at_once(self, x: Batch, usual: int) -> int:
@@ -199,4 +199,26 @@ class Target:
         return min(max(most_bytes // max(int(x[0].nbytes), 1), 1), passes.RUN_BATCH)
 
     def _require_samples(self, x: Batch) -> None:
-        passes.require_samples(x, self._backend.input_shape or (None,) * max(x.ndim, 2))
+        """Raise DataError unless ``x`` is float32 (N, C, ...), N >= 1, as the model takes it."""
+        wanted = self._backend.input_shape or (None,) * max(x.ndim, 2)
+        fits = x.ndim == len(wanted) and all(
+            w in (None, g) for w, g in zip(wanted[1:], x.shape[1:], strict=True)
+        )
+        if x.dtype != np.float32 or not fits or not len(x):
+            shape = ", ".join("any" if n is None else str(n) for n in wanted[1:])
+            fix = "Prepare the pictures exactly as for this model."
+            raise DataError("pictures", f"{x.dtype} {x.shape}", f"float32 (N, {shape}), N >= 1", fix)
+
+    def _require_own(self, patch: Patch) -> None:
+        """Raise PatchError unless ``patch`` was made for this model and names its taps."""
+        subject = f"patch {patch.id}"
+        if patch.model_sha256 != self.sha256:
+            found, own = f"made for the model {patch.model_sha256[:12]}…", f"{self.sha256[:12]}…"
+            fix = "Apply it to the model it was made for, or recalibrate this one."
+            raise PatchError(subject, found, f"{own} ({self._backend.name})", fix)
+        known = {tap.name: tap.channels for tap in self.taps} | {INPUT_TAP: self.input_shape[1]}
+        sizes = {tap: affine.scale.size for tap, affine in patch.taps.items()}
+        wrong = [tap for tap, size in sizes.items() if known.get(tap, -1) not in (None, size)]
+        if wrong:
+            found = f"taps that this model does not have: {', '.join(wrong[:5])}"
+            raise PatchError(subject, found, "taps of the model", "Recalibrate again.")

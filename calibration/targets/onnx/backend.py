@@ -1,6 +1,6 @@
 """ONNX models (float32, folded or live BatchNormalization, int8 QDQ): the part of a target that runs ONNX Runtime."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -45,16 +45,7 @@ class OnnxBackend(Backend):
     """One ONNX model; see :class:`calibration.targets.target.Backend`."""
 
     def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
-        """Parse the model and find its taps.
-
-        Args:
-            data: The file's bytes.
-            name: For messages.
-            threads: CPU threads of every pass.
-
-        Raises:
-            ModelError: it cannot be recalibrated.
-        """
+        """Parse the file, with ``threads`` for every pass; ModelError: it cannot be recalibrated."""
         self.files, self.name, self._threads = ModelFiles(data), name, threads
         self._graph = parse(name, data)
         self._taps, self.skipped = find_taps(self._graph)
@@ -76,14 +67,13 @@ class OnnxBackend(Backend):
         session = self._open_session(build_observer(self._free_graph, found, baseline))
         taps, names = self.taps[:first_taps], name_moments(found)
 
-        def measuring(normalise: Normalisation | None) -> passes.Passes:
+        def measuring(normalise: Normalisation | None) -> passes.Pass:
             given = None if normalise is None else normalise.settings(picture.shape[1] or 0)
             settings = dict(zip(SETTINGS, given, strict=True)) if given else {}
 
-            def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
-                for batch in batches:
-                    fetched = self._run(session, names, {picture.name: picture.convert(batch), **settings})
-                    yield passes.read_rows(taps, fetched, baseline, measure_unit, are_squares=True)
+            def run(batch: Batch) -> passes.Rows:
+                fetched = self._run(session, names, {picture.name: picture.convert(batch), **settings})
+                return passes.read_rows(taps, fetched, baseline, measure_unit, are_squares=True)
 
             return run
 
@@ -107,10 +97,9 @@ class OnnxBackend(Backend):
         session = self._open_session(self.files.data if corrected is None else corrected)
         names, picture = [output.name for output in session.get_outputs()], self._graph.input
 
-        def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
-            for batch in batches:
-                outputs = self._run(session, names, {picture.name: picture.convert(batch)})
-                yield dict(zip(names, outputs, strict=True))
+        def run(batch: Batch) -> dict[str, NDArray[Any]]:
+            outputs = self._run(session, names, {picture.name: picture.convert(batch)})
+            return dict(zip(names, outputs, strict=True))
 
         return run
 

@@ -8,6 +8,7 @@ BatchNormalization.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto
@@ -51,12 +52,12 @@ class OnnxTap:
     op: str
     channels: int
     rank: int
-    channel_axis: int
-    """1, or the last one for Gemm and MatMul."""
     layer_output: str
     """Output of the node that holds the weights; differs from ``name`` for MatMul + Add."""
     weight: Constant
     bias: Constant | None
+    channel_axis: int = 1
+    """1, or the last one for Gemm and MatMul."""
     groups: int = 1
     bias_factor: float = 1.0
     """``beta`` of a Gemm."""
@@ -159,7 +160,7 @@ def _read_convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     if axis and groups > 1 and weight.scale:
         raise LayerSkipped("grouped ConvTranspose in int8: its weight scales are shared between groups")
     channels = int(shape[axis]) * (groups if axis else 1)
-    return _complete(graph, node, weight, _third_input(node), channels, len(shape), groups=groups)
+    return _complete(graph, node, weight, _third_input(node), channels, rank=len(shape), groups=groups)
 
 
 def _read_batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
@@ -170,7 +171,7 @@ def _read_batch_norm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     if shape is None:
         raise LayerSkipped("the shape of its output is unknown")
     channels = int(graph.constants[scale.name].dims[0])
-    return _complete(graph, node, scale, bias.name, channels, len(shape))
+    return _complete(graph, node, scale, bias.name, channels, rank=len(shape))
 
 
 def _read_gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
@@ -182,7 +183,7 @@ def _read_gemm(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     bias, beta = _third_input(node), float(attribute(node, "beta", 1.0))
     if bias and not beta:
         raise LayerSkipped("a Gemm that ignores its bias (beta 0)")
-    return _complete(graph, node, weight, bias, channels, 2, bias_factor=beta if bias else 1.0)
+    return _complete(graph, node, weight, bias, channels, rank=2, bias_factor=beta if bias else 1.0)
 
 
 def _read_matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
@@ -197,7 +198,8 @@ def _read_matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     bias = "" if adder is None or adder.op_type != "Add" else next(n for n in adder.input if n != product)
     if adder is None or _read_bias(graph, bias, int(shape[1])) is None:
         raise LayerSkipped("a MatMul without a bias to correct")
-    return _complete(graph, node, weight, bias, int(shape[1]), rank, rank - 1, adder.output[0])
+    channels, axis = int(shape[1]), rank - 1
+    return _complete(graph, node, weight, bias, channels, adder.output[0], rank=rank, channel_axis=axis)
 
 
 def _third_input(node: NodeProto) -> str:
@@ -206,22 +208,12 @@ def _third_input(node: NodeProto) -> str:
 
 
 def _complete(
-    graph: OnnxGraph,
-    node: NodeProto,
-    weight: Constant,
-    bias: str,
-    channels: int,
-    rank: int,
-    channel_axis: int = 1,
-    name: str = "",
-    *,
-    groups: int = 1,
-    bias_factor: float = 1.0,
+    graph: OnnxGraph, node: NodeProto, weight: Constant, bias: str, channels: int, name: str = "", **more: Any
 ) -> OnnxTap:
     name = name or node.output[0]
     if name in graph.outputs:
         raise LayerSkipped("its output is an output of the model")
-    own = channels // groups if node.op_type == "ConvTranspose" else channels
+    own = channels // more.get("groups", 1) if node.op_type == "ConvTranspose" else channels
     # one scale for all of them is spread when it is patched
     if weight.scale and graph.array(weight.scale).size not in (1, own):
         raise LayerSkipped("its weight scales are not one per output channel")
@@ -230,13 +222,10 @@ def _complete(
         node=label(node),
         op=node.op_type,
         channels=channels,
-        rank=rank,
-        channel_axis=channel_axis,
         layer_output=node.output[0],
         weight=weight,
         bias=_read_bias(graph, bias, channels),
-        groups=groups,
-        bias_factor=bias_factor,
+        **more,
     )
 
 

@@ -1,6 +1,6 @@
 """OpenVINO IR (float32, compressed float16, int8 from QDQ ONNX or NNCF): the part of a target that runs OpenVINO."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -28,17 +28,7 @@ class OpenVinoBackend(Backend):
     """One OpenVINO IR; see :class:`calibration.targets.target.Backend`."""
 
     def __init__(self, xml: bytes, weights: bytes, name: str = "model", threads: int = 1) -> None:
-        """Read the model and find its taps.
-
-        Args:
-            xml: Bytes of the .xml file.
-            weights: Bytes of the .bin file.
-            name: For messages.
-            threads: CPU threads of every pass.
-
-        Raises:
-            ModelError: it cannot be recalibrated.
-        """
+        """Read both files, with ``threads`` for every pass; ModelError: it cannot be recalibrated."""
         self.files, self.name, self._threads = ModelFiles(xml, weights), name, threads
         self._graph = parse(name, xml, weights)
         self._taps, self.skipped = find_taps(self._graph)
@@ -55,15 +45,12 @@ class OpenVinoBackend(Backend):
         taps = self.taps[:first_taps]
         request = self._compile(_free_batch_axis(self._build_observer(first_taps, baseline)))
 
-        def measuring(normalise: Normalisation | None) -> passes.Passes:
+        def measuring(normalise: Normalisation | None) -> passes.Pass:
             settings = [] if normalise is None else normalise.settings(self._graph.input.shape[1] or 0)
 
-            def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
-                for batch in batches:
-                    fetched = self._run(request, batch, settings)
-                    yield passes.read_rows(taps, fetched, baseline, measure_unit)
-
-            return run
+            return lambda batch: passes.read_rows(
+                taps, self._run(request, batch, settings), baseline, measure_unit
+            )
 
         return measuring
 
@@ -85,12 +72,7 @@ class OpenVinoBackend(Backend):
         model = (self._copy() if corrected is None else corrected).model
         names = [_output_name(output) for output in model.outputs]
         request = self._compile(model)
-
-        def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
-            for batch in batches:
-                yield dict(zip(names, self._run(request, batch), strict=True))
-
-        return run
+        return lambda batch: dict(zip(names, self._run(request, batch), strict=True))
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A small IR with the single-frame moments of the first taps as outputs."""

@@ -1,12 +1,11 @@
 """TorchScript files (scripted, traced, frozen; float32): the part of a target that runs torch."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from calibration.patch import Affine
 from calibration.stats.moments import FrameMoments, Moments
@@ -19,6 +18,9 @@ from calibration.targets.torchscript.observer import build_observer
 from calibration.targets.torchscript.patch import patch_module
 from calibration.targets.torchscript.taps import find_taps
 
+_TRIM_AFTER_BYTES = 4 << 20
+"""Of input, 7 pictures of 224 x 224: costs next to nothing there."""
+
 
 class TorchScriptBackend(Backend):
     """One TorchScript file; see :class:`calibration.targets.target.Backend`."""
@@ -28,15 +30,9 @@ class TorchScriptBackend(Backend):
     stay in the cache), small pictures go faster together."""
 
     def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
-        """Load the module in evaluation mode and find its taps.
+        """Load the module in evaluation mode; ModelError: it cannot be recalibrated.
 
-        Args:
-            data: The file's bytes.
-            name: For messages.
-            threads: CPU threads of every pass; torch counts them per process, so they are set for each pass.
-
-        Raises:
-            ModelError: it cannot be recalibrated.
+        torch counts ``threads`` per process, so they are set for each pass.
         """
         self.files, self.name, self._threads = ModelFiles(data), name, threads
         self._module = program.load(name, data)
@@ -44,6 +40,7 @@ class TorchScriptBackend(Backend):
         found, self.skipped = find_taps(graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in found)
         self.input_shape = find_input_shape(graph)
+        self._seen_bytes = 0
 
     def describe(self) -> dict[str, Any]:
         """Format, version of torch and input."""
@@ -76,27 +73,29 @@ class TorchScriptBackend(Backend):
         Outputs without a name are ``output``, ``output_1``…; a dict's have its keys.
         """
         module = program.fold(self._module if corrected is None else corrected)
-
-        def run(batches: Iterable[Batch]) -> Iterator[dict[str, NDArray[Any]]]:
-            for batch in program.spare_memory(batches):
-                yield program.name_outputs(module(batch), len(batch))
-
-        return run
+        return lambda batch: program.name_outputs(self._run(module, batch), len(batch))
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""
         return self.save(self._build_observer(first_taps, None, by_frame=True))
 
-    def _build_passes(self, first_taps: int | None, normalise: Normalisation | None) -> passes.Passes:
+    def _build_passes(self, first_taps: int | None, normalise: Normalisation | None) -> passes.Pass:
         observe = self._build_observer(first_taps, normalise)
         names = [tap.name for tap in self.taps[:first_taps]]
 
-        def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
-            for batch in program.spare_memory(batches):
-                given = {key: value.numpy() for key, value in observe(batch).items()}
-                yield {name: FrameMoments(given[name + MEAN], given[name + VARIANCE]) for name in names}
+        def run(batch: Batch) -> passes.Rows:
+            given = {key: value.numpy() for key, value in self._run(observe, batch).items()}
+            return {name: FrameMoments(given[name + MEAN], given[name + VARIANCE]) for name in names}
 
         return run
+
+    def _run(self, function: Any, batch: Batch) -> Any:
+        answer = function(torch.from_numpy(batch if batch.flags.writeable else batch.copy()))
+        self._seen_bytes += batch.nbytes
+        if self._seen_bytes > _TRIM_AFTER_BYTES:
+            program.trim_heap()
+            self._seen_bytes = 0
+        return answer
 
     def _build_observer(
         self, first_taps: int | None, normalise: Normalisation | None, *, by_frame: bool = False

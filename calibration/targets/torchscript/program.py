@@ -8,7 +8,7 @@ import ctypes
 import io
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,13 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.errors import ModelError
-from calibration.targets.base import Batch
 
 OUTPUT = "output"
 """Name of an unnamed output; the second one is ``output_1``."""
-
-_TRIM_AFTER_BYTES = 4 << 20
-"""Of input, 7 pictures of 224 x 224: costs next to nothing there; small models never get so far."""
 
 
 def load(name: str, data: bytes) -> Any:
@@ -89,19 +85,14 @@ def running(name: str, threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def spare_memory(batches: Iterable[Batch]) -> Iterator[Any]:
-    """The batches as tensors; freed heap pages go back to the system now and then, where the C library can (glibc).
+def trim_heap() -> None:
+    """Give freed pages of the heap back to the system, where the C library can (glibc).
 
     The activations of a few frames in many sizes fragment its heap: recalibrating Lite0 took 730 MB without this.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    seen_bytes = 0
-    for batch in batches:
-        yield torch.from_numpy(batch if batch.flags.writeable else batch.copy())
-        seen_bytes += batch.nbytes
-        if trim is not None and seen_bytes > _TRIM_AFTER_BYTES:
-            trim(0)
-            seen_bytes = 0
+    if trim is not None:
+        trim(0)
 
 
 def name_outputs(answer: Any, frames: int) -> dict[str, NDArray[Any]]:

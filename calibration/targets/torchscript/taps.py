@@ -46,14 +46,17 @@ class TorchTap:
     """The value it is measured at."""
     node: Any
     """The node that reads the weights; differs from the output's for matmul + add."""
-    ordinal: int
-    """Place of ``node`` among the layers of the module's own graph."""
-    weight_axis: int
+    weight_axis: int = 0
     """Output channels in the weights."""
-    groups: int
-    weight_at: int
-    bias_at: int
+    groups: int = 1
+    weight_at: int = 1
+    bias_at: int = 2
     """Inputs of ``node`` (or of the ``add`` behind it) that hold weights and bias."""
+
+    @property
+    def ordinal(self) -> int:
+        """Place of ``node`` among the layers of the module's own graph."""
+        return int(self.node.i(ORDINAL))
 
     @property
     def is_channel_last(self) -> bool:
@@ -241,44 +244,21 @@ def _read_matmul(graph: TorchGraph, node: Any) -> TorchTap:
     _require_bias(graph, bias, channels)
     if graph.is_shared(bias):
         raise LayerSkipped("its bias is shared with another layer")
-    return _layer(graph, node, "Linear", channels, axis, weight_at=1, bias_at=bias_at, output=adder.output())
+    return _layer(graph, node, "Linear", channels, adder.output(), weight_axis=axis, bias_at=bias_at)
 
 
 def _layer(
-    graph: TorchGraph,
-    node: Any,
-    op: str,
-    channels: int,
-    weight_axis: int = 0,
-    *,
-    groups: int = 1,
-    weight_at: int = 1,
-    bias_at: int = 2,
-    output: Any = None,
+    graph: TorchGraph, node: Any, op: str, channels: int, output: Any = None, **places: int
 ) -> TorchTap:
-    return TorchTap(
-        name=label(graph, node),
-        op=op,
-        channels=channels,
-        output=_require_free(node.output() if output is None else output),
-        node=node,
-        ordinal=node.i(ORDINAL),
-        weight_axis=weight_axis,
-        groups=groups,
-        weight_at=weight_at,
-        bias_at=bias_at,
-    )
-
-
-def _require_free(value: Any) -> Any:
-    pending = [use.user for use in value.uses()]
+    output = node.output() if output is None else output
+    pending = [use.user for use in output.uses()]
     while pending:
-        node = pending.pop()
-        if node.kind() == "prim::Return" and node.owningBlock().owningNode() is None:
+        reader = pending.pop()
+        if reader.kind() == "prim::Return" and reader.owningBlock().owningNode() is None:
             raise LayerSkipped("its output is an output of the model")
-        if node.kind() in _CONTAINERS:
-            pending += [use.user for output in node.outputs() for use in output.uses()]
-    return value
+        if reader.kind() in _CONTAINERS:
+            pending += [use.user for value in reader.outputs() for use in value.uses()]
+    return TorchTap(label(graph, node), op, channels, output, node, **places)
 
 
 def _read_own_weight(graph: TorchGraph, value: Any) -> Any:

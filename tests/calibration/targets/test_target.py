@@ -1,6 +1,6 @@
 """The flow around every framework, on a backend that counts its calls: the mean of each channel is its one tap."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -40,10 +40,9 @@ class CountingBackend:
     def prepare(self, first_taps: int | None, baseline: Moments | None, /) -> passes.Measure:
         self.observers.append(baseline)
 
-        def run(batches: Iterable[Batch]) -> Iterator[passes.Rows]:
-            for batch in batches:
-                self.sizes.append(len(batch))
-                yield {"tap": moments_of_frames(batch)}
+        def run(batch: Batch) -> passes.Rows:
+            self.sizes.append(len(batch))
+            return {"tap": moments_of_frames(batch)}
 
         return lambda _normalise: run
 
@@ -54,10 +53,9 @@ class CountingBackend:
         return ModelFiles(corrected.encode())
 
     def load(self, corrected: Any | None) -> passes.Answers:
-        def run(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
-            for batch in batches:
-                self.sizes.append(len(batch))
-                yield dict.fromkeys((*self.shared_outputs, f"of {len(batch)}"), batch)
+        def run(batch: Batch) -> dict[str, Any]:
+            self.sizes.append(len(batch))
+            return dict.fromkeys((*self.shared_outputs, f"of {len(batch)}"), batch)
 
         return run
 
