@@ -110,10 +110,12 @@ class PatchPolicy:
 
     def _may_be_used(self, patch_id: str) -> bool:
         baseline = self._baselines.in_use
-        if baseline is None or self._model_state.is_withdrawn(patch_id):
-            return False
-        is_of_baseline = self._model_state.read_baseline_id(patch_id) == baseline.id
-        return is_of_baseline and self._baselines.why_no_patch() is None
+        return (
+            baseline is not None
+            and self._model_state.read_baseline_id(patch_id) == baseline.id
+            and not self._model_state.is_withdrawn(patch_id)
+            and self._baselines.why_no_patch() is None
+        )
 
     # ---- the baseline ---------------------------------------------------------------------------------------
 

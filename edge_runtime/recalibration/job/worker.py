@@ -57,8 +57,8 @@ Prepared = tuple[NDArray[np.float32], NDArray[np.int64] | None]
 """Frames ready for the model, (N,C,H,W), and their labels, (N,), where the folder tells them."""
 
 
-def main(folder: Path, pictures: BinaryIO | None = None) -> int:
-    """Do the job in ``folder``; gives the exit code (0 also when the gate refused).
+def main(folder: Path, pictures: BinaryIO | None = None) -> None:
+    """Do the job in ``folder``.
 
     Args:
         folder: With ``job.json``; takes ``outcome.json`` and the job's files.
@@ -71,7 +71,6 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> int:
     except (CalibrationError, EdgeRuntimeError) as err:
         result = JobFailure(str(err), is_lasting=isinstance(err, ModelError))
     RESULT.write(folder, result)
-    return 0
 
 
 def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobResult:
@@ -200,4 +199,4 @@ def _step_back(memory_mib: int) -> None:
 
 if __name__ == "__main__":
     with open(int(sys.argv[2]), "rb") if len(sys.argv) > 2 else contextlib.nullcontext() as handed:  # noqa: PTH123
-        sys.exit(main(Path(sys.argv[1]), handed))
+        main(Path(sys.argv[1]), handed)

@@ -14,6 +14,7 @@ Which pictures are worth offering is decided in ``frame_filter``; files are writ
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import inf
 
 import numpy as np
@@ -234,6 +235,4 @@ def _choose_farthest(kept: Sequence[Kept], most: int) -> list[Kept]:
 
 def _take_in_turns(queues: Iterable[Sequence[Kept]]) -> list[Kept]:
     """First of each, second of each, and so on."""
-    waiting = [queue for queue in queues if queue]
-    longest = max(map(len, waiting), default=0)
-    return [queue[turn] for turn in range(longest) for queue in waiting if turn < len(queue)]
+    return [one for turn in zip_longest(*queues) for one in turn if one is not None]
