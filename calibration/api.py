@@ -55,11 +55,10 @@ def profile(
 
     Args:
         model: ONNX, TorchScript or OpenVINO IR (path or bytes).
-        x: Prepared healthy samples, float32 (N, C, H, W); 64 and more are good, 8 the least from which drift can be
-            scored and patches can be judged without labels.
+        x: Prepared healthy samples, float32 (N, C, H, W), in the order in which they were seen; 64 and more are good,
+            8 the least from which drift can be scored and patches can be judged without labels.
         healthy_samples: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
-        effective_count: How many independent frames they are worth; None works it out from the likeness of
-            neighbours, so give the samples in the order in which they were seen.
+        effective_count: How many independent frames they are worth; None works it out from the likeness of neighbours.
         threads: CPU threads.
         created_wall_s: Unix time to note; None is now.
         facts: Name and origin to note.
@@ -99,16 +98,7 @@ def snapshot(
     """What the camera shows, as a baseline of the input and the first taps only: enough to know it again.
 
     No picture is in it, and no patch can be made from it. A drift that was answered by a patch is remembered so.
-
-    Args:
-        model: The model as it is.
-        x: Prepared samples, float32 (N, C, H, W), in the order in which they were seen.
-        threads: CPU threads.
-        created_wall_s: Unix time to note; None is now.
-
-    Raises:
-        ModelError: the model cannot be recalibrated.
-        DataError: the samples are of another shape or dtype, or not finite.
+    Arguments and errors are those of :func:`profile`.
     """
     target = open_target(model, threads)
     given = reference.check(x).x
@@ -145,10 +135,6 @@ def patched(model: Model, patch: Patch | None) -> PatchedModel:
     A patch suits the drift it was made under. When the drift ends, run the model without it again: on healthy pictures
     a patched model answers worse.
 
-    Args:
-        model: The model file the patch was made for.
-        patch: ``Verdict.patch`` of a verdict that accepted.
-
     Raises:
         DataError: there is no patch, because the verdict did not accept.
         PatchError: the patch was made for another model.
@@ -160,17 +146,12 @@ def patched(model: Model, patch: Patch | None) -> PatchedModel:
 
 
 def apply(model: Model, patch: Patch | None) -> bytes:
-    """The patched model file's bytes, of a format of one file; the model itself is not touched.
-
-    Run the model without its patch again when the drift ends; see :func:`patched`.
+    """:func:`patched` as the bytes of one file; the model itself is not touched.
 
     Raises:
-        DataError: there is no patch, because the verdict did not accept.
-        PatchError: the patch was made for another model.
         ModelError: an OpenVINO IR is two files; :func:`patched` gives both.
     """
-    done = patched(model, patch)
-    return _one_file(done.files, "calibration.patched(model, patch)")
+    return _one_file(patched(model, patch).files, "calibration.patched(model, patch)")
 
 
 def probe_files(model: Model) -> ModelFiles:
@@ -186,11 +167,7 @@ def probe_files(model: Model) -> ModelFiles:
 
 
 def probe(model: Model) -> bytes:
-    """:func:`probe_files` of a format of one file.
-
-    Raises:
-        ModelError: the model cannot be recalibrated, or is an OpenVINO IR.
-    """
+    """:func:`probe_files` as the bytes of one file; a ModelError for an OpenVINO IR, which is two."""
     return _one_file(probe_files(model), "calibration.probe_files(model)")
 
 
@@ -212,16 +189,8 @@ def measure_drift(
 def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, threads: int = 1) -> DriftReport:
     """What the daemon's monitor would say of ``x``, and how far it is from the baseline at every tap.
 
-    Args:
-        model: The model file the baseline was recorded with.
-        baseline: The healthy site.
-        x: Prepared frames, float32 (N, C, H, W), in the order in which they were seen; the monitor decides after 48.
-        threads: CPU threads.
-
-    Raises:
-        ModelError: the model cannot be recalibrated.
-        DataError: the frames are of another shape or dtype, or not finite.
-        BaselineError: the baseline is of another model.
+    ``x`` are prepared frames, float32 (N, C, H, W), in the order in which they were seen; the monitor decides after 48.
+    Errors are those of :func:`recalibrate`; a baseline that has expired still scores drift.
     """
     target = _matching_target(model, baseline, threads)
     given = reference.check(x).x

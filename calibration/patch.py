@@ -146,11 +146,9 @@ class Patch:
             raise ValueError("scale and offset must be float32, channels positive")
         if scale.shape != (whole,) or offset.shape != (whole,):
             raise ValueError(f"{scale.shape} and {offset.shape} values for {whole} channels")
-        ends = np.cumsum([0, *sizes])
-        taps = {
-            str(tap): Affine(scale[start:end], offset[start:end])
-            for (tap, _), start, end in zip(header["taps"], ends, ends[1:], strict=False)
-        }
+        ends = np.cumsum(sizes)
+        parts = zip(header["taps"], np.split(scale, ends), np.split(offset, ends), strict=False)
+        taps = {str(tap): Affine(*part) for (tap, _), *part in parts}
         return cls(
             taps=taps,
             model_sha256=str(header["model_sha256"]),

@@ -259,11 +259,10 @@ def _decode(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
     sizes = [int(size) for _, size, _ in header["taps"]]
     if not names or names[0] != INPUT_TAP or len(set(names)) != len(names) or min(sizes) < 1:
         raise ValueError("the list of taps is empty, doubled or does not start with the input")
-    mean, var = (_wide(arrays[part], sum(sizes)) for part in ("mean", "var"))
-    ends = np.cumsum([0, *sizes])
+    parts = (np.split(_wide(arrays[part], sum(sizes)), np.cumsum(sizes)[:-1]) for part in ("mean", "var"))
     moments = {
-        name: TapMoments(mean[start:end], var[start:end], float(tap[2]))
-        for name, tap, start, end in zip(names, header["taps"], ends[:-1], ends[1:], strict=True)
+        name: TapMoments(mean, var, float(tap[2]))
+        for name, tap, mean, var in zip(names, header["taps"], *parts, strict=True)
     }
     frames = {
         str(tap): FrameMoments(arrays[f"frames.{i}.mean"], arrays[f"frames.{i}.var"])

@@ -247,11 +247,9 @@ class _Bar:
 
     def __str__(self) -> str:
         what = "evidence" if self.ranks_by == "evidence" else "fidelity"
-        right = f"; {self.least_agreement_gain:.0%} more like the healthy ones"
-        return (
-            f"{what} {self.least:+g}; fidelity {self.standard_errors:g} times its error above 0"
-            f"{right if self.least_agreement_gain > -1 else ''}"
-        )
+        text = f"{what} {self.least:+g}; fidelity {self.standard_errors:g} times its error above 0"
+        least = self.least_agreement_gain
+        return f"{text}; {least:.0%} more like the healthy ones" if least > -1 else text
 
 
 def _why_blind(shown: float, healthy: Probabilities, settings: GateSettings) -> str | None:
@@ -278,9 +276,12 @@ def _shown_classes(scores: dict[str, Scores], unpatched: str, settings: GateSett
     """Effective classes of the live frames, by the candidate that agrees best with the healthy samples."""
 
     def sure_gain(name: str) -> float:
-        return scores[name]["gain"] - settings.standard_errors * scores[name]["gain_error"]
+        found = scores[name]
+        return (
+            found["gain"] - settings.standard_errors * found["gain_error"] if name != unpatched else -np.inf
+        )
 
-    return scores[max(scores, key=lambda name: sure_gain(name) if name != unpatched else -np.inf)]["classes"]
+    return scores[max(scores, key=sure_gain)]["classes"]
 
 
 def _by_live_frames(
@@ -328,7 +329,11 @@ def _by_labels(
             "confidence": float(one.live[np.arange(count), labels].mean()),
             "p_value": _mcnemar(gained, lost),
         }
-    best = max(candidates, key=lambda one: _rank(scores[one.name]), default=unpatched)
+
+    def rank(one: Evidence[Probabilities]) -> tuple[float, float]:
+        return scores[one.name]["accuracy"], scores[one.name]["confidence"]
+
+    best = max(candidates, key=rank, default=unpatched)
     found = scores[best.name]
     text = reasons.by_labels(best.name, found, float(before.mean()), len(candidates), count)
     if best is unpatched or found["p_value"] > settings.max_p_value:
@@ -343,11 +348,6 @@ def _are_labels_strange(
     chance = 1 / unpatched.live.shape[1]
     by_chance = chance + 2 * np.sqrt(chance / len(labels))
     return bool(max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance)
-
-
-def _rank(scores: Scores) -> tuple[float, float]:
-    """By accuracy; equally accurate candidates by their confidence in the true class."""
-    return scores["accuracy"], scores["confidence"]
 
 
 def _mcnemar(gained: int, lost: int) -> float:

@@ -94,7 +94,7 @@ def _colourfulness(frames: Frames) -> float:
     Of smoothed frames: noise differs between the channels too.
     """
     some = frames[:: max(1, len(frames) // COLOUR_FRAMES)]
-    soft = np.stack([[cv2.GaussianBlur(plane, (0, 0), 2.0) for plane in frame] for frame in some])
+    soft = np.stack([_blur(frame, 2.0) for frame in some])
     std = soft.std(axis=(0, 2, 3), keepdims=True)
     standard = (soft - soft.mean(axis=(0, 2, 3), keepdims=True)) / (std + _TINY)
     grey = standard.mean(axis=1, keepdims=True)
@@ -121,7 +121,7 @@ def _tone_curve(healthy: Plane, live: Plane) -> tuple[Curve, Curve]:
 
 def _smooth_sample(planes: Plane) -> NDArray[np.float32]:
     """Pixels of slightly smoothed frames: noise widens a histogram, and noise is matched on its own."""
-    smooth = np.stack([cv2.GaussianBlur(p, (0, 0), 1.0) for p in planes]).ravel()
+    smooth = _blur(planes, 1.0).ravel()
     return smooth[:: max(1, smooth.size // MOST_PIXELS)]
 
 
@@ -131,20 +131,23 @@ def _match_sharpness(frames: Frames, live: Frames) -> Frames:
     wanted = _sharpness(grey_live)
     best, error = 0.0, abs(np.log(_sharpness(grey) / wanted))
     for sigma in BLUR_STEPS:
-        blurred = np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in grey])
-        off = abs(np.log(_sharpness(blurred) / wanted))
+        off = abs(np.log(_sharpness(_blur(grey, sigma)) / wanted))
         if off < error:
             best, error = sigma, off
     if best == 0.0:
         return frames
-    return np.stack([[cv2.GaussianBlur(p, (0, 0), best) for p in frame] for frame in frames])
+    return np.stack([_blur(frame, best) for frame in frames])
+
+
+def _blur(planes: Plane, sigma: float) -> Plane:
+    """Each plane of (N,H,W) on its own; ``sigma`` in pixels."""
+    return np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in planes])
 
 
 def _sharpness(planes: Plane) -> float:
     """Energy of the Laplacian beyond what noise explains, over the contrast of the coarse structure."""
     energies = []
-    for p in planes:
-        smooth = cv2.GaussianBlur(p, (0, 0), 1.0)
+    for smooth in _blur(planes, 1.0):
         edges = np.asarray(cv2.Laplacian(smooth, cv2.CV_32F), np.float32)
         energies.append(_inner(edges).var() / (smooth.var() + _TINY))
     return float(np.median(energies)) + _TINY
