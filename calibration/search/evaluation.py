@@ -3,7 +3,7 @@
 It neither makes candidates nor decides.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,22 +17,6 @@ from calibration.targets.target import Target
 
 FINALISTS = 5
 """Candidates that are judged on all frames. On recorded cases as many as 21 found nothing more, 4 found less."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartialResult:
-    """A candidate that is ready to run, and what it has answered so far."""
-
-    runner: Runner
-    live: Answers | None = None
-    screened: Answers | None = None
-    """To the part of the simulated frames that all candidates meet."""
-
-
-def open_candidates(target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, PartialResult]]:
-    """One at a time: a loaded model is large."""
-    for name, patch in patches.items():
-        yield name, PartialResult(target.runner(patch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +34,49 @@ class Evaluator:
     """The one with the answers; None where all belong to them."""
 
     def evaluate(
-        self, name: str, partial: PartialResult, *, is_conservative: bool = False
+        self,
+        name: str,
+        runner: Runner,
+        *,
+        live: Answers | None = None,
+        screened: Answers | None = None,
+        is_conservative: bool = False,
     ) -> gate.Evidence[Answers]:
         """A candidate's answers to all frames; those it has given already are not run again.
+
+        Args:
+            name: Of the candidate.
+            runner: Runs it.
+            live: Its answers to the live frames, if known.
+            screened: Its answers to the part of the simulated frames that all candidates meet, if known.
+            is_conservative: As in :class:`calibration.gate.Evidence`.
 
         Raises:
             UnknownAnswers: they are neither class scores nor detections.
         """
-        live = self.read(partial.runner, self.live) if partial.live is None else partial.live
-        if self.simulated is None:
-            return gate.Evidence(name, live, None, is_conservative)
-        if partial.screened is None:
-            return gate.Evidence(name, live, self.read(partial.runner, self.simulated), is_conservative)
-        others = np.setdiff1d(np.arange(len(self.simulated)), self.part)
-        both = join_answers([partial.screened, self.read(partial.runner, self.simulated[others])])
-        again = both[np.argsort(np.concatenate([self.part, others]))]
+        live = self.read(runner, self.live) if live is None else live
+        again = None
+        if self.simulated is not None and screened is None:
+            again = self.read(runner, self.simulated)
+        elif self.simulated is not None and screened is not None:
+            others = np.setdiff1d(np.arange(len(self.simulated)), self.part)
+            both = join_answers([screened, self.read(runner, self.simulated[others])])
+            again = both[np.argsort(np.concatenate([self.part, others]))]
         return gate.Evidence(name, live, again, is_conservative)
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""
         return read_answers(named_only(runner(x), self.output), self.layout)
 
-    def screen(self, target: Target, patches: Mapping[str, Patch]) -> Iterator[tuple[str, PartialResult]]:
-        """The most faithful candidates on a part of the simulated frames; the others cost half the time.
+    def screen(self, target: Target, patches: Mapping[str, Patch]) -> dict[str, Answers | None]:
+        """The most faithful candidates on a part of the simulated frames, with their answers to it.
 
-        With few frames or candidates, all of them.
+        The others cost half the time. With few frames or candidates, all of them, without answers.
         """
         assert self.simulated is not None
         assert self.healthy_answers is not None
         if len(patches) <= FINALISTS or len(self.part) == len(self.simulated):
-            yield from open_candidates(target, patches)
-            return
+            return dict.fromkeys(patches)
         frames, healthy = self.simulated[self.part], self.healthy_answers[self.part]
         found: dict[str, tuple[float, Answers]] = {}
         for name, patch in patches.items():
@@ -89,6 +85,4 @@ class Evaluator:
             if fidelity is not None:
                 found[name] = fidelity, answers
         best = sorted(found, key=lambda name: found[name][0], reverse=True)[:FINALISTS]
-        for name in patches:  # opened once more: five loaded models would take more memory than all the rest
-            if name in best:
-                yield name, PartialResult(target.runner(patches[name]), screened=found[name][1])
+        return {name: found[name][1] for name in patches if name in best}

@@ -20,7 +20,7 @@ from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of,
 from calibration.patch import Patch, clipped_channels, correction
 from calibration.search import outliers, reference
 from calibration.search.candidates import UNPATCHED, candidates
-from calibration.search.evaluation import Evaluator, PartialResult, open_candidates
+from calibration.search.evaluation import Evaluator
 from calibration.search.preconditions import MOST_LEFT, refusal_reason, remaining_drift
 from calibration.search.simulation import simulate_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
@@ -130,7 +130,7 @@ class Search:
             patches = self._patches(parts.observed)
             runner = self._target.runner()  # frees the observer
             evaluator = self._evaluator(parts, layout, with_simulated=can_judge)
-            unpatched = evaluator.evaluate(UNPATCHED, PartialResult(runner, live=usual))
+            unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
             del runner
         except (UnknownAnswers, _Refused) as err:
             reason = f"No candidate can be judged: {err}." if isinstance(err, UnknownAnswers) else str(err)
@@ -258,15 +258,16 @@ class Search:
         if labels is None and evaluator.simulated is not None:
             finalists = evaluator.screen(self._target, patches)
         else:
-            tried = (
-                patches
-                if labels is not None
-                else {name: patches[name] for name in patches if name in conservative}
-            )
-            finalists = open_candidates(self._target, tried)
+            finalists = dict.fromkeys(name for name in patches if labels is not None or name in conservative)
+        # A runner is let go before the next: five loaded models would take more memory than all the rest.
         evidence = [
-            evaluator.evaluate(name, partial, is_conservative=name in conservative)
-            for name, partial in finalists
+            evaluator.evaluate(
+                name,
+                self._target.runner(patches[name]),
+                screened=screened,
+                is_conservative=name in conservative,
+            )
+            for name, screened in finalists.items()
         ]
         choice = gate.choose(
             unpatched,
