@@ -125,15 +125,11 @@ def describe(patch: Patch) -> dict[str, Any]:
     }
 
 
-def drift_summary(taps: Mapping[str, float], shallow: int = 2) -> dict[str, Any]:
-    """Per-tap drift with its mean over the first taps (the sensor) and over the rest (the content)."""
+def drift_summary(taps: Mapping[str, float]) -> dict[str, Any]:
+    """Per-tap drift with its mean over the first two taps (the sensor) and over the rest (the content)."""
     values = list(taps.values())
-    deep = values[shallow:] or values
-    return {
-        "shallow": float(np.mean(values[:shallow])),
-        "deep": float(np.mean(deep)),
-        "taps": _round(taps),
-    }
+    shallow, deep = float(np.mean(values[:2])), float(np.mean(values[2:] or values))
+    return {"shallow": shallow, "deep": deep, "taps": _round(taps)}
 
 
 def _round(values: Mapping[str, float]) -> dict[str, float | None]:

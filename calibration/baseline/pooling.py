@@ -50,10 +50,10 @@ def pool(
         expires with the first that does.
 
     Raises:
-        BaselineError: they do not belong together; the message says what differs.
+        BaselineError: fewer than two, one given twice, or another model, input or preprocessing.
         TapMismatch: other taps or channels.
     """
-    require_alike(parts)
+    _require_alike(parts)
     ordered = sorted(parts, key=lambda part: part.id)
     return replace(
         ordered[0],
@@ -68,12 +68,7 @@ def pool(
     )
 
 
-def require_alike(parts: Sequence[Baseline]) -> None:
-    """Refuse baselines that cannot be pooled.
-
-    Raises:
-        BaselineError: fewer than two, one given twice, or another model, input or preprocessing.
-    """
+def _require_alike(parts: Sequence[Baseline]) -> None:
     if len(parts) < 2:
         raise BaselineError("merge", f"{len(parts)} baseline(s)", "at least two")
     facts: dict[str, Callable[[Baseline], object]] = {

@@ -110,16 +110,15 @@ class DriftMonitor:
             raise DataError("drift baseline", "no shallow tap", "single-frame moments of the input at least")
         _require_known(frames, baseline)
         self._settings = settings
+        groups = healthy_groups(frames, shallow)
         pace = Cadence(
             settings.window_frames,
             settings.stride_frames,
             settings.apart_frames,
-            settings.sample_every_s / settings.false_alarm_every_s / len(shallow_groups(shallow)),
+            settings.sample_every_s / settings.false_alarm_every_s / len(groups),
             settings.floor,
         )
-        self._shallow = [
-            TapGroup(sign, healthy, pace, rng) for sign, healthy in healthy_groups(frames, shallow).items()
-        ]
+        self._shallow = [TapGroup(sign, healthy, pace, rng) for sign, healthy in groups.items()]
         self._deep_taps = frozenset(frames) - frozenset(shallow)
         self._deep: TapGroup | None = None
         if self._deep_taps:
@@ -213,25 +212,19 @@ class DriftMonitor:
         )
 
 
-def shallow_groups(taps: Sequence[str]) -> dict[str, list[str]]:
-    """The taps by where they show a drift: ``layers``, ``detail``, ``grid``; only those that there are."""
-    groups = {
-        "layers": [tap for tap in taps if tap not in SENSOR_TAPS],
-        "detail": [tap for tap in taps if tap in DETAIL_TAPS],
-        "grid": [tap for tap in taps if tap == GRID_TAP],
-    }
-    return {sign: group for sign, group in groups.items() if group}
-
-
 def healthy_groups(frames: Mapping[str, FrameMoments], shallow: Sequence[str]) -> dict[str, HealthyFrames]:
-    """The healthy frames as each group sees them.
+    """The healthy frames as each group of taps sees them: ``layers``, ``detail``, ``grid``, as far as there are any.
 
     They are worth as many independent ones as the most persistent group says: light that stays where it is for minutes
     shows in one group only, and warns the others.
     """
-    groups = shallow_groups(shallow)
-    worth = min(HealthyFrames.of(taps, frames).effective for taps in groups.values())
-    return {sign: HealthyFrames.of(taps, frames, worth) for sign, taps in groups.items()}
+    groups = {
+        "layers": [tap for tap in shallow if tap not in SENSOR_TAPS],
+        "detail": [tap for tap in shallow if tap in DETAIL_TAPS],
+        "grid": [tap for tap in shallow if tap == GRID_TAP],
+    }
+    worth = min(HealthyFrames.of(taps, frames).effective for taps in groups.values() if taps)
+    return {sign: HealthyFrames.of(taps, frames, worth) for sign, taps in groups.items() if taps}
 
 
 def groups_in(

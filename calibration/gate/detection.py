@@ -64,18 +64,7 @@ def choose(
     settings: DetectionGateSettings = DEFAULTS,
     tried: int | None = None,
 ) -> Choice:
-    """The candidate to use, or the unpatched model.
-
-    Args:
-        unpatched: Detections of the unpatched model.
-        candidates: Detections of the patched ones, on the same frames in the same order.
-        healthy: Detections of the healthy model on the healthy originals of the simulated frames.
-        settings: Margins and minimums.
-        tried: How many candidates there were before a screening; only told.
-
-    Raises:
-        ValueError: the frames do not fit together.
-    """
+    """The candidate to use, or the unpatched model; as :func:`calibration.gate.classification.choose`."""
     usable, notes = judgeable(unpatched, candidates, healthy)
     refusal = refusal_reason(unpatched, settings.min_live) or _why_not_judged(healthy, settings)
     if refusal is not None:

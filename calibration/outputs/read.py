@@ -90,9 +90,7 @@ def read_answers(outputs: Mapping[str, NDArray[Any]], layout: Layout) -> Answers
 def join_answers(parts: Sequence[Answers]) -> Answers:
     """The answers to the frames of all parts, one part after the other; all of one kind."""
     boxes = [part for part in parts if isinstance(part, Detections)]
-    if boxes:
-        return join(boxes)
-    return np.concatenate([part for part in parts if not isinstance(part, Detections)])
+    return join(boxes) if boxes else np.concatenate([p for p in parts if not isinstance(p, Detections)])
 
 
 def _kind_of(scores: NDArray[np.float64]) -> ClassScores | None:

@@ -17,14 +17,6 @@ CELL = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
-    """A line of the grid with its label."""
-
-    y: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Column:
     """One layer; heights are SVG coordinates, None is no value."""
 
@@ -44,7 +36,8 @@ class Chart:
     """Everything that is drawn."""
 
     columns: tuple[Column, ...]
-    ticks: tuple[Tick, ...]
+    ticks: tuple[tuple[float | None, str], ...]
+    """The lines of the grid: height and label."""
     floor: float = HEIGHT - BOTTOM
     width: float = WIDTH
     height: float = HEIGHT
@@ -89,10 +82,10 @@ class LogAxis:
             share = math.log(min(value, self.high) / self.low) / math.log(self.high / self.low)
         return round(TOP + (1 - share) * (HEIGHT - TOP - BOTTOM), 1)
 
-    def ticks(self) -> tuple[Tick, ...]:
+    def ticks(self) -> tuple[tuple[float | None, str], ...]:
         """The powers of ten."""
         powers = range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)
-        return tuple(Tick(self.y(10.0**power) or 0.0, f"{10.0**power:g}") for power in powers)
+        return tuple((self.y(10.0**power), f"{10.0**power:g}") for power in powers)
 
 
 def layer_chart(
@@ -125,8 +118,7 @@ def span_chart(spans: Mapping[str, tuple[float, float, float]], limits: tuple[fl
         text = f"{tap}: {low:.2f} to {high:.2f}, median {middle:.2f}"
         columns.append(Column(x, width, axis.y(high), axis.y(low), axis.y(middle), text))
     marks = (limits[0], limits[0] ** 0.5, 1.0, limits[1] ** 0.5, limits[1])
-    ticks = tuple(Tick(axis.y(mark) or 0.0, f"×{mark:.2g}") for mark in marks)
-    return Chart(tuple(columns), ticks)
+    return Chart(tuple(columns), tuple((axis.y(mark), f"×{mark:.2g}") for mark in marks))
 
 
 def bars(values: Sequence[float | None], errors: Sequence[float | None]) -> list[Bar | None]:

@@ -54,16 +54,9 @@ def gather(
     scale: PictureScale | None = None,
     threads: int = 1,
 ) -> Material:
-    """Material for the page of a verdict.
+    """Material for the page of a verdict on the reference frames ``x``, float32 (N, C, ...), finite.
 
-    Args:
-        model: The unpatched model.
-        baseline: The healthy site.
-        x: The reference frames, float32 (N, C, ...), finite.
-        verdict: What was decided on them.
-        with_pictures: Whether thumbnails may be made.
-        scale: How samples become pictures; None guesses it.
-        threads: CPU threads.
+    ``model`` is the unpatched one. A ``scale`` of None guesses how samples become pictures.
 
     Raises:
         ModelError: the model cannot be run.

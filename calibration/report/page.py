@@ -41,19 +41,6 @@ class Setting:
     """What a person may want to do next, and the command for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class TapRow:
-    """One corrected tap of the chosen patch."""
-
-    name: str
-    channels: int
-    scales: tuple[str, str, str]
-    """Least, median, largest factor."""
-    shift: str
-    """Typical (median) change of the mean, in the tap's healthy standard deviations."""
-    clipped: int
-
-
 def page(
     verdict: Verdict, baseline: Baseline, material: Material | None = None, setting: Setting | None = None
 ) -> str:
@@ -171,13 +158,17 @@ def _cell(scores: Mapping[str, float], column: formatting.ScoreColumn) -> str:
     return text if error is None or not np.isfinite(error) else f"{text} ± {error:.3f}"
 
 
-def _tap_row(tap: str, affine: Affine, usual: TapMoments) -> TapRow:
+def _tap_row(tap: str, affine: Affine, usual: TapMoments) -> dict[str, Any]:
+    """Least, median and largest factor, and the median shift of the mean in the tap's healthy standard deviations."""
     scale = affine.scale.astype(np.float64)
     moved = np.abs((scale - 1) * usual.mean + affine.offset) / spread(usual.var, usual.var)
-    least, middle, most = (f"{value:.2f}" for value in np.quantile(scale, (0.0, 0.5, 1.0)))
-    shift = f"{float(np.median(moved)):.2f}"
-    name = "the input itself" if tap == INPUT_TAP else tap
-    return TapRow(name, scale.size, (least, middle, most), shift, clipped_channels({tap: affine}))
+    return {
+        "name": "the input itself" if tap == INPUT_TAP else tap,
+        "channels": scale.size,
+        "scales": [f"{value:.2f}" for value in np.quantile(scale, (0.0, 0.5, 1.0))],
+        "shift": f"{float(np.median(moved)):.2f}",
+        "clipped": clipped_channels({tap: affine}),
+    }
 
 
 def _scale_chart(taps: Mapping[str, Affine]) -> charts.Chart | None:

@@ -81,15 +81,9 @@ def strips(
     scale: PictureScale,
     rng: np.random.Generator,
 ) -> tuple[Strip, ...]:
-    """The rows of thumbnails; none for samples that are no pictures.
+    """The rows of thumbnails of the reference frames ``live``, float32 (N, C, H, W); none if they are no pictures.
 
-    Args:
-        live: Reference frames, float32 (N, C, H, W).
-        healthy: The baseline's moments; those of the input are used.
-        healthy_samples: Healthy samples, if the baseline keeps some.
-        patch: The accepted patch; None shows what correcting the input would look like.
-        scale: How samples become pictures.
-        rng: Of the simulated noise.
+    Without a ``patch`` they show what correcting the input would look like; ``rng`` draws the simulated noise.
     """
     if live.ndim != 4 or not len(live):
         return ()

@@ -39,10 +39,7 @@ Flags = NDArray[np.bool_]
 def drop_outliers(x: Batch, found: Usable, baseline: Baseline) -> Usable:
     """The usable frames without those that cannot be this camera's, and a problem when these are too many.
 
-    Args:
-        x: All frames (N, C, ...).
-        found: Which of them are usable so far.
-        baseline: The healthy site.
+    ``found`` tells which of all frames ``x`` (N, C, ...) are usable so far.
     """
     if not len(found.index):
         return found

@@ -33,11 +33,8 @@ _TINY = float(np.finfo(np.float64).tiny)
 def refusal_reason(observed: Batch, seen: Observation, baseline: Baseline, seed: int) -> str | None:
     """Why no candidate needs to be tried, for people; None when there is something to try.
 
-    Args:
-        observed: The reference frames (N, C, ...).
-        seen: Their uncorrected moments at the input and the first taps.
-        baseline: The healthy site.
-        seed: Of the healthy windows they are compared with.
+    ``seen`` are the uncorrected moments of the reference frames ``observed`` (N, C, ...) at the input and the first
+    taps; ``seed`` draws the healthy windows they are compared with.
     """
     live = {**seen.frames, **sensor_features_of_frames(observed)}
     excess = unlikeness(live, baseline.frames, np.random.default_rng(seed))
@@ -94,12 +91,7 @@ def remaining_drift(
     """The squared distance of simulated frames from the live ones, as a share of that of the healthy frames, >= 0.
 
     Without what chance adds to a distance between means of so many frames. 0 where nothing can be said: a baseline of
-    few frames, or live frames that are where healthy ones are.
-
-    Args:
-        live: Single-frame moments (N, C) at the input and the first taps.
-        simulated: The same of frames with the simulated drift.
-        healthy: The same of the baseline.
+    few frames, or live frames that are where healthy ones are. All are single-frame moments (N, C) per tap.
     """
     taps = [tap for tap in healthy if tap in live and tap in simulated]
     parts = (live, simulated, healthy)

@@ -136,12 +136,9 @@ def _checked_labels(y: NDArray[Any], count: int, where: str) -> NDArray[np.int64
 
 
 def find_usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) -> Usable:
-    """Leave out frames that show nothing and exact repetitions.
+    """Leave out frames of ``x`` (N, C, ...) that show nothing, and exact repetitions.
 
-    Args:
-        x: (N, C, ...).
-        frames: Single-frame moments of ``x``.
-        healthy: The baseline's moments of the input.
+    ``frames`` are its single-frame moments, ``healthy`` the baseline's moments of the input.
     """
     flat = np.sqrt(frames.var.mean(1)) <= FLAT_SHARE * np.sqrt(healthy.var.mean())
     seen: dict[bytes, int] = {}
