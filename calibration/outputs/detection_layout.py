@@ -4,9 +4,9 @@ A bundle's manifest gives the layout. Where there is none, ``layout_inference`` 
 drift must not change the meaning of an output.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -26,6 +26,13 @@ MAX_CANDIDATES = 5_000
 """Boxes above the threshold that go into suppression, best first; a threshold of 0 must not cost seconds."""
 
 _DETECTION_OUTPUT = 7  # values a row
+_WORDS = {"packing": Packing, "box_format": BoxFormat, "activation": Activation}
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("boxes", "scores", "classes", "count"), str),  # version 0.1 wrote "" for none
+    **dict.fromkeys(("background_class", "max_detections"), int),
+    **dict.fromkeys(("nms_iou", "score_threshold"), float),
+    "has_objectness": bool,
+}
 _OLD_FORMS: dict[str, dict[str, Any]] = {
     "separate": {"packing": "separate"},
     "per class": {"packing": "separate", "nms_iou": SUPPRESSION_IOU},
@@ -91,21 +98,13 @@ class DetectionLayout:
         if "form" in plain:
             old = {"box_format": _OLD_BOX_KINDS[plain["box_kind"]], "background_class": plain["background"]}
             plain = {**plain, **_OLD_FORMS[plain["form"]], **old}
-        background, nms_iou = plain.get("background_class"), plain.get("nms_iou")
-        return cls(
-            packing=cast("Packing", _one_of(Packing, plain["packing"])),
-            boxes=str(plain["boxes"]),
-            scores=_name(plain.get("scores")),
-            classes=_name(plain.get("classes")),
-            count=_name(plain.get("count")),
-            has_objectness=bool(plain.get("has_objectness", False)),
-            box_format=cast("BoxFormat", _one_of(BoxFormat, plain["box_format"])),
-            activation=cast("Activation", _one_of(Activation, plain.get("activation", "none"))),
-            background_class=None if background is None else int(background),
-            nms_iou=None if nms_iou is None else float(nms_iou),
-            score_threshold=float(plain.get("score_threshold", 0.5)),
-            max_detections=int(plain.get("max_detections", MOST_PER_FRAME)),
-        )
+        plain = {"activation": "none", **plain}
+        values = {key: kind(plain[key]) for key, kind in _KINDS.items() if plain.get(key) not in (None, "")}
+        for key, words in _WORDS.items():
+            if plain[key] not in get_args(words):
+                raise ValueError(f"unknown layout of detections {plain[key]!r}")
+            values[key] = plain[key]
+        return cls(**values)
 
 
 def read(layout: DetectionLayout, outputs: Outputs) -> Detections:
@@ -278,13 +277,3 @@ def _named(outputs: Outputs, name: str) -> NDArray[Any]:
     if name not in outputs:
         raise NotDetections(f"no output {name!r}; the model has {', '.join(sorted(outputs))}")
     return outputs[name]
-
-
-def _one_of(words: Any, word: Any) -> Any:
-    if word not in get_args(words):
-        raise ValueError(f"unknown layout of detections {word!r}")
-    return word
-
-
-def _name(value: Any) -> str | None:
-    return str(value) if value else None  # version 0.1 wrote "" for none
