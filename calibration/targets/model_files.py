@@ -9,9 +9,6 @@ from calibration.errors import ModelError
 from calibration.stats import atomic_file
 from calibration.targets.base import ModelFiles
 
-SUFFIXES = (".onnx", ".xml", ".pt")
-"""Of the files that name a model; the .bin of an IR lies in the folder of its .xml."""
-
 _ZIP = b"PK\x03\x04"
 
 
@@ -47,7 +44,7 @@ def read_named(folder: Path, stem: str) -> ModelFiles:
 
 def find_named(folder: Path, stem: str) -> Path:
     """Path of the model ``stem`` in ``folder``, in any format; the ONNX path when there is none."""
-    paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
+    paths = [folder / f"{stem}{suffix}" for suffix in (".onnx", ".xml", ".pt")]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
@@ -79,9 +76,8 @@ def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
         fix = "Name the .xml; the .bin is written beside it."
         raise ModelError(str(path), "an OpenVINO IR under another suffix", "a path that ends in .xml", fix)
     weights, waiting = path.with_suffix(".bin"), path.with_suffix(".bin.new")
-    atomic_file.write_atomically(
-        waiting, files.weights
-    )  # a full disk shows here, with the old pair untouched
+    # A full disk shows here, with the old pair untouched.
+    atomic_file.write_atomically(waiting, files.weights)
     try:
         path.unlink(missing_ok=True)
         waiting.replace(weights)

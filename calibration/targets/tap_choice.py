@@ -62,10 +62,7 @@ def choose_taps(
     Args:
         model: The model's name, for messages.
         steps: Its nodes in topological order.
-        fix: Advice when nothing can be corrected.
-
-    Raises:
-        ModelError: no tap at all.
+        fix: Advice of the ModelError that is raised when there is no tap at all.
     """
     heads, varying = _find_heads(steps), _find_varying(steps)
     taps: list[T] = []

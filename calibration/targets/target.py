@@ -201,9 +201,8 @@ class Target:
     def _require_samples(self, x: Batch) -> None:
         """Raise DataError unless ``x`` is float32 (N, C, ...), N >= 1, as the model takes it."""
         wanted = self._backend.input_shape or (None,) * max(x.ndim, 2)
-        fits = x.ndim == len(wanted) and all(
-            w in (None, g) for w, g in zip(wanted[1:], x.shape[1:], strict=True)
-        )
+        pairs = zip(wanted[1:], x.shape[1:], strict=False)
+        fits = x.ndim == len(wanted) and all(size in (None, given) for size, given in pairs)
         if x.dtype != np.float32 or not fits or not len(x):
             shape = ", ".join("any" if n is None else str(n) for n in wanted[1:])
             fix = "Prepare the pictures exactly as for this model."

@@ -115,17 +115,9 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     for node in graph.node:
         for tensor in tensors_read(node):
             consumers.setdefault(tensor, []).append(node)
-    return OnnxGraph(
-        name=name,
-        model=model,
-        constants=constants,
-        producers={output: node for node in graph.node for output in node.output},
-        consumers=consumers,
-        outputs=frozenset(output.name for output in graph.output),
-        shapes=shapes,
-        opset=opset,
-        input=picture,
-    )
+    producers = {output: node for node in graph.node for output in node.output}
+    outputs = frozenset(output.name for output in graph.output)
+    return OnnxGraph(name, model, constants, producers, consumers, outputs, shapes, opset, picture)
 
 
 def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:

@@ -41,13 +41,10 @@ def measure_unit(healthy: TapMoments) -> Vector:
 
 
 def build_observer(graph: OnnxGraph, taps: Sequence[OnnxTap], baseline: Moments | None) -> bytes:
-    """The observer of ``taps``, whose outputs are :func:`name_moments`; ``graph`` is not changed.
+    """The observer of ``taps`` (in graph order), whose outputs are :func:`name_moments`; ``graph`` is not changed.
 
-    Args:
-        graph: The model.
-        taps: Its taps to measure, in graph order.
-        baseline: What every tap is set to before the next layer sees it, then :data:`SETTINGS` are inputs too; None
-            measures the model as it is.
+    Every tap is set to the baseline before the next layer sees it, and :data:`SETTINGS` are inputs too; without one
+    the model is measured as it is.
     """
     copy = parse(graph.name, graph.model.SerializeToString())
     writer = _Writer(copy)

@@ -28,13 +28,8 @@ _SMALLEST_UNIT = 1e-18
 def build_observer(graph: IrGraph, taps: Sequence[IrTap], baseline: Moments | None) -> Any:
     """A model with two outputs a tap, see ``passes.read_rows``; rewires ``graph``, which must not be used afterwards.
 
-    With a baseline it has three inputs more, as ``Normalisation.settings`` gives them, so that one compilation serves
-    every candidate.
-
-    Args:
-        graph: A copy of the model.
-        taps: Its taps to measure, in graph order.
-        baseline: What every tap is set to before the next layer sees it; None measures the model as it is.
+    With a baseline every one of ``taps`` (in graph order) is set to it before the next layer sees it, and three inputs
+    more, as ``Normalisation.settings`` gives them, let one compilation serve every candidate.
     """
     inputs = [graph.parameter]
     _dequantize_weights(graph)

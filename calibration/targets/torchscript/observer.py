@@ -125,9 +125,7 @@ def _insert(graph: Any, behind: Any, stage: str, arguments: Sequence[Any]) -> tu
     marker = graph.create("prim::Constant", 1)
     marker.insertAfter(behind)
     with graph.insert_point_guard(marker):
-        values = [
-            given if isinstance(given, torch._C.Value) else graph.insertConstant(given) for given in arguments
-        ]
+        values = [v if isinstance(v, torch._C.Value) else graph.insertConstant(v) for v in arguments]
         (result,) = graph.insertGraph(_stages()[stage], values)
     last = marker.prev()
     marker.destroy()

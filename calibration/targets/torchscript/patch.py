@@ -26,13 +26,9 @@ Vector = NDArray[np.float64]
 def patch_module(
     module: Any, graph: TorchGraph, taps: tuple[TorchTap, ...], affines: Mapping[str, Affine]
 ) -> dict[str, int]:
-    """Write corrections into ``module``; gives per tap how many channels had to be left alone.
+    """Write corrections, by tap or for the input, into ``module``; its flat ``graph`` shares its parameters.
 
-    Args:
-        module: The module to change.
-        graph: Its flat graph, which shares its parameters.
-        taps: The taps of ``graph``.
-        affines: By tap; may hold one for the input.
+    Gives per tap how many channels had to be left alone.
     """
     writer = _Writer(module, graph)
     touched = [tap for tap in taps if tap.name in affines and affines[tap.name].touched.any()]
