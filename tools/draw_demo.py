@@ -21,10 +21,11 @@ from edge_runtime.cli.demo.run import apply_demo_options, open_base_model
 from edge_runtime.config import Config, load_config
 from edge_runtime.daemon.wiring.daemon import build_daemon
 from edge_runtime.messaging.events import DriftAlarm, Fact, Recalibrated
+from edge_runtime.sources.demo import DATA
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
-CONFIG, STREAM = ROOT / "configs" / "demo.yaml", "conveyor"
+CONFIG, STREAM = DATA / "demo.yaml", "conveyor"
 RUN_S, DRIFT_AT_S = 80.0, 28.0
 OPEN_PAGE_AT_S, WATCH_S = 20.0, 55.0
 WINDOW = 60

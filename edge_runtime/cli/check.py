@@ -4,12 +4,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_runtime.cli.options import CONFIG, JSON, OutputFile, print_answer
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, Problem
+
+if TYPE_CHECKING:
+    from edge_runtime.config import Config
 
 _GRAVEST_FIRST = (78, 65, 74, 70, 69)
 """A person must edit, supply a bundle, repair a disk, or look; a missing device may come by itself."""
@@ -101,6 +104,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
             "self_test_difference": opened.self_test_difference,
             "runs_on": opened.engine.runs_on,
         }
+    found.notes += _notes_of_recalibration(config)
     for name, camera in config.cameras.items():
         # a missing path is no error: a share may be mounted and a camera plugged in later
         if camera.enabled and camera.address.local_path and not _exists(camera.path):
@@ -108,6 +112,24 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
                 f"cameras.{name}.path: {camera.path} does not exist now; the camera waits for it"
             )
     return found
+
+
+def _notes_of_recalibration(config: "Config") -> list[str]:
+    """Whether recalibration is on and yet can never begin, since nothing here can record a baseline."""
+    can_record = config.recalibration.commission.automatic or (
+        config.mqtt is not None and config.mqtt.commands
+    )
+    without = [
+        name
+        for name, model in config.models.items()
+        if model.recalibrate and not any((config.state_dir / "models" / name / "baselines").glob("*"))
+    ]
+    if not config.recalibration.enabled or can_record or not without:
+        return []
+    way = (
+        "mqtt.commands: true (and edge-runtime send commission), or recalibration.commission.automatic: true"
+    )
+    return [f"recalibration: {', '.join(without)} has no baseline and nothing here records one; set {way}"]
 
 
 def _exists(path: str) -> bool:

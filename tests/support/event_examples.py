@@ -26,14 +26,14 @@ BASE, PATCHED = Generation("parts/1"), Generation("parts/1", "p1")
 
 def a_report(*, accepted=True, **fields):
     """The report of a recalibration, as its process writes it."""
-    patch = PatchFacts("5f1c", "norms", 49, 9424, 64, "aa", "b1", 1795966859.0, 81920)
+    patch = PatchFacts("5f1c", "input", 49, 9424, 64, "aa", "b1", 1795966859.0, 81920)
     values = {
         "accepted": accepted,
-        "candidate": "norms" if accepted else "identity",
+        "candidate": "input" if accepted else "identity",
         "reasons": ("better by 0.031",) if accepted else ("in doubt",),
         "notes": (),
         "patch": patch if accepted else None,
-        "scores": {"norms": {"gain": 0.031, "spread": None}} if accepted else {},
+        "scores": {"input": {"gain": 0.031, "spread": None}} if accepted else {},
         "drift": {"input": 0.42},
         "frames": FrameCounts(64, {"repeated": 3}, 45, 16, 48),
         "skipped_layers": {"conv_1": "it has no bias"},
@@ -50,7 +50,7 @@ def a_report(*, accepted=True, **fields):
     return RecalibrationReport(**{**values, **fields})
 
 
-FIGURES = DriftFigures(True, 1.62, 1.0, 0.8, 6.0, True, "sensor", "layers", 0.31, 4096)
+FIGURES = DriftFigures(True, 1.62, 1.0, 0.8, 1.0, True, "sensor", "layers", 0.31, 4096)
 
 EXAMPLES = {
     "applied": (ConfigApplied(("device", "drift.window_frames"), ("device",)), "config", {
@@ -74,14 +74,14 @@ EXAMPLES = {
     "patch resumed": (PatchResumed(PATCHED, "it was active before"), "baseline", {
         "generation": "parts/1+p1", "reason": "it was active before"}),
     "drift": (DriftAlarm(FIGURES), "drift", {
-        "ready": True, "score": 1.62, "threshold": 1.0, "cusum": 0.8, "cusum_threshold": 6.0, "drifted": True,
+        "ready": True, "score": 1.62, "threshold": 1.0, "cusum": 0.8, "cusum_threshold": 1.0, "drifted": True,
         "verdict": "sensor", "sign": "layers", "answers_score": 0.31, "frames": 4096}),
     "recalibrated": (Recalibrated(a_report(report="parts/p1"), PATCHED), "recalibration", {
-        "accepted": True, "candidate": "norms", "reasons": ["better by 0.031"], "notes": [],
+        "accepted": True, "candidate": "input", "reasons": ["better by 0.031"], "notes": [],
         "patch": {
-            "id": "5f1c", "candidate": "norms", "taps": 49, "channels": 9424, "frames": 64, "model_sha256": "aa",
+            "id": "5f1c", "candidate": "input", "taps": 49, "channels": 9424, "frames": 64, "model_sha256": "aa",
             "baseline_id": "b1", "created_wall_s": 1795966859.0, "size_bytes": 81920},
-        "scores": {"norms": {"gain": 0.031, "spread": None}}, "drift": {"input": 0.42},
+        "scores": {"input": {"gain": 0.031, "spread": None}}, "drift": {"input": 0.42},
         "frames": {"given": 64, "left_out": {"repeated": 3}, "observed": 45, "judged": 16, "witness": 48},
         "skipped_layers": {"conv_1": "it has no bias"}, "channels_left_alone": 2, "channels_clipped": 1,
         "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "bb", "baseline_id": "b1", "seed": 0,

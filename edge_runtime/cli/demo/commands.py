@@ -6,8 +6,9 @@ import click
 
 from edge_runtime.cli.options import PATH, SECONDS
 from edge_runtime.cli.run import load_and_log
+from edge_runtime.sources.demo import DATA
 
-DEMO_CONFIG = Path(__file__).parents[3] / "configs" / "demo.yaml"
+DEMO_CONFIG = DATA / "demo.yaml"
 
 
 @click.command()

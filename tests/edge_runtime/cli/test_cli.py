@@ -128,7 +128,8 @@ def test_check_names_the_problems_of_all_models_and_leaves_with_the_gravest(run,
     path = config(tmp_path, models=models, cameras=cameras)
     code, out, err = run("check", path)
     assert (code, out) == (78, "")
-    assert [line.split(": ")[1] for line in err.splitlines()[1:]] == [
+    problems = [line for line in err.splitlines()[1:] if not line.startswith("note: ")]
+    assert [line.split(": ")[1] for line in problems] == [
         "models.gone",
         "models.gpu",
         "models.torch",
@@ -157,7 +158,15 @@ def test_check_notes_what_has_no_effect_and_what_is_not_there_yet(run, tmp_path)
     assert code == 0
     assert "models.m.engine.cache: " in out
     assert f"cameras.belt.path: {tmp_path}/share" in out
-    assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 2
+    assert "recalibration: m " in out
+    assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 3
+
+
+def test_check_notes_no_missing_way_to_a_baseline_where_there_is_one(run, tmp_path):
+    models = {"m": {"bundle": "demo:efficientnet-lite0"}}
+    for given in ({"commission": {"automatic": True}}, {"enabled": False}):
+        path = config(tmp_path, models=models, recalibration=given)
+        assert "\nnote: " not in run("check", path)[1]
 
 
 def test_schema_goes_to_a_file_or_to_the_screen(run, tmp_path):

@@ -84,7 +84,7 @@ def test_says_when_there_was_no_result_and_no_event():
         ("patches paused", "baseline: it has expired"),
         ("drift", "score 1.62, threshold 1 (sensor)"),
         ("recalibration refused", "in doubt"),
-        ("recalibrated", "recalibrated in 12.3 s: norms; active is parts/1+p1"),
+        ("recalibrated", "recalibrated in 12.3 s: input; active is parts/1+p1"),
         ("recalibration failed", "recalibration failed: killed"),
         ("rolled back", "rolled back from parts/1+p1 to parts/1: command"),
     ],

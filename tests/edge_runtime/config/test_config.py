@@ -24,9 +24,10 @@ from edge_runtime.config.json_schema import config_schema, schema_text
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.messaging.outbox.outbox import OutboxLimits
 from edge_runtime.system.camera_address import CameraKind
-from tests.support.paths import ROOT
+from tests.support.paths import DEMO, ROOT
 
 CONFIGS = ROOT / "configs"
+SHIPPED = [*sorted(CONFIGS.glob("*.yaml")), DEMO / "demo.yaml"]
 MINIMAL = """\
 device: belt-3
 models:
@@ -69,12 +70,13 @@ def test_the_libraries_have_the_same_defaults() -> None:
     assert (outbox.max_mib * 2**20, outbox.max_age_h * 3600) == (limits.max_bytes, limits.max_age_s)
 
 
-@pytest.mark.parametrize("name", ["demo.yaml", "example-camera.yaml", "example-folder.yaml"])
-def test_every_shipped_configuration_loads(name: str) -> None:
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_configuration_loads(path: Path) -> None:
     env = {"EDGE_MQTT_PASSWORD": "secret-1", "EDGE_CAMERA_PASSWORD": "secret-2"}
-    text = (CONFIGS / name).read_text()
-    assert "$schema=edge-runtime.schema.json" in text.splitlines()[0]
-    assert parse_config(text, name, env, base=CONFIGS, check_files=False).device
+    text = path.read_text()
+    schema = text.splitlines()[0].partition("$schema=")[2]
+    assert (path.parent / schema).is_file()
+    assert parse_config(text, path.name, env, base=path.parent, check_files=False).device
 
 
 def test_every_problem_is_reported_at_once_in_the_order_of_the_file() -> None:
@@ -391,7 +393,7 @@ def test_the_committed_schema_is_current() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_configuration_is_a_config_error_or_a_configuration(data: st.DataObject) -> None:
-    text = (CONFIGS / "demo.yaml").read_text()
+    text = (DEMO / "demo.yaml").read_text()
     start = data.draw(st.integers(0, len(text)))
     stop = data.draw(st.integers(start, min(len(text), start + 20)))
     edited = text[:start] + data.draw(st.text(max_size=8)) + text[stop:]

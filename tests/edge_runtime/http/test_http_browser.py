@@ -35,7 +35,7 @@ STATUS: dict[str, Any] = {
             "streams": {"belt": {"frames": 120, "results": 118, "rejected": {"truncated": 2}}},
             "recalibration": {
                 "commissioned": True,
-                "drift": {"score": 0.31, "threshold": 0.2, "alarm": True, "verdict": "sensor"},
+                "drift": {"score": 0.31, "threshold": 0.2, "drifted": True, "verdict": "sensor"},
                 "accepted": 1,
                 "refused": 0,
                 "failed": 0,
@@ -102,7 +102,7 @@ def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_pat
         "belt-&lt;b&gt;3",
         "parts/4+p17",
         "bolt",
-        "drifted: sensor",
+        "drifted; patch p17 corrects it",
         "Agreement rose to 0.93.",
         "18",
         "ready",
