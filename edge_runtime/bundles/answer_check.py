@@ -45,11 +45,7 @@ def check_readable(
     at: Path,
     labels_at: Path | str,
 ) -> None:
-    """As ``check_answers``, for answers that are not yet a bundle's; messages name the two places.
-
-    Raises:
-        BundleError: as there.
-    """
+    """As ``check_answers``, with its errors, for answers that are not yet a bundle's; messages name the two places."""
     postprocessor = Postprocessor(meaning, labels)
     for sample, outputs in answers:
         require_numbers(outputs)

@@ -64,16 +64,12 @@ def measure_difference(
     if found.keys() != expected.keys() or not expected:
         return float("inf")
     floors = spreads or {}
-    return max(
-        _gap(np.asarray(found[name]), np.asarray(expected[name]), floors.get(name, 0.0)) for name in expected
-    )
+    return max(_gap(found[name], expected[name], floors.get(name, 0.0)) for name in expected)
 
 
 def _gap(found: NDArray[Any], expected: NDArray[Any], floor: float) -> float:
-    if found.shape != expected.shape or found.size == 0:
-        return float("inf")
-    one, other = found.astype(np.float64), expected.astype(np.float64)
-    if not np.isfinite(one).all():
+    one, other = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if one.shape != other.shape or one.size == 0 or not np.isfinite(one).all():
         return float("inf")
     spread = float(np.sqrt(np.mean((other - other.mean()) ** 2)))
     scale = max(spread, floor, 1e-3 * float(np.abs(other).max()), 1e-12)  # a constant output has no spread

@@ -34,7 +34,7 @@ def check_in_sandbox(bundle: Bundle, timeout_s: float = TIMEOUT_S) -> None:
     file = os.memfd_create("first-try", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(file), "wb") as writer:
-            writer.write(bundle.model_bytes)
+            writer.write(bundle.model_files.data)
         shape = [str(size) for size in bundle.manifest.preprocess.tensor_shape]
         command = [
             sys.executable,

@@ -43,15 +43,6 @@ class Bundle:
         return self.manifest.id
 
     @property
-    def model_bytes(self) -> bytes:
-        """The model file.
-
-        Raises:
-            BundleError: it changed since it was verified.
-        """
-        return self.read(self.manifest.model)
-
-    @property
     def model_files(self) -> ModelFiles:
         """The model's bytes: one file, or the two of an OpenVINO IR.
 
@@ -59,7 +50,7 @@ class Bundle:
             BundleError: one changed since it was verified.
         """
         weights = self.manifest.weights
-        return ModelFiles(self.model_bytes, None if weights is None else self.read(weights))
+        return ModelFiles(self.read(self.manifest.model), None if weights is None else self.read(weights))
 
     def read(self, name: str) -> bytes:
         """One listed file; the bytes that come out are those that were hashed.
@@ -97,7 +88,7 @@ def load_bundle(path: Path) -> Bundle:
     bundle = Bundle(path, manifest, ())
     labels = () if manifest.labels is None else _labels(path / manifest.labels, bundle.read(manifest.labels))
     if manifest.format == "onnx":
-        check_onnx(path / manifest.model, bundle.model_bytes)
+        check_onnx(path / manifest.model, bundle.read(manifest.model))
     return Bundle(path, manifest, labels)
 
 

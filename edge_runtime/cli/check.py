@@ -35,9 +35,7 @@ def check(config: Path, as_json: bool) -> int:
         heading = f"error: {config}: {len(found.problems)} problem(s)"
         click.echo("\n".join([heading, *(f"  {problem}" for problem in found.problems), *notes]), err=True)
     else:
-        models = [
-            f"  {name}: {model['bundle']} on {model['runs_on']}" for name, model in found.models.items()
-        ]
+        models = [f"  {name}: {one['bundle']} on {one['runs_on']}" for name, one in found.models.items()]
         click.echo("\n".join([f"{config}: ok", *models, *notes]))
     return found.exit_code
 
@@ -60,7 +58,7 @@ class Checked:
     """Problems, notes, and the models that passed."""
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The models that passed: bundle, engine, largest difference in the self-test."""
+    """Bundle, engine, largest difference in the self-test."""
     problems: list[Problem | EdgeRuntimeError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Facts that are no error but may be a mistake."""

@@ -13,10 +13,7 @@ def summarise(
 ) -> str:
     """The summary.
 
-    Args:
-        status: The daemon's status as served by ``/status``.
-        events: The run's events with the seconds since its start, oldest first.
-        agreements: Per demo stream, how the answers compare with an undrifted run.
+    ``status`` is what ``/status`` serves; ``events`` have the seconds since the start, oldest first.
     """
     first_s = status["first_result_s"]
     first = "never" if first_s is None else f"{first_s:.2f} s"

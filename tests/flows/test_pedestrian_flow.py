@@ -48,7 +48,7 @@ def test_a_detector_is_built_by_its_old_command_and_finds_people_in_the_daemon(t
     report = orjson.loads(built.stdout)
     bundle = load_bundle(Path(report["path"]))
     assert bundle.manifest.format == "openvino"
-    assert b'element_type="i8"' in bundle.model_bytes
+    assert b'element_type="i8"' in bundle.model_files.data
     assert bundle.manifest.provenance.measured[0].agreement >= 0.9
     assert_answers_are_known_to_recalibration(bundle)
 

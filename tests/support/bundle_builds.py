@@ -59,5 +59,5 @@ def replace_file(path: Path, name: str, content: bytes) -> None:
 def failure(path: Path) -> str:
     bundle = load_bundle(path)
     with pytest.raises(BundleError) as caught:
-        self_test(bundle, OnnxEngine(bundle.model_bytes))
+        self_test(bundle, OnnxEngine(bundle.model_files.data))
     return str(caught.value)

@@ -76,10 +76,8 @@ def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequ
 def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> ModelFiles:
     """An int8 IR: weights with a scale per channel, activations calibrated on ``samples``.
 
-    Args:
-        ir: The float IR.
-        samples: Prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
-        ignored: Regular expressions for names of layers that stay float.
+    ``samples`` are prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good. ``ignored``
+    are regular expressions for names of layers that stay float.
 
     Raises:
         BundleError: NNCF cannot quantize it, or a pattern fits no layer.

@@ -118,8 +118,6 @@ def _globals(pickled: bytes) -> Iterator[str]:
 def _is_onnx(data: bytes) -> bool:
     try:
         read_onnx_facts(data)
-    except TooDeep:
-        return True
-    except NotOnnx:
-        return False
+    except NotOnnx as err:
+        return isinstance(err, TooDeep)
     return True

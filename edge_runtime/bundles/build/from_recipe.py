@@ -106,13 +106,9 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
     source = open_source(recipe, folder)
     spec, formats = find_preprocess(recipe, source), choose_formats(recipe, source)
     decisions = Recipe(
-        name=recipe.name,
-        version=_version(recipe, source),
-        preprocess=spec,
-        postprocess=recipe.postprocess,
-        first_taps=recipe.first_taps,
-        tolerance=recipe.tolerance,
-    )
+        recipe.name, _version(recipe, source), spec, recipe.postprocess,
+        first_taps=recipe.first_taps, tolerance=recipe.tolerance,
+    )  # fmt: skip
     find_target(decisions, out_dir)  # what exists is refused before minutes of work
     labels, golden = _labels(recipe), _golden(recipe.golden)
     pictures = _pictures(recipe, spec, labels)

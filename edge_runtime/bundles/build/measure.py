@@ -42,13 +42,8 @@ def compare_engines(
 ) -> Measured:
     """Compare the second engine with the first, the float one, on the same pictures.
 
-    Args:
-        spec: How the pictures were prepared.
-        meaning: What the outputs mean.
-        engines: Float and quantized, one thread each.
-        on: What the pictures are, in words.
-        x: Prepared pictures, float32 (N, ...) in the model's layout.
-        y: Their classes, int64 (N,).
+    ``x`` are prepared pictures, float32 (N, ...) in the model's layout, ``y`` their classes, int64 (N,), and ``on``
+    says in words what they are. Each engine has one thread.
 
     Raises:
         BundleError: the outputs are not what ``meaning`` says, or a detector finds nothing to compare.

@@ -24,12 +24,10 @@ _FAILURES: tuple[type[Exception], ...] = (*ORT_FAILURES, AttributeError, KeyErro
 
 
 def quantize_onnx(model: bytes, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> bytes:
-    """Quantize a float model; the file has a quarter of the size.
+    """Quantize a float ONNX file with folded BatchNorm and one input; the result has a quarter of the size.
 
-    Args:
-        model: Float ONNX file with folded BatchNorm and one input.
-        samples: Prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
-        ignored: Regular expressions for names of nodes that stay float.
+    ``samples`` are prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good. ``ignored``
+    are regular expressions for names of nodes that stay float.
 
     Raises:
         BundleError: ONNX Runtime cannot quantize it, or a pattern fits no node.

@@ -74,17 +74,21 @@ def open_source(recipe: RecipeFile, folder: Path) -> SourceModel:
     except ModelError as err:
         raise BundleError(path, err.found, err.expected, err.fix) from err
     kind = detect_kind(path, files.data)
-    if (recipe.factory is not None) != (kind == "checkpoint"):
-        raise _misfit(path, kind)
     if kind != "checkpoint":
+        if recipe.factory is not None:
+            found = f"factory given, but this is a whole model ({kind})"
+            fix = "Take factory out of the recipe, or name the checkpoint as model."
+            raise BundleError(path, found, "a checkpoint", fix)
         if kind == "onnx":
             files = _in_one_file(path, files)
             check_onnx(path, files.data)
         return SourceModel(path, kind, files)
+    if recipe.factory is None:
+        found, expected = "a checkpoint (weights without the net)", "a factory that makes the net"
+        raise BundleError(path, found, expected, "Write factory: package.module:function into the recipe.")
     from edge_runtime.bundles.build.export import build_net, read_checkpoint
 
     data = read_checkpoint(path)
-    assert recipe.factory is not None
     net = build_net(path, data["state_dict"], recipe.factory, recipe.factory_arguments, folder)
     return SourceModel(path, kind, None, net, data.get("preprocessing"), data.get("version"))
 
@@ -197,14 +201,6 @@ def _in_one_file(path: Path, files: ModelFiles) -> ModelFiles:
     from edge_runtime.bundles.build.onnx_source import embed_weights
 
     return ModelFiles(embed_weights(path, files.data))
-
-
-def _misfit(path: Path, kind: Kind) -> BundleError:
-    if kind == "checkpoint":
-        found, expected = "a checkpoint (weights without the net)", "a factory that makes the net"
-        return BundleError(path, found, expected, "Write factory: package.module:function into the recipe.")
-    fix = "Take factory out of the recipe, or name the checkpoint as model."
-    return BundleError(path, f"factory given, but this is a whole model ({kind})", "a checkpoint", fix)
 
 
 class _Forms:

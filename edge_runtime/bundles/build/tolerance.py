@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.bundles.compare import Comparison, OneOutput, choose_comparison, measure_difference
 from edge_runtime.bundles.manifest import CompareBy
@@ -77,7 +76,10 @@ def _asked(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Engine) ->
     for name, picture in golden.items():
         sample = prepare_golden(spec, f"golden/{name}", picture)
         answers.right.append(run_one(engine, sample.tensor))
-        answers.nudged.append(run_one(engine, Preprocessor(spec).normalise(_nudged(sample.pixels, rng))))
+        assert sample.pixels is not None, "golden inputs are pictures"
+        steps = rng.choice(np.array([-1, 0, 0, 0, 0, 1]), size=sample.pixels.shape)
+        nudged = np.clip(sample.pixels.astype(np.int16) + steps, 0, 255).astype(np.uint8)
+        answers.nudged.append(run_one(engine, Preprocessor(spec).normalise(nudged)))
         for mistake, other in list_normalisation_mistakes(spec):
             wrong = prepare_golden(other, f"golden/{name}", picture).tensor
             is_slight = measure_difference({"": wrong}, {"": sample.tensor}) < _SLIGHT
@@ -128,10 +130,3 @@ def _refusal(mistake: str, least: float, noise: float, changes_pictures: bool) -
     chosen = float(np.clip(2 * noise, _TOLERANCES[0], 1))
     way_out = f"If there are none, write tolerance: {chosen:.2g} into the recipe; then such a mistake goes unnoticed."
     return BundleError("golden", found, f"at least {_SEPARATION * noise:.3g}", f"{advice} {way_out}")
-
-
-def _nudged(pixels: NDArray[np.uint8] | None, rng: np.random.Generator) -> NDArray[np.uint8]:
-    assert pixels is not None, "golden inputs are pictures"
-    steps = rng.choice(np.array([-1, 0, 0, 0, 0, 1]), size=pixels.shape)
-    nudged: NDArray[np.uint8] = np.clip(pixels.astype(np.int16) + steps, 0, 255).astype(np.uint8)
-    return nudged

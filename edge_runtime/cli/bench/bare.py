@@ -45,13 +45,12 @@ def main(order_path: Path) -> int:
     paths = [Path(path) for path in order["pictures"]]
     tensors = [prepare_picture(preprocessor, path) for path in paths]
 
-    def infer(number: int) -> None:
-        engine.infer(tensors[number % len(tensors)])
+    prepares = order["prepares"]
 
-    def prepare_and_infer(number: int) -> None:
-        engine.infer(prepare_picture(preprocessor, paths[number % len(paths)]))
+    def step(number: int) -> None:
+        at = number % len(paths)
+        engine.infer(prepare_picture(preprocessor, paths[at]) if prepares else tensors[at])
 
-    step = prepare_and_infer if order["prepares"] else infer
     places = [plan.cpus_of(caller) if settings.pin_threads else () for caller in range(plan.workers)]
     found = run_calls(step, order["callers"], order["seconds"], order["fps"], places)
     sys.stdout.write(json.dumps({**found, "runs_on": engine.runs_on}))
@@ -79,12 +78,8 @@ def run_calls(
 ) -> dict[str, Any]:
     """Frames a second, milliseconds a call and CPU a frame of ``callers`` threads.
 
-    Args:
-        step: One frame; gets the number of the call.
-        callers: Threads.
-        seconds: How long.
-        fps: Calls a second of each thread; None goes on at once.
-        places: CPUs that each thread is bound to; an empty tuple leaves it to the kernel, as no places do all.
+    ``step`` is one frame and gets the number of the call. ``fps`` is of each thread; None goes on at once. ``places``
+    are the CPUs that each thread is bound to; an empty tuple leaves it to the kernel, as no places do all.
     """
     latencies_ms: list[list[float]] = [[] for _ in range(callers)]
     for number in range(WARM_UP_CALLS):

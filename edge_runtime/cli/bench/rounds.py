@@ -101,7 +101,7 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
         "runs_on": rounds[0]["bare"]["runs_on"],
         "budget": cpu_budget().source,
         "rounds": [{part: _summed(figures) for part, figures in one.items()} for one in rounds],
-        "summary": {part: _find_medians([_headline(one[part]) for one in rounds]) for part in rounds[0]},
+        "summary": {part: _summarise([_headline(one[part]) for one in rounds]) for part in rounds[0]},
         "ratios": _ratios(rounds),
     }
 
@@ -182,16 +182,12 @@ def _bare(
 
 
 def _summed(figures: Report) -> Report:
-    """One measurement without its raw lists."""
-    plain = {name: value for name, value in figures.items() if name not in ("call_ms", "timings_ms")}
+    """One measurement with percentiles instead of its raw lists."""
     if "call_ms" in figures:
-        plain["call_ms"] = percentiles(figures["call_ms"])
-    if "timings_ms" in figures:
-        names = figures["timings_ms"][0].keys()
-        plain["timings_ms"] = {
-            name: percentiles([one[name] for one in figures["timings_ms"]]) for name in names
-        }
-    return plain
+        return {**figures, "call_ms": percentiles(figures["call_ms"])}
+    rows = figures["timings_ms"]
+    timings = {name: percentiles([row[name] for row in rows]) for name in rows[0]}
+    return {**figures, "timings_ms": timings}
 
 
 def _headline(figures: Report) -> dict[str, float]:
@@ -208,21 +204,17 @@ def _headline(figures: Report) -> dict[str, float]:
     return found
 
 
-def _find_medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
+def _summarise(
+    rows: Sequence[dict[str, float]], of: Callable[[list[float]], float] = statistics.median
+) -> dict[str, float]:
+    return {name: round(of([row[name] for row in rows]), 3) for name in rows[0]}
 
 
 def _ratios(rounds: Sequence[dict[str, Report]]) -> Report:
     """Daemon over bare engine, each within one round: median and range."""
     every = [_round_ratios(one) for one in rounds]
-    return {
-        name: {
-            "median": round(statistics.median(one[name] for one in every), 3),
-            "low": round(min(one[name] for one in every), 3),
-            "high": round(max(one[name] for one in every), 3),
-        }
-        for name in every[0]
-    }
+    median, low, high = (_summarise(every, of) for of in (statistics.median, min, max))
+    return {name: {"median": median[name], "low": low[name], "high": high[name]} for name in median}
 
 
 def _round_ratios(one: dict[str, Report]) -> dict[str, float]:

@@ -1,11 +1,9 @@
 """A tuning as lines for a person and as JSON. Pure."""
 
-from collections.abc import Callable
 from typing import Any
 
 from edge_runtime.cli.tune.engine_choices import EngineChoice, TuneTask
 from edge_runtime.cli.tune.session import Goal, Trial, Tuned, find_quartiles
-from edge_runtime.cli.tune.timing import Round
 
 _COLUMNS = f"  {'':44}{'answer ms':>20}{'frames/s':>22}{'CPU ms':>9}"
 
@@ -34,7 +32,7 @@ def describe_as_json(task: TuneTask, goal: Goal, tuned: Tuned) -> dict[str, Any]
         "candidates": [_candidate(one) for one in tuned.tried],
         "chosen": {"runtime": tuned.chosen.runtime, "threads": tuned.chosen.threads},
         "is_change": tuned.chosen != in_use,
-        "why": tuned.verdict.why,
+        "why": tuned.why,
         "edits": list_edits(tuned.chosen, in_use),
     }
 
@@ -49,7 +47,7 @@ def describe_as_lines(task: TuneTask, goal: Goal, tuned: Tuned) -> list[str]:
     order = sorted(tuned.tried, key=lambda one: (not one.is_finalist, not one.rounds))
     lines += [_line(one, tuned) for one in order]
     edits = list_edits(tuned.chosen, tuned.tried[0].candidate)
-    lines.append(("best: " if edits else "no change: ") + tuned.verdict.why)
+    lines.append(("best: " if edits else "no change: ") + tuned.why)
     lines += [f"  {key}: {value}" for key, value in edits.items()]
     return lines
 
@@ -59,17 +57,20 @@ def _line(one: Trial, tuned: Tuned) -> str:
     name = f"{one.candidate}{', in use' if one is tuned.tried[0] else ''}"
     if not one.rounds:
         return f"{mark} {name:44}  {one.problem}"
-    answer = _range(one.rounds, lambda it: it.answer_ms, 2)
-    rate = _range(one.rounds, lambda it: it.frames_per_s, 1)
-    cpu = find_quartiles([it.cpu_ms for it in one.rounds]).median
+    answer, rate = _range(one, "answer_ms", 2), _range(one, "frames_per_s", 1)
+    _, cpu_ms, _ = _quartiles(one, "cpu_ms")
     note = "" if one.is_finalist else "  (one round)"
-    return f"{mark} {name:44}{answer:>20}{rate:>22}{cpu:9.1f}{note}"
+    return f"{mark} {name:44}{answer:>20}{rate:>22}{cpu_ms:9.1f}{note}"
 
 
-def _range(rounds: tuple[Round, ...], value: Callable[[Round], float], digits: int) -> str:
-    found = find_quartiles([value(one) for one in rounds])
-    middle = f" ({found.low:.{digits}f}-{found.high:.{digits}f})" if len(rounds) > 1 else ""
-    return f"{found.median:.{digits}f}{middle}"
+def _range(one: Trial, figure: str, digits: int) -> str:
+    low, median, high = _quartiles(one, figure)
+    middle = f" ({low:.{digits}f}-{high:.{digits}f})" if len(one.rounds) > 1 else ""
+    return f"{median:.{digits}f}{middle}"
+
+
+def _quartiles(one: Trial, figure: str) -> list[float]:
+    return find_quartiles([getattr(found, figure) for found in one.rounds])
 
 
 def _candidate(one: Trial) -> dict[str, Any]:
@@ -84,9 +85,6 @@ def _candidate(one: Trial) -> dict[str, Any]:
         "problem": one.problem,
     }
     for name in ("answer_ms", "frames_per_s", "cpu_ms") if one.rounds else ():
-        found = find_quartiles([float(getattr(it, name)) for it in one.rounds])
-        facts[name] = {
-            "median": round(found.median, 3),
-            "quartiles": [round(found.low, 3), round(found.high, 3)],
-        }
+        low, median, high = (round(value, 3) for value in _quartiles(one, name))
+        facts[name] = {"median": median, "quartiles": [low, high]}
     return facts

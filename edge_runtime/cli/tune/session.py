@@ -36,24 +36,6 @@ LEAST_GAIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Quartiles:
-    """Median and the middle half of some rounds."""
-
-    low: float
-    median: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The candidate to use."""
-
-    chosen: int
-    """Its index; 0 is the setting in use."""
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class Trial:
     """A candidate, its rounds, and the problem that excluded it."""
 
@@ -71,7 +53,7 @@ class Tuned:
     tried: tuple[Trial, ...]
     """All candidates; the setting in use is the first."""
     chosen: EngineChoice
-    verdict: Decision
+    why: str
     took_s: float
 
 
@@ -101,10 +83,10 @@ def tune(
     others.sort(key=lambda at: find_cost_ms(tried[at].rounds[0], goal))
     finalists = [0, *others[: FINALISTS - 1]]
     rounds = _final(bench, [compared[at] for at in finalists], began_s + time_limit_s, clock)
-    verdict = decide([str(compared[at]) for at in finalists], rounds, goal)
+    best, why = decide([str(compared[at]) for at in finalists], rounds, goal)
     for at, series in zip(finalists, rounds, strict=True):
         tried[at] = Trial(compared[at], tuple(series), is_finalist=True)
-    return Tuned(tuple(tried), compared[finalists[verdict.chosen]], verdict, clock() - began_s)
+    return Tuned(tuple(tried), compared[finalists[best]], why, clock() - began_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +140,9 @@ def _final(
     return rounds
 
 
-def find_quartiles(values: Sequence[float]) -> Quartiles:
-    """Quartiles of one or more values."""
-    return Quartiles(*map(float, np.percentile(values, (25, 50, 75))))
+def find_quartiles(values: Sequence[float]) -> list[float]:
+    """Lower quartile, median and upper quartile of one or more values."""
+    return [float(found) for found in np.percentile(values, (25, 50, 75))]
 
 
 def find_cost_ms(measured: Round, goal: Goal) -> float:
@@ -168,8 +150,8 @@ def find_cost_ms(measured: Round, goal: Goal) -> float:
     return measured.answer_ms if goal == "latency" else 1e3 / measured.frames_per_s
 
 
-def decide(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) -> Decision:
-    """Compare the candidates; the first is the one in use.
+def decide(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) -> tuple[int, str]:
+    """The index of the candidate to use, and why; the first is the one in use.
 
     Rounds were interleaved: round i of one and of another saw the same box. The setting in use is kept unless another
     one is better by more than the rounds scatter.
@@ -178,22 +160,23 @@ def decide(names: Sequence[str], rounds: Sequence[Sequence[Round]], goal: Goal) 
     """
     costs = [[find_cost_ms(one, goal) for one in series] for series in rounds]
     spreads = [find_quartiles(series) for series in costs]
-    fastest = min(range(len(spreads)), key=lambda at: spreads[at].median)
+    fastest = min(range(len(spreads)), key=lambda at: spreads[at][1])
     if fastest == 0:
-        return Decision(0, f"{names[0]} is in use and nothing measured is faster")
-    current, best = spreads[0], spreads[fastest]
-    gain = 1 - best.median / current.median
+        return 0, f"{names[0]} is in use and nothing measured is faster"
+    current_low, current, _ = spreads[0]
+    _, best, best_high = spreads[fastest]
+    gain = 1 - best / current
     wins = sum(one < other for one, other in zip(costs[fastest], costs[0], strict=True))
     facts = (
-        f"{names[fastest]} takes {best.median:.2f} ms instead of {current.median:.2f} ({gain:.0%} less), "
+        f"{names[fastest]} takes {best:.2f} ms instead of {current:.2f} ({gain:.0%} less), "
         f"and less in {wins} of {len(costs[0])} rounds"
     )
     if len(costs[0]) < LEAST_ROUNDS:
         doubt = f"{len(costs[0])} rounds are too few to tell; allow more time"
-    elif best.high >= current.low:
+    elif best_high >= current_low:
         doubt = "the middle halves of their rounds overlap"
     elif gain < LEAST_GAIN:
         doubt = f"less than {LEAST_GAIN:.0%} is not worth a setting"
     else:
-        return Decision(fastest, facts)
-    return Decision(0, f"{names[0]} is kept: {facts}, but {doubt}")
+        return fastest, facts
+    return 0, f"{names[0]} is kept: {facts}, but {doubt}"

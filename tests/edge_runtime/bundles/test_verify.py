@@ -42,7 +42,7 @@ def refusal(path: Path) -> str:
 
 def test_the_demo_bundle_passes_and_is_small() -> None:
     bundle = load_bundle(BUNDLE)
-    report = self_test(bundle, OnnxEngine(bundle.model_bytes))
+    report = self_test(bundle, OnnxEngine(bundle.model_files.data))
     assert report.worst <= bundle.manifest.tolerance
     assert sum(path.stat().st_size for path in BUNDLE.rglob("*") if path.is_file()) < 8_000_000
     assert len(bundle.labels) == 1000
@@ -55,7 +55,7 @@ def test_loading_and_testing_imports_neither_onnx_nor_torch() -> None:
         "from edge_runtime.bundles.verify import load_bundle\n"
         "from edge_runtime.bundles.self_test import self_test\n"
         "from edge_runtime.inference.engines.onnx_engine import OnnxEngine\n"
-        f"bundle = load_bundle(Path({str(BUNDLE)!r})); self_test(bundle, OnnxEngine(bundle.model_bytes))\n"
+        f"bundle = load_bundle(Path({str(BUNDLE)!r})); self_test(bundle, OnnxEngine(bundle.model_files.data))\n"
         "sys.exit(bool({'onnx', 'torch', 'PIL'} & sys.modules.keys()))\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=WAIT_S).returncode == 0
@@ -163,7 +163,7 @@ def test_bytes_that_change_after_the_check_are_not_used(bundle_path: Path) -> No
     bundle = load_bundle(bundle_path)
     (bundle_path / "model.onnx").write_bytes(small_model(seed=3))
     with pytest.raises(BundleError, match="sha256"):
-        _ = bundle.model_bytes
+        _ = bundle.model_files.data
     with pytest.raises(BundleError):
         bundle.read("../secret")
 

@@ -26,7 +26,7 @@ def made():
     bundle, rng = load_bundle(BUNDLE), np.random.default_rng(0)
     facts = BaselineFacts(preprocessing=identify_bundle(bundle).preprocessing, bundle=bundle.id)
     x = rng.uniform(-1, 1, (16, 3, 224, 224)).astype(np.float32)
-    return [calibration.snapshot(bundle.model_bytes, part).with_facts(facts) for part in (x[:8], x[8:])]
+    return [calibration.snapshot(bundle.model_files.data, part).with_facts(facts) for part in (x[:8], x[8:])]
 
 
 @pytest.fixture

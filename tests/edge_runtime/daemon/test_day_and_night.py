@@ -47,7 +47,7 @@ class Camera:
 def site():
     """The camera, and what it takes to watch for day and night."""
     bundle = load_bundle(DEMO / "bundle" / "efficientnet-lite0" / "1")
-    camera, model = Camera(bundle), bundle.model_bytes
+    camera, model = Camera(bundle), bundle.model_files.data
     lights = {"day": None, "night": "grey"}
     known = {name: calibration.snapshot(model, camera.frames(64, light)) for name, light in lights.items()}
     return camera, known, calibration.probe(model)

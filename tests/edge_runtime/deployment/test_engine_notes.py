@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from edge_runtime.config import ModelConfig
-from edge_runtime.deployment.engine_notes import find_engine_notes, is_on
+from edge_runtime.deployment.open_bundle import find_engine_notes, is_on
 from edge_runtime.inference.engines.base import TensorSpec
 from edge_runtime.inference.engines.threads import CpuBudget, ThreadPlan
 from edge_runtime.system.cpu_topology import Core, CpuTopology

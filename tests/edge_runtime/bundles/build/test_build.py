@@ -23,7 +23,7 @@ def test_what_was_built_loads_and_passes(tmp_path: Path, batch: int | str) -> No
     path = build(tmp_path, small_model(batch=batch))
     assert path == tmp_path / "small" / "1"
     bundle = load_bundle(path)
-    report = self_test(bundle, OnnxEngine(bundle.model_bytes))
+    report = self_test(bundle, OnnxEngine(bundle.model_files.data))
     assert bundle.id == "small/1"
     assert bundle.labels == tuple("abcde")
     assert report.worst < 1e-4

@@ -127,7 +127,7 @@ def test_other_inputs_can_be_quantized(author: Author, model: bytes, spec: dict[
         quantize="int8",
         limits={"accuracy_points": 100, "time_over_float": 100},
     )
-    assert b"QuantizeLinear" in load_bundle(found.path).model_bytes
+    assert b"QuantizeLinear" in load_bundle(found.path).model_files.data
 
 
 def test_weights_among_the_inputs_are_weights(author: Author) -> None:

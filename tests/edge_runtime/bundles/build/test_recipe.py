@@ -83,7 +83,7 @@ def test_int8_is_measured_beside_the_float_model_and_the_figures_are_in_the_mani
     assert (measured.float_infer_ms or 0) > 0
     assert bundle.manifest.calibration.moments is not None
     mark = b"QuantizeLinear" if wanted == "onnx" else b'element_type="i8"'
-    assert mark in bundle.model_bytes
+    assert mark in bundle.model_files.data
 
 
 def test_accuracy_is_counted_where_there_are_labels(author: Author) -> None:
@@ -318,7 +318,7 @@ def test_layers_that_are_to_stay_float_are_named_by_patterns(author: Author, wan
         author.build(**keys, keep_float=["nothing_so"])
     built = author.build(**keys, keep_float=[".*"])
     mark = b"QuantizeLinear" if wanted == "onnx" else b'element_type="i8"'
-    assert mark not in load_bundle(built.path).model_bytes
+    assert mark not in load_bundle(built.path).model_files.data
 
 
 def test_a_pattern_that_is_none_is_refused(author: Author) -> None:
@@ -340,4 +340,4 @@ def test_an_old_onnx_file_is_brought_to_an_operator_set_that_can_be_recalibrated
     author.pictures("cal", range(10, 40))
     keys = {"calibration": "cal", "limits": {"accuracy_points": 100}, "quantize": quantize}
     bundle = load_bundle(author.build(model="old.onnx", **keys).path)
-    assert onnx.load_model_from_string(bundle.model_bytes).opset_import[0].version >= 13
+    assert onnx.load_model_from_string(bundle.model_files.data).opset_import[0].version >= 13

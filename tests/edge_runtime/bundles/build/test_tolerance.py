@@ -152,4 +152,4 @@ def test_the_manifest_says_how_detections_are_compared(tmp_path: Path) -> None:
     bundle = load_bundle(author.build().path)
     assert bundle.manifest.compare == "outputs"
     assert "compare" not in (bundle.path / "bundle.yaml").read_text()
-    assert self_test(bundle, OnnxEngine(bundle.model_bytes)).worst == 0
+    assert self_test(bundle, OnnxEngine(bundle.model_files.data)).worst == 0
