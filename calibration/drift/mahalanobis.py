@@ -9,14 +9,14 @@ costs 5 points or more, where the divergence puts noise and tint below it.
 Pure numpy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import ModelError
-from calibration.stats.moments import FrameMoments
+from calibration.stats.moments import FrameMoments, MeanVar
 
 Matrix = NDArray[np.float64]
 
@@ -96,10 +96,15 @@ def effective_frames(frames: Mapping[str, FrameMoments]) -> float:
     if odd:
         fix = "Export it with the frames first, as with batch_first=True in torch."
         raise ModelError("model", "another axis than the frames comes first", "(N, C, ...)", fix, odd)
-    mean = np.concatenate([tap.mean for tap in taps], axis=1)
-    var = np.concatenate([tap.var for tap in taps], axis=1)
+    mean, var = side_by_side([(tap.mean, tap.var) for tap in taps])
     scaling = Scaling.of(mean, var, tuple(tap.mean.shape[1] for tap in taps))
     return effective_count(scaling.features(mean, var))
+
+
+def side_by_side(pairs: Sequence[MeanVar]) -> MeanVar:
+    """Means and variances of several taps as one (..., C) each."""
+    means, variances = zip(*pairs, strict=True)
+    return np.concatenate(means, axis=-1), np.concatenate(variances, axis=-1)
 
 
 def effective_count(features: Matrix) -> float:

@@ -53,7 +53,7 @@ class DriftReport:
 
 
 def replay_drift(
-    baseline: Baseline, taps: Mapping[str, float], frames: Mapping[str, FrameMoments], seed: int = 0
+    baseline: Baseline, taps: Mapping[str, float], frames: Mapping[str, FrameMoments]
 ) -> DriftReport:
     """The finding of a fresh monitor with the default settings.
 
@@ -61,7 +61,6 @@ def replay_drift(
         baseline: The healthy site.
         taps: Divergence of the whole set per tap, to go with the finding.
         frames: Single-frame moments (N, C) of the set, in the order seen, of the taps that the baseline has them of.
-        seed: For the simulated healthy streams that the thresholds come from.
 
     Raises:
         TapMismatch: a tap of the baseline is missing in ``frames``, or has other channels.
@@ -74,12 +73,12 @@ def replay_drift(
     count, least = len(frames[INPUT_TAP].mean), settings.window_frames + settings.apart_frames
     if count < least:
         return DriftReport(taps, None, None, f"{count} frames; the daemon decides after {least}")
-    monitor = DriftMonitor(baseline.moments, baseline.frames, settings, np.random.default_rng(seed))
-    alarm_after: int | None = None
-    status: DriftStatus | None = None
-    for i in range(count):
-        pairs = {tap: (part.mean[i], part.var[i]) for tap, part in frames.items()}
-        status = monitor.update(pairs, i * settings.sample_every_s)
-        if status.alarm and alarm_after is None:
-            alarm_after = status.frames
-    return DriftReport(taps, status, alarm_after, None)
+    monitor = DriftMonitor(baseline.moments, baseline.frames, settings, np.random.default_rng(0))
+    statuses = [
+        monitor.update(
+            {tap: (part.mean[i], part.var[i]) for tap, part in frames.items()}, i * settings.sample_every_s
+        )
+        for i in range(count)
+    ]
+    alarm_after = next((status.frames for status in statuses if status.alarm), None)
+    return DriftReport(taps, statuses[-1], alarm_after, None)

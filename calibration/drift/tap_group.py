@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.drift.mahalanobis import Scaling, Whitening, effective_count
+from calibration.drift.mahalanobis import Scaling, Whitening, effective_count, side_by_side
 from calibration.drift.thresholds import Cadence, cusum_step, draw_thresholds
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import FrameMoments, MeanVar
@@ -48,7 +48,7 @@ class HealthyFrames:
         if count < FEWEST_FRAMES:
             raise DataError("drift baseline", f"{count} healthy frames", f"at least {FEWEST_FRAMES}")
         widths = tuple(frames[tap].mean.shape[1] for tap in taps)
-        mean, var = _side_by_side([(frames[tap].mean[:count], frames[tap].var[:count]) for tap in taps])
+        mean, var = side_by_side([(frames[tap].mean[:count], frames[tap].var[:count]) for tap in taps])
         scaling = Scaling.of(mean, var, widths)
         features = scaling.features(mean, var)
         effective = effective or effective_count(features)
@@ -67,7 +67,7 @@ class HealthyFrames:
         ]
         if wrong:
             raise TapMismatch(wrong)
-        return self.scaling.features(*_side_by_side([frame_moments[tap] for tap in self.taps]))
+        return self.scaling.features(*side_by_side([frame_moments[tap] for tap in self.taps]))
 
     def features_in(self, frames: Mapping[str, FrameMoments]) -> Features:
         """:meth:`features_of` of N frames, (N, D)."""
@@ -152,9 +152,3 @@ class TapGroup:
     def is_quiet(self, share: float) -> bool:
         """Everything below ``share`` of its threshold."""
         return max(self.score, self._earlier) < share and self.cusum <= share
-
-
-def _side_by_side(pairs: Sequence[MeanVar]) -> MeanVar:
-    """Means and variances of several taps as one (..., C) each."""
-    means, variances = zip(*pairs, strict=True)
-    return np.concatenate(means, axis=-1), np.concatenate(variances, axis=-1)

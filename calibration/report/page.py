@@ -112,10 +112,8 @@ def _layers(verdict: Verdict, material: Material) -> dict[str, Any]:
     seen = material.layers
     before = verdict.drift if seen is None else seen.before
     after, healthy = (None, None) if seen is None else (seen.after, seen.healthy)
-    rows = [
-        (tap, _short(value), _short((after or {}).get(tap)), _short((healthy or {}).get(tap)))
-        for tap, value in before.items()
-    ]
+    parts = (before, after or {}, healthy or {})
+    rows = [(tap, *(_short(part.get(tap)) for part in parts)) for tap in before]
     return {
         "chart": charts.layer_chart(before, after, healthy),
         "rows": rows,

@@ -101,6 +101,8 @@ class Search:
         kept = baseline.healthy_samples
         can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
         self._healthy_samples = kept if can_simulate else None
+        few = f"The baseline was recorded on {baseline.count} frames; {reference.FEWEST_FRAMES} are the least"
+        note = f"{few} from which drift can be scored and patches can be judged without labels, 64 are good."
         self._verdict = Verdict(
             accepted=False,
             candidate=UNPATCHED,
@@ -113,7 +115,7 @@ class Search:
             model_sha256=target.sha256,
             baseline_id=baseline.id,
             seed=options.seed,
-            notes=_notes_on(baseline),
+            notes=(note,) if baseline.count < reference.FEWEST_FRAMES else (),
         )
 
     def decide(self) -> Verdict:
@@ -290,13 +292,6 @@ class Search:
             channels_left_alone=sum(self._target.patched(patch).left_alone.values()),
             channels_clipped=clipped_channels(patch.taps),
         )
-
-
-def _notes_on(baseline: Baseline) -> tuple[str, ...]:
-    if baseline.count >= reference.FEWEST_FRAMES:
-        return ()
-    few = f"The baseline was recorded on {baseline.count} frames; {reference.FEWEST_FRAMES} are the least"
-    return (f"{few} from which drift can be scored and patches can be judged without labels, 64 are good.",)
 
 
 def _require_fitting_labels(labels: NDArray[np.int64] | None, answers: Answers) -> None:
