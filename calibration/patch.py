@@ -24,6 +24,7 @@ RELATIVE_EPS = 1e-5
 
 FORMAT = 1
 _KIND = "patch"
+_AGAIN = "Recalibrate again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,9 @@ class Affine:
 
     def __post_init__(self) -> None:
         if self.scale.ndim != 1 or self.scale.shape != self.offset.shape:
-            raise PatchError(
-                "patch", "scale and offset of other shapes", "two equal (C,)", "Recalibrate again."
-            )
+            raise PatchError("patch", "scale and offset of other shapes", "two equal (C,)", _AGAIN)
         if not (np.isfinite(self.scale).all() and np.isfinite(self.offset).all() and (self.scale > 0).all()):
-            raise PatchError(
-                "patch", "a non-finite or non-positive value", "finite, scale > 0", "Recalibrate again."
-            )
+            raise PatchError("patch", "a non-finite or non-positive value", "finite, scale > 0", _AGAIN)
 
     @property
     def touched(self) -> NDArray[np.bool_]:
@@ -64,7 +61,7 @@ class Patch:
     """Corrections per tap (``input`` is the input itself; absent taps stay) and what they are for.
 
     Attributes:
-        taps: Correction per tap; ``input`` is the input itself, absent taps stay as they are.
+        taps: Correction per tap.
         model_sha256: The model file it is for.
         baseline_id: ``Baseline.id`` of the baseline it was made from.
         candidate: Name of the candidate, as in ``Verdict.candidate``.
@@ -131,9 +128,8 @@ class Patch:
         except tensor_file.TensorFileProblem as err:
             raise PatchError(str(path), str(err), "a patch written by this library", _AGAIN) from err
         except (KeyError, TypeError, ValueError) as err:
-            raise PatchError(
-                str(path), f"fields are wrong ({err})", f"a patch of format {FORMAT}", _AGAIN
-            ) from err
+            found = f"fields are wrong ({err})"
+            raise PatchError(str(path), found, f"a patch of format {FORMAT}", _AGAIN) from err
 
     @classmethod
     def _from(cls, arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> "Patch":
@@ -157,9 +153,6 @@ class Patch:
             frames=int(header["frames"]),
             created_wall_s=float(header["created_wall_s"]),
         )
-
-
-_AGAIN = "Recalibrate again."
 
 
 def spread(var: Vector, reference_var: Vector) -> Vector:
