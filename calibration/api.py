@@ -262,12 +262,11 @@ def _add_answers(
 ) -> HealthySamples:
     """The samples with the healthy model's answers; without where these are neither classes nor detections."""
     outputs = named_only(target.runner()(healthy_samples.samples()), output)
-    healthy_samples = replace(healthy_samples, probabilities=None, detections=None, layout=None)
     try:
         layout = layout or layout_of(outputs)
         return healthy_samples.with_answers(read_answers(outputs, layout), layout)
     except UnknownAnswers:
-        return healthy_samples
+        return replace(healthy_samples, probabilities=None, detections=None, layout=None)
 
 
 def _answers_to(

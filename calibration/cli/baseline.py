@@ -144,9 +144,6 @@ def merge(
     answer_with({"baseline": str(out), **shown}, [text], as_json)
 
 
-ALL = (profile, show_baseline, bless, merge)
-
-
 def _show(facts: dict[str, Any], as_json: bool) -> None:
     """For a person one fact a line, times as dates, what is unknown left out."""
     lines = []
