@@ -47,7 +47,9 @@ def named(cases: Iterator[tuple[Path, str]]) -> list[object]:
     return [pytest.param(text, id=f"{page.stem}-{i}") for i, (page, text) in enumerate(cases)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_every_link_leads_to_a_file(page):
     links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
