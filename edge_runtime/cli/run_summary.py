@@ -1,31 +1,32 @@
 """What a run did, as lines for a person: printed when ``run --for`` or the demo ends. Pure: facts in, text out."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from edge_runtime.cli.demo.agreement import Agreement
+from edge_runtime.daemon.model_runtime import ModelStatus
+from edge_runtime.daemon.status import DaemonStatus
 from edge_runtime.messaging.event_text import describe
 from edge_runtime.messaging.events import Fact
 
 
 def summarise(
-    status: dict[str, Any], events: Sequence[tuple[float, Fact]], agreements: Sequence[Agreement]
+    status: DaemonStatus, events: Sequence[tuple[float, Fact]], agreements: Sequence[Agreement]
 ) -> str:
     """The summary.
 
-    ``status`` is what ``/status`` serves; ``events`` have the seconds since the start, oldest first.
+    ``events`` have the seconds since the start, oldest first.
     """
-    first_s = status["first_result_s"]
+    first_s = status.first_result_s
     first = "never" if first_s is None else f"{first_s:.2f} s"
-    lines = [f"ran {status['uptime_s']:.1f} s, first result after {first}"]
-    for name, model in status["models"].items():
-        late = sum(camera["dropped"] for camera in status["cameras"].values() if camera["model"] == name)
+    lines = [f"ran {status.uptime_s:.1f} s, first result after {first}"]
+    for name, model in status.models.items():
+        late = sum(camera.dropped for camera in status.cameras.values() if camera.model == name)
         lines += _model_lines(name, model, late)
     lines.append("")
-    for name, channel in status["delivery"].items():
+    for name, channel in status.delivery.items():
         lines.append(
-            f"delivery to {name}: accepted {channel['enqueued']}, delivered {channel['delivered']}, "
-            f"waiting {channel['pending']}, lost {channel['dropped']}"
+            f"delivery to {name}: accepted {channel.enqueued}, delivered {channel.delivered}, "
+            f"waiting {channel.pending}, lost {channel.dropped}"
         )
     lines += ["", "what happened:"]
     happened = []
@@ -38,47 +39,45 @@ def summarise(
     return "\n".join(lines)
 
 
-def _model_lines(name: str, model: dict[str, Any], late: int) -> list[str]:
-    streams, notes = model["streams"].values(), model.get("notes", [])
-    frames, results = sum(s["frames"] for s in streams), sum(s["results"] for s in streams)
-    rejected = sum(sum(s["rejected"].values()) for s in streams)
-    dropped = model["dropped_oldest"] + model["dropped_stale"]
+def _model_lines(name: str, model: ModelStatus, late: int) -> list[str]:
+    streams = model.streams.values()
+    frames, results = sum(s.frames for s in streams), sum(s.results for s in streams)
+    rejected = sum(sum(s.rejected.values()) for s in streams)
+    dropped = model.dropped_oldest + model.dropped_stale
     lost = frames - results - rejected - dropped  # engine errors, or frames without an account
     counts = f"frames {frames}   results {results}   rejected {rejected}"
     lines = [
         "",
-        f"model {name}: {model['generation']} on {model['runs_on']}",
-        *(f"  note: {note}" for note in notes),
+        f"model {name}: {model.generation} on {model.runs_on}",
+        *(f"  note: {note}" for note in model.notes),
         f"  {counts}   dropped because late {late + dropped}   lost {lost}",
     ]
-    for label, key in (("capture to result", "total_ms"), ("inference", "infer_ms")):
-        if figures := model[key]:
-            lines.append(
-                f"  {label}: " + ", ".join(f"{p} {figures[p]:.1f} ms" for p in ("p50", "p99", "max"))
-            )
-    side = model["recalibration"]
+    for label, ms in (("capture to result", model.total_ms), ("inference", model.infer_ms)):
+        if ms is not None:
+            lines.append(f"  {label}: p50 {ms.p50:.1f} ms, p99 {ms.p99:.1f} ms, max {ms.max:.1f} ms")
+    side = model.recalibration
     if side is not None:
         lines.append(
-            f"  drift alarms {side['alarms']}   recalibrations {side['recalibrations']} "
-            f"(accepted {side['accepted']}, refused {side['refused']}, failed {side['failed']})   "
-            f"hot swaps {model['swaps']}   roll-backs {side['rollbacks']}"
+            f"  drift alarms {side.alarms}   recalibrations {side.recalibrations} "
+            f"(accepted {side.accepted}, refused {side.refused}, failed {side.failed})   "
+            f"hot swaps {model.swaps}   roll-backs {side.rollbacks}"
         )
-        if side["task"] is not None:
-            lines.append(f"  not finished when the time was up: {side['task']}, {side['phase']}")
+        if side.task is not None:
+            lines.append(f"  not finished when the time was up: {side.task}, {side.phase}")
     return lines
 
 
-def _camera_lines(status: dict[str, Any]) -> list[str]:
+def _camera_lines(status: DaemonStatus) -> list[str]:
     """Cameras that never gave a picture, and why."""
     frames = {
-        stream: figures["frames"]
-        for model in status["models"].values()
-        for stream, figures in model["streams"].items()
+        stream: figures.frames
+        for model in status.models.values()
+        for stream, figures in model.streams.items()
     }
     return [
-        f"  camera {stream} gave no picture: {camera['problem']}"
-        for stream, camera in status["cameras"].items()
-        if camera.get("problem") and not frames.get(stream)
+        f"  camera {stream} gave no picture: {camera.problem}"
+        for stream, camera in status.cameras.items()
+        if camera.problem and not frames.get(stream)
     ]
 
 

@@ -1,9 +1,9 @@
 """The streams of a running daemon: which are open, and how they are closed and opened again after an edit."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -22,6 +22,23 @@ OpenSource = Callable[[str, CameraConfig, int], Source]
 """(stream, its configuration, first sequence number) -> a source."""
 CLOSE_S = 3.0
 GRACE_S = 2.0  # a source notices its own stall and starts again; silence counts only after that
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """One open stream, in the names and the order of ``/status``; counts are since its source was opened."""
+
+    model: str
+    path: str
+    """Without secrets."""
+    finished: bool
+    """A file that was played to its end."""
+    problem: str | None
+    captured: int
+    dropped: int
+    restarts: int
+    priority: str | None
+    """None for a stream that is no longer in the configuration."""
 
 
 class Cameras:
@@ -87,18 +104,22 @@ class Cameras:
             for stream, worker in dict(self._workers).items()
         )
 
-    def status(self) -> dict[str, dict[str, Any]]:
-        """Every open stream, in the names of ``/status``; counts are since its source was opened."""
-        return {
-            stream: {
-                "model": worker.camera.model,
-                "path": worker.camera.safe_path,
-                "finished": worker.is_finished,
-                "problem": worker.last_problem,
-                **worker.source_counts(),
-            }
-            for stream, worker in dict(self._workers).items()
-        }
+    def status(self, configured: Mapping[str, CameraConfig]) -> dict[str, CameraStatus]:
+        """Every open stream, with its priority in this configuration: that may change while the stream stays open."""
+        found = {}
+        for stream, worker in dict(self._workers).items():
+            counts, now = worker.source_counts(), configured.get(stream)
+            found[stream] = CameraStatus(
+                model=worker.camera.model,
+                path=worker.camera.safe_path,
+                finished=worker.is_finished,
+                problem=counts.last_problem,
+                captured=counts.captured,
+                dropped=counts.dropped,
+                restarts=counts.restarts,
+                priority=None if now is None else now.priority,
+            )
+        return found
 
 
 def _allowed_silence_s(camera: CameraConfig) -> float:

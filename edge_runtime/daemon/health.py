@@ -9,7 +9,6 @@ systemd's watchdog all use the one verdict.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
 INFERENCE_S = 20.0
 """A batch that is due this long has hung. The slowest honest case is a big model on a slow board."""
@@ -95,21 +94,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The verdict."""
+    """The verdict, in the names and the order of ``/healthz``."""
 
     live: bool
     ready: bool
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """One sentence for each finding, the gravest first."""
-        ranked = sorted(self.findings, key=lambda finding: finding.weight)
-        return tuple(f"{finding.part}: {finding.reason}" for finding in ranked)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As served and published."""
-        return {"live": self.live, "ready": self.ready, "reasons": list(self.reasons)}
+    reasons: tuple[str, ...] = ()
+    """One sentence for each finding, the gravest first."""
 
 
 def assess(facts: Facts, now_s: float) -> Health:
@@ -120,9 +110,10 @@ def assess(facts: Facts, now_s: float) -> Health:
         *_judge_sources(facts.sources, now_s),
         *_note_problems(facts),
     )
-    weights = {finding.weight for finding in findings}
-    live = Weight.DEAD not in weights
-    return Health(live, live and Weight.UNREADY not in weights, findings)
+    ranked = sorted(findings, key=lambda finding: finding.weight)
+    gravest = ranked[0].weight if ranked else Weight.NOTE
+    reasons = tuple(f"{finding.part}: {finding.reason}" for finding in ranked)
+    return Health(gravest > Weight.DEAD, gravest > Weight.UNREADY, reasons)
 
 
 def _judge_daemon(facts: Facts) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """One model at work: its bundle, engine slot, pipeline, inference workers and recalibration controller."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import structlog
 
@@ -9,9 +8,11 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.inference.engines.threads import ThreadPlan
+from edge_runtime.inference.metrics import Percentiles
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.scheduler import BatchPolicy
 from edge_runtime.recalibration.controller import RecalibrationController
+from edge_runtime.recalibration.status import ControllerStatus
 from edge_runtime.system.heap import trim_heap
 
 log = structlog.get_logger()
@@ -19,6 +20,53 @@ log = structlog.get_logger()
 STOP_S = 5.0
 NO_AGE_LIMIT_S = 1e9
 _PRIORITIES = {"low": -1, "high": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadStatus:
+    """The plan and the binding: CPUs that threads were planned for are not CPUs that they are bound to."""
+
+    intra: int
+    workers: int
+    why: str
+    planned_cpus: tuple[int, ...]
+    bound_to: list[tuple[int, ...]] | None
+    """One entry for each worker; None when no thread is bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """Frames of one stream."""
+
+    frames: int
+    results: int
+    rejected: dict[str, int]
+    """By reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model, in the names and the order of ``/status``."""
+
+    bundle: str
+    generation: str
+    """Active now: ``bundle/version+patch``."""
+    runs_on: str
+    notes: tuple[str, ...]
+    threads: ThreadStatus
+    batches: int
+    mean_batch: float | None
+    infer_ms: Percentiles | None
+    total_ms: Percentiles | None
+    """From capture to result."""
+    dropped_oldest: int
+    dropped_stale: int
+    engine_errors: int
+    lost_to_errors: int
+    swaps: int
+    streams: dict[str, StreamStatus]
+    recalibration: ControllerStatus | None
+    """None where it is turned off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,40 +138,36 @@ class ModelRuntime:
         self.pipeline.slot.close()
         trim_heap()
 
-    def status(self) -> dict[str, Any]:
-        """In the names and the order of ``/status``; safe from any thread."""
+    def status(self) -> ModelStatus:
+        """Safe from any thread."""
         metrics, slot, counters = self.pipeline.metrics, self.pipeline.slot, self.pipeline.scheduler.counters
-        return {
-            "bundle": self.bundle.id,
-            "generation": str(slot.generation),
-            "runs_on": slot.engine.runs_on,
-            "notes": self.notes,
-            "threads": self._threads(),
-            "batches": metrics.batches,
-            "mean_batch": round(metrics.batched_samples / metrics.batches, 2) if metrics.batches else None,
-            "infer_ms": metrics.infer_ms.percentiles(),
-            "total_ms": metrics.total_ms.percentiles(),  # from capture to result
-            "dropped_oldest": counters.dropped_oldest,
-            "dropped_stale": counters.dropped_stale,
-            "engine_errors": metrics.engine_errors,
-            "lost_to_errors": metrics.lost_to_errors,
-            "swaps": slot.swaps,
-            "streams": {
-                name: {
-                    "frames": stream.frames,
-                    "results": stream.results,
-                    "rejected": dict(stream.rejected),  # by reason
-                }
+        return ModelStatus(
+            bundle=self.bundle.id,
+            generation=str(slot.generation),
+            runs_on=slot.engine.runs_on,
+            notes=self.notes,
+            threads=self._threads(),
+            batches=metrics.batches,
+            mean_batch=round(metrics.batched_samples / metrics.batches, 2) if metrics.batches else None,
+            infer_ms=metrics.infer_ms.percentiles(),
+            total_ms=metrics.total_ms.percentiles(),
+            dropped_oldest=counters.dropped_oldest,
+            dropped_stale=counters.dropped_stale,
+            engine_errors=metrics.engine_errors,
+            lost_to_errors=metrics.lost_to_errors,
+            swaps=slot.swaps,
+            streams={
+                name: StreamStatus(stream.frames, stream.results, dict(stream.rejected))
                 for name, stream in list(metrics.streams.items())
             },
-            "recalibration": None if self.controller is None else asdict(self.controller.status()),
-        }
+            recalibration=None if self.controller is None else self.controller.status(),
+        )
 
-    def _threads(self) -> dict[str, Any]:
-        """The plan and the binding: CPUs that threads were planned for are not CPUs that they are bound to."""
-        plan, bound_to = self.plan.status(), [list(worker.bound_to) for worker in self.workers]
-        cpus = plan.pop("cpus")
-        return {**plan, "planned_cpus": cpus, "bound_to": bound_to if any(bound_to) else None}
+    def _threads(self) -> ThreadStatus:
+        plan, bound_to = self.plan, [worker.bound_to for worker in self.workers]
+        return ThreadStatus(
+            plan.intra, plan.workers, plan.why, plan.cpus, bound_to if any(bound_to) else None
+        )
 
 
 def make_batch_policy(config: Config, name: str) -> BatchPolicy:

@@ -65,17 +65,14 @@ class StreamWorker:
     @property
     def last_problem(self) -> str | None:
         """Why the source was last lost or opened again."""
-        return self._counts().last_problem or self._lost
+        return self.source_counts().last_problem
 
-    def source_counts(self) -> dict[str, int]:
-        """Frames captured, frames dropped and restarts since the source was opened."""
-        counts = self._counts()
-        restarts = counts.restarts + self._reopened
-        return {"captured": counts.captured, "dropped": counts.dropped, "restarts": restarts}
-
-    def _counts(self) -> SourceCounts:
+    def source_counts(self) -> SourceCounts:
+        """Counts since the source was opened; restarts and problems are also those that this worker noted."""
         source = self._source
-        return SourceCounts() if source is None else source.stats()
+        counts = SourceCounts() if source is None else source.stats()
+        restarts, problem = counts.restarts + self._reopened, counts.last_problem or self._lost
+        return replace(counts, restarts=restarts, last_problem=problem)
 
     def _run(self) -> None:
         while not self.thread.stopping.is_set() and not self.is_finished:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from operator import attrgetter
+from typing import Any, Protocol
 
 import structlog
 from starlette.applications import Starlette
@@ -21,6 +22,19 @@ from starlette.routing import Route
 
 from edge_runtime.messaging.encoding import encode_object, format_rfc3339
 from edge_runtime.recalibration.reports import Reports
+
+
+class Verdict(Protocol):
+    """The fields of a verdict that the probes ask for; the answer has all of them."""
+
+    @property
+    def live(self) -> bool:
+        """Whether a restart would not help."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may be relied on."""
+
 
 Items = Callable[[int], list[dict[str, Any]]]
 View = Callable[[Request], Response]
@@ -40,8 +54,8 @@ REPORT_POLICY = (
 
 
 def build_app(
-    status: Callable[[], dict[str, Any]],
-    health: Callable[[], dict[str, Any]],
+    status: Callable[[], object],
+    health: Callable[[], Verdict],
     results: Items,
     events: Items,
     reports: Callable[[], Mapping[str, Reports]],
@@ -50,8 +64,8 @@ def build_app(
     """The ASGI application.
 
     Args:
-        status: The daemon's state as JSON-able data.
-        health: The verdict of now: ``live``, ``ready`` and the reasons.
+        status: The daemon's state, a dataclass or a dictionary.
+        health: The verdict of now, a dataclass: ``live``, ``ready`` and the reasons.
         results: The newest results, newest first, at most so many.
         events: The newest events in the same way.
         reports: Reports of recalibrations, by model.
@@ -59,8 +73,8 @@ def build_app(
     """
     views: dict[str, View] = {
         "/": _make_dashboard(),
-        "/healthz": partial(_show_verdict, health, "live"),
-        "/readyz": partial(_show_verdict, health, "ready"),
+        "/healthz": partial(_show_verdict, health, attrgetter("live")),
+        "/readyz": partial(_show_verdict, health, attrgetter("ready")),
         "/status": lambda _: _answer(status()),
         "/results": partial(_show_items, "results", results),
         "/events": partial(_show_items, "events", events),
@@ -85,7 +99,7 @@ def _make_endpoint(view: View) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _answer(values: dict[str, Any], code: int = 200) -> Response:
+def _answer(values: object, code: int = 200) -> Response:
     return Response(encode_object(values), code, FRESH, "application/json")
 
 
@@ -95,10 +109,10 @@ def _make_dashboard() -> View:
     return lambda _: Response(page, 200, headers, "text/html; charset=utf-8")
 
 
-def _show_verdict(health: Callable[[], dict[str, Any]], asked: str, _: Request) -> Response:
+def _show_verdict(health: Callable[[], Verdict], is_good: Callable[[Verdict], bool], _: Request) -> Response:
     """200 or 503, with the reasons either way, for probes and people."""
     verdict = health()
-    return _answer(verdict, 200 if verdict[asked] else 503)
+    return _answer(verdict, 200 if is_good(verdict) else 503)
 
 
 def _show_items(name: str, items: Items, request: Request) -> Response:

@@ -10,6 +10,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Milliseconds."""
+
+    p50: float
+    p90: float
+    p99: float
+    max: float
+
+
 class Latency:
     """Percentiles over the most recent values, in milliseconds."""
 
@@ -22,15 +32,14 @@ class Latency:
         with self._lock:
             self._values_ms.append(value_ms)
 
-    def percentiles(self) -> dict[str, float] | None:
-        """p50, p90, p99 and max; None before the first value."""
+    def percentiles(self) -> Percentiles | None:
+        """None before the first value."""
         with self._lock:
             values = list(self._values_ms)
         if not values:
             return None
-        p50, p90, p99 = np.percentile(values, [50, 90, 99])
-        figures = {"p50": p50, "p90": p90, "p99": p99, "max": max(values)}
-        return {name: round(float(value), 2) for name, value in figures.items()}
+        figures = (*np.percentile(values, [50, 90, 99]), max(values))
+        return Percentiles(*(round(float(value), 2) for value in figures))
 
 
 @dataclass(slots=True)

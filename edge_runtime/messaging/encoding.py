@@ -129,8 +129,8 @@ def as_json(report: RecalibrationReport) -> dict[str, Any]:
     return data
 
 
-def encode_object(values: dict[str, Any]) -> bytes:
-    """An object as one line: numpy values, paths and sets included; NaN becomes null."""
+def encode_object(values: object) -> bytes:
+    """A dictionary or a dataclass as one line: numpy values, paths and sets included; NaN becomes null."""
     return orjson.dumps(values, default=_convert, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 

@@ -1,6 +1,7 @@
 """From the configuration to the destinations of results, the source of commands and the HTTP server."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any, get_args
 
@@ -89,7 +90,7 @@ def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[st
     """What each verb does."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
     handlers["bless"] = handlers["approve"]  # the old name, for one release
-    return {**handlers, "status": lambda _: reporter.status()}
+    return {**handlers, "status": lambda _: asdict(reporter.status())}
 
 
 def _request(running: Running, verb: Verb, arguments: Any) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def make_http(
 
         return build_app(
             reporter.status,
-            lambda: reporter.health().as_dict(),
+            reporter.health,
             delivery.recent_results,
             delivery.recent_events,
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},

@@ -6,7 +6,7 @@ The policy is a pure function of the CPU budget and of what is to be served.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from edge_runtime.system.cpu_budget import CpuBudget, cpu_budget
 from edge_runtime.system.cpu_topology import Core
@@ -36,10 +36,6 @@ class ThreadPlan:
         first = worker * self.intra
         places = (self.cpus[(first + i) % len(self.cpus)] for i in range(self.intra))
         return tuple(dict.fromkeys(places))
-
-    def status(self) -> dict[str, Any]:
-        """For people and machines."""
-        return {"intra": self.intra, "workers": self.workers, "cpus": list(self.cpus), "why": self.why}
 
 
 def choose_threads(

@@ -1,41 +1,77 @@
+from dataclasses import replace
+
 import pytest
 
 from edge_runtime.cli.demo.agreement import Agreement
 from edge_runtime.cli.run_summary import summarise
+from edge_runtime.daemon.cameras import CameraStatus
+from edge_runtime.daemon.health import Health
+from edge_runtime.daemon.model_runtime import ModelStatus, StreamStatus, ThreadStatus
+from edge_runtime.daemon.status import DaemonStatus
+from edge_runtime.inference.metrics import Percentiles
+from edge_runtime.messaging.delivery import ChannelStatus
+from edge_runtime.recalibration.reference.live_reference_set import ReservoirStatus
+from edge_runtime.recalibration.status import ControllerStatus
 from tests.support.event_examples import EXAMPLES
 
-SIDE = {
-    "alarms": 1,
-    "recalibrations": 2,
-    "accepted": 1,
-    "refused": 1,
-    "failed": 0,
-    "rollbacks": 0,
-    "task": None,
-}
+SIDE = ControllerStatus(
+    phase="idle",
+    task=None,
+    commissioned=True,
+    generation="lite0/1+p1",
+    previous="lite0/1",
+    drift=None,
+    baselines={},
+    reservoir=ReservoirStatus(0, 0, 0.0, 0, "off", 0, 0, 0, {}, None, {}),
+    skipped=0,
+    not_possible={},
+    sampled=0,
+    recalibrations=2,
+    accepted=1,
+    refused=1,
+    failed=0,
+    alarms=1,
+    rollbacks=0,
+    last_report=None,
+)
+MODEL = ModelStatus(
+    bundle="lite0/1",
+    generation="lite0/1+p1",
+    runs_on="onnxruntime",
+    notes=(),
+    threads=ThreadStatus(1, 1, "why", (), None),
+    batches=90,
+    mean_batch=1.0,
+    infer_ms=None,
+    total_ms=Percentiles(10.0, 15.0, 20.0, 30.0),
+    dropped_oldest=2,
+    dropped_stale=1,
+    engine_errors=0,
+    lost_to_errors=0,
+    swaps=1,
+    streams={"belt": StreamStatus(100, 90, {"truncated": 4})},
+    recalibration=SIDE,
+)
+
+
+def camera(model, dropped, problem=None):
+    return CameraStatus(model, "path", False, problem, 0, dropped, 0, None)
 
 
 def status(**model):
-    return {
-        "uptime_s": 60.0,
-        "first_result_s": 0.61,
-        "models": {
-            "photos": {
-                "generation": "lite0/1+p1",
-                "runs_on": "onnxruntime",
-                "dropped_oldest": 2,
-                "dropped_stale": 1,
-                "swaps": 1,
-                "total_ms": {"p50": 10.0, "p99": 20.0, "max": 30.0},
-                "infer_ms": None,
-                "streams": {"belt": {"frames": 100, "results": 90, "rejected": {"truncated": 4}}},
-                "recalibration": SIDE,
-                **model,
-            }
-        },
-        "cameras": {"belt": {"model": "photos", "dropped": 5}, "other": {"model": "street", "dropped": 99}},
-        "delivery": {"file": {"enqueued": 90, "delivered": 88, "pending": 2, "dropped": 0}},
-    }
+    return DaemonStatus(
+        device="box",
+        uptime_s=60.0,
+        first_result_s=0.61,
+        health=Health(live=True, ready=True),
+        models={"photos": replace(MODEL, **model)},
+        cameras={"belt": camera("photos", 5), "other": camera("street", 99)},
+        delivery={"file": ChannelStatus(90, 88, 0, 2, 200, 0, durable=True, problem=None)},
+        broker=None,
+        config_problem=None,
+        worker_failures=0,
+        failures_by_thread={},
+    )
 
 
 def summary(events=(), agreements=(), **model):
@@ -52,10 +88,11 @@ def test_accounts_for_every_frame():
 
 
 def test_names_a_camera_that_never_gave_a_picture():
-    found = status()
-    found["cameras"]["gate"] = {"model": "photos", "dropped": 0, "problem": "/x does not exist"}
-    found["cameras"]["belt"]["problem"] = "was away for a while"
-    text = summarise(found, [], [])
+    cameras = {
+        "gate": camera("photos", 0, "/x does not exist"),
+        "belt": camera("photos", 5, "was away for a while"),
+    }
+    text = summarise(replace(status(), cameras=cameras), [], [])
     assert "  camera gate gave no picture: /x does not exist" in text
     assert "nothing to report" not in text
     assert "belt gave no" not in text
@@ -63,7 +100,7 @@ def test_names_a_camera_that_never_gave_a_picture():
 
 def test_says_what_was_under_way_when_the_time_was_up():
     assert "not finished" not in summary()
-    side = {**SIDE, "phase": "working", "task": "recalibrate (drift alarm)"}
+    side = replace(SIDE, phase="working", task="recalibrate (drift alarm)")
     assert "not finished when the time was up: recalibrate (drift alarm), working" in summary(
         recalibration=side
     )
@@ -71,7 +108,7 @@ def test_says_what_was_under_way_when_the_time_was_up():
 
 def test_says_when_there_was_no_result_and_no_event():
     facts = status(streams={}, total_ms=None, recalibration=None)
-    text = summarise({**facts, "first_result_s": None}, [], [])
+    text = summarise(replace(facts, first_result_s=None), [], [])
     assert "first result after never" in text
     assert "nothing to report" in text
 

@@ -70,7 +70,7 @@ def test_frames_of_an_open_stream_reach_its_pipeline(open_cameras):
     cameras.open("belt", camera(), pipeline)
     assert until(cameras.are_finished)
     assert [f.seq for f in pipeline.frames] == [0]
-    assert cameras.status()["belt"]["finished"]
+    assert cameras.status({})["belt"].finished
 
 
 def test_a_closed_stream_is_gone_and_what_it_had_waiting_is_dropped(open_cameras):
@@ -78,7 +78,7 @@ def test_a_closed_stream_is_gone_and_what_it_had_waiting_is_dropped(open_cameras
     cameras.open("belt", camera(), pipeline)
     cameras.close("belt")
     cameras.close("belt")
-    assert cameras.status() == {}
+    assert cameras.status({}) == {}
     assert pipeline.forgotten == ["belt"]
 
 
@@ -132,7 +132,7 @@ def test_a_lost_source_is_a_problem_in_facts_and_status(open_cameras):
     cameras = open_cameras(lost)
     cameras.open("belt", camera(), ScriptedPipeline())
     assert until(lambda: cameras.facts()[0].problem == "unplugged")
-    assert cameras.status()["belt"]["problem"] == "unplugged"
+    assert cameras.status({})["belt"].problem == "unplugged"
 
 
 def test_one_broken_camera_does_not_end_the_daemon(open_cameras):

@@ -9,7 +9,7 @@ import pytest
 
 from edge_runtime.config import parse_config
 from edge_runtime.daemon.lifecycle import EXIT_FATAL, Daemon, StopRequest
-from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import ConfigReloader, Edits
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
@@ -90,8 +90,8 @@ class Streams:
     def are_finished(self):
         return False
 
-    def status(self):
-        return {stream: {"model": model} for stream, model in self.open_on.items()}
+    def status(self, configured):
+        return {stream: configured[stream].priority for stream in self.open_on}
 
     def facts(self):
         return ()
@@ -270,8 +270,7 @@ def test_the_status_of_a_camera_has_the_priority_of_now(bench):
     cameras = {**new.cameras, "belt": new.cameras["belt"].model_copy(update={"priority": "high"})}
     assert isinstance(bench.edit(new.model_copy(update={"cameras": cameras})), ConfigApplied)
     assert bench.diary == []
-    priorities = {name: status["priority"] for name, status in bench.reporter.status()["cameras"].items()}
-    assert priorities == {"belt": "high", "bench": "normal"}
+    assert bench.reporter.status().cameras == {"belt": "high", "bench": "normal"}
 
 
 def test_cpus_that_threads_were_planned_for_are_told_from_those_they_are_bound_to():
@@ -279,14 +278,8 @@ def test_cpus_that_threads_were_planned_for_are_told_from_those_they_are_bound_t
         workers = tuple(SimpleNamespace(bound_to=cpus) for cpus in bound_to)
         return ModelRuntime("m", None, ThreadPlan(1, 2, "why", (0, 1)), None, workers, None)._threads()
 
-    assert threads((), ()) == {
-        "intra": 1,
-        "workers": 2,
-        "why": "why",
-        "planned_cpus": [0, 1],
-        "bound_to": None,
-    }
-    assert threads((0,), (1,))["bound_to"] == [[0], [1]]
+    assert threads((), ()) == ThreadStatus(1, 2, "why", planned_cpus=(0, 1), bound_to=None)
+    assert threads((0,), (1,)).bound_to == [(0,), (1,)]
 
 
 def test_a_removed_model_and_its_camera_go(bench):

@@ -7,7 +7,6 @@ from edge_runtime.daemon.health import (
     Health,
     SourceFacts,
     WatchdogFeeder,
-    Weight,
     assess,
 )
 
@@ -44,9 +43,7 @@ def test_a_thread_that_fails_again_and_again_is_a_note() -> None:
     verdict = judge(thread_failures={"recalibration-parts": 3, "http": 2})
     assert verdict.live
     assert verdict.ready
-    assert [(finding.part, finding.weight) for finding in verdict.findings] == [
-        ("thread recalibration-parts", Weight.NOTE)
-    ]
+    assert [reason.split(":")[0] for reason in verdict.reasons] == ["thread recalibration-parts"]
 
 
 def test_not_ready_before_any_model() -> None:
@@ -66,7 +63,7 @@ def test_one_dead_camera_of_two_is_a_note() -> None:
     dead = replace(CAMERA, stream="side", last_frame_at_s=10)
     verdict = judge(sources=(CAMERA, dead))
     assert verdict.ready
-    assert [finding.weight for finding in verdict.findings] == [Weight.NOTE]
+    assert [reason.split(":")[0] for reason in verdict.reasons] == ["source side"]
 
 
 def test_what_may_idle_or_is_finished_is_never_silent() -> None:
@@ -106,7 +103,6 @@ def test_stopping_is_not_ready_and_the_gravest_reason_comes_first() -> None:
     verdict = judge(is_stopping=True, broker_connected=False)
     assert not verdict.ready
     assert verdict.reasons[0] == "daemon: is stopping"
-    assert verdict.as_dict()["reasons"] == list(verdict.reasons)
 
 
 def feedings(steps: list[tuple[float, float | None, float | None]]) -> list[bool]:

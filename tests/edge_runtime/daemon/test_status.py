@@ -10,6 +10,7 @@ from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.daemon.wiring.messaging import make_command_handlers
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.metrics import PipelineMetrics
@@ -114,9 +115,16 @@ def test_the_values_are_those_of_the_parts(reporter):
     assert not status["health"]["ready"]
 
 
+def test_the_command_answers_as_http_serves(reporter, monkeypatch):
+    status = reporter.status()
+    monkeypatch.setattr(reporter, "status", lambda: status)
+    answer = make_command_handlers(reporter._running, reporter)["status"](None)
+    assert encode_object(answer) == encode_object(status)
+
+
 def test_without_a_broker_its_status_is_null(reporter):
     reporter._running.connection = BrokerConnection(Topics("edge", "box"), None, None, ())
-    assert reporter.status()["broker"] is None
+    assert reporter.status().broker is None
 
 
 def test_the_retained_state_names_the_generations(reporter):

@@ -44,7 +44,7 @@ def test_a_lost_source_is_opened_again(tmp_path):
     assert worker.is_finished
     assert pipeline.metrics.stream("belt").frames == 2
     assert worker.last_problem == "unplugged"
-    assert worker.source_counts()["restarts"] == 1
+    assert worker.source_counts().restarts == 1
 
 
 def test_a_source_that_was_never_there_is_not_called_lost(tmp_path):

@@ -24,7 +24,7 @@ def test_no_cpus_are_promised_where_the_runtime_places_its_threads_itself(tmp_pa
         update={"models": {"a": config.models["a"].model_copy(update={"engine": engine})}}
     )
     opened = open_bundle(edited, "a")
-    assert opened.plan.status()["cpus"] == []
+    assert opened.plan.cpus == ()
     assert opened.plan.why.endswith("not bound: OpenVINO places its threads itself")
     opened.engine.close()
 

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
-from edge_runtime.daemon.health import Finding, Health, Weight
+from edge_runtime.daemon.health import Health
 from edge_runtime.http.api import build_app, content_policy
 from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.recalibration.reports import Reports
@@ -57,9 +57,6 @@ class Daemon:
             raise OSError("no status today")
         return STATUS
 
-    def verdict(self) -> dict[str, Any]:
-        return self.health.as_dict()
-
     def results(self, most: int) -> list[dict[str, Any]]:
         return [
             {"id": f"belt-3/belt/{i}", "stream": "belt", "top": [{"label": "bolt", "score": 0.93}]}
@@ -74,7 +71,7 @@ def daemon() -> Daemon:
 
 def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
     reports = {} if folder is None else {"parts": Reports(folder)}
-    return build_app(daemon.status, daemon.verdict, daemon.results, lambda most: [], lambda: reports)
+    return build_app(daemon.status, lambda: daemon.health, daemon.results, lambda most: [], lambda: reports)
 
 
 @pytest.fixture
@@ -94,9 +91,9 @@ def client(server: HttpServer) -> Iterator[httpx.Client]:
 
 def test_alive_and_ready_are_answered_with_reasons(client: httpx.Client, daemon: Daemon) -> None:
     assert client.get("/healthz").json() == {"live": True, "ready": True, "reasons": []}
-    daemon.health = Health(True, False, (Finding("source belt", Weight.UNREADY, "no frame for 9 s"),))
+    daemon.health = Health(True, False, ("source belt: no frame for 9 s",))
     assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 503)
-    daemon.health = Health(False, False, (Finding("engine parts", Weight.DEAD, "stuck"),))
+    daemon.health = Health(False, False, ("engine parts: stuck",))
     assert client.get("/healthz").status_code == 503
     assert client.get("/readyz").json()["reasons"] == ["engine parts: stuck"]
 

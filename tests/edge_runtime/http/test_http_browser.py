@@ -74,7 +74,7 @@ def server(tmp_path: Path) -> Iterator[HttpServer]:
         0,
         lambda: build_app(
             lambda: STATUS,
-            health.as_dict,
+            lambda: health,
             lambda _: [RESULT],
             lambda _: [EVENT],
             lambda: {"parts": Reports(tmp_path)},
