@@ -235,7 +235,7 @@ def recalibrate(
     started_s, memory_mb = time.monotonic(), _peak_memory_mb()
     options = options or Options()
     if baseline.facts.is_expired(time.time()):
-        fix = "Look at the site; bless the baseline again if it still shows it, or record another."
+        fix = "Look at the site; approve the baseline again if it still shows it, or record another."
         raise BaselineError(f"baseline {baseline.name}", "has expired", "one that is still valid", fix)
     target = _matching_target(model, baseline, options.threads)
     baseline = _read_as(options, baseline, target)

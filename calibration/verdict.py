@@ -49,7 +49,7 @@ class Verdict:
 
     Attributes:
         accepted: Whether a patch is worth deploying; it is to be taken off again when the drift ends.
-        candidate: The rung of the ladder that was chosen; ``identity`` when nothing is changed.
+        candidate: The candidate that was chosen; ``identity``, the unpatched model, when nothing is changed.
         patch: None unless accepted.
         reasons: Sentences for a person.
         scores: Every candidate's figures; empty when it was decided before any was tried.

@@ -147,7 +147,7 @@ class Comparison:
         return replace(row, chosen=method, accepted=True, seconds=seconds)
 
     def _candidates(self, row: Row, live: Samples, x: Samples) -> list[Row]:
-        """Every candidate of the ladder with its true score: what the gate would have to know."""
+        """Every candidate with its true score: what the gate would have to know."""
         baseline = self._baseline(row.case.baseline)
         options = calibration.Options(
             seed=row.case.seed, most_healthy_samples=self._site.most_healthy_samples

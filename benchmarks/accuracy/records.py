@@ -17,7 +17,7 @@ IID = "iid"
 GATE = "gate"
 NOTHING = "none"
 CANDIDATE = "candidate"
-"""One candidate of the ladder, named in ``chosen``: measured to judge the gate, never used by it."""
+"""One candidate, named in ``chosen``: measured to judge the gate, never used by it."""
 
 
 class NotInstalled(Exception):

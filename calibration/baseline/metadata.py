@@ -61,7 +61,7 @@ class BaselineFacts:
         """Whether the approval has ended; such a baseline still scores drift, but no patch is made from it."""
         return self.expires_wall_s is not None and now_wall_s >= self.expires_wall_s
 
-    def bless(self, by: str, now_wall_s: float, days: float | None) -> "BaselineFacts":
+    def approve(self, by: str, now_wall_s: float, days: float | None) -> "BaselineFacts":
         """The same with a new approval: valid for ``days`` from now, or without end."""
         ends = None if days is None else now_wall_s + days * DAY_S
         return replace(self, blessed_by=by, blessed_wall_s=now_wall_s, expires_wall_s=ends)

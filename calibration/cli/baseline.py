@@ -29,7 +29,7 @@ SAMPLES = click.option(
 DAYS = click.option(
     "--expires-days",
     type=click.FloatRange(min=0, min_open=True, max=36_500),
-    help="Make no patches from it after so many days, until it is blessed again. Without: no end.",
+    help="Make no patches from it after so many days, until it is approved again. Without: no end.",
 )
 FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -64,7 +64,7 @@ def profile(
 ) -> None:
     """Record the baseline of a healthy site."""
     now_wall_s = time.time()
-    facts = BaselineFacts(name=name).bless("python -m calibration", now_wall_s, expires_days)
+    facts = BaselineFacts(name=name).approve("python -m calibration", now_wall_s, expires_days)
     healthy = reference.load_npz(data)
     baseline = calibration.profile(
         model,
@@ -112,11 +112,11 @@ def show_baseline(file: Path, as_json: bool) -> None:
 @DAYS
 @JSON
 @report_errors
-def bless(file: Path, by: str, expires_days: float | None, as_json: bool) -> None:
-    """Say anew that the site is as the baseline shows it; its moments stay as they are."""
+def approve(file: Path, by: str, expires_days: float | None, as_json: bool) -> None:
+    """Confirm again that the site is healthy as the baseline shows it; its moments stay as they are."""
     now_wall_s = time.time()
     known = Baseline.load(file)
-    baseline = known.with_facts(known.facts.bless(by, now_wall_s, expires_days))
+    baseline = known.with_facts(known.facts.approve(by, now_wall_s, expires_days))
     baseline.save(file)
     _show(baseline.describe(now_wall_s), as_json)
 

@@ -23,7 +23,7 @@ EX_USAGE, EX_CANNOT_WRITE = 64, 74
 
 _OUTPUTS = ("out", "page")
 _INPUTS = ("model", "baseline", "reference", "data", "patch", "files")
-"""Names of the parameters that hold paths. ``bless`` has neither: it renews a file in its place."""
+"""Names of the parameters that hold paths. ``approve`` has neither: it renews a file in its place."""
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -8,7 +8,7 @@ import click
 
 import calibration
 from calibration.baseline.baseline import Baseline
-from calibration.cli.baseline import bless, merge, profile, show_baseline
+from calibration.cli.baseline import approve, merge, profile, show_baseline
 from calibration.cli.common import (
     EX_USAGE,
     JSON,
@@ -173,8 +173,12 @@ def inspect(model: Path, as_json: bool) -> None:
     answer_with(facts, lines, as_json)
 
 
-for command in (profile, show_baseline, bless, merge):
+for command in (profile, show_baseline, approve, merge):
     cli.add_command(command)
+# The old word, for one release.
+cli.add_command(
+    click.Command("bless", callback=approve.callback, params=approve.params, help=approve.help, hidden=True)
+)
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ class DriftStatus:
 
 
 class DriftMonitor:
-    """Compares what the camera shows now with the baseline. Not thread-safe; owned by the side loop."""
+    """Compares what the camera shows now with the baseline. Not thread-safe."""
 
     def __init__(
         self,

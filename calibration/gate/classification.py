@@ -8,7 +8,7 @@ Doing nothing (*unpatched*) is always one of the candidates and wins when in dou
   answers and its own, compared frame by frame with those of the unpatched model. The *nuclear norm* of the softmax
   matrix of the live frames is high when answers are confident *and* diverse (arXiv 2510.02956). Each is wrong
   now and then, seldom both in the same way, so their gains are added up; one has to outweigh a loss of the other.
-* the **live** frames alone: weak evidence, so only the gentle candidates may use it, at a margin.
+* the **live** frames alone: weak evidence, so only the conservative candidates may use it, at a margin.
 
 When the scene shows far fewer classes than the healthy one did, the difference in *content* looks like a drift:
 then the nuclear norm means nothing, and the fidelity must have grown much more surely and by more than content can

@@ -71,7 +71,8 @@ def by_samples(best: str, found: Scores, before: Scores, samples: int) -> str:
 def by_live_frames(name: str, after: float, before: float, gain: float, rivals: int) -> str:
     """The same by the live frames alone: ``after`` and ``before`` are nuclear norms."""
     return (
-        f"Without healthy samples only the live frames speak: the best of {rivals} gentle candidates, {name}, "
+        f"Without healthy samples only the live frames count: the best of {rivals} conservative candidates, "
+        f"{name}, "
         f"has the nuclear norm {after:.3f} against {before:.3f} without a patch ({gain:+.1%})"
     )
 

@@ -1,7 +1,7 @@
-"""The ladder of candidates: which corrections are tried. Pure.
+"""The candidates: which corrections are tried. Pure.
 
-Doing nothing is not in it; the gate compares every candidate with that. The rungs and their depths were measured, see
-docs; "first k taps" follows from shallow layers carrying the sensor and deep ones the content.
+The unpatched model is not among them; the gate compares every candidate with it. Their depths were measured, see docs;
+"first k taps" follows from shallow layers carrying the sensor and deep ones the content.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ PRIORS = (0.0, 0.6)
 """0.3 between them was never missed."""
 DEPTHS_BEHIND_INPUT = (0.30, 1.0)
 
-GENTLE_SHARE = 0.10
-"""Share of the taps that a gentle candidate may correct: 5 of EfficientNet-Lite0's 49."""
+CONSERVATIVE_SHARE = 0.10
+"""Share of the taps that a conservative candidate may correct: 5 of EfficientNet-Lite0's 49."""
 
 UNPATCHED = "identity"
 """Name of the choice to correct nothing, in verdicts and reports."""
@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidates(taps: int, most_taps: int | None = None) -> tuple[Candidate, ...]:
-    """The rungs for a model with so many taps, without doubles; shallow before deep.
+    """The candidates for a model with so many taps, without doubles; shallow before deep.
 
     ``most_taps`` limits how many a candidate corrects; the shares stay those of all taps.
     """
@@ -50,7 +50,7 @@ def candidates(taps: int, most_taps: int | None = None) -> tuple[Candidate, ...]
         Candidate("input half-way", input_share=0.5, is_conservative=True),
     ]
     for first in _depths(taps, DEPTHS, most):
-        is_conservative = first <= max(1, round(GENTLE_SHARE * taps))
+        is_conservative = first <= max(1, round(CONSERVATIVE_SHARE * taps))
         found += [
             Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p, is_conservative) for p in PRIORS
         ]

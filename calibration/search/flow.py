@@ -97,7 +97,7 @@ class Search:
         self._target, self._baseline, self._given, self._options = target, baseline, given, options
         self._created_wall_s = created_wall_s
         self._rng = np.random.default_rng(options.seed)
-        self._rungs = candidates(len(target.taps), options.first_taps)
+        self._candidates = candidates(len(target.taps), options.first_taps)
         kept = baseline.healthy_samples
         can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
         self._healthy_samples = kept if can_simulate else None
@@ -227,23 +227,27 @@ class Search:
         return Evaluator(live, again, chosen.answers, layout, part, output)
 
     def _patches(self, observed: Batch) -> dict[str, Patch]:
-        """A patch per rung of the ladder; one observer pass serves all depths of a (input, prior) pair."""
+        """A patch per candidate; one observer pass serves all depths of a (input, prior) pair."""
         healthy, seen = self._baseline.moments, dict[tuple[float, float], Moments]()
         whole_input = correction(self._given.input_moments(observed), healthy[INPUT_TAP])
-        for share, prior in sorted({rung.passes for rung in self._rungs if rung.first_taps}):
+        for share, prior in sorted(
+            {candidate.passes for candidate in self._candidates if candidate.first_taps}
+        ):
             on_input = whole_input.part_way(share) if share else None
             normalise = Normalisation(healthy, prior, on_input)
             seen[share, prior] = self._target.observe(observed, normalise, self._options.first_taps).moments
         patches = {}
-        for rung in self._rungs:
-            taps = {INPUT_TAP: whole_input.part_way(rung.input_share)} if rung.input_share else {}
-            for tap in self._target.taps[: rung.first_taps]:
-                taps[tap.name] = correction(seen[rung.passes][tap.name], healthy[tap.name], rung.prior)
-            patches[rung.name] = Patch(
+        for candidate in self._candidates:
+            taps = {INPUT_TAP: whole_input.part_way(candidate.input_share)} if candidate.input_share else {}
+            for tap in self._target.taps[: candidate.first_taps]:
+                taps[tap.name] = correction(
+                    seen[candidate.passes][tap.name], healthy[tap.name], candidate.prior
+                )
+            patches[candidate.name] = Patch(
                 taps=taps,
                 model_sha256=self._target.sha256,
                 baseline_id=self._baseline.id,
-                candidate=rung.name,
+                candidate=candidate.name,
                 frames=len(observed),
                 created_wall_s=self._created_wall_s,
             )
@@ -256,7 +260,7 @@ class Search:
         patches: Mapping[str, Patch],
         labels: NDArray[np.int64] | None,
     ) -> Verdict:
-        conservative = {rung.name for rung in self._rungs if rung.is_conservative}
+        conservative = {candidate.name for candidate in self._candidates if candidate.is_conservative}
         if labels is None and evaluator.simulated is not None:
             finalists = evaluator.screen(self._target, patches)
         else:

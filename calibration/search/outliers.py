@@ -122,7 +122,7 @@ def unlike_the_majority(live: Mapping[str, FrameMoments], healthy: Mapping[str, 
 def _from_the_core(whitened: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,) mean squared distance from the middle of the half of the frames that lie closest together.
 
-    The half around the frame whose nearest half is the nearest of all: with up to half of them strangers it holds
+    The half around the frame whose nearest half is the nearest of all: with up to half of them outliers it holds
     frames of one kind only. Source: the shortest half, Rousseeuw 1984, with frames as centres.
     """
     squares = (whitened**2).mean(axis=1)

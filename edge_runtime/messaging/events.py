@@ -70,7 +70,7 @@ class RecalibrationReport:
 
     accepted: bool
     candidate: str
-    """The rung of the ladder that was chosen; ``identity`` when nothing is changed."""
+    """The candidate that was chosen; ``identity``, the unpatched model, when nothing is changed."""
     reasons: tuple[str, ...]
     """Sentences for a person."""
     notes: tuple[str, ...]

@@ -173,4 +173,4 @@ class TaskRunner:
             bundle=identity.bundle,
             streams=tuple(sorted({frame.stream for frame in kept})),
             sample_period_s=period_s,
-        ).bless(task.cause, at_wall_s, settings.expires_days if days is None else days)
+        ).approve(task.cause, at_wall_s, settings.expires_days if days is None else days)

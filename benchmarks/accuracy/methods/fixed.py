@@ -1,6 +1,6 @@
 """Corrections without a gate: what one would do by hand, and what the gate is compared with.
 
-Built from the library's port only, so that a change of its ladder does not change these.
+Built from the library's port only, so that a change of its candidates does not change these.
 """
 
 from collections.abc import Callable, Mapping

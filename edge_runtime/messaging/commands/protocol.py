@@ -57,7 +57,7 @@ class ModelArguments(Arguments):
 
 
 class RecalibrateArguments(ModelArguments):
-    """``recalibrate``: collect, try the ladder, let the gate decide."""
+    """``recalibrate``: collect frames, try the candidates, let the gate decide."""
 
     stream: Name | None = None
     """Use only this stream's reservoir."""

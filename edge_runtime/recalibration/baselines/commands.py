@@ -29,7 +29,9 @@ class BaselineCommands:
         match request.verb:
             case "approve":  # the site is as healthy as the baseline shows it; no frame is needed
                 found, now_wall_s = self._named(approval.name), self._wall_clock()
-                return self._note(found, found.facts.bless(Cause.COMMAND, now_wall_s, approval.expires_days))
+                return self._note(
+                    found, found.facts.approve(Cause.COMMAND, now_wall_s, approval.expires_days)
+                )
             case "expire":  # no more patches from it; drift is still measured against it
                 found = self._named(approval.name)
                 return self._note(found, found.facts.end(self._wall_clock()))

@@ -3,7 +3,7 @@
 ``pictures: never``: of every sample only the input's moments, class and time are kept, in memory and on disk. While a
 job collects its frames they are held in memory, then handed to it in memory and let go. What that costs: frames from
 before the task began have no pixels any more, so a task waits for new ones, and the baseline holds no samples, so
-that only gentle candidates can be accepted.
+that only conservative candidates can be accepted.
 
 A picture is written ``SETTLE_S`` after it had to compete for its place, at a bounded rate: most are crowded out
 before. With 256 places and a frame a second, simulated with 1 to 1000 classes: 880 to 993 files in the first eight

@@ -42,10 +42,10 @@ def test_facts_that_cannot_be_are_named(tmp_path, facts):
 
 
 def test_a_word_ends_and_can_be_renewed():
-    word = BaselineFacts().bless("operator", 1000.0, days=2)
+    word = BaselineFacts().approve("operator", 1000.0, days=2)
     assert not word.is_expired(1000.0 + 2 * DAY_S - 1)
     assert word.is_expired(1000.0 + 2 * DAY_S)
-    assert not word.bless("operator", 1000.0 + 3 * DAY_S, days=None).is_expired(1e12)
+    assert not word.approve("operator", 1000.0 + 3 * DAY_S, days=None).is_expired(1e12)
     assert word.end(1500.0).is_expired(1500.0)
     assert word.end(1e9).expires_wall_s == 1000.0 + 2 * DAY_S
 

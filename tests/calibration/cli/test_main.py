@@ -201,8 +201,10 @@ def test_profile_notes_name_end_and_worth(folder: Path) -> None:
     shown = json.loads(run(folder, "baseline n.safetensors --json").stdout)
     assert (shown["name"], shown["effective_frames"], shown["is_expired"]) == ("night", 9.0, False)
     assert "expires" in run(folder, "baseline n.safetensors").stdout
-    renewed = json.loads(run(folder, "bless n.safetensors --by anna --json").stdout)
+    renewed = json.loads(run(folder, "approve n.safetensors --by anna --json").stdout)
     assert (renewed["blessed_by"], renewed["expires_wall_s"], renewed["id"]) == ("anna", None, shown["id"])
+    again = json.loads(run(folder, "bless n.safetensors --by otto --json").stdout)  # the old word
+    assert again["blessed_by"] == "otto"
 
 
 def test_merge_pools_files_and_refuses_the_same_one_twice(folder: Path) -> None:

@@ -118,20 +118,20 @@ def test_few_frames_are_observed_and_judged_on() -> None:
     assert set(range(20)) - set(observe.tolist()) <= set(judge.tolist())
 
 
-def test_the_ladder_has_17_rungs_with_identity_for_49_taps() -> None:
-    rungs = candidates(49)
-    assert len(rungs) == 16
-    assert len({rung.name for rung in rungs}) == 16
-    assert sorted({rung.first_taps for rung in rungs}) == [0, 1, 5, 15, 29, 49]
+def test_49_taps_have_16_candidates() -> None:
+    found = candidates(49)
+    assert len(found) == 16
+    assert len({candidate.name for candidate in found}) == 16
+    assert sorted({candidate.first_taps for candidate in found}) == [0, 1, 5, 15, 29, 49]
 
 
 def test_no_candidate_corrects_more_taps_than_the_limit() -> None:
-    assert sorted({rung.first_taps for rung in candidates(49, 10)}) == [0, 1, 5, 10]
+    assert sorted({candidate.first_taps for candidate in candidates(49, 10)}) == [0, 1, 5, 10]
     assert candidates(49, 1000) == candidates(49)
 
 
 @pytest.mark.parametrize("taps", [0, 1, 2, 3, 7, 300])
 def test_small_models_get_a_ladder_without_doubles(taps: int) -> None:
-    rungs = candidates(taps)
-    assert len({(r.first_taps, r.prior, r.input_share) for r in rungs}) == len(rungs)
-    assert max(r.first_taps for r in rungs) == taps
+    found = candidates(taps)
+    assert len({(r.first_taps, r.prior, r.input_share) for r in found}) == len(found)
+    assert max(r.first_taps for r in found) == taps
