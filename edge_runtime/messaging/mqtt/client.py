@@ -43,7 +43,7 @@ class MqttClient:
         self._max_inflight = settings.max_inflight
         self.connects = 0
         """How often the broker has accepted the device."""
-        self._problem: str | None = "not connected yet"
+        self._problem, self._logged_problem = "not connected yet", ""
         # Not vital: without a broker results wait in the outbox.
         pauses = partial(pause_s, first_s=settings.reconnect_min_s, most_s=settings.reconnect_max_s)
         self._thread = SupervisedThread(
@@ -182,12 +182,14 @@ class MqttClient:
                 session.send(self._topics.state, self._state, retain=True)
             self.connects += 1
         log.info("connected to the broker", host=self._settings.host, port=self._settings.port)
+        self._logged_problem = ""
         self._thread.succeeded()
         self._notify()
 
     def _note(self, problem: str) -> None:
-        log.warning("not connected to the broker", problem=problem)
-        self._problem = problem
+        if problem != self._logged_problem:  # once, not at each try
+            log.warning("not connected to the broker", problem=problem)
+        self._problem = self._logged_problem = problem
 
     def _notify(self) -> None:
         for listener in self._listeners:

@@ -95,13 +95,16 @@ class MqttSink:
     def _pause(self, code: int) -> None:
         """Wait and send everything unacknowledged again: the operator may be changing the broker's rules."""
         reason = {0x87: "not authorized", 0x97: "quota exceeded"}.get(code, f"reason code {code:#04x}")
-        self._note(f"{reason}; check the broker's access rules. Results wait in the outbox")
+        self._note(
+            f"the broker refuses results: {reason}; check its access rules. Results wait in the outbox"
+        )
         self._paused_until_s = time.monotonic() + RETRY_S
         self._rows_by_mid = {}
         self._refusals += 1
 
     def _note(self, problem: str) -> None:
-        log.error("result refused by the broker", problem=problem)
+        if problem != self._problem:  # once, not at each try
+            log.error("result refused by the broker", problem=problem)
         self._problem = problem
 
     def listen(self, listener: Callable[[], None]) -> None:

@@ -93,6 +93,7 @@ class ReservoirStore:
         data, suffix = _encode(kept)
         crc = f"{zlib.crc32(data):08x}"
         path = self.folder / f"{kept.id[2]}.{kept.seq}.{kept.label}.{crc}.{kept.stream}.{suffix}"
+        # Not atomic_file: its two fsyncs are too slow for thousands of small pictures; the checksum finds a torn one.
         try:
             handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".")  # 0600
             try:

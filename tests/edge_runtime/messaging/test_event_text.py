@@ -24,6 +24,8 @@ def test_an_edit_says_what_changed_and_what_waits():
 def test_a_refused_edit_says_why():
     problems = ("line 3: models.a.threads: 0; expected 1 to 256",)
     assert describe(ConfigRefused(problems))[1:] == list(problems)
+    assert is_trouble(ConfigRefused(problems))
+    assert not is_trouble(ConfigApplied((), ()))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_runtime.config import TlsConfig
@@ -159,6 +160,38 @@ def test_it_connects_when_the_broker_comes_up_later(tmp_path, make_client, watch
         assert until(lambda: client.connects)
         assert until(lambda: client.problem is None)
         assert until(lambda: watch(broker).payloads(topics.availability) == [b"online"], 1)
+
+
+def test_a_broker_that_stays_away_is_logged_once(tmp_path, make_client):
+    client, _ = make_client(Mosquitto(tmp_path / "away"))
+    tries = []
+    client.listen(lambda: tries.append(client.problem))
+    with structlog.testing.capture_logs() as logged:
+        client.start()
+        assert until(lambda: len(tries) >= 5)
+        client.stop()
+    assert [line["problem"] for line in logged] == [tries[-1]]
+
+
+def test_a_loss_that_comes_back_is_logged_again(broker, make_client):
+    client, topics = make_client(broker)
+    with structlog.testing.capture_logs() as logged:
+        client.start()
+        for connects in (1, 2, 3):
+            assert until(lambda connects=connects: client.connects == connects)
+            namesake = paho.Client(
+                CallbackAPIVersion.VERSION2,
+                client_id=topics.root,
+                protocol=MQTTProtocolVersion.MQTTv5,
+                reconnect_on_failure=False,
+            )
+            namesake.connect(broker.host, broker.port)
+            namesake.loop_start()
+            assert until(lambda connects=connects: client.connects > connects)
+            namesake.loop_stop()
+    losses = [line["problem"] for line in logged if line["log_level"] == "warning"]
+    assert len(losses) == 3
+    assert len(set(losses)) == 1
 
 
 def test_an_unknown_host_is_reported_and_tried_again(make_client):

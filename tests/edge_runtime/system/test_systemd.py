@@ -48,8 +48,14 @@ def test_a_socket_that_is_gone_is_no_trouble(tmp_path: Path) -> None:
     SystemdNotify({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
 
 
-def test_an_odd_address_is_ignored() -> None:
-    SystemdNotify({"NOTIFY_SOCKET": "vsock:2:1"}).ready()
+def test_an_odd_address_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind("vsock:2:1")  # a file of this name would take the message
+        server.setblocking(False)
+        SystemdNotify({"NOTIFY_SOCKET": "vsock:2:1"}).ready()
+        with pytest.raises(BlockingIOError):
+            server.recv(200)
 
 
 @pytest.mark.parametrize(
