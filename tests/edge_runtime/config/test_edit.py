@@ -6,7 +6,7 @@ import pytest
 from edge_runtime.config import load_config
 from edge_runtime.config.edit import edit_model, edit_text
 from edge_runtime.errors import ConfigError, StateError
-from tests.support.paths import ROOT
+from tests.support.paths import DEMO, ROOT
 
 HERE = Path("box.yaml")
 TEXT = """\
@@ -79,10 +79,17 @@ def test_keeps_the_line_ends_of_the_file() -> None:
     assert after.count("\r\n") == after.count("\n") == text.count("\n") + 1
 
 
-@pytest.mark.parametrize("example", ["demo", "example-camera", "example-folder"])
-def test_the_examples_can_be_edited(example: str) -> None:
-    text = (ROOT / "configs" / f"{example}.yaml").read_text()
-    model = "photos" if example == "demo" else "parts"
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        (DEMO / "demo.yaml", "photos"),
+        (ROOT / "configs" / "example-camera.yaml", "parts"),
+        (ROOT / "configs" / "example-folder.yaml", "parts"),
+    ],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_the_examples_can_be_edited(path: Path, model: str) -> None:
+    text = path.read_text()
     after = edit_text(text, HERE, model, {"threads": 2})
     assert len(set(after.splitlines()) ^ set(text.splitlines())) in (1, 2)  # one added or one replaced
 
