@@ -103,9 +103,10 @@ def _require_fitting(recipe: str, **given: object) -> None:
 
 def _run_example(module: str, options: Mapping[str, object], as_json: bool) -> int:
     """Forward to ``python -m examples.<module>``, as long as the old command is known."""
-    root = Path(__file__).parents[2]
+    roots = (Path(__file__).parents[2], Path.cwd())
+    root = next((root for root in roots if (root / "examples" / f"{module}.py").is_file()), None)
     print(f"this has moved: python -m examples.{module}, in the source tree", file=sys.stderr)
-    if not (root / "examples" / f"{module}.py").is_file():
+    if root is None:
         raise click.UsageError("this installation has no examples; run it in the source tree")
     given = [str(part) for option, value in options.items() if value is not None for part in (option, value)]
     command = [sys.executable, "-m", f"examples.{module}", *given, *(["--json"] if as_json else [])]

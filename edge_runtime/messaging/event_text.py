@@ -28,9 +28,7 @@ def describe(fact: Fact) -> list[str]:
         case events.PatchesPaused() | events.PatchResumed():
             return [f"baseline: {fact.reason}"]
         case events.DriftAlarm(figures):
-            return [
-                f"drift alarm: score {figures.score:.3g}, threshold {figures.threshold:.3g} ({figures.verdict})"
-            ]
+            return [f"drift alarm: {_drift_text(figures)} ({figures.verdict})"]
         case events.Recalibrated(report, generation):
             headline = f"recalibrated in {report.seconds:.1f} s: {report.candidate}; active is {generation}"
             return [headline, *report.reasons]
@@ -48,3 +46,10 @@ def _describe_edit(edit: events.ConfigApplied) -> list[str]:
     if edit.after_restart:
         lines.append(f"configuration edit that waits for a restart: {', '.join(edit.after_restart)}")
     return lines or ["the configuration is the one in force again"]
+
+
+def _drift_text(figures: events.DriftFigures) -> str:
+    """Names the figure that raised the alarm: a small excess that lasts raises one while the score is low."""
+    is_slow = figures.score <= figures.threshold < figures.cusum
+    name, value = ("lasting excess", figures.cusum) if is_slow else ("score", figures.score)
+    return f"{name} {value:.3g}, threshold {figures.cusum_threshold if is_slow else figures.threshold:.3g}"

@@ -86,7 +86,7 @@ class ActiveBaselines:
             return "there is no baseline yet: send 'commission' while the site is healthy"
         if baseline.facts.is_expired(self._wall_clock()):
             return (
-                f"the baseline {baseline.name!r} has expired: look at the site, then send 'approve' if it is as "
+                f"the baseline {baseline.name!r} has expired: look at the site, then approve it (edge-runtime baseline approve) if it is as "
                 "healthy as it was, or 'commission' to record another"
             )
         return None

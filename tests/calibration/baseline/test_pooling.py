@@ -64,7 +64,7 @@ def test_the_order_does_not_matter_to_the_last_bit():
 
 def test_the_old_name_of_the_samples_still_counts() -> None:
     parts = [part_of(x) for x in recordings(9, 4)]
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="healthy_samples"):
         assert pool(parts, now_wall_s=NOW_S, witness=0).healthy_samples is None
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from edge_runtime.messaging.event_text import describe, is_trouble
-from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, DriftAlarm, TaskFailed
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, DriftAlarm, DriftFigures, TaskFailed
 from tests.support.event_examples import EXAMPLES
 
 
@@ -38,3 +38,11 @@ def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
 @pytest.mark.parametrize("is_lasting", [False, True])
 def test_a_failure_that_lasts_says_when_it_is_tried_again(is_lasting):
     assert len(describe(TaskFailed("recalibrate", "too dark", "schedule", is_lasting))) == 1 + is_lasting
+
+
+@pytest.mark.parametrize(
+    ("score", "cusum", "shown"), [(1.62, 0.8, "1.62"), (0.295, 1.21, "1.21"), (1.5, 1.2, "1.5")]
+)
+def test_an_alarm_names_the_figure_that_raised_it(score, cusum, shown):
+    figures = DriftFigures(True, score, 1.0, cusum, 1.0, True, "sensor", "layers", None, 64)
+    assert shown in describe(DriftAlarm(figures))[0].replace(",", " ").split()
