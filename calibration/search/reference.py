@@ -26,6 +26,8 @@ FLAT_SHARE = 0.02
 LARGEST_VALUE = 1e9
 """Beyond it float32 squares and sums overflow; no preprocessing makes such values."""
 
+MOST_CLASSES = 2**31 - 1
+
 _UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, RuntimeError)
 """What numpy and zipfile raise for an archive that is damaged, encrypted, of an unknown compression or not theirs."""
 
@@ -130,8 +132,10 @@ def _checked_labels(y: NDArray[Any], count: int, where: str) -> NDArray[np.int64
         raise DataError(
             where, f"y is {y.dtype} {y.shape}", f"integers ({count},), one class index a picture", fix
         )
-    if (y < 0).any():
-        raise DataError(where, "negative labels", "class indices from 0", "", np.flatnonzero(y < 0).tolist())
+    bad = (y < 0) | (y > MOST_CLASSES)
+    if bad.any():
+        expected = f"class indices from 0 to {MOST_CLASSES}"
+        raise DataError(where, "labels that name no class", expected, "", np.flatnonzero(bad).tolist())
     return y.astype(np.int64)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from calibration.errors import CalibrationError
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import (
     Commissioned,
@@ -51,7 +52,7 @@ class TaskResults:
                 self._take_baseline(folder, result)
             else:
                 self._take_report(task, folder, result)
-        except (EdgeRuntimeError, OSError) as err:
+        except (CalibrationError, EdgeRuntimeError, OSError) as err:
             self._fail(task, JobFailure(str(err)))
 
     def _fail(self, task: Task, failure: JobFailure) -> None:

@@ -86,8 +86,8 @@ class ActiveBaselines:
             return "there is no baseline yet: send 'commission' while the site is healthy"
         if baseline.facts.is_expired(self._wall_clock()):
             return (
-                f"the baseline {baseline.name!r} has expired: look at the site, then approve it (edge-runtime baseline approve) if it is as "
-                "healthy as it was, or 'commission' to record another"
+                f"the baseline {baseline.name!r} has expired: look at the site, then approve it (edge-runtime "
+                "baseline approve) if it is as healthy as it was, or send 'commission' to record another"
             )
         return None
 

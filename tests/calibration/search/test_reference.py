@@ -32,6 +32,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "labels": {"x": x, "y": np.arange(3)},
         "label-type": {"x": x, "y": np.arange(4.0)},
         "negative": {"x": x, "y": np.arange(4) - 2},
+        "no-class": {"x": x, "y": np.full(4, 2**64 - 1, np.uint64)},
         "absurd": {"x": x * 1e30},
         "pickled": {"x": np.asarray([{"a": 1}], object)},
     }
@@ -46,7 +47,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
 
 def test_every_bad_file_is_named_with_what_was_expected(tmp_path: Path) -> None:
     files = bad_files(tmp_path)
-    assert len(files) == 14
+    assert len(files) == 15
     for path in files.values():
         with pytest.raises(DataError) as caught:
             reference.load_npz(path)

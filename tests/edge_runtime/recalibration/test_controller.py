@@ -53,6 +53,21 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     assert bench.controller.status().commissioned is True
 
 
+@pytest.mark.parametrize("content", [None, b"junk"])
+def test_a_job_that_left_no_usable_baseline_has_failed(tmp_path, content):
+    bench = ControllerBench(tmp_path, commissioned=False)
+    bench.ask("commission")
+    bench.feed(16)
+    [job] = bench.jobs
+    if content is not None:
+        (job.folder / "baseline.safetensors").write_bytes(content)
+    job.end(CommissioningResult(16, 5, 16.0))
+    bench.tick()
+    assert bench.kinds() == ["commissioned"]
+    status = bench.controller.status()
+    assert (status.commissioned, status.failed, status.phase) == (False, 1, "idle")
+
+
 def test_commissions_itself_when_the_configuration_says_so(tmp_path):
     bench = ControllerBench(tmp_path, commissioned=False, automatic=True)
     bench.feed(17)
