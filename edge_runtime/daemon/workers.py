@@ -79,6 +79,7 @@ class StreamWorker:
             try:
                 self._play()
             except SourceLost as err:
+                self.thread.succeeded()  # a source that is away is no failure of the thread
                 self._note_loss(err.reason)
                 delay_s = self._backoff.next_delay_s()
                 event = "source lost" if self._has_given else "source not available"

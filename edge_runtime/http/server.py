@@ -14,7 +14,7 @@ from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 if TYPE_CHECKING:
     import uvicorn
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_CONNECTIONS = 64
 BACKLOG = 64
@@ -72,8 +72,14 @@ class HttpServer:
     def _serve(self) -> None:
         import uvicorn
 
+        app = self._app()
+
+        async def serve_one(scope: "Scope", receive: "Receive", send: "Send") -> None:
+            await app(scope, receive, send)
+            self._thread.succeeded()  # only now: a server that can never listen must wait longer each time
+
         config = uvicorn.Config(
-            self._app(),
+            serve_one,
             loop="asyncio",
             http="h11",
             ws="none",
@@ -88,10 +94,10 @@ class HttpServer:
         self._server = uvicorn.Server(config)
         if self._thread.stopping.is_set():
             return
-        self._thread.succeeded()
         assert self._socket is not None
-        # The server closes the sockets it is given; a second try needs one too.
-        self._server.run(sockets=[self._socket.dup()])
+        # The server closes the sockets it is given, unless it fails early; a second try needs one too.
+        with self._socket.dup() as listener:
+            self._server.run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,7 +1,8 @@
 """A thread that outlives the bugs of its work, and one account of the failures of all such threads.
 
 The one policy for an unexpected exception: log it with its traceback, count it under the thread's name, wait, run the
-work again. A vital thread that only fails ends the daemon (exit code 70), and systemd starts it anew.
+work again. A vital thread that only fails ends the daemon (exit code 70), and systemd starts it anew. While stopping,
+work that fails is tried once more without a wait, and never ends the daemon.
 """
 
 import threading
@@ -70,6 +71,7 @@ class SupervisedThread:
         name: Of the thread, in logs and in the account.
         run: The work, usually a loop that looks at ``stopping`` and calls :meth:`succeeded` after each good round.
         crashes: The account.
+        at_end: Called once in the thread after the last try, also after one that failed: releases what the work holds.
         is_vital: Whether the daemon ends when this work cannot be done; False for one camera of many.
         pause_s: Seconds to wait after so many failures in a row.
         clock: Monotonic seconds.
@@ -81,11 +83,13 @@ class SupervisedThread:
         run: Callable[[], None],
         crashes: Crashes,
         *,
+        at_end: Callable[[], None] = lambda: None,
         is_vital: bool = True,
         pause_s: Callable[[int], float] = pause_s,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self._run, self._crashes = name, run, crashes
+        self._at_end = at_end
         self._is_vital, self._pause_s, self._clock = is_vital, pause_s, clock
         self._in_a_row = 0
         self.stopping = threading.Event()
@@ -119,19 +123,26 @@ class SupervisedThread:
 
     def _supervise(self) -> None:
         while True:
-            began_at_s = self._clock()
-            try:
-                self._run()
-            except Exception:
-                if self._clock() - began_at_s >= WORKED_S:
-                    self._in_a_row = 0
-                self._in_a_row += 1
-                delay_s = self._pause_s(self._in_a_row)
-                log.exception("thread failed", thread=self.name, in_a_row=self._in_a_row, retry_in_s=delay_s)
-                self._crashes.add(self.name, self._in_a_row, is_vital=self._is_vital)
-            else:
-                self.succeeded()
-                return
-            # Work that is left is tried again even now, but an end must come.
-            if self.stopping.wait(delay_s) and self._in_a_row >= CRASHES_IN_A_ROW:
-                return
+            was_stopping = self.stopping.is_set()
+            delay_s = self._try(self._run)
+            if delay_s is None or (was_stopping and self._in_a_row > 1):
+                break
+            self.stopping.wait(delay_s)  # a stop ends the pause: work that is left is tried even now
+        self._try(self._at_end)
+
+    def _try(self, work: Callable[[], None]) -> float | None:
+        """Do it; when it raises, count that and return the seconds to wait before the next try."""
+        began_at_s = self._clock()
+        try:
+            work()
+        except Exception:
+            if self._clock() - began_at_s >= WORKED_S:
+                self._in_a_row = 0
+            self._in_a_row += 1
+            delay_s = self._pause_s(self._in_a_row)
+            log.exception("thread failed", thread=self.name, in_a_row=self._in_a_row, retry_in_s=delay_s)
+            is_fatal = self._is_vital and not self.stopping.is_set()  # an ordinary stop stays one
+            self._crashes.add(self.name, self._in_a_row, is_vital=is_fatal)
+            return delay_s
+        self.succeeded()
+        return None

@@ -9,7 +9,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 
 import structlog
 
@@ -45,9 +44,12 @@ class MqttClient:
         """How often the broker has accepted the device."""
         self._problem, self._logged_problem = "not connected yet", ""
         # Not vital: without a broker results wait in the outbox.
-        pauses = partial(pause_s, first_s=settings.reconnect_min_s, most_s=settings.reconnect_max_s)
         self._thread = SupervisedThread(
-            "mqtt-keeper", self._run, crashes or Crashes(), is_vital=False, pause_s=pauses
+            "mqtt-keeper",
+            self._run,
+            crashes or Crashes(),
+            is_vital=False,
+            pause_s=lambda n: _spread(pause_s(n, settings.reconnect_min_s, settings.reconnect_max_s)),
         )
         self._stopping = self._thread.stopping
 
@@ -140,8 +142,7 @@ class MqttClient:
                 raise
             else:
                 delay_s = self._settings.reconnect_min_s if may_reconnect_soon else delay_s
-            # A fleet must not reconnect in step.
-            self._stopping.wait(delay_s * random.uniform(0.5, 1.0))  # noqa: S311
+            self._stopping.wait(_spread(delay_s))
             delay_s = min(delay_s * 2, self._settings.reconnect_max_s)
 
     def _serve_one_session(self) -> bool:
@@ -199,3 +200,8 @@ class MqttClient:
         for topic_filter, handler in tuple(self._subscriptions):
             if matches(topic_filter, message.topic):
                 handler(message)
+
+
+def _spread(delay_s: float) -> float:
+    """A random half to whole of it: a fleet must not reconnect in step."""
+    return delay_s * random.uniform(0.5, 1.0)  # noqa: S311

@@ -99,7 +99,9 @@ class Outbox:
         self._clock_offset_s = -monotonic()
 
         self._open_first_time()
-        self._thread = SupervisedThread(f"{path.stem}-writer", self._run, crashes or Crashes())
+        self._thread = SupervisedThread(
+            f"{path.stem}-writer", self._run, crashes or Crashes(), at_end=self._close_store
+        )
         self._thread.start()
 
     # --- pipeline side -------------------------------------------------------------------------------------------
@@ -281,7 +283,6 @@ class Outbox:
                 raise
             else:
                 self._thread.succeeded()
-        self._close_store()
 
     def _wait_for_work(self) -> bool:
         """Wait until something may have to be done; True when it is the last time."""

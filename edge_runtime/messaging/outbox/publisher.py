@@ -75,7 +75,7 @@ class Publisher:
         self._drain_until_s = 0.0
         self._failure: str | None = None
         self._wake = threading.Event()
-        self._thread = SupervisedThread(name, self._run, crashes or Crashes())
+        self._thread = SupervisedThread(name, self._run, crashes or Crashes(), at_end=self._close_sink)
 
     def start(self) -> None:
         """Begin to deliver; another publisher of this outbox must have been stopped."""
@@ -114,6 +114,8 @@ class Publisher:
                 self._wake.wait(0.0 if is_stopping and not self._in_flight else IDLE_S)
             has_more = is_busy or (bool(self._in_flight) and self._sink.epoch is not None)
             is_done = is_stopping and not (has_more and time.monotonic() < self._drain_until_s)
+
+    def _close_sink(self) -> None:
         self._record(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
 
     def _tick(self) -> bool:

@@ -9,11 +9,12 @@ from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.workers import QUIET_READS, InferenceWorker, StreamWorker
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.sequence import SequenceNumbers
+from edge_runtime.system import supervised_thread
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_source import FakeSource
 from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
-from tests.support.waiting import WAIT_S
+from tests.support.waiting import WAIT_S, until
 
 
 def stream_worker(tmp_path, pipeline, open_source, crashes=None):
@@ -96,16 +97,36 @@ def test_an_unexpected_failure_is_counted_and_the_stream_goes_on(tmp_path, monke
     assert pipeline.metrics.stream("belt").frames == 1
 
 
+def test_a_camera_that_is_merely_off_does_not_go_on_with_a_row_of_failures(tmp_path):
+    pipeline, _, _ = make_pipeline(queue_limit=8)
+    answers = iter([RuntimeError("bug")] * 3 + [SourceLost("belt", "off")])
+    rows = []
+
+    def open_source():
+        rows.append(crashes.in_a_row())
+        if (answer := next(answers, None)) is None:
+            return FakeSource("belt", [])
+        raise answer
+
+    crashes = Crashes()
+    worker = stream_worker(tmp_path, pipeline, open_source, crashes)
+    worker.thread.start()
+    assert worker.thread.join(WAIT_S)
+    assert rows == [{}, *({"stream-belt": row} for row in (1, 2, 3)), {}]
+
+
 def test_inference_that_can_never_work_ends_the_daemon(monkeypatch):
     def broken(timeout_s):
         raise RuntimeError("bug")
 
     reasons = []
     pipeline, _, _ = make_pipeline()
+    monkeypatch.setattr(supervised_thread, "CRASHES_IN_A_ROW", 2)
     monkeypatch.setattr(pipeline, "step", broken)
     monkeypatch.setattr(pipeline, "is_empty", lambda: False)
     worker = InferenceWorker("infer-parts", pipeline, Crashes(reasons.append))
     worker.thread.start()
+    assert until(lambda: reasons)
     worker.thread.stop()
     assert worker.thread.join(WAIT_S)
     assert [reason.partition(" ")[0] for reason in reasons] == ["infer-parts"]

@@ -1,3 +1,4 @@
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -8,13 +9,15 @@ import httpx
 import numpy as np
 import orjson
 import pytest
+import structlog
+import uvicorn
 
 from edge_runtime.daemon.health import Health
 from edge_runtime.http.api import build_app, content_policy
 from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.waiting import WAIT_S
+from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
@@ -236,6 +239,34 @@ def test_a_server_that_failed_serves_again_and_is_counted(daemon: Daemon) -> Non
     finally:
         server.stop()
     assert crashes.by_thread() == {"http": 2}
+
+
+def test_a_server_that_always_fails_is_a_row_until_it_has_served(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve, is_broken = uvicorn.Server.run, threading.Event()
+    is_broken.set()
+
+    def run(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        if is_broken.is_set():
+            raise OSError(errno.EMFILE, "too many open files")
+        serve(server, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    crashes = Crashes()
+    server = HttpServer("127.0.0.1", 0, lambda: app_of(daemon), crashes)
+    try:
+        with structlog.testing.capture_logs() as logged:
+            server.start()
+            assert until(lambda: crashes.in_a_row().get("http", 0) > 3)
+        pauses = [entry["retry_in_s"] for entry in logged if entry.get("thread") == "http"][:4]
+        assert pauses == sorted(set(pauses))
+        is_broken.clear()
+        url = f"http://127.0.0.1:{server.port}/healthz"
+        assert httpx.get(url, timeout=WAIT_S, trust_env=False).status_code == 200
+        assert until(lambda: crashes.in_a_row() == {})
+    finally:
+        server.stop()
 
 
 def test_the_page_runs_only_its_own_script(client: httpx.Client) -> None:

@@ -19,6 +19,7 @@ from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.mosquitto import Mosquitto, free_port, make_tls_files
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
@@ -192,6 +193,24 @@ def test_a_loss_that_comes_back_is_logged_again(broker, make_client):
     losses = [line["problem"] for line in logged if line["log_level"] == "warning"]
     assert len(losses) == 3
     assert len(set(losses)) == 1
+
+
+def test_pauses_after_unexpected_failures_have_jitter_too(monkeypatch):
+    class Broken:
+        def __init__(self, *args):
+            raise RuntimeError("bug")
+
+    monkeypatch.setattr("edge_runtime.messaging.mqtt.client.MqttSession", Broken)
+    monkeypatch.setattr("random.uniform", lambda least, most: least)
+    crashes = Crashes()
+    settings = MqttSettings("127.0.0.1", "box", reconnect_min_s=0.01, reconnect_max_s=0.04)
+    client = MqttClient(settings, crashes=crashes)
+    with structlog.testing.capture_logs() as logged:
+        client.start()
+        assert until(lambda: crashes.total >= 4)
+    client.stop()
+    pauses = [entry["retry_in_s"] for entry in logged if "retry_in_s" in entry][:4]
+    assert pauses == pytest.approx([0.005, 0.01, 0.02, 0.02])
 
 
 def test_an_unknown_host_is_reported_and_tried_again(make_client):

@@ -13,7 +13,8 @@ import pytest
 
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
-from edge_runtime.messaging.outbox.store import open_or_replace
+from edge_runtime.messaging.outbox.store import Store, open_or_replace
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
@@ -115,6 +116,28 @@ def test_a_file_of_the_first_release_keeps_its_rows_and_counts(path):
     assert (ledger.enqueued, ledger.delivered, ledger.pending, ledger.next_id) == (31, 8, 2, 44)
     assert (ledger.dropped_by_size, ledger.dropped_by_age, ledger.dropped_by_queue) == (1, 2, 3)
     assert (ledger.dropped_by_refusal, ledger.dropped_by_damage, ledger.files_damaged) == (4, 11, 1)
+
+
+def test_a_writer_that_fails_at_close_does_not_end_the_daemon_and_closes_the_file(path, monkeypatch):
+    tries, closed, reasons = [], [], []
+    close_file = Store.close
+
+    def fail(*args):
+        tries.append(args)
+        raise RuntimeError("bug")
+
+    def close(store):
+        closed.append(store)
+        close_file(store)
+
+    box = Outbox(path, crashes=Crashes(reasons.append))
+    monkeypatch.setattr(Store, "commit", fail)
+    monkeypatch.setattr(Store, "close", close)
+    box.put("t", payload(1))
+    assert not box.close(WAIT_S)
+    assert len(closed) == len({store for store, *_ in tries})
+    assert len(tries) < 5
+    assert reasons == []
 
 
 def test_put_after_close_is_refused_and_close_is_idempotent(path):

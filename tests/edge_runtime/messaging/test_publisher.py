@@ -23,7 +23,8 @@ class ListSink:
         self.window, self.is_ready, self.acks_by_itself = window, is_ready, acks_by_itself
         self.connection = 1
         self.arrived, self.unacked, self.report = [], [], DeliveryReport()
-        self.refuse_seqs, self.explode_once = set(), False
+        self.refuse_seqs, self.explode_once, self.is_broken = set(), False, False
+        self.closed = 0
         self.listener = lambda: None
         self.pace_s = 0.0
 
@@ -38,7 +39,7 @@ class ListSink:
 
     def send(self, row):
         with self.lock:
-            if self.explode_once:
+            if self.explode_once or self.is_broken:
                 self.explode_once = False
                 raise ZeroDivisionError
             if not self.is_ready:
@@ -74,6 +75,7 @@ class ListSink:
         self.listener = listener
 
     def close(self, timeout_s):
+        self.closed += 1
         return self.poll()
 
     def seqs(self, topic=None):
@@ -167,6 +169,18 @@ def test_a_failing_sink_is_counted_and_tried_again(box):
     assert crashes.by_thread() == {"publisher": 1}
     assert until(lambda: publisher.problem is None)
     publisher.stop()
+
+
+def test_a_sink_that_fails_is_closed_at_a_stop_and_does_not_end_the_daemon(box):
+    sink, reasons = ListSink(), []
+    sink.is_broken = True
+    crashes = Crashes(reasons.append)
+    publisher = run(box, sink, crashes=crashes)
+    put(box, 1)
+    assert until(lambda: crashes.total)
+    publisher.stop(WAIT_S)
+    assert (sink.closed, reasons) == (1, [])
+    assert crashes.total < 10
 
 
 def test_stop_delivers_what_is_queued(box):

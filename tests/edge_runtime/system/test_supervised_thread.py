@@ -127,13 +127,41 @@ def test_a_stop_ends_the_pause_and_the_work_that_is_left_is_done(crashes):
     assert work.runs == 2
 
 
-def test_work_that_only_fails_gives_up_once_it_shall_stop(crashes):
+@pytest.mark.parametrize("before", [1, CRASHES_IN_A_ROW - 1])
+def test_work_that_fails_gets_one_more_try_while_stopping_and_never_ends_the_daemon(crashes, reasons, before):
+    work = Work(*[True] * 3 * CRASHES_IN_A_ROW)
+    thread = start(work, crashes, pause_s=lambda in_a_row: 0.0 if in_a_row < before else 3600.0)
+    assert until(lambda: crashes.total == before)
+    thread.stop()
+    assert thread.join(LONG_S)
+    assert (work.runs, crashes.total, reasons) == (before + 1, before + 1, [])
+
+
+def test_a_failure_while_stopping_is_tried_again_once(crashes, reasons):
+    began = threading.Event()
+
     def work():
+        began.set()
+        thread.stopping.wait()
         raise RuntimeError("bug")
 
     thread = start(work, crashes)
+    assert began.wait(LONG_S)
     thread.stop()
     assert thread.join(LONG_S)
+    assert (crashes.total, reasons) == (2, [])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_end_of_the_work_comes_once_in_any_case(crashes, reasons, fails):
+    ends = Work(True)
+    work = Work(*[fails] * 3)
+    thread = SupervisedThread("worker", work, crashes, at_end=ends)
+    thread.stop()
+    thread.start()
+    assert thread.join(LONG_S)
+    assert (work.runs, ends.runs) == (2 if fails else 1, 1)
+    assert (crashes.total, reasons) == (work.runs + 1 if fails else 1, [])
 
 
 def test_a_thread_that_was_never_started_has_ended(crashes):
