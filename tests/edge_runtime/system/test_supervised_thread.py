@@ -145,7 +145,8 @@ def test_a_failure_while_stopping_is_tried_again_once(crashes, reasons):
         thread.stopping.wait()
         raise RuntimeError("bug")
 
-    thread = start(work, crashes)
+    thread = SupervisedThread("worker", work, crashes)
+    thread.start()
     assert began.wait(LONG_S)
     thread.stop()
     assert thread.join(LONG_S)
