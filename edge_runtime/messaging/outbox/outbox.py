@@ -171,6 +171,11 @@ class Outbox:
                 except (StoreDamaged, StoreUnavailable) as err:
                     self._suspect(store, str(err), (after_id, limit))
                     return []
+                if rows and rows[-1].id > self.last_id:  # opening the file again proves it
+                    self._suspect(
+                        store, f"{self._path}: a row has an id that was not given", (after_id, limit)
+                    )
+                    return []
             with self._lock:
                 if len(rows) < limit and file is not self._account.file:
                     continue  # a commit took rows from memory to the file behind what was read: look again

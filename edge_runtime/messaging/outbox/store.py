@@ -9,10 +9,11 @@ Rows and ledger change in the same transaction, so after any crash ``enqueued ==
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -61,10 +62,40 @@ def _translate_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as err:
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
-        if code in _DAMAGE or (isinstance(err, sqlite3.DatabaseError) and "no such" in str(err)):
+        is_damage = any(text in str(err) for text in ("no such", "decode to UTF-8"))
+        if code in _DAMAGE or (isinstance(err, sqlite3.DatabaseError) and is_damage):
             raise StoreDamaged(f"{path}: {err}") from err
         name = getattr(err, "sqlite_errorname", type(err).__name__)
         raise StoreUnavailable(f"{path}: {err} ({name})", is_full=code == sqlite3.SQLITE_FULL) from err
+
+
+_MAX_COUNT = 2**62
+_MAX_S = 2.0**40
+"""A greater float of seconds does not tell milliseconds apart."""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < _MAX_COUNT
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and -_MAX_S < value < _MAX_S
+
+
+def _select_readable(found: Sequence[Any]) -> dict[str, Any]:
+    """The columns of the ledger whose values are possible, by name."""
+    least = {"next_id": 1}
+    return {
+        name: value
+        for name, value in zip(_COLUMNS, found, strict=True)
+        if (_is_time if name.endswith("_s") else _is_count)(value) and value >= least.get(name, 0)
+    }
+
+
+def _is_possible(found: Sequence[Any]) -> bool:
+    """Whether these are the values of a ledger, whose sums can be written too."""
+    readable = _select_readable(found)
+    return len(readable) == len(_COLUMNS) and _is_count(Ledger(**readable).balance().enqueued)
 
 
 class Store:
@@ -110,7 +141,13 @@ class Store:
                 self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise StoreDamaged(f"{self._path}: format version {version}, expected {SCHEMA_VERSION}")
-        self.ledger()
+        ledger = self.ledger()
+        first, last = self._writer.execute(
+            "SELECT COALESCE((SELECT MIN(id) FROM waiting), 1), COALESCE((SELECT MAX(id) FROM waiting), 0)"
+        ).fetchone()
+        most = last - first + 1
+        if not (first >= 1 and last < ledger.next_id and min(most, 1) <= ledger.pending <= most):
+            raise StoreDamaged(f"{self._path}: the ledger is not that of the rows")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -129,6 +166,8 @@ class Store:
             found = self._writer.execute(_SELECT).fetchone()
         if found is None:
             raise StoreDamaged(f"{self._path}: the ledger is empty")
+        if not _is_possible(found):
+            raise StoreDamaged(f"{self._path}: the ledger holds impossible values")
         return Ledger(*found)
 
     def commit(self, commit: Commit, max_bytes: int, expire_before_s: float) -> Ledger:
@@ -141,6 +180,10 @@ class Store:
 
         Returns:
             The ledger as committed.
+
+        Raises:
+            StoreDamaged: a row holds impossible values, or the ledger is not that of the rows; nothing is changed.
+            StoreUnavailable: the file cannot be written now.
         """
         sizes = [row.size_bytes for row in commit.rows]
         changes: Counter[str] = Counter(pending=len(sizes), pending_bytes=sum(sizes))
@@ -152,9 +195,12 @@ class Store:
             for one, verdict in commit.verdicts.items():
                 statement = "DELETE FROM waiting WHERE id = ? RETURNING size_bytes"
                 for (size,) in self._writer.execute(statement, (one,)).fetchall():
+                    self._check(_is_count(size))
                     changes.update({verdict: 1, "pending": -1, "pending_bytes": -size})
             self._drop_oldest(changes, max_bytes - commit.ledger.pending_bytes, expire_before_s)
             after = commit.ledger.add(changes)
+            if after.pending < 0 or after.pending_bytes < 0 or (after.pending_bytes and not after.pending):
+                raise StoreDamaged(f"{self._path}: the ledger is not that of the rows")
             self._write(after)
         return after
 
@@ -164,6 +210,7 @@ class Store:
         for one, stored_at_s, size in self._writer.execute(
             "SELECT id, stored_at_s, size_bytes FROM waiting ORDER BY id"
         ):
+            self._check(_is_time(stored_at_s) and _is_count(size))
             if stored_at_s < expire_before_s:
                 column = "dropped_by_age"
             elif changes["pending_bytes"] > max_more_bytes:
@@ -179,7 +226,15 @@ class Store:
         """When the oldest row was stored, on the outbox's clock; infinity without rows. For the writing thread."""
         with _translate_errors(self._path):
             found = self._writer.execute("SELECT stored_at_s FROM waiting ORDER BY id LIMIT 1").fetchone()
-        return float("inf") if found is None else float(found[0])
+        if found is None:
+            return float("inf")
+        self._check(_is_time(found[0]))
+        return float(found[0])
+
+    def _check(self, is_possible: bool) -> None:
+        """Refuse values that were read from a row; values that are written are not looked at."""
+        if not is_possible:
+            raise StoreDamaged(f"{self._path}: a row holds impossible values")
 
     def _write(self, ledger: Ledger) -> None:
         self._writer.execute(_UPSERT, tuple(getattr(ledger, name) for name in _COLUMNS))
@@ -191,8 +246,8 @@ class Store:
                 "SELECT id, topic, payload, stored_at_s FROM waiting WHERE id > ? ORDER BY id LIMIT ?",
                 (after_id, limit),
             ).fetchall()
-        if not all(isinstance(topic, str) and isinstance(payload, bytes) for _, topic, payload, _ in found):
-            raise StoreDamaged(f"{self._path}: a row holds values of the wrong type")
+        for _, topic, payload, stored_at_s in found:
+            self._check(isinstance(topic, str) and isinstance(payload, bytes) and _is_time(stored_at_s))
         return [Row(*values) for values in found]
 
     def close(self) -> None:
@@ -220,12 +275,11 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> tuple[Stor
         except StoreDamaged as err:
             damage = str(err)
     log.error("outbox file is damaged, moving it aside", reason=damage)
-    past = _salvage(path)
+    new = _salvage(path)
     try:
         _move_aside(path, wall_s)
     except OSError as err:
         raise StoreUnavailable(f"{path}: cannot move the damaged file aside: {err}") from err
-    new = replace(past, pending=0, pending_bytes=0, files_damaged=past.files_damaged + 1).balance()
     return Store(path, new), new
 
 
@@ -241,11 +295,19 @@ def _move_aside(path: Path, wall_s: float) -> None:
 
 
 def _salvage(path: Path) -> Ledger:
-    """The ledger of a damaged file when it can still be read, else a new one: it keeps the loss countable."""
+    """The ledger for the file after a damaged one: it continues the old one as far as that can be read.
+
+    Pending rows are lost. Without a readable ``enqueued``, or when another addend is missing, it becomes the sum.
+    """
     try:
         with closing(sqlite3.connect(path, timeout=0.5)) as connection:
-            found = connection.execute(_SELECT).fetchone()
+            connection.text_factory = bytes  # text is never a value of the ledger, and may not be decodable
+            readable = _select_readable(connection.execute(_SELECT).fetchone() or [None] * len(_COLUMNS))
     except sqlite3.Error:
-        return Ledger()
-    is_whole = found is not None and all(isinstance(value, int | float) and value >= 0 for value in found)
-    return Ledger(*found) if is_whole else Ledger()
+        readable = {}
+    past = Ledger(**readable)
+    ends = {name for name in _COLUMNS if name.startswith(("delivered", "dropped"))}
+    if "enqueued" not in readable or not ends <= readable.keys():
+        past = replace(past, enqueued=0).balance()
+    new = replace(past, pending=0, pending_bytes=0, files_damaged=past.files_damaged + 1).balance()
+    return new if _is_possible([getattr(new, name) for name in _COLUMNS]) else Ledger(files_damaged=1)

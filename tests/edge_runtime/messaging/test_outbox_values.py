@@ -1,0 +1,154 @@
+"""outbox: values that its file should not hold are damage; the file is moved aside, the loss is counted."""
+
+import sqlite3
+from dataclasses import fields
+
+import pytest
+
+from edge_runtime.messaging.outbox import outbox as outbox_module
+from edge_runtime.messaging.outbox.account import Commit
+from edge_runtime.messaging.outbox.ledger import Ledger, Row
+from edge_runtime.messaging.outbox.outbox import Outbox
+from edge_runtime.messaging.outbox.store import Store
+from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
+from tests.support.waiting import WAIT_S, until
+
+pytestmark = pytest.mark.integration
+
+COUNTS = [column.name for column in fields(Ledger) if column.type is int]
+TIMES = [column.name for column in fields(Ledger) if column.type is float]
+NO_NUMBER = ["'abc'", "x'00ff'", "CAST(x'ff' AS TEXT)", "9e999", "-9e999"]
+NO_COUNT = [*NO_NUMBER, "-1", "1.5", str(2**62), str(2**63 - 1)]
+NO_TIME = [*NO_NUMBER, "-1.0", "1e18"]
+PUT = 5
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(outbox_module, "EXPIRY_POLL_S", 0.02)
+    monkeypatch.setattr(outbox_module, "LONE_ACK_S", 0.02)
+
+
+def execute(path, statement):
+    db = sqlite3.connect(path, timeout=WAIT_S)
+    with db:
+        db.execute(statement)
+    db.close()
+
+
+def filled(path):
+    """An outbox of which two rows are delivered and three in the file."""
+    box = Outbox(path)
+    for _ in range(PUT):
+        box.put("t", b"{}")
+    assert box.flush(WAIT_S)
+    box.ack([1, 2])
+    assert until(lambda: box._account.file.pending == 3)
+    return box
+
+
+def assert_goes_on(box, path):
+    assert until(lambda: box.ledger().files_damaged >= 1 and box.problem is None)
+    assert_balanced(box.ledger())
+    box.put("t", b"new")
+    assert box.flush(WAIT_S)
+    assert [row.payload for row in box.fetch(0, 9)] == [b"new"]
+    assert box.close()
+    ledger = assert_file_agrees(path)
+    assert ledger.pending == 1
+    assert len(list(path.parent.glob("outbox.db.damaged-*"))) >= 1
+    again = Outbox(path)
+    assert [row.payload for row in again.fetch(0, 9)] == [b"new"]
+    assert again.close()
+    assert assert_file_agrees(path).files_damaged == ledger.files_damaged, "it is damaged once"
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(name, value) for name in COUNTS for value in NO_COUNT]
+    + [(name, value) for name in TIMES for value in NO_TIME],
+)
+def test_an_impossible_value_of_the_ledger_is_damage_at_the_start(path, column, value):
+    assert filled(path).close()
+    execute(path, f"UPDATE ledger SET {column} = {value}")
+    ledger = assert_goes_on(Outbox(path), path)
+    delivered = 0 if column == "delivered" else 2
+    assert (ledger.enqueued, ledger.delivered) == (delivered + 4, delivered)
+    assert (ledger.dropped_by_damage, ledger.files_damaged) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "enqueued = 9223372036854775807, delivered = 'abc', pending = x'00'",
+        "delivered = 4611686018427387903, dropped_by_size = 4611686018427387903",
+        f"files_damaged = {2**62 - 1}, enqueued = 'abc'",
+        "next_id = 0",
+        "next_id = 4",
+        "pending = 0",
+        "pending = 1000000",
+        "pending_bytes = 0",
+        "pending_bytes = 1000000000000",
+    ],
+)
+def test_a_ledger_that_is_not_that_of_the_rows_is_damage(path, change):
+    assert filled(path).close()
+    execute(path, f"UPDATE ledger SET {change}")
+    box = Outbox(path)
+    box.ack([row.id for row in box.fetch(0, 9)])  # sizes and numbers of rows show when they are deleted
+    assert_goes_on(box, path)
+
+
+@pytest.mark.parametrize("value", NO_NUMBER)
+@pytest.mark.parametrize("column", ["stored_at_s", "size_bytes", "topic", "payload"])
+@pytest.mark.parametrize("is_running", [True, False])
+def test_an_impossible_value_of_a_row_is_damage(path, column, value, is_running):
+    if (column == "topic" and value != "x'00ff'" and "CAST" not in value) or (column, value) == (
+        "payload",
+        "x'00ff'",
+    ):
+        pytest.skip("that is possible")
+    box = filled(path)
+    if not is_running:
+        assert box.close()
+    execute(path, f"UPDATE waiting SET {column} = {value} WHERE id = (SELECT MIN(id) FROM waiting)")
+    if not is_running:
+        box = Outbox(path)
+    if column == "size_bytes":
+        box.ack([3])  # sizes are read when rows leave
+    else:
+        box.fetch(0, 9)
+    ledger = assert_goes_on(box, path)
+    assert (ledger.enqueued, ledger.delivered, ledger.dropped_by_damage) == (6, 2, 3)
+
+
+@pytest.mark.parametrize("value", [-1, 0, 6, 2**61, 2**63 - 1])
+@pytest.mark.parametrize("is_running", [True, False])
+def test_an_impossible_id_is_damage(path, value, is_running):
+    box = filled(path)
+    if not is_running:
+        assert box.close()
+    execute(path, f"UPDATE waiting SET id = {value} WHERE id = 3")
+    if not is_running:
+        box = Outbox(path)
+    rows = box.fetch(0, 9)
+    if is_running and value <= 0:
+        box.ack([row.id for row in rows])
+        assert box.close()  # nothing asks for it; the next start finds it
+        box = Outbox(path)
+    assert_goes_on(box, path)
+
+
+def test_a_value_of_a_row_that_is_written_is_not_taken_for_damage(path):
+    store = Store(path)
+    row = Row(1, "t", None, 0.0)
+    with pytest.raises(TypeError):
+        store.commit(Commit(Ledger(), {}, [row], {}), 10**6, 0.0)
+    store.close()
