@@ -1,5 +1,6 @@
 """outbox: values that its file should not hold are damage; the file is moved aside, the loss is counted."""
 
+import itertools
 import sqlite3
 from dataclasses import fields
 
@@ -106,15 +107,17 @@ def test_a_ledger_that_is_not_that_of_the_rows_is_damage(path, change):
     assert_goes_on(box, path)
 
 
-@pytest.mark.parametrize("value", NO_NUMBER)
-@pytest.mark.parametrize("column", ["stored_at_s", "size_bytes", "topic", "payload"])
+def impossible_values() -> list[tuple[str, str]]:
+    """A topic may be any text, a payload any bytes."""
+    possible = {("topic", value) for value in NO_NUMBER if value != "x'00ff'" and "CAST" not in value}
+    possible.add(("payload", "x'00ff'"))
+    columns = ("stored_at_s", "size_bytes", "topic", "payload")
+    return [pair for pair in itertools.product(columns, NO_NUMBER) if pair not in possible]
+
+
+@pytest.mark.parametrize(("column", "value"), impossible_values())
 @pytest.mark.parametrize("is_running", [True, False])
 def test_an_impossible_value_of_a_row_is_damage(path, column, value, is_running):
-    if (column == "topic" and value != "x'00ff'" and "CAST" not in value) or (column, value) == (
-        "payload",
-        "x'00ff'",
-    ):
-        pytest.skip("that is possible")
     box = filled(path)
     if not is_running:
         assert box.close()
