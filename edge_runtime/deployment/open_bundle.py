@@ -3,8 +3,8 @@
 Every model passes these checks, in this order, before it sees a frame:
 
 1. :func:`find_bundle` chooses the folder of the version.
-2. ``bundles.verify.load_bundle`` checks the manifest, the size and SHA-256 of every file, and walks an ONNX file with
-   a parser of its own: operators, depth, no external data. Nothing of the model has run yet.
+2. ``bundles.verify.load_bundle`` checks the manifest and the SHA-256 of every file within a limit of size, and walks
+   an ONNX file with a parser of ours: depth, no external data. Nothing of the model has run yet.
 3. ``bundles.sandbox_check.check_in_sandbox`` opens a TorchScript file, which is a program, in a child process with
    limits. Other formats hold no code and skip this.
 4. ``bundles.engine.open_bundle_engine`` hands the very bytes that were verified to the engine, which warms up.
