@@ -29,7 +29,7 @@ check: $(BIN)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The speed of the daemon beside the bare engine and beside servers of models, hot swaps, recalibration beside live frames:
+# The speed of the daemon compared with the bare engine and with servers of models, hot swaps, live frames during a recalibration:
 # docs/results/performance.md. About 15 minutes on an idle box; ARGS='--quick' is short, ARGS='--parts peers,quiet' only those.
 bench: $(BIN)/.installed-build $(BIN)/.installed-test $(PEERS)/.installed
 	$(BIN)/python -m benchmarks run startup
@@ -48,7 +48,10 @@ bench-calibration: $(BIN)/.installed-bench
 
 # Rebuilds edge_runtime/sources/demo/bundle from the published weights.
 demo-bundle: $(BIN)/.installed-build
-	$(BIN)/python -m examples.efficientnet_lite0 --out edge_runtime/sources/demo/bundle
+	rm -rf build/demo-bundle
+	$(BIN)/python -m examples.efficientnet_lite0 --out build/demo-bundle
+	rm -rf edge_runtime/sources/demo/bundle/efficientnet-lite0/1
+	mv build/demo-bundle/efficientnet-lite0/1 edge_runtime/sources/demo/bundle/efficientnet-lite0/
 
 # The README's two pictures, from one real run of the demo (needs the Debian package chromium).
 pictures: $(BIN)/.installed-pictures

@@ -31,12 +31,12 @@ BENCHMARKS = {
     "performance": Benchmark("all parts below down to int8, and their page", "performance.measure_all"),
     **dict(
         [
-            _part("one-stream", "the daemon beside the bare engine, one stream"),
+            _part("one-stream", "the daemon compared with the bare engine, one stream"),
             _part("two-streams", "the same with two streams"),
             _part("arrival", "latency from capture to an MQTT subscriber"),
-            _part("peers", "the daemon beside mosec, LitServe, MLServer and benchmark_app"),
+            _part("peers", "the daemon compared with mosec, LitServe, MLServer and benchmark_app"),
             _part("hot-swap", "dropped frames, worst call and memory of model swaps under load"),
-            _part("beside", "frames a second beside a recalibration"),
+            _part("during-recalibration", "frames a second while a recalibration runs"),
             _part("quiet", "CPU a frame at 10 frames/s, and the share of a core when idle"),
             _part("quota", "latency under a quota of one CPU, by thread setting"),
             _part("int8", "speed of the int8 model over the float one"),

@@ -18,16 +18,24 @@ from typing import Any
 import click
 import cv2
 import numpy as np
-import openvino
-from openvino import opset13 as ops
 
 from calibration.targets import model_files
-from edge_runtime.bundles.build.convert import save_ir
 from edge_runtime.bundles.build.from_recipe import Built, build
 from edge_runtime.bundles.build.recipe_file import read_recipe
 from edge_runtime.cli.bundle import print_built
 from edge_runtime.cli.main import main
 from edge_runtime.errors import BundleError
+
+try:
+    import openvino
+    from openvino import opset13 as ops
+
+    from edge_runtime.bundles.build.convert import save_ir
+except ModuleNotFoundError as err:
+    click.echo(
+        f"building needs {err.name}; install the extra: pip install 'edge-runtime[openvino,build]'", err=True
+    )
+    sys.exit(64)
 
 DEMO = Path(__file__).parents[1] / "edge_runtime" / "sources" / "demo"
 RECIPE = Path(__file__).with_suffix(".yaml")

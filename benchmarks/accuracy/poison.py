@@ -3,7 +3,7 @@
     python -m benchmarks run poison [--track fashion_mnist] [--seed 0] [--only mixed] [--folder FOLDER] [--json]
 
 Every poison spoils 64 reference pictures of a track, of a healthy camera or of a hazy one. An error and a refusal are
-fine answers; so is a patch that harms nobody. Where a part of the frames is spoilt, it is scored on unspoilt test
+fine answers; so is a patch that does no harm. Where a part of the frames is spoilt, it is scored on unspoilt test
 pictures of that camera. Where all are, nothing tells the poison from a drift; then what counts is the score on test
 pictures spoilt alike, and the unspoilt score tells what a reference that lies would cost until the base comes back.
 Exits 1 when a patch cost more than a point.

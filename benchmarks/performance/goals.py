@@ -28,7 +28,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A goal beside its measurement."""
+    """A goal and its measurement."""
 
     goal: Goal
     measured: str
@@ -189,8 +189,8 @@ def _accuracy_loss(parts: Parts) -> Values:
     return [100 * (row["float_accuracy"] - row["accuracy"]) for row in rows if row.get("float_accuracy")]
 
 
-def _beside(which: str) -> Callable[[Parts], Values]:
-    return lambda parts: [1 - one[which]["ratio"] for one in parts["beside"]["rounds"]]
+def _loss_during_recalibration(which: str) -> Callable[[Parts], Values]:
+    return lambda parts: [1 - one[which]["ratio"] for one in parts["during recalibration"]["rounds"]]
 
 
 def _rounds(part: str, over: str, under: str) -> Callable[[Parts], Values]:
@@ -228,8 +228,8 @@ MEASURES: Mapping[str, Measure] = {
     "swap_drops_flat_out": Measure(_swap("flat_out", "dropped")),
     "swap_worst_call": Measure(_swap("live", "worst_over_p50"), _swap_profile),
     "swap_memory": Measure(_swap("memory", "growth"), _swap_memory_profile),
-    "beside_free_core": Measure(_beside("free core")),
-    "beside_no_free_core": Measure(_beside("no free core")),
+    "recalibration_free_core": Measure(_loss_during_recalibration("free core")),
+    "recalibration_no_free_core": Measure(_loss_during_recalibration("no free core")),
     "quota_threads": Measure(_by_hand),
     "int8_speed": Measure(_rounds("int8", "float_ms", "int8_ms")),
     "int8_accuracy": Measure(_accuracy_loss),

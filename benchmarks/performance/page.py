@@ -36,7 +36,7 @@ def page(parts: Parts, facts: Mapping[str, str]) -> str:
         *_arrival_section(parts),
         *_peer_section(parts),
         *_swap_section(parts),
-        *_beside_section(parts),
+        *_recalibration_section(parts),
         *_quota_section(parts),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -58,7 +58,7 @@ def _bench_sections(parts: Parts) -> Iterable[str]:
         if name not in parts:
             continue
         rounds = parts[name]["rounds"]
-        yield f"## The daemon beside the bare engine: {name}"
+        yield f"## The daemon and the bare engine: {name}"
         capacities = _capacity([one["capacity"] for one in rounds])
         yield f"{rounds[0]['report']['pictures']}. {_concurrency(rounds[0]['report'])} {capacities}"
         parts_of = list(rounds[0]["report"]["summary"])
@@ -145,18 +145,18 @@ def _swap_section(parts: Parts) -> Iterable[str]:
         return
     cases = ("live", "flat_out", "memory")
     yield "## Hot swaps"
-    yield "Real patched models, read, checked, loaded and warmed beside a real pipeline. `memory`: no pause between."
+    yield "Real patched models, read, checked, loaded and warmed while a pipeline runs. `memory`: no pause between."
     rows = (
         (figure, *(f"{parts['hot swap'][case][figure]:.4g}" for case in cases)) for figure in SWAP_FIGURES
     )
     yield _table(("", *cases), rows)
 
 
-def _beside_section(parts: Parts) -> Iterable[str]:
-    if "beside" not in parts:
+def _recalibration_section(parts: Parts) -> Iterable[str]:
+    if "during recalibration" not in parts:
         return
-    rounds = parts["beside"]["rounds"]
-    yield "## Recalibration beside live inference"
+    rounds = parts["during recalibration"]["rounds"]
+    yield "## Live inference during a recalibration"
     yield (
         "`free core`: one stream, the daemon bound to one CPU, since a lone stream would use them all. "
         "`no free core`: two streams on every CPU."
@@ -166,7 +166,7 @@ def _beside_section(parts: Parts) -> Iterable[str]:
         (which, *(_spread([one[which][figure] for one in rounds]) for figure in ("alone", "during", "job_s")))
         for which in ("free core", "no free core")
     )
-    yield _table(("", "frames/s alone", "beside the recalibration", "recalibration, s"), rows)
+    yield _table(("", "frames/s alone", "during the recalibration", "recalibration, s"), rows)
 
 
 def _quota_section(parts: Parts) -> Iterable[str]:

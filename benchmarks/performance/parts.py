@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from benchmarks.performance.bare_runs import BUNDLE, capacity, pictures_in
-from benchmarks.performance.daemon import arrival, beside, int8, quiet, quota
+from benchmarks.performance.daemon import arrival, during_recalibration, int8, quiet, quota
 from benchmarks.performance.peers import comparison
 from benchmarks.performance.swaps import hot_swap
 from edge_runtime.cli.bench.rounds import BenchOrder, bench
@@ -70,8 +70,8 @@ PARTS: Mapping[str, Callable[[Extent], Any]] = {
     "arrival": lambda extent: arrival.measure(rounds=extent.rounds_or(3), seconds=extent.seconds_or(5.0)),
     "peers": _peers,
     "hot swap": lambda extent: hot_swap.measure(quick=extent.is_quick),
-    "beside": lambda extent: beside.measure(
-        rounds=extent.rounds_or(2), count=32 if extent.is_quick else beside.COUNT
+    "during recalibration": lambda extent: during_recalibration.measure(
+        rounds=extent.rounds_or(2), count=32 if extent.is_quick else during_recalibration.COUNT
     ),
     "quiet": lambda extent: quiet.measure(rounds=extent.rounds_or(3), seconds=extent.seconds_or(3.0)),
     "quota": lambda extent: quota.measure(rounds=extent.rounds_or(3), seconds=extent.seconds_or()),

@@ -115,7 +115,7 @@ def _loaded_reference(data: Path, labels: bool) -> ReferenceSet:
 @cli.command()
 @MODEL
 @file_option("--patch", "Patch made for this model.")
-@file_option("--out", "Patched model to write; of an OpenVINO IR the .xml, the .bin goes beside it.")
+@file_option("--out", "Patched model to write; of an OpenVINO IR the .xml, the .bin goes next to it.")
 @JSON
 @report_errors
 def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:

@@ -42,7 +42,7 @@ class GateSettings:
     Attributes:
         min_live: Fewer live frames than this decide nothing.
         min_simulated: Fewer healthy samples than this decide nothing.
-        fidelity_weight: What a nat of fidelity counts beside the logarithm of the nuclear norm's growth; on recorded
+        fidelity_weight: What a nat of fidelity counts against the logarithm of the nuclear norm's growth; on recorded
             candidates of two nets every weight from 0.3 to 1 served.
         min_evidence: Least sum of both: what no patch can mend fakes up to 0.05.
         least_standard_errors: By how many of its standard errors the fidelity must have grown, too: the live frames

@@ -265,7 +265,7 @@ def _with_classes(
     classes: NDArray[np.float64],
 ) -> Boxes:
     """Boxes with the classes that the model names; one that is not finite makes its score NaN."""
-    scores = np.where(np.isfinite(classes) | (scores == 0), scores, np.nan)
+    scores = np.where(np.isfinite(classes), scores, np.nan)
     return Boxes(_corners(layout, raw), scores, np.nan_to_num(classes).astype(np.int64))
 
 

@@ -38,7 +38,7 @@ class LayerDrift:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the page shows beside the verdict."""
+    """What the page shows in addition to the verdict."""
 
     layers: LayerDrift | None = None
     pictures: tuple[Strip, ...] = ()

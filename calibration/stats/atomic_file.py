@@ -28,10 +28,9 @@ def write_atomically(path: Path, data: bytes, new_mode: int = 0o644) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:
+        finally:  # after the rename there is nothing to remove
             with contextlib.suppress(OSError):
                 temporary.unlink()
-            raise
         sync_directory(path.parent)
     except OSError as err:
         raise OSError(err.errno, err.strerror, str(path)) from err

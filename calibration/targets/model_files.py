@@ -73,7 +73,7 @@ def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
         atomic_file.write_atomically(path, files.data)
         return (path,)
     if not is_ir:
-        fix = "Name the .xml; the .bin is written beside it."
+        fix = "Name the .xml; the .bin is written next to it."
         raise ModelError(str(path), "an OpenVINO IR under another suffix", "a path that ends in .xml", fix)
     weights, waiting = path.with_suffix(".bin"), path.with_suffix(".bin.new")
     # A full disk shows here, with the old pair untouched.

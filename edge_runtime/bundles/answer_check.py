@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.outputs.detections import Boxes
-from edge_runtime.bundles.compare import OneOutput
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.datatypes import Rejected, Sample
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.postprocess.detections import raw_boxes
-from edge_runtime.inference.postprocess.postprocessor import Meaning, Postprocessor
+from edge_runtime.inference.postprocess.postprocessor import Meaning, OneOutput, Postprocessor
 from edge_runtime.inference.specs import DetectionSpec
 
 _ROUNDING = 1e-2  # int8 outputs: a probability may miss 1, and their sum may miss it by more

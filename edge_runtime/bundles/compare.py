@@ -16,10 +16,9 @@ from calibration.outputs.detections import Boxes, Detections, collect, shared_ob
 from edge_runtime.bundles.manifest import CompareBy
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
-from edge_runtime.inference.postprocess.postprocessor import Meaning
+from edge_runtime.inference.postprocess.postprocessor import Meaning, OneOutput
 from edge_runtime.inference.specs import DetectionSpec
 
-OneOutput = Mapping[str, NDArray[Any]]
 Outputs = Mapping[str, NDArray[Any]]
 """Of N pictures, by name; the first axis is the picture."""
 _LEAST_THRESHOLD = 0.05

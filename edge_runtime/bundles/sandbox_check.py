@@ -31,7 +31,7 @@ def check_in_sandbox(bundle: Bundle, timeout_s: float = TIMEOUT_S) -> None:
     if bundle.manifest.format != "torchscript" or find_spec("torch") is None:
         return  # without torch nothing can be opened, and the engine says what to install
     at, expected = bundle.path / bundle.manifest.model, "a TorchScript model that loads and runs"
-    file = os.memfd_create("first-try", os.MFD_CLOEXEC)
+    file = os.memfd_create("sandbox-check", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(file), "wb") as writer:
             writer.write(bundle.model_files.data)
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
     from edge_runtime.inference.engines.threads import ThreadPlan
 
     model, shape = ModelFiles(Path(path).read_bytes()), [int(size) for size in sizes]
-    settings, plan = EngineSettings(runtime="torch"), ThreadPlan(1, 1, "first try")
+    settings, plan = EngineSettings(runtime="torch"), ThreadPlan(1, 1, "sandbox check")
     try:
         open_engine(model, "torchscript", shape, plan, settings)
     except (EngineError, MemoryError) as err:

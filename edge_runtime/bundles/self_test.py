@@ -15,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.answer_check import check_answers
-from edge_runtime.bundles.compare import Comparison, OneOutput, choose_comparison, measure_difference
+from edge_runtime.bundles.compare import Comparison, choose_comparison, measure_difference
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import Golden
 from edge_runtime.bundles.variations import list_mistakes
@@ -23,11 +23,12 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.datatypes import Frame, Rejected, Sample
 from edge_runtime.errors import BundleError, EngineError
 from edge_runtime.inference.engines.base import Engine
+from edge_runtime.inference.postprocess.postprocessor import OneOutput
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.specs import PreprocessSpec
 
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
-_ASKED = 2  # golden pictures for a patched model: few, because live frames wait meanwhile
+_PATCH_PICTURES = 2  # golden pictures for a patched model: few, because live frames wait meanwhile
 _TOGETHER = 4  # golden pictures in the batch that looks for training mode
 _BUILD_AGAIN = "Correct it where the bundle is built and build it again."
 
@@ -75,7 +76,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     return SelfTestReport(engine.runs_on, tuple(gaps), batch_difference)
 
 
-def ask_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
+def answer_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
     """Answers of a patched model to the first golden pictures, for a safetensors file: ``0/logits``, ``1/logits``.
 
     They are stored with the patch; :func:`check_patched` compares every engine that opens it with them.
@@ -84,7 +85,7 @@ def ask_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any
         EngineError: the engine failed.
     """
     answers, spec = {}, bundle.manifest.preprocess
-    for number, golden in enumerate(bundle.manifest.golden[:_ASKED]):
+    for number, golden in enumerate(bundle.manifest.golden[:_PATCH_PICTURES]):
         for name, array in run_one(engine, golden_sample(bundle, golden, spec).tensor).items():
             answers[f"{number}/{name}"] = np.ascontiguousarray(array)
     return answers
@@ -96,7 +97,7 @@ def check_patched(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
     Raises:
         EngineError: the answers differ, or the engine failed.
     """
-    gap = measure_difference(ask_golden_pictures(bundle, engine), expected)
+    gap = measure_difference(answer_golden_pictures(bundle, engine), expected)
     if not gap <= bundle.manifest.tolerance:
         raise EngineError(
             f"the patched model answers the golden pictures otherwise than when the patch was made, by {gap:.3g}; "

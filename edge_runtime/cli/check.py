@@ -114,13 +114,15 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
 
 def _notes_of_recalibration(config: "Config") -> list[str]:
     """Whether recalibration is on and yet can never begin, since nothing here can record a baseline."""
+    from edge_runtime.deployment.model_state import ModelState
+
     can_record = config.recalibration.commission.automatic or (
         config.mqtt is not None and config.mqtt.commands
     )
     without = [
         name
         for name, model in config.models.items()
-        if model.recalibrate and not any((config.state_dir / "models" / name / "baselines").glob("*"))
+        if model.recalibrate and not any(ModelState(config.state_dir / "models" / name).baselines.glob("*"))
     ]
     if not config.recalibration.enabled or can_record or not without:
         return []

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 @click.option("--for", "for_s", type=SECONDS, help="Stop by itself after so many seconds, with a summary.")
 def run(config: Path, for_s: float | None) -> int:
     """Run the daemon with the configuration file CONFIG."""
-    from edge_runtime.cli.run_summary import summarise
     from edge_runtime.daemon.wiring.daemon import build_daemon, stop_on_signals
 
     daemon = build_daemon(load_and_log(config), config)
     stop_on_signals(daemon)
     code = daemon.run(for_s)
     if for_s is not None:
+        from edge_runtime.cli.run_summary import summarise
+
         print(summarise(daemon.reporter.status(), daemon.reporter.history(), []))
     return code
 

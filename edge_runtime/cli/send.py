@@ -63,6 +63,7 @@ def send_command(to: "Address", verb: str, arguments: dict[str, Any], timeout_s:
     """
     from edge_runtime.messaging.mqtt.session import Message, MqttSession
     from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
+    from edge_runtime.system.supervised_thread import Crashes
 
     if to.mqtt is None:
         raise CommandError("the configuration has no section 'mqtt'; commands travel over the broker")
@@ -80,7 +81,7 @@ def send_command(to: "Address", verb: str, arguments: dict[str, Any], timeout_s:
         if isinstance(answer, dict) and answer.get("transaction") == transaction:
             answers.put(answer)
 
-    session = MqttSession(settings, settings.max_inflight, take, lambda: None)
+    session = MqttSession(settings, settings.max_inflight, take, lambda: None, Crashes())
     try:
         session.open()
         session.subscribe(settings.topics.response(verb))

@@ -27,9 +27,8 @@ class Effect(StrEnum):
 
 
 EFFECTS: tuple[tuple[str, Effect], ...] = (
-    # The first pattern that fits counts; '*' is one name. What is not here (http, outbox, sink) needs a restart.
-    ("device", Effect.RESTART),
-    ("state_dir", Effect.RESTART),
+    # The first pattern that fits counts; '*' is one name.
+    # What is not here (device, state_dir, http, outbox, sink) needs a restart.
     ("models.*.batch", Effect.LIVE),
     ("models.*.max_age_ms", Effect.LIVE),
     ("models.*.queue_frames", Effect.LIVE),

@@ -15,9 +15,9 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from edge_runtime.config.connections import MqttConfig
-from edge_runtime.config.problems import MAX_PROBLEMS, did_you_mean, problems_of, show
+from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
-from edge_runtime.config.strict_yaml import MAX_BYTES, Document, load
+from edge_runtime.config.strict_yaml import MAX_BYTES, MAX_PROBLEMS, Document, load
 from edge_runtime.config.values import Name
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.system.camera_address import CameraKind, kind_of

@@ -14,14 +14,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from edge_runtime.config.section import describe_keys
-from edge_runtime.config.strict_yaml import Document
+from edge_runtime.config.strict_yaml import MAX_PROBLEMS, Document
 from edge_runtime.errors import Problem
 from edge_runtime.system.redaction import redact_url
 
 Loc = tuple[str | int, ...]
 MAX_SHOWN = 60
-MAX_PROBLEMS = 50
-"""More than a person reads; a generated file may have 24,000, which would take seconds to put into words."""
 MAX_KNOWN = 64
 
 _EXPECTED = {

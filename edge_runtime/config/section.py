@@ -63,13 +63,13 @@ class Section(BaseModel):
 
 def describe_keys(section: type[BaseModel]) -> dict[str, str]:
     """The text below each key in the source; pydantic's ``use_attribute_docstrings`` costs every start 20 ms."""
+    stated = {name: info.description for name, info in section.model_fields.items() if info.description}
     try:
         source = inspect.getsource(section)
     except OSError:  # an installation without it
-        return {}
+        return stated
     (described,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(described, ast.ClassDef)
-    stated = {name: info.description for name, info in section.model_fields.items() if info.description}
     return stated | {
         key.target.id: " ".join(text.value.value.split())
         for key, text in pairwise(described.body)

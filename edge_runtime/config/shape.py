@@ -117,8 +117,7 @@ class ReferenceConfig(Section):
     """Keep them below state_dir, so that a restart does not begin with none."""
     pictures: Literal["keep", "never"] = "keep"
     """never: no picture is kept, on disk or in memory, only each frame's moments, class and time. A recalibration
-    then waits for new frames, and only conservative
-    candidates can be accepted."""
+    then waits for new frames, and only conservative candidates can be accepted."""
     frames: int = Field(default=64, ge=8, le=4096)
     """Frames one recalibration uses; more are slower, not better."""
 

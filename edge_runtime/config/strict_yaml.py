@@ -19,7 +19,7 @@ from edge_runtime.errors import ConfigError, Problem
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_PROBLEMS = 50
-"""A file with more problems than a person reads is reported by its first ones."""
+"""More than a person reads; a generated file may have 24,000, which would take seconds to put into words."""
 
 _Path = tuple[str, ...]
 

@@ -9,10 +9,9 @@ import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
-
-import structlog
 
 from edge_runtime.config import Changes, Config, Effect, changes, merge_in_force
 from edge_runtime.daemon.cameras import Cameras
@@ -23,9 +22,8 @@ from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, Fact
 from edge_runtime.system.camera_address import CameraKind
+from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
-
-log = structlog.get_logger()
 
 Edits = queue.SimpleQueue[Config | ConfigError]
 _Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None]
@@ -50,6 +48,7 @@ class ConfigReloader:
     delivery: Delivery
     notify: SystemdNotify
     edits: Edits
+    crashes: Crashes
     open_model: Callable[[Config, str], ModelRuntime]
     """Load, self-test and wire one model; nothing runs yet. Raises BundleError, EngineError, StateError."""
     open_connection: Callable[[Config], BrokerConnection]
@@ -80,8 +79,8 @@ class ConfigReloader:
             opened = edit.opened.result()
         except EdgeRuntimeError as err:
             self._refuse(str(err), str(err))
-        except Exception as err:
-            log.exception("configuration edit failed unexpectedly")
+        except Exception as err:  # noqa: BLE001 - thread boundary of the opening: logged and counted
+            self.crashes.note("config-edit")
             problem = f"failed unexpectedly: {err!r}"
             self._refuse(problem, f"{problem}; the log says why")
         else:
@@ -97,14 +96,12 @@ class ConfigReloader:
     def _open(self, new: Config, plan: Changes) -> _Opened:
         """Open the new parts. The old ones are not touched, and nothing is left when this fails."""
         models: dict[str, ModelRuntime] = {}
-        try:
+        with ExitStack() as opened:
             for name in sorted(plan.models & new.models.keys()):
                 models[name] = self.open_model(new, name)
+                opened.callback(models[name].stop)
             connection = self.open_connection(new) if plan.paths(Effect.RECONNECT) else None
-        except BaseException:
-            for runtime in models.values():
-                runtime.stop()
-            raise
+            opened.pop_all()
         return models, connection
 
     def _take_over(self, edit: _Edit, opened: _Opened) -> None:

@@ -130,7 +130,7 @@ def plan_threads(
 
     ``preference`` is instead of the configured one, ``streams`` instead of the number of the model's cameras.
     """
-    used = Counter(camera.model for camera in config.cameras.values() if camera.enabled)
+    used = count_streams(config)
     before = list(config.models)[: list(config.models).index(name)]
     return choose_threads(
         budget,
@@ -139,6 +139,11 @@ def plan_threads(
         other_streams=used.total() - used[name],
         streams_before=sum(used[other] for other in before),
     )
+
+
+def count_streams(config: Config) -> Counter[str]:
+    """Enabled cameras by model."""
+    return Counter(camera.model for camera in config.cameras.values() if camera.enabled)
 
 
 def find_engine_settings(config: Config, name: str) -> EngineSettings:

@@ -12,7 +12,6 @@ from importlib.resources import files
 from operator import attrgetter
 from typing import Any, Protocol
 
-import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -22,6 +21,7 @@ from starlette.routing import Route
 
 from edge_runtime.messaging.encoding import encode_object, format_rfc3339
 from edge_runtime.recalibration.reports import Reports
+from edge_runtime.system.supervised_thread import Crashes
 
 
 class Verdict(Protocol):
@@ -38,8 +38,6 @@ class Verdict(Protocol):
 
 Items = Callable[[int], list[dict[str, Any]]]
 View = Callable[[Request], Response]
-
-log = structlog.get_logger()
 
 MOST_ITEMS = 500
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -59,6 +57,7 @@ def build_app(
     results: Items,
     events: Items,
     reports: Callable[[], Mapping[str, Reports]],
+    crashes: Crashes,
     allowed_hosts: Sequence[str] = LOOPBACK_NAMES,
 ) -> Starlette:
     """The ASGI application.
@@ -69,6 +68,7 @@ def build_app(
         results: The newest results, newest first, at most so many.
         events: The newest events in the same way.
         reports: Reports of recalibrations, by model.
+        crashes: Counts views that fail.
         allowed_hosts: Names a request may address us by; ``["*"]`` for any.
     """
     views: dict[str, View] = {
@@ -81,20 +81,18 @@ def build_app(
         "/reports": partial(_show_items, "reports", lambda most: _summarise(reports(), most)),
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
-    routes = [Route(path, _make_endpoint(view)) for path, view in views.items()]
+    routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
     trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     return Starlette(routes=routes, middleware=[trusted])
 
 
-def _make_endpoint(view: View) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint around a view; a view that fails is logged and answers 500, and the connection stays open."""
+def _make_endpoint(view: View, crashes: Crashes) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint around a view; a view that fails is counted and answers 500, and the connection stays open."""
 
     async def answer(request: Request) -> Response:
-        try:
+        with crashes.contain("http-view"):
             return view(request)
-        except Exception:
-            log.exception("http view failed", path=request.url.path)
-            return _answer({"error": "this view failed; the log says why"}, 500)
+        return _answer({"error": "this view failed; the log says why"}, 500)
 
     return answer
 

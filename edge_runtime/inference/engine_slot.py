@@ -1,7 +1,7 @@
 """The place an engine sits in; swapping it is one reference assignment between two batches.
 
 A batch that is running keeps the engine it started with, so a swap drops no frame and never mixes generations.
-The old engine is freed by the last batch that used it. Nothing here decides *whether* to swap: see ``rollout``.
+The old engine is freed by the last batch that used it. Whether to swap is decided in ``deployment.rollout``.
 """
 
 import threading
@@ -81,7 +81,7 @@ class EngineSlot:
             lease.close()
 
     def infer(self, lease: EngineLease, batch: NDArray[np.float32]) -> Outputs:
-        """Run a batch (N, ...) on the engine that was entered.
+        """Run a batch (N, ...) on the engine of a lease.
 
         Raises:
             EngineError: the engine failed; its ``failures_in_a_row`` was counted up.
@@ -123,4 +123,4 @@ class EngineSlot:
 
     def close(self) -> None:
         """Free the engine; the slot must not be used again."""
-        self._lease.engine.close()
+        self._lease.close()

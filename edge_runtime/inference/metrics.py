@@ -1,6 +1,6 @@
 """Counters and latency percentiles of the frame path; read by status, health and the summary.
 
-Increments happen in the stage's own thread; readers take a snapshot. Nothing here decides anything.
+Counters that several workers share change under the pipeline's lock; readers take a snapshot. No policy is here.
 """
 
 import threading

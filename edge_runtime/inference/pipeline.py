@@ -89,8 +89,8 @@ class Pipeline:
         try:
             self._run(batch, unfinished, lease)
         finally:
-            self.metrics.lost_to_errors += len(unfinished)
             with self._lock:
+                self.metrics.lost_to_errors += len(unfinished)
                 self._running_since_s.remove(began_s)
                 self.scheduler.finish(batch)
                 self._has_answered.notify_all()
@@ -169,8 +169,9 @@ class Pipeline:
         try:
             outputs = self.slot.infer(lease, _stack(batch))
         except EngineError as err:
-            self.metrics.engine_errors += 1
-            self.metrics.last_progress_at_s = self.clock()
+            with self._lock:
+                self.metrics.engine_errors += 1
+                self.metrics.last_progress_at_s = self.clock()
             self.on_engine_error(err)
             return
         finished_s = self.clock()

@@ -8,7 +8,8 @@ work that fails is tried once more without a wait, and never ends the daemon.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -26,7 +27,7 @@ def pause_s(in_a_row: int, first_s: float = 0.05, most_s: float = 1.0) -> float:
 
 
 class Crashes:
-    """Counts the unexpected exceptions of all threads; ``on_fatal`` is told when a vital one cannot work at all."""
+    """The one account of unexpected exceptions; ``on_fatal`` is told when a vital thread cannot work at all."""
 
     def __init__(self, on_fatal: Callable[[str], None] = lambda _: None) -> None:
         self._on_fatal = on_fatal
@@ -54,6 +55,20 @@ class Crashes:
         """The thread works again, or has ended."""
         with self._lock:
             self._in_a_row.pop(thread, None)
+
+    def note(self, where: str) -> None:
+        """Log and count the exception that is being handled; the thread goes on."""
+        log.exception("unexpected failure", thread=where)
+        with self._lock:
+            self._counts[where] += 1
+
+    @contextmanager
+    def contain(self, where: str) -> Iterator[None]:
+        """For one request or callback in a thread that a library owns: what it raises is noted and ends here."""
+        try:
+            yield
+        except Exception:  # noqa: BLE001 - thread boundary: logged and counted
+            self.note(where)
 
     def add(self, thread: str, in_a_row: int, *, is_vital: bool) -> None:
         """Count one failure; the ``in_a_row``-th since the thread last worked."""

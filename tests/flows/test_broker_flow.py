@@ -27,6 +27,7 @@ from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
@@ -108,15 +109,15 @@ class Device:
     """Outbox, client, publisher and commands, wired as the daemon wires them."""
 
     def __init__(self, broker, path, is_enabled=True, reconnect_min_s=1.0):
-        self.outbox = Outbox(path)
+        self.outbox = Outbox(path, Crashes())
         # At least half a second passes before a reconnection: the subscriber is back first.
         self.settings = MqttSettings(broker.host, "d", port=broker.port, reconnect_min_s=reconnect_min_s)
-        self.client = MqttClient(self.settings)
+        self.client = MqttClient(self.settings, Crashes())
         self.rollbacks = 0
         handlers = {"status": lambda _: {"serving": True}, "rollback": self.roll_back}
         handler = CommandHandler(handlers, CommandPolicy(is_enabled))
-        self.commands = CommandListener(self.client, handler, self.settings.topics)
-        self.publisher = Publisher(self.outbox, MqttSink(self.client))
+        self.commands = CommandListener(self.client, handler, self.settings.topics, Crashes())
+        self.publisher = Publisher(self.outbox, MqttSink(self.client), Crashes())
         self.client.start()
         self.publisher.start()
 
@@ -190,11 +191,12 @@ CHILD = """
     from edge_runtime.messaging.outbox.publisher import Publisher
     from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
     from edge_runtime.system.log import configure_log
+    from edge_runtime.system.supervised_thread import Crashes
     configure_log()  # to standard error
     path, port, seq = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    outbox = Outbox(path)
-    client = MqttClient(MqttSettings("127.0.0.1", "d", port=port, reconnect_min_s=0.1))
-    Publisher(outbox, MqttSink(client)).start()
+    outbox = Outbox(path, Crashes())
+    client = MqttClient(MqttSettings("127.0.0.1", "d", port=port, reconnect_min_s=0.1), Crashes())
+    Publisher(outbox, MqttSink(client), Crashes()).start()
     client.start()
     tick = threading.Event()
     while True:
@@ -216,7 +218,7 @@ def test_nothing_accepted_is_lost_when_the_daemon_is_killed(tmp_path, broker, su
                 last = int(process.stdout.readline())
             process.send_signal(signal.SIGKILL)
             last = max([last, *map(int, process.stdout)])
-        box = Outbox(path)
+        box = Outbox(path, Crashes())
         ledger = box.ledger()
         box.close()
         assert ledger.enqueued == ledger.delivered + ledger.dropped + ledger.pending

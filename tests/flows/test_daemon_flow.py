@@ -253,8 +253,9 @@ def test_an_edit_of_the_broker_reconnects_without_a_restart_and_loses_nothing(bo
 def box_account(box, name="outbox.db"):
     """The outbox's own books after the daemon has ended."""
     from edge_runtime.messaging.outbox.outbox import Outbox
+    from edge_runtime.system.supervised_thread import Crashes
 
-    outbox = Outbox(box.state / name)
+    outbox = Outbox(box.state / name, Crashes())
     ledger = outbox.ledger()
     outbox.close()
     return {"enqueued": ledger.enqueued, "delivered": ledger.delivered}

@@ -1,4 +1,4 @@
-"""A small baseline with or without a witness."""
+"""A small baseline with or without healthy samples."""
 
 import numpy as np
 

@@ -5,7 +5,6 @@ that installs it, never a skip.
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,19 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.support.programs import find_program
 from tests.support.waiting import WAIT_S
-
-INSTALL = "apt-get install -y --no-install-recommends mosquitto"
-
-
-def program(name: str) -> str:
-    """Path of a mosquitto program; it is often not on an ordinary user's PATH."""
-    found = shutil.which(
-        name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-    )
-    if found is None:
-        raise RuntimeError(f"{name} is needed by these tests and was not found; install it: {INSTALL}")
-    return found
 
 
 def free_port() -> int:
@@ -102,7 +90,9 @@ class Mosquitto:
         path.touch(mode=0o600)
         for user, password in passwords.items():
             subprocess.run(
-                [program("mosquitto_passwd"), "-b", str(path), user, password], check=True, timeout=WAIT_S
+                [find_program("mosquitto_passwd"), "-b", str(path), user, password],
+                check=True,
+                timeout=WAIT_S,
             )
         return path
 
@@ -115,7 +105,7 @@ class Mosquitto:
         """Start and wait until the port answers."""
         with (self.directory / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program("mosquitto"), "-c", str(self._config)], stderr=log, stdout=log
+                [find_program("mosquitto"), "-c", str(self._config)], stderr=log, stdout=log
             )
         end_s = time.monotonic() + timeout_s
         while not self._answers():
@@ -144,7 +134,7 @@ class Mosquitto:
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP: the connections stand, nobody answers."""
+        """SIGSTOP: the connections stand, none is answered."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 

@@ -1,1 +1,1 @@
-"""Ways to recalibrate, beside the gate."""
+"""Ways to recalibrate without the gate, to compare it with."""

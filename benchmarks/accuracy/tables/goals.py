@@ -1,4 +1,4 @@
-"""The first table of the accuracy page: the goals beside what the records say.
+"""The first table of the accuracy page: the goals and what the records say.
 
 Every goal is one function of the rows; a goal whose cases were not measured is left out. Pure.
 """

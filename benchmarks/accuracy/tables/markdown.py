@@ -69,7 +69,7 @@ def by_size(rows: Sequence[Row]) -> str:
 
 
 def by_stream(rows: Sequence[Row]) -> str:
-    """The gate by stream, beside the i.i.d. references of the same size, drifts and seeds."""
+    """The gate by stream, compared with the i.i.d. references of the same size, drifts and seeds."""
     gated = [row for row in drifted_only(rows) if row.method == GATE and not row.case.baseline]
     found: dict[str, Pooled | None] = {}
     for stream, group in grouped(gated, lambda row: row.case.stream).items():

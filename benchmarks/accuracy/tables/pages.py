@@ -28,7 +28,7 @@ camera drifts (`camera:`) have their full strength at 5. Baseline, reference and
 
 
 def write_pages(rows: Sequence[Row], folder: Path, date: str) -> list[Path]:
-    """The pages there are rows for, plots beside them; what was there before is replaced. Gives their paths."""
+    """Write the pages there are rows for, with their plots, over those of before. Returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     tracks = [row for row in rows if row.case.track in TITLES]
     formats = [row for row in rows if row.case.track == PARITY]

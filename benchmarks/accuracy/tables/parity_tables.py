@@ -14,7 +14,7 @@ IN_TURN = ", layer by layer"
 """Behind the name of a format: measured in turn in the patched model, instead of in one pass."""
 OWN = ", the net's own moments"
 """Behind the name of a format: the baseline is what training left in the BatchNorms instead of the site's pictures."""
-TITLE = "Parity: one net in every format, beside BatchNorm re-estimation in its training framework"
+TITLE = "Parity: one net in every format, compared with BatchNorm re-estimation in its training framework"
 READING = """\
 The small Fashion-MNIST net, deployed in every format. All taps, prior 0, no gate: each model is patched from the
 same drifted pictures against moments that it gave on the same 512 healthy ones, and is compared on the same drifted

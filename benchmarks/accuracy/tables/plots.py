@@ -43,7 +43,7 @@ def draw(rows: Sequence[Row], title: str, folder: Path, stem: str) -> dict[str, 
 
 
 def _drifts(rows: Sequence[Row], title: str) -> Figure | None:
-    """Per drift, from before to after, with the healthy score and the best candidate beside."""
+    """Per drift, from before to after, with the healthy score and the best candidate."""
     main = [row for row in rows if is_main(row)]
     drifts = list(grouped(main, lambda row: row.case.drift))
     if not drifts:

@@ -1,4 +1,4 @@
-"""Parity: the same net in every format, patched from the same pictures, beside re-estimation in its training framework.
+"""Parity: the same net in every format, patched from the same pictures, and re-estimation.
 
 All taps, prior 0, no gate: what is compared is the method, not the decision. A row per format and case; the float
 model with live BatchNorm gives the rows of the oracles.

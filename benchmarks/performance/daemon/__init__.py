@@ -1,1 +1,1 @@
-"""The daemon alone and beside the bare engine."""
+"""The daemon alone, and compared with the bare engine."""

@@ -1,1 +1,1 @@
-"""The daemon beside servers of models."""
+"""The daemon compared with servers of models."""

@@ -1,4 +1,4 @@
-"""The daemon beside mosec, LitServe, MLServer and OpenVINO's benchmark_app, in turns: ``benchmarks run peers``.
+"""The daemon compared with mosec, LitServe, MLServer and OpenVINO's benchmark_app, in turns: ``benchmarks run peers``.
 
 The same int8 model, picture code, engine settings and JPEG bytes for all; they differ in what is around. One and
 two streams, closed loop over loopback; every contender is a tree of processes, started and ended in each round.

@@ -95,7 +95,7 @@ class PictureClient:
         self._client.publish(f"{TOPIC}/picture/camera-{stream}", picture)
 
     def knock(self, picture: bytes) -> None:
-        """One picture to see whether somebody answers; not counted as under way."""
+        """One picture, to see whether the daemon answers; not counted as under way."""
         self._client.publish(f"{TOPIC}/picture/camera-0", picture)
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ def measure(
 
 
 def _wait_for_first(client: PictureClient, picture: bytes, log: Path) -> None:
-    """Pictures that come before the daemon listens are nobody's, so they are sent again."""
+    """Pictures that come before the daemon listens are lost, so they are sent again."""
     end_s = time.perf_counter() + START_TIMEOUT_S
     while not client.first.wait(0.01):
         if time.perf_counter() > end_s:

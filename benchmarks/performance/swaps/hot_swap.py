@@ -1,7 +1,7 @@
 """Hot swaps under load: dropped frames, the worst call, and memory: ``benchmarks run hot-swap``.
 
-30 swaps under a live 30 frames/s, 30 flat out, and 200 for memory. The worst call is given beside the worst call of
-as long a time without swaps, because a busy box has slow calls anyway.
+30 swaps under a live 30 frames/s, 30 flat out, and 200 for memory. The worst call is compared with that of as
+long a time without swaps, because a busy box has slow calls anyway.
 """
 
 import json
@@ -20,7 +20,7 @@ from benchmarks.performance.bare_runs import BUNDLE, Report, pictures_in
 from benchmarks.performance.swaps.swap_load import PATCHES
 from calibration.targets import model_files
 from edge_runtime.bundles.engine import open_bundle_engine
-from edge_runtime.bundles.self_test import ask_golden_pictures
+from edge_runtime.bundles.self_test import answer_golden_pictures
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.deployment.model_state import ANSWERS_FILE, ModelState
 from edge_runtime.inference.engines.threads import ThreadPlan
@@ -71,7 +71,7 @@ def put_patch(model_state: ModelState, bundle: Bundle, patch_id: str, gain: floa
     patch.save(folder / "patch.safetensors")
     model_files.write(folder / f"model{model_files.suffix(files)}", files)
     engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "patch"), model=files)
-    safetensors.numpy.save_file(ask_golden_pictures(bundle, engine), folder / ANSWERS_FILE)
+    safetensors.numpy.save_file(answer_golden_pictures(bundle, engine), folder / ANSWERS_FILE)
     (folder / "report.json").write_bytes(orjson.dumps({"model_sha256": files.sha256}))
 
 

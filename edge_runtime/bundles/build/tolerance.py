@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_runtime.bundles.compare import Comparison, OneOutput, choose_comparison, measure_difference
+from edge_runtime.bundles.compare import Comparison, choose_comparison, measure_difference
 from edge_runtime.bundles.manifest import CompareBy
 from edge_runtime.bundles.self_test import prepare_golden, run_one
 from edge_runtime.bundles.variations import list_normalisation_mistakes
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
-from edge_runtime.inference.postprocess.postprocessor import Meaning
+from edge_runtime.inference.postprocess.postprocessor import Meaning, OneOutput
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.specs import PreprocessSpec
 
@@ -49,7 +49,7 @@ def measure_tolerance(
     Raises:
         BundleError: a mistake would hardly show on any of the pictures.
     """
-    answers = _asked(meaning.preprocess, golden, engine)
+    answers = _run_variants(meaning.preprocess, golden, engine)
     ways: list[CompareBy] = ["outputs"]
     if meaning.postprocess.task == "detection":
         # without an object on the golden pictures their detections say nothing
@@ -70,7 +70,7 @@ def measure_tolerance(
     raise refusals[0]
 
 
-def _asked(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Engine) -> _Answers:
+def _run_variants(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Engine) -> _Answers:
     rng, answers = np.random.default_rng(0), _Answers()
     alike = set[str]()
     for name, picture in golden.items():

@@ -23,7 +23,7 @@ from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import BenchError, run_daemon
 from edge_runtime.cli.bench.pictures import write_pictures
 from edge_runtime.config import Config, EngineConfig, ModelConfig
-from edge_runtime.deployment.open_bundle import choose_model, find_bundle, make_engine_settings
+from edge_runtime.deployment.open_bundle import choose_model, count_streams, find_bundle, make_engine_settings
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
 
@@ -62,8 +62,9 @@ def make_order(config: Config, source: Path, model: str | None, bundle: Path | N
     name = choose_model(config, source, model)
     one = config.models[name]
     path = find_bundle(config.bundle_root(name), one.version) if bundle is None else bundle
-    streams = sum(camera.enabled and camera.model == name for camera in config.cameras.values())
-    return BenchOrder(path, streams=max(1, streams), threads=one.threads, engine=one.engine)
+    return BenchOrder(
+        path, streams=max(1, count_streams(config)[name]), threads=one.threads, engine=one.engine
+    )
 
 
 def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:

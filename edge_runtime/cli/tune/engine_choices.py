@@ -10,6 +10,7 @@ from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.open_bundle import (
     choose_model,
+    count_streams,
     find_bundle,
     find_engine_settings,
     load_model_bundle,
@@ -124,8 +125,7 @@ def make_config_task(
     if bundle_path is not None and load_bundle(find_bundle(bundle_path, "latest")).id != bundle.id:
         problem = Problem(f"models.{name}.bundle", None, bundle.id, f"the bundle at {bundle_path}")
         raise ConfigError(str(source), (problem,))
-    cameras = sum(camera.enabled and camera.model == name for camera in config.cameras.values())
-    served = max(1, cameras) if streams is None else streams
+    served = max(1, count_streams(config)[name]) if streams is None else streams
     settings = find_engine_settings(config, name)
 
     def plan_of(wish: ThreadWish) -> ThreadPlan:

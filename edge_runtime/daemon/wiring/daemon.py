@@ -70,6 +70,7 @@ def build_daemon(
             delivery=delivery,
             notify=notify,
             edits=edits,
+            crashes=crashes,
             open_model=partial(open_model, delivery=delivery, crashes=crashes),
             open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
             configure_log=configure_log_as_set,

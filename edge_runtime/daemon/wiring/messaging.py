@@ -42,7 +42,7 @@ class Outboxes:
             StateError: the state directory cannot be used.
         """
         if name not in self._open:
-            self._open[name] = Outbox(self._folder / name, self._limits, crashes=self.crashes)
+            self._open[name] = Outbox(self._folder / name, self.crashes, self._limits)
         return self._open[name]
 
     def close(self) -> None:
@@ -63,11 +63,11 @@ def open_connection(
     topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
     client = commands = None
     if config.mqtt is not None:
-        client = MqttClient(make_mqtt_settings(config.device, config.mqtt), crashes=outboxes.crashes)
+        client = MqttClient(make_mqtt_settings(config.device, config.mqtt), outboxes.crashes)
     channels = tuple(_make_channels(config, client, outboxes))
     if client is not None and config.mqtt is not None:
         handler = CommandHandler(handlers, CommandPolicy(is_enabled=config.mqtt.commands))
-        commands = CommandListener(client, handler, topics, crashes=outboxes.crashes)
+        commands = CommandListener(client, handler, topics, outboxes.crashes)
     return BrokerConnection(topics, client, commands, channels)
 
 
@@ -83,7 +83,7 @@ def _make_channels(config: Config, client: MqttClient | None, outboxes: Outboxes
 
 def _make_channel(name: str, outboxes: Outboxes, file: str, sink: Sink) -> Channel:
     outbox = outboxes.get(file)
-    return Channel(name, outbox, Publisher(outbox, sink, name=f"publisher-{name}", crashes=outboxes.crashes))
+    return Channel(name, outbox, Publisher(outbox, sink, outboxes.crashes, name=f"publisher-{name}"))
 
 
 def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:
@@ -117,6 +117,7 @@ def make_http(
             delivery.recent_results,
             delivery.recent_events,
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
+            crashes,
             LOOPBACK_NAMES if config.http.is_loopback else ["*"],
         )
 

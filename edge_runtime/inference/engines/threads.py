@@ -98,7 +98,7 @@ def _split(cores: int, streams: int, others: int, preference: int | Preference) 
     at_once = min(max(1, streams + others), cores)
     share = max(1, round(cores * streams / max(1, streams + others)))
     workers = max(1, min(streams, share))
-    with_others = f" beside {others} of other models" if others else ""
+    with_others = f" and {others} of other models" if others else ""
     return (
         cores // at_once,
         workers,

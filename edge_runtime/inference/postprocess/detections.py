@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class BoxFlaw(Exception):
     """Outputs that cannot be read; the text says why."""
 
 
+@lru_cache(maxsize=16)  # of every frame the same
 def detection_layout(spec: DetectionSpec) -> DetectionLayout:
     """The part of a detector's specification by which its outputs are read."""
     return DetectionLayout(**spec.model_dump(include=_LAYOUT_FIELDS))

@@ -92,9 +92,13 @@ class Preprocessor:
             raise PictureFlaw(RejectReason.UNSUPPORTED, f"{kind}; expected an array, encoded bytes or a path")
         if picture.size == 0:
             raise PictureFlaw(RejectReason.EMPTY, f"array of shape {picture.shape}")
+        if picture.ndim in (
+            2,
+            3,
+        ):  # to_uint8 refuses the rest; the size comes first, since conversion costs memory
+            check_size(picture.shape[1], picture.shape[0], self._limits)
         pixels, colour = to_uint8(picture, frame.colour, self.spec.alpha_background)
         height, width = pixels.shape[:2]
-        check_size(width, height, self._limits)
         return Upright(pixels, colour, width, height)
 
     def _check(self, value: Any) -> NDArray[np.float32]:

@@ -28,14 +28,13 @@ class CommandListener:
         client: MqttClient,
         handler: CommandHandler,
         topics: Topics,
-        *,
-        crashes: Crashes | None = None,
+        crashes: Crashes,
     ) -> None:
         """Subscribe to all requests of this device; call before ``client.start()`` to miss none."""
         self._client, self._handler, self._topics = client, handler, topics
         self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         # Not vital: a command must not be able to end the daemon.
-        self._thread = SupervisedThread("commands", self._run, crashes or Crashes(), is_vital=False)
+        self._thread = SupervisedThread("commands", self._run, crashes, is_vital=False)
         self._thread.start()
         client.subscribe(topics.requests, self._enqueue)
 

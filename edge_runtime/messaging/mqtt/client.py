@@ -26,14 +26,14 @@ MessageHandler = Callable[[Message], None]
 class MqttClient:
     """See the module. All methods may be called from any thread."""
 
-    def __init__(self, settings: MqttSettings, *, crashes: Crashes | None = None) -> None:
+    def __init__(self, settings: MqttSettings, crashes: Crashes) -> None:
         """Check the TLS files; nothing is connected before :meth:`start`.
 
         Raises:
             ConfigError: a TLS file cannot be used.
         """
         settings.tls_context()
-        self._settings, self._topics = settings, settings.topics
+        self._settings, self._topics, self._crashes = settings, settings.topics, crashes
         self._lock = threading.Lock()
         self._subscriptions: list[tuple[str, MessageHandler]] = []
         self._listeners: list[Callable[[], None]] = []
@@ -47,7 +47,7 @@ class MqttClient:
         self._thread = SupervisedThread(
             "mqtt-keeper",
             self._run,
-            crashes or Crashes(),
+            crashes,
             is_vital=False,
             pause_s=lambda n: _spread(pause_s(n, settings.reconnect_min_s, settings.reconnect_max_s)),
         )
@@ -147,14 +147,16 @@ class MqttClient:
 
     def _serve_one_session(self) -> bool:
         """Connect and stay until the connection ends; True when the next attempt should come soon."""
-        session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify)
+        session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify, self._crashes)
         try:
             session.open()
             if session.broker_inflight < self._max_inflight:
                 # paho's limit can only be set before connecting: once more, with the limit of this broker.
                 self._max_inflight = session.broker_inflight
                 session.close(1.0)
-                session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify)
+                session = MqttSession(
+                    self._settings, self._max_inflight, self._dispatch, self._notify, self._crashes
+                )
                 session.open()
             if self._stopping.is_set():
                 return True

@@ -25,6 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_runtime.errors import BrokerLost
 from edge_runtime.messaging.mqtt.settings import MqttSettings
+from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
 
@@ -56,16 +57,19 @@ class MqttSession:
         max_inflight: int,
         on_message: Callable[[Message], None],
         on_progress: Callable[[], None],
+        crashes: Crashes,
     ) -> None:
         """Prepare a connection.
 
         Args:
             settings: Where and how.
             max_inflight: Unacknowledged QoS 1 messages at a time; at most the limit of the broker.
-            on_message: Called in the network thread; must be quick. Its exceptions are logged.
+            on_message: Called in the network thread; must be quick.
             on_progress: Called in the network thread after every acknowledgement and when the connection ends.
+            crashes: Counts what these two raise.
         """
         self._settings, self._handle_message, self._report_progress = settings, on_message, on_progress
+        self._crashes = crashes
         self.max_inflight = max_inflight
         self.broker_inflight, self.max_packet_bytes = 65_535, MAX_PACKET_BYTES
         """The limits of this broker, which it announces when it accepts the connection."""
@@ -290,10 +294,8 @@ class MqttSession:
 
     def _call_safely(self, call: Callable[[], None]) -> None:
         """Paho ends its thread, silently, when a callback raises."""
-        try:
+        with self._crashes.contain("mqtt-callback"):
             call()
-        except Exception:
-            log.exception("a callback of the broker connection failed")
 
 
 def _properties(packet: int, **values: object) -> Properties:

@@ -63,12 +63,12 @@ class Outbox:
     def __init__(
         self,
         path: Path,
+        crashes: Crashes,
         limits: OutboxLimits | None = None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         open_store: Callable[[Path, float, str | None], tuple[Store, Ledger]] = open_or_replace,
-        crashes: Crashes | None = None,
     ) -> None:
         """Open the file (or move a damaged one aside and make a new one) and start the writer.
 
@@ -99,9 +99,7 @@ class Outbox:
         self._clock_offset_s = -monotonic()
 
         self._open_first_time()
-        self._thread = SupervisedThread(
-            f"{path.stem}-writer", self._run, crashes or Crashes(), at_end=self._close_store
-        )
+        self._thread = SupervisedThread(f"{path.stem}-writer", self._run, crashes, at_end=self._close_store)
         self._thread.start()
 
     # --- pipeline side -------------------------------------------------------------------------------------------

@@ -60,9 +60,7 @@ class Sink(Protocol):
 class Publisher:
     """See the module."""
 
-    def __init__(
-        self, outbox: Outbox, sink: Sink, *, name: str = "publisher", crashes: Crashes | None = None
-    ) -> None:
+    def __init__(self, outbox: Outbox, sink: Sink, crashes: Crashes, *, name: str = "publisher") -> None:
         """Nothing is sent before :meth:`start`."""
         self._outbox, self._sink = outbox, sink
         self._after_id = 0
@@ -75,7 +73,7 @@ class Publisher:
         self._drain_until_s = 0.0
         self._failure: str | None = None
         self._wake = threading.Event()
-        self._thread = SupervisedThread(name, self._run, crashes or Crashes(), at_end=self._close_sink)
+        self._thread = SupervisedThread(name, self._run, crashes, at_end=self._close_sink)
 
     def start(self) -> None:
         """Begin to deliver; another publisher of this outbox must have been stopped."""

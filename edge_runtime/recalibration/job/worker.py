@@ -27,7 +27,7 @@ from calibration.gate.classification import GateSettings
 from calibration.stats.moments import FrameMoments
 from calibration.targets import model_files
 from edge_runtime.bundles.engine import open_bundle_engine
-from edge_runtime.bundles.self_test import ask_golden_pictures
+from edge_runtime.bundles.self_test import answer_golden_pictures
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import RecalibrationConfig
 from edge_runtime.deployment.model_state import ANSWERS_FILE
@@ -170,7 +170,7 @@ def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
     patched = calibration.patched(bundle.model_files, patch).files
     model_files.write(folder / f"model{model_files.suffix(patched)}", patched)
     engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "patch"), model=patched)
-    safetensors.numpy.save_file(ask_golden_pictures(bundle, engine), folder / ANSWERS_FILE)
+    safetensors.numpy.save_file(answer_golden_pictures(bundle, engine), folder / ANSWERS_FILE)
     engine.close()
     return patched.sha256
 

@@ -1,4 +1,4 @@
-"""What was measured beside what was asked for."""
+"""What was measured, and what was asked for."""
 
 from datetime import UTC, datetime
 

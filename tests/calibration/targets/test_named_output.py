@@ -1,4 +1,4 @@
-"""A classifier with other outputs beside its scores: the answers are read from the output that is named."""
+"""A classifier with more outputs than its scores: the answers are read from the output that is named."""
 
 import json
 from dataclasses import replace

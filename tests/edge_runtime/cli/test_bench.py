@@ -14,6 +14,7 @@ from edge_runtime.cli.bench.daemon import BenchError, run_daemon
 from edge_runtime.cli.bench.rounds import BenchOrder, bench, percentiles
 from edge_runtime.config import EngineConfig
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
+from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from tests.support.bundle_models import small_model
 from tests.support.engine_models import pixels
 from tests.support.fake_engine import FakeEngine
@@ -62,7 +63,8 @@ def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
         "bare", "loop", "bare all", "loop all", "daemon", "bare paced", "daemon paced",
     }  # fmt: skip
     assert report["callers"] == 1
-    assert 1 <= report["workers"] * report["intra"] <= len(os.sched_getaffinity(0))
+    plan = choose_threads(cpu_budget(), 1)
+    assert (report["workers"], report["intra"]) == (plan.workers, plan.intra)
     for part in report["rounds"][0].values():
         assert part["frames_per_s"] > 0
     assert 0 < report["summary"]["daemon paced"]["frames_per_s"] < 12

@@ -1,6 +1,9 @@
 """The command line and what it does without a daemon, with the demo bundle: answers, exit codes, words for people."""
 
+import pickle
 import shutil
+import sys
+import zipfile
 
 import numpy as np
 import orjson
@@ -245,6 +248,23 @@ def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):
     assert code == 0  # a refusal by the gate is a normal answer
     assert report["reasons"]
     assert patch.exists() is report["accepted"]
+
+
+def test_building_without_its_extra_says_what_to_install(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "golden").mkdir()
+    recipe = {
+        "name": "net", "model": "net.pt", "factory": "nets:make", "golden": "golden", "labels": ["a", "b"],
+        "preprocess": {"colour": "rgb", "width": 8, "height": 8, "geometry": "stretch", "filter": "area",
+                       "mean": [0, 0, 0], "std": [1, 1, 1]},
+        "postprocess": {"task": "classification", "scores": "logits"},
+    }  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as checkpoint:
+        checkpoint.writestr("net/data.pkl", pickle.dumps({"state_dict": {}}, protocol=2))
+        checkpoint.writestr("net/version", "3")
+    (tmp_path / "net.yaml").write_bytes(orjson.dumps(recipe))
+    code, _, err = run("bundle", "build", tmp_path / "net.yaml", "--out", tmp_path / "bundles")
+    assert (code, "edge-runtime[build]" in err) == (64, True), err
 
 
 @pytest.mark.parametrize(

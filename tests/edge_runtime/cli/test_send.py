@@ -11,6 +11,7 @@ from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPoli
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.mosquitto import Mosquitto, free_port
 from tests.support.waiting import WAIT_S, until
 
@@ -34,10 +35,10 @@ def device(broker):
     def refuse(asked):
         raise CommandError(f"no model {asked.model!r}")
 
-    client = MqttClient(MqttSettings(broker.host, "box", broker.port))
+    client = MqttClient(MqttSettings(broker.host, "box", broker.port), Crashes())
     handlers = {"status": lambda _: {"uptime_s": 1.5}, "recalibrate": refuse}
     commands = CommandListener(
-        client, CommandHandler(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box")
+        client, CommandHandler(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box"), Crashes()
     )
     client.start()
     assert until(lambda: client.connects)
@@ -84,7 +85,7 @@ def test_a_broker_that_is_not_there_is_named():
 @pytest.mark.usefixtures("device")
 def test_the_availability_of_the_device_is_left_alone(broker):
     seen = []
-    watcher = MqttClient(MqttSettings(broker.host, "watcher", broker.port))
+    watcher = MqttClient(MqttSettings(broker.host, "watcher", broker.port), Crashes())
     watcher.subscribe("edge/box/availability", lambda message: seen.append(message.payload))
     watcher.start()
     assert until(lambda: watcher.connects)

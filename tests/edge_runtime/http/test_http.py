@@ -54,6 +54,7 @@ class Daemon:
     def __init__(self) -> None:
         self.health = Health(live=True, ready=True)
         self.fails = False
+        self.crashes = Crashes()
 
     def status(self) -> dict[str, Any]:
         if self.fails:
@@ -74,7 +75,9 @@ def daemon() -> Daemon:
 
 def app_of(daemon: Daemon, folder: Path | None = None) -> Any:
     reports = {} if folder is None else {"parts": Reports(folder)}
-    return build_app(daemon.status, lambda: daemon.health, daemon.results, lambda most: [], lambda: reports)
+    return build_app(
+        daemon.status, lambda: daemon.health, daemon.results, lambda most: [], lambda: reports, daemon.crashes
+    )
 
 
 @pytest.fixture
@@ -171,6 +174,7 @@ def test_a_page_elsewhere_cannot_read_us_through_its_own_name(server: HttpServer
 def test_a_failing_status_is_a_500_and_the_server_lives_on(client: httpx.Client, daemon: Daemon) -> None:
     daemon.fails = True
     assert client.get("/status").status_code == 500
+    assert daemon.crashes.by_thread() == {"http-view": 1}
     daemon.fails = False
     assert client.get("/status").status_code == 200
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from edge_runtime.datatypes import Frame, Rejected, RejectReason, Sample
 from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
@@ -297,6 +298,7 @@ def test_pixel_bomb_is_refused_from_its_header(kind: str) -> None:
         (np.zeros((0, 5, 3), np.uint8), RejectReason.EMPTY),
         (np.zeros((3, 3, 3), np.uint8), RejectReason.TOO_SMALL),
         (np.zeros((1000, 1000), np.uint8), RejectReason.TOO_LARGE),
+        (np.zeros((1000, 1000, 3), np.float32), RejectReason.TOO_LARGE),  # before anything is converted
         (np.zeros((50, 50, 3), np.float32), RejectReason.BAD_DTYPE),
         (np.zeros((50, 50), bool), RejectReason.BAD_DTYPE),
         (np.zeros((50, 50, 5), np.uint8), RejectReason.BAD_SHAPE),
@@ -377,7 +379,6 @@ def test_no_bytes_raise(data: st.DataObject) -> None:
 
 
 def test_cmyk_jpeg_is_read_as_colour() -> None:
-    pillow = pytest.importorskip("PIL.Image")
     target = io.BytesIO()
-    pillow.fromarray(natural()[..., ::-1].copy()).convert("CMYK").save(target, "JPEG", quality=95)
+    Image.fromarray(natural()[..., ::-1].copy()).convert("CMYK").save(target, "JPEG", quality=95)
     assert levels_apart(sample(target.getvalue()), sample(natural())) < 3

@@ -254,7 +254,7 @@ def test_two_models_share_the_cores() -> None:
     other = choose_threads(budget(equal(4)), 1, other_streams=1, streams_before=1)
     assert (one.intra, one.workers, other.intra, other.workers) == (2, 1, 2, 1)
     assert (one.cpus, other.cpus) == ((0, 1), (2, 3))
-    assert "beside 1 of other models" in other.why
+    assert "and 1 of other models" in other.why
 
 
 def test_models_with_many_streams_get_workers_by_their_share() -> None:

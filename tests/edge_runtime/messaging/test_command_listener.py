@@ -43,7 +43,7 @@ def crashes():
 def listener(broker, crashes):
     handlers = {"status": lambda _: {"n": 1}, "rollback": lambda _: {"n": 1 // 0}}
     handler = CommandHandler(handlers, CommandPolicy(is_enabled=True))
-    listener = CommandListener(broker, handler, TOPICS, crashes=crashes)
+    listener = CommandListener(broker, handler, TOPICS, crashes)
     yield listener
     listener.stop()
 

@@ -11,6 +11,7 @@ from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.sinks.file_sink import FileSink
+from edge_runtime.system.supervised_thread import Crashes
 
 
 def result(seq):
@@ -23,9 +24,9 @@ class Place:
 
     def __init__(self, folder, name):
         self.file = folder / f"{name}.jsonl"
-        self.outbox = Outbox(folder / f"{name}.db")
+        self.outbox = Outbox(folder / f"{name}.db", Crashes())
         self.channel = Channel(
-            name, self.outbox, Publisher(self.outbox, FileSink(self.file, sync_every_s=0.0))
+            name, self.outbox, Publisher(self.outbox, FileSink(self.file, sync_every_s=0.0), Crashes())
         )
 
     def end(self):

@@ -79,13 +79,13 @@ def watch(request):
 def make_client(request):
     clients = []
 
-    def make(broker, **options):
+    def make(broker, crashes=None, **options):
         quick = {"reconnect_min_s": 0.05, "reconnect_max_s": 0.2, "connect_timeout_s": 2.0}
         device = "d-" + request.node.name.replace("[", "-").replace("]", "")[:60].replace(" ", "-")
         settings = MqttSettings(
             **{"host": broker.host, "device": device, "port": broker.port, **quick, **options}
         )
-        clients.append(MqttClient(settings))
+        clients.append(MqttClient(settings, crashes or Crashes()))
         return clients[-1], settings.topics
 
     yield make
@@ -134,8 +134,9 @@ def test_nagle_is_off(broker, make_client):
     assert client.session._client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_callback_that_raises_is_logged_and_the_next_message_arrives(broker, make_client):
-    client, _ = make_client(broker)
+def test_a_callback_that_raises_is_counted_and_the_next_message_arrives(broker, make_client):
+    crashes = Crashes()
+    client, _ = make_client(broker, crashes)
     seen = []
 
     def handler(message):
@@ -148,6 +149,7 @@ def test_a_callback_that_raises_is_logged_and_the_next_message_arrives(broker, m
     for payload in (b"1", b"2"):
         client.publish("boom", payload)
     assert until(lambda: seen == [b"1", b"2"])
+    assert until(lambda: crashes.by_thread() == {"mqtt-callback": 2})
     assert client.session is not None
 
 
@@ -204,7 +206,7 @@ def test_pauses_after_unexpected_failures_have_jitter_too(monkeypatch):
     monkeypatch.setattr("random.uniform", lambda least, most: least)
     crashes = Crashes()
     settings = MqttSettings("127.0.0.1", "box", reconnect_min_s=0.01, reconnect_max_s=0.04)
-    client = MqttClient(settings, crashes=crashes)
+    client = MqttClient(settings, crashes)
     with structlog.testing.capture_logs() as logged:
         client.start()
         assert until(lambda: crashes.total >= 4)
@@ -288,9 +290,10 @@ def test_the_last_will_is_seen_when_the_process_is_killed(broker, watch):
         from edge_runtime.messaging.mqtt.client import MqttClient
         from edge_runtime.messaging.mqtt.settings import MqttSettings
         from edge_runtime.system.log import configure_log
+        from edge_runtime.system.supervised_thread import Crashes
         from tests.support.waiting import until
         configure_log()  # to standard error
-        client = MqttClient(MqttSettings("{broker.host}", "victim", port={broker.port}))
+        client = MqttClient(MqttSettings("{broker.host}", "victim", port={broker.port}), Crashes())
         client.start()
         assert until(lambda: client.connects)
         print("online", flush=True)

@@ -6,6 +6,7 @@ from edge_runtime.config import TlsConfig
 from edge_runtime.errors import ConfigError
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.settings import MqttSettings
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.mosquitto import make_tls_files
 
 
@@ -23,4 +24,4 @@ def test_unusable_tls_files_are_a_config_error_that_names_the_key(tmp_path, bad)
         ),
     }[bad]
     with pytest.raises(ConfigError, match=where):
-        MqttClient(MqttSettings("127.0.0.1", "d", tls=tls))
+        MqttClient(MqttSettings("127.0.0.1", "d", tls=tls), Crashes())

@@ -37,7 +37,7 @@ def path(tmp_path):
 
 def opened(path, **limits):
     clocks = {name: limits.pop(name) for name in ("monotonic", "wall") if name in limits}
-    return Outbox(path, OutboxLimits(**limits), **clocks)
+    return Outbox(path, Crashes(), OutboxLimits(**limits), **clocks)
 
 
 def test_rows_come_back_in_order_and_leave_when_acknowledged(path):
@@ -130,7 +130,7 @@ def test_a_writer_that_fails_at_close_does_not_end_the_daemon_and_closes_the_fil
         closed.append(store)
         close_file(store)
 
-    box = Outbox(path, crashes=Crashes(reasons.append))
+    box = Outbox(path, Crashes(reasons.append))
     monkeypatch.setattr(Store, "commit", fail)
     monkeypatch.setattr(Store, "close", close)
     box.put("t", payload(1))
@@ -410,16 +410,17 @@ def test_a_place_that_cannot_be_used_is_refused_with_the_reason(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "directory").mkdir()
     with pytest.raises(StateError):
-        Outbox(tmp_path / "file" / "outbox.db")
+        Outbox(tmp_path / "file" / "outbox.db", Crashes())
     with pytest.raises(StateError):
-        Outbox(tmp_path / "directory")
+        Outbox(tmp_path / "directory", Crashes())
 
 
 CHILD = """
     import json, sys
     from pathlib import Path
     from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
-    box = Outbox(Path(sys.argv[1]), OutboxLimits(max_bytes=150_000))
+    from edge_runtime.system.supervised_thread import Crashes
+    box = Outbox(Path(sys.argv[1]), Crashes(), OutboxLimits(max_bytes=150_000))
     number = int(sys.argv[2])
     while True:
         box.put("t", json.dumps({"seq": number}).encode().ljust(200))
@@ -460,6 +461,7 @@ FULL_DISK = """
     import json, resource, sys, threading
     from pathlib import Path
     from edge_runtime.messaging.outbox.outbox import Outbox
+    from edge_runtime.system.supervised_thread import Crashes
     from edge_runtime.system.log import configure_log
     configure_log()  # to standard error: standard output is the report
     tick = threading.Event()
@@ -476,7 +478,7 @@ FULL_DISK = """
     after, got, number = 0, [], 0
     if sys.argv[2] == "from the start":
         limit(0)
-    box = Outbox(Path(sys.argv[1]))
+    box = Outbox(Path(sys.argv[1]), Crashes())
     put(number)
     limit(0 if sys.argv[2] == "from the start" else 150_000)
     while box.problem is None and number < 3000:

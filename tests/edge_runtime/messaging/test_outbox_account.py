@@ -132,7 +132,7 @@ def _retry_at_once(monkeypatch):
 
 
 def opened(path, disk, **limits):
-    return Outbox(path, OutboxLimits(**limits), open_store=disk.open_store)
+    return Outbox(path, Crashes(), OutboxLimits(**limits), open_store=disk.open_store)
 
 
 def put(box, count=1):
@@ -172,7 +172,7 @@ def test_what_is_delivered_while_a_slow_commit_is_under_way_stays_counted(path, 
     closed(box, disk)
     ledger = assert_file_agrees(path)
     assert (ledger.enqueued, ledger.delivered, ledger.dropped, ledger.pending) == (13, 7, 0, 6)
-    box = Outbox(path)
+    box = Outbox(path, Crashes())
     assert (box.ledger().delivered, box.ledger().dropped, len(box.fetch(0, ALL))) == (7, 0, 6)
     box.close()
 
@@ -212,7 +212,7 @@ def test_every_verdict_counts_once_whenever_it_comes_and_however_the_commit_ends
     gone = {1, 4, 9} if when == "before" else {1, 4, 9, 11}
     counted = ledger.delivered if verdict == "ack" else ledger.dropped_by_refusal
     assert (ledger.enqueued, counted, ledger.pending) == (12, len(gone), 12 - len(gone))
-    box = Outbox(path)
+    box = Outbox(path, Crashes())
     assert ids(box.fetch(0, ALL)) == [one for one in range(1, 13) if one not in gone]
     assert_right(box)
     box.close()
@@ -293,7 +293,7 @@ def test_a_file_that_vanished_costs_what_was_in_it_and_nothing_that_is_in_memory
 
 def test_an_unexpected_failure_is_counted_and_the_rows_are_written_later(path, disk):
     crashes = Crashes()
-    box = Outbox(path, open_store=disk.open_store, crashes=crashes)
+    box = Outbox(path, crashes, open_store=disk.open_store)
     put(box, 3)
     box.flush(0)
     disk.begun()
@@ -309,7 +309,7 @@ def test_an_unexpected_failure_is_counted_and_the_rows_are_written_later(path, d
 
 def test_only_rows_that_are_old_enough_are_written(path, disk):
     clock = Clock()
-    box = Outbox(path, monotonic=clock, open_store=disk.open_store)
+    box = Outbox(path, Crashes(), monotonic=clock, open_store=disk.open_store)
     put(box)
     clock.now_s = 0.75 * GROUP_COMMIT_S
     put(box)
@@ -339,7 +339,7 @@ def test_commits_of_a_broker_that_is_away_begin_a_group_apart_and_no_row_waits_l
     group_s = 0.004  # the writer looks that often
     monkeypatch.setattr(outbox_module, "GROUP_COMMIT_S", group_s)
     clock, put_at_s, began_at_s = Clock(), {}, []
-    box = Outbox(path, monotonic=clock, open_store=disk.open_store)
+    box = Outbox(path, Crashes(), monotonic=clock, open_store=disk.open_store)
     for step in range(100):
         clock.now_s = step * group_s / 4
         put(box)
@@ -357,7 +357,7 @@ def test_commits_of_a_broker_that_is_away_begin_a_group_apart_and_no_row_waits_l
 def test_a_steady_stream_that_is_acknowledged_in_time_writes_the_account_only(path, disk):
     disk.is_held = False
     clock = Clock()
-    box = Outbox(path, monotonic=clock, open_store=disk.open_store)
+    box = Outbox(path, Crashes(), monotonic=clock, open_store=disk.open_store)
     for step in range(400):  # two seconds at 200 rows/s; the answer takes 10 ms
         clock.now_s = step / 200
         put(box)
@@ -375,7 +375,7 @@ def test_a_steady_stream_that_is_acknowledged_in_time_writes_the_account_only(pa
 def test_the_writer_sleeps_while_results_are_taken_at_once(path, disk):
     disk.is_held = False
     clock = Clock()
-    box = Outbox(path, monotonic=clock, open_store=disk.open_store)
+    box = Outbox(path, Crashes(), monotonic=clock, open_store=disk.open_store)
     assert until(lambda: clock.looks >= 2)
     pause(0.05)
     before, started_s = clock.looks, time.monotonic()
@@ -390,7 +390,7 @@ def test_the_writer_sleeps_while_results_are_taken_at_once(path, disk):
 
 @pytest.mark.parametrize("limits", [{"max_queue_rows": 8}, {"max_queue_bytes": 8 * ROW_BYTES}])
 def test_a_queue_that_is_half_full_is_written_at_once(path, disk, limits):
-    box = Outbox(path, OutboxLimits(**limits), monotonic=Clock(), open_store=disk.open_store)
+    box = Outbox(path, Crashes(), OutboxLimits(**limits), monotonic=Clock(), open_store=disk.open_store)
     assert all(put(box, 5))
     assert disk.begun() == [1, 2, 3, 4, 5]
     disk.end(OK)
@@ -399,7 +399,7 @@ def test_a_queue_that_is_half_full_is_written_at_once(path, disk, limits):
 
 def test_flush_writes_rows_of_any_age(path, disk):
     disk.is_held = False
-    box = Outbox(path, monotonic=Clock(), open_store=disk.open_store)
+    box = Outbox(path, Crashes(), monotonic=Clock(), open_store=disk.open_store)
     put(box, 3)
     assert box.flush(WAIT_S)
     assert disk.written == [1, 2, 3]
@@ -428,7 +428,9 @@ class History(RuleBasedStateMachine):
 
     def open(self):
         self.ended = threading.Event()
-        self.box = Outbox(self.path, self.limits, monotonic=self.clock, open_store=self.disk.open_store)
+        self.box = Outbox(
+            self.path, Crashes(), self.limits, monotonic=self.clock, open_store=self.disk.open_store
+        )
         self.box.listen(self.evaluate)
 
     def evaluate(self):

@@ -11,6 +11,7 @@ from edge_runtime.messaging.outbox.account import Commit
 from edge_runtime.messaging.outbox.ledger import Ledger, Row
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.store import Store
+from edge_runtime.system.supervised_thread import Crashes
 from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.waiting import WAIT_S, until
 
@@ -45,7 +46,7 @@ def execute(path, statement):
 
 def filled(path):
     """An outbox of which two rows are delivered and three in the file."""
-    box = Outbox(path)
+    box = Outbox(path, Crashes())
     for _ in range(PUT):
         box.put("t", b"{}")
     assert box.flush(WAIT_S)
@@ -64,7 +65,7 @@ def assert_goes_on(box, path):
     ledger = assert_file_agrees(path)
     assert ledger.pending == 1
     assert len(list(path.parent.glob("outbox.db.damaged-*"))) >= 1
-    again = Outbox(path)
+    again = Outbox(path, Crashes())
     assert [row.payload for row in again.fetch(0, 9)] == [b"new"]
     assert again.close()
     assert assert_file_agrees(path).files_damaged == ledger.files_damaged, "it is damaged once"
@@ -79,7 +80,7 @@ def assert_goes_on(box, path):
 def test_an_impossible_value_of_the_ledger_is_damage_at_the_start(path, column, value):
     assert filled(path).close()
     execute(path, f"UPDATE ledger SET {column} = {value}")
-    ledger = assert_goes_on(Outbox(path), path)
+    ledger = assert_goes_on(Outbox(path, Crashes()), path)
     delivered = 0 if column == "delivered" else 2
     assert (ledger.enqueued, ledger.delivered) == (delivered + 4, delivered)
     assert (ledger.dropped_by_damage, ledger.files_damaged) == (3, 1)
@@ -102,7 +103,7 @@ def test_an_impossible_value_of_the_ledger_is_damage_at_the_start(path, column, 
 def test_a_ledger_that_is_not_that_of_the_rows_is_damage(path, change):
     assert filled(path).close()
     execute(path, f"UPDATE ledger SET {change}")
-    box = Outbox(path)
+    box = Outbox(path, Crashes())
     box.ack([row.id for row in box.fetch(0, 9)])  # sizes and numbers of rows show when they are deleted
     assert_goes_on(box, path)
 
@@ -123,7 +124,7 @@ def test_an_impossible_value_of_a_row_is_damage(path, column, value, is_running)
         assert box.close()
     execute(path, f"UPDATE waiting SET {column} = {value} WHERE id = (SELECT MIN(id) FROM waiting)")
     if not is_running:
-        box = Outbox(path)
+        box = Outbox(path, Crashes())
     if column == "size_bytes":
         box.ack([3])  # sizes are read when rows leave
     else:
@@ -140,12 +141,12 @@ def test_an_impossible_id_is_damage(path, value, is_running):
         assert box.close()
     execute(path, f"UPDATE waiting SET id = {value} WHERE id = 3")
     if not is_running:
-        box = Outbox(path)
+        box = Outbox(path, Crashes())
     rows = box.fetch(0, 9)
     if is_running and value <= 0:
         box.ack([row.id for row in rows])
         assert box.close()  # nothing asks for it; the next start finds it
-        box = Outbox(path)
+        box = Outbox(path, Crashes())
     assert_goes_on(box, path)
 
 

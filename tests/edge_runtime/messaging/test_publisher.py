@@ -85,7 +85,7 @@ class ListSink:
 
 @pytest.fixture
 def box(tmp_path):
-    outbox = Outbox(tmp_path / "outbox.db", OutboxLimits(max_queue_rows=50_000))
+    outbox = Outbox(tmp_path / "outbox.db", Crashes(), OutboxLimits(max_queue_rows=50_000))
     yield outbox
     outbox.close()
 
@@ -95,8 +95,8 @@ def put(box, *seqs, topic="t"):
         box.put(topic, json.dumps({"seq": seq}).encode())
 
 
-def run(box, sink, **options):
-    publisher = Publisher(box, sink, **options)
+def run(box, sink, crashes=None):
+    publisher = Publisher(box, sink, crashes or Crashes())
     publisher.start()
     return publisher
 

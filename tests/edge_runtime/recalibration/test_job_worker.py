@@ -211,7 +211,7 @@ def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
 
 
 def with_auxiliary_output(folder):
-    """The demo's bundle with probabilities beside the logits, and the name of the logits in its manifest."""
+    """The demo's bundle with probabilities and the logits, and the name of the logits in its manifest."""
     shutil.copytree(BUNDLE, folder)
     model, manifest = folder / "model.onnx", folder / "bundle.yaml"
     before = hashlib.sha256(model.read_bytes()).hexdigest()

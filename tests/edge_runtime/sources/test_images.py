@@ -38,7 +38,7 @@ def names(source):
 
 
 def test_pictures_come_once_in_natural_order(folder):
-    source = ImagesSource("shelf", folder)
+    source = ImagesSource("belt", folder)
     assert names(source) == ["1.JPG", "2.jpg", "10.jpg"]
     assert source.stats().delivered == source.stats().captured == 3
     assert not source.is_live
@@ -46,14 +46,14 @@ def test_pictures_come_once_in_natural_order(folder):
 
 def test_damaged_files_go_on_to_preprocessing(folder):
     (folder / "3.jpg").write_bytes(b"")
-    assert "3.jpg" in names(ImagesSource("shelf", folder))
+    assert "3.jpg" in names(ImagesSource("belt", folder))
 
 
 def test_sequence_numbers_and_times_are_set(folder):
-    source = ImagesSource("shelf", folder, clock=Clock(), wall_clock=lambda: 1e9, first_seq=7)
+    source = ImagesSource("belt", folder, clock=Clock(), wall_clock=lambda: 1e9, first_seq=7)
     frame = source.read(0)
     assert (frame.stream, frame.seq, frame.captured_at_s, frame.captured_at_wall_s) == (
-        "shelf",
+        "belt",
         7,
         100.0,
         1e9,
@@ -61,13 +61,13 @@ def test_sequence_numbers_and_times_are_set(folder):
 
 
 def test_a_loop_goes_on(folder):
-    source = ImagesSource("shelf", folder, loop=True)
+    source = ImagesSource("belt", folder, loop=True)
     assert [source.read(0).picture.name for _ in range(5)] == ["1.JPG", "2.jpg", "10.jpg", "1.JPG", "2.jpg"]
 
 
 def test_fps_paces(folder):
     clock = Clock()
-    source = ImagesSource("shelf", folder, fps=2, clock=clock)
+    source = ImagesSource("belt", folder, fps=2, clock=clock)
     assert source.read(0) is not None
     assert source.read(0) is None
     clock.now_s += 0.51
@@ -81,7 +81,7 @@ def look_again(source, clock):
 
 def test_a_watched_folder_gives_new_files_once_they_stopped_growing(folder):
     clock = Clock()
-    source = ImagesSource("shelf", folder, watch=True, clock=clock)
+    source = ImagesSource("belt", folder, watch=True, clock=clock)
     assert source.read(0) is None  # seen once: may still be written
     first = [look_again(source, clock).picture.name, source.read(0).picture.name, source.read(0).picture.name]
     assert first == ["1.JPG", "2.jpg", "10.jpg"]
@@ -95,7 +95,7 @@ def test_a_watched_folder_gives_new_files_once_they_stopped_growing(folder):
 
 def test_a_picture_written_over_counts_as_new(folder):
     clock = Clock()
-    source = ImagesSource("shelf", folder, watch=True, clock=clock)
+    source = ImagesSource("belt", folder, watch=True, clock=clock)
     source.read(0)
     look_again(source, clock)
     assert [source.read(0).picture.name for _ in range(2)] == ["2.jpg", "10.jpg"]
@@ -106,7 +106,7 @@ def test_a_picture_written_over_counts_as_new(folder):
 
 def test_a_watched_folder_may_go_away_and_come_back(folder):
     clock = Clock()
-    source = ImagesSource("shelf", folder, watch=True, clock=clock)
+    source = ImagesSource("belt", folder, watch=True, clock=clock)
     source.read(0)
     while look_again(source, clock) is not None:
         pass
@@ -122,16 +122,16 @@ def test_a_watched_folder_may_go_away_and_come_back(folder):
 
 def test_a_missing_folder_is_lost_with_its_name(tmp_path):
     with pytest.raises(SourceLost, match="nowhere"):
-        ImagesSource("shelf", tmp_path / "nowhere").read(0)
+        ImagesSource("belt", tmp_path / "nowhere").read(0)
 
 
 def test_an_empty_folder_is_lost_with_what_was_expected(tmp_path):
     with pytest.raises(SourceLost, match=r"\.jpg"):
-        ImagesSource("shelf", tmp_path).read(0)
+        ImagesSource("belt", tmp_path).read(0)
 
 
 def test_close_wakes_a_waiting_read(folder):
-    source = ImagesSource("shelf", folder, watch=True)
+    source = ImagesSource("belt", folder, watch=True)
     ended = threading.Event()
 
     def wait():

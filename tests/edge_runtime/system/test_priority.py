@@ -1,4 +1,4 @@
-"""A process beside live inference steps back as far as the free processor allows."""
+"""A process that runs with live inference lowers its priority as far as the free processor allows."""
 
 import json
 import os

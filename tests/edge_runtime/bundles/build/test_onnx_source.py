@@ -1,4 +1,4 @@
-"""Weights beside an ONNX file are read in, and nothing else is."""
+"""Weights next to an ONNX file are read in, and nothing else is."""
 
 import os
 from pathlib import Path

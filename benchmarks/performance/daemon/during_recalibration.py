@@ -1,4 +1,4 @@
-"""Live inference while a recalibration runs beside it: ``benchmarks run beside``.
+"""Live inference while a recalibration runs: ``benchmarks run during-recalibration``.
 
 A real daemon plays pictures flat out; meanwhile the recalibration process that daemons start does a real job on the
 demo's photographs under haze. Frames a second before, during and after, in turns. One stream alone uses every core,
@@ -46,7 +46,7 @@ class Job:
 
 def measure(*, rounds: int, count: int = COUNT, bundle: Path = BUNDLE) -> Report:
     """With a core left over (the daemon is bound to the other one) and with none; ``count`` reference pictures."""
-    with tempfile.TemporaryDirectory(prefix="beside-") as name:
+    with tempfile.TemporaryDirectory(prefix="recalibration-") as name:
         folder = Path(name)
         pictures = pictures_in(folder / "pictures", bundle)
         job, one = _commissioned(folder, bundle, count), (min(os.sched_getaffinity(0)),)
