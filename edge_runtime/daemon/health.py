@@ -2,8 +2,8 @@
 
 *Live* means that inference makes progress, or that nothing is due. *Ready* means that it may be relied on: models are
 loaded, which includes their golden self-test, and pictures come in. A problem that the daemon survives (a broker that
-is away: results wait on disk) is a note. Pure: no clock, no socket. The HTTP server, the retained MQTT state and
-systemd's watchdog all use the one verdict.
+is away: results wait on disk) is a note. Pure: no clock, no socket. The HTTP server and the retained MQTT state use the
+one verdict; ``WatchdogFeeder`` reads only the engines' facts.
 """
 
 from collections.abc import Iterator, Mapping

@@ -25,28 +25,28 @@ EXIT_FATAL = 70  # EX_SOFTWARE
 
 
 class StopRequest:
-    """Asks the daemon to end; from a signal handler or any thread."""
+    """Lets a signal handler or any thread end the daemon."""
 
     def __init__(self) -> None:
         # A queue and not an Event: a signal handler may interrupt the main thread inside Event.wait, whose lock it
         # would then wait for, for ever. SimpleQueue.put is made for that.
-        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.fatal: str | None = None
         """The failure that cannot be repaired from inside; systemd then restarts the daemon."""
 
-    def ask(self) -> None:
+    def put(self) -> None:
         """End in good order."""
-        self._asked.put(None)
+        self._requests.put(None)
 
     def fail(self, reason: str) -> None:
         """End because the daemon cannot work."""
         self.fatal = reason
-        self.ask()
+        self.put()
 
     def came_within(self, timeout_s: float) -> bool:
         """Wait for a request at most this long."""
         try:
-            self._asked.get(timeout=timeout_s)
+            self._requests.get(timeout=timeout_s)
         except queue.Empty:
             return False
         return True
@@ -133,7 +133,7 @@ class Daemon:
         if client is not None and now_s - self._state_at_s >= STATE_EVERY_S:
             self._state_at_s = now_s
             state = (client, self.reporter.state())
-            if state != self._last_state:  # tell a broker its first state, then every other one
+            if state != self._last_state:  # a broker gets its first state, then only changes
                 self._last_state = state
                 client.set_state(state[1])
 
@@ -154,7 +154,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Ask the daemon to end; from a signal handler or any thread."""
-        self.stop_request.ask()
+        self.stop_request.put()
 
     def look_at_config(self) -> None:
         """Read the configuration file again at the next tick, as after SIGHUP."""

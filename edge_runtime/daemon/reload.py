@@ -94,7 +94,7 @@ class ConfigReloader:
         self._emit(ConfigRefused(problems))
 
     def _open(self, new: Config, plan: Changes) -> _Opened:
-        """Open the new parts. The old ones are not touched, and nothing is left when this fails."""
+        """Open the new parts. The old ones are not touched, and no model is left when this fails."""
         models: dict[str, ModelRuntime] = {}
         with ExitStack() as opened:
             for name in sorted(plan.models & new.models.keys()):

@@ -38,7 +38,7 @@ class Running:
             for name, runtime in list(self.models.items())
         )
 
-    def request(self, asked: TaskRequest, model: str | None) -> dict[str, Any]:
+    def request(self, request: TaskRequest, model: str | None) -> dict[str, Any]:
         """Hand a command to a model's recalibration controller and wait for its answer.
 
         Raises:
@@ -49,11 +49,11 @@ class Running:
         if controller is None:
             raise CommandError("recalibration is turned off for this model in the configuration")
         streams = [name for name, camera in self.config.cameras.items() if camera.model == runtime.name]
-        if asked.stream is not None and asked.stream not in streams:
+        if request.stream is not None and request.stream not in streams:
             raise CommandError(
-                f"no stream {asked.stream!r} of model {runtime.name}; it has: {', '.join(streams)}"
+                f"no stream {request.stream!r} of model {runtime.name}; it has: {', '.join(streams)}"
             )
-        answer = controller.request(asked)
+        answer = controller.request(request)
         try:
             return answer.result(timeout=ANSWER_TIMEOUT_S)
         except TimeoutError as err:

@@ -90,7 +90,8 @@ class StatusReporter:
     def state(self) -> bytes:
         """The payload of the retained MQTT state."""
         generations = {
-            name: str(runtime.pipeline.slot.generation) for name, runtime in self._running.models.items()
+            name: str(runtime.pipeline.slot.generation)
+            for name, runtime in dict(self._running.models).items()
         }
         return encode_object({"health": self.health(), "models": generations})
 

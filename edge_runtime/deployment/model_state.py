@@ -4,7 +4,7 @@
 <state_dir>/models/<model>/
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
     baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
-    probes/<model sha256>.onnx    the first taps of the model, for the drift monitor
+    probes/<16 digits>.onnx       the first taps of the model whose SHA-256 begins so, for the drift monitor
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
                 observed.safetensors, withdrawn}
     reports/r7/{report.json, report.html}    of refused recalibrations (see reports)

@@ -1,1 +1,1 @@
-"""The HTTP side: health, status, results and the dashboard, on loopback unless told otherwise."""
+"""The HTTP side: health, status, results and the dashboard, on loopback unless the configuration says otherwise."""

@@ -24,8 +24,8 @@ from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.supervised_thread import Crashes
 
 
-class Verdict(Protocol):
-    """The fields of a verdict that the probes ask for; the answer has all of them."""
+class HealthVerdict(Protocol):
+    """The fields of a verdict that ``/healthz`` and ``/readyz`` read; the answer has all of them."""
 
     @property
     def live(self) -> bool:
@@ -53,7 +53,7 @@ REPORT_POLICY = (
 
 def build_app(
     status: Callable[[], object],
-    health: Callable[[], Verdict],
+    health: Callable[[], HealthVerdict],
     results: Items,
     events: Items,
     reports: Callable[[], Mapping[str, Reports]],
@@ -107,7 +107,9 @@ def _make_dashboard() -> View:
     return lambda _: Response(page, 200, headers, "text/html; charset=utf-8")
 
 
-def _show_verdict(health: Callable[[], Verdict], is_good: Callable[[Verdict], bool], _: Request) -> Response:
+def _show_verdict(
+    health: Callable[[], HealthVerdict], is_good: Callable[[HealthVerdict], bool], _: Request
+) -> Response:
     """200 or 503, with the reasons either way, for probes and people."""
     verdict = health()
     return _answer(verdict, 200 if is_good(verdict) else 503)

@@ -2,8 +2,8 @@
 
 The inference workers *offer* answered samples and never wait. One thread owns all state; requests from MQTT, HTTP and
 the schedule arrive through an inbox and are answered through a future. The heavy work runs in a child process
-(``job``). Which steps are legal is in ``task`` and ``rollout``, which task is due in ``planner``, and which generation
-may be active in ``patch_policy``.
+(``job``). Which rollout steps are legal is in ``rollout``; ``task_runner`` allows one task at a time, ``planner`` says
+which is due, and ``patch_policy`` which generation may be active.
 """
 
 import queue

@@ -51,7 +51,7 @@ class SampleInbox:
 
 
 class RequestInbox:
-    """Any thread asks, one thread answers."""
+    """Requests from any thread, answered by one."""
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[tuple[TaskRequest, Future[Answer]]] = queue.SimpleQueue()

@@ -34,7 +34,7 @@ ENGINE_FAILURES = 5  # in a row; then the generation before takes over
 def is_same_drift(score: float, answered: float | None) -> bool:
     """Whether a drift of this score is the one that was answered at that score; None: no drift is answered.
 
-    One that has moved far asks for another answer.
+    One that has moved far needs another patch.
     """
     return bool(answered) and 0.5 <= score / (answered or 1.0) <= 2.0
 

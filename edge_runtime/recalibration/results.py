@@ -41,7 +41,7 @@ class TaskResults:
         self.last_report: RecalibrationReport | None = None
 
     def take(self, task: Task, result: JobResult) -> None:
-        """Use a result, or tell that there is none."""
+        """Use a result, or publish that there is none."""
         folder = self._model_state.jobs / task.kind
         if isinstance(result, JobFailure):
             self._fail(task, result)

@@ -16,18 +16,20 @@ pytestmark = pytest.mark.integration
 SENT = [sys.executable, "-m", "edge_runtime"]
 
 
-def told(box, *words):
+def run_cli(box, *words):
     done = subprocess.run([*SENT, *words], cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)["data"]
 
 
-def side(box):
+def recalibration_of(box):
     return ((box.status() or {}).get("models") or {}).get("parts", {}).get("recalibration") or {}
 
 
 def in_use(box):
-    return next((name for name, facts in side(box).get("baselines", {}).items() if facts["in_use"]), None)
+    return next(
+        (name for name, facts in recalibration_of(box).get("baselines", {}).items() if facts["in_use"]), None
+    )
 
 
 def test_day_and_night_come_and_go_without_an_alarm(box, tmp_path):
@@ -44,18 +46,20 @@ def test_day_and_night_come_and_go_without_an_alarm(box, tmp_path):
 
         light(None)
         box.start()
-        assert until(lambda: (side(box).get("reservoir") or {}).get("frames", 0) > 5)
+        assert until(lambda: (recalibration_of(box).get("reservoir") or {}).get("frames", 0) > 5)
         for name, drift in (("day", None), ("night", "grey")):
             light(drift)
             assert until(lambda: box.status()["config_problem"] is None)
-            told(box, "send", "commission", "--config", str(box.file), "--name", name, "--expires-days", "90")
+            run_cli(
+                box, "send", "commission", "--config", str(box.file), "--name", name, "--expires-days", "90"
+            )
             assert until(lambda name=name: in_use(box) == name), box.events()
-        assert set(told(box, "baseline", "list", str(box.file), "--json")["baselines"]) == {"day", "night"}
-        alarms = side(box)["alarms"]
+        assert set(run_cli(box, "baseline", "list", str(box.file), "--json")["baselines"]) == {"day", "night"}
+        alarms = recalibration_of(box)["alarms"]
         for name, drift in (("day", None), ("night", "grey")):
             light(drift)
             assert until(lambda name=name: in_use(box) == name), box.events()
-        assert side(box)["alarms"] == alarms
+        assert recalibration_of(box)["alarms"] == alarms
         switches = [e["data"] for e in box.events() if e["event"] == "baseline" and "from" in e["data"]]
         assert [(s["from"], s["to"]) for s in reversed(switches)][-2:] == [("night", "day"), ("day", "night")]
-        assert told(box, "baseline", "expire", str(box.file), "night", "--json")["is_expired"] is True
+        assert run_cli(box, "baseline", "expire", str(box.file), "night", "--json")["is_expired"] is True

@@ -20,13 +20,12 @@ from edge_runtime.config import parse_config
 from edge_runtime.messaging.mqtt.topics import Topics
 from tests.support.mosquitto import Mosquitto, free_port
 from tests.support.paths import DEMO, ROOT
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
 OLD = ROOT / "tests" / "data" / "16cd0a8"
 SECRETS = {"EDGE_CAMERA_PASSWORD": "camera-pass", "EDGE_MQTT_PASSWORD": "mqtt-pass"}
-PATIENCE_S = 120
 
 
 class OldBox:
@@ -73,14 +72,14 @@ class OldBox:
         return dict(self.wait(lambda: self.on(f"response/{verb}")[before:])[0])
 
     def wait(self, condition: Any) -> Any:
-        found = until(lambda: condition() or self.process.poll() is not None, PATIENCE_S)
+        found = until(lambda: condition() or self.process.poll() is not None)
         assert self.process.poll() is None, (self.folder / "log").read_text()
         assert found, (self.folder / "log").read_text()
         return condition()
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(PATIENCE_S)
+        self.process.wait(WAIT_S)
         self.client.disconnect()
         self.client.loop_stop()
 

@@ -195,7 +195,7 @@ class ControllerBench:
         self.clock.now += seconds
         self.controller.tick(timeout_s=0.001)
 
-    def ask(self, verb, **arguments):
+    def request(self, verb, **arguments):
         approval = Approval(arguments.pop("name", None), arguments.pop("expires_days", None))
         future = self.controller.request(TaskRequest(verb, approval=approval, **arguments))
         self.tick()
@@ -205,13 +205,13 @@ class ControllerBench:
         return [fact.kind for fact in self.events]
 
     @property
-    def told(self):
-        """The newest event's fact."""
+    def last_event(self):
+        """The newest event."""
         return self.events[-1]
 
     def commission(self, name=None, seed=1, **arguments):
-        """The whole of it: ask, feed, end the job with a baseline such as the job would make."""
-        self.ask("commission", name=name, **arguments)
+        """The whole of it: request, feed, end the job with a baseline such as the job would make."""
+        self.request("commission", name=name, **arguments)
         self.feed(16)
         job = self.jobs[-1]
         a_baseline(seed, job.request.facts).save(job.folder / "baseline.safetensors")

@@ -28,7 +28,7 @@ from edge_runtime.system.state_lock import lock_state_dir
 
 
 def carry_out_offline(
-    config: Config, model: str | None, asked: TaskRequest, now_wall_s: float
+    config: Config, model: str | None, request: TaskRequest, now_wall_s: float
 ) -> dict[str, Any]:
     """Carry out a task as the daemon would.
 
@@ -38,7 +38,7 @@ def carry_out_offline(
         StateError: the state directory cannot be used, or a daemon runs with it.
     """
     name, bundle = _bundle_of(config, model)
-    with nullcontext() if asked.verb == "baselines" else lock_state_dir(config.state_dir):
+    with nullcontext() if request.verb == "baselines" else lock_state_dir(config.state_dir):
         context = ModelContext(
             name,
             bundle.path,
@@ -49,7 +49,7 @@ def carry_out_offline(
             lambda: now_wall_s,
         )
         baselines = ActiveBaselines(context, DriftWatch(None), config.drift)
-        return BaselineCommands(context, baselines).obey(asked)
+        return BaselineCommands(context, baselines).obey(request)
 
 
 def add_baseline(config: Config, model: str | None, file: Path, called: str | None) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
 def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
     """A warm engine for a patched model, or for the base (None), that has passed its golden pictures.
 
-    Asked each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
+    Tested each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
     """
     settings, model = base.settings, base.model
     if patched is not None:  # used once: a cache of it would never be read again

@@ -160,7 +160,7 @@ class ActiveBaselines:
         return stored
 
     def remove(self, name: str) -> None:
-        """Remove a baseline for good.
+        """Delete a baseline.
 
         Raises:
             StateError: the disk refuses.

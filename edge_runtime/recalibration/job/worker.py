@@ -1,4 +1,4 @@
-"""The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER`` .
+"""The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER [FRAMES_FD]``.
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
 a verdict with its report and, if the gate accepts, a patch and the patched model. It runs at low priority,
@@ -66,7 +66,7 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> None:
     """
     try:
         request = REQUEST.read(folder)
-        _step_back(request.settings.memory_mib)
+        _limit_this_process(request.settings.memory_mib)
         result = _work(folder, request, pictures)
     except (CalibrationError, EdgeRuntimeError) as err:
         result = JobFailure(str(err), is_lasting=isinstance(err, ModelError))
@@ -138,7 +138,7 @@ def choose_options(settings: RecalibrationConfig) -> calibration.Options:
 
 
 def scale_gains(settings: GateSettings, factor: float) -> GateSettings:
-    """The gate with a factor on every gain that it asks for; scenes of few classes only ever become stricter."""
+    """The gate with a factor on every required gain; scenes of few classes only ever become stricter."""
     return replace(
         settings,
         min_evidence=settings.min_evidence * factor,
@@ -188,7 +188,7 @@ def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> 
     return channels_first(x, bundle.manifest.preprocess), None
 
 
-def _step_back(memory_mib: int) -> None:
+def _limit_this_process(memory_mib: int) -> None:
     """Low priority, bounded memory, and no life without the parent."""
     lower_priority(idle_cores())
     limit = memory_mib * 2**20

@@ -101,7 +101,7 @@ class LiveReferenceSet:
             return
         self._is_open = True
         self._open_store()
-        self._forget_pictures_if_told()
+        self._forget_pictures_if_forbidden()
 
     def close(self) -> None:
         """Write what is not on disk yet, as far as it goes quickly."""
@@ -122,7 +122,7 @@ class LiveReferenceSet:
             self._filter.forget()
         if (settings.pictures, settings.persist) != (old.pictures, old.persist):
             self._open_store()
-        self._forget_pictures_if_told()
+        self._forget_pictures_if_forbidden()
 
     def status(self) -> ReservoirStatus:
         """For people and machines; safe from any thread."""
@@ -141,7 +141,7 @@ class LiveReferenceSet:
             skipped={str(flaw): count for flaw, count in self._filter.refused.items()},
         )
 
-    def _forget_pictures_if_told(self) -> None:
+    def _forget_pictures_if_forbidden(self) -> None:
         if not self.keeps_pictures:
             forget_samples(self._model_state.folder)
             forget_thumbnails(self._model_state.folder)

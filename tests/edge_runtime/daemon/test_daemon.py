@@ -134,7 +134,7 @@ class DaemonBench:
             cameras=self.streams,
             reloader=reloader,
             reporter=self.reporter,
-            http=SimpleNamespace(start=lambda: self.fail_if_told("http"), stop=lambda: None),
+            http=SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None),
             watch=SimpleNamespace(
                 start=lambda: None,
                 stop=lambda: None,
@@ -149,17 +149,17 @@ class DaemonBench:
         text = YAML.format(**{"state": self.folder, "threads": 1, "fps": 10, **values}) + extra
         return parse_config(text, "test", {})
 
-    def fail_if_told(self, what):
+    def fail_if_set(self, what):
         if what in self.errors:
             raise self.errors[what]
 
     def open_model(self, config, name):
-        self.fail_if_told(name)
+        self.fail_if_set(name)
         self.opened.append(Runtime(self.diary, name, config))
         return self.opened[-1]
 
     def open_connection(self, config):
-        self.fail_if_told("connection")
+        self.fail_if_set("connection")
         return BrokerConnection(Topics("edge", config.device), None, None, ())
 
     def run_in_background(self, work):

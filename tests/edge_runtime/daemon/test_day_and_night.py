@@ -79,7 +79,7 @@ def test_night_and_day_come_and_go_without_an_alarm(site):
     assert watched.watch.in_use == "night"
 
 
-def test_where_nobody_commissioned_the_night_it_is_a_drift(site):
+def test_without_a_baseline_of_the_night_it_is_a_drift(site):
     watched = WatchedSite(site, "day")
     assert watched.shows(None) == []
     assert watched.shows("grey") == ["alarm"]

@@ -76,7 +76,7 @@ def test_everything_copied_exists_and_is_not_ignored(instructions: list[Instruct
             assert f"!{source.rstrip('/')}" in ignored, source
 
 
-def test_it_runs_as_nobody_in_particular(instructions: list[Instruction]) -> None:
+def test_it_runs_as_an_unprivileged_user(instructions: list[Instruction]) -> None:
     (user,) = values(last_stage(instructions), "USER")
     assert int(user) >= 1000
     assert f"--uid {user}" in FILE.read_text()

@@ -63,7 +63,7 @@ def test_what_the_daemon_needs_stays_allowed(service: dict[str, str]) -> None:
     )
 
 
-def test_it_runs_as_nobody_in_particular(service: dict[str, str]) -> None:
+def test_it_runs_as_an_unprivileged_user(service: dict[str, str]) -> None:
     assert service["DynamicUser"] == "yes"
     assert service["CapabilityBoundingSet"] == ""
     assert service["NoNewPrivileges"] == "yes"

@@ -1,4 +1,4 @@
-"""Generations on a real registry, with fake engines: what is active, on disk and in the slot."""
+"""Generations on a real model state, with fake engines: what is active, on disk and in the slot."""
 
 import hashlib
 import shutil

@@ -48,7 +48,7 @@ def test_a_bundle_folder_that_is_not_there_is_told_from_one_without_the_version(
         open_bundle(config, "empty")
 
 
-def test_what_does_not_count_is_noted_beside_the_engine(tmp_path):
+def test_what_does_not_count_is_noted_with_the_engine(tmp_path):
     config = config_of(tmp_path, a="demo:efficientnet-lite0")
     engine = EngineConfig(devices=("CUDA", "CPU"), precision="bf16")
     edited = config.model_copy(

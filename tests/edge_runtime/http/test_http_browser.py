@@ -100,7 +100,7 @@ def test_the_page_shows_the_daemon_in_a_real_browser(server: HttpServer, tmp_pat
         "belt-&lt;b&gt;3",
         "parts/4+p17",
         "bolt",
-        "drifted; patch p17 corrects it",
+        "drifted; patch p17 is active",
         "Agreement rose to 0.93.",
         "18",
         "ready",

@@ -38,7 +38,7 @@ def accepted_from(bench, name):
 def accept(bench, name, verb=None):
     """A patch made from the named baseline: by command, or for a drift."""
     if verb is not None:
-        bench.ask(verb)
+        bench.request(verb)
     else:
         bench.watch.changes = ["alarm"]
     bench.feed(9)
@@ -54,7 +54,7 @@ def test_commissioning_names_the_baseline_and_notes_where_it_comes_from(tmp_path
     assert facts.sample_period_s == pytest.approx(1.0)
     assert facts.blessed_by == "command"
     assert facts.expires_wall_s == pytest.approx(facts.blessed_wall_s + 2 * DAY_S)
-    assert bench.ask("baselines")["in_use"] == "dusk"
+    assert bench.request("baselines")["in_use"] == "dusk"
     assert bench.kinds() == ["baseline", "commissioned"]
 
 
@@ -96,7 +96,7 @@ def test_a_patch_that_goes_with_a_baseline_comes_back_with_it(tmp_path):
     assert bench.slot.generation == BASE
     switch(bench, "night")
     assert bench.slot.generation == P1
-    assert bench.told.generation == P1
+    assert bench.last_event.generation == P1
 
 
 def test_a_patch_that_was_rolled_back_does_not_come_back_with_its_baseline(tmp_path):
@@ -104,7 +104,7 @@ def test_a_patch_that_was_rolled_back_does_not_come_back_with_its_baseline(tmp_p
     accept(bench, "day", "recalibrate")
     switch(bench, "night")
     switch(bench, "day")
-    bench.ask("rollback")
+    bench.request("rollback")
     switch(bench, "night")
     switch(bench, "day")
     assert bench.slot.generation == BASE
@@ -129,7 +129,7 @@ def test_a_patch_that_was_made_while_the_baseline_changed_is_not_used(tmp_path):
     bench.jobs[-1].end(verdict)
     bench.tick()
     assert bench.slot.generation == BASE
-    assert "another baseline has come into use" in bench.told.error
+    assert "another baseline has come into use" in bench.last_event.error
 
 
 def known_drift(bench, patch_id="p1", model=b"patched"):
@@ -154,7 +154,7 @@ def test_a_drift_seen_before_gets_its_patch_at_once(tmp_path):
     drift_known_as(bench)
     assert bench.jobs == []
     assert bench.slot.generation == P1
-    assert isinstance(bench.told, PatchReused)
+    assert isinstance(bench.last_event, PatchReused)
     bench.watch.changes = ["returned"]
     bench.feed(1)
     assert bench.slot.generation == BASE
@@ -191,15 +191,15 @@ def test_the_known_drift_of_another_baseline_does_not_count(tmp_path):
 
 def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path):
     bench = ControllerBench(tmp_path)
-    assert bench.ask("expire")["is_expired"] is True
+    assert bench.request("expire")["is_expired"] is True
     bench.watch.changes = ["alarm"]
     bench.feed(20)
     assert bench.jobs == []
     assert bench.kinds() == ["drift", "baseline"]
-    assert "has expired" in bench.told.reason
+    assert "has expired" in bench.last_event.reason
     with pytest.raises(CommandError):
-        bench.ask("recalibrate")
-    assert bench.ask("approve", expires_days=1.0)["is_expired"] is False
+        bench.request("recalibrate")
+    assert bench.request("approve", expires_days=1.0)["is_expired"] is False
     bench.feed(9)
     assert len(bench.jobs) == 1
     bench.tick(DAY_S)
@@ -210,7 +210,7 @@ def test_approving_again_keeps_the_patch_and_the_baseline(tmp_path):
     bench = ControllerBench(tmp_path)
     accept(bench, "default", "recalibrate")
     before = bench.store.read("default").id
-    bench.ask("approve", name="default", expires_days=30.0)
+    bench.request("approve", name="default", expires_days=30.0)
     bench.feed(3)
     assert bench.slot.generation == P1
     assert BaselineStore(bench.model_state.baselines).read("default").id == before
@@ -219,15 +219,15 @@ def test_approving_again_keeps_the_patch_and_the_baseline(tmp_path):
 def test_removing_the_one_in_use_leaves_the_other_and_takes_its_patch_back(tmp_path):
     bench = two_states(tmp_path)
     accept(bench, "day")
-    assert bench.ask("remove", name="day")["in_use"] == "night"
+    assert bench.request("remove", name="day")["in_use"] == "night"
     bench.tick()
     assert bench.slot.generation == BASE
-    bench.ask("remove", name="night")
+    bench.request("remove", name="night")
     assert bench.controller.status().commissioned is False
     with pytest.raises(CommandError, match="'day'"):
-        bench.ask("approve", name="day")
+        bench.request("approve", name="day")
     with pytest.raises(CommandError):
-        bench.ask("remove")
+        bench.request("remove")
 
 
 def test_after_a_restart_no_patch_of_another_baseline_is_active(tmp_path):
@@ -243,7 +243,7 @@ def test_after_a_restart_no_patch_of_another_baseline_is_active(tmp_path):
 def test_a_file_put_on_the_shelf_by_hand_is_found_when_somebody_asks(tmp_path):
     bench = ControllerBench(tmp_path)
     a_baseline(4).save(bench.store.path("pooled"))
-    assert set(bench.ask("baselines")["baselines"]) == {"default", "pooled"}
+    assert set(bench.request("baselines")["baselines"]) == {"default", "pooled"}
     assert set(bench.watch.known.baselines) == {"default", "pooled"}
 
 
@@ -252,7 +252,7 @@ def test_one_baseline_too_many_or_a_wild_name_is_refused_before_anything_is_coll
     for i in range(MOST - 1):
         a_baseline(i + 1).save(bench.store.path(f"state-{i}"))
     with pytest.raises(CommandError, match=str(MOST)):
-        bench.ask("commission", name="one-more")
+        bench.request("commission", name="one-more")
     with pytest.raises(CommandError):
-        bench.ask("commission", name="Day")
-    assert bench.ask("commission", name="state-0")["begun"] == "commission"
+        bench.request("commission", name="Day")
+    assert bench.request("commission", name="state-0")["begun"] == "commission"

@@ -30,14 +30,14 @@ def test_without_a_baseline_nothing_happens_until_the_site_is_approved(tmp_path)
     assert bench.jobs == []
     assert bench.controller.status().commissioned is False
     with pytest.raises(CommandError, match="'commission'"):
-        bench.ask("recalibrate")
+        bench.request("recalibrate")
 
 
 def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
     bench = ControllerBench(tmp_path, commissioned=False)
     bench.feed(20)
     bench.clock.now += 0.5
-    assert bench.ask("commission")["frames_wanted"] == 16
+    assert bench.request("commission")["frames_wanted"] == 16
     bench.feed(15)
     assert bench.jobs == []
     bench.feed(1)
@@ -56,7 +56,7 @@ def test_commissioning_by_command_uses_only_frames_from_then_on(tmp_path):
 @pytest.mark.parametrize("content", [None, b"junk"])
 def test_a_job_that_left_no_usable_baseline_has_failed(tmp_path, content):
     bench = ControllerBench(tmp_path, commissioned=False)
-    bench.ask("commission")
+    bench.request("commission")
     bench.feed(16)
     [job] = bench.jobs
     if content is not None:
@@ -131,7 +131,7 @@ def test_a_model_that_cannot_be_recalibrated_is_not_tried_again_by_schedule_or_d
     bench.feed(30)
     assert len(bench.jobs) == 1
     assert bench.controller.status().not_possible == {"recalibrate": "needs more memory"}
-    assert bench.ask("recalibrate")["begun"] == "recalibrate"
+    assert bench.request("recalibrate")["begun"] == "recalibrate"
 
 
 def test_a_drift_alarm_leads_to_a_patch_and_a_hot_swap(tmp_path):
@@ -160,20 +160,20 @@ def test_a_refusal_by_the_gate_changes_nothing_and_says_why(tmp_path):
     bench.jobs[0].end(REFUSED)
     bench.tick()
     assert bench.slot.generation == BASE
-    assert bench.told.report.reasons == ("in doubt",)
+    assert bench.last_event.report.reasons == ("in doubt",)
     assert bench.controller.status().refused == 1
 
 
 def test_every_recalibration_leaves_a_report_that_its_event_names(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.accept_one()
-    assert bench.told.report.report == "parts/p1"
+    assert bench.last_event.report.report == "parts/p1"
     bench.tick(1000)
     bench.watch.score = 5.0
     bench.feed(2)
     bench.jobs[-1].end(REFUSED)
     bench.tick()
-    assert bench.told.report.report == bench.controller.status().last_report["report"] == "parts/r1"
+    assert bench.last_event.report.report == bench.controller.status().last_report["report"] == "parts/r1"
     reports = Reports(bench.model_state.folder)
     assert sorted(reports.list_ids()) == ["p1", "r1"]
     assert b"<img>" in reports.read_page("r1")
@@ -220,15 +220,15 @@ def test_the_base_comes_back_when_the_drift_is_over(tmp_path):
     bench.watch.changes = ["returned"]
     bench.feed(1)
     assert bench.slot.generation == BASE
-    assert isinstance(bench.told, RolledBack)
+    assert isinstance(bench.last_event, RolledBack)
 
 
 def test_rollback_by_command(tmp_path):
     bench = ControllerBench(tmp_path)
     with pytest.raises(CommandError):
-        bench.ask("rollback")
+        bench.request("rollback")
     bench.accept_one()
-    assert bench.ask("rollback") == {"generation": "parts/1"}
+    assert bench.request("rollback") == {"generation": "parts/1"}
     assert bench.slot.generation == BASE
 
 
@@ -241,7 +241,7 @@ def test_an_engine_that_keeps_failing_is_taken_back(tmp_path):
             answer(bench.slot, BATCH)
     bench.tick()
     assert bench.slot.generation == BASE
-    assert "5 times" in bench.told.reason
+    assert "5 times" in bench.last_event.reason
 
 
 def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
@@ -249,7 +249,7 @@ def test_a_patched_model_that_does_not_run_changes_nothing(tmp_path):
     bench.build_error = EngineError("refused")
     bench.accept_one()
     assert bench.slot.generation == BASE
-    assert bench.told.error == "refused"
+    assert bench.last_event.error == "refused"
     assert ModelState.open(tmp_path, "parts").load_rollout("parts/1").active == BASE
     bench.build_error = None
     bench.tick(100)
@@ -265,7 +265,7 @@ def test_a_process_that_dies_is_reported_and_tried_again_later(tmp_path):
     bench.feed(9)
     bench.jobs[0].fail("process ended with status -9")
     bench.tick()
-    assert bench.told.error == "process ended with status -9"
+    assert bench.last_event.error == "process ended with status -9"
     assert bench.controller.status().phase == "idle"
 
 
@@ -274,7 +274,7 @@ def test_a_full_disk_stops_the_recalibration_not_the_daemon(tmp_path):
     bench.start_error = StateError("no space left")
     bench.watch.changes = ["alarm"]
     bench.feed(9)
-    assert bench.told.error == "no space left"
+    assert bench.last_event.error == "no space left"
     assert bench.controller.status().phase == "idle"
 
 
@@ -289,16 +289,16 @@ def test_the_schedule_starts_a_recalibration_once(tmp_path):
 
 def test_a_second_request_while_one_runs_is_refused(tmp_path):
     bench = ControllerBench(tmp_path)
-    bench.ask("recalibrate")
+    bench.request("recalibrate")
     with pytest.raises(CommandError, match="collecting"):
-        bench.ask("recalibrate")
+        bench.request("recalibrate")
 
 
 def test_too_few_frames_in_time_end_the_task(tmp_path):
     bench = ControllerBench(tmp_path)
-    bench.ask("recalibrate")
+    bench.request("recalibrate")
     bench.tick(10_000)
-    assert "0 " in bench.told.error
+    assert "0 " in bench.last_event.error
     assert bench.controller.status().phase == "idle"
 
 
@@ -336,7 +336,7 @@ def test_a_patch_made_before_any_score_does_not_stop_the_loop(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.watch.score = 0.0
     bench.feed(8)
-    bench.ask("recalibrate")
+    bench.request("recalibrate")
     bench.feed(1)
     bench.jobs[-1].end(ACCEPTED)
     bench.tick()
@@ -350,7 +350,7 @@ def test_a_patch_made_before_any_score_does_not_stop_the_loop(tmp_path):
 def test_what_an_operator_rolled_back_does_not_come_back_by_itself_in_the_same_drift(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.accept_one()
-    bench.ask("rollback")
+    bench.request("rollback")
     bench.tick(1000)
     bench.feed(20)
     assert len(bench.jobs) == 1
@@ -408,7 +408,7 @@ def test_when_the_previous_patch_is_damaged_rolling_back_leads_to_the_base(tmp_p
     bench.tick()
     assert bench.slot.generation.patch == "p2"
     (bench.model_state.patches / "p1" / "model.onnx").write_bytes(b"damaged")
-    assert bench.ask("rollback") == {"generation": "parts/1"}
+    assert bench.request("rollback") == {"generation": "parts/1"}
 
 
 def test_turned_off_drift_is_still_measured_and_nothing_is_patched(tmp_path):
@@ -418,12 +418,12 @@ def test_turned_off_drift_is_still_measured_and_nothing_is_patched(tmp_path):
     assert bench.kinds() == ["drift"]
     assert bench.jobs == []
     with pytest.raises(CommandError):
-        bench.ask("recalibrate")
+        bench.request("recalibrate")
 
 
 def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(tmp_path):
     bench = ControllerBench(tmp_path, commissioned=False, schedule_due=1010.0)
-    bench.ask("commission")
+    bench.request("commission")
     bench.feed(20)
     bench.due = 90_000.0
     [job] = bench.jobs
@@ -448,7 +448,7 @@ def test_a_restart_begins_with_the_reservoir_it_ended_with(tmp_path):
     again = restarted(bench, tmp_path)
     again.reference.open()
     assert again.controller.status().reservoir.frames == 30
-    again.ask("recalibrate")
+    again.request("recalibrate")
     assert len(again.jobs[0].pixels) == 8
 
 
@@ -500,7 +500,7 @@ def test_where_no_picture_may_be_kept_a_recalibration_waits_for_new_ones(tmp_pat
     bench = ControllerBench(tmp_path, reference={"pictures": "never"})
     bench.reference.open()
     bench.feed(20)
-    assert bench.ask("recalibrate")["frames_wanted"] == 8
+    assert bench.request("recalibrate")["frames_wanted"] == 8
     bench.feed(7)
     assert bench.jobs == []
     bench.feed(1)
@@ -520,7 +520,7 @@ def test_more_frames_than_fit_are_not_waited_for(tmp_path):
         tmp_path, reference={"frames": 24, "reservoir": 2048, "reservoir_mib": 1}, min_frames=8
     )
     bench.feed(3)
-    assert bench.ask("recalibrate", frames=2000)["frames_wanted"] == 2**20 // (8 * 8 * 3 + 1024)
+    assert bench.request("recalibrate", frames=2000)["frames_wanted"] == 2**20 // (8 * 8 * 3 + 1024)
 
 
 def test_the_status_has_the_names_that_people_and_machines_know(tmp_path):

@@ -1,4 +1,4 @@
-"""The recalibration job's two kinds in this process, without the limits that only a process of its own can have."""
+"""The recalibration job's two kinds in this process, without the limits that only a separate process can have."""
 
 import hashlib
 import io
@@ -57,7 +57,7 @@ def conveyor_frames(count, first, drift=None):
 
 @pytest.fixture(autouse=True)
 def _no_limits(monkeypatch):
-    monkeypatch.setattr(worker, "_step_back", lambda memory_mib: None)
+    monkeypatch.setattr(worker, "_limit_this_process", lambda memory_mib: None)
 
 
 def run(folder, job, pixels=None):
@@ -76,11 +76,11 @@ def run(folder, job, pixels=None):
 def site(tmp_path_factory):
     """A folder with the baseline of 64 healthy frames."""
     folder = tmp_path_factory.mktemp("site")
-    limits, worker._step_back = worker._step_back, lambda memory_mib: None
+    limits, worker._limit_this_process = worker._limit_this_process, lambda memory_mib: None
     try:
         run(folder, order(Kind.COMMISSION, folder), conveyor_frames(64, 0))
     finally:
-        worker._step_back = limits
+        worker._limit_this_process = limits
     return folder
 
 
@@ -211,7 +211,7 @@ def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
 
 
 def with_auxiliary_output(folder):
-    """The demo's bundle with probabilities and the logits, and the name of the logits in its manifest."""
+    """The demo's bundle with probabilities in addition to the logits, and the name of the logits in its manifest."""
     shutil.copytree(BUNDLE, folder)
     model, manifest = folder / "model.onnx", folder / "bundle.yaml"
     before = hashlib.sha256(model.read_bytes()).hexdigest()

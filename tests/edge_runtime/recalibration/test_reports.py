@@ -23,7 +23,7 @@ def reports(tmp_path):
     return kept
 
 
-def test_a_refused_one_is_kept_under_an_id_of_its_own(tmp_path, reports):
+def test_a_refused_one_is_kept_with_its_own_id(tmp_path, reports):
     folder = finished(tmp_path, candidate="identity")
     assert reports.keep_refused(folder) == "r1"
     assert not folder.exists()
