@@ -18,7 +18,7 @@ from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import Publisher, Sink
-from edge_runtime.messaging.sinks.file_sink import FileSink
+from edge_runtime.messaging.sinks.file_sink import KEEP, FileSink
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
@@ -77,7 +77,7 @@ def _make_channels(config: Config, client: MqttClient | None, outboxes: Outboxes
     path = config.sink_path()
     if path is not None:
         max_mib = config.sink.max_mib if config.sink is not None else 64
-        sink = FileSink(path, max_bytes=max_mib * 2**20 // 3)  # the file and two rotated ones
+        sink = FileSink(path, max_bytes=max_mib * 2**20 // (KEEP + 1))
         yield _make_channel("file", outboxes, "outbox-file.db", sink)
 
 

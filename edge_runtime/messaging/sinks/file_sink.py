@@ -14,11 +14,14 @@ from edge_runtime.messaging.outbox.publisher import DeliveryReport
 
 log = structlog.get_logger()
 
+KEEP = 2
+"""Rotated files that are kept beside the file itself."""
+
 
 class FileSink:
     """Appends ``{"topic": …, "payload": {…}}`` lines to a file and keeps it bounded.
 
-    At ``max_bytes`` the file becomes ``name.1`` (and so on, ``keep`` old ones). Lines can be read at once; rows count
+    At ``max_bytes`` the file becomes ``name.1`` (and so on, ``KEEP`` old ones). Lines can be read at once; rows count
     as delivered once they are synced, at most a second later.
     """
 
@@ -26,13 +29,12 @@ class FileSink:
         self,
         path: Path,
         *,
-        max_bytes: int = 64 * 2**20,
-        keep: int = 2,
+        max_bytes: int,
         sync_every_s: float = 1.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is opened before the first row. ``keep`` >= 1."""
-        self._path, self._max_bytes, self._keep = path, max_bytes, keep
+        """Nothing is opened before the first row."""
+        self._path, self._max_bytes = path, max_bytes
         self._sync_every_s, self._monotonic = sync_every_s, monotonic
         self._file: FileIO | None = None
         self._size = self._synced_size = 0
@@ -65,21 +67,29 @@ class FileSink:
 
     def poll(self) -> DeliveryReport:
         """Write the rows that were sent, sync when it is time."""
-        if not self._ids:
-            return DeliveryReport()
+        return self._deliver(must_sync=False) if self._ids else DeliveryReport()
+
+    def _deliver(self, *, must_sync: bool) -> DeliveryReport:
+        """Rows that are synced are delivered, also when the rotation after it fails."""
+        delivered: list[int] = []
         try:
             self._write()
-            if len(self._ids) >= 1024 or self._monotonic() - self._synced_at_s >= self._sync_every_s:
-                return DeliveryReport(delivered=self._sync())
+            is_time = self._monotonic() - self._synced_at_s >= self._sync_every_s
+            if must_sync or is_time or len(self._ids) >= 1024:
+                delivered = self._sync()
+                self._rotate_if_full()
         except OSError as err:
             self._fail(err)
-        return DeliveryReport()
+        return DeliveryReport(delivered=delivered)
 
     def _write(self) -> None:
         if not self._lines:
             return
         if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
             self._close_file()  # the file was removed: go on in a new one
+        if self._file is None:
+            self._open()
+            self._rotate_if_full()  # where the last rotation failed: before anything is added
         if self._file is None:
             self._open()
         assert self._file is not None, "_open opens or raises"
@@ -96,8 +106,6 @@ class FileSink:
         self._synced_at_s, self._synced_size = self._monotonic(), self._size
         ids, self._ids = self._ids, []
         self.problem = None
-        if self._size >= self._max_bytes:
-            self._rotate()
         return ids
 
     def _open(self) -> None:
@@ -113,9 +121,11 @@ class FileSink:
             file.truncate(size)
         self._file, self._size, self._synced_size = file, size, size
 
-    def _rotate(self) -> None:
+    def _rotate_if_full(self) -> None:
+        if self._size < self._max_bytes:
+            return
         self._close_file()
-        for number in range(self._keep - 1, 0, -1):
+        for number in range(KEEP - 1, 0, -1):
             older = self._numbered(number)
             if older.exists():
                 older.replace(self._numbered(number + 1))
@@ -146,15 +156,11 @@ class FileSink:
             file.close()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Do nothing: a file has no news between two polls."""
+        """Do nothing: a file has nothing new to report between two polls."""
 
     def close(self, timeout_s: float) -> DeliveryReport:  # noqa: ARG002 - a file cannot be hurried
         """Write, sync and close; the sync takes as long as the disk needs."""
         try:
-            self._write()
-            return DeliveryReport(delivered=self._sync())
-        except OSError as err:
-            self._fail(err)
-            return DeliveryReport()
+            return self._deliver(must_sync=True)
         finally:
             self._close_file()

@@ -26,7 +26,9 @@ class Place:
         self.file = folder / f"{name}.jsonl"
         self.outbox = Outbox(folder / f"{name}.db", Crashes())
         self.channel = Channel(
-            name, self.outbox, Publisher(self.outbox, FileSink(self.file, sync_every_s=0.0), Crashes())
+            name,
+            self.outbox,
+            Publisher(self.outbox, FileSink(self.file, max_bytes=2**20, sync_every_s=0.0), Crashes()),
         )
 
     def end(self):

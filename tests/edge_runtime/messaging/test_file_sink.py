@@ -1,4 +1,4 @@
-"""sink: the local file. The broker's sink is tested with a real broker in test_mqtt and the flows."""
+"""file_sink: lines, syncs, rotations and failures of the local file."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def path(tmp_path):
 
 def test_lines_can_be_read_at_once_and_count_as_delivered_after_a_sync(path):
     clock = Clock()
-    sink = FileSink(path, monotonic=clock)
+    sink = FileSink(path, max_bytes=2**20, monotonic=clock)
     send(sink, 1)
     assert sink.poll().delivered == [1]
     send(sink, 2)
@@ -56,14 +56,14 @@ def test_lines_can_be_read_at_once_and_count_as_delivered_after_a_sync(path):
 
 
 def test_a_payload_that_is_no_json_is_kept_as_text(path):
-    sink = FileSink(path)
+    sink = FileSink(path, max_bytes=2**20)
     sink.send(Row(1, "t", b'{"half": \n', 0.0))
     sink.close(1.0)
     assert lines(path) == [{"topic": "t", "payload": '{"half": \n'}]
 
 
 def test_the_file_is_rotated_and_bounded(path):
-    sink = FileSink(path, max_bytes=500, keep=2, sync_every_s=0.0)
+    sink = FileSink(path, max_bytes=500, sync_every_s=0.0)
     for number in range(100):
         send(sink, number)
         sink.poll()
@@ -89,17 +89,43 @@ def test_closing_after_a_rotation_does_not_rotate_again(path):
     assert [[line["payload"]["seq"] for line in lines(one)] for one in kept] == [[2], [1]]
 
 
+def test_a_rotation_that_fails_writes_no_row_twice_and_the_file_stays_bounded(path):
+    in_the_way = Path(f"{path}.2")
+    (in_the_way / "folder").mkdir(parents=True)
+    clock = Clock()
+    sink = FileSink(path, max_bytes=40, monotonic=clock)
+    waiting, sizes, problems = list(range(6)), [], []
+
+    def deliver_for(polls):
+        for _ in range(polls):
+            clock.now_s += 1.1
+            send(sink, *waiting[:1])
+            delivered = sink.poll().delivered
+            waiting[:] = [number for number in waiting if number not in delivered]
+            sizes.append(path.stat().st_size if path.exists() else 0)
+            problems.append(sink.problem)
+
+    deliver_for(polls=10)
+    assert (waiting, "results.jsonl" in problems[-1]) == ([2, 3, 4, 5], True)
+    written = [line["payload"]["seq"] for kept in (Path(f"{path}.1"), path) for line in lines(kept)]
+    assert written == [0, 1]
+    in_the_way.rename(f"{path}.away")
+    deliver_for(polls=4)
+    assert (waiting, problems[-1]) == ([], None)
+    assert max(sizes) < 100
+
+
 def test_half_a_line_left_by_a_crash_is_cut_off(path):
     path.parent.mkdir()
     path.write_bytes(b'{"topic": "t", "payload": 1}\n{"topic": "t", "pay')
-    sink = FileSink(path)
+    sink = FileSink(path, max_bytes=2**20)
     send(sink, 2)
     sink.close(1.0)
     assert [line["payload"] for line in lines(path)] == [1, {"seq": 2}]
 
 
 def test_a_removed_file_is_made_again(path):
-    sink = FileSink(path, sync_every_s=0.0)
+    sink = FileSink(path, max_bytes=2**20, sync_every_s=0.0)
     send(sink, 1)
     sink.poll()
     path.unlink()
@@ -112,7 +138,7 @@ def test_a_removed_file_is_made_again(path):
 def test_a_place_that_cannot_be_written_is_a_problem_and_is_tried_again(path):
     clock = Clock()
     path.parent.write_text("in the way")
-    sink = FileSink(path, monotonic=clock)
+    sink = FileSink(path, max_bytes=2**20, monotonic=clock)
     before = sink.epoch
     send(sink, 1)
     assert sink.poll().delivered == []
@@ -135,7 +161,7 @@ FULL_DISK = """
     from edge_runtime.system.log import configure_log
     configure_log()  # to standard error: standard output is the report
     now = [0.0]
-    sink = FileSink(Path(sys.argv[1]), sync_every_s=0.0, monotonic=lambda: now[0])
+    sink = FileSink(Path(sys.argv[1]), max_bytes=2**20, sync_every_s=0.0, monotonic=lambda: now[0])
     delivered = []
     def send(number):
         sink.send(Row(number, "t", json.dumps({"seq": number}).encode(), 0.0))

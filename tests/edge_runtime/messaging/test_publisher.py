@@ -213,7 +213,7 @@ def test_order_is_strict_whatever_the_backlog(box):
 
 def test_without_a_broker_the_file_is_the_destination(box, tmp_path):
     path = tmp_path / "results.jsonl"
-    publisher = run(box, FileSink(path))
+    publisher = run(box, FileSink(path, max_bytes=2**20))
     put(box, *range(300))
     assert until(lambda: path.exists() and len(path.read_text().splitlines()) == 300)
     publisher.stop()
