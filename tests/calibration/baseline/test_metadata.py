@@ -37,7 +37,7 @@ def test_facts_that_cannot_be_are_named(tmp_path, facts):
     arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
     data = tensor_file.encode("baseline", arrays, {**header, "facts": facts})
     atomic_file.write_atomically(tmp_path / "b", data)
-    with pytest.raises(BaselineError):
+    with pytest.raises(BaselineError, match="fields are wrong"):
         Baseline.load(tmp_path / "b")
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibration.gate import reasons
 from calibration.gate.detection import choose, soft_f1
 from calibration.gate.evidence import Evidence
 from calibration.outputs.detections import Detections
@@ -47,7 +48,7 @@ def test_no_gain_changes_nothing() -> None:
     same = replace(IDENTITY, name="same", simulated=detections(0.42, seed=1))
     choice = choose(IDENTITY, [same], HEALTHY)
     assert not choice.accepted
-    assert choice.reasons[-1]
+    assert reasons.NOT_SURE in choice.reasons[-1]
 
 
 def test_a_gain_from_a_single_block_is_not_sure() -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from calibration.outputs.activations import softmax
 from calibration.outputs.detection_layout import DetectionLayout, NotDetections, read
 from calibration.outputs.detections import Detections, shared_objects
 from calibration.outputs.layout_inference import recognise
@@ -167,7 +168,8 @@ def test_what_is_not_clearly_detections_is_refused_with_its_reason(
 def test_a_classifier_is_known_by_its_scores() -> None:
     outputs = {"logits": RNG.normal(0, 1, (N, 7)).astype(np.float32)}
     assert layout_of(outputs) is ClassScores.LOGITS
-    assert np.asarray(read_answers(outputs, ClassScores.LOGITS)).shape == (N, 7)
+    found = np.asarray(read_answers(outputs, ClassScores.LOGITS))
+    np.testing.assert_allclose(found, softmax(outputs["logits"].astype(np.float64)))
     with pytest.raises(UnknownAnswers):
         read_answers({"map": np.zeros((N, 1, 4, 4), np.float32)}, ClassScores.LOGITS)
 

@@ -52,6 +52,7 @@ def test_every_bad_file_is_named_with_what_was_expected(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             reference.load_npz(path)
         assert str(path) in str(caught.value)
+        assert caught.value.expected
 
 
 def test_damage_anywhere_in_a_compressed_file_is_an_error_of_ours_or_none(tmp_path: Path) -> None:

@@ -123,4 +123,4 @@ def test_thirty_two_pictures_take_about_a_second():
     healthy, live = scene(32, 1, side=224), scene(32, 2, side=224)
     began_s = time.process_time()
     simulate_drift(healthy, live * 0.5, rng())
-    assert time.process_time() - began_s < 20.0  # 1 s alone; the bound only catches a blunder
+    assert time.process_time() - began_s < 5.0

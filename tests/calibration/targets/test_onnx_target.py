@@ -205,7 +205,7 @@ def test_a_patch_for_another_model_is_refused() -> None:
     identity = Affine(np.ones(3, np.float32), np.zeros(3, np.float32))
     with pytest.raises(PatchError, match="0000"):
         target.patched(Patch({INPUT_TAP: identity}, "0" * 64, "", "x", 1, 0.0))
-    with pytest.raises(PatchError):
+    with pytest.raises(PatchError, match="ghost"):
         target.patched(Patch({"ghost": identity}, target.sha256, "", "x", 1, 0.0))
 
 

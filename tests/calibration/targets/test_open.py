@@ -95,8 +95,9 @@ def test_a_layer_with_a_name_that_is_taken_is_refused_by_that_name(taken: str) -
 def test_a_graph_without_outputs_is_refused_as_that() -> None:
     model = onnx.load_from_string(classifier())
     del model.graph.output[:]
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError) as caught:
         open_target(model.SerializeToString())
+    assert caught.value.expected == "a model that gives its answers"
 
 
 def test_apply_writes_both_files(tmp_path: Path) -> None:

@@ -193,8 +193,9 @@ def test_several_inputs_are_refused_by_name() -> None:
 
 def test_a_model_without_layers_is_refused() -> None:
     picture = ops.parameter([1, 3, 8, 8], np.float32, name="image")
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError) as caught:
         opened(serialize(ov.Model([ops.relu(picture)], [picture], "m")))
+    assert caught.value.expected == "correctable layers"
 
 
 def test_an_unknown_number_of_channels_is_refused_with_the_fix() -> None:
@@ -233,8 +234,9 @@ def test_a_batch_size_built_into_the_layers_is_refused_with_the_fix() -> None:
     x = ops.relu(conv(picture, rng.normal(0, 0.4, (3, 3, 3, 3)), None, "first"))
     x = ops.reshape(x, ops.constant([1, 3, 16, 16]), False)
     x = ops.relu(conv(x, rng.normal(0, 0.4, (4, 3, 3, 3)), None, "second"))
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError) as caught:
         opened(closed(x, picture, rng, 4)).observe(pictures(4))
+    assert caught.value.expected == "a batch axis that can be freed"
 
 
 @pytest.mark.parametrize(
