@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
+from benchmarks.__main__ import BENCHMARKS
 from calibration.cli.main import cli as calibration_cli
 from edge_runtime.bundles.build.recipe_file import RecipeFile
 from edge_runtime.cli.main import cli as edge_cli
@@ -77,7 +78,7 @@ def test_every_yaml_block_is_accepted_by_the_program(text, tmp_path):
 
 def commands() -> Iterator[tuple[Path, str]]:
     """Every line in a shell block, and every code span, that begins with one of our programs."""
-    starts = ("edge-runtime ", "python -m calibration ")
+    starts = ("edge-runtime ", "python -m calibration ", "python -m benchmarks run ")
     for page, text in blocks("sh"):
         for line in text.splitlines():
             command = line.split("  #")[0].strip()
@@ -91,11 +92,22 @@ def commands() -> Iterator[tuple[Path, str]]:
                 yield page, span
 
 
+SHELL = {
+    line.split("  #")[0].strip()
+    for _, text in blocks("sh")
+    for line in text.splitlines()
+    if line.startswith(("edge-runtime ", "python -m calibration "))
+}
+
+
 @pytest.mark.parametrize("command", named(commands()))
 def test_every_command_exists_with_its_options(command):
     words = shlex.split(command)
     node: click.Command = edge_cli
     words = words[1:]
+    if command.startswith("python -m benchmarks"):
+        assert words[3] in BENCHMARKS
+        return
     if command.startswith("python"):
         node, words = calibration_cli, words[2:]
     while isinstance(node, click.Group) and words and not words[0].isupper():
@@ -107,6 +119,28 @@ def test_every_command_exists_with_its_options(command):
         verb = next(parameter for parameter in node.params if parameter.name == "verb")
         assert isinstance(verb.type, click.Choice)
         assert words[0] in verb.type.choices
+
+
+@pytest.mark.parametrize(
+    "command", named((page, command) for page, command in commands() if command in SHELL)
+)
+def test_every_command_to_copy_has_what_it_needs(command):
+    words = shlex.split(command)[1:] if command.startswith("edge-runtime") else shlex.split(command)[3:]
+    node: click.Command = edge_cli if command.startswith("edge-runtime") else calibration_cli
+    while isinstance(node, click.Group):
+        node, words = node.commands[words[0]], words[1:]
+    required = [parameter for parameter in node.params if parameter.required]
+    options = [parameter for parameter in required if isinstance(parameter, click.Option)]
+    assert [option.opts for option in options if not set(option.opts) & set(words)] == []
+    flags = {
+        name
+        for parameter in node.params
+        if isinstance(parameter, click.Option) and parameter.is_flag
+        for name in parameter.opts
+    }
+    taken = {i + 1 for i, word in enumerate(words) if word.startswith("--") and word not in flags}
+    given = [word for i, word in enumerate(words) if not word.startswith("--") and i not in taken]
+    assert len(given) >= len(required) - len(options)
 
 
 def test_every_make_target_that_is_named_exists():

@@ -1,4 +1,4 @@
-"""The bare engine in a process of its own, and how much two callers get out of this box at this moment.
+"""The bare engine in a separate process, and the frame rate that two callers reach on this box now.
 
 The second core of a rented box is at times half of the first one, or a neighbour's: ``capacity`` says so beside
 every figure with two streams.

@@ -1,4 +1,4 @@
-"""Looks over the gate's shoulder: every candidate of a recalibration, and whether the gate would take it alone.
+"""Every candidate of a recalibration, and whether the gate would accept it alone.
 
 Needs the inside of ``calibration.search.flow``; kept in one small file for that reason.
 """

@@ -1,7 +1,7 @@
 """Hot swaps under load in one process: ``swap_load ORDER.json`` prints one JSON object.
 
 A real pipeline with the real engine; generations are changed as the daemon does it, by ``Deployment``: the patched
-model is read from the registry, checked, loaded, warmed and put in between two batches.
+model is read from the model's state folder, checked, loaded, warmed and put in between two batches.
 """
 
 import json

@@ -104,5 +104,5 @@ def test_fixed_corrections_of_a_healthy_site_change_little(site: Site, name: str
     assert np.median(np.abs(scale - 1)) < 0.03  # micro-batches of 8 differ a little from the whole
 
 
-def test_witness_is_the_librarys_own_by_default(site: Site) -> None:
+def test_number_of_healthy_samples_is_the_librarys_default(site: Site) -> None:
     assert site.most_healthy_samples == Options().most_healthy_samples
