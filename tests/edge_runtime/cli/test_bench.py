@@ -13,6 +13,7 @@ from edge_runtime.cli.bench.commands import bench_command, format_table
 from edge_runtime.cli.bench.daemon import BenchError, run_daemon
 from edge_runtime.cli.bench.rounds import BenchOrder, bench, percentiles
 from edge_runtime.config import EngineConfig
+from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from tests.support.bundle_models import small_model
@@ -66,8 +67,8 @@ def test_measures_the_bare_engine_and_a_whole_daemon_in_turn():
     plan = choose_threads(cpu_budget(), 1)
     assert (report["workers"], report["intra"]) == (plan.workers, plan.intra)
     for part in report["rounds"][0].values():
-        assert part["frames_per_s"] > 0
-    assert 0 < report["summary"]["daemon paced"]["frames_per_s"] < 12
+        assert part["frames_per_s"] > 1
+    assert 3 < report["summary"]["daemon paced"]["frames_per_s"] < 12
     ratio = report["ratios"]["frames_per_s"]
     assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
     assert report["pictures"].endswith("320 x 240")
@@ -160,7 +161,7 @@ def test_another_runtime_is_measured_on_both_sides(tmp_path):
     assert text.count("daemon over bare engine") == 1
 
 
-def test_callers_are_bound_where_they_are_told_to_be():
+def test_callers_are_bound_to_the_given_cpus():
     cpu, seen = max(os.sched_getaffinity(0)), set()
     run_calls(lambda number: seen.add(frozenset(os.sched_getaffinity(0))), 1, 0.05, None, [(cpu,)])
     assert frozenset({cpu}) in seen
@@ -168,7 +169,8 @@ def test_callers_are_bound_where_they_are_told_to_be():
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
     found = CliRunner().invoke(bench_command, [str(BUNDLE), "--pictures", str(tmp_path)])
-    assert found.exit_code
+    assert isinstance(found.exception, BundleError)
+    assert str(tmp_path) in str(found.exception)
 
 
 def test_the_table_names_both_columns():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edge_runtime.config import Config, load_config
+from edge_runtime.config import watcher as watcher_module
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.errors import ConfigError
 from edge_runtime.system.supervised_thread import Crashes
@@ -67,9 +68,17 @@ def watch(path: Path, recorder: Recorder) -> Iterator[ConfigWatcher]:
     assert not any(thread.name == "config-watch" for thread in threading.enumerate())
 
 
-def test_a_good_edit_applies(watch: ConfigWatcher, path: Path, recorder: Recorder) -> None:
+def test_a_good_edit_applies_within_a_few_looks(
+    watch: ConfigWatcher, path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[tuple[int, ...]] = []
+    look = watcher_module._signature
+    monkeypatch.setattr(watcher_module, "_signature", lambda path: looks.append(look(path)) or looks[-1])
     path.write_text(GOOD % 2)
+    written = look(path)
     assert recorder.fps() == 2
+    assert looks.count(written) <= 3
+    assert 4 * watcher_module.LOOK_S <= 2.0
 
 
 def test_an_editor_that_renames_is_followed(watch: ConfigWatcher, path: Path, recorder: Recorder) -> None:
