@@ -58,8 +58,8 @@ def _bytes(path: Path, expected: str, fix: str) -> bytes:
 def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
     """Put a model at ``path`` (of an IR the .xml; the .bin goes into the same folder); gives the files written.
 
-    Two renames are not atomic. The old .xml is deleted before the weights change and the new one is written last, so
-    an interrupted write leaves no model, never a mixed one.
+    Two renames are not atomic. The old .xml is deleted before the weights change and the new one is written last, each
+    step on the disk before the next: an interrupted write, or a power cut, leaves no model, never a mixed one.
 
     Raises:
         ModelError: an IR to a path that is no .xml, or another format to one.
@@ -80,7 +80,9 @@ def write(path: Path, files: ModelFiles) -> tuple[Path, ...]:
     atomic_file.write_atomically(waiting, files.weights)
     try:
         path.unlink(missing_ok=True)
+        atomic_file.sync_directory(path.parent)
         waiting.replace(weights)
+        atomic_file.sync_directory(path.parent)
         atomic_file.write_atomically(path, files.data)
     finally:
         waiting.unlink(missing_ok=True)

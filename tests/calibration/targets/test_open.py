@@ -12,6 +12,7 @@ import calibration
 from calibration.cli.main import cli
 from calibration.errors import ModelError
 from calibration.patch import Affine, Patch
+from calibration.stats import atomic_file
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
@@ -131,6 +132,28 @@ def test_weights_that_cannot_be_placed_leave_no_mixed_model(tmp_path: Path) -> N
         model_files.write(tmp_path / "m.xml", ModelFiles(b"new", b"w"))
     assert not (tmp_path / "m.xml").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin"]
+
+
+def test_a_power_cut_between_two_steps_leaves_no_mixed_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, weights = tmp_path / "m.xml", tmp_path / "m.bin"
+    path.write_bytes(b"old")
+    weights.write_bytes(b"old weights")
+    on_disk: list[tuple[bytes | None, bytes]] = []
+
+    def note(folder: Path) -> None:
+        assert folder == tmp_path
+        on_disk.append((path.read_bytes() if path.exists() else None, weights.read_bytes()))
+
+    monkeypatch.setattr(atomic_file, "sync_directory", note)
+    model_files.write(path, ModelFiles(b"new", b"new weights"))
+    assert on_disk == [
+        (b"old", b"old weights"),
+        (None, b"old weights"),
+        (None, b"new weights"),
+        (b"new", b"new weights"),
+    ]
 
 
 def test_the_whole_flow_serves_an_ir(tmp_path: Path) -> None:
