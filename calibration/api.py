@@ -1,6 +1,6 @@
 """The public functions: profile a healthy site, recalibrate under drift, apply a patch, measure drift.
 
-The framework is behind ``targets``, the decision is the gate's. No other file reads the clock or the process's memory.
+The framework is behind ``targets``, the decision is the gate's. No other file measures elapsed time or memory.
 """
 
 import resource

@@ -1,6 +1,6 @@
-"""All errors of this library, split by who must act. Facts are attributes, the text is derived from them.
+"""The errors that a caller meets, split by who must act. Facts are attributes, the text is derived from them.
 
-A "no" of the gate is not an error: it is a :class:`calibration.api.Verdict`. Targets translate the
+A "no" of the gate is not an error: it is a :class:`calibration.verdict.Verdict`. Targets translate the
 exceptions of their framework into these at their border.
 """
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class CalibrationError(Exception):
-    """Root of all errors of this library."""
+    """Root of these errors."""
 
     exit_code: ClassVar[int] = 65  # EX_DATAERR of sysexits(3)
 
@@ -38,7 +38,7 @@ class DataError(CalibrationError):
 
 
 class BaselineError(DataError):
-    """A baseline file is damaged or belongs to another model; record it again."""
+    """A baseline is damaged, has expired, or is of another model; ``fix`` says what helps."""
 
 
 class TapMismatch(CalibrationError):
@@ -53,7 +53,7 @@ class TapMismatch(CalibrationError):
 
 
 class PatchError(CalibrationError):
-    """A patch is damaged or made for another model; recalibrate again."""
+    """A patch is damaged or made for another model; ``fix`` says what helps."""
 
     def __init__(self, patch: str, found: str, expected: str, fix: str) -> None:
         self.patch, self.found, self.expected, self.fix = patch, found, expected, fix

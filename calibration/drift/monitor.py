@@ -60,7 +60,7 @@ class DriftStatus:
         cusum_threshold: 1, the scale's alarm level.
         sign: Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of
             light).
-        verdict: What changed: nothing, the camera, the content, or both.
+        verdict: What changed: nothing, the camera or the content; the camera where both did.
         deep_score: Distance of the model's answers from healthy ones, as ``score``; None where they are not watched.
         deep_threshold: 1, the scale's alarm level; None where they are not watched.
         frames: Frames seen so far.

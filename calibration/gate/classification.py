@@ -1,12 +1,12 @@
 """Decides whether a patch may be used. Pure: probabilities in, a choice with its reasons out.
 
-Doing nothing (*unpatched*) is always one of the candidates and wins when in doubt. Evidence, the best first:
+Every candidate is compared with doing nothing (*unpatched*), which wins when in doubt. Evidence, the best first:
 
 * **labels** of the live frames: an exact test against the unpatched model; where they prove nothing they keep a veto.
 * the **simulated** frames, healthy frames made to look like the live ones, for which the healthy model's own answers
-  are known, together with the **live** frames. A candidate's *fidelity* is the mean cross-entropy between the healthy
-  answers and its own, compared frame by frame with those of the unpatched model. The *nuclear norm* of the softmax
-  matrix of the live frames is high when answers are confident *and* diverse (arXiv 2510.02956). Each is wrong
+  are known, together with the **live** frames. A candidate's *fidelity* is minus the mean cross-entropy between the
+  healthy answers and its own, compared frame by frame with that of the unpatched model. The *nuclear norm* of the
+  softmax matrix of the live frames is high when answers are confident *and* diverse (arXiv 2510.02956). Each is wrong
   now and then, seldom both in the same way, so their gains are added up; one has to outweigh a loss of the other.
 * the **live** frames alone: weak evidence, so only the conservative candidates may use it, at a margin.
 

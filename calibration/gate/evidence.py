@@ -20,9 +20,9 @@ class Evidence(Generic[A]):
         name: As in ``Verdict.candidate``.
         live: To the n live frames.
         simulated: To the m healthy samples under the simulated drift; None where there are none.
-        is_conservative: Corrects either the input or no more than the first five layers: a classifier may be trusted on
-            the live frames alone. Deeper corrections made the answers surer and wrong (Lite0, grey and dark: 5 points
-            lost).
+        is_conservative: Corrects either the input or no more than the first tenth of the layers: a classifier may be
+            trusted on the live frames alone. Deeper corrections made the answers surer and wrong (Lite0, grey and
+            dark: 5 points lost).
     """
 
     name: str

@@ -23,7 +23,7 @@ Activation = Literal["none", "sigmoid", "softmax"]
 SUPPRESSION_IOU = 0.5
 """Overlap above which the weaker of two boxes of a class goes, where no manifest names another."""
 MAX_CANDIDATES = 5_000
-"""Boxes above the threshold that go into suppression, best first; a threshold of 0 must not cost seconds."""
+"""Boxes of a frame that are kept before suppression, best first; a threshold of 0 must not cost seconds."""
 
 _DETECTION_OUTPUT = 7  # values a row
 _WORDS = {"packing": Packing, "box_format": BoxFormat, "activation": Activation}
@@ -64,7 +64,7 @@ class DetectionLayout:
         count: Name of the output with the number of valid boxes.
         has_objectness: Whether the fifth value of a box multiplies its class scores.
         box_format: Order and meaning of the four values of a box.
-        activation: Applied to scores and objectness.
+        activation: Applied to the scores; ``sigmoid`` to the objectness too.
         background_class: Score column that means "nothing".
         nms_iou: Overlap above which the weaker of two boxes of a class goes; None where the model did that itself.
         score_threshold: Least score of a box that is published; weaker ones are read too.
@@ -131,7 +131,7 @@ def unpack_frames(layout: DetectionLayout, outputs: Outputs) -> list[Boxes]:
 
 
 def unpack(layout: DetectionLayout, outputs: Outputs) -> Boxes:
-    """All boxes of one frame as the model gives them, each with its best class: nothing left out or suppressed.
+    """All valid boxes of one frame as the model gives them, each with its best class: no threshold, no suppression.
 
     Args:
         layout: How to read the outputs.

@@ -1,6 +1,6 @@
 """Gathers for the report page the data that no verdict holds: drift at every layer, before and after, thumbnails.
 
-Runs the model on about a dozen frames.
+Runs the model on a dozen frames, live and healthy ones, and the patched model on the live ones.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class LayerDrift:
     after: Mapping[str, float] | None
     """With the patch; None without one."""
     healthy: Mapping[str, float] | None
-    """What as many healthy frames of the baseline's own show: the floor. None where it keeps no frames."""
+    """What up to as many of the baseline's healthy samples show: the floor. None where it keeps none."""
     frames: int
 
 

@@ -37,7 +37,7 @@ COLUMNS = (
                 "gain_error"),
     ScoreColumn("sure_gain", "Sure gain", "The gain less its uncertainty: what is left in a bad case.", "signed"),
     ScoreColumn("agreement", "Agreement", "Simulated frames answered as the healthy model did.", "share"),
-    ScoreColumn("fidelity", "Fidelity", "Nearness to the healthy answers; 0 is the same."),
+    ScoreColumn("fidelity", "Fidelity", "Minus the cross-entropy with the healthy answers; more is nearer."),
     ScoreColumn("nuclear_norm", "Nuclear norm", "High when live answers are confident and varied, 0 to 1."),
     ScoreColumn("classes", "Classes in view", "How many classes the live answers are spread over."),
     ScoreColumn("live_objects", "Objects per live frame", "Detections that count, borderline ones in part."),

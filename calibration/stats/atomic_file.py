@@ -16,7 +16,8 @@ def write_atomically(path: Path, data: bytes, new_mode: int = 0o644) -> None:
         new_mode: Permissions of a file that does not exist yet.
 
     Raises:
-        OSError: the disk refuses; the old content is still there and nothing else is left. It names ``path``.
+        OSError: the disk refuses; it names ``path``. The old content is still there, but for one case: when only the
+            fsync of the directory fails, the new one is. The temporary file is removed, unless the disk refuses that.
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -37,7 +38,7 @@ def write_atomically(path: Path, data: bytes, new_mode: int = 0o644) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename in this directory survive a power cut."""
+    """Make renames and deletions in this directory survive a power cut."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
