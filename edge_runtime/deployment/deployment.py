@@ -13,7 +13,7 @@ from edge_runtime.deployment.model_state import ModelState, Patched
 from edge_runtime.deployment.rollout import Rollout, Step
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.inference.engines.base import Engine
+from edge_runtime.inference.engines.base import Engine, close_on_error
 from edge_runtime.system.heap import trim_heap
 from edge_runtime.system.priority import low_priority
 
@@ -73,11 +73,8 @@ class Deployment:
         generation = Generation(self._rollout.active.bundle, patch_id)
         activated = self._rollout.after(Step.ACTIVATE, generation)
         engine = self._open_engine(generation)
-        try:
+        with close_on_error(engine):
             self._model_state.record(activated)
-        except StateError:
-            engine.close()
-            raise
         self._swap(generation, engine)
         self._rollout, self._is_record_stale = activated, False
         spared = {known.patch for known in (generation, activated.previous) if known and known.patch}

@@ -30,7 +30,7 @@ from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, Problem
-from edge_runtime.inference.engines.base import Engine, EngineSettings
+from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on_error
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads
 from edge_runtime.system.cpu_budget import CpuBudget, cpu_budget
@@ -81,8 +81,9 @@ def open_bundle(config: Config, name: str) -> OpenedModel:
         model = bundle.model_files
         check_in_sandbox(bundle)
         engine = open_bundle_engine(bundle, plan, settings, model)
-        tested = self_test(bundle, engine)
-        notes = find_engine_notes(config.models[name], engine, plan, budget)
+        with close_on_error(engine):
+            tested = self_test(bundle, engine)
+            notes = find_engine_notes(config.models[name], engine, plan, budget)
         return OpenedModel(bundle, model, plan, settings, engine, tested.worst, notes)
 
 

@@ -57,16 +57,18 @@ class RequestInbox:
         self._waiting: queue.SimpleQueue[tuple[TaskRequest, Future[Answer]]] = queue.SimpleQueue()
 
     def put(self, request: TaskRequest) -> "Future[Answer]":
-        """The future of the answer; it holds an :class:`EdgeRuntimeError` when the answer is no."""
+        """The future of the answer; it holds an :class:`EdgeRuntimeError` when the answer is no, or another error."""
         answer: Future[Answer] = Future()
         self._waiting.put((request, answer))
         return answer
 
     def answer_all(self, handle: Callable[[TaskRequest], Answer]) -> None:
-        """Answer every request that waits."""
+        """Answer every request that waits; an unexpected error goes to the caller and is raised here too."""
         while not self._waiting.empty():
             request, answer = self._waiting.get()
             try:
                 answer.set_result(handle(request))
-            except EdgeRuntimeError as err:
+            except Exception as err:
                 answer.set_exception(err)
+                if not isinstance(err, EdgeRuntimeError):
+                    raise

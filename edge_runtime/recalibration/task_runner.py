@@ -29,6 +29,8 @@ log = structlog.get_logger()
 COLLECT_FACTOR, MIN_COLLECT_S = 8, 120.0
 """Collecting may take several times the least time that it needs, and is never too short for a slow camera."""
 
+_IDLE = Phase.IDLE, None
+
 StartJob = Callable[[Path, JobRequest, NDArray[np.uint8] | None, float], JobProcess]
 """(folder, request, frames, deadline) -> the running job. Raises StateError."""
 
@@ -48,7 +50,7 @@ class TaskRunner:
         self._context, self._start = context, start_job
         self._baselines, self._reference = baselines, reference
         self._began_at_s = context.clock()
-        self._task: Task | None = None
+        self._state: tuple[Phase, Task | None] = _IDLE
         self._job: JobProcess | None = None
         self.reconfigure(settings, drift)
 
@@ -74,9 +76,8 @@ class TaskRunner:
         if kind is Kind.COMMISSION:  # frames that an earlier run kept were not approved
             since_s = now_s if cause is Cause.COMMAND else self._began_at_s
         patience_s = max(MIN_COLLECT_S, COLLECT_FACTOR * wanted * self._sample_every_s)
-        self._task = task = Task(
-            kind, cause, since_s, wanted, now_s + patience_s, given.stream, given.approval
-        )
+        task = Task(kind, cause, since_s, wanted, now_s + patience_s, given.stream, given.approval)
+        self._state = Phase.COLLECTING, task
         self._reference.begin(since_s)
         log.info("collecting", model=self._context.model, task=str(kind), cause=str(cause), wanted=wanted)
         return task
@@ -84,10 +85,7 @@ class TaskRunner:
     @property
     def state(self) -> tuple[Phase, Task | None]:
         """The phase, and the task unless it is idle."""
-        task = self._task
-        if task is None:
-            return Phase.IDLE, None
-        return Phase.COLLECTING if self._job is None else Phase.WORKING, task
+        return self._state  # one object: a reader in another thread gets both of the same moment
 
     @property
     def is_collecting_for_drift(self) -> bool:
@@ -98,18 +96,18 @@ class TaskRunner:
     def drop_task_of_drift(self) -> None:
         """Give up collecting for a drift: its frames are of another state of the site."""
         if self.is_collecting_for_drift:
-            self._task = None
+            self._state = _IDLE
             self._reference.end()
 
     def advance(self) -> tuple[Task, JobResult] | None:
         """Go on; the task and its result when it has just ended."""
-        task = self._task
+        _, task = self._state
         if task is None:
             return None
         result = self._collect(task) if self._job is None else self._job.poll(self._context.clock())
         if result is None:
             return None
-        self._task = self._job = None
+        self._job, self._state = None, _IDLE
         return task, result
 
     def stop(self) -> None:
@@ -156,6 +154,7 @@ class TaskRunner:
             return JobFailure(str(err))
         finally:
             self._reference.end()
+        self._state = Phase.WORKING, task
         log.info("working", model=context.model, task=str(task.kind), frames=len(kept))
         return None
 

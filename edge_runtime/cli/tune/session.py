@@ -20,6 +20,7 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.cli.tune.engine_choices import EngineChoice
 from edge_runtime.cli.tune.timing import Round, TimedEngine
 from edge_runtime.errors import BundleError, EngineError
+from edge_runtime.inference.engines.base import close_on_error
 
 Goal = Literal["latency", "throughput"]
 
@@ -98,12 +99,9 @@ class _Bench:
     def open(self, candidate: EngineChoice, *, is_checked: bool) -> TimedEngine:
         """A warm engine that gives the golden outputs."""
         engine = open_bundle_engine(self.bundle, candidate.plan, candidate.settings)
-        try:
+        with close_on_error(engine):
             if not is_checked:
                 self_test(self.bundle, engine)
-        except (BundleError, EngineError):
-            engine.close()
-            raise
         return TimedEngine(engine, candidate.plan, candidate.settings, self.samples, self.streams)
 
 

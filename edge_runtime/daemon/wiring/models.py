@@ -1,6 +1,7 @@
 """From a verified bundle to one model's runtime."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -18,9 +19,9 @@ from edge_runtime.deployment.deployment import BuildEngine, Deployment
 from edge_runtime.deployment.model_state import ModelState, Patched
 from edge_runtime.deployment.open_bundle import OpenedModel, name_model_in_errors, open_bundle
 from edge_runtime.deployment.rollout import Rollout
-from edge_runtime.errors import BundleError, EngineError, StateError
+from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
-from edge_runtime.inference.engines.base import Engine
+from edge_runtime.inference.engines.base import Engine, close_on_error
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
@@ -39,13 +40,15 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
         EngineError: the engine refuses it.
         StateError: its state cannot be read or written.
     """
-    with name_model_in_errors(config, name):
+    with name_model_in_errors(config, name), ExitStack() as on_error:
         opened = open_bundle(config, name)
+        on_error.callback(opened.engine.close)
         bundle, plan, build = opened.bundle, opened.plan, partial(build_engine, opened)
         for note in opened.notes:
             log.warning("model does not run as configured", model=name, reason=note)
         model_state = ModelState.open(config.state_dir, name)
         rollout, engine = _restore(model_state, bundle, build, opened.engine)
+        on_error.callback(engine.close)
         slot = EngineSlot(rollout.active, engine)
         controller = None
         if config.models[name].recalibrate:
@@ -71,6 +74,7 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
             )
             for i in range(plan.workers)
         )
+        on_error.pop_all()
         return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes)
 
 
@@ -83,14 +87,11 @@ def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
     if patched is not None:  # used once: a cache of it would never be read again
         settings, model = replace(settings, cache_dir=None), patched.model
     engine = open_bundle_engine(base.bundle, base.plan, settings, model)
-    try:
+    with close_on_error(engine):
         if patched is None:
             self_test(base.bundle, engine)
         elif patched.answers is not None:
             check_patched(base.bundle, engine, patched.answers)
-    except (BundleError, EngineError):
-        engine.close()
-        raise
     return engine
 
 

@@ -1,5 +1,7 @@
 """The port every inference engine implements. Concrete engines are named only in ``factory``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,3 +69,13 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model; idempotent."""
+
+
+@contextmanager
+def close_on_error(engine: Engine) -> Iterator[None]:
+    """Free the engine when something inside fails."""
+    try:
+        yield
+    except BaseException:
+        engine.close()
+        raise

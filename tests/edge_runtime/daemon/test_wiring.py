@@ -7,15 +7,18 @@ import pytest
 from edge_runtime.config import CameraConfig, parse_config
 from edge_runtime.daemon.wiring.daemon import build_daemon
 from edge_runtime.daemon.wiring.messaging import make_command_handlers
+from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
-from edge_runtime.deployment.open_bundle import find_bundle
-from edge_runtime.errors import BundleError, ConfigError, SourceLost
+from edge_runtime.deployment.open_bundle import OpenedModel, find_bundle
+from edge_runtime.errors import BundleError, ConfigError, SourceLost, StateError
 from edge_runtime.messaging.commands.protocol import ARGUMENTS
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import Approval, TaskRequest
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.system.state_lock import is_in_use
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.fake_engine import FakeEngine
 
 TOO_LONG = "/srv/" + "x" * 300  # the file system answers with an error instead of "no"
 
@@ -116,6 +119,18 @@ def test_a_daemon_that_cannot_be_made_lets_go_of_its_state_directory(tmp_path):
     with pytest.raises(ConfigError) as caught:
         build_daemon(config, tmp_path / "box.yaml")
     assert not is_in_use(tmp_path / "state"), caught
+
+
+def test_a_model_whose_state_cannot_be_used_is_closed(tmp_path, monkeypatch):
+    text = "models: {m: {bundle: m}}\ncameras: {belt: {path: clip.mp4, model: m}}\n"
+    config = parse_config(f"device: box\nstate_dir: {tmp_path}\n{text}", "box.yaml", {})
+    engine = FakeEngine()
+    opened = OpenedModel(None, None, None, None, engine)
+    monkeypatch.setattr("edge_runtime.daemon.wiring.models.open_bundle", lambda config, name: opened)
+    (tmp_path / "models").touch()  # in place of a folder
+    with pytest.raises(StateError, match=r"models\.m"):
+        open_model(config, "m", delivery=None, crashes=Crashes())
+    assert engine.is_closed
 
 
 @pytest.mark.parametrize("verb", ["approve", "bless"])

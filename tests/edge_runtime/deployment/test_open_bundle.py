@@ -5,6 +5,7 @@ import pytest
 from edge_runtime.config import Config, EngineConfig, parse_config
 from edge_runtime.deployment.open_bundle import open_bundle
 from edge_runtime.errors import BundleError, EngineError
+from tests.support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.integration
 
@@ -46,6 +47,14 @@ def test_a_bundle_folder_that_is_not_there_is_told_from_one_without_the_version(
         open_bundle(config, "gone")
     with pytest.raises(BundleError, match=r"models\.empty: .*/empty"):
         open_bundle(config, "empty")
+
+
+def test_an_engine_that_fails_the_self_test_is_closed(tmp_path, monkeypatch):
+    engine = FakeEngine()  # for pictures of another size
+    monkeypatch.setattr("edge_runtime.deployment.open_bundle.open_bundle_engine", lambda *_: engine)
+    with pytest.raises(BundleError, match="models\\.a"):
+        open_bundle(config_of(tmp_path, a="demo:efficientnet-lite0"), "a")
+    assert engine.is_closed
 
 
 def test_what_does_not_count_is_noted_with_the_engine(tmp_path):

@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
 from edge_runtime.datatypes import Result, Sample, Timings
-from edge_runtime.recalibration.inbox import CAPACITY, SampleInbox
+from edge_runtime.errors import CommandError
+from edge_runtime.recalibration.inbox import CAPACITY, RequestInbox, SampleInbox
+from edge_runtime.recalibration.task import TaskRequest
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 
@@ -41,3 +44,30 @@ def test_raw_tensors_are_no_reference():
     inbox = SampleInbox(every_s=0.0)
     inbox.offer(sample(0, 0.0, pixels=None), answer(0))
     assert taken(inbox) == []
+
+
+def test_an_unexpected_error_reaches_the_caller_and_the_thread():
+    inbox = RequestInbox()
+    first, second = inbox.put(TaskRequest("recalibrate")), inbox.put(TaskRequest("baselines"))
+
+    def fail(request):
+        raise ZeroDivisionError(request.verb)
+
+    with pytest.raises(ZeroDivisionError, match="recalibrate"):
+        inbox.answer_all(fail)
+    with pytest.raises(ZeroDivisionError, match="recalibrate"):
+        first.result(timeout=0)
+    inbox.answer_all(lambda request: {"verb": request.verb})
+    assert second.result(timeout=0) == {"verb": "baselines"}
+
+
+def test_a_refusal_reaches_only_the_caller():
+    inbox = RequestInbox()
+    answer = inbox.put(TaskRequest("recalibrate"))
+
+    def refuse(request):
+        raise CommandError("not now")
+
+    inbox.answer_all(refuse)
+    with pytest.raises(CommandError, match="not now"):
+        answer.result(timeout=0)
