@@ -20,6 +20,8 @@ class BrokerStatus:
 
     connected: bool
     problem: str | None
+    commands: dict[str, int]
+    """Requests since this connection was configured, by what became of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,12 @@ class StatusReporter:
         return [(event.at_wall_s - self._started_at_wall_s, event.fact) for event in self._delivery.events()]
 
     def _broker(self) -> BrokerStatus | None:
-        client = self._running.connection.client
-        return None if client is None else BrokerStatus(client.session is not None, client.problem)
+        connection = self._running.connection
+        client, commands = connection.client, connection.commands
+        if client is None:
+            return None
+        counts = {} if commands is None else commands.counts
+        return BrokerStatus(client.session is not None, client.problem, counts)
 
     def _free_disk_mib(self) -> float | None:
         try:

@@ -29,11 +29,10 @@ class BrokerConnection:
             channel.publisher.start()
 
     def stop(self, drain_s: float) -> None:
-        """End the commands, deliver for at most ``drain_s`` seconds, disconnect; the rest stays in the outboxes."""
+        """End the commands, deliver for about ``drain_s`` seconds a channel, disconnect; the rest stays in the outboxes."""
         if self.commands is not None:
             self.commands.stop()
         for channel in self.channels:
-            channel.outbox.flush(drain_s)
             channel.publisher.stop(drain_s)
         if self.client is not None:
             self.client.stop()

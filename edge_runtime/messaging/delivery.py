@@ -52,7 +52,7 @@ class Channel:
         return ChannelStatus(
             enqueued=ledger.enqueued,
             delivered=ledger.delivered,
-            dropped=ledger.enqueued - ledger.delivered - ledger.pending,
+            dropped=ledger.dropped,
             pending=ledger.pending,
             pending_bytes=ledger.pending_bytes,
             repeated=self.publisher.repeated,

@@ -7,12 +7,16 @@ nor acknowledgements. The rules are in ``protocol``.
 import queue
 import time
 
+import structlog
+
 from edge_runtime.errors import ConfigError
 from edge_runtime.messaging.commands.protocol import CommandHandler
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+
+log = structlog.get_logger()
 
 MAX_QUEUED = 256
 """More requests than this are dropped."""
@@ -33,13 +37,19 @@ class CommandListener:
         """Subscribe to all requests of this device; call before ``client.start()`` to miss none."""
         self._client, self._handler, self._topics = client, handler, topics
         self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._dropped = 0
         # Not vital: a command must not be able to end the daemon.
         self._thread = SupervisedThread("commands", self._run, crashes, is_vital=False)
         self._thread.start()
         client.subscribe(topics.requests, self._enqueue)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Requests by what became of them; ``dropped`` are those that found too many waiting."""
+        return {**self._handler.counts, "dropped": self._dropped}
+
     def stop(self, timeout_s: float = 2.0) -> None:
-        """Answer no more; a command that is running is waited for this long. Idempotent."""
+        """Execute no more, also none that waits; a command that is running is waited for this long. Idempotent."""
         self._thread.stop()
         self._queue.put(None)
         self._thread.join(timeout_s)
@@ -47,9 +57,12 @@ class CommandListener:
     def _enqueue(self, message: Message) -> None:
         if self._queue.qsize() < MAX_QUEUED:
             self._queue.put(message)
+        else:
+            self._dropped += 1
+            log.warning("command dropped: too many wait", topic=message.topic)
 
     def _run(self) -> None:
-        while (message := self._queue.get()) is not None:
+        while (message := self._queue.get()) is not None and not self._thread.stopping.is_set():
             self._serve(message)
             self._thread.succeeded()
 

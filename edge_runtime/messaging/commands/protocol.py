@@ -217,7 +217,8 @@ class CommandHandler:
         self._valid = _Bucket(policy.rate_per_s, policy.burst)
         self._bad = _Bucket(policy.rate_per_s, policy.burst)
         self._answered: OrderedDict[str | int, _PastAnswer] = OrderedDict()
-        self.counts: Counter[str] = Counter()
+        kinds = ("executed", "failed", "refused", "unanswered", "repeated", "retained")
+        self.counts = Counter(dict.fromkeys(kinds, 0))
         """Requests ``executed``, ``failed`` (the handler said no), ``refused`` and ``unanswered`` (too many to refuse),
         ``repeated``, ``retained``."""
 

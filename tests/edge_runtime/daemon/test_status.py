@@ -29,7 +29,7 @@ models: {{parts: {{bundle: parts}}}}
 cameras: {{belt: {{path: "rtsp://me:secret@cam/1", model: parts, priority: high}}}}
 """
 
-# As served since 16cd0a8; ``failures_by_thread`` is new.
+# As served since 16cd0a8; ``failures_by_thread`` and ``broker.commands`` are new.
 KEYS = {
     "": "device uptime_s first_result_s health models cameras delivery broker config_problem worker_failures "
     "failures_by_thread",
@@ -41,7 +41,7 @@ KEYS = {
     "models.parts.total_ms": "p50 p90 p99 max",
     "cameras.belt": "model path finished problem captured dropped restarts priority",
     "delivery.file": "enqueued delivered dropped pending pending_bytes repeated durable problem",
-    "broker": "connected problem",
+    "broker": "connected problem commands",
 }
 
 
@@ -81,7 +81,7 @@ def reporter(tmp_path, delivery):
     config = parse_config(YAML.format(state=tmp_path), "test", {})
     running = Running(
         config,
-        BrokerConnection(Topics("edge", "box"), client, None, ()),
+        BrokerConnection(Topics("edge", "box"), client, SimpleNamespace(counts={"executed": 2}), ()),
         {"parts": runtime},
     )
     crashes = Crashes()
@@ -110,7 +110,7 @@ def test_the_values_are_those_of_the_parts(reporter):
     belt = status["cameras"]["belt"]
     assert (belt["path"], belt["priority"]) == ("rtsp://***@cam/1", "high")
     assert (belt["captured"], belt["dropped"]) == (0, 0)
-    assert status["broker"] == {"connected": False, "problem": "refused"}
+    assert status["broker"] == {"connected": False, "problem": "refused", "commands": {"executed": 2}}
     assert (status["worker_failures"], status["failures_by_thread"]) == (1, {"http": 1})
     assert not status["health"]["ready"]
 

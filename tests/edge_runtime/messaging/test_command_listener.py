@@ -1,15 +1,18 @@
 """command listener: every request is answered in turn, also when a handler breaks."""
 
 import json
+import threading
+from types import SimpleNamespace
 
 import pytest
+import structlog
 
-from edge_runtime.messaging.commands.listener import CommandListener
+from edge_runtime.messaging.commands.listener import MAX_QUEUED, CommandListener
 from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_S, until
 
 TOPICS = Topics("edge", "d")
 
@@ -74,3 +77,42 @@ def test_an_answer_goes_where_the_caller_wants_it_when_that_is_harmless(broker, 
     ask(broker, "status", "b", response_topic=TOPICS.event)
     assert until(lambda: len(broker.answers) == 2)
     assert [topic for topic, _ in broker.answers] == ["caller/answers", TOPICS.response("status")]
+
+
+@pytest.fixture
+def busy(broker, crashes):
+    """A listener whose first command waits until ``release`` is set, and what it has done."""
+    release, done = threading.Event(), []
+
+    def wait(arguments):
+        done.append(arguments.transaction)
+        assert release.wait(WAIT_S)
+        return {}
+
+    handler = CommandHandler({"status": wait}, CommandPolicy(is_enabled=True))
+    listener = CommandListener(broker, handler, TOPICS, crashes)
+    ask(broker, "status", "first")
+    assert until(lambda: done)
+    yield SimpleNamespace(listener=listener, release=release, done=done)
+    release.set()
+    listener.stop()
+
+
+def test_requests_that_wait_when_it_stops_are_not_executed(broker, busy):
+    ask(broker, "status", "second")
+    busy.listener.stop(0.0)
+    busy.release.set()
+    busy.listener.stop(WAIT_S)
+    assert busy.done == ["first"]
+    assert [answer["transaction"] for _, answer in broker.answers] == ["first"]
+
+
+def test_requests_beyond_the_queue_are_counted_and_logged(broker, busy):
+    with structlog.testing.capture_logs() as logged:
+        for number in range(MAX_QUEUED + 2):
+            ask(broker, "status", number)
+    assert [(line["event"], line["topic"]) for line in logged] == 2 * [
+        ("command dropped: too many wait", TOPICS.request("status"))
+    ]
+    assert busy.listener.counts["dropped"] == 2
+    assert busy.listener.counts["executed"] == 0
