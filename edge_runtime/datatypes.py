@@ -1,7 +1,7 @@
-"""What travels from the lens to the broker: frame -> sample -> batch -> outputs -> result.
+"""The values that travel from the camera to the broker: frame -> sample -> result, and their parts.
 
-Frozen values only; no behaviour beyond validation, no thread, no I/O. Every stage imports this module and none
-of the others. Times ending in ``_s`` are monotonic seconds (``time.monotonic``); ``_wall_s`` is Unix time.
+Frozen values that check nothing; no thread, no I/O. Every stage imports this module; it imports none of them.
+Times ending in ``_s`` are monotonic seconds (``time.monotonic``); ``_wall_s`` is Unix time.
 """
 
 from dataclasses import dataclass

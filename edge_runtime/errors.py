@@ -16,7 +16,7 @@ class EdgeRuntimeError(Exception):
 
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE
     where: str = ""
-    """Key of the configuration that this is about, e.g. ``models.parts``; set by who opens what stands there."""
+    """The configuration key that the error is about, e.g. ``models.parts``; the code that opens its object sets it."""
     line: int | None = None
     """Line of that key in the file."""
 
@@ -60,7 +60,7 @@ class ConfigError(EdgeRuntimeError):
 
 
 class BundleError(EdgeRuntimeError):
-    """A bundle is damaged, unsafe or does not do what it promises; its publisher must act."""
+    """A bundle is damaged, unsafe or does not do what its manifest says; its publisher must act."""
 
     exit_code: ClassVar[int] = 65  # EX_DATAERR
 
@@ -116,6 +116,6 @@ class CommandError(EdgeRuntimeError):
 
 
 class NoAnswer(CommandError):
-    """Nobody answered a command in time; the device may be off, away from the broker, or have another name."""
+    """No answer to a command came in time; the device may be off, away from the broker, or have another name."""
 
     exit_code: ClassVar[int] = 69  # EX_UNAVAILABLE

@@ -29,7 +29,7 @@ class BrokerConnection:
             channel.publisher.start()
 
     def stop(self, drain_s: float) -> None:
-        """End the commands, deliver for about ``drain_s`` seconds a channel, disconnect; the rest stays in the outboxes."""
+        """End the commands, deliver for about ``drain_s`` seconds a channel, disconnect; other rows stay queued."""
         if self.commands is not None:
             self.commands.stop()
         for channel in self.channels:

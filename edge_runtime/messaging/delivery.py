@@ -70,7 +70,7 @@ class Delivery:
         self._topics = Topics("edge", device)
         self.channels: tuple[Channel, ...] = ()
         self._results: deque[bytes] = deque(maxlen=RECENT_RESULTS)
-        self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
+        self._events: deque[tuple[Event, bytes]] = deque(maxlen=RECENT_EVENTS)
 
     def use_channels(self, topics: Topics, channels: Sequence[Channel]) -> None:
         """Put results and events into the outboxes of these channels from now on."""
@@ -89,8 +89,9 @@ class Delivery:
         about = {"model": event.model, "details": details}
         say = log.warning if is_trouble(event.fact) else log.info
         say(event.fact.kind, what=headline, **{name: value for name, value in about.items() if value})
-        self._events.append(event)
-        self._put(self._topics.event, encode_event(event, self._device))
+        payload = encode_event(event, self._device)
+        self._events.append((event, payload))
+        self._put(self._topics.event, payload)
         deprecated = encode_deprecated_event(event, self._device)
         if deprecated is not None:  # for one release; see CHANGELOG
             self._put(self._topics.event, deprecated)
@@ -102,13 +103,13 @@ class Delivery:
     def recent_events(self, most: int) -> list[dict[str, Any]]:
         """The newest events as published, newest first, with ``text``: a headline and lines of detail for people."""
         return [
-            {**orjson.loads(encode_event(event, self._device)), "text": describe(event.fact)}
-            for event in reversed(list(self._events)[-most:])
+            {**orjson.loads(payload), "text": describe(event.fact)}
+            for event, payload in reversed(list(self._events)[-most:])
         ]
 
     def events(self) -> list[Event]:
         """The newest events, oldest first."""
-        return list(self._events)
+        return [event for event, _ in list(self._events)]
 
     def _put(self, topic: str, payload: bytes) -> None:
         for channel in self.channels:

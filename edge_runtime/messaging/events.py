@@ -180,7 +180,7 @@ class PatchResumed:
 
 @dataclass(frozen=True, slots=True)
 class DriftAlarm:
-    """The camera no longer shows what the baseline says."""
+    """The pictures of the camera no longer agree with the baseline."""
 
     kind: ClassVar = "drift"
     figures: DriftFigures

@@ -24,7 +24,7 @@ _PASSED_ON = (
 _PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _KEPT_LOG_BYTES = 4096
 _REAP_S = 1.0
-_POINTER = re.compile(r" @ 0x[0-9a-f]+")  # would make every repetition of a last_error_line a new text
+_POINTER = re.compile(r" @ 0x[0-9a-f]+")  # an address in memory, which differs each time a message comes
 
 
 class CaptureChild:
@@ -39,7 +39,7 @@ class CaptureChild:
         self._log = b""
         with ExitStack() as undo, ExitStack() as theirs_to_close:
             undo.callback(ring.close)
-            # Non-blocking at both ends: a chatty decoder must not wait for a reader of its complaints.
+            # Non-blocking at both ends: a decoder that writes many messages must not wait until they are read.
             self._log_fd, log_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             undo.callback(os.close, self._log_fd)
             theirs_to_close.callback(os.close, log_end)

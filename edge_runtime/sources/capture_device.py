@@ -1,7 +1,8 @@
 """Opens one device with OpenCV and plays it into the ring. Runs only inside a capture process.
 
 Cameras: grab as fast as frames come, so that none grows old in a buffer, and overwrite the oldest unread one.
-Files: wait for room, so that nothing is lost. Must not import more than numpy, OpenCV and its siblings.
+Files: wait for room, so that nothing is lost. Each camera has such a process, so it imports no large library besides
+numpy and OpenCV.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The capture process: ``python -m edge_runtime.sources.capture_process SOCKET_FD RING_FD PARENT_PID``.
 
 One process per camera, because only a process can be killed when a driver or FFmpeg hangs (opencv #22677). It waits
-until the address answers (numpy and OpenCV are not loaded yet, so ten dead cameras cost little), opens the device once,
+until the address answers (without numpy and OpenCV, so ten absent cameras take little memory), opens the device once,
 plays it, and ends with one message that names the reason. The owner opens it again.
 """
 
@@ -31,7 +31,7 @@ def die_with(parent_pid: int, name: str) -> None:
 
 
 def wait_reachable(address: CameraAddress, owner: OwnerConnection, rng: random.Random) -> bool:
-    """Wait until the address answers; False when told to quit before.
+    """Wait until the address answers; False when the owner quits first.
 
     Raises:
         CaptureFailed: a file that does not exist; the owner decides whether to wait.

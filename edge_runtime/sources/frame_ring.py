@@ -6,7 +6,7 @@ camera that comes back with another resolution needs no new ring.
 
 A slot belongs to exactly one side at a time (free, writing, ready, reading); ownership changes hands under a record
 lock, which the kernel drops when its holder dies, so torn frames are impossible and a killed writer blocks no reader.
-Only the standard library and numpy: the capture process starts with this module.
+Imports only the standard library and numpy.
 """
 
 import fcntl

@@ -2,8 +2,8 @@
 
 A result's id is ``device/stream/sequence``; consumers drop duplicates by it, so a number must not come twice. Blocks of
 numbers are reserved on disk before they are used: after a crash the rest of a block is skipped, never reused.
-A full disk does not stop a stream: half a block is in hand, and beyond that live results are worth more than the
-promise, which is broken only when the daemon also dies before a reservation has succeeded again.
+A full disk does not stop a stream: half a block is left then. After that the stream uses numbers that are not reserved;
+they come twice only if the daemon also dies before a reservation succeeds again.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from edge_runtime.system.atomic_file import write_atomically
 
 log = structlog.get_logger()
 
-BLOCK = 10_000  # one small write every 17 minutes at 10 fps
+BLOCK = 10_000  # the next one is reserved when half of it is used: a small write every 8 minutes at 10 fps
 RETRY_EVERY = 100  # numbers between two attempts at a reservation that the disk refused
 
 
@@ -23,7 +23,7 @@ class SequenceNumbers:
     """The numbers of one stream. Used by that stream's worker only."""
 
     def __init__(self, path: Path, block: int = BLOCK) -> None:
-        """Continue behind everything reserved before."""
+        """Continue after the last reserved number."""
         self._path, self._block = path, block
         self.next = self._reserved_until = _load(path)
         self._retry_at = 0

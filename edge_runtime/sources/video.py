@@ -23,8 +23,8 @@ from edge_runtime.system.camera_address import BadCameraAddress, CameraAddress
 log = structlog.get_logger()
 
 _FILE_ATTEMPTS = 3  # a camera may come back, a damaged file does not
-_HEALTHY_AFTER_S = 10.0  # a camera that gives a frame and dies again, over and over, keeps its long delays
-_START_TIMEOUT_S = 20.0  # from the start of the process to its first word: imports on a busy small board
+_HEALTHY_AFTER_S = 10.0  # a camera that gives one frame and fails again keeps its long delays
+_START_TIMEOUT_S = 20.0  # from the start of the process to its first message: imports on a busy small board
 _OPEN_SPARE_S = 2.0  # beyond the device's own time limit
 _QUIT_S = 0.7
 _SLOTS = 3  # one being written, one being read, one waits: that keeps a camera's frames young
@@ -49,7 +49,7 @@ class VideoSource:
         self,
         stream: str,
         address: str,
-        options: VideoOptions | None = None,
+        options: VideoOptions,
         *,
         backoff: Backoff | None = None,
         first_seq: int = 0,
@@ -59,7 +59,7 @@ class VideoSource:
         if self._address.kind.backend is None:
             raise BadCameraAddress(address, "a camera or video that OpenCV can play")
         self.is_live = self._address.kind.is_live
-        self._options = options or VideoOptions()
+        self._options = options
         self._backoff = backoff or Backoff(random.Random())  # noqa: S311 - jitter, not a secret
         self._silence = StallTimeout()
         self._child: CaptureChild | None = None
@@ -227,7 +227,7 @@ class VideoSource:
             self._lose(now_s, f"silent for {silent_s:.1f} s, killed")
 
     def _lose(self, now_s: float, reason: str) -> None:
-        """The child is of no more use: end it and plan the next one."""
+        """End the child, which cannot be used any more, and plan the next one."""
         if self._child is not None:
             last_error_line = self._child.last_error_line()
             if last_error_line is not None and last_error_line not in reason:
@@ -251,7 +251,7 @@ class VideoSource:
                     retry_in_s=round(delay_s, 1))  # fmt: skip
 
     def _end(self, last_message: CaptureMessage) -> None:
-        """A file is over. One that gave clearly fewer frames than its header announces was cut off: say so."""
+        """End the stream of a file; one that gave clearly fewer frames than its header announces was cut off."""
         frames, announced = (int(last_message.facts.get(name, 0)) for name in ("frames", "announced"))
         self._ended = f"{self._address.redacted} ended after {frames} frames"
         if frames < announced * 0.99 - 1:

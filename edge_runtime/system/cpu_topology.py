@@ -1,8 +1,8 @@
 """Which logical CPUs are one physical core, and which cores are weaker than others (big.LITTLE, P and E cores).
 
 Two threads of one core share its arithmetic units, and a call that is cut over strong and weak cores waits for the
-weakest. Reads ``sys`` below a root and the CPUs it is told, so that any box can be described in a folder. What a
-kernel does not say is taken as equal cores of one thread each.
+weakest. Reads ``sys`` below a root, for the given CPUs, so that a folder can describe any box. Where the kernel
+gives no facts, the cores count as equal, with one thread each.
 """
 
 from collections.abc import Collection, Iterable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CPUS = "sys/devices/system/cpu"
-# The E cores of x86; their frequency tells only half of the difference.
+# The E cores of x86; their lower frequency is only half of the difference.
 _EFFICIENT = "sys/devices/cpu_atom/cpus"
 _MOST_CPUS = 8192  # the most that Linux is built for; a list of CPUs from a file never makes more than these
 
@@ -101,7 +101,7 @@ def _disjoint(groups: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 
 def _little(root: Path, allowed: Collection[int]) -> frozenset[int]:
-    """The weaker CPUs; none where all are weak, or where it is not known of every one how strong it is."""
+    """The weaker CPUs; none where all are weak, or where the strength of any is unknown."""
     named = cpu_list(text_of(root / _EFFICIENT)).intersection(allowed)
     if named:
         return named if len(named) < len(allowed) else frozenset()

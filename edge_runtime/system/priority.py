@@ -4,7 +4,7 @@ A process (``lower_priority``): where a core is free it takes the time that is l
 up has that core at once (Linux ``SCHED_IDLE``). Where none is free, that would be next to nothing and the work would
 never end; there it gets a third of the share of a live thread. Measured next to one stream that left a core of two
 free: frames/s -2 % idle, -13 % niced, the same time; next to two streams flat out: -7 % and -14 %, but idle takes two
-and a half times as long. It does not run for long, so the load is looked at once.
+and a half times as long. It does not run for long, so the load is measured once.
 
 A thread (``low_priority``): a model that is opened while another one runs keeps a core busy for 50 ms and more. With
 the share of a live thread it put off every thread that it met on the same core: the worst inference of 30 swaps at
@@ -24,21 +24,21 @@ import psutil
 
 T = TypeVar("T")
 
-LOW_PRIORITY = 5
+JOB_NICENESS = 5
 """Added to the niceness; at 19 a job starves on a busy box and never ends."""
-ASIDE = 10
-"""Added to the niceness of a thread that stepped aside: a tenth of a live thread's share where no core is free."""
-LEAST_SHARE = 19
+THREAD_NICENESS = 10
+"""Added to the niceness of a thread in ``low_priority``: a tenth of a live thread's share where no core is free."""
+MAX_NICENESS = 19
 FREE_CORES = 0.6
-"""So much idle time, in cores, is as good as a free one: live inference comes in bursts."""
-LOOK_S = 0.5
+"""At least this much idle time, in cores, counts as a free core: live inference comes in bursts."""
+MEASURE_S = 0.5
 
 
 def lower_priority(idle_cores: float) -> None:
     """Lower the priority of every thread this process has; what they start inherits it."""
     for thread in _threads():
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + LOW_PRIORITY)
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + JOB_NICENESS)
             if idle_cores >= FREE_CORES:
                 with contextlib.suppress(PermissionError):  # a sandbox that forbids it: the niceness stays
                     os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
@@ -47,13 +47,13 @@ def lower_priority(idle_cores: float) -> None:
 def run_in_background(work: Callable[[], T]) -> Future[T]:
     """Do ``work`` in a separate thread with the priority of a job; a process that ends does not wait for it.
 
-    Not stepped aside further: importing torch on a box that is busy with files took 47 s with a tenth of a share.
+    Not lowered further: importing torch on a box that is busy with files took 47 s with a tenth of a share.
     """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
-            with low_priority(LOW_PRIORITY):
+            with low_priority(JOB_NICENESS):
                 found = work()
         except BaseException as err:  # noqa: BLE001 - thread boundary: raised again where the result is asked for
             future.set_exception(err)
@@ -65,31 +65,31 @@ def run_in_background(work: Callable[[], T]) -> Future[T]:
 
 
 @contextlib.contextmanager
-def low_priority(by: int = ASIDE) -> Iterator[None]:
+def low_priority(by: int = THREAD_NICENESS) -> Iterator[None]:
     """For as long as it lasts, this thread and those it starts leave the processor to live frames.
 
     Nothing happens where the way back is forbidden, for an engine keeps the threads it starts: that takes root or the
     unit's ``LimitNICE=``.
     """
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    aside = min(before + by, LEAST_SHARE)
-    if aside == before or not _may_return(before):
+    lowered = min(before + by, MAX_NICENESS)
+    if lowered == before or not _may_return(before):
         yield
         return
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), aside)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), lowered)
     try:
         yield
     finally:
-        while _restore(aside, before):  # a thread of an engine's pool may be starting the next one just now
+        while _restore(lowered, before):  # a thread of an engine's pool may be starting the next one just now
             pass
 
 
-def _restore(aside: int, before: int) -> int:
+def _restore(lowered: int, before: int) -> int:
     """Restore the niceness of every lowered thread; returns their number."""
     found = 0
     for thread in _threads():
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
-            if os.getpriority(os.PRIO_PROCESS, thread) == aside:
+            if os.getpriority(os.PRIO_PROCESS, thread) == lowered:
                 os.setpriority(os.PRIO_PROCESS, thread, before)
                 found += 1
     return found
@@ -122,7 +122,7 @@ def idle_cores() -> float:
     A cgroup's quota does not count: a job's share of it is missing elsewhere at any priority.
     """
     before, began_s = _idle_s(), time.monotonic()
-    time.sleep(LOOK_S)
+    time.sleep(MEASURE_S)
     return (_idle_s() - before) / max(1e-3, time.monotonic() - began_s)
 
 

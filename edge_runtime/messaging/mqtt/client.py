@@ -45,11 +45,7 @@ class MqttClient:
         self._problem, self._logged_problem = "not connected yet", ""
         # Not vital: without a broker results wait in the outbox.
         self._thread = SupervisedThread(
-            "mqtt-keeper",
-            self._run,
-            crashes,
-            is_vital=False,
-            pause_s=lambda n: _spread(pause_s(n, settings.reconnect_min_s, settings.reconnect_max_s)),
+            "mqtt-keeper", self._run, crashes, is_vital=False, pause_s=self._pause_s
         )
         self._stopping = self._thread.stopping
 
@@ -131,19 +127,23 @@ class MqttClient:
     # --- keeper thread -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        delay_s = self._settings.reconnect_min_s
+        in_a_row = 0
         while not self._stopping.is_set():
+            in_a_row += 1
             try:
-                may_reconnect_soon = self._serve_one_session()
+                if self._serve_one_session():
+                    in_a_row = 1
             except (BrokerLost, ConfigError) as err:
                 self._note(str(err))
             except Exception as err:
                 self._note(f"unexpected: {err!r}")
                 raise
-            else:
-                delay_s = self._settings.reconnect_min_s if may_reconnect_soon else delay_s
-            self._stopping.wait(_spread(delay_s))
-            delay_s = min(delay_s * 2, self._settings.reconnect_max_s)
+            self._stopping.wait(self._pause_s(in_a_row))
+
+    def _pause_s(self, in_a_row: int) -> float:
+        """A random half to whole of the back-off: a fleet must not reconnect in step."""
+        longest_s = pause_s(in_a_row, self._settings.reconnect_min_s, self._settings.reconnect_max_s)
+        return longest_s * random.uniform(0.5, 1.0)  # noqa: S311
 
     def _serve_one_session(self) -> bool:
         """Connect and stay until the connection ends; True when the next attempt should come soon."""
@@ -202,8 +202,3 @@ class MqttClient:
         for topic_filter, handler in tuple(self._subscriptions):
             if matches(topic_filter, message.topic):
                 handler(message)
-
-
-def _spread(delay_s: float) -> float:
-    """A random half to whole of it: a fleet must not reconnect in step."""
-    return delay_s * random.uniform(0.5, 1.0)  # noqa: S311

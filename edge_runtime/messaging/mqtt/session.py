@@ -147,7 +147,7 @@ class MqttSession:
         self._client.disconnect()
 
     def close(self, deadline_s: float) -> None:
-        """Disconnect politely, so that the last will is not sent; cut the connection when that takes too long."""
+        """Send DISCONNECT, so that the last will is not sent; cut the connection when that takes too long."""
         self._client.disconnect()
         if not self._closed.wait(deadline_s if self._is_accepted else 0.0):
             with suppress(OSError):
@@ -211,7 +211,7 @@ class MqttSession:
         self._client.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainAsPublished=True))
 
     def unsubscribe(self, topic_filter: str) -> None:
-        """Ask for no more of these; some may still arrive."""
+        """Ask the broker to send no more of these; some may still arrive."""
         self._client.unsubscribe(topic_filter)
 
     def wait_subscribed(self, timeout_s: float) -> bool:

@@ -13,9 +13,9 @@ from typing import Literal
 
 from edge_runtime.messaging.outbox.ledger import Ledger, Row, RowsInMemory
 
-Verdict = Literal["delivered", "dropped_by_refusal"]
+Outcome = Literal["delivered", "dropped_by_refusal"]
 """The end of a row by decision of its destination; a column of the ledger."""
-Column = Literal[Verdict, "enqueued", "dropped_by_queue"]
+Column = Literal[Outcome, "enqueued", "dropped_by_queue"]
 """Columns that memory counts."""
 
 
@@ -28,7 +28,7 @@ class Commit:
     added: Counter[Column]
     """The part of ``ledger`` that was not in the file before."""
     rows: list[Row]
-    verdicts: dict[int, Verdict]
+    outcomes: dict[int, Outcome]
     """Rows of the file that it deletes and counts; unknown ids are ignored."""
 
     @property
@@ -59,7 +59,7 @@ class Account:
         self.queue = RowsInMemory()
         """Rows that are not known to be in the file, those of a commit under way included."""
         self._added: Counter[Column] = Counter()
-        self._verdicts: dict[int, Verdict] = {}
+        self._outcomes: dict[int, Outcome] = {}
         """For rows that are in the file or in the commit under way."""
         self._commit: Commit | None = None
         self._unknown: Commit | None = None
@@ -70,13 +70,13 @@ class Account:
     # --- rows ----------------------------------------------------------------------------------------------------
 
     @property
-    def has_verdicts(self) -> bool:
+    def has_outcomes(self) -> bool:
         """Whether the next commit has rows to delete."""
-        return bool(self._verdicts)
+        return bool(self._outcomes)
 
     def is_waiting(self, row_id: int) -> bool:
         """Whether a row that was read from the file or the queue is still to be delivered."""
-        return row_id not in self._verdicts and row_id not in self._left
+        return row_id not in self._outcomes and row_id not in self._left
 
     def put(self, topic: str, payload: bytes, stored_at_s: float) -> None:
         """Accept a message."""
@@ -89,7 +89,7 @@ class Account:
         oldest = next((row for row in self.queue if row.id > self._commit_id), None)
         return oldest is not None and self._take_out(oldest.id, "dropped_by_queue")
 
-    def record(self, ids: Iterable[int], verdict: Verdict) -> bool:
+    def record(self, ids: Iterable[int], outcome: Outcome) -> bool:
         """Count and forget rows in memory; the next commit deletes and counts those in the file or being written.
 
         Returns:
@@ -97,10 +97,10 @@ class Account:
         """
         has_left = False
         for one in ids:
-            if self._take_out(one, verdict):
+            if self._take_out(one, outcome):
                 has_left = True
             elif one not in self._left:
-                self._verdicts.setdefault(one, verdict)
+                self._outcomes.setdefault(one, outcome)
         return has_left
 
     @property
@@ -134,15 +134,15 @@ class Account:
         added = Counter(self._added)
         added["enqueued"] -= len(self.queue) - len(rows)
         ledger = replace(self.file.add(added), next_id=self.next_id, clock_s=now_s, wall_s=wall_s)
-        self._commit = Commit(ledger, added, rows, dict(self._verdicts))
+        self._commit = Commit(ledger, added, rows, dict(self._outcomes))
         return self._commit
 
     def end(self, after: Ledger) -> None:
         """The commit is in the file, whose ledger is now ``after``."""
         commit, self._commit = self._commit, None
         assert commit is not None, "begin comes first"
-        for one in commit.verdicts:
-            del self._verdicts[one]
+        for one in commit.outcomes:
+            del self._outcomes[one]
         self._adopt(commit, after)
 
     def fail(self, is_unknown: bool) -> None:
@@ -151,8 +151,8 @@ class Account:
             return
         self._unknown = self._commit if is_unknown else None
         self._commit = None
-        for one in [one for one in self._verdicts if one in self.queue]:
-            self._take_out(one, self._verdicts.pop(one))
+        for one in [one for one in self._outcomes if one in self.queue]:
+            self._take_out(one, self._outcomes.pop(one))
 
     def take_over(self, found: Ledger) -> None:
         """Go on with a file that was opened and has this ledger."""
@@ -163,7 +163,7 @@ class Account:
             self._added.subtract(left.values())  # the file has these rows
             for one, column in left.items():
                 if column == "delivered" or column == "dropped_by_refusal":
-                    self._verdicts[one] = column
+                    self._outcomes[one] = column
         elif self.has_file:
             damaged = max(self.file.files_damaged, found.files_damaged)
             pending = {"pending": found.pending, "pending_bytes": found.pending_bytes}

@@ -24,7 +24,7 @@ from pathlib import Path
 import structlog
 
 from edge_runtime.errors import StateError
-from edge_runtime.messaging.outbox.account import Account, Verdict
+from edge_runtime.messaging.outbox.account import Account, Outcome
 from edge_runtime.messaging.outbox.ledger import Ledger, Row
 from edge_runtime.messaging.outbox.store import Store, StoreDamaged, StoreUnavailable, open_or_replace
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
@@ -199,10 +199,10 @@ class Outbox:
         """The destination will never take these; they are dropped and counted in ``dropped_by_refusal``."""
         self._record(ids, "dropped_by_refusal")
 
-    def _record(self, ids: Iterable[int], verdict: Verdict) -> None:
+    def _record(self, ids: Iterable[int], outcome: Outcome) -> None:
         with self._lock:
-            has_left = self._account.record(ids, verdict)
-            if has_left or self._account.has_verdicts:
+            has_left = self._account.record(ids, outcome)
+            if has_left or self._account.has_outcomes:
                 self._recorded_at_s = min(self._recorded_at_s, self._clock_s())
             if has_left:
                 self._left.notify_all()

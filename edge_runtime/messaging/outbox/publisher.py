@@ -23,7 +23,7 @@ IDLE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
-    """The end of rows that were sent, by row id."""
+    """Rows that were sent and are settled, by row id."""
 
     delivered: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Publisher:
         self._record(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
 
     def _tick(self) -> bool:
-        """Record the ends of rows, notice losses, send; True when there may be more to do at once."""
+        """Record settled rows, notice a lost connection, send; True when there may be more to do at once."""
         self._record(self._sink.poll())
         epochs = (self._sink.epoch, self._outbox.epoch)
         if epochs[0] is None:

@@ -174,7 +174,7 @@ class Store:
         """Insert, delete and count in one durable transaction.
 
         Args:
-            commit: Rows, verdicts and the ledger.
+            commit: Rows, outcomes and the ledger.
             max_bytes: The oldest rows go until the rest fits.
             expire_before_s: Rows that were stored earlier go.
 
@@ -192,11 +192,11 @@ class Store:
                 "INSERT INTO waiting VALUES (?, ?, ?, ?, ?)",
                 [(row.id, row.stored_at_s, row.size_bytes, row.topic, row.payload) for row in commit.rows],
             )
-            for one, verdict in commit.verdicts.items():
+            for one, outcome in commit.outcomes.items():
                 statement = "DELETE FROM waiting WHERE id = ? RETURNING size_bytes"
                 for (size,) in self._writer.execute(statement, (one,)).fetchall():
                     self._check(_is_count(size))
-                    changes.update({verdict: 1, "pending": -1, "pending_bytes": -size})
+                    changes.update({outcome: 1, "pending": -1, "pending_bytes": -size})
             self._drop_oldest(changes, max_bytes - commit.ledger.pending_bytes, expire_before_s)
             after = commit.ledger.add(changes)
             if after.pending < 0 or after.pending_bytes < 0 or (after.pending_bytes and not after.pending):

@@ -13,7 +13,7 @@ from edge_runtime.messaging.outbox.publisher import DeliveryReport
 
 log = structlog.get_logger()
 
-_HOPELESS = {0x90: "topic name invalid", 0x99: "payload format invalid", 0x95: "packet too large"}
+_PERMANENT = {0x90: "topic name invalid", 0x99: "payload format invalid", 0x95: "packet too large"}
 """These say that the message itself is wrong; sending it again cannot help. MQTT v5 section 3.4.2.1."""
 RETRY_S = 5.0
 """Pause after "not authorized" or "quota exceeded": an operator must act, results wait meanwhile."""
@@ -83,8 +83,8 @@ class MqttSink:
                 continue  # not a row: an answer, the state
             if code < 0x80:
                 report.delivered.append(row_id)
-            elif code in _HOPELESS:
-                self._note(f"the broker refused a message for good: {_HOPELESS[code]}")
+            elif code in _PERMANENT:
+                self._note(f"the broker refused a message for good: {_PERMANENT[code]}")
                 report.refused.append(row_id)
             else:
                 self._pause(code)
@@ -108,7 +108,7 @@ class MqttSink:
         self._problem = problem
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Hear of acknowledgements and connections."""
+        """Call this after acknowledgements and connections."""
         self._client.listen(listener)
 
     def close(self, timeout_s: float) -> DeliveryReport:

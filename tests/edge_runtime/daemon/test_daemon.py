@@ -274,7 +274,7 @@ def test_the_status_of_a_camera_has_the_priority_of_now(bench):
     assert bench.reporter.status().cameras == {"belt": "high", "bench": "normal"}
 
 
-def test_cpus_that_threads_were_planned_for_are_told_from_those_they_are_bound_to():
+def test_cpus_that_threads_were_planned_for_are_listed_apart_from_those_they_are_bound_to():
     def threads(*bound_to):
         workers = tuple(SimpleNamespace(bound_to=cpus) for cpus in bound_to)
         return ModelRuntime("m", None, ThreadPlan(1, 2, "why", (0, 1)), None, workers, None)._threads()

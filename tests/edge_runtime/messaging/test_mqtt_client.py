@@ -93,7 +93,7 @@ def make_client(request):
         client.stop()
 
 
-def test_it_announces_itself_and_its_state_and_says_goodbye(broker, watch, make_client):
+def test_it_announces_itself_its_state_and_its_end(broker, watch, make_client):
     client, topics = make_client(broker)
     watcher = watch(broker)
     client.set_state(b'{"n": 1}')

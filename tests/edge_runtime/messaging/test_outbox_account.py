@@ -22,7 +22,7 @@ from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import GROUP_COMMIT_S, Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.store import StoreUnavailable, open_or_replace
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.outbox_accounts import assert_file_agrees
+from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.waiting import WAIT_S, pause, until
 
 pytestmark = pytest.mark.integration
@@ -105,7 +105,7 @@ class Clock:
 
 def assert_right(box):
     ledger = box.ledger()
-    assert ledger.enqueued == ledger.delivered + ledger.dropped + ledger.pending, ledger
+    assert_balanced(ledger)
     assert ledger.pending_bytes == ledger.pending * ROW_BYTES, ledger
     return ledger
 
@@ -179,15 +179,15 @@ def test_what_is_delivered_while_a_slow_commit_is_under_way_stays_counted(path, 
 
 @pytest.mark.parametrize("ending", [OK, FULL, FAILED, UNSURE])
 @pytest.mark.parametrize("when", ["before", "during", "after"])
-@pytest.mark.parametrize("verdict", ["ack", "refuse"])
-def test_every_verdict_counts_once_whenever_it_comes_and_however_the_commit_ends(
-    path, disk, verdict, when, ending
+@pytest.mark.parametrize("outcome", ["ack", "refuse"])
+def test_every_outcome_counts_once_whenever_it_comes_and_however_the_commit_ends(
+    path, disk, outcome, when, ending
 ):
     box = opened(path, disk)
     put(box, 3)
     committed(box, disk)  # 1..3 are in the file
     put(box, 6)  # 4..9
-    settle = getattr(box, verdict)
+    settle = getattr(box, outcome)
     if when == "before":
         settle([1, 4, 9])
         assert_right(box)
@@ -210,7 +210,7 @@ def test_every_verdict_counts_once_whenever_it_comes_and_however_the_commit_ends
     closed(box, disk)
     ledger = assert_file_agrees(path)
     gone = {1, 4, 9} if when == "before" else {1, 4, 9, 11}
-    counted = ledger.delivered if verdict == "ack" else ledger.dropped_by_refusal
+    counted = ledger.delivered if outcome == "ack" else ledger.dropped_by_refusal
     assert (ledger.enqueued, counted, ledger.pending) == (12, len(gone), 12 - len(gone))
     box = Outbox(path, Crashes())
     assert ids(box.fetch(0, ALL)) == [one for one in range(1, 13) if one not in gone]
@@ -243,9 +243,9 @@ def test_rows_dropped_or_delivered_while_it_is_unknown_whether_they_were_written
     assert (assert_file_agrees(path).enqueued, assert_file_agrees(path).pending) == (9, 7)
 
 
-@pytest.mark.parametrize("verdict", ["ack", "refuse"])
+@pytest.mark.parametrize("outcome", ["ack", "refuse"])
 def test_what_was_settled_is_not_fetched_again_from_a_file_that_has_it_after_all(
-    path, disk, monkeypatch, verdict
+    path, disk, monkeypatch, outcome
 ):
     box = opened(path, disk)
     put(box, 3)
@@ -254,7 +254,7 @@ def test_what_was_settled_is_not_fetched_again_from_a_file_that_has_it_after_all
     monkeypatch.setattr(outbox_module, "RETRY_S", 60.0)
     disk.end(UNSURE)
     assert until(lambda: box.problem is not None)
-    getattr(box, verdict)([2])
+    getattr(box, outcome)([2])
     assert ids(box.fetch(0, ALL)) == [1, 3]
     assert_right(box)
     closed(box, disk)
@@ -413,7 +413,7 @@ def test_flush_writes_rows_of_any_age(path, disk):
 
 
 class History(RuleBasedStateMachine):
-    """Puts, verdicts, commits that end well or badly, a disk that goes away, restarts and kills, in any order."""
+    """Puts, outcomes, commits that end well or badly, a disk that goes away, restarts and kills, in any order."""
 
     @initialize(rows=st.sampled_from([6, 12, 4096]))
     def start(self, rows):
@@ -442,11 +442,11 @@ class History(RuleBasedStateMachine):
         put(self.box, count)
         self.accepted += count
 
-    @rule(verdict=st.sampled_from(["acked", "refused"]), start=st.integers(-9, 9), count=st.integers(1, 9))
-    def settle(self, verdict, start, count):
+    @rule(outcome=st.sampled_from(["acked", "refused"]), start=st.integers(-9, 9), count=st.integers(1, 9))
+    def settle(self, outcome, start, count):
         some = ids(self.box.fetch(0, ALL))[start:][:count]
-        (self.box.ack if verdict == "acked" else self.box.refuse)(some)
-        getattr(self, verdict).update(some)
+        (self.box.ack if outcome == "acked" else self.box.refuse)(some)
+        getattr(self, outcome).update(some)
 
     @rule(passed_s=st.sampled_from([0.0005, 0.001, 0.0015, 0.5]))
     def grow_older(self, passed_s):

@@ -61,7 +61,7 @@ def test_what_is_counted_while_a_commit_is_under_way_is_kept(account):
     ledger = account.add_up()
     assert (ledger.enqueued, ledger.delivered, ledger.dropped, ledger.pending) == (11, 2, 1, 8)
     assert_balanced(ledger)
-    assert (ids(account), account.has_verdicts, account.is_waiting(6)) == ([8, 11], True, False)
+    assert (ids(account), account.has_outcomes, account.is_waiting(6)) == ([8, 11], True, False)
 
 
 @pytest.mark.parametrize("is_written", [True, False])
@@ -89,15 +89,15 @@ def test_a_commit_that_only_deletes_is_repeated_after_an_unknown_end(account):
     commit = begin(account)
     account.fail(is_unknown=True)
     account.take_over(account.file)
-    assert begin(account).verdicts == commit.verdicts == {2: "delivered"}
+    assert begin(account).outcomes == commit.outcomes == {2: "delivered"}
 
 
-def test_verdicts_on_rows_of_a_commit_that_was_not_written_count_at_once(account):
+def test_outcomes_on_rows_of_a_commit_that_was_not_written_count_at_once(account):
     put(account, 2)  # 6, 7
     begin(account)
     account.record([6], "delivered")
     account.fail(is_unknown=False)
-    assert (account.add_up().delivered, ids(account), account.has_verdicts) == (1, [7], False)
+    assert (account.add_up().delivered, ids(account), account.has_outcomes) == (1, [7], False)
     assert_balanced(account.add_up())
 
 

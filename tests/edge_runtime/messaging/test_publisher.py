@@ -27,12 +27,11 @@ class ListSink:
         self.closed = 0
         self.listener = lambda: None
         self.pace_s = 0.0
+        self.problem = None
 
     @property
     def epoch(self):
         return self.connection if self.is_ready else None
-
-    problem = None
 
     def capacity(self):
         return self.window - len(self.unacked)
@@ -114,12 +113,15 @@ def test_rows_arrive_in_order_and_leave_the_outbox(box):
 
 def test_nothing_is_sent_while_the_destination_is_away(box):
     sink = ListSink(is_ready=False)
+    sink.problem = "away"
     put(box, 1)
     publisher = run(box, sink)
     assert not until(sink.seqs, 0.4)
-    sink.is_ready = True
+    assert publisher.problem == "away"
+    sink.is_ready, sink.problem = True, None
     sink.listener()
     assert until(lambda: sink.seqs() == [1])
+    assert publisher.problem is None
     publisher.stop()
 
 
@@ -177,7 +179,7 @@ def test_a_sink_that_fails_is_closed_at_a_stop_and_does_not_end_the_daemon(box):
     crashes = Crashes(reasons.append)
     publisher = run(box, sink, crashes=crashes)
     put(box, 1)
-    assert until(lambda: crashes.total)
+    assert until(lambda: publisher.problem == "unexpected: ZeroDivisionError()")
     publisher.stop(WAIT_S)
     assert (sink.closed, reasons) == (1, [])
     assert crashes.total < 10

@@ -128,5 +128,5 @@ def test_a_folder_that_cannot_be_written_is_a_state_error(tmp_path):
 def test_the_job_runs_at_low_priority(start):
     process = start(job(), frames(16))
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    wanted = min(19, own + priority.LOW_PRIORITY)
+    wanted = min(19, own + priority.JOB_NICENESS)
     assert until(lambda: os.getpriority(os.PRIO_PROCESS, process._process.pid) == wanted)

@@ -167,7 +167,7 @@ def test_no_torn_frame_while_another_process_writes_at_full_speed(ring):
     assert 0 <= counts.grabbed - counts.overwritten - len(tickets) <= 1
 
 
-def test_a_writer_stopped_inside_a_hand_over_blocks_nobody_and_dies_without_a_trace(ring):
+def test_a_writer_stopped_inside_a_hand_over_does_not_block_the_reader_and_leaves_nothing_behind(ring):
     write(ring, 3)
     writer = start(STUCK_WRITER, ring)
     try:

@@ -76,7 +76,7 @@ def test_rk3588_by_frequency(tmp_path: Path) -> None:
     assert [core.cpus for core in found.big] == [(4,), (5,), (6,), (7,)]
 
 
-def test_the_little_cores_alone_are_nobodys_little_cores(tmp_path: Path) -> None:
+def test_little_cores_alone_do_not_count_as_little(tmp_path: Path) -> None:
     capacity = {**dict.fromkeys(range(4), 414), **dict.fromkeys(range(4, 8), 1024)}
     assert cpu_topology(box(tmp_path, 8, capacity=capacity), {0, 1}).cores == equal((0,), (1,))
 

@@ -35,10 +35,12 @@ barrier.wait()
 """
 
 
-@pytest.mark.parametrize(("told", "expected"), [(None, 1), ("4", 4)])
-def test_threads_share_one_arena_unless_told_otherwise(tmp_path: Path, told: str | None, expected: int):
+@pytest.mark.parametrize(("setting", "expected"), [(None, 1), ("4", 4)])
+def test_threads_share_one_arena_unless_the_environment_sets_another_number(
+    tmp_path: Path, setting: str | None, expected: int
+):
     others = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
-    environment = others if told is None else others | {"MALLOC_ARENA_MAX": told}
+    environment = others if setting is None else others | {"MALLOC_ARENA_MAX": setting}
     facts = tmp_path / "malloc.xml"
     subprocess.run([sys.executable, "-c", COUNT_ARENAS, facts], env=environment, check=True, timeout=WAIT_S)
     assert len(re.findall("<heap nr=", facts.read_text())) == expected

@@ -72,7 +72,7 @@ def test_lines_for_people(lines: io.StringIO) -> None:
     assert "ValueError" in lines.getvalue()
 
 
-def test_libraries_are_heard_from_warning_on(lines: io.StringIO) -> None:
+def test_messages_of_libraries_are_logged_from_warning_on(lines: io.StringIO) -> None:
     configure_log("debug", stream=lines)
     logging.getLogger("uvicorn").info("chatter")
     logging.getLogger("uvicorn").warning("trouble")
@@ -89,7 +89,7 @@ def test_a_library_that_repeats_itself_is_thinned_and_has_a_level_of_ours(lines:
     assert len(entries(lines)) == REPEATS
 
 
-def test_a_library_s_traceback_is_told_and_its_bad_record_stops_nothing(lines: io.StringIO) -> None:
+def test_a_library_s_traceback_is_logged_and_its_bad_record_stops_nothing(lines: io.StringIO) -> None:
     configure_log(stream=lines)
     try:
         _ = 1 / 0
@@ -116,7 +116,7 @@ def test_a_repeated_message_is_thinned_and_the_rest_counted() -> None:
     assert limit(None, "warning", {"event": "source lost", "stream": "side"})
 
 
-def test_a_closed_standard_error_stops_nobody() -> None:
+def test_a_closed_standard_error_stops_no_writer() -> None:
     stream = io.StringIO()
     configure_log(stream=stream)
     stream.close()

@@ -36,25 +36,27 @@ print(json.dumps([(os.sched_getscheduler(t), os.getpriority(os.PRIO_PROCESS, t))
     [
         (priority.FREE_CORES, 0, os.SCHED_IDLE),
         (priority.FREE_CORES - 0.01, 0, os.SCHED_OTHER),
-        (0.0, 10, os.SCHED_OTHER),  # a unit with Nice=10: nobody may go below that
+        (0.0, 10, os.SCHED_OTHER),  # a unit with Nice=10: no thread may go below that
     ],
 )
-def test_every_thread_steps_back_and_those_started_later_too(idle_cores: float, niceness: int, policy: int):
-    told = [sys.executable, "-c", POLICIES, str(idle_cores), str(niceness)]
-    done = subprocess.run(told, check=True, capture_output=True, timeout=WAIT_S)
+def test_every_thread_gets_the_low_priority_and_those_started_later_too(
+    idle_cores: float, niceness: int, policy: int
+):
+    command = [sys.executable, "-c", POLICIES, str(idle_cores), str(niceness)]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S)
     found = json.loads(done.stdout)
     assert len(found) >= 3
-    assert {tuple(one) for one in found} == {(policy, min(19, NICENESS + niceness + priority.LOW_PRIORITY))}
+    assert {tuple(one) for one in found} == {(policy, min(19, NICENESS + niceness + priority.JOB_NICENESS))}
 
 
-ASIDE = """
+LOWER_A_THREAD = """
 import json, os, sys, threading
 from edge_runtime.system.priority import low_priority
 end = threading.Event()
 niceness = lambda: {os.getpriority(os.PRIO_PROCESS, int(t)) for t in os.listdir("/proc/self/task")}
 start = lambda: threading.Thread(target=end.wait, daemon=True).start()
 os.nice(int(sys.argv[1]))
-if sys.argv[2] == "stranger" and os.geteuid() == 0:
+if sys.argv[2] == "unprivileged" and os.geteuid() == 0:
     os.setuid(65534)
 start()
 with low_priority():
@@ -78,18 +80,18 @@ CAPABILITIES = int(Path("/proc/self/status").read_text().split("CapEff:")[1].spl
     ("niceness", "who", "expected"),
     [
         (0, "root", [10, [0, 10], [0]]),
-        (0, "stranger", [0, [0], [0]]),  # the way back is closed
+        (0, "unprivileged", [0, [0], [0]]),  # the way back is closed
         (15, "root", [19, [15, 19], [15]]),
         (19, "root", [19, [19], [19]]),
     ],
 )
-def test_a_thread_steps_aside_for_a_while_and_those_it_started_come_back_with_it(
+def test_a_thread_lowers_its_priority_for_a_while_and_those_it_started_are_restored_with_it(
     niceness: int, who: str, expected: list[Any]
 ):
-    if not CAPABILITIES & CAP_SYS_NICE:  # then everybody is a stranger
+    if not CAPABILITIES & CAP_SYS_NICE:  # then no user may raise a priority
         expected = [niceness, [niceness], [niceness]]
-    told = [sys.executable, "-c", ASIDE, str(niceness), who]
-    done = subprocess.run(told, check=True, capture_output=True, timeout=WAIT_S)
+    command = [sys.executable, "-c", LOWER_A_THREAD, str(niceness), who]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S)
     mine, during, after = expected
     assert json.loads(done.stdout) == [under_nice([mine])[0], under_nice(during), under_nice(after)]
 

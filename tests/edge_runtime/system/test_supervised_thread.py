@@ -187,7 +187,7 @@ def test_the_work_may_wait_for_the_stop(crashes):
     assert thread.join(LONG_S)
 
 
-def test_failures_of_several_threads_are_told_apart(crashes):
+def test_failures_of_several_threads_are_counted_separately(crashes):
     for name in ("one", "two", "two"):
         thread = SupervisedThread(name, Work(True), crashes, pause_s=lambda _: 0.0)
         thread.start()
