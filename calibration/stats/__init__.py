@@ -1,1 +1,1 @@
-"""Statistics of frames: moments, sensor and output features, and the tensor files they are kept in."""
+"""Statistics of frames: moments, sensor and output features, and the tensor files they are kept in; the heap."""

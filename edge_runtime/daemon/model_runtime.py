@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from calibration.stats.heap import trim_heap
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.workers import InferenceWorker
@@ -13,7 +14,6 @@ from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.scheduler import BatchPolicy
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.status import ControllerStatus
-from edge_runtime.system.heap import trim_heap
 
 log = structlog.get_logger()
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import structlog
 
+from calibration.stats.heap import trim_heap
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import ModelState, Patched
 from edge_runtime.deployment.rollout import Rollout, Step
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine, close_on_error
-from edge_runtime.system.heap import trim_heap
 from edge_runtime.system.priority import low_priority
 
 log = structlog.get_logger()

@@ -4,7 +4,7 @@ Two things cost a long-running daemon memory. Every thread gets its own arena, a
 and inference workers free leave holes in all of them: with one arena for all, two 720p streams take 137 MiB instead of
 153, at the same speed. And a model is opened while another one runs; the memory of a closed one stays with the process,
 in holes that do not fit the next model: 200 swaps of a 5 MB model grew a daemon by 30 MiB, and by 1 MiB with
-``trim_heap``.
+``calibration.stats.heap.trim_heap``.
 """
 
 import ctypes
@@ -15,19 +15,6 @@ _ARENA_MAX = -8  # M_ARENA_MAX in malloc.h
 
 def share_one_arena() -> None:
     """Let all threads allocate from one arena unless ``MALLOC_ARENA_MAX`` is set; call before threads start."""
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        _call("mallopt", _ARENA_MAX, 1)
-
-
-def trim_heap() -> None:
-    """Return free pages to the system.
-
-    Takes milliseconds and holds the allocator's locks: not for a thread that answers frames.
-    """
-    _call("malloc_trim", 0)
-
-
-def _call(name: str, *arguments: int) -> None:
-    function = getattr(ctypes.CDLL(None), name, None)
-    if function is not None:
-        function(*arguments)
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None and "MALLOC_ARENA_MAX" not in os.environ:
+        set_option(_ARENA_MAX, 1)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from calibration.patch import Affine
+from calibration.stats.heap import trim_heap
 from calibration.stats.moments import FrameMoments, Moments
 from calibration.targets import passes
 from calibration.targets.base import MEAN, VARIANCE, Batch, ModelFiles, Normalisation, TapInfo
@@ -93,7 +94,7 @@ class TorchScriptBackend(Backend):
         answer = function(torch.from_numpy(batch if batch.flags.writeable else batch.copy()))
         self._seen_bytes += batch.nbytes
         if self._seen_bytes > _TRIM_AFTER_BYTES:
-            program.trim_heap()
+            trim_heap()
             self._seen_bytes = 0
         return answer
 

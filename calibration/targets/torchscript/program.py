@@ -4,7 +4,6 @@ torch warns at every step that TorchScript is deprecated. Files made with it are
 hides those warnings.
 """
 
-import ctypes
 import io
 import warnings
 import zipfile
@@ -83,16 +82,6 @@ def running(name: str, threads: int) -> Iterator[None]:
         raise ModelError(name, f"torch failed ({reason})", "a model that runs", fix) from err
     finally:
         torch.set_num_threads(before)
-
-
-def trim_heap() -> None:
-    """Give freed pages of the heap back to the system, where the C library can (glibc).
-
-    The activations of a few frames in many sizes fragment its heap: recalibrating Lite0 took 730 MB without this.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def name_outputs(answer: Any, frames: int) -> dict[str, NDArray[Any]]:

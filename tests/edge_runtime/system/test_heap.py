@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge_runtime.system.heap import trim_heap
+from calibration.stats.heap import trim_heap
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
