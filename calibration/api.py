@@ -27,7 +27,7 @@ from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features
 from calibration.stats.sampling import spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
-from calibration.targets.base import Batch, ModelFiles, Observation, PatchedModel
+from calibration.targets.base import Batch, ModelFiles, Observation, PatchedModel, Runner
 from calibration.targets.open import Model, open_target
 from calibration.targets.target import Target
 from calibration.verdict import Verdict
@@ -78,14 +78,14 @@ def profile(
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     _require_contents(seen.frames[INPUT_TAP])
     kept = spread_over(len(healthy), healthy_samples)
-    packed = None
+    run, packed = target.runner(), None
     if len(kept):  # the answers belong to the samples as they will be unpacked
-        packed = _add_answers(pack_healthy_samples(healthy[kept]), target, output, layout)
+        packed = _add_answers(pack_healthy_samples(healthy[kept]), run, output, layout)
         layout = layout or packed.layout
     found = _record(target, healthy, seen, created_wall_s, effective_count)
     return replace(
         found,
-        frames={**found.frames, **_answers_to(target, healthy, layout, output)},
+        frames={**found.frames, **_answers_to(run, healthy, layout, output)},
         output=output,
         healthy_samples=packed,
         facts=facts or BaselineFacts(),
@@ -199,7 +199,7 @@ def watch_drift(model: Model, baseline: Baseline, x: NDArray[np.float32], *, thr
     frames = {**seen.frames, **sensor_features_of_frames(given)}
     if ANSWERS_TAP in baseline.frames:
         layout = None if baseline.healthy_samples is None else baseline.healthy_samples.layout
-        frames |= _answers_to(target, given, layout, baseline.output)
+        frames |= _answers_to(target.runner(), given, layout, baseline.output)
     return replay_drift(baseline, drift_between(seen.moments, baseline.moments), frames)
 
 
@@ -253,15 +253,15 @@ def _read_as(options: Options, baseline: Baseline, target: Target) -> Baseline:
     """The baseline with the answers to its samples read as the options say; as it is where they already are."""
     output, kept = options.output or baseline.output, baseline.healthy_samples
     if kept is not None and (output != baseline.output or options.layout not in (None, kept.layout)):
-        kept = _add_answers(kept, target, output, options.layout)
+        kept = _add_answers(kept, target.runner(), output, options.layout)
     return replace(baseline, output=output, healthy_samples=kept)
 
 
 def _add_answers(
-    healthy_samples: HealthySamples, target: Target, output: str | None, layout: Layout | None
+    healthy_samples: HealthySamples, run: Runner, output: str | None, layout: Layout | None
 ) -> HealthySamples:
     """The samples with the healthy model's answers; without where these are neither classes nor detections."""
-    outputs = named_only(target.runner()(healthy_samples.samples()), output)
+    outputs = named_only(run(healthy_samples.samples()), output)
     try:
         layout = layout or layout_of(outputs)
         return healthy_samples.with_answers(read_answers(outputs, layout), layout)
@@ -269,14 +269,12 @@ def _add_answers(
         return replace(healthy_samples, probabilities=None, detections=None, layout=None)
 
 
-def _answers_to(
-    target: Target, x: Batch, layout: Layout | None, output: str | None
-) -> dict[str, FrameMoments]:
+def _answers_to(run: Runner, x: Batch, layout: Layout | None, output: str | None) -> dict[str, FrameMoments]:
     """What the model answers to single frames, for telling content from sensor; empty where that cannot be read.
 
     Without a ``layout`` it is inferred from the first answers.
     """
-    run, parts = target.runner(), list[FrameMoments]()
+    parts = list[FrameMoments]()
     try:
         layout = layout or layout_of(named_only(run(x[:_ANSWERED_AT_ONCE]), output))
         for start in range(0, len(x), _ANSWERED_AT_ONCE):

@@ -109,7 +109,8 @@ def side_by_side(pairs: Sequence[MeanVar]) -> MeanVar:
 
 def effective_count(features: Matrix) -> float:
     """How many independent frames the features (N, D) are worth, from the correlation of each frame with the next."""
-    return len(features) * (1 - _correlation(features)) / (1 + _correlation(features))
+    correlation = _correlation(features)
+    return len(features) * (1 - correlation) / (1 + correlation)
 
 
 def _correlation(features: Matrix) -> float:

@@ -90,22 +90,21 @@ class DriftMonitor:
         frames: Mapping[str, FrameMoments],
         settings: DriftSettings,
         rng: np.random.Generator,
-        deep_taps: Sequence[str] = (ANSWERS_TAP,),
     ) -> None:
         """Draw the thresholds.
 
         Args:
             baseline: Moments of the healthy site; may hold more taps than are watched.
-            frames: Healthy single-frame moments (N, C) of the watched taps, in the order they were seen.
+            frames: Healthy single-frame moments (N, C) of the watched taps, in the order they were seen. Those of the
+                answers (``ANSWERS_TAP``) are deep, all others shallow.
             settings: Speed and sureness.
             rng: For the simulated healthy streams.
-            deep_taps: Those of ``frames`` that are deep; the others are shallow. The answers unless told.
 
         Raises:
             TapMismatch: ``frames`` has a layer the baseline lacks, or with other channels.
             DataError: fewer than 8 healthy frames, or no shallow tap.
         """
-        shallow = [tap for tap in frames if tap not in deep_taps]
+        shallow = [tap for tap in frames if tap != ANSWERS_TAP]
         if not shallow:
             raise DataError("drift baseline", "no shallow tap", "single-frame moments of the input at least")
         _require_known(frames, baseline)
@@ -119,10 +118,9 @@ class DriftMonitor:
             settings.floor,
         )
         self._shallow = [TapGroup(sign, healthy, pace, rng) for sign, healthy in groups.items()]
-        self._deep_taps = frozenset(frames) - frozenset(shallow)
         self._deep: TapGroup | None = None
-        if self._deep_taps:
-            deep = HealthyFrames.of([tap for tap in frames if tap in deep_taps], frames)
+        if ANSWERS_TAP in frames:
+            deep = HealthyFrames.of([ANSWERS_TAP], frames)
             self._deep = TapGroup("deep", deep, pace, rng, forgives_content=False)
         self._frames = 0
         self._sustained = False
@@ -130,20 +128,20 @@ class DriftMonitor:
 
     @property
     def thresholds(self) -> Mapping[str, Thresholds]:
-        """Per group of shallow taps the thresholds, and what they rest on."""
+        """The thresholds of every group of shallow taps."""
         return {group.name: group.thresholds for group in self._shallow}
 
     def update(self, frame_moments: Mapping[str, MeanVar], now_s: float) -> DriftStatus:
         """Take one healthy-or-not frame's moments, tap -> (mean (C,), var (C,)), at monotonic time ``now_s``.
 
-        The deep taps may be missing: not every frame is answered.
+        ``ANSWERS_TAP`` may be missing: not every frame is answered.
 
         Raises:
             TapMismatch: a shallow tap is missing, or one has other channels.
         """
         for group in self._shallow:
             group.add(frame_moments)
-        if self._deep is not None and self._deep_taps <= frame_moments.keys():
+        if self._deep is not None and ANSWERS_TAP in frame_moments:
             self._deep.add(frame_moments)
         self._frames += 1
         alarm = False

@@ -88,7 +88,7 @@ class TapGroup:
     ) -> None:
         self.name, self._healthy, self._pace = name, healthy, pace
         self.thresholds = draw_thresholds(
-            healthy.features, healthy.effective, pace, rng, forgives_content=forgives_content
+            healthy.features, healthy.space, healthy.effective, pace, rng, forgives_content=forgives_content
         )
         self._recent: deque[Features] = deque(maxlen=pace.window_frames + pace.apart_frames)
         self.score = self._earlier = self._cusum = 0.0

@@ -46,8 +46,6 @@ class Thresholds:
     """Mean and standard deviation of a healthy window's score; the CUSUM counts in these."""
     allowance: float
     """How many spreads above the mean the CUSUM forgives: the error of the baseline itself is persistent."""
-    effective_frames: float
-    """How many independent frames the baseline is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +68,28 @@ class Cadence:
 
 
 def draw_thresholds(
-    features: Matrix, effective: float, pace: Cadence, rng: np.random.Generator, *, forgives_content: bool
+    features: Matrix,
+    space: Whitening,
+    effective: float,
+    pace: Cadence,
+    rng: np.random.Generator,
+    *,
+    forgives_content: bool,
 ) -> Thresholds:
     """Thresholds from healthy frames.
 
     Args:
         features: Healthy frames (N, D) in the order in which they were seen.
+        space: Fitted to them.
         effective: How many independent frames they are worth.
         pace: Sizes and rates.
         rng: Draws the simulated streams.
         forgives_content: Whether a stream that shows only a part of the content must stay below.
     """
     size, stride, floor = pace.window_frames, pace.stride_frames, pace.floor
-    plain = _plain(Whitening.fit(features, effective).whiten(features), effective, size, stride, rng)
-    skewed = _skewed(features, effective, size, stride, rng) if forgives_content else plain
+    white = space.whiten(features)
+    plain = _plain(white, effective, size, stride, rng)
+    skewed = _skewed(features, white, effective, size, stride, rng) if forgives_content else plain
     step = max(1, pace.apart_frames // stride)
     pairs, skewed_pairs = (np.minimum(s[:, step:], s[:, :-step]) for s in (plain, skewed))
     caution = _caution(effective)
@@ -106,7 +112,6 @@ def draw_thresholds(
         mean=mean,
         spread=spread,
         allowance=allowance,
-        effective_frames=effective,
     )
 
 
@@ -154,11 +159,15 @@ def _plain(white: Matrix, effective: float, size: int, stride: int, rng: np.rand
     return np.stack(found)
 
 
-def _skewed(features: Matrix, effective: float, size: int, stride: int, rng: np.random.Generator) -> Matrix:
-    """Scores (S, W) of healthy streams that see only frames that are alike, in a space that does not know these."""
+def _skewed(
+    features: Matrix, white: Matrix, effective: float, size: int, stride: int, rng: np.random.Generator
+) -> Matrix:
+    """Scores (S, W) of healthy streams that see only frames that are alike, in a space that does not know these.
+
+    ``white`` are the whitened ``features`` (N, D).
+    """
     count, length = len(features), WINDOWS_PER_STREAM * size
     few = min(count // 2, max(SKEWED_LEAST, round(SKEWED_SHARE * count)))
-    white = Whitening.fit(features, effective).whiten(features)
     found = []
     for _ in range(PARTS):
         alike = np.argsort(((white - white[rng.integers(count)]) ** 2).sum(axis=1))

@@ -8,10 +8,11 @@ import pytest
 
 from calibration.drift.mahalanobis import Scaling
 from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
+from calibration.drift.tap_group import HealthyFrames
 from calibration.errors import DataError, TapMismatch
-from calibration.stats.moments import FrameMoments, Moments
+from calibration.stats.moments import ANSWERS_TAP, FrameMoments, Moments
 
-CHANNELS = {"input": 3, "conv1": 64, "deep": 12}
+CHANNELS = {"input": 3, "conv1": 64, ANSWERS_TAP: 12}
 CLASSES = 10
 
 
@@ -38,7 +39,7 @@ class Camera:
         moments = {}
         for tap, c in CHANNELS.items():
             mean = self.mean_of_class[tap][self.now] + self.rng.normal(0, 0.1, c)
-            mean = mean + (deep_shift if tap == "deep" else shift)
+            mean = mean + (deep_shift if tap == ANSWERS_TAP else shift)
             var = np.exp(2 * (self.contrast_of_class[tap][self.now] + self.rng.normal(0, 0.05, c)))
             moments[tap] = (mean * self.scale + self.offset, var * self.scale**2)
         return moments
@@ -121,9 +122,7 @@ def test_a_small_lasting_shift_is_found_by_the_cusum_below_the_threshold():
 
 def test_moving_deep_layers_behind_quiet_shallow_ones_are_content():
     healthy = Camera().frames(128)
-    watch = DriftMonitor(
-        *baseline(healthy, tuple(CHANNELS)), DriftSettings(), np.random.default_rng(0), deep_taps=("deep",)
-    )
+    watch = DriftMonitor(*baseline(healthy, tuple(CHANNELS)), DriftSettings(), np.random.default_rng(0))
     status = play(watch, Camera(seed=1).frames(100, deep_shift=0.8))[-1]
     assert status.verdict == "content"
     assert not status.sustained
@@ -131,9 +130,14 @@ def test_moving_deep_layers_behind_quiet_shallow_ones_are_content():
 
 
 def test_correlated_frames_are_worth_less():
+    taps = ("input", "conv1")
+    worth = [
+        HealthyFrames.of(taps, baseline(Camera(memory=memory).frames(128), taps)[1]).effective
+        for memory in (0.0, 0.9)
+    ]
+    assert worth[0] > 100
+    assert worth[1] < 30
     independent, correlated = monitor(camera=Camera()), monitor(camera=Camera(memory=0.9))
-    assert independent.thresholds["layers"].effective_frames > 100
-    assert correlated.thresholds["layers"].effective_frames < 30
     assert correlated.thresholds["layers"].score > independent.thresholds["layers"].score
 
 
