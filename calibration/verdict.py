@@ -4,7 +4,7 @@ Pure values.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
@@ -82,7 +82,7 @@ class Verdict:
     model_sha256: str = ""
     baseline_id: str = ""
     seed: int = 0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         reason = shorten(" ".join(self.reasons), 120, placeholder=" ...")

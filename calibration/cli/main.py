@@ -28,7 +28,6 @@ from calibration.search.flow import Options
 from calibration.search.reference import ReferenceSet, load_npz
 from calibration.stats import atomic_file
 from calibration.targets import model_files
-from calibration.targets.base import ModelFiles
 from calibration.verdict import describe, drift_summary
 
 
@@ -122,7 +121,7 @@ def apply(model: Path, patch: Path, out: Path, as_json: bool) -> None:
     """Write a copy of the model with the patch in it."""
     given = Patch.load(patch)
     patched = calibration.open_target(model).patched(given)
-    written = model_files.write(out, ModelFiles(patched.data, patched.weights))
+    written = model_files.write(out, patched.files)
     facts = {
         "out": str(out),
         "files": [str(path) for path in written],
@@ -190,7 +189,3 @@ def main() -> None:
     except click.ClickException as err:
         err.show()
         sys.exit(EX_USAGE)
-
-
-if __name__ == "__main__":
-    main()

@@ -33,7 +33,8 @@ def choose(
     labels: NDArray[np.int64] | None,
     settings: classification.GateSettings,
     detection_settings: DetectionGateSettings,
-    tried: int | None = None,
+    *,
+    tried: int,
 ) -> classification.Choice:
     """The candidate to use, or none; see the gates. ``tried`` is how many there were before a screening."""
     if isinstance(unpatched.live, Detections):

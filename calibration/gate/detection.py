@@ -15,14 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.gate import reasons
 from calibration.gate.classification import Choice, Scores
 from calibration.gate.evidence import Evidence, judgeable, refusal_reason
 from calibration.outputs.detections import Detections, shared_objects
-
-Vector = NDArray[np.float64]
+from calibration.stats.moments import Vector
 
 
 @dataclass(frozen=True, slots=True)

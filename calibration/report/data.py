@@ -13,7 +13,7 @@ from calibration.drift.divergence import drift_between
 from calibration.report.thumbnails import PictureScale, Strip, strips
 from calibration.stats.moments import INPUT_TAP, TapMoments, moments_of_frames
 from calibration.stats.sampling import spread_over
-from calibration.targets.base import Batch, ModelFiles
+from calibration.targets.base import Batch
 from calibration.targets.open import Model, open_target
 from calibration.verdict import Verdict
 
@@ -85,7 +85,7 @@ def _layer_drift(model: Model, baseline: Baseline, x: Batch, verdict: Verdict, t
     before = drift(target.observe(chosen).moments)
     if verdict.patch is not None:
         done = target.patched(verdict.patch)
-        patched = open_target(ModelFiles(done.data, done.weights), threads)
+        patched = open_target(done.files, threads)
         seen = {**patched.observe(chosen).moments}
         on_input = verdict.patch.taps.get(INPUT_TAP)
         if on_input is not None:  # it is folded into the first layer: outside, the input looks as before

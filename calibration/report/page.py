@@ -41,16 +41,14 @@ class Setting:
     """What a person may want to do next, and the command for it."""
 
 
-def page(
-    verdict: Verdict, baseline: Baseline, material: Material | None = None, setting: Setting | None = None
-) -> str:
+def page(verdict: Verdict, baseline: Baseline, material: Material, setting: Setting) -> str:
     """The page, complete; well below 400 KB with thumbnails.
 
     Args:
         verdict: What was decided.
         baseline: The healthy site it was decided against.
-        material: Drift at every layer, thumbnails; None shows what the verdict alone holds.
-        setting: Where and why; None leaves it out.
+        material: Drift at every layer, thumbnails; an empty one shows what the verdict alone holds.
+        setting: Where and why.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -58,7 +56,6 @@ def page(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = files("calibration.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    material, setting = material or Material(), setting or Setting()
     taps = {} if verdict.patch is None else verdict.patch.taps
     headline = "Refused: the model stays as it is."
     if verdict.patch is not None:

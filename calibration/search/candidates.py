@@ -39,10 +39,10 @@ class Candidate:
         return self.input_share, self.prior
 
 
-def candidates(taps: int, most_taps: int | None = None) -> tuple[Candidate, ...]:
+def candidates(taps: int, most_taps: int | None) -> tuple[Candidate, ...]:
     """The candidates for a model with so many taps, without doubles; shallow before deep.
 
-    ``most_taps`` limits how many a candidate corrects; the shares stay those of all taps.
+    ``most_taps`` limits how many a candidate corrects, None does not; the shares stay those of all taps.
     """
     most = taps if most_taps is None else min(taps, most_taps)
     found = [

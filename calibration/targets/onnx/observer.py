@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from calibration.patch import RELATIVE_EPS, SCALE_LIMITS, spread
-from calibration.stats.moments import Moments, TapMoments
+from calibration.stats.moments import Moments, TapMoments, Vector
 from calibration.targets.base import MEAN, VARIANCE
 from calibration.targets.onnx.graph import OnnxGraph, parse, tensors_read
 from calibration.targets.onnx.patch import correct_input, dequantize_layer, scale_float_layer
 from calibration.targets.onnx.pointwise import Pointwise, PointwiseWriter, find_pointwise, require_domain
 from calibration.targets.onnx.taps import OnnxTap
-
-Vector = NDArray[np.float64]
 
 SETTINGS = ("calibration__prior", "calibration__input_scale", "calibration__input_offset")
 """The inputs other than the picture, as ``Normalisation.settings`` gives them: one session serves every candidate."""

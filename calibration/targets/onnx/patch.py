@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper
 
 from calibration.patch import Affine
+from calibration.stats.moments import Vector
 from calibration.targets.base import DEAD_WEIGHT_SCALE, over_weights
 from calibration.targets.onnx.graph import OnnxGraph, attribute, subgraphs, tensors_read
 from calibration.targets.onnx.taps import Constant, OnnxTap, skip_rounding
@@ -21,8 +22,6 @@ _INT32_MAX = 2**31 - 1
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 _MOVERS = ("Transpose", "Identity")
-
-Vector = NDArray[np.float64]
 
 
 def patch_tap(graph: OnnxGraph, tap: OnnxTap, affine: Affine) -> int:

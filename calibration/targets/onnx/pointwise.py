@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
+from calibration.stats.moments import Vector
 from calibration.targets.onnx.graph import OnnxGraph, attribute
 from calibration.targets.onnx.patch import read_float_bias
 from calibration.targets.onnx.taps import OnnxTap
@@ -20,8 +21,6 @@ DOMAIN = "com.microsoft"
 """Of the operator: ONNX Runtime's own, on every CPU."""
 
 _ELEMENT_BY_ELEMENT = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh")
-
-Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from calibration.patch import Affine
+from calibration.stats.moments import Vector
 from calibration.targets.base import DEAD_WEIGHT_SCALE
 from calibration.targets.openvino.graph import IrGraph, element_type, only_reader, readers, shape_of, value
 from calibration.targets.openvino.taps import BATCH_NORM, IrTap
 from calibration.targets.picture_input import PictureInput
-
-Vector = NDArray[np.float64]
 
 
 def patch_tap(graph: IrGraph, tap: IrTap, affine: Affine) -> int:

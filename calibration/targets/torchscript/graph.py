@@ -84,7 +84,7 @@ def constant(value: Any) -> Any:
 
 def readers(value: Any) -> list[Any]:
     """The nodes that read the data of a value, not only its shape."""
-    return [use.user for use in value.uses() if use.user.kind() not in _ABOUT_SHAPE]
+    return [use.user for use in value.uses() if reads_data(use.user)]
 
 
 def reads_data(node: Any) -> bool:

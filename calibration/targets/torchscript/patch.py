@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from calibration.patch import Affine
-from calibration.stats.moments import INPUT_TAP
+from calibration.stats.moments import INPUT_TAP, Vector
 from calibration.targets.base import over_weights
 from calibration.targets.torchscript.graph import TorchGraph, constant, find_layers, skip_transpose
 from calibration.targets.torchscript.observer import insert_input_correction
 from calibration.targets.torchscript.taps import TorchTap
-
-Vector = NDArray[np.float64]
 
 
 def patch_module(

@@ -107,7 +107,7 @@ def test_an_accepted_one_says_what_is_corrected_and_shows_it(
 def test_on_a_narrow_screen_every_figure_stands_beside_its_title(
     baseline: c.Baseline, accepted: c.Verdict
 ) -> None:
-    text = page(accepted, baseline)
+    text = page(accepted, baseline, Material(), Setting())
     for title in ("Agreement", "Fidelity gain"):
         assert text.count(f'data-title="{title}"') == len(accepted.scores)
 
@@ -115,7 +115,7 @@ def test_on_a_narrow_screen_every_figure_stands_beside_its_title(
 def test_a_refusal_does_not_read_like_a_success(model: bytes, baseline: c.Baseline) -> None:
     x = pictures(48, seed=5)
     verdict = c.recalibrate(model, baseline, x)
-    text = page(verdict, baseline, gather(model, baseline, x, verdict, with_pictures=True))
+    text = page(verdict, baseline, gather(model, baseline, x, verdict, with_pictures=True), Setting())
     parsed(text)
     words = plain(text)
     assert "the model stays as it is" in words
@@ -154,7 +154,7 @@ def test_figures_that_are_no_numbers_are_dashes(baseline: c.Baseline, accepted: 
     verdict = replace(
         accepted, scores={"identity": broken, "input": broken}, drift={"input": np.nan, "conv": 0.0}
     )
-    text = page(verdict, baseline)
+    text = page(verdict, baseline, Material(), Setting())
     parsed(text)
     assert "–" in text
     assert "New score" in text
@@ -163,7 +163,7 @@ def test_figures_that_are_no_numbers_are_dashes(baseline: c.Baseline, accepted: 
 
 def test_a_verdict_of_nothing_but_a_reason_is_a_page(model: bytes, baseline: c.Baseline) -> None:
     verdict = c.recalibrate(model, baseline, pictures(4))
-    text = page(verdict, baseline)
+    text = page(verdict, baseline, Material(), Setting())
     parsed(text)
     assert "4 of 4 reference frames are usable" in plain(text)
 
@@ -172,7 +172,7 @@ def test_a_detector_reads_as_a_detector() -> None:
     baseline, x = c.profile(detector(), street(64)), hazy(street(64, seed=3), 0.4, -0.2)
     verdict = c.recalibrate(detector(), baseline, x)
     assert verdict.accepted
-    text = page(verdict, baseline, gather(detector(), baseline, x, verdict, with_pictures=True))
+    text = page(verdict, baseline, gather(detector(), baseline, x, verdict, with_pictures=True), Setting())
     parsed(text)
     assert "Soft F1" in text
     assert "Objects per live frame" in text
@@ -183,9 +183,9 @@ def test_pictures_can_be_left_out_and_taken_out(
     model: bytes, baseline: c.Baseline, accepted: c.Verdict, material: Material
 ) -> None:
     x = hazy(pictures(48, seed=2))
-    without = page(accepted, baseline, gather(model, baseline, x, accepted, with_pictures=False))
+    without = page(accepted, baseline, gather(model, baseline, x, accepted, with_pictures=False), Setting())
     assert "data:image/" not in without
-    whole = page(accepted, baseline, replace(material, layers=None))
+    whole = page(accepted, baseline, replace(material, layers=None), Setting())
     bare = without_pictures(whole)
     parsed(bare)
     assert whole.count("data:image/") == 24
@@ -196,7 +196,7 @@ def test_pictures_can_be_left_out_and_taken_out(
 def test_a_model_of_a_thousand_layers_stays_a_small_page(baseline: c.Baseline, accepted: c.Verdict) -> None:
     drift = {f"features.{i}.block.conv_with_a_long_name": 10.0 ** (i % 7 - 3) for i in range(1000)}
     skipped = tuple(SkippedLayer(f"layer {i}", "weights are per tensor " * 3) for i in range(1000))
-    text = page(replace(accepted, drift=drift, skipped_layers=skipped), baseline)
+    text = page(replace(accepted, drift=drift, skipped_layers=skipped), baseline, Material(), Setting())
     assert len(text.encode()) < MOST_BYTES
     assert "and 600 more" in plain(text)
 

@@ -121,7 +121,7 @@ def test_few_frames_are_observed_and_judged_on() -> None:
 
 
 def test_49_taps_have_16_candidates() -> None:
-    found = candidates(49)
+    found = candidates(49, None)
     assert len(found) == 16
     assert len({candidate.name for candidate in found}) == 16
     assert sorted({candidate.first_taps for candidate in found}) == [0, 1, 5, 15, 29, 49]
@@ -129,11 +129,11 @@ def test_49_taps_have_16_candidates() -> None:
 
 def test_no_candidate_corrects_more_taps_than_the_limit() -> None:
     assert sorted({candidate.first_taps for candidate in candidates(49, 10)}) == [0, 1, 5, 10]
-    assert candidates(49, 1000) == candidates(49)
+    assert candidates(49, 1000) == candidates(49, None)
 
 
 @pytest.mark.parametrize("taps", [0, 1, 2, 3, 7, 300])
 def test_small_models_get_a_ladder_without_doubles(taps: int) -> None:
-    found = candidates(taps)
+    found = candidates(taps, None)
     assert len({(r.first_taps, r.prior, r.input_share) for r in found}) == len(found)
     assert max(r.first_taps for r in found) == taps

@@ -10,7 +10,7 @@ import pytest
 
 from calibration import Baseline, FrameCounts, Moments, Verdict
 from calibration.report.data import Material
-from calibration.report.page import page
+from calibration.report.page import Setting, page
 from calibration.report.thumbnails import PictureScale, strips
 from calibration.stats.moments import moments_of_frames
 from edge_runtime.daemon.health import Health
@@ -122,7 +122,7 @@ def test_a_report_is_drawn_in_a_real_browser_and_runs_no_script(server: HttpServ
     verdict = Verdict(False, "identity", None, ("In doubt.",), {}, {"input": 0.5}, FrameCounts(12, {}))
     scale = PictureScale(np.full(3, -2.0), np.full(3, 2.0))
     material = Material(None, strips(frames, baseline.moments, None, None, scale, rng))
-    text = page(verdict, baseline, material).replace(
+    text = page(verdict, baseline, material, Setting()).replace(
         "</main>", "<script>document.title = 'run'</script></main>"
     )
     folder = tmp_path / "reports" / "r1"
