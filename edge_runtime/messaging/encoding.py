@@ -4,7 +4,6 @@ Times are RFC 3339 in UTC; floats are rounded to their precision.
 """
 
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,13 @@ from numpy.typing import NDArray
 from edge_runtime.datatypes import Detection, Generation, Label, Result, Timings
 from edge_runtime.messaging import events
 from edge_runtime.messaging.events import Event, Fact, RecalibrationReport
+from edge_runtime.system.rfc3339 import format_rfc3339
 
 SCORE_DIGITS = 4
 BOX_DIGITS = 1
 MS_DIGITS = 2
 _WIRE_NAMES = {"before": "from", "after": "to"}
 _TIMINGS = tuple(field.name for field in fields(Timings))
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_WALL_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
-
-
-def format_rfc3339(wall_s: float) -> str:
-    """Unix seconds as ``2026-11-23T15:20:59.123Z``; values outside years 1..9999 are clamped, NaN is the epoch.
-
-    A device without a battery clock starts in 1970 and may jump: a strange clock must not stop results.
-    """
-    seconds = 0.0 if wall_s != wall_s else min(max(wall_s, 0.0), _LAST_WALL_S)
-    moment = _EPOCH + timedelta(milliseconds=round(seconds * 1000))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode_result(result: Result) -> bytes:

@@ -10,12 +10,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, MutableMapping
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
 
 from edge_runtime.system.redaction import redact_url
+from edge_runtime.system.rfc3339 import format_rfc3339
 
 Entry = MutableMapping[str, Any]
 
@@ -90,8 +90,7 @@ def _to_json(entry: Any, **_: Any) -> str:
 
 def _stamp(clock: Callable[[], float]) -> Callable[[Any, str, Entry], Entry]:
     def stamp(_: Any, __: str, entry: Entry) -> Entry:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"time": now, "monotonic_s": round(clock(), 3), **entry}
+        return {"time": format_rfc3339(time.time()), "monotonic_s": round(clock(), 3), **entry}
 
     return stamp
 

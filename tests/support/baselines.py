@@ -7,7 +7,7 @@ from calibration.stats.moments import Moments, TapMoments, moments_of_frames
 from tests.support.onnx_nets import pictures
 
 
-def a_baseline(healthy_samples: bool = True) -> Baseline:
+def two_tap_baseline(healthy_samples: bool = True) -> Baseline:
     x = pictures(12)
     frames = moments_of_frames(x)
     taps = {"input": frames.pool(), "conv": TapMoments(np.arange(4.0), np.ones(4), 12.0)}

@@ -136,7 +136,7 @@ def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
 def _photographs(bundle: Path, count: int, *, drifted: bool) -> NDArray[np.uint8]:
     """Prepared pictures before normalising, as the reservoir keeps them, uint8 (N,H,W,3)."""
     preprocessor = Preprocessor(load_bundle(bundle).manifest.preprocess)
-    conveyor = DemoCamera("c", DEMO, DemoConfig(drift="haze", drift_at_s=0))
+    conveyor = DemoCamera("c", DEMO, DemoConfig(drift="haze", drift_at_s=0), fps=10.0)
     found = []
     for number in range(count):
         pixels = conveyor.frame(number + 500 * drifted, drifted=drifted)

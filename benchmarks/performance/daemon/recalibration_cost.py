@@ -34,7 +34,7 @@ def prepare(folder: Path, model: Path) -> None:
 
     bundle = load_bundle(DEMO / "bundle" / "efficientnet-lite0" / "1")
     preprocessor = Preprocessor(bundle.manifest.preprocess)
-    conveyor = DemoCamera("c", DEMO / "pictures", DemoConfig(drift="haze", drift_at_s=0))
+    conveyor = DemoCamera("c", DEMO / "pictures", DemoConfig(drift="haze", drift_at_s=0), fps=10.0)
 
     def tensors(first: int, count: int, drifted: bool) -> np.ndarray:
         samples = [

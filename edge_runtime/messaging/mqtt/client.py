@@ -114,7 +114,7 @@ class MqttClient:
 
     @property
     def session(self) -> MqttSession | None:
-        """The connection that stands now; None while there is none. Compare by identity to notice a new one."""
+        """The open connection, or None; each new connection is another object."""
         session = self._session
         return session if session is not None and session.is_open else None
 

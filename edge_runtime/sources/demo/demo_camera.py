@@ -48,7 +48,7 @@ class DemoCamera:
         folder: Path,
         options: DemoConfig | None = None,
         *,
-        fps: float = 10.0,
+        fps: float,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:

@@ -11,12 +11,12 @@ from calibration.errors import BaselineError
 from calibration.outputs.read import ClassScores
 from calibration.patch import Affine, Patch
 from calibration.stats import tensor_file
-from tests.support.baselines import a_baseline
+from tests.support.baselines import two_tap_baseline
 from tests.support.onnx_nets import pictures
 
 
 def test_the_file_gives_everything_back(tmp_path: Path) -> None:
-    baseline = a_baseline()
+    baseline = two_tap_baseline()
     baseline.save(tmp_path / "b")
     again = Baseline.load(tmp_path / "b")
     assert again.id == baseline.id
@@ -26,7 +26,7 @@ def test_the_file_gives_everything_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ClassScores)
 def test_what_the_scores_of_a_classifier_are_is_kept_in_the_file(tmp_path: Path, kind: ClassScores) -> None:
-    x, baseline = pictures(5), a_baseline()
+    x, baseline = pictures(5), two_tap_baseline()
     healthy_samples = pack_healthy_samples(x).with_answers(np.full((5, 3), 1 / 3), kind)
     replace(baseline, healthy_samples=healthy_samples).save(tmp_path / "b")
     again = Baseline.load(tmp_path / "b").healthy_samples
@@ -36,7 +36,7 @@ def test_what_the_scores_of_a_classifier_are_is_kept_in_the_file(tmp_path: Path,
 
 
 def test_a_file_that_does_not_know_what_its_scores_are_is_read(tmp_path: Path) -> None:
-    arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
+    arrays, header = tensor_file.decode("baseline", two_tap_baseline().to_bytes())
     old = {key: known for key, known in header.items() if key not in ("kind", "class_scores")}
     (tmp_path / "b").write_bytes(tensor_file.encode("baseline", arrays, old))
     healthy_samples = Baseline.load(tmp_path / "b").healthy_samples
@@ -77,21 +77,21 @@ def test_a_constant_channel_survives_packing() -> None:
 
 
 def test_without_witness_no_picture_is_left() -> None:
-    bare = a_baseline().without_samples()
+    bare = two_tap_baseline().without_samples()
     assert bare.healthy_samples is None
-    assert len(bare.to_bytes()) < len(a_baseline().to_bytes()) - 5 * 3 * 256
-    assert bare.id == a_baseline().id
+    assert len(bare.to_bytes()) < len(two_tap_baseline().to_bytes()) - 5 * 3 * 256
+    assert bare.id == two_tap_baseline().id
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 1000, -1])
 def test_a_cut_file_is_refused(tmp_path: Path, keep: int) -> None:
-    (tmp_path / "cut").write_bytes(a_baseline().to_bytes()[:keep])
+    (tmp_path / "cut").write_bytes(two_tap_baseline().to_bytes()[:keep])
     with pytest.raises(BaselineError, match="cut"):
         Baseline.load(tmp_path / "cut")
 
 
 def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
-    rng, good, path = np.random.default_rng(0), a_baseline().to_bytes(), tmp_path / "b"
+    rng, good, path = np.random.default_rng(0), two_tap_baseline().to_bytes(), tmp_path / "b"
     refused = 0
     for _ in range(300):
         bad = bytearray(good)
@@ -127,7 +127,7 @@ def test_a_patch_is_no_baseline(tmp_path: Path) -> None:
 def test_a_header_with_values_that_cannot_be_is_refused(
     tmp_path: Path, field: str, value: object, says: str
 ) -> None:
-    arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
+    arrays, header = tensor_file.decode("baseline", two_tap_baseline().to_bytes())
     facts = {key: known for key, known in header.items() if key != "kind"}
     (tmp_path / "b").write_bytes(tensor_file.encode("baseline", arrays, {**facts, field: value}))
     with pytest.raises(BaselineError, match=says):

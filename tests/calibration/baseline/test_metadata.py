@@ -8,22 +8,22 @@ from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import DAY_S, BaselineFacts
 from calibration.errors import BaselineError, DataError
 from calibration.stats import atomic_file, tensor_file
-from tests.support.baselines import a_baseline
+from tests.support.baselines import two_tap_baseline
 from tests.support.onnx_nets import classifier, pictures
 
 FACTS = BaselineFacts("night", "d" * 16, "parts/4", ("belt", "gate"), 1.5, "command", 1e9, 2e9)
 
 
 def test_the_file_keeps_the_facts_and_they_do_not_change_the_id(tmp_path):
-    named = a_baseline().with_facts(FACTS)
+    named = two_tap_baseline().with_facts(FACTS)
     named.save(tmp_path / "b")
     again = Baseline.load(tmp_path / "b")
     assert again.facts == FACTS
-    assert again.id == a_baseline().id
+    assert again.id == two_tap_baseline().id
 
 
 def test_a_file_of_the_first_version_is_the_baseline_named_default(tmp_path):
-    arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
+    arrays, header = tensor_file.decode("baseline", two_tap_baseline().to_bytes())
     del header["facts"]
     atomic_file.write_atomically(tmp_path / "b", tensor_file.encode("baseline", arrays, header))
     assert Baseline.load(tmp_path / "b").facts == BaselineFacts(name="default")
@@ -34,7 +34,7 @@ def test_a_file_of_the_first_version_is_the_baseline_named_default(tmp_path):
     [{"name": "../x"}, {"name": ""}, {"expires_wall_s": "soon"}, {"streams": 3}, [], {"bundle": "x" * 999}],
 )
 def test_facts_that_cannot_be_are_named(tmp_path, facts):
-    arrays, header = tensor_file.decode("baseline", a_baseline().to_bytes())
+    arrays, header = tensor_file.decode("baseline", two_tap_baseline().to_bytes())
     data = tensor_file.encode("baseline", arrays, {**header, "facts": facts})
     atomic_file.write_atomically(tmp_path / "b", data)
     with pytest.raises(BaselineError, match="fields are wrong"):

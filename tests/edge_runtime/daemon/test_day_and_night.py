@@ -32,7 +32,7 @@ class Camera:
 
     def frames(self, count, light=None):
         """(N,3,224,224) under a light, sampled every ``APART`` frames; none is shown twice."""
-        source = DemoCamera("belt", DEMO / "pictures", DemoConfig(drift=light, drift_at_s=0.0))
+        source = DemoCamera("belt", DEMO / "pictures", DemoConfig(drift=light, drift_at_s=0.0), fps=10.0)
         self.seq += count
         shown = (source.frame(i * APART) for i in range(self.seq - count, self.seq))
         return np.stack([self.prepared(picture) for picture in shown])

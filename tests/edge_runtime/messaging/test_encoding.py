@@ -5,11 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge_runtime.datatypes import Detection, Label, Result, Timings
-from edge_runtime.messaging.encoding import encode_object, encode_result, format_rfc3339
+from edge_runtime.messaging.encoding import encode_object, encode_result
 
 AT = 1_795_448_459.1234  # 2026-11-23T15:40:59.123Z
 
@@ -77,22 +75,3 @@ def test_an_object_may_hold_what_numpy_and_pathlib_give(tmp_path):
         "bad": None,
         "5": 1,
     }
-
-
-@pytest.mark.parametrize(
-    ("wall_s", "text"),
-    [
-        (0.0, "1970-01-01T00:00:00.000Z"),
-        (-5.0, "1970-01-01T00:00:00.000Z"),
-        (math.nan, "1970-01-01T00:00:00.000Z"),
-        (math.inf, "9999-12-31T23:59:59.000Z"),
-        (1.0005, "1970-01-01T00:00:01.000Z"),
-    ],
-)
-def test_a_strange_clock_still_gives_a_time(wall_s, text):
-    assert format_rfc3339(wall_s) == text
-
-
-@given(st.floats())
-def test_any_clock_value_gives_a_time_of_24_characters(wall_s):
-    assert len(format_rfc3339(wall_s)) == 24

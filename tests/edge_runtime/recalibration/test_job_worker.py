@@ -50,7 +50,7 @@ def conveyor_frames(count, first, drift=None):
     """(N,224,224,3) RGB as the reservoir keeps them; roughly, since only their statistics count here."""
     import cv2
 
-    source = DemoCamera("belt", DEMO / "pictures", DemoConfig(drift=drift, drift_at_s=0.0))
+    source = DemoCamera("belt", DEMO / "pictures", DemoConfig(drift=drift, drift_at_s=0.0), fps=10.0)
     frames = [source.frame(i)[:, 40:280, ::-1] for i in range(first, first + count)]
     return np.stack([cv2.resize(f, (224, 224), interpolation=cv2.INTER_AREA) for f in frames])
 

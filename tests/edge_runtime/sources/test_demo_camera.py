@@ -127,15 +127,15 @@ def test_close_wakes_a_waiting_read(photos):
 
 def test_a_folder_without_photographs_is_refused(tmp_path):
     with pytest.raises(SourceLost):
-        DemoCamera("belt", tmp_path)
+        DemoCamera("belt", tmp_path, fps=10.0)
     with pytest.raises(SourceLost):
-        DemoCamera("belt", tmp_path / "gone")
+        DemoCamera("belt", tmp_path / "gone", fps=10.0)
 
 
 def test_a_damaged_photograph_is_named(tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     with pytest.raises(SourceLost, match=r"bad\.jpg"):
-        DemoCamera("belt", tmp_path).frame(0)
+        DemoCamera("belt", tmp_path, fps=10.0).frame(0)
 
 
 @pytest.mark.parametrize(

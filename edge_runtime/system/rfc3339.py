@@ -1,0 +1,16 @@
+"""Times as text for results, events, pages and logs."""
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_WALL_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
+
+
+def format_rfc3339(wall_s: float) -> str:
+    """Unix seconds as ``2026-11-23T15:20:59.123Z``, in years 1970..9999 (others are clamped); NaN is the epoch.
+
+    A device without a battery clock starts in 1970 and may jump: a strange clock must not stop results.
+    """
+    seconds = 0.0 if wall_s != wall_s else min(max(wall_s, 0.0), _LAST_WALL_S)
+    moment = _EPOCH + timedelta(milliseconds=round(seconds * 1000))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
