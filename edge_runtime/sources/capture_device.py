@@ -107,7 +107,7 @@ class _Player:
         return position
 
     def _wait_until_wanted(self, due: Metronome) -> bool:
-        """Wait for a free slot and for the frame's time; False when told to quit."""
+        """Wait for a free slot and for the frame's time; False when the owner quits."""
         while not self._owner.quit.is_set():
             now_s = time.monotonic()
             self._ring.beat(now_s)

@@ -27,7 +27,7 @@ def pause_s(in_a_row: int, first_s: float = 0.05, most_s: float = 1.0) -> float:
 
 
 class Crashes:
-    """The one account of unexpected exceptions; ``on_fatal`` is told when a vital thread cannot work at all."""
+    """The one account of unexpected exceptions; ``on_fatal`` is called when a vital thread cannot work at all."""
 
     def __init__(self, on_fatal: Callable[[str], None] = lambda _: None) -> None:
         self._on_fatal = on_fatal

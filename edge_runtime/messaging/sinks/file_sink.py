@@ -15,7 +15,7 @@ from edge_runtime.messaging.outbox.publisher import DeliveryReport
 log = structlog.get_logger()
 
 KEEP = 2
-"""Rotated files that are kept beside the file itself."""
+"""Rotated files that are kept next to the file itself."""
 
 
 class FileSink:

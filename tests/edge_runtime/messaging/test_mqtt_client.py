@@ -330,7 +330,7 @@ def test_tls_with_the_right_authority_is_accepted(tmp_path, make_client, tls_fil
 
 
 def test_tls_faults_are_explained(tmp_path, make_client, tls_files, broker):
-    stranger = make_tls_files(tmp_path / "stranger")
+    untrusted = make_tls_files(tmp_path / "untrusted")
     misnamed = make_tls_files(tmp_path / "misnamed", server_name="elsewhere.example")
     plain = broker
     with (
@@ -338,7 +338,7 @@ def test_tls_faults_are_explained(tmp_path, make_client, tls_files, broker):
         Mosquitto(tmp_path / "named", tls=misnamed) as elsewhere,
     ):
         for target, tls, says in (
-            (secure, TlsConfig(ca=stranger.ca), "not trusted"),
+            (secure, TlsConfig(ca=untrusted.ca), "not trusted"),
             (elsewhere, TlsConfig(ca=misnamed.ca), "not trusted"),
             (secure, TlsConfig(), "not trusted"),
             (plain, TlsConfig(ca=tls_files.ca), "does the broker speak TLS"),

@@ -190,11 +190,11 @@ def test_rows_on_the_disk_come_before_those_in_memory(path):
     box.close()
 
 
-def test_the_listener_hears_of_new_rows(path):
-    box, partial = opened(path), threading.Event()
-    box.listen(partial.set)
+def test_the_listener_is_called_for_new_rows(path):
+    box, called = opened(path), threading.Event()
+    box.listen(called.set)
     box.put("t", payload(1))
-    assert partial.wait(WAIT_S)
+    assert called.wait(WAIT_S)
     assert numbers(box.fetch(0, 1)) == [1]
     box.close()
 

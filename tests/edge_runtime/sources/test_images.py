@@ -10,7 +10,7 @@ from tests.support.waiting import WAIT_S
 
 
 class Clock:
-    """Moves only when told, or when the source waits."""
+    """Moves only when the test moves it, or when the source waits."""
 
     def __init__(self) -> None:
         self.now_s = 100.0

@@ -120,7 +120,7 @@ def test_a_closed_standard_error_stops_no_writer() -> None:
     stream = io.StringIO()
     configure_log(stream=stream)
     stream.close()
-    structlog.get_logger().warning("nobody hears this")
+    structlog.get_logger().warning("this is lost")
     logging.getLogger("library").warning("nor this")
     structlog.reset_defaults()
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
