@@ -2,6 +2,7 @@
 
 from edge_runtime.config.changes import Changes, Effect, changes, merge_in_force
 from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
+from edge_runtime.config.last_good import find_last_good, keep_last_good
 from edge_runtime.config.load import Address, load_address, load_config, parse_config, secrets_of
 from edge_runtime.config.shape import (
     CommissionConfig,
@@ -32,6 +33,8 @@ __all__ = [
     "ReferenceConfig",
     "TlsConfig",
     "changes",
+    "find_last_good",
+    "keep_last_good",
     "load_address",
     "load_config",
     "merge_in_force",

@@ -18,7 +18,7 @@ from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES, MAX_PROBLEMS, Document, load
-from edge_runtime.config.values import Name
+from edge_runtime.config.values import FilePath, Name
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.system.camera_address import CameraKind, kind_of
 
@@ -46,17 +46,41 @@ def load_address(path: Path, env: Mapping[str, str]) -> Address:
     Raises:
         ConfigError: the file is not YAML, or one of the two cannot be used.
     """
+    address, document = _load_part(Address, path, env)
+    problems: list[Problem] = []
+    mqtt = address.mqtt and _read_files(address.mqtt, document, problems)
+    if problems:
+        raise _refusal(document, problems)
+    return address.model_copy(update={"mqtt": mqtt})
+
+
+class _StateDir(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    state_dir: FilePath | None = None
+
+
+def load_state_dir(path: Path, env: Mapping[str, str]) -> Path | None:
+    """The ``state_dir`` of a configuration file, even if its other sections are wrong; None when it names none.
+
+    Raises:
+        ConfigError: the file is not YAML, or the value cannot be used.
+    """
+    return _load_part(_StateDir, path, env)[0].state_dir
+
+
+def _load_part(shape: type[_Model], path: Path, env: Mapping[str, str]) -> tuple[_Model, Document]:
+    """The keys of a file that ``shape`` has, checked without the others."""
     document = load(_read(path), str(path))
     _require_sections(document)
     filling = _Filling(env, document)
-    given = Address.model_fields.keys() & document.data.keys()
+    given = shape.model_fields.keys() & document.data.keys()
     data = {key: filling.fill(document.data[key], (key,)) for key in given}
     problems = list(filling.problems)
-    address = _validate(Address, data, document, path.resolve().parent, problems)
-    mqtt = address and address.mqtt and _read_files(address.mqtt, document, problems)
-    if address is None or problems:
+    part = _validate(shape, data, document, path.resolve().parent, problems)
+    if part is None or problems:
         raise _refusal(document, problems)
-    return address.model_copy(update={"mqtt": mqtt})
+    return part, document
 
 
 def load_config(path: Path, env: Mapping[str, str]) -> Config:
@@ -107,7 +131,7 @@ def parse_config(
         config = config.model_copy(update={"mqtt": _read_files(config.mqtt, document, problems)})
     if config is None or problems:
         raise _refusal(document, problems)
-    return config.with_lines(document.lines)
+    return config.with_source(text.encode() if isinstance(text, str) else text, document.lines)
 
 
 def _require_sections(document: Document) -> None:

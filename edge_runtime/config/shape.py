@@ -202,10 +202,11 @@ class LogConfig(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
-    """Where keys stand in the file. Always equal: a configuration does not differ by where its keys stand."""
+class _Source:
+    """Where a configuration was read from. Always equal: how it is written makes no difference."""
 
-    of: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
+    text: bytes = field(default=b"", compare=False)
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
 
 
 class Config(Section):
@@ -233,17 +234,22 @@ class Config(Section):
     """Health, status, dashboard."""
     log: LogConfig = Field(default_factory=LogConfig)
     """Logging."""
-    _lines: _Lines = PrivateAttr(default_factory=_Lines)
+    _source: _Source = PrivateAttr(default_factory=_Source)
 
-    def with_lines(self, lines: Mapping[tuple[str, ...], int]) -> Self:
-        """The same configuration, which also knows the lines of its keys."""
-        located = self.model_copy()
-        located._lines = _Lines(lines)
-        return located
+    def with_source(self, text: bytes, lines: Mapping[tuple[str, ...], int]) -> Self:
+        """The same configuration, which also knows the text that it was read from and the lines of its keys."""
+        read = self.model_copy()
+        read._source = _Source(text, lines)
+        return read
+
+    @property
+    def text(self) -> bytes:
+        """The YAML that it was read from, without the values of variables and files; empty when there was none."""
+        return self._source.text
 
     def line_of(self, *key: str) -> int | None:
         """Line of a key in the file; None when it does not stand there, or there is no file."""
-        return self._lines.of.get(key)
+        return self._source.lines.get(key)
 
     def bundle_root(self, model: str) -> Path:
         """Folder that holds the version folders of a model's bundle (or is one version itself)."""

@@ -31,6 +31,7 @@ class ConfigWatcher:
         on_error: Called in the watch's thread with what is wrong; the last good configuration counts on.
         current: The configuration in force when the watch starts.
         crashes: Counts failures of the thread, such as those of ``on_change``. They never end the daemon.
+        is_refused: The file as it is now was refused already, and ``current`` is an earlier one.
     """
 
     def __init__(
@@ -42,12 +43,13 @@ class ConfigWatcher:
         on_change: Callable[[Config], None],
         on_error: Callable[[ConfigError], None],
         crashes: Crashes,
+        is_refused: bool = False,
     ) -> None:
         self._path, self._env = path, env
         self._current = current
         self._on_change, self._on_error = on_change, on_error
-        self._digest: bytes | None = b""  # of no content yet
-        self._is_refused = False
+        self._digest = self._content_digest() if is_refused else b""  # of no content yet
+        self._is_refused = is_refused
         self._checking = threading.Lock()
         self._thread = SupervisedThread("config-watch", self._run, crashes, is_vital=False)
         self.edits = self.refused = 0

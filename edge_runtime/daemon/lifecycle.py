@@ -95,6 +95,7 @@ class Daemon:
     def startup(self) -> None:
         """Models first (a bad bundle must stop the start), then cameras; READY once all self-tests have passed."""
         config, models = self.running.config, self.running.models
+        self.reloader.follow_edits()  # the file's refusal, so that health tells it from the start
         for name in config.models:
             models[name] = self.reloader.open_model(config, name)
         for runtime in models.values():
@@ -108,6 +109,7 @@ class Daemon:
         log.info("ready", models=[runtime.bundle.id for runtime in models.values()])
         self.running.connection.start()
         self.watch.start()
+        self.reloader.keep_config(config)
 
     def main_loop(self, for_s: float | None) -> None:
         """Tick until stopped."""

@@ -25,7 +25,8 @@ from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 
-Edits = queue.SimpleQueue[Config | ConfigError]
+Edits = queue.SimpleQueue[Config | EdgeRuntimeError]
+"""Valid configurations, and what is wrong with those that are none."""
 _Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None]
 """The new parts, ready while the old ones run."""
 
@@ -54,6 +55,8 @@ class ConfigReloader:
     open_connection: Callable[[Config], BrokerConnection]
     """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
     configure_log: Callable[[Config], None]
+    keep_config: Callable[[Config], None]
+    """Remembers a configuration that is in force, for a start that cannot use the file."""
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
     _edit: _Edit | None = field(default=None, init=False)
@@ -66,9 +69,10 @@ class ConfigReloader:
             edit, self._edit = self._edit, None
             self._end(edit)
 
-    def _begin(self, edit: Config | ConfigError) -> None:
-        if isinstance(edit, ConfigError):
-            self._refuse(str(edit), *map(str, edit.problems))
+    def _begin(self, edit: Config | EdgeRuntimeError) -> None:
+        if isinstance(edit, EdgeRuntimeError):
+            problems = edit.problems if isinstance(edit, ConfigError) else (edit,)
+            self._refuse(str(edit), *map(str, problems))
             return
         plan, new = changes(self.running.config, edit), merge_in_force(self.running.config, edit)
         self.notify.reloading()
@@ -87,6 +91,7 @@ class ConfigReloader:
             self._take_over(edit, opened)
             self.running.config, self.running.config_problem = edit.config, None
             self._emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart))
+            self.keep_config(edit.config)
         self.notify.ready()
 
     def _refuse(self, problem: str, *problems: str) -> None:

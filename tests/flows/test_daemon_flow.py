@@ -169,6 +169,28 @@ def test_a_model_is_replaced_under_a_running_camera_without_losing_a_frame(box):
     assert camera["restarts"] == 0
 
 
+@pytest.mark.parametrize("edit", ["models: [", json.dumps({"models": {"parts": {"bundle": "not-there"}}})])
+def test_a_box_whose_last_edit_was_refused_starts_with_the_one_before(box, edit, monkeypatch):
+    """Nobody is there to mend the file when the power comes back."""
+    box.write(cameras=conveyor())
+    box.start()
+    assert until(box.is_ready)
+    box.process.kill()
+    box.wait()
+    if edit.startswith("{"):
+        box.write(cameras=conveyor(), **json.loads(edit))
+    else:
+        box.write(text=f"state_dir: {box.state}\n{edit}")
+        monkeypatch.setenv("STATE_DIRECTORY", str(box.state))
+    box.start()
+    assert until(box.is_ready)
+    assert any(reason.startswith("configuration: ") for reason in box.get("/readyz").json()["reasons"])
+    assert [e["data"]["accepted"] for e in box.events() if e["event"] == "config"] == [False]
+    box.write(cameras=conveyor(fps=14))
+    assert until(lambda: box.get("/readyz").json()["reasons"] == [])
+    assert box.status()["config_problem"] is None
+
+
 def test_an_edit_that_names_a_bad_bundle_leaves_the_running_model_alone(box):
     box.write(cameras=conveyor())
     box.start()

@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.config import Config, secrets_of
+import structlog
+
+from edge_runtime.config import Config, keep_last_good, secrets_of
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
@@ -19,6 +21,7 @@ from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers
 from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.datatypes import Result
+from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
@@ -27,12 +30,15 @@ from edge_runtime.system.state_lock import lock_state_dir
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
 
+log = structlog.get_logger()
+
 
 def build_daemon(
     loaded: Config,
     config_path: Path,
     *,
     adjust: Callable[[Config], Config] = lambda config: config,
+    refused: EdgeRuntimeError | None = None,
     on_result: Callable[[Result], None] = lambda _: None,
 ) -> Daemon:
     """A daemon that has not started yet.
@@ -41,6 +47,7 @@ def build_daemon(
         loaded: What to run, as the file says.
         config_path: The file to watch for edits.
         adjust: Applied to it and to every edited configuration (the demo's options).
+        refused: Why ``loaded`` is an earlier configuration than the file holds now.
         on_result: Sees every result, in the inference worker's thread.
 
     Raises:
@@ -74,6 +81,7 @@ def build_daemon(
             open_model=partial(open_model, delivery=delivery, crashes=crashes),
             open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
             configure_log=configure_log_as_set,
+            keep_config=partial(_keep_config, config_path),
             run_in_background=run_in_background,
         )
         running.connection = reloader.open_connection(config)
@@ -85,7 +93,10 @@ def build_daemon(
             on_change=lambda edited: edits.put(adjust(edited)),
             on_error=edits.put,
             crashes=crashes,
+            is_refused=refused is not None,
         )
+        if refused is not None:
+            edits.put(refused)
         return Daemon(
             running=running,
             cameras=cameras,
@@ -97,6 +108,13 @@ def build_daemon(
             stop_request=stop,
             resources=resources.pop_all(),
         )
+
+
+def _keep_config(path: Path, config: Config) -> None:
+    try:
+        keep_last_good(config, path)
+    except StateError as err:  # the daemon serves without it
+        log.warning("the configuration in force cannot be kept for the next start", reason=str(err))
 
 
 def configure_log_as_set(config: Config) -> None:

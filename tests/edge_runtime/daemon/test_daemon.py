@@ -114,7 +114,7 @@ class DaemonBench:
         self.stop, self.edits, self.delivery = StopRequest(), Edits(), Delivery("box", lambda result: None)
         self.running, self.crashes = Running(self.config()), Crashes()
         self.reporter = StatusReporter(self.running, self.streams, self.delivery, self.crashes)
-        self.looked, notify, resources = [], SystemdNotify({}), ExitStack()
+        self.looked, self.kept, notify, resources = [], [], SystemdNotify({}), ExitStack()
         resources.callback(self.lock.close)
         resources.callback(lambda: self.diary.append("close outboxes"))
         reloader = ConfigReloader(
@@ -127,6 +127,7 @@ class DaemonBench:
             open_model=self.open_model,
             open_connection=self.open_connection,
             configure_log=lambda config: None,
+            keep_config=self.kept.append,
             run_in_background=self.run_in_background,
         )
         self.daemon = Daemon(
@@ -228,6 +229,7 @@ def test_a_start_that_fails_ends_what_had_been_started(bench, what):
 def test_a_changed_camera_is_reopened_and_nothing_else(bench):
     bench.start()
     assert isinstance(bench.edit(bench.config(fps=5)), ConfigApplied)
+    assert bench.kept[-1].cameras["belt"].fps == 5
     assert bench.diary == ["close belt", "open belt"]
 
 

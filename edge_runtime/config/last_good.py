@@ -1,0 +1,67 @@
+"""Keeps the text of the configuration that was in force last, so that a box can start with it.
+
+A box whose last edit was refused goes on; after a power cut it would find only that edit, and nobody is there to mend
+it. The copy lies in the state directory, readable for the daemon's user only.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_runtime.config.load import load_state_dir, parse_config
+from edge_runtime.config.shape import Config
+from edge_runtime.errors import ConfigError
+from edge_runtime.system.atomic_file import write_atomically
+
+_DEFAULT = Config.model_fields["state_dir"].default
+
+
+def keep_last_good(config: Config, path: Path) -> None:
+    """Remember that ``config``, read from ``path``, is in force.
+
+    Raises:
+        StateError: the disk refuses; an earlier copy is still there.
+    """
+    copy = _copy_of(path, config.state_dir)
+    if config.text and _read(copy) != config.text:
+        write_atomically(copy, config.text)
+
+
+def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
+    """The configuration that was in force last; None when there is none, or it cannot be used any more.
+
+    The state directory is the one that the file names, as far as that can be read, else the service's
+    (``STATE_DIRECTORY``, systemd.exec(5)), else the default.
+    """
+    for state_dir in _state_dirs(path, env):
+        text = _read(_copy_of(path, state_dir))
+        if text is None:
+            continue
+        try:
+            return parse_config(text, f"{path} (as it was in force last)", env, base=path.resolve().parent)
+        except ConfigError:
+            continue
+    return None
+
+
+def _state_dirs(path: Path, env: Mapping[str, str]) -> list[Path]:
+    try:
+        named = load_state_dir(path, env)
+    except ConfigError:
+        named = None
+    service = env.get("STATE_DIRECTORY", "").partition(":")[0]
+    found = [named, Path(service) if service else None, _DEFAULT]
+    return [folder for folder in dict.fromkeys(found) if folder is not None]
+
+
+def _copy_of(path: Path, state_dir: Path) -> Path:
+    """One for each file: several may name the same state directory, one after the other."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    return state_dir / "last-good" / f"{name}.yaml"
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
