@@ -114,7 +114,7 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
 
 def _notes_of_recalibration(config: "Config") -> list[str]:
     """Whether recalibration is on and yet can never begin, since nothing here can record a baseline."""
-    from edge_runtime.deployment.model_state import ModelState
+    from edge_runtime.deployment.model_state import ModelState, model_folder
 
     can_record = config.recalibration.commission.automatic or (
         config.mqtt is not None and config.mqtt.commands
@@ -122,7 +122,7 @@ def _notes_of_recalibration(config: "Config") -> list[str]:
     without = [
         name
         for name, model in config.models.items()
-        if model.recalibrate and not any(ModelState(config.state_dir / "models" / name).baselines.glob("*"))
+        if model.recalibrate and not any(ModelState(model_folder(config.state_dir, name)).baselines.glob("*"))
     ]
     if not config.recalibration.enabled or can_record or not without:
         return []

@@ -2,8 +2,7 @@
 
 *Live* means that inference makes progress, or that nothing is due. *Ready* means that it may be relied on: models are
 loaded, which includes their golden self-test, and pictures come in. A problem that the daemon survives (a broker that
-is away: results wait on disk) is a note. Pure: no clock, no socket. The HTTP server and the retained MQTT state use the
-one verdict; ``WatchdogFeeder`` reads only the engines' facts.
+is away: results wait on disk) is a note. The watchdog is fed by the engines' facts alone. Pure: no clock, no socket.
 """
 
 from collections.abc import Iterator, Mapping

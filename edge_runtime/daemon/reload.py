@@ -99,7 +99,7 @@ class ConfigReloader:
         self._emit(ConfigRefused(problems))
 
     def _open(self, new: Config, plan: Changes) -> _Opened:
-        """Open the new parts. The old ones are not touched, and no model is left when this fails."""
+        """Open the new parts; when one fails, the models opened before it are closed. The old parts are not touched."""
         models: dict[str, ModelRuntime] = {}
         with ExitStack() as opened:
             for name in sorted(plan.models & new.models.keys()):
@@ -142,14 +142,15 @@ class ConfigReloader:
     def _replace_models(self, names: frozenset[str], opened: dict[str, ModelRuntime]) -> None:
         running = self.running.models
         for name in sorted(names):
-            old, new = running.pop(name, None), opened.get(name)
+            old, new = running.get(name), opened.get(name)
             if new is not None:
-                running[name] = new
+                running[name] = new  # at once: another thread never sees the model missing
                 if old is None:
                     new.start()
                 else:
                     new.take_over(old)
             elif old is not None:
+                del running[name]
                 old.stop()
 
     def _replace_connection(self, connection: BrokerConnection) -> None:

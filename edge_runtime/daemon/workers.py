@@ -128,7 +128,7 @@ class InferenceWorker:
 
     def __init__(self, name: str, pipeline: Pipeline, crashes: Crashes, cpus: tuple[int, ...] = ()) -> None:
         """``cpus``: the logical CPUs that its thread is bound to; empty leaves that to the kernel."""
-        self._name, self._pipeline, self._cpus = name, pipeline, cpus
+        self._pipeline, self._cpus = pipeline, cpus
         self.bound_to: tuple[int, ...] = ()
         self.thread = SupervisedThread(name, self._run, crashes)
         """Once it shall stop, it ends when nothing is queued."""
@@ -140,7 +140,7 @@ class InferenceWorker:
                 self.bound_to = self._cpus
             except OSError as err:  # a CPU went offline, or a unit denies it: slower perhaps, not wrong
                 log.warning(
-                    "thread not bound to its CPUs", worker=self._name, cpus=self._cpus, reason=str(err)
+                    "thread not bound to its CPUs", worker=self.thread.name, cpus=self._cpus, reason=str(err)
                 )
         while not (self.thread.stopping.is_set() and self._pipeline.is_empty()):
             self._pipeline.step(timeout_s=0.25)

@@ -4,7 +4,7 @@
 <state_dir>/models/<model>/
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
     baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
-    probes/<16 digits>.onnx       the first taps of the model whose SHA-256 begins so, for the drift monitor
+    probes/<first 16 digits of the model's SHA-256>.onnx    its first taps, for the drift monitor
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
                 observed.safetensors, withdrawn}
     reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
@@ -48,6 +48,11 @@ ANSWERS_FILE = "answers.safetensors"
 PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
 
 
+def model_folder(state_dir: Path, model: str) -> Path:
+    """The folder of one model below the state directory, there or not."""
+    return state_dir / "models" / model
+
+
 @dataclass(frozen=True, slots=True)
 class Patched:
     """A patched model and its answers."""
@@ -70,7 +75,7 @@ class ModelState:
         Raises:
             StateError: the state directory cannot be written.
         """
-        model_state = cls(state_dir / "models" / model)
+        model_state = cls(model_folder(state_dir, model))
         try:
             model_state.jobs.mkdir(parents=True, exist_ok=True)
             model_state.patches.mkdir(exist_ok=True)
@@ -132,6 +137,10 @@ class ModelState:
     def jobs(self) -> Path:
         """Work space of recalibration processes."""
         return self.folder / "jobs"
+
+    def job_folder(self, kind: str) -> Path:
+        """Of the job of this kind that runs or has just ended."""
+        return self.jobs / kind
 
     @property
     def reservoir(self) -> Path:

@@ -1,8 +1,8 @@
 """The recalibration of one model: watch for drift, begin tasks, use their results, obey commands.
 
-The inference workers *offer* answered samples and never wait. One thread owns all state; requests from MQTT, HTTP and
-the schedule arrive through an inbox and are answered through a future. The heavy work runs in a child process
-(``job``). Which rollout steps are legal is in ``rollout``; ``task_runner`` allows one task at a time, ``planner`` says
+The inference workers *offer* answered samples and never wait. Commands arrive through an inbox and are answered through
+a future; one thread takes them, watches, and makes every decision. The heavy work runs in a child process (``job``).
+Which rollout steps are legal is in ``rollout``; ``task_runner`` allows one task at a time, ``planner`` says
 which is due, and ``patch_policy`` which generation may be active.
 """
 

@@ -36,7 +36,7 @@ def is_same_drift(score: float, answered: float | None) -> bool:
 
     One that has moved far needs another patch.
     """
-    return bool(answered) and 0.5 <= score / (answered or 1.0) <= 2.0
+    return answered is not None and answered > 0 and 0.5 <= score / answered <= 2.0
 
 
 class PatchPolicy:

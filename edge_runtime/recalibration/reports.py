@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 import structlog
 
+from edge_runtime.deployment.model_state import model_folder
+
 log = structlog.get_logger()
 
 REPORT_ID = re.compile(r"[pr][1-9][0-9]{0,8}")
@@ -29,7 +31,7 @@ class Reports:
     @classmethod
     def of(cls, state_dir: Path, model: str) -> "Reports":
         """Those of a model."""
-        return cls(state_dir / "models" / model)
+        return cls(model_folder(state_dir, model))
 
     def keep_refused(self, finished: Path) -> str | None:
         """Move a finished job's report in, whole or not at all, and forget the oldest.
@@ -53,7 +55,7 @@ class Reports:
 
     def has_page(self, report_id: str) -> bool:
         """Whether there is a page under this id."""
-        return (self._place(report_id) / "report.html").is_file()
+        return (self.folder_of(report_id) / "report.html").is_file()
 
     def read_page(self, report_id: str) -> bytes | None:
         """The HTML page; None when there is none, or when it is none of ours."""
@@ -78,19 +80,20 @@ class Reports:
         found = [path.name for path in _folders(self.folder / "reports") if path.name.startswith("r")]
         return sorted(found, key=lambda name: int(name[1:]))
 
-    def _place(self, report_id: str) -> Path:
+    def folder_of(self, report_id: str) -> Path:
+        """Where a report of this id lies, there or not; the id is not checked."""
         return self.folder / ("patches" if report_id.startswith("p") else "reports") / report_id
 
     def _written_s(self, report_id: str) -> float:
         try:
-            return (self._place(report_id) / "report.json").stat().st_mtime
+            return (self.folder_of(report_id) / "report.json").stat().st_mtime
         except OSError:
             return 0.0
 
     def _read(self, report_id: str, name: str) -> bytes | None:
         if not REPORT_ID.fullmatch(report_id):
             return None
-        path = self._place(report_id) / name
+        path = self.folder_of(report_id) / name
         try:
             return path.read_bytes() if path.stat().st_size <= LARGEST_PAGE_BYTES else None
         except OSError:

@@ -42,7 +42,7 @@ class TaskResults:
 
     def take(self, task: Task, result: JobResult) -> None:
         """Use a result, or publish that there is none."""
-        folder = self._model_state.jobs / task.kind
+        folder = self._model_state.job_folder(task.kind)
         if isinstance(result, JobFailure):
             self._fail(task, result)
             return
@@ -91,5 +91,5 @@ class TaskResults:
         if report_id is None or not self._reports.has_page(report_id):
             return report
         if not self._reference.keeps_pictures:
-            forget_thumbnails(self._model_state.folder)
+            forget_thumbnails(self._reports.folder_of(report_id))
         return replace(report, report=f"{self._context.model}/{report_id}")

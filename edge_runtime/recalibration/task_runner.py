@@ -147,9 +147,9 @@ class TaskRunner:
             tuple(self._reference.list_moments(task)) if kept else (),
         )
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
+        folder, deadline_s = context.model_state.job_folder(task.kind), context.clock() + settings.timeout_s
         try:
-            deadline_s = context.clock() + settings.timeout_s
-            self._job = self._start(context.model_state.jobs / task.kind, request, pixels, deadline_s)
+            self._job = self._start(folder, request, pixels, deadline_s)
         except StateError as err:
             return JobFailure(str(err))
         finally:

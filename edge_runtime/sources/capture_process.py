@@ -6,7 +6,6 @@ plays it, and ends with one message that names the reason. The owner opens it ag
 """
 
 import ctypes
-import os
 import random
 import signal
 import socket
@@ -14,20 +13,12 @@ import sys
 
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
 from edge_runtime.system.camera_address import CameraAddress
+from edge_runtime.system.parent_process import die_with
 from edge_runtime.system.redaction import redact_url
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_PR_SET_NAME = 15
 _CONNECT_TIMEOUT_S = 3.0
 _CONNECT_PAUSE_S = (0.5, 3.0)  # with the time-out above: an answer at most 6 s after the camera is back
-
-
-def die_with(parent_pid: int, name: str) -> None:
-    """Ask the kernel to kill this process with its owner (also while stopped), and show ``name`` in process lists."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(_PR_SET_NAME, f"cap-{name}"[:15].encode(errors="replace"))
-    if os.getppid() != parent_pid:  # it died before the request to die with it
-        os._exit(0)
 
 
 def wait_reachable(address: CameraAddress, owner: OwnerConnection, rng: random.Random) -> bool:
@@ -79,7 +70,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
     owner = OwnerConnection(socket.socket(fileno=socket_fd))
     request = owner.receive_request()
-    die_with(parent_pid, request.stream)
+    die_with(parent_pid)
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"cap-{request.stream}"[:15].encode(errors="replace"))
     owner.listen()
     serve(owner, ring_fd, request, random.Random())  # noqa: S311 - jitter, not a secret
     return 0

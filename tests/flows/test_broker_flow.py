@@ -167,7 +167,10 @@ def test_nothing_is_lost_when_the_broker_is_killed_in_mid_stream(subscriber, dev
             seen = len(subscriber.messages)
             assert until(lambda seen=seen: len(subscriber.messages) > seen + 30)
             subscriber.restart_broker()
-            assert until(lambda connects=connects: device.client.connects > connects)
+            reconnected = until(
+                lambda connects=connects: device.client.connects > connects, device.settings.reconnect_max_s
+            )
+            assert reconnected, "at the latest after the longest delay"
             subscriber.publish("edge/d/request/status", json.dumps({"transaction": round_}), qos=1)
             expected = {"status": "ok", "data": {"serving": True}, "transaction": round_}
             assert until(lambda expected=expected: expected in subscriber.answers("edge/d/response/status"))
@@ -296,7 +299,7 @@ def test_a_flood_of_bad_commands_does_not_keep_a_good_one_waiting(device, subscr
             return False
         return True
 
-    assert until(is_answered)
+    assert until(is_answered, device.settings.keepalive_s), "before the broker could take the device for dead"
     assert device.rollbacks == 0
 
 

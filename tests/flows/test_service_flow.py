@@ -25,7 +25,7 @@ class Systemd:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.socket.settimeout(WAIT_S)
-        self.partial = []
+        self.heard = []
 
     def drain(self):
         """Take what is under way."""
@@ -35,9 +35,9 @@ class Systemd:
                 self.socket.recv(4096)
 
     def hear_until(self, word):
-        while not self.partial or word not in self.partial[-1]:
-            self.partial.append(self.socket.recv(4096).decode())
-        return self.partial[-1]
+        while not self.heard or word not in self.heard[-1]:
+            self.heard.append(self.socket.recv(4096).decode())
+        return self.heard[-1]
 
 
 def start(folder, systemd, **environment):
@@ -69,9 +69,9 @@ def test_says_ready_feeds_the_watchdog_and_says_that_it_stops(tmp_path, systemd)
     daemon = start(tmp_path, systemd, WATCHDOG_USEC="2000000")
     try:
         systemd.hear_until("READY=1")
-        assert not any("WATCHDOG" in message for message in systemd.partial)
+        assert not any("WATCHDOG" in message for message in systemd.heard)
         for _ in range(2):
-            systemd.partial.append("")
+            systemd.heard.append("")
             systemd.hear_until("WATCHDOG=1")
         daemon.send_signal(signal.SIGTERM)
         systemd.hear_until("STOPPING=1")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.performance.bare_runs import BUNDLE, Report, capacity, pictures_in
+from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import RunningDaemon, run_daemon
@@ -129,7 +130,9 @@ def _commissioned(folder: Path, bundle: Path, count: int) -> Job:
 
 def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
     settings = RecalibrationConfig()
-    request = JobRequest(kind, Cause.COMMAND, time.time(), bundle.resolve(), job.baseline, None, settings)
+    request = JobRequest(
+        kind, Cause.COMMAND, time.time(), bundle.resolve(), job.baseline, None, settings, BaselineFacts(), ()
+    )
     return JobProcess(job.folder, request, job.pixels, time.monotonic() + JOB_TIMEOUT_S)
 
 

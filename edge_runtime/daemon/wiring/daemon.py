@@ -79,7 +79,7 @@ def build_daemon(
             edits=edits,
             crashes=crashes,
             open_model=partial(open_model, delivery=delivery, crashes=crashes),
-            open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers),
+            open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers, crashes=crashes),
             configure_log=configure_log_as_set,
             keep_config=partial(_keep_config, config_path),
             run_in_background=run_in_background,

@@ -29,9 +29,7 @@ class Outboxes:
     """The outboxes of a state directory, opened when first needed and kept for the daemon's life."""
 
     def __init__(self, config: Config, crashes: Crashes) -> None:
-        self.crashes = crashes
-        """For the threads of the outboxes and of all that is connected to them."""
-        self._folder = config.state_dir
+        self._folder, self._crashes = config.state_dir, crashes
         self._limits = OutboxLimits(config.outbox.max_mib * 2**20, config.outbox.max_age_h * 3600)
         self._open: dict[str, Outbox] = {}
 
@@ -42,7 +40,7 @@ class Outboxes:
             StateError: the state directory cannot be used.
         """
         if name not in self._open:
-            self._open[name] = Outbox(self._folder / name, self.crashes, self._limits)
+            self._open[name] = Outbox(self._folder / name, self._crashes, self._limits)
         return self._open[name]
 
     def close(self) -> None:
@@ -52,7 +50,7 @@ class Outboxes:
 
 
 def open_connection(
-    config: Config, outboxes: Outboxes, handlers: Mapping[str, VerbHandler]
+    config: Config, outboxes: Outboxes, handlers: Mapping[str, VerbHandler], crashes: Crashes
 ) -> BrokerConnection:
     """Broker client, commands and one durable channel per destination; nothing is started.
 
@@ -63,27 +61,28 @@ def open_connection(
     topics = Topics(config.mqtt.prefix if config.mqtt else "edge", config.device)
     client = commands = None
     if config.mqtt is not None:
-        client = MqttClient(make_mqtt_settings(config.device, config.mqtt), outboxes.crashes)
-    channels = tuple(_make_channels(config, client, outboxes))
+        client = MqttClient(make_mqtt_settings(config.device, config.mqtt), crashes)
+    channels = tuple(_make_channels(config, client, outboxes, crashes))
     if client is not None and config.mqtt is not None:
         handler = CommandHandler(handlers, CommandPolicy(is_enabled=config.mqtt.commands))
-        commands = CommandListener(client, handler, topics, outboxes.crashes)
+        commands = CommandListener(client, handler, topics, crashes)
     return BrokerConnection(topics, client, commands, channels)
 
 
-def _make_channels(config: Config, client: MqttClient | None, outboxes: Outboxes) -> Iterator[Channel]:
+def _make_channels(
+    config: Config, client: MqttClient | None, outboxes: Outboxes, crashes: Crashes
+) -> Iterator[Channel]:
     if client is not None:
-        yield _make_channel("mqtt", outboxes, "outbox.db", MqttSink(client))
+        yield _make_channel("mqtt", outboxes.get("outbox.db"), MqttSink(client), crashes)
     path = config.sink_path()
     if path is not None:
         max_mib = config.sink.max_mib if config.sink is not None else 64
         sink = FileSink(path, max_bytes=max_mib * 2**20 // (KEEP + 1))
-        yield _make_channel("file", outboxes, "outbox-file.db", sink)
+        yield _make_channel("file", outboxes.get("outbox-file.db"), sink, crashes)
 
 
-def _make_channel(name: str, outboxes: Outboxes, file: str, sink: Sink) -> Channel:
-    outbox = outboxes.get(file)
-    return Channel(name, outbox, Publisher(outbox, sink, outboxes.crashes, name=f"publisher-{name}"))
+def _make_channel(name: str, outbox: Outbox, sink: Sink, crashes: Crashes) -> Channel:
+    return Channel(name, outbox, Publisher(outbox, sink, crashes, name=f"publisher-{name}"))
 
 
 def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:

@@ -1,6 +1,6 @@
 """The messages between the daemon and the recalibration process: a request, and one of three results, as JSON.
 
-Both ends are of one version: a field that is missing or of another type is refused.
+Both ends are of one version: a field that is missing or of another type is refused, a number in a string too.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class JobRequest:
     reference_folder: Path | None
     """Pictures to use; None takes the frames that are handed over."""
     settings: RecalibrationConfig
-    facts: BaselineFacts | None = None
-    """Of the baseline that a commissioning makes."""
-    further_input: tuple[InputMoments, ...] = ()
+    facts: BaselineFacts | None
+    """Of the baseline that a commissioning makes; None for a recalibration."""
+    further_input: tuple[InputMoments, ...]
     """Moments of samples of which no picture may be kept; they join in the correction of the input."""
 
     @property
@@ -92,7 +92,7 @@ class MessageFile(Generic[T]):
             StateError: a field is missing or of another type; the message names it.
         """
         try:
-            return self.adapter.validate_json((folder / self.name).read_bytes())
+            return self.adapter.validate_json((folder / self.name).read_bytes(), strict=True)
         except ValidationError as err:
             problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
             raise StateError(f"{self.name} cannot be read: {problems}") from err

@@ -39,7 +39,7 @@ class JobProcess:
             REQUEST.write(folder, request)
             with (folder / "log.txt").open("wb") as log_file, _hand_over(pixels) as handed:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", WORKER, str(folder), *map(str, handed)],
+                    [sys.executable, "-m", WORKER, str(folder), *map(str, (os.getpid(), *handed))],
                     stdin=subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER [FRAMES_FD]``.
+"""The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER PARENT_PID [FRAMES_FD]``.
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
 a verdict with its report and, if the gate accepts, a patch and the patched model. It runs at low priority,
@@ -8,9 +8,7 @@ The last file written is ``outcome.json``. A refusal by the gate is an outcome, 
 """
 
 import contextlib
-import ctypes
 import resource
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,6 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 import calibration
-from calibration.baseline.metadata import BaselineFacts
 from calibration.errors import CalibrationError, ModelError
 from calibration.gate.classification import GateSettings
 from calibration.stats.moments import FrameMoments
@@ -48,10 +45,8 @@ from edge_runtime.recalibration.job.messages import (
 )
 from edge_runtime.recalibration.job.report import leave_report
 from edge_runtime.recalibration.task import Kind
+from edge_runtime.system.parent_process import die_with
 from edge_runtime.system.priority import idle_cores, lower_priority
-
-PR_SET_PDEATHSIG = 1
-
 
 Prepared = tuple[NDArray[np.float32], NDArray[np.int64] | None]
 """Frames ready for the model, (N,C,H,W), and their labels, (N,), where the folder tells them."""
@@ -86,11 +81,13 @@ def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobRe
 
 def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> CommissioningResult:
     model, (x, _) = bundle.model_files, frames
+    if request.facts is None:
+        raise StateError("job.json has no facts about the baseline that is to be made")
     baseline = calibration.profile(
         model,
         x,
         created_wall_s=request.at_wall_s,
-        facts=request.facts or BaselineFacts(),
+        facts=request.facts,
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
     )
@@ -189,14 +186,13 @@ def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> 
 
 
 def _limit_this_process(memory_mib: int) -> None:
-    """Low priority, bounded memory, and no life without the parent."""
+    """Low priority and bounded memory."""
     lower_priority(idle_cores())
     limit = memory_mib * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    with contextlib.suppress(OSError, AttributeError):  # not Linux: the parent's deadline is all there is
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    with open(int(sys.argv[2]), "rb") if len(sys.argv) > 2 else contextlib.nullcontext() as handed:  # noqa: PTH123
+    die_with(int(sys.argv[2]))
+    with open(int(sys.argv[3]), "rb") if len(sys.argv) > 3 else contextlib.nullcontext() as handed:  # noqa: PTH123
         main(Path(sys.argv[1]), handed)

@@ -44,9 +44,7 @@ class Runtime:
         self.diary, self.name, self.config, self.controller = diary, name, config, None
         self.bundle = SimpleNamespace(id=f"{name}/1")
         self.pipeline = SimpleNamespace(name=name, is_idle=lambda: True, due_since_s=lambda: None)
-        self.pipeline.metrics = SimpleNamespace(
-            started_at_s=0.0, last_progress_at_s=None, first_result_at_s=None
-        )
+        self.pipeline.metrics = SimpleNamespace(last_progress_at_s=None, first_result_at_s=None)
         self.pipeline.slot = SimpleNamespace(failures_in_a_row=0)
         self.pipeline.continue_counts = lambda before: diary.append(f"count on {before.name}")
 

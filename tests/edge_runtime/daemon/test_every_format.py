@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 import calibration
+from calibration.baseline.metadata import BaselineFacts
 from calibration.patch import Affine
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
@@ -75,7 +76,8 @@ def test_a_bundle_that_was_built_loads_passes_and_is_inspect_bundle(
 def job_folder(folder: Path, bundle: Bundle, kind: Kind, baseline: Path) -> Path:
     settings = RecalibrationConfig(reference=ReferenceConfig(frames=32), memory_mib=4096)
     folder.mkdir(parents=True)
-    REQUEST.write(folder, JobRequest(kind, Cause.COMMAND, 9.0, bundle.path, baseline, None, settings))
+    request = JobRequest(kind, Cause.COMMAND, 9.0, bundle.path, baseline, None, settings, BaselineFacts(), ())
+    REQUEST.write(folder, request)
     return folder
 
 

@@ -32,7 +32,7 @@ STATUS: dict[str, Any] = {
             "streams": {"belt": {"frames": 120, "results": 118, "rejected": {"truncated": 2}}},
             "recalibration": {
                 "commissioned": True,
-                "drift": {"score": 0.31, "threshold": 0.2, "alarm": True, "verdict": "sensor"},
+                "drift": {"score": 0.31, "threshold": 0.2, "drifted": True, "verdict": "sensor"},
                 "accepted": 1,
                 "refused": 0,
                 "failed": 0,

@@ -24,7 +24,7 @@ from tests.support.event_examples import a_report
 SETTINGS = RecalibrationConfig(
     schedule="0 3 * * *", memory_mib=1024, reference=ReferenceConfig(folder="/r", pictures="never")
 )
-JOB = JobRequest(Kind.RECALIBRATE, Cause.DRIFT, 1.5, Path("/b/1"), Path("/s/day"), None, SETTINGS)
+JOB = JobRequest(Kind.RECALIBRATE, Cause.DRIFT, 1.5, Path("/b/1"), Path("/s/day"), None, SETTINGS, None, ())
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,24 @@ def test_a_refusal_names_the_field(tmp_path):
     path = tmp_path / "job.json"
     path.write_bytes(path.read_bytes().replace(b"1024", b'"much"'))
     with pytest.raises(StateError, match="memory_mib"):
+        REQUEST.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        (b'"at_wall_s":1.5', b'"at_wall_s":"1.5"', "at_wall_s"),
+        (b'"further_input":[]', b'"other":[]', "further_input"),
+        (b'"facts":null,', b"", "facts"),
+    ],
+)
+def test_a_field_that_is_missing_or_of_another_type_is_refused(tmp_path, old, new, field):
+    REQUEST.write(tmp_path, JOB)
+    path = tmp_path / "job.json"
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    with pytest.raises(StateError, match=field):
         REQUEST.read(tmp_path)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import Baseline
+from calibration.baseline.metadata import BaselineFacts
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobRequest
@@ -30,6 +31,8 @@ def job(**fields):
         "baseline": Path("none"),
         "reference_folder": None,
         "settings": RecalibrationConfig(),
+        "facts": BaselineFacts(),
+        "further_input": (),
     }
     return JobRequest(**{**values, **fields})
 

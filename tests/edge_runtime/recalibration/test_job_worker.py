@@ -14,6 +14,7 @@ import pytest
 from onnx import helper
 
 import calibration
+from calibration.baseline.metadata import BaselineFacts
 from calibration.errors import ModelError
 from calibration.gate.classification import GateSettings
 from calibration.stats.moments import ANSWERS_TAP
@@ -43,7 +44,9 @@ def settings(**keys):
 
 def order(kind, folder, reference_folder=None, **keys):
     baseline = folder / "baseline.safetensors"
-    return JobRequest(kind, Cause.COMMAND, 12.0, BUNDLE, baseline, reference_folder, settings(**keys))
+    return JobRequest(
+        kind, Cause.COMMAND, 12.0, BUNDLE, baseline, reference_folder, settings(**keys), BaselineFacts(), ()
+    )
 
 
 def conveyor_frames(count, first, drift=None):
@@ -161,7 +164,7 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
     baseline = tmp_path / "healthy" / "baseline.safetensors"
     run(
         tmp_path / "healthy",
-        JobRequest(Kind.COMMISSION, Cause.COMMAND, 0.0, BUNDLE, baseline, None, private),
+        JobRequest(Kind.COMMISSION, Cause.COMMAND, 0.0, BUNDLE, baseline, None, private, BaselineFacts(), ()),
         conveyor_frames(48, 0),
     )
     assert calibration.Baseline.load(baseline).healthy_samples is None
