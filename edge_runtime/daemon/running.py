@@ -1,5 +1,6 @@
 """The configuration in force, its models and the connection to the broker; an edit replaces parts of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,9 +62,18 @@ class Running:
 
     def _find_model(self, name: str | None) -> ModelRuntime:
         models = dict(self.models)
-        if name is None and len(models) == 1:
-            return next(iter(models.values()))
-        if name not in models:
-            problem = f"no model {name!r}; this device has" if name else "name a model"
-            raise CommandError(f"{problem}: {', '.join(models)}")
-        return models[name]
+        return models[choose_model_name(models, name)]
+
+
+def choose_model_name(models: Mapping[str, object], wanted: str | None) -> str:
+    """The model of a command: the named one, or the only one.
+
+    Raises:
+        CommandError: there is no such model, or there are several.
+    """
+    if wanted is None and len(models) == 1:
+        return next(iter(models))
+    if wanted is None or wanted not in models:
+        problem = f"no model {wanted!r}; this device has" if wanted else "name a model"
+        raise CommandError(f"{problem}: {', '.join(models)}")
+    return wanted

@@ -1,10 +1,14 @@
-"""The model that is recalibrated: its identity, its files, its clocks and the way out for its events."""
+"""The model that is recalibrated: its identity, its files, its clocks, the way out for its events, its samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from calibration.baseline.baseline import Baseline
+from calibration.stats.moments import MeanVar
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.messaging.events import Fact
 
@@ -43,3 +47,11 @@ class ModelContext:
     """Monotonic time, seconds."""
     wall_clock: Callable[[], float]
     """Unix time, seconds."""
+    channel_axis: int = 0
+    """Of a prepared sample: 0 for (C,H,W), 2 for (H,W,C)."""
+
+
+def compute_input_moments(tensor: NDArray[np.float32], channel_axis: int) -> MeanVar:
+    """Mean and variance per channel of a prepared sample without batch axis."""
+    axes = tuple(axis for axis in range(tensor.ndim) if axis != channel_axis)
+    return tensor.mean(axis=axes, dtype=np.float64), tensor.var(axis=axes, dtype=np.float64)

@@ -70,10 +70,10 @@ class Reports:
         return found if isinstance(found, dict) else None
 
     def list_ids(self) -> list[str]:
-        """All reports, newest first."""
+        """All reports, in no order."""
         patches = self.folder / "patches"
         accepted = [path.name for path in _folders(patches) if path.name.startswith("p")]
-        return sorted([*accepted, *self._refused()], key=self._written_s, reverse=True)
+        return [*accepted, *self._refused()]
 
     def _refused(self) -> list[str]:
         """Ids in ``reports``, oldest first."""
@@ -83,12 +83,6 @@ class Reports:
     def folder_of(self, report_id: str) -> Path:
         """Where a report of this id lies, there or not; the id is not checked."""
         return self.folder / ("patches" if report_id.startswith("p") else "reports") / report_id
-
-    def _written_s(self, report_id: str) -> float:
-        try:
-            return (self.folder_of(report_id) / "report.json").stat().st_mtime
-        except OSError:
-            return 0.0
 
     def _read(self, report_id: str, name: str) -> bytes | None:
         if not REPORT_ID.fullmatch(report_id):

@@ -14,10 +14,10 @@ from calibration.baseline.baseline import Baseline
 from calibration.errors import BaselineError
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
+from edge_runtime.daemon.running import choose_model_name
 from edge_runtime.daemon.wiring.recalibration import identify_bundle
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import load_model_bundle
-from edge_runtime.errors import CommandError
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.baselines.store import BaselineStore
@@ -73,9 +73,5 @@ def add_baseline(config: Config, model: str | None, file: Path, called: str | No
 
 
 def _bundle_of(config: Config, model: str | None) -> tuple[str, Bundle]:
-    known = ", ".join(config.models)
-    name = next(iter(config.models)) if model is None and len(config.models) == 1 else model
-    if name not in config.models:
-        text = f"no model {name!r}; this device has: {known}" if name else f"name a model: {known}"
-        raise CommandError(text)
+    name = choose_model_name(config.models, model)
     return name, load_model_bundle(config, name)

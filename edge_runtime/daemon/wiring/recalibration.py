@@ -47,7 +47,14 @@ def make_controller(
     channel_axis = 0 if bundle.manifest.preprocess.layout == "nchw" else 2
     return RecalibrationController(
         ModelContext(
-            name, bundle.path, identify_bundle(bundle), model_state, emit_fact, time.monotonic, time.time
+            name,
+            bundle.path,
+            identify_bundle(bundle),
+            model_state,
+            emit_fact,
+            time.monotonic,
+            time.time,
+            channel_axis,
         ),
         config.recalibration,
         config.drift,

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from calibration.baseline.baseline import Baseline
 from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
 from calibration.errors import CalibrationError
-from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, MeanVar
+from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP
 from calibration.stats.output_features import class_features, detection_features
 from calibration.stats.sensor_features import has_sensor_features, sensor_features
 from edge_runtime.config import DriftConfig
 from edge_runtime.datatypes import Result
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.messaging.events import DriftFigures
+from edge_runtime.recalibration.context import compute_input_moments
 from edge_runtime.recalibration.drift.baseline_selector import BaselineSelector, Change, KnownBaselines
 
 log = structlog.get_logger()
@@ -171,7 +172,7 @@ class DriftWatch:
         _open_one(comparison.waiting)
         outputs = comparison.probe.infer(tensor[np.newaxis])
         sample = np.moveaxis(tensor, self._channel_axis, 0)
-        moments = {INPUT_TAP: self._input_moments(tensor)}
+        moments = {INPUT_TAP: compute_input_moments(tensor, self._channel_axis)}
         if has_sensor_features(sample.shape):
             moments |= sensor_features(sample)
         for name in outputs:
@@ -202,10 +203,6 @@ class DriftWatch:
             answers_score=None if status.deep_score is None else round(status.deep_score, 4),
             frames=status.frames,
         )
-
-    def _input_moments(self, tensor: NDArray[np.float32]) -> MeanVar:
-        axes = tuple(axis for axis in range(tensor.ndim) if axis != self._channel_axis)
-        return tensor.mean(axis=axes, dtype=np.float64), tensor.var(axis=axes, dtype=np.float64)
 
 
 def _open_one(waiting: deque[Callable[[], None]]) -> None:

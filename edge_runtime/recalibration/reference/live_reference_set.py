@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Sample
 from edge_runtime.errors import StateError
-from edge_runtime.recalibration.context import ModelContext
+from edge_runtime.recalibration.context import ModelContext, compute_input_moments
 from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
 from edge_runtime.recalibration.reference.frame_filter import FrameFilter
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
@@ -161,7 +160,7 @@ class LiveReferenceSet:
             sample.captured_at_s,
             sample.captured_at_wall_s,
             sample.pixels if with_pixels else None,
-            None if self.keeps_pictures else compute_input_moments(sample.tensor, sample.pixels),
+            None if self.keeps_pictures else self._measure_input(sample),
         )
         self._forget_other_shapes(one)
         self._drop(self._reservoir.add(one))
@@ -196,6 +195,10 @@ class LiveReferenceSet:
     def list_moments(self, task: Task) -> list[InputMoments]:
         """Those of the task's time of which no picture was kept."""
         return self._reservoir.list_moments(task.frames_since_s, task.stream)
+
+    def _measure_input(self, sample: Sample) -> InputMoments:
+        mean, var = compute_input_moments(sample.tensor, self._context.channel_axis)
+        return InputMoments(tuple(mean.tolist()), tuple(var.tolist()))
 
     def _forget_other_shapes(self, one: Kept) -> None:
         """Pictures of another size were prepared for another model under the same name: they cannot be mixed."""
@@ -268,13 +271,6 @@ class LiveReferenceSet:
         if self._store is not None:
             for kept in gone:
                 self._store.remove(kept)
-
-
-def compute_input_moments(tensor: NDArray[np.float32], pixels: NDArray[np.uint8]) -> InputMoments:
-    """Mean and variance per channel of a prepared sample, (C,H,W) or (H,W,C), made from ``pixels`` (H,W,C)."""
-    axes = (1, 2) if tensor.shape[1:] == pixels.shape[:2] else (0, 1)
-    mean, var = tensor.mean(axes, dtype=np.float64), tensor.var(axes, dtype=np.float64)
-    return InputMoments(tuple(mean.tolist()), tuple(var.tolist()))
 
 
 def _make_limits(settings: ReferenceConfig) -> ReservoirLimits:
