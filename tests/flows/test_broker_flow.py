@@ -234,7 +234,10 @@ def test_nothing_accepted_is_lost_when_the_daemon_is_killed(tmp_path, broker, su
     device.close()
     # The final part of a killed connection may be repeated from further back than one row.
     # The broker has them all; the subscriber may be a moment behind.
-    assert until(lambda: list(dict.fromkeys(subscriber.seqs())) == list(range(last + 1)))
+    assert until(lambda: set(subscriber.seqs()) >= set(range(last + 1)))
+    # Rows are delivered from memory too: more than a killed daemon's ledger knows may have arrived.
+    firsts = list(dict.fromkeys(subscriber.seqs()))
+    assert firsts == list(range(max(last, *firsts) + 1))
 
 
 def test_a_backlog_made_while_the_broker_was_away_drains_in_order(broker, tmp_path, subscriber):
