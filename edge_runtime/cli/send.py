@@ -3,6 +3,7 @@
 import os
 import queue
 import secrets
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ from edge_runtime.errors import BrokerLost, CommandError, NoAnswer
 if TYPE_CHECKING:
     from edge_runtime.config import Address
 
-REQUEST_EXPIRY_S = 60
+REQUEST_EXPIRY_S = 60.0
+"""A request that was recorded is refused from then on; the clocks of both machines may differ by this much."""
+MOST_KEPT_S = 86_400.0
+"""Longest time that the broker keeps a request for a device that is away."""
 REFUSED = 65  # EX_DATAERR: the device answered, and its answer is no
 VERBS = {
     "status": "everything the device knows about itself",
@@ -40,20 +44,35 @@ MOVED = {"baselines": "list", "bless": "approve"} | {verb: verb for verb in ("ap
 @click.option("--frames", type=click.IntRange(8, 4096), help="commission: how many frames from now on.")
 @click.option("--name", help="commission: what to call the baseline, e.g. night.")
 @click.option("--expires-days", type=SECONDS, help="commission: how many days that holds.")
+@click.option(
+    "--expires-s",
+    type=SECONDS,
+    default=REQUEST_EXPIRY_S,
+    show_default=True,
+    help="The device refuses the command later than this; more where its clock is wrong.",
+)
 @TIMEOUT
-def send(verb: str, config_path: Path, timeout_s: float, **given: Any) -> int:
+def send(verb: str, config_path: Path, timeout_s: float, expires_s: float, **given: Any) -> int:
     """Send a command and print the answer; the help text above lists the verbs."""
     from edge_runtime.config import load_address
 
     if verb in MOVED:
         click.echo(f"send {verb} is now: edge-runtime baseline {MOVED[verb]} {config_path}", err=True)
     arguments = {name: value for name, value in given.items() if value is not None}
-    answer = send_command(load_address(config_path, os.environ), verb, arguments, timeout_s)
+    address = load_address(config_path, os.environ)
+    answer = send_command(address, verb, arguments, timeout_s, expires_s=expires_s)
     print_indented(answer)
     return 0 if answer.get("status") == "ok" else REFUSED
 
 
-def send_command(to: "Address", verb: str, arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def send_command(
+    to: "Address",
+    verb: str,
+    arguments: dict[str, Any],
+    timeout_s: float,
+    *,
+    expires_s: float = REQUEST_EXPIRY_S,
+) -> dict[str, Any]:
     """The device's answer.
 
     Raises:
@@ -63,6 +82,7 @@ def send_command(to: "Address", verb: str, arguments: dict[str, Any], timeout_s:
     """
     from edge_runtime.messaging.mqtt.session import Message, MqttSession
     from edge_runtime.messaging.mqtt.settings import make_mqtt_settings
+    from edge_runtime.system.rfc3339 import format_rfc3339
     from edge_runtime.system.supervised_thread import Crashes
 
     if to.mqtt is None:
@@ -87,8 +107,12 @@ def send_command(to: "Address", verb: str, arguments: dict[str, Any], timeout_s:
         session.subscribe(settings.topics.response(verb))
         if not session.wait_subscribed(timeout_s) or session.problem is not None:
             raise BrokerLost(f"broker {broker}: {session.problem or 'subscription not answered in time'}")
-        request = orjson.dumps({**arguments, "transaction": transaction})
-        session.send(settings.topics.request(verb), request, expiry_s=REQUEST_EXPIRY_S)
+        expires_at = format_rfc3339(time.time() + expires_s)
+        request = {
+            **arguments, "transaction": transaction, "device": to.device, "expires_at": expires_at
+        }  # fmt: skip
+        kept_s = max(1, round(min(expires_s, MOST_KEPT_S)))
+        session.send(settings.topics.request(verb), orjson.dumps(request), expiry_s=kept_s)
         return answers.get(timeout=timeout_s)
     except queue.Empty:
         raise NoAnswer(

@@ -156,6 +156,11 @@ class MqttConfig(Section):
     """Messages sent and not yet acknowledged."""
     commands: bool = False
     """Obey requests on <prefix>/<device>/request/<verb>. Off unless turned on."""
+    response_prefixes: tuple[TopicPrefix, ...] = Field(
+        default=(), max_length=16, examples=[["plant/answers"]]
+    )
+    """First levels of further topics that a caller may have its answer sent to; else only topics below
+    <prefix>/<device>/response/ are used."""
 
     @property
     def effective_port(self) -> int:

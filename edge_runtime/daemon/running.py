@@ -58,7 +58,14 @@ class Running:
         try:
             return answer.result(timeout=ANSWER_TIMEOUT_S)
         except TimeoutError as err:
-            raise CommandError("the recalibration loop is busy; try again") from err
+            if answer.cancel():
+                raise CommandError("the recalibration loop is busy; nothing was done, try again") from err
+        try:  # it has just begun to act, or the answer has come
+            return answer.result(timeout=ANSWER_TIMEOUT_S)
+        except TimeoutError as err:
+            raise CommandError(
+                "it is being done and takes longer; ask for the status to see how it ends"
+            ) from err
 
     def _find_model(self, name: str | None) -> ModelRuntime:
         models = dict(self.models)

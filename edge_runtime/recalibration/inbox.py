@@ -57,7 +57,10 @@ class RequestInbox:
         self._waiting: queue.SimpleQueue[tuple[TaskRequest, Future[Answer]]] = queue.SimpleQueue()
 
     def put(self, request: TaskRequest) -> "Future[Answer]":
-        """The future of the answer; it holds an :class:`EdgeRuntimeError` when the answer is no, or another error."""
+        """The future of the answer; it holds an :class:`EdgeRuntimeError` when the answer is no, or another error.
+
+        A future that was cancelled in time is never acted upon.
+        """
         answer: Future[Answer] = Future()
         self._waiting.put((request, answer))
         return answer
@@ -66,6 +69,8 @@ class RequestInbox:
         """Answer every request that waits; an unexpected error goes to the caller and is raised here too."""
         while not self._waiting.empty():
             request, answer = self._waiting.get()
+            if not answer.set_running_or_notify_cancel():
+                continue  # its caller was told that it is not done
             try:
                 answer.set_result(handle(request))
             except Exception as err:

@@ -22,6 +22,7 @@ from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import EdgeRuntimeError, StateError
+from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
@@ -71,6 +72,8 @@ def build_daemon(
         )
         reporter = StatusReporter(running, cameras, delivery, crashes)
         handlers = make_command_handlers(running, reporter)
+        used = UsedFile(config.state_dir / "commands.used")
+        resources.callback(used.close)
         reloader = ConfigReloader(
             running=running,
             cameras=cameras,
@@ -79,7 +82,9 @@ def build_daemon(
             edits=edits,
             crashes=crashes,
             open_model=partial(open_model, delivery=delivery, crashes=crashes),
-            open_connection=partial(open_connection, outboxes=outboxes, handlers=handlers, crashes=crashes),
+            open_connection=partial(
+                open_connection, outboxes=outboxes, handlers=handlers, used=used, crashes=crashes
+            ),
             configure_log=configure_log_as_set,
             keep_config=partial(_keep_config, config_path),
             run_in_background=run_in_background,

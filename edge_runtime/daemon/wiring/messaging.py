@@ -10,7 +10,12 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.commands.listener import CommandListener
-from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy, VerbHandler
+from edge_runtime.messaging.commands.protocol import (
+    CommandHandler,
+    CommandPolicy,
+    UsedTransactions,
+    VerbHandler,
+)
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Channel, Delivery
 from edge_runtime.messaging.mqtt.client import MqttClient
@@ -50,7 +55,11 @@ class Outboxes:
 
 
 def open_connection(
-    config: Config, outboxes: Outboxes, handlers: Mapping[str, VerbHandler], crashes: Crashes
+    config: Config,
+    outboxes: Outboxes,
+    handlers: Mapping[str, VerbHandler],
+    used: UsedTransactions,
+    crashes: Crashes,
 ) -> BrokerConnection:
     """Broker client, commands and one durable channel per destination; nothing is started.
 
@@ -64,8 +73,9 @@ def open_connection(
         client = MqttClient(make_mqtt_settings(config.device, config.mqtt), crashes)
     channels = tuple(_make_channels(config, client, outboxes, crashes))
     if client is not None and config.mqtt is not None:
-        handler = CommandHandler(handlers, CommandPolicy(is_enabled=config.mqtt.commands))
-        commands = CommandListener(client, handler, topics, crashes)
+        policy = CommandPolicy(is_enabled=config.mqtt.commands, device=config.device)
+        make_handler = partial(CommandHandler, handlers, policy, used)
+        commands = CommandListener(client, make_handler, topics, crashes, config.mqtt.response_prefixes)
     return BrokerConnection(topics, client, commands, channels)
 
 

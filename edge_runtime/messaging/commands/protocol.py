@@ -2,35 +2,49 @@
 
 A request is a JSON object of at most 64 KiB, or nothing at all for a verb that needs no arguments::
 
-    {"transaction": "any text", "expires_at": "2026-11-23T15:20:59Z", ...arguments of the verb}
+    {"transaction": "any text", "device": "belt-3", "expires_at": "2026-11-23T15:20:59Z", ...arguments of the verb}
 
 The answer is ``{"status": "ok", "data": …}`` or ``{"status": "error", "error": "…"}``, with the same transaction.
 
 Rules, in this order:
     1. A retained request is ignored and counted: it would be obeyed again at every connection.
     2. Commands are off unless the configuration turns them on.
-    3. What is malformed, unknown, invalid or expired is refused and changes nothing.
-    4. A transaction that was answered within the window is answered with the same bytes, and not executed again; the
-       same transaction with other content is refused.
-    5. Valid commands are limited in rate; so are answers to bad ones (beyond it they are only counted), each on its
-       own account: a flood of garbage does not keep a good command from being served.
+    3. What is malformed, unknown, invalid, expired or meant for another device is refused and changes nothing.
+    4. A *read* (``READS``) changes nothing. Each verb has its own budget; beyond it the answer is that of the newest
+       equal read, so that a flood of one read keeps nobody from an answer.
+    5. A *change* acts at most once: a transaction that was used is answered with the same bytes, or with a refusal
+       where the answer is not kept any more; with other content it is refused. It is noted on disk before it acts and
+       known by order, not by time: neither a kill nor a clock makes it new. A change without a transaction cannot be
+       recognised: the broker hands a copy on like any other message. It is obeyed, and counted as ``unmarked``.
+    6. Each verb has its own budget of valid changes, and bad requests have one: beyond it they are only counted.
+       Neither garbage nor another verb takes from it.
 """
 
-from collections import Counter, OrderedDict
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.config.values import BASELINE_PATTERN
-from edge_runtime.errors import CommandError, EdgeRuntimeError
+from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.system.rfc3339 import format_rfc3339
 
 MAX_REQUEST_BYTES = 64 * 1024
+SHARED_S = 1.0
+"""How old the answer to a read may be that another one gets, seconds."""
+REPEATED = (
+    "transaction {transaction!r} was used before and is not obeyed again; its answer is not known any more: ask for "
+    "the 'status', and use another transaction to have it done once more"
+)
 UNEXPECTED = "the command failed unexpectedly; the device's log says why"
+DIGEST_BYTES = 24
 OFF = "commands are turned off in the configuration: mqtt.commands"
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
@@ -45,6 +59,8 @@ class Arguments(BaseModel):
 
     transaction: Name | int | None = None
     """Chosen by the caller; a repeated request is recognised by it."""
+    device: Name | None = None
+    """The device that is meant; another one refuses the request."""
     expires_at: AwareDatetime | None = None
     """After this moment the request is refused instead of obeyed."""
 
@@ -107,6 +123,11 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
     "remove": RemoveArguments,
 }
 
+READS = frozenset({"status", "baselines"})
+"""Verbs that change nothing: they may be carried out again, and share an answer."""
+QUICK = frozenset({"status"})
+"""Verbs that wait for no recalibration loop."""
+
 VerbHandler = Callable[[Any], Mapping[str, Any]]
 """Gets the validated arguments, gives the data of the answer; a :class:`CommandError` becomes an error answer."""
 
@@ -116,12 +137,44 @@ class CommandPolicy:
     """Limits of the commands of one device."""
 
     is_enabled: bool = False
-    window_s: float = 600.0
-    """How long an answered transaction is remembered."""
+    device: str | None = None
+    """Its name; requests that name another one are refused."""
     rate_per_s: float = 5.0
     burst: int = 20
-    max_remembered: int = 4096
-    """More than ``rate_per_s * window_s + burst``, so the window is never cut short by many commands."""
+    """Of each verb, and of answers to bad requests."""
+    shared_per_s: float = 1500.0
+    """Answers a second beyond that which cost no more than their bytes: to equal reads, to repeated changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A transaction that was used for a change."""
+
+    request: bytes
+    """Digest of verb and payload, ``DIGEST_BYTES`` of a SHA-256."""
+    answer: bytes | None
+    """None when it is not known any more, or the change is still being made."""
+
+
+class UsedTransactions(Protocol):
+    """Remembers the transactions of changes, also after a kill."""
+
+    @property
+    def damaged(self) -> int:
+        """How many were lost with a damaged file."""
+
+    def find(self, transaction: str | int) -> Used | None:
+        """A transaction that was begun; None for a new one."""
+
+    def begin(self, transaction: str | int, request: bytes) -> None:
+        """Note it before the change is made.
+
+        Raises:
+            StateError: it cannot be noted, so that the change must not be made.
+        """
+
+    def finish(self, transaction: str | int, answer: bytes) -> None:
+        """Keep the answer for a repetition, as long as there is room."""
 
 
 class _Bucket:
@@ -140,8 +193,8 @@ class _Bucket:
         return True
 
 
-def decode(verb: str, payload: bytes, now_wall_s: float) -> Arguments:
-    """Check a request.
+def decode(verb: str, payload: bytes, now_wall_s: float, device: str | None = None) -> Arguments:
+    """Check a request to ``device`` (None: whichever it names).
 
     Raises:
         CommandError: names the fault and the expectation, for the caller.
@@ -159,15 +212,20 @@ def decode(verb: str, payload: bytes, now_wall_s: float) -> Arguments:
         ) from err
     except ValidationError as err:
         raise CommandError(f"{verb}: {_describe(err)}") from err
+    if device is not None and checked.device not in (None, device):
+        raise CommandError(f"{verb}: meant for the device {checked.device!r}; this one is {device!r}")
     at = checked.expires_at
     if at is not None and at.timestamp() < now_wall_s:
-        raise CommandError(f"{verb}: expired at {at.isoformat()}; send it again with a later expires_at")
+        raise CommandError(
+            f"{verb}: expired at {at.isoformat()}; this device's clock says {format_rfc3339(now_wall_s)}; "
+            "send it again with a later expires_at"
+        )
     return checked
 
 
 def _parse(payload: bytes) -> dict[str, Any]:
     if len(payload) > MAX_REQUEST_BYTES:
-        raise CommandError(f"the request has {len(payload)} bytes; at most {MAX_REQUEST_BYTES} are accepted")
+        raise CommandError(f"the request is too long; at most {MAX_REQUEST_BYTES} bytes are accepted")
     if not payload:
         return {}
     try:
@@ -176,7 +234,24 @@ def _parse(payload: bytes) -> dict[str, Any]:
         raise CommandError(f"the request is not JSON: {err.msg} at byte {err.pos}") from err
     if not isinstance(content, dict):
         raise CommandError(f"the request is a JSON {type(content).__name__}; expected an object")
+    _refuse_repeated_keys(payload)
     return content
+
+
+def _refuse_repeated_keys(payload: bytes) -> None:
+    """Of equal keys orjson takes the last; another reader of the same request may have seen the first."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+        if twice:
+            raise CommandError(
+                f"the key {twice[0][:64]!r} comes twice in the request; expected each key once"
+            )
+
+    try:
+        json.loads(payload, object_pairs_hook=check, parse_int=str)
+    except RecursionError as err:
+        raise CommandError("the request is nested too deep; the arguments of all verbs are flat") from err
 
 
 def _describe(err: ValidationError) -> str:
@@ -200,27 +275,32 @@ def read_transaction(payload: bytes) -> str | int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _PastAnswer:
-    """A transaction that is done."""
+class _Read:
+    """The newest answer to a read."""
 
-    request: tuple[str, bytes]
-    answer: bytes
+    arguments: Arguments
+    """Without what differs from request to request."""
+    data: bytes
     at_s: float
 
 
 class CommandHandler:
-    """Turns requests into answers and calls the handlers. Belongs to one thread."""
+    """Turns requests into answers and calls the handlers. Belongs to one thread; ``used`` may be shared."""
 
-    def __init__(self, handlers: Mapping[str, VerbHandler], policy: CommandPolicy) -> None:
+    def __init__(
+        self, handlers: Mapping[str, VerbHandler], policy: CommandPolicy, used: UsedTransactions
+    ) -> None:
         """``handlers`` has a callable for every verb this device obeys; others are answered as not available."""
-        self._handlers, self._policy = handlers, policy
-        self._valid = _Bucket(policy.rate_per_s, policy.burst)
+        self._handlers, self._policy, self._used = handlers, policy, used
+        self._budgets = {verb: _Bucket(policy.rate_per_s, policy.burst) for verb in ARGUMENTS}
         self._bad = _Bucket(policy.rate_per_s, policy.burst)
-        self._answered: OrderedDict[str | int, _PastAnswer] = OrderedDict()
-        kinds = ("executed", "failed", "refused", "unanswered", "repeated", "retained")
+        self._shared = _Bucket(policy.shared_per_s, max(1, round(policy.shared_per_s)))
+        self._reads: dict[str, _Read] = {}
+        kinds = ("executed", "failed", "refused", "unanswered", "repeated", "retained", "shared", "unmarked")
         self.counts = Counter(dict.fromkeys(kinds, 0))
-        """Requests ``executed``, ``failed`` (the handler said no), ``refused`` and ``unanswered`` (too many to refuse),
-        ``repeated``, ``retained``."""
+        """Requests ``executed``, ``failed`` (the handler said no), ``refused`` and ``unanswered`` (too many to answer),
+        ``repeated``, ``retained``, ``shared`` (reads with the answer of another); ``unmarked``: changes that had no
+        transaction."""
 
     def answer(
         self, verb: str, payload: bytes, *, is_retained: bool, now_s: float, now_wall_s: float
@@ -232,10 +312,12 @@ class CommandHandler:
         if not self._policy.is_enabled:
             return self._refuse(OFF, payload, now_s)
         try:
-            arguments = decode(verb, payload, now_wall_s)
+            arguments = decode(verb, payload, now_wall_s, self._policy.device)
         except CommandError as err:
             return self._refuse(str(err), payload, now_s)
-        return self._obey_once(verb, arguments, payload, now_s)
+        if verb in READS:
+            return self._read(verb, arguments, payload, now_s)
+        return self._change_once(verb, arguments, payload, now_s)
 
     def _refuse(self, text: str, payload: bytes, now_s: float) -> bytes | None:
         self.counts["refused"] += 1
@@ -244,54 +326,91 @@ class CommandHandler:
             return None
         return _encode_error(text, read_transaction(payload))
 
-    def _obey_once(self, verb: str, arguments: Arguments, payload: bytes, now_s: float) -> bytes | None:
-        transaction, request = arguments.transaction, (verb, payload)
-        self._forget(now_s)
-        known = self._answered.get(transaction) if transaction is not None else None
+    def _refuse_flood(self, verb: str, payload: bytes, now_s: float) -> bytes | None:
+        limit = f"{self._policy.rate_per_s:g} a second"
+        return self._refuse(f"{verb}: too many commands, at most {limit}; try again later", payload, now_s)
+
+    def _read(self, verb: str, arguments: Arguments, payload: bytes, now_s: float) -> bytes | None:
+        asked = arguments.model_copy(update={"transaction": None, "expires_at": None, "device": None})
+        if self._budgets[verb].take(now_s):
+            try:
+                data = encode_object(self._execute(verb, arguments))
+            except EdgeRuntimeError as err:
+                self.counts["failed"] += 1
+                return _encode_error(str(err), arguments.transaction)
+            self._reads[verb] = _Read(asked, data, now_s)
+            self.counts["executed"] += 1
+            return _encode_data(data, arguments.transaction)
+        newest = self._reads.get(verb)
+        if newest is None or newest.arguments != asked or now_s - newest.at_s > SHARED_S:
+            return self._refuse_flood(verb, payload, now_s)
+        if not self._may_share(now_s):
+            return None
+        self.counts["shared"] += 1
+        return _encode_data(newest.data, arguments.transaction)
+
+    def _may_share(self, now_s: float) -> bool:
+        """Whether one more answer may be sent that costs nothing but its bytes."""
+        may = self._shared.take(now_s)
+        self.counts["unanswered"] += not may
+        return may
+
+    def _change_once(self, verb: str, arguments: Arguments, payload: bytes, now_s: float) -> bytes | None:
+        transaction = arguments.transaction
+        request = hashlib.sha256(verb.encode() + b"\0" + payload).digest()[:DIGEST_BYTES]
+        known = None if transaction is None else self._used.find(transaction)
         if known is not None:
             if known.request != request:
                 return self._refuse(
                     f"transaction {transaction!r} was used for another request", payload, now_s
                 )
             self.counts["repeated"] += 1
-            return known.answer
-        if not self._valid.take(now_s):
-            limit = f"{self._policy.rate_per_s:g} a second"
-            return self._refuse(
-                f"{verb}: too many commands, at most {limit}; try again later", payload, now_s
-            )
+            if known.answer is None:
+                return self._refuse(REPEATED.format(transaction=transaction), payload, now_s)
+            return known.answer if self._may_share(now_s) else None
+        if not self._budgets[verb].take(now_s):
+            return self._refuse_flood(verb, payload, now_s)
         if transaction is None:
-            return self._execute(verb, arguments)
+            self.counts["unmarked"] += 1
+            return self._change(verb, arguments)
         # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
-        self._answered[transaction] = _PastAnswer(request, _encode_error(UNEXPECTED, transaction), now_s)
-        answer = self._execute(verb, arguments)
-        self._answered[transaction] = _PastAnswer(request, answer, now_s)
+        try:
+            self._used.begin(transaction, request)
+        except StateError as err:
+            return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
+        self._used.finish(transaction, _encode_error(UNEXPECTED, transaction))
+        answer = self._change(verb, arguments)
+        self._used.finish(transaction, answer)
         return answer
+
+    def _change(self, verb: str, arguments: Arguments) -> bytes:
+        try:
+            data = encode_object(self._execute(verb, arguments))
+        except EdgeRuntimeError as err:
+            self.counts["failed"] += 1
+            return _encode_error(str(err), arguments.transaction)
+        self.counts["executed"] += 1
+        return _encode_data(data, arguments.transaction)
+
+    def _execute(self, verb: str, arguments: Arguments) -> dict[str, Any]:
+        handler = self._handlers.get(verb)
+        if handler is None:
+            raise CommandError(f"{verb} is not available on this device")
+        return dict(handler(arguments))
+
+    @property
+    def forgotten(self) -> int:
+        """Used transactions that a damaged file has lost."""
+        return self._used.damaged
 
     @staticmethod
     def encode_unexpected(payload: bytes) -> bytes:
         """The answer when ``answer`` raised: a handler has a bug."""
         return _encode_error(UNEXPECTED, read_transaction(payload))
 
-    def _forget(self, now_s: float) -> None:
-        while self._answered:
-            oldest = next(iter(self._answered.values()))
-            is_full = len(self._answered) >= self._policy.max_remembered
-            if not is_full and now_s - oldest.at_s <= self._policy.window_s:
-                return
-            self._answered.popitem(last=False)
 
-    def _execute(self, verb: str, arguments: Arguments) -> bytes:
-        handler = self._handlers.get(verb)
-        try:
-            if handler is None:
-                raise CommandError(f"{verb} is not available on this device")
-            data = handler(arguments)
-        except EdgeRuntimeError as err:
-            self.counts["failed"] += 1
-            return _encode_error(str(err), arguments.transaction)
-        self.counts["executed"] += 1
-        return encode_object({"status": "ok", "data": dict(data), "transaction": arguments.transaction})
+def _encode_data(data: bytes, transaction: str | int | None) -> bytes:
+    return encode_object({"status": "ok", "data": orjson.Fragment(data), "transaction": transaction})
 
 
 def _encode_error(text: str, transaction: str | int | None) -> bytes:

@@ -89,16 +89,24 @@ class MqttClient:
             session.unsubscribe(subscription[0])
 
     def publish(
-        self, topic: str, payload: bytes, *, expiry_s: int | None = None, correlation: bytes | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        expiry_s: int | None = None,
+        correlation: bytes | None = None,
+        is_light: bool = False,
     ) -> bool:
         """Send something that is not worth keeping (answers, health); False when it was not sent.
 
+        ``is_light``: at QoS 0, and only while few bytes of that kind wait. Many of them never delay results.
         Nothing is queued while the broker is away. Results and events belong in the outbox.
         """
         session = self._session
         if session is None:
             return False
-        return session.send(topic, payload, expiry_s=expiry_s, correlation=correlation) is not None
+        send = session.send_light if is_light else session.send
+        return send(topic, payload, expiry_s=expiry_s, correlation=correlation) is not None
 
     def set_state(self, payload: bytes) -> None:
         """Make this the retained ``state``, now or as soon as the broker is there."""

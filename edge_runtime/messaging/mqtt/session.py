@@ -33,6 +33,8 @@ MAX_PACKET_BYTES = 268_435_455
 """The largest remaining length; MQTT v5 section 1.5.5."""
 _HEADER_BYTES = 64
 """Fixed header, packet id and the properties in use, rounded up."""
+MAX_LIGHT_BYTES = 4 * 2**20
+"""Of messages at QoS 0 that wait for the socket."""
 _KEPT_ACKS = 131_072
 """Two full turns of the 16-bit packet id; only reached when acknowledgements are not taken."""
 
@@ -77,6 +79,8 @@ class MqttSession:
         """Why the connection ended or was refused."""
         self.is_taken_over = False
         """True when the broker gave this device's client id to another client."""
+        self._light: deque[tuple[paho.MQTTMessageInfo, int]] = deque()
+        self._light_bytes = 0
         self._acks: deque[tuple[int, int]] = deque(maxlen=_KEPT_ACKS)
         self._answered, self._closed = threading.Event(), threading.Event()
         self._subscribing, self._open_subscriptions = threading.Condition(), 0
@@ -184,11 +188,33 @@ class MqttSession:
         """
         if not self.is_open or not self.fits(topic, payload):
             return None
-        wanted = {"MessageExpiryInterval": expiry_s, "CorrelationData": correlation}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        properties = _properties(PacketTypes.PUBLISH, **given) if given else None
+        properties = _publish_properties(expiry_s, correlation)
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def send_light(
+        self, topic: str, payload: bytes, *, expiry_s: int | None = None, correlation: bytes | None = None
+    ) -> int | None:
+        """Hand one message at QoS 0 to the network thread; as :meth:`send`.
+
+        None also while ``MAX_LIGHT_BYTES`` of them are not on the way yet: paho's queue has no bound, and a broker may
+        be slower than those who ask. Belongs to one thread.
+        """
+        while self._light and self._light[0][0].is_published():
+            self._light_bytes -= self._light.popleft()[1]
+        if (
+            self._light_bytes + len(payload) > MAX_LIGHT_BYTES
+            or not self.is_open
+            or not self.fits(topic, payload)
+        ):
+            return None
+        properties = _publish_properties(expiry_s, correlation)
+        info = self._client.publish(topic, payload, qos=0, properties=properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return None
+        self._light.append((info, len(payload)))
+        self._light_bytes += len(payload)
+        return info.mid
 
     def take_acks(self) -> list[tuple[int, int]]:
         """``(packet id, reason code)`` of every acknowledgement since the last call; below 0x80 is success."""
@@ -264,7 +290,7 @@ class MqttSession:
     def _on_publish(
         self, _client: paho.Client, _data: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
-        self._acks.append((mid, reason.value))
+        self._acks.append((mid, reason.value))  # also of messages at QoS 0, which nobody waits for
         self._call_safely(self._report_progress)
 
     def _on_subscribe(
@@ -296,6 +322,12 @@ class MqttSession:
         """Paho ends its thread, silently, when a callback raises."""
         with self._crashes.contain("mqtt-callback"):
             call()
+
+
+def _publish_properties(expiry_s: int | None, correlation: bytes | None) -> Properties | None:
+    wanted = {"MessageExpiryInterval": expiry_s, "CorrelationData": correlation}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return _properties(PacketTypes.PUBLISH, **given) if given else None
 
 
 def _properties(packet: int, **values: object) -> Properties:

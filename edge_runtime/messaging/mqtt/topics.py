@@ -3,6 +3,7 @@
 A :class:`Topics` checks its parts once; every topic built from it is then valid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_runtime.errors import ConfigError, Problem
@@ -93,20 +94,20 @@ class Topics:
         """Where its answer goes when the caller names no response topic."""
         return f"{self.root}/response/{check_part(verb, 'verb')}"
 
-    def allows_response_to(self, topic: str) -> bool:
+    def allows_response_to(self, topic: str, prefixes: Sequence[str] = ()) -> bool:
         """Whether a response topic named by a caller may be published to.
 
-        A caller must not make the device speak as something else: not to ``$`` topics, not to any request topic under
-        the prefix (answers would become commands), and below its own root only to ``response/``.
+        A caller must not make the device speak as something else, such as another device or a lock that listens on the
+        same broker: only topics below ``<root>/response/`` and below ``prefixes``. Of the device's own prefix the
+        latter open nothing: answers would become results or commands there.
         """
-        levels = topic.split("/")
         if not topic or topic.startswith("$") or len(topic.encode(errors="replace")) > MAX_TOPIC_BYTES:
             return False
         if any(char in "+#" or not _is_text(char) for char in topic):
             return False
-        if topic.startswith(f"{self.root}/"):
+        if f"{topic}/".startswith(f"{self.prefix}/"):
             return topic.startswith(f"{self.root}/response/")
-        return not (topic.startswith(f"{self.prefix}/") and "request" in levels)
+        return any(f"{topic}/".startswith(f"{prefix}/") for prefix in prefixes)
 
 
 def matches(topic_filter: str, topic: str) -> bool:

@@ -1,5 +1,10 @@
 """A command sent over a real broker to a real command listener, as ``edge-runtime send`` does."""
 
+import time
+from datetime import datetime
+from functools import partial
+
+import orjson
 import pytest
 
 from edge_runtime.cli.main import main
@@ -13,6 +18,7 @@ from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.mosquitto import Mosquitto, free_port
+from tests.support.used_transactions import UsedInMemory
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -38,7 +44,10 @@ def device(broker):
     client = MqttClient(MqttSettings(broker.host, "box", broker.port), Crashes())
     handlers = {"status": lambda _: {"uptime_s": 1.5}, "recalibrate": refuse}
     commands = CommandListener(
-        client, CommandHandler(handlers, CommandPolicy(is_enabled=True)), Topics("edge", "box"), Crashes()
+        client,
+        partial(CommandHandler, handlers, CommandPolicy(is_enabled=True, device="box"), UsedInMemory()),
+        Topics("edge", "box"),
+        Crashes(),
     )
     client.start()
     assert until(lambda: client.connects)
@@ -99,3 +108,19 @@ def test_a_wrong_password_is_a_lost_broker(tmp_path):
         address = config(guarded.port, user="belt", password="no")
         with pytest.raises(BrokerLost, match=r"mqtt\.password"):
             send_command(address, "status", {}, timeout_s=WAIT_S)
+
+
+def test_a_request_names_its_device_and_its_end(broker):
+    seen = []
+    watcher = MqttClient(MqttSettings(broker.host, "watcher", broker.port), Crashes())
+    watcher.subscribe("edge/nobody/request/+", lambda message: seen.append(orjson.loads(message.payload)))
+    watcher.start()
+    assert until(lambda: watcher.connects)
+    with pytest.raises(NoAnswer):
+        send_command(config(broker.port, device="nobody"), "rollback", {}, timeout_s=0.1, expires_s=3600)
+    assert until(lambda: seen)
+    watcher.stop()
+    assert seen[0]["device"] == "nobody"
+    assert len(seen[0]["transaction"]) == 16
+    expires_s = datetime.fromisoformat(seen[0]["expires_at"]).timestamp() - time.time()
+    assert 3600 - WAIT_S < expires_s <= 3600

@@ -2,16 +2,18 @@
 
 import json
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import structlog
 
-from edge_runtime.messaging.commands.listener import MAX_QUEUED, CommandListener
-from edge_runtime.messaging.commands.protocol import CommandHandler, CommandPolicy
+from edge_runtime.messaging.commands.listener import MAX_QUEUED, MAX_QUEUED_BYTES, CommandListener
+from edge_runtime.messaging.commands.protocol import MAX_REQUEST_BYTES, CommandHandler, CommandPolicy
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.system.supervised_thread import Crashes
+from tests.support.used_transactions import UsedInMemory
 from tests.support.waiting import WAIT_S, until
 
 TOPICS = Topics("edge", "d")
@@ -21,14 +23,15 @@ class Broker:
     """Notes what is published; ``deliver`` is set by the subscriber."""
 
     def __init__(self):
-        self.answers = []
+        self.answers, self.lock = [], threading.Lock()
 
     def subscribe(self, topic_filter, handler):
         assert topic_filter == TOPICS.requests
         self.deliver = handler
 
     def publish(self, topic, payload, **_properties):
-        self.answers.append((topic, json.loads(payload)))
+        with self.lock:
+            self.answers.append((topic, json.loads(payload)))
         return True
 
 
@@ -42,11 +45,14 @@ def crashes():
     return Crashes()
 
 
+def make_handler(handlers):
+    return partial(CommandHandler, handlers, CommandPolicy(is_enabled=True), UsedInMemory())
+
+
 @pytest.fixture
 def listener(broker, crashes):
     handlers = {"status": lambda _: {"n": 1}, "rollback": lambda _: {"n": 1 // 0}}
-    handler = CommandHandler(handlers, CommandPolicy(is_enabled=True))
-    listener = CommandListener(broker, handler, TOPICS, crashes)
+    listener = CommandListener(broker, make_handler(handlers), TOPICS, crashes, ("caller",))
     yield listener
     listener.stop()
 
@@ -60,23 +66,27 @@ def test_a_handler_that_breaks_is_answered_and_counted_and_the_next_command_is_s
     broker, crashes, listener
 ):
     ask(broker, "rollback", "a")
-    ask(broker, "status", "b")
-    assert until(lambda: len(broker.answers) == 2)
-    assert [(topic, answer["status"], answer["transaction"]) for topic, answer in broker.answers] == [
-        (TOPICS.response("rollback"), "error", "a"),
-        (TOPICS.response("status"), "ok", "b"),
-    ]
-    assert crashes.by_thread() == {"commands": 1}
-    listener.stop()
+    ask(broker, "rollback", "b")
     ask(broker, "status", "c")
-    assert len(broker.answers) == 2
+    assert until(lambda: len(broker.answers) == 3)
+    assert sorted((answer["transaction"], topic, answer["status"]) for topic, answer in broker.answers) == [
+        ("a", TOPICS.response("rollback"), "error"),
+        ("b", TOPICS.response("rollback"), "error"),
+        ("c", TOPICS.response("status"), "ok"),
+    ]
+    assert crashes.by_thread() == {"commands": 2}
+    listener.stop()
+    ask(broker, "status", "d")
+    assert len(broker.answers) == 3
 
 
-def test_an_answer_goes_where_the_caller_wants_it_when_that_is_harmless(broker, listener):
-    ask(broker, "status", "a", response_topic="caller/answers")
-    ask(broker, "status", "b", response_topic=TOPICS.event)
-    assert until(lambda: len(broker.answers) == 2)
-    assert [topic for topic, _ in broker.answers] == ["caller/answers", TOPICS.response("status")]
+def test_an_answer_goes_where_the_caller_wants_it_when_that_is_allowed(broker, listener):
+    wanted = ("caller/answers", f"{TOPICS.root}/response/mine", TOPICS.event, "home/door/lock/set", "")
+    for number, topic in enumerate(wanted):
+        ask(broker, "status", number, response_topic=topic)
+    assert until(lambda: len(broker.answers) == 5)
+    assert [topic for topic, _ in broker.answers] == [*wanted[:2], *3 * [TOPICS.response("status")]]
+    assert listener.counts["redirected"] == 3
 
 
 @pytest.fixture
@@ -89,9 +99,9 @@ def busy(broker, crashes):
         assert release.wait(WAIT_S)
         return {}
 
-    handler = CommandHandler({"status": wait}, CommandPolicy(is_enabled=True))
-    listener = CommandListener(broker, handler, TOPICS, crashes)
-    ask(broker, "status", "first")
+    handlers = {"rollback": wait, "status": lambda _: {"n": 1}}
+    listener = CommandListener(broker, make_handler(handlers), TOPICS, crashes)
+    ask(broker, "rollback", "first")
     assert until(lambda: done)
     yield SimpleNamespace(listener=listener, release=release, done=done)
     release.set()
@@ -99,7 +109,7 @@ def busy(broker, crashes):
 
 
 def test_requests_that_wait_when_it_stops_are_not_executed(broker, busy):
-    ask(broker, "status", "second")
+    ask(broker, "rollback", "second")
     busy.listener.stop(0.0)
     busy.release.set()
     busy.listener.stop(WAIT_S)
@@ -110,9 +120,23 @@ def test_requests_that_wait_when_it_stops_are_not_executed(broker, busy):
 def test_requests_beyond_the_queue_are_counted_and_logged(broker, busy):
     with structlog.testing.capture_logs() as logged:
         for number in range(MAX_QUEUED + 2):
-            ask(broker, "status", number)
+            ask(broker, "rollback", number)
     assert [(line["event"], line["topic"]) for line in logged] == 2 * [
-        ("command dropped: too many wait", TOPICS.request("status"))
+        ("command dropped: too many wait", TOPICS.request("rollback"))
     ]
     assert busy.listener.counts["dropped"] == 2
     assert busy.listener.counts["executed"] == 0
+
+
+def test_a_status_is_answered_while_a_change_takes_its_time(broker, busy):
+    ask(broker, "status", "mine")
+    assert until(lambda: broker.answers)
+    assert broker.answers[0][1]["transaction"] == "mine"
+
+
+def test_waiting_requests_are_bounded_in_bytes(broker, busy):
+    for _ in range(100):
+        broker.deliver(Message(TOPICS.request("rollback"), b"x" * 10 * 2**20))
+    lane = busy.listener._others
+    assert MAX_QUEUED_BYTES <= lane._waiting_bytes <= MAX_QUEUED_BYTES + MAX_REQUEST_BYTES + 1
+    assert busy.listener.counts["dropped"] == 100 - lane._queue.qsize()

@@ -51,9 +51,23 @@ def test_a_name_is_valid_utf8_of_one_level_or_refused(name):
     assert not set(name) & set("+#/\0")
 
 
-@pytest.mark.parametrize("topic", ["edge/belt-3/response/status", "app/42/answers", "edge/other/response/x"])
-def test_harmless_response_topics(topic):
+@pytest.mark.parametrize(
+    "topic", ["edge/belt-3/response/status", "edge/belt-3/response/x/y", "edge/belt-3/response/"]
+)
+def test_answers_go_below_the_own_response_topic(topic):
     assert TOPICS.allows_response_to(topic)
+
+
+@pytest.mark.parametrize(
+    ("topic", "is_allowed"),
+    [
+        ("app/42", True), ("app/42/x", True), ("app/421", False), ("app", False), ("App/42", False),
+        ("edge/other/response/x", False), ("edge/belt-3/result/belt", False), ("edge/belt-3/request/status", False),
+        ("$SYS/app/42", False), ("app/42/+", False), ("plant/request/rollback", True),
+    ],
+)  # fmt: skip
+def test_further_prefixes_open_nothing_below_the_own_one(topic, is_allowed):
+    assert TOPICS.allows_response_to(topic, ("app/42", "plant", "edge", "edge/other")) is is_allowed
 
 
 @pytest.mark.parametrize(
@@ -62,6 +76,25 @@ def test_harmless_response_topics(topic):
         *("", "$SYS/x", "a/+", "#", "a\0", "x" * 70_000),
         *("edge/belt-3/availability", "edge/belt-3/state"),
         *("edge/belt-3/request/rollback", "edge/other/request/rollback"),
+        *(
+            "edge/y/result/belt",
+            "edge/y/availability",
+            "edge/y/picture/cam",
+            "edge/y/response/status",
+            "edge",
+        ),
+        *(
+            "zigbee2mqtt/bridge/request/restart",
+            "home/door/lock/set",
+            "other/x/request/rollback",
+            "app/42/answers",
+        ),
+        *(
+            "EDGE/belt-3/response/status",
+            "edge/belt-3/response",
+            "edge/belt-33/response/x",
+            "/edge/belt-3/response/x",
+        ),
     ],
 )
 def test_a_caller_cannot_make_the_device_speak_as_something_else(topic):

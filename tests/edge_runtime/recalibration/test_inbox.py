@@ -61,6 +61,21 @@ def test_an_unexpected_error_reaches_the_caller_and_the_thread():
     assert second.result(timeout=0) == {"verb": "baselines"}
 
 
+def test_what_was_called_off_is_never_acted_upon():
+    inbox, acted = RequestInbox(), []
+    first, second = inbox.put(TaskRequest("rollback")), inbox.put(TaskRequest("recalibrate"))
+    assert first.cancel()
+    inbox.answer_all(lambda request: acted.append(request.verb) or {})
+    assert (acted, second.result(timeout=0)) == (["recalibrate"], {})
+
+
+def test_what_is_being_acted_upon_cannot_be_called_off():
+    inbox, called_off = RequestInbox(), []
+    answer = inbox.put(TaskRequest("rollback"))
+    inbox.answer_all(lambda _: called_off.append(answer.cancel()) or {"done": True})
+    assert (called_off, answer.result(timeout=0)) == ([False], {"done": True})
+
+
 def test_a_refusal_reaches_only_the_caller():
     inbox = RequestInbox()
     answer = inbox.put(TaskRequest("recalibrate"))

@@ -1,0 +1,192 @@
+"""The transactions of changes that were obeyed, in a file of fixed size: a kill does not make one new again.
+
+```
+commands.used   slots of 64 bytes: a magic, then SLOTS times
+                sequence u64 | transaction 24 bytes | request 24 bytes | crc32 u32 | 4 zero bytes
+```
+Transaction and request are the first bytes of a SHA-256. Slot ``sequence % SLOTS`` is written over, so that the newest
+``SLOTS`` are known; there is no time in it that a clock could make wrong. The file has its full size from the first
+command on: a full disk does not stop later ones. A damaged slot costs what it holds, and is counted. The answers are
+in memory only.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import struct
+import threading
+import zlib
+from collections import OrderedDict
+from pathlib import Path
+
+import orjson
+import structlog
+
+from calibration.stats import atomic_file
+from edge_runtime.errors import StateError
+from edge_runtime.messaging.commands.protocol import DIGEST_BYTES, Used
+
+log = structlog.get_logger()
+
+SLOTS = 4096
+KEPT_ANSWERS = 256
+LARGEST_ANSWER_BYTES = 64 * 1024
+_MAGIC = b"edge-runtime used transactions 1\n".ljust(64, b"\0")
+_SLOT = struct.Struct("<Q24s24sI4x")
+_LAST_SEQUENCE = 2**62
+FILE_BYTES = _SLOT.size * (SLOTS + 1)
+# Without O_NONBLOCK a pipe of this name would wait for its other end.
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+
+
+class UsedFile:
+    """See the module; may be shared by threads. Implements ``protocol.UsedTransactions``."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there. Never raises: a file that cannot be used is tried again when one must be written."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._handle: int | None = None
+        self._requests: OrderedDict[bytes, bytes] = OrderedDict()
+        self._answers: OrderedDict[bytes, bytes] = OrderedDict()
+        self._next = 0
+        self._damaged = 0
+        with contextlib.suppress(StateError):
+            self._open(is_new_wanted=False)
+
+    @property
+    def damaged(self) -> int:
+        """Slots that could not be read when the file was opened: so many used transactions may not be recognised."""
+        return self._damaged
+
+    def find(self, transaction: str | int) -> Used | None:
+        """A transaction that was begun; None for a new one."""
+        key = _digest(transaction)
+        with self._lock:
+            request = self._requests.get(key)
+            return None if request is None else Used(request, self._answers.get(key))
+
+    def begin(self, transaction: str | int, request: bytes) -> None:
+        """Note it durably.
+
+        Raises:
+            StateError: the disk refuses.
+        """
+        key = _digest(transaction)
+        with self._lock:
+            handle = self._open(is_new_wanted=True)
+            try:
+                at = _SLOT.size * (1 + self._next % SLOTS)
+                os.pwrite(handle, _pack(self._next, key, request), at)
+                os.fdatasync(handle)
+            except OSError as err:
+                self._close()
+                raise self._error(err) from err
+            self._next += 1
+            self._requests[key] = request
+            while len(self._requests) > SLOTS:
+                self._requests.popitem(last=False)
+
+    def finish(self, transaction: str | int, answer: bytes) -> None:
+        """Keep the answer in memory, as long as there is room."""
+        with self._lock:
+            if len(answer) <= LARGEST_ANSWER_BYTES:
+                self._answers[_digest(transaction)] = answer
+            while len(self._answers) > KEPT_ANSWERS:
+                self._answers.popitem(last=False)
+
+    def close(self) -> None:
+        """Free the file; idempotent."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _open(self, *, is_new_wanted: bool) -> int:
+        """The open file; what it holds is added to what is known. Not kept open unless it is to be written."""
+        if self._handle is not None:
+            return self._handle
+        try:
+            if is_new_wanted:
+                self._set_aside()
+            if is_new_wanted and not self._path.exists():
+                atomic_file.write_atomically(self._path, _MAGIC.ljust(FILE_BYTES, b"\0"), new_mode=0o600)
+            handle = os.open(self._path, _FLAGS)
+            try:
+                self._read(handle)
+                if is_new_wanted:
+                    _complete(handle)
+            except OSError:
+                os.close(handle)
+                raise
+        except OSError as err:
+            if not isinstance(err, FileNotFoundError):
+                log.error("used transactions cannot be read", path=str(self._path), reason=err.strerror)
+            raise self._error(err) from err
+        if is_new_wanted:
+            self._handle = handle
+        else:
+            os.close(handle)
+        return handle
+
+    def _set_aside(self) -> None:
+        """Move away what is no regular file: a folder, a link, a pipe."""
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(self._path).st_mode):
+                self._path.replace(self._path.with_name(f"{self._path.name}.damaged"))
+                log.error("used transactions are in no regular file; it was moved away", path=str(self._path))
+
+    def _read(self, handle: int) -> None:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+        data = os.pread(handle, FILE_BYTES, 0)
+        damaged = int(status.st_size != FILE_BYTES or data[: _SLOT.size] != _MAGIC)
+        found = []
+        for at in range(_SLOT.size, len(data), _SLOT.size):
+            slot = data[at : at + _SLOT.size]
+            if slot.strip(b"\0"):
+                read = _unpack(slot)
+                damaged += read is None
+                found += [read] if read is not None else []
+        for sequence, key, request in sorted(found):
+            self._next = max(self._next, sequence + 1)
+            self._requests.setdefault(key, request)
+        if damaged and damaged != self._damaged:
+            text = "used transactions damaged: some may not be recognised"
+            log.error(text, path=str(self._path), slots=damaged)
+        self._damaged = damaged
+
+    def _error(self, err: OSError) -> StateError:
+        return StateError(
+            f"cannot note the transaction in {self._path}: {err.strerror}; check space and permissions"
+        )
+
+
+def _complete(handle: int) -> None:
+    """Give a damaged file its size and its magic."""
+    if os.fstat(handle).st_size != FILE_BYTES:
+        os.ftruncate(handle, FILE_BYTES)
+    os.pwrite(handle, _MAGIC, 0)
+
+
+def _unpack(slot: bytes) -> tuple[int, bytes, bytes] | None:
+    if len(slot) != _SLOT.size:
+        return None
+    sequence, key, request, _ = _SLOT.unpack(slot)
+    is_whole = slot == _pack(sequence, key, request) and sequence < _LAST_SEQUENCE
+    return (sequence, key, request) if is_whole else None
+
+
+def _pack(sequence: int, key: bytes, request: bytes) -> bytes:
+    crc = zlib.crc32(_SLOT.pack(sequence, key, request, 0))
+    return _SLOT.pack(sequence, key, request, crc)
+
+
+def _digest(transaction: str | int) -> bytes:
+    return hashlib.sha256(orjson.dumps(transaction)).digest()[:DIGEST_BYTES]

@@ -1,0 +1,25 @@
+"""Used transactions in memory."""
+
+from edge_runtime.messaging.commands.protocol import Used
+
+
+class UsedInMemory:
+    """Forgets nothing; ``fails_with`` is raised instead of noting one."""
+
+    damaged = 0
+
+    def __init__(self, fails_with=None):
+        self.fails_with = fails_with
+        self.requests, self.answers = {}, {}
+
+    def find(self, transaction):
+        request = self.requests.get((type(transaction), transaction))
+        return None if request is None else Used(request, self.answers.get(transaction))
+
+    def begin(self, transaction, request):
+        if self.fails_with is not None:
+            raise self.fails_with
+        self.requests[type(transaction), transaction] = request
+
+    def finish(self, transaction, answer):
+        self.answers[transaction] = answer
