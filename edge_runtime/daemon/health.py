@@ -100,6 +100,12 @@ class Health:
     reasons: tuple[str, ...] = ()
     """One sentence for each finding, the gravest first."""
 
+    @property
+    def line(self) -> str:
+        """In one line, for ``systemctl status``."""
+        verdict = "ready" if self.ready else "not ready" if self.live else "not live"
+        return "; ".join((verdict, *self.reasons))
+
 
 def assess(facts: Facts, now_s: float) -> Health:
     """Judge the facts as of ``now_s`` (monotonic seconds)."""

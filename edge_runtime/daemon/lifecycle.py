@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 TICK_S = 0.25
 STATE_EVERY_S = 2.0  # the retained state must not lag behind the real one by more than 5 s
+MODEL_START_S = 180.0
+"""systemd is asked for this long for each model: a big one on a slow board takes its time to be opened and tested."""
 EXIT_FATAL = 70  # EX_SOFTWARE
 
 
@@ -74,6 +76,7 @@ class Daemon:
     def __post_init__(self) -> None:
         self._must_look, self._state_at_s = False, 0.0
         self._last_state: tuple[MqttClient, bytes] | None = None
+        self._last_line = ""
         self._feeder = None if self.notify.watchdog_s is None else WatchdogFeeder(self.notify.watchdog_s)
 
     def run(self, for_s: float | None = None) -> int:
@@ -97,6 +100,7 @@ class Daemon:
         config, models = self.running.config, self.running.models
         self.reloader.follow_edits()  # the file's refusal, so that health tells it from the start
         for name in config.models:
+            self.notify.extend_start(MODEL_START_S)
             models[name] = self.reloader.open_model(config, name)
         for runtime in models.values():
             runtime.start()
@@ -131,13 +135,23 @@ class Daemon:
         self.reloader.follow_edits()
         if self._feeder is not None and self._feeder.is_due(self.running.engine_facts(), now_s):
             self.notify.watchdog()
-        client = self.running.connection.client
-        if client is not None and now_s - self._state_at_s >= STATE_EVERY_S:
+        if now_s - self._state_at_s >= STATE_EVERY_S:
             self._state_at_s = now_s
-            state = (client, self.reporter.state())
-            if state != self._last_state:  # a broker gets its first state, then only changes
-                self._last_state = state
-                client.set_state(state[1])
+            self._publish_state()
+
+    def _publish_state(self) -> None:
+        """Tell systemd and the broker how the daemon is: its first state, then only changes."""
+        line = self.reporter.health().line
+        if line != self._last_line:
+            self._last_line = line
+            self.notify.status(line)
+        client = self.running.connection.client
+        if client is None:
+            return
+        state = (client, self.reporter.state())
+        if state != self._last_state:
+            self._last_state = state
+            client.set_state(state[1])
 
     def shutdown(self) -> None:
         """Take in nothing more, answer what was taken in, deliver what can be delivered, leave the rest on disk."""

@@ -7,6 +7,7 @@ log through ``structlog.get_logger()``; the standard library's ``logging`` is br
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, MutableMapping
@@ -16,6 +17,7 @@ import structlog
 
 from edge_runtime.system.redaction import redact_url
 from edge_runtime.system.rfc3339 import format_rfc3339
+from edge_runtime.system.systemd import is_journal
 
 Entry = MutableMapping[str, Any]
 
@@ -26,6 +28,7 @@ REPEATS = 5
 PERIOD_S = 10.0
 """... in this time; the rest are counted and the count is put on the next one that passes."""
 MAX_REMEMBERED = 1000
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 def configure_log(
@@ -41,7 +44,9 @@ def configure_log(
     Shown are lines of ``level`` and above, on standard error unless ``stream`` is given. ``secrets`` are texts that
     must not appear anywhere in a line (``config.secrets_of``). ``clock`` gives monotonic seconds.
     """
-    target = SafeStream(stream if stream is not None else sys.stderr)
+    written = stream if stream is not None else sys.stderr
+    target = SafeStream(written)
+    render = _renderer(format, target)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -50,7 +55,7 @@ def configure_log(
             _stamp(clock),
             structlog.processors.format_exc_info,
             Redaction(secrets),
-            _renderer(format, target),
+            _with_priority(render) if is_journal(written, os.environ) else render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(target),  # type: ignore[arg-type]
@@ -79,6 +84,16 @@ def _renderer(format_: str, target: "SafeStream") -> Any:
         return structlog.processors.JSONRenderer(serializer=_to_json)
     plain = structlog.dev.plain_traceback  # the traceback is text by now, with secrets taken out
     return structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=32, exception_formatter=plain)
+
+
+def _with_priority(render: Callable[[Any, str, Entry], str]) -> Callable[[Any, str, Entry], str]:
+    """Put the priority before every line, as sd-daemon(3) has it: ``journalctl -p warning`` finds the warnings."""
+
+    def render_for_journal(logger: Any, method: str, entry: Entry) -> str:
+        prefix = f"<{_PRIORITIES.get(entry.get('level', ''), 6)}>"
+        return "\n".join(prefix + line for line in render(logger, method, entry).splitlines())
+
+    return render_for_journal
 
 
 def _to_json(entry: Any, **_: Any) -> str:

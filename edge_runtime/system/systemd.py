@@ -1,4 +1,4 @@
-"""Tells systemd how the service is: sd_notify(3) without a library.
+"""What systemd is told, and tells: sd_notify(3) and JOURNAL_STREAM (systemd.exec(5)) without a library.
 
 Does nothing when not started by systemd. No policy here: when to feed the watchdog is decided in ``health``.
 """
@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from typing import TextIO
 
 
 class SystemdNotify:
@@ -19,6 +20,14 @@ class SystemdNotify:
         self._address = _address(env.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = _watchdog_s(env)
         """systemd kills the service when it is not fed for this long; None when there is no watchdog."""
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
+        self._send("STATUS=" + " ".join(text.split()))
+
+    def extend_start(self, seconds: float) -> None:
+        """The start takes longer than the unit allows, and goes on: at least ``seconds`` more."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def ready(self) -> None:
         """The golden self-test has passed and the daemon serves."""
@@ -45,6 +54,15 @@ class SystemdNotify:
                 link.sendto(message.encode(), self._address)
         except OSError:
             return  # systemd is restarting or its queue is full; the next message comes soon
+
+
+def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
+    """Whether a stream goes to the journal, which then reads priorities at the start of lines (``JOURNAL_STREAM``)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # no file behind it, or closed
+        return False
+    return env.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _address(text: str) -> str | None:

@@ -69,8 +69,12 @@ def test_says_ready_feeds_the_watchdog_and_says_that_it_stops(tmp_path, systemd)
     daemon = start(tmp_path, systemd, WATCHDOG_USEC="2000000")
     try:
         systemd.hear_until("READY=1")
+        assert systemd.heard[0].startswith("EXTEND_TIMEOUT_USEC=")
         assert not any("WATCHDOG" in message for message in systemd.heard)
         for _ in range(2):
+            systemd.heard.append("")
+            systemd.hear_until("WATCHDOG=1")
+        while "STATUS=ready" not in systemd.heard:  # sent once, somewhere between the others
             systemd.heard.append("")
             systemd.hear_until("WATCHDOG=1")
         daemon.send_signal(signal.SIGTERM)

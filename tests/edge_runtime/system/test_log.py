@@ -1,8 +1,10 @@
 import io
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +45,38 @@ def test_the_level_counts_and_can_be_changed_while_running(lines: io.StringIO) -
     configure_log("debug", stream=lines)
     log.debug("shown")
     assert [entry["event"] for entry in entries(lines)] == ["shown"]
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_in_the_journal_every_line_has_its_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    with (tmp_path / "journal").open("w+") as journal:
+        status = os.fstat(journal.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        configure_log("debug", format_, stream=journal)
+        log = structlog.get_logger()
+        for level in ("debug", "info", "warning", "error", "critical"):
+            getattr(log, level)("said")
+        try:
+            int("x")
+        except ValueError:
+            log.exception("two\nlines")
+        journal.seek(0)
+        written = journal.read().splitlines()
+    assert [line[:3] for line in written[:5]] == ["<7>", "<6>", "<4>", "<3>", "<2>"]
+    assert {line[:3] for line in written[5:]} == {"<3>"}
+    configure_log()
+
+
+def test_elsewhere_no_line_has_a_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    with (tmp_path / "file").open("w+") as file:
+        configure_log(stream=file)
+        structlog.get_logger().info("said")
+        file.seek(0)
+        assert file.read().startswith("{")
+    configure_log()
 
 
 def test_secrets_never_get_out(lines: io.StringIO) -> None:
