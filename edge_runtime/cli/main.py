@@ -34,9 +34,19 @@ USAGE, INTERRUPTED = 64, 130
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edge-runtime")
-def cli() -> None:
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, readable=True),
+    help="Set the variables of this file first, such as the service's secrets.env.",
+)
+def cli(env_file: str | None) -> None:
     """Inference daemon for edge devices; recalibrates the deployed model on the device."""
     from edge_runtime.system.log import configure_log
+
+    if env_file is not None:
+        from dotenv import load_dotenv
+
+        load_dotenv(env_file, override=True, interpolate=False)  # a "$" in a password is a "$"
 
     # Standard output is for answers. ``run`` and ``demo`` configure the log again from the configuration.
     configure_log("warning", "console")

@@ -1,5 +1,6 @@
 """The command line and what it does without a daemon, with the demo bundle: answers, exit codes, words for people."""
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -249,6 +250,19 @@ def test_calibrate_records_a_baseline_and_reads_it_again(run, tmp_path):
     assert code == 0  # a refusal by the gate is a normal answer
     assert report["reasons"]
     assert patch.exists() is report["accepted"]
+
+
+def test_variables_come_from_a_file_as_for_the_service(run, tmp_path):
+    secrets = tmp_path / "secrets.env"
+    secrets.write_text("# of the box\nEDGE_TEST_DEVICE='a $b'\nEDGE_TEST_NAME=box-7\n")
+    path = config(tmp_path, device="{EDGE_TEST_NAME}")
+    assert run("check", path)[0] == 78
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_TEST_NAME", "overridden")
+        patch.setenv("EDGE_TEST_DEVICE", "")
+        assert run("--env-file", secrets, "check", path)[0] == 0
+        assert (os.environ["EDGE_TEST_NAME"], os.environ["EDGE_TEST_DEVICE"]) == ("box-7", "a $b")
+    assert run("--env-file", tmp_path / "absent", "check", path)[0] == 64
 
 
 def test_building_without_its_extra_says_what_to_install(tmp_path):

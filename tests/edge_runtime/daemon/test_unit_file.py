@@ -40,8 +40,19 @@ def test_it_is_ready_when_it_says_so_and_watched_afterwards(service: dict[str, s
 
 
 def test_a_refused_configuration_is_not_restarted_and_everything_else_is(service: dict[str, str]) -> None:
-    assert service["Restart"] == "on-failure"
+    assert service["Restart"] == "always"  # exit 0 too: a SIGTERM that is not systemd's
     assert service["RestartPreventExitStatus"] == str(ConfigError.exit_code)
+
+
+def test_an_edit_starts_what_a_refused_configuration_ended() -> None:
+    keys = Keys(strict=False, interpolation=None)
+    keys.read_string((FOLDER / "edge-runtime.path").read_text())
+    assert keys["Path"]["Unit"] == UNIT.name
+    assert f"run {keys['Path']['PathChanged']}\n" in UNIT.read_text()
+
+
+def test_a_reload_is_sighup(service: dict[str, str]) -> None:
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
 
 
 def test_it_is_asked_to_stop_before_it_is_killed(service: dict[str, str]) -> None:
