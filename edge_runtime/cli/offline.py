@@ -19,7 +19,7 @@ from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.threads import choose_threads, cpu_budget
 from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import Preprocessor, channels_first
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 
 MOST_REFERENCE = 512
@@ -123,7 +123,8 @@ def calibrate_bundle(
         layout=answer_layout(bundle.manifest.postprocess),
         first_taps=bundle.manifest.calibration.first_taps,
     )
-    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options)
+    given = channels_first(x, preprocessor.spec)
+    verdict = calibration.recalibrate(bundle.model_files, baseline, given, y, options)
     report, word = verdict.to_json(), "accepted" if verdict.accepted else "refused"
     lines += [f"{word}: {verdict.candidate} ({report['seconds']:.1f} s)"]
     lines += [f"  {reason}" for reason in verdict.reasons]
@@ -147,7 +148,7 @@ def _baseline(
     x, _ = read_reference_folder(healthy, preprocessor, bundle.labels, MOST_REFERENCE)
     baseline = calibration.profile(
         bundle.model_files,
-        x,
+        channels_first(x, preprocessor.spec),
         created_wall_s=time.time(),
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),

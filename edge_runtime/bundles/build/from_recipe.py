@@ -264,19 +264,13 @@ def _pictures(recipe: RecipeFile, spec: PreprocessSpec, labels: tuple[str, ...])
     preprocessor = Preprocessor(spec)
     most = max(32, MOST_BYTES // (4 * int(np.prod(spec.tensor_shape))))
     x, _ = read_reference_folder(recipe.calibration, preprocessor, labels, min(most, MOST_CALIBRATION))
-    x = _in_layout(x, spec)
     if recipe.labelled is None:
         return Pictures(x)
     labelled, y = read_reference_folder(recipe.labelled, preprocessor, labels, min(most, MOST_LABELLED))
     if y is None:
         fix = "Put the pictures into sub-folders named like labels."
         raise BundleError(recipe.labelled, "pictures without labels", "a sub-folder a class", fix)
-    return Pictures(x, (_in_layout(labelled, spec), y))
-
-
-def _in_layout(x: NDArray[np.float32], spec: PreprocessSpec) -> NDArray[np.float32]:
-    """Channels first -> the model's layout."""
-    return x if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    return Pictures(x, (labelled, y))
 
 
 def _provenance(recipe: RecipeFile, command: str, taken: ModelCandidate) -> Provenance:

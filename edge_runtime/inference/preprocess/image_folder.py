@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import CalibrationError
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame, Rejected
-from edge_runtime.inference.preprocess import Preprocessor, channels_first
+from edge_runtime.inference.preprocess import Preprocessor
 
 INDEX = re.compile(r"[0-9]{1,6}")
 
@@ -33,7 +33,7 @@ def read_reference_folder(
         most: Upper bound on the number of pictures; with more, every k-th is taken.
 
     Returns:
-        ``x`` float32 (N,C,H,W) and ``y`` int64 (N,), None without labels.
+        ``x`` float32 (N, ...) in the model's layout, and ``y`` int64 (N,), None without labels.
 
     Raises:
         ReferenceFolderError: missing, unreadable, empty, mixed, unknown label, unusable pictures.
@@ -57,7 +57,7 @@ def read_reference_folder(
         raise ReferenceFolderError(
             f"{folder}: {len(problems)} pictures cannot be used: {shown}. Remove them."
         )
-    x = channels_first(np.stack([tensor for tensor, _ in frames]), preprocessor.spec)
+    x = np.stack([tensor for tensor, _ in frames])
     if frames[0][1] is None:
         return x, None
     return x, np.array([label for _, label in frames], dtype=np.int64)

@@ -175,14 +175,15 @@ def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
 def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
     preprocessor = Preprocessor(bundle.manifest.preprocess)
     if request.reference_folder is not None:
-        return read_reference_folder(
+        x, y = read_reference_folder(
             request.reference_folder, preprocessor, bundle.labels, request.settings.reference.frames
         )
+        return channels_first(x, preprocessor.spec), y
     if pictures is None:
         raise StateError("no frames were handed over; expected the number of an open file after the folder")
     pixels = np.load(pictures, allow_pickle=False)
     x = np.stack([preprocessor.normalise(picture) for picture in pixels])
-    return channels_first(x, bundle.manifest.preprocess), None
+    return channels_first(x, preprocessor.spec), None
 
 
 def _limit_this_process(memory_mib: int) -> None:

@@ -34,6 +34,13 @@ def test_loose_pictures_have_no_labels(tmp_path, read):
     assert (x.shape, x.dtype, y) == ((3, 3, 224, 224), np.float32, None)
 
 
+def test_pictures_come_in_the_layout_of_the_model(tmp_path, bundle, read):
+    x, _ = read(fill(tmp_path / "now", 2))
+    spec = bundle.manifest.preprocess.model_copy(update={"layout": "nhwc"})
+    last, _ = read_reference_folder(tmp_path / "now", Preprocessor(spec), bundle.labels, 100)
+    np.testing.assert_array_equal(last, np.moveaxis(x, 1, -1))
+
+
 def test_sub_folders_are_labels_by_name_or_by_index(tmp_path, read):
     fill(tmp_path / "goldfish", 2)
     fill(tmp_path / "0", 1, first=2)

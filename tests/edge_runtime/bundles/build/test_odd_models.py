@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.cli.offline import calibrate_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.threads import ThreadPlan
 from tests.support.bundle_models import SIDE, serialized, small_model
@@ -128,6 +129,17 @@ def test_other_inputs_can_be_quantized(author: Author, model: bytes, spec: dict[
         limits={"accuracy_points": 100, "time_over_float": 100},
     )
     assert b"QuantizeLinear" in load_bundle(found.path).model_files.data
+
+
+def test_a_channels_last_model_is_recalibrated_from_folders(author: Author) -> None:
+    author.pictures("healthy", range(10, 26))
+    author.pictures("now", range(30, 46))
+    path = built(author, channels_last(), preprocess=NHWC).path
+    healthy, now = author.folder / "healthy", author.folder / "now"
+    report = calibrate_bundle(path, healthy, None, now, None, seed=0)
+    assert report["lines"][0] == "baseline of 16 healthy pictures"
+    assert report["frames"]["given"] == 16
+    assert report["drift"]["input"] < 1
 
 
 def test_weights_among_the_inputs_are_weights(author: Author) -> None:
