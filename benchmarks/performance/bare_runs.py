@@ -1,7 +1,7 @@
 """The bare engine in a separate process, and the frame rate that two callers reach on this box now.
 
-The second core of a rented box is at times half of the first one, or a neighbour's: ``capacity`` says so beside
-every figure with two streams.
+The second core of a rented box gives at times half of the first one, because others use it: every figure with two
+streams comes with the ``capacity`` of the moment.
 """
 
 import json

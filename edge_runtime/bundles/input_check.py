@@ -1,4 +1,4 @@
-"""Whether a model can take what the preprocessing makes: asked before it runs, so that the answer names the key.
+"""Whether a model can take what the preprocessing makes; checked before it runs, so that the error names the key.
 
 Pure.
 """

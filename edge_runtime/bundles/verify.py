@@ -76,10 +76,8 @@ def load_bundle(path: Path) -> Bundle:
     manifest = _read_manifest(path)
     unlisted = sorted(set(present) - set(manifest.files) - {MANIFEST_FILE, SIGNATURE_FILE})
     if unlisted:
-        found, fix = (
-            f"files that the manifest does not list: {', '.join(unlisted[:5])}",
-            "Remove them, or build the bundle again.",
-        )
+        found = f"files that the manifest does not list: {', '.join(unlisted[:5])}"
+        fix = "Remove them, or build the bundle again."
         raise BundleError(path, found, "only listed files", fix)
     for name, expected in manifest.files.items():
         if name not in present:
@@ -136,10 +134,8 @@ def _regular_files(path: Path) -> dict[str, int]:
         raise BundleError(path, f"no {MANIFEST_FILE} in it", expected, "Check the path.")
     total = sum(found.values())
     if max(found.values()) > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES or len(found) > 1002:
-        size, expected = (
-            f"{len(found)} files, {total} bytes",
-            f"at most 1000 files and {MAX_TOTAL_BYTES} bytes",
-        )
+        size = f"{len(found)} files, {total} bytes"
+        expected = f"at most 1000 files and {MAX_TOTAL_BYTES} bytes"
         raise BundleError(path, size, expected, "Make the model smaller.")
     return found
 

@@ -55,15 +55,15 @@ def _model_lines(name: str, model: ModelStatus, late: int) -> list[str]:
     for label, ms in (("capture to result", model.total_ms), ("inference", model.infer_ms)):
         if ms is not None:
             lines.append(f"  {label}: p50 {ms.p50:.1f} ms, p99 {ms.p99:.1f} ms, max {ms.max:.1f} ms")
-    side = model.recalibration
-    if side is not None:
+    recalibration = model.recalibration
+    if recalibration is not None:
         lines.append(
-            f"  drift alarms {side.alarms}   recalibrations {side.recalibrations} "
-            f"(accepted {side.accepted}, refused {side.refused}, failed {side.failed})   "
-            f"hot swaps {model.swaps}   roll-backs {side.rollbacks}"
+            f"  drift alarms {recalibration.alarms}   recalibrations {recalibration.recalibrations} "
+            f"(accepted {recalibration.accepted}, refused {recalibration.refused}, failed {recalibration.failed})   "
+            f"hot swaps {model.swaps}   roll-backs {recalibration.rollbacks}"
         )
-        if side.task is not None:
-            lines.append(f"  not finished when the time was up: {side.task}, {side.phase}")
+        if recalibration.task is not None:
+            lines.append(f"  not finished when the time was up: {recalibration.task}, {recalibration.phase}")
     return lines
 
 

@@ -178,7 +178,7 @@ def _section_in(annotation: Any) -> Any:
     if getattr(annotation, "__origin__", None) is dict:
         return [_section_in(arguments[1])]
     found = [section for section in map(_section_in, arguments) if section is not None]
-    return found[0] if len(found) == 1 else None  # which one of a union is meant stands in the data only
+    return found[0] if len(found) == 1 else None  # only the data says which one of a union is meant
 
 
 def _known_keys(loc: Loc, shape: type[BaseModel]) -> str:

@@ -1,4 +1,4 @@
-"""Reads YAML from untrusted sources: plain data, plus the line every key stands on.
+"""Reads YAML from untrusted sources: plain data, plus the line of every key.
 
 PyYAML's safe loader still takes duplicate keys silently (the last one wins), expands alias bombs, and recurses as
 deep as the text asks. Here all of that is refused, every problem at once. No schema lives here: the configuration
@@ -26,7 +26,7 @@ _Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The data of one YAML text and where each part of it stands."""
+    """The data of one YAML text, and the line of each part."""
 
     source: str
     """Where the text comes from, for messages."""

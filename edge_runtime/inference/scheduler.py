@@ -27,12 +27,12 @@ from edge_runtime.datatypes import Sample
 class BatchPolicy:
     """Limits of a :class:`BatchScheduler`."""
 
-    max_batch_size: int = 4
-    max_queue_delay_s: float = 0.0
+    max_batch_size: int
+    max_queue_delay_s: float
     """How long a sample may wait for company; 0 runs at once."""
-    max_age_s: float = 1.0
+    max_age_s: float
     """From capture; live streams only."""
-    queue_limit: int = 4
+    queue_limit: int
     """Samples a stream may have waiting."""
     priorities: Mapping[str, int] = field(default_factory=dict)
     """By stream; higher comes first, a stream that is not named has 0."""

@@ -35,11 +35,12 @@ def make_frame(seq, stream="belt", picture=None, age_s=0.0):
 def make_pipeline(engine=None, *, results=None, observer=None, workers=1, **policy):
     results = [] if results is None else results
     errors = []
+    usual = {"max_batch_size": 4, "max_queue_delay_s": 0.0, "max_age_s": 1.0, "queue_limit": 4}
     pipeline = Pipeline(
         device="box",
         model="parts",
         preprocessor=Preprocessor(SPEC),
-        scheduler=BatchScheduler(BatchPolicy(**policy), workers),
+        scheduler=BatchScheduler(BatchPolicy(**{**usual, **policy}), workers),
         slot=EngineSlot(Generation("parts/1"), engine or FakeEngine()),
         postprocessor=Postprocessor(Manifest, ("a", "b", "c")),
         deliver=results.append,

@@ -30,7 +30,7 @@ def measure(*, rounds: int, float_model: Path | None = None, bundle: Path = BUND
         data = _exported() if float_model is None else float_model.read_bytes()
     except ModuleNotFoundError as err:
         return {"unavailable": f"{err.name} is not installed; it comes with the extra 'build'"}
-    whole, small = OnnxEngine(data, 1), OnnxEngine(opened.model_files.data, 1)
+    whole, small = OnnxEngine(data), OnnxEngine(opened.model_files.data)
     picture = (
         np.random.default_rng(0).normal(size=(1, *opened.manifest.preprocess.tensor_shape)).astype(np.float32)
     )

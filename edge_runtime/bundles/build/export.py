@@ -74,7 +74,7 @@ def build_net(
     """
     net = _made(factory, arguments, folder)
     if not isinstance(net, torch.nn.Module):
-        found = f"it gave {type(net).__name__}"
+        found = f"it returned {type(net).__name__}"
         raise BundleError(factory, found, "a torch.nn.Module", "Return the net from the factory.")
     try:
         missing, unexpected = net.load_state_dict(dict(weights), strict=False)
@@ -108,7 +108,7 @@ def _other_net(path: Path, found: str) -> BundleError:
 
 
 def run_net(net: Any, batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """What the net itself says to a batch, by output name.
+    """The net's outputs for a batch, by name.
 
     Raises:
         BundleError: it does not take such a batch, or gives nothing with a batch axis.

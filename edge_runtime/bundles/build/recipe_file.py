@@ -79,7 +79,8 @@ class RecipeFile(Section):
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """Largest difference to the golden answers that the self-test at every start accepts: 0 is the same answer, 1 one
     that has nothing to do with it. None measures it (0.02 to 0.25) and refuses golden pictures on which the usual
-    mistakes in the preprocessing do not show. Given, that is not asked: smaller mistakes go unnoticed."""
+    mistakes in the preprocessing do not show. With a value here that check is left out: smaller
+    mistakes go unnoticed."""
     source: str = ""
     """Where the model came from, for the manifest."""
     licence: str = ""

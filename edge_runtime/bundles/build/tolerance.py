@@ -31,7 +31,7 @@ _LOUD = 0.1  # a model that is sure of a picture changes far less by one level o
 
 @dataclass(slots=True)
 class _Answers:
-    """What the engine says to every golden picture, as it is, nudged, and prepared wrongly."""
+    """The engine's answers to every golden picture: as it is, with noise, and prepared wrongly."""
 
     right: list[OneOutput] = field(default_factory=list)
     nudged: list[OneOutput] = field(default_factory=list)

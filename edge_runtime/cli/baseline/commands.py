@@ -27,7 +27,7 @@ def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
 def baseline_group() -> None:
     """Look after the baselines of the box that CONFIG describes: day, night, winter.
 
-    With a broker in CONFIG the running daemon is asked; without, or with --offline, the state directory is used.
+    With a broker in CONFIG the command goes to the running daemon; without, or with --offline, to the state directory.
     """
 
 
@@ -83,7 +83,7 @@ def remove(config: Path, name: str, as_json: bool, **how: Any) -> int:
 def add(config: Path, file: Path, name: str | None, model: str | None, as_json: bool) -> int:
     """Put the baseline FILE that was made elsewhere, such as a pooled one, into the state directory of this box.
 
-    A running daemon finds it when it is asked for its baselines, and at its next start.
+    A running daemon finds it when it lists its baselines, and at its next start.
     """
     from edge_runtime.cli.baseline.offline import add_baseline
     from edge_runtime.config import load_config
@@ -102,8 +102,8 @@ def _carry_out(
     if address is None or address.mqtt is None:
         from edge_runtime.cli.baseline.offline import carry_out_offline
 
-        asked, config = TaskRequest(verb, approval=approval), load_config(path, os.environ)
-        return {"status": "ok", "data": carry_out_offline(config, model, asked, time.time())}
+        request, config = TaskRequest(verb, approval=approval), load_config(path, os.environ)
+        return {"status": "ok", "data": carry_out_offline(config, model, request, time.time())}
     from edge_runtime.cli.send import send_command
 
     given = {"model": model, "name": approval.name, "expires_days": approval.expires_days}
@@ -118,7 +118,7 @@ def _print(answer: dict[str, Any], as_json: bool) -> int:
         click.echo(f"error: {answer.get('error')}", err=True)
     else:
         click.echo("\n".join(_lines(answer["data"])))
-    return 0 if answer.get("status") == "ok" else 65  # EX_DATAERR: the device said no
+    return 0 if answer.get("status") == "ok" else 65  # EX_DATAERR: the device refused
 
 
 def _lines(data: dict[str, Any]) -> list[str]:

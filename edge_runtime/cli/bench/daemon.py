@@ -44,10 +44,8 @@ class RunningDaemon:
         self._results, self._log = results, log
         began_s = time.perf_counter()
         with log.open("wb") as out:
-            command, env = (
-                [sys.executable, "-m", "edge_runtime", "run", str(config)],
-                find_installed_environment(),
-            )
+            command = [sys.executable, "-m", "edge_runtime", "run", str(config)]
+            env = find_installed_environment()
             self._process = subprocess.Popen(command, stdout=out, stderr=out, env=env)
         if cpus:
             os.sched_setaffinity(self._process.pid, cpus)  # long before it has imported what looks at it

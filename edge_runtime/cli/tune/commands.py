@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_runtime.cli.options import JSON, MODEL, OPTIONAL_BUNDLE, PATH, print_indented, require_config
+
+if TYPE_CHECKING:
+    from edge_runtime.cli.tune.engine_choices import TuneTask
+    from edge_runtime.cli.tune.session import Goal
 
 
 @click.command("tune")
@@ -31,7 +35,7 @@ def tune_command(
     config_path: Path | None,
     model: str | None,
     streams: int | None,
-    goal: Any,
+    goal: "Goal",
     time_limit_s: float,
     as_json: bool,
     write: bool,
@@ -54,6 +58,7 @@ def tune_command(
     edits = report.list_edits(tuned.chosen, task.compared[0])
     if write and edits:
         assert config_path is not None
+        assert task.model is not None
         edit_model(config_path, os.environ, task.model, edits)
     if as_json:
         print_indented({**report.describe_as_json(task, goal, tuned), "is_written": bool(write and edits)})
@@ -65,7 +70,9 @@ def tune_command(
     return 0
 
 
-def _make_task(bundle: Path | None, config_path: Path | None, model: str | None, streams: int | None) -> Any:
+def _make_task(
+    bundle: Path | None, config_path: Path | None, model: str | None, streams: int | None
+) -> "TuneTask":
     from edge_runtime.cli.tune.engine_choices import make_bundle_task, make_config_task
     from edge_runtime.config import load_config
     from edge_runtime.errors import StateError

@@ -91,7 +91,7 @@ class TuneTask:
 
 
 def make_bundle_task(path: Path, streams: int | None, budget: CpuBudget) -> TuneTask:
-    """A bundle by itself, one stream unless told otherwise; compared with the configuration's defaults.
+    """A bundle by itself, one stream unless ``streams`` says otherwise; compared with the configuration's defaults.
 
     Raises:
         BundleError: it cannot be used.

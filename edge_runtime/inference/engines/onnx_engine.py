@@ -38,7 +38,7 @@ _SPELLINGS = {
     "cpu": "CPU", "cuda": "CUDA", "tensorrt": "Tensorrt", "openvino": "OpenVINO", "xnnpack": "Xnnpack", "acl": "ACL",
     "armnn": "ArmNN", "directml": "Dml", "coreml": "CoreML", "qnn": "QNN", "rocm": "ROCM", "migraphx": "MIGraphX",
 }  # fmt: skip
-_ON_CPU = EngineSettings()
+_ON_CPU, _ALONE = EngineSettings(), ThreadPlan(1, 1, "one call at a time")
 _QUIET = 4  # fatal only: every failure reaches the caller as an exception with the same words
 
 
@@ -46,22 +46,23 @@ class OnnxEngine:
     """An ONNX model in memory."""
 
     def __init__(
-        self, model: bytes, threads: ThreadPlan | int = 1, settings: EngineSettings = _ON_CPU
+        self, model: bytes, threads: ThreadPlan = _ALONE, settings: EngineSettings = _ON_CPU
     ) -> None:
         """Build the session for a complete ONNX file; nothing has run yet.
 
-        Weights in other files are not reachable from here. ``threads`` as a number are those of a single call.
+        Weights in other files are not reachable from here.
 
         Raises:
             EngineError: not a model ONNX Runtime can run, no such device, or not one picture input.
         """
-        plan = threads if isinstance(threads, ThreadPlan) else ThreadPlan(threads, 1, "")
-        self._session: Any = _session(model, _options(plan, settings), settings.devices)
+        self._session: Any = _session(model, _options(threads, settings), settings.devices)
         self.input = require_picture_input([_spec(node) for node in self._session.get_inputs()])
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [node.name for node in self.outputs]
         on = ", ".join(name.removesuffix(_PROVIDER) for name in self._session.get_providers())
-        self.runs_on = f"onnxruntime {onnxruntime.__version__} {on}, intra {plan.intra}, inter 1, no spinning"
+        self.runs_on = (
+            f"onnxruntime {onnxruntime.__version__} {on}, intra {threads.intra}, inter 1, no spinning"
+        )
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.inference.engines.base.Engine`."""
@@ -106,8 +107,8 @@ def _session(model: bytes, options: Any, devices: Sequence[str]) -> Any:
     """A session on the first of ``devices`` that is there and works.
 
     ONNX Runtime itself goes on with the CPU when a provider's libraries are missing, and only logs it: a box that was
-    sold with an accelerator would run on its CPU for years. So what was asked for is compared with what there is. Its
-    Python session would also move to the CPU when a device is lost in the middle of a call, and print that.
+    sold with an accelerator would run on its CPU for years. So the configured device is compared with the session's.
+    Its Python session would also move to the CPU when a device is lost in the middle of a call, and print that.
     """
     known, problems = onnxruntime.get_available_providers(), list[str]()
     for device in devices:

@@ -7,7 +7,7 @@ side by side, and int8 models with depthwise convolutions came out wrong in 1 to
 spread of their outputs, in every call; with one stream never). It costs 8 MiB a call of EfficientNet-Lite0, at the same
 speed.
 
-Threads are never bound to CPUs. OpenVINO cannot be told which ones: its own pinning puts the threads of every model on
+Threads are never bound to CPUs. OpenVINO has no option for the CPUs: its own pinning puts the threads of every model on
 the same first CPUs (two models with a thread each on two cores: 150 calls/s instead of 340), keeping them apart
 (``ENABLE_CPU_RESERVATION``) refuses a second model while the first one runs, and without pinning it still replaces a
 caller's mask by the process's inside a call. A mask of the whole process (``CPUAffinity=`` of the unit) is kept.

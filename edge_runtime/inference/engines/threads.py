@@ -25,7 +25,7 @@ class ThreadPlan:
     why: str
     cpus: tuple[int, ...] = ()
     """Logical CPUs the threads belong on, one a thread, a worker's side by side; fewer than threads where the box has
-    fewer, empty where it is not known. They are bound to them only when that is asked for."""
+    fewer, empty where it is not known. They are bound to them only with ``pin_threads``."""
     is_big_only: bool = False
     """The box has weaker cores too, and this plan leaves them to capture and decoding."""
 

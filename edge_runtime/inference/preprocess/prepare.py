@@ -34,13 +34,15 @@ _RECOLOUR: dict[tuple[Colour, Colour], int] = {
     ("grey", "bgr"): cv2.COLOR_GRAY2BGR,
 }
 
+_LIMITS = PictureLimits()
+
 
 class Preprocessor:
     """Prepares frames for one model. Holds no state between frames; callable from several threads at once."""
 
-    def __init__(self, spec: PreprocessSpec, limits: PictureLimits | None = None) -> None:
+    def __init__(self, spec: PreprocessSpec, limits: PictureLimits = _LIMITS) -> None:
         self.spec = spec
-        self._limits = limits or PictureLimits()
+        self._limits = limits
         self.normalise = Normaliser(spec)
         """Gives the tensor of a kept picture (``Sample.pixels``)."""
 

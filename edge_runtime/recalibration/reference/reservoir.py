@@ -194,10 +194,8 @@ def _choose_to_evict(kept: Sequence[Kept], settled: int) -> int:
     """
     classes = Counter(one.label for one in kept[:settled])
     groups = Counter((one.label, one.stream) for one in kept[:settled])
-    among_own, among_all = (
-        _measure_gaps_s(kept, lambda one: (one.label, one.stream)),
-        _measure_gaps_s(kept, lambda _: None),
-    )
+    among_own = _measure_gaps_s(kept, lambda one: (one.label, one.stream))
+    among_all = _measure_gaps_s(kept, lambda _: None)
 
     def rank(i: int) -> tuple[int, int, float]:
         group = kept[i].label, kept[i].stream

@@ -91,17 +91,17 @@ def test_models_with_two_inputs_are_refused() -> None:
 
 def test_a_device_that_is_not_there_is_an_error_that_names_what_is() -> None:
     with pytest.raises(EngineError, match=r"TensorRT, NoSuch .*CPU"):
-        OnnxEngine(small_model(), 1, EngineSettings(devices=("TensorRT", "NoSuch")))
+        OnnxEngine(small_model(), settings=EngineSettings(devices=("TensorRT", "NoSuch")))
 
 
 def test_a_fall_back_that_is_written_down_is_taken() -> None:
-    engine = OnnxEngine(small_model(), 1, EngineSettings(devices=("CUDA", "CPU")))
+    engine = OnnxEngine(small_model(), settings=EngineSettings(devices=("CUDA", "CPU")))
     assert " CPU, intra 1" in engine.runs_on
 
 
 def test_pinned_threads_answer_alike() -> None:
     x = samples(2)
-    pinned = OnnxEngine(small_model(), 2, EngineSettings(pin_threads=True)).infer(x)
+    pinned = OnnxEngine(small_model(), ThreadPlan(2, 1, "test"), EngineSettings(pin_threads=True)).infer(x)
     np.testing.assert_allclose(pinned["logits"], OnnxEngine(small_model()).infer(x)["logits"], atol=1e-5)
 
 

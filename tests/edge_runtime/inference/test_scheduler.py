@@ -30,8 +30,9 @@ def run(s, now_s=0.0):
     return batch
 
 
-def schedule(**policy):
-    return BatchScheduler(BatchPolicy(**{"max_batch_size": 4, "queue_limit": 4, **policy}))
+def schedule(workers=1, **policy):
+    usual = {"max_batch_size": 4, "max_queue_delay_s": 0.0, "max_age_s": 1.0, "queue_limit": 4}
+    return BatchScheduler(BatchPolicy(**{**usual, **policy}), workers)
 
 
 def test_runs_at_once_without_a_queue_delay():
@@ -119,7 +120,7 @@ def test_with_one_worker_a_stream_has_one_batch_under_way():
 
 
 def test_a_lone_stream_uses_every_worker_and_is_answered_in_order():
-    s = BatchScheduler(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    s = schedule(workers=2, max_batch_size=1)
     for seq in range(3):
         s.offer(sample("a", seq), is_live=True, now_s=0.0)
     first, second = s.take(0.0), s.take(0.0)
@@ -133,7 +134,7 @@ def test_a_lone_stream_uses_every_worker_and_is_answered_in_order():
 
 
 def test_a_busy_stream_leaves_a_worker_to_a_quiet_one():
-    s = BatchScheduler(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    s = schedule(workers=2, max_batch_size=1)
     s.offer(sample("quiet", 0), is_live=True, now_s=0.0)
     run(s)
     for seq in range(2):
@@ -147,7 +148,7 @@ def test_a_busy_stream_leaves_a_worker_to_a_quiet_one():
 
 
 def test_a_stream_that_ended_leaves_its_worker_until_it_comes_back():
-    s = BatchScheduler(BatchPolicy(max_batch_size=1, queue_limit=4), workers=2)
+    s = schedule(workers=2, max_batch_size=1)
     s.offer(sample("ended", 0), is_live=False, now_s=0.0)
     s.rest("ended")
     for seq in range(3):

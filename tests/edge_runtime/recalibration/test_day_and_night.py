@@ -59,7 +59,7 @@ class WatchedSite:
     def __init__(self, site, *names):
         self.camera, known, probe = site
         states = KnownBaselines({name: known[name] for name in names}, "day")
-        engine = OnnxEngine(probe, threads=1)
+        engine = OnnxEngine(probe)
         self.watch = DriftWatch(lambda path: engine)
         self.watch.open(states, Path("probe"), SETTINGS)
         self.at_s = 0.0
