@@ -3,6 +3,7 @@
 ```
 <state_dir>/models/<model>/
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
+    schedule.json                 {"came_wall_s": [...]}: when the schedule came last
     baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
     probes/<first 16 digits of the model's SHA-256>.onnx    its first taps, for the drift monitor
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
@@ -18,9 +19,10 @@ was accepted for, to recognise it; a patch with a file ``withdrawn`` does not co
 itself. Models of other formats are ``.xml`` with ``.bin``, or ``.pt``.
 """
 
+import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,26 @@ class ModelState:
         previous = rollout.previous.patch if rollout.previous else None
         data = {"bundle": rollout.active.bundle, "patch": rollout.active.patch, "previous": previous}
         write_atomically(self.folder / "active.json", orjson.dumps(data))
+
+    def load_slots(self) -> list[float]:
+        """The times at which the schedule came, Unix seconds, oldest first; none when that cannot be read."""
+        path = self.folder / "schedule.json"
+        try:
+            came = [float(slot) for slot in orjson.loads(path.read_bytes())["came_wall_s"]]
+            return [slot for slot in came if math.isfinite(slot)]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as err:
+            log.warning("note of the schedule damaged: it is begun anew", path=str(path), reason=str(err))
+            return []
+
+    def record_slots(self, slots: Sequence[float]) -> None:
+        """Remember the times at which the schedule came.
+
+        Raises:
+            StateError: it could not be written; the old record stands.
+        """
+        write_atomically(self.folder / "schedule.json", orjson.dumps({"came_wall_s": slots}))
 
     def make_patch_id(self) -> str:
         """An id no patch of this model has had while its folder is kept."""

@@ -11,12 +11,13 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+import structlog
 
 from edge_runtime.config import DriftConfig, RecalibrationConfig
 from edge_runtime.datatypes import Result, Sample
 from edge_runtime.deployment.deployment import Deployment
 from edge_runtime.deployment.rollout import IllegalStep, Step
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, StateError
 from edge_runtime.messaging.encoding import as_json
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.baselines.commands import BaselineCommands
@@ -31,6 +32,8 @@ from edge_runtime.recalibration.status import ControllerStatus, NothingSeen
 from edge_runtime.recalibration.task import Cause, Kind, Phase, TaskRequest
 from edge_runtime.recalibration.task_runner import StartJob, TaskRunner
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+
+log = structlog.get_logger()
 
 ROUND_S = 0.1
 """Longest wait for a sample before everything else is looked after."""
@@ -57,7 +60,7 @@ class RecalibrationController:
         self._commands = BaselineCommands(context, self._baselines)
         self._reference = LiveReferenceSet(context, settings.reference, drift.sample_every_s)
         self._patch_policy = PatchPolicy(context, deployment, self._baselines, watch)
-        self._planner = TaskPlanner(settings, next_due_wall_s, context.wall_clock())
+        self._planner = TaskPlanner(settings, next_due_wall_s, context.model_state.load_slots())
         self._runner = TaskRunner(context, settings, drift, self._baselines, self._reference, start_job)
         self._results = TaskResults(
             context, self._baselines, self._patch_policy, self._planner, self._reference
@@ -65,6 +68,7 @@ class RecalibrationController:
         self._samples, self._requests = SampleInbox(drift.sample_every_s), RequestInbox()
         self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
         self._sampled = self._alarms = 0
+        self._noted_slots = self._planner.past_slots
         self._thread = SupervisedThread(f"recalibration-{context.model}", self._run, crashes, is_vital=False)
 
     # ---- called from other threads -------------------------------------------------------------------------
@@ -153,7 +157,7 @@ class RecalibrationController:
             self._samples.every_s = drift.sample_every_s
             self._reference.reconfigure(settings.reference, drift.sample_every_s)
             self._runner.reconfigure(settings, drift)
-            self._planner.reconfigure(settings, self._context.wall_clock())
+            self._planner.reconfigure(settings)
             if is_drift_edited:
                 self._patch_policy.doubt_patch()
                 self._baselines.reopen(drift)
@@ -174,6 +178,7 @@ class RecalibrationController:
         cause = self._planner.choose(
             now_s, self._context.wall_clock(), is_watching=self._watch.is_open, is_drifted=policy.needs_answer
         )
+        self._note_slots()
         if cause is Cause.FIRST_START:
             self._runner.begin(Kind.COMMISSION, cause, -np.inf)
         elif cause is Cause.SCHEDULE:
@@ -186,6 +191,16 @@ class RecalibrationController:
             and policy.may_patch()
         ):
             self._runner.begin(Kind.RECALIBRATE, cause, self._watch.window_began_at_s)
+
+    def _note_slots(self) -> None:
+        """Before the task begins: a start in the middle of it must not begin it again."""
+        slots = self._planner.past_slots
+        if slots != self._noted_slots:
+            self._noted_slots = slots
+            try:
+                self._context.model_state.record_slots(slots)
+            except StateError as err:  # the schedule goes on; only a restart in this minute could repeat it
+                log.warning("cannot note that the schedule came", model=self._context.model, reason=str(err))
 
     def _advance(self) -> None:
         # A known drift shows itself only when a whole window of it was seen.

@@ -1,6 +1,14 @@
-"""Which task is due without a command: the first commissioning, or a recalibration by schedule or drift. Pure."""
+"""Which task is due without a command: the first commissioning, or a recalibration by schedule or drift. Pure.
 
-from collections.abc import Callable
+The schedule follows the wall clock, which may be wrong and may be set right at any moment:
+    1. A *slot* is a time at which the schedule is due. It is planned ahead, and comes late when a task ran meanwhile.
+    2. When the wall clock steps against the monotonic one, the next slot is planned anew from the new time: slots that
+       were stepped over do not come, neither at once nor in a burst.
+    3. A slot that came once does not come again, also when the clock is set back over it or the daemon starts again.
+       The newest ``MOST_SLOTS`` are known; times of a clock that was ahead keep no other slot from coming.
+"""
+
+from collections.abc import Callable, Iterable
 
 from edge_runtime.config import RecalibrationConfig
 from edge_runtime.recalibration.task import Cause, Kind
@@ -8,26 +16,43 @@ from edge_runtime.recalibration.task import Cause, Kind
 NextDue = Callable[[str | None, float], float | None]
 """(cron line, Unix time) -> when the schedule is due next after it; None without a schedule."""
 
+STEP_S = 30.0
+"""A wall clock that moves this much against the monotonic one was set."""
+REPLAN_S = 900.0
+"""The zone of the box may change: its changes are followed after this time."""
+MOST_SLOTS = 256
+
 
 class TaskPlanner:
     """Remembers when tasks ended and which cannot succeed, and says what is due."""
 
-    def __init__(self, settings: RecalibrationConfig, next_due_wall_s: NextDue, now_wall_s: float) -> None:
+    def __init__(
+        self, settings: RecalibrationConfig, next_due_wall_s: NextDue, past_slots: Iterable[float] = ()
+    ) -> None:
+        """``past_slots`` are the times of the schedule that came already, Unix seconds, oldest first."""
         self._settings, self._next_due_wall_s = settings, next_due_wall_s
-        self._plan_next(now_wall_s)
+        self._slots = list(past_slots)[-MOST_SLOTS:]
+        self._due_wall_s: float | None = None
+        self._planned_at_s: float | None = None
+        self._wall_ahead_s = 0.0
         self._ended_at_s: float | None = None
         self._impossible: dict[Kind, str] = {}
+
+    @property
+    def past_slots(self) -> tuple[float, ...]:
+        """The newest times of the schedule that came, Unix seconds, oldest first."""
+        return tuple(self._slots)
 
     @property
     def impossible(self) -> dict[Kind, str]:
         """Why a kind of task cannot succeed, for as long as model and configuration stay; a copy."""
         return self._impossible.copy()
 
-    def reconfigure(self, settings: RecalibrationConfig, now_wall_s: float) -> None:
+    def reconfigure(self, settings: RecalibrationConfig) -> None:
         """Use other settings; what was impossible may be possible now."""
         self._settings = settings
         self._impossible.clear()
-        self._plan_next(now_wall_s)
+        self._planned_at_s = None
 
     def choose(self, now_s: float, now_wall_s: float, *, is_watching: bool, is_drifted: bool) -> Cause | None:
         """Why to begin a task now; None when nothing is due. A drift may still have to wait, see :meth:`may_try`.
@@ -35,13 +60,14 @@ class TaskPlanner:
         ``is_watching`` tells whether there is a baseline to compare with, ``is_drifted`` whether a drift has no answer.
         """
         settings = self._settings
+        self._follow_clock(now_s, now_wall_s)
+        has_slot_come = self._has_slot_come(now_s, now_wall_s)  # one that cannot be used does not wait
         if not settings.enabled:
             return None
         if not is_watching:
             is_wanted = settings.commission.automatic and self.may_try(Kind.COMMISSION, now_s)
             return Cause.FIRST_START if is_wanted else None
-        if self._due_wall_s is not None and now_wall_s >= self._due_wall_s:
-            self._plan_next(now_wall_s)
+        if has_slot_come:
             return None if Kind.RECALIBRATE in self._impossible else Cause.SCHEDULE
         return Cause.DRIFT if settings.on_drift and is_drifted else None
 
@@ -63,10 +89,28 @@ class TaskPlanner:
         """A task of this kind has come to a result."""
         self._impossible.pop(kind, None)
 
-    def note_baseline(self, now_wall_s: float) -> None:
+    def note_baseline(self) -> None:
         """There is a new baseline: no cool-down delays the first recalibration."""
         self._ended_at_s = None
-        self._plan_next(now_wall_s)
+        self._planned_at_s = None
 
-    def _plan_next(self, now_wall_s: float) -> None:
+    def _follow_clock(self, now_s: float, now_wall_s: float) -> None:
+        """Plan the next slot when there is no plan, or the clock was set since."""
+        wall_ahead_s = now_wall_s - now_s
+        if self._planned_at_s is None or abs(wall_ahead_s - self._wall_ahead_s) > STEP_S:
+            self._plan(now_s, now_wall_s)
+        self._wall_ahead_s = wall_ahead_s
+
+    def _has_slot_come(self, now_s: float, now_wall_s: float) -> bool:
+        due_wall_s = self._due_wall_s
+        has_come = due_wall_s is not None and now_wall_s >= due_wall_s
+        if has_come or (self._planned_at_s is not None and now_s - self._planned_at_s >= REPLAN_S):
+            self._plan(now_s, now_wall_s)
+        if not has_come or due_wall_s is None or due_wall_s in self._slots:
+            return False
+        self._slots = [*self._slots, due_wall_s][-MOST_SLOTS:]
+        return True
+
+    def _plan(self, now_s: float, now_wall_s: float) -> None:
         self._due_wall_s = self._next_due_wall_s(self._settings.schedule, now_wall_s)
+        self._planned_at_s = now_s

@@ -64,7 +64,7 @@ class TaskResults:
     def _take_baseline(self, folder: Path, result: CommissioningResult) -> None:
         self._patch_policy.doubt_patch()
         baseline = self._baselines.take(folder)
-        self._planner.note_baseline(self._context.wall_clock())
+        self._planner.note_baseline()
         self._patch_policy.follow_baseline()
         self._emit(Commissioned(baseline.name, result.frames, result.taps, result.effective_frames))
 

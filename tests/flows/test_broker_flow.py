@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 from itertools import pairwise
 
 import paho.mqtt.client as paho
@@ -31,6 +32,7 @@ from edge_runtime.system.supervised_thread import Crashes
 from tests.support.mosquitto import Mosquitto
 from tests.support.outbox_accounts import assert_balanced
 from tests.support.paths import ROOT
+from tests.support.used_transactions import UsedInMemory
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
@@ -116,8 +118,10 @@ class Device:
         self.client = MqttClient(self.settings, Crashes())
         self.rollbacks = 0
         handlers = {"status": lambda _: {"serving": True}, "rollback": self.roll_back}
-        handler = CommandHandler(handlers, CommandPolicy(is_enabled))
-        self.commands = CommandListener(self.client, handler, self.settings.topics, Crashes())
+        make_handler = partial(CommandHandler, handlers, CommandPolicy(is_enabled), UsedInMemory())
+        self.commands = CommandListener(
+            self.client, make_handler, self.settings.topics, Crashes(), ("edge/app",)
+        )
         self.publisher = Publisher(self.outbox, MqttSink(self.client), Crashes())
         self.client.start()
         self.publisher.start()
@@ -276,7 +280,7 @@ def test_a_retained_command_is_ignored_now_and_at_the_next_connection(broker, tm
     subscriber.publish("edge/d/request/status", b"", qos=1)
     assert until(lambda: subscriber.answers("edge/d/response/status"))
     assert device.rollbacks == 0
-    assert device.commands._handler.counts["retained"] == 2
+    assert device.commands.counts["retained"] == 2
     device.close()
 
 

@@ -1,14 +1,13 @@
 """From a verified bundle to its recalibration controller."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import structlog
-from cronsim import CronSim
 
 from calibration.targets import model_files
 from edge_runtime.bundles.verify import Bundle
@@ -23,6 +22,8 @@ from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.job.process import JobProcess
+from edge_runtime.recalibration.schedule import find_next_due_wall_s
+from edge_runtime.system.local_zone import find_local_zone
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
@@ -80,7 +81,5 @@ def _open_probe(path: Path, *, bundle: Bundle) -> Engine:
 
 
 def _find_next_due_wall_s(schedule: str | None, after_wall_s: float) -> float | None:
-    if schedule is None:
-        return None
-    local = datetime.fromtimestamp(after_wall_s).astimezone()
-    return float(next(CronSim(schedule, local)).timestamp())
+    """In the zone that the box has now."""
+    return find_next_due_wall_s(schedule, after_wall_s, find_local_zone(os.environ))

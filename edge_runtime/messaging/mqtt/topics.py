@@ -98,15 +98,17 @@ class Topics:
         """Whether a response topic named by a caller may be published to.
 
         A caller must not make the device speak as something else, such as another device or a lock that listens on the
-        same broker: only topics below ``<root>/response/`` and below ``prefixes``. Of the device's own prefix the
-        latter open nothing: answers would become results or commands there.
+        same broker: only topics below ``<root>/response/`` and below ``prefixes``. The latter open nothing else below
+        the device's root, and no request of any device: answers would become results or commands there.
         """
         if not topic or topic.startswith("$") or len(topic.encode(errors="replace")) > MAX_TOPIC_BYTES:
             return False
         if any(char in "+#" or not _is_text(char) for char in topic):
             return False
-        if f"{topic}/".startswith(f"{self.prefix}/"):
+        if f"{topic}/".startswith(f"{self.root}/"):
             return topic.startswith(f"{self.root}/response/")
+        if topic.startswith(f"{self.prefix}/") and "request" in topic.split("/"):
+            return False
         return any(f"{topic}/".startswith(f"{prefix}/") for prefix in prefixes)
 
 

@@ -87,3 +87,21 @@ def test_a_state_directory_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StateError):
         ModelState.open(tmp_path / "file", "parts")
+
+
+def test_the_times_of_the_schedule_are_remembered(model_state):
+    assert model_state.load_slots() == []
+    model_state.record_slots((1.5, 2.0))
+    assert model_state.load_slots() == [1.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"", b"{", b"[]", b"null", b"1", b'{"came_wall_s": 1}', b'{"came_wall_s": ["x"]}', b'{"came_wall_s": [null]}',
+        b'{"came_wall_s": {"a": 1}}', b"\xff\xfe", b"[" * 10_000, b'{"came_wall_s": [1' + b"0" * 400 + b"]}",
+    ],
+)  # fmt: skip
+def test_a_damaged_note_of_the_schedule_is_none(model_state, note):
+    (model_state.folder / "schedule.json").write_bytes(note)
+    assert model_state.load_slots() == []

@@ -62,11 +62,12 @@ def test_answers_go_below_the_own_response_topic(topic):
     ("topic", "is_allowed"),
     [
         ("app/42", True), ("app/42/x", True), ("app/421", False), ("app", False), ("App/42", False),
-        ("edge/other/response/x", False), ("edge/belt-3/result/belt", False), ("edge/belt-3/request/status", False),
+        ("edge/other/request/x", False), ("edge/belt-3/result/belt", False), ("edge/belt-3/request/status", False),
+        ("edge/belt-3", False), ("edge/app/answers", True),
         ("$SYS/app/42", False), ("app/42/+", False), ("plant/request/rollback", True),
     ],
 )  # fmt: skip
-def test_further_prefixes_open_nothing_below_the_own_one(topic, is_allowed):
+def test_further_prefixes_open_nothing_of_the_own_device(topic, is_allowed):
     assert TOPICS.allows_response_to(topic, ("app/42", "plant", "edge", "edge/other")) is is_allowed
 
 

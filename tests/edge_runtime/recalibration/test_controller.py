@@ -421,6 +421,16 @@ def test_turned_off_drift_is_still_measured_and_nothing_is_patched(tmp_path):
         bench.request("recalibrate")
 
 
+def test_the_schedule_does_not_come_again_after_a_restart(tmp_path):
+    bench = ControllerBench(tmp_path, schedule_due=1020.0)
+    bench.feed(30)
+    assert len(bench.jobs) == 1
+    again = ControllerBench(tmp_path, schedule_due=1020.0)
+    again.feed(30)
+    assert again.jobs == []
+    assert again.model_state.load_slots() == [1020.0]
+
+
 def test_a_schedule_that_came_due_before_commissioning_waits_for_its_next_time(tmp_path):
     bench = ControllerBench(tmp_path, commissioned=False, schedule_due=1010.0)
     bench.request("commission")

@@ -3,7 +3,7 @@
 import pytest
 
 from edge_runtime.config import CommissionConfig, RecalibrationConfig
-from edge_runtime.recalibration.planner import TaskPlanner
+from edge_runtime.recalibration.planner import MOST_SLOTS, REPLAN_S, TaskPlanner
 from edge_runtime.recalibration.task import Cause, Kind
 
 DAY_S = 86_400.0
@@ -13,16 +13,16 @@ def next_day(schedule, after_wall_s):
     return None if schedule is None else (after_wall_s // DAY_S + 1) * DAY_S
 
 
-def planner(*, automatic=False, **settings):
+def planner(*, automatic=False, past_slots=(), **settings):
     config = RecalibrationConfig(
         commission=CommissionConfig(automatic=automatic), **{"cooldown_s": 60.0, **settings}
     )
-    return TaskPlanner(config, next_day, 0.0)
+    return TaskPlanner(config, next_day, past_slots)
 
 
-def choose(plan, now_s=0.0, *, is_watching=True, is_drifted=False):
-    """With the Unix time equal to the monotonic one."""
-    return plan.choose(now_s, now_s, is_watching=is_watching, is_drifted=is_drifted)
+def choose(plan, now_s=0.0, *, ahead_s=0.0, is_watching=True, is_drifted=False):
+    """With the Unix time equal to the monotonic one, unless ``ahead_s`` of it."""
+    return plan.choose(now_s, now_s + ahead_s, is_watching=is_watching, is_drifted=is_drifted)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_due(settings, is_watching, is_drifted, cause):
 
 def test_the_schedule_comes_due_once_a_time_and_before_a_drift():
     plan = planner(schedule="0 0 * * *")
-    assert choose(plan, DAY_S - 1) is None
+    assert choose(plan, DAY_S - 600) is None
     assert choose(plan, DAY_S, is_drifted=True) is Cause.SCHEDULE
     assert choose(plan, DAY_S + 1) is None
     assert choose(plan, 2 * DAY_S) is Cause.SCHEDULE
@@ -55,12 +55,13 @@ def test_after_a_task_the_cool_down_runs_and_a_new_baseline_ends_it():
     assert not plan.may_try(Kind.RECALIBRATE, 159.0)
     assert plan.may_try(Kind.RECALIBRATE, 160.0)
     assert choose(plan, 159.0, is_watching=False) is None
-    plan.note_baseline(0.0)
+    plan.note_baseline()
     assert plan.may_try(Kind.RECALIBRATE, 101.0)
 
 
 def test_what_cannot_succeed_is_not_tried_until_something_has_changed():
     plan = planner(schedule="0 0 * * *", cooldown_s=0.1)
+    assert choose(plan) is None
     plan.note_failure(Kind.RECALIBRATE, "nothing to correct")
     assert plan.impossible == {Kind.RECALIBRATE: "nothing to correct"}
     assert choose(plan, DAY_S) is None
@@ -69,5 +70,82 @@ def test_what_cannot_succeed_is_not_tried_until_something_has_changed():
     plan.note_result(Kind.RECALIBRATE)
     assert plan.may_try(Kind.RECALIBRATE, DAY_S)
     plan.note_failure(Kind.RECALIBRATE, "nothing to correct")
-    plan.reconfigure(RecalibrationConfig(), DAY_S)
+    plan.reconfigure(RecalibrationConfig())
     assert plan.impossible == {}
+
+
+HOUR_S = 3600.0
+
+
+def walk(plan, *legs, step_s=60.0):
+    """Times of the wall clock in hours at which the schedule comes; a leg is (hours, clock ahead in hours)."""
+    now_s, came = 0.0, []
+    for hours, ahead_h in legs:
+        for _ in range(round(hours * HOUR_S / step_s)):
+            if choose(plan, now_s, ahead_s=ahead_h * HOUR_S) is Cause.SCHEDULE:
+                came.append(now_s / HOUR_S + ahead_h)
+            now_s += step_s
+    return came
+
+
+@pytest.mark.parametrize(
+    ("legs", "came"),
+    [
+        ([(72, 0)], [24, 48]),
+        ([(12, 0), (30, 3)], [24]),  # set forward by 3 h in the day
+        ([(22, 0), (30, 3)], [48]),  # set forward over the slot: it does not come at once
+        ([(22, 0), (60, 24 * 365)], [24 * 366, 24 * 367, 24 * 368]),
+        ([(22, 0), (60, -24 * 365)], [-24 * 364, -24 * 363, -24 * 362]),
+        ([(1, 3), (48, 0)], [24, 48]),  # 3 h ahead at the start and then set right
+        ([(1, 24 * 3650), (48, 0)], [24, 48]),
+        ([(1, -24 * 3650), (48, 0)], [24, 48]),
+        ([(25, 0), (30, -3)], [24, 48]),  # set back over a slot that came: it does not come again
+        ([(22, 2), (30, 0)], [24, 48]),
+        ([(25, 0), (1, -3), (1, 0), (1, -3), (48, 0)], [24, 48, 72]),
+        ([(25, 0), (5, -2), (30, -26), (30, -50)], [24]),
+        ([(23.9, 0), (0.2, 0.005), (24, 0)], [24, 48]),  # 18 s: not a step
+    ],
+)  # fmt: skip
+def test_a_clock_that_is_set_repeats_and_loses_nothing_and_bursts_nothing(legs, came):
+    found = walk(planner(schedule="0 0 * * *"), *legs)
+    assert len(found) == len({round(hour) for hour in found})
+    assert [round(hour) for hour in found] == [round(hour) for hour in came]
+
+
+def test_a_slot_that_came_does_not_come_again_after_a_restart():
+    plan = planner(schedule="0 0 * * *", past_slots=[DAY_S])
+    assert choose(plan, DAY_S - 60) is None
+    assert choose(plan, DAY_S) is None
+    assert choose(plan, 2 * DAY_S) is Cause.SCHEDULE
+    assert plan.past_slots == (DAY_S, 2 * DAY_S)
+
+
+def test_known_slots_are_bounded():
+    plan = planner(schedule="0 0 * * *", past_slots=range(2 * MOST_SLOTS))
+    assert plan.past_slots[0] == MOST_SLOTS
+    walk(plan, (72, 0))
+    assert len(plan.past_slots) == MOST_SLOTS
+
+
+def test_a_slot_that_comes_while_there_is_nothing_to_compare_with_does_not_wait():
+    plan = planner(schedule="0 0 * * *")
+    assert choose(plan, DAY_S - 60) is None
+    assert choose(plan, DAY_S, is_watching=False) is None
+    assert choose(plan, DAY_S + 60) is None
+
+
+def test_a_slot_that_passed_during_a_task_comes_after_it_once():
+    plan = planner(schedule="0 0 * * *")
+    assert choose(plan, DAY_S - 60) is None
+    assert choose(plan, DAY_S + 600) is Cause.SCHEDULE
+    assert choose(plan, DAY_S + 601) is None
+
+
+def test_another_zone_of_the_box_is_followed():
+    shift_s = [0.0]
+    config = RecalibrationConfig(schedule="0 0 * * *")
+    plan = TaskPlanner(config, lambda _, after_wall_s: next_day("", after_wall_s + shift_s[0]) - shift_s[0])
+    assert choose(plan) is None
+    shift_s[0] = HOUR_S
+    assert choose(plan, REPLAN_S) is None
+    assert choose(plan, DAY_S - HOUR_S) is Cause.SCHEDULE
