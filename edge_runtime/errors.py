@@ -69,6 +69,10 @@ class BundleError(EdgeRuntimeError):
         super().__init__(f"{path}: {found}; expected {expected}. {fix}")
 
 
+class OpeningStopped(EdgeRuntimeError):
+    """A model was not opened to the end: a later edit came, or the daemon is to stop. Nothing is known against it."""
+
+
 class SourceLost(EdgeRuntimeError):
     """A source stopped giving frames; it is reopened with back-off."""
 

@@ -3,6 +3,7 @@
 Only data and its validation. The preprocessing and postprocessing specs drive the live frames, too.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -114,6 +115,11 @@ class Manifest(StrictModel):
     def id(self) -> str:
         """Name and version, e.g. ``parts/4``."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all it says, the hash of every file included: two bundles with the same one are the same."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @model_validator(mode="before")
     @classmethod

@@ -1,81 +1,244 @@
-"""Opens a TorchScript file for the first time in a child process, which may crash, hang or exhaust its memory.
+"""Opens a model for the first time in a child process, which may crash, hang or exhaust its limits.
 
-Such a file is a program with a pickle in it. A crash of the child ends as a refusal, and the daemon goes on serving
-other cameras. ``python -m edge_runtime.bundles.sandbox_check FILE C H W`` is the child.
+Whatever the format says, a model is a program: a loop without end, an operator that asks for gigabytes, a TorchScript
+method that writes a file. The child gives up its rights (see ``system.sandbox``), opens the model, warms it up and
+answers the golden pictures. Whatever happens to it ends as a refusal, and the daemon goes on serving.
+
+A model that passed is noted in a :class:`PassedModels` folder, so that the next start need not do it again.
 """
 
+import hashlib
+import json
 import os
-import resource
+import platform
 import signal
 import subprocess
-import sys
-from importlib.util import find_spec
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
+from edge_runtime.bundles.sandbox_check_child import Answer
 from edge_runtime.bundles.verify import Bundle
-from edge_runtime.errors import BundleError, EngineError
+from edge_runtime.errors import BundleError, OpeningStopped, StateError
 from edge_runtime.inference.engines.base import EngineSettings
+from edge_runtime.inference.engines.factory import DEFAULTS, choose_runtime
+from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.child_process import small_environment, start_child
+from edge_runtime.system.sandbox import Limits, Protection
+from edge_runtime.system.watched_child import End, Ended, wait_for_child
 
-TIMEOUT_S = 120.0
-MEMORY_BYTES = 4 << 30
-"""Of heap; loading torch itself takes 0.3 GiB."""
-_FIX = "Save it again with torch.jit.save on a machine you trust, and build the bundle from that file."
+CHECK_VERSION = 1
+"""Part of the key of a passed model: raised when the check becomes stricter."""
+_CHILD = "edge_runtime.bundles.sandbox_check_child"
+_MIB = 1 << 20
+_MEMORY_MIB = {"onnxruntime": 768, "openvino": 1024, "torch": 1536}
+"""For the runtime itself and a small model. Measured, EfficientNet-Lite0: 0.3, 0.5 and 0.7 GiB."""
+_COPIES_OF_MODEL = 10
+"""Weights in memory at once while a graph is optimised: the file, the parsed form, folded, packed, and room."""
+_COPIES_OF_INPUT = 100
+"""Activations of the largest layers of one picture, in sizes of the input tensor (a first layer of 64 channels at full
+size is 21), for several layers and up to four pictures at once."""
+_CPU_S, _CPU_S_PER_MIB = {"onnxruntime": 12, "openvino": 15, "torch": 20}, 0.5
+"""Measured, EfficientNet-Lite0 (18 MB): 0.5, 1.1 and 2.5 s; a small board takes five times as long."""
+_MOST_CPU_S = 80
+_WALL_PER_CPU = 2.0
+"""A box that is busy gives the child half of a processor."""
+_LIBRARIES = ("edge-runtime", "numpy", "onnxruntime", "openvino", "torch")
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+_KEPT_PASSED = 64
+_FIX = "Export it again on a machine you trust, and build the bundle from that file."
 
 
-def check_in_sandbox(bundle: Bundle, timeout_s: float = TIMEOUT_S) -> None:
-    """Load a TorchScript model and run it once on zeros in a child process; models of other formats pass at once.
+@dataclass(frozen=True, slots=True)
+class PassedModels:
+    """The keys of models that opened in the child before, one small file each in a folder of the daemon's state.
+
+    A bundle cannot get there: it is data below another folder, and a key names its bytes.
+    """
+
+    folder: Path
+    may_write: bool = True
+
+    def find(self, key: str) -> Protection | None:
+        """How the child was protected when this passed; None: it did not, or that cannot be read."""
+        try:
+            with (self.folder / key).open("rb") as file:
+                noted = json.loads(file.read(1024))
+            return Protection(int(noted["landlock_abi"]), bool(noted["has_seccomp"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def note(self, key: str, protection: Protection) -> None:
+        """Remember it; a disk that refuses only costs the next start its time."""
+        if not self.may_write:
+            return
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            oldest_first = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime)
+            for path in oldest_first[: -_KEPT_PASSED + 1]:
+                path.unlink(missing_ok=True)
+            write_atomically(self.folder / key, json.dumps(asdict(protection)).encode())
+
+
+def check_in_sandbox(
+    bundle: Bundle,
+    timeout_s: float | None = None,
+    *,
+    settings: EngineSettings = DEFAULTS,
+    passed: PassedModels | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Protection | None:
+    """Open a bundle's model and answer its golden pictures in a child process; gives how that was protected.
+
+    Args:
+        bundle: Verified; the very bytes that were verified are handed to the child.
+        timeout_s: Longest wait; None derives it from the size of the model.
+        settings: Of the engine; the child runs on the CPU, whatever device the daemon will use.
+        passed: Where to look first, and to note it. None: it is opened in any case.
+        should_stop: Asked twenty times a second.
+
+    Returns:
+        None where nothing was found out, since this box cannot run the format at all: the engine will say so.
 
     Raises:
-        BundleError: the child crashed, hung or ran out of memory, or torch refuses the file.
+        BundleError: the child crashed, hung or went over its limits, or the engine refuses the model.
+        OpeningStopped: ``should_stop`` said so.
     """
-    if bundle.manifest.format != "torchscript" or find_spec("torch") is None:
-        return  # without torch nothing can be opened, and the engine says what to install
-    at, expected = bundle.path / bundle.manifest.model, "a TorchScript model that loads and runs"
-    file = os.memfd_create("sandbox-check", os.MFD_CLOEXEC)
+    runtime, manifest = choose_runtime(bundle.manifest.format, settings), bundle.manifest
+    names = [manifest.model] if manifest.weights is None else [manifest.model, manifest.weights]
+    limits = choose_limits(runtime, _measure(bundle, names), manifest.preprocess.tensor_shape)
+    job = {
+        "limits": asdict(limits),
+        "format": manifest.format,
+        "runtime": runtime,
+        "max_batch": settings.max_batch,
+        "preprocess": manifest.preprocess.model_dump(mode="json"),
+        "model_files": len(names),
+    }
+    names += [golden.picture for golden in manifest.golden]
+    header = json.dumps(job, sort_keys=True).encode()
+    key = _make_key(header, [manifest.files[name] for name in names])
+    if passed is not None and (protection := passed.find(key)) is not None:
+        return protection
+    at = bundle.path / bundle.manifest.model
+    ended = _run_child(
+        [header, *map(bundle.read, names)], timeout_s or _WALL_PER_CPU * limits.cpu_s, should_stop
+    )
+    if ended.end is End.STOPPED:
+        raise OpeningStopped(f"{at}: opening was stopped before it was known whether the model can be used")
+    answer = _read_answer(ended)
+    if answer is None or (answer.problem is not None and not answer.is_unknown):
+        found = _describe(ended, limits) if answer is None else str(answer.problem)
+        allowed = f"{limits.memory_bytes // _MIB} MiB and {limits.cpu_s} s of processor time"
+        raise BundleError(at, found, f"a model that opens and answers within {allowed}", _FIX)
+    if answer.is_unknown:
+        return None
+    protection = Protection(answer.landlock_abi, answer.has_seccomp)
+    if passed is not None:
+        passed.note(key, protection)
+    return protection
+
+
+def choose_limits(runtime: str, model_bytes: int, tensor_shape: tuple[int, ...]) -> Limits:
+    """What opening and answering may take: more for large models and pictures, never more than the box has."""
+    elements = 1
+    for size in tensor_shape:
+        elements *= size
+    wanted = _MEMORY_MIB[runtime] * _MIB + _COPIES_OF_MODEL * model_bytes + _COPIES_OF_INPUT * 4 * elements
+    most = max(_MEMORY_MIB[runtime] * _MIB, psutil.virtual_memory().total)
+    cpu_s = min(_MOST_CPU_S, round(_CPU_S[runtime] + _CPU_S_PER_MIB * model_bytes / _MIB))
+    return Limits(min(wanted, most), cpu_s)
+
+
+def _measure(bundle: Bundle, names: list[str]) -> int:
     try:
-        with os.fdopen(os.dup(file), "wb") as writer:
-            writer.write(bundle.model_files.data)
-        shape = [str(size) for size in bundle.manifest.preprocess.tensor_shape]
-        command = [
-            sys.executable,
-            "-m",
-            "edge_runtime.bundles.sandbox_check",
-            f"/proc/self/fd/{file}",
-            *shape,
-        ]
-        done = subprocess.run(command, pass_fds=[file], capture_output=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired as err:
-        raise BundleError(at, f"not open and answered within {timeout_s:g} s", expected, _FIX) from err
-    finally:
-        os.close(file)
-    if done.returncode == 0:
+        return sum((bundle.path / name).stat().st_size for name in names)
+    except OSError as err:
+        raise BundleError(bundle.path, f"cannot be read: {err.strerror}", "a whole bundle", _FIX) from err
+
+
+def _make_key(header: bytes, hashes: list[str]) -> str:
+    """Digest of everything that the outcome depends on: bytes, limits, libraries, processor, this check."""
+    facts = [CHECK_VERSION, platform.machine(), platform.python_version(), *map(_version_of, _LIBRARIES)]
+    return hashlib.sha256(header + json.dumps([*facts, *hashes]).encode()).hexdigest()
+
+
+def _version_of(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _run_child(parts: Iterable[bytes], timeout_s: float, should_stop: Callable[[], bool]) -> Ended:
+    """Hand the parts over, one after the other, and wait.
+
+    Raises:
+        StateError: no process, memory or descriptor left.
+    """
+    try:
+        file = os.memfd_create("sandbox-check", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(file), "wb") as writer:
+                sizes = [str(writer.write(part)) for part in parts]
+            os.lseek(file, 0, os.SEEK_SET)
+            with _empty_folder() as folder:
+                process = start_child(
+                    _CHILD,
+                    [str(file), *sizes],
+                    env=small_environment() | _ONE_THREAD,
+                    pass_fds=[file],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    cwd=folder,
+                )
+                return wait_for_child(process, timeout_s=timeout_s, should_stop=should_stop)
+        finally:
+            os.close(file)
+    except OSError as err:
+        raise StateError(f"cannot start the process that opens a model first: {err.strerror}") from err
+
+
+@contextmanager
+def _empty_folder() -> Iterator[Path]:
+    """To work in, so that a relative path leads nowhere; on a full disk the top one, which is nearly as good."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="edge-open-"))
+    except OSError:
+        yield Path("/")
         return
-    if done.returncode < 0:
-        found = f"opening it ended its process with {signal.Signals(-done.returncode).name}"
-    else:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        found = words[-1][:500] if words else f"exit code {done.returncode}"
-    raise BundleError(at, found, expected, _FIX)
-
-
-def main(arguments: list[str]) -> int:
-    """Open the file and run it once; the last line on standard error is the reason of a refusal."""
-    path, *sizes = arguments
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    from calibration.targets.base import ModelFiles
-    from edge_runtime.inference.engines.factory import open_engine
-    from edge_runtime.inference.engines.threads import ThreadPlan
-
-    model, shape = ModelFiles(Path(path).read_bytes()), [int(size) for size in sizes]
-    settings, plan = EngineSettings(runtime="torch"), ThreadPlan(1, 1, "sandbox check")
     try:
-        open_engine(model, "torchscript", shape, plan, settings)
-    except (EngineError, MemoryError) as err:
-        sys.stderr.write(f"{err or 'more memory than it may have'}\n")
-        return 1
-    return 0
+        yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _read_answer(ended: Ended) -> Answer | None:
+    """The child's answer; None when it was ended before it could give one."""
+    if ended.end is not End.BY_ITSELF or ended.status != 0:
+        return None
+    try:
+        return Answer(**json.loads(ended.answer))
+    except (ValueError, TypeError):
+        return None
+
+
+def _describe(ended: Ended, limits: Limits) -> str:
+    match ended.end:
+        case End.TIMEOUT:
+            return "not open and answered in time"
+        case End.TOO_MUCH_OUTPUT:
+            return "opening it printed without end"
+    if -ended.status in (signal.SIGXCPU, signal.SIGKILL):
+        return f"opening it took more than {limits.cpu_s} s of processor time, or the box had no memory left"
+    words = ended.last_words.strip().splitlines()
+    last = words[-1][:500] if words else "no message"
+    if ended.status < 0:
+        return f"opening it ended its process with {signal.Signals(-ended.status).name} ({last})"
+    return f"opening it failed: {last}"

@@ -77,9 +77,10 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
 
 
 def answer_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
-    """Answers of a patched model to the first golden pictures, for a safetensors file: ``0/logits``, ``1/logits``.
+    """Answers of a model to the first golden pictures, for a safetensors file: ``0/logits``, ``1/logits``.
 
-    They are stored with the patch; :func:`check_patched` compares every engine that opens it with them.
+    Those of a patched model are stored with the patch, those of the base are kept in memory; every engine that opens
+    the model later is compared with them by :func:`check_same_answers`. Reads only :func:`list_compared_pictures`.
 
     Raises:
         EngineError: the engine failed.
@@ -91,8 +92,13 @@ def answer_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[
     return answers
 
 
-def check_patched(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
-    """Check that an engine with a patched model gives the answers that were stored with the patch.
+def list_compared_pictures(bundle: Bundle) -> list[str]:
+    """Names of the golden pictures that :func:`answer_golden_pictures` reads."""
+    return [golden.picture for golden in bundle.manifest.golden[:_PATCH_PICTURES]]
+
+
+def check_same_answers(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
+    """Check that an engine gives the answers that another one gave with the same model.
 
     Raises:
         EngineError: the answers differ, or the engine failed.
@@ -100,7 +106,7 @@ def check_patched(bundle: Bundle, engine: Engine, expected: OneOutput) -> None:
     gap = measure_difference(answer_golden_pictures(bundle, engine), expected)
     if not gap <= bundle.manifest.tolerance:
         raise EngineError(
-            f"the patched model answers the golden pictures otherwise than when the patch was made, by {gap:.3g}; "
+            f"the model answers the golden pictures otherwise than when it was first tested, by {gap:.3g}; "
             f"expected at most {bundle.manifest.tolerance:g} ({engine.runs_on}). It is not used"
         )
 

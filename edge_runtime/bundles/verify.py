@@ -8,8 +8,8 @@ what the bundle promises is checked by ``self_test``. Neither onnx nor torch is 
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pydantic
@@ -36,6 +36,8 @@ class Bundle:
     manifest: Manifest
     labels: tuple[str, ...]
     """Class names by index; empty when the bundle has none."""
+    kept: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that are held in memory since they were verified, see :meth:`keep`."""
 
     @property
     def id(self) -> str:
@@ -58,12 +60,22 @@ class Bundle:
         Raises:
             BundleError: it changed since it was verified, or is not listed.
         """
+        if name in self.kept:
+            return self.kept[name]
         expected = self.manifest.files.get(name)
         if expected is None:
             raise BundleError(self.path / name, "not listed in the manifest", "a listed file", _COPY_AGAIN)
         data = b"".join(_chunks(self.path / name, MAX_FILE_BYTES))
         _check_hash(self.path / name, [data], expected)
         return data
+
+    def keep(self, names: Iterable[str]) -> "Bundle":
+        """The same bundle with these files in memory: what needs them later does not depend on the disk.
+
+        Raises:
+            BundleError: one changed since it was verified, or is not listed.
+        """
+        return replace(self, kept={**self.kept, **{name: self.read(name) for name in names}})
 
 
 def load_bundle(path: Path) -> Bundle:

@@ -91,12 +91,14 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
         return found
     for name in config.models:
         try:
-            opened = open_bundle(config, name)
+            opened = open_bundle(config, name, may_write=False)
         except EdgeRuntimeError as err:
             found.problems.append(err)
             continue
         opened.engine.close()
         found.notes += [f"models.{name}.{note}" for note in opened.notes]
+        if opened.protection is not None and opened.protection.problem is not None:
+            found.notes.append(f"models.{name}: {opened.protection.problem}")
         found.models[name] = {
             "bundle": opened.bundle.id,
             "self_test_difference": opened.self_test_difference,

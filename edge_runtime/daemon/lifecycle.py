@@ -13,6 +13,7 @@ from edge_runtime.daemon.health import WatchdogFeeder
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.errors import OpeningStopped
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.system.systemd import SystemdNotify
@@ -33,6 +34,7 @@ class StopRequest:
         # A queue and not an Event: a signal handler may interrupt the main thread inside Event.wait, whose lock it
         # would then wait for, for ever. SimpleQueue.put is made for that.
         self._requests: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._was_taken = False
         self.fatal: str | None = None
         """The failure that cannot be repaired from inside; systemd then restarts the daemon."""
 
@@ -45,12 +47,17 @@ class StopRequest:
         self.fatal = reason
         self.put()
 
+    def was_made(self) -> bool:
+        """Whether a request waits, or was taken."""
+        return self._was_taken or not self._requests.empty()
+
     def came_within(self, timeout_s: float) -> bool:
         """Wait for a request at most this long."""
         try:
             self._requests.get(timeout=timeout_s)
         except queue.Empty:
             return False
+        self._was_taken = True
         return True
 
 
@@ -88,6 +95,8 @@ class Daemon:
         try:
             self.startup()
             self.main_loop(for_s)
+        except OpeningStopped:
+            log.info("asked to stop before all models were open")
         finally:
             self.shutdown()
         if self.stop_request.fatal is None:
@@ -98,10 +107,10 @@ class Daemon:
     def startup(self) -> None:
         """Models first (a bad bundle must stop the start), then cameras; READY once all self-tests have passed."""
         config, models = self.running.config, self.running.models
-        self.reloader.follow_edits()  # the file's refusal, so that health tells it from the start
+        self.reloader.follow_edits(time.monotonic())  # the file's refusal: health tells it from the start
         for name in config.models:
             self.notify.extend_start(MODEL_START_S)
-            models[name] = self.reloader.open_model(config, name)
+            models[name] = self.reloader.open_model(config, name, self.stop_request.was_made)
         for runtime in models.values():
             runtime.start()
         for stream, camera in config.cameras.items():
@@ -132,7 +141,7 @@ class Daemon:
         if self._must_look:
             self._must_look = False
             self.watch.check_now(again=self.running.config_problem is not None)
-        self.reloader.follow_edits()
+        self.reloader.follow_edits(now_s)
         if self._feeder is not None and self._feeder.is_due(self.running.engine_facts(), now_s):
             self.notify.watchdog()
         if now_s - self._state_at_s >= STATE_EVERY_S:
@@ -159,6 +168,7 @@ class Daemon:
         running.is_stopping = True
         self.notify.stopping()
         self.watch.stop()
+        self.reloader.stop()
         self.cameras.stop_all()
         for runtime in running.models.values():
             runtime.stop()

@@ -8,6 +8,7 @@ from calibration.stats.heap import trim_heap
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.workers import InferenceWorker
+from edge_runtime.deployment.versions import Skipped
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.metrics import Percentiles
 from edge_runtime.inference.pipeline import Pipeline
@@ -81,6 +82,8 @@ class ModelRuntime:
     controller: RecalibrationController | None
     notes: tuple[str, ...] = ()
     """Settings without effect on this device, for people."""
+    skipped: Skipped | None = None
+    """Newer versions of the bundle that could not be used."""
 
     def start(self) -> None:
         """Begin to infer and to watch for drift."""

@@ -6,6 +6,7 @@ bad edit leaves everything as it was.
 """
 
 import queue
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,17 +14,28 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from edge_runtime.config import Changes, Config, Effect, changes, merge_in_force
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
+from edge_runtime.deployment.versions import is_mended
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
-from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, Fact
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, Fact, VersionMended
 from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
+
+log = structlog.get_logger()
+
+DEADLINE_S = 900.0
+"""For everything that one edit opens: twice what the largest model may take for its first opening."""
+
+LOOK_EVERY_S = 5.0
+"""For a version that was skipped and has been copied whole since."""
 
 Edits = queue.SimpleQueue[Config | EdgeRuntimeError]
 """Valid configurations, and what is wrong with those that are none."""
@@ -37,7 +49,12 @@ class _Edit:
 
     config: Config
     plan: Changes
+    deadline_s: float
+    """Monotonic time; later than any wait that has an end."""
+    must_stop: threading.Event
     opened: Future[_Opened]
+    is_mended: bool = False
+    """Whether it is no edit of the file: a version that was skipped can be used now."""
 
 
 @dataclass(kw_only=True)
@@ -50,8 +67,11 @@ class ConfigReloader:
     notify: SystemdNotify
     edits: Edits
     crashes: Crashes
-    open_model: Callable[[Config, str], ModelRuntime]
-    """Load, self-test and wire one model; nothing runs yet. Raises BundleError, EngineError, StateError."""
+    open_model: Callable[[Config, str, Callable[[], bool]], ModelRuntime]
+    """Load, self-test and wire one model, unless the function says stop; nothing runs yet.
+
+    Raises BundleError, EngineError, StateError, OpeningStopped.
+    """
     open_connection: Callable[[Config], BrokerConnection]
     """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
     configure_log: Callable[[Config], None]
@@ -60,35 +80,98 @@ class ConfigReloader:
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
     _edit: _Edit | None = field(default=None, init=False)
+    _look: Future[frozenset[str]] | None = field(default=None, init=False)
+    _looked_at_s: float = field(default=-LOOK_EVERY_S, init=False)
 
-    def follow_edits(self) -> None:
-        """Begin with the next edit, or end the one under way; never waits for it."""
+    def follow_edits(self, now_s: float) -> None:
+        """Begin with the next edit, or end the one under way; never waits for it.
+
+        An edit whose models are still being opened when the next one comes makes room for it. One that is not done
+        at its deadline is given up: whatever hangs there must not keep later ones out.
+        """
         if self._edit is None and not self.edits.empty():
-            self._begin(self.edits.get())
-        if self._edit is not None and self._edit.opened.done():
-            edit, self._edit = self._edit, None
+            self._begin(self.edits.get(), now_s)
+        edit = self._edit
+        if edit is None:
+            self._look_for_mended_versions(now_s)
+            return
+        if not self.edits.empty():
+            edit.must_stop.set()
+        if edit.opened.done():
+            self._edit = None
             self._end(edit)
+        elif now_s >= edit.deadline_s:
+            self._edit = None
+            self._give_up(edit)
 
-    def _begin(self, edit: Config | EdgeRuntimeError) -> None:
+    def _look_for_mended_versions(self, now_s: float) -> None:
+        """Open a model again when a version of its bundle that was skipped has become whole."""
+        if self._look is not None:
+            if self._look.done():
+                names, self._look = self._look.result(), None
+                if names:
+                    plan = Changes({f"models.{name}": Effect.REBUILD_MODEL for name in names})
+                    self._start(self.running.config, plan, now_s, is_mended=True)
+            return
+        skipped = {
+            name: (runtime.skipped, runtime.bundle.manifest.version)
+            for name, runtime in self.running.models.items()
+            if runtime.skipped is not None
+        }
+        if skipped and now_s - self._looked_at_s >= LOOK_EVERY_S:
+            self._looked_at_s = now_s
+            self._look = self.run_in_background(
+                lambda: frozenset(name for name, (one, used) in skipped.items() if is_mended(one, used))
+            )
+
+    def stop(self) -> None:
+        """Open nothing more; an edit under way is not applied."""
+        if self._edit is not None:
+            self._edit.must_stop.set()
+
+    def _give_up(self, edit: _Edit) -> None:
+        edit.must_stop.set()
+        edit.opened.add_done_callback(_close_late)
+        problem = f"its models did not open within {DEADLINE_S:g} s; expected models that do"
+        log.error("edit given up", reason=problem)
+        self._refuse(problem, problem)
+        self.notify.ready()
+
+    def _begin(self, edit: Config | EdgeRuntimeError, now_s: float) -> None:
         if isinstance(edit, EdgeRuntimeError):
             problems = edit.problems if isinstance(edit, ConfigError) else (edit,)
             self._refuse(str(edit), *map(str, problems))
             return
         plan, new = changes(self.running.config, edit), merge_in_force(self.running.config, edit)
+        self._start(new, plan, now_s)
+
+    def _start(self, new: Config, plan: Changes, now_s: float, *, is_mended: bool = False) -> None:
         self.notify.reloading()
-        self._edit = _Edit(new, plan, self.run_in_background(lambda: self._open(new, plan)))
+        must_stop = threading.Event()
+        opened = self.run_in_background(lambda: self._open(new, plan, must_stop.is_set))
+        self._edit = _Edit(new, plan, now_s + DEADLINE_S, must_stop, opened, is_mended)
 
     def _end(self, edit: _Edit) -> None:
         try:
             opened = edit.opened.result()
         except EdgeRuntimeError as err:
-            self._refuse(str(err), str(err))
+            if edit.is_mended:
+                log.error("version that was mended cannot be used", reason=str(err))
+            else:
+                self._refuse(str(err), str(err))
         except Exception as err:  # noqa: BLE001 - thread boundary of the opening: logged and counted
             self.crashes.note("config-edit")
             problem = f"failed unexpectedly: {err!r}"
             self._refuse(problem, f"{problem}; the log says why")
         else:
+            before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
             self._take_over(edit, opened)
+            if edit.is_mended:
+                for name, runtime in opened[0].items():
+                    if runtime.bundle.id != before.get(name):
+                        self._emit(VersionMended(runtime.bundle.id, before[name]), name)
+                self.notify.ready()
+                return
             self.running.config, self.running.config_problem = edit.config, None
             self._emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart))
             self.keep_config(edit.config)
@@ -98,12 +181,12 @@ class ConfigReloader:
         self.running.config_problem = problem
         self._emit(ConfigRefused(problems))
 
-    def _open(self, new: Config, plan: Changes) -> _Opened:
+    def _open(self, new: Config, plan: Changes, should_stop: Callable[[], bool]) -> _Opened:
         """Open the new parts; when one fails, the models opened before it are closed. The old parts are not touched."""
         models: dict[str, ModelRuntime] = {}
         with ExitStack() as opened:
             for name in sorted(plan.models & new.models.keys()):
-                models[name] = self.open_model(new, name)
+                models[name] = self.open_model(new, name, should_stop)
                 opened.callback(models[name].stop)
             connection = self.open_connection(new) if plan.paths(Effect.RECONNECT) else None
             opened.pop_all()
@@ -161,5 +244,13 @@ class ConfigReloader:
         old.stop(drain_s=1.0)
         connection.start()
 
-    def _emit(self, fact: Fact) -> None:
-        self.delivery.add_event(Event(time.time(), fact))
+    def _emit(self, fact: Fact, model: str | None = None) -> None:
+        self.delivery.add_event(Event(time.time(), fact, model))
+
+
+def _close_late(opened: Future[_Opened]) -> None:
+    """Free the models of an edit that was given up, should they ever open."""
+    if opened.exception() is None:
+        models, _ = opened.result()
+        for runtime in models.values():
+            runtime.stop()

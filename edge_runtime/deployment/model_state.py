@@ -2,6 +2,7 @@
 
 ```
 <state_dir>/models/<model>/
+    last-version                  number of the bundle version that ran last
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
     schedule.json                 {"came_wall_s": [...]}: when the schedule came last
     baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
@@ -193,6 +194,22 @@ class ModelState:
             StateError: it could not be written; the old record stands.
         """
         write_atomically(self.folder / "schedule.json", orjson.dumps({"came_wall_s": slots}))
+
+    def read_last_version(self) -> int | None:
+        """The bundle version that ran last; None when that is not known."""
+        try:
+            return int((self.folder / "last-version").read_bytes()[:16])
+        except (OSError, ValueError):
+            return None
+
+    def note_last_version(self, version: int) -> None:
+        """Remember the version that runs, in case the newest is damaged at the next start."""
+        if version == self.read_last_version():
+            return
+        try:
+            write_atomically(self.folder / "last-version", str(version).encode())
+        except StateError as err:
+            log.warning("version not noted", version=version, reason=str(err))
 
     def make_patch_id(self) -> str:
         """An id no patch of this model has had while its folder is kept."""

@@ -2,40 +2,53 @@
 
 Every model passes these checks, in this order, before it sees a frame:
 
-1. :func:`find_bundle` chooses the folder of the version.
+1. ``versions.list_candidates`` chooses the folder of the version; with ``latest`` there may be several.
 2. ``bundles.verify.load_bundle`` checks the manifest and the SHA-256 of every file within a limit of size, and walks
    an ONNX file with a parser of ours: depth, no external data. Nothing of the model has run yet.
-3. ``bundles.sandbox_check.check_in_sandbox`` opens a TorchScript file, which is a program, in a child process with
-   limits. Other formats hold no code and skip this.
+3. ``bundles.sandbox_check.check_in_sandbox`` opens the model and answers the golden pictures in a child process without
+   rights: any format can loop for ever or ask for all memory. What passed before is looked up in the state directory.
 4. ``bundles.engine.open_bundle_engine`` hands the very bytes that were verified to the engine, which warms up.
 5. ``bundles.self_test.self_test`` checks the input, then the answers to the golden pictures: repeated, in a batch,
    against the golden outputs, and as the postprocessing reads them.
 
-``bundle verify`` and ``infer`` take the same steps without a configuration. A patched model skips
-2 and 3 (its hash is in its report) and ends with ``self_test.check_patched`` instead of 5.
+``bundle verify`` and ``infer`` take the same steps without a configuration. A patched model skips 2 and 3 (its hash is
+in its report) and ends with ``self_test.check_same_answers`` instead of 5, as does the base when it is opened again:
+everything for the way back is in memory.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.engine import open_bundle_engine
-from edge_runtime.bundles.manifest import MANIFEST_FILE
-from edge_runtime.bundles.sandbox_check import check_in_sandbox
-from edge_runtime.bundles.self_test import self_test
+from edge_runtime.bundles.sandbox_check import PassedModels, check_in_sandbox
+from edge_runtime.bundles.self_test import answer_golden_pictures, list_compared_pictures, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
-from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, Problem
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.versions import Skipped, list_candidates, take_fingerprint
+from edge_runtime.errors import (
+    BundleError,
+    ConfigError,
+    EdgeRuntimeError,
+    EngineError,
+    EngineMismatch,
+    EngineMissing,
+    Problem,
+)
 from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on_error
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads
 from edge_runtime.system.cpu_budget import CpuBudget, cpu_budget
+from edge_runtime.system.sandbox import Protection
 
-VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _VIRTUAL = ("AUTO", "HETERO", "MULTI", "BATCH")
 """Devices of OpenVINO that are there everywhere and name others."""
 _OTHER_NAMES = {"directml": "dml"}
@@ -51,10 +64,16 @@ class OpenedModel:
     plan: ThreadPlan
     settings: EngineSettings
     engine: Engine
+    answers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """To the first golden pictures, which ``bundle`` holds in memory, see ``self_test.answer_golden_pictures``."""
     self_test_difference: float | None = None
     """Largest difference from a golden output; None: not tested."""
     notes: tuple[str, ...] = ()
     """Settings of the configuration that have no effect, and a fall-back that was taken."""
+    protection: Protection | None = None
+    """Of the process that opened it first; None where that found nothing out."""
+    skipped: Skipped | None = None
+    """Newer versions that could not be used; None when this is the one that was asked for."""
 
 
 @contextmanager
@@ -67,56 +86,80 @@ def name_model_in_errors(config: Config, name: str) -> Iterator[None]:
         raise
 
 
-def open_bundle(config: Config, name: str) -> OpenedModel:
+def open_bundle(
+    config: Config, name: str, *, should_stop: Callable[[], bool] = lambda: False, may_write: bool = True
+) -> OpenedModel:
     """Verify a model's bundle, open its engine and test it; the steps are those of the module's text.
+
+    With ``version: latest`` a version that is damaged or fails falls back to the one that ran last, or to an older one.
+
+    Args:
+        config: All models and cameras, for they share the processor.
+        name: The model.
+        should_stop: Asked while that may take long.
+        may_write: Whether a model that passed its first opening may be noted in the state directory.
 
     Raises:
         BundleError: the bundle is damaged or unsafe, or the model does not give the golden answers.
         EngineError: the engine refuses it.
+        OpeningStopped: ``should_stop`` said so.
     """
     with name_model_in_errors(config, name):
-        bundle = load_model_bundle(config, name)
-        settings, budget = find_engine_settings(config, name), cpu_budget()
-        plan = place_threads(plan_threads(config, name, budget), bundle.manifest.format, settings)
-        model = bundle.model_files
-        check_in_sandbox(bundle)
-        engine = open_bundle_engine(bundle, plan, settings, model)
-        with close_on_error(engine):
-            tested = self_test(bundle, engine)
-            notes = find_engine_notes(config.models[name], engine, plan, budget)
-        return OpenedModel(bundle, model, plan, settings, engine, tested.worst, notes)
+        root, wanted = config.bundle_root(name), config.models[name].version
+        last_run = ModelState(config.state_dir / "models" / name).read_last_version()
+        seen, first = take_fingerprint(root), None
+        for path in list_candidates(root, wanted, last_run):
+            try:
+                opened = _open_version(config, name, path, should_stop, may_write=may_write)
+            except (EngineMissing, EngineMismatch):  # no other version would be better off
+                raise
+            except (BundleError, EngineError) as err:
+                first = first or err
+                continue
+            return opened if first is None else _note_skipped(opened, Skipped(root, first.reason_text, seen))
+        assert first is not None, "there is a candidate"
+        raise first
+
+
+def _note_skipped(opened: OpenedModel, skipped: Skipped) -> OpenedModel:
+    used = opened.bundle.manifest.version
+    note = f"version: the newest cannot be used, {used} is used until that changes: {skipped.reason}"
+    return replace(opened, notes=(note, *opened.notes), skipped=skipped)
+
+
+def _open_version(
+    config: Config, name: str, path: Path, should_stop: Callable[[], bool], *, may_write: bool
+) -> OpenedModel:
+    bundle = load_bundle(path)
+    settings, budget = find_engine_settings(config, name), cpu_budget()
+    plan = place_threads(plan_threads(config, name, budget), bundle.manifest.format, settings)
+    model = bundle.model_files
+    passed = PassedModels(config.state_dir / "cache" / "opened", may_write)
+    protection = check_in_sandbox(bundle, settings=settings, passed=passed, should_stop=should_stop)
+    engine = open_bundle_engine(bundle, plan, settings, model)
+    with close_on_error(engine):
+        tested = self_test(bundle, engine)
+        bundle = bundle.keep(list_compared_pictures(bundle))
+        answers = answer_golden_pictures(bundle, engine)
+        notes = find_engine_notes(config.models[name], engine, plan, budget)
+    return OpenedModel(bundle, model, plan, settings, engine, answers, tested.worst, notes, protection)
 
 
 def load_model_bundle(config: Config, name: str) -> Bundle:
-    """The verified bundle of a model.
+    """The verified bundle of a model; with ``version: latest`` the best one that is whole.
 
     Raises:
         BundleError: there is none, or it is not as its manifest says.
     """
-    return load_bundle(find_bundle(config.bundle_root(name), config.models[name].version))
-
-
-def find_bundle(root: Path, version: str | int) -> Path:
-    """The folder of one version below a bundle's root, or the root itself when it is one.
-
-    Raises:
-        BundleError: there is none, or the disk does not let us look.
-    """
+    last_run = ModelState(config.state_dir / "models" / name).read_last_version()
+    first, *others = list_candidates(config.bundle_root(name), config.models[name].version, last_run)
     try:
-        if (root / MANIFEST_FILE).is_file():
-            return root
-        if not root.exists():
-            fix = "Copy the bundle there, or correct the path or the name."
-            raise BundleError(root, "this folder does not exist", "the folder of a bundle", fix)
-        folders = list(root.glob("*/")) if root.is_dir() else []
-    except OSError as err:
-        found_instead = f"cannot be read: {err.strerror}"
-        raise BundleError(root, found_instead, "a bundle folder", "Check the path.") from err
-    found = {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
-    if not found or (version != "latest" and version not in found):
-        have = ", ".join(str(number) for number in sorted(found)) or "none"
-        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy that version there.")
-    return found[max(found) if version == "latest" else int(version)]
+        return load_bundle(first)
+    except BundleError:
+        for path in others:
+            with suppress(BundleError):
+                return load_bundle(path)
+        raise
 
 
 def plan_threads(

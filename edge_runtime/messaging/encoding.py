@@ -95,7 +95,13 @@ def _fact(fact: Fact) -> dict[str, Any]:
         case events.PatchReused(patch_id, generation, reason):
             known = {"accepted": True, "is_known": True, "candidate": patch_id, "seconds": 0.0}
             return {"outcome": "accepted", **known, "reasons": [reason], "generation": str(generation)}
-        case events.BaselineChanged() | events.PatchResumed() | events.RolledBack():
+        case (
+            events.BaselineChanged()
+            | events.PatchResumed()
+            | events.RolledBack()
+            | events.VersionSkipped()
+            | events.VersionMended()
+        ):
             return _values(fact)
 
 

@@ -7,8 +7,10 @@ LASTING = "not tried again until the model or the configuration changes, or on c
 
 
 def is_trouble(fact: Fact) -> bool:
-    """Whether a person should look: drift, a refused edit, a task that failed."""
-    return isinstance(fact, events.DriftAlarm | events.ConfigRefused | events.TaskFailed)
+    """Whether a person should look: drift, a refused edit, a damaged version, a task that failed."""
+    return isinstance(
+        fact, events.DriftAlarm | events.ConfigRefused | events.TaskFailed | events.VersionSkipped
+    )
 
 
 def describe(fact: Fact) -> list[str]:
@@ -18,6 +20,12 @@ def describe(fact: Fact) -> list[str]:
             return _describe_edit(fact)
         case events.ConfigRefused():
             return ["configuration edit refused, the last good one stays", *fact.problems]
+        case events.VersionSkipped():
+            return [f"the newest version of the bundle cannot be used, {fact.bundle} answers", fact.problem]
+        case events.VersionMended():
+            return [
+                f"the newer version of the bundle can be used now: {fact.bundle} instead of {fact.before}"
+            ]
         case events.Commissioned():
             return [f"baseline {fact.name} recorded from {fact.frames} healthy frames ({fact.taps} taps)"]
         case events.TaskFailed():

@@ -121,6 +121,28 @@ class ConfigRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionSkipped:
+    """The newest version of a bundle cannot be used, and another one answers."""
+
+    kind: ClassVar = "bundle"
+    bundle: str
+    """Name and version of the one that answers."""
+    problem: str
+    """Why the newest one is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionMended:
+    """A version of a bundle that was skipped has changed, can be used now, and answers."""
+
+    kind: ClassVar = "bundle"
+    bundle: str
+    """Name and version."""
+    before: str
+    """The one that answered meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
 class Commissioned:
     """A baseline was recorded."""
 
@@ -226,6 +248,8 @@ class RolledBack:
 Fact = (
     ConfigApplied
     | ConfigRefused
+    | VersionSkipped
+    | VersionMended
     | Commissioned
     | TaskFailed
     | BaselineChanged

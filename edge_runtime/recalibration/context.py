@@ -22,6 +22,8 @@ class Identity:
     model_sha256: str
     preprocessing: str
     """Digest of the bundle's preprocessing spec."""
+    manifest_sha256: str
+    """Of the whole bundle."""
 
     def find_misfit(self, baseline: Baseline) -> str | None:
         """Why a baseline cannot be used here; None when it can. One that does not know its preprocessing may."""

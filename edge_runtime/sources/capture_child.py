@@ -8,20 +8,15 @@ import re
 import select
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import ExitStack
-from pathlib import Path
 
 from edge_runtime.sources.capture_protocol import MAX_PACKET_BYTES, QUIT, ROOM, CaptureMessage, CaptureRequest
 from edge_runtime.sources.frame_ring import FrameRing
 from edge_runtime.system.camera_address import CameraAddress
+from edge_runtime.system.child_process import small_environment, start_child
 from edge_runtime.system.redaction import redact_url
 
-_PASSED_ON = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
-)  # fmt: skip
-_PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _KEPT_LOG_BYTES = 4096
 _REAP_S = 1.0
 _POINTER = re.compile(r" @ 0x[0-9a-f]+")  # an address in memory, which differs each time a message comes
@@ -128,23 +123,18 @@ class CaptureChild:
 def _start(
     request: CaptureRequest, ring: FrameRing, theirs: socket.socket, log_end: int
 ) -> subprocess.Popen[bytes]:
-    numbers = (theirs.fileno(), ring.fd, os.getpid())
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "edge_runtime.sources.capture_process", *map(str, numbers)],
-        pass_fds=numbers[:2],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=log_end,
+    numbers = (theirs.fileno(), ring.fd)
+    return start_child(
+        "edge_runtime.sources.capture_process",
+        [str(number) for number in numbers],
         env=_environment(request),
-        start_new_session=True,  # Ctrl-C in a terminal goes to the daemon, which then drains
+        pass_fds=numbers,
+        stderr=log_end,
     )
 
 
 def _environment(request: CaptureRequest) -> dict[str, str]:
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return passed_on | {
-        "PYTHONPATH": str(_PACKAGE_HOME),
-        "PYTHONUTF8": "1",
+    return small_environment() | {
         "OPENCV_LOG_LEVEL": "ERROR",  # so that the last line is FFmpeg's reason
         "OPENBLAS_NUM_THREADS": "1",
         "OPENCV_FFMPEG_CAPTURE_OPTIONS": CameraAddress(request.address).ffmpeg_options(

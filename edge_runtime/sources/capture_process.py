@@ -1,4 +1,4 @@
-"""The capture process: ``python -m edge_runtime.sources.capture_process SOCKET_FD RING_FD PARENT_PID``.
+"""The capture process: ``python -m edge_runtime.sources.capture_process SOCKET_FD RING_FD``.
 
 One process per camera, because only a process can be killed when a driver or FFmpeg hangs (opencv #22677). It waits
 until the address answers (without numpy and OpenCV, so ten absent cameras take little memory), opens the device once,
@@ -13,7 +13,6 @@ import sys
 
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
 from edge_runtime.system.camera_address import CameraAddress
-from edge_runtime.system.parent_process import die_with
 from edge_runtime.system.redaction import redact_url
 
 _PR_SET_NAME = 15
@@ -66,11 +65,10 @@ def serve(owner: OwnerConnection, ring_fd: int, request: CaptureRequest, rng: ra
 
 def main(arguments: list[str]) -> int:
     """Run until the device ends or the owner goes away."""
-    socket_fd, ring_fd, parent_pid = map(int, arguments)
+    socket_fd, ring_fd = map(int, arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
     owner = OwnerConnection(socket.socket(fileno=socket_fd))
     request = owner.receive_request()
-    die_with(parent_pid)
     ctypes.CDLL(None).prctl(_PR_SET_NAME, f"cap-{request.stream}"[:15].encode(errors="replace"))
     owner.listen()
     serve(owner, ring_fd, request, random.Random())  # noqa: S311 - jitter, not a secret

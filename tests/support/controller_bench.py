@@ -27,7 +27,7 @@ from tests.support.event_examples import FIGURES, a_report
 from tests.support.fake_engine import FakeEngine
 
 BASE = Generation("parts/1")
-IDENTITY = Identity("parts/1", "a" * 64, "spec")
+IDENTITY = Identity("parts/1", "a" * 64, "spec", "b" * 64)
 PAGE = "<!-- pictures begin --><img><!-- pictures end --><p>page</p>"
 BATCH = np.zeros((1, 3, 8, 8), np.float32)
 

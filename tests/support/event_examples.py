@@ -19,6 +19,8 @@ from edge_runtime.messaging.events import (
     RecalibrationReport,
     RolledBack,
     TaskFailed,
+    VersionMended,
+    VersionSkipped,
 )
 
 BASE, PATCHED = Generation("parts/1"), Generation("parts/1", "p1")
@@ -57,6 +59,9 @@ EXAMPLES = {
         "accepted": True, "changed": ["device", "drift.window_frames"], "after_restart": ["device"]}),
     "config refused": (ConfigRefused(("line 3: models.a.threads: 0; expected 1 to 256",)), "config", {
         "accepted": False, "problems": ["line 3: models.a.threads: 0; expected 1 to 256"]}),
+    "version skipped": (VersionSkipped("parts/1", "no bundle.yaml in it"), "bundle", {
+        "bundle": "parts/1", "problem": "no bundle.yaml in it"}),
+    "version mended": (VersionMended("parts/2", "parts/1"), "bundle", {"bundle": "parts/2", "from": "parts/1"}),
     "commissioned": (Commissioned("day", 96, 50, 41.5), "commissioned", {
         "frames": 96, "taps": 50, "effective_frames": 41.5, "name": "day"}),
     "commissioning failed": (TaskFailed("commission", "too dark", "first start", True), "commissioned", {

@@ -130,8 +130,18 @@ def _commissioned(folder: Path, bundle: Path, count: int) -> Job:
 
 def _started(job: Job, bundle: Path, kind: Kind) -> JobProcess:
     settings = RecalibrationConfig()
+    digest = load_bundle(bundle).manifest.sha256
     request = JobRequest(
-        kind, Cause.COMMAND, time.time(), bundle.resolve(), job.baseline, None, settings, BaselineFacts(), ()
+        kind,
+        Cause.COMMAND,
+        time.time(),
+        bundle.resolve(),
+        job.baseline,
+        None,
+        settings,
+        BaselineFacts(),
+        (),
+        digest,
     )
     return JobProcess(job.folder, request, job.pixels, time.monotonic() + JOB_TIMEOUT_S)
 

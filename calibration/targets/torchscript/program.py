@@ -26,9 +26,36 @@ def load(name: str, data: bytes) -> Any:
     Raises:
         ModelError: it is not TorchScript, or needs operators that this torch does not have.
     """
+    with _translate_refusal(name, data):
+        module = torch.jit.load(io.BytesIO(data), map_location="cpu")
+    module.eval()
+    return module
+
+
+def load_functions(name: str, data: bytes) -> list[Any]:
+    """All functions and methods that a file defines, called or not; each has a ``graph``.
+
+    Loading runs the ``__setstate__`` methods in it: for a process with limits.
+
+    Raises:
+        ModelError: it is not TorchScript, or needs operators that this torch does not have.
+    """
+    unit = torch._C.CompilationUnit()  # torch.jit.load makes one too, and keeps it out of reach
+    with _translate_refusal(name, data):
+        torch._C.import_ir_module_from_buffer(unit, data, torch.device("cpu"), {}, False)
+    return list(unit.get_functions())
+
+
+@contextmanager
+def _translate_refusal(name: str, data: bytes) -> Iterator[None]:
+    """What torch says against a file, as an error of this library.
+
+    Raises:
+        ModelError: torch refuses the file.
+    """
     try:
         with _quiet():
-            module = torch.jit.load(io.BytesIO(data), map_location="cpu")
+            yield
     except (RuntimeError, ValueError) as err:
         fix = "Save it with torch.jit.save(torch.jit.script(model.eval()), path), or torch.jit.trace."
         sentence = str(err).strip().split("\n", 1)[0].split(". ", 1)[0].strip()
@@ -37,8 +64,6 @@ def load(name: str, data: bytes) -> Any:
             found = "saved behind torch.jit.optimize_for_inference, which no torch can load again"
             fix = "Save the module as it was before that call; torch.jit.freeze is fine."
         raise ModelError(name, found, "a whole TorchScript file", fix) from err
-    module.eval()
-    return module
 
 
 def fold(module: Any) -> Any:

@@ -23,7 +23,8 @@ from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import BenchError, run_daemon
 from edge_runtime.cli.bench.pictures import write_pictures
 from edge_runtime.config import Config, EngineConfig, ModelConfig
-from edge_runtime.deployment.open_bundle import choose_model, count_streams, find_bundle, make_engine_settings
+from edge_runtime.deployment.open_bundle import choose_model, count_streams, make_engine_settings
+from edge_runtime.deployment.versions import find_bundle
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads, cpu_budget
 

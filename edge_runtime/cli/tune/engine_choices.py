@@ -11,12 +11,12 @@ from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.open_bundle import (
     choose_model,
     count_streams,
-    find_bundle,
     find_engine_settings,
     load_model_bundle,
     make_engine_settings,
     plan_threads,
 )
+from edge_runtime.deployment.versions import find_bundle
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.inference.engines.base import EngineSettings
 from edge_runtime.inference.engines.factory import place_threads

@@ -1,6 +1,7 @@
 """From a verified bundle to one model's runtime."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,7 @@ from functools import partial
 import structlog
 
 from edge_runtime.bundles.engine import open_bundle_engine
-from edge_runtime.bundles.self_test import check_patched, self_test
+from edge_runtime.bundles.self_test import check_same_answers
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.model_runtime import ModelRuntime, make_batch_policy
@@ -27,25 +28,31 @@ from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.messaging.events import Event, VersionSkipped
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
 
 
-def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashes) -> ModelRuntime:
-    """Load, self-test and wire one model; nothing runs yet.
+def open_model(
+    config: Config, name: str, should_stop: Callable[[], bool], *, delivery: Delivery, crashes: Crashes
+) -> ModelRuntime:
+    """Load, self-test and wire one model; nothing runs yet. ``should_stop`` is asked while that may take long.
 
     Raises:
         BundleError: damaged, unsafe, or it does not do what it promises.
+        OpeningStopped: ``should_stop`` said so.
         EngineError: the engine refuses it.
         StateError: its state cannot be read or written.
     """
     with name_model_in_errors(config, name), ExitStack() as on_error:
-        opened = open_bundle(config, name)
+        opened = open_bundle(config, name, should_stop=should_stop)
         on_error.callback(opened.engine.close)
         bundle, plan, build = opened.bundle, opened.plan, partial(build_engine, opened)
         for note in opened.notes:
             log.warning("model does not run as configured", model=name, reason=note)
+        if opened.protection is not None and opened.protection.problem is not None:
+            log.warning("model opened with less protection", model=name, reason=opened.protection.problem)
         model_state = ModelState.open(config.state_dir, name)
         rollout, engine = _restore(model_state, bundle, build, opened.engine)
         on_error.callback(engine.close)
@@ -75,12 +82,17 @@ def open_model(config: Config, name: str, *, delivery: Delivery, crashes: Crashe
             for i in range(plan.workers)
         )
         on_error.pop_all()
-        return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes)
+        model_state.note_last_version(bundle.manifest.version)
+        if opened.skipped is not None:
+            fact = VersionSkipped(bundle.id, opened.skipped.reason)
+            delivery.add_event(Event(time.time(), fact, name))
+        return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped)
 
 
 def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
-    """A warm engine for a patched model, or for the base (None), that has passed its golden pictures.
+    """A warm engine for a patched model, or for the base (None), that answers the golden pictures as it did before.
 
+    Nothing is read from the bundle's folder: the way back must work when that is damaged or gone.
     Tested each time: OpenVINO compiled one and the same model rightly at one time and wrongly at another.
     """
     settings, model = base.settings, base.model
@@ -88,10 +100,9 @@ def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
         settings, model = replace(settings, cache_dir=None), patched.model
     engine = open_bundle_engine(base.bundle, base.plan, settings, model)
     with close_on_error(engine):
-        if patched is None:
-            self_test(base.bundle, engine)
-        elif patched.answers is not None:
-            check_patched(base.bundle, engine, patched.answers)
+        answers = base.answers if patched is None else patched.answers
+        if answers is not None:
+            check_same_answers(base.bundle, engine, answers)
     return engine
 
 

@@ -71,7 +71,8 @@ def identify_bundle(bundle: Bundle) -> Identity:
     """The bundle, model and preprocessing that a baseline must belong to."""
     # Without defaults: a field that a later version adds must not make every baseline one of another preprocessing.
     spec = bundle.manifest.preprocess.model_dump_json(exclude_defaults=True).encode()
-    return Identity(bundle.id, bundle.model_files.sha256, hashlib.sha256(spec).hexdigest()[:16])
+    preprocessing = hashlib.sha256(spec).hexdigest()[:16]
+    return Identity(bundle.id, bundle.model_files.sha256, preprocessing, bundle.manifest.sha256)
 
 
 def _open_probe(path: Path, *, bundle: Bundle) -> Engine:

@@ -20,7 +20,7 @@ def place_threads(plan: ThreadPlan, model_format: ModelFormat, settings: EngineS
 
     Measured (2026.4): its stream threads are its own, and a caller's mask is replaced while it is inside a call.
     """
-    if _choose_runtime(model_format, settings) != "openvino":
+    if choose_runtime(model_format, settings) != "openvino":
         return plan
     note = "; not bound: OpenVINO places its threads itself" if settings.pin_threads else ""
     return replace(plan, cpus=(), why=plan.why + note)
@@ -38,7 +38,7 @@ def open_engine(
     Raises:
         EngineError: the runtime refuses the model, is not installed, does not fit the format, or has no such device.
     """
-    runtime = _choose_runtime(model_format, settings)
+    runtime = choose_runtime(model_format, settings)
     try:
         engine = _build(runtime, model, sample_shape, threads, settings)
     except ModuleNotFoundError as err:
@@ -55,7 +55,12 @@ def open_engine(
     return engine
 
 
-def _choose_runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
+def choose_runtime(model_format: ModelFormat, settings: EngineSettings) -> str:
+    """The runtime for a format: the configured one, or the first that can run it.
+
+    Raises:
+        EngineMismatch: the configured one cannot.
+    """
     fitting = RUNTIMES[model_format]
     if settings.runtime == "auto":
         return fitting[0]

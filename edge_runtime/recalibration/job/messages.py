@@ -37,6 +37,8 @@ class JobRequest:
     """Of the baseline that a commissioning makes; None for a recalibration."""
     further_input: tuple[InputMoments, ...]
     """Moments of samples of which no picture may be kept; they join in the correction of the input."""
+    manifest_sha256: str
+    """Of the bundle that the daemon verified and runs: another one in its folder is refused."""
 
     @property
     def keep_pictures(self) -> bool:

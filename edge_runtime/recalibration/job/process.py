@@ -9,7 +9,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobFailure, JobRequest, JobResult
+from edge_runtime.system.child_process import environment_without_secrets, start_child
 
 WORKER = "edge_runtime.recalibration.job.worker"
 
@@ -38,12 +38,13 @@ class JobProcess:
             folder.mkdir(parents=True)
             REQUEST.write(folder, request)
             with (folder / "log.txt").open("wb") as log_file, _hand_over(pixels) as handed:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", WORKER, str(folder), *map(str, (os.getpid(), *handed))],
-                    stdin=subprocess.DEVNULL,
+                self._process = start_child(
+                    WORKER,
+                    [str(folder), *map(str, handed)],
+                    env=environment_without_secrets(),
+                    pass_fds=handed,
                     stdout=log_file,
                     stderr=subprocess.STDOUT,
-                    pass_fds=handed,
                 )
         except OSError as err:
             raise StateError(

@@ -1,4 +1,4 @@
-"""The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER PARENT_PID [FRAMES_FD]``.
+"""The recalibration process: ``python -m edge_runtime.recalibration.job.worker FOLDER [FRAMES_FD]``.
 
 Two jobs: *commission* turns healthy frames into a baseline and a probe model; *recalibrate* turns a reference set into
 a verdict with its report and, if the gate accepts, a patch and the patched model. It runs at low priority,
@@ -45,8 +45,13 @@ from edge_runtime.recalibration.job.messages import (
 )
 from edge_runtime.recalibration.job.report import leave_report
 from edge_runtime.recalibration.task import Kind
-from edge_runtime.system.parent_process import die_with
 from edge_runtime.system.priority import idle_cores, lower_priority
+from edge_runtime.system.sandbox import lower_limit
+
+_OTHER_BUNDLE = (
+    "the bundle in {path} is another one ({bundle}) than the one that answers; nothing was changed. "
+    "Restart the daemon, so that it opens the new one, or put the old one back"
+)
 
 Prepared = tuple[NDArray[np.float32], NDArray[np.int64] | None]
 """Frames ready for the model, (N,C,H,W), and their labels, (N,), where the folder tells them."""
@@ -71,6 +76,8 @@ def main(folder: Path, pictures: BinaryIO | None = None) -> None:
 def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobResult:
     try:
         bundle = load_bundle(request.bundle)
+        if bundle.manifest.sha256 != request.manifest_sha256:
+            return JobFailure(_OTHER_BUNDLE.format(bundle=bundle.id, path=request.bundle))
         frames = _prepare(request, bundle, pictures)
         work = _commission if request.kind is Kind.COMMISSION else _recalibrate
         return work(folder, request, bundle, frames)
@@ -189,11 +196,9 @@ def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> 
 def _limit_this_process(memory_mib: int) -> None:
     """Low priority and bounded memory."""
     lower_priority(idle_cores())
-    limit = memory_mib * 2**20
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    lower_limit(resource.RLIMIT_DATA, memory_mib * 2**20)
 
 
 if __name__ == "__main__":
-    die_with(int(sys.argv[2]))
-    with open(int(sys.argv[3]), "rb") if len(sys.argv) > 3 else contextlib.nullcontext() as handed:  # noqa: PTH123
+    with open(int(sys.argv[2]), "rb") if len(sys.argv) > 2 else contextlib.nullcontext() as handed:  # noqa: PTH123
         main(Path(sys.argv[1]), handed)

@@ -10,14 +10,22 @@ import pytest
 from edge_runtime.config import parse_config
 from edge_runtime.daemon.lifecycle import EXIT_FATAL, Daemon, StopRequest
 from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
-from edge_runtime.daemon.reload import ConfigReloader, Edits
+from edge_runtime.daemon.reload import DEADLINE_S, LOOK_EVERY_S, ConfigReloader, Edits
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
-from edge_runtime.errors import BundleError, CommandError, ConfigError, Problem, StateError
+from edge_runtime.errors import (
+    BundleError,
+    CommandError,
+    ConfigError,
+    EdgeRuntimeError,
+    OpeningStopped,
+    Problem,
+    StateError,
+)
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
-from edge_runtime.messaging.events import ConfigApplied, ConfigRefused
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, VersionMended
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
@@ -40,9 +48,11 @@ class Diary(list):
 
 
 class Runtime:
+    version = 1
+
     def __init__(self, diary, name, config):
         self.diary, self.name, self.config, self.controller = diary, name, config, None
-        self.bundle = SimpleNamespace(id=f"{name}/1")
+        self.bundle, self.skipped = SimpleNamespace(id=f"{name}/{self.version}"), None
         self.pipeline = SimpleNamespace(name=name, is_idle=lambda: True, due_since_s=lambda: None)
         self.pipeline.metrics = SimpleNamespace(last_progress_at_s=None, first_result_at_s=None)
         self.pipeline.slot = SimpleNamespace(failures_in_a_row=0)
@@ -98,13 +108,13 @@ class Streams:
 def fulfil(future, work):
     try:
         future.set_result(work())
-    except (BundleError, StateError, ZeroDivisionError) as err:
+    except (EdgeRuntimeError, ZeroDivisionError) as err:
         future.set_exception(err)
 
 
 class DaemonBench:
     def __init__(self, tmp_path):
-        self.opens_at_once = True
+        self.opens_at_once, self.can_be_stopped = True, False
         self.diary, self.opened, self.errors = Diary(), [], {}
         self.folder = tmp_path
         self.streams = Streams(self.diary)
@@ -152,8 +162,10 @@ class DaemonBench:
         if what in self.errors:
             raise self.errors[what]
 
-    def open_model(self, config, name):
+    def open_model(self, config, name, should_stop):
         self.fail_if_set(name)
+        if self.can_be_stopped and should_stop():
+            raise OpeningStopped(name)
         self.opened.append(Runtime(self.diary, name, config))
         return self.opened[-1]
 
@@ -254,6 +266,73 @@ def test_ticks_go_on_while_an_edit_opens_a_model_and_the_next_edit_waits(bench):
     bench.open_now()
     bench.daemon.tick(4.0)
     assert bench.running.config == bench.config(threads=2, fps=5)
+
+
+def test_an_edit_whose_models_are_being_opened_makes_room_for_the_next_one(bench):
+    bench.start()
+    bench.opens_at_once, bench.can_be_stopped = False, True
+    bench.edits.put(bench.config(threads=2))
+    bench.daemon.tick(0.0)
+    bench.edits.put(bench.config(threads=1, fps=5))
+    bench.daemon.tick(1.0)
+    bench.open_now()
+    bench.daemon.tick(2.0)
+    assert isinstance(bench.delivery.events()[-1].fact, ConfigRefused)
+    assert bench.running.config_problem
+    bench.daemon.tick(3.0)
+    bench.open_now()
+    bench.daemon.tick(4.0)
+    assert bench.running.config == bench.config(threads=1, fps=5)
+    assert bench.running.config_problem is None
+
+
+def test_an_edit_that_does_not_open_is_given_up_and_the_next_one_counts(bench):
+    bench.start()
+    bench.opens_at_once = False
+    bench.edits.put(bench.config(threads=2))
+    bench.daemon.tick(0.0)
+    opens_late = bench.open_now
+    bench.daemon.tick(DEADLINE_S - 1.0)
+    assert bench.running.config_problem is None
+    bench.daemon.tick(DEADLINE_S)
+    assert isinstance(bench.delivery.events()[-1].fact, ConfigRefused)
+    assert bench.running.config == bench.config()
+    bench.opens_at_once = True
+    assert isinstance(bench.edit(bench.config(fps=5)), ConfigApplied)
+    bench.diary.clear()
+    opens_late()
+    assert bench.diary == ["stop parts", "stop tools"]
+    assert bench.running.config == bench.config(fps=5)
+
+
+def test_a_model_is_opened_again_when_its_newer_version_has_become_whole(bench, tmp_path, monkeypatch):
+    bench.start()
+    looks, whole = [], set()
+    monkeypatch.setattr(
+        "edge_runtime.daemon.reload.is_mended", lambda one, used: looks.append((one, used)) or bool(whole)
+    )
+    parts = bench.running.models["parts"]
+    parts.skipped, parts.bundle.manifest = "versions", SimpleNamespace(version=1)
+    for now_s in (0.0, 1.0, LOOK_EVERY_S, LOOK_EVERY_S + 1.0):
+        bench.daemon.tick(now_s)
+    assert looks == [("versions", 1)] * 2
+    assert bench.diary == []
+    whole.add(2)
+    monkeypatch.setattr(Runtime, "version", 2)
+    bench.daemon.tick(3 * LOOK_EVERY_S)
+    bench.daemon.tick(3 * LOOK_EVERY_S + 1.0)
+    bench.daemon.tick(3 * LOOK_EVERY_S + 2.0)
+    event = bench.delivery.events()[-1]
+    assert (event.fact, event.model) == (VersionMended("parts/2", "parts/1"), "parts")
+    assert bench.diary == ["count on parts", "move belt", "take over parts"]
+    assert bench.running.config_problem is None
+
+
+def test_a_daemon_that_is_stopped_while_it_opens_its_first_model_ends_in_good_order(bench):
+    bench.can_be_stopped = True
+    bench.daemon.stop()
+    assert bench.daemon.run() == 0
+    assert bench.diary == ["close outboxes"]
 
 
 def test_a_daemon_that_ends_while_an_edit_opens_a_model_does_not_wait_for_it(bench):

@@ -76,7 +76,18 @@ def test_a_bundle_that_was_built_loads_passes_and_is_inspect_bundle(
 def job_folder(folder: Path, bundle: Bundle, kind: Kind, baseline: Path) -> Path:
     settings = RecalibrationConfig(reference=ReferenceConfig(frames=32), memory_mib=4096)
     folder.mkdir(parents=True)
-    request = JobRequest(kind, Cause.COMMAND, 9.0, bundle.path, baseline, None, settings, BaselineFacts(), ())
+    request = JobRequest(
+        kind,
+        Cause.COMMAND,
+        9.0,
+        bundle.path,
+        baseline,
+        None,
+        settings,
+        BaselineFacts(),
+        (),
+        bundle.manifest.sha256,
+    )
     REQUEST.write(folder, request)
     return folder
 
@@ -146,8 +157,8 @@ def test_from_commissioning_to_a_patch_that_survives_a_restart(
 
 def test_a_torchscript_file_that_torch_cannot_open_is_refused_by_the_child(tmp_path: Path) -> None:
     bundle = built(tmp_path, "torchscript")
-    check_in_sandbox(bundle)
-    with pytest.raises(BundleError, match=r"0\.01 s"):
+    assert check_in_sandbox(bundle) is not None
+    with pytest.raises(BundleError, match="in time"):
         check_in_sandbox(bundle, timeout_s=0.01)
 
 

@@ -97,10 +97,12 @@ def test_a_model_whose_state_cannot_be_used_is_closed(tmp_path, monkeypatch):
     config = parse_config(f"device: box\nstate_dir: {tmp_path}\n{text}", "box.yaml", {})
     engine = FakeEngine()
     opened = OpenedModel(None, None, None, None, engine)
-    monkeypatch.setattr("edge_runtime.daemon.wiring.models.open_bundle", lambda config, name: opened)
+    monkeypatch.setattr(
+        "edge_runtime.daemon.wiring.models.open_bundle", lambda config, name, *, should_stop: opened
+    )
     (tmp_path / "models").touch()  # in place of a folder
     with pytest.raises(StateError, match=r"models\.m"):
-        open_model(config, "m", delivery=None, crashes=Crashes())
+        open_model(config, "m", bool, delivery=None, crashes=Crashes())
     assert engine.is_closed
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_runtime.deployment.open_bundle import find_bundle
+from edge_runtime.deployment.versions import find_bundle
 from edge_runtime.errors import BundleError
 
 TOO_LONG = "/srv/" + "x" * 300  # the file system answers with an error instead of "no"

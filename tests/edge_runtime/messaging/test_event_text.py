@@ -3,7 +3,14 @@
 import pytest
 
 from edge_runtime.messaging.event_text import describe, is_trouble
-from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, DriftAlarm, DriftFigures, TaskFailed
+from edge_runtime.messaging.events import (
+    ConfigApplied,
+    ConfigRefused,
+    DriftAlarm,
+    DriftFigures,
+    TaskFailed,
+    VersionSkipped,
+)
 from tests.support.event_examples import EXAMPLES
 
 
@@ -32,7 +39,7 @@ def test_a_refused_edit_says_why():
 def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
     fact = EXAMPLES[name][0]
     assert all(describe(fact))
-    assert is_trouble(fact) == isinstance(fact, ConfigRefused | DriftAlarm | TaskFailed)
+    assert is_trouble(fact) == isinstance(fact, ConfigRefused | DriftAlarm | TaskFailed | VersionSkipped)
 
 
 @pytest.mark.parametrize("is_lasting", [False, True])

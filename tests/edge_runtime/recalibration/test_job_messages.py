@@ -24,7 +24,9 @@ from tests.support.event_examples import a_report
 SETTINGS = RecalibrationConfig(
     schedule="0 3 * * *", memory_mib=1024, reference=ReferenceConfig(folder="/r", pictures="never")
 )
-JOB = JobRequest(Kind.RECALIBRATE, Cause.DRIFT, 1.5, Path("/b/1"), Path("/s/day"), None, SETTINGS, None, ())
+JOB = JobRequest(
+    Kind.RECALIBRATE, Cause.DRIFT, 1.5, Path("/b/1"), Path("/s/day"), None, SETTINGS, None, (), "b" * 64
+)
 
 
 @pytest.mark.parametrize(

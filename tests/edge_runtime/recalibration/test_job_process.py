@@ -8,6 +8,7 @@ import pytest
 
 from calibration import Baseline
 from calibration.baseline.metadata import BaselineFacts
+from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobRequest
@@ -20,6 +21,7 @@ from tests.support.waiting import WAIT_S, until
 pytestmark = pytest.mark.integration
 
 FOR_EVER = 1e12
+BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 
 
 def job(**fields):
@@ -27,12 +29,13 @@ def job(**fields):
         "kind": Kind.COMMISSION,
         "cause": Cause.COMMAND,
         "at_wall_s": 0.0,
-        "bundle": DEMO / "bundle" / "efficientnet-lite0" / "1",
+        "bundle": BUNDLE,
         "baseline": Path("none"),
         "reference_folder": None,
         "settings": RecalibrationConfig(),
         "facts": BaselineFacts(),
         "further_input": (),
+        "manifest_sha256": load_bundle(BUNDLE).manifest.sha256,
     }
     return JobRequest(**{**values, **fields})
 

@@ -36,6 +36,7 @@ from tests.support.paths import DEMO
 pytestmark = pytest.mark.integration
 
 BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
+DIGEST = worker.load_bundle(BUNDLE).manifest.sha256
 
 
 def settings(**keys):
@@ -45,7 +46,16 @@ def settings(**keys):
 def order(kind, folder, reference_folder=None, **keys):
     baseline = folder / "baseline.safetensors"
     return JobRequest(
-        kind, Cause.COMMAND, 12.0, BUNDLE, baseline, reference_folder, settings(**keys), BaselineFacts(), ()
+        kind,
+        Cause.COMMAND,
+        12.0,
+        BUNDLE,
+        baseline,
+        reference_folder,
+        settings(**keys),
+        BaselineFacts(),
+        (),
+        DIGEST,
     )
 
 
@@ -119,7 +129,8 @@ def test_no_candidate_corrects_more_taps_than_the_manifest_allows(site, tmp_path
     bundle = worker.load_bundle(BUNDLE)
     limited = bundle.manifest.model_copy(update={"calibration": CalibrationHints(first_taps=2)})
     monkeypatch.setattr(worker, "load_bundle", lambda path: replace(bundle, manifest=limited))
-    report = run(tmp_path / "job", order(Kind.RECALIBRATE, site), conveyor_frames(48, 1000, "contrast"))
+    job = replace(order(Kind.RECALIBRATE, site), manifest_sha256=limited.sha256)
+    report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
     kinds = {re.sub(r", prior.*", "", name) for name in report.scores}
     assert "first 2 taps" in kinds
     inputs = {"identity", "input", "input half-way"}
@@ -164,7 +175,9 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
     baseline = tmp_path / "healthy" / "baseline.safetensors"
     run(
         tmp_path / "healthy",
-        JobRequest(Kind.COMMISSION, Cause.COMMAND, 0.0, BUNDLE, baseline, None, private, BaselineFacts(), ()),
+        JobRequest(
+            Kind.COMMISSION, Cause.COMMAND, 0.0, BUNDLE, baseline, None, private, BaselineFacts(), (), DIGEST
+        ),
         conveyor_frames(48, 0),
     )
     assert calibration.Baseline.load(baseline).healthy_samples is None
@@ -203,14 +216,26 @@ def test_pictures_that_show_nothing_are_no_lasting_failure(tmp_path):
 
 def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
     bundle = with_auxiliary_output(tmp_path / "bundle")
-    job = replace(order(Kind.COMMISSION, tmp_path), bundle=bundle)
+    digest = worker.load_bundle(bundle).manifest.sha256
+    job = replace(order(Kind.COMMISSION, tmp_path), bundle=bundle, manifest_sha256=digest)
     run(tmp_path, job, conveyor_frames(48, 0))
     baseline = calibration.Baseline.load(tmp_path / "baseline.safetensors")
     assert baseline.output == "logits"
     assert baseline.healthy_samples.answers is not None
-    again = replace(order(Kind.RECALIBRATE, tmp_path), bundle=bundle)
+    again = replace(order(Kind.RECALIBRATE, tmp_path), bundle=bundle, manifest_sha256=digest)
     report = run(tmp_path / "again", again, conveyor_frames(48, 1000, "contrast"))
     assert "No candidate can be judged" not in report.reasons[0]
+
+
+def test_a_job_refuses_a_bundle_that_took_the_place_of_the_one_that_answers(tmp_path):
+    """Consistent in itself, so that no hash of a file betrays it."""
+    bundle = with_auxiliary_output(tmp_path / "bundle")
+    for kind in Kind:
+        run(tmp_path / kind, replace(order(kind, tmp_path), bundle=bundle), conveyor_frames(8, 0))
+        outcome = RESULT.read(tmp_path / kind)
+        assert isinstance(outcome, JobFailure)
+        assert str(bundle) in outcome.error
+        assert not (tmp_path / kind / "baseline.safetensors").exists()
 
 
 def with_auxiliary_output(folder):
@@ -233,7 +258,8 @@ def test_a_detector_is_judged_by_the_boxes_that_the_daemon_publishes(tmp_path, m
         packing="columns", boxes="found", box_format="xywh", is_normalised=False, score_threshold=0.98
     )
     bundle = SimpleNamespace(
-        model_files=ModelFiles(detector()), manifest=SimpleNamespace(scores_output=None, postprocess=spec)
+        model_files=ModelFiles(detector()),
+        manifest=SimpleNamespace(sha256=DIGEST, scores_output=None, postprocess=spec),
     )
     monkeypatch.setattr(worker, "load_bundle", lambda path: bundle)
     monkeypatch.setattr(worker, "_prepare", lambda job, bundle, pictures: (street(48), None))

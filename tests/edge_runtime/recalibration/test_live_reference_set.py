@@ -24,7 +24,7 @@ class Box:
         context = ModelContext(
             "parts",
             folder / "bundle",
-            Identity("parts/1", "a" * 64, "spec"),
+            Identity("parts/1", "a" * 64, "spec", "b" * 64),
             model_state,
             [].append,
             clock=lambda: self.now_s,

@@ -1,0 +1,115 @@
+"""The process that opens a model first: ``python -m edge_runtime.bundles.sandbox_check_child FD SIZE...``.
+
+It gives up its rights, opens the model, warms it up and answers the golden pictures as the daemon would. Nothing of the
+bundle is parsed before the rights are gone. ``FD`` holds parts of these sizes: the job as JSON, the
+model's files, the golden pictures.
+Standard output is one JSON object, :class:`Answer`; its absence means that the process was ended.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge_runtime.system import sandbox
+
+TOGETHER = 4
+"""Most golden pictures in one call, as in the self-test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How the opening went."""
+
+    problem: str | None
+    """Why the model is refused; None: it opened and answered."""
+    is_unknown: bool = False
+    """Whether nothing was found out, since the engine cannot run here at all (not installed, no such runtime)."""
+    landlock_abi: int = 0
+    has_seccomp: bool = False
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Open, run, and say how it went."""
+    answer_fd = os.dup(sys.stdout.fileno())
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - the model's prints go there
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    handed, *sizes = map(int, arguments)
+    header, *parts = _read(handed, sizes)
+    job = json.loads(header)
+    protection = sandbox.enter(sandbox.Limits(**job["limits"]))
+    try:
+        answer = _open(job, parts)
+    except MemoryError:
+        answer = Answer("it needs more memory than it may have")
+    full = {**asdict(answer), "landlock_abi": protection.landlock_abi, "has_seccomp": protection.has_seccomp}
+    os.write(answer_fd, json.dumps(full).encode())
+    sys.stderr.flush()
+    os._exit(0)  # the end of an engine's libraries is not of interest, and may hang
+
+
+def _read(file: int, sizes: Sequence[int]) -> list[bytes]:
+    with os.fdopen(file, "rb") as handed:
+        return [handed.read(size) for size in sizes]
+
+
+def _open(job: dict[str, Any], parts: Sequence[bytes]) -> Answer:
+    from calibration.errors import CalibrationError
+    from calibration.targets.base import ModelFiles
+    from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
+    from edge_runtime.inference.engines.base import EngineSettings
+    from edge_runtime.inference.engines.factory import open_engine
+    from edge_runtime.inference.engines.threads import ThreadPlan
+    from edge_runtime.inference.specs import PreprocessSpec
+
+    spec = PreprocessSpec.model_validate(job["preprocess"])
+    model, pictures = ModelFiles(*parts[: job["model_files"]]), parts[job["model_files"] :]
+    try:
+        if job["format"] == "torchscript" and (refused := _find_refused(model.data)):
+            return Answer(refused)
+        settings = EngineSettings(runtime=job["runtime"], max_batch=job["max_batch"])
+        engine = open_engine(model, job["format"], spec.tensor_shape, ThreadPlan(1, 1, "sandbox"), settings)
+        return Answer(_run(engine, spec, pictures))
+    except (EngineMissing, EngineMismatch) as err:
+        return Answer(str(err), is_unknown=True)
+    except (EngineError, CalibrationError) as err:
+        return Answer(str(err))
+
+
+def _find_refused(model: bytes) -> str | None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        return None  # nothing can be opened, and the engine says what to install
+    from calibration.targets.torchscript.operators import find_foreign_operators
+
+    names = find_foreign_operators(model)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    listed = ", ".join(names[:5])
+    return f"the operators {listed}{more} reach outside of the model" if names else None
+
+
+def _run(engine: Any, spec: Any, pictures: Sequence[bytes]) -> str | None:
+    """Answer the golden pictures, alone and some together; what they should give is compared by the self-test."""
+    import numpy as np
+
+    from edge_runtime.datatypes import Frame, Rejected
+    from edge_runtime.inference.preprocess import Preprocessor
+
+    prepare, company = Preprocessor(spec).prepare, []
+    for picture in pictures:
+        sample = prepare(Frame("golden", 0, picture, 0.0, 0.0))
+        if isinstance(sample, Rejected):
+            return f"golden picture is {sample.reason}: {sample.detail}"
+        engine.infer(sample.tensor[None])
+        company.append(sample.tensor)
+        company = company[:TOGETHER]
+    if len(company) > 1 and engine.input.shape[0] != 1:
+        engine.infer(np.stack(company))
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,122 @@
+"""Which version of a bundle to open: the configured one, or with ``latest`` the newest that can be used.
+
+A folder that is copied onto the box is half there for a while, and a copy may break off. The daemon then goes on with a
+version that is whole, says so, and looks again when the folder changes.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime.bundles.manifest import MANIFEST_FILE
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.errors import BundleError
+
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+MOST_TRIED = 5
+"""With ``latest``: every one that cannot be used costs a start its time."""
+_MOST_LOOKED_AT = 2000
+
+Fingerprint = tuple[tuple[str, int, int], ...]
+"""Relative path, size and time of change of every file; differs when something was copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Versions that are newer than the one in use and cannot be used."""
+
+    root: Path
+    """Folder of the versions."""
+    reason: str
+    """Why the newest one is refused."""
+    seen: Fingerprint
+    """Of all versions, from before they were tried."""
+
+
+def find_bundle(root: Path, version: str | int) -> Path:
+    """The folder of one version below a bundle's root, or the root itself when it is one.
+
+    Raises:
+        BundleError: there is none, or the disk does not let us look.
+    """
+    return list_candidates(root, version)[0]
+
+
+def list_candidates(root: Path, version: str | int, last_run: int | None = None) -> list[Path]:
+    """The folders to try, best first: one, unless ``latest`` leaves a choice.
+
+    Then the newest comes first, the one that ran last (``last_run``) second, and the others by age.
+
+    Raises:
+        BundleError: there is none, or the disk does not let us look.
+    """
+    try:
+        if (root / MANIFEST_FILE).is_file():
+            return [root]
+        if not root.exists():
+            fix = "Copy the bundle there, or correct the path or the name."
+            raise BundleError(root, "this folder does not exist", "the folder of a bundle", fix)
+        found = list_versions(root)
+    except OSError as err:
+        found_instead = f"cannot be read: {err.strerror}"
+        raise BundleError(root, found_instead, "a bundle folder", "Check the path.") from err
+    if not found or (version != "latest" and version not in found):
+        have = ", ".join(str(number) for number in sorted(found)) or "none"
+        raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy that version there.")
+    if version != "latest":
+        return [found[int(version)]]
+    newest, *older = sorted(found, reverse=True)
+    older.sort(key=lambda number: (number != last_run, -number))
+    return [found[number] for number in (newest, *older)[:MOST_TRIED]]
+
+
+def list_versions(root: Path) -> dict[int, Path]:
+    """The folders of versions by number.
+
+    Raises:
+        OSError: the disk does not let us look.
+    """
+    folders = root.glob("*/") if root.is_dir() else ()
+    return {int(path.name): path for path in folders if VERSION.fullmatch(path.name)}
+
+
+def take_fingerprint(root: Path) -> Fingerprint:
+    """The state of all versions, for comparison; of what cannot be read, nothing."""
+    return tuple(sorted(_look(root)))
+
+
+def _look(root: Path) -> Iterator[tuple[str, int, int]]:
+    looked_at = 0
+    try:
+        for folder in list_versions(root).values():
+            yield folder.name, -1, 0
+            for place, _, names in os.walk(folder):
+                for name in names:
+                    status = (Path(place) / name).lstat()
+                    yield str(Path(place, name).relative_to(root)), status.st_size, status.st_mtime_ns
+                    looked_at += 1
+                    if looked_at >= _MOST_LOOKED_AT:
+                        return
+    except OSError:
+        return
+
+
+def is_mended(skipped: Skipped, used: int) -> bool:
+    """Whether one of the skipped versions, or a newer one, has changed and is whole now."""
+    if take_fingerprint(skipped.root) == skipped.seen:
+        return False
+    try:
+        newer = [path for number, path in list_versions(skipped.root).items() if number > used]
+    except OSError:
+        return False
+    return any(_is_whole(path) for path in newer)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        load_bundle(path)
+    except BundleError:
+        return False
+    return True

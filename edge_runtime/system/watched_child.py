@@ -1,0 +1,97 @@
+"""Waits for a child process whose words and life are bounded: the output is counted while it is read."""
+
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+_LOOK_S = 0.05
+_CHUNK_BYTES = 16384
+
+
+class End(StrEnum):
+    """Why a child is gone."""
+
+    BY_ITSELF = "by itself"
+    TIMEOUT = "timeout"
+    TOO_MUCH_OUTPUT = "too much output"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A child that is gone, and what it said."""
+
+    end: End
+    status: int
+    """Exit code; negative is the signal that ended it."""
+    answer: bytes
+    """All of its standard output, unless that was too much."""
+    last_words: str
+    """The end of its standard error."""
+
+
+def wait_for_child(
+    process: subprocess.Popen[bytes],
+    *,
+    timeout_s: float,
+    should_stop: Callable[[], bool] = lambda: False,
+    most_answer_bytes: int = 65536,
+    most_error_bytes: int = 1 << 20,
+    kept_error_bytes: int = 4096,
+) -> Ended:
+    """Read both pipes of a child until it has ended; one that takes or says too much is killed. It is gone afterwards.
+
+    ``process`` has pipes as standard output and standard error.
+    """
+    assert process.stdout is not None, "started with stdout=PIPE"
+    assert process.stderr is not None, "started with stderr=PIPE"
+    answer, words, said_bytes = b"", b"", 0
+    end_s, end = time.monotonic() + timeout_s, End.BY_ITSELF
+    try:
+        with selectors.DefaultSelector() as pipes:
+            for stream in (process.stdout, process.stderr):
+                os.set_blocking(stream.fileno(), False)
+                pipes.register(stream, selectors.EVENT_READ)
+            while pipes.get_map():
+                if should_stop():
+                    end = End.STOPPED
+                elif time.monotonic() >= end_s:
+                    end = End.TIMEOUT
+                elif len(answer) > most_answer_bytes or said_bytes > most_error_bytes:
+                    end = End.TOO_MUCH_OUTPUT
+                if end is not End.BY_ITSELF:
+                    break
+                for key, _ in pipes.select(_LOOK_S):
+                    chunk = os.read(key.fd, _CHUNK_BYTES)
+                    if not chunk:
+                        pipes.unregister(key.fileobj)
+                    elif key.fileobj is process.stdout:
+                        answer += chunk
+                    else:
+                        words, said_bytes = (words + chunk)[-kept_error_bytes:], said_bytes + len(chunk)
+            else:
+                end = _wait_for_end(process, end_s, should_stop)
+    finally:
+        process.kill()
+        status = process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    return Ended(end, status, answer[:most_answer_bytes], words.decode(errors="replace"))
+
+
+def _wait_for_end(process: subprocess.Popen[bytes], end_s: float, should_stop: Callable[[], bool]) -> End:
+    """A child may close its pipes and live on."""
+    while True:
+        try:
+            process.wait(_LOOK_S)
+        except subprocess.TimeoutExpired:
+            if should_stop():
+                return End.STOPPED
+            if time.monotonic() >= end_s:
+                return End.TIMEOUT
+        else:
+            return End.BY_ITSELF

@@ -1,0 +1,145 @@
+"""What a process may no longer do once it has given up its rights: tried by real processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from edge_runtime.system import sandbox
+from edge_runtime.system.sandbox import Protection
+from tests.support.paths import ROOT
+from tests.support.waiting import WAIT_S
+
+pytestmark = pytest.mark.integration
+
+TRY_ALL = """
+import json, os, resource, socket, sys, threading
+from pathlib import Path
+from edge_runtime.system import sandbox
+
+folder = Path(sys.argv[1])
+inherited = (folder / "mine.txt").open("r+b", buffering=0)
+protection = sandbox.enter(sandbox.Limits(256 << 20, 60))
+
+def write_inherited():
+    inherited.write(b"x" * 4096)
+
+def start_thread():
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+
+tries = {
+    "read a file": lambda: (folder / "mine.txt").read_bytes(),
+    "read the user list": lambda: Path("/etc/passwd").read_bytes(),
+    "read the parent's secrets": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
+    "list a folder": lambda: os.listdir(folder),
+    "write a file": lambda: (folder / "new.txt").write_bytes(b"x"),
+    "write an open file": write_inherited,
+    "truncate": lambda: os.truncate(folder / "mine.txt", 0),
+    "remove": lambda: (folder / "mine.txt").unlink(),
+    "rename": lambda: (folder / "mine.txt").rename(folder / "other"),
+    "link": lambda: os.link(folder / "mine.txt", folder / "other"),
+    "symlink": lambda: os.symlink("/etc/passwd", folder / "other"),
+    "make a folder": lambda: (folder / "sub").mkdir(),
+    "change rights": lambda: (folder / "mine.txt").chmod(0o777),
+    "change times": lambda: os.utime(folder / "mine.txt", (1, 1)),
+    "open a socket": lambda: socket.socket(),
+    "open a unix socket": lambda: socket.socket(socket.AF_UNIX),
+    "fork": lambda: os.fork() or os._exit(0),
+    "run a program": lambda: os.execv("/bin/true", ["true"]),
+    "signal the parent": lambda: os.kill(os.getppid(), 0),
+    "limit the parent": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CPU),
+    "make a file in memory": lambda: os.memfd_create("x"),
+    "take memory": lambda: bytearray(512 << 20),
+    "take back a limit": lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30)),
+    "start a thread": start_thread,
+    "import numpy": lambda: __import__("numpy"),
+    "read own status": lambda: Path("/proc/self/status").read_text(),
+}
+done = []
+for name, act in tries.items():
+    try:
+        act()
+    except (OSError, MemoryError, ValueError):
+        continue
+    done.append(name)
+print(json.dumps({"abi": protection.landlock_abi, "seccomp": protection.has_seccomp, "done": done}))
+"""
+ALLOWED = {"start a thread", "import numpy", "read own status"}
+READING = {"read a file", "read the user list", "read the parent's secrets", "list a folder"}
+
+
+def run(script, *arguments):
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, env=env, cwd=ROOT, timeout=WAIT_S, check=False)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sandbox")
+    (folder / "mine.txt").write_bytes(b"mine")
+    done = run(TRY_ALL, folder)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    assert (folder / "mine.txt").read_bytes() == b"mine"
+    return json.loads(done.stdout)
+
+
+def test_only_what_opening_a_model_needs_is_left(found):
+    unprotected = READING if found["abi"] == 0 else set()
+    assert set(found["done"]) == ALLOWED | unprotected, found
+
+
+def test_a_process_that_takes_too_much_time_is_ended_by_the_kernel():
+    script = (
+        "from edge_runtime.system import sandbox\nsandbox.enter(sandbox.Limits(1 << 30, 1))\nwhile True: pass"
+    )
+    assert run(script).returncode == -24  # SIGXCPU
+
+
+@pytest.mark.parametrize(("hard", "wanted", "expected"), [(64, 128, 64), (64, 32, 32), (64, 64, 64)])
+def test_a_limit_is_only_ever_lowered(hard, wanted, expected):
+    script = (
+        f"import resource; from edge_runtime.system.sandbox import lower_limit as lower\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({hard}, {hard}))\n"
+        f"print(lower(resource.RLIMIT_NOFILE, {wanted}), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    assert run(script).stdout.split() == [str(expected).encode()] * 3
+
+
+@pytest.mark.parametrize(
+    ("protection", "words"),
+    [
+        (Protection(7, has_seccomp=True), None),
+        (Protection(1, has_seccomp=True), None),
+        (Protection(0, has_seccomp=True), "no Landlock"),
+        (Protection(7, has_seccomp=False), "no seccomp"),
+        (Protection(0, has_seccomp=False), "no Landlock and no seccomp"),
+    ],
+)
+def test_a_layer_that_is_missing_is_named(protection, words):
+    assert (protection.problem is None) if words is None else (words in protection.problem)
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_the_filter_of_each_processor_is_a_program_that_the_kernel_takes(column):
+    code = sandbox._write_filter(column, 1, 4711)
+    assert len(code) < 4096
+    for at, (operation, if_true, if_false, _) in enumerate(code):
+        assert 0 <= if_true < 256
+        assert 0 <= if_false < 256
+        assert operation == 6 or at + 1 + max(if_true, if_false) < len(code)
+    assert code[-1][0] == 6
+
+
+def test_the_trees_that_stay_readable_hold_the_engines_and_nobodys_data(tmp_path):
+    trees = sandbox.list_library_trees()
+    assert any(Path(onnxruntime.__file__).is_relative_to(tree.resolve()) for tree in trees)
+    for private in ("/", "/etc", "/home", "/root", "/var", "/tmp", str(tmp_path), str(ROOT)):
+        assert not any(Path(private).is_relative_to(tree) for tree in trees), private
