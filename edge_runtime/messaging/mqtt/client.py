@@ -1,7 +1,7 @@
 """The MQTT client of the daemon: keeps one session to the broker alive.
 
 At every connection it announces the device (retained ``online``, ``offline`` as last will), publishes the retained
-state and subscribes again. It reconnects after 1 to 30 s with jitter, also when the first connection fails. Durable
+state and subscribes again. It reconnects by itself, also when the first connection fails: see ``backoff``. Durable
 messages go through outbox and publisher, which use :attr:`MqttClient.session`.
 """
 
@@ -9,10 +9,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
 from edge_runtime.errors import BrokerLost, ConfigError
+from edge_runtime.messaging.mqtt.backoff import Backoff
+from edge_runtime.messaging.mqtt.problems import RETAIN_NOT_SUPPORTED, suspect_takeover
 from edge_runtime.messaging.mqtt.session import Message, MqttSession
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.mqtt.topics import matches
@@ -21,6 +24,18 @@ from edge_runtime.system.supervised_thread import Crashes, SupervisedThread, pau
 log = structlog.get_logger()
 
 MessageHandler = Callable[[Message], None]
+
+STATE_CUTS = 2
+"""So often in a row a connection may end over the state before it is held back."""
+STATE_HELD_BACK_S = 600.0
+NO_RETAIN = "the broker keeps no retained messages: only who listens at the time sees state and availability"
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    topic_filter: str
+    handler: MessageHandler
+    keeps_retain_flag: bool
 
 
 class MqttClient:
@@ -35,11 +50,14 @@ class MqttClient:
         settings.tls_context()
         self._settings, self._topics, self._crashes = settings, settings.topics, crashes
         self._lock = threading.Lock()
-        self._subscriptions: list[tuple[str, MessageHandler]] = []
+        self._subscriptions: list[_Subscription] = []
         self._listeners: list[Callable[[], None]] = []
         self._state: bytes | None = None
         self._session: MqttSession | None = None
         self._max_inflight = settings.max_inflight
+        self._may_retain, self._is_announced = True, False
+        self._state_cuts, self._held_back_bytes, self._held_back_until_s = 0, 0, 0.0
+        self._backoff = Backoff(settings.reconnect_min_s, settings.reconnect_away_s, settings.reconnect_max_s)
         self.connects = 0
         """How often the broker has accepted the device."""
         self._problem, self._logged_problem = "not connected yet", ""
@@ -65,28 +83,31 @@ class MqttClient:
             session.end()
         self._thread.join(max(0.1, end_s - time.monotonic()))
 
-    def subscribe(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
+    def subscribe(
+        self, topic_filter: str, handler: MessageHandler, *, keeps_retain_flag: bool = True
+    ) -> Callable[[], None]:
         """Deliver matching messages to the handler, now and after every reconnection; returns how to unsubscribe.
 
-        The handler runs in the network thread: it must only hand over. What it raises is logged.
+        The handler runs in the network thread: it must only hand over. What it raises is logged. For
+        ``keeps_retain_flag`` see :meth:`MqttSession.subscribe`.
         """
-        subscription = (topic_filter, handler)
+        subscription = _Subscription(topic_filter, handler, keeps_retain_flag)
         with self._lock:
             self._subscriptions.append(subscription)
             session = self._session
         if session is not None:
-            session.subscribe(topic_filter)
+            session.subscribe(topic_filter, keeps_retain_flag=keeps_retain_flag)
         return lambda: self._unsubscribe(subscription)
 
-    def _unsubscribe(self, subscription: tuple[str, MessageHandler]) -> None:
+    def _unsubscribe(self, subscription: _Subscription) -> None:
         with self._lock:
             if subscription not in self._subscriptions:
                 return
             self._subscriptions.remove(subscription)
-            is_last = all(topic_filter != subscription[0] for topic_filter, _ in self._subscriptions)
+            is_last = all(other.topic_filter != subscription.topic_filter for other in self._subscriptions)
             session = self._session
         if is_last and session is not None:
-            session.unsubscribe(subscription[0])
+            session.unsubscribe(subscription.topic_filter)
 
     def publish(
         self,
@@ -113,7 +134,7 @@ class MqttClient:
         with self._lock:
             self._state = payload
             session = self._session
-        if session is not None:
+        if session is not None and self._may_send(payload):
             session.send(self._topics.state, payload, retain=True)
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -124,7 +145,8 @@ class MqttClient:
     def session(self) -> MqttSession | None:
         """The open connection, or None; each new connection is another object."""
         session = self._session
-        return session if session is not None and session.is_open else None
+        is_ready = session is not None and session.is_open and self._is_announced
+        return session if is_ready else None
 
     @property
     def problem(self) -> str | None:
@@ -135,67 +157,125 @@ class MqttClient:
     # --- keeper thread -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        in_a_row = 0
         while not self._stopping.is_set():
-            in_a_row += 1
             try:
-                if self._serve_one_session():
-                    in_a_row = 1
-            except (BrokerLost, ConfigError) as err:
+                delay_s = self._serve_one_session()
+            except ConfigError as err:
                 self._note(str(err))
+                delay_s = self._backoff.after_refusal()
             except Exception as err:
                 self._note(f"unexpected: {err!r}")
                 raise
-            self._stopping.wait(self._pause_s(in_a_row))
+            self._stopping.wait(_spread(delay_s))
 
     def _pause_s(self, in_a_row: int) -> float:
-        """A random half to whole of the back-off: a fleet must not reconnect in step."""
-        longest_s = pause_s(in_a_row, self._settings.reconnect_min_s, self._settings.reconnect_max_s)
-        return longest_s * random.uniform(0.5, 1.0)  # noqa: S311
+        """After unexpected failures."""
+        return _spread(pause_s(in_a_row, self._settings.reconnect_min_s, self._settings.reconnect_max_s))
 
-    def _serve_one_session(self) -> bool:
-        """Connect and stay until the connection ends; True when the next attempt should come soon."""
-        session = MqttSession(self._settings, self._max_inflight, self._dispatch, self._notify, self._crashes)
+    def _make_session(self) -> MqttSession:
+        return MqttSession(
+            self._settings,
+            self._max_inflight,
+            self._dispatch,
+            self._notify,
+            self._crashes,
+            may_retain=self._may_retain,
+        )
+
+    def _serve_one_session(self) -> float:
+        """Connect and stay until the connection ends; gives the pause before the next attempt, without jitter."""
+        session = self._make_session()
         try:
             session.open()
             if session.broker_inflight < self._max_inflight:
                 # paho's limit can only be set before connecting: once more, with the limit of this broker.
                 self._max_inflight = session.broker_inflight
                 session.close(1.0)
-                session = MqttSession(
-                    self._settings, self._max_inflight, self._dispatch, self._notify, self._crashes
-                )
+                session = self._make_session()
                 session.open()
-            if self._stopping.is_set():
-                return True
-            self._announce(session)
-            session.wait_closed()
+        except BrokerLost as err:
+            session.close(0.5)
+            if session.refusal == RETAIN_NOT_SUPPORTED and self._may_retain:
+                self._may_retain = False
+                return 0.0
+            self._note(str(err))
+            self._notify()
+            return (
+                self._backoff.after_unreachable()
+                if session.refusal is None
+                else self._backoff.after_refusal()
+            )
+        except BaseException:
+            session.close(0.5)
+            raise
+        return self._stay(session)
+
+    def _stay(self, session: MqttSession) -> float:
+        """Use a session until it ends; gives the pause after it."""
+        accepted_at_s = time.monotonic()
+        try:
             if not self._stopping.is_set():
-                self._note(session.problem or "connection lost")
-            # Two devices of one name must not disconnect each other every second.
-            return not session.is_taken_over
+                self._announce(session)
+                session.wait_closed()
+        except BrokerLost as err:
+            session.problem = session.problem or str(err)
         finally:
-            self._session = None
+            self._session, self._is_announced = None, False
             session.close(0.5)
             self._notify()
+        self._may_retain = True  # the broker may have learned it meanwhile
+        lasted_s = time.monotonic() - accepted_at_s if session.has_acknowledged else 0.0
+        delay_s = self._backoff.after_session(lasted_s, is_ended_by_broker=session.is_ended_by_broker)
+        if not self._stopping.is_set():
+            is_quiet = session.is_ended_by_broker and session.unacknowledged == 0
+            is_fight = is_quiet and self._backoff.is_ended_often
+            self._note(
+                suspect_takeover(session.client_id) if is_fight else session.problem or "connection lost"
+            )
+        return delay_s
 
     def _announce(self, session: MqttSession) -> None:
-        """Subscribe first: a caller that sees ``online`` may send a command at once."""
+        """Subscribe first: a caller that sees ``online`` may send a command at once.
+
+        Rows are sent only after the state was acknowledged, so that it is known over which the connection ends.
+        """
         with self._lock:
-            for topic_filter, _ in self._subscriptions:
-                session.subscribe(topic_filter)
+            for one in self._subscriptions:
+                session.subscribe(one.topic_filter, keeps_retain_flag=one.keeps_retain_flag)
             self._session = session
         if not session.wait_subscribed(self._settings.connect_timeout_s) or not session.is_open:
             raise BrokerLost(f"subscriptions were not answered: {session.problem or 'no answer in time'}")
+        if not self._may_retain:
+            session.problem = NO_RETAIN
         with self._lock:
             session.send(self._topics.availability, b"online", retain=True)
-            if self._state is not None:
-                session.send(self._topics.state, self._state, retain=True)
-            self.connects += 1
+            state = self._state
+            is_sent = state is not None and self._may_send(state)
+            if state is not None and is_sent:
+                session.send(self._topics.state, state, retain=True)
+        session.wait_acknowledged(self._settings.connect_timeout_s)
+        if not session.is_open:
+            if state is not None and is_sent and session.is_ended_by_broker:
+                self._note_state_cut(state)
+            raise BrokerLost(session.problem or "connection lost")
+        self._state_cuts = 0
+        self._is_announced = True
+        self.connects += 1
         log.info("connected to the broker", host=self._settings.host, port=self._settings.port)
         self._logged_problem = ""
         self._thread.succeeded()
         self._notify()
+
+    def _may_send(self, state: bytes) -> bool:
+        is_held_back = time.monotonic() < self._held_back_until_s
+        return not is_held_back or len(state) <= self._held_back_bytes // 2  # a much smaller one may fit
+
+    def _note_state_cut(self, state: bytes) -> None:
+        self._state_cuts += 1
+        if self._state_cuts >= STATE_CUTS:
+            self._held_back_bytes, self._state_cuts = len(state), 0
+            self._held_back_until_s = time.monotonic() + STATE_HELD_BACK_S
+            log.error("state held back, the broker ends the connection over it", topic=self._topics.state)
 
     def _note(self, problem: str) -> None:
         if problem != self._logged_problem:  # once, not at each try
@@ -207,6 +287,11 @@ class MqttClient:
             listener()
 
     def _dispatch(self, message: Message) -> None:
-        for topic_filter, handler in tuple(self._subscriptions):
-            if matches(topic_filter, message.topic):
-                handler(message)
+        for one in tuple(self._subscriptions):
+            if matches(one.topic_filter, message.topic):
+                one.handler(message)
+
+
+def _spread(delay_s: float) -> float:
+    """A random half to whole of it: a fleet must not reconnect in step."""
+    return delay_s * random.uniform(0.5, 1.0)  # noqa: S311

@@ -1,4 +1,4 @@
-"""One connection to the broker, over paho-mqtt; the only module that imports it.
+"""One connection to the broker, over paho-mqtt.
 
 A session lives from CONNECT to the end of that TCP connection and is never reused, so nothing of an old one (paho's
 unlimited in-memory queue, half-sent packets) can be sent late or out of order. The client makes a new one after every
@@ -6,7 +6,6 @@ loss; the publisher sends unacknowledged rows again. Reconnecting is the client'
 """
 
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -24,13 +23,22 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_runtime.errors import BrokerLost
+from edge_runtime.messaging.mqtt.paho_client import PahoClient
+from edge_runtime.messaging.mqtt.problems import (
+    explain_error,
+    explain_refusal,
+    explain_takeover,
+    may_be_over_a_message,
+)
 from edge_runtime.messaging.mqtt.settings import MqttSettings
+from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
 
 MAX_PACKET_BYTES = 268_435_455
 """The largest remaining length; MQTT v5 section 1.5.5."""
+_PROTOCOL_ERROR, _TAKEN_OVER = 0x82, 0x8E
 _HEADER_BYTES = 64
 """Fixed header, packet id and the properties in use, rounded up."""
 MAX_LIGHT_BYTES = 4 * 2**20
@@ -60,6 +68,8 @@ class MqttSession:
         on_message: Callable[[Message], None],
         on_progress: Callable[[], None],
         crashes: Crashes,
+        *,
+        may_retain: bool = True,
     ) -> None:
         """Prepare a connection.
 
@@ -69,37 +79,50 @@ class MqttSession:
             on_message: Called in the network thread; must be quick.
             on_progress: Called in the network thread after every acknowledgement and when the connection ends.
             crashes: Counts what these two raise.
+            may_retain: False for a broker that keeps no retained messages: nothing is retained then.
         """
         self._settings, self._handle_message, self._report_progress = settings, on_message, on_progress
-        self._crashes = crashes
+        self._crashes, self._may_retain = crashes, may_retain
         self.max_inflight = max_inflight
         self.broker_inflight, self.max_packet_bytes = 65_535, MAX_PACKET_BYTES
         """The limits of this broker, which it announces when it accepts the connection."""
         self.problem: str | None = None
         """Why the connection ended or was refused."""
-        self.is_taken_over = False
-        """True when the broker gave this device's client id to another client."""
         self._light: deque[tuple[paho.MQTTMessageInfo, int]] = deque()
         self._light_bytes = 0
+        self.refusal: int | None = None
+        """Reason code of a refused connection."""
+        self.is_ended_by_broker = False
+        """True when the broker ended the connection, perhaps over a message; not the network, nor this device."""
+        self.is_given_up = False
+        """True when the broker kept the connection and answered nothing."""
+        self._sent = self._acknowledged = 0
+        self._counting = threading.Condition()
         self._acks: deque[tuple[int, int]] = deque(maxlen=_KEPT_ACKS)
         self._answered, self._closed = threading.Event(), threading.Event()
         self._subscribing, self._open_subscriptions = threading.Condition(), 0
         self._is_accepted = False
         self._client = self._make_client()
 
-    def _make_client(self) -> paho.Client:
+    @property
+    def client_id(self) -> str:
+        """The name that the broker knows."""
+        return self._settings.client_id or self._settings.topics.root
+
+    def _make_client(self) -> PahoClient:
         settings = self._settings
-        client = paho.Client(
+        client = PahoClient(
             CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id or settings.topics.root,
+            client_id=self.client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )
+        client.max_packet_bytes = settings.max_message_bytes
         client.connect_timeout = settings.connect_timeout_s
         client.max_inflight_messages = self.max_inflight
         client.username_pw_set(settings.user, settings.password)
         if settings.client_id is None:
-            client.will_set(settings.topics.availability, b"offline", qos=1, retain=True)
+            client.will_set(settings.topics.availability, b"offline", qos=1, retain=self._may_retain)
         client.on_socket_open = self._tune_socket
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -127,8 +150,9 @@ class MqttSession:
                 settings.host, settings.port, settings.keepalive_s, clean_start=True, properties=properties
             )
         except (OSError, ValueError) as err:  # ValueError: a host name that no resolver can encode
-            hint = "" if context is None else "; does the broker speak TLS on this port?"
-            raise BrokerLost(f"{where}: {_explain(err)}{hint}") from err
+            now_text = format_rfc3339(time.time())
+            reason = explain_error(err, is_tls=context is not None, now_text=now_text)
+            raise BrokerLost(f"{where}: {reason}") from err
         self._client.loop_start()
         if not self._answered.wait(settings.connect_timeout_s):
             raise BrokerLost(
@@ -146,6 +170,19 @@ class MqttSession:
         """Wait for the end of the connection."""
         self._closed.wait()
 
+    def give_up(self, problem: str) -> None:
+        """Cut a connection that does not work although it stands."""
+        if self.problem is None:
+            self.problem = problem
+        self.is_ended_by_broker = self.is_given_up = True
+        self._cut()
+
+    def _cut(self) -> None:
+        with suppress(OSError):
+            sock: Any = self._client.socket()
+            if sock is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+
     def end(self) -> None:
         """Ask for the end of the connection; the thread that opened the session sees it closed."""
         self._client.disconnect()
@@ -154,10 +191,7 @@ class MqttSession:
         """Send DISCONNECT, so that the last will is not sent; cut the connection when that takes too long."""
         self._client.disconnect()
         if not self._closed.wait(deadline_s if self._is_accepted else 0.0):
-            with suppress(OSError):
-                sock: Any = self._client.socket()
-                if sock is not None:
-                    sock.shutdown(socket.SHUT_RDWR)
+            self._cut()
         self._client.loop_stop()
         self._closed.set()
         self._is_accepted = False
@@ -185,12 +219,50 @@ class MqttSession:
         Returns:
             Its packet id, which :meth:`take_acks` names when the broker has taken it; None when the connection is
             gone or the message is too large for this broker: it was not sent.
+
+        Raises:
+            ValueError: MQTT cannot carry it: the topic is empty, too long or has a wildcard.
         """
         if not self.is_open or not self.fits(topic, payload):
             return None
+        if not topic or "\0" in topic:  # paho leaves these to the broker, which ends the connection
+            raise ValueError(f"a topic cannot be {topic!r}")
         properties = _publish_properties(expiry_s, correlation)
-        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
-        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+        self._count(sent=1)  # before it is acknowledged
+        try:
+            info = self._client.publish(
+                topic, payload, qos=1, retain=retain and self._may_retain, properties=properties
+            )
+        except ValueError:
+            self._count(sent=-1)
+            raise
+        if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return info.mid
+        self._count(sent=-1)
+        return None
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages that the broker was sent and has not answered."""
+        with self._counting:
+            return self._sent - self._acknowledged
+
+    @property
+    def has_acknowledged(self) -> bool:
+        """Whether the broker has answered a message."""
+        return self._acknowledged > 0
+
+    def wait_acknowledged(self, timeout_s: float) -> bool:
+        """Wait until the broker has answered everything."""
+        with self._counting:
+            return self._counting.wait_for(
+                lambda: self._sent <= self._acknowledged or not self.is_open, timeout_s
+            )
+
+    def _count(self, *, sent: int = 0, acknowledged: int = 0) -> None:
+        with self._counting:
+            self._sent, self._acknowledged = self._sent + sent, self._acknowledged + acknowledged
+            self._counting.notify_all()
 
     def send_light(
         self, topic: str, payload: bytes, *, expiry_s: int | None = None, correlation: bytes | None = None
@@ -209,8 +281,10 @@ class MqttSession:
         ):
             return None
         properties = _publish_properties(expiry_s, correlation)
+        self._count(sent=1)  # paho reports it as published when it is written
         info = self._client.publish(topic, payload, qos=0, properties=properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._count(sent=-1)
             return None
         self._light.append((info, len(payload)))
         self._light_bytes += len(payload)
@@ -224,17 +298,22 @@ class MqttSession:
         """Send a retained message at QoS 1 and wait until the broker has it; for the last message only."""
         if not self.is_open:
             return
-        info = self._client.publish(topic, payload, qos=1, retain=True)
+        info = self._client.publish(topic, payload, qos=1, retain=self._may_retain)
         end_s = time.monotonic() + timeout_s
         with suppress(RuntimeError, ValueError):  # paho: the connection ended meanwhile
             while not info.is_published() and not self._closed.is_set() and time.monotonic() < end_s:
                 info.wait_for_publish(0.05)
 
-    def subscribe(self, topic_filter: str) -> None:
-        """Ask for messages at QoS 1, with the retain flag as it was published."""
+    def subscribe(self, topic_filter: str, *, keeps_retain_flag: bool = True) -> None:
+        """Ask for messages at QoS 1.
+
+        With ``keeps_retain_flag`` a message has the flag with which it was published; without, only one that the
+        broker had stored has it (MQTT v5 section 3.8.3.1).
+        """
         with self._subscribing:
             self._open_subscriptions += 1
-        self._client.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainAsPublished=True))
+        options = SubscribeOptions(qos=1, retainAsPublished=keeps_retain_flag)
+        self._client.subscribe(topic_filter, options=options)
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Ask the broker to send no more of these; some may still arrive."""
@@ -262,9 +341,8 @@ class MqttSession:
         self, _client: object, _data: object, _flags: object, reason: ReasonCode, given: Properties | None
     ) -> None:
         if reason.is_failure:
-            self.problem = (
-                f"refused the connection: {reason}; check mqtt.user, mqtt.password and the broker's rules"
-            )
+            self.refusal = reason.value
+            self.problem = explain_refusal(reason.value, str(reason), self.client_id)
         else:
             self.broker_inflight = getattr(given, "ReceiveMaximum", 65_535)
             self.max_packet_bytes = getattr(given, "MaximumPacketSize", MAX_PACKET_BYTES)
@@ -274,23 +352,38 @@ class MqttSession:
     def _on_disconnect(
         self, _client: object, _data: object, flags: paho.DisconnectFlags, reason: ReasonCode, _more: object
     ) -> None:
+        by_broker = flags.is_disconnect_packet_from_server
+        is_protocol_error = not by_broker and reason.value == _PROTOCOL_ERROR
+        is_closed = by_broker or is_protocol_error or self._client.is_closed_by_peer
+        self.is_ended_by_broker |= is_closed and may_be_over_a_message(reason.value)
         if self.problem is None:
-            by_broker = flags.is_disconnect_packet_from_server
-            end = "the broker ended the connection" if by_broker else "connection lost"
-            self.problem = f"{end}: {reason}"
-            if not self._is_accepted:
-                self.problem += " before it was accepted; does the broker want TLS or a certificate?"
-        self.is_taken_over = reason.value == 0x8E
+            self.problem = self._explain_end(by_broker, reason)
         self._closed.set()
         self._answered.set()
-        with self._subscribing:
-            self._subscribing.notify_all()
+        for condition in (self._subscribing, self._counting):
+            with condition:
+                condition.notify_all()
         self._call_safely(self._report_progress)
 
+    def _explain_end(self, by_broker: bool, reason: ReasonCode) -> str:
+        if self._client.oversized_bytes is not None:
+            most = self._settings.max_message_bytes
+            return (
+                f"the broker sent a packet of {self._client.oversized_bytes} bytes; at most {most} are taken"
+            )
+        if by_broker and reason.value == _TAKEN_OVER:
+            return explain_takeover(self.client_id)
+        end = "the broker ended the connection" if by_broker else "connection lost"
+        if self._is_accepted:
+            return f"{end}: {reason}"
+        hint = "does the broker speak MQTT v5 here, or does it want TLS or a certificate?"
+        return f"{end}: {reason} before it was accepted; {hint}"
+
     def _on_publish(
-        self, _client: paho.Client, _data: object, mid: int, reason: ReasonCode, _properties: object
+        self, _client: paho.Client, _data: object, mid: int, _reason: ReasonCode, _properties: object
     ) -> None:
-        self._acks.append((mid, reason.value))  # also of messages at QoS 0, which nobody waits for
+        self._acks.append((mid, self._client.last_code))
+        self._count(acknowledged=1)
         self._call_safely(self._report_progress)
 
     def _on_subscribe(
@@ -336,20 +429,3 @@ def _properties(packet: int, **values: object) -> Properties:
     for name, value in values.items():
         setattr(properties, name, value)
     return properties
-
-
-def _explain(err: Exception) -> str:
-    """A connection error in words, with what to check."""
-    match err:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {err.verify_message}; check mqtt.tls.ca and mqtt.host"
-        case ssl.SSLError():
-            return f"TLS failed: {err.reason or err}; check mqtt.port and the mqtt.tls files"
-        case socket.gaierror():
-            return f"the name cannot be resolved: {err.strerror}; check mqtt.host and the network"
-        case TimeoutError():
-            return "no connection in time; check the network and the firewall"
-        case ConnectionRefusedError():
-            return "connection refused; is the broker running on this port?"
-        case _:
-            return f"cannot connect: {err}"

@@ -28,7 +28,10 @@ class MqttSettings:
     """A dead connection is noticed after one to two of these."""
     connect_timeout_s: float = 5.0
     reconnect_min_s: float = 1.0
-    reconnect_max_s: float = 30.0
+    reconnect_away_s: float = 3.0
+    """The longest pause while nothing answers: the device is back within 5 s after the broker."""
+    reconnect_max_s: float = 60.0
+    """The longest pause while the broker answers and ends sessions soon after they began."""
     max_inflight: int = 20
     """Unacknowledged messages at a time; a broker that allows fewer is obeyed. 20 is mosquitto's own limit."""
     max_message_bytes: int = 32 * 2**20

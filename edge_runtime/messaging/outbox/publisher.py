@@ -1,19 +1,25 @@
 """Takes rows from the outbox to one destination, in order, and acknowledges the delivered ones.
 
 A row is delivered at least once; a duplicate (after a lost connection) has the same payload and so the same id. Order
-per stream is kept, also while a backlog is sent.
+per stream is kept, also while a backlog is sent. A row or a topic that the destination does not take holds up no
+other: see ``set_aside``.
 """
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import Outbox
+from edge_runtime.messaging.outbox.set_aside import Choice, Sent, SetAside
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+
+log = structlog.get_logger()
 
 READ_ROWS = 512
 """A read costs about 0.1 ms plus 2 us a row; these are enough rows for a tenth of a second."""
@@ -21,13 +27,52 @@ IDLE_S = 0.25
 """How often sinks that work on a clock (file sync, retry after an error) are asked."""
 
 
+SKIPPED_ROWS = 4 * READ_ROWS
+"""So many rows of topics that are set aside are passed over before acknowledgements are looked at again."""
+LOG_EVERY_S = 60.0
+"""Dropped rows are logged this often for each cause, with their number."""
+
+
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """A connection ended over rows that have no acknowledgement."""
+
+    cause: str
+    is_by_peer: bool
+    """The other side ended it, or stopped answering; not the network, nor this program."""
+    is_certain: bool
+    """Nothing but rows was unacknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a row was not taken now; the destination's rules may change."""
+
+    cause: str
+    """A few words without numbers."""
+    may_be_the_row: bool = True
+    """False for a quota, which may hit any row."""
+
+
+@dataclass(slots=True)
 class DeliveryReport:
     """Rows that were sent and are settled, by row id."""
 
     delivered: list[int] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-    """The destination will never take these."""
+    refused: dict[int, str] = field(default_factory=dict)
+    """The destination will never take these, and why: a few words without numbers."""
+    denied: dict[int, Denial] = field(default_factory=dict)
+    """The destination did not take these now."""
+    loss: Loss | None = None
+    """Set when the connection ended; rows that are still in flight have to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The topic of a row that is given up, and the cause."""
+
+    topic: str
+    cause: str
 
 
 class Sink(Protocol):
@@ -35,7 +80,10 @@ class Sink(Protocol):
 
     @property
     def epoch(self) -> object:
-        """Changes (by ``!=``) when all unacknowledged rows must be sent again; None while not ready."""
+        """Changes (by ``!=``) when all unacknowledged rows must be sent again; None while not ready.
+
+        A connection that was lost is reported by :meth:`poll` before another one gives its epoch.
+        """
 
     @property
     def problem(self) -> str | None:
@@ -60,16 +108,33 @@ class Sink(Protocol):
 class Publisher:
     """See the module."""
 
-    def __init__(self, outbox: Outbox, sink: Sink, crashes: Crashes, *, name: str = "publisher") -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        sink: Sink,
+        crashes: Crashes,
+        *,
+        name: str = "publisher",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Nothing is sent before :meth:`start`."""
-        self._outbox, self._sink = outbox, sink
+        self._outbox, self._sink, self._name, self._monotonic = outbox, sink, name, monotonic
         self._after_id = 0
         self._read: deque[Row] = deque()
         """Rows that were read but not sent."""
-        self._in_flight: set[int] = set()
+        self._in_flight: dict[int, Sent] = {}
+        self._set_aside = SetAside()
         self._epochs: tuple[object, int] = (None, 0)
         self.repeated = 0
         """Rows that had to be sent again because the connection was lost before their acknowledgement."""
+        self.refusals: Counter[str] = Counter()
+        """Rows dropped because the destination does not take them, by cause, since the start."""
+        self.delivered_at_s: float | None = None
+        """When a row was delivered last, monotonic; None before the first."""
+        self.ready_since_s: float | None = None
+        """Since when the destination takes rows; None while it does not."""
+        self._logged_at_s: dict[Dropped, float] = {}
+        self._unlogged: Counter[Dropped] = Counter()
         self._drain_until_s = 0.0
         self._failure: str | None = None
         self._wake = threading.Event()
@@ -94,6 +159,10 @@ class Publisher:
         """Why delivery fails or waits; None when all is well."""
         return self._failure or self._sink.problem
 
+    def set_aside(self) -> dict[str, str]:
+        """Topics whose rows wait because the destination does not take them, and why."""
+        return self._set_aside.causes()
+
     # --- thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -117,47 +186,132 @@ class Publisher:
         self._record(self._sink.close(max(0.0, self._drain_until_s - time.monotonic())))
 
     def _tick(self) -> bool:
-        """Record settled rows, notice a lost connection, send; True when there may be more to do at once."""
+        """Record the ends of rows, notice losses, send; True when there may be more to do at once."""
         self._record(self._sink.poll())
         epochs = (self._sink.epoch, self._outbox.epoch)
         if epochs[0] is None:
+            self.ready_since_s = None
             return False
+        if self.ready_since_s is None:
+            self.ready_since_s = self._monotonic()
         if epochs != self._epochs:
             if epochs[0] != self._epochs[0]:
                 self.repeated += len(self._in_flight)
                 self._in_flight.clear()
-            # From the oldest row: everything that was delivered is gone from the outbox.
-            self._after_id = 0
-            self._read.clear()
+            self._look_from(0)  # everything that was delivered is gone from the outbox
             self._epochs = epochs
-        is_busy = False
-        for row in self._next_rows(self._sink.capacity()):
-            # Before sending: the acknowledgement may be quicker than this thread.
-            self._in_flight.add(row.id)
-            if not self._sink.send(row):
-                self._in_flight.discard(row.id)
+        self._set_aside.tick(self._monotonic())
+        rewind_to = self._set_aside.take_rewind()
+        if rewind_to is not None and rewind_to <= self._after_id:
+            self._look_from(rewind_to - 1)
+        return self._send()
+
+    def _look_from(self, after_id: int) -> None:
+        self._after_id = after_id
+        self._read.clear()
+
+    def _send(self) -> bool:
+        """Send as many rows as the destination takes now, oldest first; True when there may be more."""
+        room, skipped, is_busy = self._sink.capacity(), 0, False
+        while room > 0 and (row := self._peek()) is not None:
+            choice = self._set_aside.choose(row.id, row.topic, self._in_flight)
+            if choice is Choice.WAIT:
+                break
+            self._read.popleft()
+            if choice is Choice.SKIP:
+                skipped += 1
+                if skipped == SKIPPED_ROWS:
+                    return True
+                continue
+            if not self._begin(row):
                 self._epochs = (None, 0)  # look again from the start; the sink says when it is ready
                 return False
-            is_busy = True
+            room, is_busy = room - 1, True
         return is_busy
 
+    def _begin(self, row: Row) -> bool:
+        # Before sending: the acknowledgement may be quicker than this thread.
+        self._in_flight[row.id] = Sent(row.topic, row.size_bytes)
+        try:
+            is_sent = self._sink.send(row)
+        except Exception:
+            # A row that the sink fails on must not stop the others.
+            self._record(DeliveryReport(denied={row.id: Denial("unexpected failure")}))
+            raise
+        if not is_sent:
+            self._in_flight.pop(row.id, None)
+        return is_sent
+
     def _record(self, report: DeliveryReport) -> None:
+        now_s, before = self._monotonic(), self._set_aside.causes()
+        dropped = {row_id: Dropped(self._topic_of(row_id), cause) for row_id, cause in report.refused.items()}
+        for row_id in report.delivered:
+            sent = self._in_flight.pop(row_id, None)
+            if sent is not None:
+                self._set_aside.accept(row_id, sent.topic)
+        for row_id, denial in report.denied.items():
+            sent = self._in_flight.pop(row_id, None)
+            if sent is not None and self._set_aside.refuse(
+                row_id, sent.topic, denial.cause, now_s, may_be_the_row=denial.may_be_the_row
+            ):
+                dropped[row_id] = Dropped(sent.topic, denial.cause)
         if report.delivered:
             self._outbox.ack(report.delivered)
-            self._in_flight.difference_update(report.delivered)
-        if report.refused:
-            self._outbox.refuse(report.refused)
-            self._in_flight.difference_update(report.refused)
+            self.delivered_at_s = now_s
+        if report.loss is not None:
+            dropped |= self._record_loss(report.loss, now_s)
+        if dropped:
+            self._outbox.refuse(dropped)
+            for row_id, one in dropped.items():
+                self._in_flight.pop(row_id, None)
+                self._count(one, now_s)
+        self._log_changes(before)
 
-    def _next_rows(self, room: int) -> Iterator[Row]:
-        """At most ``room`` rows that are not in flight, oldest first."""
-        while room > 0:
-            if not self._read:
-                rows = self._outbox.fetch(self._after_id, READ_ROWS)
-                if not rows:
-                    return
-                self._after_id = rows[-1].id
-                self._read.extend(row for row in rows if row.id not in self._in_flight)
-                continue
-            room -= 1
-            yield self._read.popleft()
+    def _topic_of(self, row_id: int) -> str:
+        sent = self._in_flight.get(row_id)
+        return "" if sent is None else sent.topic
+
+    def _record_loss(self, loss: Loss, now_s: float) -> dict[int, Dropped]:
+        """All rows in flight are sent again; those that may have caused the loss a few at a time."""
+        given_up = None
+        if self._in_flight and loss.is_by_peer:
+            given_up = self._set_aside.cut(self._in_flight, loss.is_certain, loss.cause, now_s)
+        dropped = {} if given_up is None else {given_up: Dropped(self._topic_of(given_up), loss.cause)}
+        self.repeated += len(self._in_flight) - len(dropped)
+        self._in_flight.clear()
+        self._epochs = (None, 0)
+        return dropped
+
+    def _count(self, dropped: Dropped, now_s: float) -> None:
+        """Count a dropped row; log it when the last line about the same is long ago."""
+        self.refusals[dropped.cause] += 1
+        self._unlogged[dropped] += 1
+        if now_s - self._logged_at_s.get(dropped, float("-inf")) >= LOG_EVERY_S:
+            self._logged_at_s[dropped] = now_s
+            log.error(
+                "message dropped, the destination does not take it",
+                topic=dropped.topic,
+                cause=dropped.cause,
+                messages=self._unlogged.pop(dropped),
+                channel=self._name,
+            )
+
+    def _log_changes(self, before: dict[str, str]) -> None:
+        """Log the topics that were set aside or opened."""
+        after = self._set_aside.causes()
+        for topic in after.keys() - before.keys():
+            log.error(
+                "topic set aside, its messages wait", topic=topic, cause=after[topic], channel=self._name
+            )
+        for topic in before.keys() - after.keys():
+            log.warning("topic is taken again", topic=topic, cause=before[topic], channel=self._name)
+
+    def _peek(self) -> Row | None:
+        """The oldest row that was not sent; None when there is none."""
+        while not self._read:
+            rows = self._outbox.fetch(self._after_id, READ_ROWS)
+            if not rows:
+                return None
+            self._after_id = rows[-1].id
+            self._read.extend(row for row in rows if row.id not in self._in_flight)
+        return self._read[0]

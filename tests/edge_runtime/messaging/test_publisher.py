@@ -45,7 +45,7 @@ class ListSink:
                 return False
             seq = json.loads(row.payload)["seq"]
             if seq in self.refuse_seqs:
-                self.report.refused.append(row.id)
+                self.report.refused[row.id] = "bad"
                 return True
             self.arrived.append((row.topic, seq))
             self.unacked.append(row.id)
