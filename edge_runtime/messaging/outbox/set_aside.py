@@ -19,7 +19,7 @@ FIRST_PAUSE_S = 5.0
 """Before the first probe of a refused topic; doubled each time."""
 LONGEST_PAUSE_S = 60.0
 """An operator who mends the rules of the broker waits no longer than this."""
-LONGEST_PAUSE_AFTER_CUT_S = 600.0
+FIRST_PAUSE_AFTER_CUT_S, LONGEST_PAUSE_AFTER_CUT_S = 30.0, 600.0
 """A probe of a topic over which the broker ends the connection costs all others a reconnection."""
 MAX_PROBE_ROWS = 8
 MAX_PROBE_ROWS_AFTER_CUT = 4
@@ -76,11 +76,17 @@ class _Topic:
 
     def begin_probe(self, now_s: float) -> None:
         """Send the oldest rows again, one more than last time."""
-        longest_s = LONGEST_PAUSE_AFTER_CUT_S if self.by_cut else LONGEST_PAUSE_S
         most = MAX_PROBE_ROWS_AFTER_CUT if self.by_cut else MAX_PROBE_ROWS
-        self.retry_at_s = now_s + min(longest_s, FIRST_PAUSE_S * 2.0 ** min(self.probes + 1, 16))
+        self.retry_at_s = now_s + _pause_s(self.by_cut, self.probes + 1)
         self.probes += 1
         self.rows_left, self.next_id = min(self.probes, most), self.oldest_id
+
+
+def _pause_s(by_cut: bool, probes: int) -> float:
+    first_s, longest_s = FIRST_PAUSE_S, LONGEST_PAUSE_S
+    if by_cut:
+        first_s, longest_s = FIRST_PAUSE_AFTER_CUT_S, LONGEST_PAUSE_AFTER_CUT_S
+    return min(longest_s, first_s * 2.0 ** min(probes, 16))
 
 
 class SetAside:
@@ -201,7 +207,7 @@ class SetAside:
             if aside.rows_left:
                 self._rewind(aside.next_id)
         elif not by_cut or doubt.strikes >= CUTS_ALONE:
-            aside = self._topics[topic] = _Topic(cause, by_cut, row_id, now_s + FIRST_PAUSE_S)
+            aside = self._topics[topic] = _Topic(cause, by_cut, row_id, now_s + _pause_s(by_cut, 0))
             if by_cut:  # at once the next one: is it the row or the topic?
                 aside.rows_left, aside.next_id = 1, row_id + 1
         if aside is not None:

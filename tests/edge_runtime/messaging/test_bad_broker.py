@@ -28,6 +28,8 @@ COUNT = 60
 def quick(monkeypatch):
     monkeypatch.setattr(set_aside, "FIRST_PAUSE_S", 0.02)
     monkeypatch.setattr(set_aside, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(set_aside, "FIRST_PAUSE_AFTER_CUT_S", 1.0)
+    monkeypatch.setattr(set_aside, "LONGEST_PAUSE_AFTER_CUT_S", 1.0)
     monkeypatch.setattr(publisher, "IDLE_S", 0.02)
 
 
@@ -129,7 +131,7 @@ def test_a_message_that_is_refused_or_ends_the_connection_is_given_up_when_other
         assert until(lambda: device.outbox.ledger().pending == 0)
         ledger = device.outbox.ledger()
         assert (ledger.delivered, ledger.dropped_by_refusal) == (COUNT - len(bad), len(bad))
-        assert device.client.connects <= 1 + 10 * len(bad)
+        assert device.client.connects <= 1 + 12 * len(bad)
         if how == CLOSE:
             assert set(device.publisher.refusals) == {CUT}
 
