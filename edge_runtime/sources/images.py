@@ -136,7 +136,9 @@ class ImagesSource:
         self._metronome.tick(now_s)
         self._counts = self._counts.plus(captured=1, delivered=1, last_captured_at_s=now_s)
         seq, self._next_seq = self._next_seq, self._next_seq + 1
-        return Frame(self.stream, seq, path, captured_at_s=now_s, captured_at_wall_s=self._wall_clock())
+        return Frame(
+            self.stream, seq, path, captured_at_s=now_s, captured_at_wall_s=self._wall_clock(), colour=None
+        )
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:

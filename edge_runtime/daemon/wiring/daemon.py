@@ -66,7 +66,7 @@ def build_daemon(
         delivery = Delivery(config.device, on_result)
         running = Running(config)
         cameras = Cameras(
-            lambda *camera: open_source(*camera, connection=running.connection),
+            lambda *camera: open_source(*camera, connection=running.connection, pictures=config.pictures),
             config.state_dir / "streams",
             crashes,
         )

@@ -4,7 +4,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.config import CameraConfig
+from edge_runtime.config import CameraConfig, PicturesConfig
 from edge_runtime.errors import SourceLost
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.mqtt.session import Message
@@ -18,8 +18,15 @@ from edge_runtime.sources.video import VideoSource
 from edge_runtime.system.camera_address import CameraKind
 
 
-def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection: BrokerConnection) -> Source:
-    """The source of one camera section.
+def open_source(
+    stream: str,
+    camera: CameraConfig,
+    first_seq: int,
+    *,
+    connection: BrokerConnection,
+    pictures: PicturesConfig = PicturesConfig(),  # noqa: B008 - frozen
+) -> Source:
+    """The source of one camera section; ``pictures`` limits the size of its frames.
 
     Raises:
         SourceLost: it cannot be opened now.
@@ -30,10 +37,10 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection
         case CameraKind.MQTT:
             client = connection.client
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
-            pictures = MqttImagesSource(stream, first_seq=first_seq)
+            source = MqttImagesSource(stream, first_seq=first_seq)
             topic = connection.topics.picture(stream)
-            pictures.on_close = client.subscribe(topic, partial(_post, pictures))
-            return pictures
+            source.on_close = client.subscribe(topic, partial(_post, source))
+            return source
         case CameraKind.FILE if _is_folder(stream, camera.path):
             pace = None if camera.pace == "fastest" else camera.fps
             folder = Path(camera.path)
@@ -41,7 +48,9 @@ def open_source(stream: str, camera: CameraConfig, first_seq: int, *, connection
                 stream, folder, fps=pace, loop=camera.loop, watch=camera.watch, first_seq=first_seq
             )
         case _:
-            return VideoSource(stream, camera.path, video_options(camera), first_seq=first_seq)
+            return VideoSource(
+                stream, camera.path, video_options(camera, pictures.max_frame_mib << 20), first_seq=first_seq
+            )
 
 
 def _post(pictures: MqttImagesSource, message: Message) -> None:
@@ -65,7 +74,7 @@ def open_demo_camera(stream: str, camera: CameraConfig) -> DemoCamera:
     return DemoCamera(stream, folder or DATA / "pictures", camera.demo, fps=camera.fps or 10.0)
 
 
-def video_options(camera: CameraConfig) -> VideoOptions:
+def video_options(camera: CameraConfig, max_frame_bytes: int = 64 << 20) -> VideoOptions:
     """The options of a camera or video file. In the configuration fps is a file's pace; for a camera it is a limit."""
     is_paced = camera.fps is not None and camera.pace == "native" and not camera.address.kind.is_live
     return VideoOptions(
@@ -76,4 +85,5 @@ def video_options(camera: CameraConfig) -> VideoOptions:
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
         size=camera.size,
+        max_frame_bytes=max_frame_bytes,
     )
