@@ -130,7 +130,9 @@ def check_in_sandbox(
         [header, *map(bundle.read, names)], timeout_s or _WALL_PER_CPU * limits.cpu_s, should_stop
     )
     if ended.end is End.STOPPED:
-        raise OpeningStopped(f"{at}: opening was stopped before it was known whether the model can be used")
+        raise OpeningStopped(
+            f"{at}: not used; a later edit or a stop came before it was known whether it opens"
+        )
     answer = _read_answer(ended)
     if answer is None or (answer.problem is not None and not answer.is_unknown):
         found = _describe(ended, limits) if answer is None else str(answer.problem)
@@ -145,12 +147,12 @@ def check_in_sandbox(
 
 
 def choose_limits(runtime: str, model_bytes: int, tensor_shape: tuple[int, ...]) -> Limits:
-    """What opening and answering may take: more for large models and pictures, never more than the box has."""
+    """What opening and answering may take: more for large models and pictures, at most half of the box's memory."""
     elements = 1
     for size in tensor_shape:
         elements *= size
     wanted = _MEMORY_MIB[runtime] * _MIB + _COPIES_OF_MODEL * model_bytes + _COPIES_OF_INPUT * 4 * elements
-    most = max(_MEMORY_MIB[runtime] * _MIB, psutil.virtual_memory().total)
+    most = max(_MEMORY_MIB[runtime] * _MIB, psutil.virtual_memory().total // 2)
     cpu_s = min(_MOST_CPU_S, round(_CPU_S[runtime] + _CPU_S_PER_MIB * model_bytes / _MIB))
     return Limits(min(wanted, most), cpu_s)
 

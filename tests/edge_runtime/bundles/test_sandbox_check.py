@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.bundles import sandbox_check
 from edge_runtime.bundles.sandbox_check import PassedModels, check_in_sandbox, choose_limits
@@ -19,14 +18,14 @@ from edge_runtime.errors import BundleError, EngineMismatch, OpeningStopped
 from edge_runtime.inference.engines.base import EngineSettings
 from tests.support.broken_child import WAYS
 from tests.support.bundle_builds import build, replace_file
-from tests.support.bundle_models import SIDE, serialized, small_model
+from tests.support.bundle_models import small_model
+from tests.support.hostile_models import LOOP, LOOP_ON_A_PICTURE, net, node
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
 MIB = 1 << 20
-node = helper.make_node
 
 
 @pytest.fixture(scope="module")
@@ -41,47 +40,11 @@ def with_model(good, tmp_path, model):
     return load_bundle(path)
 
 
-def net(*nodes, **constants):
-    """Five outputs of a picture, ``l0``, and then these nodes up to ``logits``."""
-    first = [
-        node("GlobalAveragePool", ["image"], ["p"]),
-        node("Flatten", ["p"], ["f"]),
-        node("MatMul", ["f", "fc"], ["l0"]),
-    ]
-    arrays = {"fc": np.ones((3, 5), np.float32), **constants}
-    return serialized(
-        [*first, *nodes],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])],
-    )
-
-
 def swell(*nodes, **constants):
     """A net that makes ``big`` out of little and adds its mean."""
     mean = [node("ReduceMean", ["big"], ["m"], keepdims=0), node("Add", ["l0", "m"], ["logits"])]
     return net(*nodes, *mean, **constants)
 
-
-def endless_body():
-    def value(name, kind, shape):
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    return helper.make_graph(
-        [node("Identity", ["on"], ["still_on"]), node("Identity", ["x"], ["y"])], "body",
-        [value("i", TensorProto.INT64, []), value("on", TensorProto.BOOL, []), value("x", 1, ["n", 5])],
-        [value("still_on", TensorProto.BOOL, []), value("y", 1, ["n", 5])],
-    )  # fmt: skip
-
-
-LOOP = net(node("Loop", ["", "on", "l0"], ["logits"], body=endless_body()), on=np.array(True))
-LOOP_ON_A_PICTURE = net(
-    node("ReduceMax", ["l0"], ["m"], keepdims=0), node("ReduceMin", ["l0"], ["s"], keepdims=0),
-    node("Sub", ["m", "s"], ["d"]), node("Add", ["d", "m"], ["e"]), node("Abs", ["e"], ["a"]),
-    node("Greater", ["a", "zero"], ["on"]), node("Loop", ["", "on", "l0"], ["logits"], body=endless_body()),
-    zero=np.float32(0.0),
-)  # fmt: skip
-"""Warm-up is with zeros, at which it ends."""
 
 GIB4 = np.array([2**30], np.int64)
 BOMBS = {
@@ -268,7 +231,7 @@ def test_limits_follow_the_model_and_the_picture(
     assert least_mib <= limits.memory_bytes // MIB <= most_mib
     assert limits.file_bytes == 0
     huge = choose_limits(runtime, 1 << 40, shape)
-    assert huge.memory_bytes == 64 << 30
+    assert huge.memory_bytes == 32 << 30
     assert huge.cpu_s == sandbox_check._MOST_CPU_S
 
 

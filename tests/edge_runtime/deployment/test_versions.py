@@ -1,0 +1,180 @@
+"""With ``latest`` a version that is half copied, damaged or fails is skipped, and tried again when it changes."""
+
+import os
+import shutil
+
+import pytest
+
+from edge_runtime.config import Config
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
+from edge_runtime.deployment.versions import MOST_TRIED, Skipped, is_mended, list_candidates, take_fingerprint
+from edge_runtime.errors import BundleError, EngineMismatch
+from tests.support.bundle_builds import build, edit, replace_file
+from tests.support.bundle_models import small_model
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Versions 1 and 2 of one model, and a state directory in which they passed their first opening."""
+    folder = tmp_path_factory.mktemp("whole")
+    for version in (1, 2):
+        build(folder / "bundles", small_model(), version=version)
+    for version in (1, 2):
+        opened = open_bundle(config_of(folder, version=version), "m")
+        opened.engine.close()
+    return folder
+
+
+@pytest.fixture
+def box(whole, tmp_path):
+    folder = tmp_path / "box"
+    shutil.copytree(whole, folder)
+    return folder
+
+
+def config_of(folder, version="latest", **engine):
+    model = {"bundle": str(folder / "bundles" / "small"), "version": version, "engine": engine}
+    cameras = {"c": {"path": "demo:conveyor", "model": "m"}}
+    return Config.model_validate(
+        {"device": "box", "state_dir": str(folder / "state"), "models": {"m": model}, "cameras": cameras}
+    )
+
+
+def version(folder, number):
+    return folder / "bundles" / "small" / str(number)
+
+
+def open_latest(folder, **engine):
+    opened = open_bundle(config_of(folder, **engine), "m")
+    opened.engine.close()
+    return opened
+
+
+def empty(path):
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+def cut(path):
+    model = path / "model.onnx"
+    model.write_bytes(model.read_bytes()[:200])
+
+
+def link(path):
+    (path / "model.onnx").unlink()
+    (path / "model.onnx").symlink_to("/dev/zero")
+
+
+def answer_otherwise(path):
+    replace_file(path, "model.onnx", small_model(seed=7))
+
+
+DAMAGES = {
+    "an empty folder": empty,
+    "the model cut off": cut,
+    "no manifest": lambda path: (path / "bundle.yaml").unlink(),
+    "an empty manifest": lambda path: (path / "bundle.yaml").write_bytes(b""),
+    "half a manifest": lambda path: os.truncate(path / "bundle.yaml", 150),
+    "no golden pictures": lambda path: shutil.rmtree(path / "golden"),
+    "no labels": lambda path: (path / "labels.txt").unlink(),
+    "a file that a copy left": lambda path: (path / ".model.onnx.Xy12").write_bytes(b"x"),
+    "a link": link,
+    "a folder in place of the model": lambda path: ((path / "model.onnx").unlink(), (path / "model.onnx").mkdir()),
+    "a manifest of later times": lambda path: edit(path, lambda data: data.update(schema_version=9)),
+    "a model that answers otherwise": answer_otherwise,
+    "a model that no engine takes": lambda path: replace_file(path, "model.onnx", small_model()[:-20]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_newest_version_that_cannot_be_used_is_skipped_and_said_to_be(box, damage):
+    assert open_latest(box).skipped is None
+    DAMAGES[damage](version(box, 2))
+    opened = open_latest(box)
+    assert opened.bundle.id == "small/1"
+    assert opened.skipped.reason
+    assert opened.notes[0].startswith("version: ")
+    assert not is_mended(opened.skipped, 1)
+    with pytest.raises(BundleError):
+        open_bundle(config_of(box, version=2), "m")
+
+
+def test_it_is_whole_again_once_the_copy_is_done(box, whole):
+    half = box / "half"
+    shutil.copytree(version(whole, 2), half)
+    cut(version(box, 2))
+    skipped = open_latest(box).skipped
+    assert not is_mended(skipped, 1)
+    (version(box, 2) / "labels.txt").write_text("other")  # changed, and still not whole
+    assert not is_mended(skipped, 1)
+    shutil.rmtree(version(box, 2))
+    half.rename(version(box, 2))
+    assert is_mended(skipped, 1)
+    assert open_latest(box).bundle.id == "small/2"
+
+
+def test_a_still_newer_version_counts_as_mended_and_an_older_one_does_not(box, whole):
+    empty(version(box, 2))
+    skipped = open_latest(box).skipped
+    build(box / "other", small_model(), version=3)
+    shutil.move(box / "other" / "small" / "3", version(box, 3))
+    assert is_mended(skipped, 1)
+    assert not is_mended(skipped, 3)
+
+
+@pytest.mark.parametrize(
+    ("there", "last_run", "expected"),
+    [
+        ((1, 2, 3), None, [3, 2, 1]),
+        ((1, 2, 3), 1, [3, 1, 2]),
+        ((1, 2, 3), 3, [3, 2, 1]),
+        ((1, 2, 3), 9, [3, 2, 1]),
+        ((2, 10), 2, [10, 2]),
+        ((7,), 7, [7]),
+        (tuple(range(1, 20)), 4, [19, 4, 18, 17, 16]),
+    ],
+)
+def test_the_one_that_ran_last_comes_before_the_others(tmp_path, there, last_run, expected):
+    for number in there:
+        (tmp_path / str(number)).mkdir()
+    found = [int(path.name) for path in list_candidates(tmp_path, "latest", last_run)]
+    assert found == expected
+    assert len(found) <= MOST_TRIED
+    assert [int(path.name) for path in list_candidates(tmp_path, there[0], last_run)] == [there[0]]
+
+
+def test_when_none_can_be_used_the_newest_is_the_one_that_is_named(box):
+    for number in (1, 2):
+        cut(version(box, number))
+    for act in (open_latest, lambda folder: load_model_bundle(config_of(folder), "m")):
+        with pytest.raises(BundleError) as caught:
+            act(box)
+        assert str(version(box, 2)) in str(caught.value)
+
+
+def test_commands_take_the_newest_version_that_is_whole(box):
+    empty(version(box, 2))
+    assert load_model_bundle(config_of(box), "m").id == "small/1"
+
+
+def test_a_mistake_in_the_configuration_is_no_reason_to_take_another_version(box):
+    with pytest.raises(EngineMismatch):
+        open_latest(box, runtime="torch")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"x", b"1" * 5000, b"\xff", b"1.5"])
+def test_a_note_of_the_last_version_that_cannot_be_read_counts_for_nothing(tmp_path, content):
+    state = ModelState.open(tmp_path, "m")
+    if content is not None:
+        (state.folder / "last-version").write_bytes(content)
+    assert state.read_last_version() is None or content == b"1" * 5000
+    state.note_last_version(3)
+    assert state.read_last_version() == 3
+
+
+def test_what_cannot_be_read_is_not_mended(tmp_path):
+    assert take_fingerprint(tmp_path / "gone") == ()
+    assert not is_mended(Skipped(tmp_path / "gone", "why", (("1", -1, 0),)), 0)
