@@ -4,6 +4,7 @@ Frozen values that check nothing; no thread, no I/O. Every stage imports this mo
 Times ending in ``_s`` are monotonic seconds (``time.monotonic``); ``_wall_s`` is Unix time.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,20 +16,42 @@ from numpy.typing import NDArray
 ColourOrder = Literal["rgb", "bgr", "grey", "rgba", "bgra"]
 
 Picture = NDArray[Any] | bytes | Path
-"""A decoded array (H,W), (H,W,1|3|4) uint8/uint16; an encoded file or ``.npy`` array as bytes; or the path of one."""
+"""A decoded array (H,W), (H,W,1|3|4) uint8/uint16; an encoded file as bytes; or the path of one."""
 PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm"}
+    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2"}
 )
-"""A file in a folder of pictures that ends so, in small or capital letters, is taken for one: the formats that
-``inference.preprocess`` reads, and no others."""
+"""A file in a folder of pictures that ends so is taken for one. Those that no decoder here reads are rejected and
+counted, not passed over in silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The names by which the sender of a frame knows it; they travel unchanged into its result or rejection.
+
+    A source sets only what it knows and keeps to the bounds of ``sources.mqtt_origin``; cameras know nothing.
+    """
+
+    name: str | None = None
+    """Of a file, relative to the folder of its camera."""
+    modified_at_wall_s: float | None = None
+    """When the file was last changed, by the clock of who wrote it."""
+    captured_at_wall_s: float | None = None
+    """The sender's own time of the picture."""
+    correlation: bytes | None = None
+    content_type: str | None = None
+    properties: tuple[tuple[str, str], ...] = ()
+    """The sender's own names and values, in its order; a name may come twice."""
+    response_topic: str | None = None
+    """Where the sender wants the answer as well; it was checked that this device may publish there."""
+    left_out: tuple[str, ...] = ()
+    """Names of fields that were too large or could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One raw picture of a stream.
 
-    ``tensor`` inputs (already prepared, float, model layout) travel in ``picture`` with ``is_tensor`` set, or as the
-    bytes of a ``.npy`` file, whose type says whether it is one.
+    ``tensor`` inputs (already prepared, float, model layout) travel in ``picture`` with ``is_tensor`` set.
     """
 
     stream: str
@@ -36,12 +59,15 @@ class Frame:
     picture: Picture
     captured_at_s: float
     captured_at_wall_s: float
-    colour: ColourOrder | None = "bgr"
-    """Channel order of an *array* picture (OpenCV gives BGR). None, as sources of files and messages say: nothing
-    declares it, and an array of 3 or 4 channels (``.npy``) is refused. Ignored for other encoded pictures."""
+    colour: ColourOrder = "bgr"
+    """Channel order of an *array* picture (OpenCV gives BGR); ignored for encoded pictures."""
     is_tensor: bool = False
     decode_ms: float = 0.0
     """Time already spent on decoding (in the capture process)."""
+    origin: Origin | None = None
+    settle: Callable[[], None] | None = None
+    """Called, from any thread, once the frame was answered, rejected or lost to an error of the engine; not when it was
+    dropped unanswered, as when its stream is closed."""
 
 
 class RejectReason(StrEnum):
@@ -57,6 +83,8 @@ class RejectReason(StrEnum):
     NON_FINITE = "non_finite"
     UNSUPPORTED = "unsupported"
     BAD_OUTPUT = "bad_output"
+    ENGINE_ERROR = "engine_error"
+    """The picture was good; the inference of its batch failed. Counted as ``lost_to_errors``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +95,8 @@ class Rejected:
     seq: int
     reason: RejectReason
     detail: str
+    captured_at_wall_s: float | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +129,9 @@ class Sample:
     prepared_at_s: float
     decode_ms: float
     prepare_ms: float
+    origin: Origin | None = None
+    settle: Callable[[], None] | None = None
+    """Of the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +178,17 @@ class Result:
     top: tuple[Label, ...] | None = None
     detections: tuple[Detection, ...] | None = None
     outputs: dict[str, NDArray[Any]] | None = None
+    origin: Origin | None = None
 
     @property
     def id(self) -> str:
         """Unique and ordered per stream; a duplicate delivery carries the same id."""
-        return f"{self.device}/{self.stream}/{self.seq:09d}"
+        return result_id(self.device, self.stream, self.seq)
+
+
+def result_id(device: str, stream: str, seq: int) -> str:
+    """The name of the one answer to a frame, a result or a rejection."""
+    return f"{device}/{stream}/{seq:09d}"
 
 
 @dataclass(frozen=True, slots=True)

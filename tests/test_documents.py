@@ -17,8 +17,9 @@ from edge_runtime.bundles.build.recipe_file import RecipeFile
 from edge_runtime.cli.main import cli as edge_cli
 from edge_runtime.config import parse_config
 from edge_runtime.config.strict_yaml import load
-from edge_runtime.datatypes import Label, Result, Timings
-from edge_runtime.messaging.encoding import encode_result
+from edge_runtime.datatypes import Label, Origin, Rejected, RejectReason, Result, Timings
+from edge_runtime.messaging.encoding import encode_rejection, encode_result
+from edge_runtime.system.rfc3339 import parse_rfc3339
 from tests.support.onnx_nets import classifier, hazy, pictures
 from tests.support.paths import ROOT
 
@@ -168,7 +169,7 @@ def test_every_python_block_runs(text, tmp_path, monkeypatch):
 
 
 def test_the_result_on_the_page_is_a_result_as_it_is_sent():
-    (text,) = [text for page, text in blocks("json") if page.name == "operations.md"]
+    text, _ = (text for page, text in blocks("json") if page.name == "operations.md")
     shown = orjson.loads(text)
     timings = Timings(
         *(shown["timings_ms"][name] for name in ("decode", "prepare", "queue", "infer", "total"))
@@ -182,6 +183,16 @@ def test_the_result_on_the_page_is_a_result_as_it_is_sent():
         device, stream, int(seq), at_wall_s, shown["model"], shown["generation"], timings, top=top
     )
     assert orjson.loads(encode_result(result)) == shown
+
+
+def test_the_rejection_on_the_page_is_one_as_it_is_sent():
+    _, text = (text for page, text in blocks("json") if page.name == "operations.md")
+    shown = orjson.loads(text)
+    device, stream, seq = shown["id"].split("/")
+    at_wall_s = parse_rfc3339(shown["captured_at"])
+    reason, origin = RejectReason(shown["rejected"]), Origin(name=shown["input"]["name"])
+    rejected = Rejected(stream, int(seq), reason, shown["detail"], at_wall_s, origin)
+    assert orjson.loads(encode_rejection(rejected, device, shown["model"])) == shown
 
 
 def test_the_table_of_keys_is_that_of_the_schema(monkeypatch):

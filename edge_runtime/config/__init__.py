@@ -11,7 +11,6 @@ from edge_runtime.config.shape import (
     EngineConfig,
     ModelConfig,
     OutboxConfig,
-    PicturesConfig,
     RecalibrationConfig,
     ReferenceConfig,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "ModelConfig",
     "MqttConfig",
     "OutboxConfig",
-    "PicturesConfig",
     "RecalibrationConfig",
     "ReferenceConfig",
     "TlsConfig",

@@ -53,8 +53,9 @@ class CameraConfig(Section):
     enabled: bool = True
     """Off: kept in the file, not opened."""
     fps: float | None = Field(default=None, gt=0, le=240, examples=[10])
-    """At most this many pictures a second; null: as many as the source gives. Files and folders are played at this
-    pace."""
+    """At most this many pictures a second; null: as many as the source gives. Of cameras and MQTT pictures the
+    newest is taken, others are dropped and counted. Files and folders are played at this pace, and nothing is
+    dropped."""
     pace: Literal["native", "fps", "fastest"] = "native"
     """Video files: at their own speed, every frame at fps, or as fast as the model takes them. Folders always play
     at fps, or as fast as the model takes them."""
@@ -64,11 +65,12 @@ class CameraConfig(Section):
     """Video files and folders: start again at the end."""
     watch: bool = False
     """Folders: wait for new pictures instead of ending."""
+    subfolders: bool = False
+    """Folders: take the pictures in folders below it as well."""
     size: tuple[int, int] | None = Field(default=None, examples=[[1280, 720]])
     """V4L2: width and height to ask the camera for."""
     colour: Literal["rgb", "bgr", "grey", "rgba", "bgra"] | None = None
-    """Channel order the source really gives, when it is not what it declares. Colour arrays (.npy) declare none and
-    need it."""
+    """Channel order the source really gives, when it is not what it declares."""
     transport: Literal["tcp", "udp"] = "tcp"
     """RTSP: how the video travels."""
     open_timeout_s: Seconds = Field(default=10.0, le=600)

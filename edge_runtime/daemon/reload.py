@@ -239,7 +239,7 @@ class ConfigReloader:
     def _replace_connection(self, connection: BrokerConnection) -> None:
         """Leave the old broker and connect to the new one; what waits in the outboxes goes there."""
         old = self.running.connection
-        self.delivery.use_channels(connection.topics, connection.channels)
+        self.delivery.use_channels(connection.topics, connection.channels, connection.answer)
         self.running.connection = connection
         old.stop(drain_s=1.0)
         connection.start()

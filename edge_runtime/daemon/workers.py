@@ -109,10 +109,7 @@ class StreamWorker:
                 if self.camera.colour is not None:  # the channel order that the source really gives
                     frame = replace(frame, colour=self.camera.colour)
                 with self._handing_over:
-                    rejected = self.pipeline.accept(frame, is_live=source.is_live, stop=self.thread.stopping)
-                if rejected is not None:
-                    log.warning("picture rejected", stream=self.stream, seq=rejected.seq, reason=rejected.reason,
-                                detail=rejected.detail)  # fmt: skip
+                    self.pipeline.accept(frame, is_live=source.is_live, stop=self.thread.stopping)
                 self._backoff.reset()
                 self.thread.succeeded()
         except EndOfStream:

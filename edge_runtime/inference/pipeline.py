@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Frame, Generation, Rejected, Result, Sample, Timings
+from edge_runtime.datatypes import Frame, Generation, Rejected, RejectReason, Result, Sample, Timings
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engine_slot import EngineLease, EngineSlot
 from edge_runtime.inference.engines.base import Outputs
@@ -44,6 +44,9 @@ class Pipeline:
     """Where the active engine sits."""
     postprocessor: Postprocessor
     deliver: Callable[[Result], None]
+    reject: Callable[[str, Rejected], None]
+    """Told of every frame that will have no result, with the name of the model: bad pictures and bad answers, frames
+    lost to an error of the engine. Not of those that were dropped because newer ones came."""
     observer: Observer | None
     on_engine_error: Callable[[EngineError], None]
     clock: Callable[[], float]
@@ -67,6 +70,7 @@ class Pipeline:
         prepared = self.preprocessor.prepare(frame)
         if isinstance(prepared, Rejected):
             metrics.rejected[prepared.reason] += 1
+            self._reject(prepared, frame)
             return prepared
         with self._lock:
             while not self.scheduler.offer(prepared, is_live=is_live, now_s=self.clock()):
@@ -94,6 +98,8 @@ class Pipeline:
                 self._running_since_s.remove(began_s)
                 self.scheduler.finish(batch)
                 self._has_answered.notify_all()
+            for queued in unfinished:
+                self._reject_lost(queued.sample)
             self.slot.release(lease)  # may free an engine that was taken out, which no frame waits for
         return len(batch)
 
@@ -187,6 +193,15 @@ class Pipeline:
             self._finish(queued, one, lease.generation, started_s, (finished_s - started_s) * 1000)
             del unfinished[0]
 
+    def _reject(self, rejected: Rejected, of: Frame | Sample) -> None:
+        self.reject(self.model, rejected)
+        _settle(of)
+
+    def _reject_lost(self, sample: Sample) -> None:
+        detail = "the inference failed; the log of the device says why"
+        at, why = sample.captured_at_wall_s, RejectReason.ENGINE_ERROR
+        self._reject(Rejected(sample.stream, sample.seq, why, detail, at, sample.origin), sample)
+
     def _finish(
         self, queued: Queued, outputs: Outputs, generation: Generation, started_s: float, infer_ms: float
     ) -> None:
@@ -194,6 +209,7 @@ class Pipeline:
         answer = self.postprocessor.read(sample, outputs)
         if isinstance(answer, Rejected):
             metrics.rejected[answer.reason] += 1
+            self._reject(answer, sample)
             return
         now_s = self.clock()
         result = Result(
@@ -213,14 +229,21 @@ class Pipeline:
             top=answer.top,
             detections=answer.detections,
             outputs=answer.outputs,
+            origin=sample.origin,
         )
         self.deliver(result)
+        _settle(sample)
         metrics.results += 1
         self.metrics.total_ms.add(result.timings.total)
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = now_s
         if self.observer is not None:
             self.observer.offer(sample, result)
+
+
+def _settle(of: Frame | Sample) -> None:
+    if of.settle is not None:
+        of.settle()
 
 
 def _stack(batch: tuple[Queued, ...]) -> NDArray[np.float32]:

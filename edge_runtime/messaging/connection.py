@@ -5,7 +5,7 @@ An edit of the section ``mqtt`` makes a new connection. The outboxes stay, so no
 
 from dataclasses import dataclass
 
-from edge_runtime.messaging.commands.listener import CommandListener
+from edge_runtime.messaging.commands.listener import ANSWER_EXPIRY_S, CommandListener
 from edge_runtime.messaging.delivery import Channel
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -20,6 +20,18 @@ class BrokerConnection:
     """None without a broker."""
     commands: CommandListener | None
     channels: tuple[Channel, ...]
+    response_prefixes: tuple[str, ...] = ()
+    """First levels of topics outside of the device's own that answers may go to."""
+
+    def may_answer(self, topic: str) -> bool:
+        """Whether an answer may go to this response topic."""
+        return self.topics.allows_response_to(topic, self.response_prefixes)
+
+    def answer(self, topic: str, payload: bytes, correlation: bytes | None) -> bool:
+        """Send an answer to who asked; False when it was not sent. Bounded in bytes, never waits, kept nowhere."""
+        return self.client is not None and self.client.publish(
+            topic, payload, expiry_s=ANSWER_EXPIRY_S, correlation=correlation, is_light=True
+        )
 
     def start(self) -> None:
         """Begin to connect and to deliver."""

@@ -1,5 +1,11 @@
-"""Results and events on their way out: one durable channel a destination, and the newest ones in memory."""
+"""Results, rejections and events on their way out: one durable channel a destination, and the newest ones in memory.
 
+The answer to a picture whose sender named a response topic goes there as well. That copy is not stored: who asks is
+there to listen, and the same message waits in the outbox for the result's own topic.
+"""
+
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,18 +14,33 @@ from typing import Any
 import orjson
 import structlog
 
-from edge_runtime.datatypes import Result
-from edge_runtime.messaging.encoding import encode_deprecated_event, encode_event, encode_result
+from edge_runtime.datatypes import Origin, Rejected, Result
+from edge_runtime.messaging.encoding import (
+    encode_deprecated_event,
+    encode_event,
+    encode_rejection,
+    encode_result,
+)
 from edge_runtime.messaging.event_text import describe, is_trouble
 from edge_runtime.messaging.events import Event
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
+from edge_runtime.messaging.rejections import RejectionQuota
 
 log = structlog.get_logger()
 
 RECENT_RESULTS = 256
 RECENT_EVENTS = 256
+
+SendAnswer = Callable[[str, bytes, bytes | None], bool]
+"""Response topic, payload, correlation data; False when it could not be sent. Must not wait."""
+Mark = tuple[tuple[Outbox, int], ...]
+"""How far each outbox was filled at one moment."""
+
+
+def _send_nowhere(_topic: str, _payload: bytes, _correlation: bytes | None) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +92,47 @@ class Delivery:
         self.channels: tuple[Channel, ...] = ()
         self._results: deque[bytes] = deque(maxlen=RECENT_RESULTS)
         self._events: deque[tuple[Event, bytes]] = deque(maxlen=RECENT_EVENTS)
+        self._send_answer: SendAnswer = _send_nowhere
+        self._quota, self._quota_lock = RejectionQuota(), threading.Lock()
 
-    def use_channels(self, topics: Topics, channels: Sequence[Channel]) -> None:
-        """Put results and events into the outboxes of these channels from now on."""
+    def use_channels(
+        self, topics: Topics, channels: Sequence[Channel], send_answer: SendAnswer | None = None
+    ) -> None:
+        """Put results and events into the outboxes of these channels from now on.
+
+        ``send_answer`` takes answers to response topics; None loses them, and says so.
+        """
         self._topics, self.channels = topics, tuple(channels)
+        self._send_answer = send_answer or _send_nowhere
 
     def add_result(self, result: Result) -> None:
         """Accept a result; returns at once."""
         payload = encode_result(result)
         self._results.append(payload)
         self._put(self._topics.result(result.stream), payload)
+        self._answer(result.stream, result.origin, payload)
         self._on_result(result)
+
+    def add_rejection(self, model: str, rejected: Rejected) -> None:
+        """Say that a frame will have no result; returns at once. Beyond the quota it is logged and counted."""
+        name = None if rejected.origin is None else rejected.origin.name
+        log.warning("picture rejected", stream=rejected.stream, seq=rejected.seq, reason=rejected.reason,
+                    detail=rejected.detail, **({} if name is None else {"name": name}))  # fmt: skip
+        with self._quota_lock:
+            unsaid = self._quota.take(rejected.stream, time.monotonic())
+        payload = encode_rejection(rejected, self._device, model, unsaid or 0)
+        if unsaid is not None:
+            self._put(self._topics.rejected(rejected.stream), payload)
+        self._answer(rejected.stream, rejected.origin, payload)
+
+    def mark(self) -> Mark:
+        """How far the outboxes are filled now; see :meth:`is_kept`."""
+        return tuple((channel.outbox, channel.outbox.last_id) for channel in self.channels)
+
+    @staticmethod
+    def is_kept(mark: Mark) -> bool:
+        """Whether everything that was put before the mark is on the disk or has left the outbox: a kill loses none."""
+        return all(outbox.is_kept(last_id) for outbox, last_id in mark)
 
     def add_event(self, event: Event) -> None:
         """Accept an event; returns at once."""
@@ -110,6 +161,14 @@ class Delivery:
     def events(self) -> list[Event]:
         """The newest events, oldest first."""
         return [event for event, _ in list(self._events)]
+
+    def _answer(self, stream: str, origin: Origin | None, payload: bytes) -> None:
+        if origin is None or origin.response_topic is None:
+            return
+        if not self._send_answer(origin.response_topic, payload, origin.correlation):
+            log.warning(
+                "answer not sent to the response topic", stream=stream, topic=origin.response_topic[:200]
+            )
 
     def _put(self, topic: str, payload: bytes) -> None:
         for channel in self.channels:

@@ -3,6 +3,7 @@
 Times are RFC 3339 in UTC; floats are rounded to their precision.
 """
 
+from base64 import b64encode
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -10,7 +11,16 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Detection, Generation, Label, Result, Timings
+from edge_runtime.datatypes import (
+    Detection,
+    Generation,
+    Label,
+    Origin,
+    Rejected,
+    Result,
+    Timings,
+    result_id,
+)
 from edge_runtime.messaging import events
 from edge_runtime.messaging.events import Event, Fact, RecalibrationReport
 from edge_runtime.system.rfc3339 import format_rfc3339
@@ -18,6 +28,7 @@ from edge_runtime.system.rfc3339 import format_rfc3339
 SCORE_DIGITS = 4
 BOX_DIGITS = 1
 MS_DIGITS = 2
+MAX_DETAIL_CHARS = 500
 _WIRE_NAMES = {"before": "from", "after": "to"}
 _TIMINGS = tuple(field.name for field in fields(Timings))
 
@@ -50,8 +61,82 @@ def encode_result(result: Result) -> bytes:
             "generation": result.generation,
             **answers,
             "timings_ms": {name: round(float(getattr(result.timings, name)), MS_DIGITS) for name in _TIMINGS},
+            **_encode_origin(result.origin),
         }
     )
+
+
+def encode_rejection(rejected: Rejected, device: str, model: str, unsaid: int = 0) -> bytes:
+    """One frame without a result as a JSON object on one line.
+
+    Args:
+        rejected: Which frame, and why.
+        device: Name of the device.
+        model: The model that was to answer.
+        unsaid: Rejections of the stream that were counted and not published since its last one.
+    """
+    at_wall_s = rejected.captured_at_wall_s
+    return encode_object(
+        {
+            "id": result_id(device, rejected.stream, rejected.seq),
+            "stream": rejected.stream,
+            "seq": rejected.seq,
+            "captured_at": None if at_wall_s is None else format_rfc3339(at_wall_s),
+            "model": model,
+            "rejected": str(rejected.reason),
+            "detail": rejected.detail[:MAX_DETAIL_CHARS],
+            **({"unsaid": unsaid} if unsaid else {}),
+            **_encode_origin(rejected.origin),
+        }
+    )
+
+
+def _encode_origin(origin: Origin | None) -> dict[str, Any]:
+    """``input``: what the sender of the frame calls it; without the key when nothing is known."""
+    if origin is None:
+        return {}
+    about: dict[str, Any] = {}
+    if origin.name is not None:
+        about["name"] = _as_text(origin.name)
+    for name, at_wall_s in (
+        ("modified_at", origin.modified_at_wall_s),
+        ("captured_at", origin.captured_at_wall_s),
+    ):
+        if at_wall_s is not None:
+            about[name] = format_rfc3339(at_wall_s)
+    if origin.correlation is not None:
+        about |= _encode_correlation(origin.correlation)
+    if origin.content_type is not None:
+        about["content_type"] = _as_text(origin.content_type)
+    if origin.properties:
+        about["properties"] = _encode_properties(origin.properties)
+    if origin.left_out:
+        about["left_out"] = list(origin.left_out)
+    return {"input": about}
+
+
+def _encode_correlation(correlation: bytes) -> dict[str, str]:
+    """As text where it is text; any other bytes as Base64 under another name."""
+    try:
+        text = correlation.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text and text.isprintable():
+        return {"correlation": text}
+    return {"correlation_base64": b64encode(correlation).decode()}
+
+
+def _encode_properties(properties: tuple[tuple[str, str], ...]) -> dict[str, str | list[str]]:
+    """By name; the values of a name that came several times as a list."""
+    values: dict[str, list[str]] = {}
+    for name, value in properties:
+        values.setdefault(_as_text(name), []).append(_as_text(value))
+    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
+
+
+def _as_text(text: str) -> str:
+    r"""Text that JSON can carry: bytes of a file name that are no UTF-8 are shown as ``\xe9``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def encode_event(event: Event, device: str) -> bytes:

@@ -3,33 +3,38 @@
 Nothing is decoded or judged here: frames carry paths, and preprocessing rejects and counts what it cannot use.
 """
 
-import os
-import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame
+import structlog
+
+from edge_runtime.datatypes import Frame, Origin
 from edge_runtime.errors import SourceLost
+from edge_runtime.sources.answered_files import AnsweredFiles, FileStamp
 from edge_runtime.sources.base import EndOfStream, SourceCounts
+from edge_runtime.sources.folder import Skipped, list_pictures, natural_order
 from edge_runtime.sources.pacing import Metronome
+
+log = structlog.get_logger()
 
 _SCAN_SHARE = 0.1  # of the time may go into listing a huge folder
 _POLL_S = 0.5  # between two looks at a watched folder
-_Seen = tuple[str, int, int]
-"""Name, size and time of change of a file at one look; others than those are another picture under the same name."""
 
 
 class ImagesSource:
     """The pictures of one folder in natural order (``2.jpg`` before ``10.jpg``).
 
     Args:
-        folder: Where they are; subfolders, hidden files and other suffixes are left out.
+        folder: Where they are; hidden files and other suffixes are left out.
         fps: Pace; None gives pictures as fast as they are read.
         loop: Begin again at the end.
         watch: Wait for new and overwritten files instead of ending; a file counts once it stopped changing.
+        subfolders: Take the pictures in folders below it as well.
+        answered: The files that a watched folder does not give again.
         clock, wall_clock: Monotonic and Unix seconds.
         first_seq: Sequence number of the first frame.
     """
@@ -44,17 +49,22 @@ class ImagesSource:
         fps: float | None = None,
         loop: bool = False,
         watch: bool = False,
+        subfolders: bool = False,
+        answered: AnsweredFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         first_seq: int = 0,
     ) -> None:
         self.stream = stream
-        self._folder, self._is_loop, self._is_watched = folder, loop, watch
+        self._folder, self._is_loop, self._is_watched, self._subfolders = folder, loop, watch, subfolders
+        self._answered = AnsweredFiles() if answered is None else answered
         self._clock, self._wall_clock = clock, wall_clock
         self._metronome = Metronome(fps)
-        self._queue: deque[str] = deque()
-        self._before: frozenset[_Seen] = frozenset()
-        self._taken: frozenset[_Seen] = frozenset()
+        self._queue: deque[FileStamp] = deque()
+        self._before: dict[int, int] = {}
+        """Key and identity of the files that were new at the last look."""
+        self._given: set[int] = set()
+        """Keys of the files that are queued here or under way, and not settled yet."""
         self._look_at_s = 0.0
         self._has_looked = False
         self._next_seq = first_seq
@@ -90,73 +100,90 @@ class ImagesSource:
 
     def _look(self, now_s: float) -> None:
         """Fill the queue when it is empty and a look is due."""
+        if self._is_watched:
+            self._answered.save(now_s)
         if self._queue:
             return
         if self._is_watched:
-            new = self._look_again(now_s) if now_s >= self._look_at_s else frozenset()
+            new = self._look_again(now_s) if now_s >= self._look_at_s else []
+            self._given.update(stamp.key for stamp in new)
         else:
             new = self._look_once()
-        self._queue.extend(sorted((name for name, *_ in new), key=natural_order))
+        self._queue.extend(sorted(new, key=lambda stamp: natural_order(stamp.name)))
 
-    def _look_once(self) -> frozenset[_Seen]:
+    def _look_once(self) -> list[FileStamp]:
         """All pictures, the first time or in a loop."""
         if self._has_looked and not self._is_loop:
             raise EndOfStream(f"{self._folder}: all {self._counts.delivered} pictures were given")
         self._has_looked = True
+        skipped = Skipped()
         try:
-            files = self._list()
+            files = list(list_pictures(self._folder, subfolders=self._subfolders, skipped=skipped))
         except OSError as err:
             raise SourceLost(self.stream, _unlistable(self._folder, err)) from err
+        note = skipped.explain(has_pictures=bool(files))
         if not files:
-            raise SourceLost(self.stream, f"no picture in {self._folder}; expected files like .jpg or .png")
+            why = note or "expected files like .jpg or .png"
+            raise SourceLost(self.stream, f"no picture in {self._folder}; {why}")
+        self._note_problem(note)
         return files
 
-    def _look_again(self, now_s: float) -> frozenset[_Seen]:
+    def _look_again(self, now_s: float) -> list[FileStamp]:
         """Pictures that are new and look the same twice: the rest is still being written."""
         self._look_at_s = now_s + _POLL_S
+        skipped, new, count, count_known = Skipped(), [], 0, 0
         try:
-            files = self._list()
+            for stamp in self._list(skipped):
+                count += 1
+                if stamp in self._answered:
+                    count_known += 1
+                elif stamp.key not in self._given:
+                    new.append(stamp)
+            self._answered.forget_absent(count_known, self._list)
         except OSError as err:
             # A share that is away for a while: what was given before is remembered and not given again.
-            self._counts = self._counts.plus(last_problem=_unlistable(self._folder, err))
-            return frozenset()
-        if self._counts.last_problem is not None:
-            self._counts = self._counts.plus(last_problem=None)  # it is back
-        settled = (files & self._before) - self._taken
-        self._before, self._taken = files, (self._taken & files) | settled
+            self._note_problem(_unlistable(self._folder, err))
+            return []
+        self._note_problem(skipped.explain(has_pictures=count > 0))
+        if not self._has_looked:
+            self._has_looked = True
+            if count_known:
+                log.info(
+                    "pictures answered before are not given again", stream=self.stream, count=count_known
+                )
+        settled = [stamp for stamp in new if self._before.get(stamp.key) == stamp.identity]
+        self._before = {stamp.key: stamp.identity for stamp in new}
         self._look_at_s = now_s + max(_POLL_S, (self._clock() - now_s) / _SCAN_SHARE)
         return settled
 
-    def _list(self) -> frozenset[_Seen]:
-        with os.scandir(self._folder) as entries:
-            return frozenset(seen for entry in entries if (seen := _look_at(entry)) is not None)
+    def _list(self, skipped: Skipped | None = None) -> Iterator[FileStamp]:
+        return list_pictures(self._folder, subfolders=self._subfolders, skipped=skipped)
 
     def _deliver(self, now_s: float) -> Frame:
-        path = self._folder / self._queue.popleft()
+        stamp = self._queue.popleft()
         self._metronome.tick(now_s)
         self._counts = self._counts.plus(captured=1, delivered=1, last_captured_at_s=now_s)
         seq, self._next_seq = self._next_seq, self._next_seq + 1
         return Frame(
-            self.stream, seq, path, captured_at_s=now_s, captured_at_wall_s=self._wall_clock(), colour=None
+            self.stream,
+            seq,
+            self._folder / stamp.name,
+            captured_at_s=now_s,
+            captured_at_wall_s=self._wall_clock(),
+            origin=Origin(name=stamp.name, modified_at_wall_s=stamp.modified_at_wall_s),
+            settle=partial(self._settle, stamp) if self._is_watched else None,
         )
 
+    def _settle(self, stamp: FileStamp) -> None:
+        self._answered.settle(stamp)
+        self._given.discard(stamp.key)
 
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """Sort key in which numbers inside names count as numbers."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
+    def _note_problem(self, problem: str | None) -> None:
+        if problem != self._counts.last_problem:
+            self._counts = self._counts.plus(last_problem=problem)
+            if problem is not None:
+                log.warning("folder is not used as a whole", stream=self.stream, reason=problem)
 
 
 def _unlistable(folder: Path, err: OSError) -> str:
     return f"folder {folder} cannot be listed: {err.strerror}"
-
-
-def _look_at(entry: "os.DirEntry[str]") -> _Seen | None:
-    if entry.name.startswith(".") or Path(entry.name).suffix.lower() not in PICTURE_SUFFIXES:
-        return None
-    try:
-        if not entry.is_file():
-            return None
-        status = entry.stat()
-    except OSError:  # gone since it was listed
-        return None
-    return entry.name, status.st_size, status.st_mtime_ns

@@ -3,22 +3,36 @@
 They wait in a queue that is bounded in number and bytes. No MQTT library here.
 """
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from io import BytesIO
+from tokenize import TokenError
+from typing import Any
 
-from edge_runtime.datatypes import Frame
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from edge_runtime.datatypes import Frame, Origin
 from edge_runtime.sources.base import EndOfStream, SourceCounts
+from edge_runtime.sources.pacing import Metronome
+
+_NPY_MAGIC = b"\x93NUMPY"
+_MAX_AXES = 8
 
 
 class MqttImagesSource:
     """A stream of pictures over MQTT as a ``Source``: the newest messages, the oldest is dropped for a new one.
 
-    A message is a picture file (JPEG, PNG, ...) or a ``.npy`` array; nothing is decoded or judged here.
+    A message is a picture file (JPEG, PNG, ...) or a ``.npy`` tensor.
 
     Args:
-        capacity: Messages kept, at least 1.
+        fps: At most so many frames a second; between them the newest message is kept and older ones are dropped.
+            None gives all.
+        capacity: Messages kept without a limit of fps, at least 1.
         max_payload_bytes: Larger messages are refused and counted.
         clock, wall_clock: Monotonic and Unix seconds; the capture times of frames are when messages were received.
         first_seq: Sequence number of the first frame.
@@ -30,6 +44,7 @@ class MqttImagesSource:
         self,
         stream: str,
         *,
+        fps: float | None = None,
         capacity: int = 8,
         max_payload_bytes: int = 16 << 20,
         clock: Callable[[], float] = time.monotonic,
@@ -39,15 +54,17 @@ class MqttImagesSource:
         self.stream = stream
         self.on_close: Callable[[], object] = lambda: None
         """Ends what offers messages; called with every ``close``."""
-        self._capacity, self._max_payload_bytes = capacity, max_payload_bytes
+        self._capacity, self._max_payload_bytes = 1 if fps else capacity, max_payload_bytes
+        self._metronome = Metronome(fps)
         self._clock, self._wall_clock = clock, wall_clock
         self._next_seq = first_seq
-        self._queued: deque[tuple[bytes, float]] = deque()  # payload, when it was received
+        self._queued: deque[tuple[bytes, float, Origin | None]] = deque()
+        """Payload, when it was received, and what its sender says about it."""
         self._changed = threading.Condition()
         self._is_closed = False
         self._counts = SourceCounts()
 
-    def offer(self, payload: bytes, received_at_s: float) -> None:
+    def offer(self, payload: bytes, received_at_s: float, origin: Origin | None = None) -> None:
         """A message came; callable from any thread, returns at once."""
         with self._changed:
             if self._is_closed:
@@ -60,7 +77,7 @@ class MqttImagesSource:
             if is_full:
                 self._queued.popleft()
             self._counts = self._counts.plus(captured=1, dropped=int(is_full))
-            self._queued.append((bytes(payload), received_at_s))
+            self._queued.append((bytes(payload), received_at_s, origin))
             self._changed.notify()
 
     def ignore(self, problem: str) -> None:
@@ -69,26 +86,35 @@ class MqttImagesSource:
             self._counts = self._counts.plus(captured=1, dropped=1, last_problem=problem)
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The oldest kept message as a frame, undecoded.
+        """The oldest kept picture, undecoded, or a tensor; a damaged tensor goes on as bytes and is rejected there.
 
         Raises:
             EndOfStream: closed.
         """
+        deadline_s = self._clock() + timeout_s
         with self._changed:
-            self._changed.wait_for(lambda: self._queued or self._is_closed, timeout_s)
+            while not self._is_closed:
+                now_s = self._clock()
+                wait_s = self._metronome.wait_s(now_s) if self._queued else timeout_s
+                if self._queued and wait_s <= 0:
+                    break
+                if now_s >= deadline_s:
+                    return None
+                self._changed.wait(min(wait_s, deadline_s - now_s))
             if self._is_closed:
                 raise EndOfStream(f"{self.stream} was closed")
-            if not self._queued:
-                return None
-            payload, received_at_s = self._queued.popleft()
+            self._metronome.tick(now_s)
+            payload, received_at_s, origin = self._queued.popleft()
             self._counts = self._counts.plus(delivered=1, last_captured_at_s=received_at_s)
+        tensor = read_npy(payload)
         frame = Frame(
             stream=self.stream,
             seq=self._next_seq,
-            picture=payload,
+            picture=payload if tensor is None else tensor,
             captured_at_s=received_at_s,
             captured_at_wall_s=self._wall_clock() - (self._clock() - received_at_s),
-            colour=None,
+            is_tensor=tensor is not None,
+            origin=origin,
         )
         self._next_seq += 1
         return frame
@@ -105,3 +131,24 @@ class MqttImagesSource:
             self._counts = self._counts.plus(dropped=len(self._queued))
             self._queued.clear()
             self._changed.notify_all()
+
+
+def read_npy(payload: bytes) -> NDArray[Any] | None:
+    """The array of a ``.npy`` message without copying, or None when it is none or not a plain numeric one.
+
+    The header is checked against the bytes that are there before anything is allocated; pickled objects are refused.
+    """
+    if not payload.startswith(_NPY_MAGIC):
+        return None
+    file = BytesIO(payload)
+    try:
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+        shape, is_fortran, dtype = read(file)
+    except (ValueError, KeyError, TokenError):  # KeyError: a format version that plain arrays do not need
+        return None
+    size = math.prod(shape)
+    is_plain = dtype.kind in "fiu" and 1 <= len(shape) <= _MAX_AXES and min(shape) >= 1
+    if not is_plain or size * dtype.itemsize != len(payload) - file.tell():
+        return None
+    flat = np.frombuffer(payload, dtype, count=size, offset=file.tell())
+    return flat.reshape(shape, order="F" if is_fortran else "C")

@@ -60,13 +60,13 @@ class Box:
         answer = self.get("/readyz")
         return answer is not None and answer.status_code == 200
 
-    def results(self):
+    def results(self, kind="result"):
         """Of whole lines: the daemon may be writing the last one."""
         lines = []
         for path in sorted(self.state.glob("results.jsonl*"), reverse=True):
             whole = path.read_text().rpartition("\n")[0]
-            lines += [json.loads(line)["payload"] for line in whole.splitlines()]
-        return [line for line in lines if "stream" in line]
+            lines += [json.loads(line) for line in whole.splitlines()]
+        return [line["payload"] for line in lines if f"/{kind}/" in line["topic"]]
 
     def log(self):
         return (self.folder / "log.txt").read_text()

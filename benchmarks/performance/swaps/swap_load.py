@@ -64,6 +64,7 @@ class Loaded:
             device="bench", model="bench", preprocessor=Preprocessor(bundle.manifest.preprocess),
             scheduler=BatchScheduler(policy), slot=slot, postprocessor=Postprocessor(bundle.manifest, bundle.labels),
             deliver=self._deliver, observer=None, on_engine_error=self._on_error, clock=time.monotonic,
+            reject=lambda *_: None,
         )  # fmt: skip
 
     def run(self, swaps: int, pause_s: float) -> dict[str, Any]:

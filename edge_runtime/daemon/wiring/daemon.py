@@ -19,7 +19,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, make_http, open_connection
 from edge_runtime.daemon.wiring.models import open_model
-from edge_runtime.daemon.wiring.sources import open_source
+from edge_runtime.daemon.wiring.sources import AnsweredFolders, open_source
 from edge_runtime.datatypes import Result
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.used_file import UsedFile
@@ -65,9 +65,12 @@ def build_daemon(
         resources.callback(outboxes.close)
         delivery = Delivery(config.device, on_result)
         running = Running(config)
+        streams = config.state_dir / "streams"
+        answered = AnsweredFolders(streams, delivery)
+        resources.callback(answered.close)
         cameras = Cameras(
-            lambda *camera: open_source(*camera, connection=running.connection, pictures=config.pictures),
-            config.state_dir / "streams",
+            lambda *camera: open_source(*camera, connection=running.connection, answered=answered),
+            streams,
             crashes,
         )
         reporter = StatusReporter(running, cameras, delivery, crashes)
@@ -90,7 +93,8 @@ def build_daemon(
             run_in_background=run_in_background,
         )
         running.connection = reloader.open_connection(config)
-        delivery.use_channels(running.connection.topics, running.connection.channels)
+        connection = running.connection
+        delivery.use_channels(connection.topics, connection.channels, connection.answer)
         watch = ConfigWatcher(
             config_path,
             os.environ,

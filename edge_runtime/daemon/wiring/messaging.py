@@ -76,7 +76,8 @@ def open_connection(
         policy = CommandPolicy(is_enabled=config.mqtt.commands, device=config.device)
         make_handler = partial(CommandHandler, handlers, policy, used)
         commands = CommandListener(client, make_handler, topics, crashes, config.mqtt.response_prefixes)
-    return BrokerConnection(topics, client, commands, channels)
+    prefixes = config.mqtt.response_prefixes if config.mqtt is not None else ()
+    return BrokerConnection(topics, client, commands, channels, prefixes)
 
 
 def _make_channels(

@@ -11,7 +11,7 @@ import structlog
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import check_same_answers
 from edge_runtime.bundles.verify import Bundle
-from edge_runtime.config import Config, PicturesConfig
+from edge_runtime.config import Config
 from edge_runtime.daemon.model_runtime import ModelRuntime, make_batch_policy
 from edge_runtime.daemon.wiring.recalibration import make_controller
 from edge_runtime.daemon.workers import InferenceWorker
@@ -25,7 +25,7 @@ from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine, close_on_error
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
+from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, VersionSkipped
@@ -66,15 +66,12 @@ def open_model(
         pipeline = Pipeline(
             device=config.device,
             model=name,
-            preprocessor=Preprocessor(
-                bundle.manifest.preprocess,
-                picture_limits(config.pictures),
-                lambda kind: crashes.note_once(f"picture-{kind}"),
-            ),
+            preprocessor=Preprocessor(bundle.manifest.preprocess),
             scheduler=BatchScheduler(make_batch_policy(config, name), plan.workers),
             slot=slot,
             postprocessor=Postprocessor(bundle.manifest, bundle.labels),
             deliver=delivery.add_result,
+            reject=delivery.add_rejection,
             observer=controller,
             on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
             clock=time.monotonic,
@@ -91,13 +88,6 @@ def open_model(
             fact = VersionSkipped(bundle.id, opened.skipped.reason)
             delivery.add_event(Event(time.time(), fact, name))
         return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped)
-
-
-def picture_limits(pictures: PicturesConfig) -> PictureLimits:
-    """The limits of the configuration, in pixels and bytes."""
-    return PictureLimits(
-        max_pixels=round(pictures.max_megapixels * 1e6), max_bytes=pictures.max_file_mib << 20
-    )
 
 
 def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:

@@ -1,21 +1,45 @@
 """From a camera section to a source: the only file that names concrete sources."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.config import CameraConfig, PicturesConfig
+from edge_runtime.config import CameraConfig
 from edge_runtime.errors import SourceLost
 from edge_runtime.messaging.connection import BrokerConnection
+from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.mqtt.session import Message
+from edge_runtime.sources.answered_files import AnsweredFiles
 from edge_runtime.sources.base import Source
 from edge_runtime.sources.capture_protocol import VideoOptions
 from edge_runtime.sources.demo import DATA
 from edge_runtime.sources.demo.demo_camera import DemoCamera
 from edge_runtime.sources.images import ImagesSource
 from edge_runtime.sources.mqtt_images import MqttImagesSource
+from edge_runtime.sources.mqtt_origin import read_origin
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.system.camera_address import CameraKind
+
+
+class AnsweredFolders:
+    """The answered files of each watched folder's stream, kept while the daemon runs: edits reopen sources."""
+
+    def __init__(self, folder: Path, delivery: Delivery) -> None:
+        self._folder, self._delivery = folder, delivery
+        self._open: dict[str, AnsweredFiles] = {}
+
+    def get(self, stream: str) -> AnsweredFiles:
+        """Those of one stream, read from its file the first time."""
+        if stream not in self._open:
+            path, delivery = self._folder / f"{stream}.answered", self._delivery
+            self._open[stream] = AnsweredFiles(path, mark=delivery.mark, is_kept=delivery.is_kept)
+        return self._open[stream]
+
+    def close(self) -> None:
+        """Record what was answered until now."""
+        for answered in list(self._open.values()):
+            answered.close()
 
 
 def open_source(
@@ -24,9 +48,9 @@ def open_source(
     first_seq: int,
     *,
     connection: BrokerConnection,
-    pictures: PicturesConfig = PicturesConfig(),  # noqa: B008 - frozen
+    answered: AnsweredFolders,
 ) -> Source:
-    """The source of one camera section; ``pictures`` limits the size of its frames.
+    """The source of one camera section.
 
     Raises:
         SourceLost: it cannot be opened now.
@@ -37,28 +61,42 @@ def open_source(
         case CameraKind.MQTT:
             client = connection.client
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
-            source = MqttImagesSource(stream, first_seq=first_seq)
+            pictures = MqttImagesSource(stream, fps=camera.fps, first_seq=first_seq)
             topic = connection.topics.picture(stream)
-            source.on_close = client.subscribe(topic, partial(_post, source))
-            return source
+            post = partial(_post, pictures, connection.may_answer)
+            # Many cameras publish every picture with the retain flag: only one that the broker had kept is old.
+            pictures.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
+            return pictures
         case CameraKind.FILE if _is_folder(stream, camera.path):
             pace = None if camera.pace == "fastest" else camera.fps
             folder = Path(camera.path)
             return ImagesSource(
-                stream, folder, fps=pace, loop=camera.loop, watch=camera.watch, first_seq=first_seq
+                stream,
+                folder,
+                fps=pace,
+                loop=camera.loop,
+                watch=camera.watch,
+                subfolders=camera.subfolders,
+                answered=answered.get(stream) if camera.watch else None,
+                first_seq=first_seq,
             )
         case _:
-            return VideoSource(
-                stream, camera.path, video_options(camera, pictures.max_frame_mib << 20), first_seq=first_seq
-            )
+            return VideoSource(stream, camera.path, video_options(camera), first_seq=first_seq)
 
 
-def _post(pictures: MqttImagesSource, message: Message) -> None:
+def _post(pictures: MqttImagesSource, may_answer: Callable[[str], bool], message: Message) -> None:
     """Ignore a retained picture: its age is unknown, and it comes again at every connection."""
     if message.is_retained:
-        pictures.ignore("a retained picture was ignored: publish pictures without the retain flag")
+        pictures.ignore("a picture that the broker had kept (retained) was ignored: its age is unknown")
     else:
-        pictures.offer(message.payload, time.monotonic())
+        origin = read_origin(
+            correlation=message.correlation,
+            content_type=message.content_type,
+            properties=message.properties,
+            response_topic=message.response_topic,
+            may_answer=may_answer,
+        )
+        pictures.offer(message.payload, time.monotonic(), origin)
 
 
 def _is_folder(stream: str, path: str) -> bool:
@@ -74,7 +112,7 @@ def open_demo_camera(stream: str, camera: CameraConfig) -> DemoCamera:
     return DemoCamera(stream, folder or DATA / "pictures", camera.demo, fps=camera.fps or 10.0)
 
 
-def video_options(camera: CameraConfig, max_frame_bytes: int = 64 << 20) -> VideoOptions:
+def video_options(camera: CameraConfig) -> VideoOptions:
     """The options of a camera or video file. In the configuration fps is a file's pace; for a camera it is a limit."""
     is_paced = camera.fps is not None and camera.pace == "native" and not camera.address.kind.is_live
     return VideoOptions(
@@ -85,5 +123,4 @@ def video_options(camera: CameraConfig, max_frame_bytes: int = 64 << 20) -> Vide
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
         size=camera.size,
-        max_frame_bytes=max_frame_bytes,
     )

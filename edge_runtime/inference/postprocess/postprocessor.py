@@ -69,7 +69,14 @@ class Postprocessor:
                 case RawSpec() as spec:
                     return Answer(outputs=_select(spec, outputs))
         except BoxFlaw as flaw:
-            return Rejected(sample.stream, sample.seq, RejectReason.BAD_OUTPUT, str(flaw))
+            return Rejected(
+                sample.stream,
+                sample.seq,
+                RejectReason.BAD_OUTPUT,
+                str(flaw),
+                sample.captured_at_wall_s,
+                sample.origin,
+            )
 
     def _top(self, spec: ClassificationSpec, outputs: OneOutput) -> tuple[Label, ...]:
         scores = np.asarray(_scores_of(spec, outputs), np.float64).reshape(-1)

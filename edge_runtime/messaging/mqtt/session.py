@@ -56,6 +56,9 @@ class Message:
     is_retained: bool = False
     response_topic: str | None = None
     correlation: bytes | None = None
+    content_type: str | None = None
+    properties: tuple[tuple[str, str], ...] = ()
+    """User properties in their order."""
 
 
 class MqttSession:
@@ -89,7 +92,7 @@ class MqttSession:
         self.problem: str | None = None
         """Why the connection ended or was refused."""
         self._light: deque[tuple[paho.MQTTMessageInfo, int]] = deque()
-        self._light_bytes = 0
+        self._light_bytes, self._light_lock = 0, threading.Lock()
         self.refusal: int | None = None
         """Reason code of a refused connection."""
         self.is_ended_by_broker = False
@@ -270,25 +273,26 @@ class MqttSession:
         """Hand one message at QoS 0 to the network thread; as :meth:`send`.
 
         None also while ``MAX_LIGHT_BYTES`` of them are not on the way yet: paho's queue has no bound, and a broker may
-        be slower than those who ask. Belongs to one thread.
+        be slower than those who ask.
         """
-        while self._light and self._light[0][0].is_published():
-            self._light_bytes -= self._light.popleft()[1]
-        if (
-            self._light_bytes + len(payload) > MAX_LIGHT_BYTES
-            or not self.is_open
-            or not self.fits(topic, payload)
-        ):
-            return None
-        properties = _publish_properties(expiry_s, correlation)
-        self._count(sent=1)  # paho reports it as published when it is written
-        info = self._client.publish(topic, payload, qos=0, properties=properties)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._count(sent=-1)
-            return None
-        self._light.append((info, len(payload)))
-        self._light_bytes += len(payload)
-        return info.mid
+        with self._light_lock:
+            while self._light and self._light[0][0].is_published():
+                self._light_bytes -= self._light.popleft()[1]
+            if (
+                self._light_bytes + len(payload) > MAX_LIGHT_BYTES
+                or not self.is_open
+                or not self.fits(topic, payload)
+            ):
+                return None
+            properties = _publish_properties(expiry_s, correlation)
+            self._count(sent=1)  # paho reports it as published when it is written
+            info = self._client.publish(topic, payload, qos=0, properties=properties)
+            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._count(sent=-1)
+                return None
+            self._light.append((info, len(payload)))
+            self._light_bytes += len(payload)
+            return info.mid
 
     def take_acks(self) -> list[tuple[int, int]]:
         """``(packet id, reason code)`` of every acknowledgement since the last call; below 0x80 is success."""
@@ -406,6 +410,8 @@ class MqttSession:
                 bool(raw.retain),
                 getattr(properties, "ResponseTopic", None),
                 getattr(properties, "CorrelationData", None),
+                getattr(properties, "ContentType", None),
+                tuple(getattr(properties, "UserProperty", ())),
             )
         except UnicodeDecodeError:
             return  # a topic that is no UTF-8 can only come from a broken broker

@@ -82,6 +82,10 @@ class Topics:
         """Results of one stream."""
         return f"{self.root}/result/{check_part(stream, 'stream')}"
 
+    def rejected(self, stream: str) -> str:
+        """Frames of one stream that have no result, and why."""
+        return f"{self.root}/rejected/{check_part(stream, 'stream')}"
+
     def picture(self, stream: str) -> str:
         """Where pictures of a stream come in, when its camera's path is ``mqtt``."""
         return f"{self.root}/picture/{check_part(stream, 'stream')}"

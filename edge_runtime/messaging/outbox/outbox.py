@@ -143,6 +143,12 @@ class Outbox:
                 lambda: (oldest := self._account.queue.peek()) is None or oldest.id > last, timeout_s
             )
 
+    def is_kept(self, last_id: int) -> bool:
+        """Whether no row up to this id is in memory only: all are on the disk, were delivered, or were dropped."""
+        with self._lock:
+            oldest = self._account.queue.peek()
+            return oldest is None or oldest.id > last_id
+
     # --- publisher side ------------------------------------------------------------------------------------------
 
     def listen(self, listener: Callable[[], None]) -> None:

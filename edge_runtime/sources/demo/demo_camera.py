@@ -19,7 +19,7 @@ from edge_runtime.datatypes import PICTURE_SUFFIXES, Frame
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.demo import camera_drift
-from edge_runtime.sources.images import natural_order
+from edge_runtime.sources.folder import natural_order
 
 _WIDTH, _HEIGHT = 320, 240  # what the photographs have; larger only costs time
 _ZOOM = (0.7, 1.0)  # share of the photograph's largest 4:3 part that is seen; less cuts the object off

@@ -29,16 +29,18 @@ class Broker:
     def __init__(self):
         self.handlers = []
 
-    def subscribe(self, topic, handler):
+    def subscribe(self, topic, handler, *, keeps_retain_flag):
+        assert not keeps_retain_flag
         entry = (topic, handler)
         self.handlers.append(entry)
         return lambda: self.handlers.remove(entry) if entry in self.handlers else None
 
 
 def open_on(broker, **options):
-    connection = SimpleNamespace(client=broker, topics=Topics("edge", "box"))
+    topics = Topics("edge", "box")
+    connection = SimpleNamespace(client=broker, topics=topics, may_answer=topics.allows_response_to)
     camera = CameraConfig(**{"path": "mqtt", "model": "parts", **options})
-    return open_source("belt", camera, 7, connection=connection)
+    return open_source("belt", camera, 7, connection=connection, answered=None)
 
 
 def test_a_camera_path_that_the_disk_refuses_is_a_lost_source():

@@ -1,11 +1,12 @@
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from edge_runtime.daemon.workers import InferenceWorker
-from edge_runtime.datatypes import Generation, Rejected
+from edge_runtime.datatypes import Generation, Origin, Rejected, RejectReason
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_bench import NEVER, make_frame, make_pipeline
@@ -190,3 +191,50 @@ def test_a_swap_in_the_middle_drops_and_mixes_nothing(count):
     deployment = [result.generation for result in results]
     assert deployment == sorted(deployment, key=lambda name: int(name.partition("+p")[2] or 0))
     assert all(engine.is_closed for engine in engines[:-1])
+
+
+class Settled(list):
+    """Frames with an origin, and those of them that were settled."""
+
+    def frame(self, seq, **options):
+        origin = Origin(name=f"{seq}.jpg")
+        return replace(make_frame(seq, **options), origin=origin, settle=lambda: self.append(seq))
+
+
+def test_the_origin_comes_out_with_the_result_and_the_rejection_and_both_settle_the_frame():
+    settled, rejections = Settled(), []
+    pipeline, results, _ = make_pipeline(rejections=rejections, queue_limit=8)
+    pipeline.accept(settled.frame(0), is_live=False, stop=NEVER)
+    pipeline.accept(settled.frame(1, picture=b"garbage"), is_live=False, stop=NEVER)
+    assert settled == [1]
+    pipeline.step(timeout_s=1.0)
+    assert settled == [1, 0]
+    assert [result.origin.name for result in results] == ["0.jpg"]
+    [rejected] = rejections
+    assert (rejected.origin.name, rejected.seq) == ("1.jpg", 1)
+    assert rejected.captured_at_wall_s is not None
+
+
+def test_a_bad_answer_and_a_failed_inference_are_told_for_each_frame_and_settle_it():
+    settled, rejections = Settled(), []
+    pipeline, _, errors = make_pipeline(
+        FakeEngine(failures=1), rejections=rejections, queue_limit=8, max_batch_size=2, max_queue_delay_s=9.0
+    )
+    for seq in range(4):
+        pipeline.accept(settled.frame(seq), is_live=False, stop=NEVER)
+    while not pipeline.is_empty():
+        pipeline.step(timeout_s=1.0)
+    assert len(errors) == 1
+    lost = [rejected for rejected in rejections if rejected.reason is RejectReason.ENGINE_ERROR]
+    assert len(lost) == 2
+    assert sorted(settled) == [0, 1, 2, 3]
+    assert pipeline.metrics.lost_to_errors == 2
+    assert sum(pipeline.metrics.stream("belt").rejected.values()) == 0  # counted once
+
+
+def test_a_frame_that_is_dropped_with_its_stream_is_not_settled():
+    settled = Settled()
+    pipeline, _, _ = make_pipeline(queue_limit=8)
+    pipeline.accept(settled.frame(0), is_live=False, stop=NEVER)
+    pipeline.forget("belt")
+    assert settled == []

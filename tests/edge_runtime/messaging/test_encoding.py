@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from edge_runtime.datatypes import Detection, Label, Result, Timings
-from edge_runtime.messaging.encoding import encode_object, encode_result
+from edge_runtime.datatypes import Detection, Label, Origin, Rejected, RejectReason, Result, Timings
+from edge_runtime.messaging.encoding import encode_object, encode_rejection, encode_result
 
 AT = 1_795_448_459.1234  # 2026-11-23T15:40:59.123Z
 
@@ -74,4 +74,44 @@ def test_an_object_may_hold_what_numpy_and_pathlib_give(tmp_path):
         "path": str(tmp_path),
         "bad": None,
         "5": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("origin", "sent"),
+    [
+        (Origin(name="day/1.jpg", modified_at_wall_s=AT),
+         {"name": "day/1.jpg", "modified_at": "2026-11-23T15:40:59.123Z"}),
+        (Origin(captured_at_wall_s=0.0), {"captured_at": "1970-01-01T00:00:00.000Z"}),
+        (Origin(correlation=b"job 7"), {"correlation": "job 7"}),
+        (Origin(correlation="ü".encode()), {"correlation": "ü"}),
+        (Origin(correlation=b"\x00\xff"), {"correlation_base64": "AP8="}),
+        (Origin(correlation=b""), {"correlation_base64": ""}),
+        (Origin(correlation=b"two\nlines"), {"correlation_base64": "dHdvCmxpbmVz"}),
+        (Origin(content_type="image/png"), {"content_type": "image/png"}),
+        (Origin(properties=(("lot", "A7"), ("n", "1"), ("n", "2"))), {"properties": {"lot": "A7", "n": ["1", "2"]}}),
+        (Origin(name="caf\udce9.jpg"), {"name": "caf\\xe9.jpg"}),
+        (Origin(name="new\nline.jpg"), {"name": "new\nline.jpg"}),
+        (Origin(left_out=("correlation",)), {"left_out": ["correlation"]}),
+        (Origin(response_topic="edge/box/response/me"), {}),
+    ],
+)  # fmt: skip
+def test_the_name_of_the_picture_is_in_its_result_and_its_rejection(origin, sent):
+    answered = json.loads(encode_result(result(top=(), origin=origin)))
+    rejected = Rejected("belt", 1, RejectReason.EMPTY, "0 bytes", AT, origin)
+    refused = json.loads(encode_rejection(rejected, "belt-3", "parts"))
+    assert (answered["input"], refused["input"]) == (sent, sent)
+
+
+def test_a_rejection_reads_like_a_result():
+    rejected = Rejected("belt", 12, RejectReason.TRUNCATED, "x" * 5000, AT)
+    assert json.loads(encode_rejection(rejected, "belt-3", "parts", unsaid=4)) == {
+        "id": "belt-3/belt/000000012",
+        "stream": "belt",
+        "seq": 12,
+        "captured_at": "2026-11-23T15:40:59.123Z",
+        "model": "parts",
+        "rejected": "truncated",
+        "detail": "x" * 500,
+        "unsaid": 4,
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.errors import SourceLost
+from edge_runtime.sources.answered_files import AnsweredFiles
 from edge_runtime.sources.base import EndOfStream
 from edge_runtime.sources.images import ImagesSource
 from tests.support.waiting import WAIT_S
@@ -146,3 +147,95 @@ def test_close_wakes_a_waiting_read(folder):
     source.close()
     assert ended.wait(WAIT_S)
     reader.join()
+
+
+def watch(folder, answered, clock, **options):
+    """Names of the pictures that a watched folder gives at a start, all answered."""
+    source = ImagesSource("belt", folder, watch=True, answered=answered, clock=clock, **options)
+    given = []
+    source.read(0)
+    while (frame := look_again(source, clock)) is not None:
+        given.append(frame.origin.name)
+        frame.settle()
+    source.close()
+    return given
+
+
+def test_what_was_answered_does_not_come_again_after_a_restart_or_an_edit(folder, tmp_path_factory):
+    clock, path = Clock(), tmp_path_factory.mktemp("state") / "belt.answered"
+    answered = AnsweredFiles(path)
+    assert watch(folder, answered, clock) == ["1.JPG", "2.jpg", "10.jpg"]
+    assert watch(folder, answered, clock, fps=5) == []
+    answered.close()
+    for name in ("3.jpg", "4.jpg"):
+        (folder / name).write_bytes(b"new")
+    assert watch(folder, AnsweredFiles(path), clock) == ["3.jpg", "4.jpg"]
+
+
+def test_a_picture_that_was_given_and_not_answered_comes_again_at_the_next_start(folder):
+    clock, answered = Clock(), AnsweredFiles()
+    source = ImagesSource("belt", folder, watch=True, answered=answered, clock=clock)
+    source.read(0)
+    look_again(source, clock).settle()
+    assert look_again(source, clock).origin.name == "2.jpg"  # it was under way when the daemon was killed
+    assert watch(folder, answered, clock) == ["2.jpg", "10.jpg"]
+
+
+def test_a_picture_under_way_is_not_given_twice(folder):
+    clock = Clock()
+    source = ImagesSource("belt", folder, watch=True, clock=clock)
+    source.read(0)
+    given = [look_again(source, clock) for _ in range(8)]
+    assert [frame.origin.name for frame in given if frame is not None] == ["1.JPG", "2.jpg", "10.jpg"]
+
+
+def test_subfolders_are_taken_on_request_with_their_names(folder):
+    for name in ("2026/11/29/cam_2.jpg", "2026/11/29/cam_10.jpg", "2026/11/3/cam_1.jpg", ".hidden/x.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"picture")
+    (folder / "link").symlink_to(folder, target_is_directory=True)
+    clock, found = Clock(), ["2026/11/3/cam_1.jpg", "2026/11/29/cam_2.jpg", "2026/11/29/cam_10.jpg"]
+    assert watch(folder, AnsweredFiles(), clock) == ["1.JPG", "2.jpg", "10.jpg"]
+    assert sorted(watch(folder, AnsweredFiles(), clock, subfolders=True)) == sorted(
+        ["1.JPG", "2.jpg", "10.jpg", *found]
+    )
+    source = ImagesSource("belt", folder, subfolders=True)
+    assert [name for name in names(source) if name.startswith("cam")] == [Path(name).name for name in found]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["2026/11/29/cam.jpg"], ["1 folders", "subfolders"]),
+        (["a.heic"], [".heic"]),
+        (["a.HEIC", "b.gif"], [".gif, .heic"]),
+        (["c.avif"], [".avif"]),
+        (["clip.mp4"], [".mp4"]),
+        (["notes.txt"], [".txt"]),
+        (["picture"], ["no suffix"]),
+        (["f.JPG_large"], [".jpg_large"]),
+        (["ok.jpg", "b.heic"], [".heic"]),
+        (["ok.jpg", "b.raw"], [".raw"]),
+        (["ok.jpg", "notes.txt", "Thumbs.db", "ok.xml"], None),
+        (["ok.jpg", "day/other.jpg"], None),
+        ([], None),
+    ],
+)
+def test_what_a_watched_folder_passes_over_is_told(tmp_path, files, words):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    source = ImagesSource("belt", tmp_path, watch=True, clock=Clock())
+    source.read(0)
+    problem = source.stats().last_problem
+    assert (problem is None) is (words is None)
+    assert all(word in problem for word in words or ())
+
+
+def test_the_origin_of_a_file_is_its_name_and_its_time(folder):
+    frame = ImagesSource("belt", folder).read(0)
+    assert (frame.origin.name, frame.origin.modified_at_wall_s) == (
+        "1.JPG",
+        (folder / "1.JPG").stat().st_mtime,
+    )
+    assert frame.settle is None  # a folder that is not watched is played anew at each start

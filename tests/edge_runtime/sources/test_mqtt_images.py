@@ -1,12 +1,15 @@
+import random
 import threading
 import time
+import tracemalloc
 from io import BytesIO
 
 import numpy as np
 import pytest
 
+from edge_runtime.datatypes import Origin
 from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.mqtt_images import MqttImagesSource
+from edge_runtime.sources.mqtt_images import MqttImagesSource, read_npy
 
 
 def npy(array, **options):
@@ -45,10 +48,49 @@ def test_large_messages_are_refused_and_counted():
     assert "101 bytes" in source.stats().last_problem
 
 
-def test_arrays_pass_as_they_came_and_declare_no_channel_order():
-    payload = npy(np.zeros((4, 5, 3), np.uint8))
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2", "u1", ">f4", "<i4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_tensors_arrive_as_arrays(dtype, order):
+    array = np.asarray(np.arange(24).reshape(2, 3, 4), dtype=dtype, order=order)
+    frame = source_of(npy(array)).read(0)
+    assert frame.is_tensor
+    np.testing.assert_array_equal(frame.picture, array)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        npy(np.array([{"a": 1}], dtype=object), allow_pickle=True),
+        npy(np.zeros((3, 4), np.float32))[:-1],
+        npy(np.zeros((3, 4), np.float32)) + b"x",
+        npy(np.array(["a"])),
+        npy(np.zeros((0, 3), np.float32)),
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00\x05\x00{'sha",
+    ],
+)
+def test_other_arrays_go_on_as_bytes_to_be_rejected(payload):
     frame = source_of(payload).read(0)
-    assert (frame.picture, frame.colour, frame.is_tensor) == (payload, None, False)
+    assert not frame.is_tensor
+    assert frame.picture == payload
+
+
+def test_a_header_that_lies_about_its_size_allocates_nothing():
+    lie = npy(np.zeros(16, np.float32)).replace(b"(16,)", b"(9999999999,)")
+    tracemalloc.start()
+    assert read_npy(lie) is None
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_damaged_tensors_never_raise():
+    rng, good = random.Random(5), npy(np.zeros((3, 8, 8), np.float32))
+    for _ in range(5000):
+        bad = bytearray(good)
+        for _ in range(rng.randrange(1, 6)):
+            bad[rng.randrange(130)] = rng.randrange(256)
+        array = read_npy(bytes(bad))
+        assert array is None or array.nbytes <= len(good)
 
 
 def test_read_waits_for_a_message_from_another_thread():
@@ -68,3 +110,48 @@ def test_close_wakes_the_reader_and_accounts_for_what_is_left():
         source.read(60)
     counts = source.stats()
     assert counts.captured == counts.delivered + counts.dropped == 2
+
+
+def test_fps_holds_and_the_newest_wins():
+    now_s = [100.0]
+    source = MqttImagesSource("hall", fps=2, clock=lambda: now_s[0])
+    given = []
+    for tick in range(100):  # 10 s of 10 messages a second
+        now_s[0] = 100.0 + tick / 10
+        source.offer(str(tick).encode(), received_at_s=now_s[0])
+        frame = source.read(0)
+        if frame is not None:
+            given.append(int(frame.picture))
+    assert given == list(range(0, 100, 5))
+    counts = source.stats()
+    assert (counts.captured, counts.delivered, counts.dropped) == (100, 20, 79)  # and one waits
+
+
+def test_fps_loses_nothing_of_a_sender_that_keeps_to_it():
+    now_s = [100.0]
+    source = MqttImagesSource("hall", fps=10, clock=lambda: now_s[0])
+    rng = random.Random(3)
+    for tick in range(200):
+        now_s[0] = 100.0 + tick / 10 + rng.uniform(0, 0.04)
+        source.read(0)
+        source.offer(b"x", received_at_s=now_s[0])
+        source.read(0)
+        now_s[0] = 100.0 + tick / 10 + 0.09
+        source.read(0)
+    assert source.stats().dropped == 0
+
+
+def test_a_waiting_read_gives_the_picture_when_it_is_due():
+    source = MqttImagesSource("hall", fps=50)
+    for payload in (b"1", b"2", b"3"):
+        source.offer(payload, received_at_s=time.monotonic())
+        if payload == b"1":
+            source.read(0)
+    assert source.read(60).picture == b"3"
+
+
+def test_the_origin_of_a_message_goes_with_its_frame():
+    source = source_of()
+    for number in range(3):
+        source.offer(b"jpeg", 10.0, Origin(correlation=bytes([number])))
+    assert [source.read(0).origin.correlation for _ in range(3)] == [b"\x00", b"\x01", b"\x02"]
