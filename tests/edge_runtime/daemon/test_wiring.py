@@ -76,7 +76,7 @@ def test_a_retained_picture_is_not_used_and_said_to_be_ignored():
     post(Message(topic, b"jpeg", is_retained=True))
     assert source.read(0) is None
     assert source.stats().dropped == 1
-    assert "without the retain flag" in source.stats().last_problem
+    assert "retained" in source.stats().last_problem
 
 
 def test_a_daemon_that_cannot_be_made_lets_go_of_its_state_directory(tmp_path):
