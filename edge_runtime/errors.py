@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+_MAX_SHOWN = 4000
+
 
 class EdgeRuntimeError(Exception):
     """Root of all errors of this package."""
@@ -32,6 +34,10 @@ class EdgeRuntimeError(Exception):
 def _place(line: int | None, where: str) -> str:
     """``line 3: models.parts: ``, as far as it is known."""
     return (f"line {line}: " if line is not None else "") + (f"{where}: " if where else "")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]} ..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class BundleError(EdgeRuntimeError):
     exit_code: ClassVar[int] = 65  # EX_DATAERR
 
     def __init__(self, path: Path | str, found: str, expected: str, fix: str) -> None:
+        found, expected = _cut(found), _cut(expected)  # names that a bundle brings may be of any length
         self.path, self.found, self.expected, self.fix = str(path), found, expected, fix
         super().__init__(f"{path}: {found}; expected {expected}. {fix}")
 

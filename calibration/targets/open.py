@@ -10,6 +10,7 @@ from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP
 from calibration.stats.sensor_features import SENSOR_TAPS
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
+from calibration.targets.safe_form.decide import detect_format
 from calibration.targets.target import Target
 
 Model = str | Path | bytes | ModelFiles
@@ -41,7 +42,7 @@ def _open(files: ModelFiles, name: str, threads: int) -> Target:
     data = files.data
     if files.weights is not None:
         return open_openvino(data, files.weights, name, threads)
-    if data.lstrip()[:5] == b"<?xml":
+    if detect_format(data) == "openvino":
         fix = "Give the path of the .xml, or ModelFiles(xml, weights)."
         raise ModelError(name, "one file of an OpenVINO IR", "the .xml and the .bin", fix)
     if model_files.suffix(files) == ".pt" or Path(name).suffix.lower() in _TORCHSCRIPT_SUFFIXES:

@@ -33,6 +33,8 @@ def _relative(path: str) -> str:
 
 RelativePath = Annotated[str, AfterValidator(_relative)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Words = Annotated[str, Field(max_length=10_000)]
+"""Text for people."""
 CompareBy = Literal["outputs", "detections"]
 
 
@@ -50,7 +52,7 @@ class CalibrationHints(StrictModel):
     moments: RelativePath | None = None
     """Baseline of the pictures at building (see ``calibration.baseline.baseline``), for information: drift is scored
     and patches are made against the baseline of the site."""
-    no_moments: str = ""
+    no_moments: Words = ""
     """Why there is none although there were pictures: the model serves, and cannot be recalibrated."""
     first_taps: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Recalibration corrects no more layers than this, from the input on."""
@@ -59,7 +61,7 @@ class CalibrationHints(StrictModel):
 class Measured(StrictModel):
     """Accuracy of the bundle's model and of the float model it came from, when they were measured."""
 
-    on: str
+    on: Words
     samples: Annotated[int, Field(ge=1)]
     float_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -73,18 +75,18 @@ class Measured(StrictModel):
     float_infer_ms: Annotated[float, Field(ge=0)] | None = None
     """Median of runs of one picture with one thread, in turn with those of ``infer_ms``."""
     infer_ms: Annotated[float, Field(ge=0)] | None = None
-    machine: str = ""
+    machine: Words = ""
     """The processor that the times are of."""
 
 
 class Provenance(StrictModel):
     """Where the model came from."""
 
-    source: str = ""
-    licence: str = ""
-    tools: dict[str, str] = Field(default_factory=dict)
-    command: str = ""
-    measured: tuple[Measured, ...] = ()
+    source: Words = ""
+    licence: Words = ""
+    tools: Annotated[dict[Words, Words], Field(max_length=100)] = Field(default_factory=dict)
+    command: Words = ""
+    measured: Annotated[tuple[Measured, ...], Field(max_length=100)] = ()
 
 
 class Manifest(StrictModel):

@@ -1,31 +1,48 @@
 """Opens a bundle: every byte is hashed before anything but the manifest is parsed, and nothing outside is read.
 
 What is refused: files that are missing, changed, unlisted, too large or not regular; symbolic links; paths that
-leave the bundle; models that keep weights in other files or are in training mode. Whether the model then *does*
-what the bundle promises is checked by ``self_test``. Neither onnx nor torch is imported here.
+leave the bundle; models of another format than the manifest says, that keep weights in other files or are in training
+mode. Whether the model then *does* what the bundle promises is checked by ``self_test``. Neither onnx nor torch is
+imported here.
+
+The hashes show that a copy is whole. They do not show who made it: whoever can change a file can change its hash, and
+nothing is signed. Hard links are taken: backups and file systems of images (ostree, rsnapshot) make every file one, and
+a file whose content must have the hash in the manifest gives nothing away.
 """
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pydantic
 
+from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
+from calibration.targets.safe_form.decide import make_safe, safe_onnx
+from calibration.targets.safe_form.onnx_wire import OnnxFile
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
-from edge_runtime.bundles.onnx_walk import NotOnnx, TooDeep, read_onnx_facts
 from edge_runtime.config import strict_yaml
 from edge_runtime.config.problems import problems_of
 from edge_runtime.errors import BundleError, ConfigError, Problem
+from edge_runtime.system.model_formats import ModelFormat
 
 MAX_FILE_BYTES = 1024 * 1024 * 1024
 MAX_TOTAL_BYTES = 2 * MAX_FILE_BYTES
+MAX_FILES, MAX_FOLDERS = 1002, 2000
+MAX_FOLDER_DEPTH = 5
+"""As deep as a path in a manifest may be."""
 MAX_LABELS = 100_000
+MAX_LABELS_BYTES = 4 * 1024 * 1024
+MAX_PICTURE_BYTES = 64 * 1024 * 1024
+MAX_GOLDEN_BYTES = 512 * 1024 * 1024
+"""Of all golden outputs together."""
+MAX_LABEL_CHARACTERS = 1000
 _CHUNK_BYTES = 1024 * 1024
 _COPY_AGAIN = "Copy the bundle again from its publisher."
+_SMALLER = "Make the model smaller."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +103,35 @@ def load_bundle(path: Path) -> Bundle:
     """
     present = _regular_files(path)
     manifest = _read_manifest(path)
-    unlisted = sorted(set(present) - set(manifest.files) - {MANIFEST_FILE, SIGNATURE_FILE})
+    unlisted = sorted(set(present) - set(manifest.files) - {MANIFEST_FILE})
     if unlisted:
-        found = f"files that the manifest does not list: {', '.join(unlisted[:5])}"
-        fix = "Remove them, or build the bundle again."
-        raise BundleError(path, found, "only listed files", fix)
+        raise _unlisted(path, unlisted)
+    _check_sizes(path, manifest, present)
+    needed = {manifest.model, manifest.weights, manifest.labels}
+    contents: dict[str, bytes] = {}
     for name, expected in manifest.files.items():
         if name not in present:
             raise BundleError(path / name, "missing", "every file that the manifest lists", _COPY_AGAIN)
-        _check_hash(path / name, _chunks(path / name, MAX_FILE_BYTES), expected)
-    bundle = Bundle(path, manifest, ())
-    labels = () if manifest.labels is None else _labels(path / manifest.labels, bundle.read(manifest.labels))
-    if manifest.format == "onnx":
-        check_onnx(path / manifest.model, bundle.read(manifest.model))
+        if name in needed:
+            contents[name] = Bundle(path, manifest, ()).read(name)
+        else:
+            _check_hash(path / name, _chunks(path / name, MAX_FILE_BYTES), expected)
+    labels = () if manifest.labels is None else _labels(path / manifest.labels, contents[manifest.labels])
+    weights = None if manifest.weights is None else contents[manifest.weights]
+    check_model(path / manifest.model, ModelFiles(contents[manifest.model], weights), manifest.format)
     return Bundle(path, manifest, labels)
+
+
+def check_model(path: Path | str, files: ModelFiles, model_format: ModelFormat) -> None:
+    """Refuse models of another format than said, that reach outside, or are not for inference.
+
+    Raises:
+        BundleError: it is so.
+    """
+    with _as_bundle_error(path):
+        safe = make_safe(files, str(path), model_format)
+    if safe.onnx is not None:
+        _require_evaluation(path, safe.onnx)
 
 
 def check_onnx(path: Path | str, model: bytes) -> None:
@@ -108,36 +140,73 @@ def check_onnx(path: Path | str, model: bytes) -> None:
     Raises:
         BundleError: it is so.
     """
+    with _as_bundle_error(path):
+        safe = safe_onnx(model, str(path))
+    _require_evaluation(path, safe)
+
+
+@contextmanager
+def _as_bundle_error(path: Path | str) -> Iterator[None]:
     try:
-        facts = read_onnx_facts(model)
-    except TooDeep as err:
-        fix = "Simplify it (onnxsim), or export the part that looks at the picture alone; speech models do not fit."
-        raise BundleError(path, str(err), "a picture model, whose graph is flat", fix) from err
-    except NotOnnx as err:
-        raise BundleError(path, f"not an ONNX file: {err}", "an ONNX model", "Export it again.") from err
-    if facts.external:
-        names = ", ".join(facts.external[:3])
-        fix = "Save the model with its weights inside (onnx.save without external data)."
-        raise BundleError(path, f"weights in other files ({names})", "all weights in the model file", fix)
-    if facts.training:
-        found = f"{len(facts.training)} BatchNormalization node(s) in training mode ({facts.training[0]})"
+        yield
+    except ModelError as err:
+        names = f" ({', '.join(err.layers[:3])})" if err.layers else ""
+        raise BundleError(path, f"{err.found}{names}", err.expected, err.fix) from err
+    except (MemoryError, RecursionError, OverflowError) as err:
+        raise BundleError(
+            path, f"{type(err).__name__} while it was read", "a model that fits", _SMALLER
+        ) from err
+
+
+def _require_evaluation(path: Path | str, model: OnnxFile) -> None:
+    if model.training:
+        found = f"{len(model.training)} BatchNormalization node(s) in training mode ({model.training[0]})"
         raise BundleError(path, found, "a model in evaluation mode", "Call model.eval() before the export.")
+
+
+def _check_sizes(path: Path, manifest: Manifest, sizes: Mapping[str, int]) -> None:
+    """Refuse files that are too large for what they are, before one is read."""
+    pictures = {golden.picture for golden in manifest.golden}
+    bounds = dict.fromkeys(sorted(pictures), MAX_PICTURE_BYTES)
+    if manifest.labels is not None:
+        bounds[manifest.labels] = MAX_LABELS_BYTES
+    for name, most in bounds.items():
+        if sizes.get(name, 0) > most:
+            raise BundleError(
+                path / name, f"{sizes[name]} bytes", f"at most {most} bytes", "Make it smaller."
+            )
+    golden_bytes = sum(sizes.get(golden.expected, 0) for golden in manifest.golden)
+    if golden_bytes > MAX_GOLDEN_BYTES:
+        found = f"{golden_bytes} bytes of golden outputs"
+        raise BundleError(path, found, f"at most {MAX_GOLDEN_BYTES} bytes", "Take fewer golden pictures.")
+
+
+def _unlisted(path: Path, names: Sequence[str]) -> BundleError:
+    if SIGNATURE_FILE in names:
+        fix = "Remove it. Hashes show that the copy is whole; who made it must be known from where it comes."
+        return BundleError(path / SIGNATURE_FILE, "a signature, which is never checked", "no signature", fix)
+    found = f"files that the manifest does not list: {', '.join(map(repr, names[:5]))}"
+    return BundleError(path, found, "only listed files", "Remove them, or build the bundle again.")
 
 
 def _regular_files(path: Path) -> dict[str, int]:
     """Relative name -> bytes of every file below, after refusing whatever is not a plain file or folder."""
     found: dict[str, int] = {}
+    folders = [(path, 0)]
     try:
-        for folder, folders, files in os.walk(path, onerror=_raise):
-            for name in (*folders, *files):
-                at = Path(folder) / name
-                status = at.lstat()
-                relative = at.relative_to(path).as_posix()
-                if stat.S_ISREG(status.st_mode):
-                    found[relative] = status.st_size
-                elif not stat.S_ISDIR(status.st_mode):
-                    kind = "symbolic link" if stat.S_ISLNK(status.st_mode) else "special file"
-                    raise BundleError(at, kind, "plain files", "Copy the file itself into the bundle.")
+        for folder, depth in folders:  # grows while it is gone through
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    at = folder / entry.name
+                    if entry.is_file(follow_symlinks=False):
+                        found[at.relative_to(path).as_posix()] = entry.stat(follow_symlinks=False).st_size
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append((at, depth + 1))
+                    else:
+                        kind = "symbolic link" if entry.is_symlink() else "special file"
+                        raise BundleError(at, kind, "plain files", "Copy the file itself into the bundle.")
+                    if len(found) > MAX_FILES or len(folders) > MAX_FOLDERS or depth > MAX_FOLDER_DEPTH:
+                        raise _too_many(path)
     except OSError as err:
         found_instead = f"cannot be read: {err.strerror}"
         raise BundleError(path, found_instead, "a bundle folder", "Check the path.") from err
@@ -145,15 +214,15 @@ def _regular_files(path: Path) -> dict[str, int]:
         expected = "a bundle folder <name>/<version>"
         raise BundleError(path, f"no {MANIFEST_FILE} in it", expected, "Check the path.")
     total = sum(found.values())
-    if max(found.values()) > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES or len(found) > 1002:
-        size = f"{len(found)} files, {total} bytes"
-        expected = f"at most 1000 files and {MAX_TOTAL_BYTES} bytes"
-        raise BundleError(path, size, expected, "Make the model smaller.")
+    if max(found.values()) > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES:
+        size, expected = f"{len(found)} files, {total} bytes", f"at most {MAX_TOTAL_BYTES} bytes"
+        raise BundleError(path, size, expected, _SMALLER)
     return found
 
 
-def _raise(err: OSError) -> None:
-    raise err
+def _too_many(path: Path) -> BundleError:
+    found = f"more than {MAX_FILES - 2} files, {MAX_FOLDERS} folders, or folders {MAX_FOLDER_DEPTH} deep"
+    return BundleError(path, found, "the files of one bundle", "Remove what does not belong to it.")
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -174,13 +243,16 @@ def _misfit(at: Path, problems: Sequence[Problem], expected: str) -> BundleError
 
 
 def _labels(path: Path, data: bytes) -> tuple[str, ...]:
+    fix = "Write one label a line."
     try:
         labels = tuple(line.strip() for line in data.decode("utf-8-sig").splitlines())
     except UnicodeDecodeError as err:
         raise BundleError(path, "not UTF-8", "one label a line in UTF-8", "Save the file as UTF-8.") from err
     if not labels or len(labels) > MAX_LABELS:
-        fix = "Write one label a line."
         raise BundleError(path, f"{len(labels)} labels", f"1 to {MAX_LABELS} labels", fix)
+    if (longest := max(map(len, labels))) > MAX_LABEL_CHARACTERS:
+        expected = f"at most {MAX_LABEL_CHARACTERS} characters"
+        raise BundleError(path, f"a label of {longest} characters", expected, fix)
     return labels
 
 
@@ -188,8 +260,8 @@ def _check_hash(path: Path, chunks: Iterable[bytes], expected: str) -> None:
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)
-    if (found := digest.hexdigest()) != expected:
-        raise BundleError(path, f"sha256 {found[:12]}…", f"{expected[:12]}… as in the manifest", _COPY_AGAIN)
+    if digest.hexdigest() != expected:  # which is not shown: the file may be a link to a foreign one
+        raise BundleError(path, "another sha256", f"{expected[:12]}… as in the manifest", _COPY_AGAIN)
 
 
 def _chunks(path: Path, most: int) -> Iterator[bytes]:

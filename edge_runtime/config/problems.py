@@ -20,6 +20,8 @@ from edge_runtime.system.redaction import redact_url
 
 Loc = tuple[str | int, ...]
 MAX_SHOWN = 60
+MAX_READ = 4096
+"""Characters of a text that are looked through for passwords before the first of them are shown."""
 MAX_KNOWN = 64
 
 _EXPECTED = {
@@ -44,6 +46,7 @@ _EXPECTED = {
     "less_than_equal": "a number of at most {le}",
     "literal_error": "{expected}",
     "too_short": "at least {min_length} entry",
+    "string_too_long": "at most {max_length} characters",
     "too_long": "at most {max_length} entries",
     "refused": "{expected}",
     "value_error": "{error}",
@@ -150,7 +153,7 @@ def show(value: Any, *, is_secret: bool = False) -> str:
         return "a section"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = redact_url(repr(value))
+    text = redact_url(repr(value[:MAX_READ] if isinstance(value, str) else value))
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 

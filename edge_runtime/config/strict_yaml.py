@@ -21,6 +21,12 @@ MAX_DEPTH = 32
 MAX_PROBLEMS = 50
 """More than a person reads; a generated file may have 24,000, which would take seconds to put into words."""
 
+MAX_NUMBER_CHARACTERS = 100
+"""Of a whole number or fraction as it is written, in any base; Python takes seconds for some of 100,000."""
+MAX_INTEGER = 2**63 - 1
+
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_NUMBERS = f"a number of at most {MAX_NUMBER_CHARACTERS} characters, between -{MAX_INTEGER} and {MAX_INTEGER}"
 _Path = tuple[str, ...]
 
 
@@ -171,7 +177,7 @@ class _Builder:
     def _key(self, node: yaml.Node, path: _Path, line: int) -> str | None:
         if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str":
             return str(node.value)
-        shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+        shown = repr(node.value[:60]) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
         if node.tag == "tag:yaml.org,2002:merge":
             self._refuse(path, line, "a merge key <<", "the keys written out")
         else:
@@ -181,10 +187,16 @@ class _Builder:
     def _scalar(self, node: yaml.Node, path: _Path) -> Any:
         line = node.start_mark.line + 1
         shown = repr(node.value[:60])
+        if node.tag in _NUMBER_TAGS and len(node.value) > MAX_NUMBER_CHARACTERS:
+            self._refuse(path, line, f"a number of {len(node.value)} characters", _NUMBERS)
+            return None
         try:
             value = self.loader.construct_object(node)
         except (ValueError, OverflowError, yaml.YAMLError):
             self._refuse(path, line, f"{shown}, which cannot be read", "a number or text; quote text")
+            return None
+        if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+            self._refuse(path, line, shown, _NUMBERS)
             return None
         if value is None or isinstance(value, str | int | float):  # bool is an int
             return value

@@ -3,11 +3,12 @@
 Every model passes these checks, in this order, before it sees a frame:
 
 1. ``versions.list_candidates`` chooses the folder of the version; with ``latest`` there may be several.
-2. ``bundles.verify.load_bundle`` checks the manifest and the SHA-256 of every file within a limit of size, and walks
-   an ONNX file with a parser of ours: depth, no external data. Nothing of the model has run yet.
+2. ``bundles.verify.load_bundle`` checks the manifest and the SHA-256 of every file within a limit of size, and
+   ``calibration.targets.safe_form`` looks through the model: its format, no other files, bounds. Nothing of it has run.
 3. ``bundles.sandbox_check.check_in_sandbox`` opens the model and answers the golden pictures in a child process without
    rights: any format can loop for ever or ask for all memory. What passed before is looked up in the state directory.
-4. ``bundles.engine.open_bundle_engine`` hands the very bytes that were verified to the engine, which warms up.
+4. ``bundles.engine.open_bundle_engine`` hands the bytes that were verified to the engine, which opens their safe form
+   and warms up.
 5. ``bundles.self_test.self_test`` checks the input, then the answers to the golden pictures: repeated, in a batch,
    against the golden outputs, and as the postprocessing reads them.
 

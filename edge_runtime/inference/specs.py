@@ -7,6 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MAX_INPUT_PIXELS = 4096 * 4096
+"""Of a model's input: 200 MB as float32 in colour."""
+MAX_NAME_CHARACTERS = 1000
+TensorName = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
+"""Name of an output of a model."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 PerChannel = Annotated[tuple[Finite, ...], Field(min_length=1, max_length=3)]
 Colour = Literal["rgb", "bgr", "grey"]
@@ -63,6 +68,8 @@ class PreprocessSpec(StrictModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
+        if self.width * self.height > MAX_INPUT_PIXELS:
+            raise ValueError(f"width x height of at most {MAX_INPUT_PIXELS} pixels (as 4096 x 4096 has)")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels:
                 raise ValueError(
@@ -79,7 +86,7 @@ class ClassificationSpec(StrictModel):
     """One vector of class scores a picture."""
 
     task: Literal["classification"] = "classification"
-    output: str | None = None
+    output: TensorName | None = None
     """Name of the output with the scores; null takes the only one."""
     scores: ScoreKind
     """logits: one class is meant, a softmax makes them probabilities. sigmoid_logits: a sigmoid of each (several labels
@@ -96,10 +103,10 @@ class DetectionSpec(StrictModel):
     ``boxes`` is one output (N, 4 + objectness? + classes). columns: its transpose. end2end: rows of box, score, class
     (N,6), as detectors with NMS inside give them. detection_output: OpenVINO's and Caffe's (1,1,N,7), rows of picture,
     class, score, box, ended by a picture of -1."""
-    boxes: str
-    scores: str | None = None
-    classes: str | None = None
-    count: str | None = None
+    boxes: TensorName
+    scores: TensorName | None = None
+    classes: TensorName | None = None
+    count: TensorName | None = None
     """Name of an output that says how many rows are valid."""
     has_objectness: bool = False
     box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"]
@@ -133,7 +140,7 @@ class RawSpec(StrictModel):
     """Publish output arrays as they are."""
 
     task: Literal["raw"] = "raw"
-    outputs: tuple[str, ...] | None = None
+    outputs: Annotated[tuple[TensorName, ...], Field(max_length=1000)] | None = None
     """Names to publish; null publishes all."""
 
 

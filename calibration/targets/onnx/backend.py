@@ -25,6 +25,7 @@ from calibration.targets.onnx.observer import (
 )
 from calibration.targets.onnx.patch import count_dead_channels, insert_input_correction, patch_tap
 from calibration.targets.onnx.taps import find_taps
+from calibration.targets.safe_form.decide import safe_onnx
 from calibration.targets.target import Backend
 
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
@@ -47,7 +48,8 @@ class OnnxBackend(Backend):
     def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
         """Parse the file, with ``threads`` for every pass; ModelError: it cannot be recalibrated."""
         self.files, self.name, self._threads = ModelFiles(data), name, threads
-        self._graph = parse(name, data)
+        self._data = safe_onnx(data, name).data
+        self._graph = parse(name, self._data)
         self._taps, self.skipped = find_taps(self._graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
         self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape
@@ -81,7 +83,7 @@ class OnnxBackend(Backend):
 
     def correct(self, affines: Mapping[str, Affine]) -> tuple[bytes, dict[str, int]]:
         """The file with the corrections in its constants."""
-        graph = parse(self.name, self.files.data)
+        graph = parse(self.name, self._data)
         taps = [tap for tap in self._taps if tap.name in affines]
         left_alone = {tap.name: patch_tap(graph, tap, affines[tap.name]) for tap in taps}
         if INPUT_TAP in affines:
@@ -94,7 +96,7 @@ class OnnxBackend(Backend):
 
     def load(self, corrected: bytes | None) -> passes.Answers:
         """One session of the deployed kernels."""
-        session = self._open_session(self.files.data if corrected is None else corrected)
+        session = self._open_session(self._data if corrected is None else corrected)
         names, picture = [output.name for output in session.get_outputs()], self._graph.input
 
         def run(batch: Batch) -> dict[str, NDArray[Any]]:
@@ -134,6 +136,7 @@ class OnnxBackend(Backend):
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 4
         options.enable_mem_pattern = False
         try:

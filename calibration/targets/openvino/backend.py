@@ -17,6 +17,7 @@ from calibration.targets.openvino.graph import IrGraph, parse, serialize
 from calibration.targets.openvino.observer import build_observer, build_probe, measure_unit
 from calibration.targets.openvino.patch import insert_input_correction, patch_tap
 from calibration.targets.openvino.taps import find_taps, map_taps
+from calibration.targets.safe_form.decide import make_safe
 from calibration.targets.target import Backend
 
 _ALIKE = 0.1
@@ -30,7 +31,7 @@ class OpenVinoBackend(Backend):
     def __init__(self, xml: bytes, weights: bytes, name: str = "model", threads: int = 1) -> None:
         """Read both files, with ``threads`` for every pass; ModelError: it cannot be recalibrated."""
         self.files, self.name, self._threads = ModelFiles(xml, weights), name, threads
-        self._graph = parse(name, xml, weights)
+        self._graph = parse(name, make_safe(self.files, name, "openvino").files)
         self._taps, self.skipped = find_taps(self._graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
         self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from calibration.errors import ModelError
+from calibration.targets.base import ModelFiles
 from calibration.targets.picture_input import PICTURES, PictureInput, guess_channel_axis, move_channels_second
 
 _INPUT_TYPES: dict[str, np.dtype[Any]] = {
@@ -64,14 +65,14 @@ class IrGraph:
         return self._constant[output.get_node().get_name()]
 
 
-def parse(name: str, xml: bytes, weights: bytes) -> IrGraph:
-    """Read an IR from its two files' bytes.
+def parse(name: str, safe: ModelFiles) -> IrGraph:
+    """Read an IR from its two files, in their safe form.
 
     Raises:
         ModelError: not an IR, cut short, or an input that is not one picture tensor.
     """
     try:
-        model = ov.Core().read_model(xml, weights)
+        model = ov.Core().read_model(safe.data, safe.weights or b"")
     except RuntimeError as err:
         lines = [line.strip() for line in str(err).splitlines() if line.strip()] or ["no reason given"]
         found = f"OpenVINO cannot read it ({lines[-1]})"

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.errors import ModelError
+from calibration.targets.base import ModelFiles
+from calibration.targets.safe_form.decide import make_safe
 
 OUTPUT = "output"
 """Name of an unnamed output; the second one is ``output_1``."""
@@ -53,6 +55,7 @@ def _translate_refusal(name: str, data: bytes) -> Iterator[None]:
     Raises:
         ModelError: torch refuses the file.
     """
+    make_safe(ModelFiles(data), name, "torchscript")
     try:
         with _quiet():
             yield

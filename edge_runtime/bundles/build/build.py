@@ -20,12 +20,12 @@ import calibration
 from calibration.errors import ModelError
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
+from calibration.targets.safe_form.onnx_wire import read_onnx
 from edge_runtime.bundles.answer_check import require_numbers
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.bundles.build.tolerance import measure_tolerance
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import MANIFEST_FILE, CalibrationHints, Golden, Manifest, Provenance
-from edge_runtime.bundles.onnx_walk import read_onnx_facts
 from edge_runtime.bundles.self_test import prepare_golden, run_one, self_test
 from edge_runtime.bundles.verify import check_onnx, load_bundle
 from edge_runtime.errors import BundleError
@@ -122,7 +122,7 @@ def _check_quantization(model: bytes) -> None:
     Recalibration rescales the weight scale of each output channel (one for all channels is spread out first), so
     weights and scales must be constants of the graph, and activations must be quantized with fixed scales.
     """
-    operators = read_onnx_facts(model).operators
+    operators = read_onnx(model).operators
     dynamic = ", ".join(name for name in _DYNAMIC if operators[name])
     if dynamic:
         fix = "Quantize with onnxruntime.quantization.quantize_static, QuantFormat.QDQ and calibration pictures."

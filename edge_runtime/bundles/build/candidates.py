@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
+from calibration.targets.safe_form.onnx_wire import read_onnx
 from edge_runtime.bundles.build.measure import compare_engines, name_processor
 from edge_runtime.bundles.build.recipe_file import QuantizationLimits
 from edge_runtime.bundles.build.refusals import FormatAttempts
 from edge_runtime.bundles.manifest import Measured
-from edge_runtime.bundles.onnx_walk import read_onnx_facts
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.engines.factory import open_engine
@@ -220,7 +220,7 @@ def _quantized(
 
 def _require_float(candidate: ModelCandidate) -> None:
     if candidate.format == "onnx":
-        operators = read_onnx_facts(candidate.model.data).operators
+        operators = read_onnx(candidate.model.data).operators
         is_quantized = any(operators[name] for name in ("QuantizeLinear", "DequantizeLinear", "ConvInteger"))
     else:
         is_quantized = b"FakeQuantize" in candidate.model.data or b'element_type="i8"' in candidate.model.data

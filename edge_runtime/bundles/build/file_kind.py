@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime.bundles.onnx_walk import NotOnnx, TooDeep, read_onnx_facts
+from calibration.targets.safe_form.onnx_wire import NotOnnx, TooDeep, read_onnx
 from edge_runtime.errors import BundleError
 from edge_runtime.system.model_formats import ModelFormat
 
@@ -117,7 +117,7 @@ def _globals(pickled: bytes) -> Iterator[str]:
 
 def _is_onnx(data: bytes) -> bool:
     try:
-        read_onnx_facts(data)
+        read_onnx(data)
     except NotOnnx as err:
         return isinstance(err, TooDeep)
     return True

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from calibration.errors import ModelError
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
+from calibration.targets.safe_form.onnx_wire import NotOnnx, read_onnx
 from edge_runtime.bundles.build.candidates import ALONE, ModelCandidate, open_candidate
 from edge_runtime.bundles.build.file_kind import Kind, detect_kind
 from edge_runtime.bundles.build.measure import run_all
@@ -22,7 +23,6 @@ from edge_runtime.bundles.build.recipe_file import RecipeFile
 from edge_runtime.bundles.build.refusals import FormatAttempts, refuse_engine_errors
 from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.input_check import check_input
-from edge_runtime.bundles.onnx_walk import NotOnnx, read_onnx_facts
 from edge_runtime.bundles.verify import check_onnx
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.factory import open_engine
@@ -194,7 +194,7 @@ def convert_source(
 
 def _in_one_file(path: Path, files: ModelFiles) -> ModelFiles:
     try:
-        if not read_onnx_facts(files.data).external:
+        if not read_onnx(files.data).external:
             return files
     except NotOnnx:  # said by check_onnx
         return files

@@ -15,6 +15,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from calibration.errors import ModelError
+from calibration.targets.safe_form.decide import safe_onnx
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import (
@@ -29,6 +31,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 
 ORT_FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
+    MemoryError,
     ValueError,
     TypeError,
     *(kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)),
@@ -55,7 +58,11 @@ class OnnxEngine:
         Raises:
             EngineError: not a model ONNX Runtime can run, no such device, or not one picture input.
         """
-        self._session: Any = _session(model, _options(threads, settings), settings.devices)
+        try:
+            safe = safe_onnx(model).data
+        except ModelError as err:
+            raise EngineError(str(err)) from err
+        self._session: Any = _session(safe, _options(threads, settings), settings.devices)
         self.input = require_picture_input([_spec(node) for node in self._session.get_inputs()])
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [node.name for node in self.outputs]
@@ -97,6 +104,9 @@ def _options(plan: ThreadPlan, settings: EngineSettings) -> Any:
     options.intra_op_num_threads = own + 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(
+        "session.load_model_format", "ONNX"
+    )  # by its bytes it may be of ORT's format
     options.log_severity_level = _QUIET
     if settings.pin_threads and own > 0:
         options.add_session_config_entry("session.intra_op_thread_affinities", _affinities(plan, own))

@@ -13,6 +13,7 @@ the same first CPUs (two models with a thread each on two cores: 150 calls/s ins
 caller's mask by the process's inside a call. A mask of the whole process (``CPUAffinity=`` of the unit) is kept.
 """
 
+import io
 import queue
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +22,11 @@ from typing import Any
 import numpy as np
 import openvino
 from numpy.typing import NDArray
+from openvino.frontend import FrontEndManager
 
+from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
+from calibration.targets.safe_form.decide import SafeModel, make_safe
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
 from edge_runtime.inference.engines.batches import (
@@ -38,7 +42,7 @@ from edge_runtime.inference.engines.threads import ThreadPlan
 _TYPES = {"f32": "float", "f16": "float16", "u8": "uint8"}
 _PRECISION = "INFERENCE_PRECISION_HINT"
 _FACTS = {_PRECISION: "precision", "NUM_STREAMS": "streams", "INFERENCE_NUM_THREADS": "threads"}
-_FAILURES = (RuntimeError, ValueError, TypeError)
+_FAILURES = (RuntimeError, ValueError, TypeError, MemoryError)
 
 
 class OpenVinoEngine:
@@ -52,7 +56,9 @@ class OpenVinoEngine:
         """
         core = openvino.Core()
         try:
-            network = core.read_model(model.data, model.weights or b"")
+            network = _read(core, make_safe(model))
+        except ModelError as err:
+            raise EngineError(str(err)) from err
         except _FAILURES as err:
             raise EngineError(f"OpenVINO cannot read the model: {to_one_line(err)}") from err
         self.input = _only_input(network)
@@ -109,6 +115,14 @@ class OpenVinoEngine:
         finally:
             self._idle.put(request)
         return require_batch_axis(outputs, len(value))
+
+
+def _read(core: Any, model: SafeModel) -> Any:
+    """The network. ``read_model`` tries every reader that OpenVINO has, so ONNX goes to its own."""
+    if model.format == "onnx":
+        reader = FrontEndManager().load_by_framework("onnx")
+        return reader.convert(reader.load(io.BytesIO(model.files.data)))
+    return core.read_model(model.files.data, model.files.weights or b"")
 
 
 def choose_device(wanted: Sequence[str], available: Sequence[str]) -> str:

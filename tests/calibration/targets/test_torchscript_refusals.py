@@ -206,8 +206,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "channels last": (lambda: scripted(ChannelsLast().eval()), r"order of axes.*\(N, C, H, W\)"),
     "half precision": (lambda: scripted(classifier().half()), "float16, not float32"),
     "no layers": (lambda: scripted(nn.Sequential(nn.Flatten(), nn.ReLU())), "no convolution or linear layer"),
-    "weights only": (weights_only, r"torch\.jit\.load refuses.*torch\.jit\.script"),
-    "damaged": (lambda: scripted(classifier())[:900], r"torch\.jit\.load refuses"),
+    "weights only": (weights_only, r"not TorchScript.*torch\.jit\.script"),
+    "damaged": (lambda: scripted(classifier())[:900], r"not TorchScript"),
 }
 
 

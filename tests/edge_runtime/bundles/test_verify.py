@@ -149,7 +149,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, path: str) -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (external_model(), "weights in other files"),
+        (external_model(), "weights in another file"),
         (small_model(training=True), "training mode"),
         (b"x" * 99, "not an ONNX"),
     ],

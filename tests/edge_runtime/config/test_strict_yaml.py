@@ -53,7 +53,7 @@ def test_reports_every_duplicate_with_both_lines() -> None:
         ("a: [1\n", "not YAML"),
         ("a: \x00\n", "not YAML"),
         ("[" * 100, "nested too deeply"),
-        ("a: " + "9" * 5000 + "\n", "cannot be read"),
+        ("a: " + "9" * 5000 + "\n", "5000 characters"),
         ("a: " + "x" * MAX_BYTES, "at most"),
     ],
 )
@@ -68,6 +68,36 @@ def test_names_the_line_of_a_byte_that_is_not_utf8() -> None:
 def test_alias_bomb_costs_nothing() -> None:
     bomb = "a: &a [x, x]\n" + "".join(f"b{i}: &b{i} [*a, *a, *a]\n" for i in range(2000))
     assert len(problems(bomb)) <= 60
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "0x" + "f" * 4000, "0" + "7" * 4000, "0b" + "1" * 4000, "9" * 4000, "-" + "9" * 4000, "1" + ":1" * 50_000,
+        "1" + ":1" * 50_000 + ".5", "9" * 4000 + ".0", "1_" * 60 + "1", "0x8000000000000000", "9223372036854775808",
+        "-9223372036854775808", "9999999999999999:59:59", "+0x" + "f" * 17,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["a: {}\n", "a: [{}]\n", "a: {{b: {}}}\n"])
+def test_numbers_of_many_digits_are_refused_in_any_base(number: str, form: str) -> None:
+    (words,) = problems(form.format(number))
+    assert words.startswith("line 1: a")
+    assert len(words) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0x7fffffffffffffff", 2**63 - 1),
+        ("1:30", 90),
+        ("1e400", "1e400"),
+        ("1_000", 1000),
+        ("0777", 511),
+        ("-5", -5),
+    ],
+)
+def test_other_numbers_are_read_as_before(text: str, value: object) -> None:
+    assert load(f"a: {text}\n", "x.yaml").data == {"a": value}
 
 
 @settings(max_examples=300, deadline=None)

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
+from calibration.targets.safe_form.onnx_wire import read_onnx
 from edge_runtime.bundles.build.onnx_source import embed_weights
-from edge_runtime.bundles.onnx_walk import read_onnx_facts
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from tests.support.bundle_models import small_model
@@ -37,7 +37,7 @@ def pointing(path: Path, **facts: Any) -> bytes:
 
 def test_weights_beside_the_model_are_read_in(path: Path) -> None:
     model = embed_weights(path, path.read_bytes())
-    assert not read_onnx_facts(model).external
+    assert not read_onnx(model).external
     x = np.random.default_rng(0).normal(0, 1, (2, 3, 32, 32)).astype(np.float32)
     np.testing.assert_array_equal(
         OnnxEngine(model).infer(x)["logits"], OnnxEngine(small_model()).infer(x)["logits"]
