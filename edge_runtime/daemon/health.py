@@ -31,8 +31,8 @@ class Finding:
     """One thing that is not as it should be."""
 
     part: str
-    """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``outbox``, ``disk``, ``configuration`` or
-    ``thread http``."""
+    """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``delivery mqtt``, ``outbox``, ``disk``,
+    ``configuration`` or ``thread http``."""
     weight: Weight
     reason: str
 
@@ -89,6 +89,8 @@ class Facts:
     config_problem: str | None = None
     thread_failures: Mapping[str, int] = field(default_factory=dict)
     """For each thread that fails now, how often in a row."""
+    delivery: tuple[Finding, ...] = ()
+    """Of :class:`edge_runtime.daemon.delivery_watch.DeliveryWatch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def assess(facts: Facts, now_s: float) -> Health:
         *_judge_daemon(facts),
         *(found for engine in facts.engines for found in _judge_engine(engine, now_s)),
         *_judge_sources(facts.sources, now_s),
+        *facts.delivery,
         *_note_problems(facts),
     )
     ranked = sorted(findings, key=lambda finding: finding.weight)
@@ -168,6 +171,8 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
         cause = f" ({facts.broker_problem})" if facts.broker_problem else ""
         reason = f"not connected{cause}; {facts.outbox_pending} results wait on disk"
         yield Finding("broker", Weight.NOTE, reason)
+    elif facts.broker_connected and facts.broker_problem:
+        yield Finding("broker", Weight.NOTE, facts.broker_problem)
     if not facts.outbox_writable:
         reason = f"cannot be written, results are only live; {facts.results_lost} results lost so far"
         yield Finding("outbox", Weight.NOTE, reason)

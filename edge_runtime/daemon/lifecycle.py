@@ -142,6 +142,7 @@ class Daemon:
             self._must_look = False
             self.watch.check_now(again=self.running.config_problem is not None)
         self.reloader.follow_edits(now_s)
+        self.reporter.watch_delivery(now_s)
         if self._feeder is not None and self._feeder.is_due(self.running.engine_facts(), now_s):
             self.notify.watchdog()
         if now_s - self._state_at_s >= STATE_EVERY_S:

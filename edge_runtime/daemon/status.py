@@ -5,13 +5,16 @@ import time
 from dataclasses import dataclass
 
 from edge_runtime.daemon.cameras import Cameras, CameraStatus
+from edge_runtime.daemon.delivery_watch import DeliveryWatch
 from edge_runtime.daemon.health import Facts, Health, assess
 from edge_runtime.daemon.model_runtime import ModelStatus
 from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.delivery import ChannelStatus, Delivery
 from edge_runtime.messaging.encoding import encode_object
-from edge_runtime.messaging.events import Fact
+from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.system.supervised_thread import Crashes
+
+WATCH_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,17 @@ class StatusReporter:
 
     def __init__(self, running: Running, cameras: Cameras, delivery: Delivery, crashes: Crashes) -> None:
         self._running, self._cameras, self._delivery, self._crashes = running, cameras, delivery, crashes
+        self._watch, self._watched_at_s = DeliveryWatch(), float("-inf")
         self._started_at_s, self._started_at_wall_s = time.monotonic(), time.time()
+
+    def watch_delivery(self, now_s: float) -> None:
+        """Notice what is not delivered, and publish an event about it; for the main thread, as often as it likes."""
+        if now_s - self._watched_at_s < WATCH_EVERY_S:
+            return
+        self._watched_at_s = now_s
+        channels = {channel.name: channel.status() for channel in self._delivery.channels}
+        for fact in self._watch.observe(channels, now_s):
+            self._delivery.add_event(Event(time.time(), fact))
 
     def health(self) -> Health:
         """The verdict of now."""
@@ -67,6 +80,7 @@ class StatusReporter:
             free_disk_mib=self._free_disk_mib(),
             config_problem=running.config_problem,
             thread_failures=self._crashes.in_a_row(),
+            delivery=self._watch.findings,
         )
         return assess(facts, time.monotonic())
 

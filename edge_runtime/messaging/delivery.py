@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ from edge_runtime.messaging.encoding import (
 from edge_runtime.messaging.event_text import describe, is_trouble
 from edge_runtime.messaging.events import Event
 from edge_runtime.messaging.mqtt.topics import Topics
+from edge_runtime.messaging.outbox.ledger import Ledger
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.rejections import RejectionQuota
@@ -57,6 +58,14 @@ class ChannelStatus:
     durable: bool
     """False while the outbox cannot be written."""
     problem: str | None
+    is_ready: bool = True
+    """Whether the destination is there."""
+    stalled_s: float | None = None
+    """For how long it has been there, rows have waited and none was delivered; None while none waits."""
+    dropped_by: dict[str, int] = field(default_factory=dict)
+    """Dropped rows by cause; those that the destination does not take are counted since the start, others for ever."""
+    set_aside: dict[str, str] = field(default_factory=dict)
+    """Topics whose rows wait because the destination does not take them, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,22 @@ class Channel:
             repeated=self.publisher.repeated,
             durable=problem is None,
             problem=problem or self.publisher.problem,
+            is_ready=self.publisher.ready_since_s is not None,
+            stalled_s=self.publisher.stalled_s() if ledger.pending else None,
+            dropped_by=_drops(ledger) | dict(self.publisher.refusals),
+            set_aside=self.publisher.set_aside(),
         )
+
+
+def _drops(ledger: Ledger) -> dict[str, int]:
+    """Losses on this device by cause; those by refusal have their own causes."""
+    drops = {
+        "the outbox is full": ledger.dropped_by_size,
+        "too old": ledger.dropped_by_age,
+        "the disk is slower than the results": ledger.dropped_by_queue,
+        "the outbox file was damaged": ledger.dropped_by_damage,
+    }
+    return {cause: count for cause, count in drops.items() if count}
 
 
 class Delivery:

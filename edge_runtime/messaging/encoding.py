@@ -165,6 +165,10 @@ def _fact(fact: Fact) -> dict[str, Any]:
             return {"accepted": True, **_values(fact)}
         case events.ConfigRefused():
             return {"accepted": False, **_values(fact)}
+        case events.DeliveryTrouble():
+            return {"outcome": "trouble", **_values(fact)}
+        case events.DeliveryRecovered():
+            return {"outcome": "recovered", **_values(fact)}
         case events.Commissioned():
             return {"outcome": "recorded", **_values(fact)}
         case events.TaskFailed(_, error, cause, is_lasting):

@@ -9,7 +9,12 @@ LASTING = "not tried again until the model or the configuration changes, or on c
 def is_trouble(fact: Fact) -> bool:
     """Whether a person should look: drift, a refused edit, a damaged version, a task that failed."""
     return isinstance(
-        fact, events.DriftAlarm | events.ConfigRefused | events.TaskFailed | events.VersionSkipped
+        fact,
+        events.DriftAlarm
+        | events.ConfigRefused
+        | events.TaskFailed
+        | events.VersionSkipped
+        | events.DeliveryTrouble,
     )
 
 
@@ -26,6 +31,10 @@ def describe(fact: Fact) -> list[str]:
             return [
                 f"the newer version of the bundle can be used now: {fact.bundle} instead of {fact.before}"
             ]
+        case events.DeliveryTrouble():
+            return [f"not everything is delivered ({fact.channel})", *fact.problems]
+        case events.DeliveryRecovered():
+            return [f"everything is delivered again ({fact.channel})"]
         case events.Commissioned():
             return [f"baseline {fact.name} recorded from {fact.frames} healthy frames ({fact.taps} taps)"]
         case events.TaskFailed():

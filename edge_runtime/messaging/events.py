@@ -245,6 +245,24 @@ class RolledBack:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryTrouble:
+    """Results or events are not delivered, or are dropped."""
+
+    kind: ClassVar = "delivery"
+    channel: str
+    """``mqtt`` or ``file``."""
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecovered:
+    """Everything is delivered again."""
+
+    kind: ClassVar = "delivery"
+    channel: str
+
+
 Fact = (
     ConfigApplied
     | ConfigRefused
@@ -260,6 +278,8 @@ Fact = (
     | RecalibrationRefused
     | PatchReused
     | RolledBack
+    | DeliveryTrouble
+    | DeliveryRecovered
 )
 
 

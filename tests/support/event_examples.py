@@ -8,6 +8,8 @@ from edge_runtime.messaging.events import (
     Commissioned,
     ConfigApplied,
     ConfigRefused,
+    DeliveryRecovered,
+    DeliveryTrouble,
     DriftAlarm,
     DriftFigures,
     PatchesPaused,
@@ -62,6 +64,9 @@ EXAMPLES = {
     "version skipped": (VersionSkipped("parts/1", "no bundle.yaml in it"), "bundle", {
         "bundle": "parts/1", "problem": "no bundle.yaml in it"}),
     "version mended": (VersionMended("parts/2", "parts/1"), "bundle", {"bundle": "parts/2", "from": "parts/1"}),
+    "delivery trouble": (DeliveryTrouble("mqtt", ("edge/belt-3/event waits: not authorized",)), "delivery", {
+        "channel": "mqtt", "problems": ["edge/belt-3/event waits: not authorized"]}),
+    "delivery recovered": (DeliveryRecovered("mqtt"), "delivery", {"channel": "mqtt"}),
     "commissioned": (Commissioned("day", 96, 50, 41.5), "commissioned", {
         "frames": 96, "taps": 50, "effective_frames": 41.5, "name": "day"}),
     "commissioning failed": (TaskFailed("commission", "too dark", "first start", True), "commissioned", {

@@ -129,8 +129,8 @@ class Publisher:
         """Rows that had to be sent again because the connection was lost before their acknowledgement."""
         self.refusals: Counter[str] = Counter()
         """Rows dropped because the destination does not take them, by cause, since the start."""
-        self.delivered_at_s: float | None = None
-        """When a row was delivered last, monotonic; None before the first."""
+        self._moved_at_s = monotonic()
+        """When a row was delivered last, or there was none to deliver."""
         self.ready_since_s: float | None = None
         """Since when the destination takes rows; None while it does not."""
         self._logged_at_s: dict[Dropped, float] = {}
@@ -158,6 +158,11 @@ class Publisher:
     def problem(self) -> str | None:
         """Why delivery fails or waits; None when all is well."""
         return self._failure or self._sink.problem
+
+    def stalled_s(self) -> float | None:
+        """For how long the destination has been there and rows have waited without one delivered; None without it."""
+        since_s = self.ready_since_s
+        return None if since_s is None else self._monotonic() - max(since_s, self._moved_at_s)
 
     def set_aside(self) -> dict[str, str]:
         """Topics whose rows wait because the destination does not take them, and why."""
@@ -257,7 +262,7 @@ class Publisher:
                 dropped[row_id] = Dropped(sent.topic, denial.cause)
         if report.delivered:
             self._outbox.ack(report.delivered)
-            self.delivered_at_s = now_s
+            self._moved_at_s = now_s
         if report.loss is not None:
             dropped |= self._record_loss(report.loss, now_s)
         if dropped:
@@ -311,6 +316,8 @@ class Publisher:
         while not self._read:
             rows = self._outbox.fetch(self._after_id, READ_ROWS)
             if not rows:
+                if not self._in_flight and not self._set_aside.causes():
+                    self._moved_at_s = self._monotonic()
                 return None
             self._after_id = rows[-1].id
             self._read.extend(row for row in rows if row.id not in self._in_flight)

@@ -6,12 +6,15 @@ from edge_runtime.messaging.event_text import describe, is_trouble
 from edge_runtime.messaging.events import (
     ConfigApplied,
     ConfigRefused,
+    DeliveryTrouble,
     DriftAlarm,
     DriftFigures,
     TaskFailed,
     VersionSkipped,
 )
 from tests.support.event_examples import EXAMPLES
+
+TROUBLE = ConfigRefused | DeliveryTrouble | DriftAlarm | TaskFailed | VersionSkipped
 
 
 def edit(changed, waiting=()):
@@ -39,7 +42,7 @@ def test_a_refused_edit_says_why():
 def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
     fact = EXAMPLES[name][0]
     assert all(describe(fact))
-    assert is_trouble(fact) == isinstance(fact, ConfigRefused | DriftAlarm | TaskFailed | VersionSkipped)
+    assert is_trouble(fact) == isinstance(fact, TROUBLE)
 
 
 @pytest.mark.parametrize("is_lasting", [False, True])

@@ -8,13 +8,24 @@ from typing import get_args
 import pytest
 
 from edge_runtime.messaging.encoding import encode_deprecated_event, encode_event
-from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, Fact, TaskFailed
+from edge_runtime.messaging.events import (
+    ConfigApplied,
+    ConfigRefused,
+    DeliveryRecovered,
+    DeliveryTrouble,
+    Event,
+    Fact,
+    TaskFailed,
+)
 from tests.support.event_examples import EXAMPLES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "events.md").read_text(encoding="utf-8")
 AT_S = 1795448459.123
+OF_THE_DEVICE = ConfigApplied | ConfigRefused | DeliveryTrouble | DeliveryRecovered
 OUTCOMES = {
     "commissioned": "recorded",
+    "delivery trouble": "trouble",
+    "delivery recovered": "recovered",
     "commissioning failed": "failed",
     "recalibration failed": "failed",
     "recalibrated": "accepted",
@@ -25,7 +36,7 @@ OUTCOMES = {
 
 def event_of(name):
     fact = EXAMPLES[name][0]
-    return Event(AT_S, fact, None if isinstance(fact, ConfigApplied | ConfigRefused) else "parts")
+    return Event(AT_S, fact, None if isinstance(fact, OF_THE_DEVICE) else "parts")
 
 
 def sent(name):
@@ -61,7 +72,7 @@ def test_there_is_an_example_of_every_type():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_subscribers_get_the_names_and_fields_they_have_always_got(name):
     _, kind, data = EXAMPLES[name]
-    about = {} if kind == "config" else {"model": "parts"}
+    about = {} if kind in ("config", "delivery") else {"model": "parts"}
     outcome = {"outcome": OUTCOMES[name]} if name in OUTCOMES else {}
     assert sent(name) == {
         "event": kind,
