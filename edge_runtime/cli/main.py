@@ -21,6 +21,8 @@ from edge_runtime.cli.run import run
 from edge_runtime.cli.send import send
 from edge_runtime.cli.tune.commands import tune_command
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.system.environment import secrets_in
+from edge_runtime.system.redaction import PROCESS
 
 if TYPE_CHECKING:
     from calibration.errors import CalibrationError
@@ -48,6 +50,7 @@ def cli(env_file: str | None) -> None:
 
         load_dotenv(env_file, override=True, interpolate=False)  # a "$" in a password is a "$"
 
+    PROCESS.learn(secrets_in(os.environ))
     # Standard output is for answers. ``run`` and ``demo`` configure the log again from the configuration.
     configure_log("warning", "console")
 
@@ -76,7 +79,7 @@ def main(arguments: list[str] | None = None, command: click.Command = cli) -> No
         err.show()
         code = USAGE
     except (EdgeRuntimeError, _calibration_error()) as err:
-        print(f"error: {err}", file=sys.stderr)
+        print(f"error: {PROCESS.text(str(err))}", file=sys.stderr)
         code = err.exit_code
     sys.exit(code or 0)
 

@@ -21,8 +21,8 @@ from edge_runtime.config.strict_yaml import MAX_BYTES, MAX_PROBLEMS, Document, l
 from edge_runtime.config.values import FilePath, Name
 from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.system.camera_address import CameraKind, kind_of
+from edge_runtime.system.environment import SECRET_PREFIX, secrets_in
 
-SECRET_PREFIX = "EDGE_"  # noqa: S105 - the name of variables, not a secret
 MAX_SECRET_BYTES = 4096
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -159,11 +159,13 @@ def _validate(
 
 
 def secrets_of(config: Config, env: Mapping[str, str]) -> frozenset[str]:
-    """Every secret text the process knows, for the log's redaction; what is shorter than 6 is no secret."""
-    texts = {value for name, value in env.items() if name.startswith(SECRET_PREFIX)}
+    """Every secret text the process knows: from the environment, the password's file, the URLs of cameras."""
+    texts = set(secrets_in(env))
     if config.mqtt is not None:
         texts.add(config.mqtt.password_text() or "")
-    return frozenset(form for text in texts if len(text) >= 6 for form in (text, quote(text, safe="")))
+    for camera in config.cameras.values():
+        texts.add(camera.address.password or "")
+    return frozenset(texts - {""})
 
 
 @dataclass(slots=True)
@@ -190,6 +192,9 @@ class _Filling:
             self._refuse(path, f"{{{name}}}", f"an environment variable that begins with {SECRET_PREFIX}")
         elif not self.env.get(name):
             self._refuse(path, f"{{{name}}}, which the environment does not have", f"{name} to be set")
+        elif any(ord(char) < 32 or ord(char) == 127 for char in self.env[name]):
+            at_end = " at its end (lines that end as on Windows?)" if self.env[name][-1] in "\r\n" else ""
+            self._refuse(path, f"{{{name}}}, whose value has a control character{at_end}", "one line of text")
         else:
             return quote(self.env[name], safe="") if is_url else self.env[name]
         return f"{{{name}}}"

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from edge_runtime.config.section import describe_keys
 from edge_runtime.config.strict_yaml import MAX_PROBLEMS, Document
 from edge_runtime.errors import Problem
-from edge_runtime.system.redaction import redact_url
+from edge_runtime.system.redaction import HIDDEN, PROCESS
 
 Loc = tuple[str | int, ...]
 MAX_SHOWN = 60
@@ -153,8 +153,19 @@ def show(value: Any, *, is_secret: bool = False) -> str:
         return "a section"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = redact_url(repr(value[:MAX_READ] if isinstance(value, str) else value))
+    if isinstance(value, str):
+        value = _without_userinfo(value[:MAX_READ])
+    text = PROCESS.text(repr(value))
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+def _without_userinfo(value: Any) -> Any:
+    """One value has no words around it: whatever stands before an @ may be a password."""
+    if not isinstance(value, str) or "@" not in value:
+        return value
+    before, _, after = value.rpartition("@")
+    scheme, mark, _ = before.partition("://")
+    return f"{scheme}{mark}{HIDDEN}@{after}" if mark else f"{HIDDEN}@{after}"
 
 
 def section_at(loc: Loc, shape: type[BaseModel]) -> type[BaseModel] | None:

@@ -1,4 +1,7 @@
-"""The state of the daemon for people and machines: health, status, retained state and history. Safe from any thread."""
+"""The state of the daemon for people and machines: health, status, retained state and history.
+
+Safe from any thread. No secret is in it.
+"""
 
 import shutil
 import time
@@ -12,6 +15,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.delivery import ChannelStatus, Delivery
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.events import Event, Fact
+from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
 WATCH_EVERY_S = 1.0
@@ -82,14 +86,14 @@ class StatusReporter:
             thread_failures=self._crashes.in_a_row(),
             delivery=self._watch.findings,
         )
-        return assess(facts, time.monotonic())
+        return PROCESS.value(assess(facts, time.monotonic()))
 
     def status(self) -> DaemonStatus:
         """Everything."""
         running, models, crashes = self._running, dict(self._running.models), self._crashes
         first = [runtime.pipeline.metrics.first_result_at_s for runtime in models.values()]
         known = [at_s for at_s in first if at_s is not None]
-        return DaemonStatus(
+        status = DaemonStatus(
             device=running.config.device,
             uptime_s=round(time.monotonic() - self._started_at_s, 1),
             first_result_s=round(min(known) - self._started_at_s, 2) if known else None,
@@ -102,6 +106,7 @@ class StatusReporter:
             worker_failures=crashes.total,
             failures_by_thread=crashes.by_thread(),
         )
+        return PROCESS.value(status)
 
     def state(self) -> bytes:
         """The payload of the retained MQTT state."""

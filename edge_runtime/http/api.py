@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.recalibration.reports import Reports
+from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes
 
@@ -138,6 +139,7 @@ def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
         for report_id in kept.list_ids()
         if (figures := kept.read_figures(report_id)) is not None
     ]
+    found = PROCESS.value(found)
     return sorted(found, key=lambda one: str(one["at"]), reverse=True)[:most]
 
 
@@ -147,7 +149,9 @@ def _show_report(reports: Callable[[], Mapping[str, Reports]], request: Request)
     kept = reports().get(request.path_params["model"])
     if kept is not None and name.endswith(".json"):
         figures = kept.read_figures(name.removesuffix(".json"))
-        return _answer({"error": "no such report"}, 404) if figures is None else _answer(figures)
+        return (
+            _answer({"error": "no such report"}, 404) if figures is None else _answer(PROCESS.value(figures))
+        )
     page = None if kept is None else kept.read_page(name)
     if page is None:
         return _answer({"error": "no such report; /reports lists them"}, 404)

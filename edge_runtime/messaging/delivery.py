@@ -28,6 +28,7 @@ from edge_runtime.messaging.outbox.ledger import Ledger
 from edge_runtime.messaging.outbox.outbox import Outbox
 from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.rejections import RejectionQuota
+from edge_runtime.system.redaction import PROCESS
 
 log = structlog.get_logger()
 
@@ -159,7 +160,8 @@ class Delivery:
         return all(outbox.is_kept(last_id) for outbox, last_id in mark)
 
     def add_event(self, event: Event) -> None:
-        """Accept an event; returns at once."""
+        """Accept an event, without the secrets in its texts; returns at once."""
+        event = PROCESS.value(event)
         headline, *details = describe(event.fact)
         about = {"model": event.model, "details": details}
         say = log.warning if is_trouble(event.fact) else log.info

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from edge_runtime.system.redaction import redact_url
 
@@ -109,6 +109,14 @@ class CameraAddress:
     def redacted(self) -> str:
         """The address as it may be logged: without user, password and secret query parameters."""
         return redact_url(self.text)
+
+    @property
+    def password(self) -> str | None:
+        """The password in its URL, without percent codes; None when it has none."""
+        try:
+            return unquote(urlsplit(self.text).password or "") or None
+        except ValueError:  # half an IPv6 address
+            return None
 
     @property
     def endpoint(self) -> tuple[str, int] | None:

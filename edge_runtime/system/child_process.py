@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from edge_runtime.system.environment import without_secrets
+
 LAUNCHER = "edge_runtime.system.run_child"
 _PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _NEEDED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
-_SECRET_PREFIX = "EDGE_"  # noqa: S105 - the name of a variable, not a secret
 _PR_SET_PDEATHSIG = 1
 
 
@@ -58,9 +59,7 @@ def small_environment() -> dict[str, str]:
 
 def environment_without_secrets() -> dict[str, str]:
     """This process's environment without the secrets that the configuration may name."""
-    return _with_package(
-        {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIX)}
-    )
+    return _with_package(without_secrets(os.environ))
 
 
 def _with_package(env: dict[str, str]) -> dict[str, str]:

@@ -15,13 +15,12 @@ from typing import Any, TextIO
 
 import structlog
 
-from edge_runtime.system.redaction import redact_url
+from edge_runtime.system.redaction import HIDDEN, PROCESS, Redactor
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.systemd import is_journal
 
 Entry = MutableMapping[str, Any]
 
-HIDDEN = "***"
 SECRET_WORDS = ("password", "passwd", "secret", "token", "authorization", "credential")
 REPEATS = 5
 """So many equal messages pass ..."""
@@ -114,7 +113,7 @@ class Redaction:
     """Hides values under secret-sounding keys, passwords in URLs, and known secrets wherever they stand."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = tuple(sorted((s for s in secrets if s), key=len, reverse=True))
+        self._redactor = Redactor(secrets)
 
     def __call__(self, _: Any, __: str, entry: Entry) -> Entry:
         """The entry with nothing secret in it; a new mapping."""
@@ -133,9 +132,7 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """``text`` without known secrets and without passwords in URLs."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return redact_url(text)
+        return self._redactor.text(PROCESS.text(text))
 
 
 def _sounds_secret(key: str) -> bool:

@@ -27,6 +27,7 @@ from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
 from edge_runtime.system.priority import run_in_background
+from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.state_lock import lock_state_dir
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
@@ -127,8 +128,9 @@ def _keep_config(path: Path, config: Config) -> None:
 
 
 def configure_log_as_set(config: Config) -> None:
-    """Set up the log as the configuration says, without its secrets."""
-    configure_log(config.log.level, config.log.format, secrets=secrets_of(config, os.environ))
+    """Set up the log as the configuration says; its secrets are hidden from then on, in all that leaves the process."""
+    PROCESS.learn(secrets_of(config, os.environ))
+    configure_log(config.log.level, config.log.format)
 
 
 def stop_on_signals(daemon: Daemon) -> None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from edge_runtime.config import Config
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.errors import CommandError, EdgeRuntimeError
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.commands.listener import CommandListener
 from edge_runtime.messaging.commands.protocol import (
@@ -27,6 +28,7 @@ from edge_runtime.messaging.sinks.file_sink import KEEP, FileSink
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
+from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes
 
 
@@ -100,7 +102,15 @@ def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[st
     """What each verb does."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
     handlers["bless"] = handlers["approve"]  # the old name, for one release
-    return {**handlers, "status": lambda _: asdict(reporter.status())}
+    handlers["status"] = lambda _: asdict(reporter.status())
+    return {verb: partial(_answer_without_secrets, handler) for verb, handler in handlers.items()}
+
+
+def _answer_without_secrets(handler: VerbHandler, arguments: Any) -> Mapping[str, Any]:
+    try:
+        return PROCESS.value(handler(arguments))
+    except EdgeRuntimeError as err:
+        raise CommandError(PROCESS.text(str(err))) from err
 
 
 def _request(running: Running, verb: Verb, arguments: Any) -> dict[str, Any]:

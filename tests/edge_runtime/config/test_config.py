@@ -203,7 +203,7 @@ def test_secrets_come_from_the_environment_and_are_never_shown() -> None:
     assert config.cameras["belt"].path == "rtsp://me:p%40ss%2Fword@belt-camera.local/stream1"
     shown = f"{config!r} {config} {config.model_dump()} {config.model_dump_json()} {config.cameras['belt'].safe_path}"
     assert not any(secret in shown for secret in ("tops3cret", "p@ss", "p%40ss"))
-    assert {"tops3cret", "p@ss/word", "p%40ss%2Fword"} <= secrets_of(config, env)
+    assert {"tops3cret", "p@ss/word"} <= secrets_of(config, env)
 
 
 def test_a_missing_secret_is_named() -> None:
