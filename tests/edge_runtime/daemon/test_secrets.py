@@ -162,6 +162,7 @@ def test_a_secret_with_control_characters_is_refused_in_words(value, key):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.integration
 def test_the_command_line_hides_what_the_environment_holds(process, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("EDGE_TOKEN", "tok3n-of-the-box")
     (tmp_path / "tok3n-of-the-box.yaml").write_text("[]")
