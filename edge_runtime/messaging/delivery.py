@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -140,6 +140,7 @@ class Delivery:
 
     def add_rejection(self, model: str, rejected: Rejected) -> None:
         """Say that a frame will have no result; returns at once. Beyond the quota it is logged and counted."""
+        rejected = replace(rejected, detail=PROCESS.text(rejected.detail))
         name = None if rejected.origin is None else rejected.origin.name
         log.warning("picture rejected", stream=rejected.stream, seq=rejected.seq, reason=rejected.reason,
                     detail=rejected.detail, **({} if name is None else {"name": name}))  # fmt: skip
