@@ -14,7 +14,9 @@ import torch
 from onnx import numpy_helper
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.convert import quantize_ir
 from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
+from edge_runtime.bundles.build.recipe_file import WeightBits
 from tests.support.bundle_models import SIDE, small_model
 
 
@@ -87,8 +89,20 @@ def torchscript_files() -> ModelFiles:
 
 
 @functools.cache
-def int8_depthwise_files() -> ModelFiles:
-    """conv -> depthwise -> conv -> grouped -> mean -> 10 logits, int8 by ONNX Runtime's quantizer."""
+def int8_depthwise_files(weight_bits: WeightBits = 7) -> ModelFiles:
+    """``depthwise_files``, int8 by ONNX Runtime's quantizer."""
+    return ModelFiles(quantize_onnx(depthwise_files().data, pixels(20, seed=1), (), weight_bits))
+
+
+@functools.cache
+def int8_depthwise_ir(weight_bits: WeightBits = 7) -> ModelFiles:
+    """``depthwise_files``, int8 by NNCF."""
+    return quantize_ir(ir_of(depthwise_files().data), pixels(20, seed=1), (), weight_bits)
+
+
+@functools.cache
+def depthwise_files() -> ModelFiles:
+    """conv -> depthwise -> conv -> grouped -> mean -> 10 logits."""
 
     def block(inputs: int, outputs: int, stride: int, size: int = 3, groups: int = 1) -> torch.nn.Module:
         conv = torch.nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups)
@@ -106,7 +120,7 @@ def int8_depthwise_files() -> ModelFiles:
             net.eval(), (torch.zeros(1, 3, SIDE, SIDE),), buffer, input_names=["image"], dynamo=False,
             output_names=["logits"], dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}},
         )  # fmt: skip
-    return ModelFiles(quantize_onnx(buffer.getvalue(), pixels(20, seed=1)))
+    return ModelFiles(buffer.getvalue())
 
 
 FILES = {"onnx": onnx_files, "openvino": openvino_files, "torchscript": torchscript_files}

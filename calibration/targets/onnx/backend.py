@@ -15,7 +15,9 @@ from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.int8_arithmetic import does_this_cpu_cut
 from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, parse
+from calibration.targets.onnx.int8_weights import EXACT_SUMS, needs_exact_sums
 from calibration.targets.onnx.observer import (
     SETTINGS,
     build_observer,
@@ -139,6 +141,8 @@ class OnnxBackend(Backend):
         options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 4
         options.enable_mem_pattern = False
+        if does_this_cpu_cut() and needs_exact_sums(data):
+            options.add_session_config_entry(*EXACT_SUMS)
         try:
             return ort.InferenceSession(data, options, providers=[("CPUExecutionProvider", _ARENA)])
         except _ORT_ERRORS as err:

@@ -13,7 +13,9 @@ from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.int8_arithmetic import does_this_cpu_cut
 from calibration.targets.openvino.graph import IrGraph, parse, serialize
+from calibration.targets.openvino.int8_weights import IN_FLOAT, needs_float
 from calibration.targets.openvino.observer import build_observer, build_probe, measure_unit
 from calibration.targets.openvino.patch import insert_input_correction, patch_tap
 from calibration.targets.openvino.taps import find_taps, map_taps
@@ -115,12 +117,14 @@ class OpenVinoBackend(Backend):
 
     def _compile(self, model: Any) -> Any:
         """A request for inferences."""
-        options = {
+        options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on some CPUs: logits differ by 0.6
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # a pinned thread would fight with the live one for its core
         }
+        if does_this_cpu_cut() and needs_float(model):
+            options |= IN_FLOAT
         try:
             return ov.Core().compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as err:

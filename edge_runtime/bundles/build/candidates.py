@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from calibration.targets.base import ModelFiles
 from calibration.targets.safe_form.onnx_wire import read_onnx
 from edge_runtime.bundles.build.measure import compare_engines, name_processor
-from edge_runtime.bundles.build.recipe_file import QuantizationLimits
-from edge_runtime.bundles.build.refusals import FormatAttempts
+from edge_runtime.bundles.build.recipe_file import QuantizationLimits, WeightBits
+from edge_runtime.bundles.build.refusals import FormatAttempts, refuse_own_model
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
@@ -78,6 +78,14 @@ class ModelCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantization:
+    """How a recipe wants its int8."""
+
+    keep_float: Sequence[str] = ()
+    weight_bits: WeightBits = 7
+
+
+@dataclass(frozen=True, slots=True)
 class Pictures:
     """Prepared pictures, float32 (N, ...) in the model's layout."""
 
@@ -111,7 +119,7 @@ def quantize_candidates(
     spec: PreprocessSpec,
     meaning: PostprocessSpec,
     pictures: Pictures,
-    keep_float: Sequence[str],
+    how: Quantization,
     attempts: FormatAttempts,
 ) -> Iterator[ModelCandidate]:
     """Quantize each float model and measure both; ``attempts`` notes those that fail.
@@ -128,8 +136,9 @@ def quantize_candidates(
         finished: ModelCandidate | None = None
         with attempts.trying(candidate.format):
             _require_float(candidate)
-            model = _quantized(candidate, pictures.to_quantize, keep_float)
-            int8 = open_candidate(candidate.format, model, spec)
+            model = _quantized(candidate, pictures.to_quantize, how)
+            with refuse_own_model(f"as int8 {candidate.format}"):
+                int8 = open_candidate(candidate.format, model, spec)
             compare = partial(compare_engines, spec, meaning, (candidate.engine, int8.engine))
             measured = [compare("held-out calibration pictures", pictures.held_out)]
             if pictures.labelled is not None:
@@ -206,16 +215,15 @@ def _limit_words(candidate: ModelCandidate, limits: QuantizationLimits) -> str:
     return f"agreement of at least {limits.agreement:g}"
 
 
-def _quantized(
-    candidate: ModelCandidate, samples: NDArray[np.float32], keep_float: Sequence[str]
-) -> ModelFiles:
+def _quantized(candidate: ModelCandidate, samples: NDArray[np.float32], how: Quantization) -> ModelFiles:
     if candidate.format == "onnx":
         from edge_runtime.bundles.build.quantize_onnx import fold_batch_norm, quantize_onnx
 
-        return ModelFiles(quantize_onnx(fold_batch_norm(candidate.model.data), samples, keep_float))
+        folded = fold_batch_norm(candidate.model.data)
+        return ModelFiles(quantize_onnx(folded, samples, how.keep_float, how.weight_bits))
     from edge_runtime.bundles.build.convert import quantize_ir
 
-    return quantize_ir(candidate.model, samples, keep_float)
+    return quantize_ir(candidate.model, samples, how.keep_float, how.weight_bits)
 
 
 def _require_float(candidate: ModelCandidate) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.quantize_onnx import match_layers
 from edge_runtime.bundles.build.quiet import silence
+from edge_runtime.bundles.build.recipe_file import WeightBits
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
@@ -73,11 +74,14 @@ def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequ
     return save_ir(network)
 
 
-def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[str] = ()) -> ModelFiles:
+def quantize_ir(
+    ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[str] = (), weight_bits: WeightBits = 7
+) -> ModelFiles:
     """An int8 IR: weights with a scale per channel, activations calibrated on ``samples``.
 
     ``samples`` are prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good. ``ignored``
-    are regular expressions for names of layers that stay float.
+    are regular expressions for names of layers that stay float. ``weight_bits``: 7 keeps weights within -64..64, which
+    every CPU adds exactly; 8 is for CPUs with VNNI and for Arm (see ``calibration.targets.int8_arithmetic``).
 
     Raises:
         BundleError: NNCF cannot quantize it, or a pattern fits no layer.
@@ -89,6 +93,7 @@ def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[
         kept = match_layers(ignored, [node.get_friendly_name() for node in network.get_ordered_ops()])
         free = network.inputs[0].get_partial_shape()
         network.reshape([1, *samples.shape[1:]])  # with free shapes NNCF leaves depthwise weights float
+        overflow = nncf.OverflowFix.ENABLE if weight_bits == 7 else nncf.OverflowFix.DISABLE
         scope = nncf.IgnoredScope(names=kept, validate=False) if kept else None
         try:
             int8 = nncf.quantize(
@@ -97,6 +102,7 @@ def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(samples),
                 ignored_scope=scope,
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
             )
         except (*_FAILURES, nncf.InternalError, nncf.ValidationError, nncf.UnsupportedModelError) as err:
             raise _refusal("NNCF quantization of the", err) from err

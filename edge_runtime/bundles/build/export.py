@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
 from calibration.targets.torchscript.program import name_outputs
+from edge_runtime.bundles.build.layer_names import name_layers
 from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
@@ -153,7 +154,7 @@ def export_onnx(
     target = io.BytesIO()
     program.save(target)
     model = onnx.load_model_from_string(target.getvalue())
-    _tidy(model)
+    name_layers(model)
     return ModelFiles(bytes(model.SerializeToString()))
 
 
@@ -198,22 +199,3 @@ def _refusal(what: str, err: Exception) -> BundleError:
     reason = shorten(str(first).strip().partition("\n")[0])
     fix = "See torch.onnx for what it takes, or export the net yourself and give the file as model."
     return BundleError("model", f"{what} export: {reason}", "a net that torch can export", fix)
-
-
-def _tidy(model: Any) -> None:
-    """Name every convolution's output after its weight, so that reports can be read, and drop exporter notes."""
-    graph = model.graph
-    kept = {value.name for value in graph.output}
-    names = {
-        node.output[0]: node.input[1].removesuffix(".weight").lstrip("_")
-        for node in graph.node
-        if node.op_type == "Conv" and node.output[0] not in kept
-    }
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-        del node.metadata_props[:]
-    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        value.name = names.get(value.name, value.name)
-        del value.metadata_props[:]
-    del graph.metadata_props[:]

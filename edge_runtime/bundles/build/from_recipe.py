@@ -16,6 +16,7 @@ from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle, fi
 from edge_runtime.bundles.build.candidates import (
     ModelCandidate,
     Pictures,
+    Quantization,
     choose_candidate,
     describe_figures,
     quantize_candidates,
@@ -138,8 +139,8 @@ def _make_candidates(
 ) -> list[ModelCandidate]:
     if recipe.quantize == "int8":
         assert pictures is not None
-        meaning, kept = recipe.postprocess, recipe.keep_float
-        return list(quantize_candidates(floats, spec, meaning, pictures, kept, attempts))
+        how = Quantization(recipe.keep_float, recipe.weight_bits)
+        return list(quantize_candidates(floats, spec, recipe.postprocess, pictures, how, attempts))
     times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
     on, machine = "golden pictures", name_processor()
     return [

@@ -15,6 +15,7 @@ from edge_runtime.errors import ConfigError, Problem
 from edge_runtime.inference.specs import PostprocessSpec, PreprocessSpec
 from edge_runtime.system.model_formats import ModelFormat
 
+WeightBits = Literal[7, 8]
 MODEL_SUFFIXES = (".onnx", ".xml", ".pt", ".pth", ".ckpt", ".bin", ".pb")
 
 TEMPLATE = """\
@@ -71,6 +72,10 @@ class RecipeFile(Section):
     formats: Annotated[tuple[ModelFormat, ...], Field(min_length=1, max_length=3)] | None = None
     """What the bundle may hold; of several the best by measurement. None: the model's own, ONNX for a checkpoint."""
     quantize: Literal["none", "int8"] = "none"
+    weight_bits: WeightBits = 7
+    """Of int8 weights. x86 CPUs with AVX2 and no VNNI (Intel before Ice Lake and Cascade Lake, AMD before Zen 4) add
+    products of 8 bits wrongly; 7 bits are exact everywhere. 8 is for fleets of newer CPUs or Arm only: on an old CPU
+    such a bundle needs slower kernels."""
     keep_float: tuple[Text, ...] = ()
     """Regular expressions for names of layers that quantization leaves alone, such as the decoding of boxes."""
     limits: QuantizationLimits = QuantizationLimits()

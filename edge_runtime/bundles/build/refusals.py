@@ -62,6 +62,25 @@ def refuse_engine_errors(at: Path | str) -> Iterator[None]:
         raise make_refusal(at, err) from err
 
 
+@contextmanager
+def refuse_own_model(form: str) -> Iterator[None]:
+    """As ``refuse_engine_errors``, for a model that was made here: its author can only go round the fault.
+
+    ``form`` says what was made: ``as int8 onnx``.
+    """
+    try:
+        yield
+    except EngineError as err:
+        if isinstance(err.__cause__, ModuleNotFoundError):
+            raise
+        found = f"{form} it does not run: {shorten(err, 400)}"
+        fix = (
+            "The fault is in the conversion, not in the model: take another of the formats or quantize: none, or "
+            "export the net in another way and give that file."
+        )
+        raise BundleError("model", found, "a conversion that runs", fix) from err
+
+
 class FormatAttempts:
     """What failed, by the name of the attempt (a format)."""
 

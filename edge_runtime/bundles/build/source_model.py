@@ -20,7 +20,7 @@ from edge_runtime.bundles.build.candidates import ALONE, ModelCandidate, open_ca
 from edge_runtime.bundles.build.file_kind import Kind, detect_kind
 from edge_runtime.bundles.build.measure import run_all
 from edge_runtime.bundles.build.recipe_file import RecipeFile
-from edge_runtime.bundles.build.refusals import FormatAttempts, refuse_engine_errors
+from edge_runtime.bundles.build.refusals import FormatAttempts, refuse_engine_errors, refuse_own_model
 from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.verify import check_onnx
@@ -180,8 +180,11 @@ def convert_source(
     for name in formats:
         with attempts.trying(name):
             model = forms.of(name)
-            candidate = open_candidate(name, model, spec)
-            if model is not source.files:
+            if model is source.files:
+                candidate = open_candidate(name, model, spec)
+            else:
+                with refuse_own_model(f"as {name}"):
+                    candidate = open_candidate(name, model, spec)
                 gap = measure_difference(run_all(candidate.engine, probes), expected)
                 if not gap <= FLOAT_PARITY:
                     words = f"as {name} its answers to the golden pictures differ by {gap:.3g}"

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from calibration.errors import ModelError
+from calibration.targets.int8_arithmetic import does_this_cpu_cut
+from calibration.targets.onnx.int8_weights import EXACT_SUMS, needs_exact_sums
 from calibration.targets.safe_form.decide import safe_onnx
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
@@ -62,13 +64,17 @@ class OnnxEngine:
             safe = safe_onnx(model).data
         except ModelError as err:
             raise EngineError(str(err)) from err
-        self._session: Any = _session(safe, _options(threads, settings), settings.devices)
+        options, is_exact = _options(threads, settings), does_this_cpu_cut() and needs_exact_sums(safe)
+        if is_exact:
+            options.add_session_config_entry(*EXACT_SUMS)
+        self._session: Any = _session(safe, options, settings.devices)
         self.input = require_picture_input([_spec(node) for node in self._session.get_inputs()])
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [node.name for node in self.outputs]
         on = ", ".join(name.removesuffix(_PROVIDER) for name in self._session.get_providers())
+        exact = ", exact int8 kernels: 8-bit weights and no VNNI" if is_exact else ""
         self.runs_on = (
-            f"onnxruntime {onnxruntime.__version__} {on}, intra {threads.intra}, inter 1, no spinning"
+            f"onnxruntime {onnxruntime.__version__} {on}, intra {threads.intra}, inter 1, no spinning{exact}"
         )
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:

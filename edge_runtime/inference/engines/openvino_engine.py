@@ -26,6 +26,8 @@ from openvino.frontend import FrontEndManager
 
 from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
+from calibration.targets.int8_arithmetic import does_this_cpu_cut
+from calibration.targets.openvino.int8_weights import IN_FLOAT, needs_float
 from calibration.targets.safe_form.decide import SafeModel, make_safe
 from edge_runtime.errors import EngineError, EngineMissing
 from edge_runtime.inference.engines.base import EngineSettings, Outputs, TensorSpec
@@ -69,17 +71,22 @@ class OpenVinoEngine:
         device = choose_device(settings.devices, core.available_devices)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         devices, calls = _devices_of(device, core.available_devices), max(1, threads.workers)
+        is_inexact = (
+            any(_is_part(one, "CPU") for one in devices) and does_this_cpu_cut() and needs_float(network)
+        )
+        more = IN_FLOAT if is_inexact else {}
         if all(_is_part(one, "CPU") for one in devices):
             alone = replace(threads, workers=1)
-            compiled = [_compile(core, network, device, alone, settings) for _ in range(calls)]
+            compiled = [_compile(core, network, device, alone, settings, more) for _ in range(calls)]
         else:
-            compiled = [_compile(core, network, device, threads, settings)] * calls
+            compiled = [_compile(core, network, device, threads, settings, more)] * calls
         for one in compiled:
             self._idle.put(one.create_infer_request())
         self._is_open = True
         at_once = f", {calls} at once" if calls > 1 else ""
         unbound = ", not bound to CPUs" if settings.pin_threads else ""
-        self.runs_on = _runs_on(compiled[0], device) + at_once + unbound
+        in_float = ", int8 layers in float: 8-bit weights and no VNNI" if is_inexact else ""
+        self.runs_on = _runs_on(compiled[0], device) + at_once + unbound + in_float
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run one batch (N, ...); see :class:`edge_runtime.inference.engines.base.Engine`."""
@@ -170,12 +177,19 @@ def _for_single_pictures(network: Any, free: TensorSpec) -> tuple[Any, TensorSpe
     return fixed, _only_input(fixed)
 
 
-def _compile(core: Any, network: Any, device: str, threads: ThreadPlan, settings: EngineSettings) -> Any:
+def _compile(
+    core: Any,
+    network: Any,
+    device: str,
+    threads: ThreadPlan,
+    settings: EngineSettings,
+    of_the_cpu: Mapping[str, Any],
+) -> Any:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY" if threads.workers == 1 else "THROUGHPUT"}
     if settings.precision != "device":
         options[_PRECISION] = settings.precision
     if any(_is_part(one, "CPU") for one in _devices_of(device, core.available_devices)):
-        options |= _on_the_cpu(device, threads)
+        options |= _on_the_cpu(device, threads, of_the_cpu)
     if settings.cache_dir is not None:
         options["CACHE_DIR"] = str(settings.cache_dir)
     try:
@@ -184,12 +198,13 @@ def _compile(core: Any, network: Any, device: str, threads: ThreadPlan, settings
         raise EngineError(f"OpenVINO cannot compile the model for {device}: {to_one_line(err)}") from err
 
 
-def _on_the_cpu(device: str, threads: ThreadPlan) -> dict[str, Any]:
+def _on_the_cpu(device: str, threads: ThreadPlan, more: Mapping[str, Any]) -> dict[str, Any]:
     """The plan as options; a virtual device hands them on to the CPU, which would otherwise take every core."""
     plan: dict[str, Any] = {
         "NUM_STREAMS": threads.workers,
         "INFERENCE_NUM_THREADS": threads.intra * threads.workers,
         "ENABLE_CPU_PINNING": False,
+        **more,
     }
     if threads.is_big_only:  # else it spreads one call over P and E cores
         plan["SCHEDULING_CORE_TYPE"] = "PCORE_ONLY"

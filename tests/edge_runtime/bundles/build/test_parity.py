@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.bundles.build.candidates import ModelCandidate, Pictures, quantize_candidates
+from edge_runtime.bundles.build.candidates import ModelCandidate, Pictures, Quantization, quantize_candidates
 from edge_runtime.bundles.build.measure import read_probabilities, run_all
 from edge_runtime.bundles.build.refusals import FormatAttempts
 from edge_runtime.bundles.build.source_model import (
@@ -88,7 +88,9 @@ def test_float_formats_differ_less_than_the_stated_tolerance(source: SourceModel
 
 def test_int8_formats_agree_with_float_and_with_each_other(source: SourceModel) -> None:
     floats, pictures = convert(source, ("onnx", "openvino")), Pictures(scenes(192, 100))
-    candidates = list(quantize_candidates(floats, PREPROCESS, MEANING, pictures, (), FormatAttempts()))
+    candidates = list(
+        quantize_candidates(floats, PREPROCESS, MEANING, pictures, Quantization(), FormatAttempts())
+    )
     assert [one.measured[0].samples for one in candidates] == [64, 64]
     assert all((one.measured[0].agreement or 0) >= INT8_AGREEMENT for one in candidates)
     x = scenes(128, 101)
