@@ -47,6 +47,7 @@ from calibration.gate.classification import GateSettings
 from calibration.gate.detection import DetectionGateSettings
 from calibration.outputs.detection_layout import DetectionLayout
 from calibration.outputs.detections import Detections
+from calibration.outputs.read import ClassScores, NoAnswers
 from calibration.patch import Affine, Patch
 from calibration.search.flow import Options
 from calibration.stats.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
@@ -62,6 +63,7 @@ __all__ = [
     "BaselineError",
     "BaselineFacts",
     "CalibrationError",
+    "ClassScores",
     "DataError",
     "DetectionGateSettings",
     "DetectionLayout",
@@ -77,6 +79,7 @@ __all__ = [
     "ModelError",
     "ModelFiles",
     "Moments",
+    "NoAnswers",
     "Options",
     "Patch",
     "PatchError",

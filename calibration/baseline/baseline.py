@@ -331,10 +331,11 @@ def _healthy_samples(
     healthy_samples = HealthySamples(packed, step, low, answers, layout=known)
     if layout is None:
         return healthy_samples
+    read_by = DetectionLayout.from_json(layout)
     boxes, scores, classes = (arrays[f"witness.{part}"] for part in _DETECTION_PARTS)
     if boxes.dtype != np.float32 or scores.dtype != np.float32 or classes.dtype != np.int32:
         raise ValueError(f"detections are {boxes.dtype}, {scores.dtype}, {classes.dtype}")
-    detections = Detections(boxes, scores, classes)
+    detections = Detections(boxes, scores, classes, read_by.score_threshold)
     if len(detections) != len(healthy_samples) or not detections.is_finite:
         raise ValueError(f"detections of {len(detections)} frames for {len(healthy_samples)} healthy samples")
-    return healthy_samples.with_answers(detections, DetectionLayout.from_json(layout))
+    return healthy_samples.with_answers(detections, read_by)

@@ -16,7 +16,7 @@ fake. No model, no file, no clock here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
@@ -67,6 +67,9 @@ class GateSettings:
         few_class_standard_errors: For few-class frames, instead of ``standard_errors``.
         few_class_min_gain: For few-class frames, instead of ``min_gain``: their content faked gains up to 0.13,
             worthwhile drifts gave 0.38 and more (a Fashion net and Lite0, 1 to 4 classes).
+        errors_over_chance: By how many of its standard errors a candidate's agreement with the healthy answers must
+            exceed that of one answer for all frames, and its share of right labels that of guessing: what is no better
+            than that decides nothing, whatever it gained.
         max_p_value: One-sided exact test against the unpatched model, when labels are given.
     """
 
@@ -87,6 +90,7 @@ class GateSettings:
     min_class_share: float = 0.4
     few_class_standard_errors: float = 4.0
     few_class_min_gain: float = 0.25
+    errors_over_chance: float = 1.0
     max_p_value: float = 0.05
 
 
@@ -132,7 +136,9 @@ def choose(
     has_samples = healthy_answers is not None and len(healthy_answers) >= settings.min_simulated
     if labels is not None:
         choice = _by_labels(unpatched, usable, labels, settings, notes)
-        if choice.accepted or not has_samples or _are_labels_strange(choice, labels, unpatched):
+        by_chance = _accuracy_by_chance(unpatched, labels, settings)
+        are_strange = max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance
+        if choice.accepted or not has_samples or are_strange:
             return choice
         # Too few labels to prove it: the healthy samples may, among those that the labels do not speak against.
         least = choice.scores[unpatched.name]["accuracy"]
@@ -214,6 +220,7 @@ def _by_samples(
     if blind is not None:
         return _nothing(unpatched, scores, [*notes, blind])
     bar = _bar(shown, expected_classes(healthy, len(unpatched.live)), settings)
+    bar = replace(bar, least_agreement=_agreement_by_chance(healthy, settings))
     notes = [*notes, *bar.notes]
     rivals = [name for name in scores if name != unpatched.name]
     fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[unpatched.name])]
@@ -238,18 +245,28 @@ class _Bar:
     """Of the fidelity's gain."""
     least_agreement_gain: float
     notes: tuple[str, ...] = ()
+    least_agreement: float = 0.0
+    """What one answer for all frames may reach."""
 
     def is_cleared_by(self, found: Scores, before: Scores) -> bool:
         """Whether a candidate is good enough."""
         is_sure = found["gain"] >= self.standard_errors * found["gain_error"]
         is_right = found["agreement"] - before["agreement"] >= self.least_agreement_gain
+        is_right = is_right and found["agreement"] > self.least_agreement
         return is_sure and is_right and found[self.ranks_by] >= self.least
 
     def __str__(self) -> str:
         what = "evidence" if self.ranks_by == "evidence" else "fidelity"
         text = f"{what} {self.least:+g}; fidelity {self.standard_errors:g} times its error above 0"
+        text += f"; more than {self.least_agreement:.0%} like the healthy ones"
         least = self.least_agreement_gain
-        return f"{text}; {least:.0%} more like the healthy ones" if least > -1 else text
+        return f"{text}, {least:.0%} more than without a patch" if least > -1 else text
+
+
+def _agreement_by_chance(healthy: Probabilities, settings: GateSettings) -> float:
+    """What one answer for all frames may reach: the share of the commonest healthy answer, and its error."""
+    share = float(np.bincount(healthy.argmax(axis=1)).max()) / len(healthy)
+    return share + settings.errors_over_chance * float(np.sqrt(share * (1 - share) / len(healthy)))
 
 
 def _why_blind(shown: float, healthy: Probabilities, settings: GateSettings) -> str | None:
@@ -336,18 +353,18 @@ def _by_labels(
     best = max(candidates, key=rank, default=unpatched)
     found = scores[best.name]
     text = reasons.by_labels(best.name, found, float(before.mean()), len(candidates), count)
-    if best is unpatched or found["p_value"] > settings.max_p_value:
+    is_chance = found["accuracy"] <= _accuracy_by_chance(unpatched, labels, settings)
+    if best is unpatched or is_chance or found["p_value"] > settings.max_p_value:
         return _nothing(unpatched, scores, [*notes, reasons.unproven(text, settings.max_p_value)])
     return Choice(True, best.name, (*notes, reasons.accepted(text)), scores)
 
 
-def _are_labels_strange(
-    choice: Choice, labels: NDArray[np.int64], unpatched: Evidence[Probabilities]
-) -> bool:
-    """Whether no candidate is right more often than by chance: then class numbers or pictures are wrong."""
+def _accuracy_by_chance(
+    unpatched: Evidence[Probabilities], labels: NDArray[np.int64], settings: GateSettings
+) -> float:
+    """Share of right labels that guessing may reach: when nothing is better, class numbers or pictures are wrong."""
     chance = 1 / unpatched.live.shape[1]
-    by_chance = chance + 2 * np.sqrt(chance / len(labels))
-    return bool(max(scores["accuracy"] for scores in choice.scores.values()) <= by_chance)
+    return float(chance + 2 * settings.errors_over_chance * np.sqrt(chance / len(labels)))
 
 
 def _mcnemar(gained: int, lost: int) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 from calibration.gate import reasons
 from calibration.gate.classification import Choice, Scores
 from calibration.gate.evidence import Evidence, judgeable, refusal_reason
-from calibration.outputs.detections import Detections, shared_objects
+from calibration.outputs.detections import Detections, shared_objects, weight
 from calibration.stats.moments import Vector
 
 
@@ -33,6 +33,8 @@ class DetectionGateSettings:
         min_objects: Fewer objects in all healthy samples are too few to judge by.
         standard_errors: By how many of its standard errors the soft F1 must have grown.
         min_gain: And by how much at least: a gain too small to matter is not worth a change.
+        min_fidelity: Least soft F1 of a candidate, whatever it gained. At 1/3 the objects it misses and those it makes
+            up are four times those it shares with the healthy model; what finds less than that decides nothing.
         block_frames: Neighbouring healthy samples that count as one observation.
         least_live_share: Objects per live frame a candidate must show, as a share of those of the unpatched model or
             of the healthy frames, whichever are fewer.
@@ -46,6 +48,7 @@ class DetectionGateSettings:
     min_objects: float = 8.0
     standard_errors: float = 2.0
     min_gain: float = 0.03
+    min_fidelity: float = 1 / 3
     block_frames: int = 4
     least_live_share: float = 0.5
     most_live_times: float = 2.0
@@ -69,12 +72,26 @@ def choose(
         return Choice(False, unpatched.name, (refusal,), {})
     assert healthy is not None
     scores = _scores(unpatched, usable, healthy, settings)
-    return _choose_best(unpatched.name, scores, len(healthy), settings, notes, tried)
+    by_chance = 0.0 if healthy.has_places else constant_f1(healthy)
+    return _choose_best(unpatched.name, scores, len(healthy), settings, notes, tried, by_chance)
 
 
 def soft_f1(detections: Detections, healthy: Detections) -> float:
     """Agreement 0..1 of detections with the healthy ones on the same frames, pooled over the frames."""
     return _f1(*_tally(detections, healthy))
+
+
+def constant_f1(labels: Detections) -> float:
+    """The best agreement that one set of labels for all pictures reaches: a patch may be no better than that.
+
+    Such an answer proves nothing: on a scene of one label, always giving that one looks right. Of detections with
+    places this would count objects that never move as proof of nothing, so it is asked of labels alone.
+    """
+    weights = weight(labels.scores, labels.score_threshold)
+    found = np.bincount(labels.classes.ravel(), weights=weights.ravel())
+    most = np.arange(1, len(found) + 1)
+    reached = 2 * np.cumsum(np.sort(found)[::-1]) / (most * len(labels) + found.sum())
+    return float(reached.max(initial=0.0))
 
 
 def _choose_best(
@@ -84,6 +101,7 @@ def _choose_best(
     settings: DetectionGateSettings,
     notes: list[str],
     tried: int | None,
+    by_chance: float,
 ) -> Choice:
     others = [name for name in scores if name != unpatched]
     likely = [name for name in others if scores[name]["is_plausible"]]
@@ -99,6 +117,11 @@ def _choose_best(
     if found["gain"] < max(settings.min_gain, settings.standard_errors * found["gain_error"]):
         needed = f"a gain of {settings.min_gain:g} that is {settings.standard_errors:g} times its error"
         return Choice(False, unpatched, (*notes, reasons.unsure(text, needed)), scores)
+    least = max(settings.min_fidelity, by_chance)
+    if found["fidelity"] <= least:
+        return Choice(
+            False, unpatched, (*notes, reasons.unsure(text, f"a soft F1 above {least:.2f}")), scores
+        )
     return Choice(True, best, (*notes, reasons.accepted(text)), scores)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.outputs.activations import sigmoid, softmax
-from calibration.outputs.detections import LEAST_SCORE, MOST_PER_FRAME, Boxes, Detections, collect
+from calibration.outputs.detections import LEAST_SCORE, MOST_PER_FRAME, Boxes, Detections, collect, score_ramp
 
 Outputs = Mapping[str, NDArray[Any]]
 Packing = Literal["separate", "rows", "columns", "end2end", "detection_output"]
@@ -117,7 +117,8 @@ def read(layout: DetectionLayout, outputs: Outputs) -> Detections:
     Raises:
         NotDetections: an output is missing or has another shape.
     """
-    return collect([_strongest_of(layout, frame) for frame in unpack_frames(layout, outputs)])
+    found = [_strongest_of(layout, frame) for frame in unpack_frames(layout, outputs)]
+    return collect(found, layout.score_threshold)
 
 
 def unpack_frames(layout: DetectionLayout, outputs: Outputs) -> list[Boxes]:
@@ -191,7 +192,8 @@ def strongest(layout: DetectionLayout, found: Boxes, least_score: float) -> Boxe
 def _strongest_of(layout: DetectionLayout, found: Boxes) -> Boxes:
     if not (np.isfinite(found.corners[found.scores != 0]).all() and np.isfinite(found.scores).all()):
         return Boxes(np.zeros((1, 4)), np.full(1, np.nan), np.zeros(1, np.int64))
-    return strongest(layout, found, LEAST_SCORE).only(slice(min(layout.max_detections, MOST_PER_FRAME)))
+    least = min(LEAST_SCORE, score_ramp(layout.score_threshold)[0])
+    return strongest(layout, found, least).only(slice(min(layout.max_detections, MOST_PER_FRAME)))
 
 
 def _from_columns(

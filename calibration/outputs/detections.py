@@ -4,7 +4,7 @@ Pure numpy on arrays.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +19,11 @@ LEAST_SCORE = 0.05
 IOU_RAMP = (0.4, 0.6)
 """Two boxes are the same object from an overlap of 0.5 on; a ramp around it keeps small shifts from deciding."""
 
-SCORE_RAMP = (0.25, 0.75)
-"""A detection counts from a score of 0.5 on, the usual threshold; a ramp around it keeps borderline ones from deciding
-(on street video a third of the people score between 0.4 and 0.6)."""
+SCORE_THRESHOLD = 0.5
+"""From this score on a detection counts where no manifest names another; a ramp around it (0.25 to 0.75) keeps
+borderline ones from deciding (on street video a third of the people score between 0.4 and 0.6)."""
+_LEAST_RAMP = 0.02
+"""Width of the ramp for a threshold of 0 or 1."""
 
 
 class Boxes(NamedTuple):
@@ -51,11 +53,15 @@ class Detections:
             same.
         scores: (N,K) 0..1; NaN throughout a frame whose outputs were not finite.
         classes: (N,K)
+        score_threshold: From this score on one counts to its users, 0..1.
+        has_places: Whether the boxes mean places; labels of whole pictures all have the same one.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     classes: NDArray[np.int32]
+    score_threshold: float = SCORE_THRESHOLD
+    has_places: bool = True
 
     def __repr__(self) -> str:
         return f"Detections({len(self)} frames, {self.objects().sum():.0f} objects)"
@@ -72,7 +78,9 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, chosen: NDArray[Any]) -> "Detections":
-        return Detections(self.boxes[chosen], self.scores[chosen], self.classes[chosen])
+        return replace(
+            self, boxes=self.boxes[chosen], scores=self.scores[chosen], classes=self.classes[chosen]
+        )
 
     @property
     def is_finite(self) -> bool:
@@ -81,12 +89,19 @@ class Detections:
 
     def objects(self) -> NDArray[np.float64]:
         """(N,) how many objects each frame shows, borderline ones in part."""
-        return np.asarray(weight(self.scores).sum(axis=1), np.float64)
+        return np.asarray(weight(self.scores, self.score_threshold).sum(axis=1), np.float64)
 
 
-def weight(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def score_ramp(threshold: float) -> tuple[float, float]:
+    """Scores at which a detection begins to count and counts fully; it counts half at the ``threshold``, 0..1."""
+    half = min(threshold, 1 - threshold) / 2
+    low = min(max(threshold - half, 0.0), 1 - _LEAST_RAMP)
+    return low, min(max(threshold + half, low + _LEAST_RAMP), 1.0)
+
+
+def weight(scores: NDArray[np.floating[Any]], threshold: float = SCORE_THRESHOLD) -> NDArray[np.float64]:
     """How much a detection counts, 0..1, by its score."""
-    return _ramp(scores.astype(np.float64), SCORE_RAMP)
+    return _ramp(scores.astype(np.float64), score_ramp(threshold))
 
 
 def shared_objects(one: Detections, other: Detections) -> NDArray[np.float64]:
@@ -99,7 +114,7 @@ def shared_objects(one: Detections, other: Detections) -> NDArray[np.float64]:
     return np.asarray([_shared_in_frame(one, other, i) for i in range(len(one))], np.float64)
 
 
-def collect(found: Sequence[Boxes]) -> Detections:
+def collect(found: Sequence[Boxes], score_threshold: float = SCORE_THRESHOLD) -> Detections:
     """Detections of several frames, each with its own number of them."""
     most = max((len(scores) for _, scores, _ in found), default=0)
     boxes = np.zeros((len(found), most, 4), np.float32)
@@ -108,13 +123,26 @@ def collect(found: Sequence[Boxes]) -> Detections:
     for i, (one_boxes, one_scores, one_classes) in enumerate(found):
         k = len(one_scores)
         boxes[i, :k], scores[i, :k], classes[i, :k] = one_boxes, one_scores, one_classes
-    return Detections(boxes, scores, classes)
+    return Detections(boxes, scores, classes, score_threshold)
 
 
 def join(parts: Sequence[Detections]) -> Detections:
-    """The frames of all parts, one part after the other."""
+    """The frames of all parts, at least one, read in the same way, one part after the other."""
     frames = (zip(part.boxes, part.scores, part.classes, strict=True) for part in parts)
-    return collect([Boxes(*frame) for part in frames for frame in part])
+    whole = collect([Boxes(*frame) for part in frames for frame in part], parts[0].score_threshold)
+    return replace(whole, has_places=parts[0].has_places)
+
+
+def labels_as_detections(scores: NDArray[np.floating[Any]]) -> Detections:
+    """Independent labels of N pictures, with their scores (N,K) in 0..1, as detections that all have the same place.
+
+    Sets of labels are compared as sets of objects are: by an F1.
+    """
+    found, place = [], np.array([0.0, 0.0, 1.0, 1.0])
+    for row in scores:
+        best = np.argsort(-row, kind="stable")[:MOST_PER_FRAME]
+        found.append(Boxes(np.tile(place, (len(best), 1)), row[best], best))
+    return replace(collect(found), has_places=False)
 
 
 def overlaps(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -127,12 +155,17 @@ def overlaps(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -
 
 
 def _shared_in_frame(one: Detections, other: Detections, frame: int) -> float:
-    mine, theirs = (np.flatnonzero(part.scores[frame] > SCORE_RAMP[0]) for part in (one, other))
+    mine, theirs = (
+        np.flatnonzero(part.scores[frame] > score_ramp(part.score_threshold)[0]) for part in (one, other)
+    )
     if not len(mine) or not len(theirs):
         return 0.0
     likeness = _ramp(overlaps(one.boxes[frame, mine], other.boxes[frame, theirs]), IOU_RAMP)
     likeness[one.classes[frame, mine][:, None] != other.classes[frame, theirs][None]] = 0
-    worth = np.minimum(weight(one.scores[frame, mine])[:, None], weight(other.scores[frame, theirs])[None])
+    worth = np.minimum(
+        weight(one.scores[frame, mine], one.score_threshold)[:, None],
+        weight(other.scores[frame, theirs], other.score_threshold)[None],
+    )
     value = likeness * worth
     shared = 0.0
     for _ in range(min(value.shape)):

@@ -10,7 +10,11 @@ For models without a manifest. The forms, with N frames, K boxes after suppressi
 * rows with objectness: (N,A,5+C) (YOLO v5, v7); columns without it: (N,4+C,A) (YOLO v8 and later).
 
 Boxes are corners, x or y first, or centre and size; scores lie in 0..1. Everything else is refused with its reason:
-logits, boxes that are offsets to anchors, masks, heat maps, sequences.
+logits, boxes that are offsets to anchors, masks, heat maps, sequences, features.
+
+A shape alone proves nothing: any map (N,H,W) has the shape of a table of boxes. Boxes before suppression must also
+behave as such: they lie all over the picture and not on a line in it, most of them show nothing, and each shows one
+thing. Values that say nothing, such as boxes without an area, count against them.
 """
 
 from collections.abc import Mapping
@@ -31,11 +35,25 @@ from calibration.outputs.detection_layout import (
 from calibration.outputs.detections import LEAST_SCORE, Boxes
 
 Arrays = Mapping[str, NDArray[np.float64]]
+Scores = NDArray[np.floating[Any]]
 
 _SURE_SHARE = 0.99
 """Share of the likely boxes that must make sense as corners, or as centre and size."""
 _SMALLEST_SIDE = 0.002
 """Sides below this share of the largest coordinate are no boxes."""
+_LEAST_WITH_AREA = 0.9
+"""Share of likely boxes that must have an area; the picture's edge may clip some to nothing."""
+_LEAST_BOXES = 8
+"""Likely boxes before suppression, in all frames together: fewer may look like boxes by chance."""
+_MOST_CORRELATION = 0.5
+"""Of the two coordinates of box centres, which lie on a grid (0); neighbouring rows of a map have 0.9 and more."""
+_LEAST_SPREAD = 0.3
+"""Of the middle 90 % of the centres, as a share of the furthest one: a grid has about 0.9."""
+_INSIDE, _MOST_OUTSIDE, _BEYOND_CENTRES = 0.9, 0.1, 1.5
+"""Share of the likely boxes that must lie in the picture, how far they may stick out on the near side (share of the
+furthest centre), and where the picture ends on the far side: a grid of two cells has centres at a half of that."""
+_COUNTED_SCORE, _MOST_OBJECTS, _MOST_CLASSES = 0.5, 2 / 3, 2.0
+"""At most this share of all boxes before suppression shows an object, and each of these belongs to so few classes."""
 _TOLERANCE = 1e-3
 """Rounding of scores in quantized models."""
 
@@ -47,17 +65,23 @@ def recognise(outputs: Outputs) -> DetectionLayout:
         NotDetections: no form fits, or more than one does.
     """
     arrays = {name: np.asarray(array, np.float64) for name, array in outputs.items()}
+    bad = [name for name, array in sorted(arrays.items()) if not np.isfinite(array).all()]
+    if bad:
+        raise NotDetections(f"the answers in {', '.join(bad)} on healthy frames are not finite numbers")
     layout = _with_own_boxes(arrays) or _in_one_table(arrays)
     if layout is None:
         raise NotDetections(f"outputs {_describe(arrays)} have no known form of detections")
     raw = Boxes(*(np.concatenate(part) for part in zip(*unpack_frames(layout, arrays), strict=True)))
-    if not (np.isfinite(raw.corners).all() and np.isfinite(raw.scores).all()):
-        raise NotDetections("the answers on healthy frames are not finite")
-    low, high = raw.scores.min(initial=0), raw.scores.max(initial=0)
-    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
-        found = f"scores in {layout.scores or layout.boxes} run from {low:.3g} to {high:.3g}"
-        raise NotDetections(f"{found}; expected 0..1: export the model with its sigmoid or softmax")
-    return _with_box_format(layout, raw)
+    _require_shares(layout, raw.scores)
+    if layout.packing not in ("rows", "columns"):
+        return _with_box_format(layout, raw)
+    dense = _dense_scores(layout, arrays[layout.boxes])
+    _require_shares(layout, dense)
+    layout = _with_box_format(layout, raw)
+    _require_objects(layout, raw.scores, dense)
+    decoded = Boxes(*(np.concatenate(part) for part in zip(*unpack_frames(layout, arrays), strict=True)))
+    _require_grid(layout, decoded)
+    return layout
 
 
 def _with_own_boxes(arrays: Arrays) -> DetectionLayout | None:
@@ -99,12 +123,16 @@ def _in_one_table(arrays: Arrays) -> DetectionLayout | None:
         return None
     [(name, table)] = tables.items()
     _, a, b = table.shape
+    if not a or not b:
+        return None
     if b == 7 and _are_whole(table[:, :, 0]) and _are_whole(table[:, :, 1]) and _are_shares(table[:, :, 2]):
         return DetectionLayout("detection_output", name)
     if b == 6 and _are_whole(table[:, :, 5]) and _are_shares(table[:, :, 4]):
         return DetectionLayout("end2end", name)
-    if np.abs(table.sum(axis=2) - 1).max(initial=0) < 0.1:
-        raise NotDetections(f"each row of {name} is a distribution over classes, without boxes")
+    if any(np.abs(table.sum(axis=axis) - 1).max() < 0.1 for axis in (1, 2)):
+        raise NotDetections(f"{name} holds distributions over classes, without boxes")
+    if arrays[name].ndim > 3:  # (N,C,H,W): pictures
+        return None
     if a > b >= 6:
         return DetectionLayout("rows", name, has_objectness=True, nms_iou=SUPPRESSION_IOU)
     if b > a >= 5:
@@ -155,12 +183,61 @@ def _with_box_format(layout: DetectionLayout, raw: Boxes) -> DetectionLayout:
     if not len(likely):
         raise NotDetections("no frame shows anything, so the form of the boxes cannot be told")
     least = _SMALLEST_SIDE * np.abs(likely).max()
-    if (likely[:, 2:] >= likely[:, :2]).all(axis=1).mean() >= _SURE_SHARE:
+    sides = likely[:, 2:] - likely[:, :2]
+    have_area = (sides > least).all(axis=1).mean() >= _LEAST_WITH_AREA
+    if have_area and (sides >= 0).all(axis=1).mean() >= _SURE_SHARE:
         return replace(layout, box_format="xyxy")
     if (likely[:, 2:] > least).all(axis=1).mean() >= _SURE_SHARE:
         return replace(layout, box_format="cxcywh")
     found = f"the boxes in {layout.boxes} are neither corners nor centre and size"
     raise NotDetections(f"{found} (offsets to anchors?): export the model with its boxes decoded")
+
+
+def _dense_scores(layout: DetectionLayout, table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N*A, 1+C or C) all scores of the boxes before suppression, an objectness among them."""
+    rows = table if layout.packing == "rows" else table.transpose(0, 2, 1)
+    return rows.reshape(-1, rows.shape[2])[:, 4:]
+
+
+def _require_shares(layout: DetectionLayout, scores: Scores) -> None:
+    low, high = scores.min(initial=0), scores.max(initial=0)
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        found = f"scores in {layout.scores or layout.boxes} run from {low:.3g} to {high:.3g}"
+        raise NotDetections(f"{found}; expected 0..1: export the model with its sigmoid or softmax")
+
+
+def _require_objects(layout: DetectionLayout, scores: Scores, dense: Scores) -> None:
+    """Boxes before suppression: few show an object, and each of these shows one thing."""
+    likely = int((scores >= LEAST_SCORE).sum())
+    if likely < _LEAST_BOXES:
+        found = f"{layout.boxes} shows {likely} likely boxes in all frames"
+        raise NotDetections(
+            f"{found}; at least {_LEAST_BOXES} are needed to tell boxes from a map by their values"
+        )
+    classes = dense[scores >= _COUNTED_SCORE, int(layout.has_objectness) :] >= _COUNTED_SCORE
+    are_too_many = len(classes) > _MOST_OBJECTS * len(scores)
+    if are_too_many or (len(classes) and classes.sum(axis=1).mean() > _MOST_CLASSES):
+        raise NotDetections(
+            f"nearly everything in {layout.boxes} would be an object: a map or features, no boxes"
+        )
+
+
+def _require_grid(layout: DetectionLayout, found: Boxes) -> None:
+    """Boxes before suppression lie all over the picture, and in it."""
+    centres = (found.corners[:, :2] + found.corners[:, 2:]) / 2
+    furthest = np.abs(centres).max(axis=0)
+    low, high = np.quantile(centres, (0.05, 0.95), axis=0)
+    is_spread = (high - low > _LEAST_SPREAD * furthest).all()
+    if not is_spread or abs(float(np.asarray(np.corrcoef(centres.T))[0, 1])) > _MOST_CORRELATION:
+        raise NotDetections(
+            f"what could be boxes in {layout.boxes} does not lie all over the picture: a map?"
+        )
+    likely = found.corners[found.scores >= LEAST_SCORE]
+    near, far = likely[:, :2] >= -_MOST_OUTSIDE * furthest, likely[:, 2:] <= _BEYOND_CENTRES * furthest
+    if (near & far).all(axis=1).mean() < _INSIDE:
+        raise NotDetections(
+            f"what could be boxes in {layout.boxes} lies outside of any picture: a map or features?"
+        )
 
 
 def _are_shares(values: NDArray[np.float64]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import gate
-from calibration.outputs.read import Answers, Layout, join_answers, named_only, read_answers
+from calibration.outputs.read import Answers, Layout, as_judged, join_answers, named_only, read_answers
 from calibration.patch import Patch
 from calibration.targets.base import Batch, Runner
 from calibration.targets.target import Target
@@ -32,6 +32,8 @@ class Evaluator:
     """The simulated frames that all candidates meet."""
     output: str | None = None
     """The one with the answers; None where all belong to them."""
+    are_labelled: bool = False
+    """Whether labels of the live frames are known: then independent labels are compared with them one by one."""
 
     def evaluate(
         self,
@@ -66,7 +68,8 @@ class Evaluator:
 
     def read(self, runner: Runner, x: Batch) -> Answers:
         """The answers on some frames."""
-        return read_answers(named_only(runner(x), self.output), self.layout)
+        answers = read_answers(named_only(runner(x), self.output), self.layout)
+        return answers if self.are_labelled else as_judged(answers, self.layout)
 
     def screen(self, target: Target, patches: Mapping[str, Patch]) -> dict[str, Answers | None]:
         """The most faithful candidates on a part of the simulated frames, with their answers to it.

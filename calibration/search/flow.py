@@ -16,7 +16,16 @@ from calibration.errors import DataError
 from calibration.gate.classification import GateSettings
 from calibration.gate.detection import DetectionGateSettings
 from calibration.outputs.detections import Detections
-from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of, named_only, read_answers
+from calibration.outputs.read import (
+    Answers,
+    ClassScores,
+    Layout,
+    UnknownAnswers,
+    as_judged,
+    layout_of,
+    named_only,
+    read_answers,
+)
 from calibration.patch import Patch, clipped_channels, correction
 from calibration.search import outliers, reference
 from calibration.search.candidates import UNPATCHED, candidates
@@ -214,17 +223,19 @@ class Search:
         layout = self._options.layout or (None if kept is None else kept.layout) or layout_of(outputs)
         answers = read_answers(outputs, layout)
         _require_fitting_labels(self._given.y, answers)
-        return layout, answers
+        return layout, answers if self._given.y is not None else as_judged(answers, layout)
 
     def _evaluator(self, parts: _Split, layout: Layout, *, with_simulated: bool) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         live, kept, output = self._given.x[parts.judged], self._healthy_samples, self._baseline.output
-        if kept is None or not with_simulated:
-            return Evaluator(live, None, None, layout, output=output)
+        are_labelled = self._given.y is not None
+        if kept is None or not with_simulated or (are_labelled and layout is ClassScores.INDEPENDENT):
+            return Evaluator(live, None, None, layout, output=output, are_labelled=are_labelled)
         chosen = kept.only(spread_over(len(kept), self._options.most_healthy_samples))
         again = simulate_drift(chosen.samples(), parts.observed, self._rng)
         part = spread_over(len(again), self._options.most_screened)
-        return Evaluator(live, again, chosen.answers, layout, part, output)
+        healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
+        return Evaluator(live, again, healthy, layout, part, output, are_labelled)
 
     def _patches(self, observed: Batch) -> dict[str, Patch]:
         """A patch per candidate; one observer pass serves all depths of a (input, prior) pair."""

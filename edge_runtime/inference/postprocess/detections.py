@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from calibration.outputs.detection_layout import DetectionLayout, NotDetections, strongest, unpack
 from calibration.outputs.detections import Boxes
-from calibration.outputs.read import ClassScores, Layout
+from calibration.outputs.read import ClassScores, Layout, NoAnswers
 from edge_runtime.datatypes import Geometry
 from edge_runtime.inference.specs import DetectionSpec, PostprocessSpec
 
 _LAYOUT_FIELDS = {field.name for field in fields(DetectionLayout)}
-_CLASS_SCORES = {"logits": ClassScores.LOGITS, "probabilities": ClassScores.PROBABILITIES}
+_CLASS_SCORES: dict[str, ClassScores] = {
+    "logits": ClassScores.LOGITS,
+    "probabilities": ClassScores.PROBABILITIES,
+    "sigmoid_logits": ClassScores.INDEPENDENT,
+}
 
 
 class BoxFlaw(Exception):
@@ -28,15 +32,15 @@ def detection_layout(spec: DetectionSpec) -> DetectionLayout:
     return DetectionLayout(**spec.model_dump(include=_LAYOUT_FIELDS))
 
 
-def answer_layout(spec: PostprocessSpec) -> Layout | None:
-    """How the calibration library reads the answers that this specification publishes; None leaves it to infer that."""
+def answer_layout(spec: PostprocessSpec) -> Layout:
+    """How the calibration library reads the answers that this specification publishes; it infers nothing."""
     match spec.task:
         case "detection":
             return detection_layout(spec)
         case "classification":
-            return _CLASS_SCORES.get(spec.scores)
+            return _CLASS_SCORES[spec.scores]
         case "raw":
-            return None
+            return NoAnswers.RAW
 
 
 def read_boxes(

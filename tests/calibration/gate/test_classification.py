@@ -332,3 +332,36 @@ def test_few_live_frames_are_compared_with_as_many_healthy_ones():
     assert classification.expected_classes(many, 48) == pytest.approx(24)
     assert 9 <= classification.expected_classes(many, 12) <= 12
     assert 7 <= classification.expected_classes(many, 11) <= 11
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_accepted"),
+    [
+        (0.0, 0.12, False),  # ten classes: one answer for all frames has 0.1
+        (0.0, 0.13, False),
+        (0.02, 0.1, False),
+        (0.05, 0.14, False),
+        (0.0, 0.4, True),
+        (0.1, 0.45, True),
+        (0.1, 0.9, True),
+    ],
+)
+def test_a_candidate_no_better_than_one_answer_for_all_frames_decides_nothing(
+    before: float, after: float, is_accepted: bool
+) -> None:
+    unpatched = Evidence("identity", answers(0.5), answers(before, seed=3, sure=0.99))
+    better = Evidence("better", answers(0.5), answers(after, seed=4, sure=0.3))
+    choice = classification.choose(unpatched, [better], HEALTHY)
+    assert choice.scores["better"]["evidence"] != 0
+    assert choice.accepted is is_accepted, choice.reasons
+
+
+def test_labels_prove_nothing_where_the_best_is_no_better_than_guessing():
+    labels = np.arange(64) % CLASSES
+    unpatched = Evidence("identity", answers(0.0, count=64))
+    for right, is_accepted in ((0.12, False), (0.15, False), (0.4, True), (0.9, True)):
+        choice = classification.choose(
+            unpatched, [Evidence("better", answers(right, count=64, seed=2))], None, labels
+        )
+        assert choice.scores["better"]["p_value"] <= 0.05
+        assert choice.accepted is is_accepted, right

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from calibration.gate import reasons
-from calibration.gate.detection import choose, soft_f1
+from calibration.gate.detection import choose, constant_f1, soft_f1
 from calibration.gate.evidence import Evidence
-from calibration.outputs.detections import Detections
+from calibration.outputs.detections import Detections, labels_as_detections
 
 FRAMES, OBJECTS = 48, 4
 
@@ -114,3 +114,51 @@ def test_other_frames_are_a_mistake_of_the_caller() -> None:
         choose(IDENTITY, [replace(GOOD, live=detections(0.9, frames=19))], HEALTHY)
     with pytest.raises(ValueError, match="simulated"):
         choose(IDENTITY, [replace(GOOD, simulated=detections(0.9, frames=19))], HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "false", "is_accepted"),
+    [
+        (0.0, 0.06, 0, False),  # what a map judged as boxes gave
+        (0.02, 0.1, 0, False),
+        (0.05, 0.18, 0, False),
+        (0.02, 0.5, 9, False),  # finds some, and makes up twice as many
+        (0.3, 0.1, 0, False),
+        (0.02, 0.35, 0, True),
+        (0.1, 0.5, 1, True),
+        (0.3, 0.6, 0, True),
+        (0.5, 0.95, 0, True),
+        (0.8, 0.95, 0, True),
+    ],
+)
+def test_a_witness_that_finds_little_decides_nothing_whatever_it_gained(
+    before: float, after: float, false: int, is_accepted: bool
+) -> None:
+    unpatched = Evidence("identity", detections(0.5, frames=20), detections(before))
+    better = Evidence("better", detections(0.5, frames=20), detections(after, false=false))
+    choice = choose(unpatched, [better], HEALTHY)
+    assert choice.accepted is is_accepted, choice.reasons
+    assert (choice.scores["better"]["gain"] > 0.03) is (before < after)
+
+
+def labels(rates: list[float], frames: int = FRAMES, seed: int = 0) -> Detections:
+    """Label k is right in a share ``rates[k]`` of the pictures."""
+    rng = np.random.default_rng(seed)
+    return labels_as_detections(np.where(rng.uniform(0, 1, (frames, len(rates))) < rates, 0.95, 0.02))
+
+
+def test_sets_of_labels_are_judged_by_their_agreement() -> None:
+    healthy = labels([0.5, 0.4, 0.3, 0.2])
+    dim = labels_as_detections(np.full((FRAMES, 4), 0.02))
+    unpatched = Evidence("identity", labels([0.1] * 4, 20), dim)
+    good = Evidence("good", labels([0.4] * 4, 20), healthy)
+    assert choose(unpatched, [good], healthy).accepted
+    other = Evidence("other", good.live, labels([0.5, 0.4, 0.3, 0.2], seed=1))
+    assert not choose(unpatched, [other], healthy).accepted
+
+
+def test_on_a_scene_of_one_label_always_answering_it_proves_nothing() -> None:
+    healthy = labels([1.0, 0.0, 0.0])
+    unpatched = Evidence("identity", labels([0.3, 0.3, 0.3], 20), labels([0.3, 0.3, 0.3]))
+    assert constant_f1(healthy) == pytest.approx(1.0)
+    assert not choose(unpatched, [Evidence("always", labels([1.0, 0, 0], 20), healthy)], healthy).accepted

@@ -3,12 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.outputs.detection_layout import DetectionLayout, read
 from calibration.outputs.detections import (
     Boxes,
     Detections,
     collect,
     join,
     overlaps,
+    score_ramp,
     shared_objects,
     weight,
 )
@@ -84,3 +86,26 @@ def test_frames_that_do_not_fit_are_refused() -> None:
         shared_objects(ONE, ONE[np.array([0])])
     with pytest.raises(ValueError):
         Detections(np.zeros((2, 3, 4), np.float32), np.zeros((2, 2), np.float32), np.zeros((2, 2), np.int32))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.1, 0.25, 0.3, 0.5, 0.6, 0.8, 0.9, 0.99, 1.0])
+def test_a_detection_counts_half_at_the_threshold_of_its_manifest(threshold: float) -> None:
+    low, high = score_ramp(threshold)
+    assert 0 <= low < high <= 1
+    at, zero, one = weight(np.array([threshold, 0.0, 1.0]), threshold)
+    assert zero == 0
+    assert one == 1
+    if 0.02 <= threshold <= 0.98:
+        assert at == pytest.approx(0.5)
+    if threshold == 0.5:
+        assert (low, high) == (0.25, 0.75)
+
+
+@pytest.mark.parametrize(("threshold", "objects"), [(0.02, 2.0), (0.15, 2.0), (0.5, 0.0), (0.8, 0.0)])
+def test_what_is_published_is_what_is_counted(threshold: float, objects: float) -> None:
+    layout = DetectionLayout("end2end", "out", score_threshold=threshold)
+    boxes = np.array([[[0, 0, 5, 5, 0.24, 0], [9, 9, 12, 12, 0.23, 1], [1, 1, 2, 2, 0.001, 0]]])
+    found = read(layout, {"out": boxes})
+    assert found.objects()[0] == pytest.approx(objects)
+    assert shared_objects(found, found)[0] == pytest.approx(objects)
+    assert join([found, found[np.array([0])]]).score_threshold == threshold

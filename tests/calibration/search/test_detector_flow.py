@@ -9,7 +9,7 @@ import calibration as c
 from calibration.baseline.pooling import pool
 from calibration.outputs.detections import Detections, shared_objects
 from calibration.outputs.read import layout_of, read_answers
-from tests.support.onnx_nets import detector, hazy, street
+from tests.support.onnx_nets import classifier, detector, hazy, pictures, street
 
 pytestmark = pytest.mark.integration
 
@@ -90,3 +90,27 @@ def test_class_labels_mean_nothing_to_a_detector(baseline: c.Baseline) -> None:
     x = hazy(street(32, seed=3), 0.4, -0.2)
     with pytest.raises(c.DataError, match="detector"):
         c.recalibrate(detector(), baseline, x, np.zeros(32, np.int64))
+
+
+def test_what_the_bundle_publishes_as_it_is_is_never_judged(baseline: c.Baseline) -> None:
+    drifted = hazy(street(64, seed=3), 0.4, -0.2)
+    verdict = c.recalibrate(detector(), baseline, drifted, options=c.Options(layout=c.NoAnswers.RAW))
+    assert not verdict.accepted
+    assert "as they are" in verdict.reasons[0]
+    silent = c.profile(detector(), street(16), layout=c.NoAnswers.RAW)
+    assert silent.healthy_samples is not None
+    assert silent.healthy_samples.answers is None
+
+
+def test_independent_labels_are_judged_as_sets_and_with_labels_one_by_one(tmp_path: Path) -> None:
+    model, kind = classifier(seed=4), c.ClassScores.INDEPENDENT
+    healthy = c.profile(model, pictures(64, seed=1), layout=kind)
+    healthy.save(tmp_path / "b")
+    again = c.Baseline.load(tmp_path / "b")
+    drifted, options = hazy(pictures(64, seed=5), 0.4, 0.5), c.Options(layout=kind)
+    verdict = c.recalibrate(model, again, drifted, options=options)
+    assert verdict.accepted, verdict.reasons
+    assert verdict.scores[verdict.candidate]["fidelity"] > 0.8
+    [logits] = c.open_target(model).runner()(pictures(64, seed=5)).values()
+    labelled = c.recalibrate(model, again, drifted, logits.argmax(axis=1).astype(np.int64), options)
+    assert "accuracy" in labelled.scores[labelled.candidate]

@@ -5,7 +5,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from calibration.outputs.detection_layout import DetectionLayout
-from calibration.outputs.read import ClassScores
+from calibration.outputs.read import ClassScores, NoAnswers
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.datatypes import Geometry, Rejected, RejectReason, Sample
 from edge_runtime.inference.postprocess.detections import answer_layout
@@ -227,4 +227,5 @@ def test_recalibration_reads_classes_and_boxes_as_they_are_published() -> None:
         "columns", "boxes", box_format="yxyx", activation="softmax", background_class=1, nms_iou=0.3
     )
     assert answer_layout(ClassificationSpec(scores="probabilities")) is ClassScores.PROBABILITIES
-    assert answer_layout(RawSpec()) is None
+    assert answer_layout(ClassificationSpec(scores="sigmoid_logits")) is ClassScores.INDEPENDENT
+    assert answer_layout(RawSpec()) is NoAnswers.RAW
