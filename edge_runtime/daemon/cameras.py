@@ -91,17 +91,22 @@ class Cameras:
 
     def facts(self) -> tuple[SourceFacts, ...]:
         """For the health verdict."""
+        workers = dict(self._workers).items()
+        metrics = {stream: worker.pipeline.metrics.stream(stream) for stream, worker in workers}
         return tuple(
             SourceFacts(
                 stream=stream,
                 started_at_s=worker.since_s,
-                last_frame_at_s=worker.pipeline.metrics.stream(stream).last_frame_at_s,
+                last_frame_at_s=metrics[stream].last_frame_at_s,
+                rejected_in_a_row=metrics[stream].rejected_in_a_row,
+                last_rejection=metrics[stream].last_rejection,
+                unanswered_since_s=metrics[stream].unanswered_since_s,
                 allowed_silence_s=_allowed_silence_s(worker.camera),
                 may_idle=worker.camera.is_idle_allowed,
                 is_finished=worker.is_finished,
                 problem=worker.last_problem,
             )
-            for stream, worker in dict(self._workers).items()
+            for stream, worker in workers
         )
 
     def status(self, configured: Mapping[str, CameraConfig]) -> dict[str, CameraStatus]:

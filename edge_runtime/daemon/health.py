@@ -1,20 +1,30 @@
 """Whether the daemon is alive, whether it is ready, and why not: facts in, a verdict out.
 
 *Live* means that inference makes progress, or that nothing is due. *Ready* means that it may be relied on: models are
-loaded, which includes their golden self-test, and pictures come in. A problem that the daemon survives (a broker that
-is away: results wait on disk) is a note. The watchdog is fed by the engines' facts alone. Pure: no clock, no socket.
+loaded, which includes their golden self-test, and pictures come in and are answered. A problem that the daemon survives
+(a broker that is away: results wait on disk) is a note. Pure: no clock, no socket. The HTTP server, the retained MQTT
+state and systemd's status line use the one verdict; ``WatchdogFeeder`` reads only the engines' facts.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal
+
+from edge_runtime.messaging.events import HealthChanged
 
 INFERENCE_S = 20.0
 """A batch that is due this long has hung. The slowest honest case is a big model on a slow board."""
 SOURCE_START_S = 15.0
 """A stream may take this long to give its first frame (an RTSP camera's first key frame)."""
 ERRORS_IN_A_ROW = 3
+UNANSWERED_S = 30.0
+"""Frames that come in and get no result for this long are dropped for their age, or lost to errors."""
+REJECTED_IN_A_ROW = 5
+"""So many frames without one result: the camera or the model is wrong, not a picture."""
 MIN_FREE_DISK_MIB = 64.0
+LASTS_S, OVER_S = 5.0, 30.0
+"""A finding is news when it has lasted so long, and over when it has been away so long."""
 
 
 class Weight(IntEnum):
@@ -26,13 +36,22 @@ class Weight(IntEnum):
     NOTE = 2
 
 
+_HAS_EVENTS = ("daemon", "configuration", "delivery")
+"""These have events of their own, or none can be sent any more."""
+_STATES: dict[Weight, Literal["dead", "unready", "note"]] = {
+    Weight.DEAD: "dead",
+    Weight.UNREADY: "unready",
+    Weight.NOTE: "note",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is not as it should be."""
 
     part: str
     """``daemon``, ``engine parts``, ``source belt``, ``broker``, ``delivery mqtt``, ``outbox``, ``disk``,
-    ``configuration`` or ``thread http``."""
+    ``configuration``, ``calibration parts`` or ``thread http``."""
     weight: Weight
     reason: str
 
@@ -70,6 +89,11 @@ class SourceFacts:
     is_finished: bool = False
     """A file that was played to its end."""
     problem: str | None = None
+    rejected_in_a_row: int = 0
+    """Frames without a result since the last one that had one."""
+    last_rejection: str = ""
+    unanswered_since_s: float | None = None
+    """Since when frames come in and none is answered or rejected; None when the latest one was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +111,8 @@ class Facts:
     results_lost: int = 0
     free_disk_mib: float | None = None
     config_problem: str | None = None
+    calibration: Mapping[str, str] = field(default_factory=dict)
+    """By model, why it is not watched, or its drift not corrected."""
     thread_failures: Mapping[str, int] = field(default_factory=dict)
     """For each thread that fails now, how often in a row."""
     delivery: tuple[Finding, ...] = ()
@@ -109,8 +135,8 @@ class Health:
         return "; ".join((verdict, *self.reasons))
 
 
-def assess(facts: Facts, now_s: float) -> Health:
-    """Judge the facts as of ``now_s`` (monotonic seconds)."""
+def find(facts: Facts, now_s: float) -> tuple[Finding, ...]:
+    """What is not as it should be as of ``now_s`` (monotonic seconds), the gravest first."""
     findings = (
         *_judge_daemon(facts),
         *(found for engine in facts.engines for found in _judge_engine(engine, now_s)),
@@ -118,9 +144,13 @@ def assess(facts: Facts, now_s: float) -> Health:
         *facts.delivery,
         *_note_problems(facts),
     )
-    ranked = sorted(findings, key=lambda finding: finding.weight)
-    gravest = ranked[0].weight if ranked else Weight.NOTE
-    reasons = tuple(f"{finding.part}: {finding.reason}" for finding in ranked)
+    return tuple(sorted(findings, key=lambda finding: finding.weight))
+
+
+def judge(findings: tuple[Finding, ...]) -> Health:
+    """The verdict on findings, of which the first is the gravest."""
+    gravest = findings[0].weight if findings else Weight.NOTE
+    reasons = tuple(f"{finding.part}: {finding.reason}" for finding in findings)
     return Health(gravest > Weight.DEAD, gravest > Weight.UNREADY, reasons)
 
 
@@ -142,18 +172,26 @@ def _judge_engine(engine: EngineFacts, now_s: float) -> Iterator[Finding]:
 
 
 def _judge_sources(sources: tuple[SourceFacts, ...], now_s: float) -> Iterator[Finding]:
-    silent = {source.stream: found for source in sources if (found := _explain_silence(source, now_s))}
+    mute = {source.stream: found for source in sources if (found := _explain_no_results(source, now_s))}
     for source in sources:
         if source.may_idle and not source.is_finished and source.last_frame_at_s is None and source.problem:
             yield Finding(f"source {source.stream}", Weight.NOTE, f"no frame yet ({source.problem})")
-    # One dead camera of sixteen does not make the box useless: the others are served, and it is reported.
-    none_left = bool(sources) and len(silent) == len(sources)
-    for stream, reason in silent.items():
-        yield Finding(f"source {stream}", Weight.UNREADY if none_left else Weight.NOTE, reason)
+    # One dead camera of sixteen does not make the box useless: the others are served, and it is reported. A folder that
+    # waits for pictures is no result either.
+    owing = [s.stream for s in sources if s.stream in mute or not (s.may_idle or s.is_finished)]
+    weight = Weight.UNREADY if len(mute) == len(owing) else Weight.NOTE
+    for stream, reason in mute.items():
+        yield Finding(f"source {stream}", weight, reason)
 
 
-def _explain_silence(source: SourceFacts, now_s: float) -> str | None:
-    """Why the stream counts as silent; None when it gives frames or need not."""
+def _explain_no_results(source: SourceFacts, now_s: float) -> str | None:
+    """Why the stream gives no results; None when it gives some or need not."""
+    if source.rejected_in_a_row >= REJECTED_IN_A_ROW:
+        return f"the last {source.rejected_in_a_row} frames have no result ({source.last_rejection})"
+    if source.unanswered_since_s is not None and now_s - source.unanswered_since_s > UNANSWERED_S:
+        return (
+            f"no frame was answered for {now_s - source.unanswered_since_s:.0f} s: they wait too long or fail"
+        )
     if source.may_idle or source.is_finished:
         return None
     cause = f" ({source.problem})" if source.problem else ""
@@ -181,11 +219,42 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
         yield Finding("disk", Weight.NOTE, reason)
     if facts.config_problem:
         yield Finding("configuration", Weight.NOTE, f"the last edit was refused: {facts.config_problem}")
+    for model, reason in facts.calibration.items():
+        yield Finding(f"calibration {model}", Weight.NOTE, reason)
     # A vital thread ends the daemon by itself, the others are not worth the loss of readiness.
     for thread, in_a_row in facts.thread_failures.items():
         if in_a_row >= ERRORS_IN_A_ROW:
             reason = f"failed {in_a_row} times in a row; the log says why"
             yield Finding(f"thread {thread}", Weight.NOTE, reason)
+
+
+class HealthLog:
+    """Which findings are news: one that lasts, one that has become graver or lighter, and one that is over.
+
+    A camera that comes and goes is said once, not at every look.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[Finding, float, float]] = {}  # part -> (latest, first and last time seen)
+        self._said: dict[str, Weight] = {}
+
+    def update(self, findings: tuple[Finding, ...], now_s: float) -> list[HealthChanged]:
+        """Take in one look of every few seconds (monotonic); gives what subscribers should hear."""
+        news = list[HealthChanged]()
+        for finding in reversed(findings):  # of several about one part the gravest counts
+            if finding.part.partition(" ")[0] in _HAS_EVENTS:
+                continue
+            _, since_s, _ = self._seen.get(finding.part, (finding, now_s, now_s))
+            self._seen[finding.part] = (finding, since_s, now_s)
+        for part, (finding, since_s, last_s) in list(self._seen.items()):
+            if now_s - last_s > OVER_S:
+                del self._seen[part]
+                if self._said.pop(part, None) is not None:
+                    news.append(HealthChanged(part, "well", None))
+            elif last_s == now_s and now_s - since_s >= LASTS_S and self._said.get(part) != finding.weight:
+                self._said[part] = finding.weight
+                news.append(HealthChanged(part, _STATES[finding.weight], finding.reason))
+        return news
 
 
 class WatchdogFeeder:

@@ -2,6 +2,7 @@
 
 import queue
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -9,12 +10,13 @@ import structlog
 
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
-from edge_runtime.daemon.health import WatchdogFeeder
+from edge_runtime.daemon.health import HealthLog, WatchdogFeeder, judge
 from edge_runtime.daemon.reload import ConfigReloader
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.errors import OpeningStopped
 from edge_runtime.http.server import HttpServer
+from edge_runtime.messaging.events import Fact
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.system.systemd import SystemdNotify
 
@@ -76,6 +78,8 @@ class Daemon:
     watch: ConfigWatcher
     """Not started."""
     notify: SystemdNotify
+    emit: Callable[[Fact], None]
+    """Publishes what has happened to the whole device."""
     stop_request: StopRequest
     resources: ExitStack
     """Closed last: outboxes and the lock of the state directory."""
@@ -84,6 +88,7 @@ class Daemon:
         self._must_look, self._state_at_s = False, 0.0
         self._last_state: tuple[MqttClient, bytes] | None = None
         self._last_line = ""
+        self._health_log = HealthLog()
         self._feeder = None if self.notify.watchdog_s is None else WatchdogFeeder(self.notify.watchdog_s)
 
     def run(self, for_s: float | None = None) -> int:
@@ -147,11 +152,14 @@ class Daemon:
             self.notify.watchdog()
         if now_s - self._state_at_s >= STATE_EVERY_S:
             self._state_at_s = now_s
-            self._publish_state()
+            self._publish_state(now_s)
 
-    def _publish_state(self) -> None:
-        """Tell systemd and the broker how the daemon is: its first state, then only changes."""
-        line = self.reporter.health().line
+    def _publish_state(self, now_s: float) -> None:
+        """Tell subscribers, systemd and the broker how the daemon is: its first state, then only changes."""
+        findings = self.reporter.findings()
+        for change in self._health_log.update(findings, now_s):
+            self.emit(change)
+        line = judge(findings).line
         if line != self._last_line:
             self._last_line = line
             self.notify.status(line)

@@ -7,7 +7,6 @@ bad edit leaves everything as it was.
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from edge_runtime.deployment.versions import is_mended
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
-from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, Fact, VersionMended
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Fact, VersionMended
 from edge_runtime.system.camera_address import CameraKind
 from edge_runtime.system.supervised_thread import Crashes
 from edge_runtime.system.systemd import SystemdNotify
@@ -75,6 +74,8 @@ class ConfigReloader:
     open_connection: Callable[[Config], BrokerConnection]
     """Broker client, commands and channels, not started. Raises ConfigError, StateError."""
     configure_log: Callable[[Config], None]
+    emit: Callable[[Fact, str | None], None]
+    """Publishes what has happened to a model, or (None) to the whole device."""
     keep_config: Callable[[Config], None]
     """Remembers a configuration that is in force, for a start that cannot use the file."""
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
@@ -169,17 +170,17 @@ class ConfigReloader:
             if edit.is_mended:
                 for name, runtime in opened[0].items():
                     if runtime.bundle.id != before.get(name):
-                        self._emit(VersionMended(runtime.bundle.id, before[name]), name)
+                        self.emit(VersionMended(runtime.bundle.id, before[name]), name)
                 self.notify.ready()
                 return
             self.running.config, self.running.config_problem = edit.config, None
-            self._emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart))
+            self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart), None)
             self.keep_config(edit.config)
         self.notify.ready()
 
     def _refuse(self, problem: str, *problems: str) -> None:
         self.running.config_problem = problem
-        self._emit(ConfigRefused(problems))
+        self.emit(ConfigRefused(problems), None)
 
     def _open(self, new: Config, plan: Changes, should_stop: Callable[[], bool]) -> _Opened:
         """Open the new parts; when one fails, the models opened before it are closed. The old parts are not touched."""
@@ -243,9 +244,6 @@ class ConfigReloader:
         self.running.connection = connection
         old.stop(drain_s=1.0)
         connection.start()
-
-    def _emit(self, fact: Fact, model: str | None = None) -> None:
-        self.delivery.add_event(Event(time.time(), fact, model))
 
 
 def _close_late(opened: Future[_Opened]) -> None:

@@ -39,6 +39,12 @@ class Running:
             for name, runtime in list(self.models.items())
         )
 
+    def calibration_concerns(self) -> dict[str, str]:
+        """By model, why its drift is not watched or not corrected."""
+        controllers = {name: runtime.controller for name, runtime in list(self.models.items())}
+        concerns = {name: one.concern() for name, one in controllers.items() if one is not None}
+        return {name: concern for name, concern in concerns.items() if concern is not None}
+
     def request(self, request: TaskRequest, model: str | None) -> dict[str, Any]:
         """Hand a command to a model's recalibration controller and wait for its answer.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge_runtime.daemon.cameras import Cameras, CameraStatus
 from edge_runtime.daemon.delivery_watch import DeliveryWatch
-from edge_runtime.daemon.health import Facts, Health, assess
+from edge_runtime.daemon.health import Facts, Finding, Health, find, judge
 from edge_runtime.daemon.model_runtime import ModelStatus
 from edge_runtime.daemon.running import Running
 from edge_runtime.messaging.delivery import ChannelStatus, Delivery
@@ -70,6 +70,10 @@ class StatusReporter:
 
     def health(self) -> Health:
         """The verdict of now."""
+        return judge(self.findings())
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What is not as it should be now, the gravest first."""
         running, broker = self._running, self._broker()
         channels = [channel.status() for channel in self._delivery.channels]
         facts = Facts(
@@ -83,10 +87,11 @@ class StatusReporter:
             results_lost=sum(channel.dropped for channel in channels),
             free_disk_mib=self._free_disk_mib(),
             config_problem=running.config_problem,
+            calibration=running.calibration_concerns(),
             thread_failures=self._crashes.in_a_row(),
             delivery=self._watch.findings,
         )
-        return PROCESS.value(assess(facts, time.monotonic()))
+        return PROCESS.value(find(facts, time.monotonic()))
 
     def status(self) -> DaemonStatus:
         """Everything."""

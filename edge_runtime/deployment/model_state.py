@@ -271,9 +271,16 @@ class ModelState:
         """
         write_atomically(self.patches / patch_id / "withdrawn", reason.encode())
 
+    def read_withdrawal(self, patch_id: str) -> str | None:
+        """Why it was taken back: ``command``, or what failed when it ran; None when it was not."""
+        try:
+            return (self.patches / patch_id / "withdrawn").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
     def is_withdrawn(self, patch_id: str) -> bool:
         """Whether it was taken back by a command or because it did not run."""
-        return (self.patches / patch_id / "withdrawn").exists()
+        return self.read_withdrawal(patch_id) is not None
 
     def _read_reported(self, patch_id: str, key: str) -> str | None:
         try:

@@ -49,7 +49,32 @@ class StreamMetrics:
     frames: int = 0
     results: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    rejected_in_a_row: int = 0
+    """Since the last result."""
+    last_rejection: str = ""
+    """Why the latest rejected frame was."""
     last_frame_at_s: float | None = None
+    unanswered_since_s: float | None = None
+    """Capture time of the first frame since the last result or rejection; None when there is none."""
+
+    def note_frame(self, captured_at_s: float) -> None:
+        """A frame has come in."""
+        self.frames += 1
+        self.last_frame_at_s = captured_at_s
+        if self.unanswered_since_s is None:
+            self.unanswered_since_s = captured_at_s
+
+    def note_result(self) -> None:
+        """A frame was answered."""
+        self.results += 1
+        self.rejected_in_a_row, self.unanswered_since_s = 0, None
+
+    def note_rejection(self, reason: str) -> None:
+        """A frame has no result: the picture or the answer cannot be used."""
+        self.rejected[reason] += 1
+        self.rejected_in_a_row += 1
+        self.unanswered_since_s = None
+        self.last_rejection = reason
 
 
 @dataclass(slots=True)

@@ -65,11 +65,10 @@ class Pipeline:
         A live stream never waits (its oldest queued sample is dropped); a file waits for room until ``stop``.
         """
         metrics = self.metrics.stream(frame.stream)
-        metrics.frames += 1
-        metrics.last_frame_at_s = frame.captured_at_s
+        metrics.note_frame(frame.captured_at_s)
         prepared = self.preprocessor.prepare(frame)
         if isinstance(prepared, Rejected):
-            metrics.rejected[prepared.reason] += 1
+            metrics.note_rejection(prepared.reason)
             self._reject(prepared, frame)
             return prepared
         with self._lock:
@@ -208,7 +207,7 @@ class Pipeline:
         sample, metrics = queued.sample, self.metrics.stream(queued.sample.stream)
         answer = self.postprocessor.read(sample, outputs)
         if isinstance(answer, Rejected):
-            metrics.rejected[answer.reason] += 1
+            metrics.note_rejection(answer.reason)
             self._reject(answer, sample)
             return
         now_s = self.clock()
@@ -233,7 +232,7 @@ class Pipeline:
         )
         self.deliver(result)
         _settle(sample)
-        metrics.results += 1
+        metrics.note_result()
         self.metrics.total_ms.add(result.timings.total)
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = now_s

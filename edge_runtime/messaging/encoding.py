@@ -185,7 +185,8 @@ def _fact(fact: Fact) -> dict[str, Any]:
             known = {"accepted": True, "is_known": True, "candidate": patch_id, "seconds": 0.0}
             return {"outcome": "accepted", **known, "reasons": [reason], "generation": str(generation)}
         case (
-            events.BaselineChanged()
+            events.HealthChanged()
+            | events.BaselineChanged()
             | events.PatchResumed()
             | events.RolledBack()
             | events.VersionSkipped()

@@ -8,6 +8,8 @@ LASTING = "not tried again until the model or the configuration changes, or on c
 
 def is_trouble(fact: Fact) -> bool:
     """Whether a person should look: drift, a refused edit, a damaged version, a task that failed."""
+    if isinstance(fact, events.HealthChanged):
+        return fact.reason is not None
     return isinstance(
         fact,
         events.DriftAlarm
@@ -35,6 +37,8 @@ def describe(fact: Fact) -> list[str]:
             return [f"not everything is delivered ({fact.channel})", *fact.problems]
         case events.DeliveryRecovered():
             return [f"everything is delivered again ({fact.channel})"]
+        case events.HealthChanged(part, state, reason):
+            return [f"{part}: well again" if reason is None else f"{part} ({state}): {reason}"]
         case events.Commissioned():
             return [f"baseline {fact.name} recorded from {fact.frames} healthy frames ({fact.taps} taps)"]
         case events.TaskFailed():

@@ -143,6 +143,19 @@ class VersionMended:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """Something is not as it should be, or is again."""
+
+    kind: ClassVar = "health"
+    part: str
+    """What it is about, as before the colon in ``/healthz``: ``source belt``, ``broker``, ``calibration parts``."""
+    state: Literal["dead", "unready", "note", "well"]
+    """``dead``: only a restart helps. ``unready``: the device cannot be relied on. ``note``: it serves all the same."""
+    reason: str | None
+    """None when it is well."""
+
+
+@dataclass(frozen=True, slots=True)
 class Commissioned:
     """A baseline was recorded."""
 
@@ -268,6 +281,7 @@ Fact = (
     | ConfigRefused
     | VersionSkipped
     | VersionMended
+    | HealthChanged
     | Commissioned
     | TaskFailed
     | BaselineChanged

@@ -67,7 +67,7 @@ class RecalibrationController:
         )
         self._samples, self._requests = SampleInbox(drift.sample_every_s), RequestInbox()
         self._edits: queue.SimpleQueue[tuple[RecalibrationConfig, DriftConfig]] = queue.SimpleQueue()
-        self._sampled = self._alarms = 0
+        self._sampled = 0
         self._noted_slots = self._planner.past_slots
         self._thread = SupervisedThread(f"recalibration-{context.model}", self._run, crashes, is_vital=False)
 
@@ -111,6 +111,8 @@ class RecalibrationController:
             previous=None if rollout.previous is None else str(rollout.previous),
             drift=(self._watch.figures() or NothingSeen()) if self._watch.is_open else None,
             baselines=self._baselines.scores(),
+            corrected_by=self._patch_policy.corrected_by,
+            concern=self.concern(),
             reservoir=self._reference.status(),
             skipped=self._samples.skipped,
             not_possible={str(kind): reason for kind, reason in self._planner.impossible.items()},
@@ -119,9 +121,45 @@ class RecalibrationController:
             accepted=results.accepted,
             refused=results.refused,
             failed=results.failed,
-            alarms=self._alarms,
+            alarms=self._patch_policy.alarms,
             rollbacks=self._patch_policy.rollbacks,
             last_report=None if report is None else as_json(report),
+        )
+
+    def concern(self) -> str | None:
+        """Why drift is not watched, or the drift of now not corrected; None while a task is under way.
+
+        Safe from any thread.
+        """
+        if self._runner.state[0] is not Phase.IDLE:
+            return None
+        for kind, reason in self._planner.impossible.items():
+            return f"{kind} is not possible: {reason}"
+        if not self._watch.is_open:
+            missing = (
+                "drift is not watched: there is no baseline; send 'commission' while the site is healthy"
+            )
+            return missing if self._settings.enabled else None
+        score = self._watch.drift_score
+        if score is None or self._patch_policy.corrected_by is not None:
+            return None
+        return f"drift, score {score:.3g}, is not corrected: {self._why_not_corrected()}"
+
+    def _why_not_corrected(self) -> str:
+        settings = self._settings
+        if self._patch_policy.is_left_alone:
+            return "its patch was rolled back; send 'recalibrate' for another one"
+        if not settings.enabled or not settings.on_drift:
+            key = "on_drift" if settings.enabled else "enabled"
+            return f"recalibration.{key} is false in the configuration"
+        reason = self._baselines.why_no_patch()
+        if reason is not None:
+            return reason
+        wait_s = self._planner.cooldown_left_s(self._context.clock())
+        return (
+            f"the next recalibration may begin in {wait_s:.0f} s (recalibration.cooldown_s)"
+            if wait_s
+            else "it begins"
         )
 
     # ---- the loop ------------------------------------------------------------------------------------------
@@ -166,7 +204,6 @@ class RecalibrationController:
         self._sampled += 1
         self._reference.take(sample, result.top[0].index if result.top else -1)
         change = self._watch.look(sample.tensor, sample.captured_at_s, result)
-        self._alarms += change == "alarm"
         if change is not None:  # frames of before stand for another state of the world
             self._reference.forget_before(self._watch.window_began_at_s)
         self._patch_policy.react(change)

@@ -54,22 +54,51 @@ class PatchPolicy:
         self._baseline = baselines.in_use
         self._checked: tuple[str | None, str | None] = (None, None)
         self._reported: str | None = None
-        self.rollbacks = 0
+        self.rollbacks = self.alarms = 0
 
     # ---- the drift ------------------------------------------------------------------------------------------
 
     def react(self, change: Change | None) -> None:
         """Draw the consequences of one look of the drift watch, except making a new patch."""
         if change == "alarm":
-            figures = self._watch.figures()
-            assert figures is not None, "an alarm follows a frame"
-            self._emit(DriftAlarm(figures))
             self._is_patch_in_doubt = False
-        elif change == "returned" or (self._is_patch_in_doubt and self._watch.is_quiet):
+            active = self._deployment.state.active.patch
+            if active is not None and self._watch.known_drift == active:
+                self._answered_score = self._watch.drift_score  # after a restart
+            if self.corrected_by is None:  # what a patch answers is no news, however long it lasts
+                self._alarm()
+        elif change == "returned" or (self._is_patch_in_doubt and self._is_base_seen()):
             self._answered_score, self._is_patch_in_doubt = None, True  # until it is taken back
             if self._deployment.is_patched:
                 self.take_back("the drift is over: the base fits again")
             self._is_patch_in_doubt = False
+
+    def _alarm(self) -> None:
+        figures = self._watch.figures()
+        assert figures is not None, "an alarm follows a frame"
+        self.alarms += 1
+        self._emit(DriftAlarm(figures))
+
+    def _is_base_seen(self) -> bool:
+        """Whether the camera shows the baseline, and not the drift that the active patch was made for.
+
+        A slow drift has a low score: what tells it apart after a restart is its own picture, not the sum of the excess.
+        """
+        active = self._deployment.state.active.patch
+        return self._watch.is_quiet and not (active is not None and self._watch.is_nearer_to_drift(active))
+
+    @property
+    def corrected_by(self) -> str | None:
+        """The active patch, if it answers the drift of now; None without a drift. Safe from any thread."""
+        score, active = self._watch.drift_score, self._deployment.state.active.patch
+        return active if score is not None and is_same_drift(score, self._answered_score) else None
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether there is a drift whose patch was rolled back: it is not made again. Safe from any thread."""
+        score = self._watch.drift_score
+        is_answered = score is not None and is_same_drift(score, self._answered_score)
+        return is_answered and not self._deployment.is_patched
 
     def doubt_patch(self) -> None:
         """The watch begins anew and does not know that there was a drift."""
@@ -91,9 +120,17 @@ class PatchPolicy:
         return reason is None
 
     def reuse_known_patch(self) -> bool:
-        """Use the patch that was accepted for this very drift before; False when there is none or it does not run."""
+        """Use the patch that was accepted for this very drift before; False when there is none or it does not run.
+
+        One that an operator took back is an answer too: the drift stays as it is until a command.
+        """
         patch_id = self._watch.known_drift if self.needs_answer else None
-        if patch_id is None or not self._may_be_used(patch_id):
+        if patch_id is None:
+            return False
+        if self._model_state.read_withdrawal(patch_id) == Cause.COMMAND:
+            self._answered_score = self._watch.drift_score
+            return True
+        if not self._may_be_used(patch_id):
             return False
         if self._deployment.state.active.patch == patch_id:
             self._answered_score = self._watch.drift_score

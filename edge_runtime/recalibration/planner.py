@@ -75,7 +75,13 @@ class TaskPlanner:
         """Whether it is not known to fail, and the cool-down after the last task is over."""
         if kind in self._impossible:
             return False
-        return self._ended_at_s is None or now_s - self._ended_at_s >= self._settings.cooldown_s
+        return self.cooldown_left_s(now_s) == 0
+
+    def cooldown_left_s(self, now_s: float) -> float:
+        """Seconds until the cool-down after the last task is over; 0 when it is."""
+        if self._ended_at_s is None:
+            return 0.0
+        return max(0.0, self._settings.cooldown_s - (now_s - self._ended_at_s))
 
     def note_end(self, now_s: float) -> None:
         """A task has ended: the cool-down begins."""

@@ -33,6 +33,10 @@ class ControllerStatus:
     drift: DriftFigures | NothingSeen | None
     """None without a baseline."""
     baselines: dict[str, BaselineScore]
+    corrected_by: str | None
+    """The active patch, if it answers the drift of now."""
+    concern: str | None
+    """Why drift is not watched, or the drift of now not corrected; None when all is well."""
     reservoir: ReservoirStatus
     skipped: int
     """Samples that did not fit into the inbox."""

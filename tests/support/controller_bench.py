@@ -47,6 +47,7 @@ class ScriptedWatch:
         self.changes, self.score, self.is_drifted, self.is_open = [], 1.0, False, False
         self.window_began_at_s, self.is_quiet = 0.0, False
         self.in_use, self.known_drift, self.known = None, None, None
+        self.nearer_to = None
 
     def open(self, known, probe, settings):
         self.__init__()
@@ -65,6 +66,9 @@ class ScriptedWatch:
     @property
     def drift_score(self):
         return self.score if self.is_open and self.is_drifted else None
+
+    def is_nearer_to_drift(self, patch):
+        return self.nearer_to == patch
 
     def scores(self):
         return {self.in_use: (self.score, 0.5)} if self.is_open else {}

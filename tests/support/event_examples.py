@@ -12,6 +12,7 @@ from edge_runtime.messaging.events import (
     DeliveryTrouble,
     DriftAlarm,
     DriftFigures,
+    HealthChanged,
     PatchesPaused,
     PatchFacts,
     PatchResumed,
@@ -67,6 +68,10 @@ EXAMPLES = {
     "delivery trouble": (DeliveryTrouble("mqtt", ("edge/belt-3/event waits: not authorized",)), "delivery", {
         "channel": "mqtt", "problems": ["edge/belt-3/event waits: not authorized"]}),
     "delivery recovered": (DeliveryRecovered("mqtt"), "delivery", {"channel": "mqtt"}),
+    "silent": (HealthChanged("source belt", "unready", "no frame for 12.0 s"), "health", {
+        "part": "source belt", "state": "unready", "reason": "no frame for 12.0 s"}),
+    "well again": (HealthChanged("source belt", "well", None), "health", {
+        "part": "source belt", "state": "well", "reason": None}),
     "commissioned": (Commissioned("day", 96, 50, 41.5), "commissioned", {
         "frames": 96, "taps": 50, "effective_frames": 41.5, "name": "day"}),
     "commissioning failed": (TaskFailed("commission", "too dark", "first start", True), "commissioned", {

@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -24,6 +25,7 @@ from edge_runtime.datatypes import Result
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.delivery import Delivery
+from edge_runtime.messaging.events import Event, Fact
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
 from edge_runtime.system.priority import run_in_background
@@ -65,6 +67,10 @@ def build_daemon(
         outboxes = Outboxes(config, crashes)
         resources.callback(outboxes.close)
         delivery = Delivery(config.device, on_result)
+
+        def emit(fact: Fact, model: str | None = None) -> None:
+            delivery.add_event(Event(time.time(), fact, model))
+
         running = Running(config)
         streams = config.state_dir / "streams"
         answered = AnsweredFolders(streams, delivery)
@@ -90,6 +96,7 @@ def build_daemon(
                 open_connection, outboxes=outboxes, handlers=handlers, used=used, crashes=crashes
             ),
             configure_log=configure_log_as_set,
+            emit=emit,
             keep_config=partial(_keep_config, config_path),
             run_in_background=run_in_background,
         )
@@ -115,6 +122,7 @@ def build_daemon(
             http=make_http(running, reporter, delivery, crashes),
             watch=watch,
             notify=notify,
+            emit=emit,
             stop_request=stop,
             resources=resources.pop_all(),
         )

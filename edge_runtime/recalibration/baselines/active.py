@@ -19,6 +19,7 @@ from edge_runtime.recalibration.baselines.store import BaselineStore, InUse
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.baseline_selector import KnownBaselines
 from edge_runtime.recalibration.drift.watch import DriftWatch
+from edge_runtime.recalibration.task import Cause
 
 log = structlog.get_logger()
 
@@ -172,11 +173,17 @@ class ActiveBaselines:
         return {baseline.id for baseline in self.usable.values()}
 
     def _known_drifts(self) -> dict[str, Baseline]:
-        """By patch, the drift that it was accepted for; of the newest patches that may still be used."""
-        usable, found = self._usable_ids(), dict[str, Baseline]()
+        """By patch, the drift that it was accepted for.
+
+        Of the newest patches that may still be used, and of those that an operator took back after the newest of them:
+        they must be recognised after a restart too, or they would be made again.
+        """
+        usable, found, has_newer = self._usable_ids(), dict[str, Baseline](), False
         for patch_id in reversed(self._model_state.list_patch_ids()):
-            is_of_here = self._model_state.read_baseline_id(patch_id) in usable
-            if is_of_here and not self._model_state.is_withdrawn(patch_id):
+            withdrawal = self._model_state.read_withdrawal(patch_id)
+            counts = withdrawal is None or (withdrawal == Cause.COMMAND and not has_newer)
+            if counts and self._model_state.read_baseline_id(patch_id) in usable:
+                has_newer |= withdrawal is None
                 try:
                     found[patch_id] = Baseline.load(self._model_state.observed_path(patch_id))
                 except CalibrationError:

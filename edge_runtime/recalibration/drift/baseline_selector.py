@@ -119,6 +119,16 @@ class BaselineSelector:
             return None
         return best.removeprefix(DRIFT)
 
+    def is_nearer_to_drift(self, patch: str) -> bool:
+        """Whether the camera shows the drift that a patch was accepted for rather than the baseline in use.
+
+        By the scores of the latest window alone; False before it is full, or when that drift is not watched.
+        """
+        name = DRIFT + patch
+        if name not in self._statuses or not self._statuses[name].ready:
+            return False
+        return self._share(name) < self._share(self.in_use)
+
     def scores(self) -> dict[str, tuple[float, float]]:
         """(score, threshold) of every baseline that is watched."""
         return {

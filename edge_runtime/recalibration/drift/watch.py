@@ -141,6 +141,11 @@ class DriftWatch:
         is_seen = status.frames >= 2 * comparison.window_frames
         return is_seen and status.score < QUIET_SHARE * status.threshold
 
+    def is_nearer_to_drift(self, patch: str) -> bool:
+        """Whether the camera shows the drift that ``patch`` was accepted for rather than the baseline in use."""
+        comparison = self._comparison
+        return comparison is not None and comparison.states.is_nearer_to_drift(patch)
+
     @property
     def window_began_at_s(self) -> float:
         """Capture time of the oldest frame of the latest window; 0 before the first."""

@@ -9,19 +9,16 @@ import pytest
 
 from edge_runtime.config import CameraConfig
 from edge_runtime.daemon.cameras import GRACE_S, Cameras
-from edge_runtime.daemon.health import EngineFacts, Facts, assess
+from edge_runtime.daemon.health import EngineFacts, Facts, find, judge
 from edge_runtime.datatypes import Frame, Generation
 from edge_runtime.errors import SourceLost
 from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.metrics import StreamMetrics
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.system.supervised_thread import CRASHES_IN_A_ROW, Crashes
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_source import FakeSource
 from tests.support.waiting import WAIT_S, until
-
-
-class Meter:
-    last_frame_at_s = None
 
 
 class ScriptedPipeline:
@@ -43,7 +40,7 @@ class ScriptedPipeline:
         self.forgotten.append(stream)
 
     def stream(self, name):
-        return Meter()
+        return StreamMetrics()
 
 
 def frame(seq):
@@ -120,7 +117,7 @@ def test_a_silent_camera_makes_the_box_unready_whichever_path_it_has(open_camera
     cameras.open("belt", CameraConfig(path=path, model="parts"), ScriptedPipeline())
     engine, now_s = EngineFacts("parts", last_progress_at_s=None, due_since_s=None), time.monotonic() + 900
     facts = Facts((engine,), cameras.facts(), broker_connected=True, free_disk_mib=1000)
-    assert assess(facts, now_s).ready is is_ready
+    assert judge(find(facts, now_s)).ready is is_ready
 
 
 def test_without_streams_nothing_is_finished(open_cameras):

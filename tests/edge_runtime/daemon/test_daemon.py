@@ -25,7 +25,7 @@ from edge_runtime.errors import (
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
-from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, VersionMended
+from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, VersionMended
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import TaskRequest
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
@@ -113,6 +113,9 @@ def fulfil(future, work):
 
 
 class DaemonBench:
+    def emit(self, fact, model=None):
+        self.delivery.add_event(Event(0.0, fact, model))
+
     def __init__(self, tmp_path):
         self.opens_at_once, self.can_be_stopped = True, False
         self.diary, self.opened, self.errors = Diary(), [], {}
@@ -135,10 +138,12 @@ class DaemonBench:
             open_model=self.open_model,
             open_connection=self.open_connection,
             configure_log=lambda config: None,
+            emit=self.emit,
             keep_config=self.kept.append,
             run_in_background=self.run_in_background,
         )
         self.daemon = Daemon(
+            emit=self.emit,
             running=self.running,
             cameras=self.streams,
             reloader=reloader,

@@ -1,13 +1,20 @@
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from edge_runtime.daemon.health import (
     ERRORS_IN_A_ROW,
     EngineFacts,
     Facts,
+    Finding,
     Health,
+    HealthLog,
     SourceFacts,
     WatchdogFeeder,
-    assess,
+    Weight,
+    find,
+    judge,
 )
 
 ENGINE = EngineFacts("parts", last_progress_at_s=99.9, due_since_s=None)
@@ -16,43 +23,43 @@ GOOD = Facts(engines=(ENGINE,), sources=(CAMERA,), broker_connected=True, free_d
 NOW_S = 100.0
 
 
-def judge(**edits: object) -> Health:
-    return assess(replace(GOOD, **edits), NOW_S)  # type: ignore[arg-type]
+def assess(**edits: object) -> Health:
+    return judge(find(replace(GOOD, **edits), NOW_S))  # type: ignore[arg-type]
 
 
 def test_all_well() -> None:
-    assert judge() == Health(live=True, ready=True)
+    assert assess() == Health(live=True, ready=True)
 
 
 def test_a_batch_that_never_comes_back_is_death() -> None:
-    verdict = judge(engines=(replace(ENGINE, due_since_s=70.0, last_progress_at_s=69.0),))
+    verdict = assess(engines=(replace(ENGINE, due_since_s=70.0, last_progress_at_s=69.0),))
     assert not verdict.live
     assert not verdict.ready
     assert "30 s" in verdict.reasons[0]
 
 
 def test_a_long_queue_that_moves_is_life() -> None:
-    assert judge(engines=(replace(ENGINE, due_since_s=10.0, last_progress_at_s=99.0),)).live
+    assert assess(engines=(replace(ENGINE, due_since_s=10.0, last_progress_at_s=99.0),)).live
 
 
 def test_an_idle_engine_is_alive_for_ever() -> None:
-    assert judge(engines=(replace(ENGINE, last_progress_at_s=None, due_since_s=None),)).live
+    assert assess(engines=(replace(ENGINE, last_progress_at_s=None, due_since_s=None),)).live
 
 
 def test_a_thread_that_fails_again_and_again_is_a_note() -> None:
-    verdict = judge(thread_failures={"recalibration-parts": 3, "http": 2})
+    verdict = assess(thread_failures={"recalibration-parts": 3, "http": 2})
     assert verdict.live
     assert verdict.ready
     assert [reason.split(":")[0] for reason in verdict.reasons] == ["thread recalibration-parts"]
 
 
 def test_not_ready_before_any_model() -> None:
-    assert not judge(engines=()).ready
+    assert not assess(engines=()).ready
 
 
 def test_not_ready_before_the_first_frame_nor_when_the_only_camera_is_silent() -> None:
-    fresh = judge(sources=(replace(CAMERA, started_at_s=99, last_frame_at_s=None),))
-    silent = judge(sources=(replace(CAMERA, last_frame_at_s=90, problem="stalled"),))
+    fresh = assess(sources=(replace(CAMERA, started_at_s=99, last_frame_at_s=None),))
+    silent = assess(sources=(replace(CAMERA, last_frame_at_s=90, problem="stalled"),))
     assert not fresh.ready
     assert not silent.ready
     assert silent.live
@@ -61,27 +68,76 @@ def test_not_ready_before_the_first_frame_nor_when_the_only_camera_is_silent() -
 
 def test_one_dead_camera_of_two_is_a_note() -> None:
     dead = replace(CAMERA, stream="side", last_frame_at_s=10)
-    verdict = judge(sources=(CAMERA, dead))
+    verdict = assess(sources=(CAMERA, dead))
     assert verdict.ready
     assert [reason.split(":")[0] for reason in verdict.reasons] == ["source side"]
+
+
+FINE = {"last_frame_at_s": 99.9, "may_idle": False}
+REJECTING = {**FINE, "rejected_in_a_row": 5, "last_rejection": "bad_output"}
+SILENT = {"last_frame_at_s": 10.0, "may_idle": False}
+IDLE = {"last_frame_at_s": None, "may_idle": True}
+FINISHED = {"last_frame_at_s": 1.0, "may_idle": False, "is_finished": True}
+STUCK = {**FINE, "unanswered_since_s": 60.0}
+
+
+@pytest.mark.parametrize(
+    ("sources", "is_ready", "mute"),
+    [
+        ([FINE], True, ""),
+        ([REJECTING], False, "a"),
+        ([{**REJECTING, "may_idle": True}], False, "a"),
+        ([{**REJECTING, "rejected_in_a_row": 4}], True, ""),
+        ([REJECTING, FINE], True, "a"),
+        ([REJECTING, SILENT], False, "ab"),
+        ([SILENT, IDLE], False, "a"),  # a folder that waits gives no results either
+        ([SILENT, FINISHED], False, "a"),
+        ([SILENT, {**IDLE, "last_frame_at_s": 99.0}], False, "a"),
+        ([IDLE, FINISHED], True, ""),
+        ([STUCK], False, "a"),
+        ([STUCK, FINE], True, "a"),
+        ([{**STUCK, "unanswered_since_s": 75.0}], True, ""),
+        ([{**STUCK, "may_idle": True}, IDLE], False, "a"),
+        ([SILENT, SILENT, FINE], True, "ab"),
+    ],
+)
+def test_ready_means_that_some_stream_that_owes_results_gives_them(
+    sources: list[dict[str, Any]], is_ready: bool, mute: str
+) -> None:
+    facts = tuple(replace(CAMERA, stream="abc"[i], **one) for i, one in enumerate(sources))
+    verdict = assess(sources=facts)
+    assert verdict.ready is is_ready
+    assert "".join(reason.split(":")[0].removeprefix("source ") for reason in verdict.reasons) == mute
+
+
+def test_a_rejecting_stream_says_what_is_wrong() -> None:
+    (reason,) = assess(sources=(replace(CAMERA, **REJECTING),)).reasons
+    assert "bad_output" in reason
+    assert "5" in reason
+
+
+def test_a_model_that_is_not_watched_or_not_corrected_is_a_note() -> None:
+    verdict = assess(calibration={"parts": "no baseline"})
+    assert verdict.ready
+    assert verdict.reasons == ("calibration parts: no baseline",)
 
 
 def test_what_may_idle_or_is_finished_is_never_silent() -> None:
     idle = replace(CAMERA, last_frame_at_s=None, may_idle=True)
     finished = replace(CAMERA, stream="clip", last_frame_at_s=1, is_finished=True)
-    assert judge(sources=(idle, finished)).ready
+    assert assess(sources=(idle, finished)).ready
 
 
 def test_what_may_idle_and_was_never_there_is_noted() -> None:
     gone = replace(CAMERA, last_frame_at_s=None, may_idle=True, problem="/pictures does not exist")
-    verdict = judge(sources=(gone,))
+    verdict = assess(sources=(gone,))
     assert verdict.ready
     assert verdict.reasons == ("source belt: no frame yet (/pictures does not exist)",)
-    assert judge(sources=(replace(gone, last_frame_at_s=50.0),)).reasons == ()
+    assert assess(sources=(replace(gone, last_frame_at_s=50.0),)).reasons == ()
 
 
 def test_a_broker_that_is_away_a_full_disk_and_a_refused_edit_are_notes() -> None:
-    verdict = judge(
+    verdict = assess(
         broker_connected=False,
         broker_problem="refused",
         outbox_pending=12,
@@ -96,11 +152,11 @@ def test_a_broker_that_is_away_a_full_disk_and_a_refused_edit_are_notes() -> Non
 
 
 def test_errors_in_a_row_make_it_unready() -> None:
-    assert not judge(engines=(replace(ENGINE, errors_in_a_row=ERRORS_IN_A_ROW),)).ready
+    assert not assess(engines=(replace(ENGINE, errors_in_a_row=ERRORS_IN_A_ROW),)).ready
 
 
 def test_stopping_is_not_ready_and_the_gravest_reason_comes_first() -> None:
-    verdict = judge(is_stopping=True, broker_connected=False)
+    verdict = assess(is_stopping=True, broker_connected=False)
     assert not verdict.ready
     assert verdict.reasons[0] == "daemon: is stopping"
 
@@ -134,3 +190,43 @@ def test_one_hung_model_of_two_starves_the_watchdog() -> None:
     hung = replace(ENGINE, model="other", last_progress_at_s=0.0, due_since_s=1.0)
     assert feeder.is_due((ENGINE, hung), 2.0)
     assert not feeder.is_due((replace(ENGINE, last_progress_at_s=99.0), hung), 50.0)
+
+
+def news(looks: list[tuple[float, list[Finding]]]) -> list[tuple[float, str, str]]:
+    log = HealthLog()
+    return [(now_s, new.part, new.state) for now_s, found in looks for new in log.update(tuple(found), now_s)]
+
+
+SILENT_CAMERA = Finding("source belt", Weight.NOTE, "no frame for 9 s")
+
+
+def test_what_lasts_is_said_once_and_that_it_is_over_too() -> None:
+    looks = [(float(t), [SILENT_CAMERA] if 10 <= t <= 40 else []) for t in range(0, 100, 2)]
+    assert news(looks) == [(16.0, "source belt", "note"), (72.0, "source belt", "well")]
+
+
+def test_what_comes_and_goes_is_said_once() -> None:
+    looks = [(float(t), [SILENT_CAMERA] if t % 8 < 6 else []) for t in range(0, 200, 2)]
+    assert news(looks) == [(8.0, "source belt", "note")]
+
+
+def test_a_moment_is_no_news() -> None:
+    looks = [(float(t), [SILENT_CAMERA] if t in (10, 12) else []) for t in range(0, 100, 2)]
+    assert news(looks) == []
+
+
+def test_what_becomes_graver_or_lighter_is_said_again() -> None:
+    graver = replace(SILENT_CAMERA, weight=Weight.UNREADY)
+    looks = [(float(t), [graver if 20 <= t < 30 else SILENT_CAMERA]) for t in range(0, 40, 2)]
+    assert [state for _, _, state in news(looks)] == ["note", "unready", "note"]
+
+
+def test_of_two_findings_about_one_part_the_gravest_counts() -> None:
+    dead = Finding("engine parts", Weight.DEAD, "hangs")
+    looks = [(float(t), [dead, replace(dead, weight=Weight.UNREADY)]) for t in range(0, 10, 2)]
+    assert news(looks) == [(6.0, "engine parts", "dead")]
+
+
+def test_a_refused_edit_has_its_own_event() -> None:
+    looks = [(float(t), [Finding("configuration", Weight.NOTE, "refused")]) for t in range(0, 20, 2)]
+    assert news(looks) == []

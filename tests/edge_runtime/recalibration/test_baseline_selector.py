@@ -83,8 +83,12 @@ def test_a_drift_seen_before_alarms_and_is_recognised():
     site.shows(1.0, 100)
     assert [change for change, _ in site.shows(2.5, 100, seed=11)] == ["alarm"]
     assert site.states.known_drift == "p3"
+    assert site.states.is_nearer_to_drift("p3")
+    assert not site.states.is_nearer_to_drift("p4")  # is not watched
     site.shows(5.0, 100, seed=12)
     assert site.states.known_drift is None
+    site.shows(1.0, 100, seed=13)
+    assert not site.states.is_nearer_to_drift("p3")
 
 
 def test_a_state_that_joins_later_counts_once_it_has_seen_enough():

@@ -1,6 +1,7 @@
 """Several baselines of the controller: recorded, switched, approved, expired, removed; and their patches."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 
 import orjson
@@ -170,7 +171,7 @@ def test_a_drift_that_is_recognised_while_frames_are_collected_needs_no_more_of_
     assert (bench.jobs, bench.slot.generation) == ([], P1)
 
 
-def test_a_known_patch_that_was_rolled_back_or_does_not_run_is_made_anew(tmp_path):
+def test_a_known_patch_that_does_not_run_is_made_anew(tmp_path):
     known_drift(two_states(tmp_path))
     bench = ControllerBench(tmp_path)
     bench.build_error = EngineError("refused")
@@ -178,6 +179,19 @@ def test_a_known_patch_that_was_rolled_back_or_does_not_run_is_made_anew(tmp_pat
     assert bench.model_state.is_withdrawn("p1")
     assert len(bench.jobs) == 1
     assert ControllerBench(tmp_path).watch.known.drifts == {}
+
+
+def test_what_was_rolled_back_is_recognised_after_a_restart_until_a_newer_patch_counts(tmp_path):
+    known_drift(two_states(tmp_path))
+    state = ControllerBench(tmp_path).model_state
+    state.withdraw("p1", "command")
+    bench = ControllerBench(tmp_path)
+    assert list(bench.watch.known.drifts) == ["p1"]
+    drift_known_as(bench)
+    assert (bench.jobs, bench.slot.generation) == ([], BASE)
+    shutil.copytree(state.patches / "p1", state.patches / "p2")
+    (state.patches / "p2" / "withdrawn").unlink()
+    assert list(ControllerBench(tmp_path).watch.known.drifts) == ["p2"]
 
 
 def test_the_known_drift_of_another_baseline_does_not_count(tmp_path):

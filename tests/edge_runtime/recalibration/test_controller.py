@@ -398,6 +398,109 @@ def test_a_drift_that_lasts_over_a_restart_keeps_its_patch(tmp_path):
     assert again.slot.generation.patch == "p1"
 
 
+def test_a_drift_that_a_patch_corrects_is_no_alarm_however_long_it_lasts(tmp_path):
+    bench = ControllerBench(tmp_path)
+    bench.accept_one()
+    bench.watch.changes = ["alarm"] * 3
+    bench.feed(3)
+    status = bench.controller.status()
+    assert bench.kinds() == ["drift", "recalibration"]
+    assert (status.alarms, status.corrected_by, status.concern) == (1, "p1", None)
+    bench.watch.score, bench.watch.changes = 5.0, ["alarm"]  # it has become another one
+    bench.feed(1)
+    assert bench.kinds() == ["drift", "recalibration", "drift"]
+    assert bench.controller.status().corrected_by is None
+
+
+def test_after_a_restart_a_patch_that_still_corrects_its_drift_raises_no_alarm(tmp_path):
+    bench = ControllerBench(tmp_path)
+    bench.accept_one()
+    again = restarted(bench, tmp_path)
+    again.watch.known_drift, again.watch.changes = "p1", ["alarm"]
+    again.feed(1)
+    assert again.events == []
+    assert again.controller.status().corrected_by == "p1"
+
+
+@pytest.mark.parametrize(("nearer_to", "patch"), [("p1", "p1"), (None, None), ("p2", None)])
+def test_after_a_restart_a_patch_of_a_slow_drift_stays_while_the_camera_shows_that_drift(
+    tmp_path, nearer_to, patch
+):
+    """The score of a slow drift is low; only its sum alarms, and that begins at 0."""
+    bench = ControllerBench(tmp_path)
+    bench.accept_one()
+    again = restarted(bench, tmp_path)
+    again.watch.is_quiet, again.watch.nearer_to = True, nearer_to
+    again.feed(2)
+    assert again.slot.generation.patch == patch
+
+
+def test_what_was_rolled_back_is_not_made_again_after_a_restart(tmp_path):
+    bench = ControllerBench(tmp_path)
+    bench.accept_one()
+    bench.request("rollback")
+    again = restarted(bench, tmp_path)
+    again.watch.known_drift, again.watch.changes = "p1", ["alarm"]
+    again.tick(1000)
+    again.feed(20)
+    assert again.jobs == []
+    assert "rolled back" in again.controller.status().concern
+    again.request("recalibrate")
+    again.feed(9)
+    assert len(again.jobs) == 1
+
+
+def fast(bench):
+    bench.watch.changes = ["alarm"]
+    bench.feed(1)
+
+
+def cooling(bench):
+    bench.watch.changes = ["alarm"]
+    bench.feed(9)
+    bench.jobs[0].end(REFUSED)
+    bench.tick()
+
+
+def rolled_back(bench):
+    bench.accept_one()
+    bench.request("rollback")
+
+
+def expired(bench):
+    bench.controller._baselines.usable = {}
+    bench.watch.changes = ["alarm"]
+    bench.feed(1)
+
+
+def quiet(bench):
+    bench.feed(1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "do", "words"),
+    [
+        ({}, quiet, None),
+        ({}, fast, None),
+        ({}, cooling, "60 s"),
+        ({}, rolled_back, "rolled back"),
+        ({}, expired, "no baseline"),
+        ({"enabled": False}, fast, "recalibration.enabled is false"),
+        ({"on_drift": False}, fast, "recalibration.on_drift is false"),
+        ({"commissioned": False}, quiet, "there is no baseline"),
+        ({"commissioned": False, "enabled": False}, quiet, None),
+        ({"commissioned": False, "automatic": True}, quiet, None),
+        ({}, ControllerBench.accept_one, None),
+    ],
+)
+def test_it_says_why_drift_is_not_watched_or_not_corrected(tmp_path, settings, do, words):
+    bench = ControllerBench(tmp_path, **settings)
+    do(bench)
+    concern = bench.controller.concern()
+    assert (concern is None) is (words is None)
+    assert concern is None or words in concern
+
+
 def test_when_the_previous_patch_is_damaged_rolling_back_leads_to_the_base(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.accept_one()
@@ -538,9 +641,9 @@ def test_the_status_has_the_names_that_people_and_machines_know(tmp_path):
     bench.accept_one()
     status = asdict(bench.controller.status())
     assert list(status) == [
-        "phase", "task", "commissioned", "generation", "previous", "drift", "baselines", "reservoir", "skipped",
-        "not_possible", "sampled", "recalibrations", "accepted", "refused", "failed", "alarms", "rollbacks",
-        "last_report",
+        "phase", "task", "commissioned", "generation", "previous", "drift", "baselines",
+        "corrected_by", "concern", "reservoir", "skipped", "not_possible", "sampled",
+        "recalibrations", "accepted", "refused", "failed", "alarms", "rollbacks", "last_report",
     ]  # fmt: skip
     assert list(status["drift"]) == [
         "ready", "score", "threshold", "cusum", "cusum_threshold", "drifted", "verdict", "sign", "answers_score",
