@@ -83,6 +83,7 @@ def inspect_bundle(bundle_path: Path) -> dict[str, Any]:
         BundleError: the bundle cannot be used.
     """
     bundle = load_bundle(bundle_path)
+    check_in_sandbox(bundle)
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
     sizes = {name: (bundle.path / name).stat().st_size for name in sorted(bundle.manifest.files)}
     try:
@@ -110,6 +111,7 @@ def calibrate_bundle(
         CalibrationError: pictures or baseline cannot be used. A refusal by the gate is no error.
     """
     bundle = load_bundle(bundle_path)
+    check_in_sandbox(bundle)
     baseline, lines = _baseline(bundle, healthy, baseline_path)
     if reference is None:
         if healthy is None:

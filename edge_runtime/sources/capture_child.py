@@ -18,6 +18,8 @@ from edge_runtime.system.child_process import small_environment, start_child
 from edge_runtime.system.redaction import redact_url
 
 _KEPT_LOG_BYTES = 4096
+_MOST_PACKETS, _MOST_LOG_READS = 256, 16
+"""At one look."""
 _REAP_S = 1.0
 _POINTER = re.compile(r" @ 0x[0-9a-f]+")  # an address in memory, which differs each time a message comes
 
@@ -65,14 +67,15 @@ class CaptureChild:
         """
         self._read_log()
         received: list[CaptureMessage] = []
-        while True:
+        for _ in range(_MOST_PACKETS):  # it may send as fast as they are read
             try:
                 packet = self._channel.recv(MAX_PACKET_BYTES)
             except (BlockingIOError, ConnectionResetError):
-                return received
+                break
             if not packet:
-                return received
+                break
             received.append(CaptureMessage.decode(packet))
+        return received
 
     def tell_room(self) -> None:
         """A slot became free."""
@@ -114,8 +117,11 @@ class CaptureChild:
 
     def _read_log(self) -> None:
         try:
-            while new := os.read(self._log_fd, 65536):
+            for _ in range(_MOST_LOG_READS):
+                new = os.read(self._log_fd, 65536)
                 self._log = (self._log + new)[-_KEPT_LOG_BYTES:]
+                if not new:
+                    return
         except BlockingIOError:
             return
 

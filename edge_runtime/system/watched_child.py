@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import IO
 
 _LOOK_S = 0.05
 _CHUNK_BYTES = 16384
+_MOST_CHUNKS, _KEPT_BYTES = 128, 4096
 
 
 class End(StrEnum):
@@ -32,6 +34,42 @@ class Ended:
     """All of its standard output, unless that was too much."""
     last_words: str
     """The end of its standard error."""
+
+
+class LastWords:
+    """The end of what a child says, read without waiting; a child that says too much waits for its reader."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        assert stream is not None, "started with a pipe"
+        self._stream, self._kept = stream, b""
+        self.said_bytes = 0
+        """All that was read so far."""
+        os.set_blocking(stream.fileno(), False)
+
+    def read(self) -> None:
+        """Take what is there, up to a limit: the other end may write as fast as this one reads."""
+        for _ in range(_MOST_CHUNKS):
+            if self._stream.closed:
+                return
+            try:
+                chunk = os.read(self._stream.fileno(), _CHUNK_BYTES)
+            except BlockingIOError:
+                return
+            if not chunk:
+                return
+            self.said_bytes += len(chunk)
+            self._kept = (self._kept + chunk)[-_KEPT_BYTES:]
+
+    def close(self) -> None:
+        """Take the rest and give the pipe back; idempotent."""
+        self.read()
+        self._stream.close()
+
+    @property
+    def last_line(self) -> str | None:
+        """The last line that is not empty, at most 400 characters."""
+        lines = self._kept.decode(errors="replace").strip().splitlines()
+        return lines[-1][:400] if lines else None
 
 
 def wait_for_child(

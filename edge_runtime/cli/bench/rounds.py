@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.bench.bare import MODEL
 from edge_runtime.cli.bench.daemon import BenchError, run_daemon
@@ -83,6 +84,7 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
     # as the daemon chooses when it has this model only
     chosen = choose_threads(cpu_budget(), order.streams, order.threads)
     plan = place_threads(chosen, bundle.manifest.format, settings)
+    check_in_sandbox(bundle, settings=settings)
     with tempfile.TemporaryDirectory(prefix="edge-runtime-bench-") as name:
         folder = Path(name)
         (folder / "pictures").mkdir()

@@ -70,6 +70,9 @@ JobResult = CommissioningResult | RecalibrationReport | JobFailure
 
 T = TypeVar("T")
 
+MOST_BYTES = 16 << 20
+"""Of one message; a report of a net with hundreds of layers has some 100 KiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class MessageFile(Generic[T]):
@@ -91,10 +94,14 @@ class MessageFile(Generic[T]):
 
         Raises:
             OSError: it is not there.
-            StateError: a field is missing or of another type; the message names it.
+            StateError: it is too long, or a field is missing or of another type; the message names it.
         """
+        with (folder / self.name).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise StateError(f"{self.name} cannot be read: longer than {MOST_BYTES} bytes")
         try:
-            return self.adapter.validate_json((folder / self.name).read_bytes(), strict=True)
+            return self.adapter.validate_json(data, strict=True)
         except ValidationError as err:
             problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
             raise StateError(f"{self.name} cannot be read: {problems}") from err

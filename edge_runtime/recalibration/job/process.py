@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobFailure, JobRequest, JobResult
 from edge_runtime.system.child_process import environment_without_secrets, start_child
+from edge_runtime.system.watched_child import LastWords
 
+MOST_WORDS_BYTES = 1 << 20
+"""A job that prints more has run wild; it is read at each look, so that it waits rather than fills anything."""
 WORKER = "edge_runtime.recalibration.job.worker"
 
 
@@ -37,15 +40,16 @@ class JobProcess:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             REQUEST.write(folder, request)
-            with (folder / "log.txt").open("wb") as log_file, _hand_over(pixels) as handed:
+            with _hand_over(pixels) as handed:
                 self._process = start_child(
                     WORKER,
                     [str(folder), *map(str, handed)],
                     env=environment_without_secrets(),
                     pass_fds=handed,
-                    stdout=log_file,
+                    stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                 )
+            self._words = LastWords(self._process.stdout)
         except OSError as err:
             raise StateError(
                 f"cannot start a recalibration in {folder}: {err.strerror}; check space"
@@ -54,15 +58,23 @@ class JobProcess:
     def poll(self, now_s: float) -> JobResult | None:
         """The result once there is one, which may be a failure of the process; one past its deadline is killed."""
         status = self._process.poll()
+        self._words.read()
         if status is None:
+            if self._words.said_bytes > MOST_WORDS_BYTES:
+                self.kill()
+                return JobFailure(
+                    f"printed more than {MOST_WORDS_BYTES} bytes and was ended", is_lasting=True
+                )
             if now_s < self._deadline_s:
                 return None
             self.kill()
             return JobFailure("took longer than recalibration.timeout_s and was ended")
+        self._words.close()
         try:
             return RESULT.read(self.folder)
         except OSError:
-            return JobFailure(f"process ended with status {status}: {self._read_last_words()}")
+            words = self._words.last_line or "no message (killed, or out of memory?)"
+            return JobFailure(f"process ended with status {status}: {words}")
         except StateError as err:
             return JobFailure(str(err))
 
@@ -71,14 +83,7 @@ class JobProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait(timeout=10)
-
-    def _read_last_words(self) -> str:
-        try:
-            log = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return "no log"
-        lines = log.strip().splitlines()
-        return lines[-1][:400] if lines else "no message (killed, or out of memory?)"
+        self._words.close()
 
 
 @contextlib.contextmanager

@@ -194,9 +194,10 @@ def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> 
 
 
 def _limit_this_process(memory_mib: int) -> None:
-    """Low priority and bounded memory."""
+    """Low priority, bounded memory, and no file that is larger than that."""
     lower_priority(idle_cores())
-    lower_limit(resource.RLIMIT_DATA, memory_mib * 2**20)
+    for kind in (resource.RLIMIT_DATA, resource.RLIMIT_FSIZE):
+        lower_limit(kind, memory_mib * 2**20)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
         start(job(settings=RecalibrationConfig(reference=ReferenceConfig(pictures="never"))), frames(16))
     )
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "jobs").rglob("*") if path.is_file()}
-    assert set(sizes) == {"job.json", "log.txt", "outcome.json", "baseline.safetensors", "probe.onnx"}
+    assert set(sizes) == {"job.json", "outcome.json", "baseline.safetensors", "probe.onnx"}
     assert Baseline.load(tmp_path / "jobs" / "one" / "baseline.safetensors").healthy_samples is None
 
 

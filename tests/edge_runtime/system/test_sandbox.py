@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,63 @@ def test_the_filter_of_each_processor_is_a_program_that_the_kernel_takes(column)
         assert 0 <= if_false < 256
         assert operation == 6 or at + 1 + max(if_true, if_false) < len(code)
     assert code[-1][0] == 6
+
+
+def decide(code, processor, number, *arguments):
+    """What the kernel answers to a system call: a small interpreter of classic BPF."""
+    data = struct.pack("=IIQ6Q", number, processor, 0, *arguments, *[0] * (6 - len(arguments)))
+    at, word = 0, 0
+    while True:
+        operation, if_true, if_false, value = code[at]
+        at += 1
+        match operation:
+            case 0x20:
+                [word] = struct.unpack_from("=I", data, value)
+            case 0x15:
+                at += if_true if word == value else if_false
+            case 0x45:
+                at += if_true if word & value else if_false
+            case 0x06:
+                return {0x7FFF0000: "allowed", 0x50001: "refused", 0x50026: "absent"}[value]
+
+
+ME, OTHER, THREAD_FLAGS, VFORK_FLAGS = 4711, 4712, 0x3D0F00, 0x4111
+CALLS = {  # what: (number on x86-64, on arm64, arguments, answer)
+    "read": (0, 63, (), "allowed"),
+    "mmap": (9, 222, (), "allowed"),
+    "futex": (202, 98, (), "allowed"),
+    "exit_group": (231, 94, (), "allowed"),
+    "openat to read": (257, 56, (0, 0, os.O_RDONLY | os.O_CLOEXEC), "allowed"),
+    "openat to write": (257, 56, (0, 0, os.O_WRONLY), "refused"),
+    "openat to read and write": (257, 56, (0, 0, os.O_RDWR), "refused"),
+    "openat to create": (257, 56, (0, 0, os.O_CREAT), "refused"),
+    "openat with bits above 32": (257, 56, (0, 0, os.O_WRONLY | 1 << 40), "refused"),
+    "openat2": (437, 437, (), "absent"),
+    "a thread": (56, 220, (THREAD_FLAGS,), "allowed"),
+    "a process": (56, 220, (VFORK_FLAGS,), "refused"),
+    "clone3": (435, 435, (), "absent"),
+    "abort itself": (234, 131, (ME, ME, 6), "allowed"),
+    "signal another": (234, 131, (OTHER, OTHER, 9), "refused"),
+    "own limits": (302, 261, (0, 3), "allowed"),
+    "limits of another": (302, 261, (OTHER, 3), "refused"),
+    "socket": (41, 198, (2, 1), "refused"),
+    "execve": (59, 221, (), "refused"),
+    "ptrace": (101, 117, (), "refused"),
+    "unlinkat": (263, 35, (), "refused"),
+    "io_uring_setup": (425, 425, (), "refused"),
+    "kill": (62, 129, (OTHER, 9), "refused"),
+    "memfd_create": (319, 279, (), "refused"),
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+@pytest.mark.parametrize("processor", sandbox._PROCESSORS)
+def test_the_filter_answers_each_call_as_meant_on_each_processor(processor, what):
+    column, audit = sandbox._PROCESSORS[processor]
+    code = sandbox._write_filter(column, audit, ME)
+    *numbers, arguments, answer = CALLS[what]
+    assert decide(code, audit, numbers[column], *arguments) == answer
+    assert decide(code, 0x40000003, numbers[column], *arguments) == "refused"  # 32-bit calls
 
 
 def test_the_trees_that_stay_readable_hold_the_engines_and_nobodys_data(tmp_path):
