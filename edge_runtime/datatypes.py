@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 ColourOrder = Literal["rgb", "bgr", "grey", "rgba", "bgra"]
 
 Picture = NDArray[Any] | bytes | Path
-"""A decoded array (H,W), (H,W,1|3|4) uint8/uint16; an encoded file as bytes; or the path of one."""
+"""A decoded array (H,W), (H,W,1|3|4) uint8/uint16; an encoded file or ``.npy`` array as bytes; or the path of one."""
 PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2"}
+    {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm"}
 )
-"""A file in a folder of pictures that ends so is taken for one. Those that no decoder here reads are rejected and
-counted, not passed over in silence."""
+"""A file in a folder of pictures that ends so, in small or capital letters, is taken for one: the formats that
+``inference.preprocess`` reads, and no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class Origin:
 class Frame:
     """One raw picture of a stream.
 
-    ``tensor`` inputs (already prepared, float, model layout) travel in ``picture`` with ``is_tensor`` set.
+    ``tensor`` inputs (already prepared, float, model layout) travel in ``picture`` with ``is_tensor`` set, or as the
+    bytes of a ``.npy`` file, whose type says whether it is one.
     """
 
     stream: str
@@ -59,8 +60,9 @@ class Frame:
     picture: Picture
     captured_at_s: float
     captured_at_wall_s: float
-    colour: ColourOrder = "bgr"
-    """Channel order of an *array* picture (OpenCV gives BGR); ignored for encoded pictures."""
+    colour: ColourOrder | None = "bgr"
+    """Channel order of an *array* picture (OpenCV gives BGR). None, as sources of files and messages say: nothing
+    declares it, and an array of 3 or 4 channels (``.npy``) is refused. Ignored for other encoded pictures."""
     is_tensor: bool = False
     decode_ms: float = 0.0
     """Time already spent on decoding (in the capture process)."""

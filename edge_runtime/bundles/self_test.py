@@ -135,7 +135,7 @@ def prepare_golden(spec: PreprocessSpec, at: Path | str, picture: bytes) -> Samp
     Raises:
         BundleError: the picture cannot be used.
     """
-    sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0))
+    sample = Preprocessor(spec).prepare(Frame("golden", 0, picture, 0.0, 0.0, colour=None))
     if isinstance(sample, Rejected):
         found = f"golden picture is {sample.reason}: {sample.detail}"
         raise BundleError(at, found, "a usable picture", _BUILD_AGAIN)

@@ -35,7 +35,7 @@ def answer_pictures(bundle_path: Path, pictures: Sequence[Path]) -> Iterator[dic
     bundle, engine, _ = _open(bundle_path)
     answer = make_answer_function(bundle, engine)
     for seq, picture in enumerate(pictures):
-        yield {"picture": str(picture), **_plain(answer(Frame("infer", seq, picture, 0.0, 0.0)))}
+        yield {"picture": str(picture), **_plain(answer(Frame("infer", seq, picture, 0.0, 0.0, colour=None)))}
 
 
 def make_answer_function(bundle: Bundle, engine: Engine) -> Callable[[Frame], Any]:

@@ -11,6 +11,7 @@ from edge_runtime.config.shape import (
     EngineConfig,
     ModelConfig,
     OutboxConfig,
+    PicturesConfig,
     RecalibrationConfig,
     ReferenceConfig,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "ModelConfig",
     "MqttConfig",
     "OutboxConfig",
+    "PicturesConfig",
     "RecalibrationConfig",
     "ReferenceConfig",
     "TlsConfig",

@@ -70,7 +70,8 @@ class CameraConfig(Section):
     size: tuple[int, int] | None = Field(default=None, examples=[[1280, 720]])
     """V4L2: width and height to ask the camera for."""
     colour: Literal["rgb", "bgr", "grey", "rgba", "bgra"] | None = None
-    """Channel order the source really gives, when it is not what it declares."""
+    """Channel order the source really gives, when it is not what it declares. Colour arrays (.npy) declare none and
+    need it."""
     transport: Literal["tcp", "udp"] = "tcp"
     """RTSP: how the video travels."""
     open_timeout_s: Seconds = Field(default=10.0, le=600)

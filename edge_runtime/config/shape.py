@@ -192,6 +192,22 @@ class SinkConfig(Section):
     """Disk it may use with its rotated parts, MiB."""
 
 
+class PicturesConfig(Section):
+    """How large pictures may be; larger ones are refused and counted. Memory is needed in proportion."""
+
+    max_megapixels: float = Field(default=50.0, ge=0.01, le=1000)
+    """Of a picture from a folder or a message, million pixels. Decoded it may have 4 bytes for each of them."""
+    max_file_mib: int = Field(default=64, ge=1, le=4096)
+    """Of an encoded picture in a folder, MiB. A message has at most 16."""
+    max_frame_mib: int = Field(default=64, ge=1, le=4096)
+    """Of a decoded frame of a camera or video, MiB: 3 bytes a pixel."""
+
+    @property
+    def max_pixels(self) -> int:
+        """``max_megapixels`` as a number of pixels."""
+        return round(self.max_megapixels * 1e6)
+
+
 class LogConfig(Section):
     """The log, on standard error."""
 
@@ -230,6 +246,8 @@ class Config(Section):
     """Durable queue."""
     sink: SinkConfig | None = None
     """A local results file in addition to the broker; without a broker there is always one."""
+    pictures: PicturesConfig = Field(default_factory=PicturesConfig)
+    """Limits of pictures."""
     http: HttpConfig = Field(default_factory=HttpConfig)
     """Health, status, dashboard."""
     log: LogConfig = Field(default_factory=LogConfig)

@@ -1,7 +1,7 @@
 """The model that is recalibrated: its identity, its files, its clocks, the way out for its events, its samples."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.baseline.baseline import Baseline
 from calibration.stats.moments import MeanVar
+from edge_runtime.config import PicturesConfig
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.messaging.events import Fact
 
@@ -51,6 +52,8 @@ class ModelContext:
     """Unix time, seconds."""
     channel_axis: int = 0
     """Of a prepared sample: 0 for (C,H,W), 2 for (H,W,C)."""
+    pictures: PicturesConfig = field(default_factory=PicturesConfig)
+    """Limits for the pictures of a reference folder."""
 
 
 def compute_input_moments(tensor: NDArray[np.float32], channel_axis: int) -> MeanVar:

@@ -146,6 +146,7 @@ class TaskRunner:
             self._make_facts(task, kept, at_wall_s),
             tuple(self._reference.list_moments(task)) if kept else (),
             context.identity.manifest_sha256,
+            context.pictures,
         )
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
         folder, deadline_s = context.model_state.job_folder(task.kind), context.clock() + settings.timeout_s

@@ -216,5 +216,5 @@ def _open_device(path: Path, size: tuple[int, int] | None) -> cv2.VideoCapture:
 def _too_large(width: int, height: int, slot_bytes: int) -> CaptureFailed:
     return CaptureFailed(
         f"frames of {width}x{height} need {width * height * 3} bytes; at most {slot_bytes} are allowed "
-        "(max_frame_bytes): let the camera send smaller ones or raise the limit"
+        "(pictures.max_frame_mib): let the camera send smaller ones or raise the limit"
     )

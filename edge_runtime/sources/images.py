@@ -170,6 +170,7 @@ class ImagesSource:
             self._folder / stamp.name,
             captured_at_s=now_s,
             captured_at_wall_s=self._wall_clock(),
+            colour=None,
             origin=Origin(name=stamp.name, modified_at_wall_s=stamp.modified_at_wall_s),
             settle=partial(self._settle, stamp) if self._is_watched else None,
         )

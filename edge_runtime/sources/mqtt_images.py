@@ -3,31 +3,20 @@
 They wait in a queue that is bounded in number and bytes. No MQTT library here.
 """
 
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from io import BytesIO
-from tokenize import TokenError
-from typing import Any
-
-import numpy as np
-from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from edge_runtime.datatypes import Frame, Origin
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.pacing import Metronome
 
-_NPY_MAGIC = b"\x93NUMPY"
-_MAX_AXES = 8
-
 
 class MqttImagesSource:
     """A stream of pictures over MQTT as a ``Source``: the newest messages, the oldest is dropped for a new one.
 
-    A message is a picture file (JPEG, PNG, ...) or a ``.npy`` tensor.
+    A message is a picture file (JPEG, PNG, ...) or a ``.npy`` array; nothing is decoded or judged here.
 
     Args:
         fps: At most so many frames a second; between them the newest message is kept and older ones are dropped.
@@ -86,7 +75,7 @@ class MqttImagesSource:
             self._counts = self._counts.plus(captured=1, dropped=1, last_problem=problem)
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The oldest kept picture, undecoded, or a tensor; a damaged tensor goes on as bytes and is rejected there.
+        """The oldest kept message as a frame, undecoded.
 
         Raises:
             EndOfStream: closed.
@@ -106,14 +95,13 @@ class MqttImagesSource:
             self._metronome.tick(now_s)
             payload, received_at_s, origin = self._queued.popleft()
             self._counts = self._counts.plus(delivered=1, last_captured_at_s=received_at_s)
-        tensor = read_npy(payload)
         frame = Frame(
             stream=self.stream,
             seq=self._next_seq,
-            picture=payload if tensor is None else tensor,
+            picture=payload,
             captured_at_s=received_at_s,
             captured_at_wall_s=self._wall_clock() - (self._clock() - received_at_s),
-            is_tensor=tensor is not None,
+            colour=None,
             origin=origin,
         )
         self._next_seq += 1
@@ -131,24 +119,3 @@ class MqttImagesSource:
             self._counts = self._counts.plus(dropped=len(self._queued))
             self._queued.clear()
             self._changed.notify_all()
-
-
-def read_npy(payload: bytes) -> NDArray[Any] | None:
-    """The array of a ``.npy`` message without copying, or None when it is none or not a plain numeric one.
-
-    The header is checked against the bytes that are there before anything is allocated; pickled objects are refused.
-    """
-    if not payload.startswith(_NPY_MAGIC):
-        return None
-    file = BytesIO(payload)
-    try:
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
-        shape, is_fortran, dtype = read(file)
-    except (ValueError, KeyError, TokenError):  # KeyError: a format version that plain arrays do not need
-        return None
-    size = math.prod(shape)
-    is_plain = dtype.kind in "fiu" and 1 <= len(shape) <= _MAX_AXES and min(shape) >= 1
-    if not is_plain or size * dtype.itemsize != len(payload) - file.tell():
-        return None
-    flat = np.frombuffer(payload, dtype, count=size, offset=file.tell())
-    return flat.reshape(shape, order="F" if is_fortran else "C")

@@ -62,6 +62,16 @@ class Crashes:
         with self._lock:
             self._counts[where] += 1
 
+    def note_once(self, where: str) -> None:
+        """Count the exception that is being handled; logged only the first time: a stranger may cause many."""
+        with self._lock:
+            is_first = where not in self._counts
+        if is_first:
+            self.note(where)
+        else:
+            with self._lock:
+                self._counts[where] += 1
+
     @contextmanager
     def contain(self, where: str) -> Iterator[None]:
         """For one request or callback in a thread that a library owns: what it raises is noted and ends here."""

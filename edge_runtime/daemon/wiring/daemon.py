@@ -76,7 +76,9 @@ def build_daemon(
         answered = AnsweredFolders(streams, delivery)
         resources.callback(answered.close)
         cameras = Cameras(
-            lambda *camera: open_source(*camera, connection=running.connection, answered=answered),
+            lambda *camera: open_source(
+                *camera, connection=running.connection, answered=answered, pictures=config.pictures
+            ),
             streams,
             crashes,
         )

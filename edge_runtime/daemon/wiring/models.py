@@ -25,7 +25,7 @@ from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine, close_on_error
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, VersionSkipped
@@ -66,7 +66,11 @@ def open_model(
         pipeline = Pipeline(
             device=config.device,
             model=name,
-            preprocessor=Preprocessor(bundle.manifest.preprocess),
+            preprocessor=Preprocessor(
+                bundle.manifest.preprocess,
+                PictureLimits(config.pictures.max_pixels, config.pictures.max_file_mib << 20),
+                lambda kind: crashes.note_once(f"picture-{kind}"),
+            ),
             scheduler=BatchScheduler(make_batch_policy(config, name), plan.workers),
             slot=slot,
             postprocessor=Postprocessor(bundle.manifest, bundle.labels),

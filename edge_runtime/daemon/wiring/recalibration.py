@@ -56,6 +56,7 @@ def make_controller(
             time.monotonic,
             time.time,
             channel_axis,
+            config.pictures,
         ),
         config.recalibration,
         config.drift,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.config import CameraConfig
+from edge_runtime.config import CameraConfig, PicturesConfig
 from edge_runtime.errors import SourceLost
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
@@ -49,8 +49,9 @@ def open_source(
     *,
     connection: BrokerConnection,
     answered: AnsweredFolders,
+    pictures: PicturesConfig = PicturesConfig(),  # noqa: B008 - frozen
 ) -> Source:
-    """The source of one camera section.
+    """The source of one camera section; ``pictures`` limits the size of its frames.
 
     Raises:
         SourceLost: it cannot be opened now.
@@ -61,12 +62,12 @@ def open_source(
         case CameraKind.MQTT:
             client = connection.client
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
-            pictures = MqttImagesSource(stream, fps=camera.fps, first_seq=first_seq)
+            source = MqttImagesSource(stream, fps=camera.fps, first_seq=first_seq)
             topic = connection.topics.picture(stream)
-            post = partial(_post, pictures, connection.may_answer)
+            post = partial(_post, source, connection.may_answer)
             # Many cameras publish every picture with the retain flag: only one that the broker had kept is old.
-            pictures.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
-            return pictures
+            source.on_close = client.subscribe(topic, post, keeps_retain_flag=False)
+            return source
         case CameraKind.FILE if _is_folder(stream, camera.path):
             pace = None if camera.pace == "fastest" else camera.fps
             folder = Path(camera.path)
@@ -81,7 +82,9 @@ def open_source(
                 first_seq=first_seq,
             )
         case _:
-            return VideoSource(stream, camera.path, video_options(camera), first_seq=first_seq)
+            return VideoSource(
+                stream, camera.path, video_options(camera, pictures.max_frame_mib << 20), first_seq=first_seq
+            )
 
 
 def _post(pictures: MqttImagesSource, may_answer: Callable[[str], bool], message: Message) -> None:
@@ -112,7 +115,7 @@ def open_demo_camera(stream: str, camera: CameraConfig) -> DemoCamera:
     return DemoCamera(stream, folder or DATA / "pictures", camera.demo, fps=camera.fps or 10.0)
 
 
-def video_options(camera: CameraConfig) -> VideoOptions:
+def video_options(camera: CameraConfig, max_frame_bytes: int = 64 << 20) -> VideoOptions:
     """The options of a camera or video file. In the configuration fps is a file's pace; for a camera it is a limit."""
     is_paced = camera.fps is not None and camera.pace == "native" and not camera.address.kind.is_live
     return VideoOptions(
@@ -123,4 +126,5 @@ def video_options(camera: CameraConfig) -> VideoOptions:
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
         size=camera.size,
+        max_frame_bytes=max_frame_bytes,
     )

@@ -2,12 +2,14 @@
 
 JPEG is decoded by libjpeg-turbo in strict mode (OpenCV's decoder hands out a picture for 99 % of damaged files)
 and, where the model needs fewer pixels and its filter averages anyway, at a reduced size: that halves the time of a
-720p frame. Other formats go to OpenCV after their header was checked.
+720p frame. Where it warns, the picture is decoded once more without what is harmless; see ``jpeg_mending``. Other
+formats go to OpenCV after their header was checked.
 """
 
 import os
+import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,21 +21,19 @@ from numpy.typing import NDArray
 
 from edge_runtime.datatypes import ColourOrder, RejectReason
 from edge_runtime.inference.preprocess.geometry import reduction
-from edge_runtime.inference.preprocess.headers import Header, PictureFlaw, read_header
+from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+from edge_runtime.inference.preprocess.headers import read_header
+from edge_runtime.inference.preprocess.jpeg_mending import is_mendable, mend
+from edge_runtime.inference.preprocess.limits import PictureLimits
+from edge_runtime.inference.preprocess.netpbm import decode_netpbm
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
 # A damaged picture is a counted value here, not lines on standard error.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-@dataclass(frozen=True, slots=True)
-class PictureLimits:
-    """Larger pictures are refused before any memory is spent on them."""
-
-    max_pixels: int = 50_000_000
-    max_bytes: int = 64 * 1024 * 1024
-    min_side: int = 4
-    """Pixels; below this there is nothing to see."""
+_STRIP_BYTES = 1 << 20  # conversions work on so much at a time, so that they need no second picture's memory
+_STRAY = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,8 @@ def read_file(path: Path, limits: PictureLimits) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise PictureFlaw(RejectReason.UNREADABLE, f"{path} is not a regular file")
-            if status.st_size > limits.max_bytes:
-                raise PictureFlaw(RejectReason.TOO_LARGE, _bytes_over(status.st_size, limits))
-            return file.read(limits.max_bytes + 1)
+            limits.check_bytes(status.st_size)
+            return file.read(status.st_size)
     except OSError as err:
         raise PictureFlaw(RejectReason.UNREADABLE, f"{path} cannot be read: {err.strerror}") from err
     except ValueError as err:  # a NUL in the path
@@ -77,41 +76,31 @@ def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:
     """Decode an encoded picture.
 
     Args:
-        data: JPEG, PNG, BMP, WebP or TIFF.
+        data: JPEG, PNG, BMP, WebP, TIFF or binary netpbm.
         spec: The input of the model; a JPEG is decoded at a reduced size where that leaves the result right.
         limits: Caps, checked on the header.
 
     Raises:
         PictureFlaw: anything that keeps it from being used.
     """
-    if len(data) > limits.max_bytes:
-        raise PictureFlaw(RejectReason.TOO_LARGE, _bytes_over(len(data), limits))
+    limits.check_bytes(len(data))
+    if data[:1] in (b"\r", b"\n"):  # left over from a multipart message
+        data = data.lstrip(b"\r\n")
     header = read_header(data)
-    check_size(header.width, header.height, limits)
-    if header.kind == "jpeg":
-        pixels, order = _decode_jpeg(data, header, spec), spec.colour
-    else:
-        stored, stored_order = _decode_other(data, header)
-        pixels, order = to_uint8(stored, stored_order, spec.alpha_background)
+    limits.check_size(header.width, header.height, header.bytes_per_pixel)
+    match header.kind:
+        case "jpeg":
+            pixels, order = _decode_jpeg(data, header, spec), spec.colour
+        case "netpbm":
+            pixels, is_colour = decode_netpbm(data)
+            order = "rgb" if is_colour else "grey"
+        case _:
+            stored, stored_order = _decode_other(data, header)
+            pixels, order = to_uint8(stored, stored_order, spec.alpha_background)
     is_turned = header.orientation >= 5
     full = (header.height, header.width) if is_turned else (header.width, header.height)
     turn = _TURNS.get(header.orientation)
     return Upright(pixels if turn is None else turn(pixels), order, *full)
-
-
-def check_size(width: int, height: int, limits: PictureLimits) -> None:
-    """Refuse pictures with too many or too few pixels.
-
-    Raises:
-        PictureFlaw: it is so.
-    """
-    if width * height > limits.max_pixels:
-        allowed = f"at most {limits.max_pixels / 1e6:g} million are taken"
-        raise PictureFlaw(RejectReason.TOO_LARGE, f"{width}x{height} pixels; {allowed}")
-    if min(width, height) < limits.min_side:
-        raise PictureFlaw(
-            RejectReason.TOO_SMALL, f"{width}x{height} pixels; each side needs {limits.min_side}"
-        )
 
 
 def to_uint8(array: NDArray[Any], order: ColourOrder, alpha: int) -> tuple[NDArray[np.uint8], Colour]:
@@ -129,42 +118,84 @@ def to_uint8(array: NDArray[Any], order: ColourOrder, alpha: int) -> tuple[NDArr
         raise PictureFlaw(
             RejectReason.BAD_SHAPE, f"array of shape {array.shape}; expected (H,W) or (H,W,1..4)"
         )
-    if array.dtype == np.uint16:
-        array = cv2.convertScaleAbs(array, alpha=1 / 257).reshape(array.shape)
-    elif array.dtype != np.uint8:
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         raise PictureFlaw(RejectReason.BAD_DTYPE, f"pixels of type {array.dtype}; expected uint8 or uint16")
-    if array.ndim == 2:
-        return array, "grey"
-    channels = array.shape[2]
-    if channels in (2, 4):
-        array = _composite(array, alpha)
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    if array.dtype.itemsize == 1 and channels in (1, 3):
+        pixels = array if array.ndim == 2 or channels == 3 else np.ascontiguousarray(array[..., 0])
+    else:
+        pixels = _convert(array, alpha)
     if channels <= 2:
-        return np.ascontiguousarray(array[..., 0]), "grey"
-    return array, "rgb" if order in ("rgb", "rgba") else "bgr"
+        return pixels, "grey"
+    return pixels, "rgb" if order in ("rgb", "rgba") else "bgr"
+
+
+def _convert(array: NDArray[Any], background: int) -> NDArray[np.uint8]:
+    """8 bits, and no transparency: (H,W) or (H,W,3), strip by strip."""
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    kept = 1 if channels <= 2 else 3
+    pixels = np.empty(array.shape[:2] if kept == 1 else (*array.shape[:2], kept), np.uint8)
+    for rows in _strips(array):
+        part = array[rows]
+        if part.dtype.itemsize == 2:
+            native = np.ascontiguousarray(part, np.uint16)
+            part = cv2.convertScaleAbs(native, alpha=1 / 257).reshape(part.shape)
+        if channels in (2, 4):
+            part = _composite(part, background)
+        pixels[rows] = part.reshape(pixels[rows].shape)
+    return pixels
+
+
+def _strips(array: NDArray[Any]) -> Iterator[slice]:
+    """The rows of a picture, some at a time."""
+    step = max(1, _STRIP_BYTES * len(array) // max(1, array.nbytes))
+    return (slice(start, start + step) for start in range(0, len(array), step))
 
 
 def _decode_jpeg(data: bytes, header: Header, spec: PreprocessSpec) -> NDArray[np.uint8]:
     upright = (header.height, header.width) if header.orientation >= 5 else (header.width, header.height)
     factor = reduction(spec, *upright)
     space = {"rgb": "RGB", "bgr": "BGR", "grey": "GRAY"}[spec.colour]
+    least = (-(-header.width // factor), -(-header.height // factor))
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data,
-            space,
-            min_width=-(-header.width // factor),
-            min_height=-(-header.height // factor),
-            strict=True,
-        )
+        pixels = _decode_strictly(data, space, least)
     except ValueError as err:
-        words = str(err)
-        reason = RejectReason.TRUNCATED if "remature end" in words else RejectReason.UNREADABLE
-        raise PictureFlaw(reason, f"JPEG: {words}") from err
+        mended = mend(data, _count_stray_bytes) if is_mendable(str(err)) else None
+        if mended is None:
+            raise _jpeg_flaw(err) from err
+        try:
+            pixels = _decode_strictly(mended, space, least)
+        except ValueError:
+            raise _jpeg_flaw(err) from err
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+
+
+def _decode_strictly(data: bytes, space: str, least: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
+    width, height = least
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        data, space, min_width=width, min_height=height, strict=True
+    )
+    return pixels
+
+
+def _count_stray_bytes(data: bytes) -> int | None:
+    """See ``jpeg_mending.StrayBytes``."""
+    try:
+        _decode_strictly(data, "GRAY")
+    except ValueError as err:
+        found = _STRAY.search(str(err))
+        return None if found is None else int(found[1])
+    return 0
+
+
+def _jpeg_flaw(err: ValueError) -> PictureFlaw:
+    reason = RejectReason.TRUNCATED if "remature end" in str(err) else RejectReason.UNREADABLE
+    return PictureFlaw(reason, f"JPEG: {err}")
 
 
 def _decode_other(data: bytes, header: Header) -> tuple[NDArray[Any], ColourOrder]:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(_patch(data, header), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as err:
         raise PictureFlaw(RejectReason.UNREADABLE, f"{header.kind}: {err.err}") from err
     if pixels is None:
@@ -172,7 +203,35 @@ def _decode_other(data: bytes, header: Header) -> tuple[NDArray[Any], ColourOrde
     if pixels.shape[:2] != (header.height, header.width):
         found = f"{header.kind} decodes to {pixels.shape[1]}x{pixels.shape[0]} pixels"
         raise PictureFlaw(RejectReason.UNREADABLE, f"{found}; its header says {header.width}x{header.height}")
+    if header.is_inverted:
+        cv2.bitwise_not(pixels, dst=pixels)
+    if header.transparent_level is not None and pixels.ndim == 2:
+        pixels = _with_transparency(pixels, header.transparent_level)
+    # Much writes BMP with an alpha mask and leaves that byte 0; Windows shows such a picture opaque.
+    is_unset = (
+        header.kind == "bmp" and pixels.shape[-1] == 4 and pixels.ndim == 3 and not pixels[..., 3].any()
+    )
+    if pixels.ndim == 3 and (header.has_unused_channel or is_unset):
+        pixels = np.ascontiguousarray(pixels[..., :3])
     return pixels, "bgra" if pixels.ndim == 3 and pixels.shape[2] == 4 else "bgr"
+
+
+def _patch(data: bytes, header: Header) -> bytes | bytearray:
+    if not header.patches:
+        return data
+    patched = bytearray(data)
+    for at, value in header.patches:
+        patched[at : at + len(value)] = value
+    return patched
+
+
+def _with_transparency(grey: NDArray[Any], level: int) -> NDArray[Any]:
+    """Grey and alpha (H,W,2): one level is transparent."""
+    opaque = np.iinfo(grey.dtype).max
+    both = np.empty((*grey.shape, 2), grey.dtype)
+    both[..., 0] = grey
+    both[..., 1] = np.where(grey == level, grey.dtype.type(0), grey.dtype.type(opaque))
+    return both
 
 
 def _composite(array: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
@@ -196,7 +255,3 @@ _TURNS: dict[int, Callable[[Any], Any]] = {
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 """How to turn a picture upright, by EXIF tag 0x0112."""
-
-
-def _bytes_over(size: int, limits: PictureLimits) -> str:
-    return f"{size} bytes; at most {limits.max_bytes} are taken"

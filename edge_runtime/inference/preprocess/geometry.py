@@ -19,6 +19,7 @@ _CV2_FILTERS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bic
 _OVERSAMPLING: dict[Filter, float] = {"area": 1.25, "antialias_bilinear": 2.0, "antialias_bicubic": 2.0}
 # libjpeg-turbo is fast at powers of two only: 5/8 takes longer than the whole picture.
 _REDUCTIONS = (8, 4, 2)
+_BLOCK = 1 << 18  # sums of an antialiased resize at a time: 1 MiB, about what a core's cache holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,12 @@ def resize(pixels: NDArray[np.uint8], width: int, height: int, filter_name: Filt
     if filter_name in _CV2_FILTERS:  # these take their samples where OpenCV does, smoothing nothing
         return cv2.resize(pixels, (width, height), interpolation=_CV2_FILTERS[filter_name])  # type: ignore[return-value]
     cubic = filter_name == "antialias_bicubic"
-    rows = _resize_antialiased(pixels, height, cubic=cubic)
-    columns = _resize_antialiased(np.ascontiguousarray(rows.swapaxes(0, 1)), width, cubic=cubic)
-    return np.ascontiguousarray(columns.swapaxes(0, 1))
+    # Rows first; but not where that makes more of them and the columns get fewer: the picture between the two steps
+    # is never larger than the first and the last one.
+    axes = (0, 1) if height <= pixels.shape[0] or width >= pixels.shape[1] else (1, 0)
+    for axis in axes:
+        pixels = _resize_antialiased(pixels, (height, width)[axis], axis, cubic=cubic)
+    return np.ascontiguousarray(pixels)
 
 
 def _area(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -124,22 +128,34 @@ def _area(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _resize_antialiased(pixels: NDArray[np.uint8], size: int, *, cubic: bool) -> NDArray[np.uint8]:
-    """Resize the first axis as PIL does: the filter is as wide as the pixels it replaces."""
-    if pixels.shape[0] == size:
+def _resize_antialiased(pixels: NDArray[np.uint8], size: int, axis: int, *, cubic: bool) -> NDArray[np.uint8]:
+    """Resize one axis as PIL does: the filter is as wide as the pixels it replaces.
+
+    Done in blocks of the other axis, so that the sums need little memory, whatever the size of the picture.
+    """
+    if pixels.shape[axis] == size:
         return pixels
-    taps, weights = _filter_taps(pixels.shape[0], size, cubic=cubic)
-    flat = pixels.reshape(pixels.shape[0], -1)
-    total = np.zeros((size, flat.shape[1]), np.float32)
-    for tap in range(taps.shape[1]):
-        total += flat[taps[:, tap]] * weights[:, tap, None]
-    rounded: NDArray[np.uint8] = np.clip(total + 0.5, 0, 255).astype(np.uint8)
-    return rounded.reshape(size, *pixels.shape[1:])
+    first, weights = _filter_taps(pixels.shape[axis], size, cubic=cubic)
+    last = pixels.shape[axis] - 1
+    shape = (size, *pixels.shape[1:]) if axis == 0 else (pixels.shape[0], size, *pixels.shape[2:])
+    resized = np.empty(shape, np.uint8)
+    source, target = (pixels, resized) if axis == 0 else (pixels.swapaxes(0, 1), resized.swapaxes(0, 1))
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    step = max(1, _BLOCK // (max(size, 1) * channels))
+    for start in range(0, source.shape[1], step):
+        block = np.ascontiguousarray(source[:, start : start + step])
+        flat = block.reshape(len(block), -1)
+        total = np.zeros((size, flat.shape[1]), np.float32)
+        for tap in range(weights.shape[1]):
+            total += flat[np.minimum(first + tap, last)] * weights[:, tap, None]
+        rounded = np.clip(total + 0.5, 0, 255).astype(np.uint8)
+        target[:, start : start + step] = rounded.reshape(size, *block.shape[1:])
+    return resized
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=32)  # at most 1 MiB each: 4 bytes a tap, about 4 taps for each pixel of the longest side
 def _filter_taps(old: int, new: int, *, cubic: bool) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Source indices and weights, both (new, taps). Source: PIL's Resample.c, precompute_coeffs."""
+    """First source index (new,) and weights (new, taps). Source: PIL's Resample.c, precompute_coeffs."""
     ratio = old / new
     stretch = max(ratio, 1.0)
     reach = (2.0 if cubic else 1.0) * stretch
@@ -152,7 +168,7 @@ def _filter_taps(old: int, new: int, *, cubic: bool) -> tuple[NDArray[np.intp], 
     weights = _cubic(at) if cubic else np.maximum(1 - at, 0)
     inside = np.where(taps < last[:, None], weights, 0.0)
     shares = inside / inside.sum(axis=1, keepdims=True)
-    return np.minimum(taps, old - 1), shares.astype(np.float32)
+    return first, shares.astype(np.float32)
 
 
 def _cubic(at: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,37 +7,14 @@ below are let through to a decoder. Pure; nothing is decoded.
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from edge_runtime.datatypes import RejectReason
-
-MAX_JPEG_SCANS = 64  # progressive encoders write about 10; thousands are an attack on decode time
-_SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-
-
-class PictureFlaw(Exception):
-    """A picture or tensor that cannot be used; ``prepare`` turns it into a ``Rejected`` value."""
-
-    def __init__(self, reason: RejectReason, detail: str) -> None:
-        self.reason, self.detail = reason, detail
-        super().__init__(f"{reason}: {detail}")
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The header of an encoded picture."""
-
-    kind: str
-    """jpeg, png, bmp, webp or tiff."""
-    width: int
-    """Pixels as stored, before the orientation is applied."""
-    height: int
-    orientation: int = 1
-    """EXIF orientation 1..8."""
-    components: int = 3
-    """Colour components; only meaningful for JPEG (1 grey, 3 colour, 4 CMYK)."""
+from edge_runtime.inference.preprocess.foreign import name_foreign
+from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+from edge_runtime.inference.preprocess.jpeg_header import read_jpeg_header
+from edge_runtime.inference.preprocess.netpbm import is_netpbm, read_netpbm_header
+from edge_runtime.inference.preprocess.tiff_header import exif_orientation, read_tiff_header
 
 
 def read_header(data: bytes) -> Header:
@@ -61,61 +38,12 @@ def read_header(data: bytes) -> Header:
                     RejectReason.UNREADABLE, f"{header.kind} of {header.width}x{header.height} pixels"
                 )
             return header
-    shown = data[:8].hex(" ")
-    raise PictureFlaw(RejectReason.UNSUPPORTED, f"starts with {shown}; expected JPEG, PNG, BMP, WebP or TIFF")
-
-
-def exif_orientation(tiff: bytes) -> int:
-    """Orientation 1..8 in an EXIF block (a TIFF structure); 1 when absent or damaged."""
-    try:
-        for tag, kind, count, at, order in _tiff_entries(tiff):
-            if tag == 0x0112 and kind == 3 and count == 1:
-                (value,) = struct.unpack_from(order + "H", tiff, at)
-                return int(value) if 1 <= value <= 8 else 1
-    except (struct.error, PictureFlaw):
-        return 1
-    return 1
-
-
-def _jpeg(data: bytes) -> Header:
-    at, orientation, size, is_progressive = 2, 1, None, False
-    while True:
-        if data[at] != 0xFF:
-            raise PictureFlaw(RejectReason.UNREADABLE, f"JPEG without a marker at byte {at}")
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if marker in _STANDALONE_MARKERS:
-            at += 2
-            continue
-        if marker == 0xD9:
-            raise PictureFlaw(RejectReason.TRUNCATED, "JPEG ends before its picture data")
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        body = at + 4
-        if marker in _SOF_MARKERS:
-            size = struct.unpack_from(">BHHB", data, body)
-            is_progressive = marker & 3 == 2
-        elif marker == 0xE1 and data[body : body + 6] == b"Exif\x00\x00":
-            orientation = exif_orientation(data[body + 6 : at + 2 + length])
-        elif marker == 0xDA:
-            break
-        at += 2 + length
-    if size is None:
-        raise PictureFlaw(RejectReason.UNREADABLE, "JPEG without a frame header")
-    bits, height, width, components = size
-    # Where the first scan of a sequential picture holds every component, libjpeg refuses a second one; looking for
-    # more would cost 0.1 ms at 720p.
-    has_several_scans = is_progressive or data[body] < components
-    if has_several_scans and data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
-        raise PictureFlaw(RejectReason.UNSUPPORTED, f"JPEG with more than {MAX_JPEG_SCANS} scans")
-    if bits != 8:
-        raise PictureFlaw(RejectReason.UNSUPPORTED, f"JPEG with {bits} bits a sample; expected 8")
-    return Header("jpeg", width, height, orientation, components)
+    raise PictureFlaw(RejectReason.UNSUPPORTED, name_foreign(data))
 
 
 def _png(data: bytes) -> Header:
-    at, size, orientation, has_data = 8, None, 1, False
+    at, layout, orientation, has_data, transparent = 8, None, 1, False, b""
+    view = memoryview(data)  # a slice of it is no copy
     while True:
         if at + 12 > len(data):
             raise PictureFlaw(
@@ -125,12 +53,14 @@ def _png(data: bytes) -> Header:
         end = at + 8 + length
         if end + 4 > len(data):
             raise PictureFlaw(RejectReason.TRUNCATED, f"PNG chunk at byte {at} is cut off")
-        if zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+        if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise PictureFlaw(RejectReason.UNREADABLE, f"PNG chunk at byte {at} has a wrong checksum")
-        if size is None:
+        if layout is None:
             if kind != b"IHDR" or length != 13:
                 raise PictureFlaw(RejectReason.UNREADABLE, "PNG does not start with its header chunk")
-            size = struct.unpack_from(">II", data, at + 8)
+            layout = struct.unpack_from(">IIBB", data, at + 8)
+        elif kind == b"tRNS":
+            transparent = data[at + 8 : end]
         elif kind == b"eXIf":
             orientation = exif_orientation(data[at + 8 : end])
         has_data = has_data or kind == b"IDAT"
@@ -139,7 +69,20 @@ def _png(data: bytes) -> Header:
             break
     if not has_data:
         raise PictureFlaw(RejectReason.TRUNCATED, "PNG without picture data")
-    return Header("png", size[0], size[1], orientation)
+    width, height, bits, colour = layout
+    channels = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}.get(colour, 4) + (1 if transparent and colour in (2, 3) else 0)
+    level = None
+    if colour == 0 and len(transparent) == 2:
+        # OpenCV passes over the transparent level of grey pictures. It gives fewer than 8 bits the whole range.
+        level = int.from_bytes(transparent) * (255 // (2**bits - 1) if bits in (1, 2, 4) else 1)
+    return Header(
+        "png",
+        width,
+        height,
+        bytes_per_pixel=channels * (2 if bits == 16 else 1),
+        orientation=orientation,
+        transparent_level=level,
+    )
 
 
 def _bmp(data: bytes) -> Header:
@@ -154,7 +97,14 @@ def _bmp(data: bytes) -> Header:
     needed = offset + (max(width, 0) * bits + 31) // 32 * 4 * abs(height)
     if len(data) < needed:
         raise PictureFlaw(RejectReason.TRUNCATED, f"BMP of {len(data)} bytes; its header needs {needed}")
-    return Header("bmp", width, abs(height))
+    has_alpha = info_bytes >= 56 and compression == 3 and data[66:70] != bytes(4)
+    return Header(
+        "bmp",
+        width,
+        abs(height),
+        bytes_per_pixel=4 if bits == 32 else 3,
+        has_unused_channel=bits == 32 and not has_alpha,
+    )
 
 
 def _webp(data: bytes) -> Header:
@@ -181,45 +131,14 @@ def _webp(data: bytes) -> Header:
         at = body + length + length % 2
     if size is None:
         raise PictureFlaw(RejectReason.UNREADABLE, "WebP without picture data")
-    return Header("webp", size[0], size[1], orientation)
-
-
-def _tiff(data: bytes) -> Header:
-    values: dict[int, tuple[int, ...]] = {}
-    for tag, kind, count, at, order in _tiff_entries(data):
-        code = {3: "H", 4: "I"}.get(kind)
-        if tag in (256, 257, 273, 274, 279, 324, 325) and code is not None and count <= len(data):
-            values[tag] = struct.unpack_from(f"{order}{count}{code}", data, at)
-    if not values.get(256) or not values.get(257):
-        raise PictureFlaw(RejectReason.UNREADABLE, "TIFF without a width and height")
-    offsets, sizes = values.get(273) or values.get(324, ()), values.get(279) or values.get(325, ())
-    if not offsets or any(at + size > len(data) for at, size in zip(offsets, sizes, strict=False)):
-        raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF data lies beyond the {len(data)} bytes of the file")
-    orientation = (values.get(274) or (1,))[0]
-    return Header("tiff", values[256][0], values[257][0], orientation if 1 <= orientation <= 8 else 1)
-
-
-def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int, int, str]]:
-    """(tag, type, count, offset of the value, byte order) of each entry of the first directory."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None:
-        raise PictureFlaw(RejectReason.UNREADABLE, "TIFF without a byte order")
-    magic, directory = struct.unpack_from(order + "HI", data, 2)
-    if magic != 42:
-        raise PictureFlaw(RejectReason.UNSUPPORTED, f"TIFF variant {magic}; expected 42")
-    (entries,) = struct.unpack_from(order + "H", data, directory)
-    for index in range(entries):
-        at = directory + 2 + index * 12
-        tag, kind, count = struct.unpack_from(order + "HHI", data, at)
-        is_inline = count * {3: 2, 4: 4}.get(kind, 8) <= 4
-        value_at = at + 8 if is_inline else struct.unpack_from(order + "I", data, at + 8)[0]
-        yield tag, kind, count, value_at, order
+    return Header("webp", *size, bytes_per_pixel=4, orientation=orientation)
 
 
 _PARSERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]], ...] = (
-    (lambda data: data[:3] == b"\xff\xd8\xff", _jpeg),
+    (lambda data: data[:3] == b"\xff\xd8\xff", read_jpeg_header),
     (lambda data: data[:8] == b"\x89PNG\r\n\x1a\n", _png),
     (lambda data: data[:2] == b"BM", _bmp),
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", _webp),
-    (lambda data: data[:4] in (b"II*\x00", b"MM\x00*"), _tiff),
+    (lambda data: data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), read_tiff_header),
+    (is_netpbm, read_netpbm_header),
 )

@@ -47,7 +47,7 @@ def read_reference_folder(
     step = -(-len(entries) // most)
     frames, problems = [], []
     for path, label in entries[::step]:
-        prepared = preprocessor.prepare(Frame("reference", 0, path, 0.0, 0.0))
+        prepared = preprocessor.prepare(Frame("reference", 0, path, 0.0, 0.0, colour=None))
         if isinstance(prepared, Rejected):
             problems.append(f"{path.name}: {prepared.reason} ({prepared.detail})")
         else:

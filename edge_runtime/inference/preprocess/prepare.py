@@ -1,9 +1,11 @@
 """Frame -> sample, exactly as the bundle says: the one code path for live, golden and reference pictures.
 
-A picture that cannot be used becomes a ``Rejected`` value with its reason; nothing here raises for bad input.
+A picture that cannot be used becomes a ``Rejected`` value with its reason; nothing here raises for bad input. This is
+the one place where any exception of a parser ends: what a stranger sends must not end a stream's worker.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Frame, Geometry, Rejected, RejectReason, Sample
-from edge_runtime.inference.preprocess.decode import (
-    PictureLimits,
-    Upright,
-    check_size,
-    decode,
-    read_file,
-    to_uint8,
-)
+from edge_runtime.datatypes import ColourOrder, Frame, Geometry, Rejected, RejectReason, Sample
+from edge_runtime.inference.preprocess.decode import Upright, decode, read_file, to_uint8
 from edge_runtime.inference.preprocess.geometry import fit
-from edge_runtime.inference.preprocess.headers import PictureFlaw
-from edge_runtime.inference.preprocess.tensors import Normaliser, check_tensor
+from edge_runtime.inference.preprocess.header import PictureFlaw, shorten
+from edge_runtime.inference.preprocess.limits import PictureLimits
+from edge_runtime.inference.preprocess.npy import is_npy, read_npy
+from edge_runtime.inference.preprocess.tensors import (
+    Normaliser,
+    check_tensor,
+    describe_arrays,
+    is_tensor_of_levels,
+)
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
 _RECOLOUR: dict[tuple[Colour, Colour], int] = {
@@ -38,32 +40,51 @@ _LIMITS = PictureLimits()
 
 
 class Preprocessor:
-    """Prepares frames for one model. Holds no state between frames; callable from several threads at once."""
+    """Prepares frames for one model. Holds no state between frames; callable from several threads at once.
 
-    def __init__(self, spec: PreprocessSpec, limits: PictureLimits = _LIMITS) -> None:
+    Args:
+        spec: The input of the model.
+        limits: Larger pictures are refused.
+        note_failure: Told the type of every exception that no check foresaw, while it is being handled.
+    """
+
+    def __init__(
+        self,
+        spec: PreprocessSpec,
+        limits: PictureLimits = _LIMITS,
+        note_failure: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self.spec = spec
         self._limits = limits
+        self._note_failure = note_failure
         self.normalise = Normaliser(spec)
         """Gives the tensor of a kept picture (``Sample.pixels``)."""
 
     def prepare(self, frame: Frame) -> Sample | Rejected:
         """The sample of a frame, or why there is none."""
-        started_s = decoded_s = time.monotonic()
-        pixels, geometry = None, None
         try:
-            if frame.is_tensor:
-                tensor = self._check(frame.picture)
-            else:
-                upright = self._upright(frame)
-                if isinstance(frame.picture, bytes | Path):
-                    decoded_s = time.monotonic()
-                pixels, geometry = self._fit(upright)
-                pixels = _own(pixels, frame.picture)
-                tensor = self.normalise(pixels)
+            return self._prepare(frame)
         except PictureFlaw as flaw:
-            return Rejected(
-                frame.stream, frame.seq, flaw.reason, flaw.detail, frame.captured_at_wall_s, frame.origin
-            )
+            return _reject(frame, flaw.reason, flaw.detail)
+        except Exception as err:  # noqa: BLE001 - the boundary around all parsers: counted, logged and rejected
+            kind = type(err).__name__
+            self._note_failure(kind)
+            detail = shorten(f"cannot be read ({kind}: {err})")
+            return _reject(frame, RejectReason.UNREADABLE, detail)
+
+    def _prepare(self, frame: Frame) -> Sample:
+        started_s = decoded_s = time.monotonic()
+        picture, is_tensor = self._load(frame)
+        pixels, geometry = None, None
+        if is_tensor or is_tensor_of_levels(picture, self.spec):
+            tensor = self._check(picture)
+        else:
+            upright = self._upright(picture, frame.colour)
+            if isinstance(frame.picture, bytes | Path):
+                decoded_s = time.monotonic()
+            pixels, geometry = self._fit(upright)
+            pixels = _own(pixels, picture)
+            tensor = self.normalise(pixels)
         prepared_s = time.monotonic()
         return Sample(
             stream=frame.stream,
@@ -87,25 +108,40 @@ class Preprocessor:
             pixels = cv2.cvtColor(pixels, _RECOLOUR[upright.colour, self.spec.colour])  # type: ignore[assignment]
         return (pixels[..., None] if pixels.ndim == 2 else pixels), geometry
 
-    def _upright(self, frame: Frame) -> Upright:
+    def _load(self, frame: Frame) -> tuple[Any, bool]:
+        """Encoded bytes, or an array and whether it is a prepared tensor: in ``.npy`` its type says so."""
         picture: Any = frame.picture
         if isinstance(picture, Path):
             picture = read_file(picture, self._limits)
-        if isinstance(picture, bytes | bytearray | memoryview):
-            return decode(bytes(picture), self.spec, self._limits)
+        if isinstance(picture, bytearray | memoryview):
+            picture = bytes(picture)
+        if isinstance(picture, bytes) and is_npy(picture):
+            self._limits.check_bytes(len(picture))
+            array = read_npy(picture)
+            return array, not (array.dtype.kind == "u" and array.dtype.itemsize <= 2)
+        return picture, frame.is_tensor
+
+    def _upright(self, picture: Any, colour: ColourOrder | None) -> Upright:
+        if isinstance(picture, bytes):
+            return decode(picture, self.spec, self._limits)
         if not isinstance(picture, np.ndarray):
             kind = type(picture).__name__
             raise PictureFlaw(RejectReason.UNSUPPORTED, f"{kind}; expected an array, encoded bytes or a path")
         if picture.size == 0:
             raise PictureFlaw(RejectReason.EMPTY, f"array of shape {picture.shape}")
-        if picture.ndim in (
-            2,
-            3,
-        ):  # to_uint8 refuses the rest; the size comes first, since conversion costs memory
-            check_size(picture.shape[1], picture.shape[0], self._limits)
-        pixels, colour = to_uint8(picture, frame.colour, self.spec.alpha_background)
+        channels = picture.shape[2] if picture.ndim == 3 else 1
+        if picture.ndim not in (2, 3) or channels > 4:
+            swapped = "; the axes look swapped" if picture.ndim == 3 and picture.shape[0] <= 4 else ""
+            found = f"{picture.dtype} array of shape {picture.shape}{swapped}"
+            raise PictureFlaw(RejectReason.BAD_SHAPE, f"{found}; {describe_arrays(self.spec)}")
+        # The size comes before the type: converting costs memory.
+        self._limits.check_size(picture.shape[1], picture.shape[0], channels * picture.dtype.itemsize)
+        if channels >= 3 and colour is None:
+            found = f"array of {channels} channels in an order that nothing declares"
+            raise PictureFlaw(RejectReason.UNSUPPORTED, f"{found}; set cameras.NAME.colour to rgb or bgr")
+        pixels, order = to_uint8(picture, colour or "grey", self.spec.alpha_background)
         height, width = pixels.shape[:2]
-        return Upright(pixels, colour, width, height)
+        return Upright(pixels, order, width, height)
 
     def _check(self, value: Any) -> NDArray[np.float32]:
         if not isinstance(value, np.ndarray):
@@ -113,6 +149,10 @@ class Preprocessor:
                 RejectReason.UNSUPPORTED, f"tensor as {type(value).__name__}; expected an array"
             )
         return check_tensor(value, self.spec)
+
+
+def _reject(frame: Frame, reason: RejectReason, detail: str) -> Rejected:
+    return Rejected(frame.stream, frame.seq, reason, detail, frame.captured_at_wall_s, frame.origin)
 
 
 def _own(pixels: NDArray[np.uint8], picture: Any) -> NDArray[np.uint8]:

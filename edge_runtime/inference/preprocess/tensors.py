@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.headers import PictureFlaw
+from edge_runtime.inference.preprocess.header import PictureFlaw
 from edge_runtime.inference.specs import PreprocessSpec
 
 
@@ -48,8 +48,25 @@ def channels_first(samples: NDArray[np.float32], spec: PreprocessSpec) -> NDArra
     return samples if spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(samples, -1, 1))
 
 
+def is_tensor_of_levels(value: Any, spec: PreprocessSpec) -> bool:
+    """Whether an 8-bit array is the model's own input: planes of pixel levels for a model that normalises nothing.
+
+    With channels last the same array is a picture, and prepared as one.
+    """
+    takes_levels = spec.layout == "nchw" and not any(spec.mean) and set(spec.std) == {1}
+    return (
+        takes_levels
+        and isinstance(value, np.ndarray)
+        and value.dtype == np.uint8
+        and value.shape in (spec.tensor_shape, (1, *spec.tensor_shape))
+    )
+
+
 def check_tensor(value: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
     """A tensor the model can take: float32 in its layout, every value finite.
+
+    Whole numbers are refused, except those of ``is_tensor_of_levels``: a prepared tensor is normalised, and pixel
+    levels that are not give every picture the same answer.
 
     A batch of one loses its batch axis. NaN and masked entries are missing values: filled when the bundle says with
     what, else refused. Infinity is never a missing value but an overflow upstream, and refused.
@@ -59,8 +76,8 @@ def check_tensor(value: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float3
     """
     if value.size == 0:
         raise PictureFlaw(RejectReason.EMPTY, f"tensor of shape {value.shape}")
-    if value.dtype.kind not in "fiu":
-        raise PictureFlaw(RejectReason.BAD_DTYPE, f"tensor of type {value.dtype}; expected float32")
+    if value.dtype.kind != "f" and not is_tensor_of_levels(value, spec):
+        raise PictureFlaw(RejectReason.BAD_DTYPE, f"tensor of type {value.dtype}; {describe_arrays(spec)}")
     if value.ndim == 4 and value.shape[0] == 1:
         value = value[0]
     if value.shape != spec.tensor_shape:
@@ -84,6 +101,12 @@ def _without_mask(value: NDArray[Any]) -> NDArray[np.float32]:
     if isinstance(value, np.ma.MaskedArray):
         tensor[np.ma.getmaskarray(value)] = np.nan
     return tensor
+
+
+def describe_arrays(spec: PreprocessSpec) -> str:
+    """The arrays that are taken, for the reason of one that is not."""
+    expected = f"{spec.tensor_shape} ({spec.layout})"
+    return f"expected a picture of uint8 (H,W) or (H,W,3), or a normalised tensor of float32 {expected}"
 
 
 def _shape_words(shape: tuple[int, ...], spec: PreprocessSpec) -> str:

@@ -3,7 +3,7 @@
 Both ends are of one version: a field that is missing or of another type is refused, a number in a string too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calibration.baseline.metadata import BaselineFacts
 from calibration.verdict import Verdict
-from edge_runtime.config import RecalibrationConfig
+from edge_runtime.config import PicturesConfig, RecalibrationConfig
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.reference.reservoir import InputMoments
@@ -39,6 +39,8 @@ class JobRequest:
     """Moments of samples of which no picture may be kept; they join in the correction of the input."""
     manifest_sha256: str
     """Of the bundle that the daemon verified and runs: another one in its folder is refused."""
+    pictures: PicturesConfig = field(default_factory=PicturesConfig)
+    """Limits for the pictures of the folder."""
 
     @property
     def keep_pictures(self) -> bool:

@@ -31,7 +31,7 @@ from edge_runtime.deployment.model_state import ANSWERS_FILE
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.postprocess.detections import answer_layout
-from edge_runtime.inference.preprocess import Preprocessor, channels_first
+from edge_runtime.inference.preprocess import PictureLimits, Preprocessor, channels_first
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.messaging.events import RecalibrationReport
 from edge_runtime.recalibration.job.messages import (
@@ -180,7 +180,8 @@ def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
 
 
 def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> Prepared:
-    preprocessor = Preprocessor(bundle.manifest.preprocess)
+    limits = PictureLimits(request.pictures.max_pixels, request.pictures.max_file_mib << 20)
+    preprocessor = Preprocessor(bundle.manifest.preprocess, limits)
     if request.reference_folder is not None:
         x, y = read_reference_folder(
             request.reference_folder, preprocessor, bundle.labels, request.settings.reference.frames

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.decode import PictureLimits, decode
-from edge_runtime.inference.preprocess.headers import MAX_JPEG_SCANS, PictureFlaw, read_header
+from edge_runtime.inference.preprocess import PictureLimits
+from edge_runtime.inference.preprocess.decode import decode
+from edge_runtime.inference.preprocess.header import PictureFlaw
+from edge_runtime.inference.preprocess.headers import read_header
+from edge_runtime.inference.preprocess.jpeg_header import MAX_JPEG_SCANS
 from edge_runtime.inference.specs import PreprocessSpec
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

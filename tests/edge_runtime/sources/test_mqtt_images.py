@@ -1,7 +1,6 @@
 import random
 import threading
 import time
-import tracemalloc
 from io import BytesIO
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 from edge_runtime.datatypes import Origin
 from edge_runtime.sources.base import EndOfStream
-from edge_runtime.sources.mqtt_images import MqttImagesSource, read_npy
+from edge_runtime.sources.mqtt_images import MqttImagesSource
 
 
 def npy(array, **options):
@@ -48,49 +47,10 @@ def test_large_messages_are_refused_and_counted():
     assert "101 bytes" in source.stats().last_problem
 
 
-@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2", "u1", ">f4", "<i4"])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_tensors_arrive_as_arrays(dtype, order):
-    array = np.asarray(np.arange(24).reshape(2, 3, 4), dtype=dtype, order=order)
-    frame = source_of(npy(array)).read(0)
-    assert frame.is_tensor
-    np.testing.assert_array_equal(frame.picture, array)
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        npy(np.array([{"a": 1}], dtype=object), allow_pickle=True),
-        npy(np.zeros((3, 4), np.float32))[:-1],
-        npy(np.zeros((3, 4), np.float32)) + b"x",
-        npy(np.array(["a"])),
-        npy(np.zeros((0, 3), np.float32)),
-        b"\x93NUMPY",
-        b"\x93NUMPY\x01\x00\x05\x00{'sha",
-    ],
-)
-def test_other_arrays_go_on_as_bytes_to_be_rejected(payload):
+def test_arrays_pass_as_they_came_and_declare_no_channel_order():
+    payload = npy(np.zeros((4, 5, 3), np.uint8))
     frame = source_of(payload).read(0)
-    assert not frame.is_tensor
-    assert frame.picture == payload
-
-
-def test_a_header_that_lies_about_its_size_allocates_nothing():
-    lie = npy(np.zeros(16, np.float32)).replace(b"(16,)", b"(9999999999,)")
-    tracemalloc.start()
-    assert read_npy(lie) is None
-    assert tracemalloc.get_traced_memory()[1] < 1 << 20
-    tracemalloc.stop()
-
-
-def test_damaged_tensors_never_raise():
-    rng, good = random.Random(5), npy(np.zeros((3, 8, 8), np.float32))
-    for _ in range(5000):
-        bad = bytearray(good)
-        for _ in range(rng.randrange(1, 6)):
-            bad[rng.randrange(130)] = rng.randrange(256)
-        array = read_npy(bytes(bad))
-        assert array is None or array.nbytes <= len(good)
+    assert (frame.picture, frame.colour, frame.is_tensor) == (payload, None, False)
 
 
 def test_read_waits_for_a_message_from_another_thread():

@@ -1,0 +1,191 @@
+"""The first directory of a TIFF or BigTIFF, and of the EXIF block in other formats. Pure; nothing is decoded.
+
+Two readers of one file must not see two pictures. So a tag that is there twice, or a size that is not a plain unsigned
+number, is refused. OpenCV obeys orientation, white-is-zero and transparency for some kinds of pixels and not for
+others: these three tags are made neutral for the decoder (``Header.patches``) and obeyed by ``decode``.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edge_runtime.datatypes import RejectReason
+from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+
+_MOST_ENTRIES = 4096
+_MOST_VALUES = 400_000  # of one tag: more strips or tiles than any picture within the limits has
+_SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
+_UNSIGNED = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _OFFSETS, _ORIENTATION = 256, 257, 258, 262, 273, 274
+_SAMPLES, _SIZES_OF_STRIPS, _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT = 277, 279, 324, 325, 338, 339
+_READ = (_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _OFFSETS, _ORIENTATION, _SAMPLES, _SIZES_OF_STRIPS, _TILE_OFFSETS,
+         _TILE_SIZES, _EXTRA, _FORMAT)  # fmt: skip
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_LAYOUTS: dict[tuple[int, int], tuple[frozenset[int], int]] = {
+    (_WHITE_IS_ZERO, 1): (frozenset({1, 8, 16}), 1),
+    (_BLACK_IS_ZERO, 1): (frozenset({1, 8, 16}), 1),
+    (_RGB, 3): (frozenset({8, 16}), 3),
+    (_RGB, 4): (frozenset({8, 16}), 4),
+    (_PALETTE, 1): (frozenset({1, 2, 4, 8}), 3),
+    (_CMYK, 4): (frozenset({8}), 4),
+    (_YCBCR, 3): (frozenset({8}), 3),
+}
+"""(kind of colour, samples of a pixel) -> the bits a sample may have, channels of the decoded picture."""
+_ASSOCIATED, _STRAIGHT = 1, 2  # of the tag for extra samples
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    kind: int
+    count: int
+    at: int
+    """Offset of the first value."""
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """Orientation 1..8 in an EXIF block (a TIFF structure); 1 when absent or damaged."""
+    try:
+        order, entries = _read_entries(tiff)
+        for tag, entry in entries:
+            if tag == _ORIENTATION and entry.kind == 3 and entry.count == 1:
+                (value,) = struct.unpack_from(order + "H", tiff, entry.at)
+                return int(value) if 1 <= value <= 8 else 1
+    except (struct.error, PictureFlaw):
+        return 1
+    return 1
+
+
+def read_tiff_header(data: bytes) -> Header:
+    """Header of a TIFF.
+
+    Raises:
+        PictureFlaw: damaged, ambiguous, or pixels of a kind that is not read.
+        struct.error: cut off inside its directory.
+    """
+    order, listed = _read_entries(data)
+    entries: dict[int, _Entry] = {}
+    for tag, entry in listed:
+        if tag in entries:
+            raise PictureFlaw(RejectReason.UNREADABLE, f"TIFF with tag {tag} twice")
+        entries[tag] = entry
+    values = {tag: _unsigned(data, order, tag, entries[tag]) for tag in _READ if tag in entries}
+    width, height = (_only(values, tag, name) for tag, name in ((_WIDTH, "width"), (_HEIGHT, "height")))
+    _check_data(values, len(data))
+    photometric, samples = _only(values, _PHOTOMETRIC, "kind of colour"), values.get(_SAMPLES, (1,))[0]
+    bits = set(values.get(_BITS, (1,)))
+    allowed, channels = _LAYOUTS.get((photometric, samples), (frozenset(), 0))
+    if len(bits) != 1 or not bits <= allowed or set(values.get(_FORMAT, (1,))) != {1}:
+        raise PictureFlaw(RejectReason.UNSUPPORTED, _layout_words(photometric, samples, values))
+    extra = values.get(_EXTRA, ())
+    if len(extra) > 1 or (extra and extra[0] == _ASSOCIATED):
+        found = "TIFF with premultiplied transparency, or several extra samples"
+        raise PictureFlaw(RejectReason.UNSUPPORTED, f"{found}; expected straight transparency or none")
+    orientation = values.get(_ORIENTATION, (1,))
+    is_turned = len(orientation) == 1 and 2 <= orientation[0] <= 8
+    neutral = {_ORIENTATION: 1} if is_turned else {}
+    neutral |= {_PHOTOMETRIC: _BLACK_IS_ZERO} if photometric == _WHITE_IS_ZERO else {}
+    neutral |= {_EXTRA: 0} if extra else {}
+    return Header(
+        "tiff",
+        width,
+        height,
+        bytes_per_pixel=channels * (2 if 16 in bits else 1),
+        orientation=orientation[0] if is_turned else 1,
+        has_unused_channel=photometric == _RGB and samples == 4 and extra != (_STRAIGHT,),
+        is_inverted=photometric == _WHITE_IS_ZERO,
+        patches=tuple(
+            (entries[tag].at, struct.pack(order + _UNSIGNED[entries[tag].kind], value))
+            for tag, value in neutral.items()
+        ),
+    )
+
+
+def _read_entries(data: bytes) -> tuple[str, Iterator[tuple[int, _Entry]]]:
+    """The byte order, and the entries of the first directory by tag."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        raise PictureFlaw(RejectReason.UNREADABLE, "TIFF without a byte order")
+    (magic,) = struct.unpack_from(order + "H", data, 2)
+    if magic == 42:
+        (directory,) = struct.unpack_from(order + "I", data, 4)
+        return order, _walk(data, order, directory, "H", "I")
+    if magic != 43:
+        raise PictureFlaw(RejectReason.UNSUPPORTED, "neither TIFF nor BigTIFF")
+    width, _, directory = struct.unpack_from(order + "HHQ", data, 4)
+    if width != 8:
+        raise PictureFlaw(RejectReason.UNREADABLE, "BigTIFF whose offsets do not have 8 bytes")
+    return order, _walk(data, order, directory, "Q", "Q")
+
+
+def _walk(data: bytes, order: str, directory: int, number: str, offset: str) -> Iterator[tuple[int, _Entry]]:
+    _check_offset(directory, data)
+    (count,) = struct.unpack_from(order + number, data, directory)
+    if count > _MOST_ENTRIES:
+        raise PictureFlaw(RejectReason.UNREADABLE, f"TIFF directory of more than {_MOST_ENTRIES} entries")
+    at, room = directory + struct.calcsize(order + number), struct.calcsize(order + offset)
+    for start in range(at, at + count * (4 + 2 * room), 4 + 2 * room):
+        tag, kind, length = struct.unpack_from(order + "HH" + offset, data, start)
+        value_at = start + 4 + room
+        if length * _SIZES.get(kind, 8) > room:
+            (value_at,) = struct.unpack_from(order + offset, data, value_at)
+        yield tag, _Entry(kind, length, value_at)
+
+
+def _check_offset(at: int, data: bytes) -> None:
+    if at >= len(data):  # also beyond what struct can take
+        raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF data lies beyond the {len(data)} bytes of the file")
+
+
+def _unsigned(data: bytes, order: str, tag: int, entry: _Entry) -> tuple[int, ...]:
+    code = _UNSIGNED.get(entry.kind)
+    if code is None:
+        raise PictureFlaw(
+            RejectReason.UNSUPPORTED, f"TIFF tag {tag} of type {entry.kind}; expected an unsigned number"
+        )
+    if entry.count > _MOST_VALUES:
+        raise PictureFlaw(RejectReason.UNSUPPORTED, f"TIFF tag {tag} with more than {_MOST_VALUES} values")
+    _check_offset(entry.at + entry.count * _SIZES[entry.kind] - 1, data)
+    return struct.unpack_from(f"{order}{entry.count}{code}", data, entry.at)
+
+
+def _only(values: dict[int, tuple[int, ...]], tag: int, name: str) -> int:
+    found = values.get(tag, ())
+    if len(found) != 1:
+        raise PictureFlaw(
+            RejectReason.UNREADABLE, f"TIFF with {len(found)} values for its {name}; expected 1"
+        )
+    return found[0]
+
+
+def _check_data(values: dict[int, tuple[int, ...]], size: int) -> None:
+    offsets = values.get(_OFFSETS) or values.get(_TILE_OFFSETS, ())
+    sizes = values.get(_SIZES_OF_STRIPS) or values.get(_TILE_SIZES, ())
+    if not offsets or any(at + length > size for at, length in zip(offsets, sizes, strict=False)):
+        raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF data lies beyond the {size} bytes of the file")
+
+
+def _layout_words(photometric: int, samples: int, values: dict[int, tuple[int, ...]]) -> str:
+    kinds = {1: "", 2: " signed", 3: " float"}
+    number = kinds.get(values.get(_FORMAT, (1,))[0] if values.get(_FORMAT) else 1, " unknown")
+    bits = "/".join(str(value) for value in sorted(set(values.get(_BITS, (1,))))[:4])
+    names = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELAB"}
+    colour = names.get(photometric, f"colour kind {photometric}")
+    found = f"TIFF of {samples}{number} samples with {bits} bits, {colour}"
+    return f"{found}; expected grey, RGB or RGBA with 8 or 16 bits, black and white, a palette, or CMYK or YCbCr with 8"
