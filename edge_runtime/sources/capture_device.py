@@ -75,10 +75,11 @@ class _Player:
             try:
                 frames = self._play_pass(capture, skip)
                 announced = int(max(0.0, capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+                codec = _name_codec(capture)
             finally:
                 capture.release()
             if frames == 0:
-                raise CaptureFailed("not a single frame could be decoded")
+                raise CaptureFailed(f"not a single frame could be decoded; {codec}: record it as H.264")
             if not self._options.loop and not self._owner.quit.is_set():
                 self._owner.send("ended", frames=frames, announced=announced)
                 return
@@ -211,6 +212,11 @@ def _open_device(path: Path, size: tuple[int, int] | None) -> cv2.VideoCapture:
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
     return capture
+
+
+def _name_codec(capture: cv2.VideoCapture) -> str:
+    name = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("ascii", "replace")
+    return f"its codec {name.strip(chr(0)).upper()!r} may have no decoder here"
 
 
 def _too_large(width: int, height: int, slot_bytes: int) -> CaptureFailed:

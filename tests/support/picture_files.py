@@ -74,10 +74,11 @@ def tiff_picture(
     order: str = "<",
     is_big: bool = False,
     size_type: int = 4,
+    height: int | None = None,
     more: list[tuple[int, int, list[int]]] | None = None,
 ) -> bytes:
-    """An uncompressed TIFF of one strip, of samples (H,W) or (H,W,C)."""
-    height, width = pixels.shape[:2]
+    """An uncompressed TIFF of one strip, of samples (H,W) or (H,W,C); ``height`` is what its header says."""
+    height, width = height or pixels.shape[0], pixels.shape[1]
     samples = 1 if pixels.ndim == 2 else pixels.shape[2]
     depth = bits or pixels.dtype.itemsize * 8
     if bits == 1:

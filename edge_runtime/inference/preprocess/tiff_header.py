@@ -33,10 +33,10 @@ _SIZES = {
     18: 8,
 }
 _UNSIGNED = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _OFFSETS, _ORIENTATION = 256, 257, 258, 262, 273, 274
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _ORIENTATION = 256, 257, 258, 259, 262, 273, 274
 _SAMPLES, _SIZES_OF_STRIPS, _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT = 277, 279, 324, 325, 338, 339
-_READ = (_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _OFFSETS, _ORIENTATION, _SAMPLES, _SIZES_OF_STRIPS, _TILE_OFFSETS,
-         _TILE_SIZES, _EXTRA, _FORMAT)  # fmt: skip
+_READ = (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _ORIENTATION, _SAMPLES, _SIZES_OF_STRIPS,
+         _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT)  # fmt: skip
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _LAYOUTS: dict[tuple[int, int], tuple[frozenset[int], int]] = {
     (_WHITE_IS_ZERO, 1): (frozenset({1, 8, 16}), 1),
@@ -90,6 +90,8 @@ def read_tiff_header(data: bytes) -> Header:
     _check_data(values, len(data))
     photometric, samples = _only(values, _PHOTOMETRIC, "kind of colour"), values.get(_SAMPLES, (1,))[0]
     bits = set(values.get(_BITS, (1,)))
+    if photometric != _YCBCR:  # which may leave out colour samples
+        _check_length(values, width * samples * max(bits, default=1), height)
     allowed, channels = _LAYOUTS.get((photometric, samples), (frozenset(), 0))
     if len(bits) != 1 or not bits <= allowed or set(values.get(_FORMAT, (1,))) != {1}:
         raise PictureFlaw(RejectReason.UNSUPPORTED, _layout_words(photometric, samples, values))
@@ -179,6 +181,17 @@ def _check_data(values: dict[int, tuple[int, ...]], size: int) -> None:
     sizes = values.get(_SIZES_OF_STRIPS) or values.get(_TILE_SIZES, ())
     if not offsets or any(at + length > size for at, length in zip(offsets, sizes, strict=False)):
         raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF data lies beyond the {size} bytes of the file")
+
+
+def _check_length(values: dict[int, tuple[int, ...]], row_bits: int, height: int) -> None:
+    """Refuse strips without compression that hold fewer rows than they should: OpenCV fills those with anything."""
+    sizes = values.get(_SIZES_OF_STRIPS)
+    if values.get(_COMPRESSION, (1,)) != (1,) or sizes is None or _TILE_OFFSETS in values:
+        return
+    row_bytes = -(-row_bits // 8)
+    if sum(sizes) < row_bytes * height:
+        needed = f"the picture needs {row_bytes * height}"
+        raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF with {sum(sizes)} bytes of pixels; {needed}")
 
 
 def _layout_words(photometric: int, samples: int, values: dict[int, tuple[int, ...]]) -> str:

@@ -189,6 +189,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], RejectReason]] = {
     "tiff without colours": (
         lambda: tiff_picture(RGB).replace(b"\x06\x01\x03", b"\x05\x01\x03"), RejectReason.UNREADABLE
     ),
+    "tiff of half the rows": (lambda: tiff_picture(RGB[:16], height=32), RejectReason.TRUNCATED),
     "bigtiff cut": (lambda: tiff_picture(RGB, is_big=True)[:-1], RejectReason.TRUNCATED),
     "pgm as text": (lambda: b"P2 4 4 9\n" + b"1 " * 16, RejectReason.UNSUPPORTED),
     "pgm cut": (lambda: b"P5 64 32 255\n" + GREY.tobytes()[:-1], RejectReason.TRUNCATED),
