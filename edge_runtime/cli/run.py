@@ -1,6 +1,7 @@
 """``edge-runtime run``: the daemon."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,9 @@ def _run(daemon: "Daemon", for_s: float | None) -> int:
         from edge_runtime.cli.run_summary import summarise
 
         print(summarise(daemon.reporter.status(), daemon.reporter.history(), []))
+    if daemon.is_hung:  # the end of the interpreter would abort in the engine's destructors, with a core dump
+        sys.stdout.flush()
+        os._exit(code)
     return code
 
 

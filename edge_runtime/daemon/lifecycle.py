@@ -85,6 +85,8 @@ class Daemon:
     """Closed last: outboxes and the lock of the state directory."""
 
     def __post_init__(self) -> None:
+        self.is_hung = False
+        """After the stop: a thread hangs in an engine, and the interpreter cannot end in good order."""
         self._must_look, self._state_at_s = False, 0.0
         self._last_state: tuple[MqttClient, bytes] | None = None
         self._last_line = ""
@@ -179,8 +181,10 @@ class Daemon:
         self.watch.stop()
         self.reloader.stop()
         self.cameras.stop_all()
-        for runtime in running.models.values():
-            runtime.stop()
+        for name, runtime in running.models.items():
+            if not runtime.stop():
+                self.is_hung = True
+                self.stop_request.fatal = f"an inference of {name} hangs"
         running.connection.stop(running.config.outbox.drain_timeout_s)
         if self.http is not None:
             self.http.stop()

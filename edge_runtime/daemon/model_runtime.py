@@ -90,11 +90,13 @@ class ModelRuntime:
         self._start_workers()
         self._start_controller()
 
-    def stop(self) -> None:
-        """Answer the queued frames, then end."""
+    def stop(self) -> bool:
+        """Answer the queued frames, then end; False when an inference hangs and does not come back."""
         self._stop_controller()
-        if self._finish():
+        has_ended = self._finish()
+        if has_ended:
             self._free()
+        return has_ended
 
     def take_over(self, old: "ModelRuntime") -> None:
         """Begin after the old model has answered its queued frames.

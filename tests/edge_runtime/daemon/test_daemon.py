@@ -48,7 +48,7 @@ class Diary(list):
 
 
 class Runtime:
-    version = 1
+    version, hangs = 1, False
 
     def __init__(self, diary, name, config):
         self.diary, self.name, self.config, self.controller = diary, name, config, None
@@ -63,6 +63,7 @@ class Runtime:
 
     def stop(self):
         self.diary.append(f"stop {self.name}")
+        return not self.hangs
 
     def status(self):
         return None
@@ -211,6 +212,14 @@ def test_starts_models_before_cameras_and_stops_everything(bench):
     assert bench.diary == ["start parts", "start tools", "open belt", "open bench",
                            "stop parts", "stop tools", "close outboxes"]  # fmt: skip
     assert bench.lock.closed
+
+
+def test_an_inference_that_hangs_at_the_stop_ends_it_with_70_after_everything_else(bench, monkeypatch):
+    monkeypatch.setattr(Runtime, "hangs", True)
+    bench.stop.put()
+    assert bench.daemon.run() == EXIT_FATAL
+    assert bench.daemon.is_hung
+    assert bench.diary[-1] == "close outboxes"
 
 
 def test_a_fatal_failure_ends_it_with_70(bench):
