@@ -206,7 +206,7 @@ class HttpConfig(Section):
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
-            return self.host == "localhost"
+            return self.host.lower() == "localhost"
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:

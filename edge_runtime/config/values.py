@@ -7,6 +7,7 @@ configuration lives here (see ``shape``); nothing here opens a file, a socket or
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,6 +97,30 @@ def _check_cron(value: str) -> str:
     return value
 
 
+_HOST = "a host name or IP address, without scheme, port or spaces"
+_check_host_form = _require_form(r"[A-Za-z0-9._:%-]{1,253}", _HOST)
+
+
+def _check_host(value: str) -> str:
+    """Colons are in IPv6 addresses only; a port has its own key."""
+    if re.fullmatch(r"\[?[^\[\]@/\s]+\]?:[0-9]{1,5}", value) and not _is_address(value):
+        raise refusal(f"{_HOST}; the port goes into the key 'port'")
+    if value.startswith("[") and value.endswith("]") and _is_address(value[1:-1]):
+        raise refusal(f"{_HOST}; an IPv6 address without brackets")
+    _check_host_form(value)
+    if ":" in value and not _is_address(value):
+        raise refusal(_HOST)
+    return value
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_prefix(value: str) -> str:
     if not all(re.fullmatch(NAME_PATTERN, level) for level in value.split("/")) or len(value) > 200:
         raise refusal("topic levels of letters, digits, '_' or '-', joined by '/'")
@@ -118,12 +143,7 @@ DeviceName = Annotated[
     WithJsonSchema({"type": "string", "pattern": DEVICE_PATTERN}),
 ]
 Text = Annotated[str, AfterValidator(_clean_text)]
-Host = Annotated[
-    str,
-    AfterValidator(
-        _require_form(r"[A-Za-z0-9._:%-]{1,253}", "a host name or IP address, without scheme, port or spaces")
-    ),
-]
+Host = Annotated[str, AfterValidator(_check_host)]
 TopicPrefix = Annotated[str, AfterValidator(_check_prefix)]
 CronLine = Annotated[str, AfterValidator(_check_cron)]
 FilePath = Annotated[Path, AfterValidator(_resolve), WithJsonSchema({"type": "string"})]

@@ -6,7 +6,7 @@ No state and no decisions here. Importing this module imports starlette (0.1 s),
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.resources import files
 from operator import attrgetter
@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from edge_runtime.http.allowed_hosts import LoopbackOnly
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.redaction import PROCESS
@@ -42,9 +42,6 @@ Items = Callable[[int], list[dict[str, Any]]]
 View = Callable[[Request], Response]
 
 MOST_ITEMS = 500
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-"""A page on the internet can point its domain at 127.0.0.1; such a request carries that name and is refused."""
-
 FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -60,7 +57,8 @@ def build_app(
     events: Items,
     reports: Callable[[], Mapping[str, Reports]],
     crashes: Crashes,
-    allowed_hosts: Sequence[str] = LOOPBACK_NAMES,
+    *,
+    is_loopback: bool = True,
 ) -> Starlette:
     """The ASGI application.
 
@@ -71,7 +69,7 @@ def build_app(
         events: The newest events in the same way.
         reports: Reports of recalibrations, by model.
         crashes: Counts views that fail.
-        allowed_hosts: Names a request may address us by; ``["*"]`` for any.
+        is_loopback: Only requests that address this machine itself are answered.
     """
     views: dict[str, View] = {
         "/": _make_dashboard(),
@@ -84,8 +82,7 @@ def build_app(
         "/reports/{model}/{report}": partial(_show_report, reports),
     }
     routes = [Route(path, _make_endpoint(view, crashes)) for path, view in views.items()]
-    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
-    return Starlette(routes=routes, middleware=[trusted])
+    return Starlette(routes=routes, middleware=[Middleware(LoopbackOnly)] if is_loopback else [])
 
 
 def _make_endpoint(view: View, crashes: Crashes) -> Callable[[Request], Awaitable[Response]]:

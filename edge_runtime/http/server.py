@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-MAX_CONNECTIONS = 64
 BACKLOG = 64
 STOP_S = 3.0
 
@@ -72,6 +71,8 @@ class HttpServer:
     def _serve(self) -> None:
         import uvicorn
 
+        from edge_runtime.http.bounded_protocol import MAX_CONNECTIONS, BoundedProtocol
+
         app = self._app()
 
         async def serve_one(scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -81,13 +82,13 @@ class HttpServer:
         config = uvicorn.Config(
             serve_one,
             loop="asyncio",
-            http="h11",
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=2 * MAX_CONNECTIONS,  # the protocol keeps the number lower
             timeout_keep_alive=5,
             timeout_graceful_shutdown=1,
         )

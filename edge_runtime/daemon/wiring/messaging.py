@@ -129,7 +129,7 @@ def make_http(
         return None
 
     def application() -> Any:
-        from edge_runtime.http.api import LOOPBACK_NAMES, build_app
+        from edge_runtime.http.api import build_app
 
         return build_app(
             reporter.status,
@@ -138,7 +138,7 @@ def make_http(
             delivery.recent_events,
             lambda: {name: Reports.of(config.state_dir, name) for name in running.config.models},
             crashes,
-            LOOPBACK_NAMES if config.http.is_loopback else ["*"],
+            is_loopback=config.http.is_loopback,
         )
 
     return HttpServer(config.http.host, config.http.port, application, crashes)

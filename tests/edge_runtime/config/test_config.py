@@ -451,3 +451,42 @@ def test_a_file_made_to_be_slow_is_refused_in_time_and_in_few_words(text: str) -
     assert time.process_time() - started_s < 10  # 0.7 s here; much more than that without the caps
     assert len(caught.value.problems) <= 160
     assert len(str(caught.value)) < 64_000
+
+
+@pytest.mark.parametrize(
+    ("host", "remedy"),
+    [
+        ("127.0.0.1:1883", "the port goes into the key 'port'"),
+        ("broker.example:8883", "the port goes into the key 'port'"),
+        ("broker:1", "the port goes into the key 'port'"),
+        ("[::1]:1883", "the port goes into the key 'port'"),
+        ("[::1]", "without brackets"),
+        ("mqtt://broker", "without scheme"),
+        ("broker:port", "without scheme"),
+        ("u:pw@broker", "without scheme"),
+        ("a:b:c", "without scheme"),
+        ("broker/x", "without scheme"),
+        ("a b", "without scheme"),
+        ("::1::2", "without scheme"),
+    ],
+)
+@pytest.mark.parametrize("section", ["mqtt", "http"])
+def test_a_host_with_more_than_a_host_is_refused_with_what_to_do(
+    section: str, host: str, remedy: str
+) -> None:
+    text = f"{MINIMAL}\n{section}: {{host: {json.dumps(host)}}}\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "box.yaml", {})
+    (problem,) = caught.value.problems
+    assert problem.where == f"{section}.host"
+    assert remedy in problem.expected
+    assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["broker", "10.0.0.1", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "a-b.example", "2001:db8::8883"]
+)
+def test_hosts(host: str) -> None:
+    mqtt = parse(f"{MINIMAL}\nmqtt: {{host: {json.dumps(host)}}}\n").mqtt
+    assert mqtt is not None
+    assert mqtt.host == host

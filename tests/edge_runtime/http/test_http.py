@@ -281,3 +281,20 @@ def test_the_page_runs_only_its_own_script(client: httpx.Client) -> None:
     assert "unsafe" not in policy
     assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # the device is offline
     assert "innerHTML" not in answer.text
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.2", "localhost"])
+def test_each_loopback_address_is_served_under_its_own_name(host: str, daemon: Daemon) -> None:
+    server = HttpServer(host, 0, lambda: app_of(daemon), Crashes())
+    try:
+        server.start()
+    except HttpUnavailable:
+        pytest.skip(f"this machine has no {host}")
+    try:
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{server.port}/healthz"
+        assert httpx.get(url, timeout=WAIT_S, trust_env=False).status_code == 200
+        answer = httpx.get(url, headers={"Host": "evil.example"}, timeout=WAIT_S, trust_env=False)
+        assert answer.status_code == 400
+    finally:
+        server.stop()

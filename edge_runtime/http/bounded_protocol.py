@@ -1,0 +1,84 @@
+"""HTTP connections that cannot be held for ever: uvicorn's protocol with limits in time and number.
+
+uvicorn limits the pause after an answer only. Here a connection ends when no whole request comes, or nothing of an
+answer can be sent, for :data:`STALL_S`; and when :data:`MAX_CONNECTIONS` are open, a new one takes the place of the one
+that has waited longest, of the client that has most. So there is always an answer for a probe of health.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from typing import TypeVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS = 64
+STALL_S = 5.0
+_CHECK_S = 1.0
+
+_Key = TypeVar("_Key")
+
+
+def choose_victim(waiting: Mapping[_Key, tuple[str, float]]) -> _Key:
+    """The connection to end: of the client that has most of them, the one that has waited longest.
+
+    Args:
+        waiting: By connection, which is not empty: the client's address, and since when it waits (seconds).
+    """
+    most = Counter(client for client, _ in waiting.values())
+    return min(waiting, key=lambda one: (-most[waiting[one][0]], waiting[one][1]))
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection; see the module."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Take a new connection, and end another one if there are too many."""
+        super().connection_made(transport)
+        self.waits_since_s = self.loop.time()
+        """Of the last step forward: connected, a whole request, a whole answer, a part of one taken."""
+        self._unsent_bytes = 0
+        self._timer = self.loop.call_later(_CHECK_S, self._check)
+        others = {
+            one: (one.address, one.waits_since_s) for one in self.connections if isinstance(one, type(self))
+        }
+        others.pop(self, None)
+        if len(others) >= MAX_CONNECTIONS:
+            choose_victim(others).end()
+
+    @property
+    def address(self) -> str:
+        """Of the client."""
+        return self.client[0] if self.client else ""
+
+    def end(self) -> None:
+        """Cut it, whatever is still to be sent."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Also stop looking after it."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Only a whole request is a step forward, not each of its bytes."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self.waits_since_s = self.loop.time()
+
+    def on_response_complete(self) -> None:
+        """The next request has all the time again."""
+        self.waits_since_s = self.loop.time()
+        super().on_response_complete()
+
+    def _check(self) -> None:
+        now_s, unsent_bytes = self.loop.time(), self.transport.get_write_buffer_size()
+        if unsent_bytes < self._unsent_bytes:
+            self.waits_since_s = now_s
+        self._unsent_bytes = unsent_bytes
+        if now_s - self.waits_since_s >= STALL_S:
+            self.end()
+        else:
+            self._timer = self.loop.call_later(_CHECK_S, self._check)

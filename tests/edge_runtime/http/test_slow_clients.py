@@ -1,0 +1,132 @@
+"""Clients that connect and do not go on: they end, and never keep a probe of health from its answer."""
+
+import contextlib
+import select
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from edge_runtime.daemon.health import Health
+from edge_runtime.http import bounded_protocol
+from edge_runtime.http.api import build_app
+from edge_runtime.http.bounded_protocol import MAX_CONNECTIONS, choose_victim
+from edge_runtime.http.server import HttpServer
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.waiting import WAIT_S, until
+
+pytestmark = pytest.mark.integration
+
+BIG = [{"id": "x" * 100_000} for _ in range(200)]
+
+
+def make_app() -> Any:
+    return build_app(
+        dict, lambda: Health(live=True, ready=True), lambda most: BIG, lambda most: [], dict, Crashes()
+    )
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    server = HttpServer("127.0.0.1", 0, make_app, Crashes())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_protocol, "STALL_S", 0.3)
+    monkeypatch.setattr(bounded_protocol, "_CHECK_S", 0.05)
+
+
+def connect(server: HttpServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_S)
+
+
+def is_healthy(server: HttpServer) -> bool:
+    url = f"http://127.0.0.1:{server.port}/healthz"
+    return httpx.get(url, timeout=WAIT_S, trust_env=False).status_code == 200
+
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+BEGINNINGS = {
+    "nothing": b"",
+    "one byte": b"G",
+    "half a head": HEAD,
+    "half a line": HEAD + b"X: ",
+    "a body that does not come": b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n",
+    "a chunk that does not come": b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n",
+    "an answered request": HEAD + b"\r\n",
+    "an answered request and half of one": HEAD + b"\r\n" + HEAD,
+    "a large answer that is not read": b"GET /results?most=500 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "many requests whose answers are not read": (HEAD + b"\r\n") * 200,
+}
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_however_many_connect_and_stop_there_health_is_answered(server: HttpServer, beginning: str) -> None:
+    with contextlib.ExitStack() as opened:
+        for _ in range(MAX_CONNECTIONS + 6):
+            client = opened.enter_context(connect(server))
+            with contextlib.suppress(OSError):  # ended already, for one that came later
+                client.sendall(BEGINNINGS[beginning])
+        assert all(is_healthy(server) for _ in range(3))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_a_client_that_stops_there_is_ended(server: HttpServer, beginning: str) -> None:
+    with connect(server) as client:
+        client.sendall(BEGINNINGS[beginning])
+        assert is_healthy(server)  # it came in
+        assert until(lambda: not connections(server))
+
+
+def connections(server: HttpServer) -> int:
+    assert server._server is not None
+    return len(server._server.server_state.connections)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_head_that_comes_byte_by_byte_is_ended(server: HttpServer) -> None:
+    with connect(server) as client:
+        poll = select.poll()
+        poll.register(client, select.POLLIN)
+        sent = 0
+        for byte in HEAD * 100:
+            try:
+                client.sendall(bytes([byte]))
+            except OSError:
+                break
+            sent += 1
+            if poll.poll(20):
+                break
+        assert sent < len(HEAD) * 100
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_client_that_reads_slowly_and_goes_on_gets_all(server: HttpServer) -> None:
+    with connect(server) as client:
+        client.sendall(b"GET /results?most=200 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        received = 0
+        while part := client.recv(1 << 20):
+            received += len(part)
+        assert received > 200 * 100_000
+
+
+@pytest.mark.parametrize(
+    ("waiting", "victim"),
+    [
+        ({"a": ("1", 5.0)}, "a"),
+        ({"a": ("1", 5.0), "b": ("1", 4.0)}, "b"),
+        ({"a": ("1", 5.0), "b": ("1", 4.0), "c": ("2", 0.0)}, "b"),
+        ({"a": ("1", 5.0), "b": ("2", 4.0), "c": ("3", 9.0)}, "b"),
+    ],
+)
+def test_of_the_client_with_most_connections_the_one_that_waited_longest_ends(
+    waiting: dict[str, tuple[str, float]], victim: str
+) -> None:
+    assert choose_victim(waiting) == victim
