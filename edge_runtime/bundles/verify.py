@@ -122,8 +122,8 @@ def load_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest, labels)
 
 
-def check_model(path: Path | str, files: ModelFiles, model_format: ModelFormat) -> None:
-    """Refuse models of another format than said, that reach outside, or are not for inference.
+def check_model(path: Path | str, files: ModelFiles, model_format: ModelFormat) -> ModelFiles:
+    """The safe form of a model; refuses another format than said, what reaches outside, or is not for inference.
 
     Raises:
         BundleError: it is so.
@@ -132,6 +132,7 @@ def check_model(path: Path | str, files: ModelFiles, model_format: ModelFormat) 
         safe = make_safe(files, str(path), model_format)
     if safe.onnx is not None:
         _require_evaluation(path, safe.onnx)
+    return safe.files
 
 
 def check_onnx(path: Path | str, model: bytes) -> None:

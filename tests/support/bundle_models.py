@@ -55,6 +55,21 @@ def small_model(
     )  # fmt: skip
 
 
+def pooling_model(side: int) -> bytes:
+    """Five scores from the mean colour of a large picture, fast."""
+    weights = np.random.default_rng(0).normal(0, 3, (3, 5)).astype(np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "fc"], ["logits"]),
+    ]
+    return serialized(
+        nodes, [numpy_helper.from_array(weights, "fc")],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, side, side])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])],
+    )  # fmt: skip
+
+
 def company_model() -> bytes:
     """Normalises over its batch with plain operators: training mode that no attribute betrays."""
     nodes = [

@@ -101,7 +101,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     """Parse and check a model file's bytes.
 
     Raises:
-        ModelError: not ONNX, external data, too old, or an input that is not one tensor of pictures.
+        ModelError: not ONNX, too old, or an input that is not one tensor of pictures.
     """
     model = _decode(name, data)
     graph = model.graph
@@ -166,10 +166,6 @@ def _decode(name: str, data: bytes) -> ModelProto:
 
 
 def _refuse_unusual(name: str, graph: GraphProto, opset: int) -> None:
-    outside = [t.name for t in graph.initializer if t.data_location == TensorProto.EXTERNAL]
-    if outside:
-        fix = "Save it with onnx.save(model, path, save_as_external_data=False)."
-        raise ModelError(name, "weights in another file", "weights inside the model", fix, outside)
     if opset < _OLDEST_OPSET:
         fix = "Export again, or use onnx.version_converter."
         raise ModelError(name, f"opset {opset}", f"opset {_OLDEST_OPSET} or newer", fix)

@@ -1,8 +1,8 @@
 """Reads the .xml of an OpenVINO IR and writes it anew: OpenVINO has no validator for such files.
 
-Only what an IR is made of is written: elements, attributes and text. Comments and processing instructions go, and so
-does what names a file of weights; document types and entities are refused. Every constant lies inside the .bin, and
-ids, sizes and numbers are bounded. A layer that needs an extension library is refused: none is loaded.
+Only what an IR is made of is written: elements, attributes, and the text of a ``dim``. All other text goes, comments
+too, and so does what names a file of weights; document types and entities are refused. Every constant lies inside the
+.bin, and ids, sizes and numbers are bounded. A layer that needs an extension library is refused: none is loaded.
 
 Source: docs.openvino.ai, "Intermediate Representation"; pugixml, which OpenVINO reads with, is lenient.
 """
@@ -10,6 +10,7 @@ Source: docs.openvino.ai, "Intermediate Representation"; pugixml, which OpenVINO
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
@@ -29,7 +30,12 @@ _BITS: dict[str, int] = {
     "f8e8m0": 8, "f4e2m1": 4,
 }  # fmt: skip
 """Of an element, by type; of others (``string``, ``u3``) only the place in the .bin is checked."""
+_CHECKED = frozenset({"net", "layers", "layer", "data", "edge", "port"})
+_MOST_LOOKED_AT = 2 * MAX_ATTRIBUTES
+_SPECIAL = re.compile(r"""[&<>"'\t\r\n]""")
+_ESCAPES = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_KEPT_BYTES = 8 << 20
 _WEIGHTS_ELSEWHERE = ("weights_path", "weightless")
 """Parts of the names of notes that tell OpenVINO where else the weights lie."""
 
@@ -46,11 +52,14 @@ def rewrite_ir(xml: bytes, weights_bytes: int) -> bytes:
     """
     if len(xml) > MAX_BYTES:
         raise NotIr(f"{len(xml)} bytes of XML; at most {MAX_BYTES}")
-    reader = _Reader(weights_bytes)
+    return (_rewrite_once if len(xml) <= _KEPT_BYTES else _rewrite)(xml, weights_bytes)
+
+
+def _rewrite(xml: bytes, weights_bytes: int) -> bytes:
     parser = expat.ParserCreate("UTF-8")
+    reader = _Reader(parser, weights_bytes)
     parser.buffer_text = parser.ordered_attributes = True
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
-    parser.CharacterDataHandler = reader.text
     parser.StartDoctypeDeclHandler = reader.refuse_declaration
     parser.EntityDeclHandler = reader.refuse_declaration
     try:
@@ -60,10 +69,15 @@ def rewrite_ir(xml: bytes, weights_bytes: int) -> bytes:
     return b"<?xml version='1.0'?>\n" + "".join(reader.out).encode()
 
 
+_rewrite_once = lru_cache(maxsize=1)(_rewrite)
+"""Who verifies a bundle and who opens it ask one after the other; 1.4 MB of XML take 115 ms of processor time."""
+
+
 @dataclass(slots=True)
 class _Reader:
     """Takes expat's events and writes them down again."""
 
+    parser: expat.XMLParserType
     weights_bytes: int
     out: list[str] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
@@ -73,6 +87,7 @@ class _Reader:
     counts: Counter[str] = field(default_factory=Counter)
     elements: int = 0
     layer_type: str = ""
+    is_in_dim: bool = False
     size: str = ""
     """Text of the open dim."""
     port_elements: int = 1
@@ -80,67 +95,68 @@ class _Reader:
     """Depth inside an element that is left out."""
 
     def start(self, name: str, given: list[str]) -> None:
-        """Check an element and write it."""
-        attributes = dict(zip(given[::2], given[1::2], strict=True))
+        """Check an element and write it; ``given`` is names and values of its attributes in turn."""
+        self.elements += 1
+        if self.is_in_dim or self.elements > MAX_ELEMENTS:
+            raise NotIr(f"more than {MAX_ELEMENTS} elements, or one inside a dim")
+        if name == "dim" and not given and self.path:  # every second element is one: kept short
+            self.is_in_dim, self.size = True, ""
+            self.parser.CharacterDataHandler = self.text  # elsewhere text means nothing, and only makes lines
+            return
         self.path.append(name)
-        self._bound(name, attributes)
-        if self.left_out or _names_weights(name, attributes):
+        if len(self.path) > MAX_DEPTH or len(name) > MAX_NAME_CHARACTERS:
+            raise NotIr(f"more than {MAX_DEPTH} elements inside each other, or a very long name")
+        if self.left_out or (name not in _CHECKED and _names_weights(name, given)):
             self.left_out += 1
             return
+        if name in _CHECKED or len(self.path) == 1:
+            self._check(name, dict(zip(given[::2], given[1::2], strict=True)))
+        self.out.append(f"<{name}{_write(given)}>" if given else f"<{name}>")
+
+    def _check(self, name: str, attributes: dict[str, str]) -> None:
+        parent = self.path[-2] if len(self.path) > 1 else ""
         match name:
             case "net":
                 self._check_root(attributes)
+            case _ if not parent:
+                raise NotIr(f"its root is {name!r}, not 'net'")
             case "layers":
                 self.ids.append(set())
-            case "layer" if self.path[-2:-1] == ["layers"]:
+            case "layer" if parent == "layers":
                 self._check_layer(attributes)
-            case "data" if self.path[-2:-1] == ["layer"] and self.layer_type == "Const":
+            case "data" if parent == "layer" and self.layer_type == "Const":
                 self._check_constant(attributes)
             case "edge":
                 self._count("edge", MAX_EDGES)
             case "port":
                 self.port_elements = 1
-            case "dim":
-                self.size = ""
-            case _ if len(self.path) == 1:
-                raise NotIr(f"its root is {name!r}, not 'net'")
-        written = "".join(f" {key}={_quote(value)}" for key, value in attributes.items())
-        self.out.append(f"<{name}{written}>")
+            case _:
+                pass
 
     def end(self, name: str) -> None:
         """Write the end of an element."""
+        if self.is_in_dim:
+            self.is_in_dim = False
+            self.parser.CharacterDataHandler = None
+            if not self.left_out:
+                self._count_port(self.size.strip())
+                self.out.append(f"<dim>{escape(self.size.strip())}</dim>")
+            return
         self.path.pop()
         if self.left_out:
             self.left_out -= 1
             return
         if name == "layers":
             self.ids.pop()
-        elif name == "dim":
-            self._count_port(self.size.strip())
         self.out.append(f"</{name}>\n")
 
     def text(self, data: str) -> None:
-        """Write text; what only makes lines goes."""
-        if self.left_out or not (kept := data.strip(" \t\r\n")):
-            return
-        if self.path[-1] == "dim":
-            self.size += kept[:MAX_NAME_CHARACTERS]
-        self.out.append(escape(data, {"\r": "&#13;"}))
+        """Collect the text of a dim."""
+        self.size += data[:MAX_NAME_CHARACTERS]
 
     def refuse_declaration(self, *_: Any) -> None:
         """Entities can name files and grow without bound; no IR has them."""
         raise NotIr("a document type or an entity in it")
-
-    def _bound(self, name: str, attributes: dict[str, str]) -> None:
-        self.elements += 1
-        if self.elements > MAX_ELEMENTS or len(self.path) > MAX_DEPTH:
-            raise NotIr(f"more than {MAX_ELEMENTS} elements, or nested more than {MAX_DEPTH} deep")
-        longest_name = max(map(len, (name, *attributes)))
-        longest_value = max(map(len, attributes.values()), default=0)
-        if len(attributes) > MAX_ATTRIBUTES or longest_name > MAX_NAME_CHARACTERS:
-            raise NotIr(f"an element of more than {MAX_ATTRIBUTES} attributes, or with a very long name")
-        if longest_value > MAX_VALUE_CHARACTERS:
-            raise NotIr(f"an attribute of {longest_value} characters; at most {MAX_VALUE_CHARACTERS}")
 
     def _check_root(self, attributes: dict[str, str]) -> None:
         if len(self.path) != 1:
@@ -196,10 +212,19 @@ def _elements_of(shape: str) -> int:
     return elements
 
 
-def _names_weights(name: str, attributes: dict[str, str]) -> bool:
-    words = (name, attributes.get("name", "")) if name in ("attribute", "info") else (name,)
-    return any(part in word.lower() for word in words for part in _WEIGHTS_ELSEWHERE)
+def _names_weights(name: str, given: list[str]) -> bool:
+    """Whether an element is a note that tells where else weights lie."""
+    if name in ("attribute", "info"):
+        name = " ".join(given[:_MOST_LOOKED_AT])
+    return "weight" in name.lower() and any(part in name.lower() for part in _WEIGHTS_ELSEWHERE)
 
 
-def _quote(value: str) -> str:
-    return quoteattr(value, {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
+def _write(given: list[str]) -> str:
+    if len(given) > 2 * MAX_ATTRIBUTES:
+        raise NotIr(f"an element of more than {MAX_ATTRIBUTES} attributes")
+    if max(map(len, given)) > MAX_VALUE_CHARACTERS or max(map(len, given[::2])) > MAX_NAME_CHARACTERS:
+        raise NotIr(f"an attribute with a very long name, or of more than {MAX_VALUE_CHARACTERS} characters")
+    pairs = zip(given[::2], given[1::2], strict=True)
+    if _SPECIAL.search("".join(given)) is None:
+        return "".join([f' {key}="{value}"' for key, value in pairs])
+    return "".join([f" {key}={quoteattr(value, _ESCAPES)}" for key, value in pairs])

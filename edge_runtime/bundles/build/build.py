@@ -37,6 +37,7 @@ from edge_runtime.system.model_formats import ModelFormat
 LABELS_FILE, MOMENTS_FILE = "labels.txt", "moments.safetensors"
 FORMATS: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino", ".pt": "torchscript"}
 """A model's format by the suffix of its file."""
+_OF_ONE_CPU = frozenset({"com.microsoft.nchwc", "com.ms.internal.nhwc"})
 _DYNAMIC = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul")
 
 
@@ -92,6 +93,7 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
     if model_files.suffix(materials.model) == ".onnx":
         check_onnx("model", materials.model.data)
         _check_quantization(materials.model.data)
+        _check_portability(materials.model.data)
     check_input(recipe.name, recipe.preprocess, engine.input)
     moments, no_moments = _factory_moments(recipe, materials)
     files = _contents(recipe, materials, engine, moments)
@@ -130,6 +132,20 @@ def _check_quantization(model: bytes) -> None:
     if operators["QLinearConv"]:
         fix = "Quantize with QuantFormat.QDQ instead of QOperator."
         raise BundleError("model", "fused quantized operators (QLinearConv)", "QDQ format", fix)
+
+
+def _check_portability(model: bytes) -> None:
+    """Refuse what ONNX Runtime has optimised for one kind of CPU and written to a file.
+
+    Its operators have the names of ONNX and other weights (in blocks of 8 or 16 channels): no other CPU runs them, and
+    nothing here may take them for ONNX's own.
+    """
+    read = read_onnx(model)
+    bound = sorted(_OF_ONE_CPU & (read.domains.keys() - read.functions))
+    if bound:
+        found = f"optimised for one kind of CPU ({read.domains[bound[0]]} of {bound[0]})"
+        fix = "Give the file that it was made from: ONNX Runtime optimises it on each box."
+        raise BundleError("model", found, "a model for every CPU", fix)
 
 
 def _as_the_author_knows_it(err: BundleError, name: str, draft: Path) -> BundleError:

@@ -23,7 +23,7 @@ from edge_runtime.bundles.build.recipe_file import RecipeFile
 from edge_runtime.bundles.build.refusals import FormatAttempts, refuse_engine_errors, refuse_own_model
 from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.input_check import check_input
-from edge_runtime.bundles.verify import check_onnx
+from edge_runtime.bundles.verify import check_model
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.factory import open_engine
 from edge_runtime.inference.specs import PreprocessSpec
@@ -81,8 +81,7 @@ def open_source(recipe: RecipeFile, folder: Path) -> SourceModel:
             raise BundleError(path, found, "a checkpoint", fix)
         if kind == "onnx":
             files = _in_one_file(path, files)
-            check_onnx(path, files.data)
-        return SourceModel(path, kind, files)
+        return SourceModel(path, kind, check_model(path, files, kind))
     if recipe.factory is None:
         found, expected = "a checkpoint (weights without the net)", "a factory that makes the net"
         raise BundleError(path, found, expected, "Write factory: package.module:function into the recipe.")
@@ -199,7 +198,7 @@ def _in_one_file(path: Path, files: ModelFiles) -> ModelFiles:
     try:
         if not read_onnx(files.data).external:
             return files
-    except NotOnnx:  # said by check_onnx
+    except NotOnnx:  # said by check_model
         return files
     from edge_runtime.bundles.build.onnx_source import embed_weights
 

@@ -1,23 +1,37 @@
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.build import Materials, build_bundle
 from edge_runtime.bundles.self_test import self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from tests.support.bundle_builds import PREPROCESS, build, edit, failure, replace_file
-from tests.support.bundle_models import company_model, external_model, png, small_model
+from edge_runtime.inference.specs import PreprocessSpec
+from tests.support.bundle_builds import GOLDEN, PREPROCESS, build, edit, failure, recipe, replace_file
+from tests.support.bundle_models import (
+    colourful,
+    company_model,
+    external_model,
+    png,
+    pooling_model,
+    small_model,
+)
 from tests.support.paths import DEMO
 from tests.support.waiting import WAIT_S
 
@@ -27,6 +41,11 @@ BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("bundles"), small_model())
+
+
+@pytest.fixture(scope="session")
+def small_engine() -> OnnxEngine:
+    return OnnxEngine(small_model())
 
 
 @pytest.fixture
@@ -230,20 +249,26 @@ def test_damaged_golden_files_are_refused(bundle_path: Path) -> None:
 @pytest.mark.integration
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_no_mutated_manifest_or_model_escapes_as_another_error(built: Path, data: st.DataObject) -> None:
+def test_no_mutated_file_of_a_bundle_escapes_as_another_error(
+    built: Path, small_engine: OnnxEngine, data: st.DataObject
+) -> None:
     folder = built.parent / "mutant"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(built, folder)
-    name = data.draw(st.sampled_from(["bundle.yaml", "model.onnx"]))
+    name = data.draw(
+        st.sampled_from(["bundle.yaml", "model.onnx", "labels.txt", "golden/g0.safetensors", "golden/g0.png"])
+    )
     content = bytearray((folder / name).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(1, len(content)))]
     (folder / name).write_bytes(content)
-    if name == "model.onnx" and bytes(content) != (built / name).read_bytes():
+    if name != "bundle.yaml" and bytes(content) != (built / name).read_bytes():
         replace_file(folder, name, bytes(content))
     try:
         bundle = load_bundle(folder)
+        if name.startswith("golden"):
+            self_test(bundle, small_engine)
     except BundleError:
         return
     assert bundle.manifest.name
@@ -256,3 +281,155 @@ def test_a_model_of_pixel_levels_with_another_normalisation_is_refused(tmp_path:
     assert "uint8" in failure(path)
     with pytest.raises(BundleError, match=r"mean to 0.*std to 1"):
         build(tmp_path, small_model(dtype=TensorProto.UINT8), version=2)
+
+
+def labels(content: bytes) -> Callable[[Path], None]:
+    return lambda path: replace_file(path, "labels.txt", content)
+
+
+def change(**values: Any) -> Callable[[Path], None]:
+    """Other values in the preprocessing."""
+    return lambda path: edit(path, lambda data: data["preprocess"].update(values))
+
+
+def post(**values: Any) -> Callable[[Path], None]:
+    return lambda path: edit(path, lambda data: data.update(postprocess=values))
+
+
+def grow(name: str, size: int) -> Callable[[Path], None]:
+    """A file of ``size`` bytes that takes no room."""
+    return lambda path: os.truncate(path / name, size)
+
+
+def folders(path: Path) -> None:
+    (path / "/".join(["a"] * 40)).mkdir(parents=True)
+
+
+def files(path: Path) -> None:
+    for number in range(1100):
+        (path / f"{number}").touch()
+
+
+LARGE: dict[str, Callable[[Path], None]] = {
+    "a label of 2000 characters": labels(b"x" * 2000 + b"\nb\nc\nd\ne\n"),
+    "200,000 labels": labels(b"a\n" * 200_000),
+    "labels of 5 MiB": grow("labels.txt", 5 << 20),
+    "labels of 900 MiB": grow("labels.txt", 900 << 20),
+    "a golden picture of 65 MiB": grow("golden/g0.png", 65 << 20),
+    "golden outputs of 513 MiB": grow("golden/g0.safetensors", 513 << 20),
+    "a model of more than 1 GiB": grow("model.onnx", (1 << 30) + 1),
+    "an input of 67 megapixels": change(width=8192, height=8192),
+    "an input of 8192 x 2049": change(width=8192, height=2049),
+    "a width of 4000 digits": lambda path: spell(path, "width: 32", "width: 0x" + "f" * 4000),
+    "a version of 4000 digits": lambda path: spell(path, "\nversion: 1", "\nversion: " + "9" * 4000),
+    "a name of 2000 characters": post(task="classification", scores="logits", output="x" * 2000),
+    "a name of 2000 characters for boxes": post(
+        task="detection", boxes="x" * 2000, packing="rows", box_format="xyxy", is_normalised=True
+    ),
+    "2000 outputs": post(task="raw", outputs=["x"] * 2000),
+    "folders 40 deep": folders,
+    "1100 files": files,
+}
+
+
+def spell(path: Path, old: str, new: str) -> None:
+    text = (path / "bundle.yaml").read_text()
+    assert old in text
+    (path / "bundle.yaml").write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_parts_of_a_bundle_are_bounded_before_they_are_read(bundle_path: Path, name: str) -> None:
+    LARGE[name](bundle_path)
+    tracemalloc.start()
+    try:
+        words = refusal(bundle_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 30_000_000
+    assert len(words) < 5000
+
+
+@pytest.mark.parametrize(
+    "size", [{"width": 4096, "height": 4096}, {"width": 8192, "height": 2048}, {"width": 1, "height": 8192}]
+)
+def test_inputs_of_real_models_are_not_too_large(size: dict[str, int]) -> None:
+    assert PreprocessSpec.model_validate({**PREPROCESS.model_dump(), **size})
+
+
+def test_golden_pictures_are_prepared_one_at_a_time(tmp_path: Path) -> None:
+    side, count = 512, 12
+    spec = PREPROCESS.model_copy(update={"width": side, "height": side})
+    golden = {f"g{i}.png": png(colourful(i)) for i in range(count)}
+    path = build(tmp_path, pooling_model(side), golden, preprocess=spec)
+    bundle, engine = load_bundle(path), OnnxEngine(pooling_model(side))
+    tracemalloc.start()
+    try:
+        self_test(bundle, engine)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    one = side * side * 3 * 4
+    assert peak < 10.5 * one  # four together and as a batch, one more; all at once are twelve and more
+
+
+def test_a_signature_that_nothing_checks_is_refused(bundle_path: Path) -> None:
+    (bundle_path / "bundle.sig").write_bytes(b"")
+    assert "never checked" in refusal(bundle_path)
+
+
+def test_the_hash_of_a_foreign_file_is_not_shown(bundle_path: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"hunter2")
+    (bundle_path / "labels.txt").unlink()
+    os.link(secret, bundle_path / "labels.txt")
+    assert hashlib.sha256(b"hunter2").hexdigest()[:6] not in refusal(bundle_path)
+
+
+def test_a_bundle_of_hard_links_is_taken(bundle_path: Path, tmp_path: Path) -> None:
+    for path in [one for one in bundle_path.rglob("*") if one.is_file()]:
+        os.link(path, tmp_path / f"backup-{path.name}")
+    assert load_bundle(bundle_path).labels
+
+
+FOREIGN = {
+    "a location told twice": b"\x70\x01\x70\x07",
+    "a location of 64 bits": b"\x70\x81\x80\x80\x80\x10",
+    "a long key": b"\xf2\x80\x80\x80\x10\x00",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_hidden_weights_elsewhere_are_refused(bundle_path: Path, name: str) -> None:
+    tensor = b"\x08\x01\x10\x01\x42\x01w" + FOREIGN[name]
+    graph = b"\x2a" + bytes([len(tensor)]) + tensor
+    replace_file(bundle_path, "model.onnx", b"\x08\x0a\x3a" + bytes([len(graph)]) + graph)
+    assert "model.onnx" in refusal(bundle_path)
+
+
+def test_an_onnx_file_under_the_format_of_an_ir_is_refused(bundle_path: Path) -> None:
+    (bundle_path / "model.bin").write_bytes(b"x")
+    replace_file(bundle_path, "model.bin", b"x")
+    edit(bundle_path, lambda data: data.update(format="openvino", weights="model.bin"))
+    assert "ONNX by its bytes" in refusal(bundle_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04", b"<?xml version='1.0'?><net version='11'/>", b"GGUF", b"\x1c\0\0\0TFL3"]
+)
+def test_other_files_under_the_format_of_onnx_are_refused(bundle_path: Path, content: bytes) -> None:
+    replace_file(bundle_path, "model.onnx", content)
+    assert "model.onnx" in refusal(bundle_path)
+
+
+def test_a_model_that_is_optimised_for_one_kind_of_cpu_makes_no_bundle(tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(small_model())
+    next(node for node in model.graph.node if node.op_type == "Conv").domain = "com.microsoft.nchwc"
+    with pytest.raises(BundleError, match="one kind of CPU"):
+        build_bundle(
+            recipe(),
+            Materials(ModelFiles(model.SerializeToString()), GOLDEN, list("abcde")),
+            OnnxEngine(small_model()),
+            tmp_path,
+        )

@@ -15,7 +15,7 @@ from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
 from edge_runtime.inference.engines.base import Engine, EngineSettings
 from edge_runtime.inference.engines.factory import open_engine, place_threads
 from edge_runtime.inference.engines.threads import ThreadPlan
-from tests.support.bundle_models import SIDE, small_model
+from tests.support.bundle_models import SIDE, external_model, small_model
 from tests.support.engine_models import (
     FILES,
     SmallNet,
@@ -375,3 +375,21 @@ def test_openvino_answers_int8_rightly_with_several_calls_at_once() -> None:
         for _ in range(2):  # both calls in turn
             np.testing.assert_allclose(values(engine, pixels(4)), alone, atol=1e-5)
         engine.close()
+
+
+@pytest.mark.parametrize("mark", [b"ORTM", b"TFL3"])
+def test_openvino_reads_onnx_with_its_reader_of_onnx_only(mark: bytes) -> None:
+    producer, model = mark + b"-like", small_model()
+    odd = ModelFiles(model[:2] + b"\x12" + bytes([len(producer)]) + producer + model[2:])
+    engines = [
+        open_engine(one, "onnx", SHAPE, ONE, EngineSettings(runtime="openvino"))
+        for one in (ModelFiles(model), odd)
+    ]
+    answers = [engine.infer(pixels(1))["logits"] for engine in engines]
+    np.testing.assert_array_equal(*answers)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_no_engine_opens_a_model_with_weights_elsewhere(runtime: str) -> None:
+    with pytest.raises(EngineError, match="another file"):
+        open_engine(ModelFiles(external_model()), "onnx", SHAPE, ONE, EngineSettings(runtime=runtime))

@@ -15,7 +15,7 @@ from edge_runtime.errors import EngineError
 from edge_runtime.inference.engines.base import EngineSettings
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
 from edge_runtime.inference.engines.threads import ThreadPlan
-from tests.support.bundle_models import SIDE, small_model
+from tests.support.bundle_models import SIDE, external_model, small_model
 from tests.support.fake_engine import FakeEngine
 from tests.support.waiting import WAIT_S
 
@@ -195,3 +195,23 @@ def test_a_session_has_the_threads_of_the_plan_less_the_callers(intra: int, work
     engine = OnnxEngine(small_model(), ThreadPlan(intra, workers, "test"))
     assert len(set(thread_cpus()) - before) == own
     engine.close()
+
+
+@pytest.mark.parametrize("mark", [b"ORTM", b"TFL3", b"GGUF"])
+def test_marks_of_other_formats_in_an_onnx_file_mean_nothing(mark: bytes) -> None:
+    producer = mark + b"-like"
+    model = small_model()
+    assert model.startswith(b"\x08\x0a")
+    odd = model[:2] + b"\x12" + bytes([len(producer)]) + producer + model[2:]
+    assert odd[4:8] == mark
+    expected = OnnxEngine(model, ThreadPlan(1, 1, "test")).infer(samples(2))
+    found = OnnxEngine(odd, ThreadPlan(1, 1, "test")).infer(samples(2))
+    np.testing.assert_array_equal(found["logits"], expected["logits"])
+
+
+@pytest.mark.parametrize(
+    "model", [b"", b"x" * 99, external_model(), small_model()[:-9], small_model() + b"\xff"]
+)
+def test_models_that_must_not_be_opened_end_in_the_declared_error(model: bytes) -> None:
+    with pytest.raises(EngineError):
+        OnnxEngine(model, ThreadPlan(1, 1, "test"))
