@@ -6,6 +6,7 @@ numpy and OpenCV.
 """
 
 import math
+import os
 import time
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection, VideoOptions
 from edge_runtime.sources.frame_ring import FrameNote, FrameRing
 from edge_runtime.sources.pacing import Metronome
+from edge_runtime.sources.sign_of_life import SignOfLife
 from edge_runtime.system.camera_address import CameraAddress
 
 _WAIT_SLICE_S = 0.25  # the owner sees a beat at least this often while this process waits on purpose
 _BAD_FRAMES_IN_A_ROW = 100
 _FALLBACK_FPS = 25.0  # for files that do not say
+READ_SPARE_S = 5.0  # so that SignOfLife, which knows more, gives the reason
 
 
 def play(request: CaptureRequest, ring_fd: int, owner: OwnerConnection) -> None:
@@ -50,14 +53,17 @@ class _Player:
         """Grab for ever; the reader's pace does not matter."""
         limit = Metronome(self._options.fps)
         capture = self._open()
+        life = SignOfLife(
+            self._options.read_timeout_s, self._options.first_picture_s, self._ring.beat, self._give_up
+        )
+        life.start()
         try:
             position = 0
             while not self._owner.quit.is_set():
                 if not capture.grab():
-                    raise CaptureFailed(
-                        f"no frame within {self._options.read_timeout_s:g} s, or the stream ended"
-                    )
+                    raise CaptureFailed("the stream ended")
                 now_s, wall_s = time.monotonic(), time.time()
+                life.note_picture(now_s)
                 self._ring.count_grab(now_s)
                 if limit.keep(now_s):
                     self._hand_over(capture, position, now_s, wall_s, may_overwrite=True)
@@ -65,7 +71,13 @@ class _Player:
                     self._ring.count_skip()
                 position += 1
         finally:
+            life.stop()
             capture.release()
+
+    def _give_up(self, problem: str) -> None:
+        """End this process from another thread: the main one waits in FFmpeg or in a driver."""
+        self._owner.send("failed", reason=problem)
+        os._exit(0)
 
     def play_file(self) -> None:
         """Play once, or round and round."""
@@ -196,7 +208,7 @@ def _ffmpeg_parameters(options: VideoOptions) -> list[int]:
     """Open parameters; the time limits work only when given here and with CAP_FFMPEG named."""
     return [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(options.open_timeout_s * 1000),
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(options.read_timeout_s * 1000),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC, int((options.first_picture_s + READ_SPARE_S) * 1000),  # see SignOfLife
         cv2.CAP_PROP_N_THREADS, 1,  # each of FFmpeg's frame threads adds a frame of delay
     ]  # fmt: skip
 

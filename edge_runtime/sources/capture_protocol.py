@@ -11,6 +11,7 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from edge_runtime.sources.sign_of_life import FIRST_PICTURE_S
 from edge_runtime.system.camera_address import Transport
 
 WAKE = b"f"
@@ -43,6 +44,8 @@ class VideoOptions:
     open_timeout_s: float = 10.0
     stall_timeout_s: float = 5.0
     """Silence of this length between two frames and the capture process is killed."""
+    first_picture_s: float = FIRST_PICTURE_S
+    """Longest wait for the first picture of a camera while data comes from it."""
     size: tuple[int, int] | None = None
     """V4L2 only: width and height to ask for."""
     max_frame_bytes: int = 64 << 20

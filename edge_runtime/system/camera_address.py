@@ -141,9 +141,13 @@ class CameraAddress:
         Every kind names the protocols it may use: without that a "video file" that is really a playlist can make
         FFmpeg fetch URLs, and a remote one can make it read local files. Short probing opens RTSP in 0.5 s, not 3 s,
         but finds no picture size when a camera announces none and sends key frames rarely: hence ``is_patient``.
+
+        Not ``fflags;nobuffer``: it throws away what was read for probing, and with it the first key frame. With key
+        frames 5 s apart the first picture then came after 19 s, with 8 s never; without the flag after 0.3 s. What
+        probing kept is decoded at once, so no delay stays.
         """
         probing = "" if is_patient else "|probesize;200000|analyzeduration;200000"
-        live = f"{probing}|fflags;nobuffer|flags;low_delay"
+        live = f"{probing}|flags;low_delay"
         match self.kind:
             case CameraKind.RTSP:
                 return f"protocol_whitelist;rtp,rtsp,tcp,udp,tls,srtp,crypto|rtsp_transport;{transport}{live}"

@@ -77,10 +77,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def write_h264(path: Path, frames: int, fps: int = 25) -> None:
+def write_h264(path: Path, frames: int, fps: int = 25, key_every: int = 10) -> None:
     """A clip of a white bar that moves down, one step a frame, on grey."""
     with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=fps, options={"g": "10", "bf": "0", "preset": "ultrafast"})
+        options = {"g": str(key_every), "sc_threshold": "0", "bf": "0", "preset": "ultrafast"}
+        stream = file.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         for number in range(frames):
             picture = np.full((240, 320, 3), 90, np.uint8)
@@ -91,10 +92,29 @@ def write_h264(path: Path, frames: int, fps: int = 25) -> None:
             file.mux(packet)
 
 
+def drop_first_packet(source: Path, target: Path) -> None:
+    """A clip as a camera gives it that is joined behind a key frame: nothing can be decoded before the next one."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as kept:
+        stream = kept.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(given.demux(video=0)):
+            if number > 0 and packet.dts is not None:
+                packet.stream = stream
+                kept.mux(packet)
+
+
+KEY_FRAME_S = 4.0
+"""Between two key frames of the clips with few of them; longer than ``FEW_STALL_S``."""
+FEW_STALL_S = 1.5
+
+
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     write_h264(folder / "belt.mp4", frames=1500)
+    write_h264(folder / "few.mp4", frames=300, key_every=round(25 * KEY_FRAME_S))
+    write_h264(folder / "one.mp4", frames=300, key_every=300)
+    drop_first_packet(folder / "few.mp4", folder / "joined.mp4")
+    drop_first_packet(folder / "one.mp4", folder / "never.mp4")
     return folder
 
 
@@ -114,10 +134,10 @@ def cameras(clips):
 def opened():
     sources = []
 
-    def open_source(name, camera, **options):
+    def open_source(name, camera, clip="belt.mp4", **options):
         options.setdefault("stall_timeout_s", STALL_S)
         source = VideoSource(
-            name, camera.url("belt.mp4"), VideoOptions(**options), backoff=Backoff(random.Random(1))
+            name, camera.url(clip), VideoOptions(**options), backoff=Backoff(random.Random(1))
         )
         sources.append(source)
         return source
@@ -204,3 +224,29 @@ def test_a_wrong_path_is_told_in_the_servers_words(cameras, opened):
     finally:
         source.close()
     assert "404" in source.stats().last_problem
+
+
+@pytest.mark.parametrize("clip", ["few.mp4", "one.mp4"])
+def test_the_first_key_frame_is_used_however_far_the_next_one_is(cameras, opened, clip):
+    source = opened("front", cameras[0], clip, stall_timeout_s=FEW_STALL_S)
+    front = WatchedSource(source)
+    watch([front], lambda: len(front.frames) >= 5)
+    assert source.stats().restarts == 0
+    # Each viewer's clip begins with its first key frame, so the next one is not among these.
+    assert front.frames[4][0] < 25 * KEY_FRAME_S
+
+
+def test_a_camera_joined_behind_a_key_frame_is_waited_for_while_data_comes(cameras, opened):
+    source = opened("front", cameras[0], "joined.mp4", stall_timeout_s=FEW_STALL_S)
+    front = WatchedSource(source)
+    watch([front], lambda: len(front.frames) >= 10)
+    assert source.stats().restarts == 0
+    assert source.stats().stalls == 0
+
+
+def test_a_camera_that_never_sends_a_key_frame_is_given_up_with_what_to_do(cameras, opened):
+    source = opened("front", cameras[0], "never.mp4", stall_timeout_s=FEW_STALL_S, first_picture_s=2.0)
+    front = WatchedSource(source)
+    watch([front], lambda: source.stats().last_problem is not None)
+    assert "key frames" in source.stats().last_problem
+    assert front.frames == []
