@@ -80,6 +80,8 @@ def _judge(known: _Channel, status: ChannelStatus, now_s: float) -> Iterator[tup
             yield ("lost", cause), (weight, f"messages are dropped: {cause}; {count} in all")
     for topic, cause in status.set_aside.items():
         yield ("topic", topic), (Weight.NOTE, f"{topic} waits: {cause}")
+    if status.damage is not None:
+        yield ("damage", status.damage), (Weight.NOTE, f"since the start: {status.damage}")
     if status.stalled_s is not None and status.stalled_s > STALLED_S:
         reason = f"connected, but nothing was delivered for over a minute; {status.pending} messages wait"
         yield ("stalled", ""), (Weight.UNREADY, f"{reason} ({status.problem})" if status.problem else reason)

@@ -33,6 +33,8 @@ from edge_runtime.system.redaction import PROCESS
 log = structlog.get_logger()
 
 RECENT_RESULTS = 256
+RECENT_BYTES = 8 * 2**20
+"""Of results; a raw output of a large model is megabytes."""
 RECENT_EVENTS = 256
 
 SendAnswer = Callable[[str, bytes, bytes | None], bool]
@@ -67,6 +69,8 @@ class ChannelStatus:
     """Dropped rows by cause; those that the destination does not take are counted since the start, others for ever."""
     set_aside: dict[str, str] = field(default_factory=dict)
     """Topics whose rows wait because the destination does not take them, and why."""
+    damage: str | None = None
+    """What was lost of the outbox file since the start of the daemon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Channel:
             stalled_s=self.publisher.stalled_s() if ledger.pending else None,
             dropped_by=_drops(ledger) | dict(self.publisher.refusals),
             set_aside=self.publisher.set_aside(),
+            damage=self.outbox.damage,
         )
 
 
@@ -115,7 +120,9 @@ class Delivery:
         self._device, self._on_result = device, on_result
         self._topics = Topics("edge", device)
         self.channels: tuple[Channel, ...] = ()
-        self._results: deque[bytes] = deque(maxlen=RECENT_RESULTS)
+        self._results: deque[bytes] = deque()
+        self._results_bytes = 0
+        self._remembering = threading.Lock()
         self._events: deque[tuple[Event, bytes]] = deque(maxlen=RECENT_EVENTS)
         self._send_answer: SendAnswer = _send_nowhere
         self._quota, self._quota_lock = RejectionQuota(), threading.Lock()
@@ -133,7 +140,7 @@ class Delivery:
     def add_result(self, result: Result) -> None:
         """Accept a result; returns at once."""
         payload = encode_result(result)
-        self._results.append(payload)
+        self._remember(payload)
         self._put(self._topics.result(result.stream), payload)
         self._answer(result.stream, result.origin, payload)
         self._on_result(result)
@@ -160,6 +167,16 @@ class Delivery:
         """Whether everything that was put before the mark is on the disk or has left the outbox: a kill loses none."""
         return all(outbox.is_kept(last_id) for outbox, last_id in mark)
 
+    def _remember(self, payload: bytes) -> None:
+        """Keep the newest results, in number and bytes; the newest one always."""
+        with self._remembering:
+            self._results.append(payload)
+            self._results_bytes += len(payload)
+            while len(self._results) > 1 and (
+                len(self._results) > RECENT_RESULTS or self._results_bytes > RECENT_BYTES
+            ):
+                self._results_bytes -= len(self._results.popleft())
+
     def add_event(self, event: Event) -> None:
         """Accept an event, without the secrets in its texts; returns at once."""
         event = PROCESS.value(event)
@@ -176,7 +193,9 @@ class Delivery:
 
     def recent_results(self, most: int) -> list[dict[str, Any]]:
         """The newest results, newest first."""
-        return [orjson.loads(payload) for payload in reversed(list(self._results)[-most:])]
+        with self._remembering:
+            newest = list(self._results)[-most:]
+        return [orjson.loads(payload) for payload in reversed(newest)]
 
     def recent_events(self, most: int) -> list[dict[str, Any]]:
         """The newest events as published, newest first, with ``text``: a headline and lines of detail for people."""

@@ -13,8 +13,8 @@ from typing import Literal
 
 from edge_runtime.messaging.outbox.ledger import Ledger, Row, RowsInMemory
 
-Outcome = Literal["delivered", "dropped_by_refusal"]
-"""The end of a row by decision of its destination; a column of the ledger."""
+Outcome = Literal["delivered", "dropped_by_refusal", "dropped_by_damage"]
+"""The end of a row, by decision of its destination or because it cannot be read; a column of the ledger."""
 Column = Literal[Outcome, "enqueued", "dropped_by_queue"]
 """Columns that memory counts."""
 
@@ -162,7 +162,7 @@ class Account:
             self._adopt(commit, found)
             self._added.subtract(left.values())  # the file has these rows
             for one, column in left.items():
-                if column == "delivered" or column == "dropped_by_refusal":
+                if column == "delivered" or column == "dropped_by_refusal" or column == "dropped_by_damage":
                     self._outcomes[one] = column
         elif self.has_file:
             damaged = max(self.file.files_damaged, found.files_damaged)

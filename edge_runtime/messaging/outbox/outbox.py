@@ -26,7 +26,15 @@ import structlog
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.outbox.account import Account, Outcome
 from edge_runtime.messaging.outbox.ledger import Ledger, Row
-from edge_runtime.messaging.outbox.store import Store, StoreDamaged, StoreUnavailable, open_or_replace
+from edge_runtime.messaging.outbox.store import (
+    Found,
+    Opened,
+    Store,
+    StoreDamaged,
+    StoreTooNew,
+    StoreUnavailable,
+    open_or_replace,
+)
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
@@ -42,6 +50,11 @@ LONE_ACK_S = 1.0
 EXPIRY_POLL_S = 1.0
 """How often the file is asked for rows that are too old."""
 RETRY_S = 1.0
+MOST_OFF_SHARE = 24
+"""A time between two runs counts for at most this part of the age limit: it is a difference of wall clocks, and a
+device without a battery clock starts in 1970 and is set right when the network comes."""
+LEAST_ID_WITHOUT_FILE = 1 << 51
+"""Above every id that a wall clock of these decades gives."""
 LONG_QUEUE = 0.5
 """From this share of the limit on nothing is gained by waiting for acknowledgements."""
 
@@ -54,7 +67,8 @@ class OutboxLimits:
     max_age_s: float = 72 * 3600.0
     max_queue_rows: int = 4096
     """Rows in memory that are not on the disk yet; at 30 results/s more than two minutes of a dead disk."""
-    max_queue_bytes: int = 16 * 2**20
+    max_queue_bytes: int = 48 * 2**20
+    """A dozen of the largest results; a second of a slow disk."""
 
 
 class Outbox:
@@ -68,7 +82,7 @@ class Outbox:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        open_store: Callable[[Path, float, str | None], tuple[Store, Ledger]] = open_or_replace,
+        open_store: Callable[[Path, float, str | None], Opened] = open_or_replace,
     ) -> None:
         """Open the file (or move a damaged one aside and make a new one) and start the writer.
 
@@ -90,6 +104,8 @@ class Outbox:
         self.problem: str | None = None
         """Why the file cannot be written, which leaves results in memory only; None when all is well."""
         self._damage: str | None = None
+        self.damage: str | None = None
+        """What was lost of the file since the start, for people; None when nothing was."""
         self._suspect_at: tuple[int, int] | None = None
 
         self._is_stopping = False
@@ -168,27 +184,43 @@ class Outbox:
         while True:
             with self._lock:
                 store, file, last_id = self._store, self._account.file, self._account.last_written_id
-            rows: list[Row] = []
+            found = Found([], [], is_end=True)
             if store is not None and after_id < last_id:
                 try:
-                    rows = store.read(after_id, limit)
+                    found = store.read(after_id, limit)
                 except (StoreDamaged, StoreUnavailable) as err:
                     self._suspect(store, str(err), (after_id, limit))
                     return []
-                if rows and rows[-1].id > self.last_id:  # opening the file again proves it
+                if found.rows and found.rows[-1].id > self.last_id:  # opening the file again proves it
                     self._suspect(
                         store, f"{self._path}: a row has an id that was not given", (after_id, limit)
                     )
                     return []
+            rows = found.rows
+            if found.unreadable:
+                self._drop_unreadable(found.unreadable)
             with self._lock:
-                if len(rows) < limit and file is not self._account.file:
+                if found.is_end and file is not self._account.file:
                     continue  # a commit took rows from memory to the file behind what was read: look again
-                last_id = rows[-1].id if rows else after_id
-                rows += islice((row for row in self._account.queue if row.id > last_id), limit - len(rows))
+                last_read_id = max([after_id, *found.unreadable, *(row.id for row in rows[-1:])])
+                if found.is_end:
+                    rows += islice(
+                        (row for row in self._account.queue if row.id > last_read_id), limit - len(rows)
+                    )
                 waiting = [row for row in rows if self._account.is_waiting(row.id)]
+            if not rows and not found.is_end:
+                after_id = last_read_id
+                continue
             if waiting or not rows:
                 return waiting
             after_id = rows[-1].id
+
+    def _drop_unreadable(self, ids: list[int]) -> None:
+        """Rows of the file whose values are impossible; the others around them are delivered."""
+        log.error(
+            "rows of the outbox file cannot be read and are dropped", path=str(self._path), rows=len(ids)
+        )
+        self._record(ids, "dropped_by_damage")
 
     def _suspect(self, store: Store, problem: str, at: tuple[int, int]) -> None:
         """Let the writer open the file again and look whether the same read fails once more."""
@@ -241,17 +273,21 @@ class Outbox:
             ) from err
         try:
             self._open()
+        except StoreTooNew as err:
+            raise StateError(f"outbox {err}") from err
         except StoreUnavailable as err:
-            # Ids must stay above those in the file that cannot be read now; the wall clock has always moved on.
-            self._account.next_id = int(self._wall() * 1000) << 10
+            # Ids must stay above those in the file that cannot be read now; a clock that was never set starts in 1970.
+            self._account.next_id = max(int(self._wall() * 1000) << 10, LEAST_ID_WITHOUT_FILE)
             self._fail(str(err), must_reopen=True)
 
     def _open(self) -> None:
         """Open the file and take over its ledger; a read that failed before and fails again proves damage."""
         with self._lock:
             suspect_at, self._suspect_at = self._suspect_at, None
-        store, found = self._open_store(self._path, self._wall(), self._damage)
+        opened = self._open_store(self._path, self._wall(), self._damage)
+        store, found = opened.store, opened.ledger
         self._damage, self._must_reopen = None, False
+        self.damage = opened.damage or self.damage
         with self._lock:
             if not self._account.has_file:
                 self._continue_clock(found)
@@ -267,6 +303,7 @@ class Outbox:
     def _continue_clock(self, found: Ledger) -> None:
         """Continue the file's clock, and move the rows that were stored before the file could be opened onto it."""
         slept_s = max(0.0, self._wall() - found.wall_s) if found.wall_s else 0.0
+        slept_s = min(slept_s, self._limits.max_age_s / MOST_OFF_SHARE)
         before_s = self._clock_s()
         self._clock_offset_s = found.clock_s + slept_s - self._monotonic()
         self._account.shift(self._clock_s() - before_s)

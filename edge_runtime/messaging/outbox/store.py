@@ -11,18 +11,26 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from edge_runtime.messaging.outbox.account import Commit
-from edge_runtime.messaging.outbox.ledger import Ledger, Row
+from edge_runtime.messaging.outbox.ledger import ROW_OVERHEAD_BYTES, Ledger, Row
 
 log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
+READ_BYTES = 8 * 2**20
+"""So much is read at a time; at least one row."""
+KEPT_DAMAGED_BYTES = 256 * 2**20
+KEPT_DAMAGED_FILES = 8
+_HEADER_BYTES, _JOURNAL_HEADER_BYTES = 100, 32
+_MOST_BYTES = 2**40
+_JOURNAL_MAGIC = (bytes.fromhex("377f0682"), bytes.fromhex("377f0683"))
+"""SQLite, "WAL-mode file format"."""
 
 _SCHEMA = """
 CREATE TABLE waiting(
@@ -51,6 +59,31 @@ class StoreUnavailable(Exception):
         super().__init__(text)
 
 
+class StoreTooNew(StoreUnavailable):
+    """A newer version of this program wrote the file; it is left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read from the file."""
+
+    rows: list[Row]
+    unreadable: list[int]
+    """Ids of rows whose values are impossible."""
+    is_end: bool
+    """False when there may be more rows in the range, which were too many or too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open file, its ledger, and what was lost before it could be opened."""
+
+    store: "Store"
+    ledger: Ledger
+    damage: str | None = None
+    """A sentence for people; None when the file was whole."""
+
+
 _COLUMNS = [column.name for column in fields(Ledger)]
 _UPSERT = f"INSERT OR REPLACE INTO ledger(only_row, {', '.join(_COLUMNS)}) VALUES (1{', ?' * len(_COLUMNS)})"  # noqa: S608
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM ledger"  # noqa: S608 - names of our own fields
@@ -62,7 +95,7 @@ def _translate_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as err:
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
-        is_damage = any(text in str(err) for text in ("no such", "decode to UTF-8"))
+        is_damage = "no such" in str(err)
         if code in _DAMAGE or (isinstance(err, sqlite3.DatabaseError) and is_damage):
             raise StoreDamaged(f"{path}: {err}") from err
         name = getattr(err, "sqlite_errorname", type(err).__name__)
@@ -80,6 +113,17 @@ def _is_count(value: object) -> bool:
 
 def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and -_MAX_S < value < _MAX_S
+
+
+def _parse_row(values: Sequence[Any]) -> Row | None:
+    """A row from (id, topic as bytes, payload, stored_at_s); None when a value is impossible."""
+    one, topic, payload, stored_at_s = values
+    if not (_is_count(one) and one and isinstance(payload, bytes) and _is_time(stored_at_s)):
+        return None
+    try:
+        return Row(one, topic.decode(), payload, stored_at_s)
+    except (AttributeError, UnicodeDecodeError):
+        return None
 
 
 def _select_readable(found: Sequence[Any]) -> dict[str, Any]:
@@ -101,19 +145,31 @@ def _is_possible(found: Sequence[Any]) -> bool:
 class Store:
     """An open outbox file. Made, used for writing and closed by one thread; ``read`` may run in another."""
 
-    def __init__(self, path: Path, new: Ledger = Ledger()) -> None:  # noqa: B008 - immutable
+    def __init__(
+        self,
+        path: Path,
+        new: Ledger = Ledger(),  # noqa: B008 - immutable
+        *,
+        must_repair: bool = False,
+    ) -> None:
         """Open or create the file; ``new`` is the ledger of a file that is created.
 
+        With ``must_repair`` every row is read, and those that cannot be are deleted and counted. That is done without
+        it too when the ledger is not that of the rows.
+
         Raises:
-            StoreDamaged: it is not an outbox of this version, or its ledger is gone.
+            StoreDamaged: it is not an outbox, or cannot be repaired.
+            StoreTooNew: a newer version of this program wrote it.
             StoreUnavailable: it cannot be opened now.
         """
         self._path = path
+        self.repaired_rows: int | None = None
+        """Rows deleted by a repair; None when there was none."""
         self._reading = threading.Lock()  # a reader must not be in the file while it is closed
         with _translate_errors(path):
             self._writer = self._connect()
             try:
-                self._prepare(new)
+                self._prepare(new, must_repair)
                 self._reader = self._connect()
             except BaseException:
                 self._writer.close()
@@ -121,6 +177,7 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        connection.text_factory = bytes  # a text that is no UTF-8 must not cost the rows around it
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -131,7 +188,7 @@ class Store:
             raise
         return connection
 
-    def _prepare(self, new: Ledger) -> None:
+    def _prepare(self, new: Ledger, must_repair: bool) -> None:
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         if version == 0:
             with self._transaction():
@@ -139,15 +196,54 @@ class Store:
                     self._writer.execute(statement)
                 self._write(new)
                 self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version > SCHEMA_VERSION:
+            raise StoreTooNew(
+                f"{self._path}: format {version} is of a newer version of this program, which knows"
+                f" {SCHEMA_VERSION}; install that version again, or move the file away to go on without its rows"
+            )
         elif version != SCHEMA_VERSION:
             raise StoreDamaged(f"{self._path}: format version {version}, expected {SCHEMA_VERSION}")
-        ledger = self.ledger()
+        if must_repair or not self._is_consistent():
+            self._repair()
+
+    def _is_consistent(self) -> bool:
+        """Whether the ledger may be that of the rows; a look at the first and the last one."""
+        found = self._writer.execute(_SELECT).fetchone()
+        if found is None or not _is_possible(found):
+            return False
+        ledger = Ledger(*found)
         first, last = self._writer.execute(
             "SELECT COALESCE((SELECT MIN(id) FROM waiting), 1), COALESCE((SELECT MAX(id) FROM waiting), 0)"
         ).fetchone()
         most = last - first + 1
-        if not (first >= 1 and last < ledger.next_id and min(most, 1) <= ledger.pending <= most):
-            raise StoreDamaged(f"{self._path}: the ledger is not that of the rows")
+        return bool(first >= 1 and last < ledger.next_id and min(most, 1) <= ledger.pending <= most)
+
+    def _repair(self) -> None:
+        """Delete the rows that cannot be read, and make the ledger that of the others."""
+        bad, last = [], 0
+        pending: Counter[str] = Counter()
+        for values in self._writer.execute("SELECT id, topic, payload, stored_at_s FROM waiting ORDER BY id"):
+            row = _parse_row(values)
+            if row is None:
+                bad.append((values[0],))
+            else:
+                last = row.id
+                pending.update(pending=1, pending_bytes=row.size_bytes)
+        found = self._writer.execute(_SELECT).fetchone()
+        past = _continue(found)
+        after = replace(
+            past,
+            pending=pending["pending"],
+            pending_bytes=pending["pending_bytes"],
+            next_id=max(past.next_id, last + 1),
+        ).balance()
+        with self._transaction():
+            self._writer.executemany("DELETE FROM waiting WHERE id = ?", bad)
+            # A size is what a row counts for; one that was wrong would make the sum wrong later.
+            size = f"length(CAST(topic AS BLOB)) + length(payload) + {ROW_OVERHEAD_BYTES}"
+            self._writer.execute(f"UPDATE waiting SET size_bytes = {size} WHERE size_bytes IS NOT {size}")  # noqa: S608
+            self._write(after)
+        self.repaired_rows = len(bad)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -164,9 +260,7 @@ class Store:
         """The account as it was committed last."""
         with _translate_errors(self._path):
             found = self._writer.execute(_SELECT).fetchone()
-        if found is None:
-            raise StoreDamaged(f"{self._path}: the ledger is empty")
-        if not _is_possible(found):
+        if found is None or not _is_possible(found):
             raise StoreDamaged(f"{self._path}: the ledger holds impossible values")
         return Ledger(*found)
 
@@ -188,10 +282,7 @@ class Store:
         sizes = [row.size_bytes for row in commit.rows]
         changes: Counter[str] = Counter(pending=len(sizes), pending_bytes=sum(sizes))
         with _translate_errors(self._path), self._transaction():
-            self._writer.executemany(
-                "INSERT INTO waiting VALUES (?, ?, ?, ?, ?)",
-                [(row.id, row.stored_at_s, row.size_bytes, row.topic, row.payload) for row in commit.rows],
-            )
+            self._insert(commit.rows)
             for one, outcome in commit.outcomes.items():
                 statement = "DELETE FROM waiting WHERE id = ? RETURNING size_bytes"
                 for (size,) in self._writer.execute(statement, (one,)).fetchall():
@@ -203,6 +294,12 @@ class Store:
                 raise StoreDamaged(f"{self._path}: the ledger is not that of the rows")
             self._write(after)
         return after
+
+    def _insert(self, rows: Sequence[Row]) -> None:
+        self._writer.executemany(
+            "INSERT INTO waiting VALUES (?, ?, ?, ?, ?)",
+            [(row.id, row.stored_at_s, row.size_bytes, row.topic, row.payload) for row in rows],
+        )
 
     def _drop_oldest(self, changes: Counter[str], max_more_bytes: int, expire_before_s: float) -> None:
         """Delete the oldest rows: those that are too old, then those that do not fit."""
@@ -239,16 +336,23 @@ class Store:
     def _write(self, ledger: Ledger) -> None:
         self._writer.execute(_UPSERT, tuple(getattr(ledger, name) for name in _COLUMNS))
 
-    def read(self, after_id: int, limit: int) -> list[Row]:
+    def read(self, after_id: int, limit: int) -> Found:
         """Committed rows with a greater id, oldest first; callable from one other thread."""
+        rows, unreadable, size = [], [], 0
         with _translate_errors(self._path), self._reading:
-            found = self._reader.execute(
+            for values in self._reader.execute(
                 "SELECT id, topic, payload, stored_at_s FROM waiting WHERE id > ? ORDER BY id LIMIT ?",
                 (after_id, limit),
-            ).fetchall()
-        for _, topic, payload, stored_at_s in found:
-            self._check(isinstance(topic, str) and isinstance(payload, bytes) and _is_time(stored_at_s))
-        return [Row(*values) for values in found]
+            ):
+                row = _parse_row(values)
+                if row is None:
+                    unreadable.append(values[0])
+                    continue
+                rows.append(row)
+                size += row.size_bytes
+                if size >= READ_BYTES:
+                    return Found(rows, unreadable, is_end=False)
+        return Found(rows, unreadable, is_end=len(rows) + len(unreadable) < limit)
 
     def close(self) -> None:
         """Close both connections; errors no longer matter, the last commit is on the disk."""
@@ -258,56 +362,147 @@ class Store:
                     connection.close()
 
 
-def open_or_replace(path: Path, wall_s: float, damage: str | None) -> tuple[Store, Ledger]:
-    """Open the file, or move it aside when it is damaged (or known to be) and make a new one.
+def open_or_replace(path: Path, wall_s: float, damage: str | None) -> Opened:
+    """Open the file; repair it when it is damaged (or known to be), or else save its rows into a new one.
 
-    Returns:
-        The store and its ledger. A new file after damage continues the old ledger as far as it could be read:
-        ``files_damaged`` is one higher, and the rows that were pending are ``dropped_by_damage``.
+    The file that cannot be repaired is moved aside. The new one continues its ledger as far as that could be read:
+    ``files_damaged`` is one higher, and the rows that are lost are ``dropped_by_damage``.
 
     Raises:
-        StoreUnavailable: neither is possible now.
+        StoreTooNew: a newer version of this program wrote the file.
+        StoreUnavailable: nothing of that is possible now.
     """
-    if damage is None:
-        try:
-            store = Store(path)
-            return store, store.ledger()
-        except StoreDamaged as err:
-            damage = str(err)
-    log.error("outbox file is damaged, moving it aside", reason=damage)
-    new = _salvage(path)
+    suspicion = _suspect(path)
     try:
-        _move_aside(path, wall_s)
+        store = Store(path, must_repair=damage is not None)
+        ledger = store.ledger()
+    except StoreDamaged as err:
+        return _replace(path, wall_s, str(err))
+    if store.repaired_rows is not None:
+        damage = f"{path.name} was repaired; {store.repaired_rows} rows could not be read and are lost"
+        log.error("outbox file was damaged and is repaired", path=str(path), rows_lost=store.repaired_rows)
+    elif suspicion is not None:
+        damage = f"{path.name} {suspicion}; how much is lost is not known"
+        log.error("outbox file was damaged", path=str(path), reason=suspicion)
+    return Opened(store, ledger, damage)
+
+
+def _suspect(path: Path) -> str | None:
+    """What SQLite would not say: an empty file, or a journal that it would pass over; None when all looks well."""
+    journal = path.with_name(f"{path.name}-wal")
+    try:
+        if path.exists() and path.stat().st_size == 0:
+            return "was empty"
+        if journal.is_file() and journal.stat().st_size >= _JOURNAL_HEADER_BYTES:
+            with journal.open("rb") as file:
+                if file.read(4) not in _JOURNAL_MAGIC:
+                    return "had a damaged journal"
+    except OSError:
+        return None  # opening it says why
+    return None
+
+
+def _replace(path: Path, wall_s: float, reason: str) -> Opened:
+    """Move the file aside and make a new one with the rows that can still be read."""
+    rows, ledger = _salvage(path)
+    try:
+        aside = _move_aside(path, wall_s)
     except OSError as err:
         raise StoreUnavailable(f"{path}: cannot move the damaged file aside: {err}") from err
-    return Store(path, new), new
+    store = Store(path, ledger)
+    with _translate_errors(path), store._transaction():
+        store._insert(rows)
+    lost = ledger.dropped_by_damage
+    log.error(
+        "outbox file was damaged and is replaced",
+        reason=reason,
+        aside=aside.name,
+        rows_saved=len(rows),
+        rows_lost_in_all=lost,
+    )
+    text = f"{path.name} was damaged; {len(rows)} rows were saved, {lost} are known to be lost"
+    return Opened(store, ledger, text)
 
 
-def _move_aside(path: Path, wall_s: float) -> None:
-    """Rename a damaged file and its journals so that a new one can be made; only the newest damaged one is kept."""
+def _move_aside(path: Path, wall_s: float) -> Path:
+    """Rename a damaged file and its journals; older ones are deleted when all together are too large or too many."""
     aside = path.with_name(f"{path.name}.damaged-{int(wall_s)}")
-    for older in path.parent.glob(f"{path.name}.damaged-*"):
-        older.unlink()
+    number = 0
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{int(wall_s)}.{number}")
+    moved = 0
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
+            moved += part.stat().st_size
             part.rename(aside.with_name(aside.name + suffix))
+    others = [
+        one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.startswith(aside.name)
+    ]
+    others.sort(key=lambda one: one.stat().st_mtime, reverse=True)
+    for count, one in enumerate(others, start=1):
+        moved += one.stat().st_size
+        if moved > KEPT_DAMAGED_BYTES or count > KEPT_DAMAGED_FILES:
+            one.unlink()
+    return aside
 
 
-def _salvage(path: Path) -> Ledger:
-    """The ledger for the file after a damaged one: it continues the old one as far as that can be read.
+def _salvage(path: Path) -> tuple[list[Row], Ledger]:
+    """The rows of a damaged file that can be read from both ends, and the ledger for the file after it.
 
-    Pending rows are lost. Without a readable ``enqueued``, or when another addend is missing, it becomes the sum.
+    The ledger continues the old one as far as that can be read. Without a readable ``enqueued``, or when another
+    addend is missing, it becomes the sum.
     """
-    try:
-        with closing(sqlite3.connect(path, timeout=0.5)) as connection:
-            connection.text_factory = bytes  # text is never a value of the ledger, and may not be decodable
-            readable = _select_readable(connection.execute(_SELECT).fetchone() or [None] * len(_COLUMNS))
-    except sqlite3.Error:
-        readable = {}
+    rows: dict[int, Row] = {}
+    found: Sequence[Any] | None = None
+    with suppress(OSError):
+        _lengthen(path)
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.5)) as connection:
+        connection.text_factory = bytes  # text may not be decodable
+        for order in ("ASC", "DESC"):
+            with suppress(sqlite3.Error, MemoryError):
+                for values in connection.execute(
+                    f"SELECT id, topic, payload, stored_at_s FROM waiting ORDER BY id {order}"  # noqa: S608
+                ):
+                    row = _parse_row(values)
+                    if row is not None and row.id in rows:
+                        break
+                    if row is not None:
+                        rows[row.id] = row
+        found = connection.execute(_SELECT).fetchone()
+    past = _continue(found)
+    saved = [rows[one] for one in sorted(rows)]
+    after = replace(
+        past,
+        pending=len(saved),
+        pending_bytes=sum(row.size_bytes for row in saved),
+        next_id=max(past.next_id, saved[-1].id + 1 if saved else 1),
+    ).balance()
+    return saved, after if _is_possible([getattr(after, name) for name in _COLUMNS]) else Ledger(
+        files_damaged=1
+    )
+
+
+def _lengthen(path: Path) -> None:
+    """Give a file that was cut off its length again, with zeros: SQLite reads nothing at all of a shorter one."""
+    with path.open("r+b") as file:
+        header = file.read(_HEADER_BYTES)
+        if not header.startswith(b"SQLite format 3\0"):
+            return
+        page_bytes = int.from_bytes(header[16:18])
+        size = (65_536 if page_bytes == 1 else page_bytes) * int.from_bytes(header[28:32])
+        if path.stat().st_size < size <= _MOST_BYTES:
+            file.truncate(size)
+
+
+def _continue(found: Sequence[Any] | None) -> Ledger:
+    """The ledger after a damage, without pending rows: what can be read goes on."""
+    readable = _select_readable(found or [None] * len(_COLUMNS))
     past = Ledger(**readable)
     ends = {name for name in _COLUMNS if name.startswith(("delivered", "dropped"))}
     if "enqueued" not in readable or not ends <= readable.keys():
         past = replace(past, enqueued=0).balance()
-    new = replace(past, pending=0, pending_bytes=0, files_damaged=past.files_damaged + 1).balance()
-    return new if _is_possible([getattr(new, name) for name in _COLUMNS]) else Ledger(files_damaged=1)
+    after = replace(past, files_damaged=past.files_damaged + 1)
+    is_possible = _is_possible([getattr(after.balance(), name) for name in _COLUMNS])
+    return after if is_possible else Ledger(files_damaged=1, next_id=past.next_id)

@@ -17,6 +17,9 @@ log = structlog.get_logger()
 KEEP = 2
 """Rotated files that are kept next to the file itself."""
 
+UNWRITTEN_BYTES = 8 * 2**20
+"""Lines are written when so much of them is in memory."""
+
 
 class FileSink:
     """Appends ``{"topic": …, "payload": {…}}`` lines to a file and keeps it bounded.
@@ -39,6 +42,7 @@ class FileSink:
         self._file: FileIO | None = None
         self._size = self._synced_size = 0
         self._lines: list[bytes] = []
+        self._unwritten_bytes = 0
         self._ids: list[int] = []
         self._synced_at_s = float("-inf")
         self._retry_at_s = float("-inf")
@@ -53,7 +57,7 @@ class FileSink:
 
     def capacity(self) -> int:
         """A batch at a time; fewer while rows wait for the sync."""
-        return max(0, 2048 - len(self._ids))
+        return max(0, 2048 - len(self._ids)) if self._unwritten_bytes < UNWRITTEN_BYTES else 0
 
     def send(self, row: Row) -> bool:
         """Take the row; it is written by the next :meth:`poll`."""
@@ -62,6 +66,7 @@ class FileSink:
         except orjson.JSONDecodeError:
             payload = row.payload.decode(errors="replace")
         self._lines.append(orjson.dumps({"topic": row.topic, "payload": payload}) + b"\n")
+        self._unwritten_bytes += len(self._lines[-1])
         self._ids.append(row.id)
         return True
 
@@ -85,8 +90,9 @@ class FileSink:
     def _write(self) -> None:
         if not self._lines:
             return
-        if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
-            self._close_file()  # the file was removed: go on in a new one
+        if self._file is not None and not self._is_at_its_path(self._file):
+            os.fsync(self._file.fileno())  # its last lines count as delivered with the next sync
+            self._close_file()  # it was removed or renamed (logrotate): go on under the configured name
         if self._file is None:
             self._open()
             self._rotate_if_full()  # where the last rotation failed: before anything is added
@@ -99,6 +105,14 @@ class FileSink:
             self._size += written
             data = data[written:]
         self._lines.clear()
+        self._unwritten_bytes = 0
+
+    def _is_at_its_path(self, file: FileIO) -> bool:
+        """Whether the path still names the open file."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def _sync(self) -> list[int]:
         if self._file is not None:
@@ -139,7 +153,7 @@ class FileSink:
         if self.problem is None:
             log.error("results file cannot be written, results wait in the outbox", reason=str(err))
         self.problem = f"{self._path}: {err.strerror or err}"
-        self._lines, self._ids = [], []
+        self._lines, self._ids, self._unwritten_bytes = [], [], 0
         self._failures += 1
         self._retry_at_s = self._monotonic() + 1.0
         if self._file is not None:

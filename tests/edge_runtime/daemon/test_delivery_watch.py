@@ -36,6 +36,7 @@ class Watched:
     [
         (DENIED, Weight.NOTE),
         (STALLED, Weight.UNREADY),
+        ({"damage": "outbox.db was damaged"}, Weight.NOTE),
         ({"dropped_by": {"larger than the broker takes": 3}}, Weight.NOTE),
         ({"dropped_by": {"too old": 1}}, Weight.NOTE),
         ({"dropped_by": {"the outbox is full": 9}}, Weight.NOTE),

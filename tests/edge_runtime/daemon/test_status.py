@@ -41,7 +41,7 @@ KEYS = {
     "models.parts.total_ms": "p50 p90 p99 max",
     "cameras.belt": "model path finished problem captured dropped restarts priority",
     "delivery.file": "enqueued delivered dropped pending pending_bytes repeated durable problem "
-    "is_ready stalled_s dropped_by set_aside",
+    "is_ready stalled_s dropped_by set_aside damage",
     "broker": "connected problem commands",
 }
 

@@ -5,6 +5,7 @@ import pytest
 import structlog
 
 from edge_runtime.datatypes import Generation, Label, Result, Timings
+from edge_runtime.messaging import delivery as delivery_module
 from edge_runtime.messaging.delivery import RECENT_RESULTS, Channel, Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, RolledBack, TaskFailed
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -86,6 +87,19 @@ def test_keeps_the_newest_in_memory_newest_first():
     assert [event["data"]["accepted"] for event in delivery.recent_events(5)] == [False, True]
     assert delivery.recent_events(1)[0]["text"][1:] == ["b"]
     assert delivery.events() == [older, newer]
+
+
+def test_large_results_are_kept_in_memory_as_far_as_they_fit(monkeypatch):
+    monkeypatch.setattr(delivery_module, "RECENT_BYTES", 1000)
+    delivery = Delivery("box", lambda one: None)
+    for seq in range(100):
+        delivery.add_result(result(seq))
+    kept = delivery.recent_results(1000)
+    assert 1 < len(kept) < 10
+    assert kept[0]["seq"] == 99
+    monkeypatch.setattr(delivery_module, "RECENT_BYTES", 1)
+    delivery.add_result(result(100))
+    assert [one["seq"] for one in delivery.recent_results(1000)] == [100]
 
 
 def test_every_event_is_a_line_of_the_log_with_its_model():

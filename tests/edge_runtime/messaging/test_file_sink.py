@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.messaging.outbox.ledger import Row
-from edge_runtime.messaging.sinks.file_sink import FileSink
+from edge_runtime.messaging.sinks.file_sink import UNWRITTEN_BYTES, FileSink
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S
 
@@ -157,7 +157,7 @@ FULL_DISK = """
     import json, resource, sys
     from pathlib import Path
     from edge_runtime.messaging.outbox.ledger import Row
-    from edge_runtime.messaging.sinks.file_sink import FileSink
+    from edge_runtime.messaging.sinks.file_sink import UNWRITTEN_BYTES, FileSink
     from edge_runtime.system.log import configure_log
     configure_log()  # to standard error: standard output is the report
     now = [0.0]
@@ -186,3 +186,36 @@ def test_a_full_disk_leaves_no_half_line_and_no_double_line(path):
     assert delivered == [1, 2]
     assert problem is not None
     assert [line["payload"]["seq"] for line in lines(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("creates_a_new_one", [False, True])
+def test_a_file_that_was_renamed_is_left_and_the_next_lines_come_under_the_configured_name(
+    path, creates_a_new_one
+):
+    clock = Clock()
+    sink = FileSink(path, max_bytes=2**20, monotonic=clock)
+    for round_ in range(3):
+        send(sink, round_)
+        sink.poll()
+        path.rename(path.with_name(f"old-{round_}"))
+        if creates_a_new_one:
+            path.touch()
+    send(sink, 3)
+    clock.now_s += 1.0
+    assert sink.poll().delivered == [1, 2, 3]
+    names = [path.with_name(f"old-{round_}") for round_ in range(3)] + [path]
+    assert [[line["payload"]["seq"] for line in lines(name)] for name in names] == [[0], [1], [2], [3]]
+    sink.close(1.0)
+
+
+def test_large_rows_are_taken_a_few_at_a_time(path):
+    sink = FileSink(path, max_bytes=2**30)
+    payload = b'"' + bytes(UNWRITTEN_BYTES // 2).replace(b"\0", b"x") + b'"'
+    taken = 0
+    while sink.capacity():
+        taken += 1
+        sink.send(Row(taken, "t", payload, 0.0))
+    assert taken == 2
+    assert sink.poll().delivered == [1, 2]
+    assert sink.capacity() > 0
+    sink.close(1.0)

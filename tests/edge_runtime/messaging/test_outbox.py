@@ -10,10 +10,12 @@ import threading
 import time
 
 import pytest
+import structlog
 
 from edge_runtime.errors import StateError
+from edge_runtime.messaging.outbox import store as store_module
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
-from edge_runtime.messaging.outbox.store import Store, open_or_replace
+from edge_runtime.messaging.outbox.store import Store
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.paths import ROOT
@@ -252,8 +254,8 @@ def test_a_wall_clock_that_jumps_while_running_expires_nothing(path, jump_s):
     box.close()
 
 
-@pytest.mark.parametrize(("slept_s", "left"), [(50.0, [0]), (70.0, []), (-1e9, [0])])
-def test_time_between_runs_counts_but_never_backwards(path, slept_s, left):
+@pytest.mark.parametrize(("slept_s", "left"), [(50.0, [0]), (70.0, [0]), (3.2e8, [0]), (-1e9, [0])])
+def test_a_wall_clock_that_jumps_between_two_runs_expires_nothing(path, slept_s, left):
     box = opened(path, max_age_s=60.0, monotonic=lambda: 5.0, wall=lambda: 1e9)
     box.put("t", payload(0))
     box.close()
@@ -350,60 +352,141 @@ def test_many_threads_lose_nothing(path):
     box.close()
 
 
-@pytest.mark.parametrize(
-    "damage", ["garbage", "truncated", "other tables", "newer version", "half", "empty ledger"]
-)
-def test_a_damaged_file_is_moved_aside_and_counted(path, damage):
-    box = opened(path)
-    for number in range(200):
-        box.put("t", payload(number, 1000))
-    box.close()
+def test_many_runs_in_a_row_age_a_row(path):
+    wall = [1e9]
+    for _ in range(30):
+        box = opened(path, max_age_s=60.0, monotonic=lambda: 5.0, wall=lambda: wall[0])
+        box.put("t", payload(0))
+        assert box.close()
+        wall[0] += 70.0
+    assert box.ledger().dropped_by_age > 0
+
+
+def damage_file(path, damage):
+    """What happens to a closed outbox file of 200 rows."""
     content = path.read_bytes()
     match damage:
         case "garbage":
             path.write_bytes(b"\0garbage" * 1000)
-        case "truncated":
+        case "short":
             path.write_bytes(content[:100])
-        case "half":
+        case "empty":
+            path.write_bytes(b"")
+        case "header":
+            path.write_bytes(b"X" + content[1:])
+        case "half cut":
+            path.write_bytes(content[: len(content) // 2])
+        case "half garbage":
             path.write_bytes(content[:12_288] + b"\xff" * (len(content) - 12_288))
+        case "one page garbage":
+            middle = len(content) // 8192 * 4096
+            path.write_bytes(content[:middle] + b"\xff" * 4096 + content[middle + 4096 :])
+        case "journal garbage":
+            path.with_name(f"{path.name}-wal").write_bytes(b"\xff" * 8000)
         case _:
-            statement = {"other tables": "DROP TABLE waiting", "newer version": "PRAGMA user_version = 99",
-                         "empty ledger": "DELETE FROM ledger"}[damage]  # fmt: skip
+            statement = {
+                "no rows table": "DROP TABLE waiting",
+                "no ledger table": "DROP TABLE ledger",
+                "unknown version": "PRAGMA user_version = -1",
+                "empty ledger": "DELETE FROM ledger",
+                "two bad rows": "UPDATE waiting SET topic = CAST(x'ff' AS TEXT) WHERE id IN (5, 100)",
+                "next id": "UPDATE ledger SET next_id = 1",
+                "next id text": "UPDATE ledger SET next_id = 'abc'",
+                "pending": "UPDATE ledger SET pending = 999699",
+            }[damage]
             with sqlite3.connect(path) as db:
                 db.execute(statement)
             db.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "least_saved", "most_saved"),
+    [
+        ("garbage", 0, 0),
+        ("short", 0, 0),
+        ("empty", 0, 0),
+        ("header", 0, 0),
+        ("half cut", 0, 199),
+        ("half garbage", 0, 199),
+        ("one page garbage", 150, 199),
+        ("journal garbage", 200, 200),
+        ("no rows table", 0, 0),
+        ("no ledger table", 200, 200),
+        ("unknown version", 200, 200),
+        ("empty ledger", 200, 200),
+        ("two bad rows", 198, 198),
+        ("next id", 200, 200),
+        ("next id text", 200, 200),
+        ("pending", 200, 200),
+    ],
+)
+def test_damage_of_any_form_costs_what_cannot_be_read_and_is_said(path, damage, least_saved, most_saved):
     box = opened(path)
-    assert until(lambda: box.fetch(0, 500) == [] and box.problem is None and box.ledger().files_damaged == 1)
-    box.put("t", payload(7))
-    assert box.flush(WAIT_S)
-    assert numbers(box.fetch(0, 9)) == [7]
+    for number in range(200):
+        box.put("t", payload(number, 1000))
     assert box.close()
+    damage_file(path, damage)
+    with structlog.testing.capture_logs() as logged:
+        box = opened(path)
+
+        box.fetch(0, 500)
+        assert until(lambda: box.problem is None)
+        box.put("t", payload(200))
+        assert box.flush(WAIT_S)
+        assert until(lambda: numbers(box.fetch(0, 500))[-1:] == [200] and box.problem is None)
+        saved = numbers(box.fetch(0, 500))[:-1]
+        assert least_saved <= len(saved) <= most_saved
+        assert saved == sorted(set(saved))
+        assert box.close()
+    assert [line for line in logged if line["log_level"] == "error"]
     ledger = assert_file_agrees(path)
-    if damage in ("other tables", "newer version", "half"):  # the account could be read: the loss is exact
-        assert (ledger.enqueued, ledger.dropped_by_damage) == (201, 200)
-    assert len([p for p in path.parent.glob("*.damaged-*") if p.suffix.startswith(".damaged")]) >= 1
-
-
-def test_the_file_after_a_damaged_one_has_the_old_counts_at_once(path):
+    assert ledger.pending == len(saved) + 1
+    if damage not in ("garbage", "short", "empty", "header", "journal garbage", "no ledger table"):
+        assert ledger.dropped_by_damage in (200 - len(saved), 0 if len(saved) == 200 else -1, 999_499)
     box = opened(path)
-    for number in range(3):
-        box.put("t", payload(number))
+    assert numbers(box.fetch(0, 500)) == [*saved, 200]
+    assert box.close()
+
+
+def test_a_file_of_a_newer_version_is_left_as_it_is_and_the_start_is_refused(path):
+    box = opened(path)
+    box.put("t", payload(1))
     assert box.close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 99")
+        db.execute("PRAGMA user_version = 2")
     db.close()
-    store, _ = open_or_replace(path, 1000.0, None)
-    store.close()
-    ledger = assert_file_agrees(path)
-    assert (ledger.enqueued, ledger.dropped_by_damage, ledger.files_damaged) == (3, 3, 1)
+    before = path.read_bytes()
+    with pytest.raises(StateError, match="newer version"):
+        opened(path)
+    assert path.read_bytes() == before
+    assert list(path.parent.glob("*damaged*")) == []
 
 
-def test_only_the_newest_damaged_file_is_kept(path):
-    for wall_s in (1000.0, 2000.0, 3000.0):
+def test_damaged_files_are_kept_as_long_as_they_are_small_together(path, monkeypatch):
+    monkeypatch.setattr(store_module, "KEPT_DAMAGED_BYTES", 25_000)
+    for wall_s in (1000.0, 1000.0, 2000.0, 3000.0):
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"garbage" * 1000)
+        path.write_bytes(b"garbage" * 1500)
         opened(path, wall=lambda wall_s=wall_s: wall_s).close()
-    assert [p.name for p in path.parent.glob("*damaged*")] == ["outbox.db.damaged-3000"]
+    kept = sorted(p.name for p in path.parent.glob("*damaged*"))
+    assert kept == ["outbox.db.damaged-2000", "outbox.db.damaged-3000"]
+
+
+def test_large_rows_are_read_a_few_at_a_time(path, monkeypatch):
+    monkeypatch.setattr(store_module, "READ_BYTES", 3000)
+    box = opened(path)
+    for number in range(20):
+        box.put("t", payload(number, 1000))
+    assert box.flush(WAIT_S)
+    box.put("t", payload(20))
+    first = box.fetch(0, 100)
+    assert numbers(first) == [0, 1, 2]
+    seen, after_id = [], 0
+    while rows := box.fetch(after_id, 100):
+        seen += numbers(rows)
+        after_id = rows[-1].id
+    assert seen == list(range(21))
+    box.close()
 
 
 def test_a_place_that_cannot_be_used_is_refused_with_the_reason(tmp_path):

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge_runtime.messaging.outbox import outbox as outbox_module
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import GROUP_COMMIT_S, Outbox, OutboxLimits
-from edge_runtime.messaging.outbox.store import StoreUnavailable, open_or_replace
+from edge_runtime.messaging.outbox.store import Opened, StoreUnavailable, open_or_replace
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.waiting import WAIT_S, pause, until
@@ -46,8 +46,8 @@ class HeldDisk:
     def open_store(self, path, wall_s, damage):
         if self.is_away:
             raise StoreUnavailable("unplugged")
-        store, found = open_or_replace(path, wall_s, damage)
-        return HeldStore(store, self), found
+        opened = open_or_replace(path, wall_s, damage)
+        return Opened(HeldStore(opened.store, self), opened.ledger, opened.damage)
 
     @property
     def is_idle(self):
