@@ -16,6 +16,7 @@ from edge_runtime.system.model_formats import ModelFormat
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.yaml"
 SIGNATURE_FILE = "bundle.sig"
+"""Reserved: a bundle with it is refused until something checks signatures."""
 
 _SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 
@@ -111,7 +112,7 @@ class Manifest(StrictModel):
     calibration: CalibrationHints = CalibrationHints()
     provenance: Provenance = Provenance()
     files: Annotated[dict[RelativePath, Sha256], Field(min_length=1, max_length=1000)]
-    """Every file of the bundle except this one and the signature."""
+    """Every file of the bundle except this one. The hashes show that a copy is whole, not who made it."""
 
     @property
     def id(self) -> str:

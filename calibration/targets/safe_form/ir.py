@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 MAX_BYTES = 256 << 20
 MAX_ELEMENTS, MAX_DEPTH = 4_000_000, 64
@@ -33,7 +32,7 @@ _BITS: dict[str, int] = {
 _CHECKED = frozenset({"net", "layers", "layer", "data", "edge", "port"})
 _MOST_LOOKED_AT = 2 * MAX_ATTRIBUTES
 _SPECIAL = re.compile(r"""[&<>"'\t\r\n]""")
-_ESCAPES = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
+_ESCAPES = str.maketrans({one: f"&#{ord(one)};" for one in "&<>\"'\t\r\n"})
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _KEPT_BYTES = 8 << 20
 _WEIGHTS_ELSEWHERE = ("weights_path", "weightless")
@@ -140,7 +139,7 @@ class _Reader:
             self.parser.CharacterDataHandler = None
             if not self.left_out:
                 self._count_port(self.size.strip())
-                self.out.append(f"<dim>{escape(self.size.strip())}</dim>")
+                self.out.append(f"<dim>{self.size.strip().translate(_ESCAPES)}</dim>")
             return
         self.path.pop()
         if self.left_out:
@@ -227,4 +226,4 @@ def _write(given: list[str]) -> str:
     pairs = zip(given[::2], given[1::2], strict=True)
     if _SPECIAL.search("".join(given)) is None:
         return "".join([f' {key}="{value}"' for key, value in pairs])
-    return "".join([f" {key}={quoteattr(value, _ESCAPES)}" for key, value in pairs])
+    return "".join([f' {key}="{value.translate(_ESCAPES)}"' for key, value in pairs])
