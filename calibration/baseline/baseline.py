@@ -6,7 +6,6 @@ patch is judged; its file calls them ``witness``. No model is run here.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,8 @@ from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, Mome
 from calibration.stats.sensor_features import SENSOR_TAPS
 
 FORMAT = 1
+MOST = 2**40
+"""Far above any size or count of a real baseline, and a number that every reader of JSON takes."""
 _KIND = "baseline"
 _DETECTION_PARTS = ("boxes", "scores", "classes")
 _AGAIN = "Record the baseline again (`python -m calibration profile`)."
@@ -211,7 +212,7 @@ class Baseline:
             return _decode(arrays, header)
         except tensor_file.TensorFileProblem as err:
             raise BaselineError(str(path), str(err), "a baseline written by this library", _AGAIN) from err
-        except (KeyError, TypeError, ValueError, AttributeError, DataError) as err:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, DataError) as err:
             raise BaselineError(str(path), f"fields are wrong ({err})", f"format {FORMAT}", _AGAIN) from err
 
 
@@ -261,7 +262,7 @@ def _decode(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
         raise ValueError("the list of taps is empty, doubled or does not start with the input")
     parts = (np.split(_wide(arrays[part], sum(sizes)), np.cumsum(sizes)[:-1]) for part in ("mean", "var"))
     moments = {
-        name: TapMoments(mean, var, float(tap[2]))
+        name: TapMoments(mean, var, _weight(tap[2]))
         for name, tap, mean, var in zip(names, header["taps"], *parts, strict=True)
     }
     frames = {
@@ -270,6 +271,8 @@ def _decode(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
     }
     _require_sound_frames(frames, dict(zip(names, sizes, strict=True)))
     input_shape = tuple(int(n) for n in header["input_shape"])
+    if not all(0 <= n <= MOST for n in input_shape):
+        raise ValueError("the input's shape is one that no picture has")
     return Baseline(
         moments=Moments(moments),
         frames=frames,
@@ -285,9 +288,16 @@ def _decode(arrays: tensor_file.Arrays, header: Mapping[str, Any]) -> Baseline:
     )
 
 
+def _weight(value: Any) -> float:
+    """How many values moments stand for."""
+    if not 0 <= float(value) <= MOST:
+        raise ValueError(f"moments of {value} values")
+    return float(value)
+
+
 def _positive(header: Mapping[str, Any], field_name: str) -> float:
     value = float(header[field_name])
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value <= MOST:
         raise ValueError(f"{field_name} is {value}")
     return value
 

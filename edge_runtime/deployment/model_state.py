@@ -150,16 +150,29 @@ class ModelState:
         """Pictures (or only their moments) that the reservoir keeps over a restart."""
         return self.folder / "reservoir"
 
+    @property
+    def active_path(self) -> Path:
+        """The note of the active generation."""
+        return self.folder / "active.json"
+
     def load_rollout(self, bundle: str) -> Rollout:
-        """The state of the last run with this bundle; the base when the note is missing or damaged."""
+        """The state of the last run with this bundle; the base when there was none, or one with another bundle.
+
+        Raises:
+            StateError: the note, or the patch that it names, is damaged.
+        """
         base = Rollout(active=Generation(bundle))
         try:
-            stored = orjson.loads((self.folder / "active.json").read_bytes())
+            stored = orjson.loads(self.active_path.read_bytes())
             patch, previous = stored["patch"], stored["previous"]
-            if stored["bundle"] != bundle or not self._is_whole(patch):
+            if stored["bundle"] != bundle:
                 return base
-        except (OSError, ValueError, KeyError, TypeError):
+        except FileNotFoundError:
             return base
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            raise StateError(f"the note of the active generation is damaged ({err})") from err
+        if not self._is_whole(patch):
+            raise StateError(f"the active patch {str(patch)[:64]!r} is not there as a whole")
         return Rollout(
             active=Generation(bundle, patch),
             previous=Generation(bundle, previous) if self._is_whole(previous) else None,

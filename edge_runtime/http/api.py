@@ -126,7 +126,7 @@ def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
     found = [
         {
             "id": f"{model}/{report_id}",
-            "at": format_rfc3339(float(figures.get("at") or 0.0)),
+            "at": format_rfc3339(_seconds(figures.get("at"))),
             "accepted": figures.get("accepted"),
             "candidate": figures.get("candidate"),
             "reasons": figures.get("reasons"),
@@ -138,6 +138,14 @@ def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
     ]
     found = PROCESS.value(found)
     return sorted(found, key=lambda one: str(one["at"]), reverse=True)[:most]
+
+
+def _seconds(value: object) -> float:
+    """Of a report's file; 0 for what is no number."""
+    try:
+        return float(value) if isinstance(value, int | float) else 0.0
+    except OverflowError:
+        return 0.0
 
 
 def _show_report(reports: Callable[[], Mapping[str, Reports]], request: Request) -> Response:

@@ -191,6 +191,7 @@ def _fact(fact: Fact) -> dict[str, Any]:
             | events.RolledBack()
             | events.VersionSkipped()
             | events.VersionMended()
+            | events.StateDamaged()
         ):
             return _values(fact)
 

@@ -15,6 +15,7 @@ def is_trouble(fact: Fact) -> bool:
         events.DriftAlarm
         | events.ConfigRefused
         | events.TaskFailed
+        | events.StateDamaged
         | events.VersionSkipped
         | events.DeliveryTrouble,
     )
@@ -29,6 +30,8 @@ def describe(fact: Fact) -> list[str]:
             return ["configuration edit refused, the last good one stays", *fact.problems]
         case events.VersionSkipped():
             return [f"the newest version of the bundle cannot be used, {fact.bundle} answers", fact.problem]
+        case events.StateDamaged():
+            return [f"a file of the state is damaged: {fact.lost}", f"{fact.file}: {fact.problem}"]
         case events.VersionMended():
             return [
                 f"the newer version of the bundle can be used now: {fact.bundle} instead of {fact.before}"

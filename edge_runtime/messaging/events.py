@@ -132,6 +132,17 @@ class VersionSkipped:
 
 
 @dataclass(frozen=True, slots=True)
+class StateDamaged:
+    """A file of the state directory cannot be used; the daemon goes on without what it held."""
+
+    kind: ClassVar = "state"
+    file: str
+    lost: str
+    """What the daemon does without it."""
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionMended:
     """A version of a bundle that was skipped has changed, can be used now, and answers."""
 
@@ -281,6 +292,7 @@ Fact = (
     | ConfigRefused
     | VersionSkipped
     | VersionMended
+    | StateDamaged
     | HealthChanged
     | Commissioned
     | TaskFailed

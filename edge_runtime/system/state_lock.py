@@ -1,43 +1,61 @@
-"""One daemon per state directory: a file lock that the kernel releases however its holder ends."""
+"""One daemon per state directory: locks that the kernel releases however their holder ends.
+
+Two of them: the file ``lock``, which daemons of earlier versions know, and the directory itself, which cannot be
+deleted while it is used, as a file can. A file system that cannot lock a directory has the file only.
+"""
 
 import fcntl
+import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 from edge_runtime.errors import StateError
 
 
 def is_in_use(state_dir: Path) -> bool:
     """Whether a daemon runs on this state directory; nothing is made. What cannot be seen is taken as no."""
-    try:
-        with (state_dir / "lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # never used, or another user's
-        return False
+    for path in (state_dir, state_dir / "lock"):
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:  # never used, or another user's
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # not on this file system
+            continue
+        finally:
+            os.close(handle)
     return False
 
 
-def lock_state_dir(state_dir: Path) -> IO[bytes]:
-    """The lock, held until the returned file is closed or the process ends.
+def lock_state_dir(state_dir: Path) -> ExitStack:
+    """The locks, held until what is returned is closed or the process ends.
 
     Raises:
-        StateError: another daemon holds it, or the directory cannot be used.
+        StateError: another daemon holds one, or the directory cannot be used.
     """
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        file = (state_dir / "lock").open("ab")
-    except OSError as err:
-        raise StateError(
-            f"cannot use the state directory {state_dir}: {err.strerror}; "
-            "create it for the daemon's user or set state_dir in the configuration"
-        ) from err
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as err:
-        file.close()
-        raise StateError(
-            f"another daemon uses the state directory {state_dir}; stop it or set state_dir"
-        ) from err
-    return file
+    with ExitStack() as held:
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            flags = os.O_CLOEXEC | os.O_NONBLOCK
+            file = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | flags, 0o666)
+            held.callback(os.close, file)
+            folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | flags)
+            held.callback(os.close, folder)
+        except OSError as err:
+            raise StateError(
+                f"cannot use the state directory {state_dir}: {err.strerror}; "
+                "create it for the daemon's user or set state_dir in the configuration"
+            ) from err
+        for handle in (file, folder):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as err:
+                if handle == folder and not isinstance(err, BlockingIOError):
+                    continue  # such as NFS, where only a file that is open for writing can be locked
+                raise StateError(
+                    f"another daemon uses the state directory {state_dir}; stop it or set state_dir"
+                ) from err
+        return held.pop_all()

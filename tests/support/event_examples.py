@@ -21,6 +21,7 @@ from edge_runtime.messaging.events import (
     RecalibrationRefused,
     RecalibrationReport,
     RolledBack,
+    StateDamaged,
     TaskFailed,
     VersionMended,
     VersionSkipped,
@@ -64,6 +65,8 @@ EXAMPLES = {
         "accepted": False, "problems": ["line 3: models.a.threads: 0; expected 1 to 256"]}),
     "version skipped": (VersionSkipped("parts/1", "no bundle.yaml in it"), "bundle", {
         "bundle": "parts/1", "problem": "no bundle.yaml in it"}),
+    "state damaged": (StateDamaged("models/parts/active.json", "the base answers", "unexpected end of data"), "state", {
+        "file": "models/parts/active.json", "lost": "the base answers", "problem": "unexpected end of data"}),
     "version mended": (VersionMended("parts/2", "parts/1"), "bundle", {"bundle": "parts/2", "from": "parts/1"}),
     "delivery trouble": (DeliveryTrouble("mqtt", ("edge/belt-3/event waits: not authorized",)), "delivery", {
         "channel": "mqtt", "problems": ["edge/belt-3/event waits: not authorized"]}),

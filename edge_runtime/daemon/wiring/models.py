@@ -28,7 +28,7 @@ from edge_runtime.inference.postprocess.postprocessor import Postprocessor
 from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
-from edge_runtime.messaging.events import Event, VersionSkipped
+from edge_runtime.messaging.events import Event, StateDamaged, VersionSkipped
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
@@ -54,7 +54,13 @@ def open_model(
         if opened.protection is not None and opened.protection.problem is not None:
             log.warning("model opened with less protection", model=name, reason=opened.protection.problem)
         model_state = ModelState.open(config.state_dir, name)
-        rollout, engine = _restore(model_state, bundle, build, opened.engine)
+        rollout, engine = _restore(
+            model_state,
+            bundle,
+            build,
+            opened.engine,
+            lambda fact: delivery.add_event(Event(time.time(), fact, name)),
+        )
         on_error.callback(engine.close)
         slot = EngineSlot(rollout.active, engine)
         controller = None
@@ -112,16 +118,24 @@ def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
 
 
 def _restore(
-    model_state: ModelState, bundle: Bundle, build: BuildEngine, base: Engine
+    model_state: ModelState,
+    bundle: Bundle,
+    build: BuildEngine,
+    base: Engine,
+    say: Callable[[StateDamaged], None],
 ) -> tuple[Rollout, Engine]:
     """The generation that was active before the restart; the base when it cannot be restored."""
-    rollout = model_state.load_rollout(bundle.id)
-    if rollout.active.patch is None:
-        return rollout, base
     try:
+        rollout = model_state.load_rollout(bundle.id)
+        if rollout.active.patch is None:
+            return rollout, base
         engine = build(model_state.read_patched(rollout.active.patch))
     except (StateError, EngineError) as err:
-        log.error("patch not restored, the base is used", bundle=bundle.id, reason=str(err))
+        say(
+            StateDamaged(
+                str(model_state.active_path), "the active patch is not restored, the base answers", str(err)
+            )
+        )
         return Rollout(Generation(bundle.id)), base
     base.close()
     return rollout, engine

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
+import structlog
 
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts, require_name
@@ -22,6 +23,8 @@ from calibration.stats import atomic_file
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.context import Identity
 from edge_runtime.system.atomic_file import write_atomically
+
+log = structlog.get_logger()
 
 MOST = 8
 """Baselines of one model: each is scored for every sampled frame, and kept in memory."""
@@ -132,7 +135,13 @@ class BaselineStore:
             return InUse(
                 str(stored["name"]), {str(key): str(value) for key, value in stored["parked"].items()}
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except FileNotFoundError:
+            return InUse()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+            path = str(self.folder / "in-use.json")
+            log.error(
+                "note of the baseline in use damaged: the nearest one is used", path=path, reason=str(err)
+            )
             return InUse()
 
     def note_in_use(self, in_use: InUse) -> None:

@@ -12,9 +12,11 @@ of another bundle do not count (its classes and its preparation are others) and 
 No policy here: ``reservoir`` chooses the samples, ``live_reference_set`` the time of writing. One thread at a time.
 """
 
+import math
 import os
 import re
 import shutil
+import struct
 import tempfile
 import zlib
 from collections import Counter
@@ -34,6 +36,11 @@ FILE_NAME = re.compile(
 )
 FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)  # 224 x 224 photographs: 77 KB in 3 ms; level 6 72 KB in 10 ms
 MOST_FILE_BYTES = 64 * 2**20
+MOST_PIXELS = 4096 * 4096
+"""The largest input of a bundle."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = struct.Struct(">16sII")
+"""Signature, length and name of the first chunk; width and height."""
 
 
 class ReservoirStore:
@@ -64,15 +71,14 @@ class ReservoirStore:
         Raises:
             StateError: the folder cannot be used.
         """
-        kept: list[Kept] = []
+        read: list[tuple[Kept, Path]] = []
         dropped: Counter[str] = Counter()
         try:
             self._make_folder()
             for path in sorted(self.folder.iterdir()):
                 found = _read(path, now_s, now_wall_s, age_s, with_pictures=with_pictures)
                 if isinstance(found, Kept):
-                    self._files[found.id] = path
-                    kept.append(found)
+                    read.append((found, path))
                 else:
                     dropped[found] += 1
                     _remove(path)
@@ -80,6 +86,15 @@ class ReservoirStore:
             raise StateError(
                 f"cannot use the reservoir's folder {self.folder}: {err.strerror}; check its permissions"
             ) from err
+        usual = Counter(_shape_of(one) for one, _ in read).most_common(1)
+        kept: list[Kept] = []
+        for one, path in read:
+            if _shape_of(one) == usual[0][0]:  # all of one bundle are alike
+                self._files[one.id] = path
+                kept.append(one)
+            else:
+                dropped["damaged"] += 1
+                _remove(path)
         return sorted(kept, key=lambda one: one.at_s), dict(dropped)
 
     def save(self, kept: Kept) -> None:
@@ -127,6 +142,13 @@ class ReservoirStore:
                 _remove(of_bundle)
 
 
+def _shape_of(kept: Kept) -> tuple[int, ...]:
+    """Of its pixels, or the number of its channels."""
+    if kept.pixels is not None:
+        return kept.pixels.shape
+    return (len(kept.moments.mean),) if kept.moments is not None else ()
+
+
 def _read(path: Path, now_s: float, now_wall_s: float, age_s: float, *, with_pictures: bool) -> Kept | str:
     """The sample in a file, or why it cannot be used."""
     named = FILE_NAME.fullmatch(path.name)
@@ -163,15 +185,30 @@ def _encode(kept: Kept) -> tuple[bytes, str]:
 
 def _decode(data: bytes, suffix: str) -> tuple[NDArray[np.uint8] | None, InputMoments | None]:
     if suffix == ".png":
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        pixels = _decode_png(data)
         if pixels is None or pixels.dtype != np.uint8:
             return None, None
         return (pixels[..., np.newaxis] if pixels.ndim == 2 else pixels).astype(np.uint8, copy=False), None
     try:
         stored = orjson.loads(data)
-        return None, InputMoments(*(tuple(map(float, stored[part])) for part in ("mean", "var")))
-    except (ValueError, KeyError, TypeError):
+        mean, var = (tuple(map(float, stored[part])) for part in ("mean", "var"))
+        is_sound = 0 < len(mean) == len(var) and all(map(math.isfinite, mean + var)) and min(var) >= 0
+        return None, InputMoments(mean, var) if is_sound else None
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None, None
+
+
+def _decode_png(data: bytes) -> NDArray[np.uint8] | None:
+    """None for what is no PNG, or one of more than ``MOST_PIXELS``: its header tells, before any memory is taken."""
+    if not data.startswith(_PNG) or len(data) < _PNG_HEADER.size:
+        return None
+    _, width, height = _PNG_HEADER.unpack_from(data)
+    if not 0 < width * height <= MOST_PIXELS:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # type: ignore[return-value]
+    except cv2.error:
+        return None
 
 
 def _remove(path: Path) -> None:

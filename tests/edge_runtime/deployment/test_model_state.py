@@ -45,9 +45,10 @@ def test_remembers_what_is_active(model_state):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"{}", b'{"bundle": "parts/4", "patch": "../x", "previous": null}']
 )
-def test_a_damaged_record_means_the_base(model_state, content):
-    (model_state.folder / "active.json").write_bytes(content)
-    assert model_state.load_rollout(BUNDLE) == Rollout(Generation(BUNDLE))
+def test_a_damaged_record_is_said(model_state, content):
+    model_state.active_path.write_bytes(content)
+    with pytest.raises(StateError):
+        model_state.load_rollout(BUNDLE)
 
 
 def test_a_patch_of_another_bundle_version_is_not_used(model_state):
@@ -55,9 +56,10 @@ def test_a_patch_of_another_bundle_version_is_not_used(model_state):
     assert model_state.load_rollout("parts/5") == Rollout(Generation("parts/5"))
 
 
-def test_a_record_of_a_missing_patch_means_the_base(model_state):
+def test_a_record_of_a_missing_patch_is_said(model_state):
     model_state.record(Rollout(Generation(BUNDLE, "p9")))
-    assert model_state.load_rollout(BUNDLE) == Rollout(Generation(BUNDLE))
+    with pytest.raises(StateError, match="p9"):
+        model_state.load_rollout(BUNDLE)
 
 
 def test_gives_the_patched_model_only_with_the_right_hash(model_state):

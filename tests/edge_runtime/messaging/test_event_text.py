@@ -9,12 +9,13 @@ from edge_runtime.messaging.events import (
     DeliveryTrouble,
     DriftAlarm,
     DriftFigures,
+    StateDamaged,
     TaskFailed,
     VersionSkipped,
 )
 from tests.support.event_examples import EXAMPLES
 
-TROUBLE = ConfigRefused | DeliveryTrouble | DriftAlarm | TaskFailed | VersionSkipped
+TROUBLE = ConfigRefused | DeliveryTrouble | DriftAlarm | StateDamaged | TaskFailed | VersionSkipped
 
 
 def edit(changed, waiting=()):

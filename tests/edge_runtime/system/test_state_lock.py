@@ -1,3 +1,7 @@
+import fcntl
+import os
+import stat
+
 import pytest
 
 from edge_runtime.errors import StateError
@@ -25,4 +29,58 @@ def test_whether_a_daemon_runs_is_seen_without_a_trace(tmp_path):
     assert is_in_use(tmp_path / "state")
     held.close()
     assert not is_in_use(tmp_path / "state")
+    lock_state_dir(tmp_path / "state").close()
+
+
+@pytest.mark.parametrize("way", ["deleted", "replaced", "folder", "link", "emptied"])
+def test_a_lock_file_that_is_gone_lets_no_second_daemon_in(tmp_path, way):
+    state = tmp_path / "state"
+    held, lock = lock_state_dir(state), state / "lock"
+    match way:
+        case "emptied":
+            lock.write_bytes(b"")
+        case "deleted":
+            lock.unlink()
+        case "folder":
+            lock.unlink()
+            lock.mkdir()
+        case "link":
+            lock.unlink()
+            lock.symlink_to(tmp_path / "elsewhere")
+        case _:
+            lock.unlink()
+            lock.touch()
+    assert is_in_use(state)
+    for _ in range(2):
+        with pytest.raises(StateError):
+            lock_state_dir(state)
+    held.close()
+    assert not is_in_use(state)
+
+
+def test_a_daemon_of_an_earlier_version_that_holds_the_file_alone_is_seen(tmp_path):
+    state = tmp_path / "state"
+    lock_state_dir(state).close()
+    with (state / "lock").open("ab") as old:
+        fcntl.flock(old, fcntl.LOCK_EX)
+        assert is_in_use(state)
+        with pytest.raises(StateError, match="another daemon"):
+            lock_state_dir(state)
+    lock_state_dir(state).close()
+
+
+def test_a_file_system_that_locks_no_directory_has_the_file(tmp_path, monkeypatch):
+    real = fcntl.flock
+
+    def flock(handle, operation):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(9, "Bad file descriptor")
+        real(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    held = lock_state_dir(tmp_path / "state")
+    assert is_in_use(tmp_path / "state")
+    with pytest.raises(StateError, match="another daemon"):
+        lock_state_dir(tmp_path / "state")
+    held.close()
     lock_state_dir(tmp_path / "state").close()
