@@ -54,7 +54,7 @@ class DeliveryWatch:
     ) -> Iterator[DeliveryTrouble | DeliveryRecovered]:
         known = self._channels.get(name)
         if known is None:
-            known = self._channels[name] = _Channel(dict(status.dropped_by), status.delivered, now_s)
+            known = self._channels[name] = _Channel({}, status.delivered, now_s)
         if status.delivered != known.delivered:
             known.delivered, known.delivered_at_s = status.delivered, now_s
         was_troubled = bool(known.seen_at_s)

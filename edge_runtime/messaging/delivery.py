@@ -66,7 +66,7 @@ class ChannelStatus:
     stalled_s: float | None = None
     """For how long it has been there, rows have waited and none was delivered; None while none waits."""
     dropped_by: dict[str, int] = field(default_factory=dict)
-    """Dropped rows by cause; those that the destination does not take are counted since the start, others for ever."""
+    """Rows dropped since the start, by cause."""
     set_aside: dict[str, str] = field(default_factory=dict)
     """Topics whose rows wait because the destination does not take them, and why."""
     damage: str | None = None
@@ -95,21 +95,21 @@ class Channel:
             problem=problem or self.publisher.problem,
             is_ready=self.publisher.ready_since_s is not None,
             stalled_s=self.publisher.stalled_s() if ledger.pending else None,
-            dropped_by=_drops(ledger) | dict(self.publisher.refusals),
+            dropped_by=_drops(ledger, self.outbox.ledger_at_start) | dict(self.publisher.refusals),
             set_aside=self.publisher.set_aside(),
             damage=self.outbox.damage,
         )
 
 
-def _drops(ledger: Ledger) -> dict[str, int]:
+def _drops(now: Ledger, before: Ledger) -> dict[str, int]:
     """Losses on this device by cause; those by refusal have their own causes."""
     drops = {
-        "the outbox is full": ledger.dropped_by_size,
-        "too old": ledger.dropped_by_age,
-        "the disk is slower than the results": ledger.dropped_by_queue,
-        "the outbox file was damaged": ledger.dropped_by_damage,
+        "the outbox is full": now.dropped_by_size - before.dropped_by_size,
+        "too old": now.dropped_by_age - before.dropped_by_age,
+        "the disk is slower than the results": now.dropped_by_queue - before.dropped_by_queue,
+        "the outbox file was damaged": now.dropped_by_damage - before.dropped_by_damage,
     }
-    return {cause: count for cause, count in drops.items() if count}
+    return {cause: count for cause, count in drops.items() if count > 0}
 
 
 class Delivery:

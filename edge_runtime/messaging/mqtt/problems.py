@@ -26,6 +26,19 @@ _REMEDIES = {
     0x9D: "the broker has moved; change mqtt.host",
     0x9F: _LATER,
 }
+TOO_LARGE = "larger than the broker takes"
+_DENIALS = {
+    0x80: "the broker refuses it without a reason",
+    0x83: "the broker refuses it for a reason of its own",
+    0x87: "not authorized by the broker's access rules",
+    0x90: "topic name invalid for the broker",
+    0x91: "packet identifier in use",
+    0x95: TOO_LARGE,
+    0x97: "quota of the broker exceeded",
+    0x99: "payload format invalid",
+    0x9A: "the broker does not support retained messages",
+    0x9B: "the broker does not support QoS 1",
+}
 _NOT_OVER_A_MESSAGE = frozenset({0x00, 0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0xA0})
 """The broker is busy or shuts down, nothing came in time, another client has the id, an administrator, another server,
 or the time is over; MQTT v5 section 3.14.2.1."""
@@ -37,6 +50,11 @@ def explain_refusal(code: int, name: str, client_id: str) -> str:
     """The reason code of a refused CONNECT; ``name`` is the library's word for it."""
     remedy = _REMEDIES.get(code, "look at the broker's log")
     return f"refused the connection: {name}; {remedy.format(client_id=client_id)}"
+
+
+def explain_denial(code: int) -> str:
+    """The reason code of a refused message; the same words each time."""
+    return _DENIALS.get(code, f"refused with reason code {code:#04x}")
 
 
 def may_be_over_a_message(code: int) -> bool:
@@ -71,7 +89,7 @@ def explain_error(err: Exception, *, is_tls: bool, now_text: str) -> str:
             return f"its certificate is not trusted: {err.verify_message}; check mqtt.tls.ca and mqtt.host"
         case ssl.SSLError():
             hint = "does the broker speak TLS on this port?"
-            return f"TLS failed: {err.reason or err}; check mqtt.port and the mqtt.tls files; {hint}"
+            return f"TLS failed: {getattr(err, 'reason', None) or err}; check mqtt.port and the mqtt.tls files; {hint}"
         case socket.gaierror():
             return f"the name cannot be resolved: {err.strerror}; check mqtt.host and the network"
         case TimeoutError():

@@ -8,7 +8,7 @@ loss; the publisher sends unacknowledged rows again. Reconnecting is the client'
 import socket
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_runtime.errors import BrokerLost
 from edge_runtime.messaging.mqtt.paho_client import PahoClient
 from edge_runtime.messaging.mqtt.problems import (
+    explain_denial,
     explain_error,
     explain_refusal,
     explain_takeover,
@@ -43,6 +44,7 @@ _HEADER_BYTES = 64
 """Fixed header, packet id and the properties in use, rounded up."""
 MAX_LIGHT_BYTES = 4 * 2**20
 """Of messages at QoS 0 that wait for the socket."""
+_EARLY_CODES = 64
 _KEPT_ACKS = 131_072
 """Two full turns of the 16-bit packet id; only reached when acknowledgements are not taken."""
 
@@ -101,6 +103,11 @@ class MqttSession:
         """True when the broker kept the connection and answered nothing."""
         self._sent = self._acknowledged = 0
         self._counting = threading.Condition()
+        self._retained: dict[int, str] = {}
+        """Topics of retained messages that are not acknowledged yet, by packet id."""
+        self._early_codes: OrderedDict[int, int] = OrderedDict()
+        """Of acknowledgements that came before the packet id was known here."""
+        self._refused_topic: str | None = None
         self._acks: deque[tuple[int, int]] = deque(maxlen=_KEPT_ACKS)
         self._answered, self._closed = threading.Event(), threading.Event()
         self._subscribing, self._open_subscriptions = threading.Condition(), 0
@@ -240,9 +247,38 @@ class MqttSession:
             self._count(sent=-1)
             raise
         if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            if retain:
+                self._watch_retained(info.mid, topic)
             return info.mid
         self._count(sent=-1)
         return None
+
+    def _watch_retained(self, mid: int, topic: str) -> None:
+        """Nobody waits for state and availability: a refusal of them is a problem of the session."""
+        with self._counting:
+            code = self._early_codes.pop(mid, None)
+            if code is None:
+                self._retained[mid] = topic
+        if code is not None:
+            self._note_retained(topic, code)
+
+    def _settle_retained(self, mid: int, code: int) -> None:
+        with self._counting:
+            topic = self._retained.pop(mid, None)
+            if topic is None:
+                self._early_codes[mid] = code
+                if len(self._early_codes) > _EARLY_CODES:
+                    self._early_codes.popitem(last=False)
+        if topic is not None:
+            self._note_retained(topic, code)
+
+    def _note_retained(self, topic: str, code: int) -> None:
+        if code >= 0x80 and self.problem is None:
+            self._refused_topic = topic
+            self.problem = f"the broker refuses {topic}: {explain_denial(code)}"
+            log.error("message refused by the broker", problem=self.problem)
+        elif code < 0x80 and topic == self._refused_topic:
+            self.problem = self._refused_topic = None
 
     @property
     def unacknowledged(self) -> int:
@@ -386,7 +422,9 @@ class MqttSession:
     def _on_publish(
         self, _client: paho.Client, _data: object, mid: int, _reason: ReasonCode, _properties: object
     ) -> None:
-        self._acks.append((mid, self._client.last_code))
+        code = self._client.last_code
+        self._acks.append((mid, code))
+        self._settle_retained(mid, code)
         self._count(acknowledged=1)
         self._call_safely(self._report_progress)
 

@@ -115,6 +115,8 @@ class Outbox:
         self._clock_offset_s = -monotonic()
 
         self._open_first_time()
+        self.ledger_at_start = self.ledger()
+        """The account when it was opened: what was lost before is no news."""
         self._thread = SupervisedThread(f"{path.stem}-writer", self._run, crashes, at_end=self._close_store)
         self._thread.start()
 

@@ -8,28 +8,18 @@ from dataclasses import dataclass
 import structlog
 
 from edge_runtime.messaging.mqtt.client import MqttClient
+from edge_runtime.messaging.mqtt.problems import TOO_LARGE, explain_denial
 from edge_runtime.messaging.mqtt.session import MqttSession
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.publisher import DeliveryReport, Denial, Loss
 
 log = structlog.get_logger()
 
-TOO_LARGE = "larger than the broker takes"
 UNANSWERED = "the broker does not acknowledge it"
 CUT = "the broker ends the connection over it"
 NOT_SENDABLE = "not a message that MQTT can carry"
-_HOPELESS = {0x95: TOO_LARGE, 0x99: "payload format invalid"}
+_HOPELESS = {code: explain_denial(code) for code in (0x95, 0x99)}
 """These say that the message itself is wrong; sending it again cannot help. MQTT v5 section 3.4.2.1."""
-_DENIALS = {
-    0x80: "the broker refuses it without a reason",
-    0x83: "the broker refuses it for a reason of its own",
-    0x87: "not authorized by the broker's access rules",
-    0x90: "topic name invalid for the broker",
-    0x91: "packet identifier in use",
-    0x97: "quota of the broker exceeded",
-    0x9A: "the broker does not support retained messages",
-    0x9B: "the broker does not support QoS 1",
-}
 _QUOTA = 0x97
 MAX_BYTES_IN_FLIGHT = 16 * 2**20
 """paho keeps what is unacknowledged in memory."""
@@ -154,7 +144,7 @@ class MqttSink:
             report.refused[row_id] = _HOPELESS[code]
             self._problem = f"the broker dropped a message: {_HOPELESS[code]}"
         else:
-            cause = _DENIALS.get(code, f"refused with reason code {code:#04x}")
+            cause = explain_denial(code)
             report.denied[row_id] = Denial(cause, may_be_the_row=code != _QUOTA)
             self._problem = f"the broker refuses messages: {cause}; they wait in the outbox"
 

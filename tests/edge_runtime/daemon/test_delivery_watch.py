@@ -52,9 +52,9 @@ def test_a_trouble_is_a_finding_and_one_event_and_then_it_is_over(edits, weight)
     assert [type(event) for event in watched.events] == [DeliveryTrouble, DeliveryRecovered]
 
 
-def test_losses_of_former_days_are_no_news():
-    watched = Watched().see(10, dropped_by={"too old": 300})
-    assert (watched.events, watched.weights) == ([], [])
+def test_a_loss_before_the_first_look_is_said():
+    watched = Watched().see(dropped_by={"too old": 300})
+    assert [type(event) for event in watched.events] == [DeliveryTrouble]
 
 
 def test_a_trouble_that_comes_and_goes_is_one_event():

@@ -9,11 +9,12 @@ import pytest
 import structlog
 
 from edge_runtime.messaging.mqtt.client import NO_RETAIN, MqttClient
+from edge_runtime.messaging.mqtt.problems import TOO_LARGE
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.outbox import publisher, set_aside
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import Publisher
-from edge_runtime.messaging.sinks.mqtt_sink import CUT, NOT_SENDABLE, TOO_LARGE, MqttSink
+from edge_runtime.messaging.sinks.mqtt_sink import CUT, NOT_SENDABLE, MqttSink
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_broker import CLOSE, OK, SILENT, FakeBroker
 from tests.support.waiting import until
@@ -232,6 +233,21 @@ def test_a_state_over_which_the_broker_closes_is_held_back_and_results_arrive(tm
         assert until(lambda: device.outbox.ledger().delivered == COUNT)
         assert broker.connects == 3
         assert device.outbox.ledger().dropped == 0
+
+
+@pytest.mark.parametrize("code", [0x87, 0x95, 0xFF])
+def test_a_state_that_the_broker_refuses_is_a_problem_until_it_is_taken(tmp_path, code):
+    with (
+        FakeBroker(lambda one: code if one.topic == "edge/d/state" else OK) as broker,
+        Device(broker, tmp_path) as device,
+    ):
+        device.client.set_state(b"{}")
+        device.put(count=9)
+        assert until(lambda: "edge/d/state" in (device.client.problem or "")), device.client.problem
+        assert until(lambda: device.outbox.ledger().delivered == 9)
+        broker.on_publish = lambda _: OK
+        device.client.set_state(b"{ }")
+        assert until(lambda: device.client.problem is None)
 
 
 def test_a_broker_without_retained_messages_is_used_without_them(tmp_path):

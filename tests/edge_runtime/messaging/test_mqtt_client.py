@@ -16,10 +16,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_runtime.config import TlsConfig
 from edge_runtime.messaging.mqtt.client import MqttClient
+from edge_runtime.messaging.mqtt.problems import TOO_LARGE
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.publisher import Denial
-from edge_runtime.messaging.sinks.mqtt_sink import TOO_LARGE, MqttSink
+from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.mosquitto import Mosquitto, free_port, make_tls_files
 from tests.support.paths import ROOT
