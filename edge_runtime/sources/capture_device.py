@@ -8,7 +8,9 @@ numpy and OpenCV.
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,10 +20,13 @@ from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest,
 from edge_runtime.sources.frame_ring import FrameNote, FrameRing
 from edge_runtime.sources.pacing import Metronome
 from edge_runtime.sources.sign_of_life import SignOfLife
-from edge_runtime.system.camera_address import CameraAddress
+from edge_runtime.system.camera_address import CameraAddress, CameraKind
 
 _WAIT_SLICE_S = 0.25  # the owner sees a beat at least this often while this process waits on purpose
 _BAD_FRAMES_IN_A_ROW = 100
+_BAD_STILLS_IN_A_ROW = 5
+_STILLS_PER_S = 1.0  # when fps says nothing: most cameras take a new still about so often
+_FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _FALLBACK_FPS = 25.0  # for files that do not say
 READ_SPARE_S = 5.0  # so that SignOfLife, which knows more, gives the reason
 
@@ -51,8 +56,21 @@ class _Player:
 
     def play_live(self) -> None:
         """Grab for ever; the reader's pace does not matter."""
+        answer = None
+        if CameraAddress(self._request.address).kind is CameraKind.HTTP:
+            from edge_runtime.sources.http_camera import HttpCamera
+
+            camera = HttpCamera(self._request.address, self._options.read_timeout_s)
+            self._owner.send("opening")
+            answer = camera.look()
+            if answer is not None and answer.still is not None:
+                self._play_stills(answer.still, camera.fetch)
+                return
+        capture = self._open("" if answer is None else answer.content_type)
+        self._play_frames(capture)
+
+    def _play_frames(self, capture: cv2.VideoCapture) -> None:
         limit = Metronome(self._options.fps)
-        capture = self._open()
         life = SignOfLife(
             self._options.read_timeout_s, self._options.first_picture_s, self._ring.beat, self._give_up
         )
@@ -73,6 +91,42 @@ class _Player:
         finally:
             life.stop()
             capture.release()
+
+    def _play_stills(self, still: bytes, fetch: Callable[[], bytes]) -> None:
+        """Ask for a still picture again and again."""
+        due = Metronome(self._options.fps or _STILLS_PER_S)
+        position = 0
+        while not self._owner.quit.is_set():
+            now_s, wall_s = time.monotonic(), time.time()
+            due.tick(now_s)
+            self._ring.count_grab(now_s)
+            self._decode_still(still, position, now_s, wall_s)
+            position += 1
+            while (wait_s := due.wait_s(time.monotonic())) > 0 and not self._owner.quit.is_set():
+                self._ring.beat(time.monotonic())
+                self._owner.quit.wait(min(wait_s, _WAIT_SLICE_S))
+            if not self._owner.quit.is_set():
+                still = fetch()
+
+    def _decode_still(self, still: bytes, position: int, at_s: float, wall_s: float) -> None:
+        begun_s = time.monotonic()
+        image = cv2.imdecode(np.frombuffer(still, np.uint8), cv2.IMREAD_COLOR) if still else None
+        if image is None:
+            self._ring.count_skip()
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row >= _BAD_STILLS_IN_A_ROW:
+                raise CaptureFailed(f"{self._bad_in_a_row} pictures in a row could not be decoded")
+            return
+        if position == 0:
+            self._owner.send("opened", width=image.shape[1], height=image.shape[0], backend="still pictures")
+        slot = self._ring.reserve(may_overwrite=True)
+        assert slot is not None, "a live writer always finds a slot"
+        self._bad_in_a_row = 0
+        self._copy_into(slot, image)
+        self._ring.commit(
+            slot, image.shape, FrameNote(position, at_s, wall_s, (time.monotonic() - begun_s) * 1e3)
+        )
+        self._owner.wake()
 
     def _give_up(self, problem: str) -> None:
         """End this process from another thread: the main one waits in FFmpeg or in a driver."""
@@ -163,13 +217,17 @@ class _Player:
             return room
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
             raise CaptureFailed(f"frames are {image.dtype} with {image.ndim} axes; expected uint8 pictures")
+        return self._copy_into(slot, image)
+
+    def _copy_into(self, slot: int, image: NDArray[Any]) -> NDArray[np.uint8]:
         target = self._ring.room(slot, image.shape)
         if target is None:
             raise _too_large(image.shape[1], image.shape[0], self._ring.slot_bytes)
         np.copyto(target, image)
         return target
 
-    def _open(self) -> cv2.VideoCapture:
+    def _open(self, content_type: str = "") -> cv2.VideoCapture:
+        """The device or stream; ``content_type`` is that of an HTTP address."""
         address = CameraAddress(self._request.address)
         self._owner.send("opening")
         if address.kind.backend == "v4l2":
@@ -178,8 +236,13 @@ class _Player:
             # An absolute path: a relative one with a colon in it would be read as a protocol.
             name = str(address.local_path.absolute()) if address.local_path else address.text
             capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, _ffmpeg_parameters(self._options))
+            if not capture.isOpened() and content_type.startswith("multipart/"):
+                # Some cameras (ESP32-CAM, Tasmota) leave out the first boundary; this reader looks for pictures only.
+                os.environ[_FFMPEG_OPTIONS] += "|input_format;mjpeg"
+                capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, _ffmpeg_parameters(self._options))
         if not capture.isOpened():
-            raise CaptureFailed("it is there but cannot be opened as a video")
+            sent = f"; the camera sends {content_type}" if content_type else ""
+            raise CaptureFailed(f"it is there but cannot be opened as a video{sent}")
         width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height * 3 > self._ring.slot_bytes:
             raise _too_large(width, height, self._ring.slot_bytes)

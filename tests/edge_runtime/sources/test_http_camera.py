@@ -1,0 +1,253 @@
+"""HTTP cameras: still pictures are asked for again, streams are played, and the reason is told when neither works."""
+
+import base64
+import contextlib
+import random
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import pytest
+
+from edge_runtime.sources.capture_protocol import CaptureFailed, VideoOptions
+from edge_runtime.sources.http_camera import HttpCamera
+from edge_runtime.sources.reopen import Backoff
+from edge_runtime.sources.video import VideoSource
+from tests.support.video_clips import number_of, numbered_picture
+from tests.support.waiting import WAIT_S, until
+
+pytestmark = pytest.mark.integration
+
+LOGIN = "Basic " + base64.b64encode("viewer:p@ss w:o#r%d+é".encode()).decode()
+
+
+def jpeg(number):
+    return cv2.imencode(".jpg", numbered_picture(number))[1].tobytes()
+
+
+@dataclass
+class Camera:
+    """An HTTP server of cameras; the path says which one."""
+
+    asked: list[str] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self):
+        camera = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.0"
+
+            def do_GET(self):
+                camera.asked.append(self.path)
+                with contextlib.suppress(OSError):
+                    getattr(camera, self.path.partition("?")[0].strip("/").replace(".", "_"))(self)
+
+            def log_message(self, *_):
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def url(self, path, login=""):
+        return f"http://{login}127.0.0.1:{self._server.server_port}/{path}"
+
+    @staticmethod
+    def answer(to, body, content_type="image/jpeg", code=200, **headers):
+        to.send_response(code)
+        if content_type is not None:
+            to.send_header("Content-Type", content_type)
+        for name, value in headers.items():
+            to.send_header(name.replace("_", "-"), value)
+        to.end_headers()
+        to.wfile.write(body)
+
+    def snap_jpeg(self, to):
+        body = jpeg(len(self.asked))
+        self.answer(to, body, Content_Length=str(len(body)))
+
+    def no_length(self, to):
+        self.answer(to, jpeg(1))
+
+    def png(self, to):
+        self.answer(to, cv2.imencode(".png", numbered_picture(1))[1].tobytes(), "image/png; charset=binary")
+
+    def moved(self, to):
+        self.answer(to, b"", None, 302, Location="/snap.jpeg")
+
+    def moved_to_file(self, to):
+        self.answer(to, b"", None, 302, Location="file:///etc/hostname")
+
+    def locked(self, to):
+        if to.headers.get("Authorization") == LOGIN:
+            self.snap_jpeg(to)
+        else:
+            self.answer(to, b"", None, 401, WWW_Authenticate='Basic realm="camera"')
+
+    def gone(self, to):
+        self.answer(to, b"no", "text/html", 404)
+
+    def busy(self, to):
+        self.answer(to, b"no", "text/html", 503)
+
+    def page(self, to):
+        self.answer(to, b"<html>", "text/html")
+
+    def garbage(self, to):
+        self.answer(to, b"not a picture")
+
+    def cut(self, to):
+        self.answer(to, jpeg(1)[:2000], Content_Length="99999")
+
+    def silent(self, to):
+        self.stopped.wait(WAIT_S)
+
+    def endless(self, to):
+        to.send_response(200)
+        to.send_header("Content-Type", "image/jpeg")
+        to.end_headers()
+        while not self.stopped.wait(0.05):
+            to.wfile.write(jpeg(1))
+
+    def stream(self, to, first=b"--frame\r\n"):
+        to.send_response(200)
+        to.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        to.end_headers()
+        to.wfile.write(first)
+        while not self.stopped.wait(0.04):
+            body = jpeg(1)
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+            to.wfile.write(head.encode() + body + b"\r\n--frame\r\n")
+
+    def no_first_boundary(self, to):
+        self.stream(to, b"")
+
+
+@pytest.fixture(scope="module")
+def camera():
+    with Camera() as camera:
+        yield camera
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "is_still"),
+    [
+        ("snap.jpeg", "image/jpeg", True),
+        ("snap.jpeg?channel=1&subtype=0", "image/jpeg", True),
+        ("no_length", "image/jpeg", True),
+        ("png", "image/png", True),
+        ("moved", "image/jpeg", True),
+        ("stream", "multipart/x-mixed-replace", False),
+        ("no_first_boundary", "multipart/x-mixed-replace", False),
+        ("page", "text/html", False),
+        ("endless", "image/jpeg", False),
+        ("cut", "image/jpeg", False),
+    ],
+)
+def test_a_still_is_told_from_a_stream(camera, path, content_type, is_still):
+    answer = HttpCamera(camera.url(path), timeout_s=2.0).look()
+    assert (answer.content_type, answer.still is not None) == (content_type, is_still)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("gone", "404"),
+        ("busy", "503"),
+        ("locked", "401"),
+        ("silent", "no answer within 0.5 s"),
+        ("moved_to_file", "302"),
+    ],
+)
+def test_the_reason_of_the_camera_is_told(camera, path, words):
+    with pytest.raises(CaptureFailed, match=words):
+        HttpCamera(camera.url(path), timeout_s=0.5).look()
+
+
+def test_the_login_of_the_address_is_used_and_not_sent_before_it_is_asked_for(camera):
+    look = HttpCamera(camera.url("locked", "viewer:p%40ss%20w%3Ao%23r%25d%2B%C3%A9@"), 2.0).look()
+    assert look.still is not None
+
+
+def test_a_server_that_speaks_no_http_is_left_to_ffmpeg():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def speak():
+            client, _ = server.accept()
+            client.recv(1000)
+            client.sendall(b"ICY 200 OK\r\n\r\n")
+            client.close()
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        assert HttpCamera(f"http://127.0.0.1:{server.getsockname()[1]}/", 2.0).look() is None
+        thread.join()
+
+
+@pytest.fixture
+def opened():
+    sources = []
+
+    def open_source(url, **options):
+        options.setdefault("stall_timeout_s", 5.0)
+        source = VideoSource("belt", url, VideoOptions(**options), backoff=Backoff(random.Random(1)))
+        sources.append(source)
+        return source
+
+    yield open_source
+    for source in sources:
+        source.close()
+
+
+def frames_of(source, count):
+    frames = []
+
+    def read():
+        frame = source.read(0.2)
+        if frame is not None:
+            frames.append((number_of(frame.picture), frame.captured_at_s, frame.picture.shape))
+        return len(frames) >= count
+
+    assert until(read), source.stats()
+    return frames
+
+
+def test_a_still_is_asked_for_at_fps(camera, opened):
+    source = opened(camera.url("snap.jpeg"), fps=5)
+    frames = frames_of(source, 6)
+    numbers = [number for number, *_ in frames]
+    assert sorted(set(numbers)) == numbers  # a new picture each time
+    assert frames[-1][1] - frames[0][1] >= 5 * 0.2 - 0.25
+    assert source.stats().restarts == 0
+
+
+def test_a_stream_without_its_first_boundary_is_played(camera, opened):
+    source = opened(camera.url("no_first_boundary"))
+    assert len(frames_of(source, 5)) >= 5
+    assert source.stats().restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("gone", "404"), ("garbage", "could not be decoded"), ("page", "text/html")]
+)
+def test_what_gives_no_picture_says_why(camera, opened, path, words):
+    source = opened(camera.url(path), fps=50)
+
+    def has_said():
+        source.read(0.1)
+        return source.stats().last_problem
+
+    assert until(has_said)
+    assert words in source.stats().last_problem
