@@ -4,11 +4,12 @@ Whatever the format says, a model is a program: a loop without end, an operator 
 method that writes a file. The child gives up its rights (see ``system.sandbox``), opens the model, warms it up and
 answers the golden pictures. Whatever happens to it ends as a refusal, and the daemon goes on serving.
 
-A model that passed is noted in a :class:`PassedModels` folder, so that the next start need not do it again.
+A model that passed is noted (see ``passed_models``), so that the next start need not do it again.
 """
 
 import hashlib
 import json
+import math
 import os
 import platform
 import signal
@@ -16,18 +17,19 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
-from edge_runtime.bundles.sandbox_check_child import Answer
+from edge_runtime.bundles.opening_limits import OpeningLimits, choose_limits
+from edge_runtime.bundles.passed_models import PassedModels
+from edge_runtime.bundles.sandbox_check_child import PROGRESS, Answer
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.errors import BundleError, OpeningStopped, StateError
 from edge_runtime.inference.engines.base import EngineSettings
 from edge_runtime.inference.engines.factory import DEFAULTS, choose_runtime
-from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.child_process import small_environment, start_child
 from edge_runtime.system.sandbox import Limits, Protection
 from edge_runtime.system.watched_child import End, Ended, wait_for_child
@@ -35,54 +37,12 @@ from edge_runtime.system.watched_child import End, Ended, wait_for_child
 CHECK_VERSION = 1
 """Part of the key of a passed model: raised when the check becomes stricter."""
 _CHILD = "edge_runtime.bundles.sandbox_check_child"
-_MIB = 1 << 20
-_MEMORY_MIB = {"onnxruntime": 768, "openvino": 1024, "torch": 1536}
-"""For the runtime itself and a small model. Measured, EfficientNet-Lite0: 0.3, 0.5 and 0.7 GiB."""
-_COPIES_OF_MODEL = 10
-"""Weights in memory at once while a graph is optimised: the file, the parsed form, folded, packed, and room."""
-_COPIES_OF_INPUT = 100
-"""Activations of the largest layers of one picture, in sizes of the input tensor (a first layer of 64 channels at full
-size is 21), for several layers and up to four pictures at once."""
-_CPU_S, _CPU_S_PER_MIB = {"onnxruntime": 12, "openvino": 15, "torch": 20}, 0.5
-"""Measured, EfficientNet-Lite0 (18 MB): 0.5, 1.1 and 2.5 s; a small board takes five times as long."""
-_MOST_CPU_S = 80
-_WALL_PER_CPU = 2.0
-"""A box that is busy gives the child half of a processor."""
 _LIBRARIES = ("edge-runtime", "numpy", "onnxruntime", "openvino", "torch")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-_KEPT_PASSED = 64
-_FIX = "Export it again on a machine you trust, and build the bundle from that file."
-
-
-@dataclass(frozen=True, slots=True)
-class PassedModels:
-    """The keys of models that opened in the child before, one small file each in a folder of the daemon's state.
-
-    A bundle cannot get there: it is data below another folder, and a key names its bytes.
-    """
-
-    folder: Path
-    may_write: bool = True
-
-    def find(self, key: str) -> Protection | None:
-        """How the child was protected when this passed; None: it did not, or that cannot be read."""
-        try:
-            with (self.folder / key).open("rb") as file:
-                noted = json.loads(file.read(1024))
-            return Protection(int(noted["landlock_abi"]), bool(noted["has_seccomp"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def note(self, key: str, protection: Protection) -> None:
-        """Remember it; a disk that refuses only costs the next start its time."""
-        if not self.may_write:
-            return
-        with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            oldest_first = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime)
-            for path in oldest_first[: -_KEPT_PASSED + 1]:
-                path.unlink(missing_ok=True)
-            write_atomically(self.folder / key, json.dumps(asdict(protection)).encode())
+_FIX = (
+    "Export it again on a machine you trust, and build the bundle from that file. If it is to be trusted and only "
+    "large, set engine.opening_mib of the model."
+)
 
 
 def check_in_sandbox(
@@ -90,6 +50,7 @@ def check_in_sandbox(
     timeout_s: float | None = None,
     *,
     settings: EngineSettings = DEFAULTS,
+    memory_mib: int | None = None,
     passed: PassedModels | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Protection | None:
@@ -97,8 +58,9 @@ def check_in_sandbox(
 
     Args:
         bundle: Verified; the very bytes that were verified are handed to the child.
-        timeout_s: Longest wait; None derives it from the size of the model.
+        timeout_s: For opening, and for each golden picture; None derives it from the size of the model.
         settings: Of the engine; the child runs on the CPU, whatever device the daemon will use.
+        memory_mib: It may take so much; None derives it from the sizes of model and picture.
         passed: Where to look first, and to note it. None: it is opened in any case.
         should_stop: Asked twenty times a second.
 
@@ -111,9 +73,12 @@ def check_in_sandbox(
     """
     runtime, manifest = choose_runtime(bundle.manifest.format, settings), bundle.manifest
     names = [manifest.model] if manifest.weights is None else [manifest.model, manifest.weights]
-    limits = choose_limits(runtime, _measure(bundle, names), manifest.preprocess.tensor_shape)
+    shape, box_bytes = manifest.preprocess.tensor_shape, psutil.virtual_memory().total
+    limits = choose_limits(
+        runtime, _measure(bundle, names), shape, len(manifest.golden), box_bytes, memory_mib
+    )
     job = {
-        "limits": asdict(limits),
+        "limits": asdict(Limits(limits.memory_bytes, math.ceil(limits.in_all_s))),
         "format": manifest.format,
         "runtime": runtime,
         "max_batch": settings.max_batch,
@@ -126,35 +91,23 @@ def check_in_sandbox(
     if passed is not None and (protection := passed.find(key)) is not None:
         return protection
     at = bundle.path / bundle.manifest.model
-    ended = _run_child(
-        [header, *map(bundle.read, names)], timeout_s or _WALL_PER_CPU * limits.cpu_s, should_stop
-    )
+    if timeout_s is not None:
+        limits = replace(limits, step_s=timeout_s)
+    ended = _run_child([header, *map(bundle.read, names)], limits, should_stop)
     if ended.end is End.STOPPED:
         raise OpeningStopped(
             f"{at}: not used; a later edit or a stop came before it was known whether it opens"
         )
     answer = _read_answer(ended)
     if answer is None or (answer.problem is not None and not answer.is_unknown):
-        found = _describe(ended, limits) if answer is None else str(answer.problem)
-        allowed = f"{limits.memory_bytes // _MIB} MiB and {limits.cpu_s} s of processor time"
-        raise BundleError(at, found, f"a model that opens and answers within {allowed}", _FIX)
+        found = _describe(ended) if answer is None else str(answer.problem)
+        raise BundleError(at, found, f"a model that opens and answers within {limits}", _FIX)
     if answer.is_unknown:
         return None
     protection = Protection(answer.landlock_abi, answer.has_seccomp)
     if passed is not None:
         passed.note(key, protection)
     return protection
-
-
-def choose_limits(runtime: str, model_bytes: int, tensor_shape: tuple[int, ...]) -> Limits:
-    """What opening and answering may take: more for large models and pictures, at most half of the box's memory."""
-    elements = 1
-    for size in tensor_shape:
-        elements *= size
-    wanted = _MEMORY_MIB[runtime] * _MIB + _COPIES_OF_MODEL * model_bytes + _COPIES_OF_INPUT * 4 * elements
-    most = max(_MEMORY_MIB[runtime] * _MIB, psutil.virtual_memory().total // 2)
-    cpu_s = min(_MOST_CPU_S, round(_CPU_S[runtime] + _CPU_S_PER_MIB * model_bytes / _MIB))
-    return Limits(min(wanted, most), cpu_s)
 
 
 def _measure(bundle: Bundle, names: list[str]) -> int:
@@ -177,7 +130,7 @@ def _version_of(library: str) -> str | None:
         return None
 
 
-def _run_child(parts: Iterable[bytes], timeout_s: float, should_stop: Callable[[], bool]) -> Ended:
+def _run_child(parts: Iterable[bytes], limits: OpeningLimits, should_stop: Callable[[], bool]) -> Ended:
     """Hand the parts over, one after the other, and wait.
 
     Raises:
@@ -199,7 +152,9 @@ def _run_child(parts: Iterable[bytes], timeout_s: float, should_stop: Callable[[
                     stderr=subprocess.PIPE,
                     cwd=folder,
                 )
-                return wait_for_child(process, timeout_s=timeout_s, should_stop=should_stop)
+                return wait_for_child(
+                    process, timeout_s=limits.step_s, in_all_s=limits.in_all_s, should_stop=should_stop
+                )
         finally:
             os.close(file)
     except OSError as err:
@@ -226,19 +181,19 @@ def _read_answer(ended: Ended) -> Answer | None:
     if ended.end is not End.BY_ITSELF or ended.status != 0:
         return None
     try:
-        return Answer(**json.loads(ended.answer))
+        return Answer(**json.loads(ended.answer.lstrip(PROGRESS)))
     except (ValueError, TypeError):
         return None
 
 
-def _describe(ended: Ended, limits: Limits) -> str:
+def _describe(ended: Ended) -> str:
     match ended.end:
         case End.TIMEOUT:
             return "not open and answered in time"
         case End.TOO_MUCH_OUTPUT:
             return "opening it printed without end"
     if -ended.status in (signal.SIGXCPU, signal.SIGKILL):
-        return f"opening it took more than {limits.cpu_s} s of processor time, or the box had no memory left"
+        return "opening it took too much processor time, or the box had no memory left"
     words = ended.last_words.strip().splitlines()
     last = words[-1][:500] if words else "no message"
     if ended.status < 0:

@@ -1,22 +1,24 @@
 """The process that opens a model first: ``python -m edge_runtime.bundles.sandbox_check_child FD SIZE...``.
 
 It gives up its rights, opens the model, warms it up and answers the golden pictures as the daemon would. Nothing of the
-bundle is parsed before the rights are gone. ``FD`` holds parts of these sizes: the job as JSON, the
-model's files, the golden pictures.
-Standard output is one JSON object, :class:`Answer`; its absence means that the process was ended.
+bundle is parsed before the rights are gone. ``FD`` holds parts of these sizes: the job as JSON, the model's files, the
+golden pictures. Standard output is one JSON object, :class:`Answer`; its absence means that the process was ended.
 """
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edge_runtime.bundles.company import count_company
 from edge_runtime.system import sandbox
 
-TOGETHER = 4
-"""Most golden pictures in one call, as in the self-test."""
+PROGRESS = b"."
+"""Written to standard output before the answer, at every step that is done."""
+MOST_CHARACTERS = 2000
+"""Of a refusal: engines repeat names from the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,12 @@ def main(arguments: Sequence[str]) -> None:
     job = json.loads(header)
     protection = sandbox.enter(sandbox.Limits(**job["limits"]))
     try:
-        answer = _open(job, parts)
+        answer = _open(job, parts, lambda: os.write(answer_fd, PROGRESS))
     except MemoryError:
         answer = Answer("it needs more memory than it may have")
-    full = {**asdict(answer), "landlock_abi": protection.landlock_abi, "has_seccomp": protection.has_seccomp}
-    os.write(answer_fd, json.dumps(full).encode())
+    problem = None if answer.problem is None else answer.problem[:MOST_CHARACTERS]
+    protected = {"landlock_abi": protection.landlock_abi, "has_seccomp": protection.has_seccomp}
+    os.write(answer_fd, json.dumps({**asdict(answer), "problem": problem, **protected}).encode())
     sys.stderr.flush()
     os._exit(0)  # the end of an engine's libraries is not of interest, and may hang
 
@@ -55,7 +58,7 @@ def _read(file: int, sizes: Sequence[int]) -> list[bytes]:
         return [handed.read(size) for size in sizes]
 
 
-def _open(job: dict[str, Any], parts: Sequence[bytes]) -> Answer:
+def _open(job: dict[str, Any], parts: Sequence[bytes], note_progress: Callable[[], object]) -> Answer:
     from calibration.errors import CalibrationError
     from calibration.targets.base import ModelFiles
     from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
@@ -71,7 +74,8 @@ def _open(job: dict[str, Any], parts: Sequence[bytes]) -> Answer:
             return Answer(refused)
         settings = EngineSettings(runtime=job["runtime"], max_batch=job["max_batch"])
         engine = open_engine(model, job["format"], spec.tensor_shape, ThreadPlan(1, 1, "sandbox"), settings)
-        return Answer(_run(engine, spec, pictures))
+        note_progress()
+        return Answer(_run(engine, spec, pictures, note_progress))
     except (EngineMissing, EngineMismatch) as err:
         return Answer(str(err), is_unknown=True)
     except (EngineError, CalibrationError) as err:
@@ -91,21 +95,24 @@ def _find_refused(model: bytes) -> str | None:
     return f"the operators {listed}{more} reach outside of the model" if names else None
 
 
-def _run(engine: Any, spec: Any, pictures: Sequence[bytes]) -> str | None:
+def _run(
+    engine: Any, spec: Any, pictures: Sequence[bytes], note_progress: Callable[[], object]
+) -> str | None:
     """Answer the golden pictures, alone and some together; what they should give is compared by the self-test."""
     import numpy as np
 
     from edge_runtime.datatypes import Frame, Rejected
     from edge_runtime.inference.preprocess import Preprocessor
 
-    prepare, company = Preprocessor(spec).prepare, []
+    prepare, company = Preprocessor(spec).prepare, list[Any]()
     for picture in pictures:
         sample = prepare(Frame("golden", 0, picture, 0.0, 0.0))
         if isinstance(sample, Rejected):
             return f"golden picture is {sample.reason}: {sample.detail}"
         engine.infer(sample.tensor[None])
-        company.append(sample.tensor)
-        company = company[:TOGETHER]
+        note_progress()
+        if len(company) < count_company(sample.tensor.nbytes):
+            company.append(sample.tensor)
     if len(company) > 1 and engine.input.shape[0] != 1:
         engine.infer(np.stack(company))
     return None

@@ -16,6 +16,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.answer_check import check_answers
+from edge_runtime.bundles.company import count_company
 from edge_runtime.bundles.compare import Comparison, choose_comparison, measure_difference
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import Golden
@@ -30,8 +31,6 @@ from edge_runtime.inference.specs import PreprocessSpec
 
 SAME_RUN = 1e-3  # two runs of one input; kernels may differ in the last bits, dropout differs in the first
 _PATCH_PICTURES = 2  # golden pictures for a patched model: few, because live frames wait meanwhile
-_TOGETHER = 4  # golden pictures in the batch that looks for training mode
-_TOGETHER_BYTES = 256 << 20  # of those; at least one is taken
 _NO_TENSOR = np.empty(0, np.float32)
 _BUILD_AGAIN = "Correct it where the bundle is built and build it again."
 
@@ -65,7 +64,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
     for golden in bundle.manifest.golden:
         sample = golden_sample(bundle, golden, spec)
         found.append(run_one(engine, sample.tensor))
-        if len(company) < _count_company(sample.tensor):
+        if len(company) < count_company(sample.tensor.nbytes):
             company.append(sample.tensor)
         samples.append(
             replace(sample, tensor=_NO_TENSOR, pixels=None)
@@ -169,11 +168,6 @@ def make_random_refusal(at: Path | str, gap: float) -> BundleError:
     )
     fix = "Call model.eval() before the export, and take random operators out of the model."
     return BundleError(at, found, "a model in evaluation mode", fix)
-
-
-def _count_company(tensor: NDArray[np.float32]) -> int:
-    """How many golden pictures of this size are put into one batch."""
-    return max(1, min(_TOGETHER, _TOGETHER_BYTES // max(1, tensor.nbytes)))
 
 
 def _check_company(

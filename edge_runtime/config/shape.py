@@ -48,6 +48,9 @@ class EngineConfig(Section):
     the systemd unit bounds the whole daemon."""
     cache: bool = False
     """Keep what openvino compiled below state_dir, for a faster start."""
+    opening_mib: int | None = Field(default=None, ge=256, le=1_048_576, examples=[4096])
+    """Memory that the model may take when it is opened for the first time, in a process without rights; null: by
+    the sizes of model and picture, at most half of the box's."""
 
 
 class ModelConfig(Section):

@@ -31,7 +31,7 @@ from edge_runtime.system.systemd import SystemdNotify
 log = structlog.get_logger()
 
 DEADLINE_S = 900.0
-"""For everything that one edit opens: twice what the largest model may take for its first opening."""
+"""For everything that one edit opens, beyond the limits of each first opening (``bundles.opening_limits``)."""
 
 LOOK_EVERY_S = 5.0
 """For a version that was skipped and has been copied whole since."""

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.engine import open_bundle_engine
-from edge_runtime.bundles.sandbox_check import PassedModels, check_in_sandbox
+from edge_runtime.bundles.passed_models import PassedModels
+from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import answer_golden_pictures, list_compared_pictures, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
@@ -136,7 +137,13 @@ def _open_version(
     plan = place_threads(plan_threads(config, name, budget), bundle.manifest.format, settings)
     model = bundle.model_files
     passed = PassedModels(config.state_dir / "cache" / "opened", may_write)
-    protection = check_in_sandbox(bundle, settings=settings, passed=passed, should_stop=should_stop)
+    protection = check_in_sandbox(
+        bundle,
+        settings=settings,
+        memory_mib=config.models[name].engine.opening_mib,
+        passed=passed,
+        should_stop=should_stop,
+    )
     engine = open_bundle_engine(bundle, plan, settings, model)
     with close_on_error(engine):
         tested = self_test(bundle, engine)

@@ -76,6 +76,7 @@ def wait_for_child(
     process: subprocess.Popen[bytes],
     *,
     timeout_s: float,
+    in_all_s: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     most_answer_bytes: int = 65536,
     most_error_bytes: int = 1 << 20,
@@ -83,12 +84,21 @@ def wait_for_child(
 ) -> Ended:
     """Read both pipes of a child until it has ended; one that takes or says too much is killed. It is gone afterwards.
 
-    ``process`` has pipes as standard output and standard error.
+    Args:
+        process: Has pipes as standard output and standard error.
+        timeout_s: Longest silence on its standard output: whatever it writes there is progress.
+        in_all_s: Longest life; as long as the silence when it is None.
+        should_stop: Asked twenty times a second.
+        most_answer_bytes: Of standard output.
+        most_error_bytes: Of standard error.
+        kept_error_bytes: The end of it that is given.
     """
     assert process.stdout is not None, "started with stdout=PIPE"
     assert process.stderr is not None, "started with stderr=PIPE"
     answer, words, said_bytes = b"", b"", 0
-    end_s, end = time.monotonic() + timeout_s, End.BY_ITSELF
+    began_s, end = time.monotonic(), End.BY_ITSELF
+    last_s = began_s + (timeout_s if in_all_s is None else in_all_s)
+    end_s = began_s + timeout_s
     try:
         with selectors.DefaultSelector() as pipes:
             for stream in (process.stdout, process.stderr):
@@ -97,7 +107,7 @@ def wait_for_child(
             while pipes.get_map():
                 if should_stop():
                     end = End.STOPPED
-                elif time.monotonic() >= end_s:
+                elif time.monotonic() >= min(end_s, last_s):
                     end = End.TIMEOUT
                 elif len(answer) > most_answer_bytes or said_bytes > most_error_bytes:
                     end = End.TOO_MUCH_OUTPUT
@@ -108,11 +118,11 @@ def wait_for_child(
                     if not chunk:
                         pipes.unregister(key.fileobj)
                     elif key.fileobj is process.stdout:
-                        answer += chunk
+                        answer, end_s = answer + chunk, time.monotonic() + timeout_s
                     else:
                         words, said_bytes = (words + chunk)[-kept_error_bytes:], said_bytes + len(chunk)
             else:
-                end = _wait_for_end(process, end_s, should_stop)
+                end = _wait_for_end(process, min(end_s, last_s), should_stop)
     finally:
         process.kill()
         status = process.wait()

@@ -84,7 +84,7 @@ def bench(order: BenchOrder, progress: Callable[[str], None]) -> Report:
     # as the daemon chooses when it has this model only
     chosen = choose_threads(cpu_budget(), order.streams, order.threads)
     plan = place_threads(chosen, bundle.manifest.format, settings)
-    check_in_sandbox(bundle, settings=settings)
+    check_in_sandbox(bundle, settings=settings, memory_mib=order.engine.opening_mib)
     with tempfile.TemporaryDirectory(prefix="edge-runtime-bench-") as name:
         folder = Path(name)
         (folder / "pictures").mkdir()

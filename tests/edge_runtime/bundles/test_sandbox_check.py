@@ -5,17 +5,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 
 from edge_runtime.bundles import sandbox_check
-from edge_runtime.bundles.sandbox_check import PassedModels, check_in_sandbox, choose_limits
+from edge_runtime.bundles.passed_models import KEPT, PassedModels
+from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError, EngineMismatch, OpeningStopped
 from edge_runtime.inference.engines.base import EngineSettings
+from edge_runtime.system.sandbox import Protection
 from tests.support.broken_child import WAYS
 from tests.support.bundle_builds import build, replace_file
 from tests.support.bundle_models import small_model
@@ -166,12 +167,12 @@ def change_of(what, path, monkeypatch):
         case "processor":
             monkeypatch.setattr("platform.machine", lambda: "riscv64")
         case "limits":
-            monkeypatch.setitem(sandbox_check._MEMORY_MIB, "onnxruntime", 700)
+            return {"memory_mib": 700}
         case "runtime":
-            return EngineSettings(runtime="openvino")
+            return {"settings": EngineSettings(runtime="openvino")}
         case "batch":
-            return EngineSettings(max_batch=8)
-    return EngineSettings()
+            return {"settings": EngineSettings(max_batch=8)}
+    return {}
 
 
 @pytest.mark.parametrize(
@@ -186,8 +187,8 @@ def test_it_is_opened_again_when_anything_that_counts_has_changed(good, tmp_path
     shutil.copytree(good, path)
     for _ in range(2):
         check_in_sandbox(load_bundle(path), passed=passed)
-    settings = change_of(what, path, monkeypatch)
-    check_in_sandbox(load_bundle(path), passed=passed, settings=settings)
+    keywords = change_of(what, path, monkeypatch)
+    check_in_sandbox(load_bundle(path), passed=passed, **keywords)
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -202,37 +203,15 @@ def test_a_note_that_cannot_be_read_counts_for_nothing(tmp_path, content):
 
 def test_notes_are_bounded_and_a_disk_that_refuses_is_no_error(tmp_path):
     passed = PassedModels(tmp_path / "opened")
-    protection = sandbox_check.Protection(7, has_seccomp=True)
-    for number in range(sandbox_check._KEPT_PASSED + 5):
+    protection = Protection(7, has_seccomp=True)
+    for number in range(KEPT + 5):
         passed.note(f"key{number}", protection)
-    assert len(list(passed.folder.iterdir())) == sandbox_check._KEPT_PASSED
+    assert len(list(passed.folder.iterdir())) == KEPT
     assert passed.find(f"key{number}") == protection
     (tmp_path / "file").touch()
     PassedModels(tmp_path / "file" / "opened").note("key", protection)
     PassedModels(tmp_path / "unwritten", may_write=False).note("key", protection)
     assert not (tmp_path / "unwritten").exists()
-
-
-@pytest.mark.parametrize(
-    ("runtime", "model_bytes", "shape", "least_mib", "most_mib"),
-    [
-        ("onnxruntime", 400, (3, 32, 32), 700, 800),
-        ("onnxruntime", 20 * MIB, (3, 224, 224), 900, 1100),
-        ("onnxruntime", 100 * MIB, (3, 640, 640), 2000, 2400),
-        ("openvino", 400, (3, 32, 32), 1000, 1100),
-        ("torch", 100 * MIB, (3, 640, 640), 2500, 3200),
-    ],
-)
-def test_limits_follow_the_model_and_the_picture(
-    runtime, model_bytes, shape, least_mib, most_mib, monkeypatch
-):
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=64 << 30))
-    limits = choose_limits(runtime, model_bytes, shape)
-    assert least_mib <= limits.memory_bytes // MIB <= most_mib
-    assert limits.file_bytes == 0
-    huge = choose_limits(runtime, 1 << 40, shape)
-    assert huge.memory_bytes == 32 << 30
-    assert huge.cpu_s == sandbox_check._MOST_CPU_S
 
 
 ORPHANING = """

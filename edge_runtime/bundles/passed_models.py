@@ -1,0 +1,43 @@
+"""Notes of models that opened in the first process, so that the next start need not do it again."""
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edge_runtime.errors import StateError
+from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.sandbox import Protection
+
+KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PassedModels:
+    """The keys of models that opened in the child before, one small file each in a folder of the daemon's state.
+
+    A bundle cannot get there: it is data below another folder, and a key names its bytes.
+    """
+
+    folder: Path
+    may_write: bool = True
+
+    def find(self, key: str) -> Protection | None:
+        """How the child was protected when this passed; None: it did not, or that cannot be read."""
+        try:
+            with (self.folder / key).open("rb") as file:
+                noted = json.loads(file.read(1024))
+            return Protection(int(noted["landlock_abi"]), bool(noted["has_seccomp"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def note(self, key: str, protection: Protection) -> None:
+        """Remember it; a disk that refuses only costs the next start its time."""
+        if not self.may_write:
+            return
+        with suppress(OSError, StateError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            oldest_first = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime)
+            for path in oldest_first[: -KEPT + 1]:
+                path.unlink(missing_ok=True)
+            write_atomically(self.folder / key, json.dumps(asdict(protection)).encode())
