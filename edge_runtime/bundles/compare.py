@@ -17,7 +17,7 @@ from edge_runtime.bundles.manifest import CompareBy
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.postprocess.detections import BoxFlaw, read_boxes
 from edge_runtime.inference.postprocess.postprocessor import Meaning, OneOutput
-from edge_runtime.inference.specs import DetectionSpec
+from edge_runtime.inference.specs import ClassificationSpec, DetectionSpec, PostprocessSpec, RawSpec
 
 Outputs = Mapping[str, NDArray[Any]]
 """Of N pictures, by name; the first axis is the picture."""
@@ -37,10 +37,33 @@ class Comparison:
     def __call__(self, found: OneOutput, expected: OneOutput) -> float:
         """0 for the same answer, about 1 for an unrelated one; infinite when they cannot be compared."""
         if self.by == "outputs" or not isinstance(self.meaning.postprocess, DetectionSpec):
-            return measure_difference(found, expected, self.spreads)
+            if found.keys() != expected.keys():
+                return float("inf")
+            read = read_outputs(self.meaning.postprocess, list(expected))
+            one, other = ({name: outputs[name] for name in read} for outputs in (found, expected))
+            return measure_difference(one, other, self.spreads)
         preprocess = self.meaning.preprocess
         size = (preprocess.width, preprocess.height)
         return _detection_gap(self.meaning.postprocess, size, found, expected)
+
+
+def read_outputs(meaning: PostprocessSpec, names: Sequence[str]) -> list[str]:
+    """Those of a model's outputs that the postprocessing reads: nobody sees what the others do.
+
+    All of them when it names one that is not there.
+    """
+    match meaning:
+        case ClassificationSpec():
+            read = [meaning.output or next(iter(names))]
+        case DetectionSpec():
+            read = [
+                one
+                for one in (meaning.boxes, meaning.scores, meaning.classes, meaning.count)
+                if one is not None
+            ]
+        case RawSpec():
+            read = list(names if meaning.outputs is None else meaning.outputs)
+    return read if set(read) <= set(names) else list(names)
 
 
 def choose_comparison(by: CompareBy, meaning: Meaning, golden: Sequence[OneOutput]) -> Comparison:

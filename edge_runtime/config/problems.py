@@ -8,9 +8,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from edge_runtime.config.section import describe_keys
@@ -64,7 +66,7 @@ def problems_of(error: ValidationError, document: Document, shape: type[BaseMode
     """
     grouped: dict[Loc, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        grouped.setdefault(_place(detail["loc"], document.data), []).append(detail)
+        grouped.setdefault(_place(detail, document.data), []).append(detail)
     grouped = {loc: details for loc, details in grouped.items() if not _is_shortened(loc, details, grouped)}
     first = sorted(
         grouped, key=lambda loc: (document.nearest_line(loc) or math.inf, [str(part) for part in loc])
@@ -82,14 +84,17 @@ def _is_shortened(loc: Loc, details: list[ErrorDetails], all_places: Iterable[Lo
     return any(len(other) > len(loc) and other[: len(loc)] == loc for other in all_places)
 
 
-def _place(loc: Loc, data: Any) -> Loc:
+def _place(detail: ErrorDetails, data: Any) -> Loc:
     """The part of a location that the file has: pydantic adds '[key]' and names of union members."""
-    place: list[str | int] = []
+    loc, place = detail["loc"], list[str | int]()
+    is_of_a_section = (
+        detail["type"] == "value_error"
+    )  # by a validator of the whole; its last part is no key then
     for position, part in enumerate(loc):
         if part == "[key]":
             break
         if isinstance(data, Mapping):
-            if part not in data and position < len(loc) - 1:
+            if part not in data and (position < len(loc) - 1 or is_of_a_section):
                 continue  # the tag of a discriminated union
             place.append(part)
             data = data.get(part)
@@ -110,11 +115,18 @@ def _problem(loc: Loc, details: list[ErrorDetails], document: Document, shape: t
         found, expected = f"name {show(loc[-1])}", _expected(first)
     elif first["type"] == "value_error" and isinstance(value_at(document.data, loc), Mapping):
         found, expected = _expected(first), "values that go together"
+    elif first["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        key = first["ctx"]["discriminator"].strip("'")
+        models, _ = _find_field(first["loc"], shape)
+        tags = [tag for model in models for tag in _list_choices(model.model_fields[key].annotation)]
+        where = f"{where}.{key}" if where else key
+        found = "missing" if first["type"] == "union_tag_not_found" else show(first["ctx"]["tag"])
+        expected = _join(tags) or "this key"
     else:
         found = "missing" if first["type"] == "missing" else _found(loc, first, document.data)
         expected = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
         if first["type"] == "missing":
-            expected = _description(loc, shape) or expected
+            expected = _choices_of(first["loc"], shape) or _description(first["loc"], shape) or expected
     return Problem(where, document.nearest_line(loc), found, expected)
 
 
@@ -207,7 +219,66 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"{near[0]!r} (did you mean it?)" if near else f"one of: {', '.join(names)}"
 
 
+def _choices_of(loc: Loc, shape: type[BaseModel]) -> str | None:
+    """The values that a key may have, where they are few; None where they are not."""
+    _, field = _find_field(loc, shape)
+    return None if field is None else _join(_list_choices(field.annotation))
+
+
+def _list_choices(annotation: Any) -> list[str]:
+    if annotation is bool:
+        return ["true", "false"]
+    if get_origin(annotation) is Literal:
+        return [repr(one) for one in get_args(annotation)]
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        parts = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
+        found = [_list_choices(part) for part in parts if part is not NoneType]
+        return [one for part in found for one in part] if all(found) else []
+    return []
+
+
+def _join(choices: Sequence[str]) -> str | None:
+    if len(choices) < 2:
+        return choices[0] if choices else None
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+def _find_field(loc: Loc, shape: type[BaseModel]) -> tuple[list[type[BaseModel]], FieldInfo | None]:
+    """The sections that may stand at a location as pydantic has it, with the tags of unions, and the field there."""
+    models, annotation = [shape], shape  # type: list[type[BaseModel]], Any
+    field: FieldInfo | None = None
+    for part in loc:
+        tagged = [model for model in models if _has_tag(model, part)]
+        if field is not None and tagged:
+            models = tagged
+            continue
+        owner = next((model for model in models if part in model.model_fields), None)
+        if owner is not None:
+            field = owner.model_fields[str(part)]
+            annotation = field.annotation
+        elif get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        else:
+            return [], None
+        models = _list_sections(annotation)
+    return models, field
+
+
+def _has_tag(model: type[BaseModel], tag: str | int) -> bool:
+    annotations = (field.annotation for field in model.model_fields.values())
+    return any(get_origin(one) is Literal and get_args(one) == (tag,) for one in annotations)
+
+
+def _list_sections(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) is dict:
+        return []
+    return [one for part in get_args(annotation) for one in _list_sections(part)]
+
+
 def _description(loc: Loc, shape: type[BaseModel]) -> str | None:
-    section = section_at(loc[:-1], shape)
+    sections, _ = _find_field(loc[:-1], shape)
+    section = sections[0] if len(sections) == 1 else shape if len(loc) == 1 else None
     text = describe_keys(section).get(str(loc[-1])) if section is not None else None
     return f"{loc[-1]}: {text.split('. ')[0].rstrip('.')}" if text is not None else None

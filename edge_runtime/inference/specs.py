@@ -126,7 +126,10 @@ class DetectionSpec(StrictModel):
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if self.packing == "separate" and self.scores is None:
-            raise ValueError("packing separate needs the name of the scores output")
+            raise ValueError(
+                "packing separate needs the name of the scores output; where one output has everything, packing is "
+                "rows, columns, end2end or detection_output"
+            )
         if self.packing != "separate" and (self.scores or self.classes or self.count):
             raise ValueError(
                 f"packing {self.packing} has everything in boxes; scores, classes, count must go"

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.convert import quantize_ir
 from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
-from edge_runtime.bundles.build.recipe_file import WeightBits
+from edge_runtime.bundles.build.recipe_file import Quantization, WeightBits
 from tests.support.bundle_models import SIDE, small_model
 
 
@@ -91,13 +91,15 @@ def torchscript_files() -> ModelFiles:
 @functools.cache
 def int8_depthwise_files(weight_bits: WeightBits = 7) -> ModelFiles:
     """``depthwise_files``, int8 by ONNX Runtime's quantizer."""
-    return ModelFiles(quantize_onnx(depthwise_files().data, pixels(20, seed=1), (), weight_bits))
+    return ModelFiles(
+        quantize_onnx(depthwise_files().data, pixels(20, seed=1), Quantization((), weight_bits))
+    )
 
 
 @functools.cache
 def int8_depthwise_ir(weight_bits: WeightBits = 7) -> ModelFiles:
     """``depthwise_files``, int8 by NNCF."""
-    return quantize_ir(ir_of(depthwise_files().data), pixels(20, seed=1), (), weight_bits)
+    return quantize_ir(ir_of(depthwise_files().data), pixels(20, seed=1), Quantization((), weight_bits))
 
 
 @functools.cache

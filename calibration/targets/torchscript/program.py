@@ -18,6 +18,16 @@ from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
 from calibration.targets.safe_form.decide import make_safe
 
+TORCH_FAILURES: tuple[type[Exception], ...] = (
+    RuntimeError,
+    torch.jit.Error,
+    IndexError,
+    TypeError,
+    ValueError,
+)
+"""What torch raises when a module is loaded, optimised or run. ``torch.jit.Error``, which carries the ``raise`` and
+``assert`` of a script, is none of Python's own; the last three come from operators."""
+
 OUTPUT = "output"
 """Name of an unnamed output; the second one is ``output_1``."""
 
@@ -59,7 +69,7 @@ def _translate_refusal(name: str, data: bytes) -> Iterator[None]:
     try:
         with _quiet():
             yield
-    except (RuntimeError, ValueError) as err:
+    except TORCH_FAILURES as err:
         fix = "Save it with torch.jit.save(torch.jit.script(model.eval()), path), or torch.jit.trace."
         sentence = str(err).strip().split("\n", 1)[0].split(". ", 1)[0].strip()
         found = f"torch.jit.load refuses it ({sentence})"
@@ -77,7 +87,7 @@ def fold(module: Any) -> Any:
     try:
         with _quiet():
             return torch.jit.freeze(module)
-    except RuntimeError:  # it changes its own attributes, or is one that torch has frozen already
+    except TORCH_FAILURES:  # it changes its own attributes, or is one that torch has frozen already
         return module
 
 
@@ -100,7 +110,7 @@ def running(name: str, threads: int) -> Iterator[None]:
     try:
         with _quiet(), torch.inference_mode(), torch.jit.optimized_execution(False):
             yield
-    except RuntimeError as err:  # torch.jit.Error is one
+    except TORCH_FAILURES as err:
         fix = (
             "Check that the pictures have the size that the model was made for, and that it takes any number of "
             "them: a traced model must not have the batch size in a view or reshape."

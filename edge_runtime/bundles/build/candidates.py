@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from calibration.targets.base import ModelFiles
 from calibration.targets.safe_form.onnx_wire import read_onnx
 from edge_runtime.bundles.build.measure import compare_engines, name_processor
-from edge_runtime.bundles.build.recipe_file import QuantizationLimits, WeightBits
+from edge_runtime.bundles.build.recipe_file import Quantization, QuantizationLimits
 from edge_runtime.bundles.build.refusals import FormatAttempts, refuse_own_model
 from edge_runtime.bundles.manifest import Measured
 from edge_runtime.errors import BundleError
@@ -27,6 +27,12 @@ from edge_runtime.system.model_formats import ModelFormat
 ALONE = ThreadPlan(1, 1, "bundle build")
 LEAST_PICTURES = 24
 """Two thirds calibrate, a third compares; with fewer neither says anything."""
+
+KEEP_FLOAT = (
+    "Keep the layers that suffer in float (keep_float, with regular expressions for their names: often the first and "
+    "the last ones), keep the whole model float (quantize: none)"
+)
+"""Remedies for what quantization did."""
 
 _EVERY = 3
 _CHANCE_MS = 0.1  # what a call costs more or less by chance: all there is to see of a tiny model
@@ -75,14 +81,6 @@ class ModelCandidate:
         pairs = ((m.infer_ms, m.float_infer_ms) for m in self.measured)
         ratios = [(own - _CHANCE_MS) / other for own, other in pairs if own is not None and other]
         return max(0.0, min(ratios, default=0.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """How a recipe wants its int8."""
-
-    keep_float: Sequence[str] = ()
-    weight_bits: WeightBits = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +167,8 @@ def choose_candidate(
     figures = "; ".join(f"{candidate.format} int8 {describe_figures(candidate)}" for candidate in candidates)
     if not good:
         fix = (
-            "Keep the float model (quantize: none), or calibrate with more pictures like those of the camera "
-            f"({calibrated_on} were used), or raise limits if this is good enough."
+            f"{KEEP_FLOAT}, calibrate with more pictures like those of the camera ({calibrated_on} were used), "
+            "or raise limits if this is good enough."
         )
         expected = _limit_words(candidates[0], limits)
         raise BundleError("quantize", f"int8 loses too much: {figures}", expected, fix)
@@ -220,10 +218,10 @@ def _quantized(candidate: ModelCandidate, samples: NDArray[np.float32], how: Qua
         from edge_runtime.bundles.build.quantize_onnx import fold_batch_norm, quantize_onnx
 
         folded = fold_batch_norm(candidate.model.data)
-        return ModelFiles(quantize_onnx(folded, samples, how.keep_float, how.weight_bits))
+        return ModelFiles(quantize_onnx(folded, samples, how))
     from edge_runtime.bundles.build.convert import quantize_ir
 
-    return quantize_ir(candidate.model, samples, how.keep_float, how.weight_bits)
+    return quantize_ir(candidate.model, samples, how)
 
 
 def _require_float(candidate: ModelCandidate) -> None:

@@ -16,12 +16,14 @@ import openvino.frontend
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.decoding import find_ir_decoding
 from edge_runtime.bundles.build.quantize_onnx import match_layers
 from edge_runtime.bundles.build.quiet import silence
-from edge_runtime.bundles.build.recipe_file import WeightBits
+from edge_runtime.bundles.build.recipe_file import Quantization
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
+_USUAL = Quantization()
 _OWN = (kind for kind in vars(openvino.frontend).values() if isinstance(kind, type))
 _FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
@@ -74,14 +76,10 @@ def convert_torchscript(model: bytes, sample_shape: Sequence[int], outputs: Sequ
     return save_ir(network)
 
 
-def quantize_ir(
-    ir: ModelFiles, samples: NDArray[np.float32], ignored: Sequence[str] = (), weight_bits: WeightBits = 7
-) -> ModelFiles:
+def quantize_ir(ir: ModelFiles, samples: NDArray[np.float32], how: Quantization = _USUAL) -> ModelFiles:
     """An int8 IR: weights with a scale per channel, activations calibrated on ``samples``.
 
-    ``samples`` are prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good. ``ignored``
-    are regular expressions for names of layers that stay float. ``weight_bits``: 7 keeps weights within -64..64, which
-    every CPU adds exactly; 8 is for CPUs with VNNI and for Arm (see ``calibration.targets.int8_arithmetic``).
+    ``samples`` are prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
 
     Raises:
         BundleError: NNCF cannot quantize it, or a pattern fits no layer.
@@ -90,10 +88,13 @@ def quantize_ir(
         import nncf
 
         network = openvino.Core().read_model(ir.data, ir.weights or b"")
-        kept = match_layers(ignored, [node.get_friendly_name() for node in network.get_ordered_ops()])
+        nodes = network.get_ordered_ops()
+        kept = match_layers(how.keep_float, [node.get_friendly_name() for node in nodes])
+        if how.keeps_decoding:
+            kept += [name for name in find_ir_decoding(nodes) if name not in kept]
         free = network.inputs[0].get_partial_shape()
         network.reshape([1, *samples.shape[1:]])  # with free shapes NNCF leaves depthwise weights float
-        overflow = nncf.OverflowFix.ENABLE if weight_bits == 7 else nncf.OverflowFix.DISABLE
+        overflow = nncf.OverflowFix.ENABLE if how.weight_bits == 7 else nncf.OverflowFix.DISABLE
         scope = nncf.IgnoredScope(names=kept, validate=False) if kept else None
         try:
             int8 = nncf.quantize(

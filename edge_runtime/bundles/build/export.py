@@ -22,28 +22,34 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.targets.base import ModelFiles
-from calibration.targets.torchscript.program import name_outputs
+from calibration.targets.torchscript.program import TORCH_FAILURES, name_outputs
+from edge_runtime.bundles.build.checkpoint import Checkpoint, find_parts, find_prefix, match_names
 from edge_runtime.bundles.build.layer_names import name_layers
 from edge_runtime.bundles.build.quiet import silence
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 
 _OPSET, _SHOWN = 18, 3
-_AUTHORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ArithmeticError)
+_AUTHORS: tuple[type[Exception], ...] = (
+    *TORCH_FAILURES,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    ArithmeticError,
+)
 """What an author's forward may raise; anything else is left to its author to see."""
-_FAILURES = (RuntimeError, ValueError, TypeError, torch._dynamo.exc.TorchDynamoException)
+_FAILURES: tuple[type[Exception], ...] = (*TORCH_FAILURES, torch._dynamo.exc.TorchDynamoException)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read what ``torch.save({"state_dict": ..., "preprocessing": {...}, "version": 3}, path)`` wrote.
 
-    Nothing that is in the file is run. ``preprocessing`` has the keys of a bundle's ``preprocess``, unchecked; it and
-    ``version`` may be missing.
+    A bare state dict is taken too. Nothing that is in the file is run.
 
     Raises:
-        BundleError: not readable, or no such dict.
+        BundleError: not readable, or no weights in it.
     """
-    expected = "a dict with state_dict, preprocessing and version, saved with torch.save"
+    expected = "a state dict, or a dict with state_dict, preprocessing and version, saved with torch.save"
     fix = "Save tensors and plain values only: torch.save({'state_dict': net.state_dict(), ...}, path)."
     try:
         with silence("torch"):  # it warns of how old files were stored
@@ -55,11 +61,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         # torch's advice, on the other lines, is about loading such files all the same
         reason = shorten(str(err).rsplit("WeightsUnpickler error: ", 1)[-1].partition("\n")[0])
         raise BundleError(path, f"torch cannot load it: {reason}", expected, fix) from err
-    if not isinstance(data, dict) or not isinstance(data.get("state_dict"), Mapping):
+    found_parts = find_parts(data, torch.Tensor)
+    if found_parts is None:
         names = ", ".join(map(str, list(data)[:6])) if isinstance(data, dict) else ""
         found = f"a dict with {names}" if isinstance(data, dict) else f"a {type(data).__name__}"
         raise BundleError(path, found, expected, fix)
-    return data
+    return found_parts
 
 
 def build_net(
@@ -77,8 +84,9 @@ def build_net(
     if not isinstance(net, torch.nn.Module):
         found = f"it returned {type(net).__name__}"
         raise BundleError(factory, found, "a torch.nn.Module", "Return the net from the factory.")
+    wanted = set(net.state_dict())
     try:
-        missing, unexpected = net.load_state_dict(dict(weights), strict=False)
+        missing, unexpected = net.load_state_dict(match_names(weights, wanted), strict=False)
     except RuntimeError as err:  # sizes differ; every one of them is in the text
         raise _other_net(path, shorten(err, 300)) from err
     if missing or unexpected:
@@ -86,6 +94,10 @@ def build_net(
             f"{len(missing)} weights missing ({', '.join(missing[:_SHOWN])}), "
             f"{len(unexpected)} unknown ({', '.join(unexpected[:_SHOWN])})"
         )
+        prefix = find_prefix(weights, wanted)
+        if prefix is not None:
+            fix = f"Save the part of the state dict below it, without {prefix!r} in front of the names."
+            raise BundleError(path, f"{found}; most names fit without {prefix!r}", "the net's own names", fix)
         raise _other_net(path, found)
     return net.eval()
 
@@ -168,6 +180,7 @@ def export_torchscript(net: Any, sample_shape: Sequence[int]) -> ModelFiles:
     with silence("torch"), torch.inference_mode():  # TorchScript is deprecated, it says at every step
         try:
             module: Any = torch.jit.script(net)
+            module(zeros[:1])  # what is computed by Python (parametrizations) fails only when it runs
         except _FAILURES:
             try:
                 module = torch.jit.trace(net, zeros, check_trace=False)

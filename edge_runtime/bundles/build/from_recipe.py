@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from edge_runtime.bundles.answer_check import check_readable, require_numbers
 from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle, find_target
 from edge_runtime.bundles.build.candidates import (
+    KEEP_FLOAT,
     ModelCandidate,
     Pictures,
-    Quantization,
     choose_candidate,
     describe_figures,
     quantize_candidates,
 )
+from edge_runtime.bundles.build.checkpoint import read_version
 from edge_runtime.bundles.build.measure import measure_times_ms, name_processor
-from edge_runtime.bundles.build.recipe_file import RecipeFile, read_recipe
+from edge_runtime.bundles.build.recipe_file import Quantization, RecipeFile, read_recipe
 from edge_runtime.bundles.build.refusals import FormatAttempts
 from edge_runtime.bundles.build.source_model import (
     Answers,
@@ -35,7 +36,7 @@ from edge_runtime.bundles.build.source_model import (
 )
 from edge_runtime.bundles.compare import measure_difference
 from edge_runtime.bundles.manifest import Measured, Provenance
-from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal, prepare_golden
+from edge_runtime.bundles.self_test import SAME_RUN, make_random_refusal, prepare_golden, run_one
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import PICTURE_SUFFIXES, Sample
 from edge_runtime.errors import BundleError, EdgeRuntimeError, EngineError
@@ -122,6 +123,8 @@ def _build(recipe: RecipeFile, folder: Path, out_dir: Path, command: str) -> Bui
     for taken in _best_first(candidates, recipe, pictures):
         with attempts.trying(taken.format):
             final = replace(decisions, provenance=_provenance(recipe, command, taken))
+            if recipe.quantize == "int8":
+                _check_quantized(taken, decisions, labels, samples)
             held_out = None if pictures is None else pictures.held_out
             materials = Materials(taken.model, golden, labels, held_out)
             path = build_bundle(final, materials, taken.engine, out_dir)
@@ -139,7 +142,9 @@ def _make_candidates(
 ) -> list[ModelCandidate]:
     if recipe.quantize == "int8":
         assert pictures is not None
-        how = Quantization(recipe.keep_float, recipe.weight_bits)
+        how = Quantization(
+            recipe.keep_float, recipe.weight_bits, keeps_decoding=recipe.postprocess.task == "detection"
+        )
         return list(quantize_candidates(floats, spec, recipe.postprocess, pictures, how, attempts))
     times = measure_times_ms(tuple(candidate.engine for candidate in floats), probes)
     on, machine = "golden pictures", name_processor()
@@ -199,6 +204,18 @@ def _check_source(
     check_readable(recipe, labels, list(zip(samples, outputs, strict=True)), path, "labels")
 
 
+def _check_quantized(
+    taken: ModelCandidate, recipe: Recipe, labels: tuple[str, ...], samples: Sequence[Sample]
+) -> None:
+    """Refuse answers that can no longer be read; those of the float model could, so the recipe is right."""
+    answers = [(sample, run_one(taken.engine, sample.tensor)) for sample in samples]
+    try:
+        check_readable(recipe, labels, answers, Path(recipe.name), "labels")
+    except BundleError as err:
+        found = f"after int8 quantization {err.found}; the float model's answers could be read"
+        raise BundleError("quantize", found, err.expected, f"{KEEP_FLOAT}, or take another format.") from err
+
+
 def _notes(bundle: Bundle) -> tuple[str, ...]:
     notes, spec, reason = [], bundle.manifest.preprocess, bundle.manifest.calibration.no_moments
     if reason:
@@ -223,11 +240,11 @@ def _version(recipe: RecipeFile, source: SourceModel) -> int:
         return recipe.version
     if source.version is None:
         return 1
-    text = str(source.version)
-    if not text.isdecimal() or not 1 <= int(text) <= 999_999_999:
-        fix = "Write version: NUMBER into the recipe."
-        raise BundleError(f"{source.path}: version", repr(source.version), "a whole number from 1", fix)
-    return int(text)
+    number = read_version(source.version)
+    if number is None:
+        fix, expected = "Write version: NUMBER into the recipe.", "a whole number from 1, or as 1.0.2"
+        raise BundleError(f"{source.path}: version", repr(source.version), expected, fix)
+    return number
 
 
 def _labels(recipe: RecipeFile) -> tuple[str, ...]:

@@ -17,23 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.build.bias_correction import correct_biases
-from edge_runtime.bundles.build.recipe_file import WeightBits
+from edge_runtime.bundles.build.decoding import find_onnx_decoding, name_nodes
+from edge_runtime.bundles.build.recipe_file import Quantization
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import ORT_FAILURES
 
+_USUAL = Quantization()
 _FAILURES: tuple[type[Exception], ...] = (*ORT_FAILURES, AttributeError, KeyError)
 """What the quantizer meets surprises with."""
 
 
-def quantize_onnx(
-    model: bytes, samples: NDArray[np.float32], ignored: Sequence[str] = (), weight_bits: WeightBits = 7
-) -> bytes:
+def quantize_onnx(model: bytes, samples: NDArray[np.float32], how: Quantization = _USUAL) -> bytes:
     """Quantize a float ONNX file with folded BatchNorm and one input; the result has a quarter of the size.
 
-    ``samples`` are prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good. ``ignored``
-    are regular expressions for names of nodes that stay float. ``weight_bits``: 7 keeps weights within -64..64, which
-    every CPU adds exactly; 8 is for CPUs with VNNI and for Arm (see ``calibration.targets.int8_arithmetic``).
+    ``samples`` are prepared natural pictures, float32 (N, ...) in the model's layout; 100 to 300 are good.
 
     Raises:
         BundleError: ONNX Runtime cannot quantize it, or a pattern fits no node.
@@ -41,10 +39,14 @@ def quantize_onnx(
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    graph = onnx.load_model_from_string(model).graph
+    named = onnx.load_model_from_string(model)
+    name_nodes(named)
+    model, graph = named.SerializeToString(), named.graph
     input_name = graph.input[0].name
     dtype = onnx.helper.tensor_dtype_to_np_dtype(graph.input[0].type.tensor_type.elem_type)
-    kept, left = match_layers(ignored, [node.name for node in graph.node]), iter(samples)
+    kept, left = match_layers(how.keep_float, [node.name for node in graph.node]), iter(samples)
+    if how.keeps_decoding:
+        kept += find_onnx_decoding(named)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
         """Feeds one sample at a time."""
@@ -61,7 +63,7 @@ def quantize_onnx(
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        reduce_range=weight_bits == 7,  # ONNX Runtime's name for 7 bits
+        reduce_range=how.weight_bits == 7,  # ONNX Runtime's name for 7 bits
     )
     logging.getLogger().addFilter(_is_not_advice)
     try:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -29,6 +30,19 @@ golden: golden            # a folder of 4 to 16 colourful pictures; they travel 
 quantize: int8            # or none
 calibration: pictures     # a folder of 100 to 300 pictures like those of the camera"""
 """The shortest useful recipe, for the message when a model is named where a recipe is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How a model is to be quantized."""
+
+    keep_float: tuple[str, ...] = ()
+    """Regular expressions for names of layers that stay float."""
+    weight_bits: WeightBits = 7
+    """7 keeps weights within -64..64, which every CPU adds exactly; 8 is for CPUs with VNNI and for Arm (see
+    ``calibration.targets.int8_arithmetic``)."""
+    keeps_decoding: bool = False
+    """Whether the layers behind the last ones with weights stay float, as those of a detector must."""
 
 
 class QuantizationLimits(Section):

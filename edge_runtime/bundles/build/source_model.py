@@ -80,16 +80,16 @@ def open_source(recipe: RecipeFile, folder: Path) -> SourceModel:
             fix = "Take factory out of the recipe, or name the checkpoint as model."
             raise BundleError(path, found, "a checkpoint", fix)
         if kind == "onnx":
-            files = _in_one_file(path, files)
+            files = _without_constant_norms(_in_one_file(path, files))
         return SourceModel(path, kind, check_model(path, files, kind))
     if recipe.factory is None:
         found, expected = "a checkpoint (weights without the net)", "a factory that makes the net"
         raise BundleError(path, found, expected, "Write factory: package.module:function into the recipe.")
     from edge_runtime.bundles.build.export import build_net, read_checkpoint
 
-    data = read_checkpoint(path)
-    net = build_net(path, data["state_dict"], recipe.factory, recipe.factory_arguments, folder)
-    return SourceModel(path, kind, None, net, data.get("preprocessing"), data.get("version"))
+    saved = read_checkpoint(path)
+    net = build_net(path, saved.weights, recipe.factory, recipe.factory_arguments, folder)
+    return SourceModel(path, kind, None, net, saved.preprocessing, saved.version)
 
 
 def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:
@@ -107,8 +107,10 @@ def find_preprocess(recipe: RecipeFile, source: SourceModel) -> PreprocessSpec:
     try:
         said = PreprocessSpec.model_validate(source.preprocessing)
     except pydantic.ValidationError as err:
+        if recipe.preprocess is not None:  # in words of the training's own
+            return recipe.preprocess
         found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors()[:5])
-        fix = "Save it so, or write preprocess into the recipe and leave it out of the checkpoint."
+        fix = "Save it so, or write preprocess into the recipe."
         raise BundleError(at, found, "the keys of preprocess in a recipe", fix) from err
     if recipe.preprocess is not None and recipe.preprocess != said:
         ours = recipe.preprocess.model_dump()
@@ -203,6 +205,17 @@ def _in_one_file(path: Path, files: ModelFiles) -> ModelFiles:
     from edge_runtime.bundles.build.onnx_source import embed_weights
 
     return ModelFiles(embed_weights(path, files.data))
+
+
+def _without_constant_norms(files: ModelFiles) -> ModelFiles:
+    try:
+        if not read_onnx(files.data).training:
+            return files
+    except NotOnnx:  # said by check_model
+        return files
+    from edge_runtime.bundles.build.constant_norm import fold_constant_norms
+
+    return ModelFiles(fold_constant_norms(files.data))
 
 
 class _Forms:

@@ -8,14 +8,16 @@ and needs not be noticed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.bundles.compare import Comparison, choose_comparison, measure_difference
 from edge_runtime.bundles.manifest import CompareBy
 from edge_runtime.bundles.self_test import prepare_golden, run_one
 from edge_runtime.bundles.variations import list_normalisation_mistakes
-from edge_runtime.errors import BundleError
+from edge_runtime.errors import BundleError, EngineError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.postprocess.postprocessor import Meaning, OneOutput
 from edge_runtime.inference.preprocess import Preprocessor
@@ -35,7 +37,8 @@ class _Answers:
 
     right: list[OneOutput] = field(default_factory=list)
     nudged: list[OneOutput] = field(default_factory=list)
-    wrong: dict[str, list[OneOutput]] = field(default_factory=dict)
+    wrong: dict[str, list[OneOutput | None]] = field(default_factory=dict)
+    """None: the model refuses such a picture, so nobody overlooks the mistake."""
     changes_pictures: dict[str, bool] = field(default_factory=dict)
 
 
@@ -87,10 +90,18 @@ def _run_variants(spec: PreprocessSpec, golden: Mapping[str, bytes], engine: Eng
                 alike.add(mistake)
                 continue
             answers.changes_pictures[mistake] = answers.changes_pictures.get(mistake, False) or not is_slight
-            answers.wrong.setdefault(mistake, []).append(run_one(engine, wrong))
+            answers.wrong.setdefault(mistake, []).append(_run_or_none(engine, wrong))
     for mistake in alike:
         answers.wrong.pop(mistake, None)
     return answers
+
+
+def _run_or_none(engine: Engine, tensor: NDArray[np.float32]) -> OneOutput | None:
+    """The answer, or None when the model refuses the picture (a check of values in it, for one)."""
+    try:
+        return run_one(engine, tensor)
+    except EngineError:
+        return None
 
 
 def _noise(compare: Comparison, answers: _Answers) -> float:
@@ -101,7 +112,10 @@ def _separating(compare: Comparison, answers: _Answers) -> float | BundleError:
     """The tolerance, or why there is none."""
     noise = _noise(compare, answers)
     effects = {
-        mistake: max(compare(wrong, right) for wrong, right in zip(wrongs, answers.right, strict=True))
+        mistake: max(
+            inf if wrong is None else compare(wrong, right)
+            for wrong, right in zip(wrongs, answers.right, strict=True)
+        )
         for mistake, wrongs in answers.wrong.items()
     }
     low, high = _TOLERANCES

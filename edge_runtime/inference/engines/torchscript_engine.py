@@ -121,7 +121,7 @@ class TorchScriptEngine:
         try:
             with torch.inference_mode():
                 yield
-        except RuntimeError as err:  # torch.jit.Error is one; its own traceback comes first, the reason last
+        except program.TORCH_FAILURES as err:  # torch's own traceback comes first, the reason last
             reason = str(err).strip().rsplit("\n", 1)[-1].strip()
             raise EngineError(f"torch failed: {reason[:500]}") from err
 
@@ -157,7 +157,7 @@ def _optimise(module: Any, zeros: torch.Tensor) -> tuple[Any, torch.memory_forma
         warnings.simplefilter("ignore", DeprecationWarning)  # at every step: TorchScript is
         try:
             frozen = module if is_frozen_file else torch.jit.freeze(module)
-        except RuntimeError:  # a few constructs cannot be frozen
+        except program.TORCH_FAILURES:  # a few constructs cannot be frozen
             frozen = module
     noise = torch.randn(zeros.shape, generator=torch.Generator().manual_seed(0)).to(zeros.device)
     expected = _outputs_of(module(noise))
@@ -174,7 +174,7 @@ def _answers_alike(
 ) -> bool:
     try:
         found = _outputs_of(module(x.contiguous(memory_format=order)))
-    except RuntimeError:  # a view of a tensor in plain order, for one
+    except program.TORCH_FAILURES:  # a view of a tensor in plain order, for one
         return False
     return found.keys() == expected.keys() and all(
         _is_close(found[name], expected[name], _PARITY) for name in expected

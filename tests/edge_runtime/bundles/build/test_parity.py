@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.bundles.build.candidates import ModelCandidate, Pictures, Quantization, quantize_candidates
+from edge_runtime.bundles.build.candidates import ModelCandidate, Pictures, quantize_candidates
 from edge_runtime.bundles.build.measure import read_probabilities, run_all
+from edge_runtime.bundles.build.recipe_file import Quantization
 from edge_runtime.bundles.build.refusals import FormatAttempts
 from edge_runtime.bundles.build.source_model import (
     FLOAT_PARITY,

@@ -341,3 +341,18 @@ def test_an_old_onnx_file_is_brought_to_an_operator_set_that_can_be_recalibrated
     keys = {"calibration": "cal", "limits": {"accuracy_points": 100}, "quantize": quantize}
     bundle = load_bundle(author.build(model="old.onnx", **keys).path)
     assert onnx.load_model_from_string(bundle.model_files.data).opset_import[0].version >= 13
+
+
+def test_the_common_form_of_a_checkpoint_and_a_bare_state_dict_are_taken(author: Author) -> None:
+    author.checkpoint()
+    weights = {f"module.{name}": one for name, one in SmallNet().state_dict().items()}
+    data = {"model_state_dict": weights, "preprocess_params": PREPROCESS, "version": "1.0.2", "epoch": 9}
+    torch.save(data, author.folder / "net.pth")
+    built = author.build(formats=["torchscript"])
+    assert built.bundle == "small/1000002"
+    torch.save(SmallNet().state_dict(), author.folder / "net.pth")
+    with pytest.raises(BundleError, match="preprocess"):
+        author.build(formats=["torchscript"])
+    bare = author.build(formats=["torchscript"], preprocess=PREPROCESS, version=5)
+    for one, other in zip(answers(load_bundle(built.path)), answers(load_bundle(bare.path)), strict=True):
+        np.testing.assert_array_equal(one["output"], other["output"])
