@@ -78,7 +78,7 @@ def suspect_takeover(client_id: str) -> str:
 
 
 def explain_error(err: Exception, *, is_tls: bool, now_text: str) -> str:
-    """A connection error; ``now_text`` is the time on this device."""
+    """A connection error; ``now_text`` is the day on this device."""
     match err:
         case ssl.SSLCertVerificationError(verify_code=code) if code == _NOT_YET_VALID:
             return f"its certificate is not valid yet; check this device's clock: it says {now_text}"

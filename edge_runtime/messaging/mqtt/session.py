@@ -160,7 +160,7 @@ class MqttSession:
                 settings.host, settings.port, settings.keepalive_s, clean_start=True, properties=properties
             )
         except (OSError, ValueError) as err:  # ValueError: a host name that no resolver can encode
-            now_text = format_rfc3339(time.time())
+            now_text = format_rfc3339(time.time())[:10]  # the day: a text that changes is logged each time
             reason = explain_error(err, is_tls=context is not None, now_text=now_text)
             raise BrokerLost(f"{where}: {reason}") from err
         self._client.loop_start()

@@ -116,12 +116,15 @@ def _is_time(value: object) -> bool:
 
 
 def _parse_row(values: Sequence[Any]) -> Row | None:
-    """A row from (id, topic as bytes, payload, stored_at_s); None when a value is impossible."""
+    """A row from (id, topic as bytes, payload, stored_at_s); None when a value is impossible.
+
+    A row is not lost for its time alone: it counts as old as the outbox until the file is repaired.
+    """
     one, topic, payload, stored_at_s = values
-    if not (_is_count(one) and one and isinstance(payload, bytes) and _is_time(stored_at_s)):
+    if not (_is_count(one) and one and isinstance(payload, bytes)):
         return None
     try:
-        return Row(one, topic.decode(), payload, stored_at_s)
+        return Row(one, topic.decode(), payload, stored_at_s if _is_time(stored_at_s) else 0.0)
     except (AttributeError, UnicodeDecodeError):
         return None
 
@@ -242,6 +245,11 @@ class Store:
             # A size is what a row counts for; one that was wrong would make the sum wrong later.
             size = f"length(CAST(topic AS BLOB)) + length(payload) + {ROW_OVERHEAD_BYTES}"
             self._writer.execute(f"UPDATE waiting SET size_bytes = {size} WHERE size_bytes IS NOT {size}")  # noqa: S608
+            self._writer.execute(
+                "UPDATE waiting SET stored_at_s = ?"
+                " WHERE typeof(stored_at_s) NOT IN ('integer', 'real') OR abs(stored_at_s) >= ?",
+                (after.clock_s, _MAX_S),
+            )
             self._write(after)
         self.repaired_rows = len(bad)
 
@@ -472,7 +480,9 @@ def _salvage(path: Path) -> tuple[list[Row], Ledger]:
                         rows[row.id] = row
         found = connection.execute(_SELECT).fetchone()
     past = _continue(found)
-    saved = [rows[one] for one in sorted(rows)]
+    saved = [
+        row if row.stored_at_s else replace(row, stored_at_s=past.clock_s) for _, row in sorted(rows.items())
+    ]
     after = replace(
         past,
         pending=len(saved),

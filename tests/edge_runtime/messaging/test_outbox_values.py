@@ -141,6 +141,8 @@ def test_an_impossible_value_of_a_row_costs_that_row(path, column, value, is_run
         box.ack([3])
         assert until(lambda: box._account.file.pending == 2)
         assert_goes_on(box, path, [b"{}"] * 2)
+    elif column == "stored_at_s":
+        assert_goes_on(box, path, [b"{}"] * 3)
     else:
         box.fetch(0, 9)
         ledger = assert_goes_on(box, path, [b"{}"] * 2, lost=1)
