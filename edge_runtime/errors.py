@@ -65,6 +65,10 @@ class ConfigError(EdgeRuntimeError):
         super().__init__("\n".join([f"{source}: {len(problems)} problem(s)", *(f"  {p}" for p in problems)]))
 
 
+class ConfigUnreadable(ConfigError):
+    """The configuration, or a file it names, cannot be read just now; that says nothing about its content."""
+
+
 class BundleError(EdgeRuntimeError):
     """A bundle is damaged, unsafe or does not do what its manifest says; its publisher must act."""
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from edge_runtime.config.load import load_state_dir, parse_config
 from edge_runtime.config.shape import Config
+from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import ConfigError
 from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.regular_file import read_regular
 
 _DEFAULT = Config.model_fields["state_dir"].default
 
@@ -62,6 +64,6 @@ def _copy_of(path: Path, state_dir: Path) -> Path:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_BYTES + 1)
     except OSError:
         return None

@@ -19,9 +19,10 @@ from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES, MAX_PROBLEMS, Document, load
 from edge_runtime.config.values import FilePath, Name
-from edge_runtime.errors import ConfigError, Problem
+from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
 from edge_runtime.system.camera_address import CameraKind, kind_of
 from edge_runtime.system.environment import SECRET_PREFIX, secrets_in
+from edge_runtime.system.regular_file import TRANSIENT, read_regular
 
 MAX_SECRET_BYTES = 4096
 
@@ -71,7 +72,7 @@ def load_state_dir(path: Path, env: Mapping[str, str]) -> Path | None:
 
 def _load_part(shape: type[_Model], path: Path, env: Mapping[str, str]) -> tuple[_Model, Document]:
     """The keys of a file that ``shape`` has, checked without the others."""
-    document = load(_read(path), str(path))
+    document = load(read_text(path), str(path))
     _require_sections(document)
     filling = _Filling(env, document)
     given = shape.model_fields.keys() & document.data.keys()
@@ -89,16 +90,22 @@ def load_config(path: Path, env: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with every problem: path of the key, line, what was found, what was expected.
     """
-    return parse_config(_read(path), str(path), env, base=path.resolve().parent)
+    return parse_config(read_text(path), str(path), env, base=path.resolve().parent)
 
 
-def _read(path: Path) -> bytes:
+def read_text(path: Path) -> bytes:
+    """The bytes of a configuration file, at most one more than may be.
+
+    Raises:
+        ConfigUnreadable: not just now.
+        ConfigError: it is not there, may not be read, or is no regular file.
+    """
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return read_regular(path, MAX_BYTES + 1)
     except OSError as err:
         problem = Problem("", None, f"cannot be read ({err.strerror or err})", "a readable YAML file")
-        raise ConfigError(str(path), (problem,)) from err
+        kind = ConfigUnreadable if err.errno in TRANSIENT else ConfigError
+        raise kind(str(path), (problem,)) from err
 
 
 def parse_config(
@@ -247,7 +254,10 @@ def _read_files(mqtt: MqttConfig, document: Document, problems: list[Problem]) -
         password = _read_password(mqtt.password_file)
     except (OSError, ValueError) as err:
         found = f"cannot read {mqtt.password_file} ({err})"
-        problems.append(_at(document, ("mqtt", "password_file"), found, "one line of text"))
+        problem = _at(document, ("mqtt", "password_file"), found, "one line of text")
+        if isinstance(err, OSError) and err.errno in TRANSIENT:
+            raise ConfigUnreadable(document.source, (problem,)) from err
+        problems.append(problem)
         return mqtt
     return mqtt.model_copy(update={"password": SecretStr(password)})
 
@@ -260,8 +270,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _read_password(path: Path) -> str:
-    with path.open("rb") as file:
-        raw = file.read(MAX_SECRET_BYTES + 1)
+    raw = read_regular(path, MAX_SECRET_BYTES + 1)
     if len(raw) > MAX_SECRET_BYTES:
         raise ValueError(f"more than {MAX_SECRET_BYTES} bytes")
     text = raw.decode("utf-8").rstrip("\r\n")

@@ -3,6 +3,11 @@
 A good edit goes to ``on_change``; a bad one to ``on_error``, and the last good one stays in force. ``config.changes``
 decides the meaning of an edit, not this module. One thread looks at the file four times a second: that works on every
 file system, and for every way of replacing a file, a link or a folder.
+
+An edit is finished when two looks in a row saw the same, and no program has the file open for writing as far as that
+can be seen. What cannot be read just now (too many open files, a share that is away) is read again at the next look.
+The file of the broker's password is watched as well. A file that was refused is looked at again now and then: what it
+named may be there by now.
 """
 
 import hashlib
@@ -12,11 +17,18 @@ from pathlib import Path
 
 from edge_runtime.config import Config, load_config
 from edge_runtime.config.strict_yaml import MAX_BYTES
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
+from edge_runtime.system.regular_file import is_being_written, read_regular
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 LOOK_S = 0.25
-"""Between two looks. Editors write in several steps: an edit is finished when two looks in a row saw the same."""
+"""Between two looks."""
+OPEN_S = 10.0
+"""A file that is still for this long is read although a program has it open for writing."""
+AGAIN_S = 30.0
+"""Between two looks at a file that was refused and did not change."""
+UNREADABLE_LOOKS = 8
+"""After so many looks in a row it is said that the file cannot be read just now."""
 STOP_S = 2.0
 
 
@@ -47,9 +59,10 @@ class ConfigWatcher:
     ) -> None:
         self._path, self._env = path, env
         self._current = current
-        self._on_change, self._on_error = on_change, on_error
-        self._digest = self._content_digest() if is_refused else b""  # of no content yet
-        self._is_refused = is_refused
+        self._on_change, self._on_error, self._crashes = on_change, on_error, crashes
+        self._digest = self._compute_digest() if is_refused else b""  # of no content yet
+        self._is_refused, self._said = is_refused, ""
+        self._unreadable = 0
         self._checking = threading.Lock()
         self._thread = SupervisedThread("config-watch", self._run, crashes, is_vital=False)
         self.edits = self.refused = 0
@@ -64,46 +77,92 @@ class ConfigWatcher:
         self._thread.stop()
         self._thread.join(STOP_S)
 
-    def check_now(self, *, again: bool = False) -> None:
+    def check_now(self, *, again: bool = False) -> bool:
         """Look at the file now, as on SIGHUP. Nothing happens when its content is what it was.
 
         ``again`` hands it on even so: what was refused may fit by now, such as a bundle that was copied once more.
+        False when it could not be read just now, and must be looked at again.
         """
         with self._checking:
-            digest = self._content_digest()
-            if digest == self._digest and not again:
-                return
-            self._digest = digest
-            try:
-                new = load_config(self._path, self._env)
-            except ConfigError as err:
-                self.refused += 1
-                self._is_refused = True
-                self._on_error(err)
-                return
-            # Back at what is in force is an edit too: it ends the refusal.
-            if new != self._current or self._is_refused or again:
-                self._current, self._is_refused = new, False
-                self.edits += 1
-                self._on_change(new)
+            return self._check(is_asked=again, is_repeated=False)
+
+    def _check(self, *, is_asked: bool, is_repeated: bool) -> bool:
+        """``is_repeated``: without an edit, since what was refused may fit by now; an equal refusal is not repeated."""
+        try:
+            digest = self._compute_digest()
+            if digest is not None and digest == self._digest and not (is_asked or is_repeated):
+                return True
+            new = load_config(self._path, self._env)
+        except ConfigUnreadable as err:
+            return self._note_unreadable(err)
+        except ConfigError as err:
+            self._digest, self._unreadable = digest, 0
+            self._refuse(err, is_repeated=is_repeated)
+            return True
+        except Exception as err:  # noqa: BLE001 - thread boundary: logged, counted, and an edit that is refused
+            self._digest, self._unreadable = digest, 0
+            self._crashes.note("config-watch")
+            problem = Problem("", None, f"failed unexpectedly: {err!r}"[:300], "a file that can be read")
+            self._refuse(ConfigError(str(self._path), (problem,)), is_repeated=is_repeated)
+            return True
+        self._digest, self._unreadable, self._said = digest, 0, ""
+        # Back at what is in force is an edit too: it ends the refusal.
+        if new != self._current or self._is_refused or is_asked:
+            self._current, self._is_refused = new, False
+            self.edits += 1
+            self._on_change(new)
+        return True
+
+    def _note_unreadable(self, err: ConfigUnreadable) -> bool:
+        self._unreadable += 1
+        if self._unreadable == UNREADABLE_LOOKS:
+            self._refuse(err, is_repeated=False)
+        return False
+
+    def _refuse(self, err: ConfigError, *, is_repeated: bool) -> None:
+        self._is_refused = True
+        if is_repeated and str(err) == self._said:
+            return
+        self._said = str(err)
+        self.refused += 1
+        self._on_error(err)
 
     def _run(self) -> None:
-        checked: tuple[int, ...] | None = None
-        before = _signature(self._path)
+        checked: _Signature | None = None
+        before, still_s, since_check_s = self._compute_signature(), 0.0, 0.0
         while not self._thread.stopping.wait(LOOK_S):
-            now = _signature(self._path)
-            if now == before and now != checked:
-                checked = now
-                self.check_now()
+            now = self._compute_signature()
+            still_s, since_check_s = (still_s + LOOK_S if now == before else 0.0), since_check_s + LOOK_S
             before = now
+            is_new, is_due = now != checked, self._is_refused and since_check_s >= AGAIN_S
+            if still_s > 0 and (is_new or is_due) and (still_s >= OPEN_S or not is_being_written(self._path)):
+                since_check_s = 0.0
+                checked = now  # also when it fails unexpectedly: the next edit is another one
+                with self._checking:
+                    if not self._check(is_asked=False, is_repeated=not is_new):
+                        checked = None
             self._thread.succeeded()
 
-    def _content_digest(self) -> bytes | None:
-        try:
-            with self._path.open("rb") as file:
-                return hashlib.sha256(file.read(MAX_BYTES + 1)).digest()
-        except OSError:
-            return None
+    def _files(self) -> tuple[Path, ...]:
+        """Those whose content makes the configuration."""
+        mqtt = self._current.mqtt
+        return (self._path, *([mqtt.password_file] if mqtt and mqtt.password_file else []))
+
+    def _compute_signature(self) -> "_Signature":
+        return tuple(map(_signature, self._files()))
+
+    def _compute_digest(self) -> bytes | None:
+        """Of all files; None when one cannot be read, which the loading puts into words."""
+        found = hashlib.sha256()
+        for path in self._files():
+            try:
+                found.update(hashlib.sha256(read_regular(path, MAX_BYTES + 1)).digest())
+            except OSError:
+                return None
+        return found.digest()
+
+
+_Signature = tuple[tuple[int, ...], ...]
 
 
 def _signature(path: Path) -> tuple[int, ...]:

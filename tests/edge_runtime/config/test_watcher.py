@@ -1,5 +1,8 @@
+import contextlib
+import errno
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +15,9 @@ from edge_runtime.config import Config, load_config
 from edge_runtime.config import watcher as watcher_module
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.errors import ConfigError
+from edge_runtime.system.regular_file import is_being_written, read_regular
 from edge_runtime.system.supervised_thread import Crashes
-from tests.support.waiting import WAIT_S
+from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
 
@@ -152,7 +156,7 @@ def test_an_endless_file_is_refused(path: Path, recorder: Recorder) -> None:
     path.unlink()
     path.symlink_to("/dev/zero")
     watch.check_now()
-    assert "at most" in str(recorder.error(timeout_s=0))
+    assert "no regular file" in str(recorder.error(timeout_s=0))
 
 
 def test_a_swapped_link_is_followed(tmp_path: Path, recorder: Recorder) -> None:
@@ -213,3 +217,187 @@ def test_a_thousand_garbage_edits_leave_the_last_good_one(path: Path, recorder: 
     seen = [recorder.seen.get_nowait() for _ in range(recorder.seen.qsize())]
     assert sum(isinstance(item, Config) for item in seen) == 1
     assert watch.refused == len(seen) - 1 > 500
+
+
+KINDS = [
+    "folder", "pipe", "socket", "device", "link to nothing", "link to itself", "link to a pipe", "empty", "unreadable",
+]  # fmt: skip
+
+
+def put_in_place(path: Path, kind: str) -> None:
+    path.unlink()
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(path.name)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "link to nothing":
+            path.symlink_to("nothing")
+        case "link to itself":
+            path.symlink_to(path.name)
+        case "link to a pipe":
+            os.mkfifo(path.with_name("pipe"))
+            path.symlink_to("pipe")
+        case "empty":
+            path.touch()
+        case _:
+            path.write_bytes(b"\xff\xfe\0")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_in_the_place_of_the_file_is_refused_and_the_file_comes_back(
+    watch: ConfigWatcher, path: Path, recorder: Recorder, kind: str
+) -> None:
+    put_in_place(path, kind)
+    assert recorder.error().problems
+    temporary = path.with_name("new")
+    temporary.write_text(GOOD % 2)
+    path.rmdir() if kind == "folder" else path.unlink()
+    temporary.rename(path)
+    assert recorder.fps() == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_start_with_anything_else_than_a_file_ends_with_words(path: Path, kind: str) -> None:
+    put_in_place(path, kind)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert caught.value.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    "code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EIO, errno.ETIMEDOUT]
+)
+@pytest.mark.parametrize("what", ["config.yaml", "password"])
+def test_a_file_that_cannot_be_read_just_now_is_read_later(
+    path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, code: int, what: str
+) -> None:
+    (path.parent / "password").write_text("secret-1")
+    with_password = GOOD + "mqtt: {host: h, user: u, password_file: password}\n"
+    path.write_text(with_password % 1)
+    watch, is_broken = watcher(path, recorder), [True]
+
+    def read(path: Path, most_bytes: int) -> bytes:
+        if is_broken[0] and path.name == what:
+            raise OSError(code, os.strerror(code))
+        return read_regular(path, most_bytes)
+
+    for module in ("load", "watcher"):
+        monkeypatch.setattr(f"edge_runtime.config.{module}.read_regular", read)
+    path.write_text(with_password % 2)
+    for _ in range(3):
+        assert not watch.check_now()
+    assert recorder.seen.empty()
+    is_broken[0] = False
+    assert watch.check_now()
+    assert recorder.fps(timeout_s=0) == 2
+    assert watch.refused == 0
+
+
+def test_a_file_that_cannot_be_read_for_long_is_said_once(
+    path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = watcher(path, recorder)
+
+    def read(*_: object) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as broken:
+        for module in ("load", "watcher"):
+            broken.setattr(f"edge_runtime.config.{module}.read_regular", read)
+        for _ in range(3 * watcher_module.UNREADABLE_LOOKS):
+            watch.check_now()
+    assert "Too many open files" in str(recorder.error(timeout_s=0))
+    assert recorder.seen.empty()
+    watch.check_now()
+    assert recorder.fps(timeout_s=0) == 1  # in force again
+
+
+def test_a_new_password_in_its_file_is_an_edit(path: Path, recorder: Recorder) -> None:
+    (path.parent / "password").write_text("secret-1\n")
+    path.write_text(GOOD % 1 + "mqtt: {host: h, user: u, password_file: password}\n")
+    watch = watcher(path, recorder)
+    watch.start()
+    (path.parent / "password").write_text("secret-2\n")
+    got = recorder.seen.get(timeout=WAIT_S)
+    assert isinstance(got, Config)
+    assert got.mqtt is not None
+    assert got.mqtt.password_text() == "secret-2"
+    (path.parent / "password").unlink()
+    assert recorder.error().problems[0].where == "mqtt.password_file"
+    (path.parent / "password").write_text("secret-2\n")
+    assert isinstance(recorder.seen.get(timeout=WAIT_S), Config)
+    watch.stop()
+
+
+def test_a_file_that_is_still_open_for_writing_waits(
+    watch: ConfigWatcher, path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(
+        watcher_module, "is_being_written", lambda path: asked.append(is_being_written(path)) or asked[-1]
+    )
+    with path.open("w") as file:
+        file.write(GOOD % 2)
+        file.flush()
+        assert until(lambda: len(asked) >= 3)
+        assert all(asked), "this file system gives no leases"
+        assert recorder.seen.empty()
+        file.write("drift: {window_frames: 64}\n")
+    got = recorder.seen.get(timeout=WAIT_S)
+    assert isinstance(got, Config)
+    assert got.drift.window_frames == 64
+    assert watch.edits == 1
+
+
+def test_a_file_that_stays_open_is_read_after_a_while(
+    watch: ConfigWatcher, path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher_module, "OPEN_S", 0.75)
+    with path.open("w") as file:
+        file.write(GOOD % 2)
+        file.flush()
+        assert recorder.fps() == 2
+
+
+def test_an_unexpected_failure_is_a_refused_edit(
+    path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes = Crashes()
+    watch = watcher(path, recorder, crashes=crashes)
+
+    def fail(*_: object) -> Config:
+        raise RecursionError("too deep")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(watcher_module, "load_config", fail)
+        path.write_text(GOOD % 2)
+        assert watch.check_now()
+    assert "RecursionError" in str(recorder.error(timeout_s=0))
+    assert crashes.by_thread() == {"config-watch": 1}
+    path.write_text(GOOD % 3)
+    watch.check_now()
+    assert recorder.fps(timeout_s=0) == 3
+
+
+def test_what_was_refused_is_looked_at_again_and_not_said_twice(
+    path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher_module, "AGAIN_S", 0.5)
+    watch = watcher(path, recorder)
+    watch.start()
+    path.write_text(GOOD % 2 + "mqtt: {host: h, user: u, password_file: later}\n")
+    assert recorder.error().problems[0].where == "mqtt.password_file"
+    looks: list[bool] = []
+    check = watch._check
+    monkeypatch.setattr(watch, "_check", lambda **how: looks.append(check(**how)) or looks[-1])
+    assert until(lambda: len(looks) >= 2)
+    assert (recorder.seen.empty(), watch.refused) == (True, 1)
+    (path.parent / "later").write_text("secret")
+    assert recorder.fps() == 2
+    watch.stop()
