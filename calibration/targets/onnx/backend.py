@@ -16,7 +16,8 @@ from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.int8_arithmetic import does_this_cpu_cut
-from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, parse
+from calibration.targets.onnx.folding import fold_parameters
+from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, inline_functions, parse
 from calibration.targets.onnx.int8_weights import EXACT_SUMS, needs_exact_sums
 from calibration.targets.onnx.observer import (
     SETTINGS,
@@ -51,7 +52,12 @@ class OnnxBackend(Backend):
         """Parse the file, with ``threads`` for every pass; ModelError: it cannot be recalibrated."""
         self.files, self.name, self._threads = ModelFiles(data), name, threads
         self._data = safe_onnx(data, name).data
-        self._graph = parse(name, self._data)
+        self._plain = inline_functions(name, self._data)
+        """The same with its functions and its computed parameters resolved: what is measured and patched."""
+        self._graph = parse(name, self._plain)
+        if fold_parameters(self._graph.model):
+            self._plain = self._graph.model.SerializeToString()
+            self._graph = parse(name, self._plain)
         self._taps, self.skipped = find_taps(self._graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
         self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape
@@ -85,7 +91,7 @@ class OnnxBackend(Backend):
 
     def correct(self, affines: Mapping[str, Affine]) -> tuple[bytes, dict[str, int]]:
         """The file with the corrections in its constants."""
-        graph = parse(self.name, self._data)
+        graph = parse(self.name, self._plain)
         taps = [tap for tap in self._taps if tap.name in affines]
         left_alone = {tap.name: patch_tap(graph, tap, affines[tap.name]) for tap in taps}
         if INPUT_TAP in affines:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 from numpy.typing import NDArray
 from onnx import (
@@ -29,6 +30,11 @@ _INPUT_TYPES: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT16: np.dtype(np.float16),
     TensorProto.UINT8: np.dtype(np.uint8),
 }
+_OWN_DOMAINS = ("", "ai.onnx")
+_SAME_AS_OWN = ("QuantizeLinear", "DequantizeLinear")
+"""Of ONNX Runtime's domain, for types that older opsets lack; they mean what ONNX's own do."""
+_BLOCKED_DOMAINS = ("com.microsoft.nchwc", "com.ms.internal")
+"""Of ONNX Runtime's optimizer: pictures and weights lie in another order, in blocks that suit one kind of processor."""
 _QUANTIZED_OPS = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeLinear")
 
 
@@ -69,24 +75,36 @@ class OnnxGraph:
         return name
 
     def uses(self, name: str) -> int:
-        """Number of node inputs and graph outputs that read a tensor."""
+        """Number of node inputs, also in bodies of control flow, and of graph outputs that read a tensor."""
         consumers = {id(node): node for node in self.consumers.get(name, [])}.values()
-        return sum(list(node.input).count(name) for node in consumers) + (name in self.outputs)
+        return sum(list(tensors_read(node)).count(name) for node in consumers) + (name in self.outputs)
 
     def producer(self, name: str, op: str) -> NodeProto | None:
         """The node that makes ``name``, if it is an ``op``."""
         node = self.producers.get(name)
-        return node if node is not None and node.op_type == op else None
+        return node if node is not None and operator(node) == op else None
 
     def only_consumer(self, name: str) -> NodeProto | None:
         """The one node that reads ``name``, if exactly one does and it is no graph output."""
         return self.consumers[name][0] if self.uses(name) == 1 and name not in self.outputs else None
 
 
+def operator(node: NodeProto) -> str:
+    """ONNX's own name of what a node does; an operator of another domain keeps its domain: ``pkg:Conv`` is no Conv."""
+    if node.domain in _OWN_DOMAINS or (node.domain == "com.microsoft" and node.op_type in _SAME_AS_OWN):
+        return str(node.op_type)
+    return f"{node.domain}:{node.op_type}"
+
+
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
     """The value of a node's attribute."""
     found = (helper.get_attribute_value(item) for item in node.attribute if item.name == name)
     return next(found, default)
+
+
+def label(node: NodeProto) -> str:
+    """A layer's name for people."""
+    return str(node.name or node.output[0])
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
@@ -108,7 +126,7 @@ def parse(name: str, data: bytes) -> OnnxGraph:
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     _refuse_unusual(name, graph, opset)
     _resolve_identities(graph)
-    constants = _constants(graph)
+    constants = constants_of(graph)
     picture = _picture_input(name, graph, constants)
     shapes = _shapes(name, model)
     consumers: dict[str, list[NodeProto]] = {}
@@ -135,7 +153,7 @@ def free_batch_axis(graph: OnnxGraph) -> OnnxGraph:
             dims[0].dim_param = "N"
     del proto.value_info[:]
     for i, node in enumerate(proto.node):
-        if node.op_type == "Reshape" and _keeps_batch(free, node, fixed):
+        if operator(node) == "Reshape" and _keeps_batch(free, node, fixed):
             shape = free.array(node.input[1]).copy()
             shape[0] = 0
             node.input[1] = free.add_constant(f"{node.output[0]}__shape_{i}", shape)
@@ -165,18 +183,39 @@ def _decode(name: str, data: bytes) -> ModelProto:
     return model
 
 
+def inline_functions(name: str, data: bytes) -> bytes:
+    """The model with the bodies of its own functions in the place of their calls, so that their layers are seen.
+
+    Raises:
+        ModelError: not ONNX, or functions that cannot be resolved.
+    """
+    model = _decode(name, data)
+    if not model.functions:
+        return data
+    try:
+        return bytes(onnx.inliner.inline_local_functions(model).SerializeToString())
+    except (ValueError, RuntimeError) as err:
+        found = f"functions of its own that cannot be resolved ({err})"
+        raise ModelError(name, found, "a model of plain operators", "Export it without functions.") from err
+
+
 def _refuse_unusual(name: str, graph: GraphProto, opset: int) -> None:
     if opset < _OLDEST_OPSET:
         fix = "Export again, or use onnx.version_converter."
         raise ModelError(name, f"opset {opset}", f"opset {_OLDEST_OPSET} or newer", fix)
-    found = [f"{node.op_type} {node.name}".strip() for node in graph.node if node.op_type in _QUANTIZED_OPS]
-    if found:
+    blocked = [label(node) for node in graph.node if node.domain.startswith(_BLOCKED_DOMAINS)]
+    if blocked:
+        found = "optimised by ONNX Runtime for one kind of processor, with channels in blocks"
+        fix = "Give the model that it was made from; ONNX Runtime optimises it at every start."
+        raise ModelError(name, found, "a model as it was exported", fix, blocked)
+    integer = [f"{node.op_type} {node.name}".strip() for node in graph.node if node.op_type in _QUANTIZED_OPS]
+    if integer:
         fix = (
             "Quantize with onnxruntime.quantization.quantize_static(quant_format=QuantFormat.QDQ, per_channel=True); "
             "dynamic quantization has no constants that a recalibration could correct."
         )
         wanted = "QuantizeLinear/DequantizeLinear pairs"
-        raise ModelError(name, "integer operators instead of QDQ", wanted, fix, found)
+        raise ModelError(name, "integer operators instead of QDQ", wanted, fix, integer)
 
 
 def _resolve_identities(graph: GraphProto) -> None:
@@ -185,9 +224,9 @@ def _resolve_identities(graph: GraphProto) -> None:
     PyTorch's older exporter writes parameters of equal values once, and reads the others through an Identity: biases
     that are still zero, scales that are still one.
     """
-    known, given = _constants(graph), {output.name for output in graph.output}
+    known, given = constants_of(graph), {output.name for output in graph.output}
     for node in list(graph.node):
-        if node.op_type == "Identity" and node.input[0] in known and node.output[0] not in given:
+        if operator(node) == "Identity" and node.input[0] in known and node.output[0] not in given:
             copy = graph.initializer.add()
             copy.CopyFrom(known[node.input[0]])
             copy.name = node.output[0]
@@ -195,10 +234,11 @@ def _resolve_identities(graph: GraphProto) -> None:
             graph.node.remove(node)
 
 
-def _constants(graph: GraphProto) -> dict[str, TensorProto]:
+def constants_of(graph: GraphProto) -> dict[str, TensorProto]:
+    """Initializers and the outputs of Constant nodes, by tensor name."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and (value := attribute(node, "value", None)) is not None:
+        if operator(node) == "Constant" and (value := attribute(node, "value", None)) is not None:
             constants[node.output[0]] = value
     return constants
 

@@ -15,7 +15,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, helper
 from calibration.patch import Affine
 from calibration.stats.moments import Vector
 from calibration.targets.base import DEAD_WEIGHT_SCALE, over_weights
-from calibration.targets.onnx.graph import OnnxGraph, attribute, subgraphs, tensors_read
+from calibration.targets.onnx.graph import OnnxGraph, attribute, operator, subgraphs, tensors_read
 from calibration.targets.onnx.taps import Constant, OnnxTap, skip_rounding
 
 _INT32_MAX = 2**31 - 1
@@ -160,9 +160,9 @@ def _makes_a_float(graph: OnnxGraph, node: NodeProto) -> bool:
 
     What lies between takes the new type: nothing may be declared of it any more.
     """
-    if node.op_type == "Cast":
+    if operator(node) == "Cast":
         return attribute(node, "to", 0) in _FLOATS
-    moved = node.output[0] if node.op_type in _MOVERS else ""
+    moved = node.output[0] if operator(node) in _MOVERS else ""
     if not moved or moved in graph.outputs:
         return False
     following = [other for other in graph.model.graph.node if moved in tensors_read(other)]
@@ -295,7 +295,7 @@ def _dequantize(graph: OnnxGraph, constant: Constant) -> Constant:
 
 def _find_reader(graph: OnnxGraph, constant: Constant) -> NodeProto:
     """The DequantizeLinear of an integer constant."""
-    return next(n for n in graph.consumers[constant.name] if n.op_type == "DequantizeLinear")
+    return next(n for n in graph.consumers[constant.name] if operator(n) == "DequantizeLinear")
 
 
 def _value_of(graph: OnnxGraph, constant: Constant) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from calibration.stats.moments import Vector
-from calibration.targets.onnx.graph import OnnxGraph, attribute
+from calibration.targets.onnx.graph import OnnxGraph, attribute, operator
 from calibration.targets.onnx.patch import read_float_bias
 from calibration.targets.onnx.taps import OnnxTap
 
@@ -114,7 +114,7 @@ class PointwiseWriter:
             graph.model.graph.node.remove(reader)
             nodes.append(moved)
             source, name = moved.output[0], reader.output[0]
-            if reader.op_type == "QuantizeLinear":
+            if operator(reader) == "QuantizeLinear":
                 break
         perm = [0, self._rank - 1, *range(1, self._rank - 1)]
         nodes.append(helper.make_node("Transpose", [source], [name], perm=perm))
@@ -147,6 +147,6 @@ def _is_number(graph: OnnxGraph, name: str) -> bool:
 
 def _keeps_places(graph: OnnxGraph, node: NodeProto) -> bool:
     """Whether a node does the same to every value, wherever it is."""
-    if node.op_type != "QuantizeLinear" and node.op_type not in _ELEMENT_BY_ELEMENT:
+    if operator(node) != "QuantizeLinear" and operator(node) not in _ELEMENT_BY_ELEMENT:
         return False
     return all(not name or _is_number(graph, name) for name in node.input[1:])

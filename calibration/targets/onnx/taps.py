@@ -15,12 +15,14 @@ from onnx import NodeProto
 
 from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
-from calibration.targets.onnx.graph import OnnxGraph, attribute, subgraphs
+from calibration.targets.onnx.graph import OnnxGraph, attribute, label, operator, subgraphs, tensors_read
 from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
 
+_NORM = "BatchNormalization"
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_UNKNOWN_WEIGHTED = ("LSTM", "GRU", "RNN", "Einsum", "DeformConv", "FusedConv", "FusedGemm", "FusedMatMul")
-"""Hold weights too (the last three come from ONNX Runtime's optimizer), but their output is never corrected."""
+_UNKNOWN_WEIGHTED = ("LSTM", "GRU", "RNN", "Einsum", "DeformConv")
+"""Hold weights too, but their output is never corrected. So do operators of other domains that read a constant of
+several axes, such as the FusedConv of ONNX Runtime's optimizer."""
 
 _SELECTING = ("NonZero", "NonMaxSuppression", "Compress", "Unique")
 """Give as many entries as the picture has of something."""
@@ -72,7 +74,7 @@ def find_taps(graph: OnnxGraph) -> tuple[tuple[OnnxTap, ...], tuple[SkippedLayer
     """All taps in graph order, and the layers that stay as they are; see :func:`choose_taps`.
 
     Raises:
-        ModelError: no tap at all, or a BatchNormalization in training mode.
+        ModelError: no tap at all, or a BatchNormalization that normalises what comes from the picture in training mode.
     """
     _refuse_training_mode(graph)
     fix = "Export it with its convolution weights as float32 constants, and quantize with QDQ and per_channel=True."
@@ -85,39 +87,65 @@ def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
         depends_on_picture = not of_the_picture.isdisjoint(node.input)
         if depends_on_picture:
             of_the_picture.update(node.output)
+        inner = list(_inner_layers(node, frozenset(graph.constants)))
         yield Step(
             label=label(node),
-            reads=node.input,
+            reads=list(tensors_read(node)),
             writes=node.output,
-            rows_from=node.input[:1] if node.op_type in _OF_THE_FIRST_ONLY else node.input,
-            has_weights=node.op_type in _WEIGHTED and _is_constant(graph, node.input[1]),
-            is_batch_norm=node.op_type == "BatchNormalization",
-            is_linear=node.op_type in ("Gemm", "MatMul"),
-            is_selecting=depends_on_picture and node.op_type in _SELECTING,
-            inner_layers=[label(inner) for inner in _inner_layers(node)],
+            rows_from=node.input[:1] if operator(node) in _OF_THE_FIRST_ONLY else node.input,
+            has_weights=_has_weights(graph, node) or any(has_weights for _, has_weights in inner),
+            is_batch_norm=operator(node) == _NORM,
+            is_linear=operator(node) in ("Gemm", "MatMul"),
+            is_selecting=depends_on_picture and operator(node) in _SELECTING,
+            inner_layers=[label(layer) for layer, _ in inner],
             tap=partial(_find_tap, graph, node),
         )
 
 
-def label(node: NodeProto) -> str:
-    """A layer's name for people."""
-    return str(node.name or node.output[0])
+def _has_weights(graph: OnnxGraph, node: NodeProto) -> bool:
+    """Whether a layer in front of this node is no head."""
+    if operator(node) in _WEIGHTED:
+        return _is_constant(graph, node.input[1])
+    return _is_unknown(graph, node)
+
+
+def _is_unknown(graph: OnnxGraph, node: NodeProto) -> bool:
+    """Whether a node holds weights, and what they do to its channels is not known."""
+    if operator(node) in _UNKNOWN_WEIGHTED:
+        return any(_is_constant(graph, name) for name in node.input)
+    is_foreign = ":" in operator(node)
+    return is_foreign and any(
+        len(graph.constants[name].dims) > 1 for name in node.input if name in graph.constants
+    )
 
 
 def _refuse_training_mode(graph: OnnxGraph) -> None:
-    norms = [node for node in graph.nodes if node.op_type == "BatchNormalization"]
-    training = [label(node) for node in norms if attribute(node, "training_mode", 0)]
+    of_the_picture, training = {graph.input.name}, list[str]()
+    for node in graph.nodes:
+        if of_the_picture.isdisjoint(tensors_read(node)):
+            continue  # of constants alone: weights that are standardised, say
+        of_the_picture.update(node.output)
+        if operator(node) == _NORM and attribute(node, "training_mode", 0):
+            training.append(label(node))
     if training:
         fix = "Call model.eval() before the export."
         raise ModelError(graph.name, "exported in training mode", "an inference model", fix, training)
 
 
-def _inner_layers(node: NodeProto) -> Iterator[NodeProto]:
+def _inner_layers(node: NodeProto, known: frozenset[str]) -> Iterator[tuple[NodeProto, bool]]:
+    """The layers in the bodies of control flow, and whether they have constant weights.
+
+    ``known`` are the constants outside of them; what a body computes from constants alone is one too.
+    """
     for body in subgraphs(node):
+        constants = {*known, *(tensor.name for tensor in body.initializer)}
         for inner in body.node:
-            if inner.op_type in (*_WEIGHTED, *_UNKNOWN_WEIGHTED, "BatchNormalization"):
-                yield inner
-            yield from _inner_layers(inner)
+            read = [name for name in inner.input if name]
+            if constants.issuperset(read) and (read or operator(inner) == "Constant"):
+                constants.update(inner.output)
+            elif ":" in operator(inner) or operator(inner) in (*_WEIGHTED, *_UNKNOWN_WEIGHTED, _NORM):
+                yield inner, not constants.isdisjoint(read)
+            yield from _inner_layers(inner, frozenset(constants))
 
 
 def _is_constant(graph: OnnxGraph, name: str) -> bool:
@@ -129,7 +157,7 @@ def _is_constant(graph: OnnxGraph, name: str) -> bool:
 
 def _find_tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
     """The tap of a node, None when it is not a layer with weights."""
-    match node.op_type:
+    match operator(node):
         case "Conv" | "ConvTranspose":
             return None if _feeds_batch_norm(graph, node) else _read_convolution(graph, node)
         case "BatchNormalization":
@@ -140,8 +168,8 @@ def _find_tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
             return _read_matmul(graph, node)
         case "MatMul" if _is_constant(graph, node.input[0]):
             raise LayerSkipped("its weights are on the left: its channels are no axis of the output")
-        case op if op in _UNKNOWN_WEIGHTED and any(_is_constant(graph, name) for name in node.input):
-            raise LayerSkipped(f"{op} is no layer with one output per channel")
+        case op if _is_unknown(graph, node):
+            raise LayerSkipped(f"{op} is no layer with one output per channel that is known")
         case _:
             return None
 
@@ -149,12 +177,12 @@ def _find_tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
 def _feeds_batch_norm(graph: OnnxGraph, node: NodeProto) -> bool:
     """Then the BatchNormalization behind it is the tap."""
     reader = graph.only_consumer(node.output[0])
-    return reader is not None and reader.op_type == "BatchNormalization"
+    return reader is not None and operator(reader) == _NORM
 
 
 def _read_convolution(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
     groups = int(attribute(node, "group", 1))
-    axis = 1 if node.op_type == "ConvTranspose" else 0
+    axis = 1 if operator(node) == "ConvTranspose" else 0
     weight = _read_weight(graph, node.input[1], axis)
     shape = graph.constants[weight.name].dims
     if axis and groups > 1 and weight.scale:
@@ -195,7 +223,7 @@ def _read_matmul(graph: OnnxGraph, node: NodeProto) -> OnnxTap:
         raise LayerSkipped("a MatMul that is not a linear layer of known rank")
     product = skip_rounding(graph, node.output[0])
     adder = graph.only_consumer(product)
-    bias = "" if adder is None or adder.op_type != "Add" else next(n for n in adder.input if n != product)
+    bias = "" if adder is None or operator(adder) != "Add" else next(n for n in adder.input if n != product)
     if adder is None or _read_bias(graph, bias, int(shape[1])) is None:
         raise LayerSkipped("a MatMul without a bias to correct")
     channels, axis = int(shape[1]), rank - 1
@@ -213,14 +241,14 @@ def _complete(
     name = name or node.output[0]
     if name in graph.outputs:
         raise LayerSkipped("its output is an output of the model")
-    own = channels // more.get("groups", 1) if node.op_type == "ConvTranspose" else channels
+    own = channels // more.get("groups", 1) if operator(node) == "ConvTranspose" else channels
     # one scale for all of them is spread when it is patched
     if weight.scale and graph.array(weight.scale).size not in (1, own):
         raise LayerSkipped("its weight scales are not one per output channel")
     return OnnxTap(
         name=name,
         node=label(node),
-        op=node.op_type,
+        op=operator(node),
         channels=channels,
         layer_output=node.output[0],
         weight=weight,
@@ -232,10 +260,10 @@ def _complete(
 def skip_rounding(graph: OnnxGraph, name: str) -> str:
     """``name`` itself, or what a QuantizeLinear and a DequantizeLinear that alone read it make of it."""
     rounded = graph.only_consumer(name)
-    if rounded is None or rounded.op_type != "QuantizeLinear":
+    if rounded is None or operator(rounded) != "QuantizeLinear":
         return name
     back = graph.only_consumer(rounded.output[0])
-    return name if back is None or back.op_type != "DequantizeLinear" else str(back.output[0])
+    return name if back is None or operator(back) != "DequantizeLinear" else str(back.output[0])
 
 
 def _read_weight(graph: OnnxGraph, name: str, axis: int) -> Constant:

@@ -21,12 +21,14 @@ from calibration.targets.safe_form.decide import make_safe
 TORCH_FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
     torch.jit.Error,
+    torch.FatalError,
     IndexError,
     TypeError,
     ValueError,
 )
 """What torch raises when a module is loaded, optimised or run. ``torch.jit.Error``, which carries the ``raise`` and
-``assert`` of a script, is none of Python's own; the last three come from operators."""
+``assert`` of a script, is no RuntimeError (torch 2.13; a test compares this with torch's own classes); the last three
+come from operators."""
 
 OUTPUT = "output"
 """Name of an unnamed output; the second one is ``output_1``."""
@@ -115,6 +117,8 @@ def running(name: str, threads: int) -> Iterator[None]:
             "Check that the pictures have the size that the model was made for, and that it takes any number of "
             "them: a traced model must not have the batch size in a view or reshape."
         )
+        if isinstance(err, torch.jit.Error):
+            fix = "An assert or raise of the model itself refuses these pictures: leave them out, or take it out."
         # TorchScript puts its own traceback first and the reason last.
         reason = str(err).strip().rsplit("\n", 1)[-1].strip()
         raise ModelError(name, f"torch failed ({reason})", "a model that runs", fix) from err

@@ -95,10 +95,11 @@ def test_a_tap_that_is_an_output_is_skipped() -> None:
     assert [tap.name for tap in open_onnx(model).taps] == ["conv1", "conv3"]
 
 
-def test_weights_that_are_computed_are_skipped() -> None:
+def test_weights_that_are_computed_from_the_picture_are_skipped() -> None:
     def computed(proto: onnx.ModelProto) -> None:
-        node = next(n for n in proto.graph.node if n.name == "node_conv2")
-        proto.graph.node.insert(0, helper.make_node("Abs", [node.input[1]], ["computed"]))
+        place, node = next((i, n) for i, n in enumerate(proto.graph.node) if n.name == "node_conv2")
+        proto.graph.node.insert(place, helper.make_node("Mul", [node.input[1], "light"], ["computed"]))
+        proto.graph.node.insert(place, helper.make_node("ReduceMean", ["input"], ["light"], keepdims=0))
         node.input[1] = "computed"
 
     assert "not constants" in reasons(edited(classifier(), computed))["node_conv2"]
