@@ -115,7 +115,7 @@ def _run_example(module: str, options: Mapping[str, object], as_json: bool) -> i
 
 def print_built(built: "Built", as_json: bool) -> int:
     """Print what was built and measured; returns the exit code 0."""
-    kind = "int8" if built.quantize == "int8" else "float"
+    kind = "int8" if built.is_int8 else "float"
     lines = [f"built {built.path}: {built.format} {kind}, {built.size_bytes / 1e6:.1f} MB"]
     lines += [f"  {name}: {words}" for name, words in built.candidates.items()]
     lines += [f"  note: {note}" for note in built.notes]

@@ -224,12 +224,15 @@ def _quantized(candidate: ModelCandidate, samples: NDArray[np.float32], how: Qua
     return quantize_ir(candidate.model, samples, how)
 
 
-def _require_float(candidate: ModelCandidate) -> None:
+def is_quantized(candidate: ModelCandidate) -> bool:
+    """Whether the model holds int8 layers."""
     if candidate.format == "onnx":
         operators = read_onnx(candidate.model.data).operators
-        is_quantized = any(operators[name] for name in ("QuantizeLinear", "DequantizeLinear", "ConvInteger"))
-    else:
-        is_quantized = b"FakeQuantize" in candidate.model.data or b'element_type="i8"' in candidate.model.data
-    if is_quantized:
+        return any(operators[name] for name in ("QuantizeLinear", "DequantizeLinear", "ConvInteger"))
+    return b"FakeQuantize" in candidate.model.data or b'element_type="i8"' in candidate.model.data
+
+
+def _require_float(candidate: ModelCandidate) -> None:
+    if is_quantized(candidate):
         fix = "Take quantize: none, or give the float model."
         raise BundleError("model", "already quantized", "a float model to quantize", fix)

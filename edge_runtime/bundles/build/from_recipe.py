@@ -19,6 +19,7 @@ from edge_runtime.bundles.build.candidates import (
     Pictures,
     choose_candidate,
     describe_figures,
+    is_quantized,
     quantize_candidates,
 )
 from edge_runtime.bundles.build.checkpoint import read_version
@@ -67,6 +68,8 @@ class Built(StrictModel):
     bundle: str
     format: str
     quantize: str
+    is_int8: bool
+    """Whether the model is, by this build or as it was given."""
     size_bytes: int
     """Of the model, weights included."""
     measured: tuple[Measured, ...]
@@ -185,7 +188,8 @@ def _describe(
     figures: dict[str, str] = {candidate.format: describe_figures(candidate) for candidate in candidates}
     figures |= {name: f"left out: {reason}" for name, reason in attempts.reasons.items()}
     return Built(
-        path=path, bundle=bundle.id, format=taken.format, quantize=quantize, size_bytes=size, measured=taken.measured,
+        path=path, bundle=bundle.id, format=taken.format, quantize=quantize, is_int8=is_quantized(taken),
+        size_bytes=size, measured=taken.measured,
         candidates=figures, notes=_notes(bundle),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from edge_runtime.bundles.build.bias_correction import correct_biases
@@ -24,6 +25,8 @@ from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import ORT_FAILURES
 
 _USUAL = Quantization()
+_WARNING, _FATAL = 2, 4
+"""Severities of ONNX Runtime: its default, and that of nothing but crashes."""
 _FAILURES: tuple[type[Exception], ...] = (*ORT_FAILURES, AttributeError, KeyError)
 """What the quantizer meets surprises with."""
 
@@ -65,12 +68,8 @@ def quantize_onnx(model: bytes, samples: NDArray[np.float32], how: Quantization 
         weight_type=QuantType.QInt8,
         reduce_range=how.weight_bits == 7,  # ONNX Runtime's name for 7 bits
     )
-    logging.getLogger().addFilter(_is_not_advice)
-    try:
-        int8 = _run_on_files(quantize, model)
-    finally:
-        logging.getLogger().removeFilter(_is_not_advice)
-    with _refusing():
+    int8 = _run_on_files(quantize, model)
+    with _refusing(), _silent():
         return correct_biases(int8, model, samples.astype(dtype))
 
 
@@ -105,7 +104,7 @@ def _run_on_files(step: Callable[[str, str], None], model: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
         source.write_bytes(model)
-        with _refusing():
+        with _refusing(), _silent():
             step(str(source), str(target))
         return target.read_bytes()
 
@@ -121,7 +120,18 @@ def _refusing() -> Iterator[None]:
         raise BundleError("model", found, "a model it can quantize", fix) from err
 
 
-def _is_not_advice(record: logging.LogRecord) -> bool:
-    """Hide the quantizer's advice to pre-process, which was followed, and that float16 biases stay as they are."""
-    text = record.getMessage()
-    return "pre-processing before quantization" not in text and not text.startswith("Expected bias")
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Hide the advice and warnings of ONNX Runtime, up to hundreds of lines; where it fails, it raises."""
+    logging.getLogger().addFilter(_is_ours)
+    onnxruntime.set_default_logger_severity(_FATAL)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
+        logging.getLogger().removeFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """The quantizer logs to the root logger, so only the file says who speaks."""
+    return record.levelno >= logging.ERROR or "onnxruntime" not in record.pathname

@@ -44,6 +44,8 @@ def make_refusal(at: Path | str, err: EngineError) -> BundleError:
         fix = "Export the picture part of the model alone, with such an input."
     elif "forward() is missing value" in text:
         fix = "Wrap the net so that forward takes the picture alone, and save that."
+    elif "Half" in text or "BFloat16" in text:
+        fix = "Save the module with float32 weights (module.float()): pictures are float32."
     elif text.startswith("torch failed"):
         fix = "Check preprocess (width, height, layout, colour): TorchScript files do not say what they take."
     else:

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build import from_recipe
 from edge_runtime.bundles.build.candidates import ModelCandidate, choose_candidate
 from edge_runtime.bundles.build.from_recipe import build_from_recipe
 from edge_runtime.bundles.build.recipe_file import QuantizationLimits
@@ -356,3 +357,47 @@ def test_the_common_form_of_a_checkpoint_and_a_bare_state_dict_are_taken(author:
     bare = author.build(formats=["torchscript"], preprocess=PREPROCESS, version=5)
     for one, other in zip(answers(load_bundle(built.path)), answers(load_bundle(bare.path)), strict=True):
         np.testing.assert_array_equal(one["output"], other["output"])
+
+
+def test_an_int8_model_is_called_one_and_its_quantizer_is_silent(
+    author: Author, capfd: Any, caplog: Any
+) -> None:
+    model = onnx.load_model_from_string(small_model())
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.zeros(3, np.float32), "num_batches_tracked")
+    )
+    (author.folder / "net.onnx").write_bytes(model.SerializeToString())
+    author.pictures("cal", range(10, 40))
+    limits = {"accuracy_points": 50, "time_over_float": 99}
+    built = author.build(model="net.onnx", quantize="int8", calibration="cal", limits=limits)
+    assert built.is_int8
+    (author.folder / "given.onnx").write_bytes((built.path / "model.onnx").read_bytes())
+    again = author.build(model="given.onnx", version=2)
+    assert (again.quantize, again.is_int8) == ("none", True)
+    assert not author.build(model="net.onnx", version=3).is_int8
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if "onnxruntime" in record.pathname]
+
+
+def test_answers_that_int8_spoils_are_not_blamed_on_the_recipe(author: Author, monkeypatch: Any) -> None:
+    author.model("onnx")
+    author.pictures("cal", range(10, 40))
+    real = from_recipe.check_readable
+    calls: list[Path] = []
+
+    def check(*given: Any) -> None:
+        calls.append(given[3])
+        if len(calls) == 2:  # the float model's were read first
+            raise BundleError(
+                "bundle.yaml", "scores of boxes from 0 to 1.22", "scores from 0 to 1", "Check packing."
+            )
+        real(*given)
+
+    monkeypatch.setattr(from_recipe, "check_readable", check)
+    with pytest.raises(BundleError) as refused:
+        author.build(
+            quantize="int8", calibration="cal", limits={"accuracy_points": 50, "time_over_float": 99}
+        )
+    assert refused.value.path == "quantize"
+    assert "keep_float" in refused.value.fix
+    assert "packing" not in refused.value.fix
