@@ -119,7 +119,7 @@ def bomb_png(width: int, height: int, bits: int = 8, colour_type: int = 2) -> by
 
 def bomb_tiff(width: int, height: int, *, samples: int = 3, bits: int = 8, is_big: bool = False) -> bytes:
     kind = 16 if is_big else 4
-    entries = [(256, kind, [width]), (257, kind, [height]), (258, 3, [bits] * samples), (262, 3, [2]),
+    entries = [(256, kind, [width]), (257, kind, [height]), (258, 3, [bits] * samples), (259, 3, [5]), (262, 3, [2]),
                (273, 4, [-1]), (277, 3, [samples]), (279, 4, [1])]  # fmt: skip
     return tiff(entries, b"x", is_big=is_big)
 
