@@ -105,13 +105,29 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
             "runs_on": opened.engine.runs_on,
         }
     found.notes += _notes_of_recalibration(config)
-    for name, camera in config.cameras.items():
-        # a missing path is no error: a share may be mounted and a camera plugged in later
-        if camera.enabled and camera.address.local_path and not _exists(camera.path):
-            found.notes.append(
-                f"cameras.{name}.path: {camera.path} does not exist now; the camera waits for it"
-            )
+    _look_at_cameras(config, found)
     return found
+
+
+def _look_at_cameras(config: "Config", found: Checked) -> None:
+    """A missing path is no error, since a share may be mounted and a camera plugged in later; a wrong one is."""
+    from edge_runtime.system.camera_address import CameraKind
+    from edge_runtime.system.camera_path import look_at_path
+
+    devices: dict[str, str] = {}
+    for name, camera in config.cameras.items():
+        where = f"cameras.{name}.path"
+        problem = look_at_path(camera.address) if camera.enabled else None
+        if problem is not None and problem.is_lasting:
+            line = config.line_of("cameras", name, "path")
+            found.problems.append(Problem(where, line, problem.found, problem.expected))
+        elif problem is not None:
+            found.notes.append(f"{where}: {problem.found}; the camera waits for it")
+        elif camera.enabled and camera.address.kind is CameraKind.DEVICE:
+            real = os.path.realpath(camera.path)
+            if real in devices:
+                found.notes.append(f"{where}: {camera.path} is the device of camera {devices[real]!r} now")
+            devices.setdefault(real, name)
 
 
 def _notes_of_recalibration(config: "Config") -> list[str]:
@@ -132,10 +148,3 @@ def _notes_of_recalibration(config: "Config") -> list[str]:
         "mqtt.commands: true (and edge-runtime send commission), or recalibration.commission.automatic: true"
     )
     return [f"recalibration: {', '.join(without)} has no baseline and nothing here records one; set {way}"]
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except OSError:  # a folder that may not be entered, a share that is gone
-        return False

@@ -13,6 +13,7 @@ import sys
 
 from edge_runtime.sources.capture_protocol import CaptureFailed, CaptureRequest, OwnerConnection
 from edge_runtime.system.camera_address import CameraAddress
+from edge_runtime.system.camera_path import look_at_path
 from edge_runtime.system.redaction import redact_url
 
 _PR_SET_NAME = 15
@@ -42,7 +43,8 @@ def wait_reachable(address: CameraAddress, owner: OwnerConnection, rng: random.R
 def _connect(address: CameraAddress) -> str | None:
     """Why the address does not answer, or None when it does."""
     if address.local_path is not None:
-        return None if address.local_path.exists() else f"{address.local_path} does not exist"
+        problem = look_at_path(address)
+        return None if problem is None else f"{problem.found}; expected {problem.expected}"
     assert address.endpoint is not None, "a camera that OpenCV plays is a path or has an endpoint"
     host, port = address.endpoint
     try:

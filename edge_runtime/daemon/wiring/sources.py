@@ -20,6 +20,7 @@ from edge_runtime.sources.mqtt_images import MqttImagesSource
 from edge_runtime.sources.mqtt_origin import read_origin
 from edge_runtime.sources.video import VideoSource
 from edge_runtime.system.camera_address import CameraKind
+from edge_runtime.system.camera_path import look_at_path
 
 
 class AnsweredFolders:
@@ -56,6 +57,9 @@ def open_source(
     Raises:
         SourceLost: it cannot be opened now.
     """
+    wrong = look_at_path(camera.address)
+    if wrong is not None and wrong.is_lasting:
+        raise SourceLost(stream, f"{wrong.found}; expected {wrong.expected}")
     match camera.address.kind:
         case CameraKind.DEMO:
             return open_demo_camera(stream, camera)

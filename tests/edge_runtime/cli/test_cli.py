@@ -167,6 +167,18 @@ def test_check_notes_what_has_no_effect_and_what_is_not_there_yet(run, tmp_path)
     assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 3
 
 
+def test_check_refuses_a_camera_that_can_never_come_and_notes_one_that_may(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    paths = {"never": str(tmp_path / "pipe"), "later": "/dev/v4l/by-id/usb-none-index0"}
+    cameras = {name: {"path": path, "model": "m"} for name, path in paths.items()}
+    code, _, err = run("check", config(tmp_path, cameras=cameras))
+    assert code == 78
+    problem, note = (line for line in err.splitlines() if "cameras." in line)
+    assert "cameras.never.path" in problem
+    assert "line 1" in problem
+    assert note.startswith("note: cameras.later.path")
+
+
 def test_check_notes_no_missing_way_to_a_baseline_where_there_is_one(run, tmp_path):
     models = {"m": {"bundle": "demo:efficientnet-lite0"}}
     for given in ({"commission": {"automatic": True}}, {"enabled": False}):
