@@ -47,10 +47,12 @@ class Cameras:
     def __init__(self, open_source: OpenSource, sequences: Path, crashes: Crashes) -> None:
         self._open_source, self._sequences, self._crashes = open_source, sequences, crashes
         self._workers: dict[str, StreamWorker] = {}
+        self._paused: dict[str, SequenceNumbers] = {}
+        """Of closed streams: opened again, their numbers go on without a gap."""
 
     def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
         """Start a stream's worker. A source that cannot be opened is a problem in the status, not an error here."""
-        sequence = SequenceNumbers(self._sequences / f"{stream}.seq")
+        sequence = self._paused.pop(stream, None) or SequenceNumbers(self._sequences / f"{stream}.seq")
         worker = self._workers[stream] = StreamWorker(
             stream,
             camera,
@@ -74,7 +76,9 @@ class Cameras:
         closed = self._workers.pop(stream, None)
         if closed is not None:
             closed.thread.stop()
-            if not closed.thread.join(CLOSE_S):
+            if closed.thread.join(CLOSE_S):
+                self._paused[stream] = closed.sequence
+            else:  # it may still use numbers
                 log.warning("stream did not end in time", stream=stream)
             closed.pipeline.forget(stream)
 

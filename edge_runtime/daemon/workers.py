@@ -41,7 +41,7 @@ class StreamWorker:
         sequence: SequenceNumbers,
     ) -> None:
         self.stream, self.camera = stream, camera
-        self._open_source, self._backoff, self._sequence = open_source, backoff, sequence
+        self._open_source, self._backoff, self.sequence = open_source, backoff, sequence
         self.pipeline, self.since_s = pipeline, time.monotonic()
         """The pipeline that answers the stream since ``since_s`` (monotonic seconds)."""
         self._handing_over = threading.Lock()
@@ -105,7 +105,7 @@ class StreamWorker:
                         self.pipeline.rest(self.stream)
                     continue
                 quiet, self._has_given = 0, True
-                self._sequence.mark_used(frame.seq)
+                self.sequence.mark_used(frame.seq)
                 if self.camera.colour is not None:  # the channel order that the source really gives
                     frame = replace(frame, colour=self.camera.colour)
                 with self._handing_over:

@@ -62,7 +62,7 @@ def open_source(
         raise SourceLost(stream, f"{wrong.found}; expected {wrong.expected}")
     match camera.address.kind:
         case CameraKind.DEMO:
-            return open_demo_camera(stream, camera)
+            return open_demo_camera(stream, camera, first_seq)
         case CameraKind.MQTT:
             client = connection.client
             assert client is not None, "the configuration was checked: path mqtt needs a section mqtt"
@@ -113,10 +113,12 @@ def _is_folder(stream: str, path: str) -> bool:
         raise SourceLost(stream, f"{path} cannot be opened: {err.strerror}") from err
 
 
-def open_demo_camera(stream: str, camera: CameraConfig) -> DemoCamera:
-    """The demo's conveyor of photographs; its sequence numbers are frame indices and always begin at 0."""
+def open_demo_camera(stream: str, camera: CameraConfig, first_seq: int = 0) -> DemoCamera:
+    """The demo's conveyor of photographs."""
     folder = camera.demo.pictures if camera.demo is not None else None
-    return DemoCamera(stream, folder or DATA / "pictures", camera.demo, fps=camera.fps or 10.0)
+    return DemoCamera(
+        stream, folder or DATA / "pictures", camera.demo, fps=camera.fps or 10.0, first_seq=first_seq
+    )
 
 
 def video_options(camera: CameraConfig, max_frame_bytes: int = 64 << 20) -> VideoOptions:

@@ -28,13 +28,12 @@ _ZOOM = (0.7, 1.0)  # share of the photograph's largest 4:3 part that is seen; l
 class DemoCamera:
     """A conveyor as a live ``Source``: a late reader gets the newest frame, the others count as dropped.
 
-    ``seq`` is the index of the frame.
-
     Args:
         folder: Photographs, at least one.
         options: The pictures to show and their drift. It begins at frame ``ceil(drift_at_s * fps)``.
         fps: Pictures a second, above 0.
         clock, wall_clock: Monotonic and Unix seconds.
+        first_seq: Sequence number of the frame at index 0.
 
     Raises:
         SourceLost: no readable folder, or no photograph in it.
@@ -51,8 +50,9 @@ class DemoCamera:
         fps: float,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        first_seq: int = 0,
     ) -> None:
-        self.stream = stream
+        self.stream, self._first_seq = stream, first_seq
         self._options, self._fps = options or DemoConfig(), fps
         self._photos = _load(stream, folder, self._options.only)
         self._clock, self._wall_clock = clock, wall_clock
@@ -122,7 +122,7 @@ class DemoCamera:
         )
         return Frame(
             stream=self.stream,
-            seq=index,
+            seq=self._first_seq + index,
             picture=pixels,
             captured_at_s=due_s,
             captured_at_wall_s=self._wall_clock() - (self._clock() - due_s),

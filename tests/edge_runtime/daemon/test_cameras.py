@@ -174,4 +174,27 @@ def test_the_next_opening_goes_on_with_higher_numbers(open_cameras):
         cameras.open("belt", camera(), ScriptedPipeline())
         assert until(cameras.are_finished)
         cameras.close("belt")
-    assert firsts[1] > firsts[0]
+    assert firsts == [0, 1]  # an edit leaves no gap
+
+
+def test_numbers_go_on_above_those_of_a_stream_that_does_not_end(open_cameras, monkeypatch):
+    firsts, hold = [], threading.Event()
+
+    class Stuck(FakeSource):
+        def read(self, timeout_s):
+            hold.wait(WAIT_S)
+            return super().read(timeout_s)
+
+    def source(stream, config, first_seq):
+        firsts.append(first_seq)
+        return Stuck("belt", [frame(first_seq)]) if len(firsts) == 1 else FakeSource("belt", [])
+
+    monkeypatch.setattr("edge_runtime.daemon.cameras.CLOSE_S", 0.05)
+    cameras = open_cameras(source)
+    for _ in range(2):
+        cameras.open("belt", camera(), ScriptedPipeline())
+        assert until(lambda: firsts)
+        cameras.close("belt")
+    hold.set()
+    assert until(lambda: len(firsts) == 2)
+    assert firsts[1] >= 10_000

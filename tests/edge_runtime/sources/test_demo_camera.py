@@ -144,3 +144,10 @@ def test_a_damaged_photograph_is_named(tmp_path):
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValidationError):
         DemoConfig(**options)
+
+
+def test_numbers_go_on_where_they_ended_and_the_pictures_begin_anew(photos):
+    source = DemoCamera("belt", photos, fps=10.0, clock=lambda: 100.0, first_seq=10_000)
+    frame = source.read(0)
+    assert frame.seq == 10_000
+    assert np.array_equal(frame.picture, source.frame(0))
