@@ -152,9 +152,9 @@ def _run_child(parts: Iterable[bytes], limits: OpeningLimits, should_stop: Calla
                     stderr=subprocess.PIPE,
                     cwd=folder,
                 )
-                return wait_for_child(
-                    process, timeout_s=limits.step_s, in_all_s=limits.in_all_s, should_stop=should_stop
-                )
+            return wait_for_child(
+                process, timeout_s=limits.step_s, in_all_s=limits.in_all_s, should_stop=should_stop
+            )
         finally:
             os.close(file)
     except OSError as err:
@@ -163,7 +163,10 @@ def _run_child(parts: Iterable[bytes], limits: OpeningLimits, should_stop: Calla
 
 @contextmanager
 def _empty_folder() -> Iterator[Path]:
-    """To work in, so that a relative path leads nowhere; on a full disk the top one, which is nearly as good."""
+    """To start in, so that a relative path leads nowhere; on a full disk the top one, which is nearly as good.
+
+    Removed at once: a process keeps the folder it stands in, and nothing is left when this one is killed.
+    """
     try:
         folder = Path(tempfile.mkdtemp(prefix="edge-open-"))
     except OSError:
