@@ -19,7 +19,8 @@ from calibration.drift.divergence import drift_between
 from calibration.drift.mahalanobis import effective_frames
 from calibration.drift.replay import DriftReport, replay_drift
 from calibration.errors import BaselineError, DataError, ModelError
-from calibration.outputs.read import Layout, UnknownAnswers, layout_of, named_only, read_answers
+from calibration.outputs.detections import Detections
+from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of, named_only, read_answers
 from calibration.patch import Patch
 from calibration.search import reference
 from calibration.search.flow import FRAME_MOMENTS_OF, Options, Search
@@ -56,7 +57,8 @@ def profile(
     Args:
         model: ONNX, TorchScript or OpenVINO IR (path or bytes).
         x: Prepared healthy samples, float32 (N, C, H, W), in the order in which they were seen; 64 and more are good,
-            8 the least from which drift can be scored and patches can be judged without labels.
+            8 the least from which drift can be scored and patches can be judged without labels. One that equals an
+            earlier one is left out.
         healthy_samples: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
         effective_count: How many independent frames they are worth; None works it out from the likeness of neighbours.
         threads: CPU threads.
@@ -68,13 +70,17 @@ def profile(
 
     Raises:
         ModelError: the model cannot be recalibrated, or has no such output.
-        DataError: the samples are of another shape or dtype, not finite, or show nothing.
+        DataError: the samples are of another shape or dtype, not finite, or show nothing, or the model answers them
+            with values that are not finite.
     """
     if witness is not None:
         warnings.warn("profile(witness=) is now healthy_samples=", DeprecationWarning, stacklevel=2)
         healthy_samples = witness
     target = open_target(model, threads)
     healthy = reference.check(x, where="healthy samples").x
+    healthy = _without_repeated(healthy)
+    if effective_count is not None:
+        effective_count = min(effective_count, float(len(healthy)))
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     _require_contents(seen.frames[INPUT_TAP])
     kept = spread_over(len(healthy), healthy_samples)
@@ -264,9 +270,28 @@ def _add_answers(
     outputs = named_only(run(healthy_samples.samples()), output)
     try:
         layout = layout or layout_of(outputs)
-        return healthy_samples.with_answers(read_answers(outputs, layout), layout)
+        answers = read_answers(outputs, layout)
     except UnknownAnswers:
         return replace(healthy_samples, probabilities=None, detections=None, layout=None)
+    _require_finite_answers(answers)
+    return healthy_samples.with_answers(answers, layout)
+
+
+def _require_finite_answers(answers: Answers) -> None:
+    scores = answers.scores if isinstance(answers, Detections) else answers
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if bad.size:
+        found, fix = (
+            f"answers to {bad.size} of {len(scores)} that are not finite numbers",
+            "Mend the model's export.",
+        )
+        raise DataError("healthy samples", found, "numbers", fix, bad.tolist())
+
+
+def _without_repeated(x: Batch) -> Batch:
+    """The frames that equal no earlier one: a film that loops is no longer than once through."""
+    repeated = reference.find_repeated(x)
+    return x[~repeated] if repeated.any() else x
 
 
 def _answers_to(run: Runner, x: Batch, layout: Layout | None, output: str | None) -> dict[str, FrameMoments]:

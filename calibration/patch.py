@@ -4,6 +4,7 @@ Eight bytes a channel and no word about frameworks: each target works out its ow
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ class Patch:
             return cls._from(arrays, header)
         except tensor_file.TensorFileProblem as err:
             raise PatchError(str(path), str(err), "a patch written by this library", _AGAIN) from err
-        except (KeyError, TypeError, ValueError) as err:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as err:
             found = f"fields are wrong ({err})"
             raise PatchError(str(path), found, f"a patch of format {FORMAT}", _AGAIN) from err
 
@@ -151,8 +152,14 @@ class Patch:
             baseline_id=str(header["baseline_id"]),
             candidate=str(header["candidate"]),
             frames=int(header["frames"]),
-            created_wall_s=float(header["created_wall_s"]),
+            created_wall_s=_finite(header["created_wall_s"]),
         )
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{number} where a number is expected")
+    return number
 
 
 def spread(var: Vector, reference_var: Vector) -> Vector:

@@ -77,6 +77,8 @@ def profile(
     )
     baseline.save(out)
     notes = []
+    if repeated := len(healthy.x) - baseline.count:
+        notes.append(f"{repeated} of {len(healthy.x)} frames equal an earlier one and were left out.")
     if baseline.count < GOOD_FRAMES:
         notes.append(
             f"{baseline.count} frames are few for a baseline: the fewer, the larger a drift must be to be noticed, and "

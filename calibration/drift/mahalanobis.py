@@ -78,6 +78,10 @@ class Whitening:
         return float((self.whiten(window) ** 2).mean())
 
 
+_SAME_DIGITS = 4
+"""Features that agree so far are of one picture: batches of another size round otherwise."""
+
+
 def effective_frames(frames: Mapping[str, FrameMoments]) -> float:
     """How many independent frames a recording is worth: those of a fixed camera resemble their neighbours.
 
@@ -108,9 +112,13 @@ def side_by_side(pairs: Sequence[MeanVar]) -> MeanVar:
 
 
 def effective_count(features: Matrix) -> float:
-    """How many independent frames the features (N, D) are worth, from the correlation of each frame with the next."""
+    """How many independent frames the features (N, D) are worth, from the correlation of each frame with the next.
+
+    At most as many as differ: pictures that come again and again are one frame each.
+    """
     correlation = _correlation(features)
-    return len(features) * (1 - correlation) / (1 + correlation)
+    worth = len(features) * (1 - correlation) / (1 + correlation)
+    return min(worth, float(len(np.unique(features.round(_SAME_DIGITS), axis=0))))
 
 
 def _correlation(features: Matrix) -> float:

@@ -93,7 +93,7 @@ class DetectionLayout:
         """The layout that :meth:`to_json` described, now or in version 0.1.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError, OverflowError: it is none.
         """
         if "form" in plain:
             old = {"box_format": _OLD_BOX_KINDS[plain["box_kind"]], "background_class": plain["background"]}
@@ -104,7 +104,11 @@ class DetectionLayout:
             if plain[key] not in get_args(words):
                 raise ValueError(f"unknown layout of detections {plain[key]!r}")
             values[key] = plain[key]
-        return cls(**values)
+        layout = cls(**values)
+        counts = (layout.background_class or 0, layout.max_detections - 1)
+        if min(counts) < 0 or not (0 <= layout.score_threshold <= 1 and 0 < (layout.nms_iou or 1) <= 1):
+            raise ValueError("a layout of detections with a threshold or a number that cannot be")
+        return layout
 
 
 def read(layout: DetectionLayout, outputs: Outputs) -> Detections:

@@ -139,16 +139,22 @@ def _checked_labels(y: NDArray[Any], count: int, where: str) -> NDArray[np.int64
     return y.astype(np.int64)
 
 
+def find_repeated(x: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N,) True for frames of ``x`` (N, C, ...) that are equal to an earlier one, bit for bit: they say nothing new."""
+    seen: dict[bytes, int] = {}
+    repeated = np.zeros(len(x), np.bool_)
+    for i, frame in enumerate(x):
+        repeated[i] = seen.setdefault(hashlib.sha256(frame.tobytes()).digest(), i) != i
+    return repeated
+
+
 def find_usable(x: NDArray[np.float32], frames: FrameMoments, healthy: TapMoments) -> Usable:
     """Leave out frames of ``x`` (N, C, ...) that show nothing, and exact repetitions.
 
     ``frames`` are its single-frame moments, ``healthy`` the baseline's moments of the input.
     """
     flat = np.sqrt(frames.var.mean(1)) <= FLAT_SHARE * np.sqrt(healthy.var.mean())
-    seen: dict[bytes, int] = {}
-    repeated = np.zeros(len(x), np.bool_)
-    for i, frame in enumerate(x):
-        repeated[i] = seen.setdefault(hashlib.sha256(frame.tobytes()).digest(), i) != i
+    repeated = find_repeated(x)
     found = Usable(np.arange(len(x)), {}).without(flat, "shows nothing (constant or black)")
     return found.without(repeated[~flat], "repeated")
 

@@ -285,3 +285,34 @@ def squeezed_logits(model: bytes, outside_percent: float = 1) -> bytes:
         [make_node("Sub", ["wide", "low"], ["above"]), make_node("Div", ["above", "range"], [output.name])]
     )
     return proto.SerializeToString()
+
+
+@pytest.mark.parametrize(("distinct", "times"), [(16, 8), (12, 2), (32, 3)])
+def test_a_film_that_loops_is_no_longer_than_once_through(model: bytes, distinct: int, times: int) -> None:
+    once = pictures(distinct, seed=1)
+    looped, plain = c.profile(model, np.tile(once, (times, 1, 1, 1))), c.profile(model, once)
+    assert looped.count == plain.count == distinct
+    assert looped.effective_count == plain.effective_count <= distinct
+    assert looped.id == plain.id
+    assert looped.healthy_samples is not None
+    assert len(np.unique(looped.healthy_samples.packed, axis=0)) == len(looped.healthy_samples) == distinct
+    assert c.profile(model, np.repeat(once, times, axis=0), effective_count=500).effective_count == distinct
+
+
+def test_a_snapshot_of_repeated_frames_is_worth_those_that_differ(model: bytes) -> None:
+    looped = np.tile(pictures(9, seed=1), (5, 1, 1, 1))
+    assert c.snapshot(model, looped).effective_count <= 9
+
+
+def test_a_model_that_answers_healthy_frames_without_numbers_is_refused_with_the_frames(model: bytes) -> None:
+    proto = onnx.load_model_from_string(model)
+    proto.graph.node[-1].output[0] = "finite"
+    proto.graph.initializer.append(from_array(np.float32(0), "nothing"))
+    proto.graph.node.append(make_node("Div", ["nothing", "nothing"], ["nan"]))
+    proto.graph.node.append(make_node("Add", ["finite", "nan"], [proto.graph.output[0].name]))
+    broken, x = proto.SerializeToString(), pictures(12, seed=1)
+    for layout in (ClassScores.LOGITS, ClassScores.PROBABILITIES, ClassScores.INDEPENDENT):
+        with pytest.raises(c.DataError, match="finite") as caught:
+            c.profile(broken, x, layout=layout)
+        assert caught.value.frames == tuple(range(12))
+    assert c.profile(broken, x).healthy_samples.answers is None

@@ -8,6 +8,7 @@ import pytest
 
 from calibration.errors import PatchError
 from calibration.patch import SCALE_LIMITS, Affine, Patch, clipped_channels, correction
+from calibration.stats import tensor_file
 from calibration.stats.moments import TapMoments
 
 
@@ -108,3 +109,29 @@ def test_impossible_scales_are_refused(scale: float) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PatchError):
         Patch.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("frames", float("inf")),
+        ("frames", float("nan")),
+        ("frames", None),
+        ("frames", {}),
+        ("created_wall_s", float("inf")),
+        ("created_wall_s", float("nan")),
+        ("created_wall_s", 10**400),
+        ("taps", [["input", float("inf")]]),
+        ("taps", [["input", float("nan")]]),
+        ("taps", [["input", 10**400]]),
+        ("taps", [["input"]]),
+        ("taps", 7),
+        ("format", float("inf")),
+    ],
+)
+def test_a_header_with_numbers_that_cannot_be_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    arrays, header = tensor_file.decode("patch", a_patch().to_bytes())
+    facts = {key: known for key, known in header.items() if key != "kind"}
+    (tmp_path / "p").write_bytes(tensor_file.encode("patch", arrays, {**facts, field: value}))
+    with pytest.raises(PatchError):
+        Patch.load(tmp_path / "p")

@@ -103,7 +103,7 @@ def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepa
     baseline.save(folder / "baseline.safetensors")
     probe = calibration.probe_files(model)
     model_files.write(folder / f"probe{model_files.suffix(probe)}", probe)
-    return CommissioningResult(len(x), len(baseline.moments), round(baseline.effective_count, 1))
+    return CommissioningResult(baseline.count, len(baseline.moments), round(baseline.effective_count, 1))
 
 
 def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> RecalibrationReport:

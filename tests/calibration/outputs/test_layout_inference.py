@@ -200,3 +200,27 @@ def test_scores_that_are_not_finite_give_no_probabilities(bad: float) -> None:
     outputs = {"logits": np.asarray([[bad, 0.2], [0.5, 0.5]], np.float32)}
     for layout in ClassScores:
         assert np.isnan(np.asarray(read_answers(outputs, layout))).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"score_threshold": float("nan")},
+        {"score_threshold": float("inf")},
+        {"score_threshold": -0.1},
+        {"score_threshold": 10**400},
+        {"nms_iou": float("nan")},
+        {"nms_iou": float("-inf")},
+        {"nms_iou": 2},
+        {"max_detections": float("inf")},
+        {"max_detections": -5},
+        {"background_class": float("nan")},
+        {"background_class": -1},
+        {"max_detections": {}},
+    ],
+    ids=str,
+)
+def test_numbers_that_cannot_be_make_no_layout(wrong: dict[str, object]) -> None:
+    plain = EXAMPLES["ssd"][1].to_json()
+    with pytest.raises((KeyError, TypeError, ValueError, OverflowError)):
+        DetectionLayout.from_json({**plain, **wrong})
