@@ -44,7 +44,7 @@ def _connect(address: CameraAddress) -> str | None:
     """Why the address does not answer, or None when it does."""
     if address.local_path is not None:
         problem = look_at_path(address)
-        return None if problem is None else f"{problem.found}; expected {problem.expected}"
+        return None if problem is None else problem.found
     assert address.endpoint is not None, "a camera that OpenCV plays is a path or has an endpoint"
     host, port = address.endpoint
     try:
