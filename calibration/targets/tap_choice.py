@@ -6,7 +6,10 @@ as :class:`Step`; it alone knows which constants correct a layer. No framework i
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
@@ -19,6 +22,14 @@ VARYING = "how many rows it has depends on what the picture shows"
 
 _INNER = "inside a control-flow body"
 
+DECODING = "fixed arithmetic that turns answers into boxes: nothing in it was learned"
+"""Why a layer with such weights is neither a tap nor a reason for the layers in front not to be heads."""
+
+_FEWEST_STEPS = 4
+_OFF_THE_LINE = 0.01
+"""Of the largest weight; int8 rounds to 0.004 of it."""
+_BOX = [4, 4]
+
 
 T = TypeVar("T")
 """A tap with its place in one framework's graph."""
@@ -26,6 +37,28 @@ T = TypeVar("T")
 
 class LayerSkipped(Exception):
     """This layer stays as it is; the text is the reason that the user sees."""
+
+
+def may_be_decoding(shape: Sequence[int]) -> bool:
+    """Whether weights of this shape, output channels first, can be those of :func:`is_decoding`."""
+    return list(shape) == _BOX or (len(shape) > 1 and shape[0] == 1 and shape[1] >= _FEWEST_STEPS)
+
+
+def is_decoding(weights: NDArray[np.floating[Any]]) -> bool:
+    """Whether weights, (O, I) or (O, I, ...) with windows of one position, are those of a decoding and not of a layer.
+
+    Two kinds are in use. The mean of a distribution over distances: weights 0, 1, 2... for one output (Generalized
+    Focal Loss, Li et al. 2020; YOLO v8 and later). Centre and size to corners, or back: a matrix of halves and ones.
+    """
+    if not may_be_decoding(weights.shape) or weights.size != int(np.prod(weights.shape[:2])):
+        return False
+    flat = weights.reshape(weights.shape[0], -1).astype(np.float64)
+    if len(flat) > 1:
+        are_halves = (flat * 2 == np.rint(flat * 2)).all() and np.abs(flat).max() <= 1
+        return bool(are_halves and np.linalg.matrix_rank(flat) == len(flat))
+    line, largest = np.linspace(flat[0, 0], flat[0, -1], flat.shape[1]), np.abs(flat).max()
+    is_line = np.abs(flat[0] - line).max() <= _OFF_THE_LINE * largest
+    return bool(is_line and abs(line[-1] - line[0]) > largest / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +72,7 @@ class Step(Generic[T]):
     rows_from: Sequence[Hashable]
     """Those of ``reads`` that decide how many entries the output has."""
     has_weights: bool
-    """Whether a layer in front of this one is no head."""
+    """Whether a layer in front of this one is no head: it has learned weights, or holds layers that have."""
     is_batch_norm: bool
     is_linear: bool
     """Whether it is a matrix product."""
@@ -56,7 +89,7 @@ def choose_taps(
 ) -> tuple[tuple[T, ...], tuple[SkippedLayer, ...]]:
     """All taps in graph order, and the layers that cannot or must not be corrected.
 
-    A layer behind which no other layer with weights comes is the model's head (class scores, boxes): its output
+    A layer behind which no other layer with learned weights comes is the model's head (class scores, boxes): its output
     statistics are the answer itself and are never corrected.
 
     Args:

@@ -11,12 +11,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, numpy_helper
 
 from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
 from calibration.targets.onnx.graph import OnnxGraph, attribute, label, operator, subgraphs, tensors_read
-from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
+from calibration.targets.tap_choice import (
+    DECODING,
+    LayerSkipped,
+    Step,
+    choose_taps,
+    is_decoding,
+    may_be_decoding,
+)
 
 _NORM = "BatchNormalization"
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -105,8 +112,33 @@ def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
 def _has_weights(graph: OnnxGraph, node: NodeProto) -> bool:
     """Whether a layer in front of this node is no head."""
     if operator(node) in _WEIGHTED:
-        return _is_constant(graph, node.input[1])
+        return _is_constant(graph, node.input[1]) and not _is_decoding(graph, node)
     return _is_unknown(graph, node)
+
+
+def _is_decoding(graph: OnnxGraph, node: NodeProto) -> bool:
+    """See :func:`calibration.targets.tap_choice.is_decoding`."""
+    if operator(node) not in ("Conv", "Gemm", "MatMul") or attribute(node, "transA", 0):
+        return False
+    source = _find_dequantizer(graph, node.input[1])
+    tensor = graph.constants.get(node.input[1] if source is None else source.input[0])
+    if tensor is None:
+        return False
+    is_turned = operator(node) == "MatMul" or (operator(node) == "Gemm" and not attribute(node, "transB", 0))
+    dims = list(tensor.dims)
+    shape = [*dims[1:2], *dims[:1]] if is_turned and len(dims) == 2 else dims
+    if len(dims) == 1:  # a MatMul by a vector
+        shape = [1, *dims]
+    if not may_be_decoding(shape):
+        return False
+    value = np.asarray(numpy_helper.to_array(tensor), np.float64)
+    if source is not None:  # one output, or a 4 x 4 matrix: a scale for each output does not bend a line
+        zero = graph.array(source.input[2]).astype(np.float64) if len(source.input) > 2 else np.zeros(1)
+        scale = graph.array(source.input[1]).astype(np.float64)
+        if scale.size > 1:
+            return False
+        value = (value - zero.reshape(-1)[0]) * scale.reshape(-1)[0]
+    return is_decoding(value.T if is_turned and value.ndim == 2 else value.reshape(shape))
 
 
 def _is_unknown(graph: OnnxGraph, node: NodeProto) -> bool:
@@ -158,6 +190,8 @@ def _is_constant(graph: OnnxGraph, name: str) -> bool:
 def _find_tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     match operator(node):
+        case "Conv" | "Gemm" | "MatMul" if _is_decoding(graph, node):
+            raise LayerSkipped(DECODING)
         case "Conv" | "ConvTranspose":
             return None if _feeds_batch_norm(graph, node) else _read_convolution(graph, node)
         case "BatchNormalization":

@@ -26,7 +26,14 @@ from calibration.targets.openvino.graph import (
     shape_of,
     value,
 )
-from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
+from calibration.targets.tap_choice import (
+    DECODING,
+    LayerSkipped,
+    Step,
+    choose_taps,
+    is_decoding,
+    may_be_decoding,
+)
 
 BATCH_NORM = "BatchNormInference"
 
@@ -120,17 +127,18 @@ def find_taps(graph: IrGraph) -> tuple[tuple[IrTap, ...], tuple[SkippedLayer, ..
 
 def _describe(graph: IrGraph, node: Any) -> Step[IrTap]:
     kind, inputs = node.get_type_name(), node.input_values()
+    inner = list(_inner_layers(graph, node))
     sources = [source.get_node().get_name() for source in inputs]
     return Step(
         label=label(node),
         reads=sources,
         writes=[node.get_name()],
         rows_from=sources[:1] if kind in _OF_THE_FIRST_ONLY else sources,
-        has_weights=has_weights(graph, node),
+        has_weights=bool(inner) or (has_weights(graph, node) and not _is_decoding(node)),
         is_batch_norm=kind == BATCH_NORM,
         is_linear=kind == "MatMul",
         is_selecting=kind in _SELECTING and not all(graph.is_constant(source) for source in inputs),
-        inner_layers=[label(inner) for inner in _inner_layers(node)],
+        inner_layers=[label(layer) for layer in inner],
         tap=partial(_find_tap, graph, node),
     )
 
@@ -162,17 +170,31 @@ def _make_names_unique(taps: Iterable[IrTap]) -> Iterator[IrTap]:
         yield tap if count == 1 else replace(tap, name=f"{tap.name}#{count}")
 
 
-def _inner_layers(node: Any) -> Iterator[Any]:
+def _inner_layers(graph: IrGraph, node: Any) -> Iterator[Any]:
     for body in inner_models(node):
         for inner in body.get_ordered_ops():
-            if inner.get_type_name() in (*_CONVOLUTIONS, BATCH_NORM):
+            if inner.get_type_name() in (*_CONVOLUTIONS, BATCH_NORM) or has_weights(graph, inner):
                 yield inner
-            yield from _inner_layers(inner)
+            yield from _inner_layers(graph, inner)
 
 
 def has_weights(graph: IrGraph, node: Any) -> bool:
     """Whether a node is a layer whose weights are constants."""
     return node.get_type_name() in _WEIGHTED and graph.is_constant(node.input_value(1))
+
+
+def _is_decoding(node: Any) -> bool:
+    """See :func:`calibration.targets.tap_choice.is_decoding`; the weights are constants."""
+    kind = node.get_type_name()
+    if kind not in ("Convolution", "MatMul") or node.input_value(1).get_partial_shape().is_dynamic:
+        return False
+    is_turned = kind == "MatMul" and not node.get_attributes()["transpose_b"]
+    shape = shape_of(node.input_value(1))
+    rows = shape[::-1] if is_turned and len(shape) == 2 else (1, *shape) if len(shape) == 1 else shape
+    if not may_be_decoding(rows):
+        return False
+    weights = value(node.input_value(1)).astype(np.float64)
+    return is_decoding(weights.T if is_turned and weights.ndim == 2 else weights.reshape(rows))
 
 
 def _find_tap(graph: IrGraph, node: Any) -> IrTap | None:
@@ -182,6 +204,8 @@ def _find_tap(graph: IrGraph, node: Any) -> IrTap | None:
         raise LayerSkipped(f"{kind} has no per-channel output that its constants could correct")
     if kind == BATCH_NORM:
         return _read_batch_norm(graph, node)
+    if has_weights(graph, node) and _is_decoding(node):
+        raise LayerSkipped(DECODING)
     if kind in _CONVOLUTIONS:
         return None if _feeds_batch_norm(node) else _read_convolution(graph, node)
     if kind == "MatMul" and has_weights(graph, node):

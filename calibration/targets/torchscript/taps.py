@@ -15,7 +15,14 @@ import torch
 from calibration.errors import ModelError
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import SkippedLayer
-from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps
+from calibration.targets.tap_choice import (
+    DECODING,
+    LayerSkipped,
+    Step,
+    choose_taps,
+    is_decoding,
+    may_be_decoding,
+)
 from calibration.targets.torchscript.graph import (
     CONVOLUTIONS,
     LAYERS,
@@ -110,20 +117,42 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
 
 def _describe(graph: TorchGraph, node: Any) -> Step[TorchTap]:
     inside = [inner for body in node.blocks() for inner in walk_nodes(body)]
-    layers = [inner for inner in inside if find_weights(graph, inner) is not None]
+    layers = [inner for inner in inside if _has_learned_weights(graph, inner)]
     inputs = [value.unique() for value in node.inputs()]
     return Step(
         label=label(graph, node),
         reads=[*inputs, *(value.unique() for inner in inside for value in inner.inputs())],
         writes=[output.unique() for output in node.outputs()],
         rows_from=inputs[:1] if node.kind() in _OF_THE_FIRST_ONLY else inputs,
-        has_weights=bool(layers) or find_weights(graph, node) is not None,
+        has_weights=bool(layers) or _has_learned_weights(graph, node),
         is_batch_norm=False,  # its running mean counts as weights
         is_linear=node.kind() not in (*CONVOLUTIONS, "aten::batch_norm"),
         is_selecting=_is_selecting(node),
         inner_layers=[label(graph, inner) for inner in layers],
         tap=partial(_find_tap, graph, node),
     )
+
+
+def _has_learned_weights(graph: TorchGraph, node: Any) -> bool:
+    return find_weights(graph, node) is not None and not _is_decoding(graph, node)
+
+
+def _is_decoding(graph: TorchGraph, node: Any) -> bool:
+    """See :func:`calibration.targets.tap_choice.is_decoding`."""
+    weights = find_weights(graph, node)
+    if weights is None or node.kind() == "aten::batch_norm" or weights.ndim == 0:
+        return False
+    if node.kind() in CONVOLUTIONS:
+        return not read_convolution_form(node)[0] and _is_line(weights)
+    if weights.ndim == 1:
+        return _is_line(weights[None])
+    place = 2 if node.kind() == "aten::addmm" else 1
+    is_kept = node.kind() == "aten::linear" or is_transposed(node.inputsAt(place))
+    return bool(weights.ndim == 2 and _is_line(weights if is_kept else weights.t()))
+
+
+def _is_line(weights: Any) -> bool:
+    return may_be_decoding(weights.shape) and is_decoding(weights.detach().double().numpy())
 
 
 def label(graph: TorchGraph, node: Any) -> str:
@@ -171,6 +200,8 @@ def _find_tap(graph: TorchGraph, node: Any) -> TorchTap | None:
         return _read_batch_norm(graph, node)
     if kind not in CONVOLUTIONS and find_weights(graph, node) is None:
         return None  # a product of two computed tensors
+    if _is_decoding(graph, node):
+        raise LayerSkipped(DECODING)
     if _feeds_batch_norm(node.output()):
         return None
     finder: dict[str, Callable[[TorchGraph, Any], TorchTap]] = {

@@ -9,11 +9,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.errors import ModelError
+from calibration.targets.base import ModelFiles
 from calibration.targets.onnx.graph import OnnxGraph, parse
 from calibration.targets.onnx.taps import find_taps
-from calibration.targets.open import open_onnx
+from calibration.targets.open import open_onnx, open_target
 from tests.support.onnx_nets import classifier, pictures, with_batch_norm
+from tests.support.openvino_nets import ir_of
 
+pytestmark = pytest.mark.integration
 CONVOLUTIONS = ["conv1", "conv2", "conv3"]
 
 
@@ -165,3 +168,17 @@ def test_a_constant_that_a_branch_reads_as_well_is_shared() -> None:
     target = open_onnx(cut(branch))
     assert [tap.name for tap in target.taps] == ["conv1"]
     assert "shared" in {layer.name: layer.reason for layer in target.skipped}["node_conv2"]
+
+
+def test_the_same_in_an_openvino_model() -> None:
+    def of_the_picture(proto: onnx.ModelProto, tail: list[onnx.NodeProto]) -> None:
+        in_a_branch(proto, tail)
+        proto.graph.node[-1].input[0] = "is_light"
+        proto.graph.node.insert(0, helper.make_node("Greater", ["light", "dark"], ["is_light"]))
+        proto.graph.node.insert(0, helper.make_node("ReduceMean", ["input"], ["light"], keepdims=0))
+        proto.graph.initializer.append(numpy_helper.from_array(np.float32(-9), "dark"))
+
+    target = open_target(ModelFiles(*ir_of(cut(of_the_picture))))
+    assert [tap.channels for tap in target.taps] == [8, 8]
+    assert {layer.reason for layer in target.skipped} == {"inside a control-flow body"}
+    assert len(target.skipped) == 2
