@@ -58,15 +58,13 @@ def look_at_path(address: CameraAddress) -> PathProblem | None:
 def _judge_device(path: Path, mode: int) -> PathProblem | None:
     if not stat.S_ISCHR(mode):
         return PathProblem(f"{path} is {_name(mode)}", "a camera", is_lasting=True)
-    return _judge_rights(
-        path, os.R_OK | os.W_OK, "a camera that this user may open; is it in the group 'video'?"
-    )
+    return _judge_rights(path, os.R_OK | os.W_OK, "a camera", "; is it in the group 'video'?")
 
 
-def _judge_rights(path: Path, needed: int, expected: str) -> PathProblem | None:
+def _judge_rights(path: Path, needed: int, expected: str, hint: str = "") -> PathProblem | None:
     if os.access(path, needed):
         return None
-    return PathProblem(f"{path} may not be read by this user", expected, is_lasting=False)
+    return PathProblem(f"{path} may not be used by this user{hint}", expected, is_lasting=False)
 
 
 def _name(mode: int) -> str:
