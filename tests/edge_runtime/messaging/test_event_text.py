@@ -9,13 +9,16 @@ from edge_runtime.messaging.events import (
     DeliveryTrouble,
     DriftAlarm,
     DriftFigures,
+    HealthChanged,
     StateDamaged,
     TaskFailed,
     VersionSkipped,
 )
 from tests.support.event_examples import EXAMPLES
 
-TROUBLE = ConfigRefused | DeliveryTrouble | DriftAlarm | StateDamaged | TaskFailed | VersionSkipped
+TROUBLE = (
+    ConfigRefused | DeliveryTrouble | DriftAlarm | HealthChanged | StateDamaged | TaskFailed | VersionSkipped
+)
 
 
 def edit(changed, waiting=()):
@@ -43,7 +46,8 @@ def test_a_refused_edit_says_why():
 def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
     fact = EXAMPLES[name][0]
     assert all(describe(fact))
-    assert is_trouble(fact) == isinstance(fact, TROUBLE)
+    is_over = isinstance(fact, HealthChanged) and fact.state == "well"
+    assert is_trouble(fact) == (isinstance(fact, TROUBLE) and not is_over)
 
 
 @pytest.mark.parametrize("is_lasting", [False, True])

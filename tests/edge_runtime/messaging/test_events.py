@@ -15,13 +15,14 @@ from edge_runtime.messaging.events import (
     DeliveryTrouble,
     Event,
     Fact,
+    HealthChanged,
     TaskFailed,
 )
 from tests.support.event_examples import EXAMPLES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "events.md").read_text(encoding="utf-8")
 AT_S = 1795448459.123
-OF_THE_DEVICE = ConfigApplied | ConfigRefused | DeliveryTrouble | DeliveryRecovered
+OF_THE_DEVICE = ConfigApplied | ConfigRefused | DeliveryTrouble | DeliveryRecovered | HealthChanged
 OUTCOMES = {
     "commissioned": "recorded",
     "delivery trouble": "trouble",
@@ -72,7 +73,7 @@ def test_there_is_an_example_of_every_type():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_subscribers_get_the_names_and_fields_they_have_always_got(name):
     _, kind, data = EXAMPLES[name]
-    about = {} if kind in ("config", "delivery") else {"model": "parts"}
+    about = {} if kind in ("config", "delivery", "health") else {"model": "parts"}
     outcome = {"outcome": OUTCOMES[name]} if name in OUTCOMES else {}
     assert sent(name) == {
         "event": kind,
