@@ -60,7 +60,8 @@ class _Player:
         if CameraAddress(self._request.address).kind is CameraKind.HTTP:
             from edge_runtime.sources.http_camera import HttpCamera
 
-            camera = HttpCamera(self._request.address, self._options.read_timeout_s)
+            options = self._options
+            camera = HttpCamera(self._request.address, options.open_timeout_s, options.read_timeout_s)
             self._owner.send("opening")
             answer = camera.look()
             if answer is not None and answer.still is not None:

@@ -46,13 +46,15 @@ class HttpCamera:
 
     Args:
         url: With user and password where it needs them.
-        timeout_s: Longest wait for one answer, and for one whole picture.
+        open_timeout_s: Longest wait for the first answer.
+        read_timeout_s: Longest wait for a later one, and for the rest of a picture.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, open_timeout_s: float, read_timeout_s: float) -> None:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
-        self._url, self._timeout_s = parts._replace(netloc=host).geturl(), timeout_s
+        self._url = parts._replace(netloc=host).geturl()
+        self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
         self._opener = _make_opener(f"{parts.scheme}://{host}/", parts.username, parts.password)
 
     def look(self) -> HttpAnswer | None:
@@ -61,7 +63,7 @@ class HttpCamera:
         Raises:
             CaptureFailed: an error status, or no answer in time.
         """
-        with self._ask() as response:
+        with self._ask(self._open_timeout_s) as response:
             if response is None:
                 return None
             content_type = response.headers.get_content_type() if "Content-Type" in response.headers else ""
@@ -76,24 +78,24 @@ class HttpCamera:
         Raises:
             CaptureFailed: an error status, no whole answer in time, or more than ``MAX_STILL_BYTES``.
         """
-        with self._ask() as response:
+        with self._ask(self._read_timeout_s) as response:
             still = None if response is None else self._read_whole(response)
         if still is None:
             raise CaptureFailed(
-                f"no whole picture within {self._timeout_s:g} s, or more than {MAX_STILL_BYTES} bytes"
+                f"no whole picture within {self._read_timeout_s:g} s, or more than {MAX_STILL_BYTES} bytes"
             )
         return still
 
     @contextmanager
-    def _ask(self) -> Iterator[HTTPResponse | None]:
+    def _ask(self, timeout_s: float) -> Iterator[HTTPResponse | None]:
         try:
             request = Request(self._url, headers={"User-Agent": "edge-runtime", "Accept": "*/*"})  # noqa: S310 - the opener knows http and https only
-            response = cast("HTTPResponse", self._opener.open(request, timeout=self._timeout_s))
+            response = cast("HTTPResponse", self._opener.open(request, timeout=timeout_s))
         except HTTPError as err:
             err.close()
             raise CaptureFailed(f"the camera answers {err.code} ({err.reason})") from err
         except TimeoutError as err:
-            raise CaptureFailed(f"no answer within {self._timeout_s:g} s") from err
+            raise CaptureFailed(f"no answer within {timeout_s:g} s") from err
         except URLError as err:
             raise CaptureFailed(f"no answer: {err.reason}") from err
         except (OSError, ValueError, HTTPException):
@@ -104,7 +106,7 @@ class HttpCamera:
 
     def _read_whole(self, response: HTTPResponse) -> bytes | None:
         """The body of an answer that ends in time; None for one that goes on."""
-        end_s, body = time.monotonic() + self._timeout_s, bytearray()
+        end_s, body = time.monotonic() + self._read_timeout_s, bytearray()
         try:
             while chunk := response.read1(_CHUNK_BYTES):
                 body += chunk

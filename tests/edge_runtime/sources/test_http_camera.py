@@ -155,7 +155,7 @@ def camera():
     ],
 )
 def test_a_still_is_told_from_a_stream(camera, path, content_type, is_still):
-    answer = HttpCamera(camera.url(path), timeout_s=2.0).look()
+    answer = HttpCamera(camera.url(path), 10.0, 2.0).look()
     assert (answer.content_type, answer.still is not None) == (content_type, is_still)
 
 
@@ -171,11 +171,11 @@ def test_a_still_is_told_from_a_stream(camera, path, content_type, is_still):
 )
 def test_the_reason_of_the_camera_is_told(camera, path, words):
     with pytest.raises(CaptureFailed, match=words):
-        HttpCamera(camera.url(path), timeout_s=0.5).look()
+        HttpCamera(camera.url(path), 0.5, 10.0).look()
 
 
 def test_the_login_of_the_address_is_used_and_not_sent_before_it_is_asked_for(camera):
-    look = HttpCamera(camera.url("locked", "viewer:p%40ss%20w%3Ao%23r%25d%2B%C3%A9@"), 2.0).look()
+    look = HttpCamera(camera.url("locked", "viewer:p%40ss%20w%3Ao%23r%25d%2B%C3%A9@"), 10.0, 10.0).look()
     assert look.still is not None
 
 
@@ -192,7 +192,7 @@ def test_a_server_that_speaks_no_http_is_left_to_ffmpeg():
 
         thread = threading.Thread(target=speak)
         thread.start()
-        assert HttpCamera(f"http://127.0.0.1:{server.getsockname()[1]}/", 2.0).look() is None
+        assert HttpCamera(f"http://127.0.0.1:{server.getsockname()[1]}/", 10.0, 10.0).look() is None
         thread.join()
 
 
