@@ -30,6 +30,7 @@ from calibration.stats.sampling import spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, Observation, PatchedModel, Runner
 from calibration.targets.open import Model, open_target
+from calibration.targets.passes import require_baseline_of
 from calibration.targets.target import Target
 from calibration.verdict import Verdict
 
@@ -312,12 +313,13 @@ def _answers_to(run: Runner, x: Batch, layout: Layout | None, output: str | None
 
 
 def _matching_target(model: Model, baseline: Baseline, threads: int) -> Target:
-    """Open the model and make sure that the baseline is its own."""
+    """Open the model and make sure that the baseline is its own, and of all its taps."""
     target = open_target(model, threads)
     if target.sha256 != baseline.model_sha256:
         found = f"recorded with the model {baseline.model_sha256[:12]}…, this one is {target.sha256[:12]}…"
         fix = "Record a baseline with this model (`python -m calibration profile`)."
         raise BaselineError(f"baseline {baseline.id}", found, "the same model file", fix)
+    require_baseline_of(target.taps, baseline.moments)  # another version may have seen fewer layers
     return target
 
 

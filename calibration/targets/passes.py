@@ -166,9 +166,9 @@ def observe_input(x: Batch, normalise: Normalisation | None) -> FrameMoments:
     return FrameMoments(frames.mean * scale + offset, frames.var * scale * scale)
 
 
-def require_baseline_of(taps: Sequence[TapInfo], normalise: Normalisation) -> None:
-    """Raise TapMismatch unless the baseline of ``normalise`` knows every one of ``taps``."""
-    known = {name: tap.channels for name, tap in normalise.baseline.items()}
+def require_baseline_of(taps: Sequence[TapInfo], baseline: Moments) -> None:
+    """Raise TapMismatch unless the baseline knows every one of ``taps``; it may know more."""
+    known = {name: tap.channels for name, tap in baseline.items()}
     wrong = [
         f"{tap.name} has {tap.channels} channels, {known.get(tap.name, 'none')} in the baseline"
         for tap in taps

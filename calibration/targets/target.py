@@ -124,7 +124,7 @@ class Target:
             size = self._frames_at_once(x, passes.PLAIN_BATCH)
         else:
             size = passes.choose_micro_batch(x)
-            passes.require_baseline_of(self.taps[:first_taps], normalise)
+            passes.require_baseline_of(self.taps[:first_taps], normalise.baseline)
         run = self._observer(first_taps, None if normalise is None else normalise.baseline)(normalise)
         with self._backend.running():
             return passes.observe_in_batches(run, x, normalise, size, frames_of_first)

@@ -316,3 +316,16 @@ def test_a_model_that_answers_healthy_frames_without_numbers_is_refused_with_the
             c.profile(broken, x, layout=layout)
         assert caught.value.frames == tuple(range(12))
     assert c.profile(broken, x).healthy_samples.answers is None
+
+
+def test_a_baseline_may_know_more_layers_than_are_corrected_now_and_not_fewer(
+    model: bytes, baseline: c.Baseline
+) -> None:
+    x, taps = hazy(pictures(64, seed=5), 0.4, 0.5), dict(baseline.moments)
+    more = replace(baseline, moments=c.Moments({**taps, "a head": TapMoments(np.zeros(3), np.ones(3), 1.0)}))
+    assert c.recalibrate(model, more, x).accepted
+    assert "a head" not in c.watch_drift(model, more, x).taps
+    fewer = replace(baseline, moments=c.Moments({tap: taps[tap] for tap in list(taps)[:-1]}))
+    for use in (c.recalibrate, c.watch_drift):
+        with pytest.raises(c.TapMismatch, match="again"):
+            use(model, fewer, x)

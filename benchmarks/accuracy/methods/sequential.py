@@ -33,7 +33,7 @@ def observe(
         TapMismatch: the baseline is of another model.
     """
     chosen = target.taps[:first_taps]
-    passes.require_baseline_of(chosen, normalise)
+    passes.require_baseline_of(chosen, normalise.baseline)
     seen: dict[str, TapMoments] = {INPUT_TAP: passes.observe_input(x, normalise).pool()}
     corrections: dict[str, Affine] = {} if normalise.input is None else {INPUT_TAP: normalise.input}
     for tap in chosen:
