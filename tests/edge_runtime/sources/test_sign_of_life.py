@@ -1,5 +1,6 @@
 """A silent camera is told from one that has no key frame yet."""
 
+import itertools
 import socket
 import threading
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.sources.sign_of_life import SignOfLife, received_so_far
-from tests.support.waiting import WAIT_S, until
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -70,19 +71,18 @@ def test_looking_leaves_no_descriptor_open():
 
 
 def test_a_silent_camera_is_reported_once_and_data_keeps_it_alive():
-    received, lives, problems, ended = [0], [], [], threading.Event()
-
-    def on_silence(problem):
-        problems.append(problem)
-        ended.set()
-
-    life = SignOfLife(0.6, 60.0, lives.append, on_silence, received=lambda: received[0])
+    counter, is_sending, lives, problems = itertools.count(), threading.Event(), [], []
+    is_sending.set()
+    life = SignOfLife(
+        0.6,
+        60.0,
+        lives.append,
+        problems.append,
+        received=lambda: next(counter) if is_sending.is_set() else -1,
+    )
     life.start()
-
-    def feed():
-        received[0] += 1
-        return len(lives) >= 3
-
-    assert until(feed)
-    assert ended.wait(WAIT_S)
+    assert until(lambda: len(lives) >= 3)
+    assert problems == []
+    is_sending.clear()
+    assert until(lambda: problems)
     assert problems == ["no data within 0.6 s"]
