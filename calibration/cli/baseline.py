@@ -84,6 +84,12 @@ def profile(
             f"{baseline.count} frames are few for a baseline: the fewer, the larger a drift must be to be noticed, and "
             f"the less sure a correction is. {GOOD_FRAMES} and more are good."
         )
+    if baseline.healthy_samples is not None and baseline.healthy_samples.answers is None:
+        notes.append(
+            "the model's answers are not known for class scores or boxes by their values: drift is scored, and no "
+            "patch is made. --output names the output with the answers, where there are others; the manifest of a "
+            "bundle says what they are."
+        )
     shown = {
         "baseline": str(out),
         **baseline.describe(now_wall_s),

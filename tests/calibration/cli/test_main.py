@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from calibration.baseline.baseline import Baseline
 from calibration.cli.main import cli
 from calibration.stats import atomic_file
-from tests.support.onnx_nets import classifier, hazy, pictures, quantized
+from tests.support.onnx_nets import Net, classifier, hazy, pictures, quantized
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
@@ -245,3 +245,20 @@ def test_profile_refuses_frames_that_show_nothing(folder: Path, tmp_path: Path) 
     assert done.exit_code == 65
     assert "one colour" in done.stderr
     assert not (tmp_path / "cap.safetensors").exists()
+
+
+def test_profile_says_when_the_answers_cannot_be_judged_and_counts_repeated_frames(folder: Path) -> None:
+    net = Net(1)
+    x = net.add("Relu", [net.conv("input", "c1", 3, 4)], "r1")
+    net.add("Sigmoid", [net.conv(x, "c2", 4, 1)], "mask")
+    (folder / "mask.onnx").write_bytes(net.model("mask", out=("N", 1, 16, 16)))
+    np.savez(folder / "looped.npz", x=np.tile(pictures(64, seed=1), (2, 1, 1, 1)))
+    done = run(folder, "profile mask.onnx --data looped.npz --out mask.safetensors --json")
+    answer = json.loads(done.stdout)
+    assert answer["frames"] == 64
+    assert "64 of 128 frames" in answer["notes"][0]
+    assert "no patch is made" in answer["notes"][1]
+    text = run(
+        folder, "recalibrate mask.onnx --baseline mask.safetensors --reference hazy.npz --out n.safetensors"
+    ).stdout
+    assert "No candidate can be judged" in text
