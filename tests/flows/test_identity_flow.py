@@ -41,7 +41,9 @@ class Inbox:
             partial.rename(self.folder / name)
 
     def answered(self):
-        return Counter(result["input"]["name"] for result in self.box.results())
+        """How often each file was answered; after a kill one answer may be delivered twice, with the same id."""
+        answers = {result["id"]: result["input"]["name"] for result in self.box.results()}
+        return Counter(answers.values())
 
     def recorded(self):
         path = self.box.state / "streams" / "inbox.answered"
