@@ -156,9 +156,9 @@ def _run_child(parts: Iterable[bytes], limits: OpeningLimits, should_stop: Calla
                     stderr=subprocess.PIPE,
                     cwd=folder,
                 )
-            return wait_for_child(
-                process, timeout_s=limits.step_s, in_all_s=limits.in_all_s, should_stop=should_stop
-            )
+                return wait_for_child(
+                    process, timeout_s=limits.step_s, in_all_s=limits.in_all_s, should_stop=should_stop
+                )
         finally:
             os.close(file)
     except OSError as err:
@@ -167,9 +167,9 @@ def _run_child(parts: Iterable[bytes], limits: OpeningLimits, should_stop: Calla
 
 @contextmanager
 def _empty_folder() -> Iterator[Path]:
-    """To start in, so that a relative path leads nowhere; on a full disk the top one, which is nearly as good.
+    """To work in, so that a relative path leads nowhere; on a full disk the top one, which is nearly as good.
 
-    Removed at once: a process keeps the folder it stands in, and nothing is left when this one is killed.
+    It stays as long as the process does: oneMKL ends a process in whose folder getcwd(3) fails.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix="edge-open-"))
