@@ -95,6 +95,28 @@ class SourceFacts:
     unanswered_since_s: float | None = None
     """Since when frames come in and none is answered or rejected; None when the latest one was."""
 
+    def is_idle(self, now_s: float) -> bool:
+        """Whether a stream that may be silent is so now: what its last frames were says nothing of the next."""
+        last_s = self.last_frame_at_s
+        return self.may_idle and (last_s is None or now_s - last_s > UNANSWERED_S)
+
+    @property
+    def is_rejecting(self) -> bool:
+        """Whether the latest frames were all rejected."""
+        return self.rejected_in_a_row >= REJECTED_IN_A_ROW
+
+    @property
+    def rejections(self) -> str:
+        """That in words."""
+        return f"the last {self.rejected_in_a_row} frames have no result ({self.last_rejection})"
+
+    @property
+    def unanswered_s(self) -> float:
+        """How long frames have come in without an answer."""
+        if self.unanswered_since_s is None or self.last_frame_at_s is None:
+            return 0.0
+        return self.last_frame_at_s - self.unanswered_since_s
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -176,6 +198,8 @@ def _judge_sources(sources: tuple[SourceFacts, ...], now_s: float) -> Iterator[F
     for source in sources:
         if source.may_idle and not source.is_finished and source.last_frame_at_s is None and source.problem:
             yield Finding(f"source {source.stream}", Weight.NOTE, f"no frame yet ({source.problem})")
+        if source.is_rejecting and source.is_idle(now_s):
+            yield Finding(f"source {source.stream}", Weight.NOTE, source.rejections)
     # One dead camera of sixteen does not make the box useless: the others are served, and it is reported. A folder that
     # waits for pictures is no result either.
     owing = [s.stream for s in sources if s.stream in mute or not (s.may_idle or s.is_finished)]
@@ -186,12 +210,12 @@ def _judge_sources(sources: tuple[SourceFacts, ...], now_s: float) -> Iterator[F
 
 def _explain_no_results(source: SourceFacts, now_s: float) -> str | None:
     """Why the stream gives no results; None when it gives some or need not."""
-    if source.rejected_in_a_row >= REJECTED_IN_A_ROW:
-        return f"the last {source.rejected_in_a_row} frames have no result ({source.last_rejection})"
-    if source.unanswered_since_s is not None and now_s - source.unanswered_since_s > UNANSWERED_S:
-        return (
-            f"no frame was answered for {now_s - source.unanswered_since_s:.0f} s: they wait too long or fail"
-        )
+    if source.is_idle(now_s):
+        return None
+    if source.is_rejecting:
+        return source.rejections
+    if source.unanswered_s > UNANSWERED_S:
+        return f"no frame was answered for {source.unanswered_s:.0f} s: they wait too long or fail"
     if source.may_idle or source.is_finished:
         return None
     cause = f" ({source.problem})" if source.problem else ""

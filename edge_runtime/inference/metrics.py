@@ -42,6 +42,10 @@ class Latency:
         return Percentiles(*(round(float(value), 2) for value in figures))
 
 
+PAUSE_S = 10.0
+"""Frames that are further apart than this do not belong to one run of frames."""
+
+
 @dataclass(slots=True)
 class StreamMetrics:
     """Counters of the frames of one stream."""
@@ -55,14 +59,17 @@ class StreamMetrics:
     """Why the latest rejected frame was."""
     last_frame_at_s: float | None = None
     unanswered_since_s: float | None = None
-    """Capture time of the first frame since the last result or rejection; None when there is none."""
+    """Capture time of the first frame since the last result, rejection or pause; None when the latest was answered."""
 
     def note_frame(self, captured_at_s: float) -> None:
         """A frame has come in."""
+        has_paused = self.last_frame_at_s is not None and captured_at_s - self.last_frame_at_s > PAUSE_S
+        if (
+            self.unanswered_since_s is None or has_paused
+        ):  # one that was lost before a pause is no sign of today
+            self.unanswered_since_s = captured_at_s
         self.frames += 1
         self.last_frame_at_s = captured_at_s
-        if self.unanswered_since_s is None:
-            self.unanswered_since_s = captured_at_s
 
     def note_result(self) -> None:
         """A frame was answered."""
@@ -73,8 +80,12 @@ class StreamMetrics:
         """A frame has no result: the picture or the answer cannot be used."""
         self.rejected[reason] += 1
         self.rejected_in_a_row += 1
-        self.unanswered_since_s = None
         self.last_rejection = reason
+        self.forget_unanswered()
+
+    def forget_unanswered(self) -> None:
+        """Nothing is owed any more: it was told that the frames have no answer, or the stream was closed."""
+        self.unanswered_since_s = None
 
 
 @dataclass(slots=True)

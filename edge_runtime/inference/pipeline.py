@@ -150,6 +150,7 @@ class Pipeline:
         """Drop what a removed stream still had waiting."""
         with self._lock:
             self.scheduler.forget(stream)
+            self.metrics.stream(stream).forget_unanswered()
 
     def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], EngineLease] | None:
         deadline_s = self.clock() + timeout_s
@@ -197,6 +198,7 @@ class Pipeline:
         _settle(of)
 
     def _reject_lost(self, sample: Sample) -> None:
+        self.metrics.stream(sample.stream).forget_unanswered()
         detail = "the inference failed; the log of the device says why"
         at, why = sample.captured_at_wall_s, RejectReason.ENGINE_ERROR
         self._reject(Rejected(sample.stream, sample.seq, why, detail, at, sample.origin), sample)

@@ -79,6 +79,7 @@ SILENT = {"last_frame_at_s": 10.0, "may_idle": False}
 IDLE = {"last_frame_at_s": None, "may_idle": True}
 FINISHED = {"last_frame_at_s": 1.0, "may_idle": False, "is_finished": True}
 STUCK = {**FINE, "unanswered_since_s": 60.0}
+LONG_AGO = {"last_frame_at_s": 10.0, "may_idle": True}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,9 @@ STUCK = {**FINE, "unanswered_since_s": 60.0}
         ([{**STUCK, "unanswered_since_s": 75.0}], True, ""),
         ([{**STUCK, "may_idle": True}, IDLE], False, "a"),
         ([SILENT, SILENT, FINE], True, "ab"),
+        ([{**REJECTING, **LONG_AGO}], True, "a"),  # the last pictures of a folder were bad: a note
+        ([{**STUCK, **LONG_AGO, "unanswered_since_s": 9.0}], True, ""),  # one that was lost long ago
+        ([{**FINE, "unanswered_since_s": 99.0}], True, ""),
     ],
 )
 def test_ready_means_that_some_stream_that_owes_results_gives_them(
