@@ -48,9 +48,12 @@ def sync_directory(path: Path) -> None:
 
 def _set_permissions(path: Path, handle: int, new_mode: int) -> None:
     """Those of the old file: else a file that root edits could no longer be read by the daemon's user."""
-    try:
+    old = None
+    with contextlib.suppress(OSError):  # none, or a link to itself
         old = path.stat()
-    except FileNotFoundError:
+    if old is None or not stat.S_ISREG(
+        old.st_mode
+    ):  # those of a device that a link names are none for a file
         with contextlib.suppress(PermissionError):  # a file system without permissions
             os.fchmod(handle, new_mode)
         return

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from calibration.stats.regular_file import read_whole
+
 Arrays = dict[str, NDArray[Any]]
 
 LARGEST_FILE_BYTES = 512 * 2**20
@@ -64,9 +66,7 @@ def read(kind: str, path: Path) -> tuple[Arrays, dict[str, Any]]:
         TensorFileProblem: missing, unreadable, too large, damaged or of another kind.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise TensorFileProblem(f"{path.stat().st_size} bytes; at most {LARGEST_FILE_BYTES} are read")
-        data = path.read_bytes()
+        data = read_whole(path, LARGEST_FILE_BYTES)
     except OSError as err:
         raise TensorFileProblem(f"cannot be read ({err.strerror})") from err
     return decode(kind, data)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from calibration.errors import ModelError
 from calibration.stats import atomic_file
+from calibration.stats.regular_file import read_whole
 from calibration.targets.base import ModelFiles
 
+MOST_BYTES = 4 * 2**30
+"""Of one file; protobuf, and so ONNX, ends at 2 GiB."""
 _ZIP = b"PK\x03\x04"
 
 
@@ -50,7 +53,7 @@ def find_named(folder: Path, stem: str) -> Path:
 
 def _bytes(path: Path, expected: str, fix: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path, MOST_BYTES)
     except OSError as err:
         raise ModelError(str(path), f"cannot be read ({err.strerror})", expected, fix) from err
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.sandbox import Protection
@@ -25,8 +26,7 @@ class PassedModels:
     def find(self, key: str) -> Protection | None:
         """How the child was protected when this passed; None: it did not, or that cannot be read."""
         try:
-            with (self.folder / key).open("rb") as file:
-                noted = json.loads(file.read(1024))
+            noted = json.loads(read_whole(self.folder / key, 1024))
             return Protection(int(noted["landlock_abi"]), bool(noted["has_seccomp"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -8,12 +8,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from calibration.stats.regular_file import read_regular
 from edge_runtime.config.load import load_state_dir, parse_config
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import ConfigError
 from edge_runtime.system.atomic_file import write_atomically
-from edge_runtime.system.regular_file import read_regular
 
 _DEFAULT = Config.model_fields["state_dir"].default
 

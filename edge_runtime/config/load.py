@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from calibration.stats.regular_file import read_regular
 from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
@@ -22,7 +23,7 @@ from edge_runtime.config.values import FilePath, Name
 from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
 from edge_runtime.system.camera_address import CameraKind, kind_of
 from edge_runtime.system.environment import SECRET_PREFIX, secrets_in
-from edge_runtime.system.regular_file import TRANSIENT, read_regular
+from edge_runtime.system.regular_file import TRANSIENT
 
 MAX_SECRET_BYTES = 4096
 

@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Config, load_config
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
-from edge_runtime.system.regular_file import is_being_written, read_regular
+from edge_runtime.system.regular_file import is_being_written
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 LOOK_S = 0.25

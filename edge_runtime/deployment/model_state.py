@@ -38,6 +38,8 @@ from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import DEFAULT_NAME
 from calibration.errors import CalibrationError
 from calibration.stats.atomic_file import sync_directory
+from calibration.stats.regular_file import read_whole
+from calibration.stats.tensor_file import LARGEST_FILE_BYTES
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
 from edge_runtime.datatypes import Generation
@@ -47,6 +49,7 @@ from edge_runtime.system.atomic_file import write_atomically
 
 log = structlog.get_logger()
 
+LARGEST_NOTE_BYTES = 2**20
 ANSWERS_FILE = "answers.safetensors"
 PATCH_ID = re.compile(r"p[1-9][0-9]{0,8}")
 
@@ -163,7 +166,7 @@ class ModelState:
         """
         base = Rollout(active=Generation(bundle))
         try:
-            stored = orjson.loads(self.active_path.read_bytes())
+            stored = orjson.loads(read_whole(self.active_path, LARGEST_NOTE_BYTES))
             patch, previous = stored["patch"], stored["previous"]
             if stored["bundle"] != bundle:
                 return base
@@ -192,7 +195,7 @@ class ModelState:
         """The times at which the schedule came, Unix seconds, oldest first; none when that cannot be read."""
         path = self.folder / "schedule.json"
         try:
-            came = [float(slot) for slot in orjson.loads(path.read_bytes())["came_wall_s"]]
+            came = [float(slot) for slot in orjson.loads(read_whole(path, LARGEST_NOTE_BYTES))["came_wall_s"]]
             return [slot for slot in came if math.isfinite(slot)]
         except FileNotFoundError:
             return []
@@ -211,7 +214,7 @@ class ModelState:
     def read_last_version(self) -> int | None:
         """The bundle version that ran last; None when that is not known."""
         try:
-            return int((self.folder / "last-version").read_bytes()[:16])
+            return int(read_whole(self.folder / "last-version", 16))
         except (OSError, ValueError):
             return None
 
@@ -249,9 +252,9 @@ class ModelState:
         folder = self.patches / patch_id
         try:
             files = model_files.read_named(folder, "model")
-            expected = orjson.loads((folder / "report.json").read_bytes())["model_sha256"]
+            expected = orjson.loads(read_whole(folder / "report.json", LARGEST_NOTE_BYTES))["model_sha256"]
             has_answers = (folder / ANSWERS_FILE).exists()
-            answers = safetensors.numpy.load_file(folder / ANSWERS_FILE) if has_answers else None
+            answers = _load_answers(folder / ANSWERS_FILE) if has_answers else None
         except (CalibrationError, SafetensorError, OSError, ValueError, KeyError, TypeError) as err:
             raise StateError(f"patch {patch_id} in {folder} cannot be read: {err}") from err
         if files.sha256 != expected:
@@ -287,9 +290,12 @@ class ModelState:
     def read_withdrawal(self, patch_id: str) -> str | None:
         """Why it was taken back: ``command``, or what failed when it ran; None when it was not."""
         try:
-            return (self.patches / patch_id / "withdrawn").read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            noted = read_whole(self.patches / patch_id / "withdrawn", LARGEST_NOTE_BYTES)
+            return noted.decode(errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as err:
+            return f"the note of it cannot be read: {err.strerror}"
 
     def is_withdrawn(self, patch_id: str) -> bool:
         """Whether it was taken back by a command or because it did not run."""
@@ -297,7 +303,7 @@ class ModelState:
 
     def _read_reported(self, patch_id: str, key: str) -> str | None:
         try:
-            report = orjson.loads((self.patches / patch_id / "report.json").read_bytes())
+            report = orjson.loads(read_whole(self.patches / patch_id / "report.json", LARGEST_NOTE_BYTES))
         except (OSError, ValueError):
             return None
         value = report.get(key) if isinstance(report, dict) else None
@@ -314,3 +320,7 @@ class ModelState:
             return True
         is_id = isinstance(patch_id, str) and PATCH_ID.fullmatch(patch_id) is not None
         return is_id and (self.patches / str(patch_id) / "report.json").is_file()
+
+
+def _load_answers(path: Path) -> dict[str, NDArray[Any]]:
+    return safetensors.numpy.load(read_whole(path, LARGEST_FILE_BYTES))

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import structlog
 
+from calibration.stats.regular_file import read_whole
 from edge_runtime.deployment.model_state import model_folder
 
 log = structlog.get_logger()
@@ -89,7 +90,7 @@ class Reports:
             return None
         path = self.folder_of(report_id) / name
         try:
-            return path.read_bytes() if path.stat().st_size <= LARGEST_PAGE_BYTES else None
+            return read_whole(path, LARGEST_PAGE_BYTES)
         except OSError:
             return None
 

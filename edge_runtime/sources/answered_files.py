@@ -22,6 +22,7 @@ from zlib import crc32
 
 import structlog
 
+from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 SAVE_EVERY_S = 1.0
 MAX_ABSENT = 10_000
 """Answered files that are not in the folder any more, before they are forgotten: 1.5 MiB of memory."""
+MOST_FILE_BYTES = 2**28
+"""13 million records; such a folder cannot be looked through in time."""
 _HEADER = b"edge-answered-1\n"
 _RECORD = struct.Struct("<QQI")  # key, identity, CRC-32 of the two
 _PAIR = struct.Struct("<QQ")
@@ -179,7 +182,7 @@ class AnsweredFiles:
 
     def _load(self, path: Path) -> None:
         try:
-            content = path.read_bytes()
+            content = read_whole(path, MOST_FILE_BYTES)
         except FileNotFoundError:
             return
         except OSError as err:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
 
@@ -78,8 +79,7 @@ def _load(paths: tuple[Path, ...]) -> int | None:
     found, is_new = [], True
     for path in paths:
         try:
-            with path.open("rb") as file:
-                text = file.read(_READ_BYTES).strip()
+            text = read_whole(path, _READ_BYTES).strip()
             is_new = False
             if text.isdigit() and int(text) <= MOST:
                 found.append(int(text))

@@ -1,10 +1,9 @@
-"""Reads of files that a person or another program may put anything in the place of."""
+"""What can be known of a file that another program may be writing; ``calibration.stats.regular_file`` reads it."""
 
 import errno
 import fcntl
 import os
 import signal
-import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,19 +22,6 @@ TRANSIENT = frozenset(
 """Errors that say nothing of the file: too many descriptors, no memory, a share that does not answer now."""
 
 
-def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The first ``most_bytes`` of a file. Never waits: a pipe or a device in its place is an error.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "no regular file, but a folder, a pipe, a socket or a device")
-        return file.read(most_bytes)
-
-
 def is_being_written(path: Path) -> bool:
     """Whether a program has the file open for writing, as far as that can be seen: a read lease is refused then.
 
@@ -46,7 +32,7 @@ def is_being_written(path: Path) -> bool:
     except OSError:
         return False
     try:
-        # A writer that comes just now makes the kernel send a signal; this one is ignored unless somebody handles it.
+        # A writer that comes just now makes the kernel send a signal; this one is ignored unless it is handled.
         fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as err:

@@ -1,6 +1,8 @@
 """Writes rows to a bounded file of JSON lines on this device."""
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Callable
 from io import FileIO
@@ -125,11 +127,11 @@ class FileSink:
     def _open(self) -> None:
         """Open for appending; a half line left by a power cut is cut off, its row comes again."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = FileIO(self._path, "a+")
+        file = FileIO(self._path, "a+", opener=_open_regular)
         size = file.seek(0, os.SEEK_END)
         tail_start = max(0, size - 2**20)
         file.seek(tail_start)
-        tail = file.read()
+        tail = file.read(2**20)
         if tail and not tail.endswith(b"\n"):
             size = tail_start + tail.rfind(b"\n") + 1
             file.truncate(size)
@@ -178,3 +180,12 @@ class FileSink:
             return self._deliver(must_sync=True)
         finally:
             self._close_file()
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Never waits: a pipe or a device can neither be cut nor synced, so no row in it would count as delivered."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "no regular file, but a pipe or a device")
+    return handle

@@ -20,6 +20,7 @@ from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts, require_name
 from calibration.errors import CalibrationError
 from calibration.stats import atomic_file
+from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.context import Identity
 from edge_runtime.system.atomic_file import write_atomically
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 
 MOST = 8
 """Baselines of one model: each is scored for every sampled frame, and kept in memory."""
+LARGEST_NOTE_BYTES = 2**20
 SUFFIX = ".safetensors"
 
 
@@ -131,7 +133,7 @@ class BaselineStore:
     def read_in_use(self) -> InUse:
         """The note of the last run; an empty one when it is missing or damaged."""
         try:
-            stored = orjson.loads((self.folder / "in-use.json").read_bytes())
+            stored = orjson.loads(read_whole(self.folder / "in-use.json", LARGEST_NOTE_BYTES))
             return InUse(
                 str(stored["name"]), {str(key): str(value) for key, value in stored["parked"].items()}
             )

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from calibration.baseline.metadata import BaselineFacts
+from calibration.stats.regular_file import read_regular
 from calibration.verdict import Verdict
 from edge_runtime.config import PicturesConfig, RecalibrationConfig
 from edge_runtime.errors import StateError
@@ -98,8 +99,7 @@ class MessageFile(Generic[T]):
             OSError: it is not there.
             StateError: it is too long, or a field is missing or of another type; the message names it.
         """
-        with (folder / self.name).open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = read_regular(folder / self.name, MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise StateError(f"{self.name} cannot be read: longer than {MOST_BYTES} bytes")
         try:

@@ -10,7 +10,9 @@ import structlog
 from calibration import Baseline
 from calibration.errors import CalibrationError
 from calibration.report.page import without_pictures
+from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
+from edge_runtime.recalibration.reports import LARGEST_PAGE_BYTES
 from edge_runtime.system.atomic_file import write_atomically
 
 log = structlog.get_logger()
@@ -43,7 +45,7 @@ def forget_thumbnails(folder: Path) -> None:
     """
     for path in sorted(folder.rglob("report.html")):
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            text = read_whole(path, LARGEST_PAGE_BYTES).decode(errors="replace")
             bare = without_pictures(text)
             if bare == text:
                 continue

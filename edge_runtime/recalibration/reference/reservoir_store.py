@@ -28,6 +28,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept
 
@@ -162,8 +163,8 @@ def _read(path: Path, now_s: float, now_wall_s: float, age_s: float, *, with_pic
     if now_wall_s - at_wall_s > age_s:
         return "expired"
     try:
-        data = path.read_bytes() if path.stat().st_size <= MOST_FILE_BYTES else b""
-    except OSError:  # a worn-out block: this one picture is lost, not the reservoir
+        data = read_whole(path, MOST_FILE_BYTES)
+    except OSError:  # too long, or a worn-out block: this one picture is lost, not the reservoir
         return "damaged"
     if f"{zlib.crc32(data):08x}" != named["crc"]:
         return "damaged"

@@ -26,6 +26,14 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     assert (path.read_bytes(), mode(path)) == (b"new", 0o600)
 
 
+@pytest.mark.parametrize("target", ["/dev/zero", "file", "absent"])
+def test_a_link_to_no_regular_file_is_replaced_by_a_private_file(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "file"
+    path.symlink_to(target)
+    write_atomically(path, b"new", new_mode=0o600)
+    assert (path.read_bytes(), path.is_symlink(), mode(path)) == (b"new", False, 0o600)
+
+
 @pytest.mark.parametrize("reason", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_nothing_is_left_of_an_interrupted_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: BaseException

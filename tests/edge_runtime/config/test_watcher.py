@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from calibration.stats.regular_file import read_regular
 from edge_runtime.config import Config, load_config
 from edge_runtime.config import watcher as watcher_module
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.errors import ConfigError
-from edge_runtime.system.regular_file import is_being_written, read_regular
+from edge_runtime.system.regular_file import is_being_written
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until
 
