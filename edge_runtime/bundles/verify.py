@@ -21,6 +21,7 @@ import pydantic
 
 from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
+from calibration.targets.safe_form.boundary import translate_parser_errors
 from calibration.targets.safe_form.decide import make_safe, safe_onnx
 from calibration.targets.safe_form.onnx_wire import OnnxFile
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
@@ -101,6 +102,11 @@ def load_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: anything about it is not as its manifest says; the message names the file and what to do.
     """
+    with _as_bundle_error(path):
+        return _verify(path)
+
+
+def _verify(path: Path) -> Bundle:
     present = _regular_files(path)
     manifest = _read_manifest(path)
     unlisted = sorted(set(present) - set(manifest.files) - {MANIFEST_FILE})
@@ -149,14 +155,11 @@ def check_onnx(path: Path | str, model: bytes) -> None:
 @contextmanager
 def _as_bundle_error(path: Path | str) -> Iterator[None]:
     try:
-        yield
+        with translate_parser_errors(str(path)):
+            yield
     except ModelError as err:
         names = f" ({', '.join(err.layers[:3])})" if err.layers else ""
         raise BundleError(path, f"{err.found}{names}", err.expected, err.fix) from err
-    except (MemoryError, RecursionError, OverflowError) as err:
-        raise BundleError(
-            path, f"{type(err).__name__} while it was read", "a model that fits", _SMALLER
-        ) from err
 
 
 def _require_evaluation(path: Path | str, model: OnnxFile) -> None:

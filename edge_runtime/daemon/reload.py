@@ -109,8 +109,8 @@ class ConfigReloader:
         """Open a model again when a version of its bundle that was skipped has become whole."""
         if self._look is not None:
             if self._look.done():
-                names, self._look = self._look.result(), None
-                if names:
+                done, self._look = self._look, None
+                if names := self._read_look(done):
                     plan = Changes({f"models.{name}": Effect.REBUILD_MODEL for name in names})
                     self._start(self.running.config, plan, now_s, is_mended=True)
             return
@@ -124,6 +124,14 @@ class ConfigReloader:
             self._look = self.run_in_background(
                 lambda: frozenset(name for name, (one, used) in skipped.items() if is_mended(one, used))
             )
+
+    def _read_look(self, look: Future[frozenset[str]]) -> frozenset[str]:
+        """The models that have a mended version; none after a look that failed, which the next one may find better."""
+        try:
+            return look.result()
+        except Exception:  # noqa: BLE001 - thread boundary of the look: logged and counted
+            self.crashes.note_once("mended-versions")
+            return frozenset()
 
     def stop(self) -> None:
         """Open nothing more; an edit under way is not applied."""

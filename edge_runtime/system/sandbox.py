@@ -3,7 +3,9 @@
 Three layers of the kernel, each taken where it is there:
 
 - resource limits (every Unix): heap, processor time, size of files, descriptors, no core dump;
-- seccomp (Linux on x86-64 and arm64): no sockets, no other processes, no file opened for writing, removed or renamed;
+- seccomp (Linux on x86-64 and arm64): no sockets, no file opened for writing, removed or renamed, no new process, and
+  nothing that changes another process or the box. What it does not know is allowed, but system calls that are newer
+  than its list are absent;
 - Landlock (Linux 5.13 and later): only the files of Python and the system's libraries can be read, no process outside
   can be looked into.
 
@@ -33,6 +35,11 @@ _SYSTEM_TREES = (
     "/sys/devices", "/sys/bus/pci", "/sys/class", "/sys/fs/cgroup",
     "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
 )  # fmt: skip
+
+_PYTHON_PARTS = ("lib", "lib64", "include", "pyvenv.cfg")
+"""Of a prefix of Python; never the prefix itself, below which anybody's data may lie (/usr/local, /srv/app)."""
+_NO_LIBRARIES = ("data", "scripts")
+"""Paths of an installation: the prefix itself, and programs, of which none is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +100,16 @@ def enter(limits: Limits) -> Protection:
 
 def list_library_trees() -> list[Path]:
     """The files and folders that Python, the engines and the C library read to work."""
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     python = {
-        sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), *sysconfig.get_paths().values(),
-    }  # fmt: skip
-    if sys.prefix == sys.base_prefix or "/usr" in (sys.prefix, sys.base_prefix):
-        python -= {"/usr", "/usr/local"}  # their lib folders are enough, and are among the others
-    site_of_user = site.getusersitepackages()
+        *(str(Path(prefix) / name) for prefix in prefixes for name in _PYTHON_PARTS),
+        *(place for key, place in sysconfig.get_paths().items() if key not in _NO_LIBRARIES),
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+        sys.executable,
+    } - prefixes
     own = [_PACKAGE_HOME / name for name in _OWN_PACKAGES]
-    return [
-        path for path in (*own, *map(Path, sorted({*python, site_of_user, *_SYSTEM_TREES}))) if path.exists()
-    ]
+    return [path for path in (*own, *map(Path, sorted({*python, *_SYSTEM_TREES}))) if path.exists()]
 
 
 # --- Landlock ---------------------------------------------------------------------------------------------------------
@@ -148,7 +155,7 @@ def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
 # --- seccomp ----------------------------------------------------------------------------------------------------------
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
-_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # of classic BPF, on 32-bit words
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # of classic BPF, on 32-bit words
 _ALLOW, _REFUSE, _NOT_THERE = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38  # EPERM, ENOSYS
 _AT_NUMBER, _AT_PROCESSOR, _AT_ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _CLONE_THREAD, _X32 = 0x10000, 0x40000000
@@ -178,14 +185,33 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "shmget": (29, 194), "shmat": (30, 196),
     "shmctl": (31, 195), "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191), "msgget": (68, 186),
     "msgsnd": (69, 189), "msgrcv": (70, 188), "mq_open": (240, 180), "memfd_create": (319, 279),
-    "memfd_secret": (447, 447),
+    "memfd_secret": (447, 447), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "ioprio_set": (251, 30), "kcmp": (312, 272), "process_madvise": (440, 440), "process_mrelease": (448, 448),
+    "move_pages": (279, 239), "migrate_pages": (256, 238), "get_robust_list": (274, 100), "setpgid": (109, 154),
+    "setsid": (112, 157), "semtimedop": (220, 192), "msgctl": (71, 187), "mq_unlink": (241, 181),
+    "fanotify_init": (300, 262), "inotify_init": (253, None), "inotify_init1": (294, 26), "sync": (162, 81),
+    "syncfs": (306, 267), "fspick": (433, 433), "fsconfig": (431, 431), "fsmount": (432, 432), "reboot": (169, 142),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "kexec_load": (246, 104), "kexec_file_load": (320, 294),
+    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "swapon": (167, 224),
+    "swapoff": (168, 225), "iopl": (172, None), "ioperm": (173, None), "acct": (163, 89), "quotactl": (179, 60),
+    "quotactl_fd": (443, 443), "syslog": (103, 116), "vhangup": (153, 58), "capset": (126, 91),
 }  # fmt: skip
-"""Number on x86-64 and on arm64; None where there is no such call. Those that reach other processes, the network or the
-disk, and those that a filter cannot see into."""
+"""Number on x86-64 and on arm64; None where there is no such call. Those that reach other processes, the network, the
+disk or the box as a whole, and those that a filter cannot see into."""
 _OPENING: dict[str, tuple[int | None, int | None, int]] = {"open": (2, None, 1), "openat": (257, 56, 2)}
 """The last figure is the argument with the flags."""
-_ON_ITSELF: dict[str, tuple[int, int]] = {"tgkill": (234, 131), "prlimit64": (302, 261)}
+_ON_ITSELF: dict[str, tuple[int, int]] = {
+    "tgkill": (234, 131), "prlimit64": (302, 261), "sched_setaffinity": (203, 122),
+}  # fmt: skip
 """Allowed with the number of this process, or 0, as first argument."""
+_COMMANDS: dict[str, tuple[int, int, tuple[int, ...]]] = {
+    "fcntl": (72, 25, (8, 10, 15, 1024, 1026)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY
+    "ioctl": (16, 29, (0x5412, 0x541C, 0x8901, 0x8902)),  # TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP
+}
+"""Refused with these second arguments: the kernel would signal another process, or type into a terminal."""
+_FIRST_UNKNOWN = 463
+"""The first number after mseal, of Linux 6.10, the same on both: setxattrat and all later ones are absent."""
 _CLONE = (56, 220)
 _ABSENT = (435, 437)
 """clone3 and openat2 keep their flags in memory, where a filter cannot look: libraries fall back to the calls above."""
@@ -214,6 +240,7 @@ def _write_filter(column: int, processor: int, pid: int) -> _Code:
         (_ANY_BIT, 0, 1, _X32),
         (_RETURN, 0, 0, _REFUSE),
     ]
+    code += [(_AT_LEAST, 0, 1, _FIRST_UNKNOWN), (_RETURN, 0, 0, _NOT_THERE)]
     for numbers in _REFUSED.values():
         code += _when(numbers[column], [(_RETURN, 0, 0, _REFUSE)])
     for number in _ABSENT:
@@ -226,6 +253,10 @@ def _write_filter(column: int, processor: int, pid: int) -> _Code:
     for itself in _ON_ITSELF.values():
         first = [(_LOAD, 0, 0, _AT_ARGUMENTS), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, pid)]
         code += _when(itself[column], [*first, (_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)])
+    for *call, commands in _COMMANDS.values():
+        tests = [one for command in commands for one in _when(command, [(_RETURN, 0, 0, _REFUSE)])]
+        second = (_LOAD, 0, 0, _AT_ARGUMENTS + 8)
+        code += _when(call[column], [second, *tests, (_RETURN, 0, 0, _ALLOW)])
     return [*code, (_RETURN, 0, 0, _ALLOW)]
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from calibration.errors import ModelError
 from calibration.targets.base import FORMATS, ModelFiles
+from calibration.targets.safe_form.boundary import translate_parser_errors
 from calibration.targets.safe_form.ir import NotIr, rewrite_ir
 from calibration.targets.safe_form.onnx_wire import NotOnnx, OnnxFile, TooDeep, read_onnx
 from calibration.targets.safe_form.torch_archive import NotTorchScript, check_archive
@@ -62,7 +63,7 @@ def make_safe(files: ModelFiles, name: str = "model", declared: Format | None = 
             return SafeModel(found, _safe_ir(files, name))
         case "torchscript":
             return SafeModel(found, _safe_torchscript(files, name))
-        case _:
+        case "onnx":
             model = safe_onnx(files.data, name)
             return SafeModel(found, ModelFiles(model.data), model)
 
@@ -74,7 +75,8 @@ def safe_onnx(data: bytes, name: str = "model") -> OnnxFile:
         ModelError: it is not one.
     """
     try:
-        model = read_onnx(data)
+        with translate_parser_errors(name):
+            model = read_onnx(data)
     except TooDeep as err:
         fix = "Simplify it (onnxsim), or export the part that looks at the picture alone; speech models do not fit."
         raise ModelError(name, str(err), "a picture model, whose graph is flat", fix) from err
@@ -95,7 +97,8 @@ def safe_onnx(data: bytes, name: str = "model") -> OnnxFile:
 def _safe_ir(files: ModelFiles, name: str) -> ModelFiles:
     weights = files.weights or b""
     try:
-        return ModelFiles(rewrite_ir(files.data, len(weights)), weights)
+        with translate_parser_errors(name):
+            return ModelFiles(rewrite_ir(files.data, len(weights)), weights)
     except NotIr as err:
         fix = "Check that both files are whole and belong together; save it again with openvino.save_model."
         raise ModelError(name, f"not an OpenVINO IR that can be used: {err}", "an OpenVINO IR", fix) from err
@@ -103,7 +106,8 @@ def _safe_ir(files: ModelFiles, name: str) -> ModelFiles:
 
 def _safe_torchscript(files: ModelFiles, name: str) -> ModelFiles:
     try:
-        check_archive(files.data)
+        with translate_parser_errors(name):
+            check_archive(files.data)
     except NotTorchScript as err:
         fix = "Save it with torch.jit.save(torch.jit.script(model.eval()), path), or torch.jit.trace."
         raise ModelError(

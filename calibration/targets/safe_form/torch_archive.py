@@ -86,6 +86,7 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
             member.orig_filename != member.filename
             or "\\" in member.filename
             or not set(parts).isdisjoint(("", ".", ".."))
+            or len(parts) < 2  # torch puts all members into one folder
         ):
             raise NotTorchScript(f"a member with the path {member.filename[:60]!r}")
         if len(member.filename) > MAX_NAME_CHARACTERS or member.flag_bits & 0x1:

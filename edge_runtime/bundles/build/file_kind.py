@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from calibration.targets.safe_form.boundary import PARSER_ERRORS
 from calibration.targets.safe_form.onnx_wire import NotOnnx, TooDeep, read_onnx
 from edge_runtime.errors import BundleError
 from edge_runtime.system.model_formats import ModelFormat
@@ -19,6 +20,8 @@ Kind = Literal["checkpoint", ModelFormat]
 EXPECTED = "an ONNX file, an OpenVINO IR (.xml), TorchScript (.pt), or a checkpoint with a factory"
 _ZIP, _PICKLE = b"PK\x03\x04", (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PLAIN = ("collections.", "torch._utils.", "builtins.", "__builtin__.", "numpy.")
+_UNREADABLE: tuple[type[Exception], ...] = (*PARSER_ERRORS, OSError, RuntimeError)
+"""RuntimeError is of an encrypted member."""
 _MOST_SHOWN = 3
 _WEIGHTS = (
     "Load them into the net, and save torch.save({'state_dict': net.state_dict(), ...}, path) with a factory."
@@ -78,7 +81,7 @@ def _torch_kind(path: Path, data: bytes) -> Kind | None:
                 return "torchscript"
             pickles = [name for name in names if name.endswith("/data.pkl")]
             classes = _foreign_classes(archive.read(pickles[0])) if pickles else []
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as err:
+    except _UNREADABLE as err:
         fix = "Copy or export it again."
         raise BundleError(path, "a damaged archive of torch", EXPECTED, fix) from err
     if classes:

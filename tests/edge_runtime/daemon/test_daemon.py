@@ -342,6 +342,25 @@ def test_a_model_is_opened_again_when_its_newer_version_has_become_whole(bench, 
     assert bench.running.config_problem is None
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError(), BAD_BUNDLE])
+def test_a_look_for_newer_versions_that_fails_is_counted_and_repeated(bench, monkeypatch, error):
+    bench.start()
+    looks = []
+
+    def look(*_):
+        looks.append(1)
+        raise error
+
+    monkeypatch.setattr("edge_runtime.daemon.reload.is_mended", look)
+    bench.running.models["parts"].skipped = "versions"
+    bench.running.models["parts"].bundle.manifest = SimpleNamespace(version=1)
+    for now_s in (0.0, 1.0, LOOK_EVERY_S, LOOK_EVERY_S + 1.0):
+        bench.daemon.tick(now_s)
+    assert len(looks) == 2
+    assert bench.crashes.by_thread() == {"mended-versions": 2}
+    assert isinstance(bench.edit(bench.config(fps=5)), ConfigApplied)
+
+
 def test_a_daemon_that_is_stopped_while_it_opens_its_first_model_ends_in_good_order(bench):
     bench.can_be_stopped = True
     bench.daemon.stop()

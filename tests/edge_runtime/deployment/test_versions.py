@@ -1,11 +1,13 @@
 """With ``latest`` a version that is half copied, damaged or fails is skipped, and tried again when it changes."""
 
+import io
 import os
 import shutil
+import zipfile
 
 import pytest
 
-from edge_runtime.config import Config
+from edge_runtime.config import Config, strict_yaml
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
 from edge_runtime.deployment.versions import MOST_TRIED, Skipped, is_mended, list_candidates, take_fingerprint
@@ -72,6 +74,15 @@ def answer_otherwise(path):
     replace_file(path, "model.onnx", small_model(seed=7))
 
 
+def strange_archive(path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        for name in ("m/data.pkl", "m/constants.pkl", "m/version", "m"):
+            target.writestr(name, bytes(99), zipfile.ZIP_DEFLATED if name == "m" else zipfile.ZIP_STORED)
+    replace_file(path, "model.onnx", buffer.getvalue())
+    edit(path, lambda data: data.update(format="torchscript"))
+
+
 DAMAGES = {
     "an empty folder": empty,
     "the model cut off": cut,
@@ -84,6 +95,7 @@ DAMAGES = {
     "a link": link,
     "a folder in place of the model": lambda path: ((path / "model.onnx").unlink(), (path / "model.onnx").mkdir()),
     "a manifest of later times": lambda path: edit(path, lambda data: data.update(schema_version=9)),
+    "a model whose archive has a member without a folder": strange_archive,
     "a model that answers otherwise": answer_otherwise,
     "a model that no engine takes": lambda path: replace_file(path, "model.onnx", small_model()[:-20]),
 }  # fmt: skip
@@ -178,3 +190,19 @@ def test_a_note_of_the_last_version_that_cannot_be_read_counts_for_nothing(tmp_p
 def test_what_cannot_be_read_is_not_mended(tmp_path):
     assert take_fingerprint(tmp_path / "gone") == ()
     assert not is_mended(Skipped(tmp_path / "gone", "why", (("1", -1, 0),)), 0)
+
+
+@pytest.mark.parametrize("error", [IndexError("x"), KeyError("x"), ValueError("x"), RecursionError()])
+def test_a_parser_that_fails_unexpectedly_costs_one_version(box, monkeypatch, error):
+    def parse(text, *_):
+        if b"version: 2" in text:
+            raise error
+        return load(text, *_)
+
+    load = strict_yaml.load
+    monkeypatch.setattr(strict_yaml, "load", parse)
+    opened = open_latest(box)
+    assert opened.bundle.id == "small/1"
+    with pytest.raises(BundleError) as caught:
+        open_bundle(config_of(box, version=2), "m")
+    assert caught.value.exit_code == 65

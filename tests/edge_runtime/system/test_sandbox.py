@@ -18,7 +18,7 @@ from tests.support.waiting import WAIT_S
 pytestmark = pytest.mark.integration
 
 TRY_ALL = """
-import json, os, resource, socket, sys, threading
+import fcntl, json, os, resource, socket, sys, threading
 from pathlib import Path
 from edge_runtime.system import sandbox
 
@@ -55,6 +55,12 @@ tries = {
     "run a program": lambda: os.execv("/bin/true", ["true"]),
     "signal the parent": lambda: os.kill(os.getppid(), 0),
     "limit the parent": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CPU),
+    "move the parent to one CPU": lambda: os.sched_setaffinity(os.getppid(), os.sched_getaffinity(0)),
+    "let the kernel signal the parent": lambda: fcntl.fcntl(inherited, fcntl.F_SETOWN, os.getppid()),
+    "leave the process group": os.setsid,
+    "set the clock": lambda: __import__("time").clock_settime(0, __import__("time").time()),
+    "place itself": lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)),
+    "look at flags": lambda: fcntl.fcntl(inherited, fcntl.F_GETFL),
     "make a file in memory": lambda: os.memfd_create("x"),
     "take memory": lambda: bytearray(512 << 20),
     "take back a limit": lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30)),
@@ -71,7 +77,7 @@ for name, act in tries.items():
     done.append(name)
 print(json.dumps({"abi": protection.landlock_abi, "seccomp": protection.has_seccomp, "done": done}))
 """
-ALLOWED = {"start a thread", "import numpy", "read own status"}
+ALLOWED = {"start a thread", "import numpy", "read own status", "place itself", "look at flags"}
 READING = {"read a file", "read the user list", "read the parent's secrets", "list a folder"}
 
 
@@ -151,6 +157,8 @@ def decide(code, processor, number, *arguments):
                 [word] = struct.unpack_from("=I", data, value)
             case 0x15:
                 at += if_true if word == value else if_false
+            case 0x35:
+                at += if_true if word >= value else if_false
             case 0x45:
                 at += if_true if word & value else if_false
             case 0x06:
@@ -183,6 +191,26 @@ CALLS = {  # what: (number on x86-64, on arm64, arguments, answer)
     "io_uring_setup": (425, 425, (), "refused"),
     "kill": (62, 129, (OTHER, 9), "refused"),
     "memfd_create": (319, 279, (), "refused"),
+    "own CPUs": (203, 122, (0,), "allowed"),
+    "own CPUs by number": (203, 122, (ME,), "allowed"),
+    "CPUs of another": (203, 122, (OTHER,), "refused"),
+    "a queued signal": (129, 138, (OTHER, 9), "refused"),
+    "a queued signal to a thread": (297, 240, (OTHER, OTHER, 9), "refused"),
+    "order of input and output": (251, 30, (1, OTHER), "refused"),
+    "advice for another": (440, 440, (), "refused"),
+    "pages of another": (279, 239, (OTHER,), "refused"),
+    "comparing others": (312, 272, (OTHER,), "refused"),
+    "owner of a pipe": (72, 25, (3, 8, OTHER), "refused"),
+    "signal of a pipe": (72, 25, (3, 10, 9), "refused"),
+    "owner of a pipe in memory": (72, 25, (3, 15), "refused"),
+    "a copy of a descriptor": (72, 25, (3, 1030), "allowed"),
+    "typing into a terminal": (16, 29, (0, 0x5412), "refused"),
+    "size of a terminal": (16, 29, (0, 0x5413), "allowed"),
+    "the clock": (227, 112, (), "refused"),
+    "restart of the box": (169, 142, (), "refused"),
+    "mseal": (462, 462, (), "allowed"),
+    "setxattrat": (463, 463, (), "absent"),
+    "a call of the future": (2000, 2000, (), "absent"),
 }
 
 
@@ -201,3 +229,39 @@ def test_the_trees_that_stay_readable_hold_the_engines_and_nobodys_data(tmp_path
     assert any(Path(onnxruntime.__file__).is_relative_to(tree.resolve()) for tree in trees)
     for private in ("/", "/etc", "/home", "/root", "/var", "/tmp", str(tmp_path), str(ROOT)):
         assert not any(Path(private).is_relative_to(tree) for tree in trees), private
+
+
+PREFIXES = [
+    ("/usr/local", "/usr/local"), ("/usr", "/usr"), ("{tmp}/venv", "/usr/local"), ("{tmp}/venv", "/usr"),
+    ("{tmp}", "/usr/local"), ("{tmp}", "{tmp}"), ("{tmp}/venv", "{tmp}"), ("/opt", "/opt"), ("/", "/"), ("/home", "/"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prefix", "base"), PREFIXES)
+def test_no_prefix_of_python_is_readable_as_a_whole(prefix, base, tmp_path, monkeypatch):
+    for name in ("lib", "data", "venv/lib", "venv/data"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, value in (
+        ("prefix", prefix),
+        ("exec_prefix", prefix),
+        ("base_prefix", base),
+        ("base_exec_prefix", base),
+    ):
+        monkeypatch.setattr(sys, name, value.format(tmp=tmp_path))
+    used = dict.fromkeys(("data", "scripts"), sys.prefix) | {"stdlib": f"{sys.base_prefix}/lib/python3"}
+    monkeypatch.setattr(sandbox.sysconfig, "get_paths", lambda: used)
+    monkeypatch.setattr(sandbox.site, "getsitepackages", lambda: [sys.prefix, f"{sys.prefix}/lib"])
+    trees = sandbox.list_library_trees()
+    private = [
+        sys.prefix,
+        sys.base_prefix,
+        "/usr/local/etc",
+        "/usr/local/share",
+        tmp_path / "data",
+        tmp_path / "venv/data",
+    ]
+    for path in map(Path, private):
+        assert not any(path.is_relative_to(tree) for tree in trees), path
+    for folder in (tmp_path / "lib", tmp_path / "venv/lib"):
+        is_used = folder.parent in (Path(sys.prefix), Path(sys.base_prefix))
+        assert (folder in trees) is is_used

@@ -78,6 +78,16 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "another name in the directory": lambda: renamed(archive(), b"m/data/0", b"m/data/1", 1),
     "another name at the member": lambda: renamed(archive(), b"m/data/0", b"m/data/1", 0),
     "a flag of encryption": lambda: archive().replace(_PLAIN_FLAGS, _ENCRYPTED_FLAGS, 1),
+    "a member without a folder": lambda: archive({"m": b""}),
+    "a packed member without a folder": lambda: archive({"m": bytes(999)}, packed=("m",)),
+    "a folder as a member": lambda: archive({"m/": b""}),
+    "another member without a folder": lambda: archive({"x": bytes(99)}, packed=("x",)),
+    "a name of nothing": lambda: archive({"": b""}),
+    "a name of a slash": lambda: archive({"/": b""}),
+    "a name of spaces": lambda: archive({" ": b""}, packed=(" ",)),
+    "code without a folder": lambda: archive({"code": bytes(999)}, packed=("code",)),
+    "members without a folder only": lambda: archive({**dict.fromkeys((*MEMBERS, CODE)), "m": b"", "n": b""}),
+    "no members": lambda: archive(dict.fromkeys((*MEMBERS, CODE))),
     "a long name": lambda: archive({"m/" + "x" * 2000: b""}),
 }  # fmt: skip
 
