@@ -11,7 +11,7 @@ from edge_runtime.messaging.delivery import ChannelStatus
 from edge_runtime.messaging.events import DeliveryRecovered, DeliveryTrouble
 
 STALLED_S = 60.0
-"""The destination is there, and nothing that waits was delivered for so long."""
+"""The destination is there, and nothing that may be sent was delivered for so long."""
 RECENT_S = 60.0
 """A trouble that was not seen for so long is over; one that comes and goes is reported once."""
 
@@ -24,8 +24,8 @@ class _Channel:
 
     dropped: Mapping[str, int] = field(default_factory=dict)
     delivered: int = 0
-    delivered_at_s: float = 0.0
-    """When the number of delivered messages was seen to grow, or was first seen."""
+    losing_since_s: float | None = None
+    """When the first loss was seen after the last delivery; None without one."""
     seen_at_s: dict[Key, float] = field(default_factory=dict)
     """By trouble, when it was seen last."""
     findings: dict[Key, Finding] = field(default_factory=dict)
@@ -54,9 +54,9 @@ class DeliveryWatch:
     ) -> Iterator[DeliveryTrouble | DeliveryRecovered]:
         known = self._channels.get(name)
         if known is None:
-            known = self._channels[name] = _Channel({}, status.delivered, now_s)
+            known = self._channels[name] = _Channel({}, status.delivered)
         if status.delivered != known.delivered:
-            known.delivered, known.delivered_at_s = status.delivered, now_s
+            known.delivered, known.losing_since_s = status.delivered, None
         was_troubled = bool(known.seen_at_s)
         now = {key: Finding(f"delivery {name}", *found) for key, found in _judge(known, status, now_s)}
         known.dropped = dict(status.dropped_by)
@@ -73,10 +73,12 @@ class DeliveryWatch:
 
 def _judge(known: _Channel, status: ChannelStatus, now_s: float) -> Iterator[tuple[Key, tuple[Weight, str]]]:
     """Every trouble of now."""
-    silent_s = now_s - known.delivered_at_s
     for cause, count in status.dropped_by.items():
         if count > known.dropped.get(cause, 0):
-            weight = Weight.UNREADY if silent_s > STALLED_S and status.is_ready else Weight.NOTE
+            if known.losing_since_s is None:
+                known.losing_since_s = now_s
+            is_all_lost = status.is_ready and now_s - known.losing_since_s > STALLED_S
+            weight = Weight.UNREADY if is_all_lost else Weight.NOTE
             yield ("lost", cause), (weight, f"messages are dropped: {cause}; {count} in all")
     for topic, cause in status.set_aside.items():
         yield ("topic", topic), (Weight.NOTE, f"{topic} waits: {cause}")

@@ -64,7 +64,7 @@ class ChannelStatus:
     is_ready: bool = True
     """Whether the destination is there."""
     stalled_s: float | None = None
-    """For how long it has been there, rows have waited and none was delivered; None while none waits."""
+    """For how long it has been there and rows that may be sent have waited in vain; None while none waits."""
     dropped_by: dict[str, int] = field(default_factory=dict)
     """Rows dropped since the start, by cause."""
     set_aside: dict[str, str] = field(default_factory=dict)

@@ -73,7 +73,7 @@ def open_connection(
     client = commands = None
     if config.mqtt is not None:
         client = MqttClient(make_mqtt_settings(config.device, config.mqtt), crashes)
-    channels = tuple(_make_channels(config, client, outboxes, crashes))
+    channels = tuple(_make_channels(config, topics, client, outboxes, crashes))
     if client is not None and config.mqtt is not None:
         policy = CommandPolicy(is_enabled=config.mqtt.commands, device=config.device)
         make_handler = partial(CommandHandler, handlers, policy, used)
@@ -83,19 +83,21 @@ def open_connection(
 
 
 def _make_channels(
-    config: Config, client: MqttClient | None, outboxes: Outboxes, crashes: Crashes
+    config: Config, topics: Topics, client: MqttClient | None, outboxes: Outboxes, crashes: Crashes
 ) -> Iterator[Channel]:
     if client is not None:
-        yield _make_channel("mqtt", outboxes.get("outbox.db"), MqttSink(client), crashes)
+        yield _make_channel("mqtt", outboxes.get("outbox.db"), MqttSink(client), topics, crashes)
     path = config.sink_path()
     if path is not None:
         max_mib = config.sink.max_mib if config.sink is not None else 64
         sink = FileSink(path, max_bytes=max_mib * 2**20 // (KEEP + 1))
-        yield _make_channel("file", outboxes.get("outbox-file.db"), sink, crashes)
+        yield _make_channel("file", outboxes.get("outbox-file.db"), sink, topics, crashes)
 
 
-def _make_channel(name: str, outbox: Outbox, sink: Sink, crashes: Crashes) -> Channel:
-    return Channel(name, outbox, Publisher(outbox, sink, crashes, name=f"publisher-{name}"))
+def _make_channel(name: str, outbox: Outbox, sink: Sink, topics: Topics, crashes: Crashes) -> Channel:
+    side_topics = frozenset({topics.event})
+    publisher = Publisher(outbox, sink, crashes, name=f"publisher-{name}", side_topics=side_topics)
+    return Channel(name, outbox, publisher)
 
 
 def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:

@@ -67,6 +67,9 @@ class DeliveryReport:
     """Set when the connection ended; rows that are still in flight have to be sent again."""
 
 
+_NOTHING = DeliveryReport()
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """The topic of a row that is given up, and the cause."""
@@ -115,10 +118,15 @@ class Publisher:
         crashes: Crashes,
         *,
         name: str = "publisher",
+        side_topics: frozenset[str] = frozenset(),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is sent before :meth:`start`."""
+        """Nothing is sent before :meth:`start`.
+
+        ``side_topics``: that the destination takes these, as events, does not prove that it takes results.
+        """
         self._outbox, self._sink, self._name, self._monotonic = outbox, sink, name, monotonic
+        self._side_topics = side_topics
         self._after_id = 0
         self._read: deque[Row] = deque()
         """Rows that were read but not sent."""
@@ -130,7 +138,7 @@ class Publisher:
         self.refusals: Counter[str] = Counter()
         """Rows dropped because the destination does not take them, by cause, since the start."""
         self._moved_at_s = monotonic()
-        """When a row was delivered last, or there was none to deliver."""
+        """When a row was delivered last, or there was none to deliver but those of topics that are set aside."""
         self.ready_since_s: float | None = None
         """Since when the destination takes rows; None while it does not."""
         self._logged_at_s: dict[Dropped, float] = {}
@@ -160,7 +168,10 @@ class Publisher:
         return self._failure or self._sink.problem
 
     def stalled_s(self) -> float | None:
-        """For how long the destination has been there and rows have waited without one delivered; None without it."""
+        """For how long the destination has been there and a row that may be sent has waited without one delivered.
+
+        None without the destination. Rows of topics that are set aside count only while no topic is known to be taken.
+        """
         since_s = self.ready_since_s
         return None if since_s is None else self._monotonic() - max(since_s, self._moved_at_s)
 
@@ -248,12 +259,16 @@ class Publisher:
         return is_sent
 
     def _record(self, report: DeliveryReport) -> None:
+        if report == _NOTHING:
+            return
         now_s, before = self._monotonic(), self._set_aside.causes()
         dropped = {row_id: Dropped(self._topic_of(row_id), cause) for row_id, cause in report.refused.items()}
         for row_id in report.delivered:
             sent = self._in_flight.pop(row_id, None)
             if sent is not None:
                 self._set_aside.accept(row_id, sent.topic)
+            else:
+                self._set_aside.accept_late(row_id)
         for row_id, denial in report.denied.items():
             sent = self._in_flight.pop(row_id, None)
             if sent is not None and self._set_aside.refuse(
@@ -271,6 +286,16 @@ class Publisher:
                 self._in_flight.pop(row_id, None)
                 self._count(one, now_s)
         self._log_changes(before)
+
+    def _note_end(self) -> None:
+        """No row waits but those in flight and those of topics that are set aside."""
+        for topic in self._set_aside.end_of_rows(self._in_flight):
+            log.warning("no message of a topic that was set aside is left", topic=topic, channel=self._name)
+        if any(not self._set_aside.is_waiting(sent.topic) for sent in self._in_flight.values()):
+            return
+        # What waits for a topic proves no stall as long as another topic is taken; quiet streams send seldom.
+        if self._set_aside.takes_other_than(self._side_topics) or not self._set_aside.causes():
+            self._moved_at_s = self._monotonic()
 
     def _topic_of(self, row_id: int) -> str:
         sent = self._in_flight.get(row_id)
@@ -316,8 +341,7 @@ class Publisher:
         while not self._read:
             rows = self._outbox.fetch(self._after_id, READ_ROWS)
             if not rows:
-                if not self._in_flight and not self._set_aside.causes():
-                    self._moved_at_s = self._monotonic()
+                self._note_end()
                 return None
             self._after_id = rows[-1].id
             self._read.extend(row for row in rows if row.id not in self._in_flight)

@@ -3,7 +3,8 @@
 One bad row costs one row, and one refused topic costs that topic; all others flow, in order for each topic.
 
 * A refused row sets its **topic aside**: its rows wait in the outbox. After a pause that grows, the topic is *probed*:
-  its oldest rows are sent one after the other, as many as there were probes. A row that is taken opens the topic.
+  its oldest rows are sent one after the other, as many as there were probes. A row that is taken opens the topic, and
+  so does a probe that finds no row of it: they were dropped, or acknowledged late.
 * A row is **given up** (dropped and counted) only when it is refused, another row of its topic is taken right after
   that, and it is refused again: then the row is the fault and not the topic. Until then it waits, and the limits of
   the outbox apply.
@@ -73,6 +74,8 @@ class _Topic:
     """That the probe under way may still send."""
     next_id: int = 0
     """The probe goes on at this row."""
+    is_gone: bool = False
+    """No row of the topic was seen since the last probe began."""
 
     def begin_probe(self, now_s: float) -> None:
         """Send the oldest rows again, one more than last time."""
@@ -80,6 +83,7 @@ class _Topic:
         self.retry_at_s = now_s + _pause_s(self.by_cut, self.probes + 1)
         self.probes += 1
         self.rows_left, self.next_id = min(self.probes, most), self.oldest_id
+        self.is_gone = True
 
 
 def _pause_s(by_cut: bool, probes: int) -> float:
@@ -97,7 +101,17 @@ class SetAside:
         self._doubts: dict[int, _Doubt] = {}
         self._suspects: set[int] = set()
         self._most_in_flight = 1
+        self._taken: set[str] = set()
+        """Topics of which a row was taken, and none refused since then."""
         self._rewind_to: int | None = None
+
+    def takes_other_than(self, topics: frozenset[str]) -> bool:
+        """Whether the destination is known to take rows of a topic that is not one of these."""
+        return not self._taken <= topics
+
+    def is_waiting(self, topic: str) -> bool:
+        """Whether a topic is set aside."""
+        return topic in self._topics
 
     def causes(self) -> dict[str, str]:
         """Every topic that is set aside now, and why."""
@@ -117,10 +131,11 @@ class SetAside:
 
     def choose(self, row_id: int, topic: str, in_flight: Mapping[int, Sent]) -> Choice:
         """Decide about the next row; with ``SEND`` it counts as in flight from now on."""
-        self._suspects = {
-            one for one in self._suspects if one in in_flight or one >= row_id
-        }  # others are gone
+        if self._suspects:  # those that are neither in flight nor ahead are gone
+            self._suspects = {one for one in self._suspects if one in in_flight or one >= row_id}
         aside, doubt = self._topics.get(topic), self._doubts.get(row_id)
+        if aside is not None:
+            aside.is_gone, aside.oldest_id = False, min(aside.oldest_id, row_id)
         if aside is not None and not self._probes(aside, row_id, topic, in_flight):
             return Choice.SKIP
         needs_all = (aside is not None and aside.by_cut) or (doubt is not None and doubt.by_cut)
@@ -148,6 +163,7 @@ class SetAside:
 
     def accept(self, row_id: int, topic: str) -> None:
         """The destination took a row: its topic is open."""
+        self._taken.add(topic)
         self._suspects.discard(row_id)
         self._doubts.pop(row_id, None)
         aside = self._topics.pop(topic, None)
@@ -159,6 +175,25 @@ class SetAside:
             else:  # the rules may have been mended since then
                 del self._doubts[one]
         self._rewind(aside.oldest_id)
+
+    def accept_late(self, row_id: int) -> None:
+        """The destination took a row that had counted as refused: it was only slow with all of the topic."""
+        doubt = self._doubts.get(row_id)
+        if doubt is not None:
+            self._forget_doubts(doubt.topic)
+            self.accept(row_id, doubt.topic)
+
+    def end_of_rows(self, in_flight: Mapping[int, Sent]) -> list[str]:
+        """Every row that waits was looked at: open the topics of which a probe found none, and name them."""
+        gone = [topic for topic, aside in self._topics.items() if aside.is_gone]
+        gone = [topic for topic in gone if all(sent.topic != topic for sent in in_flight.values())]
+        for topic in gone:
+            del self._topics[topic]
+            self._forget_doubts(topic)
+        return gone
+
+    def _forget_doubts(self, topic: str) -> None:
+        self._doubts = {one: doubt for one, doubt in self._doubts.items() if doubt.topic != topic}
 
     def refuse(
         self, row_id: int, topic: str, cause: str, now_s: float, *, may_be_the_row: bool = True
@@ -208,6 +243,7 @@ class SetAside:
                 self._rewind(aside.next_id)
         elif not by_cut or doubt.strikes >= CUTS_ALONE:
             aside = self._topics[topic] = _Topic(cause, by_cut, row_id, now_s + _pause_s(by_cut, 0))
+            self._taken.discard(topic)
             if by_cut:  # at once the next one: is it the row or the topic?
                 aside.rows_left, aside.next_id = 1, row_id + 1
         if aside is not None:

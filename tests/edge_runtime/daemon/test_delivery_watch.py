@@ -87,6 +87,20 @@ def test_when_some_are_dropped_and_others_delivered_it_is_a_note():
     assert watched.weights == [Weight.NOTE]
 
 
+def test_a_loss_a_long_time_after_the_last_delivery_is_a_note():
+    watched = Watched().see(10 * STALLED_S)
+    watched.see(5, dropped_by={"larger than the broker takes": 1})
+    assert watched.weights == [Weight.NOTE]
+
+
+def test_losses_that_are_rare_are_grave_when_nothing_is_delivered_between_them():
+    watched = Watched().see()
+    for count in range(1, 4):
+        watched.see(1.5 * STALLED_S, dropped_by={"larger than the broker takes": count}).see(0)
+    watched.see(dropped_by={"larger than the broker takes": 4})
+    assert watched.weights == [Weight.UNREADY]
+
+
 def test_a_broker_that_is_away_is_no_trouble_of_delivery():
     watched = Watched().see(3 * STALLED_S, pending=500, is_ready=False, problem="connection refused")
     assert (watched.events, watched.weights) == ([], [])

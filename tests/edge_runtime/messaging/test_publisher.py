@@ -7,7 +7,7 @@ import time
 import pytest
 
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
-from edge_runtime.messaging.outbox.publisher import DeliveryReport, Publisher
+from edge_runtime.messaging.outbox.publisher import DeliveryReport, Denial, Publisher
 from edge_runtime.messaging.sinks.file_sink import FileSink
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until
@@ -24,6 +24,7 @@ class ListSink:
         self.connection = 1
         self.arrived, self.unacked, self.report = [], [], DeliveryReport()
         self.refuse_seqs, self.explode_once, self.is_broken = set(), False, False
+        self.denied_topics = set()
         self.closed = 0
         self.listener = lambda: None
         self.pace_s = 0.0
@@ -46,6 +47,9 @@ class ListSink:
             seq = json.loads(row.payload)["seq"]
             if seq in self.refuse_seqs:
                 self.report.refused[row.id] = "bad"
+                return True
+            if row.topic in self.denied_topics:
+                self.report.denied[row.id] = Denial("rules")
                 return True
             self.arrived.append((row.topic, seq))
             self.unacked.append(row.id)
@@ -94,8 +98,8 @@ def put(box, *seqs, topic="t"):
         box.put(topic, json.dumps({"seq": seq}).encode())
 
 
-def run(box, sink, crashes=None):
-    publisher = Publisher(box, sink, crashes or Crashes())
+def run(box, sink, crashes=None, **options):
+    publisher = Publisher(box, sink, crashes or Crashes(), **options)
     publisher.start()
     return publisher
 
@@ -221,3 +225,88 @@ def test_without_a_broker_the_file_is_the_destination(box, tmp_path):
     publisher.stop()
     assert [json.loads(line)["payload"]["seq"] for line in path.read_text().splitlines()] == list(range(300))
     assert until(lambda: box.ledger().pending == 0)
+
+
+class Timed:
+    """A publisher whose clock the test moves; topic ``c`` is denied at first."""
+
+    def __init__(self, box, *denied, **options):
+        self.box, self.sink, self.now_s, self.seq = box, ListSink(), 0.0, 0
+        self.sink.denied_topics = set(denied)
+        self.publisher = run(box, self.sink, monotonic=lambda: self.now_s, **options)
+
+    def put(self, *topics):
+        for topic in topics:
+            self.seq += 1
+            put(self.box, self.seq, topic=topic)
+        self.sink.listener()
+
+    def is_still(self):
+        """A whole look at the rows has passed since the clock was moved."""
+        return until(lambda: self.publisher.stalled_s() == 0.0)
+
+    def stalls(self):
+        self.now_s += 100.0
+        return not until(lambda: self.publisher.stalled_s() == 0.0, 0.6)
+
+
+def test_rows_of_a_denied_topic_do_not_stall_streams_that_send_seldom(box):
+    timed = Timed(box, "c")
+    timed.put("a", "c")
+    assert until(lambda: timed.publisher.set_aside() == {"c": "rules"} and timed.sink.seqs("a") == [1])
+    for count in range(2, 5):
+        timed.now_s += 90.0
+        assert timed.is_still()
+        timed.put("a")
+        assert until(lambda count=count: len(timed.sink.seqs("a")) == count)
+    timed.publisher.stop(0.1)
+
+
+@pytest.mark.parametrize(
+    ("denied", "sent"), [("a", "a"), ("ab", "ab"), ("a", "ae"), ("ab", "abe"), ("ae", "ae")]
+)
+def test_when_no_topic_of_results_is_taken_it_stalls(box, denied, sent):
+    timed = Timed(box, *denied, side_topics=frozenset("e"))
+    timed.put(*sent)
+    assert until(lambda: timed.publisher.set_aside().keys() == set(denied))
+    assert until(lambda: len(timed.sink.seqs()) == len(sent) - len(denied))
+    assert timed.stalls()
+    timed.publisher.stop(0.1)
+
+
+def test_a_row_that_is_sent_and_not_acknowledged_stalls_from_when_it_was_put(box):
+    timed = Timed(box)
+    timed.now_s = 2000.0
+    assert timed.is_still()
+    timed.sink.acks_by_itself = False
+    timed.put("a")
+    assert until(lambda: timed.sink.seqs() == [1])
+    assert timed.publisher.stalled_s() == 0.0
+    timed.now_s += 61.0
+    assert timed.publisher.stalled_s() == 61.0
+    timed.publisher.stop(0.1)
+
+
+def test_a_topic_whose_rows_have_left_the_outbox_is_open_again(box):
+    timed = Timed(box, "c")
+    timed.put("c", "c")
+    assert until(lambda: timed.publisher.set_aside() == {"c": "rules"})
+    box.refuse([1, 2])
+    for _ in range(3):
+        timed.now_s += 100.0
+        timed.sink.listener()
+    assert until(lambda: timed.publisher.set_aside() == {})
+    assert timed.is_still()
+    timed.publisher.stop(0.1)
+
+
+def test_a_late_acknowledgement_opens_the_topic(box):
+    timed = Timed(box, "c")
+    timed.put("c")
+    assert until(lambda: timed.publisher.set_aside() == {"c": "rules"})
+    with timed.sink.lock:
+        timed.sink.report.delivered.append(1)
+    timed.sink.listener()
+    assert until(lambda: timed.publisher.set_aside() == {})
+    assert box.ledger().delivered == 1
+    timed.publisher.stop(0.1)

@@ -22,6 +22,7 @@ class Link:
     delivered: list = field(default_factory=list)
     given_up: list = field(default_factory=list)
     tries: list = field(default_factory=list)
+    gone: list = field(default_factory=list)
     cuts: int = 0
 
     def __post_init__(self):
@@ -34,7 +35,7 @@ class Link:
 
     def run_for(self, seconds, step_s=1.0):
         end_s = self.now_s + seconds
-        while self.now_s < end_s and self.waiting:
+        while self.now_s < end_s and (self.waiting or self.policy.causes()):
             self.tick()
             self.now_s += step_s
         return self
@@ -63,6 +64,8 @@ class Link:
             if choice is Choice.SEND:
                 self.in_flight[row_id] = Sent(topic, 100)
                 self.tries.append(row_id)
+        else:
+            self.gone += self.policy.end_of_rows(self.in_flight)
         return bool(self.in_flight)
 
     def answer(self):
@@ -205,3 +208,59 @@ def test_suspects_that_left_the_outbox_hold_up_nobody():
         del link.waiting[one]  # dropped by age
     link.run_for(5)
     assert len(link.delivered) == 26
+
+
+@pytest.mark.parametrize("how", [REFUSED, CUT])
+@pytest.mark.parametrize("count", [1, 2, 9, 60])
+def test_a_topic_whose_rows_are_gone_is_open_after_the_next_probe(how, count):
+    link = Link(rows(count, ("event",)), lambda *_: how)
+    link.run_for(3600)
+    assert list(link.policy.causes()) == ["event"]
+    link.waiting.clear()  # dropped by age, by size, or with a stream that was removed
+    link.run_for(601)
+    assert (link.policy.causes(), link.gone) == ({}, ["event"])
+
+
+@pytest.mark.parametrize("how", [REFUSED, CUT])
+def test_a_topic_of_which_one_row_is_left_stays_set_aside(how):
+    link = Link(rows(60, ("a", "event")), lambda _, topic: TAKEN if topic == "a" else how).run_for(60)
+    link.waiting = {59: "event"}
+    link.run_for(3600)
+    assert (list(link.policy.causes()), link.gone) == (["event"], [])
+
+
+def test_a_probe_that_is_in_flight_is_not_gone():
+    link = Link({1: "a"}, lambda *_: REFUSED).run_for(1)
+    link.now_s += LONGEST_PAUSE_S
+    assert link.fill()
+    assert link.policy.end_of_rows(link.in_flight) == []
+    link.policy.tick(link.now_s + 2 * LONGEST_PAUSE_S)
+    assert link.policy.end_of_rows(link.in_flight) == []
+
+
+@pytest.mark.parametrize("others", [0, 1, 5])
+def test_a_late_acknowledgement_opens_the_topic_and_accuses_no_other_row(others):
+    policy, ids = SetAside(), range(1, others + 2)
+    for one in ids:
+        assert not policy.refuse(one, "a", "unanswered", 0.0)
+    policy.accept_late(1)
+    assert policy.causes() == {}
+    assert not any(policy.refuse(one, "a", "unanswered", 1.0) for one in ids if one > 1)
+
+
+def test_a_late_acknowledgement_of_a_row_that_is_not_in_doubt_changes_nothing():
+    policy = SetAside()
+    policy.refuse(1, "a", "rules", 0.0)
+    policy.accept_late(2)
+    assert policy.causes() == {"a": "rules"}
+
+
+def test_a_row_in_front_of_the_first_refused_one_is_sent_with_the_probe():
+    """It was in flight, and the network broke before it was acknowledged."""
+    link = Link({1: "a", 2: "a", 3: "a"}, lambda *_: TAKEN)
+    link.fill()
+    link.policy.refuse(2, "a", "rules", 0.0)
+    link.in_flight.clear()
+    link.after_id = 0
+    link.run_for(10)
+    assert link.delivered == [1, 2, 3]
