@@ -160,6 +160,7 @@ def _show_report(reports: Callable[[], Mapping[str, Reports]], request: Request)
     page = None if kept is None else kept.read_page(name)
     if page is None:
         return _answer({"error": "no such report; /reports lists them"}, 404)
+    page = PROCESS.value(page)
     headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer", **FRESH}
     return Response(page, 200, headers, "text/html; charset=utf-8")
 

@@ -6,10 +6,12 @@ those whose place tells them, in URLs. Pure but for :data:`PROCESS`, what this p
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
-from pathlib import Path
+from html import escape
+from numbers import Number
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -68,50 +70,91 @@ class Redactor:
     """Hides known secrets wherever they stand, and those of URLs."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._learned: set[str] = set()
+        self._known: tuple[frozenset[str], re.Pattern[str] | None] = frozenset(), None
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Hide these too from now on; may be called while another thread hides."""
-        known = self._secrets | {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
-        if known != self._secrets:
-            self._secrets, self._pattern = known, _compile(known)
+        """Hide these too from now on; may be called while other threads hide or learn."""
+        self._learned.update([secret for secret in secrets if len(secret) >= SHORTEST_SECRET])
+        # Another thread may have learned more meanwhile, or put an older pattern in the place of ours.
+        while self._known[0] != self._learned:
+            known = frozenset(self._learned)
+            self._known = known, _compile(known)
 
     def text(self, text: str) -> str:
         """``text`` without known secrets and without passwords in URLs."""
-        if self._pattern is not None:
-            text = self._pattern.sub(HIDDEN, text)
+        _, pattern = self._known
+        if pattern is not None:
+            text = pattern.sub(HIDDEN, text)
         return redact_url(text)
 
     def value(self, value: _Value) -> _Value:
-        """The same value with every text in it redacted: mappings, lists, tuples, dataclasses.
+        """The same value with every text in it redacted, keys of mappings too.
 
-        Keys and enumerations stay, and a text that is nothing but a short secret: it may be a word such as ``ok``.
+        A container keeps its kind: mappings are ``dict``, sets, lists, tuples, named tuples, dataclasses, bytes.
+        Anything else, such as a path, an exception or an array of texts, becomes its text if that holds a secret.
+        Enumerations stay, and a text that is nothing but a short secret: it may be a word such as ``ok``.
         """
         return self._clean(value)  # type: ignore[no-any-return]
 
     def _clean(self, value: Any) -> Any:
-        if isinstance(value, Enum):
+        if value is None or isinstance(value, Enum | Number):
             return value
         if isinstance(value, str):
-            is_word = len(value) < SURE_LENGTH and value in self._secrets
+            is_word = len(value) < SURE_LENGTH and value in self._known[0]
             return value if is_word else self.text(value)
-        if isinstance(value, Path):
-            shown = self.text(str(value))
-            return value if shown == str(value) else shown
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self.text(bytes(value).decode("utf-8", "surrogateescape")).encode(
+                "utf-8", "surrogateescape"
+            )
         if isinstance(value, Mapping):
-            return {key: self._clean(one) for key, one in value.items()}
-        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-            return type(value)(self._clean(one) for one in value)
+            return self._clean_mapping(value)
+        if isinstance(value, tuple) and hasattr(value, "_make"):
+            return value._make(map(self._clean, value))
+        if isinstance(value, tuple):
+            return tuple(map(self._clean, value))
+        if isinstance(value, AbstractSet):
+            cleaned = frozenset(map(self._clean, value))
+            return cleaned if isinstance(value, frozenset) else set(cleaned)
+        if isinstance(value, Sequence):
+            return [self._clean(one) for one in value]
         if is_dataclass(value) and not isinstance(value, type):
-            given = {one.name: getattr(value, one.name) for one in fields(value) if one.init}
-            cleaned = {name: self._clean(one) for name, one in given.items()}
-            changed = {
-                name: one for name, one in cleaned.items() if one is not given[name] and one != given[name]
-            }
-            return replace(value, **changed) if changed else value
-        return value
+            return self._clean_dataclass(value)
+        return self._clean_other(value)
+
+    def _clean_mapping(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Keys that become alike are numbered: none is lost."""
+        found: dict[Any, Any] = {}
+        for key, one in value.items():
+            shown, number = self._clean(key), 1
+            base = shown
+            while shown in found:
+                number += 1
+                shown = f"{base} {number}"
+            found[shown] = self._clean(one)
+        return found
+
+    def _clean_dataclass(self, value: Any) -> Any:
+        given = {one.name: getattr(value, one.name) for one in fields(value) if one.init}
+        cleaned = {name: self._clean(one) for name, one in given.items()}
+        changed = {
+            name: one
+            for name, one in cleaned.items()
+            if one is not given[name] and not _is_equal(one, given[name])
+        }
+        return replace(value, **changed) if changed else value
+
+    def _clean_other(self, value: Any) -> Any:
+        if getattr(getattr(value, "dtype", None), "kind", "U") in "biufc":
+            return value  # an array of numbers
+        text = str(value)
+        shown = self.text(text)
+        return value if shown == text and self.text(repr(value)) == repr(value) else shown
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
 
 
 PROCESS = Redactor()
@@ -128,11 +171,13 @@ def _compile(secrets: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def _forms(secret: str) -> set[str]:
-    """As it is, percent-encoded, in a JSON string, in a Python literal."""
+    """As it is, percent-encoded, in a JSON string, in a Python literal, in HTML (with quotes by name and by number)."""
     encodable = secret.encode("utf-8", "surrogateescape")
     quoted = {quote(encodable, safe=safe) for safe in ("", "/", "!$&'()*+,;=:@", "!$&'()*+,;=:@/?")}
     literals = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-    return {secret, quote_plus(encodable), *quoted, *literals}
+    html = escape(secret)
+    pages = {html, escape(secret, quote=False), html.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")}
+    return {secret, quote_plus(encodable), *quoted, *literals, *pages}
 
 
 def _pattern_of(form: str, *, is_short: bool) -> str:

@@ -16,6 +16,7 @@ from edge_runtime.daemon.health import Health
 from edge_runtime.http.api import build_app, content_policy
 from edge_runtime.http.server import HttpServer, HttpUnavailable
 from edge_runtime.recalibration.reports import Reports
+from edge_runtime.system.redaction import Redactor
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until
 
@@ -139,6 +140,17 @@ def test_reports_are_listed_and_shown_under_a_policy_that_runs_nothing(
     assert "sandbox" in policy
     assert "script-src" not in policy
     assert client.get("/reports/parts/r1.json").json()["reasons"] == ["so"]
+
+
+def test_a_report_page_shows_no_secret(
+    client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its texts are those of errors, and it was written by a process that knows no secrets."""
+    monkeypatch.setattr("edge_runtime.http.api.PROCESS", Redactor(["hunter2<&>"]))
+    (tmp_path / "reports" / "r1").mkdir(parents=True)
+    page = "<p>ü hunter2&lt;&amp;&gt; rtsp://me:pw@cam/1 <b>50 %</b></p>"
+    (tmp_path / "reports" / "r1" / "report.html").write_text(page)
+    assert client.get("/reports/parts/r1").text == "<p>ü *** rtsp://***@cam/1 <b>50 %</b></p>"
 
 
 @pytest.mark.parametrize(
