@@ -7,7 +7,7 @@ bad edit leaves everything as it was.
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from edge_runtime.config import Changes, Config, Effect, changes, merge_in_force
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
-from edge_runtime.deployment.versions import is_mended
+from edge_runtime.deployment.versions import Skipped, find_mended
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
@@ -31,7 +31,8 @@ from edge_runtime.system.systemd import SystemdNotify
 log = structlog.get_logger()
 
 DEADLINE_S = 900.0
-"""For everything that one edit opens, beyond the limits of each first opening (``bundles.opening_limits``)."""
+"""For what one edit opens without a sign of life. A first opening, which has limits as long as its model and pictures
+need (``bundles.opening_limits``), gives one whenever it asks whether to stop."""
 
 LOOK_EVERY_S = 5.0
 """For a version that was skipped and has been copied whole since."""
@@ -42,18 +43,20 @@ _Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None]
 """The new parts, ready while the old ones run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Edit:
     """An edit under way."""
 
     config: Config
     plan: Changes
     deadline_s: float
-    """Monotonic time; later than any wait that has an end."""
+    """Monotonic time; later whenever it gives a sign of life."""
     must_stop: threading.Event
+    is_alive: threading.Event
+    """Set by the thread that opens, cleared by the main one."""
     opened: Future[_Opened]
-    is_mended: bool = False
-    """Whether it is no edit of the file: a version that was skipped can be used now."""
+    mended: Mapping[str, Skipped] = field(default_factory=dict)
+    """Not empty when it is no edit of the file: versions that were skipped can be used now."""
 
 
 @dataclass(kw_only=True)
@@ -81,7 +84,9 @@ class ConfigReloader:
     run_in_background: Callable[[Callable[[], Any]], Future[Any]]
     """Runs the opening at a lower priority than live frames and the main thread."""
     _edit: _Edit | None = field(default=None, init=False)
-    _look: Future[frozenset[str]] | None = field(default=None, init=False)
+    _look: Future[dict[str, Skipped]] | None = field(default=None, init=False)
+    _tried: dict[str, Skipped] = field(default_factory=dict, init=False)
+    """By model: a mended version could not be used all the same; not tried again before its folder changes."""
     _looked_at_s: float = field(default=-LOOK_EVERY_S, init=False)
 
     def follow_edits(self, now_s: float) -> None:
@@ -98,6 +103,9 @@ class ConfigReloader:
             return
         if not self.edits.empty():
             edit.must_stop.set()
+        if edit.is_alive.is_set():
+            edit.is_alive.clear()
+            edit.deadline_s = now_s + DEADLINE_S
         if edit.opened.done():
             self._edit = None
             self._end(edit)
@@ -110,28 +118,26 @@ class ConfigReloader:
         if self._look is not None:
             if self._look.done():
                 done, self._look = self._look, None
-                if names := self._read_look(done):
-                    plan = Changes({f"models.{name}": Effect.REBUILD_MODEL for name in names})
-                    self._start(self.running.config, plan, now_s, is_mended=True)
+                if mended := self._read_look(done):
+                    plan = Changes({f"models.{name}": Effect.REBUILD_MODEL for name in mended})
+                    self._start(self.running.config, plan, now_s, mended)
             return
         skipped = {
-            name: (runtime.skipped, runtime.bundle.manifest.version)
+            name: (self._tried.get(name, runtime.skipped), runtime.bundle.manifest.version)
             for name, runtime in self.running.models.items()
             if runtime.skipped is not None
         }
         if skipped and now_s - self._looked_at_s >= LOOK_EVERY_S:
             self._looked_at_s = now_s
-            self._look = self.run_in_background(
-                lambda: frozenset(name for name, (one, used) in skipped.items() if is_mended(one, used))
-            )
+            self._look = self.run_in_background(lambda: find_mended(skipped))
 
-    def _read_look(self, look: Future[frozenset[str]]) -> frozenset[str]:
+    def _read_look(self, look: Future[dict[str, Skipped]]) -> dict[str, Skipped]:
         """The models that have a mended version; none after a look that failed, which the next one may find better."""
         try:
             return look.result()
         except Exception:  # noqa: BLE001 - thread boundary of the look: logged and counted
             self.crashes.note_once("mended-versions")
-            return frozenset()
+            return {}
 
     def stop(self) -> None:
         """Open nothing more; an edit under way is not applied."""
@@ -143,7 +149,7 @@ class ConfigReloader:
         edit.opened.add_done_callback(_close_late)
         problem = f"its models did not open within {DEADLINE_S:g} s; expected models that do"
         log.error("edit given up", reason=problem)
-        self._refuse(problem, problem)
+        self._fail(edit, problem, problem)
         self.notify.ready()
 
     def _begin(self, edit: Config | EdgeRuntimeError, now_s: float) -> None:
@@ -154,28 +160,32 @@ class ConfigReloader:
         plan, new = changes(self.running.config, edit), merge_in_force(self.running.config, edit)
         self._start(new, plan, now_s)
 
-    def _start(self, new: Config, plan: Changes, now_s: float, *, is_mended: bool = False) -> None:
+    def _start(
+        self, new: Config, plan: Changes, now_s: float, mended: Mapping[str, Skipped] | None = None
+    ) -> None:
         self.notify.reloading()
-        must_stop = threading.Event()
-        opened = self.run_in_background(lambda: self._open(new, plan, must_stop.is_set))
-        self._edit = _Edit(new, plan, now_s + DEADLINE_S, must_stop, opened, is_mended)
+        must_stop, is_alive = threading.Event(), threading.Event()
+
+        def should_stop() -> bool:
+            is_alive.set()
+            return must_stop.is_set()
+
+        opened = self.run_in_background(lambda: self._open(new, plan, should_stop))
+        self._edit = _Edit(new, plan, now_s + DEADLINE_S, must_stop, is_alive, opened, mended or {})
 
     def _end(self, edit: _Edit) -> None:
         try:
             opened = edit.opened.result()
         except EdgeRuntimeError as err:
-            if edit.is_mended:
-                log.error("version that was mended cannot be used", reason=str(err))
-            else:
-                self._refuse(str(err), str(err))
+            self._fail(edit, str(err), str(err))
         except Exception as err:  # noqa: BLE001 - thread boundary of the opening: logged and counted
             self.crashes.note("config-edit")
             problem = f"failed unexpectedly: {err!r}"
-            self._refuse(problem, f"{problem}; the log says why")
+            self._fail(edit, problem, f"{problem}; the log says why")
         else:
             before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
             self._take_over(edit, opened)
-            if edit.is_mended:
+            if edit.mended:
                 for name, runtime in opened[0].items():
                     if runtime.bundle.id != before.get(name):
                         self.emit(VersionMended(runtime.bundle.id, before[name]), name)
@@ -185,6 +195,14 @@ class ConfigReloader:
             self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart), None)
             self.keep_config(edit.config)
         self.notify.ready()
+
+    def _fail(self, edit: _Edit, problem: str, for_people: str) -> None:
+        """Everything stays as it was; a mended version that cannot be used says nothing about the configuration."""
+        if edit.mended:
+            self._tried |= edit.mended
+            log.error("version that was mended cannot be used", reason=problem)
+        else:
+            self._refuse(problem, for_people)
 
     def _refuse(self, problem: str, *problems: str) -> None:
         self.running.config_problem = problem
@@ -234,6 +252,7 @@ class ConfigReloader:
     def _replace_models(self, names: frozenset[str], opened: dict[str, ModelRuntime]) -> None:
         running = self.running.models
         for name in sorted(names):
+            self._tried.pop(name, None)
             old, new = running.get(name), opened.get(name)
             if new is not None:
                 running[name] = new  # at once: another thread never sees the model missing

@@ -49,6 +49,7 @@ from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on
 from edge_runtime.inference.engines.factory import place_threads
 from edge_runtime.inference.engines.threads import Preference, ThreadPlan, choose_threads
 from edge_runtime.system.cpu_budget import CpuBudget, cpu_budget
+from edge_runtime.system.model_formats import ModelFormat
 from edge_runtime.system.sandbox import Protection
 
 _VIRTUAL = ("AUTO", "HETERO", "MULTI", "BATCH")
@@ -93,7 +94,8 @@ def open_bundle(
 ) -> OpenedModel:
     """Verify a model's bundle, open its engine and test it; the steps are those of the module's text.
 
-    With ``version: latest`` a version that is damaged or fails falls back to the one that ran last, or to an older one.
+    With ``version: latest`` a version that is damaged, fails, or has a format that this box or its configuration has no
+    engine for falls back to the one that ran last, or to an older one.
 
     Args:
         config: All models and cameras, for they share the processor.
@@ -103,24 +105,31 @@ def open_bundle(
 
     Raises:
         BundleError: the bundle is damaged or unsafe, or the model does not give the golden answers.
-        EngineError: the engine refuses it.
+        EngineError: the engine refuses it. One that is not there outranks what was wrong with other versions: a later
+            start may find it.
         OpeningStopped: ``should_stop`` said so.
     """
     with name_model_in_errors(config, name):
         root, wanted = config.bundle_root(name), config.models[name].version
         last_run = ModelState(config.state_dir / "models" / name).read_last_version()
-        seen, first = take_fingerprint(root), None
+        seen, refused = take_fingerprint(root), list[EdgeRuntimeError]()
+        without_engine = dict[ModelFormat, EngineError]()
         for path in list_candidates(root, wanted, last_run):
             try:
-                opened = _open_version(config, name, path, should_stop, may_write=may_write)
-            except (EngineMissing, EngineMismatch):  # no other version would be better off
-                raise
+                bundle = load_bundle(path)
+                model_format = bundle.manifest.format
+                if model_format in without_engine:  # this version would be no better off
+                    continue
+                try:
+                    opened = _open_version(config, name, bundle, should_stop, may_write=may_write)
+                except (EngineMissing, EngineMismatch) as err:
+                    without_engine[model_format] = err
+                    raise
             except (BundleError, EngineError) as err:
-                first = first or err
+                refused.append(err)
                 continue
-            return opened if first is None else _note_skipped(opened, Skipped(root, first.reason_text, seen))
-        assert first is not None, "there is a candidate"
-        raise first
+            return _note_skipped(opened, Skipped(root, refused[0].reason_text, seen)) if refused else opened
+        raise next(iter(without_engine.values()), refused[0])
 
 
 def _note_skipped(opened: OpenedModel, skipped: Skipped) -> OpenedModel:
@@ -130,9 +139,8 @@ def _note_skipped(opened: OpenedModel, skipped: Skipped) -> OpenedModel:
 
 
 def _open_version(
-    config: Config, name: str, path: Path, should_stop: Callable[[], bool], *, may_write: bool
+    config: Config, name: str, bundle: Bundle, should_stop: Callable[[], bool], *, may_write: bool
 ) -> OpenedModel:
-    bundle = load_bundle(path)
     settings, budget = find_engine_settings(config, name), cpu_budget()
     plan = place_threads(plan_threads(config, name, budget), bundle.manifest.format, settings)
     model = bundle.model_files

@@ -6,8 +6,8 @@ version that is whole, says so, and looks again when the folder changes.
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_runtime.bundles.manifest import MANIFEST_FILE
@@ -101,6 +101,16 @@ def _look(root: Path) -> Iterator[tuple[str, int, int]]:
                         return
     except OSError:
         return
+
+
+def find_mended(skipped: Mapping[str, tuple[Skipped, int]]) -> dict[str, Skipped]:
+    """Those of some models (with the version in use) that are mended, each with the state that its folder has now."""
+    found: dict[str, Skipped] = {}
+    for name, (one, used) in skipped.items():
+        seen = take_fingerprint(one.root)
+        if is_mended(one, used):
+            found[name] = replace(one, seen=seen)
+    return found
 
 
 def is_mended(skipped: Skipped, used: int) -> bool:

@@ -85,7 +85,8 @@ class _Reader:
     """Of the layers, for each network that is open: bodies of loops are networks too."""
     counts: Counter[str] = field(default_factory=Counter)
     elements: int = 0
-    layer_type: str = ""
+    layer_types: list[str] = field(default_factory=list)
+    """Of the open layers: bodies of loops stand inside of one."""
     is_in_dim: bool = False
     size: str = ""
     """Text of the open dim."""
@@ -121,9 +122,11 @@ class _Reader:
                 raise NotIr(f"its root is {name!r}, not 'net'")
             case "layers":
                 self.ids.append(set())
-            case "layer" if parent == "layers":
-                self._check_layer(attributes)
-            case "data" if parent == "layer" and self.layer_type == "Const":
+            case "layer":
+                self.layer_types.append(attributes.get("type", ""))
+                if parent == "layers":
+                    self._check_layer(attributes)
+            case "data" if parent == "layer" and self.layer_types[-1] == "Const":
                 self._check_constant(attributes)
             case "edge":
                 self._count("edge", MAX_EDGES)
@@ -147,6 +150,8 @@ class _Reader:
             return
         if name == "layers":
             self.ids.pop()
+        elif name == "layer":
+            self.layer_types.pop()
         self.out.append(f"</{name}>\n")
 
     def text(self, data: str) -> None:
@@ -170,9 +175,8 @@ class _Reader:
         if not _NUMBER.fullmatch(own) or own in known:
             raise NotIr(f"layer id {own[:20]!r}, which is no number or there twice")
         known.add(own)
-        self.layer_type = attributes.get("type", "")
         if attributes.get("version") == "extension":
-            raise NotIr(f"layer {self.layer_type[:60]!r} needs an extension library")
+            raise NotIr(f"layer {self.layer_types[-1][:60]!r} needs an extension library")
 
     def _check_constant(self, attributes: dict[str, str]) -> None:
         place = [attributes.get(key, "") for key in ("offset", "size")]

@@ -3,6 +3,7 @@
 import io
 from concurrent.futures import Future
 from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import DEADLINE_S, LOOK_EVERY_S, ConfigReloader, Edits
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.deployment import versions
+from edge_runtime.deployment.versions import Skipped
 from edge_runtime.errors import (
     BundleError,
     CommandError,
@@ -203,6 +206,7 @@ def bench(tmp_path):
     return DaemonBench(tmp_path)
 
 
+SKIPPED = Skipped(Path("gone"), "half copied", (("2", -1, 0),))
 BAD_BUNDLE = BundleError("tools", "damaged", "a whole one", "Copy it again.")
 
 
@@ -323,13 +327,14 @@ def test_a_model_is_opened_again_when_its_newer_version_has_become_whole(bench, 
     bench.start()
     looks, whole = [], set()
     monkeypatch.setattr(
-        "edge_runtime.daemon.reload.is_mended", lambda one, used: looks.append((one, used)) or bool(whole)
+        "edge_runtime.deployment.versions.is_mended",
+        lambda one, used: looks.append((one, used)) or bool(whole),
     )
     parts = bench.running.models["parts"]
-    parts.skipped, parts.bundle.manifest = "versions", SimpleNamespace(version=1)
+    parts.skipped, parts.bundle.manifest = SKIPPED, SimpleNamespace(version=1)
     for now_s in (0.0, 1.0, LOOK_EVERY_S, LOOK_EVERY_S + 1.0):
         bench.daemon.tick(now_s)
-    assert looks == [("versions", 1)] * 2
+    assert looks == [(SKIPPED, 1)] * 2
     assert bench.diary == []
     whole.add(2)
     monkeypatch.setattr(Runtime, "version", 2)
@@ -351,14 +356,85 @@ def test_a_look_for_newer_versions_that_fails_is_counted_and_repeated(bench, mon
         looks.append(1)
         raise error
 
-    monkeypatch.setattr("edge_runtime.daemon.reload.is_mended", look)
-    bench.running.models["parts"].skipped = "versions"
+    monkeypatch.setattr("edge_runtime.deployment.versions.is_mended", look)
+    bench.running.models["parts"].skipped = SKIPPED
     bench.running.models["parts"].bundle.manifest = SimpleNamespace(version=1)
     for now_s in (0.0, 1.0, LOOK_EVERY_S, LOOK_EVERY_S + 1.0):
         bench.daemon.tick(now_s)
     assert len(looks) == 2
     assert bench.crashes.by_thread() == {"mended-versions": 2}
     assert isinstance(bench.edit(bench.config(fps=5)), ConfigApplied)
+
+
+@pytest.fixture
+def mended(bench, monkeypatch, tmp_path):
+    """A daemon one of whose skipped versions has been mended."""
+    bench.start()
+    parts = bench.running.models["parts"]
+    parts.skipped = Skipped(tmp_path / "parts", "half copied", (("2", -1, 0),))
+    parts.bundle.manifest = SimpleNamespace(version=1)
+    seen = lambda one, used: versions.take_fingerprint(one.root) != one.seen  # noqa: E731 - as is_mended begins
+    monkeypatch.setattr("edge_runtime.deployment.versions.is_mended", seen)
+    return bench
+
+
+def look(bench, searches):
+    """Some searches for mended versions, by their numbers, and what follows from each."""
+    for number in searches:
+        for part in (0.0, 0.2, 0.4):
+            bench.daemon.tick((number + part) * LOOK_EVERY_S)
+
+
+@pytest.mark.parametrize("error", [BAD_BUNDLE, StateError("no engine"), ZeroDivisionError()])
+def test_a_mended_version_that_fails_is_no_fault_of_the_configuration_and_tried_once(mended, error, tmp_path):
+    mended.errors["parts"] = error
+    tries, opens = [], mended.open_model
+    mended.daemon.reloader.open_model = lambda *given: tries.append(given) or opens(*given)
+    events = len(mended.delivery.events())
+    look(mended, range(4))
+    assert len(tries) == 1
+    assert mended.running.config_problem is None
+    assert len(mended.delivery.events()) == events
+    (tmp_path / "parts" / "3").mkdir(parents=True)
+    look(mended, range(4, 8))
+    assert len(tries) == 2
+    del mended.errors["parts"]
+    (tmp_path / "parts" / "4").mkdir()
+    look(mended, [8])
+    assert mended.diary[-1] == "take over parts"
+
+
+def test_a_mended_version_that_hangs_is_given_up_without_a_word_on_the_configuration(mended):
+    mended.opens_at_once = False
+    events = len(mended.delivery.events())
+    mended.daemon.tick(0.0)
+    mended.open_now()  # the search
+    mended.daemon.tick(1.0)
+    mended.daemon.tick(1.0 + DEADLINE_S)
+    assert mended.running.config_problem is None
+    assert len(mended.delivery.events()) == events
+
+
+def test_an_opening_that_gives_signs_of_life_is_not_given_up(bench):
+    bench.start()
+    bench.opens_at_once = False
+    asked = []
+    bench.daemon.reloader.open_model = lambda config, name, should_stop: (
+        asked.append(should_stop) or Runtime(bench.diary, name, config)
+    )
+    bench.edits.put(bench.config(threads=2))
+    bench.daemon.tick(0.0)
+    bench.open_now()
+    bench.daemon.reloader._edit.opened = Future()  # as if it still waited for the first opening
+    for now_s in (0.9, 1.8, 2.7):
+        assert not asked[0]()
+        bench.daemon.tick(now_s * DEADLINE_S)
+    assert bench.running.config_problem is None
+    bench.daemon.tick(3.6 * DEADLINE_S)
+    assert bench.running.config_problem is None
+    bench.daemon.tick(3.7 * DEADLINE_S)
+    assert bench.running.config_problem is not None
+    assert asked[0]()
 
 
 def test_a_daemon_that_is_stopped_while_it_opens_its_first_model_ends_in_good_order(bench):

@@ -8,10 +8,11 @@ import zipfile
 import pytest
 
 from edge_runtime.config import Config, strict_yaml
+from edge_runtime.deployment import open_bundle as opening
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
 from edge_runtime.deployment.versions import MOST_TRIED, Skipped, is_mended, list_candidates, take_fingerprint
-from edge_runtime.errors import BundleError, EngineMismatch
+from edge_runtime.errors import BundleError, EngineMismatch, EngineMissing
 from tests.support.bundle_builds import build, edit, replace_file
 from tests.support.bundle_models import small_model
 
@@ -74,13 +75,17 @@ def answer_otherwise(path):
     replace_file(path, "model.onnx", small_model(seed=7))
 
 
-def strange_archive(path):
+def make_archive(path, *more):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as target:
-        for name in ("m/data.pkl", "m/constants.pkl", "m/version", "m"):
+        for name in ("m/data.pkl", "m/constants.pkl", "m/version", *more):
             target.writestr(name, bytes(99), zipfile.ZIP_DEFLATED if name == "m" else zipfile.ZIP_STORED)
     replace_file(path, "model.onnx", buffer.getvalue())
     edit(path, lambda data: data.update(format="torchscript"))
+
+
+def strange_archive(path):
+    make_archive(path, "m")
 
 
 DAMAGES = {
@@ -175,6 +180,47 @@ def test_commands_take_the_newest_version_that_is_whole(box):
 def test_a_mistake_in_the_configuration_is_no_reason_to_take_another_version(box):
     with pytest.raises(EngineMismatch):
         open_latest(box, runtime="torch")
+
+
+def test_a_format_that_the_configured_runtime_cannot_run_is_no_reason_to_stop(box):
+    make_archive(version(box, 2))
+    opened = open_latest(box, runtime="onnxruntime")
+    assert opened.bundle.id == "small/1"
+    assert "torchscript" in opened.skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("newest", "damaged", "expected"),
+    [
+        ("torchscript", (), "small/1"),
+        ("torchscript", (1,), EngineMissing),
+        ("onnx", (), EngineMissing),
+        ("onnx", (2,), EngineMissing),
+        ("onnx", (1, 2), BundleError),
+    ],
+)
+def test_an_engine_that_is_not_there_is_asked_for_once_a_format(box, monkeypatch, newest, damaged, expected):
+    missing, asked = newest, []
+
+    def open_engine(bundle, *given):
+        if bundle.manifest.format == missing:
+            asked.append(bundle.id)
+            raise EngineMissing("not installed")
+        return real(bundle, *given)
+
+    real = opening.open_bundle_engine
+    monkeypatch.setattr(opening, "check_in_sandbox", lambda *_, **__: None)
+    monkeypatch.setattr(opening, "open_bundle_engine", open_engine)
+    if newest == "torchscript":
+        make_archive(version(box, 2))
+    for number in damaged:
+        cut(version(box, number))
+    if isinstance(expected, str):
+        assert open_latest(box).bundle.id == expected
+    else:
+        with pytest.raises(expected):
+            open_latest(box)
+    assert len(asked) == (expected is not BundleError)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"x", b"1" * 5000, b"\xff", b"1.5"])

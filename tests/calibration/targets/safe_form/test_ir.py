@@ -61,7 +61,11 @@ def test_odd_characters_of_names_are_kept(value: str) -> None:
     ],
 )  # fmt: skip
 def test_constants_of_all_types_are_taken(element_type: str, shape: str, size: int) -> None:
-    rewrite_ir(net(const(element_type=element_type, shape=shape, size=str(size))), WEIGHTS)
+    given = net(const(element_type=element_type, shape=shape, size=str(size)))
+    found = [ET.fromstring(form).find("layers/layer/data") for form in (rewrite_ir(given, WEIGHTS), given)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].attrib == found[1].attrib
 
 
 REFUSED: dict[str, bytes] = {
@@ -126,7 +130,37 @@ def test_numbers_are_bounded(monkeypatch: pytest.MonkeyPatch, bound: str) -> Non
 
 def test_the_same_ids_in_two_bodies_are_right() -> None:
     body = '<body><layers><layer id="0" type="a"/></layers></body>'
-    rewrite_ir(net(f'<layer id="0" type="Loop">{body}</layer><layer id="1" type="Loop">{body}</layer>'), 0)
+    written = rewrite_ir(
+        net(f'<layer id="0" type="Loop">{body}</layer><layer id="1" type="Loop">{body}</layer>'), 0
+    )
+    assert [one.get("id") for one in ET.fromstring(written).iter("layer")] == ["0", "0", "1", "0"]
+
+
+FAR = '<data element_type="u8" shape="1" offset="65" size="1"/>'
+INSIDE = '<layers><layer id="7" type="Add"/></layers>'
+IN_FRONT = [
+    "", f"<body>{INSIDE}</body>", f"<then_body>{INSIDE}</then_body>", f"<a><b>{INSIDE}</b></a>", INSIDE, 2 * INSIDE,
+    '<layer type="Add"/>', '<layer id="7" type="Add"><data/></layer>', '<x><layer type="Add"/></x>', "<layer/>",
+    f"<body><layers><layer id='1' type='If'><body>{INSIDE}</body></layer></layers></body>", "<data/><layers/>",
+    "<!-- <layer> --><rt_info><layer type='Add'/></rt_info>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", IN_FRONT)
+def test_a_constant_is_checked_whatever_stands_in_front_of_its_place(before: str) -> None:
+    def write(layer_type: str) -> bytes:
+        before_ = before.replace("<data/>", "") if layer_type == "Const" else before
+        return net(f'<layer id="1" type="{layer_type}">{before_}{FAR}</layer>')
+
+    with pytest.raises(NotIr):
+        rewrite_ir(write("Const"), WEIGHTS)
+    assert b'offset="65"' in rewrite_ir(write("Add"), WEIGHTS)
+
+
+@pytest.mark.parametrize("before", IN_FRONT)
+def test_what_is_no_constant_is_none_behind_one_either(before: str) -> None:
+    inside = before.replace('type="Add"', 'type="Const"').replace("<data/>", "")
+    assert b'offset="65"' in rewrite_ir(net(f'<layer id="1" type="Add">{inside}{FAR}</layer>'), WEIGHTS)
 
 
 @pytest.mark.parametrize(
