@@ -42,6 +42,13 @@ class PahoClient(paho.Client):
             self.is_closed_by_peer = True
         return data
 
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return super()._sock_send(buf)
+        except (ConnectionResetError, BrokenPipeError):
+            self.is_closed_by_peer = True
+            raise
+
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
         packet: Any = self._in_packet["packet"]
         self.last_code = packet[2] if len(packet) > 2 else 0
