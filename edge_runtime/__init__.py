@@ -5,9 +5,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 # Before an engine is imported: ONNX Runtime (1.32) and OpenVINO report their use to their makers and keep files for it
-# in the home directory, which a service does not have. ``calibration.targets`` does the same for itself.
+# in the home directory, which a service does not have. This package is a program, so it decides for the whole process
+# (NNCF too); ``calibration`` may be a guest in a notebook and switches them off for its own imports.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO has a stub of its own for this
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO takes its stub then
 
 try:
     __version__ = version("edge-runtime")

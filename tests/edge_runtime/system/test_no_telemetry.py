@@ -41,3 +41,16 @@ def test_an_operator_who_wants_the_reports_is_obeyed() -> None:
         [sys.executable, "-c", code], env=environment, check=True, timeout=60, capture_output=True
     )
     assert done.stdout == b"0\n"
+
+
+@pytest.mark.parametrize("code", ["import calibration.targets", OPENVINO_TARGET])
+def test_the_library_leaves_the_modules_of_its_host_alone(code: str) -> None:
+    """A notebook that reports for itself, or runs NNCF, still can."""
+    check = f"{code}\nimport sys\nassert 'openvino_telemetry' not in sys.modules\nimport openvino_telemetry"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=120)
+
+
+def test_a_module_that_the_host_has_imported_stays() -> None:
+    check = "assert sys.modules['openvino_telemetry'] is mine"
+    code = f"import sys, openvino_telemetry as mine\n{OPENVINO_TARGET}\n{check}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
