@@ -5,13 +5,16 @@ than their field or than needed, groups, a known field in another form, a second
 are not in the table are left out of what it writes. So whoever reads :attr:`OnnxFile.data` sees the tensors and nodes
 that were seen here. A file without unknown fields comes out as the very same bytes: nothing is copied.
 
-Every message is visited. Bounded in depth and fields; weights are passed over by their length.
+Every message is visited. Bounded in depth and fields; weights are passed over by their length. Who wants to know more
+about a file gives a :class:`Visitor`, and reads no bytes of it in another way.
 
 Source: protobuf.dev/programming-guides/encoding. onnx had five CVEs of foreign files that are read as weights.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from calibration.targets.safe_form.onnx_schema import MESSAGES, Message
 
@@ -37,6 +40,8 @@ _KEY_BYTES, _LENGTH_BYTES, _VALUE_BYTES = 5, 5, 10
 
 _Entry = tuple[int, int, int, Message | None, bool]
 _Parts = list[memoryview]
+Fields = list[tuple[int, Any]]
+"""Number and value: an int, bytes (text, packed numbers), or what a visitor made of a message."""
 
 
 def _entries(message: Message) -> dict[int, _Entry]:
@@ -95,18 +100,52 @@ class OnnxFile:
     has_graph: bool = False
 
 
-def read_onnx(model: bytes) -> OnnxFile:
+class Visitor(Protocol):
+    """Is shown the messages of a file, the inner ones first."""
+
+    @property
+    def wanted(self) -> Mapping[Message, frozenset[int]]:
+        """The fields that it wants to see, by message; other messages are not shown."""
+        ...
+
+    def visit(self, message: Message, fields: Fields, graphs: int) -> Any:
+        """See one message; what it returns stands for the message in the fields of the one around it.
+
+        Args:
+            message: Its kind.
+            fields: (number, value) of those that are wanted, in the file's order.
+            graphs: So many graphs are open, it included; 0 in a function.
+        """
+        ...
+
+
+def read_onnx(model: bytes, visitor: Visitor | None = None) -> OnnxFile:
     """Parse an ONNX file.
 
     Raises:
         NotOnnx: it is not one, can be read in two ways, or is nested too deeply.
     """
-    reader = _Reader(model, OnnxFile())
+    reader = _Reader(model, OnnxFile(), visitor)
     parts = reader.read(0, len(model), "model", 0, 0)
     if not reader.file.has_graph:
         raise NotOnnx("no graph in it")
     reader.file.data = model if parts is None else b"".join(parts)
     return reader.file
+
+
+def unpack_numbers(value: int | memoryview) -> list[int]:
+    """The numbers of a repeated field, of which one stands alone or all in one packet; each 0 to 2**64 - 1.
+
+    Raises:
+        NotOnnx: the last one has no end.
+    """
+    if isinstance(value, int):
+        return [value]
+    reader, numbers, at = _Reader(bytes(value), OnnxFile()), list[int](), 0
+    while at < len(value):
+        number, at = reader._varint(at, len(value), _VALUE_BYTES)
+        numbers.append(number)
+    return numbers
 
 
 @dataclass(slots=True)
@@ -115,6 +154,9 @@ class _Reader:
 
     model: bytes
     file: OnnxFile
+    visitor: Visitor | None = None
+    visited: Any = None
+    """What the visitor made of the message that was read last."""
     fields_left: int = MAX_FIELDS
     is_training: bool = False
     """Whether an attribute of the node that is being read says so."""
@@ -125,6 +167,8 @@ class _Reader:
         self._require_flat(depth, graphs)
         data, table, wanted = self.model, _TABLES[message], _READ.get(message, _NOTHING)
         dimensions, values, changes = _DIMENSIONS.get(message), dict[int, int | str](), list[_Change]()
+        shown = _NOTHING if self.visitor is None else self.visitor.wanted.get(message, _NOTHING)
+        fields: Fields = []
         at, seen, elements = start, 0, 1
         while at < end:
             begin = at
@@ -152,12 +196,16 @@ class _Reader:
                     parts = self.read(at, stop, inside, depth + 1, graphs)
                     if parts is not None:
                         changes.append((begin, stop, [_head(key, parts), *parts]))
+                    if number in shown:
+                        fields.append((number, self.visited))
                     if number == _EXTERNAL_DATA and message == "tensor":
                         values[number] = 1
                 elif number in wanted:
                     values[number] = self._text(at, stop)
                 elif number == dimensions:
                     elements = self._count_packed(elements, at, stop)
+                if inside is None and number in shown:
+                    fields.append((number, memoryview(data)[at:stop]))
                 at = stop
             elif action == _FIXED:
                 at += width
@@ -169,9 +217,13 @@ class _Reader:
                     values[number] = value
                 elif number == dimensions:
                     elements = _count(elements, value)
+                if number in shown:
+                    fields.append((number, value))
         if at > end:
             raise NotOnnx(_CUT)
         self._note(message, values)
+        if self.visitor is not None:
+            self.visited = self.visitor.visit(message, fields, graphs) if shown else None
         return _rewrite(memoryview(data), start, end, changes) if changes else None
 
     def _require_flat(self, depth: int, graphs: int) -> None:
