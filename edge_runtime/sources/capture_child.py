@@ -146,8 +146,5 @@ def _environment(request: CaptureRequest) -> dict[str, str]:
         "OPENCV_FFMPEG_CAPTURE_OPTIONS": CameraAddress(request.address).ffmpeg_options(
             request.options.transport, is_patient=request.is_patient
         ),
-        "OPENCV_IO_MAX_IMAGE_PIXELS": str(
-            request.options.max_frame_bytes // 3
-        ),  # of a still, before it is decoded
         "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(request.options.read_timeout_s))),
     }

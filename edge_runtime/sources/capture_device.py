@@ -24,7 +24,6 @@ from edge_runtime.system.camera_address import CameraAddress, CameraKind
 
 _WAIT_SLICE_S = 0.25  # the owner sees a beat at least this often while this process waits on purpose
 _BAD_FRAMES_IN_A_ROW = 100
-_BAD_STILLS_IN_A_ROW = 5
 _STILLS_PER_S = 1.0  # when fps says nothing: most cameras take a new still about so often
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _FALLBACK_FPS = 25.0  # for files that do not say
@@ -61,7 +60,9 @@ class _Player:
             from edge_runtime.sources.http_camera import HttpCamera
 
             options = self._options
-            camera = HttpCamera(self._request.address, options.open_timeout_s, options.read_timeout_s)
+            camera = HttpCamera(
+                self._request.address, options.open_timeout_s, options.read_timeout_s, self._ring.slot_bytes
+            )
             self._owner.send("opening")
             answer = camera.look()
             if answer is not None and answer.still is not None:
@@ -101,7 +102,7 @@ class _Player:
             now_s, wall_s = time.monotonic(), time.time()
             due.tick(now_s)
             self._ring.count_grab(now_s)
-            self._decode_still(still, position, now_s, wall_s)
+            self._hand_over_still(still, position, now_s, wall_s)
             position += 1
             while (wait_s := due.wait_s(time.monotonic())) > 0 and not self._owner.quit.is_set():
                 self._ring.beat(time.monotonic())
@@ -109,24 +110,14 @@ class _Player:
             if not self._owner.quit.is_set():
                 still = fetch()
 
-    def _decode_still(self, still: bytes, position: int, at_s: float, wall_s: float) -> None:
-        begun_s = time.monotonic()
-        image = cv2.imdecode(np.frombuffer(still, np.uint8), cv2.IMREAD_COLOR) if still else None
-        if image is None:
-            self._ring.count_skip()
-            self._bad_in_a_row += 1
-            if self._bad_in_a_row >= _BAD_STILLS_IN_A_ROW:
-                raise CaptureFailed(f"{self._bad_in_a_row} pictures in a row could not be decoded")
-            return
+    def _hand_over_still(self, still: bytes, position: int, at_s: float, wall_s: float) -> None:
+        """As it came: the owner decodes and judges it like a picture of any other source."""
         if position == 0:
-            self._owner.send("opened", width=image.shape[1], height=image.shape[0], backend="still pictures")
+            self._owner.send("opened", size_bytes=len(still), backend="still pictures")
         slot = self._ring.reserve(may_overwrite=True)
         assert slot is not None, "a live writer always finds a slot"
-        self._bad_in_a_row = 0
-        self._copy_into(slot, image)
-        self._ring.commit(
-            slot, image.shape, FrameNote(position, at_s, wall_s, (time.monotonic() - begun_s) * 1e3)
-        )
+        self._copy_into(slot, np.frombuffer(still, np.uint8))
+        self._ring.commit(slot, (len(still),), FrameNote(position, at_s, wall_s, 0.0))
         self._owner.wake()
 
     def _give_up(self, problem: str) -> None:

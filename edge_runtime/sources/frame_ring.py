@@ -33,6 +33,7 @@ _SLOT = np.dtype(
     [(name, "<i8") for name in ("state", "ticket", "height", "width", "channels", "position")]
     + [(name, "<f8") for name in ("captured_at_s", "captured_at_wall_s", "decode_ms")]
 )
+_ENCODED = 0  # channels of a slot that holds the bytes of a picture file
 MAX_SLOTS = (_HEADER_BYTES - _SLOTS_AT) // _SLOT.itemsize
 # The critical sections take some 10 us; longer means that the writer is stopped inside one.
 _LOCK_TIMEOUT_S = 0.005
@@ -51,7 +52,7 @@ class RingCounts(NamedTuple):
     grabbed: int
     """Frames the device gave."""
     skipped: int
-    """Of these, not copied: above the fps limit, or not decodable."""
+    """Of these, not copied: above the fps limit, or video that cannot be decoded."""
     overwritten: int
     """Of these, copied and then replaced by a newer one before they were read."""
     tickets: int
@@ -75,7 +76,7 @@ class TakenFrame:
     ticket: int
     """Running number of frames handed over by this writer, from 0; a gap is a frame that was overwritten."""
     pixels: NDArray[np.uint8]
-    """uint8 (H,W,3) or (H,W) for one channel; a view into the ring."""
+    """uint8 (H,W,3) or (H,W) for one channel, or (N,) for the bytes of a picture file; a view into the ring."""
     note: FrameNote
 
 
@@ -156,8 +157,8 @@ class FrameRing:
         return self._pixels[slot][:size].reshape(shape) if size <= self.slot_bytes else None
 
     def commit(self, slot: int, shape: tuple[int, ...], note: FrameNote) -> None:
-        """Hand a written slot to the reader."""
-        height, width, channels = (*shape, 1)[:3]
+        """Hand a written slot to the reader; a shape (N,) says that it holds the bytes of a picture file."""
+        height, width, channels = (1, *shape, _ENCODED) if len(shape) == 1 else (*shape, 1)[:3]
         with self._lock():
             ticket = int(self._counts["tickets"][0])
             record = self._slots[slot : slot + 1]
@@ -202,10 +203,16 @@ class FrameRing:
 
     def _read_slot(self, slot: int, record: Any) -> TakenFrame:
         _, ticket, height, width, channels, *note = record.item()  # in the order of _SLOT
-        size = height * width * channels
-        if min(height, width) < 1 or channels not in (1, 3, 4) or size > self.slot_bytes:
+        is_encoded = channels == _ENCODED and height == 1
+        size = height * width * (1 if is_encoded else channels)
+        is_possible = width >= 0 if is_encoded else min(height, width) >= 1 and channels in (1, 3, 4)
+        if not is_possible or size > self.slot_bytes:
             raise ValueError(f"the capture process handed over a frame of {height}x{width}x{channels}")
-        shape = (height, width) if channels == 1 else (height, width, channels)
+        shape: tuple[int, ...] = (height, width, channels)
+        if is_encoded:
+            shape = (width,)
+        elif channels == 1:
+            shape = (height, width)
         return TakenFrame(ticket, self._pixels[slot][:size].reshape(shape), FrameNote(*note))
 
     # --- both --------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ from urllib.request import (
 
 from edge_runtime.sources.capture_protocol import CaptureFailed
 
-MAX_STILL_BYTES = 64 << 20
 _CHUNK_BYTES = 65536
 
 
@@ -48,13 +47,17 @@ class HttpCamera:
         url: With user and password where it needs them.
         open_timeout_s: Longest wait for the first answer.
         read_timeout_s: Longest wait for a later one, and for the rest of a picture.
+        max_still_bytes: Larger pictures are refused.
     """
 
-    def __init__(self, url: str, open_timeout_s: float, read_timeout_s: float) -> None:
+    def __init__(
+        self, url: str, open_timeout_s: float, read_timeout_s: float, max_still_bytes: int = 64 << 20
+    ) -> None:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         self._url = parts._replace(netloc=host).geturl()
         self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
+        self._max_still_bytes = max_still_bytes
         self._opener = _make_opener(f"{parts.scheme}://{host}/", parts.username, parts.password)
 
     def look(self) -> HttpAnswer | None:
@@ -76,13 +79,14 @@ class HttpCamera:
         """The still picture of now.
 
         Raises:
-            CaptureFailed: an error status, no whole answer in time, or more than ``MAX_STILL_BYTES``.
+            CaptureFailed: an error status, no whole answer in time, or more than ``max_still_bytes``.
         """
         with self._ask(self._read_timeout_s) as response:
             still = None if response is None else self._read_whole(response)
         if still is None:
             raise CaptureFailed(
-                f"no whole picture within {self._read_timeout_s:g} s, or more than {MAX_STILL_BYTES} bytes"
+                f"no whole picture within {self._read_timeout_s:g} s, or more than {self._max_still_bytes} bytes "
+                "(pictures.max_frame_mib)"
             )
         return still
 
@@ -106,11 +110,16 @@ class HttpCamera:
 
     def _read_whole(self, response: HTTPResponse) -> bytes | None:
         """The body of an answer that ends in time; None for one that goes on."""
+        if (response.length or 0) > self._max_still_bytes:
+            raise CaptureFailed(
+                f"a picture of {response.length} bytes; at most {self._max_still_bytes} are allowed "
+                "(pictures.max_frame_mib)"
+            )
         end_s, body = time.monotonic() + self._read_timeout_s, bytearray()
         try:
             while chunk := response.read1(_CHUNK_BYTES):
                 body += chunk
-                if len(body) > MAX_STILL_BYTES or time.monotonic() > end_s:
+                if len(body) > self._max_still_bytes or time.monotonic() > end_s:
                     return None
         except (OSError, HTTPException):  # cut off, or nothing more in time
             return None

@@ -9,9 +9,11 @@ import socket
 import threading
 import time
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from edge_runtime.datatypes import Frame
+from edge_runtime.datatypes import ColourOrder, Frame
 from edge_runtime.errors import SourceLost
 from edge_runtime.sources.base import EndOfStream, SourceCounts
 from edge_runtime.sources.capture_child import CaptureChild
@@ -78,7 +80,7 @@ class VideoSource:
         self._wake, self._waker = socket.socketpair()
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The next frame; its array is a view into shared memory that the next ``read`` reuses.
+        """The next frame; an array is a view into memory that the next ``read`` reuses, a still picture is bytes.
 
         Raises:
             SourceLost: a file could not be played three times in a row.
@@ -207,13 +209,15 @@ class VideoSource:
         elif now_s - self._healthy_since_s > _HEALTHY_AFTER_S:
             self._backoff.reset()
         self._counts = self._counts.plus(last_captured_at_s=taken.note.captured_at_s)
+        pixels = taken.pixels
+        is_still = pixels.ndim == 1
         return Frame(
             stream=self.stream,
             seq=self._next_seq + taken.ticket,
-            picture=taken.pixels,
+            picture=pixels.tobytes() if is_still else pixels,
             captured_at_s=taken.note.captured_at_s,
             captured_at_wall_s=taken.note.captured_at_wall_s,
-            colour="grey" if taken.pixels.ndim == 2 else "bgr" if taken.pixels.shape[2] == 3 else "bgra",
+            colour=None if is_still else _colour_of(pixels),
             decode_ms=taken.note.decode_ms,
         )
 
@@ -272,3 +276,9 @@ class VideoSource:
         if reason != self._counts.last_problem:
             self._counts = self._counts.plus(last_problem=reason)
             log.warning("source waits", stream=self.stream, address=self._address.redacted, reason=reason)
+
+
+def _colour_of(pixels: NDArray[np.uint8]) -> ColourOrder:
+    if pixels.ndim == 2:
+        return "grey"
+    return "bgr" if pixels.shape[2] == 3 else "bgra"

@@ -3,17 +3,23 @@
 import base64
 import contextlib
 import random
+import struct
 import threading
+import zlib
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
+import numpy as np
 import pytest
 
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.specs import PreprocessSpec
 from edge_runtime.sources.capture_protocol import CaptureFailed, VideoOptions
 from edge_runtime.sources.http_camera import HttpCamera
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.video import VideoSource
+from tests.support.picture_files import exif, png_chunk
 from tests.support.video_clips import number_of, numbered_picture
 from tests.support.waiting import WAIT_S, until
 
@@ -32,6 +38,7 @@ class Camera:
 
     asked: list[str] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
+    still: bytes = b""
 
     def __enter__(self):
         camera = self
@@ -72,6 +79,9 @@ class Camera:
         to.end_headers()
         to.wfile.write(body)
 
+    def large(self, to):
+        self.answer(to, bytes(5000), Content_Length="5000")
+
     def snap_jpeg(self, to):
         body = jpeg(len(self.asked))
         self.answer(to, body, Content_Length=str(len(body)))
@@ -105,6 +115,9 @@ class Camera:
 
     def garbage(self, to):
         self.answer(to, b"not a picture")
+
+    def shown(self, to):
+        self.answer(to, self.still)
 
     def cut(self, to):
         self.answer(to, jpeg(1)[:2000], Content_Length="99999")
@@ -217,7 +230,10 @@ def frames_of(source, count):
     def read():
         frame = source.read(0.2)
         if frame is not None:
-            frames.append((number_of(frame.picture), frame.captured_at_s, frame.picture.shape))
+            picture = frame.picture
+            if isinstance(picture, bytes):
+                picture = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+            frames.append((number_of(picture), frame.captured_at_s, picture.shape))
         return len(frames) >= count
 
     assert until(read), source.stats()
@@ -240,10 +256,10 @@ def test_a_stream_without_its_first_boundary_is_played(camera, opened):
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("gone", "404"), ("garbage", "could not be decoded"), ("page", "text/html")]
+    ("path", "words"), [("gone", "404"), ("page", "text/html"), ("large", "pictures.max_frame_mib")]
 )
 def test_what_gives_no_picture_says_why(camera, opened, path, words):
-    source = opened(camera.url(path), fps=50)
+    source = opened(camera.url(path), fps=50, max_frame_bytes=1)
 
     def has_said():
         source.read(0.1)
@@ -251,3 +267,64 @@ def test_what_gives_no_picture_says_why(camera, opened, path, words):
 
     assert until(has_said)
     assert words in source.stats().last_problem
+
+
+JPEG = jpeg(1)
+SIZE = numbered_picture(1).shape[1::-1]
+PREPROCESSOR = Preprocessor(
+    PreprocessSpec(
+        colour="rgb", width=32, height=24, geometry="stretch", filter="area", mean=(0, 0, 0), std=(1, 1, 1)
+    )
+)
+
+
+def damaged(at, count=8):
+    return JPEG[:at] + bytes(byte ^ 0xFF for byte in JPEG[at : at + count]) + JPEG[at + count :]
+
+
+def bomb(side):
+    """A PNG header; decoding the rest would take 3 bytes a pixel."""
+    size = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(1 << 16))
+    head = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", size)
+    return head + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("still", "reason"),
+    [
+        (b"", "empty"),
+        (b"not a picture", "unsupported"),
+        (JPEG[:-200], "truncated"),
+        (JPEG[: len(JPEG) // 2], "truncated"),
+        (JPEG[:20], "truncated"),
+        (damaged(len(JPEG) // 2), "truncated"),
+        (damaged(len(JPEG) * 2 // 3), "truncated"),
+        (damaged(0), "unsupported"),
+        (bomb(12_000), "too_large"),
+        (bomb(60_000), "too_large"),
+        (cv2.imencode(".png", np.zeros((2, 2, 3), np.uint8))[1].tobytes(), "too_small"),
+        (b"GIF89a" + bytes(100), "unsupported"),
+    ],
+)
+def test_a_still_passes_the_checks_of_every_other_picture(camera, opened, still, reason):
+    frame = first_of(camera, opened, still)
+    assert frame.picture == still
+    assert (frame.colour, frame.decode_ms) == (None, 0.0)
+    assert PREPROCESSOR.prepare(frame).reason == reason
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_still_is_turned_upright(camera, opened, orientation):
+    block = b"Exif\0\0" + exif(orientation)
+    stored = JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + JPEG[2:]
+    sample = PREPROCESSOR.prepare(first_of(camera, opened, stored))
+    size = SIZE if orientation < 5 else SIZE[::-1]
+    assert (sample.geometry.frame_width, sample.geometry.frame_height) == size
+
+
+def first_of(camera, opened, still):
+    camera.still = still
+    source, frames = opened(camera.url("shown")), []
+    assert until(lambda: frames.append(source.read(0.2)) or frames[-1] is not None), source.stats()
+    return frames[-1]
