@@ -6,10 +6,11 @@ A full disk does not stop a stream: half a block is left then. After that the st
 they come twice only if the daemon also dies before a reservation succeeds again.
 
 A reservation is kept in two files, ``belt.seq`` and ``belt.seq.copy``: the greater number counts. When none of them can
-be read although one is there, the numbers go on far above any that a camera can have reached.
+be read although one is there, the numbers go on far above any that a camera can have reached, at a random place, since
+the clock may say the same as at an earlier damage.
 """
 
-import time
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,13 +36,15 @@ _READ_BYTES = 64
 class SequenceNumbers:
     """The numbers of one stream. Used by that stream's worker only."""
 
-    def __init__(self, path: Path, block: int = BLOCK, wall: Callable[[], float] = time.time) -> None:
-        """Continue after the last reserved number; ``wall`` gives Unix seconds."""
+    def __init__(
+        self, path: Path, block: int = BLOCK, pick: Callable[[int], int] = secrets.randbelow
+    ) -> None:
+        """Continue after the last reserved number; ``pick`` gives a random number below its argument."""
         self._paths, self._block = (path, path.with_name(f"{path.name}.copy")), block
         found = _load(self._paths)
         if found is None:
-            # Milliseconds: a second jump, years later or on the next day, is greater than what the first has reached.
-            found = max(LEAST_JUMP, min(int(wall() * 1000), MOST // 2))
+            # Of 4.5e15 places, a stream that has used a billion numbers since a former jump covers 2 in 10 million.
+            found = LEAST_JUMP + pick(MOST // 2 - LEAST_JUMP)
             log.error("sequence numbers cannot be read, going on far above them", path=str(path), next=found)
         self.next = self._reserved_until = found
         self._retry_at = 0

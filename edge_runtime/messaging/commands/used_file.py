@@ -52,13 +52,15 @@ class UsedFile:
         self._requests: OrderedDict[bytes, bytes] = OrderedDict()
         self._answers: OrderedDict[bytes, bytes] = OrderedDict()
         self._next = 0
+        self._undone: set[tuple[int, bytes, bytes]] = set()
+        """Slots that may be in the file although the disk refused them: nothing was done for these."""
         self._damaged = 0
         with contextlib.suppress(StateError):
             self._open(is_new_wanted=False)
 
     @property
     def damaged(self) -> int:
-        """Slots that could not be read when the file was opened: so many used transactions may not be recognised."""
+        """The most slots that an opening could not read: so many used transactions may not be recognised."""
         return self._damaged
 
     def find(self, transaction: str | int) -> Used | None:
@@ -77,14 +79,18 @@ class UsedFile:
         key = _digest(transaction)
         with self._lock:
             handle = self._open(is_new_wanted=True)
+            at = _SLOT.size * (1 + self._next % SLOTS)
             try:
-                at = _SLOT.size * (1 + self._next % SLOTS)
                 os.pwrite(handle, _pack(self._next, key, request), at)
                 os.fdatasync(handle)
             except OSError as err:
+                self._undone.add((self._next, key, request))
+                with contextlib.suppress(OSError):  # else a restart would take it for used
+                    os.pwrite(handle, bytes(_SLOT.size), at)
                 self._close()
                 raise self._error(err) from err
             self._next += 1
+            self._undone.clear()  # they had this slot
             self._requests[key] = request
             while len(self._requests) > SLOTS:
                 self._requests.popitem(last=False)
@@ -154,13 +160,13 @@ class UsedFile:
                 read = _unpack(slot)
                 damaged += read is None
                 found += [read] if read is not None else []
-        for sequence, key, request in sorted(found):
+        for sequence, key, request in sorted(set(found) - self._undone):
             self._next = max(self._next, sequence + 1)
             self._requests.setdefault(key, request)
-        if damaged and damaged != self._damaged:
+        if damaged > self._damaged:
             text = "used transactions damaged: some may not be recognised"
             log.error(text, path=str(self._path), slots=damaged)
-        self._damaged = damaged
+        self._damaged = max(damaged, self._damaged)
 
     def _error(self, err: OSError) -> StateError:
         return StateError(

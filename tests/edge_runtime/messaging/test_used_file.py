@@ -170,6 +170,76 @@ def test_a_disk_that_refuses_is_a_state_error_and_tried_again(path, monkeypatch)
     used.close()
 
 
+@pytest.fixture
+def refused(path, monkeypatch):
+    """Three transactions, after one that was noted, whose slots were written but not flushed."""
+    used = UsedFile(path)
+    used.begin("a", REQUEST)
+
+    def refuse(_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", refuse)
+        for one in ("b", "c", 4):
+            with pytest.raises(StateError):
+                used.begin(one, REQUEST)
+    yield used
+    used.close()
+
+
+def test_what_was_refused_after_it_was_written_is_not_used(path, refused):
+    refused.begin("other", REQUEST)
+    assert [refused.find(one) for one in ("b", "c", 4)] == [None] * 3
+    refused.begin("b", OTHER)
+    refused.close()
+    again = UsedFile(path)
+    assert [again.find(one).request for one in ("a", "other", "b")] == [REQUEST, REQUEST, OTHER]
+    assert [again.find(one) for one in ("c", 4)] == [None, None]
+
+
+def test_what_was_refused_is_not_used_after_a_restart(path, refused):
+    again = UsedFile(path)
+    assert [again.find(one) for one in ("b", "c", 4)] == [None] * 3
+    assert again.find("a").request == REQUEST
+
+
+def test_a_slot_that_could_not_be_taken_back_is_not_read_again(path, monkeypatch):
+    used = UsedFile(path)
+    used.begin("a", REQUEST)
+    write = os.pwrite
+
+    def refuse(*_):
+        raise OSError(5, "Input/output error")
+
+    def write_then_refuse(handle, data, at):
+        if not data.strip(b"\0"):
+            raise OSError(5, "Input/output error")
+        return write(handle, data, at)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", write_then_refuse)
+        broken.setattr(os, "fdatasync", refuse)
+        with pytest.raises(StateError):
+            used.begin("b", REQUEST)
+    used.begin("other", REQUEST)
+    assert (used.find("b"), used.find("other").request) == (None, REQUEST)
+    used.close()
+
+
+def test_the_count_of_what_a_damage_cost_does_not_go_down(path):
+    fill(path, 5)
+    content = bytearray(path.read_bytes())
+    content[64:192] = b"\xff" * 128
+    path.write_bytes(content)
+    used = UsedFile(path)
+    assert used.damaged == 2
+    path.write_bytes(bytes(content[:64] + bytes(128) + content[192:]))
+    used.begin("new", REQUEST)
+    assert used.damaged == 2
+    used.close()
+
+
 def test_a_folder_that_is_gone_is_a_state_error(path):
     used = UsedFile(path.parent / "gone" / "commands.used")
     with pytest.raises(StateError):

@@ -82,16 +82,16 @@ def test_one_damaged_file_repeats_no_number(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("wall_s", [0.0, 1.8e9, 3e11])
-def test_two_damaged_files_repeat_no_number_and_it_is_said(tmp_path, damage, wall_s):
+@pytest.mark.parametrize("picked", [0, 1, 10**15, MOST // 2 - LEAST_JUMP - 1])
+def test_two_damaged_files_repeat_no_number_and_it_is_said(tmp_path, damage, picked):
     for path in both(tmp_path / "belt.seq"):
         path.write_bytes(damage)
     with structlog.testing.capture_logs() as logged:
-        sequence = SequenceNumbers(tmp_path / "belt.seq", block=10, wall=lambda: wall_s)
+        sequence = SequenceNumbers(tmp_path / "belt.seq", block=10, pick=lambda _: picked)
     assert LEAST_JUMP <= sequence.next < MOST
     assert [line["log_level"] for line in logged] == ["error"]
     use(sequence, 30)
-    assert SequenceNumbers(tmp_path / "belt.seq", block=10, wall=lambda: 0.0).next > sequence.next
+    assert SequenceNumbers(tmp_path / "belt.seq", block=10).next > sequence.next
 
 
 def test_a_file_that_is_gone_is_replaced_by_its_copy(tmp_path):
@@ -107,3 +107,15 @@ def test_a_state_directory_of_former_versions_goes_on(tmp_path):
 
 def test_a_new_stream_begins_at_zero(tmp_path):
     assert SequenceNumbers(tmp_path / "belt.seq").next == 0
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_again_and_again_repeats_no_number_whatever_the_clock(tmp_path, damage):
+    used = []
+    for _ in range(4):
+        for path in both(tmp_path / "belt.seq"):
+            path.write_bytes(damage)
+        sequence = SequenceNumbers(tmp_path / "belt.seq", block=10)
+        used += range(sequence.next, sequence.next + 25)
+        use(sequence, 25)
+    assert len(set(used)) == len(used) == 100
