@@ -6,6 +6,7 @@ All SQL of the outbox is here, no policy. One thread writes, another may read. s
 Rows and ledger change in the same transaction, so after any crash ``enqueued == delivered + dropped + pending``.
 """
 
+import os
 import sqlite3
 import threading
 from collections import Counter
@@ -148,14 +149,8 @@ def _is_possible(found: Sequence[Any]) -> bool:
 class Store:
     """An open outbox file. Made, used for writing and closed by one thread; ``read`` may run in another."""
 
-    def __init__(
-        self,
-        path: Path,
-        new: Ledger = Ledger(),  # noqa: B008 - immutable
-        *,
-        must_repair: bool = False,
-    ) -> None:
-        """Open or create the file; ``new`` is the ledger of a file that is created.
+    def __init__(self, path: Path, *, must_repair: bool = False) -> None:
+        """Open or create the file.
 
         With ``must_repair`` every row is read, and those that cannot be are deleted and counted. That is done without
         it too when the ledger is not that of the rows.
@@ -172,7 +167,7 @@ class Store:
         with _translate_errors(path):
             self._writer = self._connect()
             try:
-                self._prepare(new, must_repair)
+                self._prepare(must_repair)
                 self._reader = self._connect()
             except BaseException:
                 self._writer.close()
@@ -191,13 +186,13 @@ class Store:
             raise
         return connection
 
-    def _prepare(self, new: Ledger, must_repair: bool) -> None:
+    def _prepare(self, must_repair: bool) -> None:
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         if version == 0:
             with self._transaction():
                 for statement in _SCHEMA.split(";"):
                     self._writer.execute(statement)
-                self._write(new)
+                self._write(Ledger())
                 self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version > SCHEMA_VERSION:
             raise StoreTooNew(
@@ -380,6 +375,9 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> Opened:
         StoreTooNew: a newer version of this program wrote the file.
         StoreUnavailable: nothing of that is possible now.
     """
+    if not path.exists() and _fresh(path).is_file():  # it was complete, and the old one moved aside
+        with suppress(OSError):
+            _fresh(path).rename(path)
     suspicion = _suspect(path)
     try:
         store = Store(path, must_repair=damage is not None)
@@ -411,25 +409,35 @@ def _suspect(path: Path) -> str | None:
 
 
 def _replace(path: Path, wall_s: float, reason: str) -> Opened:
-    """Move the file aside and make a new one with the rows that can still be read."""
-    rows, ledger = _salvage(path)
+    """Move the file aside and make a new one with the rows that can still be read.
+
+    The new one is complete before the damaged file is touched: a kill in between loses no row.
+    """
+    fresh = _fresh(path)
     try:
+        fresh.unlink(missing_ok=True)
+        saved = _salvage(path, fresh)
         aside = _move_aside(path, wall_s)
+        fresh.rename(path)
     except OSError as err:
-        raise StoreUnavailable(f"{path}: cannot move the damaged file aside: {err}") from err
-    store = Store(path, ledger)
-    with _translate_errors(path), store._transaction():
-        store._insert(rows)
+        raise StoreUnavailable(f"{path}: cannot replace the damaged file: {err}") from err
+    store = Store(path)
+    ledger = store.ledger()
     lost = ledger.dropped_by_damage
     log.error(
         "outbox file was damaged and is replaced",
         reason=reason,
         aside=aside.name,
-        rows_saved=len(rows),
+        rows_saved=saved,
         rows_lost_in_all=lost,
     )
-    text = f"{path.name} was damaged; {len(rows)} rows were saved, {lost} are known to be lost"
+    text = f"{path.name} was damaged; {saved} rows were saved, {lost} are known to be lost"
     return Opened(store, ledger, text)
+
+
+def _fresh(path: Path) -> Path:
+    """The file that is to take the place of a damaged one."""
+    return path.with_name(f"{path.name}.new")
 
 
 def _move_aside(path: Path, wall_s: float) -> Path:
@@ -446,64 +454,117 @@ def _move_aside(path: Path, wall_s: float) -> Path:
             moved += part.stat().st_size
             part.rename(aside.with_name(aside.name + suffix))
     others = [
-        one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.startswith(aside.name)
+        one
+        for one in path.parent.glob(f"{path.name}.damaged-*")
+        if one.is_file() and not one.name.startswith(aside.name)
     ]
     others.sort(key=lambda one: one.stat().st_mtime, reverse=True)
     for count, one in enumerate(others, start=1):
         moved += one.stat().st_size
         if moved > KEPT_DAMAGED_BYTES or count > KEPT_DAMAGED_FILES:
-            one.unlink()
+            with suppress(OSError):
+                one.unlink()
     return aside
 
 
-def _salvage(path: Path) -> tuple[list[Row], Ledger]:
-    """The rows of a damaged file that can be read from both ends, and the ledger for the file after it.
+def _salvage(path: Path, fresh: Path) -> int:
+    """Write a new file with the rows of a damaged one that can be read from both ends; gives their number.
 
-    The ledger continues the old one as far as that can be read. Without a readable ``enqueued``, or when another
-    addend is missing, it becomes the sum.
+    One row is in memory at a time. Where the disk is full the rest of the rows is lost; the damaged file, which is
+    kept, has them. The ledger continues the old one as far as that can be read. Without a readable ``enqueued``, or
+    when another addend is missing, it becomes the sum.
     """
-    rows: dict[int, Row] = {}
-    found: Sequence[Any] | None = None
-    with suppress(OSError):
-        _lengthen(path)
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.5)) as connection:
-        connection.text_factory = bytes  # text may not be decodable
-        for order in ("ASC", "DESC"):
-            with suppress(sqlite3.Error, MemoryError):
-                for values in connection.execute(
-                    f"SELECT id, topic, payload, stored_at_s FROM waiting ORDER BY id {order}"  # noqa: S608
-                ):
-                    row = _parse_row(values)
-                    if row is not None and row.id in rows:
-                        break
-                    if row is not None:
-                        rows[row.id] = row
-        found = connection.execute(_SELECT).fetchone()
-    past = _continue(found)
-    saved = [
-        row if row.stored_at_s else replace(row, stored_at_s=past.clock_s) for _, row in sorted(rows.items())
-    ]
-    after = replace(
-        past,
-        pending=len(saved),
-        pending_bytes=sum(row.size_bytes for row in saved),
-        next_id=max(past.next_id, saved[-1].id + 1 if saved else 1),
-    ).balance()
-    return saved, after if _is_possible([getattr(after, name) for name in _COLUMNS]) else Ledger(
-        files_damaged=1
-    )
+    with _lengthened(path), _translate_errors(fresh), closing(_create(fresh)) as target:
+        past = Ledger(files_damaged=1)
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.5)) as source:
+            source.text_factory = bytes  # text may not be decodable
+            found = None
+            with suppress(sqlite3.Error):
+                found = source.execute(_SELECT).fetchone()
+            past = _continue(found)
+            for order in ("ASC", "DESC"):
+                if not _copy_rows(_read_rows(source, order), target, past.clock_s):
+                    break
+        pending, size, last = target.execute(
+            "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0), COALESCE(MAX(id), 0) FROM waiting"
+        ).fetchone()
+        after = replace(
+            past, pending=pending, pending_bytes=size, next_id=max(past.next_id, last + 1)
+        ).balance()
+        if not _is_possible([getattr(after, name) for name in _COLUMNS]):
+            after = Ledger(files_damaged=1, pending=pending, pending_bytes=size, next_id=last + 1).balance()
+        target.execute(_UPSERT, tuple(getattr(after, name) for name in _COLUMNS))
+        target.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        target.commit()
+        return int(pending)
 
 
-def _lengthen(path: Path) -> None:
-    """Give a file that was cut off its length again, with zeros: SQLite reads nothing at all of a shorter one."""
-    with path.open("r+b") as file:
+def _create(fresh: Path) -> sqlite3.Connection:
+    """An outbox file without rows. Its journal is in memory: a half-written file is thrown away."""
+    target = sqlite3.connect(fresh, timeout=0.5)
+    try:
+        target.execute("PRAGMA journal_mode = MEMORY")
+        target.execute("PRAGMA cache_size = -1024")
+        target.executescript(_SCHEMA)
+        target.execute(_UPSERT, tuple(getattr(Ledger(), name) for name in _COLUMNS))
+        target.commit()
+    except BaseException:
+        target.close()
+        raise
+    return target
+
+
+def _read_rows(source: sqlite3.Connection, order: str) -> Iterator[Row]:
+    """The rows of a damaged file from one end, as far as they can be read."""
+    with suppress(sqlite3.Error, MemoryError):
+        for values in source.execute(
+            f"SELECT id, topic, payload, stored_at_s FROM waiting ORDER BY id {order}"  # noqa: S608
+        ):
+            row = _parse_row(values)
+            if row is not None:
+                yield row
+
+
+def _copy_rows(rows: Iterator[Row], target: sqlite3.Connection, default_s: float) -> bool:
+    """Write rows until one is there already; False when the disk is full."""
+    size = 0
+    try:
+        for row in rows:
+            stored_at_s = row.stored_at_s or default_s
+            values = (row.id, stored_at_s, row.size_bytes, row.topic, row.payload)
+            if not target.execute("INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?)", values).rowcount:
+                break
+            size += row.size_bytes
+            if size >= READ_BYTES:
+                target.commit()
+                size = 0
+        target.commit()
+    except sqlite3.OperationalError as err:
+        if err.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+            raise
+        target.rollback()
+        return False
+    return True
+
+
+@contextmanager
+def _lengthened(path: Path) -> Iterator[None]:
+    """Give a file that was cut off its length for a while, with zeros: SQLite reads nothing at all of a shorter one."""
+    cut_to = None
+    with suppress(OSError), path.open("r+b") as file:
         header = file.read(_HEADER_BYTES)
-        if not header.startswith(b"SQLite format 3\0"):
-            return
         page_bytes = int.from_bytes(header[16:18])
         size = (65_536 if page_bytes == 1 else page_bytes) * int.from_bytes(header[28:32])
-        if path.stat().st_size < size <= _MOST_BYTES:
+        found = path.stat().st_size
+        if header.startswith(b"SQLite format 3\0") and found < size <= _MOST_BYTES:
             file.truncate(size)
+            cut_to = found
+    try:
+        yield
+    finally:
+        if cut_to is not None:  # what is kept for people is what was found
+            with suppress(OSError):
+                os.truncate(path, cut_to)
 
 
 def _continue(found: Sequence[Any] | None) -> Ledger:

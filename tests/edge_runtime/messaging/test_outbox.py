@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+import tracemalloc
 
 import pytest
 import structlog
@@ -470,6 +471,83 @@ def test_damaged_files_are_kept_as_long_as_they_are_small_together(path, monkeyp
         opened(path, wall=lambda wall_s=wall_s: wall_s).close()
     kept = sorted(p.name for p in path.parent.glob("*damaged*"))
     assert kept == ["outbox.db.damaged-2000", "outbox.db.damaged-3000"]
+
+
+def fill_and_damage(path, rows, size, damage):
+    box = opened(path, max_queue_bytes=2**30)
+    for number in range(rows):
+        box.put("t", payload(number, size))
+    assert box.flush(WAIT_S)
+    assert box.close()
+    damage_file(path, damage)
+
+
+def test_the_rows_of_a_damaged_file_are_saved_one_at_a_time(path):
+    fill_and_damage(path, 40, 2**19, "unknown version")
+    tracemalloc.start()
+    found = store_module.open_or_replace(path, 1000.0, None)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    found.store.close()
+    assert found.ledger.pending == 40
+    assert most_bytes < 4 * 2**20  # of 20 MiB
+
+
+@pytest.mark.parametrize("fails", ["_move_aside", "_salvage"])
+@pytest.mark.parametrize("damage", ["unknown version", "no ledger table"])
+def test_a_kill_while_a_damaged_file_is_replaced_loses_no_row(path, monkeypatch, fails, damage):
+    fill_and_damage(path, 200, 1000, damage)
+    real = getattr(store_module, fails)
+
+    def kill_after(*arguments):
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(store_module, fails, kill_after)
+        with pytest.raises(KeyboardInterrupt):
+            store_module.open_or_replace(path, 1000.0, None)
+    box = opened(path)
+    assert len(numbers(box.fetch(0, 500))) == 200
+    assert box.ledger().files_damaged == 1
+    assert box.close()
+    assert_file_agrees(path)
+    assert not path.with_name("outbox.db.new").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 57, 199])
+def test_a_disk_that_is_full_saves_what_fits_and_counts_the_rest(path, monkeypatch, kept):
+    monkeypatch.setattr(store_module, "READ_BYTES", 1)
+    fill_and_damage(path, 200, 1000, "unknown version")
+    create = store_module._create
+
+    def create_on_a_small_disk(fresh):
+        target = create(fresh)
+        pages = target.execute("PRAGMA page_count").fetchone()[0]
+        target.execute(f"PRAGMA max_page_count = {pages + kept // 3}")
+        return target
+
+    monkeypatch.setattr(store_module, "_create", create_on_a_small_disk)
+    found = store_module.open_or_replace(path, 1000.0, None)
+    found.store.close()
+    assert 0 <= found.ledger.pending < 200
+    assert found.ledger.pending + found.ledger.dropped_by_damage == found.ledger.enqueued == 200
+    assert_file_agrees(path)
+
+
+def test_the_damaged_file_is_kept_as_it_was_found(path):
+    fill_and_damage(path, 200, 1000, "half cut")
+    found = path.read_bytes()
+    store_module.open_or_replace(path, 1000.0, None).store.close()
+    assert path.with_name("outbox.db.damaged-1000").stat().st_size == len(found)
+
+
+def test_a_folder_among_the_damaged_files_is_left_alone(path, monkeypatch):
+    monkeypatch.setattr(store_module, "KEPT_DAMAGED_FILES", 0)
+    (path.parent / "outbox.db.damaged-x" / "inside").mkdir(parents=True)
+    path.write_bytes(b"garbage" * 1500)
+    store_module.open_or_replace(path, 1000.0, None).store.close()
+    assert (path.parent / "outbox.db.damaged-x" / "inside").is_dir()
 
 
 def test_large_rows_are_read_a_few_at_a_time(path, monkeypatch):
