@@ -6,7 +6,7 @@ or cast. ONNX Runtime, which would fold them at every start, computes the values
 DequantizeLinear stay integers. Nothing else of the graph changes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnxruntime as ort
@@ -39,22 +39,34 @@ def fold_parameters(model: ModelProto) -> bool:
 
     What cannot be computed stays as it is: its layer is then listed as one that cannot be corrected.
     """
-    graph = model.graph
-    fixed = _find_fixed(graph)
-    wanted = _find_wanted(graph, fixed)
+    fixed = _find_fixed(model.graph, ())
+    return _fold(model, _find_wanted(model.graph, fixed), fixed)
+
+
+def fold_tensors(model: ModelProto, names: Iterable[str], changeable: Collection[str]) -> bool:
+    """Replace these tensors by their values where they are computed from constants alone; whether there were any.
+
+    Tensors in ``changeable`` count as no constants: a caller of the model may give others in place of the file's.
+    """
+    fixed = _find_fixed(model.graph, changeable)
+    return _fold(model, [name for name in names if name in fixed], fixed)
+
+
+def _fold(model: ModelProto, wanted: Sequence[str], fixed: Mapping[str, NodeProto]) -> bool:
     values = _evaluate(model, wanted, fixed) if wanted else {}
     if not values:
         return False
     for name, value in values.items():
         _release(fixed[name], name)
-        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-    _drop_unused(graph, fixed.values())
+        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+    _drop_unused(model.graph, fixed.values())
     return True
 
 
-def _find_fixed(graph: GraphProto) -> dict[str, NodeProto]:
+def _find_fixed(graph: GraphProto, changeable: Collection[str]) -> dict[str, NodeProto]:
     """The tensors that nodes compute from constants alone, with their nodes, in graph order."""
-    known, fixed = {tensor.name for tensor in graph.initializer}, dict[str, NodeProto]()
+    known = {tensor.name for tensor in graph.initializer}.difference(changeable)
+    fixed = dict[str, NodeProto]()
     for node in graph.node:
         read = [name for name in tensors_read(node) if name]
         is_constant = operator(node) == "Constant" or bool(read)
@@ -147,5 +159,8 @@ def _drop_unused(graph: GraphProto, candidates: Iterable[NodeProto]) -> None:
             needed.update(tensors_read(node))
     for node in dropped:
         graph.node.remove(node)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name in touched - needed]:
-        graph.initializer.remove(tensor)
+    unread = touched - needed
+    # Old exporters list constants among the inputs: without its constant, an input would have to be given.
+    for listed in (graph.initializer, graph.input):
+        for one in [one for one in listed if one.name in unread]:
+            listed.remove(one)

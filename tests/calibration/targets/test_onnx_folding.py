@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calibration.patch import Affine, Patch
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import ModelFiles
+from calibration.targets.onnx.folding import fold_parameters
 from calibration.targets.open import open_onnx, open_openvino
 from calibration.targets.target import Target
 from tests.support.onnx_nets import classifier, pictures
@@ -200,6 +202,16 @@ def test_answers_stay_what_they_were_where_nothing_is_corrected() -> None:
             target.runner(nothing)(x).values(),
         )
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["weight norm", "float in front of a quantizer"])
+def test_constants_that_an_old_exporter_lists_as_inputs_are_none_afterwards(name: str) -> None:
+    proto = onnx.load_model_from_string(computed(1, WEIGHTS[name]))
+    for tensor in proto.graph.initializer:
+        proto.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    assert fold_parameters(proto)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert [one.name for one in session.get_inputs()] == ["input"]
 
 
 def test_normalising_what_comes_from_the_picture_in_training_mode_is_refused() -> None:

@@ -17,7 +17,8 @@ WEIGHTS = {
     "w": RNG.normal(1, 2, (4, 3, 3, 3)).astype(np.float32),
     "rows": RNG.normal(1, 2, (1, 4, 27)).astype(np.float32), "flat": np.array([1, 4, -1]),
     "back": np.array([4, 3, 3, 3]),
-    "half": RNG.normal(1, 2, (1, 4, 27)).astype(np.float16), "level": np.zeros((1, 1, 1, 1), np.float32),
+    "half": RNG.normal(1, 2, (1, 4, 27)).astype(np.float16),
+    "level4": RNG.normal(1, 2, (1, 4, 1, 1)).astype(np.float32), "level": np.zeros((1, 1, 1, 1), np.float32),
     **{name: np.full(4, value, np.float32) for name, value in (("s", 1), ("b", 0), ("m", 0), ("v", 1), ("gain", 3))},
 }  # fmt: skip
 
@@ -56,6 +57,10 @@ FOLDED = {
     "read twice": (norm("rows", "n"), BACK, node("Conv", "x k", "c"), node("Exp", "k", "e"), node("Conv", "x e", "y")),
     "two of them": (norm("rows", "n1"), norm("n1", "n"), BACK, CONV),
     "behind a layer": (node("Relu", "x", "r"), norm("rows", "n"), BACK, node("Conv", "r k", "y")),
+    "of no layer": (norm("level4", "n"), node("Conv", "x w", "c"), node("Mul", "c n", "y")),
+    "one of a layer, one of none": (
+        norm("rows", "n"), BACK, node("Conv", "x k", "c"), norm("level4", "m2"), node("Mul", "c m2", "y"),
+    ),
     "scaled afterwards": (norm("rows", "n"), BACK, node("Mul", "k w", "q"), node("Conv", "x q", "y")),
 }  # fmt: skip
 
