@@ -136,9 +136,8 @@ class RecalibrationController:
         for kind, reason in self._planner.impossible.items():
             return f"{kind} is not possible: {reason}"
         if not self._watch.is_open:
-            missing = (
-                "drift is not watched: there is no baseline; send 'commission' while the site is healthy"
-            )
+            cause = self._baselines.blocked or "there is no baseline"
+            missing = f"drift is not watched: {cause}; send 'commission' while the site is healthy"
             return missing if self._settings.enabled else None
         score = self._watch.drift_score
         if score is None or self._patch_policy.corrected_by is not None:
@@ -213,7 +212,11 @@ class RecalibrationController:
             return
         now_s, policy = self._context.clock(), self._patch_policy
         cause = self._planner.choose(
-            now_s, self._context.wall_clock(), is_watching=self._watch.is_open, is_drifted=policy.needs_answer
+            now_s,
+            self._context.wall_clock(),
+            is_watching=self._watch.is_open,
+            is_drifted=policy.needs_answer,
+            is_blocked=self._baselines.blocked is not None,
         )
         self._note_slots()
         if cause is Cause.FIRST_START:

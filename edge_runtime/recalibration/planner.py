@@ -54,10 +54,19 @@ class TaskPlanner:
         self._impossible.clear()
         self._planned_at_s = None
 
-    def choose(self, now_s: float, now_wall_s: float, *, is_watching: bool, is_drifted: bool) -> Cause | None:
+    def choose(
+        self,
+        now_s: float,
+        now_wall_s: float,
+        *,
+        is_watching: bool,
+        is_drifted: bool,
+        is_blocked: bool = False,
+    ) -> Cause | None:
         """Why to begin a task now; None when nothing is due. A drift may still have to wait, see :meth:`may_try`.
 
-        ``is_watching`` tells whether there is a baseline to compare with, ``is_drifted`` whether a drift has no answer.
+        ``is_watching`` tells whether there is a baseline to compare with, ``is_drifted`` whether a drift has no answer,
+        ``is_blocked`` whether there is one that cannot be used: it is not replaced without a command.
         """
         settings = self._settings
         self._follow_clock(now_s, now_wall_s)
@@ -65,8 +74,8 @@ class TaskPlanner:
         if not settings.enabled:
             return None
         if not is_watching:
-            is_wanted = settings.commission.automatic and self.may_try(Kind.COMMISSION, now_s)
-            return Cause.FIRST_START if is_wanted else None
+            is_wanted = settings.commission.automatic and not is_blocked
+            return Cause.FIRST_START if is_wanted and self.may_try(Kind.COMMISSION, now_s) else None
         if has_slot_come:
             return None if Kind.RECALIBRATE in self._impossible else Cause.SCHEDULE
         return Cause.DRIFT if settings.on_drift and is_drifted else None

@@ -39,6 +39,11 @@ class ActiveBaselines:
         """By name, without their pictures."""
         self.problems: Mapping[str, str] = {}
         """By name, why the others cannot be used."""
+        self.blocked: str | None = None
+        """Why there is no watch although something was recorded here; None when nothing was, or it is watched.
+
+        Nothing is recorded in its place without a command: what the camera shows now may be the drift.
+        """
         self._in_use = self.store.read_in_use()
         self.reopen(drift)
 
@@ -116,11 +121,14 @@ class ActiveBaselines:
         wanted = in_use or self.in_use_name
         self._watch.close()
         self._drift, self._signature = drift, self.store.compute_signature()
-        self.usable, self.problems = self.store.load(self._identity)
+        self.usable, misfits, damaged = self.store.load(self._identity)
+        self.problems = {**misfits, **damaged}
+        self.blocked = None
         for name, problem in self.problems.items():
             log.error("baseline not usable", path=str(self.store.path(name)), reason=problem)
         usable = self.usable
         if not usable:
+            self.blocked = next((f"baseline {name}: {problem}" for name, problem in damaged.items()), None)
             return
         newest = max(usable, key=lambda name: usable[name].created_wall_s)
         first = wanted if wanted is not None and wanted in usable else newest
@@ -128,6 +136,7 @@ class ActiveBaselines:
         try:
             self._watch.open(KnownBaselines(usable, first, self._known_drifts()), probe, drift)
         except (CalibrationError, EngineError, OSError) as err:
+            self.blocked = f"baseline {first}: {err}"
             log.error("baselines not usable, commission again", in_use=first, reason=str(err))
 
     def refresh(self) -> None:

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import structlog
@@ -42,6 +43,17 @@ class InUse:
     """By baseline id, the patch that was active when that baseline went out of use."""
 
 
+class Stored(NamedTuple):
+    """What a folder of baselines holds, by name."""
+
+    usable: dict[str, Baseline]
+    """The newest ``MOST``."""
+    misfits: dict[str, str]
+    """Why others cannot be used with this bundle."""
+    damaged: dict[str, str]
+    """Why others cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class BaselineStore:
     """The folder ``baselines`` of one model."""
@@ -65,26 +77,23 @@ class BaselineStore:
                 found.append((name, stat.st_mtime_ns, stat.st_size))
         return tuple(found)
 
-    def load(self, identity: Identity) -> tuple[dict[str, Baseline], dict[str, str]]:
-        """The newest ``MOST`` baselines that can be used, without their pictures, and why the others cannot be.
-
-        Both by name.
-        """
-        usable, problems = dict[str, Baseline](), dict[str, str]()
+    def load(self, identity: Identity) -> "Stored":
+        """All baselines by name, the usable ones without their pictures."""
+        usable, misfits, damaged = dict[str, Baseline](), dict[str, str](), dict[str, str]()
         for name in self.list_names():
             try:
                 baseline = self.read(name)
             except CalibrationError as err:  # damaged, or a name that cannot be one
-                problems[name] = str(err)
+                damaged[name] = str(err)
                 continue
             misfit = identity.find_misfit(baseline)
             if misfit is not None:
-                problems[name] = f"{misfit}; commission the site again with this bundle"
+                misfits[name] = f"{misfit}; commission the site again with this bundle"
             else:
                 usable[name] = baseline.without_samples()
         ordered = sorted(usable, key=lambda name: -usable[name].created_wall_s)
-        problems |= dict.fromkeys(ordered[MOST:], f"more than {MOST} baselines; remove some")
-        return {name: usable[name] for name in sorted(ordered[:MOST])}, problems
+        misfits |= dict.fromkeys(ordered[MOST:], f"more than {MOST} baselines; remove some")
+        return Stored({name: usable[name] for name in sorted(ordered[:MOST])}, misfits, damaged)
 
     def read(self, name: str) -> Baseline:
         """One baseline, whole.

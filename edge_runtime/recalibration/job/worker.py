@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import calibration
 from calibration.errors import CalibrationError, ModelError
 from calibration.gate.classification import GateSettings
+from calibration.search.reference import FEWEST_FRAMES
 from calibration.stats.moments import FrameMoments
 from calibration.targets import model_files
 from edge_runtime.bundles.engine import open_bundle_engine
@@ -86,7 +87,7 @@ def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobRe
         return JobFailure(error, is_lasting=True)
 
 
-def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> CommissioningResult:
+def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> JobResult:
     model, (x, _) = bundle.model_files, frames
     if request.facts is None:
         raise StateError("job.json has no facts about the baseline that is to be made")
@@ -98,6 +99,11 @@ def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepa
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
     )
+    if baseline.count < FEWEST_FRAMES:
+        few = (
+            f"only {baseline.count} of {len(x)} frames differ from each other; at least {FEWEST_FRAMES} must"
+        )
+        return JobFailure(few)
     if not request.keep_pictures:
         baseline = baseline.without_samples()
     baseline.save(folder / "baseline.safetensors")

@@ -25,10 +25,10 @@ def named(name, seed=0, **facts):
 def test_gives_back_what_was_put(store):
     store.put(named("day"))
     store.put(named("night", seed=1))
-    usable, problems = store.load(IDENTITY)
+    usable, misfits, damaged = store.load(IDENTITY)
     assert list(usable) == store.list_names() == ["day", "night"]
     assert usable["night"].id == a_baseline(1).id
-    assert problems == {}
+    assert misfits == damaged == {}
 
 
 def test_a_file_copied_here_is_named_like_the_file(store):
@@ -43,21 +43,21 @@ def test_what_cannot_be_used_is_named_and_left_alone(store):
     store.put(named("tinted", preprocessing="another spec"))
     store.path("cut").write_bytes(store.path("day").read_bytes()[:500])
     store.path("Big Day").write_bytes(b"")
-    usable, problems = store.load(IDENTITY)
+    usable, problems, damaged = store.load(IDENTITY)
     assert list(usable) == ["day"]
     assert "bbbbbbbbbbbb" in problems["other"]
     assert "another preprocessing" in problems["tinted"]
-    assert problems["cut"]
-    assert "'Big Day'" in problems["Big Day"]
+    assert damaged["cut"]
+    assert "'Big Day'" in damaged["Big Day"]
     assert len(store.list_names()) == 5
 
 
 def test_only_so_many_are_used_the_newest_first(store):
     for i in range(MOST + 2):
         store.put(named(f"state-{i}", seed=i))
-    usable, problems = store.load(IDENTITY)
+    usable, misfits, damaged = store.load(IDENTITY)
     assert len(usable) == MOST
-    assert set(problems) == {"state-0", "state-1"}
+    assert (set(misfits), damaged) == ({"state-0", "state-1"}, {})
 
 
 def test_other_facts_leave_the_figures_alone(store):

@@ -501,6 +501,30 @@ def test_it_says_why_drift_is_not_watched_or_not_corrected(tmp_path, settings, d
     assert concern is None or words in concern
 
 
+@pytest.mark.parametrize("damage", ["baseline", "probe"])
+def test_what_was_recorded_and_cannot_be_used_is_said_and_not_replaced_by_itself(tmp_path, damage):
+    """What the camera shows now may be the drift."""
+    state = ControllerBench(tmp_path).model_state
+    if damage == "baseline":
+        (state.baselines / "default.safetensors").write_bytes(b"garbage")
+    bench = ControllerBench(tmp_path, automatic=True)
+    if damage == "probe":
+        bench.watch.open = refuse_probe
+        bench.controller._baselines.reopen(bench.drift)
+    before = (state.baselines / "default.safetensors").read_bytes()
+    bench.feed(40)
+    assert bench.jobs == []
+    assert "baseline default: " in bench.controller.concern()
+    assert (state.baselines / "default.safetensors").read_bytes() == before
+    bench.request("commission")
+    bench.feed(16)
+    assert len(bench.jobs) == 1
+
+
+def refuse_probe(*_):
+    raise EngineError("no model")
+
+
 def test_when_the_previous_patch_is_damaged_rolling_back_leads_to_the_base(tmp_path):
     bench = ControllerBench(tmp_path)
     bench.accept_one()

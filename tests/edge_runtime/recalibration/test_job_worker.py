@@ -214,6 +214,13 @@ def test_pictures_that_show_nothing_are_no_lasting_failure(tmp_path):
     assert outcome.is_lasting is False
 
 
+def test_a_few_pictures_over_and_over_are_no_baseline(tmp_path):
+    outcome = run(tmp_path, order(Kind.COMMISSION, tmp_path), np.tile(conveyor_frames(5, 0), (4, 1, 1, 1)))
+    assert isinstance(outcome, JobFailure)
+    assert "5 of 20" in outcome.error
+    assert not (tmp_path / "baseline.safetensors").exists()
+
+
 def test_the_answers_are_read_from_the_output_that_the_bundle_names(tmp_path):
     bundle = with_auxiliary_output(tmp_path / "bundle")
     digest = worker.load_bundle(bundle).manifest.sha256

@@ -20,9 +20,15 @@ def planner(*, automatic=False, past_slots=(), **settings):
     return TaskPlanner(config, next_day, past_slots)
 
 
-def choose(plan, now_s=0.0, *, ahead_s=0.0, is_watching=True, is_drifted=False):
+def choose(plan, now_s=0.0, *, ahead_s=0.0, **facts):
     """With the Unix time equal to the monotonic one, unless ``ahead_s`` of it."""
-    return plan.choose(now_s, now_s + ahead_s, is_watching=is_watching, is_drifted=is_drifted)
+    return plan.choose(now_s, now_s + ahead_s, **{"is_watching": True, "is_drifted": False, **facts})
+
+
+def test_a_baseline_that_cannot_be_used_is_not_replaced_by_itself():
+    plan = planner(automatic=True)
+    assert choose(plan, is_watching=False, is_blocked=True) is None
+    assert choose(plan, is_watching=False) is Cause.FIRST_START
 
 
 @pytest.mark.parametrize(
