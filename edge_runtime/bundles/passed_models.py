@@ -8,6 +8,7 @@ from pathlib import Path
 from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.own_folder import make_folder, remove
 from edge_runtime.system.sandbox import Protection
 
 KEPT = 64
@@ -36,8 +37,8 @@ class PassedModels:
         if not self.may_write:
             return
         with suppress(OSError, StateError):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             oldest_first = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime)
             for path in oldest_first[: -KEPT + 1]:
-                path.unlink(missing_ok=True)
+                remove(path, below=self.folder)
             write_atomically(self.folder / key, json.dumps(asdict(protection)).encode())

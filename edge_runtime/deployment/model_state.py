@@ -22,7 +22,6 @@ itself. Models of other formats are ``.xml`` with ``.bin``, or ``.pt``.
 
 import math
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +45,7 @@ from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.own_folder import make_folder, remove
 
 log = structlog.get_logger()
 
@@ -83,8 +83,10 @@ class ModelState:
         """
         model_state = cls(model_folder(state_dir, model))
         try:
-            model_state.jobs.mkdir(parents=True, exist_ok=True)
-            model_state.patches.mkdir(exist_ok=True)
+            for folder in (model_state.folder.parent, model_state.folder):
+                make_folder(folder, may_be_link=True)
+            make_folder(model_state.jobs)
+            make_folder(model_state.patches, may_be_link=True)
         except OSError as err:
             raise StateError(
                 f"cannot use the state directory {state_dir}: {err.strerror}; "
@@ -95,7 +97,7 @@ class ModelState:
     def clear_jobs(self) -> None:
         """Remove leftovers of earlier jobs; only while no job runs."""
         for leftover in self.jobs.glob("*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove(leftover, below=self.folder)
 
     @property
     def baselines(self) -> Path:
@@ -113,7 +115,7 @@ class ModelState:
             OSError: the disk refuses.
         """
         folder = self.folder / "probes"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder, may_be_link=True)
         model_files.write(folder / f"{model_sha256[:16]}{model_files.suffix(files)}", files)
 
     def adopt_single_baseline(self) -> None:
@@ -127,7 +129,7 @@ class ModelState:
         try:
             probe = self.probe_path(Baseline.load(old).model_sha256)
             for path in (probe, adopted):
-                path.parent.mkdir(exist_ok=True)
+                make_folder(path.parent, may_be_link=True)
             if (self.folder / "probe.onnx").is_file():
                 (self.folder / "probe.onnx").replace(probe)
             old.replace(adopted)
@@ -313,7 +315,7 @@ class ModelState:
         """Remove all but the newest ``keep`` patches and those in ``spare`` (active, previous)."""
         known = self.list_patch_ids()
         for patch_id in set(known[:-keep]) - spare:
-            shutil.rmtree(self.patches / patch_id, ignore_errors=True)
+            remove(self.patches / patch_id, below=self.folder)
 
     def _is_whole(self, patch_id: object) -> bool:
         if patch_id is None:

@@ -5,7 +5,6 @@ one in ``reports/r7/``, of which the newest ``KEPT`` stay. The content of a page
 """
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import structlog
 
 from calibration.stats.regular_file import read_whole
 from edge_runtime.deployment.model_state import model_folder
+from edge_runtime.system.own_folder import make_folder, remove
 
 log = structlog.get_logger()
 
@@ -45,13 +45,13 @@ class Reports:
         if not finished.is_dir():
             return None
         try:
-            store.mkdir(exist_ok=True)
+            make_folder(store, may_be_link=True)
             finished.rename(store / report_id)
         except OSError as err:
             log.error("report of a recalibration not kept", path=str(store), reason=err.strerror)
             return None
         for old in known[: max(0, len(known) + 1 - KEPT)]:
-            shutil.rmtree(store / old, ignore_errors=True)
+            remove(store / old, below=self.folder)
         return report_id
 
     def has_page(self, report_id: str) -> bool:

@@ -25,6 +25,7 @@ from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.context import Identity
 from edge_runtime.system.atomic_file import write_atomically
+from edge_runtime.system.own_folder import make_folder
 
 log = structlog.get_logger()
 
@@ -112,7 +113,7 @@ class BaselineStore:
         """
         path = self.path(baseline.name)
         try:
-            self.folder.mkdir(exist_ok=True)
+            make_folder(self.folder, may_be_link=True)
             atomic_file.write_atomically(path, baseline.to_bytes())
         except OSError as err:
             raise StateError(f"cannot store the baseline {path}: {err.strerror}; check its space") from err

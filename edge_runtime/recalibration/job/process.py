@@ -7,7 +7,6 @@ whole. Whatever happens to the process, live inference does not notice.
 
 import contextlib
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobFailure, JobRequest, JobResult
 from edge_runtime.system.child_process import environment_without_secrets, start_child
+from edge_runtime.system.own_folder import remove
 from edge_runtime.system.watched_child import LastWords
 
 MOST_WORDS_BYTES = 1 << 20
@@ -37,7 +37,7 @@ class JobProcess:
     ) -> None:
         self.folder, self._deadline_s = folder, deadline_s
         try:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder, below=folder.parent)
             folder.mkdir(parents=True)
             REQUEST.write(folder, request)
             with _hand_over(pixels) as handed:

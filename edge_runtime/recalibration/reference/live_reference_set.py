@@ -12,7 +12,6 @@ hours, 21 to 44 in the last of them. A killed daemon loses the newest frames, a 
 One thread calls all of this, except ``status``.
 """
 
-import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +26,7 @@ from edge_runtime.recalibration.reference.frame_filter import FrameFilter
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
 from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore
 from edge_runtime.recalibration.task import Cause, Task
+from edge_runtime.system.own_folder import remove
 
 log = structlog.get_logger()
 
@@ -231,7 +231,7 @@ class LiveReferenceSet:
     def _open_store(self) -> None:
         self._store = None
         if not self._settings.persist:
-            shutil.rmtree(self._model_state.reservoir, ignore_errors=True)
+            remove(self._model_state.reservoir, below=self._model_state.folder)
             return
         store = ReservoirStore(self._model_state.reservoir, self._context.identity.bundle)
         age_s = self._reservoir.limits.age_s

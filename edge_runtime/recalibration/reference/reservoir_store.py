@@ -15,7 +15,6 @@ No policy here: ``reservoir`` chooses the samples, ``live_reference_set`` the ti
 import math
 import os
 import re
-import shutil
 import struct
 import tempfile
 import zlib
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept
+from edge_runtime.system.own_folder import make_folder, remove
 
 FILE_NAME = re.compile(
     r"(?P<wall_ms>\d{1,15})\.(?P<seq>\d{1,18})\.(?P<label>-?\d{1,9})\.(?P<crc>[0-9a-f]{8})\.(?P<stream>[^./]+)\.(png|json)"
@@ -82,7 +82,7 @@ class ReservoirStore:
                     read.append((found, path))
                 else:
                     dropped[found] += 1
-                    _remove(path)
+                    remove(path, below=self._root)
         except OSError as err:
             raise StateError(
                 f"cannot use the reservoir's folder {self.folder}: {err.strerror}; check its permissions"
@@ -95,7 +95,7 @@ class ReservoirStore:
                 kept.append(one)
             else:
                 dropped["damaged"] += 1
-                _remove(path)
+                remove(path, below=self._root)
         return sorted(kept, key=lambda one: one.at_s), dict(dropped)
 
     def save(self, kept: Kept) -> None:
@@ -117,7 +117,7 @@ class ReservoirStore:
                     file.write(data)
                 Path(temporary).replace(path)
             except OSError:
-                _remove(Path(temporary))
+                remove(Path(temporary), below=self._root)
                 raise
         except OSError as err:
             raise StateError(
@@ -129,18 +129,18 @@ class ReservoirStore:
         """Remove one's file if it has one; what cannot be removed now is looked at again at the next start."""
         path = self._files.pop(kept.id, None)
         if path is not None:
-            _remove(path)
+            remove(path, below=self._root)
 
     def _make_folder(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self._root, self.folder.parent, self.folder):
+            make_folder(folder)
             folder.chmod(0o700)
         for of_bundle in self._root.iterdir():
-            for of_version in of_bundle.iterdir() if of_bundle.is_dir() else ():
-                if of_version != self.folder:
-                    _remove(of_version)
             if of_bundle != self.folder.parent:
-                _remove(of_bundle)
+                remove(of_bundle, below=self._root)
+        for of_version in self.folder.parent.iterdir():
+            if of_version != self.folder:
+                remove(of_version, below=self._root)
 
 
 def _shape_of(kept: Kept) -> tuple[int, ...]:
@@ -210,13 +210,3 @@ def _decode_png(data: bytes) -> NDArray[np.uint8] | None:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # type: ignore[return-value]
     except cv2.error:
         return None
-
-
-def _remove(path: Path) -> None:
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError:  # read-only now: nothing depends on its being gone
-        return

@@ -1,13 +1,17 @@
 """The reference set of live frames over restarts, full disks and the privacy switch; files are real."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Sample
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.errors import StateError
 from edge_runtime.recalibration.context import Identity, ModelContext
 from edge_runtime.recalibration.reference.live_reference_set import SETTLE_S, WRITE_BURST, LiveReferenceSet
+from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore
 from edge_runtime.recalibration.task import Cause, Kind, Task
 
 WALL_AHEAD_S = 1_000_000.0
@@ -134,13 +138,13 @@ def test_a_full_disk_leaves_it_in_memory_and_is_tried_again(tmp_path):
     assert status.problem is None
 
 
-def test_a_state_folder_that_cannot_be_used_at_start_is_tried_again_too(tmp_path):
-    in_the_way = ModelState.open(tmp_path, "parts").reservoir
-    in_the_way.write_text("a file")
-    box = Box(tmp_path)
-    box.feed(5)
+def test_a_state_folder_that_cannot_be_used_at_start_is_tried_again_too(tmp_path, monkeypatch):
+    refusal = Mock(side_effect=StateError("cannot use the reservoir's folder: Read-only file system"))
+    with monkeypatch.context() as read_only:
+        read_only.setattr(ReservoirStore, "open", refusal)
+        box = Box(tmp_path)
+        box.feed(5)
     assert "reservoir's folder" in box.reference.status().problem
-    in_the_way.unlink()
     box.feed(150)
     assert box.reference.status().on_disk > 30
     assert box.reference.status().problem is None

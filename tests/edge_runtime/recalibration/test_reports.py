@@ -65,5 +65,6 @@ def test_what_is_missing_damaged_or_far_too_large_is_no_report(tmp_path, reports
 
 
 def test_a_disk_that_refuses_costs_the_report_and_nothing_else(tmp_path, reports):
-    (reports.folder / "reports").write_bytes(b"a file where a folder should be")
+    reports.folder.mkdir(parents=True, exist_ok=True)
+    (reports.folder / "reports").symlink_to(tmp_path / "a disk that is not mounted")
     assert reports.keep_refused(finished(tmp_path)) is None

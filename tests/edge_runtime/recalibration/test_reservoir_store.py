@@ -131,9 +131,9 @@ def test_saving_twice_writes_once(tmp_path):
 
 
 def test_a_folder_that_cannot_be_used_is_a_state_error(tmp_path):
-    (tmp_path / "r").write_text("a file")
+    (tmp_path / "f").write_text("a file")
     with pytest.raises(StateError):
-        opened(tmp_path / "r")
+        opened(tmp_path / "f/r")
 
 
 def test_a_disk_that_is_full_is_a_state_error_and_leaves_nothing(tmp_path):
