@@ -11,7 +11,7 @@ import structlog
 from edge_runtime.messaging.mqtt.client import NO_RETAIN, MqttClient
 from edge_runtime.messaging.mqtt.problems import TOO_LARGE
 from edge_runtime.messaging.mqtt.settings import MqttSettings
-from edge_runtime.messaging.outbox import publisher, set_aside
+from edge_runtime.messaging.outbox import outbox, publisher, set_aside
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import Publisher
 from edge_runtime.messaging.sinks.mqtt_sink import CUT, NOT_SENDABLE, MqttSink
@@ -32,6 +32,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(set_aside, "FIRST_PAUSE_AFTER_CUT_S", 1.0)
     monkeypatch.setattr(set_aside, "LONGEST_PAUSE_AFTER_CUT_S", 1.0)
     monkeypatch.setattr(publisher, "IDLE_S", 0.02)
+    monkeypatch.setattr(outbox, "LONE_ACK_S", 0.02)
+    monkeypatch.setattr(outbox, "EXPIRY_POLL_S", 0.02)
 
 
 class Device:
