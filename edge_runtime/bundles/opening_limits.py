@@ -48,6 +48,8 @@ def choose_limits(
 ) -> OpeningLimits:
     """More for large models and pictures, but not more than half of the box's memory (``box_bytes``).
 
+    A runtime gets what it needs for a small model in any case, also on a box of which that is more than half.
+
     ``memory_mib`` is instead of what follows from the sizes.
     """
     least = _MEMORY_MIB[runtime] * _MIB

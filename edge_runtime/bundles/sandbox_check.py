@@ -204,5 +204,13 @@ def _describe(ended: Ended) -> str:
     words = ended.last_words.strip().splitlines()
     last = words[-1][:500] if words else "no message"
     if ended.status < 0:
-        return f"opening it ended its process with {signal.Signals(-ended.status).name} ({last})"
+        return f"opening it ended its process with {_name_signal(-ended.status)} ({last})"
     return f"opening it failed: {last}"
+
+
+def _name_signal(number: int) -> str:
+    """Its name; most of those of real time have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -25,7 +25,8 @@ log = structlog.get_logger()
 TICK_S = 0.25
 STATE_EVERY_S = 2.0  # the retained state must not lag behind the real one by more than 5 s
 MODEL_START_S = 180.0
-"""systemd is asked for this long for each model: a big one on a slow board takes its time to be opened and tested."""
+"""systemd is asked for this long again and again while a model is opened: a big one on a slow board takes its time."""
+_ASK_EVERY_S = 30.0
 EXIT_FATAL = 70  # EX_SOFTWARE
 
 
@@ -116,8 +117,7 @@ class Daemon:
         config, models = self.running.config, self.running.models
         self.reloader.follow_edits(time.monotonic())  # the file's refusal: health tells it from the start
         for name in config.models:
-            self.notify.extend_start(MODEL_START_S)
-            models[name] = self.reloader.open_model(config, name, self.stop_request.was_made)
+            models[name] = self.reloader.open_model(config, name, self._extend_start())
         for runtime in models.values():
             runtime.start()
         for stream, camera in config.cameras.items():
@@ -130,6 +130,20 @@ class Daemon:
         self.running.connection.start()
         self.watch.start()
         self.reloader.keep_config(config)
+
+    def _extend_start(self) -> Callable[[], bool]:
+        """Ask systemd for time; gives the function that a first opening, however long, asks whether to stop."""
+        asked_at_s = time.monotonic()
+        self.notify.extend_start(MODEL_START_S)
+
+        def should_stop() -> bool:
+            nonlocal asked_at_s
+            if time.monotonic() - asked_at_s >= _ASK_EVERY_S:
+                asked_at_s = time.monotonic()
+                self.notify.extend_start(MODEL_START_S)
+            return self.stop_request.was_made()
+
+        return should_stop
 
     def main_loop(self, for_s: float | None) -> None:
         """Tick until stopped."""

@@ -1,6 +1,7 @@
-"""Starts the daemon's child processes: they end with it from their first moment on, and learn none of its secrets.
+"""Starts the daemon's child processes: they end with it from their first moment on.
 
-The kernel is asked to kill a child with its parent (``PR_SET_PDEATHSIG``) before the child imports anything: numpy and
+They do not get the secrets that the configuration may name. The kernel is asked to kill a child with its parent
+(``PR_SET_PDEATHSIG``) before the child imports anything: numpy and
 torch take seconds, in which an orphan would go on for its whole life. A child that Python starts in a thread ends with
 that thread, so the thread that starts one must wait for it or live as long.
 """

@@ -1,4 +1,4 @@
-"""What systemd is told, and tells: sd_notify(3) and JOURNAL_STREAM (systemd.exec(5)) without a library.
+"""Messages to and from systemd: sd_notify(3) and JOURNAL_STREAM (systemd.exec(5)) without a library.
 
 Does nothing when not started by systemd. No policy here: when to feed the watchdog is decided in ``health``.
 """

@@ -25,7 +25,7 @@ MAX_FIELDS = 5_000_000
 MAX_ELEMENTS = 1 << 31
 """Of one tensor; a sparse one says its size in a few bytes."""
 MAX_NAME_BYTES = 4096
-"""Of names, operators and domains."""
+"""Of names, operators and domains, as far as they are read here; other texts are passed over by their length."""
 
 _VARINT, _INT32, _FIXED, _BYTES, _MESSAGE = range(5)
 _WIRES: dict[str, tuple[int, int, int]] = {

@@ -68,7 +68,7 @@ def _reads_probabilities(layers: Mapping[str, Layer], layer: Layer) -> bool:
 
 
 def find_onnx_decoding(model: Any) -> list[str]:
-    """Names of the nodes of an ``onnx.ModelProto`` that decode; every node needs a name of its own."""
+    """Names of the nodes of an ``onnx.ModelProto`` that decode; every node needs a name that no other has."""
     return find_decoding(dict(_onnx_layers(model.graph)), [value.name for value in model.graph.output])
 
 

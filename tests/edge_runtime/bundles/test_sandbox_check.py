@@ -17,6 +17,7 @@ from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError, EngineMismatch, OpeningStopped
 from edge_runtime.inference.engines.base import EngineSettings
 from edge_runtime.system.sandbox import Protection
+from edge_runtime.system.watched_child import End, Ended
 from tests.support.broken_child import WAYS
 from tests.support.bundle_builds import build, replace_file
 from tests.support.bundle_models import small_model
@@ -233,3 +234,14 @@ def test_the_child_does_not_outlive_a_killed_parent(good, tmp_path):
         parent.send_signal(signal.SIGKILL)
         parent.wait(WAIT_S)
     assert until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize("number", range(1, 65))
+def test_every_signal_that_ends_it_is_a_reason(number):
+    found = sandbox_check._describe(Ended(End.BY_ITSELF, -number, b"", "one\nlast"))
+    if number in (signal.SIGXCPU, signal.SIGKILL):
+        assert "last" not in found
+    else:
+        names = {one.value: one.name for one in signal.Signals}
+        assert names.get(number, f"signal {number}") in found
+        assert "last" in found

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from edge_runtime.config import parse_config
-from edge_runtime.daemon.lifecycle import EXIT_FATAL, Daemon, StopRequest
+from edge_runtime.daemon import lifecycle
+from edge_runtime.daemon.lifecycle import EXIT_FATAL, MODEL_START_S, Daemon, StopRequest
 from edge_runtime.daemon.model_runtime import ModelRuntime, ThreadStatus
 from edge_runtime.daemon.reload import DEADLINE_S, LOOK_EVERY_S, ConfigReloader, Edits
 from edge_runtime.daemon.running import Running
@@ -364,6 +365,23 @@ def test_a_look_for_newer_versions_that_fails_is_counted_and_repeated(bench, mon
     assert len(looks) == 2
     assert bench.crashes.by_thread() == {"mended-versions": 2}
     assert isinstance(bench.edit(bench.config(fps=5)), ConfigApplied)
+
+
+def test_systemd_is_asked_for_time_again_while_a_first_opening_goes_on(bench, monkeypatch):
+    asked, opens = [], bench.open_model
+
+    def open_slowly(config, name, should_stop):
+        assert [should_stop() for _ in range(3)] == [False] * 3
+        return opens(config, name, should_stop)
+
+    monkeypatch.setattr(SystemdNotify, "extend_start", lambda _, seconds: asked.append(seconds))
+    bench.daemon.reloader.open_model = open_slowly
+    bench.start()
+    assert asked == [MODEL_START_S] * 2
+    asked.clear()
+    monkeypatch.setattr(lifecycle, "_ASK_EVERY_S", 0.0)
+    bench.daemon.startup()
+    assert asked == [MODEL_START_S] * 8
 
 
 @pytest.fixture

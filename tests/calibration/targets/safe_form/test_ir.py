@@ -121,6 +121,23 @@ def test_what_is_no_plain_ir_is_refused(name: str) -> None:
         rewrite_ir(REFUSED[name], WEIGHTS)
 
 
+def test_what_was_written_is_kept_for_the_next_one_who_asks_and_no_longer() -> None:
+    xml = GOOD.replace(b'name="n"', b'name="kept"')
+    first, *later = [rewrite_ir(xml, WEIGHTS) for _ in range(3)]
+    assert later == [first, first]
+    assert later[0] is first
+    assert later[1] is not first
+    with pytest.raises(NotIr):
+        rewrite_ir(xml, WEIGHTS - 1)
+    assert not ir._LAST
+
+
+def test_a_large_xml_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ir, "_KEPT_BYTES", len(GOOD) - 1)
+    rewrite_ir(GOOD, WEIGHTS)
+    assert not ir._LAST
+
+
 @pytest.mark.parametrize("bound", ["MAX_ELEMENTS", "MAX_LAYERS", "MAX_EDGES", "MAX_BYTES"])
 def test_numbers_are_bounded(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     monkeypatch.setattr(ir, bound, 0)
