@@ -14,7 +14,7 @@ import os
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,10 +87,12 @@ class AnsweredFiles:
         """
         self._path, self._mark, self._is_kept = path, mark, is_kept
         self._lock = threading.Lock()
+        """Of what is in memory; held for moments, because inference waits for it."""
+        self._writing = threading.Lock()
+        """Of the file; taken before the other."""
         self._known: dict[int, int] = {}
         self._waiting: deque[tuple[Any, int, int]] = deque()
         """Settled files whose results are not safe yet: mark, key, identity."""
-        self._unsaved: list[tuple[int, int]] = []
         self._size_bytes = self._saved_at_s = 0.0
         self._must_rewrite = False
         if path is not None:
@@ -109,66 +111,73 @@ class AnsweredFiles:
             self._known[stamp.key] = stamp.identity
             self._waiting.append((self._mark(), stamp.key, stamp.identity))
 
-    def forget_absent(self, count_present: int, present: Callable[[], Iterator[FileStamp]]) -> None:
+    def forget_absent(self, present: Iterable[int]) -> None:
         """Forget files that are gone, when they are many; an empty folder may be a share that is away.
 
         Args:
-            count_present: How many of the folder's files are known.
-            present: All files of the folder.
+            present: The keys of all files of the folder, from a look that saw the whole of it.
         """
-        if count_present == 0 or len(self._known) - count_present <= MAX_ABSENT:
-            return
         with self._lock:
-            known, self._known = self._known, {}
-            for stamp in present():
-                if stamp.key in known:
-                    self._known[stamp.key] = known[stamp.key]
-            self._must_rewrite = True
+            if len(self._known) <= MAX_ABSENT:
+                return
+            kept = {key: self._known[key] for key in present if key in self._known}
+            if kept and len(self._known) - len(kept) > MAX_ABSENT:
+                self._known, self._must_rewrite = kept, True
 
     def save(self, now_s: float) -> None:
         """Record what is safe by now, at most once a second (monotonic)."""
         with self._lock:
-            if now_s - self._saved_at_s >= SAVE_EVERY_S:
+            is_due = now_s - self._saved_at_s >= SAVE_EVERY_S
+            if is_due:
                 self._saved_at_s = now_s
-                self._save()
+        if is_due:
+            self._save()
 
     def close(self) -> None:
         """Record what is safe."""
-        with self._lock:
-            self._save()
+        self._save()
 
-    # --- disk, under the lock ------------------------------------------------------------------------------------
+    # --- disk ----------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        while self._waiting and self._is_kept(self._waiting[0][0]):
-            self._unsaved.append(self._waiting.popleft()[1:])
-        if self._path is None:
-            self._unsaved.clear()
-            return
-        records = (self._size_bytes - len(_HEADER)) / _RECORD.size + len(self._unsaved)
-        try:
-            if self._must_rewrite or records > 2 * len(self._known) + 1000:
-                self._rewrite(self._path)
-            elif self._unsaved:
-                self._append(self._path)
-        except (OSError, StateError) as err:
-            # They stay in memory and are tried again; a kill until then brings these files twice.
-            log.error("answered files not recorded", path=str(self._path), waiting=len(self._unsaved),
-                      reason=str(err))  # fmt: skip
-        else:
-            self._unsaved.clear()
+        with self._writing:
+            safe, everything = self._take_safe()
+            if self._path is None:
+                return
+            try:
+                if everything is not None:
+                    self._rewrite(self._path, everything)
+                elif safe:
+                    self._append(self._path, safe)
+            except (OSError, StateError) as err:
+                # All of it is in memory and is tried again; a kill until then brings these files twice.
+                self._must_rewrite = True
+                log.error("answered files not recorded", path=str(self._path), waiting=len(safe),
+                          reason=str(err))  # fmt: skip
 
-    def _rewrite(self, path: Path) -> None:
-        unsafe = {key for _, key, _ in self._waiting}
-        content = _encode((key, identity) for key, identity in self._known.items() if key not in unsafe)
+    def _take_safe(self) -> tuple[list[tuple[int, int]], dict[int, int] | None]:
+        """What became safe since the last time; and all that is safe, when the file is to be written anew."""
+        with self._lock:
+            safe = []
+            while self._waiting and self._is_kept(self._waiting[0][0]):
+                safe.append(self._waiting.popleft()[1:])
+            records = (self._size_bytes - len(_HEADER)) / _RECORD.size + len(safe)
+            is_first = bool(safe) and not self._size_bytes
+            if not (is_first or self._must_rewrite or records > 2 * len(self._known) + 1000):
+                return safe, None
+            self._must_rewrite = False
+            everything = dict(self._known)
+            for _, key, _ in self._waiting:
+                everything.pop(key, None)
+            return safe, everything
+
+    def _rewrite(self, path: Path, everything: dict[int, int]) -> None:
+        content = _encode(everything.items())
         write_atomically(path, _HEADER + content)
-        self._size_bytes, self._must_rewrite = len(_HEADER) + len(content), False
+        self._size_bytes = len(_HEADER) + len(content)
 
-    def _append(self, path: Path) -> None:
-        content = _encode(iter(self._unsaved))
-        if not self._size_bytes:
-            self._rewrite(path)
-            return
+    def _append(self, path: Path, safe: list[tuple[int, int]]) -> None:
+        content = _encode(safe)
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             # At the known end: a write that a full disk cut short is written over.
@@ -204,7 +213,7 @@ class AnsweredFiles:
                       kept=len(self._known))  # fmt: skip
 
 
-def _encode(pairs: Iterator[tuple[int, int]]) -> bytes:
+def _encode(pairs: Iterable[tuple[int, int]]) -> bytes:
     parts = bytearray()
     for key, identity in pairs:
         pair = _PAIR.pack(key, identity)

@@ -25,6 +25,16 @@ class Skipped:
     suffixes: Counter[str] = field(default_factory=Counter)
     """Of files, in small letters."""
     folders: int = 0
+    unseen: int = 0
+    """Files and folders that are there and cannot be looked at."""
+    why_unseen: str = ""
+    """The error of the first one."""
+
+    def note_unseen(self, err: OSError) -> None:
+        """Count one, unless it is gone."""
+        if not isinstance(err, FileNotFoundError):
+            self.unseen += 1
+            self.why_unseen = self.why_unseen or f"{err.strerror}"
 
     def explain(self, *, has_pictures: bool) -> str | None:
         """Why files that may have been meant are not used; None when nothing is to be said.
@@ -45,6 +55,8 @@ class Skipped:
             parts.append(
                 f"{self.folders} folders in it are not looked into; 'subfolders: true' takes their pictures"
             )
+        if self.unseen:
+            parts.append(f"{self.unseen} files or folders in it cannot be looked at ({self.why_unseen})")
         return "; ".join(parts) or None
 
 
@@ -52,7 +64,7 @@ def list_pictures(folder: Path, *, subfolders: bool, skipped: Skipped | None = N
     """Every picture file, in no order; hidden ones and links to folders are left out.
 
     Raises:
-        OSError: the folder cannot be listed. One below it that cannot is left out.
+        OSError: the folder cannot be listed. One below it that cannot is counted in ``skipped``.
     """
     skipped = skipped or Skipped()
     waiting = [(os.fspath(folder), "", 0)]
@@ -60,9 +72,10 @@ def list_pictures(folder: Path, *, subfolders: bool, skipped: Skipped | None = N
         path, prefix, depth = waiting.pop()
         try:
             entries = os.scandir(path)
-        except OSError:
+        except OSError as err:
             if depth == 0:
                 raise
+            skipped.note_unseen(err)
             continue
         with entries:
             for entry in entries:
@@ -78,7 +91,7 @@ def list_pictures(folder: Path, *, subfolders: bool, skipped: Skipped | None = N
                 if suffix not in PICTURE_SUFFIXES:
                     skipped.suffixes[suffix] += 1
                     continue
-                stamp = _look_at(entry, prefix)
+                stamp = _look_at(entry, prefix, skipped)
                 if stamp is not None:
                     yield stamp
 
@@ -95,8 +108,9 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _look_at(entry: "os.DirEntry[str]", prefix: str) -> FileStamp | None:
+def _look_at(entry: "os.DirEntry[str]", prefix: str, skipped: Skipped) -> FileStamp | None:
     try:
         return FileStamp.of(prefix + entry.name, entry.stat()) if entry.is_file() else None
-    except OSError:  # gone since it was listed
+    except OSError as err:
+        skipped.note_unseen(err)
         return None

@@ -5,8 +5,9 @@ Nothing is decoded or judged here: frames carry paths, and preprocessing rejects
 
 import threading
 import time
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -131,20 +132,22 @@ class ImagesSource:
     def _look_again(self, now_s: float) -> list[FileStamp]:
         """Pictures that are new and look the same twice: the rest is still being written."""
         self._look_at_s = now_s + _POLL_S
-        skipped, new, count, count_known = Skipped(), [], 0, 0
+        skipped, new, count_known = Skipped(), [], 0
+        present = array("Q")  # 0.8 MB for 100,000 files
         try:
-            for stamp in self._list(skipped):
-                count += 1
+            for stamp in list_pictures(self._folder, subfolders=self._subfolders, skipped=skipped):
+                present.append(stamp.key)
                 if stamp in self._answered:
                     count_known += 1
                 elif stamp.key not in self._given:
                     new.append(stamp)
-            self._answered.forget_absent(count_known, self._list)
         except OSError as err:
             # A share that is away for a while: what was given before is remembered and not given again.
             self._note_problem(_unlistable(self._folder, err))
             return []
-        self._note_problem(skipped.explain(has_pictures=count > 0))
+        if not skipped.unseen:
+            self._answered.forget_absent(present)
+        self._note_problem(skipped.explain(has_pictures=len(present) > 0))
         if not self._has_looked:
             self._has_looked = True
             if count_known:
@@ -155,9 +158,6 @@ class ImagesSource:
         self._before = {stamp.key: stamp.identity for stamp in new}
         self._look_at_s = now_s + max(_POLL_S, (self._clock() - now_s) / _SCAN_SHARE)
         return settled
-
-    def _list(self, skipped: Skipped | None = None) -> Iterator[FileStamp]:
-        return list_pictures(self._folder, subfolders=self._subfolders, skipped=skipped)
 
     def _deliver(self, now_s: float) -> Frame:
         stamp = self._queue.popleft()

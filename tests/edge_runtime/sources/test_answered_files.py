@@ -2,6 +2,7 @@
 
 import os
 import resource
+import threading
 import time
 import tracemalloc
 from dataclasses import dataclass, field
@@ -160,12 +161,14 @@ def test_files_that_are_gone_are_forgotten_when_they_are_many(tmp_path):
     gone, here = stamps(MAX_ABSENT, "old"), stamps(5)
     for one in (*gone, *here):
         answered.settle(one)
-    answered.forget_absent(5, lambda: iter(here))
+    present = [one.key for one in here]
+    answered.forget_absent(present)
     assert len(answered) == MAX_ABSENT + 5  # a share may be away for a while
     answered.settle(stamp("one more"))
-    answered.forget_absent(0, lambda: iter(()))
+    answered.forget_absent([])
+    answered.forget_absent([stamp("never answered").key])
     assert len(answered) == MAX_ABSENT + 6
-    answered.forget_absent(5, lambda: iter(here))
+    answered.forget_absent([*present, stamp("never answered").key])
     answered.close()
     assert [one in reopened(path) for one in here] == [True] * 5
     assert len(reopened(path)) == 5
@@ -227,3 +230,62 @@ def test_a_real_file_is_recognised_after_chmod_and_a_rename_to_and_fro(tmp_path)
     os.utime(copy, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
     copy.replace(file)
     assert FileStamp.of("a.jpg", Path(file).stat()) not in answered
+
+
+@pytest.mark.parametrize("is_rewritten", [False, True])
+def test_an_answer_does_not_wait_for_a_slow_disk(tmp_path, monkeypatch, is_rewritten):
+    answered, fsync, waited = AnsweredFiles(tmp_path / "f"), os.fsync, []
+    answered.settle(stamp("one"))
+    if not is_rewritten:
+        answered.close()
+        answered.settle(stamp("two"))
+
+    def slow(descriptor):
+        settling = threading.Thread(target=answered.settle, args=(stamp("meanwhile"),), daemon=True)
+        settling.start()
+        settling.join(5)
+        waited.append(settling.is_alive())
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", slow)
+    answered.save(10.0)
+    monkeypatch.undo()
+    assert waited
+    assert not any(waited)
+    answered.close()
+    names = ("one", "meanwhile") if is_rewritten else ("one", "two", "meanwhile")
+    assert all(stamp(name) in reopened(tmp_path / "f") for name in names)
+    assert len(reopened(tmp_path / "f")) == len(names)
+
+
+def test_a_file_that_was_deleted_is_written_again_with_all_of_it(tmp_path):
+    path = tmp_path / "f"
+    answered = AnsweredFiles(path)
+    for number, one in enumerate(stamps(5)):
+        answered.settle(one)
+        answered.save(10.0 * (number + 1))
+        path.unlink(missing_ok=True)
+    answered.settle(stamp("last"))
+    answered.save(100.0)
+    answered.save(110.0)
+    assert all(one in reopened(path) for one in (*stamps(5), stamp("last")))
+
+
+def test_a_disk_that_fails_for_long_takes_no_memory(tmp_path, monkeypatch):
+    answered = AnsweredFiles(tmp_path / "f")
+    answered.settle(stamp())
+    answered.close()
+    monkeypatch.setattr("os.fsync", _fail)
+    tracemalloc.start()
+    for number in range(500):
+        answered.settle(stamp())  # the same picture again and again
+        answered.save(10.0 * number + 100)
+        if number == 100:
+            before, _ = tracemalloc.get_traced_memory()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 20_000
+
+
+def _fail(_descriptor):
+    raise OSError(5, "Input/output error")

@@ -1,11 +1,13 @@
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from edge_runtime.errors import SourceLost
-from edge_runtime.sources.answered_files import AnsweredFiles
+from edge_runtime.sources.answered_files import MAX_ABSENT, AnsweredFiles, FileStamp
 from edge_runtime.sources.base import EndOfStream
+from edge_runtime.sources.folder import list_pictures
 from edge_runtime.sources.images import ImagesSource
 from tests.support.waiting import WAIT_S
 
@@ -239,3 +241,61 @@ def test_the_origin_of_a_file_is_its_name_and_its_time(folder):
         (folder / "1.JPG").stat().st_mtime,
     )
     assert frame.settle is None  # a folder that is not watched is played anew at each start
+
+
+def many_answered(folder, subfolders):
+    """A watched folder of which more was answered than is remembered once it is gone; its files are listed."""
+    answered = AnsweredFiles()
+    stamps = list(list_pictures(folder, subfolders=subfolders))
+    for stamp in stamps:
+        answered.settle(stamp)
+    for number in range(MAX_ABSENT + 1):
+        answered.settle(FileStamp(f"{number}", number, 0, 0.0))
+    return answered, stamps
+
+
+@pytest.mark.parametrize("fails_at", range(3))
+def test_a_share_that_fails_while_it_is_listed_costs_no_memory_of_it(folder, monkeypatch, fails_at):
+    answered, stamps = many_answered(folder, False)
+    calls = []
+
+    def list_some(*args, **options):
+        calls.append(args)
+        for number, stamp in enumerate(list_pictures(*args, **options)):
+            if number == fails_at and len(calls) == 2:
+                raise OSError(112, "Host is down")
+            yield stamp
+
+    monkeypatch.setattr("edge_runtime.sources.images.list_pictures", list_some)
+    source = ImagesSource("belt", folder, watch=True, answered=answered, clock=(clock := Clock()))
+    for _ in range(2):
+        source.read(0)
+        clock.now_s += 100
+    assert len(calls) == 2
+    assert all(stamp in answered for stamp in stamps)
+    assert "Host is down" in source.stats().last_problem
+
+
+def test_a_folder_in_it_that_cannot_be_listed_is_told_and_not_forgotten(folder, monkeypatch):
+    for name in ("a/1.jpg", "b/2.jpg"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(b"picture")
+    answered, _ = many_answered(folder, True)
+    before, scandir = len(answered), os.scandir
+
+    def fail_at_a(path):
+        if str(path).endswith("/a"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", fail_at_a)
+    source = ImagesSource(
+        "belt", folder, watch=True, subfolders=True, answered=answered, clock=(clock := Clock())
+    )
+    source.read(0)
+    assert len(answered) == before
+    assert "Permission denied" in source.stats().last_problem
+    monkeypatch.undo()
+    clock.now_s += 100
+    source.read(0)
+    assert (len(answered), source.stats().last_problem) == (5, None)
