@@ -16,6 +16,7 @@ from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.errors import OpeningStopped
 from edge_runtime.http.server import HttpServer
+from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Fact
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.system.systemd import SystemdNotify
@@ -74,6 +75,7 @@ class Daemon:
     """No stream is open yet."""
     reloader: ConfigReloader
     reporter: StatusReporter
+    delivery: Delivery
     http: HttpServer | None
     """Not listening yet; None when it is turned off."""
     watch: ConfigWatcher
@@ -164,6 +166,7 @@ class Daemon:
             self.watch.check_now(again=self.running.config_problem is not None)
         self.reloader.follow_edits(now_s)
         self.reporter.watch_delivery(now_s)
+        self.delivery.publish_last_rejections(now_s)
         if self._feeder is not None and self._feeder.is_due(self.running.engine_facts(), now_s):
             self.notify.watchdog()
         if now_s - self._state_at_s >= STATE_EVERY_S:
@@ -199,6 +202,7 @@ class Daemon:
             if not runtime.stop():
                 self.is_hung = True
                 self.stop_request.fatal = f"an inference of {name} hangs"
+        self.delivery.publish_last_rejections(time.monotonic(), is_end=True)
         running.connection.stop(running.config.outbox.drain_timeout_s)
         if self.http is not None:
             self.http.stop()

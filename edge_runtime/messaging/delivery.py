@@ -125,7 +125,8 @@ class Delivery:
         self._remembering = threading.Lock()
         self._events: deque[tuple[Event, bytes]] = deque(maxlen=RECENT_EVENTS)
         self._send_answer: SendAnswer = _send_nowhere
-        self._quota, self._quota_lock = RejectionQuota(), threading.Lock()
+        self._quota: RejectionQuota[tuple[str, Rejected]] = RejectionQuota()
+        self._quota_lock = threading.Lock()
 
     def use_channels(
         self, topics: Topics, channels: Sequence[Channel], send_answer: SendAnswer | None = None
@@ -152,11 +153,19 @@ class Delivery:
         log.warning("picture rejected", stream=rejected.stream, seq=rejected.seq, reason=rejected.reason,
                     detail=rejected.detail, **({} if name is None else {"name": name}))  # fmt: skip
         with self._quota_lock:
-            unsaid = self._quota.take(rejected.stream, time.monotonic())
+            unsaid = self._quota.take(rejected.stream, (model, rejected), time.monotonic())
         payload = encode_rejection(rejected, self._device, model, unsaid or 0)
         if unsaid is not None:
             self._put(self._topics.rejected(rejected.stream), payload)
         self._answer(rejected.stream, rejected.origin, payload)
+
+    def publish_last_rejections(self, now_s: float, *, is_end: bool = False) -> None:
+        """Publish what the quota held back when no further rejection has said it; see ``RejectionQuota.take_last``."""
+        with self._quota_lock:
+            found = self._quota.take_last(now_s, is_end=is_end)
+        for (model, rejected), unsaid in found:
+            payload = encode_rejection(rejected, self._device, model, unsaid)
+            self._put(self._topics.rejected(rejected.stream), payload)
 
     def mark(self) -> Mark:
         """How far the outboxes are filled now; see :meth:`is_kept`."""

@@ -121,6 +121,7 @@ def build_daemon(
             cameras=cameras,
             reloader=reloader,
             reporter=reporter,
+            delivery=delivery,
             http=make_http(running, reporter, delivery, crashes),
             watch=watch,
             notify=notify,

@@ -25,7 +25,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Annotated, Any, Protocol
 
 import orjson
@@ -34,6 +33,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from edge_runtime.config.values import BASELINE_PATTERN
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
 from edge_runtime.messaging.encoding import encode_object
+from edge_runtime.messaging.token_bucket import TokenBucket
 from edge_runtime.system.rfc3339 import format_rfc3339
 
 MAX_REQUEST_BYTES = 64 * 1024
@@ -177,22 +177,6 @@ class UsedTransactions(Protocol):
         """Keep the answer for a repetition, as long as there is room."""
 
 
-class _Bucket:
-    """Token bucket."""
-
-    def __init__(self, rate_per_s: float, burst: int) -> None:
-        self._rate_per_s, self._burst = rate_per_s, burst
-        self._tokens, self._at_s = float(burst), inf
-
-    def take(self, now_s: float) -> bool:
-        passed_s = max(0.0, now_s - self._at_s)
-        self._tokens, self._at_s = min(self._burst, self._tokens + passed_s * self._rate_per_s), now_s
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
-
-
 def decode(verb: str, payload: bytes, now_wall_s: float, device: str | None = None) -> Arguments:
     """Check a request to ``device`` (None: whichever it names).
 
@@ -292,9 +276,9 @@ class CommandHandler:
     ) -> None:
         """``handlers`` has a callable for every verb this device obeys; others are answered as not available."""
         self._handlers, self._policy, self._used = handlers, policy, used
-        self._budgets = {verb: _Bucket(policy.rate_per_s, policy.burst) for verb in ARGUMENTS}
-        self._bad = _Bucket(policy.rate_per_s, policy.burst)
-        self._shared = _Bucket(policy.shared_per_s, max(1, round(policy.shared_per_s)))
+        self._budgets = {verb: TokenBucket(policy.rate_per_s, policy.burst) for verb in ARGUMENTS}
+        self._bad = TokenBucket(policy.rate_per_s, policy.burst)
+        self._shared = TokenBucket(policy.shared_per_s, max(1, round(policy.shared_per_s)))
         self._reads: dict[str, _Read] = {}
         kinds = ("executed", "failed", "refused", "unanswered", "repeated", "retained", "shared", "unmarked")
         self.counts = Counter(dict.fromkeys(kinds, 0))

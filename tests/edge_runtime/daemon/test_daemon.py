@@ -153,6 +153,7 @@ class DaemonBench:
             cameras=self.streams,
             reloader=reloader,
             reporter=self.reporter,
+            delivery=self.delivery,
             http=SimpleNamespace(start=lambda: self.fail_if_set("http"), stop=lambda: None),
             watch=SimpleNamespace(
                 start=lambda: None,

@@ -4,7 +4,7 @@ import orjson
 import pytest
 import structlog
 
-from edge_runtime.datatypes import Generation, Label, Result, Timings
+from edge_runtime.datatypes import Generation, Label, Rejected, RejectReason, Result, Timings
 from edge_runtime.messaging import delivery as delivery_module
 from edge_runtime.messaging.delivery import RECENT_RESULTS, Channel, Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, RolledBack, TaskFailed
@@ -134,3 +134,17 @@ def test_a_failed_task_is_published_under_its_old_name_too_but_is_one_event(plac
         ("recalibrate", True),
     ]
     assert [event["event"] for event in delivery.recent_events(5)] == ["recalibration"]
+
+
+def test_of_a_flood_of_rejections_every_one_is_said_in_the_end(places):
+    delivery = Delivery("box", lambda one: None)
+    delivery.use_channels(Topics("edge", "box"), [places[0].channel])
+    for seq in range(3000):
+        delivery.add_rejection("parts", Rejected("belt", seq, RejectReason.TRUNCATED, "bad"))
+    delivery.publish_last_rejections(0.0, is_end=True)
+    delivery.publish_last_rejections(0.0, is_end=True)
+    places[0].end()
+    said = [line["payload"] for line in places[0].lines()]
+    assert said[-1]["seq"] == 2999
+    assert sum(1 + one.get("unsaid", 0) for one in said) == 3000
+    assert len(said) < 3000
