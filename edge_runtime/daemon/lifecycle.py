@@ -178,14 +178,14 @@ class Daemon:
         findings = self.reporter.findings()
         for change in self._health_log.update(findings, now_s):
             self.emit(change)
-        line = judge(findings).line
-        if line != self._last_line:
-            self._last_line = line
-            self.notify.status(line)
+        health = judge(findings)
+        if health.line != self._last_line:
+            self._last_line = health.line
+            self.notify.status(health.line)
         client = self.running.connection.client
         if client is None:
             return
-        state = (client, self.reporter.state())
+        state = (client, self.reporter.state(health))
         if state != self._last_state:
             self._last_state = state
             client.set_state(state[1])

@@ -113,13 +113,13 @@ class StatusReporter:
         )
         return PROCESS.value(status)
 
-    def state(self) -> bytes:
-        """The payload of the retained MQTT state."""
+    def state(self, health: Health) -> bytes:
+        """The payload of the retained MQTT state, with the verdict of now."""
         generations = {
             name: str(runtime.pipeline.slot.generation)
             for name, runtime in dict(self._running.models).items()
         }
-        return encode_object({"health": self.health(), "models": generations})
+        return encode_object({"health": health, "models": generations})
 
     def history(self) -> list[tuple[float, Fact]]:
         """The newest events with the time since the start in seconds, oldest first."""

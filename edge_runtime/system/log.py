@@ -10,12 +10,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
-from edge_runtime.system.redaction import HIDDEN, PROCESS, Redactor
+from edge_runtime.system.redaction import HIDDEN, PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.systemd import is_journal
 
@@ -34,14 +34,13 @@ def configure_log(
     level: str = "info",
     format: str = "json",  # noqa: A002 - the word of the configuration
     *,
-    secrets: Iterable[str] = (),
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Set up logging for the whole process; may be called again after an edit of the configuration.
 
-    Shown are lines of ``level`` and above, on standard error unless ``stream`` is given. ``secrets`` are texts that
-    must not appear anywhere in a line (``config.secrets_of``). ``clock`` gives monotonic seconds.
+    Shown are lines of ``level`` and above, on standard error unless ``stream`` is given. Secrets that
+    ``redaction.PROCESS`` knows are hidden. ``clock`` gives monotonic seconds.
     """
     written = stream if stream is not None else sys.stderr
     target = SafeStream(written)
@@ -53,7 +52,7 @@ def configure_log(
             structlog.stdlib.add_log_level,
             _stamp(clock),
             structlog.processors.format_exc_info,
-            Redaction(secrets),
+            Redaction(),
             _with_priority(render) if is_journal(written, os.environ) else render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -112,9 +111,6 @@ def _stamp(clock: Callable[[], float]) -> Callable[[Any, str, Entry], Entry]:
 class Redaction:
     """Hides values under secret-sounding keys, passwords in URLs, and known secrets wherever they stand."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._redactor = Redactor(secrets)
-
     def __call__(self, _: Any, __: str, entry: Entry) -> Entry:
         """The entry with nothing secret in it; a new mapping."""
         return {key: self._clean(key, value) for key, value in entry.items()}
@@ -132,7 +128,7 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """``text`` without known secrets and without passwords in URLs."""
-        return self._redactor.text(PROCESS.text(text))
+        return PROCESS.text(text)
 
 
 def _sounds_secret(key: str) -> bool:

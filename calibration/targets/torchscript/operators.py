@@ -24,7 +24,7 @@ _REACH_OUTSIDE = frozenset(
     }
 )  # fmt: skip
 _WORDS = re.compile(r"(^|[_:])(rpc|remote|file|open|save|load|pickle|unpickle|exec|system)([_.]|$)")
-"""Parts of a name by which an operator of a later torch is told; no operator that computes has one today."""
+"""Parts of a name by which an operator of a later torch is recognised; no operator that computes has one today."""
 _CLASSES = re.compile(r"__torch__\.torch\.classes\.(?!quantized\.|rnn\.|sparse\.|xnnpack\.|mkldnn\.)[\w.]+")
 """Classes in C++ that are bound to TorchScript, but those that only hold packed weights."""
 

@@ -87,7 +87,7 @@ def _has_graph(node: Any) -> bool:
 
 
 def name_nodes(model: Any) -> None:
-    """Give nodes that have no name, or another's, one of their own; quantizers go by names."""
+    """Give nodes that have no name, or another's, one that no other has; quantizers go by names."""
     used = set[str]()
     for number, node in enumerate(model.graph.node):
         name = node.name

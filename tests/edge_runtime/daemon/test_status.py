@@ -129,7 +129,7 @@ def test_without_a_broker_its_status_is_null(reporter):
 
 
 def test_the_retained_state_names_the_generations(reporter):
-    state = orjson.loads(reporter.state())
+    state = orjson.loads(reporter.state(reporter.health()))
     assert state["models"] == {"parts": "parts/1+p2"}
     assert set(state) == {"health", "models"}
 

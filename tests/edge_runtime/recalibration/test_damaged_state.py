@@ -87,6 +87,31 @@ def state(tmp_path):
     return state
 
 
+def read_rollout(state):
+    try:
+        return state.load_rollout(BUNDLE)
+    except StateError:
+        return "damaged"
+
+
+NOTES = {
+    "active.json": read_rollout,
+    "patches/p1/report.json": lambda state: (
+        state.read_cause("p1"),
+        Reports(state.folder).read_figures("p1"),
+    ),
+    "baselines/in-use.json": lambda state: BaselineStore(state.baselines).read_in_use(),
+    "schedule.json": ModelState.load_slots,
+}
+
+
+def read_others(state, name):
+    """What all notes but this one say; a patch without its report is none, so the active one needs both."""
+    needs = {"active.json", "patches/p1/report.json"}
+    left_out = {name} if (state.folder / name).is_file() else needs if name in needs else {name}
+    return {one: read(state) for one, read in NOTES.items() if one not in left_out}
+
+
 def open_all(state):
     """What a start reads of a model's notes."""
     with contextlib.suppress(StateError):
@@ -104,20 +129,24 @@ def open_all(state):
         reports.read_page(report_id)
 
 
-@pytest.mark.parametrize(
-    "name", ["active.json", "patches/p1/report.json", "baselines/in-use.json", "schedule.json"]
-)
+@pytest.mark.parametrize("name", NOTES)
 def test_a_damaged_note_costs_what_it_holds(state, name):
     path = state.folder / name
     whole = path.read_bytes()
     texts = [json.dumps(odd).encode() for odd in odd_values(json.loads(whole))]
+    others = read_others(state, name)
+    assert len(others) == 3
+    assert "damaged" not in others.values()
     for damaged in [*mutants(whole, 150), *texts]:
         path.write_bytes(damaged)
         open_all(state)
+        assert read_others(state, name) == others
     path.unlink()
     open_all(state)
+    assert read_others(state, name).items() <= others.items()
     path.mkdir()
     open_all(state)
+    assert read_others(state, name).items() <= others.items()
 
 
 def test_a_damaged_baseline_is_named_and_the_others_stay(state):

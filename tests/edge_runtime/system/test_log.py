@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from edge_runtime.system.log import REPEATS, RepeatLimit, configure_log
+from edge_runtime.system.redaction import Redactor
 
 
 @pytest.fixture
@@ -79,8 +80,9 @@ def test_elsewhere_no_line_has_a_priority(tmp_path: Path, monkeypatch: pytest.Mo
     configure_log()
 
 
-def test_secrets_never_get_out(lines: io.StringIO) -> None:
-    configure_log(stream=lines, secrets=["hunter2secret"])
+def test_secrets_never_get_out(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_runtime.system.log.PROCESS", Redactor(["hunter2secret"]))
+    configure_log(stream=lines)
     log = structlog.get_logger()
     log.info("opening rtsp://me:abc@cam/1", password="abc", api_token="def", note="it is hunter2secret")
     log.info("nested", settings={"mqtt_password": "abc", "urls": ["http://u:abc@h/?token=abc"]})
