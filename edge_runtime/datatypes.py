@@ -67,9 +67,9 @@ class Frame:
     decode_ms: float = 0.0
     """Time already spent on decoding (in the capture process)."""
     origin: Origin | None = None
-    settle: Callable[[], None] | None = None
-    """Called, from any thread, once the frame was answered, rejected or lost to an error of the engine; not when it was
-    dropped unanswered, as when its stream is closed."""
+    settle: Callable[[bool], None] | None = None
+    """Called, from any thread, with True once the frame was answered or rejected, with False when it was lost to an
+    error of the engine; not when it was dropped unanswered, as when its stream is closed."""
 
 
 class RejectReason(StrEnum):
@@ -132,7 +132,7 @@ class Sample:
     decode_ms: float
     prepare_ms: float
     origin: Origin | None = None
-    settle: Callable[[], None] | None = None
+    settle: Callable[[bool], None] | None = None
     """Of the frame."""
 
 

@@ -195,7 +195,7 @@ class Pipeline:
 
     def _reject(self, rejected: Rejected, of: Frame | Sample) -> None:
         self.reject(self.model, rejected)
-        _settle(of)
+        _settle(of, is_judged=rejected.reason is not RejectReason.ENGINE_ERROR)
 
     def _reject_lost(self, sample: Sample) -> None:
         self.metrics.stream(sample.stream).forget_unanswered()
@@ -233,7 +233,7 @@ class Pipeline:
             origin=sample.origin,
         )
         self.deliver(result)
-        _settle(sample)
+        _settle(sample, is_judged=True)
         metrics.note_result()
         self.metrics.total_ms.add(result.timings.total)
         if self.metrics.first_result_at_s is None:
@@ -242,9 +242,9 @@ class Pipeline:
             self.observer.offer(sample, result)
 
 
-def _settle(of: Frame | Sample) -> None:
+def _settle(of: Frame | Sample, *, is_judged: bool) -> None:
     if of.settle is not None:
-        of.settle()
+        of.settle(is_judged)
 
 
 def _stack(batch: tuple[Queued, ...]) -> NDArray[np.float32]:

@@ -24,6 +24,10 @@ log = structlog.get_logger()
 
 _SCAN_SHARE = 0.1  # of the time may go into listing a huge folder
 _POLL_S = 0.5  # between two looks at a watched folder
+_MOST_TRIES = 6
+_FIRST_PAUSE_S = 2.0
+"""After an error of the engine; doubled at each try: a reset of a GPU or another generation takes less than the 62 s of
+all of them, and a picture on which every engine fails ends some time."""
 
 
 class ImagesSource:
@@ -66,6 +70,8 @@ class ImagesSource:
         """Key and identity of the files that were new at the last look."""
         self._given: set[int] = set()
         """Keys of the files that are queued here or under way, and not settled yet."""
+        self._lost: dict[int, tuple[int, float]] = {}
+        """Keys of the files that were lost to errors of the engine: how often, and when they may come again."""
         self._look_at_s = 0.0
         self._has_looked = False
         self._next_seq = first_seq
@@ -139,7 +145,7 @@ class ImagesSource:
                 present.append(stamp.key)
                 if stamp in self._answered:
                     count_known += 1
-                elif stamp.key not in self._given:
+                elif stamp.key not in self._given and self._may_try(stamp.key, now_s):
                     new.append(stamp)
         except OSError as err:
             # A share that is away for a while: what was given before is remembered and not given again.
@@ -147,6 +153,7 @@ class ImagesSource:
             return []
         if not skipped.unseen:
             self._answered.forget_absent(present)
+            self._forget_lost(present)
         self._note_problem(skipped.explain(has_pictures=len(present) > 0))
         if not self._has_looked:
             self._has_looked = True
@@ -175,8 +182,23 @@ class ImagesSource:
             settle=partial(self._settle, stamp) if self._is_watched else None,
         )
 
-    def _settle(self, stamp: FileStamp) -> None:
-        self._answered.settle(stamp)
+    def _may_try(self, key: int, now_s: float) -> bool:
+        lost = self._lost.get(key)
+        return lost is None or now_s >= lost[1]
+
+    def _forget_lost(self, present: "array[int]") -> None:
+        """Keep no count of files that are gone."""
+        if self._lost:
+            for key in set(self._lost).difference(present):
+                self._lost.pop(key, None)
+
+    def _settle(self, stamp: FileStamp, is_judged: bool) -> None:
+        tries = self._lost.get(stamp.key, (0, 0.0))[0] + 1
+        if is_judged or tries >= _MOST_TRIES:
+            self._answered.settle(stamp)
+            self._lost.pop(stamp.key, None)
+        else:
+            self._lost[stamp.key] = (tries, self._clock() + _FIRST_PAUSE_S * 2 ** (tries - 1))
         self._given.discard(stamp.key)
 
     def _note_problem(self, problem: str | None) -> None:

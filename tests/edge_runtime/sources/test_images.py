@@ -1,5 +1,6 @@
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,7 @@ def watch(folder, answered, clock, **options):
     source.read(0)
     while (frame := look_again(source, clock)) is not None:
         given.append(frame.origin.name)
-        frame.settle()
+        frame.settle(True)
     source.close()
     return given
 
@@ -178,7 +179,7 @@ def test_a_picture_that_was_given_and_not_answered_comes_again_at_the_next_start
     clock, answered = Clock(), AnsweredFiles()
     source = ImagesSource("belt", folder, watch=True, answered=answered, clock=clock)
     source.read(0)
-    look_again(source, clock).settle()
+    look_again(source, clock).settle(True)
     assert look_again(source, clock).origin.name == "2.jpg"  # it was under way when the daemon was killed
     assert watch(folder, answered, clock) == ["2.jpg", "10.jpg"]
 
@@ -299,3 +300,49 @@ def test_a_folder_in_it_that_cannot_be_listed_is_told_and_not_forgotten(folder, 
     clock.now_s += 100
     source.read(0)
     assert (len(answered), source.stats().last_problem) == (5, None)
+
+
+@pytest.mark.parametrize("failures", range(1, 6))
+def test_a_file_lost_to_errors_of_the_engine_comes_again_until_it_is_answered(folder, failures):
+    clock, answered = Clock(), AnsweredFiles()
+    source = ImagesSource("belt", folder, watch=True, answered=answered, clock=clock)
+    given = tries(source, clock, lambda number: number > failures)
+    assert given == {"1.JPG": failures + 1, "2.jpg": failures + 1, "10.jpg": failures + 1}
+    assert len(answered) == 3
+
+
+def test_a_file_on_which_the_engine_always_fails_is_given_up(folder):
+    clock, answered = Clock(), AnsweredFiles()
+    source = ImagesSource("belt", folder, watch=True, answered=answered, clock=clock)
+    assert set(tries(source, clock, lambda _: False).values()) == {6}
+    assert len(answered) == 3
+
+
+def test_a_lost_file_waits_before_it_comes_again_and_is_another_one_when_it_was_replaced(folder):
+    clock = Clock()
+    source = ImagesSource("belt", folder, watch=True, clock=clock)
+    source.read(0)
+    look_again(source, clock).settle(False)
+    for _ in range(2):
+        look_again(source, clock).settle(True)
+    lost_at_s = clock.now_s
+    while (frame := look_again(source, clock)) is None:
+        assert clock.now_s - lost_at_s < 10
+    assert clock.now_s - lost_at_s >= 1
+    frame.settle(False)
+    (folder / "1.JPG").write_bytes(b"another picture")
+    replaced_at_s = clock.now_s
+    while look_again(source, clock) is None:
+        assert clock.now_s - replaced_at_s < 3
+
+
+def tries(source, clock, is_judged):
+    """How often each file is given within five minutes."""
+    given = Counter()
+    source.read(0)
+    end_s = clock.now_s + 300
+    while clock.now_s < end_s:
+        if (frame := look_again(source, clock)) is not None:
+            given[frame.origin.name] += 1
+            frame.settle(is_judged(given[frame.origin.name]))
+    return given
