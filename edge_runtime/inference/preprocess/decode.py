@@ -195,7 +195,7 @@ def _jpeg_flaw(err: ValueError) -> PictureFlaw:
 
 def _decode_other(data: bytes, header: Header) -> tuple[NDArray[Any], ColourOrder]:
     try:
-        pixels = cv2.imdecode(np.frombuffer(_patch(data, header), np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(select_bytes(data, header), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as err:
         raise PictureFlaw(RejectReason.UNREADABLE, f"{header.kind}: {err.err}") from err
     if pixels is None:
@@ -216,7 +216,11 @@ def _decode_other(data: bytes, header: Header) -> tuple[NDArray[Any], ColourOrde
     return pixels, "bgra" if pixels.ndim == 3 and pixels.shape[2] == 4 else "bgr"
 
 
-def _patch(data: bytes, header: Header) -> bytes | bytearray:
+def select_bytes(data: bytes, header: Header) -> bytes | bytearray:
+    """What the decoder gets of a file: without what it need not see, and with the patches of the header."""
+    if header.parts and header.parts != ((0, len(data)),):
+        view = memoryview(data)
+        data = b"".join(view[start:end] for start, end in header.parts)
     if not header.patches:
         return data
     patched = bytearray(data)

@@ -49,3 +49,5 @@ class Header:
     patches: tuple[tuple[int, bytes], ...] = ()
     """(offset, bytes) to put into the file before it is decoded: tags that only some decoders obey, and only for some
     kinds of pixels, are made neutral there and obeyed here."""
+    parts: tuple[tuple[int, int], ...] = ()
+    """(start, end) of the bytes that the decoder gets, joined; none: all bytes."""

@@ -66,6 +66,8 @@ def read_jpeg_header(data: bytes) -> Header:
     for segment in segments:
         body = segment.start + 4
         if segment.marker in SOF_MARKERS:
+            if size is not None:
+                raise PictureFlaw(RejectReason.UNREADABLE, "JPEG with two frame headers")
             size = struct.unpack_from(">BHHB", data, body)
             is_progressive = segment.marker & 3 == 2
         elif segment.marker == APP1 and data[body : body + 6] == b"Exif\x00\x00":
