@@ -40,10 +40,8 @@ _CHILD = "edge_runtime.bundles.sandbox_check_child"
 _OWN_CODE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("edge-runtime", "numpy", "onnxruntime", "openvino", "torch")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-_FIX = (
-    "Export it again on a machine you trust, and build the bundle from that file. If it is to be trusted and only "
-    "large, set engine.opening_mib of the model."
-)
+_FIX = "Export it again on a machine you trust, and build the bundle from that file."
+_FIX_LARGE = f"{_FIX} If it is to be trusted and only large, set engine.opening_mib of the model."
 
 
 def check_in_sandbox(
@@ -103,9 +101,11 @@ def check_in_sandbox(
             f"{at}: not used; a later edit or a stop came before it was known whether it opens"
         )
     answer = _read_answer(ended)
-    if answer is None or (answer.problem is not None and not answer.is_unknown):
+    if answer is None or answer.is_out_of_memory:
         found = _describe(ended) if answer is None else str(answer.problem)
-        raise BundleError(at, found, f"a model that opens and answers within {limits}", _FIX)
+        raise BundleError(at, found, f"a model that opens and answers within {limits}", _FIX_LARGE)
+    if answer.problem is not None and not answer.is_unknown:
+        raise BundleError(at, answer.problem, "a model that opens, and only computes", _FIX)
     if answer.is_unknown:
         return None
     protection = Protection(answer.landlock_abi, answer.has_seccomp)

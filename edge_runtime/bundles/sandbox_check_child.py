@@ -29,6 +29,7 @@ class Answer:
     """Why the model is refused; None: it opened and answered."""
     is_unknown: bool = False
     """Whether nothing was found out, since the engine cannot run here at all (not installed, no such runtime)."""
+    is_out_of_memory: bool = False
     landlock_abi: int = 0
     has_seccomp: bool = False
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         answer = _open(job, parts, lambda: os.write(answer_fd, PROGRESS))
     except MemoryError:
-        answer = Answer("it needs more memory than it may have")
+        answer = Answer("it needs more memory than it may have", is_out_of_memory=True)
     problem = None if answer.problem is None else answer.problem[:MOST_CHARACTERS]
     protected = {"landlock_abi": protection.landlock_abi, "has_seccomp": protection.has_seccomp}
     os.write(answer_fd, json.dumps({**asdict(answer), "problem": problem, **protected}).encode())

@@ -52,6 +52,10 @@ def _model_lines(name: str, model: ModelStatus, late: int) -> list[str]:
         *(f"  note: {note}" for note in model.notes),
         f"  {counts}   dropped because late {late + dropped}   lost {lost}",
     ]
+    if model.engine_errors:
+        lines.append(
+            f"  failed inferences {model.engine_errors}: their frames have no result; the log says why"
+        )
     for label, ms in (("capture to result", model.total_ms), ("inference", model.infer_ms)):
         if ms is not None:
             lines.append(f"  {label}: p50 {ms.p50:.1f} ms, p99 {ms.p99:.1f} ms, max {ms.max:.1f} ms")

@@ -6,13 +6,15 @@ it. The copy lies in the state directory, readable for the daemon's user only.
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from calibration.stats.regular_file import read_regular
-from edge_runtime.config.load import load_state_dir, parse_config
+from edge_runtime.config.load import load_state_dir, parse_config, secrets_of
 from edge_runtime.config.shape import Config
 from edge_runtime.config.strict_yaml import MAX_BYTES
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import ConfigError, StateError
 from edge_runtime.system.atomic_file import write_atomically
 
 _DEFAULT = Config.model_fields["state_dir"].default
@@ -21,10 +23,18 @@ _DEFAULT = Config.model_fields["state_dir"].default
 def keep_last_good(config: Config, path: Path) -> None:
     """Remember that ``config``, read from ``path``, is in force.
 
+    A text with a password in it is not kept: the state directory holds no secrets.
+
     Raises:
-        StateError: the disk refuses; an earlier copy is still there.
+        StateError: there is a password in it, or the disk refuses; no earlier copy is left in the first case.
     """
     copy = _copy_of(path, config.state_dir)
+    passwords = secrets_of(config, {})
+    written = {form.encode() for one in passwords for form in (one, quote(one), quote(one, safe=""))}
+    if any(form in config.text for form in written):
+        with suppress(OSError):
+            copy.unlink(missing_ok=True)
+        raise StateError("it holds a password; write {EDGE_NAME} for it, or use password_file")
     if config.text and _read(copy) != config.text:
         write_atomically(copy, config.text)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.config import find_last_good, keep_last_good, load_config
+from edge_runtime.errors import StateError
 
 GOOD = """
 device: box
@@ -72,6 +73,24 @@ def test_values_of_variables_are_not_kept(tmp_path: Path) -> None:
     keep_last_good(load_config(path, {"EDGE_CAMERA": "swordfish"}), path)
     (copy,) = (tmp_path / "state" / "last-good").iterdir()
     assert b"swordfish" not in copy.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("path: pictures", "path: 'rtsp://user:swordfish@host/1'"),
+        ("path: pictures", "path: 'http://user:swordfish@host/snap.jpg'"),
+        ("path: pictures", "path: 'rtsp://user:sword%2Ffish@host/1'"),
+        ("device: box", "device: box\nmqtt: {host: broker, user: box, password: swordfish}"),
+    ],
+)
+def test_a_text_with_a_password_is_not_kept_and_no_older_one_is_left(
+    path: Path, change: tuple[str, str]
+) -> None:
+    path.write_text(GOOD.replace("%d", "4").replace(*change))
+    with pytest.raises(StateError):
+        keep_last_good(load_config(path, {}), path)
+    assert [one for one in (path.parent / "state").rglob("*") if one.is_file()] == []
 
 
 def test_a_damaged_copy_is_no_configuration(path: Path) -> None:
