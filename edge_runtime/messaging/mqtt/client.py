@@ -27,6 +27,8 @@ MessageHandler = Callable[[Message], None]
 
 STATE_CUTS = 2
 """So often in a row a connection may end over the state before it is held back."""
+RETAIN_ASKED_AGAIN_S = 3600.0
+"""A broker that takes no retained messages may learn it; each attempt costs a refused connection."""
 STATE_HELD_BACK_S = 600.0
 NO_RETAIN = "the broker keeps no retained messages: only who listens at the time sees state and availability"
 
@@ -56,6 +58,7 @@ class MqttClient:
         self._session: MqttSession | None = None
         self._max_inflight = settings.max_inflight
         self._may_retain, self._is_announced = True, False
+        self._no_retain_until_s = 0.0
         self._state_cuts, self._held_back_bytes, self._held_back_until_s = 0, 0, 0.0
         self._backoff = Backoff(settings.reconnect_min_s, settings.reconnect_away_s, settings.reconnect_max_s)
         self.connects = 0
@@ -184,6 +187,8 @@ class MqttClient:
 
     def _serve_one_session(self) -> float:
         """Connect and stay until the connection ends; gives the pause before the next attempt, without jitter."""
+        if time.monotonic() >= self._no_retain_until_s:
+            self._may_retain = True
         session = self._make_session()
         try:
             session.open()
@@ -197,6 +202,7 @@ class MqttClient:
             session.close(0.5)
             if session.refusal == RETAIN_NOT_SUPPORTED and self._may_retain:
                 self._may_retain = False
+                self._no_retain_until_s = time.monotonic() + RETAIN_ASKED_AGAIN_S
                 return 0.0
             self._note(str(err))
             self._notify()
@@ -223,7 +229,6 @@ class MqttClient:
             self._session, self._is_announced = None, False
             session.close(0.5)
             self._notify()
-        self._may_retain = True  # the broker may have learned it meanwhile
         lasted_s = time.monotonic() - accepted_at_s if session.has_acknowledged else 0.0
         delay_s = self._backoff.after_session(lasted_s, is_ended_by_broker=session.is_ended_by_broker)
         if not self._stopping.is_set():

@@ -24,7 +24,7 @@ class PahoClient(paho.Client):
     max_packet_bytes = 268_435_455
     """Larger packets are not read."""
     last_code = 0
-    """Reason code of the acknowledgement that is being handled; for ``on_publish``."""
+    """Reason code of the acknowledgement that is being handled, for ``on_publish``; 0 outside, as for QoS 0."""
     is_closed_by_peer = False
     oversized_bytes: int | None = None
     """The length of the packet that ended the connection because it was too large."""
@@ -56,4 +56,7 @@ class PahoClient(paho.Client):
             packet = bytearray(packet)
             packet[2] = _UNSPECIFIED_ERROR if self.last_code >= _UNSPECIFIED_ERROR else 0
             self._in_packet["packet"] = packet
-        return super()._handle_pubackcomp(cmd)
+        try:
+            return super()._handle_pubackcomp(cmd)
+        finally:
+            self.last_code = 0

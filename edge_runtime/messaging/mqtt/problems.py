@@ -29,7 +29,7 @@ _REMEDIES = {
 TOO_LARGE = "larger than the broker takes"
 _DENIALS = {
     0x80: "the broker refuses it without a reason",
-    0x83: "the broker refuses it for a reason of its own",
+    0x83: "the broker refuses it for another reason",
     0x87: "not authorized by the broker's access rules",
     0x90: "topic name invalid for the broker",
     0x91: "packet identifier in use",
@@ -64,16 +64,14 @@ def may_be_over_a_message(code: int) -> bool:
 
 def explain_takeover(client_id: str) -> str:
     """Another client has connected with the same id."""
-    return (
-        f"another client uses this client id ({client_id}): give each device a name of its own (key device)"
-    )
+    return f"another client uses this client id ({client_id}): give each device another name (key device)"
 
 
 def suspect_takeover(client_id: str) -> str:
     """The broker has closed young connections several times without a reason, and no message was unanswered."""
     return (
         f"the broker ends the connection again and again; does another client use the client id {client_id}?"
-        " Give each device a name of its own (key device)"
+        " Give each device another name (key device)"
     )
 
 

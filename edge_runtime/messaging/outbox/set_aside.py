@@ -154,7 +154,7 @@ class SetAside:
         return aside.rows_left > 0 and row_id >= aside.next_id and is_free
 
     def _has_lone_row(self, in_flight: Mapping[int, Sent]) -> bool:
-        """Whether the row in flight must stay alone, so that its end tells something."""
+        """Whether the row in flight must stay alone, so that its end says something about it."""
         if len(in_flight) > 1:
             return False
         ((one, sent),) = in_flight.items()

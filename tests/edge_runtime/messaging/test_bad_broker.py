@@ -7,8 +7,11 @@ import json
 
 import pytest
 import structlog
+from paho.mqtt.client import MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_runtime.messaging.mqtt.client import NO_RETAIN, MqttClient
+from edge_runtime.messaging.mqtt.paho_client import PahoClient
 from edge_runtime.messaging.mqtt.problems import TOO_LARGE
 from edge_runtime.messaging.mqtt.settings import MqttSettings
 from edge_runtime.messaging.outbox import outbox, publisher, set_aside
@@ -262,6 +265,31 @@ def test_a_broker_without_retained_messages_is_used_without_them(tmp_path):
         assert until(lambda: device.outbox.ledger().delivered == 9)
         assert [one.is_retained for one in broker.seen if not is_row(one)] == [False, False]
         assert device.client.problem == NO_RETAIN
+
+
+def test_a_broker_without_retained_messages_refuses_one_connection_and_not_each(tmp_path):
+    answers = []
+
+    def refuse_retained_will(packet):
+        answers.append(0x9A if packet[7] & 0b100000 else OK)
+        return answers[-1]
+
+    with FakeBroker(connack=refuse_retained_will) as broker, Device(broker, tmp_path) as device:
+        for session in range(1, 4):
+            assert until(lambda session=session: device.client.connects == session)
+            device.put(count=3)
+            assert until(lambda session=session: device.outbox.ledger().delivered == 3 * session)
+            if session < 3:
+                broker.end_connections()
+    assert answers == [0x9A, OK, OK, OK]
+
+
+@pytest.mark.parametrize("code", [0x10, 0x80, 0x87, 0x95, 0x97, 0x99])
+def test_the_code_of_an_acknowledgement_is_not_that_of_the_next_message(code):
+    client = PahoClient(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+    client._in_packet |= {"packet": bytearray([0, 1, code]), "remaining_length": 3}
+    client._handle_pubackcomp("PUBACK")
+    assert client.last_code == 0
 
 
 @pytest.mark.parametrize(

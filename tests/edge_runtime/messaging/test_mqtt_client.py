@@ -196,7 +196,7 @@ def test_a_loss_that_comes_back_is_logged_again(broker, make_client):
             namesake.loop_stop()
     losses = [line["problem"] for line in logged if line["log_level"] == "warning"]
     assert len(losses) == 3
-    assert "give each device a name" in losses[-1].lower()
+    assert "give each device another name" in losses[-1].lower()
 
 
 def test_pauses_after_unexpected_failures_have_jitter_too(monkeypatch):
