@@ -125,6 +125,34 @@ class Camera:
     def silent(self, to):
         self.stopped.wait(WAIT_S)
 
+    def dripping(self, to):
+        """Headers without end, each within the time of a read."""
+        to.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n")
+        number = 0
+        while not self.stopped.wait(0.05):
+            number += 1
+            to.wfile.write(b"x")
+
+    def dripping_first(self, to):
+        while not self.stopped.wait(0.05):
+            to.wfile.write(b"H")
+
+    def dripping_after_login(self, to):
+        if to.headers.get("Authorization") == LOGIN:
+            self.dripping(to)
+        else:
+            self.answer(to, b"", None, 401, WWW_Authenticate='Basic realm="camera"')
+
+    def dripping_redirect(self, to):
+        self.answer(to, b"", None, 302, Location="/dripping")
+
+    def moved_away(self, to):
+        other = self.url("snap.jpeg").replace("127.0.0.1", "localhost")
+        self.answer(to, b"", None, 302, Location=other)
+
+    def moved_twice(self, to):
+        self.answer(to, b"", None, 307, Location="/moved_away")
+
     def endless(self, to):
         to.send_response(200)
         to.send_header("Content-Type", "image/jpeg")
@@ -178,7 +206,7 @@ def test_a_still_is_told_from_a_stream(camera, path, content_type, is_still):
         ("gone", "404"),
         ("busy", "503"),
         ("locked", "401"),
-        ("silent", "no answer within 0.5 s"),
+        ("silent", "no whole answer within 0.5 s"),
         ("moved_to_file", "302"),
     ],
 )
@@ -207,6 +235,24 @@ def test_a_server_that_speaks_no_http_is_left_to_ffmpeg():
         thread.start()
         assert HttpCamera(f"http://127.0.0.1:{server.getsockname()[1]}/", 10.0, 10.0).look() is None
         thread.join()
+
+
+@pytest.mark.parametrize("path", ["dripping", "dripping_first", "dripping_after_login", "dripping_redirect"])
+@pytest.mark.parametrize("ask", [HttpCamera.look, HttpCamera.fetch])
+def test_an_answer_that_drips_ends_at_the_time_limit_of_the_whole(camera, path, ask):
+    url = camera.url(path, "viewer:p%40ss%20w%3Ao%23r%25d%2B%C3%A9@")
+    with pytest.raises(CaptureFailed, match=r"within 0\.4 s"):
+        ask(HttpCamera(url, 0.4, 0.4))
+
+
+@pytest.mark.parametrize("path", ["moved_away", "moved_twice"])
+def test_another_host_is_not_asked(camera, path):
+    before = camera.asked.count("/snap.jpeg")
+    one = HttpCamera(camera.url(path), 10.0, 10.0)
+    assert one.look() is None  # left to FFmpeg
+    with pytest.raises(CaptureFailed, match="another host"):
+        one.fetch()
+    assert camera.asked.count("/snap.jpeg") == before
 
 
 @pytest.fixture
