@@ -178,7 +178,7 @@ class AnsweredFiles:
 
     def _append(self, path: Path, safe: list[tuple[int, int]]) -> None:
         content = _encode(safe)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             # At the known end: a write that a full disk cut short is written over.
             written = os.pwrite(descriptor, content, int(self._size_bytes))

@@ -11,6 +11,8 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from calibration.stats.regular_file import read_whole
+
 LOCALTIME = Path("/etc/localtime")
 
 
@@ -36,8 +38,7 @@ def _find(name: str) -> tzinfo:
 
 
 def _read(path: Path) -> ZoneInfo:
-    with path.open("rb") as file:
-        return ZoneInfo.from_file(file)
+    return ZoneInfo.from_file(io.BytesIO(read_whole(path, 2**20)))
 
 
 def _from_rule(rule: str) -> ZoneInfo:

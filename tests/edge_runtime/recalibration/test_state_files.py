@@ -6,6 +6,7 @@ import socket
 import tracemalloc
 import zlib
 from contextlib import contextmanager
+from datetime import UTC
 from itertools import product
 
 import orjson
@@ -26,8 +27,9 @@ from edge_runtime.recalibration.job.messages import RESULT
 from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
 from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore
 from edge_runtime.recalibration.reports import Reports
-from edge_runtime.sources.answered_files import AnsweredFiles
+from edge_runtime.sources.answered_files import AnsweredFiles, FileStamp
 from edge_runtime.sources.sequence import LEAST_JUMP, SequenceNumbers
+from edge_runtime.system.local_zone import find_local_zone
 from edge_runtime.system.sandbox import Protection
 from tests.support.controller_bench import IDENTITY, a_baseline
 
@@ -135,9 +137,8 @@ def in_use(state):
 
 
 def baseline(state):
-    usable, problems = BaselineStore(state.baselines).load(IDENTITY)
-    assert set(usable) == {"default"}
-    assert set(problems) == {"night"}
+    usable, misfits, damaged = BaselineStore(state.baselines).load(IDENTITY)
+    assert (set(usable), set(misfits), set(damaged)) == ({"default"}, set(), {"night"})
     forget_samples(state.folder)
 
 
@@ -235,6 +236,31 @@ def test_answered_files_are_answered_again(tmp_path, kind):
     KINDS[kind](tmp_path / "belt.answered")
     with bounded():
         assert len(AnsweredFiles(tmp_path / "belt.answered")) == 0
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"folder", "long file"}))
+def test_answered_files_that_are_replaced_while_it_runs_are_written_again(tmp_path, kind):
+    path = tmp_path / "belt.answered"
+    answered = AnsweredFiles(path)
+    one, other = (FileStamp(name, number, number, 0.0) for number, name in enumerate("ab", start=1))
+    answered.settle(one)
+    answered.save(10.0)
+    path.unlink()
+    KINDS[kind](path)
+    answered.settle(other)
+    with bounded():
+        for now_s in (20.0, 30.0):
+            answered.save(now_s)
+    again = AnsweredFiles(path)
+    assert one in again
+    assert other in again
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_zone_that_cannot_be_read_is_utc(tmp_path, kind):
+    KINDS[kind](tmp_path / "zone")
+    with bounded():
+        assert find_local_zone({"TZ": str(tmp_path / "zone")}) is UTC
 
 
 @pytest.mark.parametrize("kind", KINDS)
