@@ -121,7 +121,10 @@ class _Player:
         self._owner.wake()
 
     def _give_up(self, problem: str) -> None:
-        """End this process from another thread: the main one waits in FFmpeg or in a driver."""
+        """End this process from another thread: the main one waits in FFmpeg or in a driver.
+
+        Its ``finally`` blocks do not run: the kernel closes the connection or the device.
+        """
         self._owner.send("failed", reason=problem)
         os._exit(0)
 

@@ -56,7 +56,7 @@ def _udp_datagrams() -> int:
 
 
 class SignOfLife:
-    """Watches in a thread of its own, because the reading one waits inside FFmpeg.
+    """Watches in a second thread, because the reading one waits inside FFmpeg.
 
     Args:
         silence_s: Longest time without data before the first picture, and without a picture after it.
