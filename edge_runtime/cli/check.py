@@ -81,7 +81,6 @@ class Checked:
 def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     """Read the file; if it is valid, open every model and look for the files and devices of its cameras."""
     from edge_runtime.config import load_config
-    from edge_runtime.deployment.open_bundle import open_bundle
 
     found = Checked()
     try:
@@ -89,6 +88,8 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
     except ConfigError as err:
         found.problems.extend(err.problems)
         return found
+    from edge_runtime.deployment.open_bundle import open_bundle
+
     for name in config.models:
         try:
             opened = open_bundle(config, name, may_write=False)

@@ -39,11 +39,11 @@ def edit_model(path: Path, env: Mapping[str, str], model: str, edits: Mapping[st
         text = target.read_bytes()
     except OSError as err:
         raise StateError(f"cannot read {path}: {err.strerror}") from err
-    before = parse_config(text, str(path), env, base=target.parent)
+    before = parse_config(text, str(path), env, base=target.parent, own_file=target)
     if model not in before.models:
         raise ConfigError(str(path), (Problem("models", None, f"no model {model!r}", "one of the file"),))
     edited = edit_text(text.decode("utf-8-sig"), path, model, edits).encode()
-    after = parse_config(edited, str(path), env, base=target.parent)
+    after = parse_config(edited, str(path), env, base=target.parent, own_file=target)
     # Nothing but the model's threads and engine may have changed, even if the library damaged the text.
     same = {"threads": before.models[model].threads, "engine": before.models[model].engine}
     restored = after.models[model].model_copy(update=same)

@@ -50,7 +50,8 @@ def find_last_good(path: Path, env: Mapping[str, str]) -> Config | None:
         if text is None:
             continue
         try:
-            return parse_config(text, f"{path} (as it was in force last)", env, base=path.resolve().parent)
+            own_file, source = path.resolve(), f"{path} (as it was in force last)"
+            return parse_config(text, source, env, base=own_file.parent, own_file=own_file)
         except ConfigError:
             continue
     return None

@@ -18,6 +18,7 @@ from calibration.stats.regular_file import read_regular
 from edge_runtime.config.connections import MqttConfig
 from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
+from edge_runtime.config.sink_place import find_sink_problem
 from edge_runtime.config.strict_yaml import MAX_BYTES, MAX_PROBLEMS, Document, load
 from edge_runtime.config.values import FilePath, Name
 from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
@@ -91,7 +92,9 @@ def load_config(path: Path, env: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with every problem: path of the key, line, what was found, what was expected.
     """
-    return parse_config(read_text(path), str(path), env, base=path.resolve().parent)
+    text = read_text(path)
+    own_file = path.resolve()
+    return parse_config(text, str(path), env, base=own_file.parent, own_file=own_file)
 
 
 def read_text(path: Path) -> bytes:
@@ -116,6 +119,7 @@ def parse_config(
     *,
     base: Path | None = None,
     check_files: bool = True,
+    own_file: Path | None = None,
 ) -> Config:
     """Check a configuration that was already read.
 
@@ -124,7 +128,8 @@ def parse_config(
         source: Name for messages.
         env: Where ``{EDGE_...}`` in values comes from.
         base: Folder that relative paths count from; None leaves them as they are.
-        check_files: Whether named password and certificate files must be there now.
+        check_files: Whether named password and certificate files must be there now, and ``sink.path`` be free.
+        own_file: The file that the text is from, where there is one.
 
     Raises:
         ConfigError: as ``load_config``.
@@ -137,6 +142,10 @@ def parse_config(
     config = _validate(Config, data, document, base, problems)
     if config is not None and config.mqtt is not None and check_files:
         config = config.model_copy(update={"mqtt": _read_files(config.mqtt, document, problems)})
+    if config is not None and check_files and base is not None:
+        found = find_sink_problem(config, own_file)
+        if found is not None:
+            problems.append(_at(document, ("sink", "path"), found, "a new file, or one that holds results"))
     if config is None or problems:
         raise _refusal(document, problems)
     return config.with_source(text.encode() if isinstance(text, str) else text, document.lines)
