@@ -182,7 +182,15 @@ def secrets_of(config: Config, env: Mapping[str, str]) -> frozenset[str]:
         texts.add(config.mqtt.password_text() or "")
     for camera in config.cameras.values():
         texts.add(camera.address.password or "")
-    return frozenset(texts - {""})
+    names = {
+        config.device,
+        *config.models,
+        *config.cameras,
+        *(model.bundle for model in config.models.values()),
+    }
+    return frozenset(
+        texts - names - {""}
+    )  # a fleet may name its devices by a variable: topics show them anyway
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from edge_runtime.inference.preprocess.header import Header, PictureFlaw
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _HEAD = re.compile(rb"P[456]" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + rb"(?=[\s#])")
 _MOST_LEVEL = re.compile(_GAP + rb"(\d{1,5})(?=\s)")
+_LONGER_END = re.compile(rb"\r\n|\s#[^\n]*\n")
 _CHANNELS = {b"P4": 1, b"P5": 1, b"P6": 3}
 
 
@@ -26,12 +27,11 @@ def read_netpbm_header(data: bytes) -> Header:
         PictureFlaw: the variant written as text, damaged, or shorter than it says.
     """
     width, height, most, at = _read_head(data)
-    channels = _CHANNELS[data[:2]]
-    needed = at + height * (
-        -(-width // 8) if most == 1 and data[:2] == b"P4" else width * channels * _depth(most)
-    )
-    if len(data) < needed:
-        raise PictureFlaw(RejectReason.TRUNCATED, f"netpbm of {len(data)} bytes; its header needs {needed}")
+    channels, size = _CHANNELS[data[:2]], _count_bytes(data, width, height, most)
+    if len(data) < at + size:
+        raise PictureFlaw(
+            RejectReason.TRUNCATED, f"netpbm of {len(data)} bytes; its header needs {at + size}"
+        )
     return Header("netpbm", width, height, bytes_per_pixel=channels * _depth(most))
 
 
@@ -75,4 +75,16 @@ def _read_head(data: bytes) -> tuple[int, int, int, int]:
         raise PictureFlaw(
             RejectReason.UNREADABLE, f"netpbm with a highest level of {level}; expected 1 to 65535"
         )
-    return int(head[1]), int(head[2]), level, (head if most is None else most).end() + 1
+    width, height, at = int(head[1]), int(head[2]), (head if most is None else most).end() + 1
+    size = _count_bytes(data, width, height, level)
+    # One character ends the header. Writers with CRLF lines, or a comment there, put more: the length tells.
+    longer = _LONGER_END.match(data[at - 1 : at + 4096])
+    if longer is not None and at - 1 + longer.end() + size == len(data):
+        at += longer.end() - 1
+    return width, height, level, at
+
+
+def _count_bytes(data: bytes, width: int, height: int, most: int) -> int:
+    """Of the pixels."""
+    row = -(-width // 8) if data[:2] == b"P4" else width * _CHANNELS[data[:2]] * _depth(most)
+    return height * row

@@ -206,6 +206,13 @@ def test_secrets_come_from_the_environment_and_are_never_shown() -> None:
     assert {"tops3cret", "p@ss/word"} <= secrets_of(config, env)
 
 
+def test_a_device_named_by_a_variable_is_no_secret() -> None:
+    env = {"EDGE_DEVICE": "belt-3", "EDGE_PASSWORD": "tops3cret"}
+    config = parse(MINIMAL.replace("device: belt-3", 'device: "{EDGE_DEVICE}"'), **env)
+    assert config.device == "belt-3"
+    assert secrets_of(config, env) == {"tops3cret"}
+
+
 def test_a_missing_secret_is_named() -> None:
     text = f'{MINIMAL}mqtt: {{host: broker, user: me, password: "{{EDGE_MQTT_PASSWORD}}"}}\n'
     assert "EDGE_MQTT_PASSWORD" in problems(text)["mqtt.password"].expected

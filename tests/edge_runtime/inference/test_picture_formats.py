@@ -162,6 +162,9 @@ LAYOUTS: dict[str, tuple[Callable[[], bytes], NDArray[np.uint8], float]] = {
         lambda: b"P5 64 32 4095\n" + np.round(GREY / 255 * 4095).astype(">u2").tobytes(), as_grey(GREY), 1
     ),
     "ppm": (lambda: b"P6 64 32 255\n" + RGB.tobytes(), RGB, 0),
+    "ppm with CRLF": (lambda: b"P6\r\n64 32\r\n255\r\n" + RGB.tobytes(), RGB, 0),
+    "ppm with a late comment": (lambda: b"P6\n64 32\n255 # camera 2\n" + RGB.tobytes(), RGB, 0),
+    "ppm with a byte behind": (lambda: b"P6\n64 32\n255\n" + RGB.tobytes() + b"\n", RGB, 0),
     "ppm 16 bits": (lambda: b"P6 64 32 65535\n" + deep(RGB).astype(">u2").tobytes(), RGB, 0),
     "pbm": (lambda: b"P4 64 32\n" + np.packbits(1 - BINARY, axis=1).tobytes(), as_grey(BINARY * 255), 0),
 }  # fmt: skip
