@@ -6,7 +6,6 @@ All SQL of the outbox is here, no policy. One thread writes, another may read. s
 Rows and ledger change in the same transaction, so after any crash ``enqueued == delivered + dropped + pending``.
 """
 
-import os
 import sqlite3
 import threading
 from collections import Counter
@@ -19,6 +18,14 @@ from typing import Any
 import structlog
 
 from edge_runtime.messaging.outbox.account import Commit
+from edge_runtime.messaging.outbox.first_page import (
+    find_fault,
+    find_page_bytes,
+    has_damaged_journal,
+    has_journal,
+    make_first_page,
+    rebuilt,
+)
 from edge_runtime.messaging.outbox.ledger import ROW_OVERHEAD_BYTES, Ledger, Row
 
 log = structlog.get_logger()
@@ -28,10 +35,6 @@ READ_BYTES = 8 * 2**20
 """So much is read at a time; at least one row."""
 KEPT_DAMAGED_BYTES = 256 * 2**20
 KEPT_DAMAGED_FILES = 8
-_HEADER_BYTES, _JOURNAL_HEADER_BYTES = 100, 32
-_MOST_BYTES = 2**40
-_JOURNAL_MAGIC = (bytes.fromhex("377f0682"), bytes.fromhex("377f0683"))
-"""SQLite, "WAL-mode file format"."""
 
 _SCHEMA = """
 CREATE TABLE waiting(
@@ -45,7 +48,7 @@ CREATE TABLE ledger(
     files_damaged INTEGER NOT NULL, next_id INTEGER NOT NULL, clock_s REAL NOT NULL, wall_s REAL NOT NULL);
 """
 
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_CONSTRAINT}
 
 
 class StoreDamaged(Exception):
@@ -94,6 +97,8 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM ledger"  # noqa: S608 - names of o
 def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as err:  # a message of SQLite that quotes what it found
+        raise StoreDamaged(f"{path}: its tables cannot be read") from err
     except sqlite3.Error as err:
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
         is_damage = "no such" in str(err)
@@ -101,6 +106,10 @@ def _translate_errors(path: Path) -> Iterator[None]:
             raise StoreDamaged(f"{path}: {err}") from err
         name = getattr(err, "sqlite_errorname", type(err).__name__)
         raise StoreUnavailable(f"{path}: {err} ({name})", is_full=code == sqlite3.SQLITE_FULL) from err
+
+
+def _words(sql: object) -> list[bytes]:
+    return sql.split() if isinstance(sql, bytes) else []
 
 
 _MAX_COUNT = 2**62
@@ -201,6 +210,11 @@ class Store:
             )
         elif version != SCHEMA_VERSION:
             raise StoreDamaged(f"{self._path}: format version {version}, expected {SCHEMA_VERSION}")
+        found = [
+            _words(sql) for (sql,) in self._writer.execute("SELECT sql FROM sqlite_schema ORDER BY rowid")
+        ]
+        if found != [_words(sql.encode()) for sql in _SCHEMA.split(";")[:-1]]:
+            raise StoreDamaged(f"{self._path}: its tables are not those of an outbox")
         if must_repair or not self._is_consistent():
             self._repair()
 
@@ -378,7 +392,9 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> Opened:
     if not path.exists() and _fresh(path).is_file():  # it was complete, and the old one moved aside
         with suppress(OSError):
             _fresh(path).rename(path)
-    suspicion = _suspect(path)
+    suspicion, must_replace = _suspect(path)
+    if must_replace and suspicion is not None:
+        return _replace(path, wall_s, suspicion)
     try:
         store = Store(path, must_repair=damage is not None)
         ledger = store.ledger()
@@ -393,19 +409,29 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> Opened:
     return Opened(store, ledger, damage)
 
 
-def _suspect(path: Path) -> str | None:
-    """What SQLite would not say: an empty file, or a journal that it would pass over; None when all looks well."""
-    journal = path.with_name(f"{path.name}-wal")
+def _suspect(path: Path) -> tuple[str | None, bool]:
+    """What SQLite would not say (None when all looks well), and whether it could not read the file for it."""
     try:
-        if path.exists() and path.stat().st_size == 0:
-            return "was empty"
-        if journal.is_file() and journal.stat().st_size >= _JOURNAL_HEADER_BYTES:
-            with journal.open("rb") as file:
-                if file.read(4) not in _JOURNAL_MAGIC:
-                    return "had a damaged journal"
+        if not path.exists():
+            return None, False
+        fault = find_fault(path, _make_first_page(path))
+        if fault is not None:
+            return fault, True
+        if path.stat().st_size == 0:
+            return "was empty", has_journal(path)  # SQLite deletes the journal of an empty file
+        return ("had a damaged journal" if has_damaged_journal(path) else None), False
     except OSError:
-        return None  # opening it says why
-    return None
+        return None, False  # opening it says why
+
+
+def _make_first_page(path: Path) -> bytes:
+    """What the first page of this file should be."""
+    with closing(sqlite3.connect(":memory:")) as made:
+        made.execute(f"PRAGMA page_size = {find_page_bytes(path) or 0}")  # SQLite passes over impossible ones
+        made.executescript(_SCHEMA)
+        made.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        (page_bytes,) = made.execute("PRAGMA page_size").fetchone()
+        return make_first_page(path, made.serialize()[:page_bytes])
 
 
 def _replace(path: Path, wall_s: float, reason: str) -> Opened:
@@ -416,20 +442,19 @@ def _replace(path: Path, wall_s: float, reason: str) -> Opened:
     fresh = _fresh(path)
     try:
         fresh.unlink(missing_ok=True)
-        saved = _salvage(path, fresh)
+        saved, lost = _salvage(path, fresh)
         aside = _move_aside(path, wall_s)
         fresh.rename(path)
     except OSError as err:
         raise StoreUnavailable(f"{path}: cannot replace the damaged file: {err}") from err
     store = Store(path)
     ledger = store.ledger()
-    lost = ledger.dropped_by_damage
     log.error(
         "outbox file was damaged and is replaced",
         reason=reason,
         aside=aside.name,
         rows_saved=saved,
-        rows_lost_in_all=lost,
+        rows_lost=lost,
     )
     text = f"{path.name} was damaged; {saved} rows were saved, {lost} are known to be lost"
     return Opened(store, ledger, text)
@@ -467,19 +492,23 @@ def _move_aside(path: Path, wall_s: float) -> Path:
     return aside
 
 
-def _salvage(path: Path, fresh: Path) -> int:
-    """Write a new file with the rows of a damaged one that can be read from both ends; gives their number.
+def _salvage(path: Path, fresh: Path) -> tuple[int, int]:
+    """Write a new file with the rows of a damaged one that can be read from both ends.
+
+    Returns:
+        How many were saved, and how many are known to be lost.
 
     One row is in memory at a time. Where the disk is full the rest of the rows is lost; the damaged file, which is
     kept, has them. The ledger continues the old one as far as that can be read. Without a readable ``enqueued``, or
     when another addend is missing, it becomes the sum.
     """
-    with _lengthened(path), _translate_errors(fresh), closing(_create(fresh)) as target:
+    page = _make_first_page(path)
+    with rebuilt(path, page), _translate_errors(fresh), closing(_create(fresh)) as target:
         past = Ledger(files_damaged=1)
         with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.5)) as source:
             source.text_factory = bytes  # text may not be decodable
             found = None
-            with suppress(sqlite3.Error):
+            with suppress(sqlite3.Error, UnicodeDecodeError):
                 found = source.execute(_SELECT).fetchone()
             past = _continue(found)
             for order in ("ASC", "DESC"):
@@ -496,7 +525,7 @@ def _salvage(path: Path, fresh: Path) -> int:
         target.execute(_UPSERT, tuple(getattr(after, name) for name in _COLUMNS))
         target.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         target.commit()
-        return int(pending)
+        return int(pending), max(0, after.dropped_by_damage - past.dropped_by_damage)
 
 
 def _create(fresh: Path) -> sqlite3.Connection:
@@ -516,7 +545,7 @@ def _create(fresh: Path) -> sqlite3.Connection:
 
 def _read_rows(source: sqlite3.Connection, order: str) -> Iterator[Row]:
     """The rows of a damaged file from one end, as far as they can be read."""
-    with suppress(sqlite3.Error, MemoryError):
+    with suppress(sqlite3.Error, MemoryError, UnicodeDecodeError):
         for values in source.execute(
             f"SELECT id, topic, payload, stored_at_s FROM waiting ORDER BY id {order}"  # noqa: S608
         ):
@@ -545,26 +574,6 @@ def _copy_rows(rows: Iterator[Row], target: sqlite3.Connection, default_s: float
         target.rollback()
         return False
     return True
-
-
-@contextmanager
-def _lengthened(path: Path) -> Iterator[None]:
-    """Give a file that was cut off its length for a while, with zeros: SQLite reads nothing at all of a shorter one."""
-    cut_to = None
-    with suppress(OSError), path.open("r+b") as file:
-        header = file.read(_HEADER_BYTES)
-        page_bytes = int.from_bytes(header[16:18])
-        size = (65_536 if page_bytes == 1 else page_bytes) * int.from_bytes(header[28:32])
-        found = path.stat().st_size
-        if header.startswith(b"SQLite format 3\0") and found < size <= _MOST_BYTES:
-            file.truncate(size)
-            cut_to = found
-    try:
-        yield
-    finally:
-        if cut_to is not None:  # what is kept for people is what was found
-            with suppress(OSError):
-                os.truncate(path, cut_to)
 
 
 def _continue(found: Sequence[Any] | None) -> Ledger:
