@@ -26,6 +26,7 @@ from edge_runtime.inference.preprocess.headers import read_header
 from edge_runtime.inference.preprocess.jpeg_mending import is_mendable, mend
 from edge_runtime.inference.preprocess.limits import PictureLimits
 from edge_runtime.inference.preprocess.netpbm import decode_netpbm
+from edge_runtime.inference.preprocess.tiff_strips import check_strips
 from edge_runtime.inference.specs import Colour, PreprocessSpec
 
 # A damaged picture is a counted value here, not lines on standard error.
@@ -95,6 +96,8 @@ def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:
             pixels, is_colour = decode_netpbm(data)
             order = "rgb" if is_colour else "grey"
         case _:
+            if header.strips is not None:
+                check_strips(data, header.strips)
             stored, stored_order = _decode_other(data, header)
             pixels, order = to_uint8(stored, stored_order, spec.alpha_background)
     is_turned = header.orientation >= 5

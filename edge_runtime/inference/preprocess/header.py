@@ -28,6 +28,19 @@ def shorten(words: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Strips:
+    """Where the compressed pixels of a TIFF are, and how many there have to be."""
+
+    compression: int
+    is_reversed: bool
+    """The bits of each byte are in the other order."""
+    places: tuple[tuple[int, int], ...]
+    """(offset, size in bytes) of every strip or tile that the picture is made of."""
+    needed: tuple[int, ...]
+    """Bytes that each decompresses to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The header of an encoded picture, and what the decoder shall not decide by itself."""
 
@@ -51,3 +64,5 @@ class Header:
     kinds of pixels, are made neutral there and obeyed here."""
     parts: tuple[tuple[int, int], ...] = ()
     """(start, end) of the bytes that the decoder gets, joined; none: all bytes."""
+    strips: Strips | None = None
+    """What is to be checked once the size is within the limits."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_runtime.datatypes import RejectReason
-from edge_runtime.inference.preprocess.header import Header, PictureFlaw
+from edge_runtime.inference.preprocess.header import Header, PictureFlaw, Strips
+from edge_runtime.inference.preprocess.tiff_strips import COUNTED
 
 _MOST_ENTRIES = 4096
 _MOST_VALUES = 400_000  # of one tag: more strips or tiles than any picture within the limits has
@@ -35,8 +36,10 @@ _SIZES = {
 _UNSIGNED = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _ORIENTATION = 256, 257, 258, 259, 262, 273, 274
 _SAMPLES, _SIZES_OF_STRIPS, _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT = 277, 279, 324, 325, 338, 339
+_FILL_ORDER, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 266, 278, 284, 322, 323
 _READ = (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _ORIENTATION, _SAMPLES, _SIZES_OF_STRIPS,
-         _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT)  # fmt: skip
+         _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT, _FILL_ORDER, _ROWS, _PLANAR, _TILE_WIDTH,
+         _TILE_HEIGHT)  # fmt: skip
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _LAYOUTS: dict[tuple[int, int], tuple[frozenset[int], int]] = {
     (_WHITE_IS_ZERO, 1): (frozenset({1, 8, 16}), 1),
@@ -112,6 +115,7 @@ def read_tiff_header(data: bytes) -> Header:
         orientation=orientation[0] if is_turned else 1,
         has_unused_channel=photometric == _RGB and samples == 4 and extra != (_STRAIGHT,),
         is_inverted=photometric == _WHITE_IS_ZERO,
+        strips=_find_strips(values, len(data), (width, height), samples, max(bits)),
         patches=tuple(
             (entries[tag].at, struct.pack(order + _UNSIGNED[entries[tag].kind], value))
             for tag, value in neutral.items()
@@ -192,6 +196,45 @@ def _check_length(values: dict[int, tuple[int, ...]], row_bits: int, height: int
     if sum(sizes) < row_bytes * height:
         needed = f"the picture needs {row_bytes * height}"
         raise PictureFlaw(RejectReason.TRUNCATED, f"TIFF with {sum(sizes)} bytes of pixels; {needed}")
+
+
+def _find_strips(
+    values: dict[int, tuple[int, ...]], file_bytes: int, size: tuple[int, int], samples: int, bits: int
+) -> Strips | None:
+    """Those that ``tiff_strips`` can count."""
+    compression = values.get(_COMPRESSION, (1,))
+    if compression[0] not in COUNTED or values[_PHOTOMETRIC] == (
+        _YCBCR,
+    ):  # which may leave out colour samples
+        return None
+    (width, height), is_tiled = size, _TILE_OFFSETS in values
+    is_planar = values.get(_PLANAR, (1,)) == (2,)
+    planes, together = (samples, 1) if is_planar else (1, samples)
+    if is_tiled:
+        across, down = (
+            _only(values, _TILE_WIDTH, "tiles' width"),
+            _only(values, _TILE_HEIGHT, "tiles' height"),
+        )
+    else:
+        across, down = width, min(height, *(values.get(_ROWS) or (height,)))
+    if across < 1 or down < 1:
+        raise PictureFlaw(RejectReason.UNREADABLE, f"TIFF with parts of {across}x{down} pixels")
+    offsets = values[_TILE_OFFSETS if is_tiled else _OFFSETS]
+    sizes = values.get(_TILE_SIZES if is_tiled else _SIZES_OF_STRIPS, (file_bytes,) * len(offsets))
+    count = -(-width // across) * -(-height // down)
+    if min(len(offsets), len(sizes)) < count * planes:
+        found = f"TIFF of {min(len(offsets), len(sizes))} strips or tiles; the picture needs {count * planes}"
+        raise PictureFlaw(RejectReason.TRUNCATED, found)
+    row_bytes = -(-across * together * bits // 8)
+    rows = [down] * count
+    if not is_tiled:
+        rows[-1] = height - down * (count - 1)
+    return Strips(
+        compression[0],
+        is_reversed=values.get(_FILL_ORDER, (1,)) == (2,),
+        places=tuple(zip(offsets, sizes, strict=False))[: count * planes],
+        needed=tuple(row_bytes * one for one in rows) * planes,
+    )
 
 
 def _layout_words(photometric: int, samples: int, values: dict[int, tuple[int, ...]]) -> str:
