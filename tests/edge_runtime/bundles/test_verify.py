@@ -358,6 +358,7 @@ def test_inputs_of_real_models_are_not_too_large(size: dict[str, int]) -> None:
     assert PreprocessSpec.model_validate({**PREPROCESS.model_dump(), **size})
 
 
+@pytest.mark.integration
 def test_golden_pictures_are_prepared_one_at_a_time(tmp_path: Path) -> None:
     side, count = 512, 12
     spec = PREPROCESS.model_copy(update={"width": side, "height": side})

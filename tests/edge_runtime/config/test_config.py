@@ -397,6 +397,7 @@ def test_the_committed_schema_is_current() -> None:
     assert json.loads(schema_text())["$schema"].startswith("https://json-schema.org/")
 
 
+@pytest.mark.integration
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_configuration_is_a_config_error_or_a_configuration(data: st.DataObject) -> None:

@@ -96,13 +96,13 @@ def test_a_daemon_that_cannot_be_made_lets_go_of_its_state_directory(tmp_path):
 
 def test_a_model_whose_state_cannot_be_used_is_closed(tmp_path, monkeypatch):
     text = "models: {m: {bundle: m}}\ncameras: {belt: {path: clip.mp4, model: m}}\n"
+    (tmp_path / "models").symlink_to("/proc/nowhere")  # nothing can be made there, and a link is not replaced
     config = parse_config(f"device: box\nstate_dir: {tmp_path}\n{text}", "box.yaml", {})
     engine = FakeEngine()
     opened = OpenedModel(None, None, None, None, engine)
     monkeypatch.setattr(
         "edge_runtime.daemon.wiring.models.open_bundle", lambda config, name, *, should_stop: opened
     )
-    (tmp_path / "models").touch()  # in place of a folder
     with pytest.raises(StateError, match=r"models\.m"):
         open_model(config, "m", bool, delivery=None, crashes=Crashes())
     assert engine.is_closed

@@ -185,6 +185,7 @@ def test_replaced_pictures_do_not_let_the_file_grow(tmp_path):
     assert path.stat().st_size < 16 + 20 * 1300
 
 
+@pytest.mark.integration
 def test_a_hundred_thousand_files_are_cheap(tmp_path):
     path, files = tmp_path / "f", stamps(100_000)
     answered = AnsweredFiles(path)

@@ -289,6 +289,7 @@ SPLICES = [
 ]
 
 
+@pytest.mark.integration
 @settings(max_examples=700, deadline=None)
 @given(st.data())
 def test_no_mutant_is_read_otherwise_by_the_onnx_package(data: st.DataObject) -> None:
