@@ -27,6 +27,7 @@ from edge_runtime.messaging.outbox.first_page import (
     rebuilt,
 )
 from edge_runtime.messaging.outbox.ledger import ROW_OVERHEAD_BYTES, Ledger, Row
+from edge_runtime.messaging.outbox.witness import Seen, Witness
 
 log = structlog.get_logger()
 
@@ -172,6 +173,7 @@ class Store:
         self._path = path
         self.repaired_rows: int | None = None
         """Rows deleted by a repair; None when there was none."""
+        self._witness = Witness(path)
         self._reading = threading.Lock()  # a reader must not be in the file while it is closed
         with _translate_errors(path):
             self._writer = self._connect()
@@ -310,6 +312,33 @@ class Store:
             if after.pending < 0 or after.pending_bytes < 0 or (after.pending_bytes and not after.pending):
                 raise StoreDamaged(f"{self._path}: the ledger is not that of the rows")
             self._write(after)
+        self.tell_witness(after)
+        return after
+
+    def tell_witness(self, ledger: Ledger) -> None:
+        """Note beside the file what it holds after a commit."""
+        with suppress(sqlite3.Error):
+            (first,) = self._writer.execute("SELECT MIN(id) FROM waiting").fetchone()
+            self._witness.write(Seen(ledger, ledger.next_id if first is None else first))
+
+    def go_on_from(self, seen: Seen) -> Ledger:
+        """Take the account of a later state than the file's, and count the rows that it had and the file has not.
+
+        Rows of the file that left it in between come again: they count as enqueued once more.
+        """
+        with _translate_errors(self._path), self._transaction():
+            found = self.ledger()
+            (left,) = self._writer.execute(
+                "SELECT COUNT(*) FROM waiting WHERE id >= ?", (seen.first_id,)
+            ).fetchone()
+            after = replace(
+                seen.ledger.add({"dropped_by_damage": max(0, seen.ledger.pending - left)}),
+                pending=found.pending,
+                pending_bytes=found.pending_bytes,
+                files_damaged=max(found.files_damaged, seen.ledger.files_damaged + 1),
+                next_id=max(found.next_id, seen.ledger.next_id),
+            ).balance()
+            self._write(after)
         return after
 
     def _insert(self, rows: Sequence[Row]) -> None:
@@ -373,6 +402,7 @@ class Store:
 
     def close(self) -> None:
         """Close both connections; errors no longer matter, the last commit is on the disk."""
+        self._witness.close()
         with self._reading:
             for connection in (self._reader, self._writer):
                 with suppress(sqlite3.Error):
@@ -383,7 +413,8 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> Opened:
     """Open the file; repair it when it is damaged (or known to be), or else save its rows into a new one.
 
     The file that cannot be repaired is moved aside. The new one continues its ledger as far as that could be read:
-    ``files_damaged`` is one higher, and the rows that are lost are ``dropped_by_damage``.
+    ``files_damaged`` is one higher, and the rows that are lost are ``dropped_by_damage``. The same is done with a file
+    that is whole but older than its witness.
 
     Raises:
         StoreTooNew: a newer version of this program wrote the file.
@@ -392,21 +423,37 @@ def open_or_replace(path: Path, wall_s: float, damage: str | None) -> Opened:
     if not path.exists() and _fresh(path).is_file():  # it was complete, and the old one moved aside
         with suppress(OSError):
             _fresh(path).rename(path)
+    # A file that somebody moved away took its account with it.
+    seen = Witness(path).read(_is_possible) if path.exists() else None
+    store, happened, lost = _open_or_replace(path, wall_s, must_repair=damage is not None)
+    ledger = store.ledger()
+    if seen is not None:
+        lost = lost or 0
+        if ledger.enqueued < seen.ledger.enqueued or ledger.next_id < seen.ledger.next_id:
+            ledger = store.go_on_from(seen)
+            lost = ledger.dropped_by_damage - seen.ledger.dropped_by_damage
+            happened = happened or "lacks what was written last"
+    store.tell_witness(ledger)
+    if happened is None:
+        return Opened(store, ledger)
+    log.error("outbox file was damaged", path=str(path), what=happened, rows_lost=lost)
+    how_much = "how much is lost is not known" if lost is None else f"{lost} are known to be lost"
+    return Opened(store, ledger, f"{path.name} {happened}; of its rows {how_much}")
+
+
+def _open_or_replace(path: Path, wall_s: float, must_repair: bool) -> tuple[Store, str | None, int | None]:
+    """A store, what happened to its file (None: nothing), and how many rows were lost (None: not known)."""
     suspicion, must_replace = _suspect(path)
     if must_replace and suspicion is not None:
         return _replace(path, wall_s, suspicion)
     try:
-        store = Store(path, must_repair=damage is not None)
-        ledger = store.ledger()
+        store = Store(path, must_repair=must_repair)
+        store.ledger()
     except StoreDamaged as err:
         return _replace(path, wall_s, str(err))
     if store.repaired_rows is not None:
-        damage = f"{path.name} was repaired; {store.repaired_rows} rows could not be read and are lost"
-        log.error("outbox file was damaged and is repaired", path=str(path), rows_lost=store.repaired_rows)
-    elif suspicion is not None:
-        damage = f"{path.name} {suspicion}; how much is lost is not known"
-        log.error("outbox file was damaged", path=str(path), reason=suspicion)
-    return Opened(store, ledger, damage)
+        return store, "was damaged and is repaired", store.repaired_rows
+    return store, suspicion, None
 
 
 def _suspect(path: Path) -> tuple[str | None, bool]:
@@ -434,7 +481,7 @@ def _make_first_page(path: Path) -> bytes:
         return make_first_page(path, made.serialize()[:page_bytes])
 
 
-def _replace(path: Path, wall_s: float, reason: str) -> Opened:
+def _replace(path: Path, wall_s: float, reason: str) -> tuple[Store, str, int | None]:
     """Move the file aside and make a new one with the rows that can still be read.
 
     The new one is complete before the damaged file is touched: a kill in between loses no row.
@@ -447,17 +494,8 @@ def _replace(path: Path, wall_s: float, reason: str) -> Opened:
         fresh.rename(path)
     except OSError as err:
         raise StoreUnavailable(f"{path}: cannot replace the damaged file: {err}") from err
-    store = Store(path)
-    ledger = store.ledger()
-    log.error(
-        "outbox file was damaged and is replaced",
-        reason=reason,
-        aside=aside.name,
-        rows_saved=saved,
-        rows_lost=lost,
-    )
-    text = f"{path.name} was damaged; {saved} rows were saved, {lost} are known to be lost"
-    return Opened(store, ledger, text)
+    log.error("outbox file is replaced", reason=reason, aside=aside.name, rows_saved=saved)
+    return Store(path), f"was damaged, {saved} rows were saved", lost
 
 
 def _fresh(path: Path) -> Path:
@@ -492,11 +530,11 @@ def _move_aside(path: Path, wall_s: float) -> Path:
     return aside
 
 
-def _salvage(path: Path, fresh: Path) -> tuple[int, int]:
+def _salvage(path: Path, fresh: Path) -> tuple[int, int | None]:
     """Write a new file with the rows of a damaged one that can be read from both ends.
 
     Returns:
-        How many were saved, and how many are known to be lost.
+        How many were saved, and how many were lost; None without an account.
 
     One row is in memory at a time. Where the disk is full the rest of the rows is lost; the damaged file, which is
     kept, has them. The ledger continues the old one as far as that can be read. Without a readable ``enqueued``, or
@@ -504,10 +542,9 @@ def _salvage(path: Path, fresh: Path) -> tuple[int, int]:
     """
     page = _make_first_page(path)
     with rebuilt(path, page), _translate_errors(fresh), closing(_create(fresh)) as target:
-        past = Ledger(files_damaged=1)
+        past, found = Ledger(files_damaged=1), None
         with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.5)) as source:
             source.text_factory = bytes  # text may not be decodable
-            found = None
             with suppress(sqlite3.Error, UnicodeDecodeError):
                 found = source.execute(_SELECT).fetchone()
             past = _continue(found)
@@ -525,7 +562,8 @@ def _salvage(path: Path, fresh: Path) -> tuple[int, int]:
         target.execute(_UPSERT, tuple(getattr(after, name) for name in _COLUMNS))
         target.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         target.commit()
-        return int(pending), max(0, after.dropped_by_damage - past.dropped_by_damage)
+        lost = max(0, after.dropped_by_damage - past.dropped_by_damage)
+        return int(pending), lost if found is not None and _is_possible(found) else None
 
 
 def _create(fresh: Path) -> sqlite3.Connection:

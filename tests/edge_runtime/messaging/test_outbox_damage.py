@@ -102,7 +102,7 @@ def test_random_bits_cost_what_they_hit_and_it_is_counted(path, content, flips):
         assert found.ledger.dropped_by_damage == 0
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.15, 0.3, 0.5, 0.7, 0.9, 0.99])
 def test_a_file_that_was_cut_off_gives_its_rows_and_counts_the_others(path, content, share):
     kept = int(share * len(content))
     path.write_bytes(b"X" + content[1:kept])
@@ -138,3 +138,105 @@ def test_a_journal_that_holds_all_rows_beside_an_empty_file_is_used(path):
     assert len(numbers) == ROWS
     assert found.damage is not None
     assert found.ledger.dropped_by_damage == 0
+
+
+@pytest.fixture
+def killed(path):
+    """The files of a program that was killed; ten rows are in the file itself, all others in its journal."""
+    found = open_or_replace(path, 1.0, None)
+    write(found, 10)
+    found.store.close()
+    found = open_or_replace(path, 1.0, None)
+    for _ in range(ROWS // 10 - 1):
+        write(found, 10)
+    copies = {one: one.read_bytes() for one in path.parent.glob(f"{path.name}*")}
+    found.store.close()
+    for one, copied in copies.items():
+        one.write_bytes(copied)
+    return path.with_name(f"{path.name}-wal")
+
+
+def test_a_kill_is_no_damage(path, killed):
+    found, numbers = open_again(path)
+    assert len(numbers) == ROWS
+    assert (found.damage, found.ledger.files_damaged) == (None, 0)
+
+
+def test_a_missing_index_of_the_journal_is_no_damage(path, killed):
+    path.with_name(f"{path.name}-shm").unlink()
+    found, numbers = open_again(path)
+    assert len(numbers) == ROWS
+    assert (found.damage, found.ledger.files_damaged) == (None, 0)
+
+
+def garble(share):
+    def change(content):
+        at = int(share * len(content))
+        return content[:at] + bytes(byte ^ 0x55 for byte in content[at : at + 64]) + content[at + 64 :]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(
+            lambda content, share=share: content[: int(share * len(content))]
+            for share in (0, 0.001, 0.1, 0.5, 0.9, 0.99)
+        ),
+        *(garble(share) for share in (0, 0.001, 0.2, 0.5, 0.8, 0.99)),
+        lambda content: b"\xff" * len(content),
+        lambda content: bytes(len(content)),
+        None,
+    ],
+)
+@pytest.mark.parametrize("has_index", [True, False])
+def test_rows_that_a_damaged_journal_costs_are_counted_and_said(path, killed, change, has_index):
+    if change is None:
+        killed.unlink()
+    else:
+        killed.write_bytes(change(killed.read_bytes()))
+    if not has_index:
+        path.with_name(f"{path.name}-shm").unlink()
+    found, numbers = open_again(path)
+    lost = ROWS - len(numbers)
+    assert 10 <= len(numbers) < ROWS
+    assert (found.ledger.enqueued, found.ledger.pending) == (ROWS, len(numbers))
+    assert (found.ledger.dropped_by_damage, found.ledger.files_damaged) == (lost, 1)
+    assert f" {lost} " in found.damage
+    again, numbers = open_again(path)
+    assert again.damage is None
+    assert len(numbers) == ROWS - lost + 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage" * 100, None])
+def test_without_the_account_beside_it_a_file_works_as_before(path, killed, damage):
+    account = path.with_name(f"{path.name}.account")
+    if damage is None:
+        account.unlink()
+    else:
+        account.write_bytes(damage)
+    found, numbers = open_again(path)
+    assert len(numbers) == ROWS
+    assert found.damage is None
+
+
+def test_rows_that_were_delivered_after_the_cut_are_not_counted_as_lost(path, killed):
+    found = open_or_replace(path, 1.0, None)
+    ledger = found.store.ledger()
+    before = {one: one.read_bytes() for one in (path, killed)}
+    outcomes = dict.fromkeys(range(1, 21), "delivered")
+    found.store.commit(Commit(ledger, Counter(), [], outcomes), 2**30, -1.0)
+    write(found, 10)
+    found.store.close()
+    for one, copied in before.items():
+        one.write_bytes(copied)
+    found, numbers = open_again(path)
+    assert len(numbers) == ROWS  # twenty of them come again
+    assert (found.ledger.delivered, found.ledger.dropped_by_damage) == (20, 10)
+
+
+def test_a_file_that_was_moved_away_on_purpose_begins_anew(path, content):
+    path.unlink()
+    found, numbers = open_again(path)
+    assert (numbers, found.damage, found.ledger.enqueued) == ([], None, 0)

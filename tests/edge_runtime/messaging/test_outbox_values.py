@@ -86,8 +86,24 @@ def test_an_impossible_value_of_the_ledger_loses_no_row(path, column, value):
     assert filled(path).close()
     execute(path, f"UPDATE ledger SET {column} = {value}")
     ledger = assert_goes_on(Outbox(path, Crashes()), path, [b"{}"] * 3)
-    delivered = 0 if column == "delivered" else 2
-    assert (ledger.enqueued, ledger.delivered, ledger.files_damaged) == (delivered + 4, delivered, 1)
+    assert (ledger.enqueued, ledger.delivered, ledger.files_damaged) == (6, 2, 1)
+
+
+@pytest.mark.parametrize("value", ["'abc'", "1.5", "-1"])
+def test_without_an_account_beside_it_an_impossible_one_begins_at_the_rows(path, value):
+    assert filled(path).close()
+    execute(path, f"UPDATE ledger SET delivered = {value}")
+    path.with_name("outbox.db.account").unlink()
+    ledger = assert_goes_on(Outbox(path, Crashes()), path, [b"{}"] * 3)
+    assert (ledger.enqueued, ledger.delivered, ledger.files_damaged) == (4, 0, 1)
+
+
+@pytest.mark.parametrize("value", ["1e18", "-1e18", "9e999", "'abc'", "x'00'", "'NaN'"])
+def test_impossible_times_of_all_rows_lose_none(path, value):
+    assert filled(path).close()
+    execute(path, f"UPDATE waiting SET stored_at_s = {value}")
+    ledger = assert_goes_on(Outbox(path, Crashes()), path, [b"{}"] * 3)
+    assert (ledger.enqueued, ledger.delivered, ledger.dropped) == (6, 2, 0)
 
 
 @pytest.mark.parametrize(
