@@ -74,7 +74,7 @@ def test_a_handler_that_breaks_is_answered_and_counted_and_the_next_command_is_s
         ("b", TOPICS.response("rollback"), "error"),
         ("c", TOPICS.response("status"), "ok"),
     ]
-    assert crashes.by_thread() == {"commands": 2}
+    assert until(lambda: crashes.by_thread() == {"commands": 2})  # each after its answer
     listener.stop()
     ask(broker, "status", "d")
     assert len(broker.answers) == 3
