@@ -235,8 +235,12 @@ class Store:
     def _repair(self) -> None:
         """Delete the rows that cannot be read, and make the ledger that of the others."""
         bad, last = [], 0
+        before = -_MAX_COUNT * 2 - 1
         pending: Counter[str] = Counter()
         for values in self._writer.execute("SELECT id, topic, payload, stored_at_s FROM waiting ORDER BY id"):
+            if values[0] is None or values[0] <= before:  # it could not be found to delete it
+                raise StoreDamaged(f"{self._path}: the rows are not in the order of their ids")
+            before = values[0]
             row = _parse_row(values)
             if row is None:
                 bad.append((values[0],))
@@ -309,7 +313,14 @@ class Store:
                     changes.update({outcome: 1, "pending": -1, "pending_bytes": -size})
             self._drop_oldest(changes, max_bytes - commit.ledger.pending_bytes, expire_before_s)
             after = commit.ledger.add(changes)
-            if after.pending < 0 or after.pending_bytes < 0 or (after.pending_bytes and not after.pending):
+            first_id = self._find_first_id()
+            has_rows = first_id is not None and first_id > 0  # others are never read
+            if (
+                after.pending < 0
+                or has_rows != (after.pending > 0)
+                or after.pending_bytes < 0
+                or (after.pending_bytes and not after.pending)
+            ):
                 raise StoreDamaged(f"{self._path}: the ledger is not that of the rows")
             self._write(after)
         self.tell_witness(after)
@@ -318,8 +329,12 @@ class Store:
     def tell_witness(self, ledger: Ledger) -> None:
         """Note beside the file what it holds after a commit."""
         with suppress(sqlite3.Error):
-            (first,) = self._writer.execute("SELECT MIN(id) FROM waiting").fetchone()
+            first = self._find_first_id()
             self._witness.write(Seen(ledger, ledger.next_id if first is None else first))
+
+    def _find_first_id(self) -> int | None:
+        (first,) = self._writer.execute("SELECT MIN(id) FROM waiting").fetchone()
+        return None if first is None else int(first)
 
     def go_on_from(self, seen: Seen) -> Ledger:
         """Take the account of a later state than the file's, and count the rows that it had and the file has not.
