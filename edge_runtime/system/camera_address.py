@@ -23,6 +23,8 @@ _DEVICE = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/[\w.:+-]+)")
 # As FFmpeg reads it. It opens dozens more than those above (concat:, pipe:, subfile,,:); none is let through.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.,-]*):")
 
+_PIPELINE = re.compile(r"\s!\s")
+
 Transport = Literal["tcp", "udp"]
 
 
@@ -94,6 +96,12 @@ class CameraAddress:
             is_other_device = self.text.startswith("/dev/") and not self.text.startswith("/dev/shm/")  # noqa: S108
             if is_other_device and self.kind is not CameraKind.DEVICE:
                 raise BadCameraAddress(self.text, EXPECTED)
+            if self.text.isdecimal():
+                raise BadCameraAddress(
+                    self.text, f"/dev/video{self.text} for this camera; a file has its folder, ./{self.text}"
+                )
+            if _PIPELINE.search(self.text):
+                raise BadCameraAddress(self.text, f"{EXPECTED}; GStreamer pipelines are not used")
             return
         if scheme not in _PORTS or not self.text[len(scheme) :].startswith("://"):
             raise BadCameraAddress(self.redacted, EXPECTED)

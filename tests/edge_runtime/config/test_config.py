@@ -213,6 +213,16 @@ def test_a_device_named_by_a_variable_is_no_secret() -> None:
     assert secrets_of(config, env) == {"tops3cret"}
 
 
+def test_an_empty_secret_is_told_as_empty() -> None:
+    text = MINIMAL + 'mqtt: {host: broker, user: me, password: "{EDGE_PASSWORD}"}\n'
+    with pytest.raises(ConfigError) as missing:
+        parse(text)
+    with pytest.raises(ConfigError) as empty:
+        parse(text, EDGE_PASSWORD="")
+    assert "empty" in str(empty.value)
+    assert "empty" not in str(missing.value)
+
+
 def test_a_missing_secret_is_named() -> None:
     text = f'{MINIMAL}mqtt: {{host: broker, user: me, password: "{{EDGE_MQTT_PASSWORD}}"}}\n'
     assert "EDGE_MQTT_PASSWORD" in problems(text)["mqtt.password"].expected

@@ -87,6 +87,7 @@ def test_only_a_file_is_played_at_the_pace_of_fps(form: Form) -> None:
         "", " ", "concat:a.mp4|b.mp4", "file:///etc/passwd", "gopher://x/", "udp://0.0.0.0:1234", "pipe:0", "data:x",
         "rtsp://", "rtsp:///path", "rtsp:cam", "rtsp://host:99999/", "rtsp://host:port/", "http://[::1/", "/dev/sda",
         "/dev/zero", "rtsp://a\nb/", "rtsp://a b/", "subfile,,start,0,end,0,,:/etc/passwd", "RTP://host/", "demo:other",
+        "0", "12", "v4l2src device=/dev/video0 ! videoconvert ! appsink",
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(text: str) -> None:
