@@ -217,7 +217,11 @@ class _Filling:
             self._refuse(path, f"{{{name}}}", f"an environment variable that begins with {SECRET_PREFIX}")
         elif not self.env.get(name):
             missing = "is empty in the environment" if name in self.env else "the environment does not have"
-            self._refuse(path, f"{{{name}}}, which {missing}", f"{name} to be set")
+            self._refuse(
+                path,
+                f"{{{name}}}, which {missing}",
+                f"{name} to be set (or: edge-runtime --env-file FILE ...)",
+            )
         elif any(ord(char) < 32 or ord(char) == 127 for char in self.env[name]):
             at_end = " at its end (lines that end as on Windows?)" if self.env[name][-1] in "\r\n" else ""
             self._refuse(path, f"{{{name}}}, whose value has a control character{at_end}", "one line of text")

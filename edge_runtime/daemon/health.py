@@ -242,7 +242,11 @@ def _note_problems(facts: Facts) -> Iterator[Finding]:
         reason = f"{facts.free_disk_mib:.0f} MiB free, less than {MIN_FREE_DISK_MIB:.0f}"
         yield Finding("disk", Weight.NOTE, reason)
     if facts.config_problem:
-        yield Finding("configuration", Weight.NOTE, f"the last edit was refused: {facts.config_problem}")
+        yield Finding(
+            "configuration",
+            Weight.NOTE,
+            f"the last edit was refused, what was in force before counts: {facts.config_problem}",
+        )
     for model, reason in facts.calibration.items():
         yield Finding(f"calibration {model}", Weight.NOTE, reason)
     # A vital thread ends the daemon by itself, the others are not worth the loss of readiness.

@@ -127,12 +127,15 @@ class RecalibrationController:
         )
 
     def concern(self) -> str | None:
-        """Why drift is not watched, or the drift of now not corrected; None while a task is under way.
+        """Why drift is not watched, or the drift of now not corrected; None while a task corrects it.
 
         Safe from any thread.
         """
-        if self._runner.state[0] is not Phase.IDLE:
+        phase, task = self._runner.state
+        if task is not None and (self._watch.is_open or not self._settings.enabled):
             return None
+        if task is not None:
+            return f"drift is not watched yet: {task.kind} is {phase} (up to {task.wanted} frames)"
         for kind, reason in self._planner.impossible.items():
             return f"{kind} is not possible: {reason}"
         if not self._watch.is_open:

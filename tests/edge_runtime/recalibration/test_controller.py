@@ -489,7 +489,7 @@ def quiet(bench):
         ({"on_drift": False}, fast, "recalibration.on_drift is false"),
         ({"commissioned": False}, quiet, "there is no baseline"),
         ({"commissioned": False, "enabled": False}, quiet, None),
-        ({"commissioned": False, "automatic": True}, quiet, None),
+        ({"commissioned": False, "automatic": True}, quiet, "not watched yet"),
         ({}, ControllerBench.accept_one, None),
     ],
 )
