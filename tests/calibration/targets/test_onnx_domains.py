@@ -92,10 +92,11 @@ def test_what_the_optimizer_of_onnx_runtime_saves_is_refused_for_recalibration(t
     options.log_severity_level = 4
     ort.InferenceSession(classifier(), options, providers=["CPUExecutionProvider"])
     data = (tmp_path / "fast.onnx").read_bytes()
-    if b"nchwc" not in data:
-        pytest.skip("this processor has no blocked kernels")
-    with pytest.raises(ModelError, match="as it was exported"):
-        open_onnx(data)
+    if b"nchwc" in data:
+        with pytest.raises(ModelError, match="as it was exported"):
+            open_onnx(data)
+    else:  # a processor without blocked kernels: the file has ONNX's own operators only
+        assert open_onnx(data).taps
 
 
 def cut(make: Callable[[onnx.ModelProto, list[onnx.NodeProto]], None]) -> bytes:

@@ -1,5 +1,7 @@
 """Results and events on their way out: a real outbox and file, two destinations at a time."""
 
+import itertools
+
 import orjson
 import pytest
 import structlog
@@ -7,6 +9,7 @@ import structlog
 from edge_runtime.datatypes import Generation, Label, Rejected, RejectReason, Result, Timings
 from edge_runtime.messaging import delivery as delivery_module
 from edge_runtime.messaging.delivery import RECENT_RESULTS, Channel, Delivery
+from edge_runtime.messaging.encoding import encode_result
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Event, RolledBack, TaskFailed
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.messaging.outbox.outbox import Outbox
@@ -95,8 +98,10 @@ def test_large_results_are_kept_in_memory_as_far_as_they_fit(monkeypatch):
     for seq in range(100):
         delivery.add_result(result(seq))
     kept = delivery.recent_results(1000)
-    assert 1 < len(kept) < 10
-    assert kept[0]["seq"] == 99
+    sizes = [len(encode_result(result(seq))) for seq in range(99, -1, -1)]
+    fitting = sum(total <= 1000 for total in itertools.accumulate(sizes))
+    assert [one["seq"] for one in kept] == list(range(99, 99 - fitting, -1))
+    assert fitting > 1
     monkeypatch.setattr(delivery_module, "RECENT_BYTES", 1)
     delivery.add_result(result(100))
     assert [one["seq"] for one in delivery.recent_results(1000)] == [100]
