@@ -1,11 +1,13 @@
 """How long to wait before the next connection to the broker. Pure: what happened in, seconds out.
 
-A broker that cannot be reached costs nobody anything: it is tried every few seconds, so that the device is back soon
-after it. A broker that answers and refuses, or that ends sessions soon after they began, is given more and more time:
+An attempt to reach a broker that is away is cheap: it is made every few seconds, so that the device is back soon after
+it. A broker that answers and refuses, or that ends sessions soon after they began, is given more and more time:
 two devices with one client id end each other's sessions for ever, and a message may end every session.
 """
 
 from dataclasses import dataclass
+
+from edge_runtime.system.supervised_thread import pause_s
 
 LASTING_S = 150.0
 """Longer than the longest pause: of two devices with one client id neither believes that it has won."""
@@ -33,12 +35,12 @@ class Backoff:
     def after_unreachable(self) -> float:
         """Nothing answered, or nothing that speaks MQTT."""
         self._away, self._refused, self._ended = self._away + 1, 0, 0
-        return self._pause(self._away, self.longest_away_s)
+        return pause_s(self._away, self.first_s, self.longest_away_s)
 
     def after_refusal(self) -> float:
         """The broker answered and refused the connection."""
         self._away, self._refused = 0, self._refused + 1
-        return self._pause(self._refused, min(self.longest_s, 30.0))
+        return pause_s(self._refused, self.first_s, min(self.longest_s, 30.0))
 
     def after_session(self, lasted_s: float, *, is_ended_by_broker: bool) -> float:
         """A session has ended.
@@ -50,7 +52,4 @@ class Backoff:
         self._away = self._refused = 0
         forgiven = self._ended if lasted_s >= LASTING_S else int(lasted_s // FORGIVEN_S)
         self._ended = max(0, self._ended - forgiven) + int(is_ended_by_broker)
-        return self._pause(max(1, self._ended), self.longest_s)
-
-    def _pause(self, in_a_row: int, longest_s: float) -> float:
-        return min(longest_s, self.first_s * 2.0 ** min(in_a_row - 1, 16))
+        return pause_s(max(1, self._ended), self.first_s, self.longest_s)

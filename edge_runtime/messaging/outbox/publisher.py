@@ -16,7 +16,7 @@ import structlog
 
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import Outbox
-from edge_runtime.messaging.outbox.set_aside import Choice, Sent, SetAside
+from edge_runtime.messaging.outbox.set_aside import Choice, SetAside
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()
@@ -25,8 +25,6 @@ READ_ROWS = 512
 """A read costs about 0.1 ms plus 2 us a row; these are enough rows for a tenth of a second."""
 IDLE_S = 0.25
 """How often sinks that work on a clock (file sync, retry after an error) are asked."""
-
-
 SKIPPED_ROWS = 4 * READ_ROWS
 """So many rows of topics that are set aside are passed over before acknowledgements are looked at again."""
 LOG_EVERY_S = 60.0
@@ -130,7 +128,8 @@ class Publisher:
         self._after_id = 0
         self._read: deque[Row] = deque()
         """Rows that were read but not sent."""
-        self._in_flight: dict[int, Sent] = {}
+        self._in_flight: dict[int, str] = {}
+        """Topics of the rows that were sent and have not ended."""
         self._set_aside = SetAside()
         self._epochs: tuple[object, int] = (None, 0)
         self.repeated = 0
@@ -247,7 +246,7 @@ class Publisher:
 
     def _begin(self, row: Row) -> bool:
         # Before sending: the acknowledgement may be quicker than this thread.
-        self._in_flight[row.id] = Sent(row.topic, row.size_bytes)
+        self._in_flight[row.id] = row.topic
         try:
             is_sent = self._sink.send(row)
         except Exception:
@@ -262,19 +261,22 @@ class Publisher:
         if report == _NOTHING:
             return
         now_s, before = self._monotonic(), self._set_aside.causes()
-        dropped = {row_id: Dropped(self._topic_of(row_id), cause) for row_id, cause in report.refused.items()}
+        dropped = {
+            row_id: Dropped(self._in_flight.get(row_id, ""), cause)
+            for row_id, cause in report.refused.items()
+        }
         for row_id in report.delivered:
-            sent = self._in_flight.pop(row_id, None)
-            if sent is not None:
-                self._set_aside.accept(row_id, sent.topic)
+            topic = self._in_flight.pop(row_id, None)
+            if topic is not None:
+                self._set_aside.accept(row_id, topic)
             else:
                 self._set_aside.accept_late(row_id)
         for row_id, denial in report.denied.items():
-            sent = self._in_flight.pop(row_id, None)
-            if sent is not None and self._set_aside.refuse(
-                row_id, sent.topic, denial.cause, now_s, may_be_the_row=denial.may_be_the_row
+            topic = self._in_flight.pop(row_id, None)
+            if topic is not None and self._set_aside.refuse(
+                row_id, topic, denial.cause, now_s, may_be_the_row=denial.may_be_the_row
             ):
-                dropped[row_id] = Dropped(sent.topic, denial.cause)
+                dropped[row_id] = Dropped(topic, denial.cause)
         if report.delivered:
             self._outbox.ack(report.delivered)
             self._moved_at_s = now_s
@@ -291,22 +293,20 @@ class Publisher:
         """No row waits but those in flight and those of topics that are set aside."""
         for topic in self._set_aside.end_of_rows(self._in_flight):
             log.warning("no message of a topic that was set aside is left", topic=topic, channel=self._name)
-        if any(not self._set_aside.is_waiting(sent.topic) for sent in self._in_flight.values()):
+        if not all(map(self._set_aside.is_waiting, self._in_flight.values())):
             return
         # What waits for a topic proves no stall as long as another topic is taken; quiet streams send seldom.
         if self._set_aside.takes_other_than(self._side_topics) or not self._set_aside.causes():
             self._moved_at_s = self._monotonic()
-
-    def _topic_of(self, row_id: int) -> str:
-        sent = self._in_flight.get(row_id)
-        return "" if sent is None else sent.topic
 
     def _record_loss(self, loss: Loss, now_s: float) -> dict[int, Dropped]:
         """All rows in flight are sent again; those that may have caused the loss a few at a time."""
         given_up = None
         if self._in_flight and loss.is_by_peer:
             given_up = self._set_aside.cut(self._in_flight, loss.is_certain, loss.cause, now_s)
-        dropped = {} if given_up is None else {given_up: Dropped(self._topic_of(given_up), loss.cause)}
+        dropped = (
+            {} if given_up is None else {given_up: Dropped(self._in_flight.get(given_up, ""), loss.cause)}
+        )
         self.repeated += len(self._in_flight) - len(dropped)
         self._in_flight.clear()
         self._epochs = (None, 0)

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from edge_runtime.system.supervised_thread import pause_s
+
 FIRST_PAUSE_S = 5.0
 """Before the first probe of a refused topic; doubled each time."""
 LONGEST_PAUSE_S = 60.0
@@ -38,14 +40,6 @@ class Choice(Enum):
     """Its topic is set aside: look at the row behind it."""
     WAIT = auto()
     """Send nothing until a row that is in flight has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A row in flight."""
-
-    topic: str
-    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -87,14 +81,13 @@ class _Topic:
 
 
 def _pause_s(by_cut: bool, probes: int) -> float:
-    first_s, longest_s = FIRST_PAUSE_S, LONGEST_PAUSE_S
     if by_cut:
-        first_s, longest_s = FIRST_PAUSE_AFTER_CUT_S, LONGEST_PAUSE_AFTER_CUT_S
-    return min(longest_s, first_s * 2.0 ** min(probes, 16))
+        return pause_s(probes + 1, FIRST_PAUSE_AFTER_CUT_S, LONGEST_PAUSE_AFTER_CUT_S)
+    return pause_s(probes + 1, FIRST_PAUSE_S, LONGEST_PAUSE_S)
 
 
 class SetAside:
-    """See the module. ``in_flight`` is always the rows that were sent and have not ended, by row id."""
+    """See the module. ``in_flight`` is always the topics of the rows that were sent and have not ended, by row id."""
 
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
@@ -129,7 +122,7 @@ class SetAside:
                 aside.begin_probe(now_s)
                 self._rewind(aside.oldest_id)
 
-    def choose(self, row_id: int, topic: str, in_flight: Mapping[int, Sent]) -> Choice:
+    def choose(self, row_id: int, topic: str, in_flight: Mapping[int, str]) -> Choice:
         """Decide about the next row; with ``SEND`` it counts as in flight from now on."""
         if self._suspects:  # those that are neither in flight nor ahead are gone
             self._suspects = {one for one in self._suspects if one in in_flight or one >= row_id}
@@ -148,17 +141,16 @@ class SetAside:
         return Choice.SEND
 
     @staticmethod
-    def _probes(aside: _Topic, row_id: int, topic: str, in_flight: Mapping[int, Sent]) -> bool:
+    def _probes(aside: _Topic, row_id: int, topic: str, in_flight: Mapping[int, str]) -> bool:
         """Whether the row is the next one of a probe; one row of the topic at a time."""
-        is_free = all(sent.topic != topic for sent in in_flight.values())
-        return aside.rows_left > 0 and row_id >= aside.next_id and is_free
+        return aside.rows_left > 0 and row_id >= aside.next_id and topic not in in_flight.values()
 
-    def _has_lone_row(self, in_flight: Mapping[int, Sent]) -> bool:
+    def _has_lone_row(self, in_flight: Mapping[int, str]) -> bool:
         """Whether the row in flight must stay alone, so that its end says something about it."""
         if len(in_flight) > 1:
             return False
-        ((one, sent),) = in_flight.items()
-        doubt, aside = self._doubts.get(one), self._topics.get(sent.topic)
+        ((one, topic),) = in_flight.items()
+        doubt, aside = self._doubts.get(one), self._topics.get(topic)
         return (doubt is not None and doubt.by_cut) or (aside is not None and aside.by_cut)
 
     def accept(self, row_id: int, topic: str) -> None:
@@ -183,10 +175,10 @@ class SetAside:
             self._forget_doubts(doubt.topic)
             self.accept(row_id, doubt.topic)
 
-    def end_of_rows(self, in_flight: Mapping[int, Sent]) -> list[str]:
+    def end_of_rows(self, in_flight: Mapping[int, str]) -> list[str]:
         """Every row that waits was looked at: open the topics of which a probe found none, and name them."""
-        gone = [topic for topic, aside in self._topics.items() if aside.is_gone]
-        gone = [topic for topic in gone if all(sent.topic != topic for sent in in_flight.values())]
+        sent = set(in_flight.values())
+        gone = [topic for topic, aside in self._topics.items() if aside.is_gone and topic not in sent]
         for topic in gone:
             del self._topics[topic]
             self._forget_doubts(topic)
@@ -207,7 +199,7 @@ class SetAside:
             self._doubts.pop(row_id, None)
         return is_given_up and may_be_the_row
 
-    def cut(self, in_flight: Mapping[int, Sent], is_certain: bool, cause: str, now_s: float) -> int | None:
+    def cut(self, in_flight: Mapping[int, str], is_certain: bool, cause: str, now_s: float) -> int | None:
         """The other side ended the connection over these rows.
 
         Args:
@@ -223,8 +215,8 @@ class SetAside:
         self._most_in_flight = max(1, len(in_flight) // SHARE_IN_FLIGHT)
         if len(in_flight) != 1 or not is_certain:
             return None
-        ((row_id, sent),) = in_flight.items()
-        return row_id if self._strike(row_id, sent.topic, cause, now_s, by_cut=True) else None
+        ((row_id, topic),) = in_flight.items()
+        return row_id if self._strike(row_id, topic, cause, now_s, by_cut=True) else None
 
     def _strike(self, row_id: int, topic: str, cause: str, now_s: float, *, by_cut: bool) -> bool:
         doubt = self._doubts.setdefault(row_id, _Doubt(topic, by_cut))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge_runtime.messaging.outbox.set_aside import LONGEST_PAUSE_S, Choice, Sent, SetAside
+from edge_runtime.messaging.outbox.set_aside import LONGEST_PAUSE_S, Choice, SetAside
 
 WINDOW = 20
 REFUSED, CUT, TAKEN = "refused", "cut", "taken"
@@ -62,7 +62,7 @@ class Link:
                 break
             self.after_id = row_id
             if choice is Choice.SEND:
-                self.in_flight[row_id] = Sent(topic, 100)
+                self.in_flight[row_id] = topic
                 self.tries.append(row_id)
         else:
             self.gone += self.policy.end_of_rows(self.in_flight)
@@ -70,15 +70,15 @@ class Link:
 
     def answer(self):
         """In the order of sending; a cut ends the connection for those behind it too."""
-        for row_id, sent in list(self.in_flight.items()):
-            match self.decide(row_id, sent.topic):
+        for row_id, topic in list(self.in_flight.items()):
+            match self.decide(row_id, topic):
                 case "taken":
                     del self.in_flight[row_id]
-                    self.policy.accept(row_id, sent.topic)
+                    self.policy.accept(row_id, topic)
                     self.end(row_id, self.delivered)
                 case "refused":
                     del self.in_flight[row_id]
-                    if self.policy.refuse(row_id, sent.topic, "rules", self.now_s):
+                    if self.policy.refuse(row_id, topic, "rules", self.now_s):
                         self.end(row_id, self.given_up)
                 case _:
                     self.cuts += 1
@@ -185,7 +185,7 @@ def test_a_row_is_not_suspected_when_something_else_was_unanswered():
     link = Link({1: "a"}, lambda *_: TAKEN)
     for _ in range(5):
         assert link.policy.choose(1, "a", {}) is Choice.SEND
-        assert link.policy.cut({1: Sent("a", 1)}, False, "cut", 0.0) is None
+        assert link.policy.cut({1: "a"}, False, "cut", 0.0) is None
     assert link.policy.causes() == {}
 
 
