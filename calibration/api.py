@@ -71,8 +71,8 @@ def profile(
 
     Raises:
         ModelError: the model cannot be recalibrated, or has no such output.
-        DataError: the samples are of another shape or dtype, not finite, or show nothing, or the model answers them
-            with values that are not finite.
+        DataError: the samples are of another shape or dtype, not finite, or show nothing, or the model's answers
+            to them, read by a given ``layout``, are not finite.
     """
     if witness is not None:
         warnings.warn("profile(witness=) is now healthy_samples=", DeprecationWarning, stacklevel=2)
@@ -282,11 +282,8 @@ def _require_finite_answers(answers: Answers) -> None:
     scores = answers.scores if isinstance(answers, Detections) else answers
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if bad.size:
-        found, fix = (
-            f"answers to {bad.size} of {len(scores)} that are not finite numbers",
-            "Mend the model's export.",
-        )
-        raise DataError("healthy samples", found, "numbers", fix, bad.tolist())
+        found = f"answers to {bad.size} of {len(scores)} that are not finite numbers"
+        raise DataError("healthy samples", found, "numbers", "Mend the model's export.", bad.tolist())
 
 
 def _without_repeated(x: Batch) -> Batch:

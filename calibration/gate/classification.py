@@ -124,7 +124,7 @@ def choose(
         healthy_answers: (m,k) answers of the healthy model on the healthy originals of the simulated frames.
         labels: (n,) true classes of the live frames, when known.
         settings: Margins and minimums.
-        tried: How many candidates there were before a screening; only told.
+        tried: How many candidates there were before a screening; for the text alone.
 
     Raises:
         ValueError: the arrays do not fit together.

@@ -36,7 +36,7 @@ class ClassScores(Enum):
 
 
 class NoAnswers(Enum):
-    """Outputs that are published as they are: whoever made the model does not say what they mean; never inferred."""
+    """Outputs that are published as they are: nothing says what they mean; never inferred."""
 
     RAW = "raw"
 

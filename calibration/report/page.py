@@ -21,7 +21,7 @@ from calibration.stats.moments import INPUT_TAP, TapMoments
 from calibration.verdict import Verdict
 
 MOST_ROWS = 400
-"""Rows of a table; a model of more layers is told in the JSON report."""
+"""Rows of a table; the JSON report has all layers of a larger model."""
 FEW_TAPS = 3
 """A table shows so few better than a chart."""
 _PICTURES = re.compile(r"<!-- pictures begin -->.*?<!-- pictures end -->", re.DOTALL)

@@ -51,9 +51,8 @@ def _set_permissions(path: Path, handle: int, new_mode: int) -> None:
     old = None
     with contextlib.suppress(OSError):  # none, or a link to itself
         old = path.stat()
-    if old is None or not stat.S_ISREG(
-        old.st_mode
-    ):  # those of a device that a link names are none for a file
+    # Permissions of a device that a link names are none for a file.
+    if old is None or not stat.S_ISREG(old.st_mode):
         with contextlib.suppress(PermissionError):  # a file system without permissions
             os.fchmod(handle, new_mode)
         return

@@ -37,7 +37,7 @@ _ESCAPES = str.maketrans({one: f"&#{ord(one)};" for one in "&<>\"'\t\r\n"})
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _KEPT_BYTES = 8 << 20
 _LAST: deque[tuple[bytes, int, bytes]] = deque(maxlen=1)
-"""Who verifies a bundle and who opens it ask one after the other: the second one takes it away. 1.4 MB of XML take
+"""A bundle is verified, then opened, and both ask for the same file: the second takes it away. 1.4 MB of XML take
 115 ms of processor time."""
 _WEIGHTS_ELSEWHERE = ("weights_path", "weightless")
 """Parts of the names of notes that tell OpenVINO where else the weights lie."""

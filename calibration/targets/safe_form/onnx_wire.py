@@ -2,11 +2,11 @@
 
 The parser of the protobuf wire format is strict: all that two parsers may read differently is refused (numbers longer
 than their field or than needed, groups, a known field in another form, a second value of a single field). Fields that
-are not in the table are left out of what it writes. So whoever reads :attr:`OnnxFile.data` sees the tensors and nodes
+are not in the table are left out of what it writes. So a reader of :attr:`OnnxFile.data` sees the tensors and nodes
 that were seen here. A file without unknown fields comes out as the very same bytes: nothing is copied.
 
-Every message is visited. Bounded in depth and fields; weights are passed over by their length. Who wants to know more
-about a file gives a :class:`Visitor`, and reads no bytes of it in another way.
+Every message is visited. Bounded in depth and fields; weights are passed over by their length. What else is to be
+known of a file, a :class:`Visitor` is shown in the same pass: its bytes are read in no other way.
 
 Source: protobuf.dev/programming-guides/encoding. onnx had five CVEs of foreign files that are read as weights.
 """
@@ -66,9 +66,9 @@ _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 """Of a tensor."""
 _READ: dict[Message, frozenset[int]] = {
     "node": frozenset({_NAME, _OPERATOR, _DOMAIN}), "attribute": frozenset({1, 3}),
-    "tensor": frozenset({8, _DATA_LOCATION}), "function": frozenset({10}),
+    "tensor": frozenset({8, _EXTERNAL_DATA, _DATA_LOCATION}), "function": frozenset({10}),
 }  # fmt: skip
-"""Fields whose values are wanted here."""
+"""Fields whose values are wanted here; of a message inside, that it is there."""
 _NOTHING: frozenset[int] = frozenset()
 _DIMENSIONS: dict[Message, int] = {"tensor": 1, "sparse": 3}
 _CUT = "it ends in the middle of a field"
@@ -173,8 +173,7 @@ class _Reader:
         while at < end:
             begin = at
             self.fields_left -= 1
-            key = data[at]
-            at += 1
+            key, at = data[at], at + 1
             if key >= 0x80:
                 key, at = self._varint(begin, end, _KEY_BYTES)
             entry = table.get(key)
@@ -198,7 +197,7 @@ class _Reader:
                         changes.append((begin, stop, [_head(key, parts), *parts]))
                     if number in shown:
                         fields.append((number, self.visited))
-                    if number == _EXTERNAL_DATA and message == "tensor":
+                    if number in wanted:
                         values[number] = 1
                 elif number in wanted:
                     values[number] = self._text(at, stop)
@@ -251,7 +250,7 @@ class _Reader:
             case "tensor":
                 location = values.get(_DATA_LOCATION, 0)
                 if location not in (0, 1):
-                    raise NotOnnx(f"a tensor whose data lies at place {location}, which there is not")
+                    raise NotOnnx(f"a tensor whose data lies at the unknown place {location}")
                 if location or _EXTERNAL_DATA in values:
                     self.file.external.append(str(values.get(8) or "unnamed"))
             case "function":

@@ -11,6 +11,8 @@ import io
 import struct
 import zipfile
 
+from calibration.targets.safe_form.boundary import PARSER_ERRORS
+
 MAX_MEMBERS = 20_000
 MAX_CODE_BYTES = 64 << 20
 """Of the program, unpacked; weights are never packed."""
@@ -38,14 +40,7 @@ def check_archive(data: bytes) -> None:
             members = archive.infolist()
             _check_members(members)
             _check_places(data, members, archive.start_dir)
-    except (
-        zipfile.BadZipFile,
-        struct.error,
-        ValueError,
-        EOFError,
-        OSError,
-        NotImplementedError,
-    ) as err:
+    except PARSER_ERRORS as err:
         raise NotTorchScript(f"a damaged archive ({err})") from err
 
 

@@ -30,7 +30,7 @@ _CLASSES = re.compile(r"__torch__\.torch\.classes\.(?!quantized\.|rnn\.|sparse\.
 
 
 def find_foreign_operators(data: bytes) -> list[str]:
-    """The names of operators and classes that a model has no business with, sorted; empty: it only computes.
+    """The names of operators and classes that reach outside of the model, sorted; empty: it only computes.
 
     Raises:
         ModelError: it is not TorchScript, or needs operators that this torch does not have.
