@@ -89,30 +89,33 @@ class ConfigWatcher:
 
     def _check(self, *, is_asked: bool, is_repeated: bool) -> bool:
         """``is_repeated``: without an edit, since what was refused may fit by now; an equal refusal is not repeated."""
-        try:
-            digest = self._compute_digest()
-            if digest is not None and digest == self._digest and not (is_asked or is_repeated):
-                return True
-            new = load_config(self._path, self._env)
-        except ConfigUnreadable as err:
-            return self._note_unreadable(err)
-        except ConfigError as err:
-            self._digest, self._unreadable = digest, 0
-            self._refuse(err, is_repeated=is_repeated)
+        digest = self._compute_digest()
+        if digest is not None and digest == self._digest and not (is_asked or is_repeated):
             return True
-        except Exception as err:  # noqa: BLE001 - thread boundary: logged, counted, and an edit that is refused
-            self._digest, self._unreadable = digest, 0
-            self._crashes.note("config-watch")
-            problem = Problem("", None, f"failed unexpectedly: {err!r}"[:300], "a file that can be read")
-            self._refuse(ConfigError(str(self._path), (problem,)), is_repeated=is_repeated)
+        new = self._load()
+        if isinstance(new, ConfigUnreadable):
+            return self._note_unreadable(new)
+        self._digest, self._unreadable = digest, 0
+        if isinstance(new, ConfigError):
+            self._refuse(new, is_repeated=is_repeated)
             return True
-        self._digest, self._unreadable, self._said = digest, 0, ""
+        self._said = ""
         # Back at what is in force is an edit too: it ends the refusal.
         if new != self._current or self._is_refused or is_asked:
             self._current, self._is_refused = new, False
             self.edits += 1
             self._on_change(new)
         return True
+
+    def _load(self) -> Config | ConfigError:
+        """The configuration of now, or why the file is refused; a failure that no check foresaw refuses it too."""
+        with self._crashes.contain("config-watch") as failure:
+            try:
+                return load_config(self._path, self._env)
+            except ConfigError as err:
+                return err
+        found = f"failed unexpectedly: {failure.error!r}"[:300]
+        return ConfigError(str(self._path), (Problem("", None, found, "a file that can be read"),))
 
     def _note_unreadable(self, err: ConfigUnreadable) -> bool:
         self._unreadable += 1

@@ -133,11 +133,9 @@ class ConfigReloader:
 
     def _read_look(self, look: Future[dict[str, Skipped]]) -> dict[str, Skipped]:
         """The models that have a mended version; none after a look that failed, which the next one may find better."""
-        try:
+        with self.crashes.contain("mended-versions", log_once=True):
             return look.result()
-        except Exception:  # noqa: BLE001 - thread boundary of the look: logged and counted
-            self.crashes.note_once("mended-versions")
-            return {}
+        return {}
 
     def stop(self) -> None:
         """Open nothing more; an edit under way is not applied."""
@@ -174,27 +172,29 @@ class ConfigReloader:
         self._edit = _Edit(new, plan, now_s + DEADLINE_S, must_stop, is_alive, opened, mended or {})
 
     def _end(self, edit: _Edit) -> None:
-        try:
-            opened = edit.opened.result()
-        except EdgeRuntimeError as err:
-            self._fail(edit, str(err), str(err))
-        except Exception as err:  # noqa: BLE001 - thread boundary of the opening: logged and counted
-            self.crashes.note("config-edit")
-            problem = f"failed unexpectedly: {err!r}"
-            self._fail(edit, problem, f"{problem}; the log says why")
+        error = edit.opened.exception()
+        if error is None:
+            self._apply(edit, edit.opened.result())
+        elif isinstance(error, EdgeRuntimeError):
+            self._fail(edit, str(error), str(error))
         else:
-            before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
-            self._take_over(edit, opened)
-            if edit.mended:
-                for name, runtime in opened[0].items():
-                    if runtime.bundle.id != before.get(name):
-                        self.emit(VersionMended(runtime.bundle.id, before[name]), name)
-                self.notify.ready()
-                return
-            self.running.config, self.running.config_problem = edit.config, None
-            self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart), None)
-            self.keep_config(edit.config)
+            with self.crashes.contain("config-edit"):
+                raise error
+            problem = f"failed unexpectedly: {error!r}"
+            self._fail(edit, problem, f"{problem}; the log says why")
         self.notify.ready()
+
+    def _apply(self, edit: _Edit, opened: _Opened) -> None:
+        before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
+        self._take_over(edit, opened)
+        if edit.mended:
+            for name, runtime in opened[0].items():
+                if runtime.bundle.id != before.get(name):
+                    self.emit(VersionMended(runtime.bundle.id, before[name]), name)
+            return
+        self.running.config, self.running.config_problem = edit.config, None
+        self.emit(ConfigApplied(tuple(edit.plan), edit.plan.needs_restart), None)
+        self.keep_config(edit.config)
 
     def _fail(self, edit: _Edit, problem: str, for_people: str) -> None:
         """Everything stays as it was; a mended version that cannot be used says nothing about the configuration."""

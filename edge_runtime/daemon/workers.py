@@ -51,7 +51,12 @@ class StreamWorker:
         self._lost: str | None = None
         self._has_given = False
         self.thread = SupervisedThread(
-            f"stream-{stream}", self._run, crashes, is_vital=False, pause_s=lambda _: backoff.next_delay_s()
+            f"stream-{stream}",
+            self._run,
+            crashes,
+            on_failure=lambda err: self._note_loss(f"failed unexpectedly: {err!r}"),
+            is_vital=False,
+            pause_s=lambda _: backoff.next_delay_s(),
         )
 
     def move_to(self, pipeline: Pipeline) -> None:
@@ -85,9 +90,6 @@ class StreamWorker:
                 event = "source lost" if self._has_given else "source not available"
                 log.warning(event, stream=self.stream, reason=err.reason, retry_in_s=round(delay_s, 1))
                 self.thread.stopping.wait(delay_s)
-            except Exception as err:
-                self._note_loss(f"failed unexpectedly: {err!r}")
-                raise
 
     def _note_loss(self, reason: str) -> None:
         self._reopened += 1

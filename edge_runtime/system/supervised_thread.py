@@ -8,8 +8,9 @@ work that fails is tried once more without a wait, and never ends the daemon.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 import structlog
 
@@ -24,6 +25,29 @@ WORKED_S = 60.0
 def pause_s(in_a_row: int, first_s: float = 0.05, most_s: float = 1.0) -> float:
     """Seconds before the next try, doubled each time: one failure costs little, a row of them no whole CPU."""
     return min(most_s, first_s * 2.0 ** min(in_a_row - 1, 16))
+
+
+class Contained:
+    """Around work whose exceptions, of any kind, end here: each is noted and kept, and what follows is done.
+
+    Args:
+        note: Called with the exception while it is being handled.
+    """
+
+    def __init__(self, note: Callable[[Exception], object]) -> None:
+        self._note = note
+        self.error: Exception | None = None
+        """What the work raised."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.error = error
+        self._note(error)
+        return True
 
 
 class Crashes:
@@ -72,13 +96,9 @@ class Crashes:
             with self._lock:
                 self._counts[where] += 1
 
-    @contextmanager
-    def contain(self, where: str) -> Iterator[None]:
-        """For one request or callback in a thread that a library owns: what it raises is noted and ends here."""
-        try:
-            yield
-        except Exception:  # noqa: BLE001 - thread boundary: logged and counted
-            self.note(where)
+    def contain(self, where: str, *, log_once: bool = False) -> Contained:
+        """For one request, callback or look: what it raises is noted and ends here, and its thread goes on."""
+        return Contained(lambda _: self.note_once(where) if log_once else self.note(where))
 
     def add(self, thread: str, in_a_row: int, *, is_vital: bool) -> None:
         """Count one failure; the ``in_a_row``-th since the thread last worked."""
@@ -97,6 +117,7 @@ class SupervisedThread:
         run: The work, usually a loop that looks at ``stopping`` and calls :meth:`succeeded` after each good round.
         crashes: The account.
         at_end: Called once in the thread after the last try, also after one that failed: releases what the work holds.
+        on_failure: Called in the thread with what a try raised, before it is counted.
         is_vital: Whether the daemon ends when this work cannot be done; False for one camera of many.
         pause_s: Seconds to wait after so many failures in a row.
         clock: Monotonic seconds.
@@ -109,12 +130,13 @@ class SupervisedThread:
         crashes: Crashes,
         *,
         at_end: Callable[[], None] = lambda: None,
+        on_failure: Callable[[Exception], None] = lambda _: None,
         is_vital: bool = True,
         pause_s: Callable[[int], float] = pause_s,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self._run, self._crashes = name, run, crashes
-        self._at_end = at_end
+        self._at_end, self._on_failure = at_end, on_failure
         self._is_vital, self._pause_s, self._clock = is_vital, pause_s, clock
         self._in_a_row = 0
         self.stopping = threading.Event()
@@ -160,7 +182,8 @@ class SupervisedThread:
         began_at_s = self._clock()
         try:
             work()
-        except Exception:
+        except Exception as err:
+            self._on_failure(err)
             if self._clock() - began_at_s >= WORKED_S:
                 self._in_a_row = 0
             self._in_a_row += 1

@@ -75,7 +75,7 @@ def open_model(
             preprocessor=Preprocessor(
                 bundle.manifest.preprocess,
                 PictureLimits(config.pictures.max_pixels, config.pictures.max_file_mib << 20),
-                lambda kind: crashes.note_once(f"picture-{kind}"),
+                lambda err: crashes.note_once(f"picture-{type(err).__name__}"),
             ),
             scheduler=BatchScheduler(make_batch_policy(config, name), plan.workers),
             slot=slot,

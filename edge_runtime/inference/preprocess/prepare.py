@@ -26,6 +26,7 @@ from edge_runtime.inference.preprocess.tensors import (
     is_tensor_of_levels,
 )
 from edge_runtime.inference.specs import Colour, PreprocessSpec
+from edge_runtime.system.supervised_thread import Contained
 
 _RECOLOUR: dict[tuple[Colour, Colour], int] = {
     ("rgb", "bgr"): cv2.COLOR_RGB2BGR,
@@ -45,14 +46,14 @@ class Preprocessor:
     Args:
         spec: The input of the model.
         limits: Larger pictures are refused.
-        note_failure: Told the type of every exception that no check foresaw, while it is being handled.
+        note_failure: Called with every exception that no check foresaw, while it is being handled.
     """
 
     def __init__(
         self,
         spec: PreprocessSpec,
         limits: PictureLimits = _LIMITS,
-        note_failure: Callable[[str], object] = lambda _: None,
+        note_failure: Callable[[Exception], object] = lambda _: None,
     ) -> None:
         self.spec = spec
         self._limits = limits
@@ -62,15 +63,13 @@ class Preprocessor:
 
     def prepare(self, frame: Frame) -> Sample | Rejected:
         """The sample of a frame, or why there is none."""
-        try:
-            return self._prepare(frame)
-        except PictureFlaw as flaw:
-            return _reject(frame, flaw.reason, flaw.detail)
-        except Exception as err:  # noqa: BLE001 - the boundary around all parsers: counted, logged and rejected
-            kind = type(err).__name__
-            self._note_failure(kind)
-            detail = shorten(f"cannot be read ({kind}: {err})")
-            return _reject(frame, RejectReason.UNREADABLE, detail)
+        with Contained(self._note_failure) as failure:
+            try:
+                return self._prepare(frame)
+            except PictureFlaw as flaw:
+                return _reject(frame, flaw.reason, flaw.detail)
+        detail = shorten(f"cannot be read ({type(failure.error).__name__}: {failure.error})")
+        return _reject(frame, RejectReason.UNREADABLE, detail)
 
     def _prepare(self, frame: Frame) -> Sample:
         started_s = decoded_s = time.monotonic()

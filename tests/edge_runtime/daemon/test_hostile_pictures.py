@@ -63,7 +63,9 @@ def test_an_exception_that_no_parser_foresaw_is_counted_by_type_and_logged_once(
 
     monkeypatch.setattr("edge_runtime.inference.preprocess.decode.read_header", fail)
     pipeline, _, _ = make_pipeline()
-    pipeline.preprocessor = Preprocessor(SPEC, note_failure=lambda kind: crashes.note_once(f"picture-{kind}"))
+    pipeline.preprocessor = Preprocessor(
+        SPEC, note_failure=lambda err: crashes.note_once(f"picture-{type(err).__name__}")
+    )
     source = MqttImagesSource("belt")
     with structlog.testing.capture_logs() as logged:
         for _ in range(5):

@@ -8,6 +8,7 @@ import structlog
 from edge_runtime.system.supervised_thread import (
     CRASHES_IN_A_ROW,
     WORKED_S,
+    Contained,
     Crashes,
     SupervisedThread,
     pause_s,
@@ -202,3 +203,35 @@ def test_a_single_failure_costs_little_and_a_row_no_whole_cpu():
     assert pauses == sorted(pauses)
     assert pauses[-1] == 1.0
     assert pause_s(100_000) == 1.0
+
+
+@pytest.mark.parametrize("log_once", [False, True])
+def test_what_is_contained_is_noted_kept_and_ends_there(crashes, log_once):
+    error = KeyError("bug")
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            with crashes.contain("look", log_once=log_once) as failure:
+                raise error
+    assert failure.error is error
+    assert crashes.by_thread() == {"look": 3}
+    assert len(logged) == (1 if log_once else 3)
+
+
+def test_work_that_succeeds_is_not_noted():
+    noted = []
+    with Contained(noted.append) as failure:
+        pass
+    assert (failure.error, noted) == (None, [])
+
+
+def test_an_end_of_the_process_is_not_contained(crashes):
+    with pytest.raises(KeyboardInterrupt), crashes.contain("look"):
+        raise KeyboardInterrupt
+    assert crashes.total == 0
+
+
+def test_a_failure_is_handed_on_before_it_is_counted(crashes):
+    seen = []
+    thread = start(Work(True), crashes, on_failure=lambda err: seen.append((str(err), crashes.total)))
+    assert thread.join(LONG_S)
+    assert seen == [("bug", 0)]
