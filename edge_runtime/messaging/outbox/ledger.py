@@ -5,7 +5,7 @@ One equation holds at every commit and in every snapshot: ``enqueued == delivere
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 ROW_OVERHEAD_BYTES = 64
@@ -97,3 +97,6 @@ class Ledger:
         """The same with the equation restored: missing rows were lost by damage, surplus rows were enqueued."""
         missing = self.enqueued - self.delivered - self.dropped - self.pending
         return self.add({"dropped_by_damage": missing} if missing >= 0 else {"enqueued": -missing})
+
+
+COLUMNS = tuple(column.name for column in fields(Ledger))

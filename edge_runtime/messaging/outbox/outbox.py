@@ -25,16 +25,10 @@ import structlog
 
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.outbox.account import Account, Outcome
+from edge_runtime.messaging.outbox.file_format import StoreDamaged, StoreTooNew, StoreUnavailable
 from edge_runtime.messaging.outbox.ledger import Ledger, Row
-from edge_runtime.messaging.outbox.store import (
-    Found,
-    Opened,
-    Store,
-    StoreDamaged,
-    StoreTooNew,
-    StoreUnavailable,
-    open_or_replace,
-)
+from edge_runtime.messaging.outbox.salvage import Opened, open_or_replace
+from edge_runtime.messaging.outbox.store import Found, Store
 from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from edge_runtime.errors import StateError
-from edge_runtime.messaging.outbox import store as store_module
+from edge_runtime.messaging.outbox import salvage, store
 from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.store import Store
 from edge_runtime.system.supervised_thread import Crashes
@@ -464,7 +464,7 @@ def test_a_file_of_a_newer_version_is_left_as_it_is_and_the_start_is_refused(pat
 
 
 def test_damaged_files_are_kept_as_long_as_they_are_small_together(path, monkeypatch):
-    monkeypatch.setattr(store_module, "KEPT_DAMAGED_BYTES", 25_000)
+    monkeypatch.setattr(salvage, "KEPT_DAMAGED_BYTES", 25_000)
     for wall_s in (1000.0, 1000.0, 2000.0, 3000.0):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"garbage" * 1500)
@@ -485,7 +485,7 @@ def fill_and_damage(path, rows, size, damage):
 def test_the_rows_of_a_damaged_file_are_saved_one_at_a_time(path):
     fill_and_damage(path, 40, 2**19, "unknown version")
     tracemalloc.start()
-    found = store_module.open_or_replace(path, 1000.0, None)
+    found = salvage.open_or_replace(path, 1000.0, None)
     _, most_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     found.store.close()
@@ -497,16 +497,16 @@ def test_the_rows_of_a_damaged_file_are_saved_one_at_a_time(path):
 @pytest.mark.parametrize("damage", ["unknown version", "no ledger table"])
 def test_a_kill_while_a_damaged_file_is_replaced_loses_no_row(path, monkeypatch, fails, damage):
     fill_and_damage(path, 200, 1000, damage)
-    real = getattr(store_module, fails)
+    real = getattr(salvage, fails)
 
     def kill_after(*arguments):
         real(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
-        killed.setattr(store_module, fails, kill_after)
+        killed.setattr(salvage, fails, kill_after)
         with pytest.raises(KeyboardInterrupt):
-            store_module.open_or_replace(path, 1000.0, None)
+            salvage.open_or_replace(path, 1000.0, None)
     box = opened(path)
     assert len(numbers(box.fetch(0, 500))) == 200
     assert box.ledger().files_damaged == 1
@@ -517,9 +517,9 @@ def test_a_kill_while_a_damaged_file_is_replaced_loses_no_row(path, monkeypatch,
 
 @pytest.mark.parametrize("kept", [0, 1, 57, 199])
 def test_a_disk_that_is_full_saves_what_fits_and_counts_the_rest(path, monkeypatch, kept):
-    monkeypatch.setattr(store_module, "READ_BYTES", 1)
+    monkeypatch.setattr(salvage, "BATCH_BYTES", 1)
     fill_and_damage(path, 200, 1000, "unknown version")
-    create = store_module._create
+    create = salvage._create
 
     def create_on_a_small_disk(fresh):
         target = create(fresh)
@@ -527,8 +527,8 @@ def test_a_disk_that_is_full_saves_what_fits_and_counts_the_rest(path, monkeypat
         target.execute(f"PRAGMA max_page_count = {pages + kept // 3}")
         return target
 
-    monkeypatch.setattr(store_module, "_create", create_on_a_small_disk)
-    found = store_module.open_or_replace(path, 1000.0, None)
+    monkeypatch.setattr(salvage, "_create", create_on_a_small_disk)
+    found = salvage.open_or_replace(path, 1000.0, None)
     found.store.close()
     assert 0 <= found.ledger.pending < 200
     assert found.ledger.pending + found.ledger.dropped_by_damage == found.ledger.enqueued == 200
@@ -538,20 +538,20 @@ def test_a_disk_that_is_full_saves_what_fits_and_counts_the_rest(path, monkeypat
 def test_the_damaged_file_is_kept_as_it_was_found(path):
     fill_and_damage(path, 200, 1000, "half cut")
     found = path.read_bytes()
-    store_module.open_or_replace(path, 1000.0, None).store.close()
+    salvage.open_or_replace(path, 1000.0, None).store.close()
     assert path.with_name("outbox.db.damaged-1000").stat().st_size == len(found)
 
 
 def test_a_folder_among_the_damaged_files_is_left_alone(path, monkeypatch):
-    monkeypatch.setattr(store_module, "KEPT_DAMAGED_FILES", 0)
+    monkeypatch.setattr(salvage, "KEPT_DAMAGED_FILES", 0)
     (path.parent / "outbox.db.damaged-x" / "inside").mkdir(parents=True)
     path.write_bytes(b"garbage" * 1500)
-    store_module.open_or_replace(path, 1000.0, None).store.close()
+    salvage.open_or_replace(path, 1000.0, None).store.close()
     assert (path.parent / "outbox.db.damaged-x" / "inside").is_dir()
 
 
 def test_large_rows_are_read_a_few_at_a_time(path, monkeypatch):
-    monkeypatch.setattr(store_module, "READ_BYTES", 3000)
+    monkeypatch.setattr(store, "READ_BYTES", 3000)
     box = opened(path)
     for number in range(20):
         box.put("t", payload(number, 1000))

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge_runtime.messaging.outbox import outbox as outbox_module
+from edge_runtime.messaging.outbox.file_format import StoreUnavailable
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.outbox.outbox import GROUP_COMMIT_S, Outbox, OutboxLimits
-from edge_runtime.messaging.outbox.store import Opened, StoreUnavailable, open_or_replace
+from edge_runtime.messaging.outbox.salvage import Opened, open_or_replace
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 from tests.support.waiting import WAIT_S, pause, until

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from edge_runtime.messaging.outbox.account import Commit
+from edge_runtime.messaging.outbox.file_format import StoreTooNew
 from edge_runtime.messaging.outbox.ledger import Row
-from edge_runtime.messaging.outbox.store import StoreTooNew, open_or_replace
+from edge_runtime.messaging.outbox.salvage import open_or_replace
 from tests.support.outbox_accounts import assert_balanced, assert_file_agrees
 
 pytestmark = pytest.mark.integration

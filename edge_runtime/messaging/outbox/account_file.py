@@ -1,4 +1,4 @@
-"""What an outbox file held after its last commit, in a small file beside it.
+"""What an outbox file held after its last commit, in a small file next to it.
 
 The file's own account goes back with its rows when the end of its journal is lost. This one is written after each
 commit and never forced to the disk, so it is never ahead of the file: a file that is behind it has lost something.
@@ -9,15 +9,14 @@ import os
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.messaging.outbox.ledger import Ledger
+from edge_runtime.messaging.outbox.ledger import COLUMNS, Ledger
 
 _SIZE = 512
 """One sector, written in one call; filled up with spaces."""
-_COLUMNS = [column.name for column in fields(Ledger)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,8 @@ class Seen:
     """No row with a smaller id waited."""
 
 
-class Witness:
-    """Writes and reads that file; for one thread. Errors are passed over: the outbox works without it."""
+class AccountFile:
+    """See the module; for one thread. Errors are passed over: the outbox works without it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(f"{path.name}.account")
@@ -45,7 +44,7 @@ class Witness:
         try:
             check, _, text = self._path.read_bytes()[:_SIZE].partition(b" ")
             found = json.loads(text)
-            values = [found["ledger"][name] for name in _COLUMNS]
+            values = [found["ledger"][name] for name in COLUMNS]
             first_id = found["first_id"]
             if int(check, 16) != zlib.crc32(text) or not isinstance(first_id, int) or not is_possible(values):
                 return None
