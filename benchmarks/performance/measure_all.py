@@ -21,7 +21,6 @@ from edge_runtime.inference.engines.threads import cpu_budget
 
 PAGE = Path(__file__).parents[2] / "docs/results/performance.md"
 PACKAGES = ("onnxruntime", "openvino", "numpy", "opencv-python-headless", "simplejpeg", "paho-mqtt")
-OLD_NAMES = {"beside": "during recalibration"}
 PEER_PACKAGES = ("mosec", "litserve", "mlserver")
 
 
@@ -73,8 +72,7 @@ def _version(name: str) -> str:
 )
 def main(quick: bool, parts: str, pages_only: bool, work: Path, page_file: Path, peers_python: Path) -> None:
     """Measure what was asked for, then write the page from everything stored."""
-    names = [] if pages_only else [name.replace("-", " ") for name in parts.split(",")]
-    wanted = [OLD_NAMES.get(name, name) for name in names]
+    wanted = [] if pages_only else [name.replace("-", " ") for name in parts.split(",")]
     unknown = [name for name in wanted if name not in PARTS]
     if unknown:
         text = f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}"

@@ -1,6 +1,6 @@
 """What one recalibration costs: ``benchmarks run recalibration-cost``.
 
-On one core (pinned), with 64 reference pictures, in a process of its own: seconds on the clock and of CPU, memory
+On one core (pinned), with 64 reference pictures, in a separate process: seconds on the clock and of CPU, memory
 beyond the loaded library, model, baseline and pictures, and the size of the largest patch (all taps). The demo's model
 and photographs under haze serve by default, so that nothing needs to be installed.
 """
