@@ -16,6 +16,7 @@ import pytest
 from edge_runtime.sources.capture_protocol import VideoOptions
 from edge_runtime.sources.reopen import Backoff
 from edge_runtime.sources.video import VideoSource
+from tests.support.mosquitto import free_port
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.integration
@@ -69,12 +70,6 @@ class RtspCamera:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def write_h264(path: Path, frames: int, fps: int = 25, key_every: int = 10) -> None:

@@ -2,9 +2,7 @@
 
 import functools
 import io
-import tempfile
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 from onnx import numpy_helper
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.convert import quantize_ir
+from edge_runtime.bundles.build.convert import quantize_ir, save_ir
 from edge_runtime.bundles.build.quantize_onnx import quantize_onnx
 from edge_runtime.bundles.build.recipe_file import Quantization, WeightBits
 from tests.support.bundle_models import SIDE, small_model
@@ -30,14 +28,7 @@ def ir_of(model: bytes, batch: int | None = None) -> ModelFiles:
     network = openvino.Core().read_model(model)
     if batch is not None:
         network.reshape([batch, 3, SIDE, SIDE])
-    return saved_ir(network)
-
-
-def saved_ir(network: Any) -> ModelFiles:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.xml"
-        openvino.save_model(network, path, compress_to_fp16=False)
-        return ModelFiles(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+    return save_ir(network)
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from edge_runtime.recalibration.baselines.store import BaselineStore, InUse
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept
 from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore
 from edge_runtime.recalibration.reports import Reports
+from tests.support.bundle_models import png
 from tests.support.controller_bench import IDENTITY, a_baseline
 
 BUNDLE = "parts/1"
@@ -182,10 +183,6 @@ def test_a_number_that_cannot_be_is_a_baseline_error(tmp_path, field, number):
     (tmp_path / "x.safetensors").write_bytes(data)
     with pytest.raises(BaselineError):
         Baseline.load(tmp_path / "x.safetensors")
-
-
-def png(pixels):
-    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def with_size(data, width, height):
