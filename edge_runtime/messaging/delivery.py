@@ -1,7 +1,7 @@
 """Results, rejections and events on their way out: one durable channel a destination, and the newest ones in memory.
 
-The answer to a picture whose sender named a response topic goes there as well. That copy is not stored: who asks is
-there to listen, and the same message waits in the outbox for the result's own topic.
+The answer to a picture whose sender named a response topic goes there as well. That copy is not stored: the
+sender listens, and the same message waits in the outbox for the result's own topic.
 """
 
 import threading

@@ -15,7 +15,8 @@ from dataclasses import replace
 import structlog
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.messaging.commands.protocol import MAX_REQUEST_BYTES, QUICK, CommandHandler
+from edge_runtime.messaging.commands.protocol import CommandHandler
+from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES, QUICK
 from edge_runtime.messaging.mqtt.client import MqttClient
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics

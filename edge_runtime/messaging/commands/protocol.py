@@ -1,8 +1,4 @@
-"""Remote commands: the form of a request, and its answer. Pure: no client, no thread, no clock.
-
-A request is a JSON object of at most 64 KiB, or nothing at all for a verb that needs no arguments::
-
-    {"transaction": "any text", "device": "belt-3", "expires_at": "2026-11-23T15:20:59Z", ...arguments of the verb}
+"""Remote commands: which request is obeyed, and its answer. Pure: no client, no thread, no clock.
 
 The answer is ``{"status": "ok", "data": …}`` or ``{"status": "error", "error": "…"}``, with the same transaction.
 
@@ -11,7 +7,7 @@ Rules, in this order:
     2. Commands are off unless the configuration turns them on.
     3. What is malformed, unknown, invalid, expired or meant for another device is refused and changes nothing.
     4. A *read* (``READS``) changes nothing. Each verb has its own budget; beyond it the answer is that of the newest
-       equal read, so that a flood of one read keeps nobody from an answer.
+       equal read, so that a flood of one read keeps no caller from an answer.
     5. A *change* acts at most once: a transaction that was used is answered with the same bytes, or with a refusal
        where the answer is not kept any more; with other content it is refused. It is noted on disk before it acts and
        known by order, not by time: neither a kill nor a clock makes it new. A change without a transaction cannot be
@@ -21,22 +17,18 @@ Rules, in this order:
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from edge_runtime.config.values import BASELINE_PATTERN
 from edge_runtime.errors import CommandError, EdgeRuntimeError, StateError
+from edge_runtime.messaging.commands.request import ARGUMENTS, READS, Arguments, decode, read_transaction
 from edge_runtime.messaging.encoding import encode_object
 from edge_runtime.messaging.token_bucket import TokenBucket
-from edge_runtime.system.rfc3339 import format_rfc3339
 
-MAX_REQUEST_BYTES = 64 * 1024
 SHARED_S = 1.0
 """How old the answer to a read may be that another one gets, seconds."""
 REPEATED = (
@@ -46,87 +38,6 @@ REPEATED = (
 UNEXPECTED = "the command failed unexpectedly; the device's log says why"
 DIGEST_BYTES = 24
 OFF = "commands are turned off in the configuration: mqtt.commands"
-
-Name = Annotated[str, Field(min_length=1, max_length=128)]
-BaselineName = Annotated[str, Field(pattern=BASELINE_PATTERN)]
-Days = Annotated[float, Field(gt=0, le=36_500)]
-
-
-class Arguments(BaseModel):
-    """Every request may carry these; ``status`` has no others."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-
-    transaction: Name | int | None = None
-    """Chosen by the caller; a repeated request is recognised by it."""
-    device: Name | None = None
-    """The device that is meant; another one refuses the request."""
-    expires_at: AwareDatetime | None = None
-    """After this moment the request is refused instead of obeyed."""
-
-
-class ModelArguments(Arguments):
-    """``rollback``: back to the previous generation. ``baselines``: list those of a model."""
-
-    model: Name | None = None
-    """A model of the configuration; None when there is only one."""
-
-
-class RecalibrateArguments(ModelArguments):
-    """``recalibrate``: collect frames, try the candidates, let the gate decide."""
-
-    stream: Name | None = None
-    """Use only this stream's reservoir."""
-
-
-class CommissionArguments(ModelArguments):
-    """``commission``: approve the pictures of now as the healthy baseline."""
-
-    stream: Name | None = None
-    frames: Annotated[int, Field(ge=8, le=4096)] | None = None
-    """How many frames from now on to use, at most the reservoir; None is ``recalibration.commission.frames``."""
-    name: BaselineName | None = None
-    """Name of this state of the site, like day or night; None is ``recalibration.commission.name``."""
-    expires_days: Days | None = None
-    """After that no patch is made from it until it is approved again; None is ``commission.expires_days``."""
-
-
-class BaselineArguments(ModelArguments):
-    """``expire``: make no more patches from a baseline."""
-
-    name: BaselineName | None = None
-    """None is the baseline in use."""
-
-
-class ApproveArguments(BaselineArguments):
-    """``approve``: confirm, after a look at the site, that it is as healthy as a baseline shows it."""
-
-    expires_days: Days | None = None
-    """How long that holds; None is without end."""
-
-
-class RemoveArguments(ModelArguments):
-    """``remove``: forget a baseline for good."""
-
-    name: BaselineName
-
-
-ARGUMENTS: Mapping[str, type[Arguments]] = {
-    "status": Arguments,
-    "recalibrate": RecalibrateArguments,
-    "rollback": ModelArguments,
-    "commission": CommissionArguments,
-    "baselines": ModelArguments,
-    "approve": ApproveArguments,
-    "bless": ApproveArguments,  # the old name, for one release
-    "expire": BaselineArguments,
-    "remove": RemoveArguments,
-}
-
-READS = frozenset({"status", "baselines"})
-"""Verbs that change nothing: they may be carried out again, and share an answer."""
-QUICK = frozenset({"status"})
-"""Verbs that wait for no recalibration loop."""
 
 VerbHandler = Callable[[Any], Mapping[str, Any]]
 """Gets the validated arguments, gives the data of the answer; a :class:`CommandError` becomes an error answer."""
@@ -175,87 +86,6 @@ class UsedTransactions(Protocol):
 
     def finish(self, transaction: str | int, answer: bytes) -> None:
         """Keep the answer for a repetition, as long as there is room."""
-
-
-def decode(verb: str, payload: bytes, now_wall_s: float, device: str | None = None) -> Arguments:
-    """Check a request to ``device`` (None: whichever it names).
-
-    Raises:
-        CommandError: names the fault and the expectation, for the caller.
-    """
-    arguments = ARGUMENTS.get(verb)
-    if arguments is None:
-        raise CommandError(f"unknown verb {verb[:64]!r}; known are {', '.join(ARGUMENTS)}")
-    content = _parse(payload)
-    try:
-        # From JSON once more: pydantic's strict mode takes a time from JSON text but not from a Python string.
-        checked = arguments.model_validate_json(orjson.dumps(content))
-    except orjson.JSONEncodeError as err:
-        raise CommandError(
-            f"{verb}: the request is nested too deep; the arguments of all verbs are flat"
-        ) from err
-    except ValidationError as err:
-        raise CommandError(f"{verb}: {_describe(err)}") from err
-    if device is not None and checked.device not in (None, device):
-        raise CommandError(f"{verb}: meant for the device {checked.device!r}; this one is {device!r}")
-    at = checked.expires_at
-    if at is not None and at.timestamp() < now_wall_s:
-        raise CommandError(
-            f"{verb}: expired at {at.isoformat()}; this device's clock says {format_rfc3339(now_wall_s)}; "
-            "send it again with a later expires_at"
-        )
-    return checked
-
-
-def _parse(payload: bytes) -> dict[str, Any]:
-    if len(payload) > MAX_REQUEST_BYTES:
-        raise CommandError(f"the request is too long; at most {MAX_REQUEST_BYTES} bytes are accepted")
-    if not payload:
-        return {}
-    try:
-        content = orjson.loads(payload)
-    except orjson.JSONDecodeError as err:
-        raise CommandError(f"the request is not JSON: {err.msg} at byte {err.pos}") from err
-    if not isinstance(content, dict):
-        raise CommandError(f"the request is a JSON {type(content).__name__}; expected an object")
-    _refuse_repeated_keys(payload)
-    return content
-
-
-def _refuse_repeated_keys(payload: bytes) -> None:
-    """Of equal keys orjson takes the last; another reader of the same request may have seen the first."""
-
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
-        if twice:
-            raise CommandError(
-                f"the key {twice[0][:64]!r} comes twice in the request; expected each key once"
-            )
-
-    try:
-        json.loads(payload, object_pairs_hook=check, parse_int=str)
-    except RecursionError as err:
-        raise CommandError("the request is nested too deep; the arguments of all verbs are flat") from err
-
-
-def _describe(err: ValidationError) -> str:
-    """Arguments are flat; pydantic adds the name of a member of a union to a location."""
-    problems = []
-    for problem in err.errors(include_url=False, include_context=False)[:8]:
-        where = str(problem["loc"][0])[:64] if problem["loc"] else "request"
-        is_unknown = problem["type"] == "extra_forbidden"
-        problems.append(f"{where}: {'no argument of this verb' if is_unknown else problem['msg']}")
-    return "; ".join(problems)
-
-
-def read_transaction(payload: bytes) -> str | int | None:
-    """The transaction of a request that may be bad in other ways, so that its caller recognises the answer."""
-    try:
-        found = _parse(payload).get("transaction")
-    except CommandError:
-        return None
-    is_usable = (isinstance(found, str) and 0 < len(found) <= 128) or type(found) is int
-    return found if is_usable else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,14 +147,10 @@ class CommandHandler:
     def _read(self, verb: str, arguments: Arguments, payload: bytes, now_s: float) -> bytes | None:
         asked = arguments.model_copy(update={"transaction": None, "expires_at": None, "device": None})
         if self._budgets[verb].take(now_s):
-            try:
-                data = encode_object(self._execute(verb, arguments))
-            except EdgeRuntimeError as err:
-                self.counts["failed"] += 1
-                return _encode_error(str(err), arguments.transaction)
-            self._reads[verb] = _Read(asked, data, now_s)
-            self.counts["executed"] += 1
-            return _encode_data(data, arguments.transaction)
+            answer, data = self._execute(verb, arguments)
+            if data is not None:
+                self._reads[verb] = _Read(asked, data, now_s)
+            return answer
         newest = self._reads.get(verb)
         if newest is None or newest.arguments != asked or now_s - newest.at_s > SHARED_S:
             return self._refuse_flood(verb, payload, now_s)
@@ -356,31 +182,29 @@ class CommandHandler:
             return self._refuse_flood(verb, payload, now_s)
         if transaction is None:
             self.counts["unmarked"] += 1
-            return self._change(verb, arguments)
+            return self._execute(verb, arguments)[0]
         # Noted before it acts: a handler that breaks half-way must not be run a second time by a repetition.
         try:
             self._used.begin(transaction, request)
         except StateError as err:
             return self._refuse(f"{verb}: nothing was done, because {err}", payload, now_s)
         self._used.finish(transaction, _encode_error(UNEXPECTED, transaction))
-        answer = self._change(verb, arguments)
+        answer, _ = self._execute(verb, arguments)
         self._used.finish(transaction, answer)
         return answer
 
-    def _change(self, verb: str, arguments: Arguments) -> bytes:
+    def _execute(self, verb: str, arguments: Arguments) -> tuple[bytes, bytes | None]:
+        """The answer, and its data; None when the handler said no."""
         try:
-            data = encode_object(self._execute(verb, arguments))
+            handler = self._handlers.get(verb)
+            if handler is None:
+                raise CommandError(f"{verb} is not available on this device")
+            data = encode_object(dict(handler(arguments)))
         except EdgeRuntimeError as err:
             self.counts["failed"] += 1
-            return _encode_error(str(err), arguments.transaction)
+            return _encode_error(str(err), arguments.transaction), None
         self.counts["executed"] += 1
-        return _encode_data(data, arguments.transaction)
-
-    def _execute(self, verb: str, arguments: Arguments) -> dict[str, Any]:
-        handler = self._handlers.get(verb)
-        if handler is None:
-            raise CommandError(f"{verb} is not available on this device")
-        return dict(handler(arguments))
+        return _encode_data(data, arguments.transaction), data
 
     @property
     def forgotten(self) -> int:

@@ -22,7 +22,7 @@ _PAGE_BYTES, _JOURNALING, _PAGE_COUNT, _USER_VERSION = (
 )
 _CHANGES, _CHANGES_AGAIN = slice(24, 28), slice(92, 96)
 _MOST_VERSION = 255
-"""A greater format version is damage: nobody changes the format that often."""
+"""A greater format version is damage: the format does not change that often."""
 
 
 def find_page_bytes(path: Path) -> int | None:

@@ -15,7 +15,7 @@ from edge_runtime.cli import bundle
 from edge_runtime.cli.infer import format_answer
 from edge_runtime.cli.main import main
 from edge_runtime.cli.send import MOVED, VERBS
-from edge_runtime.messaging.commands.protocol import ARGUMENTS
+from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.system.state_lock import lock_state_dir
 from tests.support.mosquitto import free_port
 from tests.support.paths import DEMO

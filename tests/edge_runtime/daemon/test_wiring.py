@@ -11,7 +11,7 @@ from edge_runtime.daemon.wiring.models import open_model
 from edge_runtime.daemon.wiring.sources import open_source
 from edge_runtime.deployment.open_bundle import OpenedModel
 from edge_runtime.errors import ConfigError, SourceLost, StateError
-from edge_runtime.messaging.commands.protocol import ARGUMENTS
+from edge_runtime.messaging.commands.request import ARGUMENTS
 from edge_runtime.messaging.mqtt.session import Message
 from edge_runtime.messaging.mqtt.topics import Topics
 from edge_runtime.recalibration.task import Approval, TaskRequest

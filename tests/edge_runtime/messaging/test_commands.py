@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import CommandError, StateError
-from edge_runtime.messaging.commands.protocol import (
-    MAX_REQUEST_BYTES,
-    OFF,
-    SHARED_S,
-    CommandHandler,
-    CommandPolicy,
-    decode,
-    read_transaction,
-)
+from edge_runtime.messaging.commands.protocol import OFF, SHARED_S, CommandHandler, CommandPolicy
+from edge_runtime.messaging.commands.request import MAX_REQUEST_BYTES, decode, read_transaction
 from tests.support.used_transactions import UsedInMemory
 
 NOW_WALL_S = 1_795_448_459.0  # 2026-11-23T15:40:59Z

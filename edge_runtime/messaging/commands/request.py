@@ -1,0 +1,182 @@
+"""The form of a remote command: verbs, their arguments, and how a request is read. Pure.
+
+A request is a JSON object of at most 64 KiB, or nothing at all for a verb that needs no arguments::
+
+    {"transaction": "any text", "device": "belt-3", "expires_at": "2026-11-23T15:20:59Z", ...arguments of the verb}
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from edge_runtime.config.values import BASELINE_PATTERN
+from edge_runtime.errors import CommandError
+from edge_runtime.system.rfc3339 import format_rfc3339
+
+MAX_REQUEST_BYTES = 64 * 1024
+
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+BaselineName = Annotated[str, Field(pattern=BASELINE_PATTERN)]
+Days = Annotated[float, Field(gt=0, le=36_500)]
+
+
+class Arguments(BaseModel):
+    """Every request may carry these; ``status`` has no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+    transaction: Name | int | None = None
+    """Chosen by the caller; a repeated request is recognised by it."""
+    device: Name | None = None
+    """The device that is meant; another one refuses the request."""
+    expires_at: AwareDatetime | None = None
+    """After this moment the request is refused instead of obeyed."""
+
+
+class ModelArguments(Arguments):
+    """``rollback``: back to the previous generation. ``baselines``: list those of a model."""
+
+    model: Name | None = None
+    """A model of the configuration; None when there is only one."""
+
+
+class RecalibrateArguments(ModelArguments):
+    """``recalibrate``: collect frames, try the candidates, let the gate decide."""
+
+    stream: Name | None = None
+    """Use only this stream's reservoir."""
+
+
+class CommissionArguments(ModelArguments):
+    """``commission``: approve the pictures of now as the healthy baseline."""
+
+    stream: Name | None = None
+    frames: Annotated[int, Field(ge=8, le=4096)] | None = None
+    """How many frames from now on to use, at most the reservoir; None is ``recalibration.commission.frames``."""
+    name: BaselineName | None = None
+    """Name of this state of the site, like day or night; None is ``recalibration.commission.name``."""
+    expires_days: Days | None = None
+    """After that no patch is made from it until it is approved again; None is ``commission.expires_days``."""
+
+
+class BaselineArguments(ModelArguments):
+    """``expire``: make no more patches from a baseline."""
+
+    name: BaselineName | None = None
+    """None is the baseline in use."""
+
+
+class ApproveArguments(BaselineArguments):
+    """``approve``: confirm, after a look at the site, that it is as healthy as a baseline shows it."""
+
+    expires_days: Days | None = None
+    """How long that holds; None is without end."""
+
+
+class RemoveArguments(ModelArguments):
+    """``remove``: forget a baseline for good."""
+
+    name: BaselineName
+
+
+ARGUMENTS: Mapping[str, type[Arguments]] = {
+    "status": Arguments,
+    "recalibrate": RecalibrateArguments,
+    "rollback": ModelArguments,
+    "commission": CommissionArguments,
+    "baselines": ModelArguments,
+    "approve": ApproveArguments,
+    "bless": ApproveArguments,  # the old name, for one release
+    "expire": BaselineArguments,
+    "remove": RemoveArguments,
+}
+
+READS = frozenset({"status", "baselines"})
+"""Verbs that change nothing: they may be carried out again, and share an answer."""
+QUICK = frozenset({"status"})
+"""Verbs that wait for no recalibration loop."""
+
+
+def decode(verb: str, payload: bytes, now_wall_s: float, device: str | None = None) -> Arguments:
+    """Check a request to ``device`` (None: whichever it names).
+
+    Raises:
+        CommandError: names the fault and the expectation, for the caller.
+    """
+    arguments = ARGUMENTS.get(verb)
+    if arguments is None:
+        raise CommandError(f"unknown verb {verb[:64]!r}; known are {', '.join(ARGUMENTS)}")
+    content = _parse(payload)
+    try:
+        # From JSON once more: pydantic's strict mode takes a time from JSON text but not from a Python string.
+        checked = arguments.model_validate_json(orjson.dumps(content))
+    except orjson.JSONEncodeError as err:
+        raise CommandError(
+            f"{verb}: the request is nested too deep; the arguments of all verbs are flat"
+        ) from err
+    except ValidationError as err:
+        raise CommandError(f"{verb}: {_describe(err)}") from err
+    if device is not None and checked.device not in (None, device):
+        raise CommandError(f"{verb}: meant for the device {checked.device!r}; this one is {device!r}")
+    at = checked.expires_at
+    if at is not None and at.timestamp() < now_wall_s:
+        raise CommandError(
+            f"{verb}: expired at {at.isoformat()}; this device's clock says {format_rfc3339(now_wall_s)}; "
+            "send it again with a later expires_at"
+        )
+    return checked
+
+
+def _parse(payload: bytes) -> dict[str, Any]:
+    if len(payload) > MAX_REQUEST_BYTES:
+        raise CommandError(f"the request is too long; at most {MAX_REQUEST_BYTES} bytes are accepted")
+    if not payload:
+        return {}
+    try:
+        content = orjson.loads(payload)
+    except orjson.JSONDecodeError as err:
+        raise CommandError(f"the request is not JSON: {err.msg} at byte {err.pos}") from err
+    if not isinstance(content, dict):
+        raise CommandError(f"the request is a JSON {type(content).__name__}; expected an object")
+    _refuse_repeated_keys(payload)
+    return content
+
+
+def _refuse_repeated_keys(payload: bytes) -> None:
+    """Of equal keys orjson takes the last; another reader of the same request may have seen the first."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+        if twice:
+            raise CommandError(
+                f"the key {twice[0][:64]!r} comes twice in the request; expected each key once"
+            )
+
+    try:
+        json.loads(payload, object_pairs_hook=check, parse_int=str)
+    except RecursionError as err:
+        raise CommandError("the request is nested too deep; the arguments of all verbs are flat") from err
+
+
+def _describe(err: ValidationError) -> str:
+    """Arguments are flat; pydantic adds the name of a member of a union to a location."""
+    problems = []
+    for problem in err.errors(include_url=False, include_context=False)[:8]:
+        where = str(problem["loc"][0])[:64] if problem["loc"] else "request"
+        is_unknown = problem["type"] == "extra_forbidden"
+        problems.append(f"{where}: {'no argument of this verb' if is_unknown else problem['msg']}")
+    return "; ".join(problems)
+
+
+def read_transaction(payload: bytes) -> str | int | None:
+    """The transaction of a request that may be bad in other ways, so that its caller recognises the answer."""
+    try:
+        found = _parse(payload).get("transaction")
+    except CommandError:
+        return None
+    is_usable = (isinstance(found, str) and 0 < len(found) <= 128) or type(found) is int
+    return found if is_usable else None
