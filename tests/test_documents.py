@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import numpy as np
 import orjson
 import pytest
 
@@ -77,28 +76,27 @@ def test_every_yaml_block_is_accepted_by_the_program(text, tmp_path):
     assert "parts" in config.models
 
 
-def commands() -> Iterator[tuple[Path, str]]:
-    """Every line in a shell block, and every code span, that begins with one of our programs."""
-    starts = ("edge-runtime ", "python -m calibration ", "python -m benchmarks run ")
+STARTS = ("edge-runtime ", "python -m calibration ", "python -m benchmarks run ")
+
+
+def shell_commands() -> Iterator[tuple[Path, str]]:
+    """Every line in a shell block that begins with one of our programs."""
     for page, text in blocks("sh"):
         for line in text.splitlines():
             command = line.split("  #")[0].strip()
-            if command.startswith(starts):
+            if command.startswith(STARTS):
                 yield page, command
+
+
+def commands() -> Iterator[tuple[Path, str]]:
+    """These, and every code span that begins so."""
+    yield from shell_commands()
     for page in PAGES:
         if HISTORY in page.parents:
             continue
         for span in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
-            if span.startswith(starts):
+            if span.startswith(STARTS):
                 yield page, span
-
-
-SHELL = {
-    line.split("  #")[0].strip()
-    for _, text in blocks("sh")
-    for line in text.splitlines()
-    if line.startswith(("edge-runtime ", "python -m calibration "))
-}
 
 
 @pytest.mark.parametrize("command", named(commands()))
@@ -123,25 +121,18 @@ def test_every_command_exists_with_its_options(command):
 
 
 @pytest.mark.parametrize(
-    "command", named((page, command) for page, command in commands() if command in SHELL)
+    "command", named((page, command) for page, command in shell_commands() if "benchmarks" not in command)
 )
 def test_every_command_to_copy_has_what_it_needs(command):
     words = shlex.split(command)[1:] if command.startswith("edge-runtime") else shlex.split(command)[3:]
     node: click.Command = edge_cli if command.startswith("edge-runtime") else calibration_cli
     while isinstance(node, click.Group):
         node, words = node.commands[words[0]], words[1:]
-    required = [parameter for parameter in node.params if parameter.required]
-    options = [parameter for parameter in required if isinstance(parameter, click.Option)]
-    assert [option.opts for option in options if not set(option.opts) & set(words)] == []
-    flags = {
-        name
-        for parameter in node.params
-        if isinstance(parameter, click.Option) and parameter.is_flag
-        for name in parameter.opts
-    }
-    taken = {i + 1 for i, word in enumerate(words) if word.startswith("--") and word not in flags}
-    given = [word for i, word in enumerate(words) if not word.startswith("--") and i not in taken]
-    assert len(given) >= len(required) - len(options)
+    given, rest, _ = node.make_parser(click.Context(node)).parse_args(words)
+    assert rest == []
+    required = [one for one in node.params if one.required]
+    missing = [one.name for one in required if one.name not in given or one.value_is_missing(given[one.name])]
+    assert missing == []
 
 
 def test_every_make_target_that_is_named_exists():
@@ -175,9 +166,7 @@ def test_the_result_on_the_page_is_a_result_as_it_is_sent():
         *(shown["timings_ms"][name] for name in ("decode", "prepare", "queue", "infer", "total"))
     )
     top = tuple(Label(label["index"], label["label"], label["score"]) for label in shown["top"])
-    at_wall_s = (
-        np.datetime64(shown["captured_at"].removesuffix("Z")).astype("datetime64[ms]").astype(float) / 1000
-    )
+    at_wall_s = parse_rfc3339(shown["captured_at"])
     device, stream, seq = shown["id"].split("/")
     result = Result(
         device, stream, int(seq), at_wall_s, shown["model"], shown["generation"], timings, top=top
