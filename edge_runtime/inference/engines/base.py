@@ -1,7 +1,7 @@
 """The port every inference engine implements. Concrete engines are named only in ``factory``."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,8 +74,7 @@ class Engine(Protocol):
 @contextmanager
 def close_on_error(engine: Engine) -> Iterator[None]:
     """Free the engine when something inside fails."""
-    try:
+    with ExitStack() as on_error:
+        on_error.callback(engine.close)
         yield
-    except BaseException:
-        engine.close()
-        raise
+        on_error.pop_all()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from calibration.targets.base import ModelFiles
-from edge_runtime.errors import EngineError, EngineMismatch, EngineMissing
-from edge_runtime.inference.engines.base import Engine, EngineSettings
+from edge_runtime.errors import EngineMismatch, EngineMissing
+from edge_runtime.inference.engines.base import Engine, EngineSettings, close_on_error
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.system.model_formats import RUNTIMES, ModelFormat
 
@@ -47,11 +47,8 @@ def open_engine(
         raise EngineMissing(
             f"the model is {model_format} and {err.name} is not installed: pip install 'edge-runtime[{err.name}]'"
         ) from err
-    try:
+    with close_on_error(engine):
         engine.warm_up()
-    except EngineError:
-        engine.close()
-        raise
     return engine
 
 
