@@ -5,7 +5,7 @@ neither raises an error. Where the outputs differ, the usual mistakes are tried 
 one that explains the difference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +45,8 @@ class SelfTestReport:
     """Of each golden picture: RMS of the difference to the golden outputs over their RMS spread, worst output."""
     batch_difference: float | None
     """Difference between answers alone and in company; None when the model takes one picture at a time."""
+    answers: Mapping[str, NDArray[Any]]
+    """To the first golden pictures, as :func:`answer_golden_pictures` gives them."""
 
     @property
     def worst(self) -> float:
@@ -82,23 +84,33 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTestReport:
         if not gaps[-1] <= bundle.manifest.tolerance:
             raise _mismatch(bundle, engine, compare, golden, outputs, expected)
     check_answers(bundle, list(zip(samples, found, strict=True)))
-    return SelfTestReport(engine.runs_on, tuple(gaps), batch_difference)
+    answers = _number_answers(found[:_PATCH_PICTURES])
+    return SelfTestReport(engine.runs_on, tuple(gaps), batch_difference, answers)
 
 
 def answer_golden_pictures(bundle: Bundle, engine: Engine) -> dict[str, NDArray[Any]]:
     """Answers of a model to the first golden pictures, for a safetensors file: ``0/logits``, ``1/logits``.
 
-    Those of a patched model are stored with the patch, those of the base are kept in memory; every engine that opens
-    the model later is compared with them by :func:`check_same_answers`. Reads only :func:`list_compared_pictures`.
+    Those of a patched model are stored with the patch, those of the base are kept from its self-test. Every engine
+    that opens the model later is compared with them by :func:`check_same_answers`. Reads only
+    :func:`list_compared_pictures`.
 
     Raises:
         EngineError: the engine failed.
     """
-    answers, spec = {}, bundle.manifest.preprocess
-    for number, golden in enumerate(bundle.manifest.golden[:_PATCH_PICTURES]):
-        for name, array in run_one(engine, golden_sample(bundle, golden, spec).tensor).items():
-            answers[f"{number}/{name}"] = np.ascontiguousarray(array)
-    return answers
+    spec = bundle.manifest.preprocess
+    return _number_answers(
+        run_one(engine, golden_sample(bundle, golden, spec).tensor)
+        for golden in bundle.manifest.golden[:_PATCH_PICTURES]
+    )
+
+
+def _number_answers(answers: Iterable[OneOutput]) -> dict[str, NDArray[Any]]:
+    return {
+        f"{number}/{name}": np.ascontiguousarray(array)
+        for number, outputs in enumerate(answers)
+        for name, array in outputs.items()
+    }
 
 
 def list_compared_pictures(bundle: Bundle) -> list[str]:

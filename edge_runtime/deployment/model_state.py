@@ -191,7 +191,7 @@ class ModelState:
         """
         previous = rollout.previous.patch if rollout.previous else None
         data = {"bundle": rollout.active.bundle, "patch": rollout.active.patch, "previous": previous}
-        write_atomically(self.folder / "active.json", orjson.dumps(data))
+        write_atomically(self.active_path, orjson.dumps(data))
 
     def load_slots(self) -> list[float]:
         """The times at which the schedule came, Unix seconds, oldest first; none when that cannot be read."""

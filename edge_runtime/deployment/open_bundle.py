@@ -31,10 +31,10 @@ from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.passed_models import PassedModels
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
-from edge_runtime.bundles.self_test import answer_golden_pictures, list_compared_pictures, self_test
+from edge_runtime.bundles.self_test import list_compared_pictures, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
-from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.model_state import ModelState, model_folder
 from edge_runtime.deployment.versions import Skipped, list_candidates, take_fingerprint
 from edge_runtime.errors import (
     BundleError,
@@ -111,7 +111,7 @@ def open_bundle(
     """
     with name_model_in_errors(config, name):
         root, wanted = config.bundle_root(name), config.models[name].version
-        last_run = ModelState(config.state_dir / "models" / name).read_last_version()
+        last_run = ModelState(model_folder(config.state_dir, name)).read_last_version()
         seen, refused = take_fingerprint(root), list[EdgeRuntimeError]()
         without_engine = dict[ModelFormat, EngineError]()
         for path in list_candidates(root, wanted, last_run):
@@ -156,9 +156,8 @@ def _open_version(
     with close_on_error(engine):
         tested = self_test(bundle, engine)
         bundle = bundle.keep(list_compared_pictures(bundle))
-        answers = answer_golden_pictures(bundle, engine)
         notes = find_engine_notes(config.models[name], engine, plan, budget)
-    return OpenedModel(bundle, model, plan, settings, engine, answers, tested.worst, notes, protection)
+    return OpenedModel(bundle, model, plan, settings, engine, tested.answers, tested.worst, notes, protection)
 
 
 def load_model_bundle(config: Config, name: str) -> Bundle:
@@ -167,7 +166,7 @@ def load_model_bundle(config: Config, name: str) -> Bundle:
     Raises:
         BundleError: there is none, or it is not as its manifest says.
     """
-    last_run = ModelState(config.state_dir / "models" / name).read_last_version()
+    last_run = ModelState(model_folder(config.state_dir, name)).read_last_version()
     first, *others = list_candidates(config.bundle_root(name), config.models[name].version, last_run)
     try:
         return load_bundle(first)

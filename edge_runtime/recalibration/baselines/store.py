@@ -22,6 +22,7 @@ from calibration.baseline.metadata import BaselineFacts, require_name
 from calibration.errors import CalibrationError
 from calibration.stats import atomic_file
 from calibration.stats.regular_file import read_whole
+from edge_runtime.deployment.model_state import LARGEST_NOTE_BYTES
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.context import Identity
 from edge_runtime.system.atomic_file import write_atomically
@@ -31,7 +32,6 @@ log = structlog.get_logger()
 
 MOST = 8
 """Baselines of one model: each is scored for every sampled frame, and kept in memory."""
-LARGEST_NOTE_BYTES = 2**20
 SUFFIX = ".safetensors"
 
 

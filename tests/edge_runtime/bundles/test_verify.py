@@ -18,7 +18,7 @@ from onnx import TensorProto
 
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.build import Materials, build_bundle
-from edge_runtime.bundles.self_test import self_test
+from edge_runtime.bundles.self_test import check_same_answers, self_test
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.onnx_engine import OnnxEngine
@@ -61,8 +61,10 @@ def refusal(path: Path) -> str:
 
 def test_the_demo_bundle_passes_and_is_small() -> None:
     bundle = load_bundle(BUNDLE)
-    report = self_test(bundle, OnnxEngine(bundle.model_files.data))
+    engine = OnnxEngine(bundle.model_files.data)
+    report = self_test(bundle, engine)
     assert report.worst <= bundle.manifest.tolerance
+    check_same_answers(bundle, engine, report.answers)
     assert sum(path.stat().st_size for path in BUNDLE.rglob("*") if path.is_file()) < 8_000_000
     assert len(bundle.labels) == 1000
 
