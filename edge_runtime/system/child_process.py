@@ -1,9 +1,9 @@
 """Starts the daemon's child processes: they end with it from their first moment on.
 
 They do not get the secrets that the configuration may name. The kernel is asked to kill a child with its parent
-(``PR_SET_PDEATHSIG``) before the child imports anything: numpy and
-torch take seconds, in which an orphan would go on for its whole life. A child that Python starts in a thread ends with
-that thread, so the thread that starts one must wait for it or live as long.
+(``PR_SET_PDEATHSIG``) before the child imports numpy or torch: that takes seconds, in which an orphan would go on for
+its whole life. A child that Python starts in a thread ends with that thread, so the thread that starts one must wait
+for it or live as long.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def start_child(
 
 
 def small_environment() -> dict[str, str]:
-    """What a child needs that handles bytes of strangers: nothing of the daemon's besides paths and language."""
+    """What a child needs that handles bytes from outside: of the daemon's variables, paths and language only."""
     return _with_package({name: os.environ[name] for name in _NEEDED if name in os.environ})
 
 

@@ -52,7 +52,7 @@ def configure_log(
             structlog.stdlib.add_log_level,
             _stamp(clock),
             structlog.processors.format_exc_info,
-            Redaction(),
+            _hide_secrets,
             _with_priority(render) if is_journal(written, os.environ) else render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -108,27 +108,21 @@ def _stamp(clock: Callable[[], float]) -> Callable[[Any, str, Entry], Entry]:
     return stamp
 
 
-class Redaction:
-    """Hides values under secret-sounding keys, passwords in URLs, and known secrets wherever they stand."""
+def _hide_secrets(_: Any, __: str, entry: Entry) -> Entry:
+    """Hide values under secret-sounding keys, passwords in URLs, and known secrets wherever they stand."""
+    return {key: _clean(key, value) for key, value in entry.items()}
 
-    def __call__(self, _: Any, __: str, entry: Entry) -> Entry:
-        """The entry with nothing secret in it; a new mapping."""
-        return {key: self._clean(key, value) for key, value in entry.items()}
 
-    def _clean(self, key: str, value: Any) -> Any:
-        if isinstance(value, str):
-            return HIDDEN if _sounds_secret(key) and value else self.text(value)
-        if isinstance(value, MutableMapping):
-            return {name: self._clean(str(name), item) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._clean(key, item) for item in value]
-        if value is None or isinstance(value, bool | int | float):
-            return value
-        return HIDDEN if _sounds_secret(key) else self.text(str(value))
-
-    def text(self, text: str) -> str:
-        """``text`` without known secrets and without passwords in URLs."""
-        return PROCESS.text(text)
+def _clean(key: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return HIDDEN if _sounds_secret(key) and value else PROCESS.text(value)
+    if isinstance(value, MutableMapping):
+        return {name: _clean(str(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(key, item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return HIDDEN if _sounds_secret(key) else PROCESS.text(str(value))
 
 
 def _sounds_secret(key: str) -> bool:

@@ -37,7 +37,7 @@ _SYSTEM_TREES = (
 )  # fmt: skip
 
 _PYTHON_PARTS = ("lib", "lib64", "include", "pyvenv.cfg")
-"""Of a prefix of Python; never the prefix itself, below which anybody's data may lie (/usr/local, /srv/app)."""
+"""Of a prefix of Python; never the prefix itself, below which other data may lie (/usr/local, /srv/app)."""
 _NO_LIBRARIES = ("data", "scripts")
 """Paths of an installation: the prefix itself, and programs, of which none is run."""
 

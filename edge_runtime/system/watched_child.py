@@ -11,7 +11,11 @@ from typing import IO
 
 _LOOK_S = 0.05
 _CHUNK_BYTES = 16384
-_MOST_CHUNKS, _KEPT_BYTES = 128, 4096
+_MOST_CHUNKS = 128
+KEPT_BYTES = 4096
+"""Of the end of what a child says."""
+MOST_ANSWER_BYTES, MOST_ERROR_BYTES = 65536, 1 << 20
+"""Of standard output and standard error of a child that is waited for."""
 
 
 class End(StrEnum):
@@ -58,7 +62,7 @@ class LastWords:
             if not chunk:
                 return
             self.said_bytes += len(chunk)
-            self._kept = (self._kept + chunk)[-_KEPT_BYTES:]
+            self._kept = (self._kept + chunk)[-KEPT_BYTES:]
 
     def close(self) -> None:
         """Take the rest and give the pipe back; idempotent."""
@@ -78,9 +82,6 @@ def wait_for_child(
     timeout_s: float,
     in_all_s: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    most_answer_bytes: int = 65536,
-    most_error_bytes: int = 1 << 20,
-    kept_error_bytes: int = 4096,
 ) -> Ended:
     """Read both pipes of a child until it has ended; one that takes or says too much is killed. It is gone afterwards.
 
@@ -89,9 +90,6 @@ def wait_for_child(
         timeout_s: Longest silence on its standard output: whatever it writes there is progress.
         in_all_s: Longest life; as long as the silence when it is None.
         should_stop: Asked twenty times a second.
-        most_answer_bytes: Of standard output.
-        most_error_bytes: Of standard error.
-        kept_error_bytes: The end of it that is given.
     """
     assert process.stdout is not None, "started with stdout=PIPE"
     assert process.stderr is not None, "started with stderr=PIPE"
@@ -109,7 +107,7 @@ def wait_for_child(
                     end = End.STOPPED
                 elif time.monotonic() >= min(end_s, last_s):
                     end = End.TIMEOUT
-                elif len(answer) > most_answer_bytes or said_bytes > most_error_bytes:
+                elif len(answer) > MOST_ANSWER_BYTES or said_bytes > MOST_ERROR_BYTES:
                     end = End.TOO_MUCH_OUTPUT
                 if end is not End.BY_ITSELF:
                     break
@@ -120,7 +118,7 @@ def wait_for_child(
                     elif key.fileobj is process.stdout:
                         answer, end_s = answer + chunk, time.monotonic() + timeout_s
                     else:
-                        words, said_bytes = (words + chunk)[-kept_error_bytes:], said_bytes + len(chunk)
+                        words, said_bytes = (words + chunk)[-KEPT_BYTES:], said_bytes + len(chunk)
             else:
                 end = _wait_for_end(process, min(end_s, last_s), should_stop)
     finally:
@@ -128,7 +126,7 @@ def wait_for_child(
         status = process.wait()
         process.stdout.close()
         process.stderr.close()
-    return Ended(end, status, answer[:most_answer_bytes], words.decode(errors="replace"))
+    return Ended(end, status, answer[:MOST_ANSWER_BYTES], words.decode(errors="replace"))
 
 
 def _wait_for_end(process: subprocess.Popen[bytes], end_s: float, should_stop: Callable[[], bool]) -> End:

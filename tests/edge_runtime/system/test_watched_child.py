@@ -7,11 +7,20 @@ import psutil
 import pytest
 
 from edge_runtime.system.child_process import environment_without_secrets, small_environment, start_child
-from edge_runtime.system.watched_child import End, LastWords, wait_for_child
+from edge_runtime.system.watched_child import (
+    KEPT_BYTES,
+    MOST_ANSWER_BYTES,
+    MOST_ERROR_BYTES,
+    End,
+    LastWords,
+    wait_for_child,
+)
 from tests.support.paths import ROOT
 from tests.support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.integration
+
+ANSWER, WORDS, STAYS = b"x" * MOST_ANSWER_BYTES, "e" * KEPT_BYTES, "time.sleep(3600)"
 
 
 def child(script):
@@ -31,19 +40,18 @@ def child(script):
         ("sys.exit(7)", End.BY_ITSELF, 7, b"", ""),
         ("os.close(1); os.close(2); os._exit(3)", End.BY_ITSELF, 3, b"", ""),
         ("os.kill(os.getpid(), signal.SIGTERM)", End.BY_ITSELF, -15, b"", ""),
-        ("os.write(1, b'x' * 100)", End.BY_ITSELF, 0, b"x" * 100, ""),
-        ("os.write(1, b'x' * 101); time.sleep(3600)", End.TOO_MUCH_OUTPUT, -9, b"x" * 100, ""),
-        ("os.write(2, b'e' * 201); time.sleep(3600)", End.TOO_MUCH_OUTPUT, -9, b"", "e" * 20),
-        ("while True: os.write(1, b'x' * 65536)", End.TOO_MUCH_OUTPUT, -9, b"x" * 100, ""),
-        ("while True: os.write(2, b'e' * 65536)", End.TOO_MUCH_OUTPUT, -9, b"", "e" * 20),
+        (f"os.write(1, b'x' * {MOST_ANSWER_BYTES})", End.BY_ITSELF, 0, ANSWER, ""),
+        (f"os.write(1, b'x' * {MOST_ANSWER_BYTES + 1}); {STAYS}", End.TOO_MUCH_OUTPUT, -9, ANSWER, ""),
+        (f"os.write(2, b'e' * {MOST_ERROR_BYTES})", End.BY_ITSELF, 0, b"", WORDS),
+        (f"os.write(2, b'e' * {MOST_ERROR_BYTES + 1}); {STAYS}", End.TOO_MUCH_OUTPUT, -9, b"", WORDS),
+        ("while True: os.write(1, b'x' * 65536)", End.TOO_MUCH_OUTPUT, -9, ANSWER, ""),
+        ("while True: os.write(2, b'e' * 65536)", End.TOO_MUCH_OUTPUT, -9, b"", WORDS),
         ("os.write(2, b'\\xff' * 4)", End.BY_ITSELF, 0, b"", "\ufffd" * 4),
     ],
 )
 def test_what_a_child_says_is_bounded_and_its_end_is_known(script, end, status, answer, last_words):
     process = child(script)
-    found = wait_for_child(
-        process, timeout_s=WAIT_S, most_answer_bytes=100, most_error_bytes=200, kept_error_bytes=20
-    )
+    found = wait_for_child(process, timeout_s=WAIT_S)
     assert (found.end, found.status, found.answer, found.last_words) == (end, status, answer, last_words)
     assert process.returncode is not None
 
