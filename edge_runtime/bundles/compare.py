@@ -48,7 +48,7 @@ class Comparison:
 
 
 def read_outputs(meaning: PostprocessSpec, names: Sequence[str]) -> list[str]:
-    """Those of a model's outputs that the postprocessing reads: nobody sees what the others do.
+    """Those of a model's outputs that the postprocessing reads: the others change no result.
 
     All of them when it names one that is not there.
     """

@@ -92,10 +92,17 @@ def check_in_sandbox(
     key = _make_key(header, [manifest.files[name] for name in names])
     if passed is not None and (protection := passed.find(key)) is not None:
         return protection
-    at = bundle.path / bundle.manifest.model
     if timeout_s is not None:
         limits = replace(limits, step_s=timeout_s)
     ended = _run_child([header, *map(bundle.read, names)], limits, should_stop)
+    protection = _judge(ended, limits, bundle.path / manifest.model)
+    if protection is not None and passed is not None:
+        passed.note(key, protection)
+    return protection
+
+
+def _judge(ended: Ended, limits: OpeningLimits, at: Path) -> Protection | None:
+    """The protection of a child that opened the model; errors and None as ``check_in_sandbox`` has them."""
     if ended.end is End.STOPPED:
         raise OpeningStopped(
             f"{at}: not used; a later edit or a stop came before it was known whether it opens"
@@ -104,14 +111,11 @@ def check_in_sandbox(
     if answer is None or answer.is_out_of_memory:
         found = _describe(ended) if answer is None else str(answer.problem)
         raise BundleError(at, found, f"a model that opens and answers within {limits}", _FIX_LARGE)
-    if answer.problem is not None and not answer.is_unknown:
-        raise BundleError(at, answer.problem, "a model that opens, and only computes", _FIX)
     if answer.is_unknown:
         return None
-    protection = Protection(answer.landlock_abi, answer.has_seccomp)
-    if passed is not None:
-        passed.note(key, protection)
-    return protection
+    if answer.problem is not None:
+        raise BundleError(at, answer.problem, "a model that opens, and only computes", _FIX)
+    return Protection(answer.landlock_abi, answer.has_seccomp)
 
 
 def _measure(bundle: Bundle, names: list[str]) -> int:

@@ -48,8 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     except MemoryError:
         answer = Answer("it needs more memory than it may have", is_out_of_memory=True)
     problem = None if answer.problem is None else answer.problem[:MOST_CHARACTERS]
-    protected = {"landlock_abi": protection.landlock_abi, "has_seccomp": protection.has_seccomp}
-    os.write(answer_fd, json.dumps({**asdict(answer), "problem": problem, **protected}).encode())
+    os.write(answer_fd, json.dumps({**asdict(answer), "problem": problem, **asdict(protection)}).encode())
     sys.stderr.flush()
     os._exit(0)  # the end of an engine's libraries is not of interest, and may hang
 

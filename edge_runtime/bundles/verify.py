@@ -5,7 +5,7 @@ leave the bundle; models of another format than the manifest says, that keep wei
 mode. Whether the model then *does* what the bundle promises is checked by ``self_test``. Neither onnx nor torch is
 imported here.
 
-The hashes show that a copy is whole. They do not show who made it: whoever can change a file can change its hash, and
+The hashes show that a copy is whole. They do not show who made it: a file and its hash can be changed together, and
 nothing is signed. Hard links are taken: backups and file systems of images (ostree, rsnapshot) make every file one, and
 a file whose content must have the hash in the manifest gives nothing away.
 """

@@ -70,7 +70,7 @@ class RequestInbox:
         while not self._waiting.empty():
             request, answer = self._waiting.get()
             if not answer.set_running_or_notify_cancel():
-                continue  # its caller was told that it is not done
+                continue  # its caller knows that it is not done
             try:
                 answer.set_result(handle(request))
             except Exception as err:

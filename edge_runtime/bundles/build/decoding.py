@@ -12,16 +12,8 @@ from typing import Any
 import onnx
 
 _RESHAPING = {
-    "Reshape",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Slice",
-    "Identity",
-    "Flatten",
-    "Gather",
-    "StridedSlice",
-}
+    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "Flatten", "Gather", "StridedSlice",
+}  # fmt: skip
 _WEIGHTED = {
     "Conv", "ConvTranspose", "Gemm", "MatMul",  # ONNX
     "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData",  # OpenVINO

@@ -38,7 +38,7 @@ class _Answers:
     right: list[OneOutput] = field(default_factory=list)
     nudged: list[OneOutput] = field(default_factory=list)
     wrong: dict[str, list[OneOutput | None]] = field(default_factory=dict)
-    """None: the model refuses such a picture, so nobody overlooks the mistake."""
+    """None: the model refuses such a picture, so the mistake does not go unnoticed."""
     changes_pictures: dict[str, bool] = field(default_factory=dict)
 
 
