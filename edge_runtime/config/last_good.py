@@ -1,7 +1,7 @@
 """Keeps the text of the configuration that was in force last, so that a box can start with it.
 
-A box whose last edit was refused goes on; after a power cut it would find only that edit, and nobody is there to mend
-it. The copy lies in the state directory, readable for the daemon's user only.
+A box whose last edit was refused goes on; after a power cut it would find only that edit, and no person to mend it. The
+copy lies in the state directory, readable for the daemon's user only.
 """
 
 import hashlib

@@ -74,7 +74,7 @@ def load_state_dir(path: Path, env: Mapping[str, str]) -> Path | None:
 
 def _load_part(shape: type[_Model], path: Path, env: Mapping[str, str]) -> tuple[_Model, Document]:
     """The keys of a file that ``shape`` has, checked without the others."""
-    document = load(read_text(path), str(path))
+    document = load(_read(path), str(path))
     _require_sections(document)
     filling = _Filling(env, document)
     given = shape.model_fields.keys() & document.data.keys()
@@ -92,12 +92,12 @@ def load_config(path: Path, env: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with every problem: path of the key, line, what was found, what was expected.
     """
-    text = read_text(path)
+    text = _read(path)
     own_file = path.resolve()
     return parse_config(text, str(path), env, base=own_file.parent, own_file=own_file)
 
 
-def read_text(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     """The bytes of a configuration file, at most one more than may be.
 
     Raises:
@@ -188,9 +188,8 @@ def secrets_of(config: Config, env: Mapping[str, str]) -> frozenset[str]:
         *config.cameras,
         *(model.bundle for model in config.models.values()),
     }
-    return frozenset(
-        texts - names - {""}
-    )  # a fleet may name its devices by a variable: topics show them anyway
+    # A fleet may name its devices by a variable: topics show them anyway.
+    return frozenset(texts - names - {""})
 
 
 @dataclass(slots=True)

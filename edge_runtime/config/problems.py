@@ -87,9 +87,8 @@ def _is_shortened(loc: Loc, details: list[ErrorDetails], all_places: Iterable[Lo
 def _place(detail: ErrorDetails, data: Any) -> Loc:
     """The part of a location that the file has: pydantic adds '[key]' and names of union members."""
     loc, place = detail["loc"], list[str | int]()
-    is_of_a_section = (
-        detail["type"] == "value_error"
-    )  # by a validator of the whole; its last part is no key then
+    # Of a validator of a whole section the last part is no key.
+    is_of_a_section = detail["type"] == "value_error"
     for position, part in enumerate(loc):
         if part == "[key]":
             break
@@ -165,51 +164,22 @@ def show(value: Any, *, is_secret: bool = False) -> str:
         return "a section"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    if isinstance(value, str):
-        value = _without_userinfo(value[:MAX_READ])
-    text = PROCESS.text(repr(value))
+    text = PROCESS.text(repr(_without_userinfo(value[:MAX_READ]) if isinstance(value, str) else value))
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
-def _without_userinfo(value: Any) -> Any:
-    """One value has no words around it: whatever stands before an @ may be a password."""
-    if not isinstance(value, str) or "@" not in value:
+def _without_userinfo(value: str) -> str:
+    """One value has no words around it: all that is before an @ may be a password."""
+    before, at, after = value.rpartition("@")
+    if not at:
         return value
-    before, _, after = value.rpartition("@")
     scheme, mark, _ = before.partition("://")
     return f"{scheme}{mark}{HIDDEN}@{after}" if mark else f"{HIDDEN}@{after}"
 
 
-def section_at(loc: Loc, shape: type[BaseModel]) -> type[BaseModel] | None:
-    """The model of the section at a place, through optionals and ``dict[name, section]``."""
-    current: Any = shape
-    for part in loc:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            info = current.model_fields.get(str(part))
-            if info is None:
-                return None
-            current = _section_in(info.annotation)
-        elif current is None:
-            return None
-        else:  # the value type of a dict: any name leads to it
-            current = current[0]
-    return current if isinstance(current, type) and issubclass(current, BaseModel) else None
-
-
-def _section_in(annotation: Any) -> Any:
-    """The section class in ``X``, ``X | None``; in a one-element list for ``dict[str, X]``; else None."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    arguments = get_args(annotation)
-    if getattr(annotation, "__origin__", None) is dict:
-        return [_section_in(arguments[1])]
-    found = [section for section in map(_section_in, arguments) if section is not None]
-    return found[0] if len(found) == 1 else None  # only the data says which one of a union is meant
-
-
 def _known_keys(loc: Loc, shape: type[BaseModel]) -> str:
-    section = section_at(loc[:-1], shape)
-    return did_you_mean(str(loc[-1]), section.model_fields) if section is not None else "no such key"
+    sections, _ = _find_field(loc[:-1], shape)  # only the data says which one of a union is meant
+    return did_you_mean(str(loc[-1]), sections[0].model_fields) if len(sections) == 1 else "no such key"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

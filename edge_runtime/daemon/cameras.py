@@ -48,7 +48,7 @@ class Cameras:
         self._open_source, self._sequences, self._crashes = open_source, sequences, crashes
         self._workers: dict[str, StreamWorker] = {}
         self._paused: dict[str, SequenceNumbers] = {}
-        """Of closed streams: opened again, their numbers go on without a gap."""
+        """Of closed streams, also removed ones: opened again, their numbers go on without a gap."""
 
     def open(self, stream: str, camera: CameraConfig, pipeline: Pipeline) -> None:
         """Start a stream's worker. A source that cannot be opened is a problem in the status, not an error here."""

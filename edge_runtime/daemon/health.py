@@ -37,7 +37,7 @@ class Weight(IntEnum):
 
 
 _HAS_EVENTS = ("daemon", "configuration", "delivery")
-"""These have events of their own, or none can be sent any more."""
+"""These have other events, or none can be sent any more."""
 _STATES: dict[Weight, Literal["dead", "unready", "note"]] = {
     Weight.DEAD: "dead",
     Weight.UNREADY: "unready",

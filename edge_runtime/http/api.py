@@ -136,8 +136,7 @@ def _summarise(reports: Mapping[str, Reports], most: int) -> list[dict[str, Any]
         for report_id in kept.list_ids()
         if (figures := kept.read_figures(report_id)) is not None
     ]
-    found = PROCESS.value(found)
-    return sorted(found, key=lambda one: str(one["at"]), reverse=True)[:most]
+    return PROCESS.value(sorted(found, key=lambda one: str(one["at"]), reverse=True)[:most])
 
 
 def _seconds(value: object) -> float:

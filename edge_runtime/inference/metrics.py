@@ -64,9 +64,7 @@ class StreamMetrics:
     def note_frame(self, captured_at_s: float) -> None:
         """A frame has come in."""
         has_paused = self.last_frame_at_s is not None and captured_at_s - self.last_frame_at_s > PAUSE_S
-        if (
-            self.unanswered_since_s is None or has_paused
-        ):  # one that was lost before a pause is no sign of today
+        if self.unanswered_since_s is None or has_paused:  # what was lost before a pause says nothing of now
             self.unanswered_since_s = captured_at_s
         self.frames += 1
         self.last_frame_at_s = captured_at_s
@@ -84,7 +82,7 @@ class StreamMetrics:
         self.forget_unanswered()
 
     def forget_unanswered(self) -> None:
-        """Nothing is owed any more: it was told that the frames have no answer, or the stream was closed."""
+        """Nothing is owed any more: the lost frames were rejected, or the stream was closed."""
         self.unanswered_since_s = None
 
 

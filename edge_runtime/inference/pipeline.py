@@ -45,7 +45,7 @@ class Pipeline:
     postprocessor: Postprocessor
     deliver: Callable[[Result], None]
     reject: Callable[[str, Rejected], None]
-    """Told of every frame that will have no result, with the name of the model: bad pictures and bad answers, frames
+    """Called with the model and every frame that will have no result: bad pictures and bad answers, frames
     lost to an error of the engine. Not of those that were dropped because newer ones came."""
     observer: Observer | None
     on_engine_error: Callable[[EngineError], None]

@@ -93,7 +93,7 @@ class AnsweredFiles:
         self._known: dict[int, int] = {}
         self._waiting: deque[tuple[Any, int, int]] = deque()
         """Settled files whose results are not safe yet: mark, key, identity."""
-        self._size_bytes = self._saved_at_s = 0.0
+        self._size_bytes, self._saved_at_s = 0, 0.0
         self._must_rewrite = False
         if path is not None:
             self._load(path)
@@ -181,7 +181,7 @@ class AnsweredFiles:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             # At the known end: a write that a full disk cut short is written over.
-            written = os.pwrite(descriptor, content, int(self._size_bytes))
+            written = os.pwrite(descriptor, content, self._size_bytes)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -206,7 +206,7 @@ class AnsweredFiles:
                 self._known[key] = identity
             else:
                 damaged += 1
-        self._size_bytes = float(whole)
+        self._size_bytes = whole
         if damaged or whole < len(_HEADER):
             self._must_rewrite = True
             log.error("answered files damaged, some are answered again", path=str(path), damaged=damaged,

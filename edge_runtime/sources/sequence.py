@@ -25,7 +25,6 @@ log = structlog.get_logger()
 BLOCK = 10_000  # the next one is reserved when half of it is used: a small write every 8 minutes at 10 fps
 RETRY_EVERY = 100  # numbers between two attempts at a reservation that the disk refused
 
-
 MOST = 2**53 - 2**32
 """Beyond this, readers of JSON lose the last digits of a number."""
 LEAST_JUMP = 10**12

@@ -83,7 +83,7 @@ def open_base_model(config: Config, stream: str, camera: CameraConfig) -> Compar
     """A function that answers any frame of a demo camera, with or without its drift, by the unpatched model."""
     bundle = load_model_bundle(config, camera.model)
     answer = make_answer_function(bundle, open_bundle_engine(bundle, choose_threads(cpu_budget(), 1)))
-    demo_camera = open_demo_camera(stream, camera)
+    demo_camera = open_demo_camera(stream, camera, first_seq=0)
 
     def base_top(seq: int, drifted: bool) -> int | None:
         found = answer(Frame(stream, seq, demo_camera.frame(seq, drifted=drifted), 0.0, 0.0))

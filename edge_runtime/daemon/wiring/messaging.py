@@ -105,7 +105,7 @@ def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[st
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
     handlers["bless"] = handlers["approve"]  # the old name, for one release
     cleaned = {verb: partial(_answer_without_secrets, handler) for verb, handler in handlers.items()}
-    # Before it is a mapping, so that none of its own words is taken for a secret.
+    # Before it is a mapping, so that none of its keys is taken for a secret.
     return {**cleaned, "status": lambda _: asdict(PROCESS.value(reporter.status()))}
 
 

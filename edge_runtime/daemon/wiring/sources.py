@@ -24,7 +24,10 @@ from edge_runtime.system.camera_path import look_at_path
 
 
 class AnsweredFolders:
-    """The answered files of each watched folder's stream, kept while the daemon runs: edits reopen sources."""
+    """The answered files of each watched folder's stream, kept while the daemon runs: edits reopen sources.
+
+    Those of a removed stream stay too: it may come back, and its folder is not answered again then.
+    """
 
     def __init__(self, folder: Path, delivery: Delivery) -> None:
         self._folder, self._delivery = folder, delivery
@@ -50,7 +53,7 @@ def open_source(
     *,
     connection: BrokerConnection,
     answered: AnsweredFolders,
-    pictures: PicturesConfig = PicturesConfig(),  # noqa: B008 - frozen
+    pictures: PicturesConfig,
 ) -> Source:
     """The source of one camera section; ``pictures`` limits the size of its frames.
 
@@ -113,7 +116,7 @@ def _is_folder(stream: str, path: str) -> bool:
         raise SourceLost(stream, f"{path} cannot be opened: {err.strerror}") from err
 
 
-def open_demo_camera(stream: str, camera: CameraConfig, first_seq: int = 0) -> DemoCamera:
+def open_demo_camera(stream: str, camera: CameraConfig, first_seq: int) -> DemoCamera:
     """The demo's conveyor of photographs."""
     folder = camera.demo.pictures if camera.demo is not None else None
     return DemoCamera(
@@ -121,7 +124,7 @@ def open_demo_camera(stream: str, camera: CameraConfig, first_seq: int = 0) -> D
     )
 
 
-def video_options(camera: CameraConfig, max_frame_bytes: int = 64 << 20) -> VideoOptions:
+def video_options(camera: CameraConfig, max_frame_bytes: int) -> VideoOptions:
     """The options of a camera or video file. In the configuration fps is a file's pace; for a camera it is a limit."""
     is_paced = camera.fps is not None and camera.pace == "native" and not camera.address.kind.is_live
     return VideoOptions(

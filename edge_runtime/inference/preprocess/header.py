@@ -11,7 +11,7 @@ MOST_WORDS = 300
 class PictureFlaw(Exception):
     """A picture or tensor that cannot be used; ``prepare`` turns it into a ``Rejected`` value.
 
-    ``detail`` never quotes the content: a link in a watched folder may point at a file that nobody may read here.
+    ``detail`` never quotes the content: a link in a watched folder may point at a secret file.
     """
 
     def __init__(self, reason: RejectReason, detail: str) -> None:

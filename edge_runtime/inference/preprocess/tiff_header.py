@@ -203,9 +203,10 @@ def _find_strips(
 ) -> Strips | None:
     """Those that ``tiff_strips`` can count."""
     compression = values.get(_COMPRESSION, (1,))
-    if compression[0] not in COUNTED or values[_PHOTOMETRIC] == (
+    is_counted = compression[0] in COUNTED and values[_PHOTOMETRIC] != (
         _YCBCR,
-    ):  # which may leave out colour samples
+    )  # may leave out colour samples
+    if not is_counted:
         return None
     (width, height), is_tiled = size, _TILE_OFFSETS in values
     is_planar = values.get(_PLANAR, (1,)) == (2,)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_runtime.config import CameraConfig, parse_config
+from edge_runtime.config import CameraConfig, PicturesConfig, parse_config
 from edge_runtime.daemon.wiring.daemon import build_daemon
 from edge_runtime.daemon.wiring.messaging import make_command_handlers
 from edge_runtime.daemon.wiring.models import open_model
@@ -40,7 +40,7 @@ def open_on(broker, **options):
     topics = Topics("edge", "box")
     connection = SimpleNamespace(client=broker, topics=topics, may_answer=topics.allows_response_to)
     camera = CameraConfig(**{"path": "mqtt", "model": "parts", **options})
-    return open_source("belt", camera, 7, connection=connection, answered=None)
+    return open_source("belt", camera, 7, connection=connection, answered=None, pictures=PicturesConfig())
 
 
 def test_a_camera_path_that_the_disk_refuses_is_a_lost_source():

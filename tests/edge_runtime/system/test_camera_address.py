@@ -77,8 +77,8 @@ def test_the_configuration_answers_as_the_address_does(form: Form) -> None:
 
 @every_form
 def test_only_a_file_is_played_at_the_pace_of_fps(form: Form) -> None:
-    assert video_options(camera(form.path, fps=10)).pace == ("native" if IS_LIVE[form.kind] else "fps")
-    assert video_options(camera(form.path)).pace == "native"
+    assert video_options(camera(form.path, fps=10), 1).pace == ("native" if IS_LIVE[form.kind] else "fps")
+    assert video_options(camera(form.path), 1).pace == "native"
 
 
 @pytest.mark.parametrize(
