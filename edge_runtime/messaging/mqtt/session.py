@@ -233,28 +233,30 @@ class MqttSession:
         Raises:
             ValueError: MQTT cannot carry it: the topic is empty, too long or has a wildcard.
         """
+        info = self._publish(topic, payload, 1, retain, _publish_properties(expiry_s, correlation))
+        if info is not None and retain:
+            self._watch_retained(info.mid, topic)
+        return None if info is None else info.mid
+
+    def _publish(
+        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
+    ) -> paho.MQTTMessageInfo | None:
         if not self.is_open or not self.fits(topic, payload):
             return None
         if not topic or "\0" in topic:  # paho leaves these to the broker, which ends the connection
             raise ValueError(f"a topic cannot be {topic!r}")
-        properties = _publish_properties(expiry_s, correlation)
-        self._count(sent=1)  # before it is acknowledged
+        self._count(sent=1)  # before it is acknowledged; at QoS 0 paho reports it when it is written
+        is_sent = False
         try:
-            info = self._client.publish(
-                topic, payload, qos=1, retain=retain and self._may_retain, properties=properties
-            )
-        except ValueError:
-            self._count(sent=-1)
-            raise
-        if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            if retain:
-                self._watch_retained(info.mid, topic)
-            return info.mid
-        self._count(sent=-1)
-        return None
+            info = self._client.publish(topic, payload, qos, retain and self._may_retain, properties)
+            is_sent = info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+        finally:
+            if not is_sent:
+                self._count(sent=-1)
+        return info if is_sent else None
 
     def _watch_retained(self, mid: int, topic: str) -> None:
-        """Nobody waits for state and availability: a refusal of them is a problem of the session."""
+        """No caller waits for state and availability: a refusal of them is a problem of the session."""
         with self._counting:
             code = self._early_codes.pop(mid, None)
             if code is None:
@@ -314,17 +316,10 @@ class MqttSession:
         with self._light_lock:
             while self._light and self._light[0][0].is_published():
                 self._light_bytes -= self._light.popleft()[1]
-            if (
-                self._light_bytes + len(payload) > MAX_LIGHT_BYTES
-                or not self.is_open
-                or not self.fits(topic, payload)
-            ):
+            if self._light_bytes + len(payload) > MAX_LIGHT_BYTES:
                 return None
-            properties = _publish_properties(expiry_s, correlation)
-            self._count(sent=1)  # paho reports it as published when it is written
-            info = self._client.publish(topic, payload, qos=0, properties=properties)
-            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                self._count(sent=-1)
+            info = self._publish(topic, payload, 0, False, _publish_properties(expiry_s, correlation))
+            if info is None:
                 return None
             self._light.append((info, len(payload)))
             self._light_bytes += len(payload)
