@@ -39,8 +39,25 @@ class LayerSkipped(Exception):
     """This layer stays as it is; the text is the reason that the user sees."""
 
 
-def may_be_decoding(shape: Sequence[int]) -> bool:
-    """Whether weights of this shape, output channels first, can be those of :func:`is_decoding`."""
+def holds_decoding(
+    shape: Sequence[int], read: Callable[[], NDArray[np.floating[Any]]], *, is_turned: bool
+) -> bool:
+    """Whether a layer's weights are those of a decoding, see :func:`is_decoding`.
+
+    Args:
+        shape: (O, I, ...); of a matrix that ``is_turned`` (I, O), of a product with a vector (I,).
+        read: Gives the weights; called only where the shape fits.
+        is_turned: Whether the output channels of a matrix are its last axis.
+    """
+    is_turned = is_turned and len(shape) == 2
+    rows = [1, *shape] if len(shape) == 1 else list(shape[::-1] if is_turned else shape)
+    if not _may_be_decoding(rows):
+        return False
+    weights = read()
+    return is_decoding(weights.T if is_turned else weights.reshape(rows))
+
+
+def _may_be_decoding(shape: Sequence[int]) -> bool:
     return list(shape) == _BOX or (len(shape) > 1 and shape[0] == 1 and shape[1] >= _FEWEST_STEPS)
 
 
@@ -50,7 +67,7 @@ def is_decoding(weights: NDArray[np.floating[Any]]) -> bool:
     Two kinds are in use. The mean of a distribution over distances: weights 0, 1, 2... for one output (Generalized
     Focal Loss, Li et al. 2020; YOLO v8 and later). Centre and size to corners, or back: a matrix of halves and ones.
     """
-    if not may_be_decoding(weights.shape) or weights.size != int(np.prod(weights.shape[:2])):
+    if not _may_be_decoding(weights.shape) or weights.size != int(np.prod(weights.shape[:2])):
         return False
     flat = weights.reshape(weights.shape[0], -1).astype(np.float64)
     if len(flat) > 1:
@@ -72,7 +89,9 @@ class Step(Generic[T]):
     rows_from: Sequence[Hashable]
     """Those of ``reads`` that decide how many entries the output has."""
     has_weights: bool
-    """Whether a layer in front of this one is no head: it has learned weights, or holds layers that have."""
+    """Whether it has weights, or holds layers that have: one in front of it is then no head."""
+    is_decoding: bool
+    """Whether its weights are fixed arithmetic, see :func:`is_decoding`: they hide no head, and are never corrected."""
     is_batch_norm: bool
     is_linear: bool
     """Whether it is a matrix product."""
@@ -103,6 +122,9 @@ def choose_taps(
     skipped: list[SkippedLayer] = []
     for place, step in enumerate(steps):
         skipped += [SkippedLayer(label, _INNER) for label in step.inner_layers]
+        if step.is_decoding:
+            skipped.append(SkippedLayer(step.label, DECODING))
+            continue
         try:
             tap = step.tap()
         except LayerSkipped as reason:
@@ -134,9 +156,10 @@ def _find_heads(steps: Sequence[Step[T]]) -> frozenset[int]:
     for place in reversed(range(len(steps))):
         step = steps[place]
         is_ahead = not leads_to_layer.isdisjoint(step.writes)
-        if (step.has_weights or step.is_batch_norm) and not is_ahead:
+        has_learned = step.has_weights and not step.is_decoding
+        if (has_learned or step.is_batch_norm) and not is_ahead:
             heads.add(place)
-        if step.has_weights or is_ahead:
+        if has_learned or is_ahead:
             leads_to_layer.update(step.reads)
     return frozenset(heads)
 

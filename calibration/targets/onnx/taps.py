@@ -11,19 +11,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, numpy_helper
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from calibration.errors import ModelError
 from calibration.targets.base import SkippedLayer
 from calibration.targets.onnx.graph import OnnxGraph, attribute, label, operator, subgraphs, tensors_read
-from calibration.targets.tap_choice import (
-    DECODING,
-    LayerSkipped,
-    Step,
-    choose_taps,
-    is_decoding,
-    may_be_decoding,
-)
+from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps, holds_decoding
 
 _NORM = "BatchNormalization"
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -101,6 +95,7 @@ def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
             writes=node.output,
             rows_from=node.input[:1] if operator(node) in _OF_THE_FIRST_ONLY else node.input,
             has_weights=_has_weights(graph, node) or any(has_weights for _, has_weights in inner),
+            is_decoding=_is_decoding(graph, node),
             is_batch_norm=operator(node) == _NORM,
             is_linear=operator(node) in ("Gemm", "MatMul"),
             is_selecting=depends_on_picture and operator(node) in _SELECTING,
@@ -110,9 +105,8 @@ def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
 
 
 def _has_weights(graph: OnnxGraph, node: NodeProto) -> bool:
-    """Whether a layer in front of this node is no head."""
     if operator(node) in _WEIGHTED:
-        return _is_constant(graph, node.input[1]) and not _is_decoding(graph, node)
+        return _is_constant(graph, node.input[1])
     return _is_unknown(graph, node)
 
 
@@ -124,21 +118,19 @@ def _is_decoding(graph: OnnxGraph, node: NodeProto) -> bool:
     tensor = graph.constants.get(node.input[1] if source is None else source.input[0])
     if tensor is None:
         return False
+    if source is not None and graph.array(source.input[1]).size > 1:
+        return False  # one output, or a 4 x 4 matrix: a scale for each output does not bend a line
     is_turned = operator(node) == "MatMul" or (operator(node) == "Gemm" and not attribute(node, "transB", 0))
-    dims = list(tensor.dims)
-    shape = [*dims[1:2], *dims[:1]] if is_turned and len(dims) == 2 else dims
-    if len(dims) == 1:  # a MatMul by a vector
-        shape = [1, *dims]
-    if not may_be_decoding(shape):
-        return False
+    return holds_decoding(tensor.dims, lambda: _dequantized(graph, tensor, source), is_turned=is_turned)
+
+
+def _dequantized(graph: OnnxGraph, tensor: TensorProto, source: NodeProto | None) -> NDArray[np.float64]:
+    """The values of weights; ``source`` is their DequantizeLinear, with one scale."""
     value = np.asarray(numpy_helper.to_array(tensor), np.float64)
-    if source is not None:  # one output, or a 4 x 4 matrix: a scale for each output does not bend a line
-        zero = graph.array(source.input[2]).astype(np.float64) if len(source.input) > 2 else np.zeros(1)
-        scale = graph.array(source.input[1]).astype(np.float64)
-        if scale.size > 1:
-            return False
-        value = (value - zero.reshape(-1)[0]) * scale.reshape(-1)[0]
-    return is_decoding(value.T if is_turned and value.ndim == 2 else value.reshape(shape))
+    if source is None:
+        return value
+    zero = graph.array(source.input[2]).astype(np.float64).flat[0] if len(source.input) > 2 else 0.0
+    return (value - zero) * graph.array(source.input[1]).astype(np.float64).flat[0]
 
 
 def _is_unknown(graph: OnnxGraph, node: NodeProto) -> bool:
@@ -190,8 +182,6 @@ def _is_constant(graph: OnnxGraph, name: str) -> bool:
 def _find_tap(graph: OnnxGraph, node: NodeProto) -> OnnxTap | None:
     """The tap of a node, None when it is not a layer with weights."""
     match operator(node):
-        case "Conv" | "Gemm" | "MatMul" if _is_decoding(graph, node):
-            raise LayerSkipped(DECODING)
         case "Conv" | "ConvTranspose":
             return None if _feeds_batch_norm(graph, node) else _read_convolution(graph, node)
         case "BatchNormalization":

@@ -26,14 +26,7 @@ from calibration.targets.openvino.graph import (
     shape_of,
     value,
 )
-from calibration.targets.tap_choice import (
-    DECODING,
-    LayerSkipped,
-    Step,
-    choose_taps,
-    is_decoding,
-    may_be_decoding,
-)
+from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps, holds_decoding
 
 BATCH_NORM = "BatchNormInference"
 
@@ -134,7 +127,8 @@ def _describe(graph: IrGraph, node: Any) -> Step[IrTap]:
         reads=sources,
         writes=[node.get_name()],
         rows_from=sources[:1] if kind in _OF_THE_FIRST_ONLY else sources,
-        has_weights=bool(inner) or (has_weights(graph, node) and not _is_decoding(node)),
+        has_weights=bool(inner) or has_weights(graph, node),
+        is_decoding=has_weights(graph, node) and _is_decoding(node),
         is_batch_norm=kind == BATCH_NORM,
         is_linear=kind == "MatMul",
         is_selecting=kind in _SELECTING and not all(graph.is_constant(source) for source in inputs),
@@ -189,12 +183,8 @@ def _is_decoding(node: Any) -> bool:
     if kind not in ("Convolution", "MatMul") or node.input_value(1).get_partial_shape().is_dynamic:
         return False
     is_turned = kind == "MatMul" and not node.get_attributes()["transpose_b"]
-    shape = shape_of(node.input_value(1))
-    rows = shape[::-1] if is_turned and len(shape) == 2 else (1, *shape) if len(shape) == 1 else shape
-    if not may_be_decoding(rows):
-        return False
-    weights = value(node.input_value(1)).astype(np.float64)
-    return is_decoding(weights.T if is_turned and weights.ndim == 2 else weights.reshape(rows))
+    weights = node.input_value(1)
+    return holds_decoding(shape_of(weights), lambda: value(weights).astype(np.float64), is_turned=is_turned)
 
 
 def _find_tap(graph: IrGraph, node: Any) -> IrTap | None:
@@ -204,8 +194,6 @@ def _find_tap(graph: IrGraph, node: Any) -> IrTap | None:
         raise LayerSkipped(f"{kind} has no per-channel output that its constants could correct")
     if kind == BATCH_NORM:
         return _read_batch_norm(graph, node)
-    if has_weights(graph, node) and _is_decoding(node):
-        raise LayerSkipped(DECODING)
     if kind in _CONVOLUTIONS:
         return None if _feeds_batch_norm(node) else _read_convolution(graph, node)
     if kind == "MatMul" and has_weights(graph, node):

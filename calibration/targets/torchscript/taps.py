@@ -15,14 +15,7 @@ import torch
 from calibration.errors import ModelError
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import SkippedLayer
-from calibration.targets.tap_choice import (
-    DECODING,
-    LayerSkipped,
-    Step,
-    choose_taps,
-    is_decoding,
-    may_be_decoding,
-)
+from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps, holds_decoding
 from calibration.targets.torchscript.graph import (
     CONVOLUTIONS,
     LAYERS,
@@ -124,7 +117,8 @@ def _describe(graph: TorchGraph, node: Any) -> Step[TorchTap]:
         reads=[*inputs, *(value.unique() for inner in inside for value in inner.inputs())],
         writes=[output.unique() for output in node.outputs()],
         rows_from=inputs[:1] if node.kind() in _OF_THE_FIRST_ONLY else inputs,
-        has_weights=bool(layers) or _has_learned_weights(graph, node),
+        has_weights=bool(layers) or find_weights(graph, node) is not None,
+        is_decoding=_is_decoding(graph, node),
         is_batch_norm=False,  # its running mean counts as weights
         is_linear=node.kind() not in (*CONVOLUTIONS, "aten::batch_norm"),
         is_selecting=_is_selecting(node),
@@ -140,19 +134,16 @@ def _has_learned_weights(graph: TorchGraph, node: Any) -> bool:
 def _is_decoding(graph: TorchGraph, node: Any) -> bool:
     """See :func:`calibration.targets.tap_choice.is_decoding`."""
     weights = find_weights(graph, node)
-    if weights is None or node.kind() == "aten::batch_norm" or weights.ndim == 0:
+    if weights is None or node.kind() == "aten::batch_norm":
         return False
     if node.kind() in CONVOLUTIONS:
-        return not read_convolution_form(node)[0] and _is_line(weights)
-    if weights.ndim == 1:
-        return _is_line(weights[None])
-    place = 2 if node.kind() == "aten::addmm" else 1
-    is_kept = node.kind() == "aten::linear" or is_transposed(node.inputsAt(place))
-    return bool(weights.ndim == 2 and _is_line(weights if is_kept else weights.t()))
-
-
-def _is_line(weights: Any) -> bool:
-    return may_be_decoding(weights.shape) and is_decoding(weights.detach().double().numpy())
+        fits, is_turned = not read_convolution_form(node)[0], False
+    else:
+        read = node.inputsAt(2 if node.kind() == "aten::addmm" else 1)
+        fits, is_turned = weights.ndim <= 2, node.kind() != "aten::linear" and not is_transposed(read)
+    return fits and holds_decoding(
+        weights.shape, lambda: weights.detach().double().numpy(), is_turned=is_turned
+    )
 
 
 def label(graph: TorchGraph, node: Any) -> str:
@@ -200,8 +191,6 @@ def _find_tap(graph: TorchGraph, node: Any) -> TorchTap | None:
         return _read_batch_norm(graph, node)
     if kind not in CONVOLUTIONS and find_weights(graph, node) is None:
         return None  # a product of two computed tensors
-    if _is_decoding(graph, node):
-        raise LayerSkipped(DECODING)
     if _feeds_batch_norm(node.output()):
         return None
     finder: dict[str, Callable[[TorchGraph, Any], TorchTap]] = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from calibration.errors import ModelError
-from calibration.targets.tap_choice import HEAD, VARYING, LayerSkipped, Step, choose_taps
+from calibration.targets.tap_choice import DECODING, HEAD, VARYING, LayerSkipped, Step, choose_taps
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Node:
             reads=self.reads,
             writes=[self.name],
             rows_from=self.reads[:1],
-            has_weights=self.kind in ("conv", "linear"),
+            has_weights=self.kind in ("conv", "linear", "decoding"),
+            is_decoding=self.kind == "decoding",
             is_batch_norm=self.kind == "norm",
             is_linear=self.kind == "linear",
             is_selecting=self.kind == "select",
@@ -63,6 +64,14 @@ def test_a_layer_keeps_its_reason_unless_it_is_a_head() -> None:
     )
     assert taps == ("a",)
     assert skipped == {"shared": "shared weights", "last": HEAD}
+
+
+def test_fixed_arithmetic_hides_no_head_and_says_so() -> None:
+    taps, skipped = chosen(
+        Node("a", ("x",), "conv"), Node("boxes", ("a",), "conv"), Node("decoded", ("boxes",), "decoding")
+    )
+    assert taps == ("a",)
+    assert skipped == {"boxes": HEAD, "decoded": DECODING}
 
 
 def test_rows_are_followed_through_the_inputs_that_decide_them() -> None:
