@@ -171,7 +171,7 @@ def test_a_model_is_replaced_under_a_running_camera_without_losing_a_frame(box):
 
 @pytest.mark.parametrize("edit", ["models: [", json.dumps({"models": {"parts": {"bundle": "not-there"}}})])
 def test_a_box_whose_last_edit_was_refused_starts_with_the_one_before(box, edit, monkeypatch):
-    """Nobody is there to mend the file when the power comes back."""
+    """The file cannot be mended before the power comes back."""
     box.write(cameras=conveyor())
     box.start()
     assert until(box.is_ready)
