@@ -13,7 +13,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
-    with _open(path) as file:
+    with open_regular(path) as file:
         return file.read(most_bytes)
 
 
@@ -23,14 +23,19 @@ def read_whole(path: Path, most_bytes: int) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file (EINVAL) or is too long (EFBIG).
     """
-    with _open(path) as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most_bytes:
             raise OSError(errno.EFBIG, f"{size} bytes; at most {most_bytes} are read", str(path))
         return file.read(size)
 
 
-def _open(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file to read. Never waits.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file (EINVAL).
+    """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

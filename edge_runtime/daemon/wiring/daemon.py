@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from edge_runtime.config import Config, keep_last_good, secrets_of
+from edge_runtime.config import CameraConfig, Config, keep_last_good, secrets_of
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
@@ -26,6 +26,7 @@ from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, Fact
+from edge_runtime.sources.base import Source
 from edge_runtime.system.heap import share_one_arena
 from edge_runtime.system.log import configure_log
 from edge_runtime.system.priority import run_in_background
@@ -72,16 +73,7 @@ def build_daemon(
             delivery.add_event(Event(time.time(), fact, model))
 
         running = Running(config)
-        streams = config.state_dir / "streams"
-        answered = AnsweredFolders(streams, delivery)
-        resources.callback(answered.close)
-        cameras = Cameras(
-            lambda *camera: open_source(
-                *camera, connection=running.connection, answered=answered, pictures=config.pictures
-            ),
-            streams,
-            crashes,
-        )
+        cameras = _make_cameras(running, delivery, crashes, resources)
         reporter = StatusReporter(running, cameras, delivery, crashes)
         handlers = make_command_handlers(running, reporter)
         used = UsedFile(config.state_dir / "commands.used")
@@ -105,15 +97,6 @@ def build_daemon(
         running.connection = reloader.open_connection(config)
         connection = running.connection
         delivery.use_channels(connection.topics, connection.channels, connection.answer)
-        watch = ConfigWatcher(
-            config_path,
-            os.environ,
-            current=loaded,
-            on_change=lambda edited: edits.put(adjust(edited)),
-            on_error=edits.put,
-            crashes=crashes,
-            is_refused=refused is not None,
-        )
         if refused is not None:
             edits.put(refused)
         return Daemon(
@@ -123,12 +106,34 @@ def build_daemon(
             reporter=reporter,
             delivery=delivery,
             http=make_http(running, reporter, delivery, crashes),
-            watch=watch,
+            watch=ConfigWatcher(
+                config_path,
+                os.environ,
+                current=loaded,
+                on_change=lambda edited: edits.put(adjust(edited)),
+                on_error=edits.put,
+                crashes=crashes,
+                is_refused=refused is not None,
+            ),
             notify=notify,
             emit=emit,
             stop_request=stop,
             resources=resources.pop_all(),
         )
+
+
+def _make_cameras(running: Running, delivery: Delivery, crashes: Crashes, resources: ExitStack) -> Cameras:
+    """No stream is open yet. The limits of pictures are those of the start: an edit of them needs a restart."""
+    streams, pictures = running.config.state_dir / "streams", running.config.pictures
+    answered = AnsweredFolders(streams, delivery)
+    resources.callback(answered.close)
+
+    def open_one(stream: str, camera: CameraConfig, first_seq: int) -> Source:
+        return open_source(
+            stream, camera, first_seq, connection=running.connection, answered=answered, pictures=pictures
+        )
+
+    return Cameras(open_one, streams, crashes)
 
 
 def _keep_config(path: Path, config: Config) -> None:

@@ -8,7 +8,6 @@ formats go to OpenCV after their header was checked.
 
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from calibration.stats.regular_file import open_regular
 from edge_runtime.datatypes import ColourOrder, RejectReason
 from edge_runtime.inference.preprocess.geometry import reduction
 from edge_runtime.inference.preprocess.header import Header, PictureFlaw
@@ -56,21 +56,14 @@ def read_file(path: Path, limits: PictureLimits) -> bytes:
         PictureFlaw: missing, unreadable, not a regular file, too large.
     """
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise PictureFlaw(RejectReason.UNREADABLE, f"{path} is not a regular file")
-            limits.check_bytes(status.st_size)
-            return file.read(status.st_size)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            limits.check_bytes(size)
+            return file.read(size)
     except OSError as err:
         raise PictureFlaw(RejectReason.UNREADABLE, f"{path} cannot be read: {err.strerror}") from err
     except ValueError as err:  # a NUL in the path
         raise PictureFlaw(RejectReason.UNREADABLE, f"{str(path)!r} is no path: {err}") from err
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Opening a named pipe would wait for ever for a writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def decode(data: bytes, spec: PreprocessSpec, limits: PictureLimits) -> Upright:
