@@ -29,6 +29,7 @@ from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, StateDamaged, VersionSkipped
+from edge_runtime.recalibration.controller import RecalibrationController
 from edge_runtime.system.supervised_thread import Crashes
 
 log = structlog.get_logger()
@@ -69,23 +70,7 @@ def open_model(
             controller = make_controller(
                 config, name, bundle, model_state, deployment, delivery.add_event, crashes
             )
-        pipeline = Pipeline(
-            device=config.device,
-            model=name,
-            preprocessor=Preprocessor(
-                bundle.manifest.preprocess,
-                PictureLimits(config.pictures.max_pixels, config.pictures.max_file_mib << 20),
-                lambda err: crashes.note_once(f"picture-{type(err).__name__}"),
-            ),
-            scheduler=BatchScheduler(make_batch_policy(config, name), plan.workers),
-            slot=slot,
-            postprocessor=Postprocessor(bundle.manifest, bundle.labels),
-            deliver=delivery.add_result,
-            reject=delivery.add_rejection,
-            observer=controller,
-            on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
-            clock=time.monotonic,
-        )
+        pipeline = _make_pipeline(config, name, opened, slot, controller, delivery, crashes)
         workers = tuple(
             InferenceWorker(
                 f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if opened.settings.pin_threads else ()
@@ -98,6 +83,35 @@ def open_model(
             fact = VersionSkipped(bundle.id, opened.skipped.reason)
             delivery.add_event(Event(time.time(), fact, name))
         return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped)
+
+
+def _make_pipeline(
+    config: Config,
+    name: str,
+    opened: OpenedModel,
+    slot: EngineSlot,
+    controller: RecalibrationController | None,
+    delivery: Delivery,
+    crashes: Crashes,
+) -> Pipeline:
+    bundle = opened.bundle
+    return Pipeline(
+        device=config.device,
+        model=name,
+        preprocessor=Preprocessor(
+            bundle.manifest.preprocess,
+            PictureLimits(config.pictures.max_pixels, config.pictures.max_file_mib << 20),
+            lambda err: crashes.note_once(f"picture-{type(err).__name__}"),
+        ),
+        scheduler=BatchScheduler(make_batch_policy(config, name), opened.plan.workers),
+        slot=slot,
+        postprocessor=Postprocessor(bundle.manifest, bundle.labels),
+        deliver=delivery.add_result,
+        reject=delivery.add_rejection,
+        observer=controller,
+        on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
+        clock=time.monotonic,
+    )
 
 
 def build_engine(base: OpenedModel, patched: Patched | None) -> Engine:
