@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from calibration.stats.regular_file import read_regular
 from edge_runtime.messaging.outbox.ledger import COLUMNS, Ledger
 
 _SIZE = 512
@@ -42,7 +43,7 @@ class AccountFile:
             is_possible: Whether these are values of a ledger, in the order of its columns.
         """
         try:
-            check, _, text = self._path.read_bytes()[:_SIZE].partition(b" ")
+            check, _, text = read_regular(self._path, _SIZE).partition(b" ")
             found = json.loads(text)
             values = [found["ledger"][name] for name in COLUMNS]
             first_id = found["first_id"]
@@ -59,7 +60,7 @@ class AccountFile:
             return
         with suppress(OSError):
             if self._file is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
                 self._file = os.open(self._path, flags, 0o600)
             os.pwrite(self._file, b"%08x " % zlib.crc32(text) + text, 0)
 

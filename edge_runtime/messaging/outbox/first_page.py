@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from calibration.stats.regular_file import read_regular
+
 _HEADER_BYTES, _JOURNAL_HEADER_BYTES = 100, 32
 _JOURNAL_MAGIC = (bytes.fromhex("377f0682"), bytes.fromhex("377f0683"))
 """SQLite, "WAL-mode file format"."""
@@ -27,8 +29,8 @@ _MOST_VERSION = 255
 
 def find_page_bytes(path: Path) -> int | None:
     """How large a page is, when what the file says of it is so with its length."""
-    with suppress(OSError), path.open("rb") as file:
-        size, header = os.fstat(file.fileno()).st_size, file.read(_HEADER_BYTES)
+    with suppress(OSError):
+        size, header = path.stat().st_size, read_regular(path, _HEADER_BYTES)
         said = int.from_bytes(header[_PAGE_BYTES])
         if said and said * int.from_bytes(header[_PAGE_COUNT]) == size:
             return said
@@ -55,10 +57,9 @@ def find_fault(path: Path, right: bytes) -> str | None:
         right: The page that :func:`make_first_page` gives for it.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is no regular file.
     """
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
+    header = read_regular(path, _HEADER_BYTES)
     if not header:
         return None
     if len(header) < _HEADER_BYTES:
@@ -81,8 +82,7 @@ def has_journal(path: Path) -> bool:
     journal = _journal(path)
     if not journal.is_file() or journal.stat().st_size <= _JOURNAL_HEADER_BYTES:
         return False
-    with journal.open("rb") as file:
-        return file.read(4) in _JOURNAL_MAGIC
+    return read_regular(journal, 4) in _JOURNAL_MAGIC
 
 
 def has_damaged_journal(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """outbox: durable, bounded, exactly accounted; with a real file, a real kill -9 and a really full disk."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -540,6 +541,22 @@ def test_the_damaged_file_is_kept_as_it_was_found(path):
     found = path.read_bytes()
     salvage.open_or_replace(path, 1000.0, None).store.close()
     assert path.with_name("outbox.db.damaged-1000").stat().st_size == len(found)
+
+
+@pytest.mark.parametrize("name", ["outbox.db", "outbox.db.account"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(path, name):
+    opened(path).close()
+    path.with_name(name).unlink()
+    os.mkfifo(path.with_name(name))
+    boxes = []
+    opening = threading.Thread(target=lambda: boxes.append(opened(path)), daemon=True)
+    opening.start()
+    opening.join(WAIT_S)
+    (box,) = boxes
+    assert box.put("t", payload(0))
+    assert numbers(box.fetch(0, 10)) == [0]
+    assert (box.problem is None) == box.flush(2.0) == (name != "outbox.db")
+    box.close(0.1)
 
 
 def test_a_folder_among_the_damaged_files_is_left_alone(path, monkeypatch):
