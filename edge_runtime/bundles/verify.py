@@ -22,7 +22,7 @@ import pydantic
 from calibration.errors import ModelError
 from calibration.targets.base import ModelFiles
 from calibration.targets.safe_form.boundary import translate_parser_errors
-from calibration.targets.safe_form.decide import make_safe, safe_onnx
+from calibration.targets.safe_form.decide import make_safe
 from calibration.targets.safe_form.onnx_wire import OnnxFile
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 from edge_runtime.config import strict_yaml
@@ -139,17 +139,6 @@ def check_model(path: Path | str, files: ModelFiles, model_format: ModelFormat) 
     if safe.onnx is not None:
         _require_evaluation(path, safe.onnx)
     return safe.files
-
-
-def check_onnx(path: Path | str, model: bytes) -> None:
-    """Refuse ONNX files that reach outside or are not for inference.
-
-    Raises:
-        BundleError: it is so.
-    """
-    with _as_bundle_error(path):
-        safe = safe_onnx(model, str(path))
-    _require_evaluation(path, safe)
 
 
 @contextmanager

@@ -20,14 +20,14 @@ import calibration
 from calibration.errors import ModelError
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
-from calibration.targets.safe_form.onnx_wire import read_onnx
+from calibration.targets.safe_form.onnx_wire import OnnxFile, read_onnx
 from edge_runtime.bundles.answer_check import require_numbers
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.bundles.build.tolerance import measure_tolerance
 from edge_runtime.bundles.input_check import check_input
 from edge_runtime.bundles.manifest import MANIFEST_FILE, CalibrationHints, Golden, Manifest, Provenance
 from edge_runtime.bundles.self_test import prepare_golden, run_one, self_test
-from edge_runtime.bundles.verify import check_onnx, load_bundle
+from edge_runtime.bundles.verify import check_model, load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.engines.base import Engine
 from edge_runtime.inference.preprocess import channels_first
@@ -91,9 +91,10 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
     """
     target = find_target(recipe, out_dir)
     if model_files.suffix(materials.model) == ".onnx":
-        check_onnx("model", materials.model.data)
-        _check_quantization(materials.model.data)
-        _check_portability(materials.model.data)
+        check_model("model", materials.model, "onnx")
+        read = read_onnx(materials.model.data)
+        _check_quantization(read)
+        _check_portability(read)
     check_input(recipe.name, recipe.preprocess, engine.input)
     moments, no_moments = _factory_moments(recipe, materials)
     files = _contents(recipe, materials, engine, moments)
@@ -118,13 +119,13 @@ def build_bundle(recipe: Recipe, materials: Materials, engine: Engine, out_dir: 
     return target
 
 
-def _check_quantization(model: bytes) -> None:
+def _check_quantization(model: OnnxFile) -> None:
     """Refuse quantized ONNX models that can never be recalibrated on the device; float models pass.
 
     Recalibration rescales the weight scale of each output channel (one for all channels is spread out first), so
     weights and scales must be constants of the graph, and activations must be quantized with fixed scales.
     """
-    operators = read_onnx(model).operators
+    operators = model.operators
     dynamic = ", ".join(name for name in _DYNAMIC if operators[name])
     if dynamic:
         fix = "Quantize with onnxruntime.quantization.quantize_static, QuantFormat.QDQ and calibration pictures."
@@ -134,16 +135,15 @@ def _check_quantization(model: bytes) -> None:
         raise BundleError("model", "fused quantized operators (QLinearConv)", "QDQ format", fix)
 
 
-def _check_portability(model: bytes) -> None:
+def _check_portability(model: OnnxFile) -> None:
     """Refuse what ONNX Runtime has optimised for one kind of CPU and written to a file.
 
     Its operators have the names of ONNX and other weights (in blocks of 8 or 16 channels): no other CPU runs them, and
     nothing here may take them for ONNX's own.
     """
-    read = read_onnx(model)
-    bound = sorted(_OF_ONE_CPU & (read.domains.keys() - read.functions))
+    bound = sorted(_OF_ONE_CPU & (model.domains.keys() - model.functions))
     if bound:
-        found = f"optimised for one kind of CPU ({read.domains[bound[0]]} of {bound[0]})"
+        found = f"optimised for one kind of CPU ({model.domains[bound[0]]} of {bound[0]})"
         fix = "Give the file that it was made from: ONNX Runtime optimises it on each box."
         raise BundleError("model", found, "a model for every CPU", fix)
 

@@ -70,7 +70,7 @@ def _of_graph(graph: Any, depth: int) -> Iterator[Any]:
 
 def _of_nodes(nodes: Any, depth: int) -> Iterator[Any]:
     if depth > _MOST_DEPTH:
-        return  # check_onnx refuses what is nested so deeply
+        return  # check_model refuses what is nested so deeply
     for node in nodes:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)

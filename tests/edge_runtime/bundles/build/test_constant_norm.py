@@ -8,8 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.build.constant_norm import fold_constant_norms
-from edge_runtime.bundles.verify import check_onnx
+from edge_runtime.bundles.verify import check_model
 from edge_runtime.errors import BundleError
 
 RNG = np.random.default_rng(0)
@@ -75,7 +76,7 @@ def answer(model: bytes) -> np.ndarray:
 def test_normalised_weights_become_constants_with_the_same_answers(name: str) -> None:
     model = made(*FOLDED[name])
     folded = fold_constant_norms(model)
-    check_onnx("model", folded)
+    check_model("model", ModelFiles(folded), "onnx")
     np.testing.assert_allclose(answer(folded), answer(model), rtol=1e-4, atol=1e-4)
 
 
@@ -95,7 +96,7 @@ LEFT = {
 def test_a_normalisation_of_pictures_is_still_refused(name: str) -> None:
     assert fold_constant_norms(LEFT[name]) == LEFT[name]
     with pytest.raises(BundleError, match="training mode"):
-        check_onnx("model", LEFT[name])
+        check_model("model", ModelFiles(LEFT[name]), "onnx")
 
 
 def test_weights_that_a_caller_may_change_are_left() -> None:
