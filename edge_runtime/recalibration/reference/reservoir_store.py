@@ -15,7 +15,6 @@ No policy here: ``reservoir`` chooses the samples, ``live_reference_set`` the ti
 import math
 import os
 import re
-import struct
 import tempfile
 import zlib
 from collections import Counter
@@ -29,6 +28,8 @@ from numpy.typing import NDArray
 
 from calibration.stats.regular_file import read_whole
 from edge_runtime.errors import StateError
+from edge_runtime.inference.preprocess.header import PictureFlaw
+from edge_runtime.inference.preprocess.headers import read_header
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept
 from edge_runtime.system.own_folder import make_folder, remove
 
@@ -39,9 +40,6 @@ FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)  # 224 x 224 photographs: 77 KB in 3
 MOST_FILE_BYTES = 64 * 2**20
 MOST_PIXELS = 4096 * 4096
 """The largest input of a bundle."""
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_HEADER = struct.Struct(">16sII")
-"""Signature, length and name of the first chunk; width and height."""
 
 
 class ReservoirStore:
@@ -200,13 +198,11 @@ def _decode(data: bytes, suffix: str) -> tuple[NDArray[np.uint8] | None, InputMo
 
 
 def _decode_png(data: bytes) -> NDArray[np.uint8] | None:
-    """None for what is no PNG, or one of more than ``MOST_PIXELS``: its header tells, before any memory is taken."""
-    if not data.startswith(_PNG) or len(data) < _PNG_HEADER.size:
-        return None
-    _, width, height = _PNG_HEADER.unpack_from(data)
-    if not 0 < width * height <= MOST_PIXELS:
-        return None
+    """None for what is no PNG, or one of more than ``MOST_PIXELS``: its header is read before any memory is taken."""
     try:
+        header = read_header(data)
+        if header.kind != "png" or header.width * header.height > MOST_PIXELS:
+            return None
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # type: ignore[return-value]
-    except cv2.error:
+    except (PictureFlaw, cv2.error):
         return None
