@@ -15,10 +15,9 @@ from edge_runtime.sources.capture_protocol import MAX_PACKET_BYTES, QUIT, ROOM, 
 from edge_runtime.sources.frame_ring import FrameRing
 from edge_runtime.system.camera_address import CameraAddress
 from edge_runtime.system.child_process import small_environment, start_child
-from edge_runtime.system.redaction import redact_url
+from edge_runtime.system.watched_child import LastWords
 
-_KEPT_LOG_BYTES = 4096
-_MOST_PACKETS, _MOST_LOG_READS = 256, 16
+_MOST_PACKETS = 256
 """At one look."""
 _REAP_S = 1.0
 _POINTER = re.compile(r" @ 0x[0-9a-f]+")  # an address in memory, which differs each time a message comes
@@ -33,12 +32,12 @@ class CaptureChild:
 
     def __init__(self, request: CaptureRequest, ring: FrameRing) -> None:
         self.ring = ring
-        self._log = b""
         with ExitStack() as undo, ExitStack() as theirs_to_close:
             undo.callback(ring.close)
             # Non-blocking at both ends: a decoder that writes many messages must not wait until they are read.
-            self._log_fd, log_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            undo.callback(os.close, self._log_fd)
+            log, log_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            self._words = LastWords(os.fdopen(log, "rb", buffering=0))
+            undo.callback(self._words.close)
             theirs_to_close.callback(os.close, log_end)
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             undo.callback(self._channel.close)
@@ -65,7 +64,7 @@ class CaptureChild:
         Raises:
             ValueError: a packet is no message.
         """
-        self._read_log()
+        self._words.read()
         received: list[CaptureMessage] = []
         for _ in range(_MOST_PACKETS):  # it may send as fast as they are read
             try:
@@ -83,9 +82,9 @@ class CaptureChild:
 
     def last_error_line(self) -> str | None:
         """The last line that FFmpeg, OpenCV or Python wrote to standard error, without credentials."""
-        self._read_log()
-        lines = [line.strip() for line in self._log.decode(errors="replace").splitlines() if line.strip()]
-        return _POINTER.sub("", redact_url(lines[-1]))[:300] if lines else None
+        self._words.read()
+        line = self._words.last_line
+        return None if line is None else _POINTER.sub("", line)[:300]
 
     def kill(self) -> None:
         """End it at once and give everything back; frames already taken stay readable."""
@@ -114,16 +113,6 @@ class CaptureChild:
             self._channel.send(packet)
         except OSError:
             return  # full: it has unread packets that say the same; broken: it is dead, which ``exit_code`` reports
-
-    def _read_log(self) -> None:
-        try:
-            for _ in range(_MOST_LOG_READS):
-                new = os.read(self._log_fd, 65536)
-                self._log = (self._log + new)[-_KEPT_LOG_BYTES:]
-                if not new:
-                    return
-        except BlockingIOError:
-            return
 
 
 def _start(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO
 
+from edge_runtime.system.redaction import redact_url
+
 _LOOK_S = 0.05
 _CHUNK_BYTES = 16384
 _MOST_CHUNKS = 128
@@ -71,9 +73,9 @@ class LastWords:
 
     @property
     def last_line(self) -> str | None:
-        """The last line that is not empty, at most 400 characters."""
+        """The last line that is not empty, without the secrets of URLs, at most 400 characters."""
         lines = self._kept.decode(errors="replace").strip().splitlines()
-        return lines[-1][:400] if lines else None
+        return redact_url(lines[-1].strip())[:400] if lines else None
 
 
 def wait_for_child(
