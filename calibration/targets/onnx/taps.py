@@ -118,8 +118,12 @@ def _is_decoding(graph: OnnxGraph, node: NodeProto) -> bool:
     tensor = graph.constants.get(node.input[1] if source is None else source.input[0])
     if tensor is None:
         return False
-    if source is not None and graph.array(source.input[1]).size > 1:
-        return False  # one output, or a 4 x 4 matrix: a scale for each output does not bend a line
+    if source is not None:
+        zero_point = _third_input(source)
+        is_known = not zero_point or zero_point in graph.constants
+        # One output, or a 4 x 4 matrix: a scale for each output does not bend a line.
+        if not is_known or graph.array(source.input[1]).size > 1:
+            return False
     is_turned = operator(node) == "MatMul" or (operator(node) == "Gemm" and not attribute(node, "transB", 0))
     return holds_decoding(tensor.dims, lambda: _dequantized(graph, tensor, source), is_turned=is_turned)
 
@@ -129,7 +133,8 @@ def _dequantized(graph: OnnxGraph, tensor: TensorProto, source: NodeProto | None
     value = np.asarray(numpy_helper.to_array(tensor), np.float64)
     if source is None:
         return value
-    zero = graph.array(source.input[2]).astype(np.float64).flat[0] if len(source.input) > 2 else 0.0
+    zero_point = _third_input(source)
+    zero = graph.array(zero_point).astype(np.float64).flat[0] if zero_point else 0.0
     return (value - zero) * graph.array(source.input[1]).astype(np.float64).flat[0]
 
 

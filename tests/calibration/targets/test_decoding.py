@@ -155,6 +155,18 @@ def test_the_same_in_int8(tmp_path: object) -> None:
     assert DECODING in {layer.reason for layer in target.skipped}
 
 
+@pytest.mark.integration
+def test_the_same_in_int8_with_a_zero_point_of_an_empty_name(tmp_path: object) -> None:
+    x = RNG.normal(0, 1, (16, 3, 16, 16)).astype(np.float32)
+    model = onnx.load_from_string(quantized(exported(Head(), tmp_path), tmp_path, x))  # type: ignore[arg-type]
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            node.input[2] = ""  # all of them are 0, as where there is none
+    target = open_target(model.SerializeToString())
+    assert DECODING in {layer.reason for layer in target.skipped}
+
+
 def test_an_onnx_layer_of_one_output_that_was_learned_stays_a_layer() -> None:
     net = Net(3)
     x = net.add("Relu", [net.conv("input", "c1", 3, 8)], "r1")
