@@ -51,8 +51,9 @@ class OnnxBackend(Backend):
     def __init__(self, data: bytes, name: str = "model", threads: int = 1) -> None:
         """Parse the file, with ``threads`` for every pass; ModelError: it cannot be recalibrated."""
         self.files, self.name, self._threads = ModelFiles(data), name, threads
-        self._data = safe_onnx(data, name).data
-        self._plain = inline_functions(name, self._data)
+        safe = safe_onnx(data, name)
+        self._data = safe.data
+        self._plain = inline_functions(name, safe.data) if safe.functions else safe.data
         """The same with its functions and its computed parameters resolved: what is measured and patched."""
         self._graph = parse(name, self._plain)
         if fold_parameters(self._graph.model):

@@ -184,18 +184,16 @@ def _decode(name: str, data: bytes) -> ModelProto:
 
 
 def inline_functions(name: str, data: bytes) -> bytes:
-    """The model with the bodies of its own functions in the place of their calls, so that their layers are seen.
+    """The model with the bodies of the file's functions in the place of their calls, so that their layers are seen.
 
     Raises:
         ModelError: not ONNX, or functions that cannot be resolved.
     """
     model = _decode(name, data)
-    if not model.functions:
-        return data
     try:
         return bytes(onnx.inliner.inline_local_functions(model).SerializeToString())
     except (ValueError, RuntimeError) as err:
-        found = f"functions of its own that cannot be resolved ({err})"
+        found = f"functions in the file that cannot be resolved ({err})"
         raise ModelError(name, found, "a model of plain operators", "Export it without functions.") from err
 
 

@@ -1,4 +1,7 @@
-"""What a model file is, by its bytes, and the form of it that a framework may be given. The one place that decides."""
+"""What a model file is, by its bytes, and the form of it that a framework may be given.
+
+No framework gets a file on another way. ``model_files`` and ``open`` only name files and choose who refuses them.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
