@@ -19,14 +19,8 @@ from calibration.targets.onnx.graph import constants_of, operator, subgraphs, te
 _PARAMETERS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 0, "BatchNormalization": 1, "Add": 0}
 """Operators of layers, and their first input that may be a parameter; an Add holds the bias of a MatMul."""
 _RANDOM = (
-    "RandomNormal",
-    "RandomUniform",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Multinomial",
-    "Bernoulli",
-    "Dropout",
-)
+    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout",
+)  # fmt: skip
 _UNFIT = (
     ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph, ort_errors.NotImplemented,
     ort_errors.RuntimeException, ort_errors.EPFail, ort_errors.InvalidProtobuf, RuntimeError, TypeError, ValueError,
@@ -69,13 +63,8 @@ def _find_fixed(graph: GraphProto, changeable: Collection[str]) -> dict[str, Nod
     fixed = dict[str, NodeProto]()
     for node in graph.node:
         read = [name for name in tensors_read(node) if name]
-        is_constant = operator(node) == "Constant" or bool(read)
-        if (
-            is_constant
-            and known.issuperset(read)
-            and not any(subgraphs(node))
-            and operator(node) not in _RANDOM
-        ):
+        can_be = (read or operator(node) == "Constant") and operator(node) not in _RANDOM
+        if can_be and known.issuperset(read) and not any(subgraphs(node)):
             known.update(name for name in node.output if name)
             fixed |= {name: node for name in node.output if name}
     return fixed

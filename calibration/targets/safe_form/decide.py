@@ -1,6 +1,6 @@
 """What a model file is, by its bytes, and the form of it that a framework may be given.
 
-No framework gets a file on another way. ``model_files`` and ``open`` only name files and choose who refuses them.
+``model_files`` and ``open`` look at the bytes too: to name a file, and to choose which target refuses it.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whatever a parser raises about a file, who asked gets the declared error."""
+"""All that a parser raises about a file comes out as the declared error."""
 
 import struct
 import zipfile
