@@ -1,4 +1,4 @@
-"""The local file of results may not be a file of somebody else: it is appended to, cut and renamed."""
+"""The local file of results may not be the file of another part: it is appended to, cut and renamed."""
 
 import os
 

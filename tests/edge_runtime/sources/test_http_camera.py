@@ -1,4 +1,4 @@
-"""HTTP cameras: still pictures are asked for again, streams are played, and the reason is told when neither works."""
+"""HTTP cameras: still pictures are asked for again, streams are played, and the reason is given when neither works."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""A silent camera is told from one that has no key frame yet."""
+"""A silent camera counts as lost; one that sends data and has sent no key frame yet does not."""
 
 import itertools
 import socket
