@@ -254,13 +254,12 @@ class MqttClient:
             session.problem = NO_RETAIN
         with self._lock:
             session.send(self._topics.availability, b"online", retain=True)
-            state = self._state
-            is_sent = state is not None and self._may_send(state)
-            if state is not None and is_sent:
+            state = self._state if self._state is not None and self._may_send(self._state) else None
+            if state is not None:
                 session.send(self._topics.state, state, retain=True)
         session.wait_acknowledged(self._settings.connect_timeout_s)
         if not session.is_open:
-            if state is not None and is_sent and session.is_ended_by_broker:
+            if state is not None and session.is_ended_by_broker:
                 self._note_state_cut(state)
             raise BrokerLost(session.problem or "connection lost")
         self._state_cuts = 0

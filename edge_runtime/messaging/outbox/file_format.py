@@ -107,6 +107,12 @@ def is_possible(found: Sequence[Any]) -> bool:
     return len(readable) == len(COLUMNS) and is_count(Ledger(**readable).balance().enqueued)
 
 
+def add_rows(past: Ledger, pending: int, pending_bytes: int, last_id: int) -> Ledger:
+    """The ledger of a file with so many rows, which continues one without."""
+    next_id = max(past.next_id, last_id + 1)
+    return replace(past, pending=pending, pending_bytes=pending_bytes, next_id=next_id).balance()
+
+
 def continue_ledger(found: Sequence[Any] | None) -> Ledger:
     """The ledger after a damage, without pending rows: what can be read goes on."""
     readable = _select_readable(found or [None] * len(COLUMNS))

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import structlog
@@ -17,6 +17,7 @@ from edge_runtime.messaging.outbox.file_format import (
     UPSERT,
     StoreDamaged,
     StoreUnavailable,
+    add_rows,
     continue_ledger,
     is_possible,
     parse_row,
@@ -196,11 +197,9 @@ def _salvage(path: Path, fresh: Path) -> tuple[int, int | None]:
         pending, size, last = target.execute(
             "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0), COALESCE(MAX(id), 0) FROM waiting"
         ).fetchone()
-        after = replace(
-            past, pending=pending, pending_bytes=size, next_id=max(past.next_id, last + 1)
-        ).balance()
+        after = add_rows(past, pending, size, last)
         if not is_possible(astuple(after)):
-            after = Ledger(files_damaged=1, pending=pending, pending_bytes=size, next_id=last + 1).balance()
+            after = add_rows(Ledger(files_damaged=1), pending, size, last)
         target.execute(UPSERT, astuple(after))
         target.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         target.commit()

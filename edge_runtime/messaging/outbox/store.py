@@ -26,6 +26,7 @@ from edge_runtime.messaging.outbox.file_format import (
     UPSERT,
     StoreDamaged,
     StoreTooNew,
+    add_rows,
     continue_ledger,
     is_count,
     is_possible,
@@ -146,13 +147,7 @@ class Store:
                 last = row.id
                 pending.update(pending=1, pending_bytes=row.size_bytes)
         found = self._writer.execute(SELECT).fetchone()
-        past = continue_ledger(found)
-        after = replace(
-            past,
-            pending=pending["pending"],
-            pending_bytes=pending["pending_bytes"],
-            next_id=max(past.next_id, last + 1),
-        ).balance()
+        after = add_rows(continue_ledger(found), pending["pending"], pending["pending_bytes"], last)
         with self._transaction():
             self._writer.executemany("DELETE FROM waiting WHERE id = ?", bad)
             # A size is what a row counts for; one that was wrong would make the sum wrong later.
