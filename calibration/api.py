@@ -44,7 +44,7 @@ def profile(
     model: Model,
     x: NDArray[np.float32],
     *,
-    healthy_samples: int = 48,
+    healthy_samples: int = 96,
     effective_count: float | None = None,
     threads: int = 1,
     created_wall_s: float | None = None,

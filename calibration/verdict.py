@@ -24,6 +24,7 @@ class FrameCounts:
         observed: Used to measure.
         judged: Held out from measuring and used to judge.
         healthy_samples: Healthy samples under the simulated drift that candidates were judged on as well.
+        distilled_from: Other healthy samples, from which patches were distilled.
     """
 
     given: int
@@ -31,6 +32,7 @@ class FrameCounts:
     observed: int = 0
     judged: int = 0
     healthy_samples: int = 0
+    distilled_from: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; files and events call the healthy samples ``witness``."""
@@ -40,6 +42,7 @@ class FrameCounts:
             "observed": self.observed,
             "judged": self.judged,
             "witness": self.healthy_samples,
+            "distilled_from": self.distilled_from,
         }
 
 

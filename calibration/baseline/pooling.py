@@ -23,7 +23,7 @@ from calibration.stats.sampling import spread_over
 
 T = TypeVar("T")
 
-MOST_SAMPLES = 48
+MOST_SAMPLES = 96
 """As many as ``profile`` keeps by default."""
 MOST_FRAMES = 4096
 """Single-frame moments kept for the drift monitor: about 5 MB at EfficientNet-Lite0."""

@@ -158,6 +158,12 @@ def _require_finite(scores: NDArray[np.float64]) -> None:
         )
 
 
+def scores_output(outputs: Outputs) -> str | None:
+    """Name of the one output that holds class scores; None when there is none, or several."""
+    found = [name for name, output in outputs.items() if _only_scores({name: output}, least=1) is not None]
+    return found[0] if len(found) == 1 else None
+
+
 def _only_scores(outputs: Mapping[str, NDArray[Any]], least: int = 2) -> NDArray[np.float64] | None:
     """(N, K) of the one output that is that, or (N, K, 1, 1), K >= ``least``; None when there is none, or several."""
     found = [

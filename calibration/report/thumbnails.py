@@ -94,7 +94,7 @@ def strips(
     rows.append(_strip("What the camera shows now", "Some of the reference frames.", shown, scale))
     rows.append(_correct(shown, live, healthy, patch, scale))
     if healthy_samples is not None:
-        again = simulate_drift(before, live[spread_over(len(live), MOST_LIVE)], rng)
+        again = simulate_drift(before, live[spread_over(len(live), MOST_LIVE)]).draw(rng)
         note = "The healthy frames made to look like today's; candidates must answer them as the healthy model did."
         rows.append(_strip("The drift, simulated", note, again, scale))
     return tuple(rows)

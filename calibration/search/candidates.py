@@ -15,6 +15,9 @@ DEPTHS_BEHIND_INPUT = (0.30, 1.0)
 CONSERVATIVE_SHARE = 0.10
 """Share of the taps that a conservative candidate may correct: 5 of EfficientNet-Lite0's 49."""
 
+INPUT_CORRECTION = "input"
+"""Name of the candidate that corrects the input alone; others start from it."""
+
 UNPATCHED = "identity"
 """Name of the choice to correct nothing, in verdicts and reports."""
 
@@ -46,7 +49,7 @@ def candidates(taps: int, most_taps: int | None) -> tuple[Candidate, ...]:
     """
     most = taps if most_taps is None else min(taps, most_taps)
     found = [
-        Candidate("input", input_share=1.0, is_conservative=True),
+        Candidate(INPUT_CORRECTION, input_share=1.0, is_conservative=True),
         Candidate("input half-way", input_share=0.5, is_conservative=True),
     ]
     for first in _depths(taps, DEPTHS, most):

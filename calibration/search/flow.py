@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import gate
-from calibration.baseline.baseline import Baseline
+from calibration.baseline.baseline import Baseline, HealthySamples
 from calibration.drift.divergence import drift_between
 from calibration.errors import DataError
 from calibration.gate.classification import GateSettings
@@ -26,15 +26,17 @@ from calibration.outputs.read import (
     named_only,
     read_answers,
 )
-from calibration.patch import Patch, clipped_channels, correction
+from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import outliers, reference
-from calibration.search.candidates import UNPATCHED, candidates
+from calibration.search.candidates import INPUT_CORRECTION, UNPATCHED, candidates
+from calibration.search.distillation import DistillationSettings
+from calibration.search.distilled import Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
 from calibration.search.preconditions import MOST_LEFT, refusal_reason, remaining_drift
 from calibration.search.simulation import simulate_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
-from calibration.stats.sampling import spread_over
-from calibration.targets.base import Batch, Normalisation, Observation
+from calibration.stats.sampling import spread_over, teach_and_judge
+from calibration.targets.base import Batch, NoDerivative, Normalisation, Observation
 from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
 
@@ -59,6 +61,7 @@ class Options:
         output: Name of the output with the answers, of a model that has several; None takes the baseline's.
         layout: How the outputs are read; None takes the baseline's, or infers it from what the model answers now.
         first_taps: Correct no more than this many layers, from the input on; None sets no limit.
+        distillation: How patches are distilled; 0 steps leave it at those by moments.
         gate_settings: Thresholds of the gate for classifiers.
         detection_gate_settings: Thresholds of the gate for detectors.
     """
@@ -73,6 +76,7 @@ class Options:
     output: str | None = None
     layout: Layout | None = None
     first_taps: int | None = None
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
     gate_settings: GateSettings = field(default_factory=GateSettings)
     detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
 
@@ -110,6 +114,13 @@ class Search:
         kept = baseline.healthy_samples
         can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
         self._healthy_samples = kept if can_simulate else None
+        """Those that judge."""
+        self._taught_samples: HealthySamples | None = None
+        """Those that patches are distilled from; they judge nothing."""
+        if kept is not None and can_simulate and options.distillation.steps:
+            taught, judging = teach_and_judge(len(kept), options.distillation.fewest_frames)
+            self._healthy_samples = kept.only(judging)
+            self._taught_samples = kept.only(taught) if len(taught) else None
         few = f"The baseline was recorded on {baseline.count} frames; {reference.FEWEST_FRAMES} are the least"
         note = f"{few} from which drift can be scored and patches can be judged without labels, 64 are good."
         self._verdict = Verdict(
@@ -139,6 +150,7 @@ class Search:
             can_judge = self._require_judge(parts, seen)
             layout, usual = self._usual(parts)
             patches = self._patches(parts.observed)
+            patches |= self._distilled_patches(parts.observed, layout, patches) if can_judge else {}
             runner = self._target.runner()  # frees the observer
             evaluator = self._evaluator(parts, layout, with_simulated=can_judge)
             unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
@@ -184,7 +196,7 @@ class Search:
         if kept is None:
             return True
         few = kept.only(spread_over(len(kept), COMPARED_FRAMES)).samples()
-        again = simulate_drift(few, parts.observed, np.random.default_rng(self._options.seed))
+        again = simulate_drift(few, parts.observed).draw(np.random.default_rng(self._options.seed))
         left = remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
         if left > MOST_LEFT and parts.labels is None:
             raise _Refused(
@@ -232,7 +244,7 @@ class Search:
         if kept is None or not with_simulated or (are_labelled and layout is ClassScores.INDEPENDENT):
             return Evaluator(live, None, None, layout, output=output, are_labelled=are_labelled)
         chosen = kept.only(spread_over(len(kept), self._options.most_healthy_samples))
-        again = simulate_drift(chosen.samples(), parts.observed, self._rng)
+        again = simulate_drift(chosen.samples(), parts.observed).draw(self._rng)
         part = spread_over(len(again), self._options.most_screened)
         healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
         return Evaluator(live, again, healthy, layout, part, output, are_labelled)
@@ -254,15 +266,44 @@ class Search:
                 taps[tap.name] = correction(
                     seen[candidate.passes][tap.name], healthy[tap.name], candidate.prior
                 )
-            patches[candidate.name] = Patch(
-                taps=taps,
-                model_sha256=self._target.sha256,
-                baseline_id=self._baseline.id,
-                candidate=candidate.name,
-                frames=len(observed),
-                created_wall_s=self._created_wall_s,
-            )
+            patches[candidate.name] = self._patch(candidate.name, taps, len(observed))
         return patches
+
+    def _distilled_patches(
+        self, observed: Batch, layout: Layout, patches: Mapping[str, Patch]
+    ) -> dict[str, Patch]:
+        """Those by distillation, from the input correction on; none where that is not possible, with a note."""
+        kept, options = self._taught_samples, self._options
+        if kept is None:
+            return {}
+        start = patches[INPUT_CORRECTION].taps
+        teacher = Teacher(
+            kept.only(spread_over(len(kept), options.distillation.most_frames)),
+            self._baseline.moments,
+            layout,
+            self._baseline.output,
+        )
+        try:
+            found = distilled_candidates(
+                self._target, teacher, observed, start, options.distillation, options.first_taps, self._rng
+            )
+        except NoDerivative as err:
+            note = f"No patch was distilled: the model has parts without a derivative ({err})."
+            self._verdict = replace(self._verdict, notes=(*self._verdict.notes, note))
+            return {}
+        counts = replace(self._verdict.frames, distilled_from=len(teacher.samples))
+        self._verdict = replace(self._verdict, frames=counts)
+        return {name: self._patch(name, taps, len(observed)) for name, taps in found.items()}
+
+    def _patch(self, name: str, taps: Mapping[str, Affine], frames: int) -> Patch:
+        return Patch(
+            taps=taps,
+            model_sha256=self._target.sha256,
+            baseline_id=self._baseline.id,
+            candidate=name,
+            frames=frames,
+            created_wall_s=self._created_wall_s,
+        )
 
     def _judge(
         self,

@@ -5,6 +5,7 @@ without any label, on a one-class scene too. Only what a camera does is copied (
 the content of the live frames. Pure numpy and OpenCV on prepared tensors; no model.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -32,16 +33,40 @@ BLUR_STEPS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Gaussian widths tried, in pixels; a factor of 1.4 apart is finer than the estimate is."""
 
 
-def simulate_drift(healthy: Frames, live: Frames, rng: np.random.Generator) -> Frames:
+@dataclass(frozen=True, slots=True)
+class SimulatedFrames:
+    """Healthy frames under the live camera's colours and sharpness, and how much noise it adds to each of them.
+
+    Attributes:
+        soft: (M,C,H,W) float32, before the noise.
+        noise: (C,) standard deviations.
+        low: (1,C,1,1) the least value that the live frames show.
+        high: (1,C,1,1) the largest one.
+    """
+
+    soft: Frames
+    noise: NDArray[np.float32]
+    low: Frames
+    high: Frames
+
+    def draw(self, rng: np.random.Generator, chosen: NDArray[np.intp] | slice = slice(None)) -> Frames:
+        """Those frames with new noise: (M,C,H,W) float32, new."""
+        noisy = self.soft[chosen].copy()
+        for c in np.flatnonzero(self.noise):
+            for frame in noisy:
+                frame[c] += self.noise[c] * rng.standard_normal(frame[c].shape, np.float32)
+        return np.clip(noisy, self.low, self.high, out=noisy)
+
+    def __len__(self) -> int:
+        return len(self.soft)
+
+
+def simulate_drift(healthy: Frames, live: Frames) -> SimulatedFrames:
     """Healthy frames under the live camera's colours, sharpness and noise.
 
     Args:
         healthy: (M,C,H,W) float32, prepared (any affine scale).
         live: (N,C,H',W') float32, prepared in the same way.
-        rng: Source of the added noise.
-
-    Returns:
-        (M,C,H,W) float32, new.
 
     Raises:
         ValueError: shapes differ in the channels, or there is nothing to work on.
@@ -52,9 +77,8 @@ def simulate_drift(healthy: Frames, live: Frames, rng: np.random.Generator) -> F
         raise ValueError("no healthy or no live frames; expected at least one of each")
     coloured = _match_colourfulness(_match_tones(healthy, live), live)
     soft = _match_sharpness(coloured, live)
-    noisy = _match_noise(soft, live, rng)
     low, high = live.min(axis=(0, 2, 3), keepdims=True), live.max(axis=(0, 2, 3), keepdims=True)
-    return np.clip(noisy, low, high, out=noisy)
+    return SimulatedFrames(soft, _missing_noise(soft, live), low, high)
 
 
 def noise_level(planes: NDArray[np.float32]) -> float:
@@ -153,10 +177,8 @@ def _sharpness(planes: Plane) -> float:
     return float(np.median(energies)) + _TINY
 
 
-def _match_noise(frames: Frames, live: Frames, rng: np.random.Generator) -> Frames:
-    """The frames plus white noise of the level that is missing, channel by channel; written over."""
-    for c in range(frames.shape[1]):
-        missing = noise_level(live[:, c]) ** 2 - noise_level(frames[:, c]) ** 2
-        for frame in frames if missing > 0 else ():
-            frame[c] += rng.normal(0, np.sqrt(missing), frame[c].shape).astype(np.float32)
-    return frames
+def _missing_noise(frames: Frames, live: Frames) -> NDArray[np.float32]:
+    """(C,) standard deviation of the white noise that the frames lack."""
+    channels = range(frames.shape[1])
+    missing = [noise_level(live[:, c]) ** 2 - noise_level(frames[:, c]) ** 2 for c in channels]
+    return np.sqrt(np.maximum(missing, 0)).astype(np.float32)

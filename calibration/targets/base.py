@@ -6,7 +6,7 @@ A *tap* is a layer output that can be measured and corrected. No framework is im
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,73 @@ class Normalisation:
         """The prior (), and scale and offset (C,) of the input correction; without one those of the identity."""
         affine = self.input or Affine(np.ones(channels, np.float32), np.zeros(channels, np.float32))
         return [np.asarray(self.prior, np.float32), affine.scale, affine.offset]
+
+
+class NoDerivative(Exception):
+    """What was asked for cannot be differentiated; the text says why, as a clause."""
+
+
+LEAST_PROBABILITY = 1e-3
+"""Added to probabilities before their logarithm is taken."""
+
+LossKind = Literal["squares", "softmax", "likelihood", "sigmoid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A tensor that a correction brings near to what the healthy model made of the healthy frame.
+
+    ``squares``: half the sum of weighted squared differences. The others are weighted cross-entropies: ``softmax`` of
+    logits of one class out of several (on axis 1), ``likelihood`` of the probabilities themselves, ``sigmoid`` of
+    logits of independent labels.
+    """
+
+    name: str
+    """Of a tap, an output of the model, or a head (:attr:`Gradients.heads`)."""
+    kind: LossKind = "squares"
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """The derivatives of a loss by the correction of one tap: float64 (C,) each."""
+
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+
+class Gradients(Protocol):
+    """A model in float32 whose taps are corrected by arguments, and its derivatives by them.
+
+    Where the deployed model rounds to integers, this one only keeps to their range.
+    """
+
+    batch: int
+    """Frames at once, always as many."""
+    aims: tuple[Aim, ...]
+    """Those asked for that can be reached."""
+    taps: tuple[str, ...]
+    """The taps that the aims depend on, ``input`` first."""
+    problems: tuple[str, ...]
+    """Operators without a derivative that stand in the way of the other aims, for people."""
+
+    def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
+        """The aims of the uncorrected model for ``x`` (``batch``, C, ...), by name."""
+
+    def step(
+        self,
+        x: Batch,
+        affines: Mapping[str, Affine],
+        targets: Mapping[str, NDArray[np.float32]],
+        weights: Mapping[str, NDArray[np.float32]],
+    ) -> tuple[dict[str, float], dict[str, Slope]]:
+        """The losses by aim, and the derivatives of their sum by tap.
+
+        Args:
+            x: float32 (``batch``, C, ...).
+            affines: A correction for each of ``taps``.
+            targets: What each aim is compared with, in its own shape.
+            weights: Of the comparison; they broadcast over the aim.
+        """
 
 
 FORMATS = "ONNX (.onnx), TorchScript (.pt) or an OpenVINO IR (.xml with its .bin)"

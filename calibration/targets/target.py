@@ -3,7 +3,7 @@
 No framework is imported here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
@@ -17,8 +17,11 @@ from calibration.patch import Affine, Patch
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
 from calibration.targets.base import (
+    Aim,
     Batch,
+    Gradients,
     ModelFiles,
+    NoDerivative,
     Normalisation,
     Observation,
     PatchedModel,
@@ -64,6 +67,13 @@ class Backend(Protocol):
 
     def load(self, corrected: Any | None) -> passes.Answers:
         """A corrected copy, or the model as it is (None), ready to run."""
+
+    heads: tuple[str, ...] = ()
+    """Outputs of the layers behind which no other layer is."""
+
+    def differentiate(self, _aims: Sequence[Aim], _x: Batch, /) -> Gradients:
+        """See :meth:`Target.differentiate`."""
+        raise NoDerivative("a format that cannot be differentiated")
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """See :meth:`Target.probe`."""
@@ -156,6 +166,22 @@ class Target:
             return outputs
 
         return run
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Outputs of the layers behind which no other layer is: what the answers are computed from."""
+        return self._backend.heads
+
+    def differentiate(self, aims: Sequence[Aim], x: Batch) -> Gradients:
+        """The derivatives of the aims by the corrections of the taps, for batches like ``x`` (N, C, ...).
+
+        Raises:
+            NoDerivative: none of the aims can be reached; the text names the operators.
+            ModelError: the framework failed on the derivatives.
+        """
+        self._last = None
+        self._require_samples(x)
+        return self._backend.differentiate(aims, x)
 
     def probe(self, first_taps: int) -> ModelFiles:
         """A small model of the same framework: outputs ``<tap>/mean`` and ``<tap>/var`` of the first taps per frame."""

@@ -101,7 +101,14 @@ def test_the_verdict_is_json_and_repeatable(model: bytes, baseline: c.Baseline) 
     plain = json.loads(json.dumps(one.to_json(), allow_nan=False))
     again = two.to_json()
     assert plain["scores"] == again["scores"]
-    assert plain["frames"] == {"given": 32, "left_out": {}, "observed": 32, "judged": 32, "witness": 48}
+    assert plain["frames"] == {
+        "given": 32,
+        "left_out": {},
+        "observed": 32,
+        "judged": 32,
+        "witness": 32,
+        "distilled_from": 32,
+    }
     assert len(plain["scores"]) == 1 + FINALISTS
     assert set(plain["scores"]) >= {"identity", plain["candidate"]}
     assert plain["drift"]["input"] > 0.3
@@ -265,7 +272,7 @@ def test_the_baseline_says_what_the_scores_are_whatever_a_drift_makes_of_them(
     assert healthy_samples is not None
     assert healthy_samples.layout is None  # independent scores, for all that can be told
     known = replace(
-        healthy, healthy_samples=healthy_samples.with_answers(np.full((48, 10), 0.1), ClassScores.LOGITS)
+        healthy, healthy_samples=healthy_samples.with_answers(np.full((64, 10), 0.1), ClassScores.LOGITS)
     )
     assert len(c.recalibrate(narrow, known, hazy(pictures(48, seed=2))).scores) > 1
 

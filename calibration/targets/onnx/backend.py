@@ -1,6 +1,6 @@
 """ONNX models (float32, folded or live BatchNormalization, int8 QDQ): the part of a target that runs ONNX Runtime."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -14,8 +14,10 @@ from calibration.errors import ModelError
 from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
-from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.base import Aim, Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.gradient.gradients import OnnxGradients
 from calibration.targets.int8_arithmetic import does_this_cpu_cut
+from calibration.targets.onnx.float_program import find_heads, to_float_program
 from calibration.targets.onnx.folding import fold_parameters
 from calibration.targets.onnx.graph import OnnxGraph, free_batch_axis, inline_functions, parse
 from calibration.targets.onnx.int8_weights import EXACT_SUMS, needs_exact_sums
@@ -62,6 +64,7 @@ class OnnxBackend(Backend):
         self._taps, self.skipped = find_taps(self._graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
         self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape
+        self.heads = find_heads(self._graph)
 
     def describe(self) -> dict[str, Any]:
         """Format, opset and input; taps with how many of their channels are dead."""
@@ -113,6 +116,10 @@ class OnnxBackend(Backend):
             return dict(zip(names, outputs, strict=True))
 
         return run
+
+    def differentiate(self, aims: Sequence[Aim], x: Batch) -> OnnxGradients:
+        """The dequantized graph and its backward pass in one session."""
+        return OnnxGradients(to_float_program(self._graph, self._taps), aims, x, self.name, self._threads)
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A small model with the single-frame moments of the first taps as outputs."""

@@ -94,8 +94,8 @@ def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
             reads=list(tensors_read(node)),
             writes=node.output,
             rows_from=node.input[:1] if operator(node) in _OF_THE_FIRST_ONLY else node.input,
-            has_weights=_has_weights(graph, node) or any(has_weights for _, has_weights in inner),
-            is_decoding=_is_decoding(graph, node),
+            has_weights=has_weights(graph, node) or any(has_weights for _, has_weights in inner),
+            is_decoding=is_decoding(graph, node),
             is_batch_norm=operator(node) == _NORM,
             is_linear=operator(node) in ("Gemm", "MatMul"),
             is_selecting=depends_on_picture and operator(node) in _SELECTING,
@@ -104,13 +104,14 @@ def _describe_nodes(graph: OnnxGraph) -> Iterator[Step[OnnxTap]]:
         )
 
 
-def _has_weights(graph: OnnxGraph, node: NodeProto) -> bool:
+def has_weights(graph: OnnxGraph, node: NodeProto) -> bool:
+    """Whether a node is a layer with constant weights."""
     if operator(node) in _WEIGHTED:
         return _is_constant(graph, node.input[1])
     return _is_unknown(graph, node)
 
 
-def _is_decoding(graph: OnnxGraph, node: NodeProto) -> bool:
+def is_decoding(graph: OnnxGraph, node: NodeProto) -> bool:
     """See :func:`calibration.targets.tap_choice.is_decoding`."""
     if operator(node) not in ("Conv", "Gemm", "MatMul") or attribute(node, "transA", 0):
         return False

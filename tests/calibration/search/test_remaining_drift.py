@@ -17,7 +17,7 @@ def measured(x: np.ndarray) -> dict[str, FrameMoments]:
 
 
 def left_by_simulation(live: np.ndarray) -> float:
-    again = simulate_drift(HEALTHY[:16], live, np.random.default_rng(0))
+    again = simulate_drift(HEALTHY[:16], live).draw(np.random.default_rng(0))
     return remaining_drift(measured(live), measured(again), measured(HEALTHY))
 
 

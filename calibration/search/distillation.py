@@ -1,0 +1,213 @@
+"""Finds a patch by distillation: the corrections that make drifted frames be seen as the healthy ones were.
+
+What is found by moments has a ceiling: it gives every channel its healthy mean and spread, and no frame its healthy
+answer. Here scale and offset of the same taps take small steps down a loss over pairs: a healthy frame under the
+simulated drift, and what the healthy model made of the healthy frame, its answer and some of its feature maps. No
+label and no live answer takes part, so that both can judge the result. Whether it is used, the gate decides, on other
+healthy frames than these.
+
+The settings were chosen on three drifts of one split of the photo cut-outs (``docs/results/calibration.md``).
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.patch import SCALE_LIMITS, Affine, spread
+from calibration.search.simulation import SimulatedFrames
+from calibration.stats.moments import Moments, Vector
+from calibration.targets.base import Aim, Batch, Gradients, Slope, TapInfo
+
+Answers = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class DistillationSettings:
+    """How a patch is distilled.
+
+    Attributes:
+        steps: Of the descent; 0 distils nothing. Half of them give nine tenths of the gain.
+        frames_a_step: Pairs that a step looks at.
+        rate: Of the first step, in units of a channel's healthy spread; it falls to a tenth along half a cosine.
+            Twice as much harms: all scales end within 0.95 and 1.10.
+        feature_weight: Of the feature maps against the answers. By the answers alone noise gets worse, not better.
+        stages: How many feature maps are compared.
+        fewest_frames: Healthy frames to train on; fewer distil nothing.
+        most_frames: More are not used.
+    """
+
+    steps: int = 24
+    frames_a_step: int = 12
+    rate: float = 4e-3
+    feature_weight: float = 5.0
+    stages: int = 7
+    fewest_frames: int = 32
+    most_frames: int = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Healthy frames, drawn under the drift several times, and the healthy answers.
+
+    Attributes:
+        healthy: float32 (M, C, ...).
+        simulated: The same frames under the simulated drift; every draw has other noise.
+        answers: By the name of an aim that is no feature map: what it is compared with, float32 (M, ...).
+    """
+
+    healthy: Batch
+    simulated: SimulatedFrames
+    answers: Answers
+
+
+def choose_stages(taps: Sequence[TapInfo], count: int) -> tuple[Aim, ...]:
+    """The taps whose feature maps are compared: the narrowest of each of ``count`` equal parts, and the last one.
+
+    A narrow map is what a bottleneck lets through; it also takes the least memory.
+    """
+    parts = [part for part in np.array_split(np.arange(len(taps)), count) if part.size]
+    narrow = [min(part[::-1], key=lambda i: taps[i].channels) for part in parts]
+    chosen = sorted({*narrow[:-1], len(taps) - 1}) if taps else []
+    return tuple(Aim(taps[i].name) for i in chosen)
+
+
+def distil(
+    gradients: Gradients,
+    pairs: Pairs,
+    healthy: Moments,
+    start: Mapping[str, Affine],
+    settings: DistillationSettings,
+    rng: np.random.Generator,
+    fixed: Collection[str] = (),
+) -> dict[str, Affine]:
+    """Corrections of the taps that ``gradients`` reaches, found from ``start``.
+
+    Args:
+        gradients: Of the unpatched model.
+        pairs: What it learns from.
+        healthy: Moments of the baseline: their spreads are the units of the offsets.
+        start: Where to start from; taps that it lacks start at the identity.
+        settings: Steps and weights.
+        rng: Draws the pairs of each step, and their noise.
+        fixed: Taps that stay as they start.
+    """
+    free = [tap for tap in gradients.taps if tap not in fixed]
+    descent = _Descent({tap: healthy[tap].var for tap in free}, start)
+    held = {tap: start.get(tap) or _identity(healthy[tap].channels) for tap in gradients.taps if tap in fixed}
+    targets, weights = _targets(gradients, pairs, settings)
+    order = _draws(len(pairs.healthy), gradients.batch, rng)
+    batches = max(1, round(settings.frames_a_step / gradients.batch))
+    for number in range(settings.steps):
+        slopes = dict[str, Slope]()
+        for _ in range(batches):
+            frames = next(order)
+            given = {name: np.asarray(target[frames], np.float32) for name, target in targets.items()}
+            x = pairs.simulated.draw(rng, frames)
+            _, found = gradients.step(x, held | descent.affines(), given, weights)
+            slopes = {tap: _sum(slopes.get(tap), slope) for tap, slope in found.items() if tap not in fixed}
+        descent.step(slopes, settings.rate * _cosine(number / settings.steps), batches)
+    return descent.affines()
+
+
+def half_way(start: Mapping[str, Affine], end: Mapping[str, Affine]) -> dict[str, Affine]:
+    """Half of the way: the geometric mean of the scales, the mean of the offsets. The answer to too long a training."""
+    found = {}
+    for tap, affine in end.items():
+        first = start.get(tap) or _identity(affine.scale.size)
+        scale = np.sqrt(first.scale.astype(np.float64) * affine.scale)
+        found[tap] = Affine(scale.astype(np.float32), ((first.offset + affine.offset) / 2).astype(np.float32))
+    return found
+
+
+class _Descent:
+    """Scale and offset of every tap on their way: Adam on their logarithms and healthy spreads.
+
+    Source: D. Kingma, J. Ba, Adam: A Method for Stochastic Optimization, ICLR 2015, algorithm 1.
+    """
+
+    _KEPT, _KEPT_SQUARES, _EPS = 0.9, 0.999, 1e-8
+
+    def __init__(self, variances: Mapping[str, Vector], start: Mapping[str, Affine]) -> None:
+        self._units = {tap: spread(var, var) for tap, var in variances.items()}
+        self._start = {tap: start.get(tap) or _identity(var.size) for tap, var in variances.items()}
+        self._at = {tap: np.zeros((2, var.size)) for tap, var in variances.items()}
+        """Logarithm of the scale, and the offset in units, from where it started."""
+        self._mean = {tap: np.zeros_like(at) for tap, at in self._at.items()}
+        self._square = {tap: np.zeros_like(at) for tap, at in self._at.items()}
+        self._steps = 0
+
+    def affines(self) -> dict[str, Affine]:
+        """The corrections as they are now, within ``SCALE_LIMITS``."""
+        found = {}
+        for tap, (growth, shift) in self._at.items():
+            first, factor = self._start[tap], np.exp(growth)
+            scale = np.clip(first.scale * factor, *SCALE_LIMITS)
+            offset = first.offset * factor + shift * self._units[tap]
+            found[tap] = Affine(scale.astype(np.float32), offset.astype(np.float32))
+        return found
+
+    def step(self, slopes: Mapping[str, Slope], rate: float, count: int) -> None:
+        """One step down the mean of ``count`` losses whose slopes are summed here."""
+        affines = self.affines()
+        self._steps += 1
+        for tap, slope in slopes.items():
+            affine, first, factor = affines[tap], self._start[tap], np.exp(self._at[tap][0])
+            by_growth = slope.scale * affine.scale + slope.offset * first.offset * factor
+            gradient = np.stack([by_growth, slope.offset * self._units[tap]]) / count
+            self._mean[tap] += (1 - self._KEPT) * (gradient - self._mean[tap])
+            self._square[tap] += (1 - self._KEPT_SQUARES) * (gradient**2 - self._square[tap])
+            mean = self._mean[tap] / (1 - self._KEPT**self._steps)
+            square = self._square[tap] / (1 - self._KEPT_SQUARES**self._steps)
+            self._at[tap] -= rate * mean / (np.sqrt(square) + self._EPS)
+
+
+def _targets(
+    gradients: Gradients, pairs: Pairs, settings: DistillationSettings
+) -> tuple[dict[str, NDArray[np.floating]], dict[str, NDArray[np.float32]]]:
+    """What every aim is compared with, and the weights for a batch: they make its loss a mean over its frames."""
+    maps = [aim.name for aim in gradients.aims if aim.name not in pairs.answers]
+    parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in maps}
+    for first in range(0, len(pairs.healthy), gradients.batch):
+        index = np.arange(first, first + gradients.batch) % len(pairs.healthy)
+        found = gradients.run(pairs.healthy[index])
+        for name in maps:
+            parts[name].append(found[name].astype(np.float16))
+    targets: dict[str, NDArray[np.floating]] = {}
+    weights = dict[str, NDArray[np.float32]]()
+    for aim in gradients.aims:
+        if aim.name not in parts:
+            targets[aim.name] = pairs.answers[aim.name]
+            weights[aim.name] = np.asarray(1 / gradients.batch, np.float32)
+            continue
+        whole = np.concatenate(parts[aim.name])[: len(pairs.healthy)]
+        over = tuple(axis for axis in range(whole.ndim) if axis != 1)
+        var = whole.astype(np.float32).var(axis=over, keepdims=True)
+        usual = var + 1e-3 * float(var.mean()) + np.finfo(np.float32).tiny
+        share = 2 * settings.feature_weight / (len(maps) * gradients.batch * whole[0].size)
+        targets[aim.name], weights[aim.name] = whole, np.asarray(share / usual, np.float32)
+    return targets, weights
+
+
+def _draws(frames: int, batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    """Without end, ``batch`` frames: all of them once before one comes again."""
+    left = np.empty(0, np.intp)
+    while True:
+        while len(left) < batch:
+            left = np.concatenate([left, rng.permutation(frames)])
+        yield left[:batch]
+        left = left[batch:]
+
+
+def _cosine(share: float) -> float:
+    """From 1 down to 0.1."""
+    return 0.1 + 0.9 * (1 + float(np.cos(np.pi * share))) / 2
+
+
+def _sum(before: Slope | None, slope: Slope) -> Slope:
+    return slope if before is None else Slope(before.scale + slope.scale, before.offset + slope.offset)
+
+
+def _identity(channels: int) -> Affine:
+    return Affine(np.ones(channels, np.float32), np.zeros(channels, np.float32))

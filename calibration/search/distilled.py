@@ -1,0 +1,108 @@
+"""The candidates by distillation: which of the model's tensors are compared, and with what.
+
+It makes patches and judges none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.baseline.baseline import HealthySamples
+from calibration.outputs.read import ClassScores, Layout, scores_output
+from calibration.patch import Affine
+from calibration.search.distillation import (
+    DistillationSettings,
+    Pairs,
+    choose_stages,
+    distil,
+    half_way,
+)
+from calibration.search.simulation import simulate_drift
+from calibration.stats.moments import Moments
+from calibration.targets.base import Aim, Batch, LossKind
+from calibration.targets.target import Target
+
+DISTILLED, HALF_WAY = "distilled", "distilled half-way"
+"""Names of the candidates."""
+
+_LOSSES: Mapping[Layout, LossKind] = {
+    ClassScores.LOGITS: "softmax",
+    ClassScores.PROBABILITIES: "likelihood",
+    ClassScores.INDEPENDENT: "sigmoid",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """What the healthy model made of some healthy frames."""
+
+    samples: HealthySamples
+    moments: Moments
+    layout: Layout
+    output: str | None
+    """The one with the answers; None where all belong to them."""
+
+
+def distilled_candidates(
+    target: Target,
+    teacher: Teacher,
+    observed: Batch,
+    start: Mapping[str, Affine],
+    settings: DistillationSettings,
+    first_taps: int | None,
+    rng: np.random.Generator,
+) -> dict[str, dict[str, Affine]]:
+    """The corrections by candidate: those at the end of the way, and those half-way.
+
+    Args:
+        target: The model.
+        teacher: Healthy frames, of which none judges.
+        observed: Live frames (N, C, ...) that show the drift.
+        start: Where to start from.
+        settings: Of the distillation.
+        first_taps: Correct no more than this many layers; None sets no limit.
+        rng: Source of all draws.
+
+    Raises:
+        NoDerivative: the model cannot be differentiated; the text names the operators.
+    """
+    samples = teacher.samples
+    x = samples.samples()
+    answers = _answer_aim(target, teacher, x[:1])
+    aims = [*choose_stages(target.taps, settings.stages), *(answers or [])]
+    if not answers:
+        aims += [Aim(head) for head in target.heads if head not in {aim.name for aim in aims}]
+    gradients = target.differentiate(aims, x[: batch_of(x)])
+    compared = {
+        aim.name: _as_scores(samples, gradients.run(x[: gradients.batch])[aim.name]) for aim in answers
+    }
+    pairs = Pairs(x, simulate_drift(x, observed), compared)
+    fixed = {tap.name for tap in target.taps[first_taps:]} if first_taps is not None else set[str]()
+    end = distil(gradients, pairs, teacher.moments, start, settings, rng, fixed)
+    return {DISTILLED: end, HALF_WAY: half_way(start, end)}
+
+
+def batch_of(x: Batch) -> int:
+    """Frames at once: a divisor of a step's frames, with as many values as 2 of 224 x 224, or one frame."""
+    return max(n for n in (1, 2, 3, 4, 6, 12) if n == 1 or n * x[0].size <= BATCH_VALUES)
+
+
+BATCH_VALUES = 2 * 3 * 224 * 224
+"""Twice as many take 1.6 times the memory of Lite0, in the same time a frame."""
+
+
+def _answer_aim(target: Target, teacher: Teacher, x: Batch) -> list[Aim]:
+    """The output with the scores of a classifier; empty for a detector."""
+    kind = _LOSSES.get(teacher.layout) if isinstance(teacher.layout, ClassScores) else None
+    if kind is None or teacher.samples.probabilities is None:
+        return []
+    name = teacher.output or scores_output(target.runner()(x))
+    return [Aim(name, kind)] if name is not None else []
+
+
+def _as_scores(samples: HealthySamples, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The healthy answers (M, K) in the shape of the output, of which ``scores`` are some."""
+    assert samples.probabilities is not None
+    return samples.probabilities.reshape(-1, *scores.shape[1:])

@@ -1,0 +1,98 @@
+"""The derivatives of a program, run by ONNX Runtime; see :class:`calibration.targets.base.Gradients`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.errors import ModelError
+from calibration.patch import Affine
+from calibration.targets.base import Aim, Batch, Gradients, Slope
+from calibration.targets.gradient.graph import (
+    build,
+    gradient_names,
+    loss_name,
+    raw_name,
+    setting_names,
+    target_name,
+    weight_name,
+)
+from calibration.targets.gradient.program import FloatProgram, TapTensor, merge_clips
+from calibration.targets.gradient.session import (
+    FAILURES,
+    open_session,
+    picture_value,
+    to_model,
+    to_own_layout,
+)
+
+
+class OnnxGradients(Gradients):
+    """The derivatives of one program for batches of one size."""
+
+    def __init__(self, program: FloatProgram, aims: Sequence[Aim], x: Batch, name: str, threads: int) -> None:
+        """Build both passes for batches like ``x``.
+
+        Raises:
+            NoDerivative: none of the aims can be reached.
+            ModelError: ONNX Runtime refuses the graph.
+        """
+        self._name, self._threads, self._program, self.batch = name, threads, merge_clips(program), len(x)
+        try:
+            self._graph, self.problems = build(self._program, aims, x)
+            self._session = open_session(self._graph.model, threads)
+        except FAILURES as err:
+            raise self._refused(err) from err
+        self._graph = self._graph.without_model()
+        self.aims = self._graph.aims
+        self.taps = tuple(tap.name for tap in self._graph.taps)
+        self._forward: Any = None
+
+    def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
+        """By a session of the forward pass, which :meth:`step` frees."""
+        names = [aim.name for aim in self.aims]
+        if self._forward is None:
+            part = self._program.leading_to(names)
+            data = to_model(part.nodes, part.constants, [picture_value(part.picture)], names, part.opset)
+            self._forward = open_session(data, self._threads)
+        given = {self._program.picture.name: to_own_layout(self._program.picture, x)}
+        return dict(zip(names, self._call(self._forward, names, given), strict=True))
+
+    def step(
+        self,
+        x: Batch,
+        affines: Mapping[str, Affine],
+        targets: Mapping[str, NDArray[np.float32]],
+        weights: Mapping[str, NDArray[np.float32]],
+    ) -> tuple[dict[str, float], dict[str, Slope]]:
+        """One run of the whole graph."""
+        self._forward = None
+        picture, graph = self._program.picture, self._graph
+        given: dict[str, NDArray[np.float32]] = {raw_name(picture.name): to_own_layout(picture, x)}
+        for tap in graph.taps:
+            affine, (scale, offset) = affines[tap.name], setting_names(tap)
+            shape = [-1] + [1] * (graph.ranks[tap.tensor] - 1 - tap.channel_axis)
+            given |= {scale: affine.scale.reshape(shape), offset: affine.offset.reshape(shape)}
+        for aim in self.aims:
+            given |= {target_name(aim): targets[aim.name], weight_name(aim): weights[aim.name]}
+        found = dict(zip(graph.outputs, self._call(self._session, graph.outputs, given), strict=True))
+        losses = {aim.name: float(found[loss_name(aim)]) for aim in self.aims}
+        return losses, {tap.name: _slope(found, tap) for tap in graph.taps}
+
+    def _call(
+        self, session: Any, names: list[str], given: Mapping[str, NDArray[np.float32]]
+    ) -> list[NDArray[np.float32]]:
+        try:
+            return list(session.run(names, given))
+        except FAILURES as err:
+            raise self._refused(err) from err
+
+    def _refused(self, err: Exception) -> ModelError:
+        found = f"ONNX Runtime failed on its derivatives ({err})"
+        return ModelError(self._name, found, "a model that can be differentiated", "Recalibrate without it.")
+
+
+def _slope(found: Mapping[str, NDArray[np.float32]], tap: TapTensor) -> Slope:
+    scale, offset = (found[name].astype(np.float64) for name in gradient_names(tap))
+    return Slope(scale, offset)

@@ -1,0 +1,273 @@
+"""Puts a model's forward pass, the losses and the backward pass into one ONNX graph.
+
+Its inputs are the picture, a scale and an offset for every tap, and what the aims are compared with; its outputs are
+the losses and the gradients by the scales and offsets.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+
+from calibration.stats.moments import INPUT_TAP
+from calibration.targets.base import LEAST_PROBABILITY, Aim, NoDerivative
+from calibration.targets.gradient.program import FloatProgram, TapTensor
+from calibration.targets.gradient.rules import DATA_ONLY, RULES, Step, Writer
+from calibration.targets.gradient.session import SizedProgram, find_sizes, to_model
+
+
+@dataclass(frozen=True, slots=True)
+class GradientGraph:
+    """The graph's bytes and the names in it."""
+
+    model: bytes
+    taps: tuple[TapTensor, ...]
+    """With a gradient; the first is the input."""
+    aims: tuple[Aim, ...]
+    ranks: Mapping[str, int]
+    """Of the tensors of the taps."""
+
+    def without_model(self) -> "GradientGraph":
+        """The names alone: the bytes are as large as the model."""
+        return replace(self, model=b"")
+
+    @property
+    def outputs(self) -> list[str]:
+        """Losses of the aims, then gradients by scale and by offset, tap by tap."""
+        losses = [loss_name(aim) for aim in self.aims]
+        return losses + [name for tap in self.taps for name in gradient_names(tap)]
+
+
+def raw_name(tensor: str) -> str:
+    """What a tap is before it is corrected; everything else reads it corrected."""
+    return f"{tensor}__raw"
+
+
+def setting_names(tap: TapTensor) -> tuple[str, str]:
+    """The inputs for the scale and the offset of a tap."""
+    return f"{tap.name}/scale", f"{tap.name}/offset"
+
+
+def gradient_names(tap: TapTensor) -> tuple[str, str]:
+    """The outputs with the gradients by them."""
+    return f"{tap.name}/by_scale", f"{tap.name}/by_offset"
+
+
+def target_name(aim: Aim) -> str:
+    """The input with what the aim is compared with."""
+    return f"{aim.name}/target"
+
+
+def weight_name(aim: Aim) -> str:
+    """The input with the weights of the comparison."""
+    return f"{aim.name}/weight"
+
+
+def loss_name(aim: Aim) -> str:
+    """The output with the loss."""
+    return f"{aim.name}/loss"
+
+
+def with_derivative(program: FloatProgram) -> tuple[FloatProgram, tuple[str, ...]]:
+    """The part of a program that can be differentiated, and what ends it: operators without a derivative.
+
+    A node belongs to it when everything between it and the picture does: a gradient that lacks a way would point in
+    a wrong direction.
+    """
+    depending = program.depending()
+    sound, ends, kept = {program.picture.name}, dict[str, None](), list[NodeProto]()
+    for node in program.nodes:
+        read = [name for name in node.input if name in depending]
+        if depending.isdisjoint(node.output):
+            kept.append(node)
+        elif not sound.issuperset(read):
+            continue
+        elif problem := _why_not(node, depending):
+            ends[problem] = None
+        else:
+            kept.append(node)
+            sound.update(node.output)
+    return program.only(kept), tuple(ends)
+
+
+def _why_not(node: NodeProto, depending: frozenset[str]) -> str:
+    """Why a node cannot be differentiated; empty when it can, as far as that can be told without sizes."""
+    name = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+    if node.domain or node.op_type not in RULES:
+        return name
+    allowed = DATA_ONLY.get(node.op_type)
+    if allowed is not None and any(n in depending for i, n in enumerate(node.input) if i not in allowed):
+        return f"{name} with sizes, limits or weights that depend on the picture"
+    return ""
+
+
+def build(
+    program: FloatProgram, aims: Sequence[Aim], x: NDArray[np.float32]
+) -> tuple[GradientGraph, tuple[str, ...]]:
+    """The gradient graph for batches like ``x`` (N, C, ...), and the operators that have no derivative.
+
+    Aims that cannot be reached are left out; so are taps from which no aim depends.
+
+    Raises:
+        NoDerivative: no aim is left.
+        One of ``session.FAILURES``: ONNX Runtime refuses the forward pass.
+    """
+    part, ends = with_derivative(program)
+    problems = list(ends)
+    while True:
+        made = {name for node in part.nodes for name in node.output}
+        left = [aim for aim in aims if aim.name in made]
+        if not left:
+            raise NoDerivative(", ".join(problems) or "no layer on the way to the answers")
+        part = part.leading_to(aim.name for aim in left)
+        try:
+            return _Builder(find_sizes(part, x), left).build(), tuple(problems)
+        except _Unfit as err:
+            problems.append(str(err))
+            part = _without(part, err.node)
+
+
+class _Unfit(Exception):
+    """A node turned out to have no derivative."""
+
+    def __init__(self, node: NodeProto, why: str) -> None:
+        super().__init__(why)
+        self.node = node
+
+
+def _without(program: FloatProgram, unfit: NodeProto) -> FloatProgram:
+    """The program without a node and everything that depends on it."""
+    lost, kept = set(unfit.output), list[NodeProto]()
+    for node in program.nodes:
+        if node is unfit or not lost.isdisjoint(node.input):
+            lost.update(node.output)
+        else:
+            kept.append(node)
+    return program.only(kept)
+
+
+class _Builder:
+    """Writes one graph."""
+
+    def __init__(self, sized: SizedProgram, aims: Sequence[Aim]) -> None:
+        self._sized, self._aims, self._writer = sized, aims, Writer()
+        program, picture = sized.program, sized.program.picture
+        size = sized.size(picture.name)
+        axis = picture.channel_axis
+        made = {name for node in program.nodes for name in node.output}
+        known = [tap for tap in program.taps if tap.tensor in made]
+        self._taps = {picture.name: TapTensor(INPUT_TAP, picture.name, size[axis], axis)}
+        self._taps |= {tap.tensor: tap for tap in known}
+        self._gradients = dict[str, str]()
+        """By the tensors that other nodes read: by the corrected one of a tap."""
+        self._by_setting = dict[str, tuple[str, str]]()
+        """By the tensor of a tap: the gradients by its scale and offset."""
+
+    def build(self) -> GradientGraph:
+        program, writer = self._sized.program, self._writer
+        forward = [*self._correct(program.picture.name)]
+        for node in program.nodes:
+            forward += self._with_corrections(node)
+        losses = [self._compare(aim) for aim in self._aims]
+        for node in reversed(program.nodes):
+            self._go_back(node)
+        self._go_back_through_tap(program.picture.name)
+        taps = tuple(tap for tensor, tap in self._taps.items() if tensor in self._by_setting)
+        named = dict(zip(map(loss_name, self._aims), losses, strict=True))
+        for tap in taps:
+            named |= dict(zip(gradient_names(tap), self._by_setting[tap.tensor], strict=True))
+        results = [helper.make_node("Identity", [made], [name]) for name, made in named.items()]
+        ranks = {tap.tensor: len(self._sized.size(tap.tensor)) for tap in taps}
+        graph = GradientGraph(b"", taps, tuple(self._aims), ranks)
+        constants = {**program.constants, **writer.constants}
+        nodes = [*forward, *writer.nodes, *results]
+        return replace(
+            graph, model=to_model(nodes, constants, self._inputs(nodes), graph.outputs, program.opset)
+        )
+
+    def _with_corrections(self, node: NodeProto) -> Iterator[NodeProto]:
+        """A node of the forward pass, and behind it the corrections of the taps among its outputs."""
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.output[:] = [raw_name(name) if name in self._taps else name for name in node.output]
+        yield copy
+        for name in node.output:
+            if name in self._taps:
+                yield from self._correct(name)
+
+    def _correct(self, tensor: str) -> Iterator[NodeProto]:
+        scale, offset = setting_names(self._taps[tensor])
+        scaled = f"{tensor}__scaled"
+        yield helper.make_node("Mul", [raw_name(tensor), scale], [scaled])
+        yield helper.make_node("Add", [scaled, offset], [tensor])
+
+    def _compare(self, aim: Aim) -> str:
+        """Start the way back at an aim; gives the name of its loss."""
+        writer, y = self._writer, aim.name
+        target, weight = target_name(aim), weight_name(aim)
+
+        def total(values: str) -> str:
+            return writer.sum_over(values, list(range(len(self._sized.size(y)))))
+
+        if aim.kind == "squares":
+            off = writer.add("Sub", y, target)
+            slope = writer.add("Mul", off, weight)
+            loss = writer.add("Mul", total(writer.add("Mul", off, slope)), writer.constant(0.5))
+        elif aim.kind == "sigmoid":
+            slope = writer.add("Mul", writer.add("Sub", writer.add("Sigmoid", y), target), weight)
+            off = writer.add("Sub", writer.add("Softplus", y), writer.add("Mul", target, y))
+            loss = total(writer.add("Mul", off, weight))
+        else:
+            wanted = writer.add("Mul", target, weight)
+            if aim.kind == "softmax":
+                logarithms = writer.add("LogSoftmax", y, axis=1)
+                off = writer.add("Sub", writer.add("Exp", logarithms), target)
+                slope = writer.add("Mul", off, weight)
+            else:
+                safe = writer.add("Add", y, writer.constant(LEAST_PROBABILITY))
+                logarithms = writer.add("Log", safe)
+                slope = writer.add("Neg", writer.add("Div", wanted, safe))
+            loss = writer.add("Neg", total(writer.add("Mul", wanted, logarithms)))
+        self._add_gradient(y, slope)
+        return loss
+
+    def _add_gradient(self, tensor: str, gradient: str) -> None:
+        before = self._gradients.get(tensor)
+        self._gradients[tensor] = gradient if before is None else self._writer.add("Add", before, gradient)
+
+    def _go_back(self, node: NodeProto) -> None:
+        for which, output in enumerate(node.output):
+            if output not in self._gradients:
+                continue
+            self._go_back_through_tap(output)
+            for index, name in enumerate(node.input):
+                if name in self._sized.sizes:
+                    step = Step(node, self._writer, self._sized, self._gradients[output], index, which)
+                    self._add_gradient(name, self._derive(step))
+
+    def _derive(self, step: Step) -> str:
+        try:
+            return RULES[step.node.op_type](step)
+        except NoDerivative as err:
+            raise _Unfit(step.node, str(err)) from err
+
+    def _go_back_through_tap(self, tensor: str) -> None:
+        """The gradients by the scale and the offset of a tap; the one by its tensor becomes that before it."""
+        if tensor not in self._taps or tensor not in self._gradients:
+            return
+        writer, tap, gradient = self._writer, self._taps[tensor], self._gradients[tensor]
+        others = [axis for axis in range(len(self._sized.size(tensor))) if axis != tap.channel_axis]
+        by_scale = writer.sum_over(writer.add("Mul", gradient, raw_name(tensor)), others)
+        self._by_setting[tensor] = by_scale, writer.sum_over(gradient, others)
+        self._gradients[tensor] = writer.add("Mul", gradient, setting_names(tap)[0])
+
+    def _inputs(self, nodes: Sequence[NodeProto]) -> list[ValueInfoProto]:
+        read = {name for node in nodes for name in node.input}
+        names = [name for tap in self._taps.values() for name in setting_names(tap)]
+        names += [name for aim in self._aims for name in (target_name(aim), weight_name(aim))]
+        names = [raw_name(self._sized.program.picture.name), *names]
+        return [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name in read
+        ]

@@ -1,0 +1,112 @@
+"""Runs ONNX graphs of float arithmetic, and finds the sizes in one by running it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from calibration.targets.gradient.program import Array, FloatProgram
+from calibration.targets.picture_input import PictureInput
+
+FAILURES = (
+    ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf, ort_errors.NotImplemented, ort_errors.RuntimeException,
+)  # fmt: skip
+"""What ONNX Runtime raises for a graph that it cannot run."""
+
+_ARENA = {"arena_extend_strategy": "kSameAsRequested"}
+_IR_VERSION = 8
+
+
+def open_session(model: bytes, threads: int) -> ort.InferenceSession:
+    """A session whose memory grows by what is asked for, not by doubling.
+
+    Raises:
+        One of ``FAILURES``: ONNX Runtime refuses the graph.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    options.enable_mem_pattern = False
+    return ort.InferenceSession(model, options, providers=[("CPUExecutionProvider", _ARENA)])
+
+
+def to_model(
+    nodes: Sequence[NodeProto],
+    constants: Mapping[str, Array],
+    inputs: Sequence[ValueInfoProto],
+    outputs: Sequence[str],
+    opset: int,
+) -> bytes:
+    """The bytes of a graph with those of the constants that it reads."""
+    read = {name for node in nodes for name in node.input}
+    initializers = [
+        numpy_helper.from_array(np.asarray(value, order="C"), name)
+        for name, value in constants.items()
+        if name in read
+    ]
+    results = [ValueInfoProto(name=name) for name in outputs]
+    graph = helper.make_graph(list(nodes), "gradient", list(inputs), results, initializers)
+    model: ModelProto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=_IR_VERSION
+    )
+    return bytes(model.SerializeToString())
+
+
+def picture_value(picture: PictureInput) -> ValueInfoProto:
+    """The input of a graph: float32, whatever the model's own type is."""
+    return helper.make_tensor_value_info(picture.name, TensorProto.FLOAT, None)
+
+
+def to_own_layout(picture: PictureInput, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``x`` (N, C, ...) in the model's own layout, as float32."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, picture.channel_axis), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class SizedProgram:
+    """A program for one batch of one size: no node computes sizes any more."""
+
+    program: FloatProgram
+    sizes: Mapping[str, tuple[int, ...]]
+    """Of every tensor that depends on the picture."""
+
+    def size(self, name: str) -> tuple[int, ...]:
+        """Of a tensor, a constant among them."""
+        found = self.sizes.get(name)
+        return np.asarray(self.program.constants[name]).shape if found is None else found
+
+
+def find_sizes(program: FloatProgram, x: NDArray[np.float32]) -> SizedProgram:
+    """The program for batches like ``x`` (N, C, ...), by running it once.
+
+    Raises:
+        One of ``FAILURES``: ONNX Runtime refuses it.
+    """
+    depending = program.depending()
+    values, shapes, extra = list[str](), dict[str, str](), list[NodeProto]()
+    nodes = [node for node in program.nodes if not depending.isdisjoint(node.output)]
+    outputs = {name for node in nodes for name in node.output if name}
+    wanted = {name for node in nodes for name in node.input if name}
+    for node in program.nodes:
+        values += [name for name in node.output if name in wanted and name not in depending]
+    for name in sorted(outputs):
+        shapes[name] = f"{name}__size"
+        extra.append(helper.make_node("Shape", [name], [shapes[name]]))
+    fetched = [*values, *shapes.values()]
+    every = [*program.nodes, *extra]
+    data = to_model(every, program.constants, [picture_value(program.picture)], fetched, program.opset)
+    given = to_own_layout(program.picture, x)
+    found = dict(zip(fetched, open_session(data, 1).run(fetched, {program.picture.name: given}), strict=True))
+    sizes = {name: tuple(int(n) for n in found[size]) for name, size in shapes.items()}
+    constants = {**program.constants, **{name: found[name] for name in values}}
+    return SizedProgram(
+        replace(program, nodes=tuple(nodes), constants=constants),
+        {**sizes, program.picture.name: given.shape},
+    )
