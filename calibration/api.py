@@ -24,6 +24,7 @@ from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of,
 from calibration.patch import Patch
 from calibration.search import reference
 from calibration.search.flow import FRAME_MOMENTS_OF, Options, Search
+from calibration.search.progress import Progress, tell_nobody
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features
 from calibration.stats.sampling import spread_over
@@ -217,6 +218,7 @@ def recalibrate(
     y: NDArray[np.integer[Any]] | None = None,
     options: Options | None = None,
     further_input: FrameMoments | None = None,
+    progress: Progress = tell_nobody,
 ) -> Verdict:
     """Find out whether a patch makes the model better on what the camera sees now, and make it.
 
@@ -230,6 +232,8 @@ def recalibrate(
         options: Seed, threads, sizes; None is the defaults.
         further_input: Input moments (M, C) of further frames of the same time whose pictures were not kept; they take
             part in the correction of the input.
+        progress: Told how far the search is: its phase, and the share of this phase that is done, 0..1. It may raise to
+            stop the search.
 
     Returns:
         A verdict; not accepting is a normal answer with its reasons.
@@ -248,7 +252,7 @@ def recalibrate(
     baseline = _read_as(options, baseline, target)
     given = reference.check(x, y).with_further_input(further_input)
     _require_sample_shape(given.x, baseline)
-    verdict = Search(target, baseline, given, options, time.time()).decide()
+    verdict = Search(target, baseline, given, options, time.time(), progress).decide()
     return replace(
         verdict,
         seconds=time.monotonic() - started_s,

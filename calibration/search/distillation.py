@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.patch import SCALE_LIMITS, Affine, spread
+from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation import SimulatedFrames
 from calibration.stats.moments import Moments, Vector
 from calibration.targets.base import Aim, Batch, Gradients, Slope, TapInfo
@@ -81,6 +82,7 @@ def distil(
     settings: DistillationSettings,
     rng: np.random.Generator,
     fixed: Collection[str] = (),
+    progress: Progress = tell_nobody,
 ) -> dict[str, Affine]:
     """Corrections of the taps that ``gradients`` reaches, found from ``start``.
 
@@ -92,6 +94,7 @@ def distil(
         settings: Steps and weights.
         rng: Draws the pairs of each step, and their noise.
         fixed: Taps that stay as they start.
+        progress: Told before every step, and after the last.
     """
     free = [tap for tap in gradients.taps if tap not in fixed]
     descent = _Descent({tap: healthy[tap].var for tap in free}, start)
@@ -99,7 +102,7 @@ def distil(
     targets, weights = _targets(gradients, pairs, settings)
     order = _draws(len(pairs.healthy), gradients.batch, rng)
     batches = max(1, round(settings.frames_a_step / gradients.batch))
-    for number in range(settings.steps):
+    for number in track(progress, "distilling", range(settings.steps)):
         slopes = dict[str, Slope]()
         for _ in range(batches):
             frames = next(order)

@@ -19,6 +19,7 @@ from calibration.search.distillation import (
     distil,
     half_way,
 )
+from calibration.search.progress import Progress, tell_nobody
 from calibration.search.simulation import simulate_drift
 from calibration.stats.moments import Moments
 from calibration.targets.base import Aim, Batch, LossKind
@@ -53,6 +54,7 @@ def distilled_candidates(
     settings: DistillationSettings,
     first_taps: int | None,
     rng: np.random.Generator,
+    progress: Progress = tell_nobody,
 ) -> dict[str, dict[str, Affine]]:
     """The corrections by candidate: those at the end of the way, and those half-way.
 
@@ -64,6 +66,7 @@ def distilled_candidates(
         settings: Of the distillation.
         first_taps: Correct no more than this many layers; None sets no limit.
         rng: Source of all draws.
+        progress: Told of every step.
 
     Raises:
         NoDerivative: the model cannot be differentiated; the text names the operators.
@@ -80,7 +83,7 @@ def distilled_candidates(
     }
     pairs = Pairs(x, simulate_drift(x, observed), compared)
     fixed = {tap.name for tap in target.taps[first_taps:]} if first_taps is not None else set[str]()
-    end = distil(gradients, pairs, teacher.moments, start, settings, rng, fixed)
+    end = distil(gradients, pairs, teacher.moments, start, settings, rng, fixed, progress)
     return {DISTILLED: end, HALF_WAY: half_way(start, end)}
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from calibration import gate
 from calibration.outputs.read import Answers, Layout, as_judged, join_answers, named_only, read_answers
 from calibration.patch import Patch
+from calibration.search.progress import Progress, tell_nobody, track
 from calibration.targets.base import Batch, Runner
 from calibration.targets.target import Target
 
@@ -71,7 +72,9 @@ class Evaluator:
         answers = read_answers(named_only(runner(x), self.output), self.layout)
         return answers if self.are_labelled else as_judged(answers, self.layout)
 
-    def screen(self, target: Target, patches: Mapping[str, Patch]) -> dict[str, Answers | None]:
+    def screen(
+        self, target: Target, patches: Mapping[str, Patch], progress: Progress = tell_nobody
+    ) -> dict[str, Answers | None]:
         """The most faithful candidates on a part of the simulated frames, with their answers to it.
 
         The others cost half the time. With few frames or candidates, all of them, without answers.
@@ -82,7 +85,7 @@ class Evaluator:
             return dict.fromkeys(patches)
         frames, healthy = self.simulated[self.part], self.healthy_answers[self.part]
         found: dict[str, tuple[float, Answers]] = {}
-        for name, patch in patches.items():
+        for name, patch in track(progress, "screening", list(patches.items())):
             answers = self.read(target.runner(patch), frames)
             fidelity = gate.mean_fidelity(answers, healthy)
             if fidelity is not None:

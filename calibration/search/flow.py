@@ -33,6 +33,7 @@ from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
 from calibration.search.preconditions import MOST_LEFT, refusal_reason, remaining_drift
+from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation import simulate_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.stats.sampling import spread_over, teach_and_judge
@@ -106,9 +107,10 @@ class Search:
         given: reference.ReferenceSet,
         options: Options,
         created_wall_s: float,
+        progress: Progress = tell_nobody,
     ) -> None:
         self._target, self._baseline, self._given, self._options = target, baseline, given, options
-        self._created_wall_s = created_wall_s
+        self._created_wall_s, self._progress = created_wall_s, progress
         self._rng = np.random.default_rng(options.seed)
         self._candidates = candidates(len(target.taps), options.first_taps)
         kept = baseline.healthy_samples
@@ -147,8 +149,10 @@ class Search:
         try:
             parts = self._usable_parts()
             seen = self._require_something_to_correct(parts)
+            self._progress("measuring", 0.5)
             can_judge = self._require_judge(parts, seen)
             layout, usual = self._usual(parts)
+            self._progress("measuring", 1.0)
             patches = self._patches(parts.observed)
             patches |= self._distilled_patches(parts.observed, layout, patches) if can_judge else {}
             runner = self._target.runner()  # frees the observer
@@ -163,6 +167,7 @@ class Search:
 
     def _usable_parts(self) -> _Split:
         x, y, options = self._given.x, self._given.y, self._options
+        self._progress("measuring", 0.0)
         usable = reference.find_usable(x, moments_of_frames(x), self._baseline.moments[INPUT_TAP])
         found = outliers.drop_outliers(x, usable, self._baseline)
         self._verdict = replace(self._verdict, frames=FrameCounts(len(x), found.left_out))
@@ -253,9 +258,8 @@ class Search:
         """A patch per candidate; one observer pass serves all depths of a (input, prior) pair."""
         healthy, seen = self._baseline.moments, dict[tuple[float, float], Moments]()
         whole_input = correction(self._given.input_moments(observed), healthy[INPUT_TAP])
-        for share, prior in sorted(
-            {candidate.passes for candidate in self._candidates if candidate.first_taps}
-        ):
+        passes = sorted({candidate.passes for candidate in self._candidates if candidate.first_taps})
+        for share, prior in track(self._progress, "correcting", passes):
             on_input = whole_input.part_way(share) if share else None
             normalise = Normalisation(healthy, prior, on_input)
             seen[share, prior] = self._target.observe(observed, normalise, self._options.first_taps).moments
@@ -285,7 +289,14 @@ class Search:
         )
         try:
             found = distilled_candidates(
-                self._target, teacher, observed, start, options.distillation, options.first_taps, self._rng
+                self._target,
+                teacher,
+                observed,
+                start,
+                options.distillation,
+                options.first_taps,
+                self._rng,
+                self._progress,
             )
         except NoDerivative as err:
             note = f"No patch was distilled: the model has parts without a derivative ({err})."
@@ -314,7 +325,7 @@ class Search:
     ) -> Verdict:
         conservative = {candidate.name for candidate in self._candidates if candidate.is_conservative}
         if labels is None and evaluator.simulated is not None:
-            finalists = evaluator.screen(self._target, patches)
+            finalists = evaluator.screen(self._target, patches, self._progress)
         else:
             finalists = dict.fromkeys(name for name in patches if labels is not None or name in conservative)
         # A runner is let go before the next: five loaded models would take more memory than all the rest.
@@ -325,7 +336,7 @@ class Search:
                 screened=screened,
                 is_conservative=name in conservative,
             )
-            for name, screened in finalists.items()
+            for name, screened in track(self._progress, "judging", list(finalists.items()))
         ]
         choice = gate.choose(
             unpatched,
