@@ -34,6 +34,9 @@ class Net:
         self.nodes.append(helper.make_node(op, inputs, [output], name=f"node_{output}", **attributes))
         return output
 
+    def add_many(self, op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=f"node_{outputs[0]}", **attributes))
+
     def conv(
         self, source: str, name: str, c_in: int, c_out: int, bias: bool = True, **attributes: Any
     ) -> str:

@@ -75,7 +75,10 @@ class OnnxGradients(Gradients):
             shape = [-1] + [1] * (graph.ranks[tap.tensor] - 1 - tap.channel_axis)
             given |= {scale: affine.scale.reshape(shape), offset: affine.offset.reshape(shape)}
         for aim in self.aims:
-            given |= {target_name(aim): targets[aim.name], weight_name(aim): weights[aim.name]}
+            given |= {
+                target_name(aim): np.asarray(targets[aim.name], np.float32),
+                weight_name(aim): np.asarray(weights[aim.name], np.float32),
+            }
         found = dict(zip(graph.outputs, self._call(self._session, graph.outputs, given), strict=True))
         losses = {aim.name: float(found[loss_name(aim)]) for aim in self.aims}
         return losses, {tap.name: _slope(found, tap) for tap in graph.taps}

@@ -13,9 +13,10 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import LEAST_PROBABILITY, Aim, NoDerivative
-from calibration.targets.gradient.program import FloatProgram, TapTensor
-from calibration.targets.gradient.rules import DATA_ONLY, RULES, Step, Writer
+from calibration.targets.gradient.program import FloatProgram, TapTensor, read_by
+from calibration.targets.gradient.rules import DATA_INPUTS, OF_SEVERAL_OUTPUTS, RULES
 from calibration.targets.gradient.session import SizedProgram, find_sizes, to_model
+from calibration.targets.gradient.step import Step, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +75,27 @@ def with_derivative(program: FloatProgram) -> tuple[FloatProgram, tuple[str, ...
     """The part of a program that can be differentiated, and what ends it: operators without a derivative.
 
     A node belongs to it when everything between it and the picture does: a gradient that lacks a way would point in
-    a wrong direction.
+    a wrong direction. Even the size of what such an operator gives is no constant: it may find more or fewer objects.
     """
     depending = program.depending()
-    sound, ends, kept = {program.picture.name}, dict[str, None](), list[NodeProto]()
+    lost, ends, kept = set[str](), dict[str, None](), list[NodeProto]()
     for node in program.nodes:
-        read = [name for name in node.input if name in depending]
-        if depending.isdisjoint(node.output):
+        problem = "" if depending.isdisjoint(node.output) else _why_not(node, depending)
+        if lost.isdisjoint(read_by(node)) and not problem:
             kept.append(node)
-        elif not sound.issuperset(read):
             continue
-        elif problem := _why_not(node, depending):
+        if lost.isdisjoint(read_by(node)):
             ends[problem] = None
-        else:
-            kept.append(node)
-            sound.update(node.output)
+        lost.update(name for name in node.output if name)
     return program.only(kept), tuple(ends)
 
 
 def _why_not(node: NodeProto, depending: frozenset[str]) -> str:
     """Why a node cannot be differentiated; empty when it can, as far as that can be told without sizes."""
-    name = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+    name = f"{node.domain}:{node.op_type}" if node.domain else str(node.op_type)
     if node.domain or node.op_type not in RULES:
         return name
-    allowed = DATA_ONLY.get(node.op_type)
+    allowed = DATA_INPUTS.get(node.op_type)
     if allowed is not None and any(n in depending for i, n in enumerate(node.input) if i not in allowed):
         return f"{name} with sizes, limits or weights that depend on the picture"
     return ""
@@ -117,8 +115,8 @@ def build(
     part, ends = with_derivative(program)
     problems = list(ends)
     while True:
-        made = {name for node in part.nodes for name in node.output}
-        left = [aim for aim in aims if aim.name in made]
+        reached = part.depending()
+        left = [aim for aim in aims if aim.name in reached and aim.name != part.picture.name]
         if not left:
             raise NoDerivative(", ".join(problems) or "no layer on the way to the answers")
         part = part.leading_to(aim.name for aim in left)
@@ -141,7 +139,7 @@ def _without(program: FloatProgram, unfit: NodeProto) -> FloatProgram:
     """The program without a node and everything that depends on it."""
     lost, kept = set(unfit.output), list[NodeProto]()
     for node in program.nodes:
-        if node is unfit or not lost.isdisjoint(node.input):
+        if node is unfit or not lost.isdisjoint(read_by(node)):
             lost.update(node.output)
         else:
             kept.append(node)
@@ -167,13 +165,13 @@ class _Builder:
 
     def build(self) -> GradientGraph:
         program, writer = self._sized.program, self._writer
-        forward = [*self._correct(program.picture.name)]
-        for node in program.nodes:
-            forward += self._with_corrections(node)
         losses = [self._compare(aim) for aim in self._aims]
         for node in reversed(program.nodes):
             self._go_back(node)
         self._go_back_through_tap(program.picture.name)
+        forward = [*self._correct(program.picture.name)]
+        for node in program.nodes:
+            forward += self._with_corrections(node)
         taps = tuple(tap for tensor, tap in self._taps.items() if tensor in self._by_setting)
         named = dict(zip(map(loss_name, self._aims), losses, strict=True))
         for tap in taps:
@@ -192,6 +190,8 @@ class _Builder:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.output[:] = [raw_name(name) if name in self._taps else name for name in node.output]
+        if second := self._writer.second_outputs.get(node.output[0]):
+            copy.output[1:] = [second]
         yield copy
         for name in node.output:
             if name in self._taps:
@@ -223,8 +223,10 @@ class _Builder:
             wanted = writer.add("Mul", target, weight)
             if aim.kind == "softmax":
                 logarithms = writer.add("LogSoftmax", y, axis=1)
-                off = writer.add("Sub", writer.add("Exp", logarithms), target)
-                slope = writer.add("Mul", off, weight)
+                share = writer.add(
+                    "Mul", writer.add("Exp", logarithms), writer.sum_over(wanted, [1], keep=True)
+                )
+                slope = writer.add("Sub", share, wanted)
             else:
                 safe = writer.add("Add", y, writer.constant(LEAST_PROBABILITY))
                 logarithms = writer.add("Log", safe)
@@ -238,16 +240,21 @@ class _Builder:
         self._gradients[tensor] = gradient if before is None else self._writer.add("Add", before, gradient)
 
     def _go_back(self, node: NodeProto) -> None:
-        for which, output in enumerate(node.output):
-            if output not in self._gradients:
-                continue
+        """The gradients by what a node reads, from those by what it gives."""
+        for output in node.output:
             self._go_back_through_tap(output)
-            for index, name in enumerate(node.input):
-                if name in self._sized.sizes:
-                    step = Step(node, self._writer, self._sized, self._gradients[output], index, which)
-                    self._add_gradient(name, self._derive(step))
+        by_outputs = tuple(self._gradients.get(output, "") for output in node.output)
+        if not any(by_outputs):
+            return
+        if any(by_outputs[1:]) and node.op_type not in OF_SEVERAL_OUTPUTS:
+            raise _Unfit(node, f"{node.op_type} by its second output")
+        for index, name in enumerate(node.input):
+            if name in self._sized.sizes:
+                found = self._derive(Step(node, self._writer, self._sized, by_outputs, index))
+                if found is not None:
+                    self._add_gradient(name, found)
 
-    def _derive(self, step: Step) -> str:
+    def _derive(self, step: Step) -> str | None:
         try:
             return RULES[step.node.op_type](step)
         except NoDerivative as err:

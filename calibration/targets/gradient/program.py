@@ -4,13 +4,13 @@ Weights are the values that their integers stand for. Where the model rounds to 
 their range: what rounding does is left to the evaluation of a candidate.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import AttributeProto, NodeProto
 
 from calibration.targets.picture_input import PictureInput
 
@@ -21,6 +21,9 @@ LEAST_OPSET = 17
 
 SHAPE_OPS = ("Shape", "Size")
 """What depends on the sizes of a picture alone is a constant: a program is of one batch of one size."""
+
+_RANDOM_OPS = ("RandomNormal", "RandomUniform")
+"""Give other values with every run, so they are no constants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class FloatProgram:
         """The tensors that depend on the picture, and not on its size alone."""
         found = {self.picture.name}
         for node in self.nodes:
-            if node.op_type not in SHAPE_OPS and not found.isdisjoint(node.input):
+            is_changing = node.op_type in _RANDOM_OPS or not found.isdisjoint(read_by(node))
+            if node.op_type not in SHAPE_OPS and is_changing:
                 found.update(name for name in node.output if name)
         return frozenset(found)
 
@@ -74,9 +78,19 @@ class FloatProgram:
         wanted, kept = set(tensors), list[NodeProto]()
         for node in reversed(self.nodes):
             if not wanted.isdisjoint(node.output):
-                wanted.update(node.input)
+                wanted.update(read_by(node))
                 kept.append(node)
         return self.only(reversed(kept))
+
+
+def read_by(node: NodeProto) -> Iterator[str]:
+    """Names that a node reads, those that the bodies of control flow capture among them."""
+    yield from node.input
+    for item in node.attribute:
+        for body in [item.g] if item.type == AttributeProto.GRAPH else item.graphs:
+            yield from (output.name for output in body.output)
+            for inner in body.node:
+                yield from read_by(inner)
 
 
 def last_layers(nodes: Sequence[NodeProto], layers: Collection[str]) -> tuple[str, ...]:
@@ -95,7 +109,7 @@ def merge_clips(program: FloatProgram) -> FloatProgram:
     """The same with every run of Clip nodes as one: an activation and the range of its integers are one step."""
     readers = dict[str, int]()
     for node in program.nodes:
-        for name in node.input:
+        for name in read_by(node):
             readers[name] = readers.get(name, 0) + 1
     kept_names = {*program.outputs, *(tap.tensor for tap in program.taps), *program.layers}
     constants, nodes = dict(program.constants), dict[str, NodeProto]()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from calibration.targets.gradient.program import Array, FloatProgram
+from calibration.targets.gradient.program import Array, FloatProgram, read_by
 from calibration.targets.picture_input import PictureInput
 
 FAILURES = (
@@ -45,7 +45,7 @@ def to_model(
     opset: int,
 ) -> bytes:
     """The bytes of a graph with those of the constants that it reads."""
-    read = {name for node in nodes for name in node.input}
+    read = {name for node in nodes for name in read_by(node)}
     initializers = [
         numpy_helper.from_array(np.asarray(value, order="C"), name)
         for name, value in constants.items()
@@ -93,7 +93,7 @@ def find_sizes(program: FloatProgram, x: NDArray[np.float32]) -> SizedProgram:
     values, shapes, extra = list[str](), dict[str, str](), list[NodeProto]()
     nodes = [node for node in program.nodes if not depending.isdisjoint(node.output)]
     outputs = {name for node in nodes for name in node.output if name}
-    wanted = {name for node in nodes for name in node.input if name}
+    wanted = {name for node in nodes for name in read_by(node) if name}
     for node in program.nodes:
         values += [name for name in node.output if name in wanted and name not in depending]
     for name in sorted(outputs):
