@@ -13,17 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.baseline.baseline import Baseline, HealthySamples, pack_healthy_samples
+from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts
+from calibration.baseline.packing import pack_healthy_samples
+from calibration.baseline.pooling import MOST_SAMPLES
 from calibration.drift.divergence import drift_between
 from calibration.drift.mahalanobis import effective_frames
 from calibration.drift.replay import DriftReport, replay_drift
 from calibration.errors import BaselineError, DataError, ModelError
-from calibration.outputs.detections import Detections
-from calibration.outputs.read import Answers, Layout, UnknownAnswers, layout_of, named_only, read_answers
+from calibration.outputs.read import (
+    Layout,
+    UnknownAnswers,
+    layout_of,
+    named_only,
+    read_answers,
+)
 from calibration.patch import Patch
 from calibration.search import reference
 from calibration.search.flow import FRAME_MOMENTS_OF, Options, Search
+from calibration.search.healthy_answers import ANSWERED_AT_ONCE, add_answers
 from calibration.search.progress import Progress, tell_nobody
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features
@@ -37,15 +45,13 @@ from calibration.verdict import Verdict
 
 _NO_CONTENTS = 1e-6
 """Spread within frames, as a share of their values (or of 1): less is float32 rounding."""
-_ANSWERED_AT_ONCE = 16
-"""Frames: a detector's raw outputs are large."""
 
 
 def profile(
     model: Model,
     x: NDArray[np.float32],
     *,
-    healthy_samples: int = 96,
+    healthy_samples: int = MOST_SAMPLES,
     effective_count: float | None = None,
     threads: int = 1,
     created_wall_s: float | None = None,
@@ -61,7 +67,8 @@ def profile(
         x: Prepared healthy samples, float32 (N, C, H, W), in the order in which they were seen; 64 and more are good,
             8 the least from which drift can be scored and patches can be judged without labels. One that equals an
             earlier one is left out.
-        healthy_samples: How many of them to keep, packed, to judge patches on later; 0 keeps no picture.
+        healthy_samples: How many of them to keep, packed, for later: half of 64 or more teach patches, the
+            others judge them; 0 keeps no picture.
         effective_count: How many independent frames they are worth; None works it out from the likeness of neighbours.
         threads: CPU threads.
         created_wall_s: Unix time to note; None is now.
@@ -88,7 +95,7 @@ def profile(
     kept = spread_over(len(healthy), healthy_samples)
     run, packed = target.runner(), None
     if len(kept):  # the answers belong to the samples as they will be unpacked
-        packed = _add_answers(pack_healthy_samples(healthy[kept]), run, output, layout)
+        packed = add_answers(pack_healthy_samples(healthy, kept), run, output, layout)
         layout = layout or packed.layout
     found = _record(target, healthy, seen, created_wall_s, effective_count)
     return replace(
@@ -264,30 +271,8 @@ def _read_as(options: Options, baseline: Baseline, target: Target) -> Baseline:
     """The baseline with the answers to its samples read as the options say; as it is where they already are."""
     output, kept = options.output or baseline.output, baseline.healthy_samples
     if kept is not None and (output != baseline.output or options.layout not in (None, kept.layout)):
-        kept = _add_answers(kept, target.runner(), output, options.layout)
+        kept = add_answers(kept, target.runner(), output, options.layout)
     return replace(baseline, output=output, healthy_samples=kept)
-
-
-def _add_answers(
-    healthy_samples: HealthySamples, run: Runner, output: str | None, layout: Layout | None
-) -> HealthySamples:
-    """The samples with the healthy model's answers; without where these are neither classes nor detections."""
-    outputs = named_only(run(healthy_samples.samples()), output)
-    try:
-        layout = layout or layout_of(outputs)
-        answers = read_answers(outputs, layout)
-    except UnknownAnswers:
-        return replace(healthy_samples, probabilities=None, detections=None, layout=None)
-    _require_finite_answers(answers)
-    return healthy_samples.with_answers(answers, layout)
-
-
-def _require_finite_answers(answers: Answers) -> None:
-    scores = answers.scores if isinstance(answers, Detections) else answers
-    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if bad.size:
-        found = f"answers to {bad.size} of {len(scores)} that are not finite numbers"
-        raise DataError("healthy samples", found, "numbers", "Mend the model's export.", bad.tolist())
 
 
 def _without_repeated(x: Batch) -> Batch:
@@ -303,9 +288,9 @@ def _answers_to(run: Runner, x: Batch, layout: Layout | None, output: str | None
     """
     parts = list[FrameMoments]()
     try:
-        layout = layout or layout_of(named_only(run(x[:_ANSWERED_AT_ONCE]), output))
-        for start in range(0, len(x), _ANSWERED_AT_ONCE):
-            outputs = named_only(run(x[start : start + _ANSWERED_AT_ONCE]), output)
+        layout = layout or layout_of(named_only(run(x[:ANSWERED_AT_ONCE]), output))
+        for start in range(0, len(x), ANSWERED_AT_ONCE):
+            outputs = named_only(run(x[start : start + ANSWERED_AT_ONCE]), output)
             parts.append(answer_features(read_answers(outputs, layout), layout))
     except UnknownAnswers:
         return {}

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from calibration.baseline.baseline import Baseline, HealthySamples, pack_healthy_samples
+from calibration.baseline.baseline import Baseline, HealthySamples
 from calibration.baseline.metadata import BaselineFacts
+from calibration.baseline.packing import pack_healthy_samples
 from calibration.errors import BaselineError
 from calibration.outputs.read import join_answers
 from calibration.stats.moments import FrameMoments, join, merge

@@ -89,9 +89,10 @@ def _figures(verdict: Verdict, baseline: Baseline, setting: Setting) -> list[tup
     rows += list(setting.facts.items())
     rows += [
         ("Frames given", f"{counts.given}" + (f", left out: {left_out}" if left_out else "")),
+        ("Frames used", f"{counts.observed} to measure, {counts.judged} to judge on"),
         (
-            "Frames used",
-            f"{counts.observed} to measure, {counts.judged} to judge on; {counts.healthy_samples} healthy samples",
+            "Healthy samples used",
+            f"{counts.healthy_samples} to judge on, {counts.distilled_from} to distil from",
         ),
         ("Baseline", formatting.baseline_in_words(baseline, setting.at_wall_s)),
         ("Model", f"sha256 {verdict.model_sha256[:16]}…"),

@@ -32,7 +32,7 @@ from calibration.search.candidates import INPUT_CORRECTION, UNPATCHED, candidate
 from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
-from calibration.search.preconditions import MOST_LEFT, refusal_reason, remaining_drift
+from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reason, remaining_drift
 from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation import simulate_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
@@ -123,8 +123,8 @@ class Search:
             taught, judging = teach_and_judge(len(kept), options.distillation.fewest_frames)
             self._healthy_samples = kept.only(judging)
             self._taught_samples = kept.only(taught) if len(taught) else None
-        few = f"The baseline was recorded on {baseline.count} frames; {reference.FEWEST_FRAMES} are the least"
-        note = f"{few} from which drift can be scored and patches can be judged without labels, 64 are good."
+        could_teach = self._healthy_samples is not None and options.distillation.steps > 0
+        note = note_about(baseline, lacks_teachers=could_teach and self._taught_samples is None)
         self._verdict = Verdict(
             accepted=False,
             candidate=UNPATCHED,
@@ -137,7 +137,7 @@ class Search:
             model_sha256=target.sha256,
             baseline_id=baseline.id,
             seed=options.seed,
-            notes=(note,) if baseline.count < reference.FEWEST_FRAMES else (),
+            notes=() if note is None else (note,),
         )
 
     def decide(self) -> Verdict:

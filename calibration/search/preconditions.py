@@ -12,9 +12,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from calibration.baseline.baseline import Baseline
+from calibration.baseline.pooling import MOST_SAMPLES
 from calibration.drift.monitor import groups_in
 from calibration.drift.tap_group import FEWEST_FRAMES, Features, HealthyFrames
 from calibration.drift.thresholds import chance_limit
+from calibration.search import reference
 from calibration.stats.moments import FrameMoments
 from calibration.stats.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, Observation
@@ -28,6 +30,25 @@ blur, impulse noise and pixels in blocks left 1.4 to 4 (a patch gained 2.6 point
 drifts that could be put right 0.0 to 0.93; on cut-outs eight camera drifts left 0.42 at most."""
 
 _TINY = float(np.finfo(np.float64).tiny)
+
+
+def note_about(baseline: Baseline, *, lacks_teachers: bool) -> str | None:
+    """What limits every answer from this baseline, and what to do; None when nothing does.
+
+    ``lacks_teachers`` tells that it keeps too few healthy samples for one half of them to teach patches.
+    """
+    if baseline.count < reference.FEWEST_FRAMES:
+        return (
+            f"The baseline was recorded on {baseline.count} frames; {reference.FEWEST_FRAMES} are the least from which "
+            "drift can be scored and patches can be judged without labels, 64 are good."
+        )
+    if not lacks_teachers or baseline.healthy_samples is None:
+        return None
+    return (
+        f"The baseline keeps {len(baseline.healthy_samples)} healthy samples; all judge. With {MOST_SAMPLES}, one "
+        "half of them teaches better patches: record it again on so many frames or more while the site is healthy "
+        "(`edge-runtime send commission`, or `python -m calibration profile`)."
+    )
 
 
 def refusal_reason(observed: Batch, seen: Observation, baseline: Baseline, seed: int) -> str | None:

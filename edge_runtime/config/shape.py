@@ -94,7 +94,8 @@ class CommissionConfig(Section):
     """Recording the baseline: what this site looks like when it is healthy."""
 
     frames: int = Field(default=128, ge=16, le=4096)
-    """Frames the baseline is made of, at most reference.reservoir."""
+    """Frames the baseline is made of, at most reference.reservoir. Up to 96 are kept to judge patches on; from 64 on,
+    one half of them teaches better patches."""
     automatic: bool = False
     """Take the first frames after start as healthy without an operator's approval. Off: approve them with the
     command 'commission'."""
@@ -113,14 +114,15 @@ class ReferenceConfig(Section):
     reservoir: int = Field(default=256, ge=16, le=8192)
     """Recent frames kept to choose from, spread over classes and time."""
     reservoir_mib: int = Field(default=64, ge=1, le=65_536)
-    """Memory and, with persist, disk the kept frames may use, MiB."""
+    """Memory and, with persist, disk the kept frames may use, MiB. A picture takes 3 bytes a pixel of the model's
+    input: 64 MiB hold 256 pictures of 224 x 224, or 54 of 640 x 640."""
     max_age_h: float = Field(default=24.0, gt=0, le=8760)
     """Kept frames older than this are dropped, hours."""
     persist: bool = True
     """Keep them below state_dir, so that a restart does not begin with none."""
     pictures: Literal["keep", "never"] = "keep"
     """never: no picture is kept, on disk or in memory, only each frame's moments, class and time. A recalibration
-    then waits for new frames, and only conservative candidates can be accepted."""
+    then waits for new frames, nothing is distilled, and only conservative candidates can be accepted."""
     frames: int = Field(default=64, ge=8, le=4096)
     """Frames one recalibration uses; more are slower, not better."""
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from calibration.baseline.baseline import Baseline, pack_healthy_samples
+from calibration.baseline.baseline import Baseline
+from calibration.baseline.packing import pack_healthy_samples
 from calibration.stats.moments import Moments, TapMoments, moments_of_frames
 from tests.support.onnx_nets import pictures
 

@@ -196,7 +196,9 @@ def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> 
     if pictures is None:
         raise StateError("no frames were handed over; expected the number of an open file after the folder")
     pixels = np.load(pictures, allow_pickle=False)
-    x = np.stack([preprocessor.normalise(picture) for picture in pixels])
+    x = np.empty((len(pixels), *preprocessor.spec.tensor_shape), np.float32)
+    for i, picture in enumerate(pixels):
+        x[i] = preprocessor.normalise(picture)
     return channels_first(x, preprocessor.spec), None
 
 

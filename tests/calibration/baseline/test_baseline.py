@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.baseline.baseline import Baseline, pack_healthy_samples
+from calibration.baseline.baseline import Baseline
+from calibration.baseline.packing import pack_healthy_samples
 from calibration.errors import BaselineError
 from calibration.outputs.read import ClassScores
 from calibration.patch import Affine, Patch

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import calibration
-from calibration.baseline.baseline import Baseline, pack_healthy_samples
+from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts
+from calibration.baseline.packing import pack_healthy_samples
 from calibration.baseline.pooling import pool
 from calibration.errors import BaselineError, TapMismatch
 from calibration.outputs.read import ClassScores
@@ -142,3 +143,15 @@ def test_parts_whose_answers_were_read_in_different_ways_keep_none():
     pooled = pool([told(one, ClassScores.PROBABILITIES), told(other, ClassScores.LOGITS)]).healthy_samples
     assert pooled.answers is None
     assert len(pooled) == 8
+
+
+def test_the_samples_of_a_part_stay_together_and_in_their_order():
+    """A search splits them by quarters, so that neighbours in time seldom teach and judge."""
+    place = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1)
+    cut = [100.0 * i + place + np.zeros((40, 3, 8, 8), np.float32) for i in range(3)]
+    pooled = pool([part_of(x, healthy_samples=40) for x in cut], healthy_samples=96, now_wall_s=NOW_S)
+    places = pooled.healthy_samples.samples().mean(axis=(1, 2, 3)).round().astype(int)
+    assert len(places) == 96
+    parts = places // 100
+    assert np.count_nonzero(np.diff(parts)) == 2
+    assert all((np.diff(places[parts == part]) > 0).all() for part in range(3))

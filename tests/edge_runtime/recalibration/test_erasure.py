@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from calibration import Baseline
-from calibration.baseline.baseline import pack_healthy_samples
+from calibration.baseline.packing import pack_healthy_samples
 from calibration.stats.moments import FrameMoments, Moments, TapMoments
 from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
 
