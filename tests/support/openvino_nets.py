@@ -80,6 +80,17 @@ def opened(files: Files) -> Target:
     return open_openvino(*files)
 
 
+def run_in_openvino(files: Files, x: Floats) -> dict[str, NDArray[Any]]:
+    """The outputs in float32, in batches of the fixed size where there is one."""
+    model = ov.Core().read_model(*files)
+    fixed = model.input(0).get_partial_shape()[0]
+    options = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": "NO"}
+    compiled = ov.Core().compile_model(model, "CPU", options)
+    step = len(x) if fixed.is_dynamic else fixed.get_length()
+    parts = [compiled(x[i : i + step]) for i in range(0, len(x), step)]
+    return {o.get_any_name(): np.concatenate([part[o] for part in parts]) for o in compiled.outputs}
+
+
 def constants(files: Files, kind: str) -> dict[str, NDArray[Any]]:
     """All constants of one element type, by name."""
     nodes = ov.Core().read_model(*files).get_ordered_ops()

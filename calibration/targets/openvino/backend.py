@@ -1,6 +1,6 @@
 """OpenVINO IR (float32, compressed float16, int8 from QDQ ONNX or NNCF): the part of a target that runs OpenVINO."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +12,10 @@ from calibration.errors import ModelError
 from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
-from calibration.targets.base import Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.base import Aim, Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.gradient.gradients import OnnxGradients
 from calibration.targets.int8_arithmetic import does_this_cpu_cut
+from calibration.targets.openvino.float_program import find_heads, to_float_program
 from calibration.targets.openvino.graph import IrGraph, parse, serialize
 from calibration.targets.openvino.int8_weights import IN_FLOAT, needs_float
 from calibration.targets.openvino.observer import build_observer, build_probe, measure_unit
@@ -37,6 +39,8 @@ class OpenVinoBackend(Backend):
         self._taps, self.skipped = find_taps(self._graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in self._taps)
         self.input_shape: tuple[int | None, ...] | None = self._graph.input.shape
+        self._outputs = [_output_name(output) for output in self._graph.model.outputs]
+        self.heads = find_heads(self._graph, self._taps, self._outputs)
 
     def describe(self) -> dict[str, Any]:
         """Format and input."""
@@ -73,9 +77,20 @@ class OpenVinoBackend(Backend):
     def load(self, corrected: IrGraph | None) -> passes.Answers:
         """One compilation of the deployed kernels."""
         model = (self._copy() if corrected is None else corrected).model
-        names = [_output_name(output) for output in model.outputs]
-        request = self._compile(model)
+        request, names = self._compile(model), self._outputs
         return lambda batch: dict(zip(names, self._run(request, batch), strict=True))
+
+    def differentiate(self, aims: Sequence[Aim], x: Batch) -> OnnxGradients:
+        """A float copy in ONNX's operators and its backward pass, run by ONNX Runtime."""
+        graph = self._copy()
+        taps = map_taps(graph, self._taps, self._graph)
+        try:
+            program = to_float_program(graph, taps, self._outputs, x)
+        except RuntimeError as err:
+            found = f"OpenVINO refuses batches of {len(x)} ({err})"
+            fix = "Convert it with a dynamic batch axis (openvino.convert_model(..., input=[-1, 3, H, W]))."
+            raise ModelError(self.name, found, "a batch axis that can be set", fix) from err
+        return OnnxGradients(program, aims, x, self.name, self._threads)
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A small IR with the single-frame moments of the first taps as outputs."""

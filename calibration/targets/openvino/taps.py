@@ -128,7 +128,7 @@ def _describe(graph: IrGraph, node: Any) -> Step[IrTap]:
         writes=[node.get_name()],
         rows_from=sources[:1] if kind in _OF_THE_FIRST_ONLY else sources,
         has_weights=bool(inner) or has_weights(graph, node),
-        is_decoding=has_weights(graph, node) and _is_decoding(node),
+        is_decoding=has_weights(graph, node) and is_decoding(node),
         is_batch_norm=kind == BATCH_NORM,
         is_linear=kind == "MatMul",
         is_selecting=kind in _SELECTING and not all(graph.is_constant(source) for source in inputs),
@@ -177,7 +177,7 @@ def has_weights(graph: IrGraph, node: Any) -> bool:
     return node.get_type_name() in _WEIGHTED and graph.is_constant(node.input_value(1))
 
 
-def _is_decoding(node: Any) -> bool:
+def is_decoding(node: Any) -> bool:
     """See :func:`calibration.targets.tap_choice.is_decoding`; the weights are constants."""
     kind = node.get_type_name()
     if kind not in ("Convolution", "MatMul") or node.input_value(1).get_partial_shape().is_dynamic:
@@ -197,7 +197,7 @@ def _find_tap(graph: IrGraph, node: Any) -> IrTap | None:
     if kind in _CONVOLUTIONS:
         return None if _feeds_batch_norm(node) else _read_convolution(graph, node)
     if kind == "MatMul" and has_weights(graph, node):
-        return _read_linear(graph, node)
+        return _complete(graph, node, *_channels(node))
     return None
 
 
@@ -210,16 +210,19 @@ def _feeds_batch_norm(node: Any) -> bool:
 def _read_convolution(graph: IrGraph, node: Any) -> IrTap:
     if not graph.is_constant(node.input_value(1)):
         raise LayerSkipped("its weights are not constants")
-    axes, shape = _CHANNEL_AXES[node.get_type_name()], _weight_shape(node)
-    return _complete(graph, node, math.prod(shape[axis] for axis in axes), 1, axes)
+    return _complete(graph, node, *_channels(node))
 
 
-def _read_linear(graph: IrGraph, node: Any) -> IrTap:
-    shape, rank = _weight_shape(node), _rank(node)
-    if len(shape) != 2 or rank < 2:
-        raise LayerSkipped(f"a MatMul with weights of {len(shape)} dimensions is not a linear layer")
-    axis = 0 if node.get_attributes()["transpose_b"] else 1
-    return _complete(graph, node, shape[axis], rank - 1, (axis,))
+def _channels(node: Any) -> tuple[int, int, tuple[int, ...]]:
+    """Output channels of a convolution or a linear layer, their axis in its output, and their axes in its weights."""
+    shape = _weight_shape(node)
+    if node.get_type_name() == "MatMul":
+        rank, axis = _rank(node), 0 if node.get_attributes()["transpose_b"] else 1
+        if len(shape) != 2 or rank < 2:
+            raise LayerSkipped(f"a MatMul with weights of {len(shape)} dimensions is not a linear layer")
+        return shape[axis], rank - 1, (axis,)
+    axes = _CHANNEL_AXES[node.get_type_name()]
+    return math.prod(shape[axis] for axis in axes), 1, axes
 
 
 def _read_batch_norm(graph: IrGraph, node: Any) -> IrTap:
@@ -230,18 +233,32 @@ def _read_batch_norm(graph: IrGraph, node: Any) -> IrTap:
 
 def _complete(graph: IrGraph, layer: Any, channels: int, axis: int, weight_axes: tuple[int, ...]) -> IrTap:
     rank = _rank(layer)
-    links: list[Link] = []
-    output = layer.output(0)
-    shape = [channels if i == axis else 1 for i in range(rank)]
-    while (link := _read_link(graph, output, shape, is_first=not links)) is not None:
-        links.append(link)
-        output = link.node.output(0)
+    links = _read_links(graph, layer, channels, axis)
+    output = links[-1].node.output(0) if links else layer.output(0)
     if is_model_output(output):
         raise LayerSkipped("its output is an output of the model")
     if not readers(output):
         raise LayerSkipped("nothing reads its output")
     name, precision = label(output.get_node()), _precision(layer.input_value(1))
-    return IrTap(name, layer, tuple(links), channels, rank, axis, weight_axes, precision)
+    return IrTap(name, layer, links, channels, rank, axis, weight_axes, precision)
+
+
+def _read_links(graph: IrGraph, layer: Any, channels: int, axis: int) -> tuple[Link, ...]:
+    links: list[Link] = []
+    output, shape = layer.output(0), [channels if i == axis else 1 for i in range(_rank(layer))]
+    while (link := _read_link(graph, output, shape, is_first=not links)) is not None:
+        links.append(link)
+        output = link.node.output(0)
+    return tuple(links)
+
+
+def behind_links(graph: IrGraph, layer: Any) -> Any:
+    """The output of a layer with weights behind its bias, be it a tap or not; its own where that is not known."""
+    try:
+        links = _read_links(graph, layer, *_channels(layer)[:2])
+    except LayerSkipped:
+        return layer.output(0)
+    return links[-1].node.output(0) if links else layer.output(0)
 
 
 def _read_link(graph: IrGraph, output: Any, wanted: list[int], *, is_first: bool) -> Link | None:
