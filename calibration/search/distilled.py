@@ -77,10 +77,9 @@ def distilled_candidates(
     aims = [*choose_stages(target.taps, settings.stages), *(answers or [])]
     if not answers:
         aims += [Aim(head) for head in target.heads if head not in {aim.name for aim in aims}]
-    gradients = target.differentiate(aims, x[: batch_of(x)])
-    compared = {
-        aim.name: _as_scores(samples, gradients.run(x[: gradients.batch])[aim.name]) for aim in answers
-    }
+    some = x[np.arange(target.input_shape[0] or batch_of(x)) % len(x)]
+    gradients = target.differentiate(aims, some)
+    compared = {aim.name: _as_scores(samples, gradients.run(some)[aim.name]) for aim in answers}
     pairs = Pairs(x, simulate_drift(x, observed), compared)
     fixed = {tap.name for tap in target.taps[first_taps:]} if first_taps is not None else set[str]()
     end = distil(gradients, pairs, teacher.moments, start, settings, rng, fixed, progress)

@@ -161,7 +161,7 @@ OPERATORS: Mapping[str, Callable[[Any], Any]] = {
     ),
     "Interpolate by scales, version 4": lambda x: version_4(x, ints(2, 4, 13, 17), constant([1, 1, 1.7, 2.2])),
     "Interpolate by scales of some axes": lambda x: version_4(x, ints(13, 17), constant([1.7, 2.2]), ints(2, 3)),
-    "Pad": lambda x: ops.pad(x, ints(0, 1, 1, 2), ints(0, 0, 2, -1), "constant"),
+    "Pad": lambda x: ops.pad(x, ints(0, 1, 1, 2), ints(0, 0, 2, -1), "constant", constant(0.5)),
     "Pad, edge": lambda x: ops.pad(x, ints(0, 0, 1, 2), ints(0, 0, 2, 1), "edge"),
     "Pad, reflect": lambda x: ops.pad(x, ints(0, 0, 1, 2), ints(0, 0, 2, 1), "reflect"),
     "Concat": lambda x: ops.concat([x, constant(np.ones((2, 3, 8, 8))), ops.relu(x)], 1),
