@@ -8,9 +8,9 @@ program, a shell line or a Python object. ``load`` reads files, ``problems`` wor
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.section import Section
@@ -154,10 +154,19 @@ class RecalibrationConfig(Section):
     """Deprecated, use strictness: one number in place of all those gains, 0..1; null: not used."""
     cooldown_s: Seconds = 900.0
     """Least time between two recalibrations, seconds."""
-    timeout_s: Seconds = 600.0
+    timeout_s: Seconds = 1800.0
     """A recalibration that takes longer is killed, seconds."""
+    distillation: Literal["full", "short", "off"] = "full"
+    """How patches are distilled from healthy samples, in addition to those by moments. full: 24 steps; short: 12 steps,
+    half of the time and nine tenths of the gain; off: none."""
     memory_mib: int = Field(default=1024, ge=128, le=1_048_576)
     """Memory the recalibration process may use, MiB."""
+
+    @field_validator("distillation", mode="before")
+    @classmethod
+    def _read_off(cls, value: Any) -> Any:
+        """YAML reads a plain ``off`` as false."""
+        return "off" if value is False else value
 
     @model_validator(mode="after")
     def _check_min_frames(self) -> Self:

@@ -57,6 +57,9 @@ _OTHER_BUNDLE = (
 Prepared = tuple[NDArray[np.float32], NDArray[np.int64] | None]
 """Frames ready for the model, (N,C,H,W), and their labels, (N,), where the folder tells them."""
 
+_STEP_SHARES = {"full": 1.0, "short": 0.5, "off": 0.0}
+"""Of the library's steps, by ``recalibration.distillation``."""
+
 
 def main(folder: Path, pictures: BinaryIO | None = None) -> None:
     """Do the job in ``folder``.
@@ -136,7 +139,7 @@ def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prep
 
 
 def choose_options(settings: RecalibrationConfig) -> calibration.Options:
-    """The library's options, with the gate as strict as the operator wants it."""
+    """The library's options, with the gate as strict as the operator wants it, and as many steps of distillation."""
     options, margin, strictness = calibration.Options(), settings.margin, settings.strictness
     gate, detection = options.gate_settings, options.detection_gate_settings
     if margin is None:
@@ -144,7 +147,13 @@ def choose_options(settings: RecalibrationConfig) -> calibration.Options:
         detection = replace(detection, min_gain=detection.min_gain * strictness)
     else:
         gate, detection = apply_margin(gate, margin), replace(detection, min_gain=margin)
-    return replace(options, gate_settings=gate, detection_gate_settings=detection)
+    steps = round(_STEP_SHARES[settings.distillation] * options.distillation.steps)
+    return replace(
+        options,
+        gate_settings=gate,
+        detection_gate_settings=detection,
+        distillation=replace(options.distillation, steps=steps),
+    )
 
 
 def scale_gains(settings: GateSettings, factor: float) -> GateSettings:

@@ -154,6 +154,15 @@ def test_a_number_is_a_finite_number_in_range(value: str) -> None:
     assert "cameras.belt.fps" in problems(MINIMAL.replace("fps: 10", f"fps: {value}"))
 
 
+def test_how_patches_are_distilled_is_one_of_three_words_and_off_needs_no_quotes() -> None:
+    for text in ("full", "short", "off", '"off"'):
+        read = parse(f"{MINIMAL}recalibration: {{distillation: {text}}}\n").recalibration
+        assert read.distillation == text.strip('"')
+    for bad in ("on", "24", "long", "null"):
+        found = problems(f"{MINIMAL}recalibration: {{distillation: {bad}}}\n")
+        assert "'full', 'short' or 'off'" in found["recalibration.distillation"].expected
+
+
 @pytest.mark.parametrize("line", ["* * * *", "61 * * * *", "0 0 31 2 *", "@daily", "soon"])
 def test_cron_lines_that_never_come_round_are_refused(line: str) -> None:
     assert "recalibration.schedule" in problems(f'{MINIMAL}recalibration: {{schedule: "{line}"}}\n')

@@ -17,6 +17,7 @@ import calibration
 from calibration.baseline.metadata import BaselineFacts
 from calibration.errors import ModelError
 from calibration.gate.classification import GateSettings
+from calibration.search.distillation import DistillationSettings
 from calibration.stats.moments import ANSWERS_TAP
 from calibration.stats.output_features import detection_features
 from calibration.targets.base import ModelFiles
@@ -40,6 +41,8 @@ DIGEST = worker.load_bundle(BUNDLE).manifest.sha256
 
 
 def settings(**keys):
+    """Nothing is distilled unless a test says so: on a busy machine that takes a minute."""
+    keys = {"distillation": "off", **keys}
     return RecalibrationConfig(reference=ReferenceConfig(frames=48), memory_mib=4096, **keys)
 
 
@@ -129,7 +132,7 @@ def test_no_candidate_corrects_more_taps_than_the_manifest_allows(site, tmp_path
     bundle = worker.load_bundle(BUNDLE)
     limited = bundle.manifest.model_copy(update={"calibration": CalibrationHints(first_taps=2)})
     monkeypatch.setattr(worker, "load_bundle", lambda path: replace(bundle, manifest=limited))
-    job = replace(order(Kind.RECALIBRATE, site), manifest_sha256=limited.sha256)
+    job = replace(order(Kind.RECALIBRATE, site, distillation="short"), manifest_sha256=limited.sha256)
     report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
     kinds = {re.sub(r", prior.*", "", name) for name in report.scores}
     unlimited = {"identity", "input", "input half-way"}
@@ -150,7 +153,7 @@ def test_a_small_margin_does_not_loosen_the_gate_where_few_classes_are_in_view()
 
 
 def test_the_strictness_is_a_factor_on_every_gain_that_the_gate_asks_for():
-    shipped = worker.choose_options(settings())
+    shipped = worker.choose_options(settings(distillation="full"))
     assert shipped == replace(shipped, gate_settings=GateSettings())
     strict = worker.choose_options(settings(strictness=2.0))
     assert strict.gate_settings.min_evidence == 2 * GateSettings().min_evidence
@@ -159,6 +162,12 @@ def test_the_strictness_is_a_factor_on_every_gain_that_the_gate_asks_for():
     loose = worker.choose_options(settings(strictness=0.5)).gate_settings
     assert loose.min_gain == 0.5 * GateSettings().min_gain
     assert loose.few_class_margin == GateSettings().few_class_margin
+
+
+@pytest.mark.parametrize(("word", "steps"), [("full", 24), ("short", 12), ("off", 0)])
+def test_the_configuration_says_how_long_patches_are_distilled(word, steps):
+    options = worker.choose_options(settings(distillation=word))
+    assert options.distillation == replace(DistillationSettings(), steps=steps)
 
 
 def test_a_request_that_cannot_be_read_is_told_with_its_field(tmp_path):
@@ -186,6 +195,7 @@ def test_where_no_picture_may_be_kept_a_job_works_without_witness_and_with_momen
     job = replace(order(Kind.RECALIBRATE, tmp_path / "healthy"), settings=private, further_input=further)
     report = run(tmp_path / "job", job, conveyor_frames(48, 1000, "contrast"))
     assert report.notes
+    assert (report.frames.healthy_samples, report.frames.distilled_from) == (0, 0)
     assert list(tmp_path.rglob("*.npy")) == []
     [page] = tmp_path.rglob("report.html")
     assert "data:image/" not in page.read_text()
