@@ -146,11 +146,23 @@ def _without(program: FloatProgram, unfit: NodeProto) -> FloatProgram:
     return program.only(kept)
 
 
+_INFINITE_SLOPES = ("Exp", "Log", "Pow", "Reciprocal")
+"""Operators whose slope can be infinite, and so can that of a quotient."""
+
+
+def _has_infinite_slopes(program: FloatProgram) -> bool:
+    return any(
+        node.op_type in _INFINITE_SLOPES or (node.op_type == "Div" and node.input[1] not in program.constants)
+        for node in program.nodes
+    )
+
+
 class _Builder:
     """Writes one graph."""
 
     def __init__(self, sized: SizedProgram, aims: Sequence[Aim]) -> None:
-        self._sized, self._aims, self._writer = sized, aims, Writer()
+        self._sized, self._aims = sized, aims
+        self._writer = Writer(has_infinite_slopes=_has_infinite_slopes(sized.program))
         program, picture = sized.program, sized.program.picture
         size = sized.size(picture.name)
         axis = picture.channel_axis

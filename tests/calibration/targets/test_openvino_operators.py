@@ -313,3 +313,20 @@ def test_a_batch_that_the_layers_do_not_take_is_a_model_error() -> None:
         opened(files).differentiate([Aim("found")], np.ones((2, 3, 8, 8), np.float32))
     found = opened(files).differentiate([Aim("found")], np.ones((3, 3, 8, 8), np.float32))
     assert found.batch == 3
+
+
+def test_an_infinite_slope_behind_a_cut_is_cut_too() -> None:
+    x = np.random.default_rng(2).normal(0, 1, (2, 3, 8, 8)).astype(np.float32)
+    found = opened(behind_a_tap(lambda x: ops.power(ops.relu(x), constant(0.5)), batch=2)).differentiate(
+        [Aim("found")], x
+    )
+    identity = {
+        tap: Affine(np.ones(n, np.float32), np.zeros(n, np.float32)) for tap, n in sizes_of(found, x).items()
+    }
+    answers = found.run(x)["found"]
+    assert (answers == -3).any()
+    one = np.asarray(1, np.float32)
+    _, slopes = found.step(x, identity, {"found": answers - 1}, {"found": one})
+    assert all(
+        np.isfinite(slope.scale).all() and np.isfinite(slope.offset).all() for slope in slopes.values()
+    )

@@ -24,7 +24,8 @@ def _clip(step: Step) -> str:
 
 def _below_zero(step: Step, slope: str) -> str:
     """The gradient times ``slope`` below 0, and the gradient itself above."""
-    return step.writer.add("Where", _is_below(step), step.times(slope), step.by_output)
+    more = step.times(step.writer.add("Sub", slope, step.writer.constant(1)))
+    return step.writer.add("Add", step.by_output, step.writer.where(_is_below(step), more))
 
 
 def _is_below(step: Step) -> str:
@@ -107,7 +108,7 @@ def _hard_swish(step: Step) -> str:
     writer = step.writer
     slope = writer.add("Add", writer.scaled(step.x, 1 / 3), writer.constant(0.5))
     is_above = writer.add("Greater", step.x, writer.constant(3))
-    return writer.add("Where", is_above, step.by_output, _between(step, step.x, -3.0, 3.0, slope))
+    return writer.add("Add", writer.where(is_above, step.by_output), _between(step, step.x, -3.0, 3.0, slope))
 
 
 @rule("Swish")
