@@ -4,7 +4,7 @@ It reads the file by itself and shares no code with what it judges. As there, we
 integers stand for, and where the model rounds, only the range of the integers is kept to.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,10 @@ class TorchTwin:
 
     def __call__(self, x: Tensor, settings: Settings, wanted: str) -> Tensor:
         """The tensor ``wanted`` for ``x`` (N, C, ...), float64."""
+        return self.run(x, settings, [wanted])[wanted]
+
+    def run(self, x: Tensor, settings: Settings, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Several tensors at once; nothing behind the last of them is computed."""
         values: dict[str, Any] = {"": None, **self._constants}
         values[self._picture] = _corrected(
             x.movedim(1, self._picture_axis), settings, "input", self._picture_axis
@@ -47,9 +51,9 @@ class TorchTwin:
                 values[name] = (
                     _corrected(value, settings, name, self._axes[name]) if name in settings else value
                 )
-            if wanted in node.output:
+            if values.keys() >= set(wanted):
                 break
-        return torch.as_tensor(values[wanted])
+        return {name: values[name] for name in wanted}
 
 
 def _corrected(value: Tensor, settings: Settings, name: str, axis: int) -> Tensor:
@@ -87,15 +91,22 @@ def _constant(_: list[Any], a: dict[str, Any]) -> Tensor:
 def _conv(given: list[Any], a: dict[str, Any]) -> Tensor:
     x, w, b = (*given, None)[:3]
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[w.ndim - 3]
-    x = functional.pad(x, _border(a, w.ndim - 2))
+    x = functional.pad(x, _border(a, x, w.shape[2:]))
     return convolve(x, w, b, a.get("strides", 1), 0, a.get("dilations", 1), a.get("group", 1))
 
 
-def _border(a: dict[str, Any], rank: int) -> list[int]:
+def _border(a: dict[str, Any], x: Tensor, kernel: Sequence[int]) -> list[int]:
     """Pads in torch's order."""
-    if a.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise NotImplementedError("auto_pad has no twin in torch")
+    rank, auto = len(kernel), a.get("auto_pad", b"NOTSET").decode()
     pads = a.get("pads", [0] * 2 * rank)
+    if auto.startswith("SAME"):
+        strides, dilations = a.get("strides", [1] * rank), a.get("dilations", [1] * rank)
+        totals = [
+            max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            for n, s, d, k in zip(x.shape[2:], strides, dilations, kernel, strict=True)
+        ]
+        less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
+        pads = less + more if auto == "SAME_UPPER" else more + less
     return [n for pair in list(zip(pads[:rank], pads[rank:], strict=True))[::-1] for n in pair]
 
 
@@ -148,7 +159,7 @@ def _quantize(given: list[Any], _: dict[str, Any]) -> Tensor:
 
 def _max_pool(given: list[Any], a: dict[str, Any]) -> Tensor:
     rank = len(a["kernel_shape"])
-    x = functional.pad(given[0], _border(a, rank), value=-1e30)
+    x = functional.pad(given[0], _border(a, given[0], a["kernel_shape"]), value=-1e30)
     pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[rank - 1]
     strides = a.get("strides", [1] * rank)
     return pool(x, a["kernel_shape"], strides, 0, a.get("dilations", 1), bool(a.get("ceil_mode", 0)))
@@ -280,6 +291,12 @@ _OPERATORS: dict[str, Operator] = {
     "Flatten": lambda g, a: g[0].reshape(*[1] * (a.get("axis", 1) == 0), *g[0].shape[: a.get("axis", 1)], -1),
     "Transpose": lambda g, a: g[0].permute(a.get("perm", list(range(g[0].ndim))[::-1])),
     "GlobalAveragePool": lambda g, _: g[0].mean(tuple(range(2, g[0].ndim)), keepdim=True),
+    "ReduceSum": lambda g, a: g[0].sum(g[1].tolist(), keepdim=bool(a.get("keepdims", 1))),
+    "Range": lambda g, _: torch.arange(*(n.item() for n in g)),
+    "Expand": lambda g, _: g[0] + torch.zeros(g[1].tolist(), dtype=g[0].dtype),
+    "ConstantOfShape": lambda g, a: torch.full(
+        g[0].tolist(), numpy_helper.to_array(a["value"]).item() if "value" in a else 0.0
+    ),
     "Shape": lambda g, _: torch.tensor(g[0].shape),
     "Pad": lambda g, _: functional.pad(
         g[0], [n for p in list(zip(*g[1].reshape(2, -1).tolist(), strict=True))[::-1] for n in p]
