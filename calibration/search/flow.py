@@ -32,17 +32,16 @@ from calibration.search.candidates import INPUT_CORRECTION, UNPATCHED, candidate
 from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
-from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reason, remaining_drift
+from calibration.search.explanation import FITTED_FRAMES, explain
+from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reason
 from calibration.search.progress import Progress, tell_nobody, track
-from calibration.search.simulation import simulate_drift
+from calibration.search.simulation.camera import Camera
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.stats.sampling import spread_over, teach_and_judge
 from calibration.targets.base import Batch, NoDerivative, Normalisation, Observation
 from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
 
-COMPARED_FRAMES = 16
-"""Simulated frames that are compared with the live ones; all 48 said the same."""
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
 
@@ -150,13 +149,14 @@ class Search:
             parts = self._usable_parts()
             seen = self._require_something_to_correct(parts)
             self._progress("measuring", 0.5)
-            can_judge = self._require_judge(parts, seen)
+            camera = self._require_camera(parts, seen)
             layout, usual = self._usual(parts)
             self._progress("measuring", 1.0)
             patches = self._patches(parts.observed)
-            patches |= self._distilled_patches(parts.observed, layout, patches) if can_judge else {}
+            if camera is not None:
+                patches |= self._distilled_patches(parts.observed, layout, patches, camera)
             runner = self._target.runner()  # frees the observer
-            evaluator = self._evaluator(parts, layout, with_simulated=can_judge)
+            evaluator = self._evaluator(parts, layout, camera)
             unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
             del runner
         except (UnknownAnswers, _Refused) as err:
@@ -192,24 +192,30 @@ class Search:
                 raise _Refused(reason)
         return seen
 
-    def _require_judge(self, parts: _Split, seen: Observation) -> bool:
-        """Whether healthy samples under the simulated drift can judge; only labels can replace them.
+    def _require_camera(self, parts: _Split, seen: Observation) -> Camera | None:
+        """How the live camera shows what the healthy one saw; None where that cannot judge, and labels have to.
 
-        A few are made for this alone, before anything large is in memory.
+        Found on a few frames, before anything large is in memory.
         """
-        kept = self._healthy_samples
-        if kept is None:
-            return True
-        few = kept.only(spread_over(len(kept), COMPARED_FRAMES)).samples()
-        again = simulate_drift(few, parts.observed).draw(np.random.default_rng(self._options.seed))
-        left = remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
+        kept = self._baseline.healthy_samples
+        if kept is None or self._healthy_samples is None:
+            return None
+        some = kept.only(spread_over(len(kept), FITTED_FRAMES)).samples()
+        camera, left = explain(
+            some,
+            parts.observed,
+            lambda x: self._look(x).frames,
+            seen.frames,
+            self._baseline.frames,
+            self._options.seed,
+        )
         if left > MOST_LEFT and parts.labels is None:
             raise _Refused(
                 "Healthy frames made to look like today's in colour, sharpness and noise are no nearer to the live "
                 f"ones than before ({left:.0%} of the distance is left). What changed is something else, so they "
                 "cannot judge."
             )
-        return left <= MOST_LEFT
+        return camera if left <= MOST_LEFT else None
 
     def _note_frames(self, parts: _Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)
@@ -242,14 +248,14 @@ class Search:
         _require_fitting_labels(self._given.y, answers)
         return layout, answers if self._given.y is not None else as_judged(answers, layout)
 
-    def _evaluator(self, parts: _Split, layout: Layout, *, with_simulated: bool) -> Evaluator:
+    def _evaluator(self, parts: _Split, layout: Layout, camera: Camera | None) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         live, kept, output = self._given.x[parts.judged], self._healthy_samples, self._baseline.output
         are_labelled = self._given.y is not None
-        if kept is None or not with_simulated or (are_labelled and layout is ClassScores.INDEPENDENT):
+        if kept is None or camera is None or (are_labelled and layout is ClassScores.INDEPENDENT):
             return Evaluator(live, None, None, layout, output=output, are_labelled=are_labelled)
         chosen = kept.only(spread_over(len(kept), self._options.most_healthy_samples))
-        again = simulate_drift(chosen.samples(), parts.observed).draw(self._rng)
+        again = camera.show(chosen.samples()).draw(self._rng)
         part = spread_over(len(again), self._options.most_screened)
         healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
         return Evaluator(live, again, healthy, layout, part, output, are_labelled)
@@ -274,7 +280,7 @@ class Search:
         return patches
 
     def _distilled_patches(
-        self, observed: Batch, layout: Layout, patches: Mapping[str, Patch]
+        self, observed: Batch, layout: Layout, patches: Mapping[str, Patch], camera: Camera
     ) -> dict[str, Patch]:
         """Those by distillation, from the input correction on; none where that is not possible, with a note."""
         kept, options = self._taught_samples, self._options
@@ -291,7 +297,7 @@ class Search:
             found = distilled_candidates(
                 self._target,
                 teacher,
-                observed,
+                camera.show,
                 start,
                 options.distillation,
                 options.first_taps,

@@ -1,10 +1,12 @@
 """Noise of the live camera: how strong it is at each brightness, and single pixels that stand out.
 
-A sensor's noise grows with the light that falls on it (shot noise); hot and dead pixels, and bits lost on a cable, are of
-another kind: few pixels, each far off.
+A sensor's noise grows with the light that falls on it (shot noise). Hot and dead pixels, and bits lost on a cable, are
+of another kind: few pixels, each far off.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -62,16 +64,16 @@ class Noise:
     def fit(cls, frames: Plane, live: Plane) -> "Noise":
         """The noise that ``frames`` (M,H,W) lack against ``live`` (N,H',W')."""
         one, other = (_Measured.of(_some(planes)) for planes in (frames, live))
-        edges = np.unique(np.quantile(other.smooth, np.linspace(0, 1, LEVELS + 1)))
-        places = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)] or [float(edges[0])]
+        edges = np.unique(np.quantile(other.smooth, np.linspace(0, 1, LEVELS + 1)))[1:-1]
         missing = np.maximum(other.variances(edges) - one.variances(edges), 0)
         spread = OUTLIER_RANGE * float(np.ptp(live))
-        share = other.outlying(spread).mean() - one.outlying(spread).mean()
-        values = other.values[other.outlying(spread)]
+        found = other.outlying(edges, spread)
+        share = found.mean() - one.outlying(edges, spread).mean()
+        values = other.values[found]
         is_some = share > LEAST_OUTLIERS and len(values) > 0
         values = values[:: max(1, len(values) // MOST_VALUES)] if is_some else values[:0]
         deviation = np.sqrt(missing).astype(np.float32)
-        return cls(np.float32(places), deviation, float(share) if is_some else 0.0, values)
+        return cls(other.places(edges), deviation, float(share) if is_some else 0.0, values)
 
     def add(self, plane: Plane, rng: np.random.Generator) -> None:
         """To one plane (H,W), in place."""
@@ -93,28 +95,40 @@ class _Measured:
     smooth: NDArray[np.float32]
     """What the neighbourhood shows."""
     response: NDArray[np.float32]
-    """To the noise filter, in units of the noise."""
+    """To the noise filter, without its sign."""
 
     @classmethod
     def of(cls, planes: Plane) -> "_Measured":
-        parts = [(plane, _smooth(plane), np.abs(_response(plane)) / _ROOT_OF_SQUARES) for plane in planes]
-        flat = (np.concatenate([inner(part[i]).ravel() for part in parts]) for i in range(3))
-        return cls(*flat)
+        return cls(
+            values=_flat(planes),
+            smooth=_flat(map(_smooth, planes)),
+            response=_flat(np.abs(_response(plane)) for plane in planes),
+        )
 
     def variances(self, edges: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of the noise between each two brightnesses; the median is not moved by outliers."""
+        """(len(edges) + 1,) of the noise between the edges; the median is not moved by outliers."""
         whole = self._variance(np.ones(len(self.smooth), np.bool_))
-        step = np.clip(np.searchsorted(edges, self.smooth, side="right") - 1, 0, max(len(edges) - 2, 0))
-        masks = (step == i for i in range(max(len(edges) - 1, 1)))
-        return np.array([self._variance(m) if m.sum() >= LEAST_PIXELS else whole for m in masks])
+        steps = self._steps(edges)
+        return np.array([self._variance(m) if m.sum() >= LEAST_PIXELS else whole for m in steps])
 
-    def outlying(self, least: float) -> NDArray[np.bool_]:
-        """Which pixels differ from their neighbourhood by more than ``least`` and than noise does."""
-        usual = OUTLIER_NOISE * np.sqrt(self._variance(np.ones(len(self.smooth), np.bool_)))
-        return np.asarray(np.abs(self.values - self.smooth) > max(least, usual))
+    def places(self, edges: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(len(edges) + 1,) mean brightness between the edges, ascending."""
+        ends = [float(self.smooth.min()), *edges.tolist(), float(self.smooth.max())]
+        middles = [(low + high) / 2 for low, high in pairwise(ends)]
+        steps = zip(self._steps(edges), middles, strict=True)
+        return np.array([self.smooth[m].mean() if m.any() else middle for m, middle in steps], np.float32)
+
+    def _steps(self, edges: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
+        step = np.searchsorted(edges, self.smooth, side="right")
+        return [step == i for i in range(len(edges) + 1)]
+
+    def outlying(self, edges: NDArray[np.float32], least: float) -> NDArray[np.bool_]:
+        """Which pixels differ from their neighbourhood by more than ``least``, and than such noise does."""
+        usual = np.interp(self.smooth, self.places(edges), np.sqrt(self.variances(edges)))
+        return np.asarray(np.abs(self.values - self.smooth) > np.maximum(least, OUTLIER_NOISE * usual))
 
     def _variance(self, chosen: NDArray[np.bool_]) -> float:
-        return float(np.median(self.response[chosen]) / _MEDIAN_OF_NORMAL) ** 2
+        return float(np.median(self.response[chosen]) / (_MEDIAN_OF_NORMAL * _ROOT_OF_SQUARES)) ** 2
 
 
 def add_noise(frames: Frames, noises: tuple[Noise, ...], rng: np.random.Generator) -> None:
@@ -122,6 +136,11 @@ def add_noise(frames: Frames, noises: tuple[Noise, ...], rng: np.random.Generato
     for c, noise in enumerate(noises):
         for frame in frames:
             noise.add(frame[c], rng)
+
+
+def _flat(planes: Iterable[Plane]) -> NDArray[np.float32]:
+    """Their inner pixels, one plane after the other."""
+    return np.concatenate([inner(plane).ravel() for plane in planes])
 
 
 def _some(planes: Plane) -> Plane:
@@ -138,4 +157,5 @@ def _response(plane: Plane) -> Plane:
 
 
 def inner(plane: Plane) -> Plane:
+    """Without its border, where filters see what is not there; a tiny one as it is."""
     return plane[1:-1, 1:-1] if min(plane.shape) > 2 else plane

@@ -29,7 +29,7 @@ LEAST_COLOURFULNESS = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Tones:
-    """What became of the tones, channel by channel: one curve for all frames, or one for what differs from a frame's mean.
+    """What became of the tones, channel by channel: one curve for all frames, or one within each frame.
 
     A lamp, a gain or a film changes all frames alike. A camera that sets its exposure frame by frame keeps the means of
     the frames (or moves them together) and changes the contrast within each.
@@ -52,9 +52,7 @@ class Tones:
             before, after = (part[:, c].mean(axis=(1, 2)) for part in (healthy, live))
             gains.append(float(after.std() / (before.std() + _TINY)))
             centres.append((float(before.mean()), float(after.mean())))
-            curves.append(
-                _curve(healthy[:, c] - before[:, None, None], live[:, c] - after[:, None, None])
-            )
+            curves.append(_curve(healthy[:, c] - before[:, None, None], live[:, c] - after[:, None, None]))
         return cls(tuple(curves), tuple(gains), tuple(centres))
 
     def apply(self, healthy: Frames) -> Frames:
