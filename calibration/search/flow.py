@@ -28,7 +28,7 @@ from calibration.outputs.read import (
 )
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import outliers, reference
-from calibration.search.candidates import INPUT_CORRECTION, UNPATCHED, candidates
+from calibration.search.candidates import UNPATCHED, Candidate, candidates
 from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
@@ -111,7 +111,8 @@ class Search:
         self._target, self._baseline, self._given, self._options = target, baseline, given, options
         self._created_wall_s, self._progress = created_wall_s, progress
         self._rng = np.random.default_rng(options.seed)
-        self._candidates = candidates(len(target.taps), options.first_taps)
+        self._candidates: tuple[Candidate, ...] = ()
+        """By moments."""
         kept = baseline.healthy_samples
         can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
         self._healthy_samples = kept if can_simulate else None
@@ -152,9 +153,9 @@ class Search:
             camera = self._require_camera(parts, seen)
             layout, usual = self._usual(parts)
             self._progress("measuring", 1.0)
-            patches = self._patches(parts.observed)
-            if camera is not None:
-                patches |= self._distilled_patches(parts.observed, layout, patches, camera)
+            whole_input = self._input_correction(parts.observed)
+            distilled = {} if camera is None else self._distilled_patches(parts, layout, camera, whole_input)
+            patches = self._patches(parts.observed, whole_input, are_distilled=bool(distilled)) | distilled
             runner = self._target.runner()  # frees the observer
             evaluator = self._evaluator(parts, layout, camera)
             unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
@@ -260,10 +261,15 @@ class Search:
         healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
         return Evaluator(live, again, healthy, layout, part, output, are_labelled)
 
-    def _patches(self, observed: Batch) -> dict[str, Patch]:
-        """A patch per candidate; one observer pass serves all depths of a (input, prior) pair."""
+    def _input_correction(self, observed: Batch) -> Affine:
+        return correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
+
+    def _patches(self, observed: Batch, whole_input: Affine, *, are_distilled: bool) -> dict[str, Patch]:
+        """A patch per candidate by moments; one observer pass serves all depths of a (input, prior) pair."""
+        self._candidates = candidates(
+            len(self._target.taps), self._options.first_taps, are_distilled=are_distilled
+        )
         healthy, seen = self._baseline.moments, dict[tuple[float, float], Moments]()
-        whole_input = correction(self._given.input_moments(observed), healthy[INPUT_TAP])
         passes = sorted({candidate.passes for candidate in self._candidates if candidate.first_taps})
         for share, prior in track(self._progress, "correcting", passes):
             on_input = whole_input.part_way(share) if share else None
@@ -280,13 +286,13 @@ class Search:
         return patches
 
     def _distilled_patches(
-        self, observed: Batch, layout: Layout, patches: Mapping[str, Patch], camera: Camera
+        self, parts: _Split, layout: Layout, camera: Camera, whole_input: Affine
     ) -> dict[str, Patch]:
         """Those by distillation, from the input correction on; none where that is not possible, with a note."""
         kept, options = self._taught_samples, self._options
         if kept is None:
             return {}
-        start = patches[INPUT_CORRECTION].taps
+        start = {INPUT_TAP: whole_input}
         teacher = Teacher(
             kept.only(spread_over(len(kept), options.distillation.most_frames)),
             self._baseline.moments,
@@ -310,7 +316,7 @@ class Search:
             return {}
         counts = replace(self._verdict.frames, distilled_from=len(teacher.samples))
         self._verdict = replace(self._verdict, frames=counts)
-        return {name: self._patch(name, taps, len(observed)) for name, taps in found.items()}
+        return {name: self._patch(name, taps, len(parts.observed)) for name, taps in found.items()}
 
     def _patch(self, name: str, taps: Mapping[str, Affine], frames: int) -> Patch:
         return Patch(

@@ -40,7 +40,9 @@ def tried_candidates(
             is_accepted_alone=is_judged and trial.would_accept(name),
             scores=verdict.scores.get(name, {}),
         )
-        for name, patch in (trial.patches or trial._patches(x)).items()
+        for name, patch in (
+            trial.patches or trial._patches(x, trial._input_correction(x), are_distilled=False)
+        ).items()
     ]
 
 
