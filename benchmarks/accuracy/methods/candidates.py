@@ -29,7 +29,7 @@ class TriedCandidate:
 def tried_candidates(
     target: Target, baseline: Baseline, x: NDArray[np.float32], options: Options
 ) -> list[TriedCandidate]:
-    """All candidates of one recalibration; those it would have had when it ended before any was made."""
+    """All candidates of one recalibration; those by moments when it ended before it had made any."""
     trial = _OpenTrial(target, baseline, reference.check(x), options, 0.0)
     verdict = trial.decide()
     is_judged = bool(trial.patches)
