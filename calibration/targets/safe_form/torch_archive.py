@@ -18,7 +18,8 @@ MAX_CODE_BYTES = 64 << 20
 """Of the program, unpacked; weights are never packed."""
 MAX_NAME_CHARACTERS = 1024
 
-_NEEDED = ("data.pkl", "constants.pkl", "version")
+_NEEDED = (("data.pkl",), ("constants.pkl",), ("version", ".data/version"))
+"""The last one has two places: torch writes the second from version 6 on, which some operators (gelu) need."""
 _FIRST, _LOCAL_BYTES = b"PK\x03\x04", 30
 _END, _END_BYTES = b"PK\x05\x06", 22
 _LOCATOR, _LOCATOR_BYTES, _END64, _END64_BYTES = b"PK\x06\x07", 20, b"PK\x06\x06", 56
@@ -71,7 +72,11 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
     if len(names) > MAX_MEMBERS or len(set(names)) != len(names):
         raise NotTorchScript(f"more than {MAX_MEMBERS} members, or one of them twice")
     roots = {name.partition("/")[0] for name in names}
-    missing = [name for name in _NEEDED if not any(f"{root}/{name}" in names for root in roots)]
+    missing = [
+        places[0]
+        for places in _NEEDED
+        if {f"{root}/{name}" for name in places for root in roots}.isdisjoint(names)
+    ]
     if len(roots) != 1 or missing:
         raise NotTorchScript(f"not the members that torch writes ({', '.join(missing) or 'several folders'})")
     packed = 0

@@ -51,6 +51,7 @@ def renamed(data: bytes, old: bytes, new: bytes, which: int) -> bytes:
 def test_archives_as_torch_writes_them_pass() -> None:
     check_archive(archive())
     check_archive(archive(packed=(CODE,)))
+    check_archive(archive({"m/version": None, "m/.data/version": b"10\n"}))  # with gelu, for one
     assert make_safe(ModelFiles(archive()), declared="torchscript").format == "torchscript"
 
 
