@@ -116,7 +116,7 @@ def choose_taps(
         steps: Its nodes in topological order.
         fix: Advice of the ModelError that is raised when there is no tap at all.
     """
-    heads, varying = _find_heads(steps), _find_varying(steps)
+    heads, varying = find_heads(steps), _find_varying(steps)
     taps: list[T] = []
     taps_of_heads: list[tuple[Step[T], T]] = []
     skipped: list[SkippedLayer] = []
@@ -149,7 +149,7 @@ def choose_taps(
     return tuple(taps), tuple(skipped)
 
 
-def _find_heads(steps: Sequence[Step[T]]) -> frozenset[int]:
+def find_heads(steps: Sequence[Step[T]]) -> frozenset[int]:
     """Places of the layers behind which no other layer with weights comes."""
     leads_to_layer: set[Hashable] = set()
     heads: set[int] = set()

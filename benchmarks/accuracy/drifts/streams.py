@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]
 
-CLASS_SORTED, TWO_CLASS, NEW_OBJECTS = "class-sorted", "2-class", "new-objects"
-MIXED, OVERLAPPING = "mixed", "overlapping"
-STREAMS = ("iid", CLASS_SORTED, TWO_CLASS, MIXED, "gradual", OVERLAPPING, NEW_OBJECTS)
+STREAMS = ("iid", "class-sorted", "2-class", "mixed", "gradual", "new-objects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,7 @@ def draw(
 
     ``iid``: any. ``class-sorted``: a contiguous run of the pool in class order, from a random place. ``2-class``: of
     two random classes only. ``mixed``: the drifts take turns at random. ``gradual``: the severity grows from 0 to the
-    full one. ``overlapping``: any, each under several drifts (the case names them). ``new-objects``: any, from a pool
-    whose objects the baseline has never seen (the track brings it).
+    full one. ``new-objects``: any, from a pool whose objects the baseline has never seen (the track brings it).
 
     Raises:
         ValueError: unknown stream, or the pool is too small for it.
@@ -50,17 +47,17 @@ def draw(
     return Reference(
         index=index,
         severity=ramp if stream == "gradual" else full,
-        drift=rng.integers(0, drifts, n) if stream == MIXED else np.zeros(n, np.int64),
+        drift=rng.integers(0, drifts, n) if stream == "mixed" else np.zeros(n, np.int64),
     )
 
 
 def _chosen(stream: str, labels: Labels, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
     order = rng.permutation(len(labels))
-    if stream == CLASS_SORTED:
+    if stream == "class-sorted":
         by_class = order[np.argsort(labels[order], kind="stable")]
         first = int(rng.integers(0, max(1, len(labels) - n + 1)))
         return by_class[first : first + n]
-    if stream == TWO_CLASS:
+    if stream == "2-class":
         pair = rng.choice(np.unique(labels), 2, replace=False)
         order = order[np.isin(labels[order], pair)]
     return order[:n]

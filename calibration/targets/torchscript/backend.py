@@ -1,6 +1,6 @@
 """TorchScript files (scripted, traced, frozen; float32): the part of a target that runs torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -11,13 +11,15 @@ from calibration.patch import Affine
 from calibration.stats.heap import trim_heap
 from calibration.stats.moments import FrameMoments, Moments
 from calibration.targets import passes
-from calibration.targets.base import MEAN, VARIANCE, Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.base import MEAN, VARIANCE, Aim, Batch, ModelFiles, Normalisation, TapInfo
 from calibration.targets.target import Backend
 from calibration.targets.torchscript import program
+from calibration.targets.torchscript.gradient_graph import build_corrected
+from calibration.targets.torchscript.gradients import TorchGradients
 from calibration.targets.torchscript.graph import find_input_shape, flatten
 from calibration.targets.torchscript.observer import build_observer
 from calibration.targets.torchscript.patch import patch_module
-from calibration.targets.torchscript.taps import find_taps
+from calibration.targets.torchscript.taps import find_taps, name_heads
 
 _TRIM_AFTER_BYTES = 4 << 20
 """Of input, 7 pictures of 224 x 224: costs next to nothing there."""
@@ -40,6 +42,7 @@ class TorchScriptBackend(Backend):
         graph = flatten(name, self._module)
         found, self.skipped = find_taps(graph)
         self.taps = tuple(TapInfo(tap.name, tap.channels, tap.kind) for tap in found)
+        self.heads = tuple(name_heads(graph, found))
         self.input_shape = find_input_shape(graph)
         self._seen_bytes = 0
 
@@ -75,6 +78,13 @@ class TorchScriptBackend(Backend):
         """
         module = program.fold(self._module if corrected is None else corrected)
         return lambda batch: program.name_outputs(self._run(module, batch), len(batch))
+
+    def differentiate(self, aims: Sequence[Aim], x: Batch) -> TorchGradients:
+        """By autograd, BatchNorms in evaluation mode."""
+        graph = flatten(self.name, self._module)
+        corrected = build_corrected(graph, find_taps(graph)[0], x.shape[1])
+        most_frames = self.batch_bytes // max(int(x[0].nbytes), 1)
+        return TorchGradients(corrected, aims, x, self.name, self._threads, most_frames)
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A TorchScript file of the first layers: pictures in, a dict of ``<tap>/mean`` and ``<tap>/var`` out."""

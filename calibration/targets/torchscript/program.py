@@ -102,15 +102,22 @@ def save(module: Any) -> bytes:
 
 
 @contextmanager
-def running(name: str, threads: int) -> Iterator[None]:
-    """Run passes inside: no gradients, ``threads`` threads (global to the process, put back after), errors translated.
+def running(name: str, threads: int, *, with_gradients: bool = False) -> Iterator[None]:
+    """Run passes inside: ``threads`` threads (global to the process, put back after), errors translated.
+
+    Without gradients unless they are asked for, whatever they are outside.
 
     Without the optimizing executor: it would rewrite and compile graphs that run only a few times.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with _quiet(), torch.inference_mode(), torch.jit.optimized_execution(False):
+        with (
+            _quiet(),
+            torch.inference_mode(not with_gradients),
+            torch.set_grad_enabled(with_gradients),
+            torch.jit.optimized_execution(False),
+        ):
             yield
     except TORCH_FAILURES as err:
         fix = (
@@ -131,14 +138,28 @@ def name_outputs(answer: Any, frames: int) -> dict[str, NDArray[Any]]:
 
     A tensor is ``output``; the parts of tuples and lists ``output``, ``output_1``…; those of a dict have its keys.
     """
-    found: dict[str, NDArray[Any]] = {}
-    for name, value in _flat(answer, ""):
+    tensors = flat_tensors(answer)
+    values = {name: tensors[place] for name, place in place_outputs(answer, frames).items()}
+    return {
+        name: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+        for name, value in values.items()
+    }
+
+
+def place_outputs(answer: Any, frames: int) -> dict[str, int]:
+    """The places in :func:`flat_tensors` of the outputs that :func:`name_outputs` gives."""
+    found: dict[str, int] = {}
+    for place, (name, value) in enumerate(_flat(answer, "")):
         if not value.ndim or value.shape[0] != frames:
             continue
         unnamed = sum(key == OUTPUT or key.startswith(OUTPUT + "_") for key in found)
-        wide = value.float() if value.dtype == torch.bfloat16 else value
-        found[name or (f"{OUTPUT}_{unnamed}" if unnamed else OUTPUT)] = wide.detach().numpy()
+        found[name or (f"{OUTPUT}_{unnamed}" if unnamed else OUTPUT)] = place
     return found
+
+
+def flat_tensors(answer: Any) -> list[Any]:
+    """All tensors of an answer, those in tuples, lists and dicts too."""
+    return [value for _, value in _flat(answer, "")]
 
 
 def _flat(answer: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ that feeds none. Taps have the module's dotted path as name, or ``conv_3`` (the 
 has lost it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from calibration.errors import ModelError
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import SkippedLayer
-from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps, holds_decoding
+from calibration.targets.tap_choice import LayerSkipped, Step, choose_taps, find_heads, holds_decoding
 from calibration.targets.torchscript.graph import (
     CONVOLUTIONS,
     LAYERS,
@@ -106,6 +106,19 @@ def find_taps(graph: TorchGraph) -> tuple[tuple[TorchTap, ...], tuple[SkippedLay
     steps = [_describe(graph, node) for node in graph.nodes if reads_data(node)]
     taps, skipped = choose_taps(graph.name, steps, fix)
     return taps, tuple(dict.fromkeys(skipped))  # a module that is called twice is one layer
+
+
+def name_heads(graph: TorchGraph, taps: Sequence[TorchTap]) -> dict[str, Any]:
+    """The outputs of the layers behind which no other layer is, by name: the tap's, or one that no output has."""
+    nodes = [node for node in graph.nodes if reads_data(node)]
+    places = sorted(find_heads([_describe(graph, node) for node in nodes]))
+    of_taps = {tap.ordinal: tap.name for tap in taps}
+    found = dict[str, Any]()
+    for node in (nodes[place] for place in places if nodes[place].kind() in LAYERS):
+        name = of_taps.get(node.i(ORDINAL)) or f"{label(graph, node)}/head"
+        alike = sum(other == name or other.startswith(f"{name}_") for other in found)
+        found[f"{name}_{alike}" if alike else name] = node.output()
+    return found
 
 
 def _describe(graph: TorchGraph, node: Any) -> Step[TorchTap]:
