@@ -41,8 +41,9 @@ class TensorNames:
     """Those that a translated operator reads."""
 
     def of(self, output: Any) -> str:
-        """Of an output that is no constant."""
-        return self.by_place[place_of(output)]
+        """Of an output that is no constant; one that OpenVINO has made anew gets a name here."""
+        node, index = place_of(output)
+        return self.by_place.setdefault((node, index), f"{node}:{index}")
 
 
 def place_of(output: Any) -> tuple[str, int]:
