@@ -134,13 +134,19 @@ def _correct_batch_norm(graph: Any, node: Any, scale: Any, offset: Any) -> None:
 
 
 def _drop_gradient_stops(graph: Any) -> None:
-    """Remove detach, and the ends of the blocks of no_grad."""
+    """Remove detach, and what begins and ends no_grad."""
     for node in list(walk_nodes(graph)):
         if node.kind() in _STOPS:
             node.output().replaceAllUsesWith(node.inputsAt(0))
             node.destroy()
-        elif node.kind() in ("prim::Enter", "prim::Exit") and "grad_mode" in str(node.inputsAt(0).type()):
+        elif _switches_gradients(node):
             node.destroy()
+
+
+def _switches_gradients(node: Any) -> bool:
+    if node.kind() in ("prim::Enter", "prim::Exit"):
+        return "grad_mode" in str(node.inputsAt(0).type())
+    return bool(node.kind() == "aten::set_grad_enabled")
 
 
 def _return(graph: Any, nodes: Sequence[Any]) -> None:
