@@ -41,8 +41,9 @@ bench: $(BIN)/.installed-build $(BIN)/.installed-test $(PEERS)/.installed
 bench-accuracy: $(BIN)/.installed-bench
 	$(BIN)/python -m benchmarks run accuracy --tracks photo_cutouts --seeds 22,23,24 --results build/bench-accuracy --docs build/bench-accuracy $(ARGS)
 
-# The whole evaluation of the recalibration (about an hour on two cores): docs/results/accuracy.md, its plots and parity.md. Resumable.
-# ARGS='--quick' is a tiny version, ARGS='--tracks pedestrians' one track, ARGS='--fresh' starts over, ARGS='--pages-only' draws again.
+# The whole evaluation of the recalibration (hours on two cores): docs/results/accuracy.md, its plots, parity.md and the tables of
+# calibration.md. Resumable. ARGS='--goals' is what the table of goals needs, ARGS='--quick' a tiny version, ARGS='--tracks pedestrians'
+# one track, ARGS='--fresh' starts over, ARGS='--pages-only' draws again.
 bench-calibration: $(BIN)/.installed-bench
 	$(BIN)/python -m benchmarks run accuracy $(ARGS)
 

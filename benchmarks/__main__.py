@@ -27,6 +27,7 @@ BENCHMARKS = {
         "loss recovered on three tracks, parity of formats, and their pages", "accuracy.evaluation"
     ),
     "poison": Benchmark("recalibration with spoilt reference pictures", "accuracy.poison"),
+    "gradients": Benchmark("derivatives of real nets compared with torch's", "accuracy.gradients"),
     "drift-rates": Benchmark("drifts found and false alarms of the drift monitor", "drift.rates"),
     "performance": Benchmark("all parts below down to int8, and their page", "performance.measure_all"),
     **dict(

@@ -16,7 +16,8 @@ from benchmarks.accuracy.drifts.by_name import drifted
 from benchmarks.accuracy.drifts.streams import Reference, draw
 from benchmarks.accuracy.methods.candidates import tried_candidates
 from benchmarks.accuracy.methods.fixed import FIXED
-from benchmarks.accuracy.records import CANDIDATE, GATE, NOTHING, Case, Row
+from benchmarks.accuracy.records import CANDIDATE, GATE, MOMENTS, NOTHING, Case, Row
+from calibration.search.distillation import DistillationSettings
 from calibration.targets.base import Runner
 from calibration.targets.open import Model
 
@@ -27,6 +28,9 @@ Oracle = Callable[[Samples], "FloatModel"]
 FloatModel = Callable[[Samples], float]
 
 GATED_OFF = tuple(FIXED)
+SEARCHES = (GATE, MOMENTS)
+"""The library's own recalibration, with and without distilled candidates."""
+NO_DISTILLATION = DistillationSettings(steps=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,9 @@ class Comparison:
         self._target = calibration.open_target(site.model)
         self._baselines: dict[int, calibration.Baseline] = {}
         self._test: tuple[tuple[object, ...], Samples, float] | None = None
-        healthy = site.prepare(site.test)
+        self._float_scores: dict[tuple[object, ...], float] = {}
         self._runner = self._target.runner()
-        self._healthy = site.score(self._runner, healthy)
-        self._healthy_float = site.float_model(healthy) if site.float_model else None
+        self._healthy = site.score(self._runner, site.prepare(site.test))
 
     def rows(self, case: Case, methods: Sequence[str]) -> list[Row]:
         """What each of the methods does in the case; ``none`` is always among them."""
@@ -71,8 +74,8 @@ class Comparison:
         nothing = Row(case, NOTHING, self._healthy, before, before, "identity")
         rows = [nothing]
         for method in methods:
-            if method == GATE:
-                rows.append(self._gated(nothing, live, x))
+            if method in SEARCHES:
+                rows.append(self._gated(nothing, method, live, x))
             elif method == CANDIDATE:
                 rows += self._candidates(nothing, live, x)
             elif method in FIXED:
@@ -90,7 +93,7 @@ class Comparison:
 
     def _test_of(self, case: Case) -> tuple[Samples, float]:
         """The drifted test samples and the unpatched model's score on them; all drifts of a case take part."""
-        key = case.seed, case.drift, case.severity
+        key = _shown(case)
         if self._test is None or self._test[0] != key:
             names = case.drift.split("+")
             rng = _generator(replace(case, n=0, stream="test", baseline=0), "test")
@@ -110,18 +113,16 @@ class Comparison:
             self._baselines[count] = calibration.profile(self._site.model, self._site.prepare(pixels))
         return self._baselines[count]
 
-    def _gated(self, row: Row, live: Samples, x: Samples) -> Row:
+    def _gated(self, row: Row, method: str, live: Samples, x: Samples) -> Row:
         baseline = self._baseline(row.case.baseline)
-        options = calibration.Options(
-            seed=row.case.seed, most_healthy_samples=self._site.most_healthy_samples
-        )
+        options = self._options(row, method)
         verdict = calibration.recalibrate(self._site.model, baseline, live, options=options)
         after = row.before
         if verdict.patch is not None:
             after = self._site.score(self._target.runner(verdict.patch), x)
         return replace(
             row,
-            method=GATE,
+            method=method,
             after=after,
             chosen=verdict.candidate,
             accepted=verdict.accepted,
@@ -137,22 +138,25 @@ class Comparison:
         return replace(row, method=method, after=after, chosen=method, accepted=True, seconds=seconds)
 
     def _oracle(self, row: Row, method: str, live: Samples, x: Samples) -> Row:
-        assert self._site.float_model is not None
-        assert self._healthy_float is not None
         began_s = time.monotonic()
         model = self._site.oracles[method](live)
         seconds = time.monotonic() - began_s
-        before = self._site.float_model(x)
-        row = replace(row, method=method, healthy=self._healthy_float, before=before, after=model(x))
+        healthy = self._float_score((), lambda: self._site.prepare(self._site.test))
+        before = self._float_score(_shown(row.case), lambda: x)
+        row = replace(row, method=method, healthy=healthy, before=before, after=model(x))
         return replace(row, chosen=method, accepted=True, seconds=seconds)
+
+    def _float_score(self, key: tuple[object, ...], make: Callable[[], Samples]) -> float:
+        """The float model as it is, on the test part as ``key`` says; measured once."""
+        assert self._site.float_model is not None
+        if key not in self._float_scores:
+            self._float_scores[key] = self._site.float_model(make())
+        return self._float_scores[key]
 
     def _candidates(self, row: Row, live: Samples, x: Samples) -> list[Row]:
         """Every candidate with its true score: what the gate would have to know."""
         baseline = self._baseline(row.case.baseline)
-        options = calibration.Options(
-            seed=row.case.seed, most_healthy_samples=self._site.most_healthy_samples
-        )
-        found = tried_candidates(self._target, baseline, live, options)
+        found = tried_candidates(self._target, baseline, live, self._options(row, CANDIDATE))
         return [
             replace(
                 row,
@@ -164,6 +168,12 @@ class Comparison:
             )
             for one in found
         ]
+
+    def _options(self, row: Row, method: str) -> calibration.Options:
+        options = calibration.Options(
+            seed=row.case.seed, most_healthy_samples=self._site.most_healthy_samples
+        )
+        return replace(options, distillation=NO_DISTILLATION) if method == MOMENTS else options
 
 
 def predicted(runner: Runner, x: Samples) -> NDArray[np.int64]:
@@ -179,6 +189,11 @@ def seen_under(pixels: Pixels, names: Sequence[str], drawn: Reference, rng: np.r
         chosen = (drawn.drift == which) & (drawn.severity == severity)
         out[chosen] = drifted(pixels[chosen], names[which], severity, rng)
     return out
+
+
+def _shown(case: Case) -> tuple[object, ...]:
+    """What decides how the test part looks."""
+    return case.seed, case.drift, case.severity
 
 
 def _generator(case: Case, purpose: str) -> np.random.Generator:

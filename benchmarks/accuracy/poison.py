@@ -1,17 +1,19 @@
 """Poisoned reference sets: what a recalibration does when its reference is broken, foreign, or partly so.
 
-    python -m benchmarks run poison [--track fashion_mnist] [--seed 0] [--only mixed] [--folder FOLDER] [--json]
+    python -m benchmarks run poison [--track fashion_mnist] [--seed 0] [--only mixed] [--results FOLDER] [--json]
 
 Every poison spoils 64 reference pictures of a track, of a healthy camera or of a hazy one. An error and a refusal are
 fine answers; so is a patch that does no harm. Where a part of the frames is spoilt, it is scored on unspoilt test
 pictures of that camera. Where all are, nothing tells the poison from a drift; then what counts is the score on test
 pictures spoilt alike, and the unspoilt score tells what a reference that lies would cost until the base comes back.
 Exits 1 when a patch cost more than a point.
+
+With ``--results`` every row is kept there; it is not measured again, and the pages of ``run accuracy`` count it.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -23,6 +25,7 @@ import calibration
 from benchmarks.accuracy.comparison import Site
 from benchmarks.accuracy.drifts.by_name import CAMERA, HEALTHY, SEVEREST, drifted
 from benchmarks.accuracy.drifts.poisons import PARTLY, WHOLE, Floats, Pixels, Poison, Rng
+from benchmarks.accuracy.poison_records import PoisonRecords, PoisonRow
 from benchmarks.accuracy.records import FASHION_MNIST, LETTERS, PHOTO_CUTOUTS, NotInstalled
 from benchmarks.accuracy.tracks import fashion_mnist, photo_cutouts
 
@@ -31,71 +34,35 @@ COUNT = 64
 BASELINE = 128
 SHARES = (0.1, 0.3, 0.5)
 CAMERAS = (HEALTHY, f"{CAMERA}haze")
-ALLOWED_LOSS = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One poisoned reference set."""
-
-    poison: str
-    camera: str
-    answer: str
-    """``error``, ``refused`` or the accepted candidate."""
-    reason: str
-    before: float
-    """Accuracy on the unpoisoned test pictures of this camera."""
-    after: float
-    spoilt_before: float | None = None
-    """The same on test pictures spoilt alike; None for mixtures and where nothing was accepted."""
-    spoilt_after: float | None = None
-    seconds: float = 0.0
-
-    @property
-    def is_accepted(self) -> bool:
-        """Whether a patch came of it."""
-        return self.answer not in ("error", "refused")
-
-    @property
-    def harm(self) -> float:
-        """Accuracy lost on pictures like those that the reference stands for, >= 0."""
-        if self.spoilt_before is not None and self.spoilt_after is not None:
-            return max(0.0, self.spoilt_before - self.spoilt_after)
-        return max(0.0, self.before - self.after)
-
-    @property
-    def is_costly_lie(self) -> bool:
-        """Whether the camera loses by a patch that fits what the reference shows and not what the camera sees."""
-        return self.spoilt_after is not None and self.before - self.after > ALLOWED_LOSS
 
 
 class PoisonedSite:
     """One track with the pictures of one seed."""
 
-    def __init__(self, site: Site, seed: int) -> None:
-        self._site, self._seed = site, seed
+    def __init__(self, site: Site, track: str, seed: int) -> None:
+        self._site, self._track, self._seed = site, track, seed
         self._target = calibration.open_target(site.model)
         self._baseline = calibration.profile(site.model, site.prepare(site.baseline[:BASELINE]))
         self._before: dict[str, float] = {}
 
-    def rows(self, only: str) -> Iterator[Row]:
-        """All cases whose name contains ``only``."""
+    def rows(self, only: str, done: Collection[tuple[str, str]] = ()) -> Iterator[PoisonRow]:
+        """All cases whose name contains ``only``, but for those (poison, camera) that are ``done``."""
         for camera in CAMERAS:
             for name, poison in WHOLE.items():
-                if only in name:
+                if only in name and (name, camera) not in done:
                     yield self._whole(name, poison, camera)
             for name, poison in PARTLY.items():
                 for share in SHARES:
                     title = f"mixed: {share:.0%} {name}"
-                    if only in title:
+                    if only in title and (title, camera) not in done:
                         yield self._mixed(title, poison, share, camera)
 
-    def _whole(self, name: str, poison: Poison, camera: str) -> Row:
+    def _whole(self, name: str, poison: Poison, camera: str) -> PoisonRow:
         rng = self._rng(name)
         pixels = self._seen(camera, self._site.pool[:COUNT], rng)
         return self._row(name, camera, poison(pixels, self._site.prepare, rng), poison)
 
-    def _mixed(self, name: str, poison: Poison, share: float, camera: str) -> Row:
+    def _mixed(self, name: str, poison: Poison, share: float, camera: str) -> PoisonRow:
         rng = self._rng(name)
         pixels = self._seen(camera, self._site.pool[:COUNT], rng)
         x = self._site.prepare(pixels)
@@ -103,14 +70,14 @@ class PoisonedSite:
         x[bad] = poison(pixels[bad], self._site.prepare, rng)
         return self._row(name, camera, x, None)
 
-    def _row(self, name: str, camera: str, x: Floats, poison: Poison | None) -> Row:
+    def _row(self, name: str, camera: str, x: Floats, poison: Poison | None) -> PoisonRow:
         before, began_s = self._accuracy_before(camera), time.monotonic()
         options = calibration.Options(seed=self._seed)
         try:
             verdict = calibration.recalibrate(self._site.model, self._baseline, x, options=options)
         except calibration.DataError as err:
-            return Row(name, camera, "error", str(err), before, before)
-        row = Row(name, camera, "refused", " ".join(verdict.reasons), before, before)
+            return self._new_row(name, camera, "error", str(err), before)
+        row = self._new_row(name, camera, "refused", " ".join(verdict.reasons), before)
         row = replace(row, seconds=time.monotonic() - began_s)
         if verdict.patch is None:
             return row
@@ -121,6 +88,9 @@ class PoisonedSite:
             return row
         spoilt = poison(pixels, self._site.prepare, self._rng("spoilt"))
         return replace(row, spoilt_before=score(plain, spoilt), spoilt_after=score(patched, spoilt))
+
+    def _new_row(self, name: str, camera: str, answer: str, reason: str, before: float) -> PoisonRow:
+        return PoisonRow(self._track, self._seed, name, camera, answer, reason, before, before)
 
     def _rng(self, name: str) -> Rng:
         return np.random.default_rng([self._seed, *name.encode()])
@@ -138,7 +108,7 @@ class PoisonedSite:
         return self._before[camera]
 
 
-def show(row: Row) -> None:
+def show(row: PoisonRow) -> None:
     """A line of the table for people."""
     spoilt = (
         ""
@@ -151,11 +121,7 @@ def show(row: Row) -> None:
 
 def site_of(track: str, seed: int, folder: Path) -> Site:
     """The model and the pictures of a track."""
-    return (
-        photo_cutouts.site(seed)
-        if LETTERS.get(track, track) == PHOTO_CUTOUTS
-        else fashion_mnist.site(seed, folder)
-    )
+    return photo_cutouts.site(seed) if track == PHOTO_CUTOUTS else fashion_mnist.site(seed, folder)
 
 
 @click.command()
@@ -165,19 +131,30 @@ def site_of(track: str, seed: int, folder: Path) -> Site:
 @click.option(
     "--folder", type=click.Path(path_type=Path), default=Path("build/bench/models"), help="Of trained nets."
 )
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    help="Keep the rows here; those that are there are not run again.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def main(track: str, seed: int, only: str, folder: Path, as_json: bool) -> None:
+def main(track: str, seed: int, only: str, folder: Path, results: Path | None, as_json: bool) -> None:
     """Measure what becomes of poisoned reference sets."""
     cv2.setNumThreads(1)
-    rows: list[Row] = []
+    track = LETTERS.get(track, track)
+    records = None if results is None else PoisonRecords(results)
+    known = [] if records is None else [r for r in records.load() if (r.track, r.seed) == (track, seed)]
+    rows = [row for row in known if only in row.poison]
     try:
-        for row in PoisonedSite(site_of(track, seed, folder), seed).rows(only):
+        site = PoisonedSite(site_of(track, seed, folder), track, seed)
+        for row in site.rows(only, {(row.poison, row.camera) for row in rows}):
             rows.append(row)
+            if records is not None:
+                records.append(row)
             if not as_json:
                 show(row)
     except NotInstalled as err:
         raise click.ClickException(str(err)) from err
-    harmed = [row for row in rows if row.harm > ALLOWED_LOSS]
+    harmed = [row for row in rows if row.is_harmful]
     if as_json:
         click.echo(orjson.dumps([asdict(row) for row in rows], option=orjson.OPT_INDENT_2))
     else:

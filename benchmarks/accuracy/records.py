@@ -15,7 +15,11 @@ LETTERS = {"a": FASHION_MNIST, "b": PHOTO_CUTOUTS, "c": PEDESTRIANS}
 """Older names of the tracks, in records and on the command line."""
 IID = "iid"
 GATE = "gate"
+MOMENTS = "moments"
+"""The gate over candidates by moments alone: nothing is distilled."""
 NOTHING = "none"
+TENT, TENT_LONG = "float, TENT", "float, TENT, 5 passes"
+ZEROTH_ORDER = "zeroth order"
 CANDIDATE = "candidate"
 """One candidate, named in ``chosen``: measured to judge the gate, never used by it."""
 
@@ -36,7 +40,8 @@ class Case:
     """A name such as ``FASHION_MNIST``."""
     seed: int
     drift: str
-    """A name of ``accuracy.drifts.by_name``; several joined with ``+`` are mixed in one reference."""
+    """A name of ``accuracy.drifts.by_name``; several joined with ``+`` are mixed in one reference, with ``&`` each
+    picture is under all of them."""
     severity: int
     """0 to 5."""
     n: int
@@ -94,7 +99,7 @@ class Records:
         in_order = sorted(rows, key=lambda row: (row.case.track, row.method == NOTHING))
         for track, group in groupby(in_order, key=lambda row: row.case.track):
             path = self._folder / f"track-{track}.jsonl"
-            _cut_after_last_line(path)
+            cut_after_last_line(path)
             with path.open("ab") as file:
                 file.write(b"".join(map(to_line, group)))
 
@@ -129,7 +134,7 @@ def from_line(line: bytes) -> Row:
         raise ValueError(f"not a row: {err}") from err
 
 
-def _cut_after_last_line(path: Path) -> None:
+def cut_after_last_line(path: Path) -> None:
     """Remove what a kill left of a line: the next one would become unreadable with it."""
     if path.is_file() and not (data := path.read_bytes()).endswith(b"\n"):
         path.write_bytes(data[: data.rfind(b"\n") + 1])

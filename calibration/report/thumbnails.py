@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.baseline.baseline import HealthySamples
 from calibration.patch import Patch, correction
-from calibration.search.simulation import simulate_drift
+from calibration.search.simulation.camera import simulate_drift
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.stats.sampling import spread_over
 from calibration.targets.base import Batch

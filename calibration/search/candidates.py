@@ -12,6 +12,10 @@ PRIORS = (0.0, 0.6)
 """0.3 between them was never missed."""
 DEPTHS_BEHIND_INPUT = (0.30, 1.0)
 
+DEPTHS_BESIDE_DISTILLED = (0.10, 1.0)
+PRIORS_BESIDE_DISTILLED = (0.6,)
+"""Behind the input: what distilled patches leave for moments to find."""
+
 CONSERVATIVE_SHARE = 0.10
 """Share of the taps that a conservative candidate may correct: 5 of EfficientNet-Lite0's 49."""
 
@@ -42,23 +46,29 @@ class Candidate:
         return self.input_share, self.prior
 
 
-def candidates(taps: int, most_taps: int | None) -> tuple[Candidate, ...]:
-    """The candidates for a model with so many taps, without doubles; shallow before deep.
+def candidates(taps: int, most_taps: int | None, *, are_distilled: bool = False) -> tuple[Candidate, ...]:
+    """The candidates by moments for a model with so many taps, without doubles; shallow before deep.
 
-    ``most_taps`` limits how many a candidate corrects, None does not; the shares stay those of all taps.
+    ``most_taps`` limits how many a candidate corrects, None does not; the shares stay those of all taps. Where others
+    ``are_distilled``, fewer earn their time.
     """
     most = taps if most_taps is None else min(taps, most_taps)
+    alone = DEPTHS_BESIDE_DISTILLED if are_distilled else DEPTHS
+    behind = DEPTHS_BESIDE_DISTILLED[-1:] if are_distilled else DEPTHS_BEHIND_INPUT
+    priors_behind = PRIORS_BESIDE_DISTILLED if are_distilled else PRIORS
     found = [
         Candidate(INPUT_CORRECTION, input_share=1.0, is_conservative=True),
         Candidate("input half-way", input_share=0.5, is_conservative=True),
     ]
-    for first in _depths(taps, DEPTHS, most):
+    for first in _depths(taps, alone, most):
         is_conservative = first <= max(1, round(CONSERVATIVE_SHARE * taps))
         found += [
             Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p, is_conservative) for p in PRIORS
         ]
-    for first in _depths(taps, DEPTHS_BEHIND_INPUT, most):
-        found += [Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p) for p in PRIORS]
+    for first in _depths(taps, behind, most):
+        found += [
+            Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p) for p in priors_behind
+        ]
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from calibration.patch import SCALE_LIMITS, Affine, spread
 from calibration.search.progress import Progress, tell_nobody, track
-from calibration.search.simulation import SimulatedFrames
+from calibration.search.simulation.camera import SimulatedFrames
 from calibration.stats.moments import Moments, Vector
 from calibration.targets.base import Aim, Batch, Gradients, Slope, TapInfo
 

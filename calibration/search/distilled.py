@@ -3,7 +3,7 @@
 It makes patches and judges none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from calibration.search.distillation import (
     half_way,
 )
 from calibration.search.progress import Progress, tell_nobody
-from calibration.search.simulation import simulate_drift
+from calibration.search.simulation.camera import SimulatedFrames
 from calibration.stats.moments import Moments
 from calibration.targets.base import Aim, Batch, LossKind
 from calibration.targets.target import Target
@@ -49,7 +49,7 @@ class Teacher:
 def distilled_candidates(
     target: Target,
     teacher: Teacher,
-    observed: Batch,
+    show: Callable[[Batch], SimulatedFrames],
     start: Mapping[str, Affine],
     settings: DistillationSettings,
     first_taps: int | None,
@@ -61,7 +61,7 @@ def distilled_candidates(
     Args:
         target: The model.
         teacher: Healthy frames, of which none judges.
-        observed: Live frames (N, C, ...) that show the drift.
+        show: Makes healthy frames (M, C, ...) look as today's camera does.
         start: Where to start from.
         settings: Of the distillation.
         first_taps: Correct no more than this many layers; None sets no limit.
@@ -80,7 +80,7 @@ def distilled_candidates(
     some = x[np.arange(target.input_shape[0] or batch_of(x)) % len(x)]
     gradients = target.differentiate(aims, some)
     compared = {aim.name: _as_scores(samples, gradients.run(some)[aim.name]) for aim in answers}
-    pairs = Pairs(x, simulate_drift(x, observed), compared)
+    pairs = Pairs(x, show(x), compared)
     fixed = {tap.name for tap in target.taps[first_taps:]} if first_taps is not None else set[str]()
     end = distil(gradients, pairs, teacher.moments, start, settings, rng, fixed, progress)
     return {DISTILLED: end, HALF_WAY: half_way(start, end)}

@@ -28,21 +28,20 @@ from calibration.outputs.read import (
 )
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import outliers, reference
-from calibration.search.candidates import INPUT_CORRECTION, UNPATCHED, candidates
+from calibration.search.candidates import UNPATCHED, Candidate, candidates
 from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
-from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reason, remaining_drift
+from calibration.search.explanation import FITTED_FRAMES, explain
+from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reason
 from calibration.search.progress import Progress, tell_nobody, track
-from calibration.search.simulation import simulate_drift
+from calibration.search.simulation.camera import Camera
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.stats.sampling import spread_over, teach_and_judge
 from calibration.targets.base import Batch, NoDerivative, Normalisation, Observation
 from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
 
-COMPARED_FRAMES = 16
-"""Simulated frames that are compared with the live ones; all 48 said the same."""
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
 
@@ -112,7 +111,8 @@ class Search:
         self._target, self._baseline, self._given, self._options = target, baseline, given, options
         self._created_wall_s, self._progress = created_wall_s, progress
         self._rng = np.random.default_rng(options.seed)
-        self._candidates = candidates(len(target.taps), options.first_taps)
+        self._candidates: tuple[Candidate, ...] = ()
+        """By moments."""
         kept = baseline.healthy_samples
         can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
         self._healthy_samples = kept if can_simulate else None
@@ -150,13 +150,14 @@ class Search:
             parts = self._usable_parts()
             seen = self._require_something_to_correct(parts)
             self._progress("measuring", 0.5)
-            can_judge = self._require_judge(parts, seen)
+            camera = self._require_camera(parts, seen)
             layout, usual = self._usual(parts)
             self._progress("measuring", 1.0)
-            patches = self._patches(parts.observed)
-            patches |= self._distilled_patches(parts.observed, layout, patches) if can_judge else {}
+            whole_input = self._input_correction(parts.observed)
+            distilled = {} if camera is None else self._distilled_patches(parts, layout, camera, whole_input)
+            patches = self._patches(parts.observed, whole_input, are_distilled=bool(distilled)) | distilled
             runner = self._target.runner()  # frees the observer
-            evaluator = self._evaluator(parts, layout, with_simulated=can_judge)
+            evaluator = self._evaluator(parts, layout, camera)
             unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
             del runner
         except (UnknownAnswers, _Refused) as err:
@@ -192,24 +193,30 @@ class Search:
                 raise _Refused(reason)
         return seen
 
-    def _require_judge(self, parts: _Split, seen: Observation) -> bool:
-        """Whether healthy samples under the simulated drift can judge; only labels can replace them.
+    def _require_camera(self, parts: _Split, seen: Observation) -> Camera | None:
+        """How the live camera shows what the healthy one saw; None where that cannot judge, and labels have to.
 
-        A few are made for this alone, before anything large is in memory.
+        Found on a few frames, before anything large is in memory.
         """
-        kept = self._healthy_samples
-        if kept is None:
-            return True
-        few = kept.only(spread_over(len(kept), COMPARED_FRAMES)).samples()
-        again = simulate_drift(few, parts.observed).draw(np.random.default_rng(self._options.seed))
-        left = remaining_drift(seen.frames, self._look(again).frames, self._baseline.frames)
+        kept = self._baseline.healthy_samples
+        if kept is None or self._healthy_samples is None:
+            return None
+        some = kept.only(spread_over(len(kept), FITTED_FRAMES)).samples()
+        camera, left = explain(
+            some,
+            parts.observed,
+            lambda x: self._look(x).frames,
+            seen.frames,
+            self._baseline.frames,
+            self._options.seed,
+        )
         if left > MOST_LEFT and parts.labels is None:
             raise _Refused(
                 "Healthy frames made to look like today's in colour, sharpness and noise are no nearer to the live "
                 f"ones than before ({left:.0%} of the distance is left). What changed is something else, so they "
                 "cannot judge."
             )
-        return left <= MOST_LEFT
+        return camera if left <= MOST_LEFT else None
 
     def _note_frames(self, parts: _Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)
@@ -242,22 +249,27 @@ class Search:
         _require_fitting_labels(self._given.y, answers)
         return layout, answers if self._given.y is not None else as_judged(answers, layout)
 
-    def _evaluator(self, parts: _Split, layout: Layout, *, with_simulated: bool) -> Evaluator:
+    def _evaluator(self, parts: _Split, layout: Layout, camera: Camera | None) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
         live, kept, output = self._given.x[parts.judged], self._healthy_samples, self._baseline.output
         are_labelled = self._given.y is not None
-        if kept is None or not with_simulated or (are_labelled and layout is ClassScores.INDEPENDENT):
+        if kept is None or camera is None or (are_labelled and layout is ClassScores.INDEPENDENT):
             return Evaluator(live, None, None, layout, output=output, are_labelled=are_labelled)
         chosen = kept.only(spread_over(len(kept), self._options.most_healthy_samples))
-        again = simulate_drift(chosen.samples(), parts.observed).draw(self._rng)
+        again = camera.show(chosen.samples()).draw(self._rng)
         part = spread_over(len(again), self._options.most_screened)
         healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
         return Evaluator(live, again, healthy, layout, part, output, are_labelled)
 
-    def _patches(self, observed: Batch) -> dict[str, Patch]:
-        """A patch per candidate; one observer pass serves all depths of a (input, prior) pair."""
+    def _input_correction(self, observed: Batch) -> Affine:
+        return correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
+
+    def _patches(self, observed: Batch, whole_input: Affine, *, are_distilled: bool) -> dict[str, Patch]:
+        """A patch per candidate by moments; one observer pass serves all depths of a (input, prior) pair."""
+        self._candidates = candidates(
+            len(self._target.taps), self._options.first_taps, are_distilled=are_distilled
+        )
         healthy, seen = self._baseline.moments, dict[tuple[float, float], Moments]()
-        whole_input = correction(self._given.input_moments(observed), healthy[INPUT_TAP])
         passes = sorted({candidate.passes for candidate in self._candidates if candidate.first_taps})
         for share, prior in track(self._progress, "correcting", passes):
             on_input = whole_input.part_way(share) if share else None
@@ -274,13 +286,13 @@ class Search:
         return patches
 
     def _distilled_patches(
-        self, observed: Batch, layout: Layout, patches: Mapping[str, Patch]
+        self, parts: _Split, layout: Layout, camera: Camera, whole_input: Affine
     ) -> dict[str, Patch]:
         """Those by distillation, from the input correction on; none where that is not possible, with a note."""
         kept, options = self._taught_samples, self._options
         if kept is None:
             return {}
-        start = patches[INPUT_CORRECTION].taps
+        start = {INPUT_TAP: whole_input}
         teacher = Teacher(
             kept.only(spread_over(len(kept), options.distillation.most_frames)),
             self._baseline.moments,
@@ -291,7 +303,7 @@ class Search:
             found = distilled_candidates(
                 self._target,
                 teacher,
-                observed,
+                camera.show,
                 start,
                 options.distillation,
                 options.first_taps,
@@ -304,7 +316,7 @@ class Search:
             return {}
         counts = replace(self._verdict.frames, distilled_from=len(teacher.samples))
         self._verdict = replace(self._verdict, frames=counts)
-        return {name: self._patch(name, taps, len(observed)) for name, taps in found.items()}
+        return {name: self._patch(name, taps, len(parts.observed)) for name, taps in found.items()}
 
     def _patch(self, name: str, taps: Mapping[str, Affine], frames: int) -> Patch:
         return Patch(

@@ -6,7 +6,7 @@ A callback may raise to stop the search: what it raises passes through unchanged
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
-SearchPhase = Literal["measuring", "correcting", "distilling", "screening", "judging"]
+SearchPhase = Literal["measuring", "distilling", "correcting", "screening", "judging"]
 """In this order: the drift, patches by moments, patches by distillation, all candidates on a few frames, the best of
 them on all frames. A search that ends early leaves the others out."""
 

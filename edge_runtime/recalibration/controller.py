@@ -106,6 +106,7 @@ class RecalibrationController:
         return ControllerStatus(
             phase=str(phase),
             task=None if task is None else f"{task.kind} ({task.cause})",
+            progress=self._runner.progress,
             commissioned=self._watch.is_open,
             generation=str(rollout.active),
             previous=None if rollout.previous is None else str(rollout.previous),

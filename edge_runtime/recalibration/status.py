@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_runtime.messaging.events import BaselineScore, DriftFigures
+from edge_runtime.recalibration.job.messages import JobProgress
 from edge_runtime.recalibration.reference.live_reference_set import ReservoirStatus
 
 
@@ -25,6 +26,8 @@ class ControllerStatus:
     """``idle``, ``collecting`` or ``working``."""
     task: str | None
     """Kind and cause of the task under way."""
+    progress: JobProgress | None
+    """How far the process of this task is; None while none works, or it has not said so yet."""
     commissioned: bool
     """Whether there is a baseline to compare with."""
     generation: str

@@ -12,7 +12,7 @@ from edge_runtime.config import DriftConfig, RecalibrationConfig
 from edge_runtime.errors import CommandError, StateError
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
-from edge_runtime.recalibration.job.messages import JobFailure, JobRequest, JobResult
+from edge_runtime.recalibration.job.messages import JobFailure, JobProgress, JobRequest, JobResult
 from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.reference.reservoir import Kept
@@ -86,6 +86,12 @@ class TaskRunner:
     def state(self) -> tuple[Phase, Task | None]:
         """The phase, and the task unless it is idle."""
         return self._state  # one object: a reader in another thread gets both of the same moment
+
+    @property
+    def progress(self) -> JobProgress | None:
+        """How far the process is; None while none works. Safe from any thread."""
+        job = self._job
+        return None if job is None else job.progress
 
     @property
     def is_collecting_for_drift(self) -> bool:

@@ -14,8 +14,9 @@ from onnx.numpy_helper import from_array
 import calibration as c
 from calibration.drift.divergence import tap_drift
 from calibration.outputs.read import ClassScores
-from calibration.search import reference
+from calibration.search import flow, reference
 from calibration.search.evaluation import FINALISTS
+from calibration.search.simulation.camera import fit_camera
 from calibration.stats.moments import TapMoments
 from calibration.targets.open import open_onnx
 from tests.support.onnx_nets import Net, classifier, hazy, pictures, quantized
@@ -240,10 +241,12 @@ def test_one_dead_channel_does_not_carry_the_drift_of_its_layer_away() -> None:
 
 
 def test_a_drift_that_cannot_be_re_enacted_is_judged_by_labels_only(
-    model: bytes, baseline: c.Baseline
+    model: bytes, baseline: c.Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = pictures(48, seed=2)
-    live = 0.3 * x + 0.7 * np.linspace(-1, 1, 16, dtype=np.float32)  # lit from one side
+    live = hazy(x)
+    camera = fit_camera(x, live)
+    monkeypatch.setattr(flow, "explain", lambda *_: (camera, 1.4))
     verdict = c.recalibrate(model, baseline, live)
     assert not verdict.accepted
     assert "no nearer to the live ones than before" in verdict.reasons[0]

@@ -82,7 +82,7 @@ class ScriptedJob:
 
     def __init__(self, folder, request, pixels, deadline_s):
         self.folder, self.request, self.pixels, self.deadline_s = folder, request, pixels, deadline_s
-        self.outcome, self.is_killed = None, False
+        self.outcome, self.progress, self.is_killed = None, None, False
 
     def poll(self, now_s):
         return self.outcome

@@ -19,6 +19,9 @@ from calibration.targets.open import open_onnx
 from tests.support.onnx_nets import Net
 
 Twin = Callable[..., torch.Tensor]
+Settings = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+"""Scale and offset by tap."""
+ModelTwin = Callable[[torch.Tensor, Settings], torch.Tensor]
 
 BATCH = 2
 TAP = "tap"
@@ -131,7 +134,7 @@ def loss_of(kind: LossKind, y: torch.Tensor, target: torch.Tensor, weight: torch
 
 def relative_errors(
     model: bytes,
-    twin: Callable[[torch.Tensor, Mapping[str, tuple[torch.Tensor, torch.Tensor]]], torch.Tensor],
+    twin: ModelTwin,
     x: NDArray[np.float32],
     output: str,
     kind: LossKind = "squares",
@@ -145,10 +148,19 @@ def relative_errors(
         output: The one that is compared.
         kind: Of the comparison.
     """
-    target_model = open_onnx(model)
-    gradients = target_model.differentiate([Aim(output, kind)], x)
+    opened = open_onnx(model)
+    gradients = opened.differentiate([Aim(output, kind)], x)
     assert gradients.aims == (Aim(output, kind),), gradients.problems
-    channels = {tap.name: tap.channels for tap in target_model.taps} | {"input": x.shape[1]}
+    channels = {tap.name: tap.channels for tap in opened.taps} | {"input": x.shape[1]}
+    return errors_against(twin, gradients, channels, x)
+
+
+def errors_against(
+    twin: ModelTwin, gradients: Gradients, channels: Mapping[str, int], x: NDArray[np.float32]
+) -> dict[str, float]:
+    """The same for derivatives of one aim; ``channels`` are those of the taps."""
+    [aim] = gradients.aims
+    output, kind = aim.name, aim.kind
     affines = affines_for(gradients, channels)
     shape = gradients.run(x)[output].shape
     rng = np.random.default_rng(6)
@@ -176,7 +188,7 @@ def errors_of(problem: Problem, kind: LossKind = "squares") -> dict[str, float]:
     model, output, weight, bias = net_bytes(problem)
     w, b = (torch.from_numpy(v.astype(np.float64)) for v in (weight, bias))
 
-    def twin(x: torch.Tensor, settings: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    def twin(x: torch.Tensor, settings: Settings) -> torch.Tensor:
         scale, offset = settings["input"]
         x = (x * scale + offset) @ w.T + b
         scale, offset = settings[TAP]

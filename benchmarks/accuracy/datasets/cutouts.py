@@ -24,6 +24,8 @@ SITE_OBJECTS, BASELINE_OBJECTS = 73, 41
 it was healthy: baseline (128) and reference (219) are other composites of the same 73 objects. With ``new_objects`` the
 reference shows what the baseline has never seen: 41 objects (123 pictures) and 32 others (96)."""
 BASELINE_PICTURES = 128
+FEW_PICTURES = 66
+"""Of two objects, as often on every background: a reference of 64 can be drawn from them."""
 
 Pixels = NDArray[np.uint8]
 
@@ -77,25 +79,43 @@ def load_split(seed: int, stamps: Path = STAMPS, *, new_objects: bool = False) -
     Raises:
         PicturesMissing: the package with the pictures is not installed.
     """
-    label_map = json.loads(LABEL_MAP.read_text())
-    names = sorted(label_map)
-    files = [stamps / label_map[n]["file"] for n in names]
-    found = sum(f.is_file() for f in files)
-    if found < len(files):
-        raise PicturesMissing(stamps, found, len(files))
     rng = np.random.default_rng([seed, 146])
-    order = rng.permutation(len(names))
-    objects = [(files[i], frozenset(label_map[names[i]]["accept"])) for i in order]
+    objects = _objects(rng, stamps)
     site, test = objects[:SITE_OBJECTS], objects[SITE_OBJECTS:]
     seen, shown = (site[:BASELINE_OBJECTS], site[BASELINE_OBJECTS:]) if new_objects else (site, site)
     baseline, reference, held_back = (_compose(part, rng) for part in (seen, shown, test))
     return Split(baseline.first(BASELINE_PICTURES), reference, held_back)
 
 
+def two_kinds(seed: int, stamps: Path = STAMPS) -> Part:
+    """Many composites of only two of the objects that the baseline of this seed has seen, of different classes.
+
+    Raises:
+        PicturesMissing: the package with the pictures is not installed.
+    """
+    objects = _objects(np.random.default_rng([seed, 146]), stamps)[:SITE_OBJECTS]
+    rng = np.random.default_rng([seed, 2])
+    first = objects[rng.integers(len(objects))]
+    others = [one for one in objects if not one[1] & first[1]]
+    pair = (first, others[rng.integers(len(others))])
+    return _compose(pair * (FEW_PICTURES // (2 * len(BACKGROUNDS))), rng)
+
+
 def prepare(pixels: Pixels) -> NDArray[np.float32]:
     """EfficientNet-Lite0's own preprocessing: (N,H,W,3) RGB uint8 -> (N,3,H,W) float32, (x - 127) / 128."""
     scaled = (pixels.astype(np.float32) - 127.0) / 128.0
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def _objects(rng: np.random.Generator, stamps: Path) -> list[tuple[Path, frozenset[int]]]:
+    """File and accepted classes of every object, in random order."""
+    label_map = json.loads(LABEL_MAP.read_text())
+    names = sorted(label_map)
+    files = [stamps / label_map[n]["file"] for n in names]
+    found = sum(f.is_file() for f in files)
+    if found < len(files):
+        raise PicturesMissing(stamps, found, len(files))
+    return [(files[i], frozenset(label_map[names[i]]["accept"])) for i in rng.permutation(len(names))]
 
 
 def _compose(objects: Sequence[tuple[Path, frozenset[int]]], rng: np.random.Generator) -> Part:

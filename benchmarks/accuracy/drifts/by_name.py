@@ -12,6 +12,8 @@ from edge_runtime.sources.demo import camera_drift
 Pixels = NDArray[np.uint8]
 
 HEALTHY = "none"
+BOTH = "&"
+"""Between the names of drifts that meet in one picture, the first one first."""
 CAMERA = "camera:"
 CORRUPTION_DRIFTS = tuple(CORRUPTIONS)
 CAMERA_DRIFTS = tuple(CAMERA + name for name in camera_drift.DRIFTS)
@@ -25,11 +27,16 @@ TUNED_ON = tuple(
 def drifted(pixels: Pixels, drift: str, severity: int, rng: np.random.Generator) -> Pixels:
     """The pictures uint8 (N,H,W,1 or 3) under a drift.
 
-    A grey picture meets a camera drift as three equal channels, of which a grey sensor keeps the green one.
+    ``one&two`` is the second drift after the first. A grey picture meets a camera drift as three equal channels, of
+    which a grey sensor keeps the green one.
 
     Raises:
         ValueError: unknown drift, or a severity outside 0..5.
     """
+    if BOTH in drift:
+        for one in drift.split(BOTH):
+            pixels = drifted(pixels, one, severity, rng)
+        return pixels
     if drift == HEALTHY:
         return pixels.copy()
     if not drift.startswith(CAMERA):

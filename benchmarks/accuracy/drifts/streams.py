@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]
 
-STREAMS = ("iid", "class-sorted", "2-class", "mixed", "gradual", "new-objects")
+CLASS_SORTED, TWO_CLASS, NEW_OBJECTS = "class-sorted", "2-class", "new-objects"
+MIXED, OVERLAPPING = "mixed", "overlapping"
+STREAMS = ("iid", CLASS_SORTED, TWO_CLASS, MIXED, "gradual", OVERLAPPING, NEW_OBJECTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ def draw(
 
     ``iid``: any. ``class-sorted``: a contiguous run of the pool in class order, from a random place. ``2-class``: of
     two random classes only. ``mixed``: the drifts take turns at random. ``gradual``: the severity grows from 0 to the
-    full one. ``new-objects``: any, from a pool whose objects the baseline has never seen (the track brings it).
+    full one. ``overlapping``: any, each under several drifts (the case names them). ``new-objects``: any, from a pool
+    whose objects the baseline has never seen (the track brings it).
 
     Raises:
         ValueError: unknown stream, or the pool is too small for it.
@@ -47,17 +50,17 @@ def draw(
     return Reference(
         index=index,
         severity=ramp if stream == "gradual" else full,
-        drift=rng.integers(0, drifts, n) if stream == "mixed" else np.zeros(n, np.int64),
+        drift=rng.integers(0, drifts, n) if stream == MIXED else np.zeros(n, np.int64),
     )
 
 
 def _chosen(stream: str, labels: Labels, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
     order = rng.permutation(len(labels))
-    if stream == "class-sorted":
+    if stream == CLASS_SORTED:
         by_class = order[np.argsort(labels[order], kind="stable")]
         first = int(rng.integers(0, max(1, len(labels) - n + 1)))
         return by_class[first : first + n]
-    if stream == "2-class":
+    if stream == TWO_CLASS:
         pair = rng.choice(np.unique(labels), 2, replace=False)
         order = order[np.isin(labels[order], pair)]
     return order[:n]

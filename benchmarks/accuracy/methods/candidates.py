@@ -29,7 +29,7 @@ class TriedCandidate:
 def tried_candidates(
     target: Target, baseline: Baseline, x: NDArray[np.float32], options: Options
 ) -> list[TriedCandidate]:
-    """All candidates of one recalibration; those it would have had when it ended before any was made."""
+    """All candidates of one recalibration; those by moments when it ended before it had made any."""
     trial = _OpenTrial(target, baseline, reference.check(x), options, 0.0)
     verdict = trial.decide()
     is_judged = bool(trial.patches)
@@ -40,7 +40,9 @@ def tried_candidates(
             is_accepted_alone=is_judged and trial.would_accept(name),
             scores=verdict.scores.get(name, {}),
         )
-        for name, patch in (trial.patches or trial._patches(x)).items()
+        for name, patch in (
+            trial.patches or trial._patches(x, trial._input_correction(x), are_distilled=False)
+        ).items()
     ]
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy.methods.zeroth_order import zeroth_order
+from benchmarks.accuracy.records import ZEROTH_ORDER
 from calibration import INPUT_TAP, Affine, Baseline, Patch, Target, open_target
 from calibration.patch import correction
 from calibration.stats.moments import moments_of_frames
@@ -49,6 +51,7 @@ FIXED: Mapping[str, Callable[[Target, Baseline, Samples], Patch]] = {
     "all taps, prior 0.3": lambda target, baseline, x: every_tap(target, baseline, x, 0.3),
     "bias alone": bias_alone,
     "input": input_alone,
+    ZEROTH_ORDER: zeroth_order,
 }
 
 

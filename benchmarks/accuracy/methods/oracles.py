@@ -47,7 +47,7 @@ def classify(net: nn.Module, x: Samples) -> NDArray[np.int64]:
     """(N,) predicted classes."""
     torch.set_num_threads(1)
     with torch.inference_mode():
-        return np.concatenate([net(part).argmax(dim=1).numpy() for part in torch.from_numpy(x).split(500)])
+        return np.concatenate([net(part).argmax(dim=1).numpy() for part in _batches(x)])
 
 
 def _batches(x: Samples) -> tuple[torch.Tensor, ...]:

@@ -27,6 +27,7 @@ MAIN_N = {FASHION_MNIST: 64, PHOTO_CUTOUTS: 128, PEDESTRIANS: 64}
 MAIN_SEVERITY, MAIN_CAMERA_SEVERITY = 3, 5
 
 Key = TypeVar("Key", bound=Hashable)
+One = TypeVar("One")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,9 @@ def describe(row: Row) -> str:
     return f"{case.drift}{severity}, n {case.n}{stream}, seed {case.seed}: {row.chosen}"
 
 
-def grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+def grouped(rows: Iterable[One], key: Callable[[One], Key]) -> dict[Key, list[One]]:
     """The rows by a key, in the order met."""
-    found: dict[Key, list[Row]] = defaultdict(list)
+    found: dict[Key, list[One]] = defaultdict(list)
     for row in rows:
         found[key(row)].append(row)
     return dict(found)
@@ -185,6 +186,17 @@ def float_gaps(rows: Iterable[Row]) -> list[float]:
         if {"all taps, prior 0", "float, fvcore"} <= after.keys():
             gaps.append(after["all taps, prior 0"] - after["float, fvcore"])
     return gaps
+
+
+def gains(rows: Iterable[Row], one: str, other: str) -> tuple[list[float], list[float]]:
+    """What two methods changed in the drifted cases that both were measured in, each against its own model."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for group in grouped(drifted_only(rows), lambda row: row.case).values():
+        change = {row.method: row.after - row.before for row in group if row.method in (one, other)}
+        if len(change) == 2:
+            found[0].append(change[one])
+            found[1].append(change[other])
+    return found
 
 
 def _alone(row: Row) -> bool:

@@ -5,7 +5,18 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from benchmarks.accuracy.drifts.by_name import HEALTHY
-from benchmarks.accuracy.records import CANDIDATE, GATE, IID, NOTHING, Row
+from benchmarks.accuracy.poison_records import PoisonRow
+from benchmarks.accuracy.records import (
+    CANDIDATE,
+    GATE,
+    IID,
+    MOMENTS,
+    NOTHING,
+    TENT,
+    TENT_LONG,
+    ZEROTH_ORDER,
+    Row,
+)
 from benchmarks.accuracy.tables.figures import (
     MAIN_N,
     Pooled,
@@ -21,6 +32,10 @@ from benchmarks.accuracy.tables.figures import (
 )
 
 WORST_SHOWN = 10
+BESIDE = (MOMENTS, "input", "all taps, prior 0", "bias alone", ZEROTH_ORDER, "float, fvcore", TENT, TENT_LONG)
+"""The methods that the table of drifts shows beside the gate, where they were measured."""
+NAMES = {GATE: "**gate on**", MOMENTS: "gate on, moments alone"}
+"""What a method is called on the pages, where that is not its own name."""
 
 
 def by_method(rows: Sequence[Row]) -> str:
@@ -36,17 +51,9 @@ def by_method(rows: Sequence[Row]) -> str:
 def by_drift(rows: Sequence[Row]) -> str:
     """The main setting drift by drift, mean over the seeds."""
     main = [row for row in rows if is_main(row)]
-    head = [
-        "drift",
-        "healthy",
-        "nothing",
-        "**gate on**",
-        "all taps, prior 0",
-        "bias alone",
-        "float, fvcore",
-        "best candidate",
-        "taken",
-    ]
+    known = {row.method for row in main}
+    others = [method for method in BESIDE if method in known]
+    head = ["drift", "healthy", "nothing", name(GATE), *map(name, others), "best candidate", "taken"]
     best = grouped(best_candidates(main), lambda row: row.case.drift)
     lines = []
     for drift, group in grouped(main, lambda row: row.case.drift).items():
@@ -55,7 +62,7 @@ def by_drift(rows: Sequence[Row]) -> str:
         gated = methods.get(GATE, [])
         lines.append([
             f"{drift}, {group[0].case.severity}", _mean([r.healthy for r in methods[NOTHING]]), after[NOTHING],
-            f"**{after.get(GATE, '-')}**", *(after.get(m, "-") for m in head[4:7]),
+            f"**{after.get(GATE, '-')}**", *(after.get(m, "-") for m in others),
             _mean([r.after for r in best.get(drift, [])]), f"{sum(r.accepted for r in gated)} of {len(gated)}",
         ])  # fmt: skip
     return table(head, lines)
@@ -135,6 +142,23 @@ def gate(rows: Sequence[Row]) -> str:
     return table(["", ""], lines)
 
 
+def poison(rows: Sequence[PoisonRow]) -> str:
+    """What poisoned references led to, track by track, and every harmful one."""
+    lines = [
+        [track, len(group), sum(r.answer == "error" for r in group), sum(r.answer == "refused" for r in group),
+         sum(r.is_accepted for r in group), _harmful(group), sum(r.is_costly_lie for r in group)]
+        for track, group in grouped(rows, lambda row: f"{row.track}, seed {row.seed}").items()
+    ]  # fmt: skip
+    head = ["track", "references", "errors", "refused", "patches", "harmful", "patches that fit a lie"]
+    return table(head, lines)
+
+
+def _harmful(rows: Sequence[PoisonRow]) -> str:
+    found = [row for row in rows if row.is_harmful]
+    names = ", ".join(f"{row.poison} on {row.camera}: {points(-row.harm)}" for row in found)
+    return f"{len(found)} ({names})" if found else "0"
+
+
 def worst(rows: Sequence[Row]) -> str:
     """The cases in which the gate lost most."""
     gated = sorted((r for r in rows if r.method == GATE), key=lambda r: r.after - r.before)[:WORST_SHOWN]
@@ -164,7 +188,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 
 def name(method: str) -> str:
     """What a method is called on the pages."""
-    return "**gate on**" if method == GATE else method
+    return NAMES.get(method, method)
 
 
 def points(change: float | np.floating) -> str:

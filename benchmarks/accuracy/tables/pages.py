@@ -1,4 +1,7 @@
-"""Writes ``accuracy.md`` with its plots and ``parity.md`` out of the records alone: nothing is measured here."""
+"""Writes ``accuracy.md`` with its plots, ``parity.md`` and the tables of ``calibration.md``, from the records alone.
+
+Nothing is measured here.
+"""
 
 import os
 import platform
@@ -6,8 +9,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks.accuracy.poison_records import PoisonRow
 from benchmarks.accuracy.records import FASHION_MNIST, PARITY, PEDESTRIANS, PHOTO_CUTOUTS, Row
-from benchmarks.accuracy.tables import markdown, parity_tables, plots
+from benchmarks.accuracy.tables import calibration_page, markdown, parity_tables, plots
 from benchmarks.accuracy.tables.figures import MAIN_N
 from benchmarks.accuracy.tables.goals import goals
 
@@ -27,14 +31,20 @@ the same pictures (their loss is that of the float model). Severity 3 and 5 are 
 camera drifts (`camera:`) have their full strength at 5. Baseline, reference and test pictures are disjoint."""
 
 
-def write_pages(rows: Sequence[Row], folder: Path, date: str) -> list[Path]:
-    """Write the pages there are rows for, with their plots, over those of before. Returns their paths."""
+def write_pages(
+    rows: Sequence[Row], folder: Path, date: str, poisoned: Sequence[PoisonRow] = ()
+) -> list[Path]:
+    """Write the pages there are rows for, with their plots, over those of before. Returns their paths.
+
+    Raises:
+        PageDamaged: the page that explains the method lacks a place for its figures.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tracks = [row for row in rows if row.case.track in TITLES]
     formats = [row for row in rows if row.case.track == PARITY]
     sections = [
         _head(tracks, "Evaluation of the recalibration", READING, date),
-        f"## Goals\n\n{goals(tracks)}",
+        f"## Goals\n\n{goals(tracks, poisoned)}",
     ]
     for track, title in TITLES.items():
         found = [row for row in tracks if row.case.track == track]
@@ -48,6 +58,13 @@ def write_pages(rows: Sequence[Row], folder: Path, date: str) -> list[Path]:
         written["parity.md"] = [head, *parity_tables.sections(formats)]
     for name, parts in written.items():
         (folder / name).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    explained = folder / calibration_page.NAME
+    if tracks and explained.is_file():
+        text = explained.read_text(encoding="utf-8")
+        explained.write_text(
+            calibration_page.fill(text, calibration_page.parts(tracks, poisoned)), encoding="utf-8"
+        )
+        written[calibration_page.NAME] = []
     return [folder / name for name in written]
 
 

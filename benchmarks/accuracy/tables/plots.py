@@ -9,19 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from benchmarks.accuracy.records import CANDIDATE, GATE, NOTHING, Row
+from benchmarks.accuracy.records import CANDIDATE, GATE, MOMENTS, NOTHING, TENT, Row
 from benchmarks.accuracy.tables.figures import best_candidates, grouped, is_main, of_several_sizes, recovered
 
 COLOURS = {
     GATE: "#0b6e4f",
+    MOMENTS: "#5c80bc",
     "all taps, prior 0": "#d1495b",
     "all taps, prior 0.3": "#edae49",
     "bias alone": "#8d6a9f",
-    "input": "#5c80bc",
+    "input": "#8fb8de",
+    TENT: "#c17c00",
     "float, fvcore": "#333333",
     "float, torch update_bn": "#999999",
 }
-NAMES = {GATE: "gate on"}
+NAMES = {GATE: "gate on", MOMENTS: "gate on, moments alone"}
 """How a method is called in a legend, where that is not its own name."""
 
 
@@ -43,7 +45,7 @@ def draw(rows: Sequence[Row], title: str, folder: Path, stem: str) -> dict[str, 
 
 
 def _drifts(rows: Sequence[Row], title: str) -> Figure | None:
-    """Per drift, from before to after, with the healthy score and the best candidate."""
+    """Per drift, from before to after, with moments alone, the healthy score and the best candidate."""
     main = [row for row in rows if is_main(row)]
     drifts = list(grouped(main, lambda row: row.case.drift))
     if not drifts:
@@ -52,16 +54,19 @@ def _drifts(rows: Sequence[Row], title: str) -> Figure | None:
     best = best_candidates(main)
     for place, drift in enumerate(reversed(drifts)):
         here = [row for row in main if row.case.drift == drift]
-        before, after = (_mean(here, method) for method in (NOTHING, GATE))
+        before, moments, after = (_mean(here, method) for method in (NOTHING, MOMENTS, GATE))
+        healthy = np.mean([row.healthy for row in here if row.method == NOTHING])
         possible = [row.after for row in best if row.case.drift == drift]
         axes.plot([before, after], [place, place], color=COLOURS[GATE], lw=3, alpha=0.5, zorder=1)
         axes.scatter(before, place, color="#d1495b", s=22, zorder=3)
-        axes.scatter(after, place, color=COLOURS[GATE], s=30, zorder=3)
-        axes.scatter(here[0].healthy, place, marker="|", color="#333333", s=60)
+        axes.scatter(moments, place, color=COLOURS[MOMENTS], s=22, zorder=3)
+        axes.scatter(after, place, color=COLOURS[GATE], s=30, zorder=4)
+        axes.scatter(healthy, place, marker="|", color="#333333", s=60)
         if possible:
             axes.scatter(np.mean(possible), place, marker="D", facecolor="none", edgecolor="#333333", s=30)
     for label, marker, colour in (
         ("nothing done", "o", "#d1495b"),
+        ("moments alone", "o", COLOURS[MOMENTS]),
         ("gate on", "o", COLOURS[GATE]),
         ("healthy", "|", "#333333"),
         ("best candidate", "D", "#aaaaaa"),
@@ -70,7 +75,7 @@ def _drifts(rows: Sequence[Row], title: str) -> Figure | None:
     axes.set_yticks(range(len(drifts)), list(reversed(drifts)))
     axes.set(title=title, xlim=(0, 1.02), ylim=(-0.8, len(drifts) - 0.2))
     axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
@@ -80,7 +85,7 @@ def _sizes(rows: Sequence[Row], title: str) -> Figure | None:
     if len(by_size) < 2:
         return None
     figure, axes = _canvas(6.4, 3.4)
-    for method in ("float, fvcore", "all taps, prior 0", GATE):
+    for method in ("float, fvcore", "all taps, prior 0", MOMENTS, GATE):
         here = {n: [r for r in group if r.method == method] for n, group in sorted(by_size.items())}
         here = {n: group for n, group in here.items() if group}
         if len(here) < 2:

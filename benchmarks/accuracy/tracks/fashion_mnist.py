@@ -3,20 +3,20 @@
 Cheap enough for the whole matrix: corruptions and camera drifts, severities, reference sizes, streams, seeds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from numpy.typing import NDArray
 
-from benchmarks.accuracy.comparison import GATED_OFF, Comparison, FloatModel, Samples, Site, predicted
+from benchmarks.accuracy.comparison import GATED_OFF, Comparison, Samples, Site, predicted
 from benchmarks.accuracy.datasets import fashion
 from benchmarks.accuracy.datasets.alone import alone
-from benchmarks.accuracy.drifts.by_name import CAMERA_DRIFTS, CORRUPTION_DRIFTS, HEALTHY
-from benchmarks.accuracy.methods import oracles
-from benchmarks.accuracy.records import CANDIDATE, FASHION_MNIST, GATE, Case, Row
+from benchmarks.accuracy.drifts.by_name import BOTH, CAMERA_DRIFTS, CORRUPTION_DRIFTS, HEALTHY
+from benchmarks.accuracy.drifts.streams import CLASS_SORTED, MIXED, OVERLAPPING, TWO_CLASS
+from benchmarks.accuracy.methods import float_net, oracles, tent
+from benchmarks.accuracy.records import CANDIDATE, FASHION_MNIST, GATE, MOMENTS, TENT, TENT_LONG, Case, Row
 from calibration.targets.base import Runner
 
 TRACK = FASHION_MNIST
@@ -26,34 +26,38 @@ SIZES = (8, 16, 32, 64, 128, 256, 512)
 GOAL_SIZES = (16, 64)
 SEVERITY, SEVERE = 3, 5
 SMALL_BASELINE = 128
-SKEWED = ("class-sorted", "2-class", "gradual")
+SKEWED = (CLASS_SORTED, TWO_CLASS)
 QUICK_DRIFTS = ("gaussian_noise", "fog", "contrast")
 
 _REFERENCE_FREE = ("all taps, prior 0", "float, fvcore")
 
 
-def plan(seeds: Sequence[int], *, quick: bool = False) -> list[Case]:
-    """The cases, those that share test pictures side by side."""
+def plan(seeds: Sequence[int], *, quick: bool = False, goals: bool = False) -> list[Case]:
+    """The cases, those that share test pictures side by side; ``goals``: no more than the goals ask for."""
     found: list[Case] = []
     for position, seed in enumerate(seeds):
-        found += [
-            Case(TRACK, seed, HEALTHY, 0, n, stream) for n in (16, N) for stream in ("iid", *SKEWED[:2])
-        ]
+        found += [Case(TRACK, seed, HEALTHY, 0, n, stream) for n in (16, N) for stream in ("iid", *SKEWED)]
         if quick:
             found += [Case(TRACK, seed, drift, SEVERITY, n) for drift in QUICK_DRIFTS for n in (16, N)]
             found += [Case(TRACK, seed, QUICK_DRIFTS[0], SEVERITY, N, stream) for stream in SKEWED]
             continue
+        is_closer = not position and not goals
         for drift in CORRUPTION_DRIFTS:
-            found += [Case(TRACK, seed, drift, SEVERITY, n) for n in (SIZES if not position else GOAL_SIZES)]
+            found += [Case(TRACK, seed, drift, SEVERITY, n) for n in (SIZES if is_closer else GOAL_SIZES)]
             found += [Case(TRACK, seed, drift, SEVERITY, N, stream) for stream in SKEWED]
-            found.append(Case(TRACK, seed, drift, SEVERE, N))
-        found += [Case(TRACK, seed, drift, SEVERE, N) for drift in CAMERA_DRIFTS]
-        if position:
+            if not goals:
+                found.append(Case(TRACK, seed, drift, SEVERE, N))
+        if not goals:
+            found += [Case(TRACK, seed, drift, SEVERE, N) for drift in CAMERA_DRIFTS]
+        if not is_closer:
             continue
+        found += [Case(TRACK, seed, drift, SEVERITY, N, "gradual") for drift in CORRUPTION_DRIFTS]
         found += [Case(TRACK, seed, d, SEVERITY, N, baseline=SMALL_BASELINE) for d in CORRUPTION_DRIFTS]
         found += [Case(TRACK, seed, drift, SEVERITY, N) for drift in CAMERA_DRIFTS]
         pairs = pairwise((*CORRUPTION_DRIFTS, CORRUPTION_DRIFTS[0]))
-        found += [Case(TRACK, seed, f"{one}+{two}", SEVERITY, N, "mixed") for one, two in pairs]
+        for one, two in pairs:
+            found.append(Case(TRACK, seed, f"{one}+{two}", SEVERITY, N, MIXED))
+            found.append(Case(TRACK, seed, f"{one}{BOTH}{two}", SEVERITY, N, OVERLAPPING))
     return found
 
 
@@ -73,9 +77,11 @@ def methods(case: Case) -> tuple[str, ...]:
     """All of them for n = 64 of one drift; the cheap essentials for the rest of the matrix."""
     if case.stream != "iid" or case.baseline:
         return GATE, "all taps, prior 0"
-    if case.n != N or case.drift == HEALTHY:
-        return GATE, *_REFERENCE_FREE
-    return GATE, *GATED_OFF, *oracles.ORACLES, CANDIDATE
+    if case.drift == HEALTHY:
+        return GATE, MOMENTS, *_REFERENCE_FREE, TENT
+    if case.n != N:
+        return GATE, MOMENTS, *_REFERENCE_FREE
+    return GATE, MOMENTS, *GATED_OFF, *oracles.ORACLES, TENT, TENT_LONG, CANDIDATE
 
 
 def site(seed: int, folder: Path) -> Site:
@@ -86,13 +92,10 @@ def site(seed: int, folder: Path) -> Site:
     labels = split.test.labels
 
     def score(runner: Runner, x: Samples) -> float:
-        return float((predicted(runner, x) == labels).mean())
+        return judge(predicted(runner, x))
 
-    def score_float(eager: nn.Module, x: Samples) -> float:
-        return float((oracles.classify(eager, x) == labels).mean())
-
-    def oracle(recipe: Callable[[nn.Module, Samples], nn.Module], live: Samples) -> FloatModel:
-        return partial(score_float, recipe(net.eager, live))
+    def judge(classes: NDArray[np.int64]) -> float:
+        return float((classes == labels).mean())
 
     return Site(
         model=net.int8,
@@ -102,6 +105,6 @@ def site(seed: int, folder: Path) -> Site:
         test=split.test.pixels,
         prepare=fashion.prepare,
         score=score,
-        float_model=partial(score_float, net.eager),
-        oracles={name: partial(oracle, recipe) for name, recipe in oracles.ORACLES.items()},
+        float_model=float_net.float_model(lambda: net.eager, judge),
+        oracles=float_net.float_methods(lambda: net.eager, judge, tent.SMALL),
     )

@@ -41,8 +41,10 @@ DRIFTS = (
 IN_TURN_OF = (ONNX_FOLDED, ONNX_INT8)
 
 
-def plan(seeds: Sequence[int], *, quick: bool = False) -> list[Case]:
-    """The cases."""
+def plan(seeds: Sequence[int], *, quick: bool = False, goals: bool = False) -> list[Case]:
+    """The cases; none where only the goals of the recalibration are asked for."""
+    if goals:
+        return []
     sizes, drifts = (SIZES[:1], DRIFTS[:2]) if quick else (SIZES, DRIFTS)
     return [
         Case(PARITY, seed, drift, severity, n) for seed in seeds for drift, severity in drifts for n in sizes

@@ -53,9 +53,9 @@ def to_model(
     ]
     results = [ValueInfoProto(name=name) for name in outputs]
     graph = helper.make_graph(list(nodes), "gradient", list(inputs), results, initializers)
-    model: ModelProto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=_IR_VERSION
-    )
+    imports = [helper.make_opsetid("", opset)]
+    imports += [helper.make_opsetid(domain, 1) for domain in sorted({node.domain for node in nodes} - {""})]
+    model: ModelProto = helper.make_model(graph, opset_imports=imports, ir_version=_IR_VERSION)
     return bytes(model.SerializeToString())
 
 

@@ -1,36 +1,40 @@
 """An ONNX model as a program of float arithmetic; see :class:`calibration.targets.gradient.program.FloatProgram`."""
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from calibration.targets.gradient.program import LEAST_OPSET, Array, FloatProgram, TapTensor, last_layers
-from calibration.targets.onnx.graph import OnnxGraph, attribute, operator
+from calibration.targets.onnx.graph import OnnxGraph, attribute, operator, tensors_read
+from calibration.targets.onnx.quantizers import dequantize, keep_to_range, read_back
 from calibration.targets.onnx.taps import OnnxTap, has_weights, is_decoding
 
+_OWN_DOMAINS = ("", "ai.onnx")
 _FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
 def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgram:
     """The model of ``graph``, which is not changed."""
     constants = {name: _in_float32(numpy_helper.to_array(tensor)) for name, tensor in graph.constants.items()}
-    nodes = list[NodeProto]()
+    nodes, of_the_picture = list[NodeProto](), {graph.input.name}
     for node in graph.nodes:
+        is_fixed = of_the_picture.isdisjoint(tensors_read(node))
+        if not is_fixed:
+            of_the_picture.update(node.output)
         match operator(node):
-            case "Constant":
+            case "Constant" if node.output[0] in constants:
                 continue
-            case "DequantizeLinear" if node.input[0] in constants:
-                constants[node.output[0]] = _dequantize(node, constants)
-            case "DequantizeLinear":
-                nodes.append(helper.make_node("Identity", [node.input[0]], [node.output[0]]))
-            case "QuantizeLinear" if node.input[0] in constants:
-                constants[node.output[0]] = constants[node.input[0]]
-            case "QuantizeLinear":
-                nodes.append(_keep_to_range(graph, node, constants))
+            case "DequantizeLinear" if is_fixed and (value := dequantize(node, constants)) is not None:
+                constants[node.output[0]] = value
+            case "DequantizeLinear" if not is_fixed:
+                nodes += read_back(graph, node, constants)
+            case "QuantizeLinear" if not is_fixed:
+                nodes.append(keep_to_range(graph, node, constants))
             case "Cast" if attribute(node, "to", 0) in _FLOATS:
                 nodes.append(helper.make_node("Cast", node.input, node.output, to=TensorProto.FLOAT))
+            case "ConstantOfShape":
+                nodes.append(_filled_in_float32(node))
             case _:
-                nodes.append(node)
+                nodes.append(node if node.domain not in _OWN_DOMAINS else _in_own_domain(node))
     return FloatProgram(
         nodes=tuple(nodes),
         constants=constants,
@@ -54,40 +58,23 @@ def _layers(graph: OnnxGraph) -> tuple[str, ...]:
 
 
 def _in_float32(value: Array) -> Array:
-    return value.astype(np.float32) if np.issubdtype(value.dtype, np.floating) else value
+    is_float = np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"
+    return value.astype(np.float32) if is_float else value
 
 
-def _dequantize(node: NodeProto, constants: dict[str, Array]) -> NDArray[np.float32]:
-    value = constants[node.input[0]]
-    scale, zero = _along_axis(node, constants, value.ndim)
-    return np.asarray((value.astype(np.float64) - zero) * scale, np.float32)
-
-
-def _along_axis(node: NodeProto, constants: dict[str, Array], rank: int) -> tuple[Array, Array]:
-    """Scale and zero point of a quantizer in a shape that broadcasts over a tensor of ``rank``."""
-    scale = constants[node.input[1]].astype(np.float64)
-    has_zero = len(node.input) > 2 and node.input[2]
-    zero = constants[node.input[2]].astype(np.float64) if has_zero else np.zeros(())
-    if scale.size == 1:
-        return scale.reshape(()), zero.reshape(-1)[:1].reshape(()) if zero.size else np.zeros(())
-    shape = [1] * rank
-    shape[int(attribute(node, "axis", 1)) % rank] = -1
-    return scale.reshape(shape), zero.reshape(shape) if zero.size > 1 else zero
-
-
-def _keep_to_range(graph: OnnxGraph, node: NodeProto, constants: dict[str, Array]) -> NodeProto:
-    """The range of a quantizer's integers as a Clip; the node itself where that is not known."""
-    zero_point = node.input[2] if len(node.input) > 2 else ""
-    kind = graph.array(zero_point).dtype if zero_point in graph.constants else np.dtype(np.uint8)
-    is_known = node.input[1] in graph.constants and (not zero_point or zero_point in graph.constants)
-    if (
-        not is_known
-        or kind not in (np.uint8, np.int8, np.uint16, np.int16)
-        or graph.array(node.input[1]).size > 1
-    ):
+def _in_own_domain(node: NodeProto) -> NodeProto:
+    """ONNX's own operators have two names of their domain."""
+    if not node.domain:
         return node
-    scale, zero = _along_axis(node, constants, 0)
-    names = [f"{node.output[0]}__{limit}" for limit in ("least", "most")]
-    limits = ((n - zero) * scale for n in (np.iinfo(kind).min, np.iinfo(kind).max))
-    constants |= {name: np.asarray(limit, np.float32) for name, limit in zip(names, limits, strict=True)}
-    return helper.make_node("Clip", [node.input[0], *names], [node.output[0]])
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    copy.domain = ""
+    return copy
+
+
+def _filled_in_float32(node: NodeProto) -> NodeProto:
+    value = attribute(node, "value", None)
+    if value is None or value.data_type not in _FLOATS:
+        return node
+    filling = numpy_helper.from_array(_in_float32(numpy_helper.to_array(value)))
+    return helper.make_node("ConstantOfShape", node.input, node.output, value=filling)

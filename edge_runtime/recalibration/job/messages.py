@@ -1,15 +1,17 @@
-"""The messages between the daemon and the recalibration process: a request, and one of three results, as JSON.
+"""The messages between the daemon and the recalibration process: a request, how far it is, and one of three results.
 
-Both ends are of one version: a field that is missing or of another type is refused, a number in a string too.
+All are JSON. Both ends are of one version: a field that is missing or of another type is refused, a number in a string
+too.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from calibration.baseline.metadata import BaselineFacts
+from calibration.search.progress import SearchPhase
 from calibration.stats.regular_file import read_regular
 from calibration.verdict import Verdict
 from edge_runtime.config import PicturesConfig, RecalibrationConfig
@@ -68,6 +70,21 @@ class JobFailure:
     """Whether trying again with the same model and configuration must fail too."""
 
 
+JobPhase = Literal["preparing", "writing"] | SearchPhase
+"""Of a job: before the work, after it, and in between those of a search; a commissioning only measures."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How far a job is."""
+
+    phase: JobPhase
+    """``preparing`` frames and model, ``measuring`` the drift, ``correcting`` (patches by moments), ``distilling``,
+    ``screening`` all candidates on a few frames, ``judging`` the best ones, ``writing`` patch and report."""
+    share: float
+    """Of the phase that is done, 0..1."""
+
+
 JobResult = CommissioningResult | RecalibrationReport | JobFailure
 """A refusal by the gate is a report, not a failure."""
 
@@ -110,6 +127,7 @@ class MessageFile(Generic[T]):
 
 
 REQUEST: MessageFile[JobRequest] = MessageFile("job.json", TypeAdapter(JobRequest))
+PROGRESS: MessageFile[JobProgress] = MessageFile("progress.json", TypeAdapter(JobProgress))
 RESULT: MessageFile[JobResult] = MessageFile("outcome.json", TypeAdapter(JobResult))
 
 _REPORT = TypeAdapter(RecalibrationReport)

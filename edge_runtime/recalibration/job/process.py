@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import StateError
-from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobFailure, JobRequest, JobResult
+from edge_runtime.recalibration.job.messages import (
+    PROGRESS,
+    REQUEST,
+    RESULT,
+    JobFailure,
+    JobProgress,
+    JobRequest,
+    JobResult,
+)
 from edge_runtime.system.child_process import environment_without_secrets, start_child
 from edge_runtime.system.own_folder import remove
 from edge_runtime.system.watched_child import LastWords
@@ -77,6 +85,14 @@ class JobProcess:
             return JobFailure(f"process ended with status {status}: {words}")
         except StateError as err:
             return JobFailure(str(err))
+
+    @property
+    def progress(self) -> JobProgress | None:
+        """How far it is, by its own account; None while it has given none. Safe from any thread."""
+        try:
+            return PROGRESS.read(self.folder)
+        except (OSError, StateError):
+            return None
 
     def kill(self) -> None:
         """End it now; idempotent."""

@@ -4,7 +4,8 @@ Two jobs: *commission* turns healthy frames into a baseline and a probe model; *
 a verdict with its report and, if the gate accepts, a patch and the patched model. It runs at low priority,
 within a memory limit, and touches only its own folder: the daemon moves results into place.
 
-The last file written is ``outcome.json``. A refusal by the gate is an outcome, not an error.
+How far it is, ``progress.json`` says. The last file written is ``outcome.json``. A refusal by the gate is an outcome,
+not an error.
 """
 
 import contextlib
@@ -44,6 +45,7 @@ from edge_runtime.recalibration.job.messages import (
     JobResult,
     make_report,
 )
+from edge_runtime.recalibration.job.progress import ProgressFile, Tell
 from edge_runtime.recalibration.job.report import leave_report
 from edge_runtime.recalibration.task import Kind
 from edge_runtime.system.priority import idle_cores, lower_priority
@@ -82,18 +84,21 @@ def _work(folder: Path, request: JobRequest, pictures: BinaryIO | None) -> JobRe
         bundle = load_bundle(request.bundle)
         if bundle.manifest.sha256 != request.manifest_sha256:
             return JobFailure(_OTHER_BUNDLE.format(bundle=bundle.id, path=request.bundle))
+        tell = ProgressFile(folder).tell
+        tell("preparing", 0.0)
         frames = _prepare(request, bundle, pictures)
         work = _commission if request.kind is Kind.COMMISSION else _recalibrate
-        return work(folder, request, bundle, frames)
+        return work(folder, request, bundle, frames, tell)
     except MemoryError:
         error = f"needs more than recalibration.memory_mib = {request.settings.memory_mib}"
         return JobFailure(error, is_lasting=True)
 
 
-def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> JobResult:
+def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared, tell: Tell) -> JobResult:
     model, (x, _) = bundle.model_files, frames
     if request.facts is None:
         raise StateError("job.json has no facts about the baseline that is to be made")
+    tell("measuring", 0.0)
     baseline = calibration.profile(
         model,
         x,
@@ -109,13 +114,16 @@ def _commission(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepa
         return JobFailure(few)
     if not request.keep_pictures:
         baseline = baseline.without_samples()
+    tell("writing", 0.0)
     baseline.save(folder / "baseline.safetensors")
     probe = calibration.probe_files(model)
     model_files.write(folder / f"probe{model_files.suffix(probe)}", probe)
     return CommissioningResult(baseline.count, len(baseline.moments), round(baseline.effective_count, 1))
 
 
-def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared) -> RecalibrationReport:
+def _recalibrate(
+    folder: Path, request: JobRequest, bundle: Bundle, frames: Prepared, tell: Tell
+) -> RecalibrationReport:
     baseline, (x, y) = calibration.Baseline.load(request.baseline), frames
     further = np.asarray([[one.mean, one.var] for one in request.further_input], np.float64)  # (M, 2, C)
     moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
@@ -125,7 +133,8 @@ def _recalibrate(folder: Path, request: JobRequest, bundle: Bundle, frames: Prep
         layout=answer_layout(bundle.manifest.postprocess),
         first_taps=bundle.manifest.calibration.first_taps,
     )
-    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options, moments)
+    verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options, moments, tell)
+    tell("writing", 0.0)
     report = make_report(verdict, request)
     if verdict.patch is not None:
         sha256 = _store_patch(folder / "patch", bundle, verdict.patch)

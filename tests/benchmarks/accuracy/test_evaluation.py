@@ -37,6 +37,21 @@ def test_quick_is_a_part_of_the_whole() -> None:
         assert set(plan([20], quick=True)) <= set(plan([20]))
 
 
+def test_goals_are_a_part_of_the_whole_and_have_every_main_case() -> None:
+    nothing = {"healthy": 0.9, "before": 0.5, "after": 0.5}
+    for plan in (fashion_mnist.plan, photo_cutouts.plan, pedestrians.plan):
+        seeds = range(50, 55)
+        asked, whole = plan(seeds, goals=True), plan(seeds)
+        assert set(asked) < set(whole)
+        corruptions_and_photos = [
+            case
+            for case in whole
+            if is_main(Row(case, NOTHING, **nothing))
+            and (case.track != "fashion_mnist" or case.severity == 3)
+        ]
+        assert set(corruptions_and_photos) <= set(asked)
+
+
 def test_fashion_mnist_tries_enough_candidates_to_judge_the_gate() -> None:
     looked_at = [case for case in fashion_mnist.plan(range(5)) if CANDIDATE in fashion_mnist.methods(case)]
     assert len(looked_at) * 10 >= 500

@@ -1,10 +1,12 @@
 """The poisons spoil what they say and nothing else; a row counts harm where the reference stands for something."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.accuracy.drifts.poisons import PARTLY, WHOLE
-from benchmarks.accuracy.poison import Row
+from benchmarks.accuracy.poison_records import PoisonRow
 
 pytestmark = pytest.mark.integration
 
@@ -33,8 +35,8 @@ def test_spoilt_pictures_are_prepared_like_the_others(name: str) -> None:
 
 
 def test_harm_is_counted_on_what_the_reference_stands_for() -> None:
-    partly = Row("mixed: 10% noise", "none", "input", "", before=0.9, after=0.8)
-    wholly = Row("burnt out", "none", "input", "", before=0.9, after=0.8, spoilt_before=0.2, spoilt_after=0.8)
+    partly = PoisonRow("fashion_mnist", 0, "mixed: 10% noise", "none", "input", "", before=0.9, after=0.8)
+    wholly = replace(partly, poison="burnt out", spoilt_before=0.2, spoilt_after=0.8)
     assert partly.harm == pytest.approx(0.1)
     assert (wholly.harm, wholly.is_costly_lie, partly.is_costly_lie) == (0.0, True, False)
-    assert not Row("black", "none", "refused", "", 0.9, 0.9).is_accepted
+    assert not replace(partly, answer="refused").is_accepted

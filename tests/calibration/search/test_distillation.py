@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 import calibration as c
 from calibration.patch import Affine
-from calibration.search import flow
 from calibration.search.distillation import (
     DistillationSettings,
     Pairs,
@@ -17,7 +16,8 @@ from calibration.search.distillation import (
     distil,
     half_way,
 )
-from calibration.search.simulation import SimulatedFrames, simulate_drift
+from calibration.search.simulation.camera import Camera, SimulatedFrames, simulate_drift
+from calibration.search.simulation.noise import Noise
 from calibration.stats.moments import INPUT_TAP, Moments, TapMoments
 from calibration.stats.sampling import teach_and_judge
 from calibration.targets.base import Aim, Batch, Gradients, NoDerivative, Slope, TapInfo
@@ -63,8 +63,8 @@ def moments_of(x: Batch) -> Moments:
 
 def pairs_of(x: Batch, scale: float, offset: float, noise: float = 0.0) -> Pairs:
     low, high = np.full((1, 3, 1, 1), -9, np.float32), np.full((1, 3, 1, 1), 9, np.float32)
-    simulated = SimulatedFrames(scale * x + offset, np.full(3, noise, np.float32), low, high)
-    return Pairs(x, simulated, {})
+    level = Noise(np.zeros(1, np.float32), np.full(1, noise, np.float32), 0.0, np.empty(0, np.float32))
+    return Pairs(x, SimulatedFrames(scale * x + offset, (level,) * 3, low, high), {})
 
 
 def distilled(pairs: Pairs, **more: Any) -> dict[str, Affine]:
@@ -165,7 +165,7 @@ def test_frames_that_teach_and_frames_that_judge_have_none_in_common(
     model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught, judging = list[Batch](), list[Batch]()
-    run, simulate = OnnxBackend.differentiate, flow.simulate_drift
+    run, show = OnnxBackend.differentiate, Camera.show
 
     def differentiate(backend: OnnxBackend, aims: Any, x: Batch) -> Any:
         gradients = run(backend, aims, x)
@@ -173,12 +173,12 @@ def test_frames_that_teach_and_frames_that_judge_have_none_in_common(
         monkeypatch.setattr(gradients, "run", lambda x: (taught.append(x), answer(x))[1])
         return gradients
 
-    def judged(healthy: Batch, live: Batch) -> SimulatedFrames:
-        judging.append(healthy)
-        return simulate(healthy, live)
+    def shown(camera: Camera, healthy: Batch) -> SimulatedFrames:
+        judging[:] = [healthy]  # the last ones that are shown judge
+        return show(camera, healthy)
 
     monkeypatch.setattr(OnnxBackend, "differentiate", differentiate)
-    monkeypatch.setattr(flow, "simulate_drift", judged)
+    monkeypatch.setattr(Camera, "show", shown)
     baseline = c.profile(model, pictures(100, seed=1))
     verdict = c.recalibrate(model, baseline, hazy(pictures(48, seed=2)))
     assert verdict.frames.distilled_from == 48

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.search.preconditions import MOST_LEFT, remaining_drift
-from calibration.search.simulation import simulate_drift
+from calibration.search.simulation.camera import simulate_drift
 from calibration.stats.moments import FrameMoments, moments_of_frames
 from tests.support.onnx_nets import hazy, pictures
 

@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from calibration.search.simulation import _match_colourfulness, noise_level, simulate_drift
+from calibration.search.simulation.camera import fit_camera, hypotheses, simulate_drift
+from calibration.search.simulation.detail import Detail
+from calibration.search.simulation.noise import Noise, noise_level
+from calibration.search.simulation.tones import Fading
 
 
 def scene(count: int, seed: int, channels: int = 3, side: int = 64) -> np.ndarray:
@@ -54,12 +57,9 @@ def test_a_drift_seen_on_other_content_is_re_enacted(name):
 def test_colours_of_a_scene_are_kept_unless_the_camera_lost_them():
     healthy, live = scene(24, 1), scene(24, 2) * 0.7 + 20
     dull = healthy.mean(1, keepdims=True) + 0.9 * (healthy - healthy.mean(1, keepdims=True))
-    np.testing.assert_array_equal(
-        _match_colourfulness(healthy, live.astype(np.float32)), healthy
-    )  # other tones have nothing to do with it
-    np.testing.assert_array_equal(_match_colourfulness(healthy, dull.astype(np.float32)), healthy)
-    one = healthy[:, :1]
-    np.testing.assert_array_equal(_match_colourfulness(one, one * 0.5), one)
+    assert Fading.fit(healthy, live.astype(np.float32)) is None  # other tones have nothing to do with it
+    assert Fading.fit(healthy, dull.astype(np.float32)) is None
+    assert Fading.fit(healthy[:, :1], healthy[:, :1] * 0.5) is None
 
 
 def test_added_noise_has_the_live_level():
@@ -104,6 +104,55 @@ def test_equal_generators_give_equal_frames_and_inputs_stay():
 def test_black_or_constant_live_frames_give_finite_frames(value):
     got = simulate_drift(scene(4, 1), np.full((4, 3, 64, 64), value, np.float32)).draw(rng())
     assert np.isfinite(got).all()
+
+
+def test_noise_that_grows_with_the_light_is_drawn_so():
+    healthy, light = scene(16, 1), np.random.default_rng(3)
+    live = light.poisson(np.clip(scene(16, 2), 0, 255) / 8).astype(np.float32) * 8
+    got = simulate_drift(healthy, live).draw(rng())
+    off = got - simulate_drift(healthy, live).soft
+    dark, bright = off[healthy < 60], off[healthy > 180]
+    assert dark.std() == pytest.approx(np.sqrt(8 * 40), rel=0.35)
+    assert bright.std() == pytest.approx(np.sqrt(8 * 200), rel=0.35)
+
+
+def test_single_pixels_that_stand_out_are_drawn_as_often_and_are_no_noise():
+    healthy, live, hit = scene(16, 1), scene(16, 2), np.random.default_rng(3).random((16, 3, 64, 64))
+    live[hit < 0.03], live[hit > 0.97] = 0, 255
+    noise = Noise.fit(healthy[:, 0], live[:, 0])
+    assert noise.outliers == pytest.approx(0.06, rel=0.4)
+    assert np.isin(noise.values, (0, 255)).mean() > 0.8  # the others are corners
+    assert noise.deviation.max() < 8
+    assert Noise.fit(healthy[:, 0], scene(16, 2)[:, 0]).outliers == 0
+
+
+def test_a_contrast_that_changes_within_each_frame_keeps_the_means_of_the_frames():
+    means = np.linspace(-60, 60, 24, dtype=np.float32)[:, None, None, None]
+    healthy, live = scene(24, 1) + means, scene(24, 2) + means
+
+    def flattened(x):
+        return (x - x.mean((2, 3), keepdims=True)) * 0.2 + x.mean((2, 3), keepdims=True)
+
+    wanted = flattened(healthy)
+    by_frame = fit_camera(healthy, flattened(live), by_frame=True).show(healthy).draw(rng())
+    assert relative(by_frame, wanted) < 0.25
+    assert relative(by_frame, wanted) < 0.5 * relative(
+        simulate_drift(healthy, flattened(live)).draw(rng()), wanted
+    )
+
+
+@pytest.mark.parametrize("kind", ["resolution", "compression"])
+def test_a_coarser_picture_is_among_the_explanations(kind):
+    lost = Detail(kind, {"resolution": 3.0, "compression": 10.0}[kind])
+    healthy, live = scene(16, 1), lost.apply(scene(16, 2))
+    assert lost in [camera.detail for camera in hypotheses(healthy, live)]
+    assert relative(lost.apply(healthy), healthy) > 0.02
+    assert lost.apply(healthy).shape == healthy.shape
+
+
+def test_four_channels_are_never_compressed():
+    odd = scene(2, 1, channels=4)
+    assert Detail("compression", 10.0).apply(odd) is odd
 
 
 def test_constant_healthy_frames_and_tiny_pictures_are_survived():

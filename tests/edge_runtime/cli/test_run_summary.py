@@ -17,6 +17,7 @@ from tests.support.event_examples import EXAMPLES
 SIDE = ControllerStatus(
     phase="idle",
     task=None,
+    progress=None,
     commissioned=True,
     generation="lite0/1+p1",
     previous="lite0/1",

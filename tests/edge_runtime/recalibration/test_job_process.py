@@ -1,6 +1,8 @@
 """Jobs as real processes: how they end, what is known of why, and that they can be ended."""
 
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from edge_runtime.recalibration.job.messages import CommissioningResult, JobFail
 from edge_runtime.recalibration.job.process import JobProcess
 from edge_runtime.recalibration.task import Cause, Kind
 from edge_runtime.system import priority
+from tests.support.conveyor import conveyor_frames
 from tests.support.paths import DEMO
 from tests.support.waiting import WAIT_S, until
 
@@ -101,7 +104,9 @@ def test_no_picture_is_written_to_the_disk_for_a_job(start, tmp_path):
         start(job(settings=RecalibrationConfig(reference=ReferenceConfig(pictures="never"))), frames(16))
     )
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "jobs").rglob("*") if path.is_file()}
-    assert set(sizes) == {"job.json", "outcome.json", "baseline.safetensors", "probe.onnx"}
+    assert set(sizes) == {
+        "job.json", "progress.json", "outcome.json", "baseline.safetensors", "probe.onnx"
+    }  # fmt: skip
     assert Baseline.load(tmp_path / "jobs" / "one" / "baseline.safetensors").healthy_samples is None
 
 
@@ -123,6 +128,30 @@ def test_killing_twice_is_harmless_and_starting_again_begins_from_nothing(start)
     (first.folder / "leftover").touch()
     second = start(job(), frames(16))
     assert not (second.folder / "leftover").exists()
+
+
+def test_a_job_that_is_killed_while_it_distils_leaves_nothing_but_its_folder(start, tmp_path):
+    """And the next one begins from nothing: no half of a descent is taken up."""
+    healthy = start(job(), conveyor_frames(64, 0))
+    assert isinstance(outcome_of(healthy), CommissioningResult)
+    baseline = shutil.copy(healthy.folder / "baseline.safetensors", tmp_path)
+    again = job(kind=Kind.RECALIBRATE, baseline=Path(baseline))
+
+    def files_outside(folder):
+        return {path for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents}
+
+    def phase_of(process):
+        return process.progress and process.progress.phase
+
+    victim = start(again, conveyor_frames(48, 1000, "contrast"))
+    assert until(lambda: victim.poll(0.0) is None and phase_of(victim) == "distilling", WAIT_S)
+    os.kill(victim._process.pid, signal.SIGKILL)
+    assert isinstance(failure_of(victim), JobFailure)
+    assert files_outside(victim.folder) == {Path(baseline)}
+    assert not (victim.folder / "patch").exists()
+    second = start(again, conveyor_frames(48, 1000, "contrast"))
+    assert phase_of(second) in (None, "preparing")
+    assert until(lambda: phase_of(second) == "measuring", WAIT_S)
 
 
 def test_a_folder_that_cannot_be_written_is_a_state_error(tmp_path):

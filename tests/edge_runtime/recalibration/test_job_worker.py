@@ -22,7 +22,7 @@ from calibration.stats.moments import ANSWERS_TAP
 from calibration.stats.output_features import detection_features
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.manifest import CalibrationHints
-from edge_runtime.config import DemoConfig, RecalibrationConfig, ReferenceConfig
+from edge_runtime.config import RecalibrationConfig, ReferenceConfig
 from edge_runtime.inference.postprocess.detections import read_boxes
 from edge_runtime.inference.specs import DetectionSpec
 from edge_runtime.messaging.encoding import as_json, encode_object
@@ -30,7 +30,7 @@ from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import REQUEST, RESULT, JobFailure, JobRequest
 from edge_runtime.recalibration.reference.reservoir import InputMoments
 from edge_runtime.recalibration.task import Cause, Kind
-from edge_runtime.sources.demo.demo_camera import DemoCamera
+from tests.support.conveyor import conveyor_frames
 from tests.support.onnx_nets import detector, street
 from tests.support.paths import DEMO
 
@@ -60,15 +60,6 @@ def order(kind, folder, reference_folder=None, **keys):
         (),
         DIGEST,
     )
-
-
-def conveyor_frames(count, first, drift=None):
-    """(N,224,224,3) RGB as the reservoir keeps them; roughly, since only their statistics count here."""
-    import cv2
-
-    source = DemoCamera("belt", DEMO / "pictures", DemoConfig(drift=drift, drift_at_s=0.0), fps=10.0)
-    frames = [source.frame(i)[:, 40:280, ::-1] for i in range(first, first + count)]
-    return np.stack([cv2.resize(f, (224, 224), interpolation=cv2.INTER_AREA) for f in frames])
 
 
 @pytest.fixture(autouse=True)

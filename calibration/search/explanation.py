@@ -1,0 +1,56 @@
+"""Which camera explains the live frames: the one under which healthy frames come nearest to them.
+
+"Near" is measured at the input and the first layers, where a drift shows and content does not, by the drift monitor's
+own distance. What no camera explains cannot be judged on simulated frames.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from calibration.search.preconditions import remaining_drift
+from calibration.search.simulation.camera import Camera, hypotheses
+from calibration.stats.moments import FrameMoments
+from calibration.stats.sampling import spread_over
+from calibration.targets.base import Batch
+
+FITTED_FRAMES = 48
+"""Healthy frames that a camera is fitted to."""
+COMPARED_FRAMES = 16
+"""Simulated frames that are compared with the live ones; all 48 said the same."""
+EXPLAINED = 0.1
+"""Share of the distance left at which no other explanation is looked for."""
+CLEARLY_NEARER = 0.7
+"""Of the distance that the plainer explanation leaves: by less than that it is not replaced."""
+
+
+def explain(
+    healthy: Batch,
+    live: Batch,
+    look: Callable[[Batch], Mapping[str, FrameMoments]],
+    seen: Mapping[str, FrameMoments],
+    healthy_frames: Mapping[str, FrameMoments],
+    seed: int,
+) -> tuple[Camera, float]:
+    """The camera, and the share of the squared distance between healthy and live frames that it leaves, >= 0.
+
+    Args:
+        healthy: (M, C, H, W) healthy samples.
+        live: (N, C, H', W') live frames that show the drift.
+        look: Single-frame moments of frames at the input and the first taps.
+        seen: Those of the live frames.
+        healthy_frames: Those of the baseline.
+        seed: Of the noise.
+    """
+    fitted = healthy[spread_over(len(healthy), FITTED_FRAMES)]
+    compared = healthy[spread_over(len(healthy), COMPARED_FRAMES)]
+    best: tuple[Camera, float] | None = None
+    for camera in hypotheses(fitted, live):
+        again = camera.show(compared).draw(np.random.default_rng(seed))
+        left = remaining_drift(seen, look(again), healthy_frames)
+        if best is None or left < CLEARLY_NEARER * best[1]:
+            best = camera, left
+        if best[1] <= EXPLAINED:
+            break
+    assert best is not None, "there is a plain explanation"
+    return best
