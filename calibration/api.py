@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts
 from calibration.baseline.packing import pack_healthy_samples
-from calibration.baseline.pooling import MOST_SAMPLES
 from calibration.drift.divergence import drift_between
 from calibration.drift.mahalanobis import effective_frames
 from calibration.drift.replay import DriftReport, replay_drift
@@ -35,7 +34,7 @@ from calibration.search.healthy_answers import ANSWERED_AT_ONCE, add_answers
 from calibration.search.progress import Progress, tell_nobody
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features
-from calibration.stats.sampling import spread_over
+from calibration.stats.sampling import samples_to_keep, spread_over
 from calibration.stats.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, ModelFiles, Observation, PatchedModel, Runner
 from calibration.targets.open import Model, open_target
@@ -51,7 +50,7 @@ def profile(
     model: Model,
     x: NDArray[np.float32],
     *,
-    healthy_samples: int = MOST_SAMPLES,
+    healthy_samples: int | None = None,
     effective_count: float | None = None,
     threads: int = 1,
     created_wall_s: float | None = None,
@@ -68,7 +67,7 @@ def profile(
             8 the least from which drift can be scored and patches can be judged without labels. One that equals an
             earlier one is left out.
         healthy_samples: How many of them to keep, packed, for later: half of 64 or more teach patches, the
-            others judge them; 0 keeps no picture.
+            others judge them. 0 keeps no picture; None keeps 96 pictures of 224 x 224, and up to 512 smaller ones.
         effective_count: How many independent frames they are worth; None works it out from the likeness of neighbours.
         threads: CPU threads.
         created_wall_s: Unix time to note; None is now.
@@ -92,7 +91,8 @@ def profile(
         effective_count = min(effective_count, float(len(healthy)))
     seen = target.observe(healthy, frames_of_first=FRAME_MOMENTS_OF)
     _require_contents(seen.frames[INPUT_TAP])
-    kept = spread_over(len(healthy), healthy_samples)
+    most = samples_to_keep(healthy[0].size) if healthy_samples is None else healthy_samples
+    kept = spread_over(len(healthy), most)
     run, packed = target.runner(), None
     if len(kept):  # the answers belong to the samples as they will be unpacked
         packed = add_answers(pack_healthy_samples(healthy, kept), run, output, layout)

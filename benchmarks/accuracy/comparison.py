@@ -52,7 +52,7 @@ class Site:
     """The same for the float model with live BatchNorm."""
     oracles: Mapping[str, Oracle] = field(default_factory=dict)
     """Ways to re-estimate it from reference samples, by method name."""
-    most_healthy_samples: int = calibration.Options().most_healthy_samples
+    most_healthy_samples: int | None = calibration.Options().most_healthy_samples
 
 
 class Comparison:

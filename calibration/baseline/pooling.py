@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
+from math import prod
 from typing import TypeVar
 
 import numpy as np
@@ -20,12 +21,10 @@ from calibration.baseline.packing import pack_healthy_samples
 from calibration.errors import BaselineError
 from calibration.outputs.read import join_answers
 from calibration.stats.moments import FrameMoments, join, merge
-from calibration.stats.sampling import spread_over
+from calibration.stats.sampling import samples_to_keep, spread_over
 
 T = TypeVar("T")
 
-MOST_SAMPLES = 96
-"""As many as ``profile`` keeps by default."""
 MOST_FRAMES = 4096
 """Single-frame moments kept for the drift monitor: about 5 MB at EfficientNet-Lite0."""
 
@@ -34,7 +33,7 @@ def pool(
     parts: Sequence[Baseline],
     *,
     name: str = "pooled",
-    healthy_samples: int = MOST_SAMPLES,
+    healthy_samples: int | None = None,
     frames: int = MOST_FRAMES,
     now_wall_s: float | None = None,
     witness: int | None = None,
@@ -44,7 +43,8 @@ def pool(
     Args:
         parts: At least two recordings of the same model, input and preprocessing.
         name: What to call the result.
-        healthy_samples: How many to keep of those the parts have, evenly spread; 0 keeps no picture.
+        healthy_samples: How many to keep of those the parts have, evenly spread; 0 keeps no picture, None as many as
+            ``profile`` does.
         frames: Single-frame moments to keep, evenly spread.
         now_wall_s: Unix time of the pooling; None is now.
         witness: The old name of ``healthy_samples``.
@@ -61,6 +61,7 @@ def pool(
         warnings.warn("pool(witness=) is now healthy_samples=", DeprecationWarning, stacklevel=2)
         healthy_samples = witness
     _require_alike(parts)
+    most = samples_to_keep(prod(parts[0].input_shape)) if healthy_samples is None else healthy_samples
     ordered = sorted(parts, key=lambda part: part.id)
     return replace(
         ordered[0],
@@ -70,7 +71,7 @@ def pool(
         effective_count=float(sum(part.effective_count for part in ordered)),
         created_wall_s=min(part.created_wall_s for part in ordered),
         output=next((part.output for part in ordered if part.output is not None), None),
-        healthy_samples=_healthy_samples(ordered, healthy_samples),
+        healthy_samples=_healthy_samples(ordered, most),
         facts=_facts(ordered, name, time.time() if now_wall_s is None else now_wall_s),
     )
 

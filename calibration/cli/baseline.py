@@ -10,7 +10,7 @@ import click
 import calibration
 from calibration.baseline.baseline import Baseline
 from calibration.baseline.metadata import BaselineFacts
-from calibration.baseline.pooling import MOST_SAMPLES, pool
+from calibration.baseline.pooling import pool
 from calibration.cli.common import JSON, MODEL, OUTPUT, THREADS, answer_with, file_option, report_errors
 from calibration.search import reference
 
@@ -22,8 +22,8 @@ SAMPLES = click.option(
     "--witness",
     "healthy_samples",
     type=click.IntRange(0, 512),
-    default=MOST_SAMPLES,
-    show_default=True,
+    default=None,
+    show_default="96 pictures of 224 x 224, up to 512 smaller ones",
     help="Healthy samples to keep in the file, to judge patches on later. 0 keeps no picture.",
 )
 DAYS = click.option(
@@ -57,7 +57,7 @@ def profile(
     name: str,
     expires_days: float | None,
     effective: float | None,
-    healthy_samples: int,
+    healthy_samples: int | None,
     output: str | None,
     threads: int,
     as_json: bool,
@@ -138,7 +138,12 @@ def approve(file: Path, by: str, expires_days: float | None, as_json: bool) -> N
 @JSON
 @report_errors
 def merge(
-    files: tuple[Path, ...], out: Path, name: str, healthy_samples: int, no_pictures: bool, as_json: bool
+    files: tuple[Path, ...],
+    out: Path,
+    name: str,
+    healthy_samples: int | None,
+    no_pictures: bool,
+    as_json: bool,
 ) -> None:
     """Pool the baselines FILES of several boxes with the same model and preprocessing into one, exactly."""
     pooled = pool(

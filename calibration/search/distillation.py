@@ -36,7 +36,6 @@ class DistillationSettings:
         feature_weight: Of the feature maps against the answers. By the answers alone noise gets worse, not better.
         stages: How many feature maps are compared.
         fewest_frames: Healthy frames to train on; fewer distil nothing.
-        most_frames: More are not used.
     """
 
     steps: int = 24
@@ -45,7 +44,6 @@ class DistillationSettings:
     feature_weight: float = 5.0
     stages: int = 7
     fewest_frames: int = 32
-    most_frames: int = 48
 
 
 @dataclass(frozen=True, slots=True)

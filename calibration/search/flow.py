@@ -37,7 +37,7 @@ from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reas
 from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation.camera import Camera
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
-from calibration.stats.sampling import spread_over, teach_and_judge
+from calibration.stats.sampling import samples_to_keep, spread_over, teach_and_judge
 from calibration.targets.base import Batch, NoDerivative, Normalisation, Observation
 from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
@@ -56,7 +56,8 @@ class Options:
         most_observed: Reference frames to take moments of. The others are held out.
         most_judged: Frames to judge on where there are healthy samples too, held-out ones first.
         most_judged_alone: Frames to judge on by labels, or without healthy samples.
-        most_healthy_samples: Healthy samples to simulate the drift on.
+        most_healthy_samples: Healthy samples to judge on under the simulated drift, and as many others to distil from;
+            None takes half of what :func:`calibration.profile` keeps.
         most_screened: Simulated frames on which all candidates are tried, before the best of them meet all frames.
         output: Name of the output with the answers, of a model that has several; None takes the baseline's.
         layout: How the outputs are read; None takes the baseline's, or infers it from what the model answers now.
@@ -71,7 +72,7 @@ class Options:
     most_observed: int = 48
     most_judged: int = 48
     most_judged_alone: int = 64
-    most_healthy_samples: int = 48
+    most_healthy_samples: int | None = None
     most_screened: int = 12
     output: str | None = None
     layout: Layout | None = None
@@ -116,6 +117,7 @@ class Search:
         kept = baseline.healthy_samples
         can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
         self._healthy_samples = kept if can_simulate else None
+        self._most_samples = options.most_healthy_samples or samples_to_keep(given.x[0].size) // 2
         """Those that judge."""
         self._taught_samples: HealthySamples | None = None
         """Those that patches are distilled from; they judge nothing."""
@@ -255,7 +257,7 @@ class Search:
         are_labelled = self._given.y is not None
         if kept is None or camera is None or (are_labelled and layout is ClassScores.INDEPENDENT):
             return Evaluator(live, None, None, layout, output=output, are_labelled=are_labelled)
-        chosen = kept.only(spread_over(len(kept), self._options.most_healthy_samples))
+        chosen = kept.only(spread_over(len(kept), self._most_samples))
         again = camera.show(chosen.samples()).draw(self._rng)
         part = spread_over(len(again), self._options.most_screened)
         healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
@@ -294,7 +296,7 @@ class Search:
             return {}
         start = {INPUT_TAP: whole_input}
         teacher = Teacher(
-            kept.only(spread_over(len(kept), options.distillation.most_frames)),
+            kept.only(spread_over(len(kept), self._most_samples)),
             self._baseline.moments,
             layout,
             self._baseline.output,

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from calibration.baseline.baseline import Baseline
-from calibration.baseline.pooling import MOST_SAMPLES
 from calibration.drift.monitor import groups_in
 from calibration.drift.tap_group import FEWEST_FRAMES, Features, HealthyFrames
 from calibration.drift.thresholds import chance_limit
 from calibration.search import reference
 from calibration.stats.moments import FrameMoments
+from calibration.stats.sampling import FEWEST_SAMPLES
 from calibration.stats.sensor_features import sensor_features_of_frames
 from calibration.targets.base import Batch, Observation
 
@@ -45,7 +45,7 @@ def note_about(baseline: Baseline, *, lacks_teachers: bool) -> str | None:
     if not lacks_teachers or baseline.healthy_samples is None:
         return None
     return (
-        f"The baseline keeps {len(baseline.healthy_samples)} healthy samples; all judge. With {MOST_SAMPLES}, one "
+        f"The baseline keeps {len(baseline.healthy_samples)} healthy samples; all judge. With {FEWEST_SAMPLES}, one "
         "half of them teaches better patches: record it again on so many frames or more while the site is healthy "
         "(`edge-runtime send commission`, or `python -m calibration profile`)."
     )

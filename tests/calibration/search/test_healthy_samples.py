@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 import calibration as c
-from calibration.baseline.pooling import MOST_SAMPLES
 from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import DISTILLED
-from calibration.stats.sampling import teach_and_judge
+from calibration.stats.sampling import FEWEST_SAMPLES, teach_and_judge
 from tests.support.onnx_nets import classifier, hazy, pictures, quantized
 
 pytestmark = pytest.mark.integration
@@ -41,7 +40,7 @@ def verdict_of(model: bytes, baseline: c.Baseline, steps: int = 4) -> c.Verdict:
 
 def test_so_many_are_kept_of_a_commissioning_of_the_usual_length(site: c.Baseline) -> None:
     assert site.healthy_samples is not None
-    assert len(site.healthy_samples) == MOST_SAMPLES == 96
+    assert len(site.healthy_samples) == FEWEST_SAMPLES == 96
 
 
 @pytest.mark.parametrize("count", [64, 65, 96])
@@ -76,7 +75,7 @@ def test_too_few_for_two_halves_judge_as_they_did_and_the_verdict_says_how_to_ha
     assert by_moments.notes == ()
     [note] = found.notes
     assert f"{count} " in note
-    assert f"{MOST_SAMPLES}" in note
+    assert f"{FEWEST_SAMPLES}" in note
     assert "commission" in note
 
 
