@@ -3,7 +3,7 @@
 It neither makes candidates nor decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,11 +73,16 @@ class Evaluator:
         return answers if self.are_labelled else as_judged(answers, self.layout)
 
     def screen(
-        self, target: Target, patches: Mapping[str, Patch], progress: Progress = tell_nobody
+        self,
+        target: Target,
+        patches: Mapping[str, Patch],
+        progress: Progress = tell_nobody,
+        seeded: Collection[str] = (),
     ) -> dict[str, Answers | None]:
         """The most faithful candidates on a part of the simulated frames, with their answers to it.
 
-        The others cost half the time. With few frames or candidates, all of them, without answers.
+        The others cost half the time. With few frames or candidates, all of them, without answers. Those that are
+        ``seeded`` meet all frames anyway, and are not screened.
         """
         assert self.simulated is not None
         assert self.healthy_answers is not None
@@ -85,10 +90,17 @@ class Evaluator:
             return dict.fromkeys(patches)
         frames, healthy = self.simulated[self.part], self.healthy_answers[self.part]
         found: dict[str, tuple[float, Answers]] = {}
-        for name, patch in track(progress, "screening", list(patches.items())):
+        for name, patch in track(
+            progress, "screening", [(n, p) for n, p in patches.items() if n not in seeded]
+        ):
             answers = self.read(target.runner(patch), frames)
             fidelity = gate.mean_fidelity(answers, healthy)
             if fidelity is not None:
                 found[name] = fidelity, answers
-        best = sorted(found, key=lambda name: found[name][0], reverse=True)[:FINALISTS]
-        return {name: found[name][1] for name in patches if name in best}
+        most = FINALISTS - sum(name in seeded for name in patches)
+        best = sorted(found, key=lambda name: found[name][0], reverse=True)[:most]
+        return {
+            name: None if name in seeded else found[name][1]
+            for name in patches
+            if name in best or name in seeded
+        }

@@ -30,7 +30,7 @@ from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import outliers, reference
 from calibration.search.candidates import UNPATCHED, Candidate, candidates
 from calibration.search.distillation import DistillationSettings
-from calibration.search.distilled import Teacher, distilled_candidates
+from calibration.search.distilled import DISTILLED, HALF_WAY, Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
 from calibration.search.explanation import FITTED_FRAMES, explain
 from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reason
@@ -339,7 +339,7 @@ class Search:
     ) -> Verdict:
         conservative = {candidate.name for candidate in self._candidates if candidate.is_conservative}
         if labels is None and evaluator.simulated is not None:
-            finalists = evaluator.screen(self._target, patches, self._progress)
+            finalists = evaluator.screen(self._target, patches, self._progress, (DISTILLED, HALF_WAY))
         else:
             finalists = dict.fromkeys(name for name in patches if labels is not None or name in conservative)
         # A runner is let go before the next: five loaded models would take more memory than all the rest.

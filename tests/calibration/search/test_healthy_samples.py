@@ -9,7 +9,7 @@ import pytest
 import calibration as c
 from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import DISTILLED
-from calibration.stats.sampling import FEWEST_SAMPLES, teach_and_judge
+from calibration.stats.sampling import FEWEST_SAMPLES, samples_to_keep, teach_and_judge
 from tests.support.onnx_nets import classifier, hazy, pictures, quantized
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,14 @@ def verdict_of(model: bytes, baseline: c.Baseline, steps: int = 4) -> c.Verdict:
 
 def test_so_many_are_kept_of_a_commissioning_of_the_usual_length(site: c.Baseline) -> None:
     assert site.healthy_samples is not None
-    assert len(site.healthy_samples) == FEWEST_SAMPLES == 96
+    assert len(site.healthy_samples) == 128
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((3, 640, 640), 96), ((3, 224, 224), 96), ((3, 96, 96), 512), ((1, 28, 28), 512)]
+)
+def test_more_of_small_pictures_are_kept(shape: tuple[int, ...], count: int) -> None:
+    assert samples_to_keep(int(np.prod(shape))) == count
 
 
 @pytest.mark.parametrize("count", [64, 65, 96])
