@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.accuracy.methods import oracles, tent
-from benchmarks.accuracy.records import TENT, TENT_LONG
+from benchmarks.accuracy.records import TENT, TENT_LONG, TENT_STILL
 
 Samples = NDArray[np.float32]
 FloatModel = Callable[[Samples], float]
 Judge = Callable[[NDArray[np.int64]], float]
 """Accuracy of (N,) predicted classes of the whole test part."""
 
-PASSES = {TENT: 1, TENT_LONG: 5}
+TENTS = {TENT: (1, False), TENT_LONG: (5, False), TENT_STILL: (5, True)}
+"""Passes over the reference, and whether the statistics of the training stay."""
 
 
 def float_model(make_net: Callable[[], nn.Module], judge: Judge) -> FloatModel:
@@ -32,9 +33,9 @@ def float_methods(
         again = recipe(make_net(), live)
         return lambda x: judge(oracles.classify(again, x))
 
-    def adapted(passes: int, live: Samples) -> FloatModel:
-        again = tent.tent(make_net(), live, settings, passes)
+    def adapted(passes: int, is_still: bool, live: Samples) -> FloatModel:
+        again = tent.tent(make_net(), live, settings, passes, is_still=is_still)
         return lambda x: judge(tent.answers(again, x, settings))
 
     found = {name: partial(re_estimated, recipe) for name, recipe in oracles.ORACLES.items()}
-    return found | {name: partial(adapted, passes) for name, passes in PASSES.items()}
+    return found | {name: partial(adapted, *how) for name, how in TENTS.items()}

@@ -35,13 +35,17 @@ LARGE = TentSettings(64, lambda parameters: torch.optim.SGD(parameters, lr=2.5e-
 """For ImageNet."""
 
 
-def tent(net: nn.Module, x: Samples, settings: TentSettings, passes: int) -> nn.Module:
+def tent(
+    net: nn.Module, x: Samples, settings: TentSettings, passes: int, *, is_still: bool = False
+) -> nn.Module:
     """A copy of ``net`` that was adapted to ``x`` (N, C, H, W), a step a batch, ``passes`` times over all of it.
 
-    It goes on using the statistics of whatever batch it is given; see :func:`answers`.
+    It goes on using the statistics of whatever batch it is given; see :func:`answers`. With ``is_still``, which is no
+    part of the paper, it keeps those of its training: on a site whose healthy pictures are not like the training's,
+    batch statistics cost more than the drift.
     """
     torch.set_num_threads(1)
-    adapted = use_batch_statistics(net)
+    adapted = keep_statistics(net) if is_still else use_batch_statistics(net)
     parameters = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = settings.optimizer(parameters)
     for _ in range(passes):
@@ -54,12 +58,18 @@ def tent(net: nn.Module, x: Samples, settings: TentSettings, passes: int) -> nn.
 
 def use_batch_statistics(net: nn.Module) -> nn.Module:
     """A copy whose BatchNorms normalise with the batch at hand; only their scales and offsets can learn."""
-    adapted = copy.deepcopy(net).train().requires_grad_(False)
-    for module in adapted.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.requires_grad_(True)
-            module.track_running_stats = False
-            module.running_mean = module.running_var = None
+    adapted = keep_statistics(net).train()
+    for module in _norms(adapted):
+        module.track_running_stats = False
+        module.running_mean = module.running_var = None
+    return adapted
+
+
+def keep_statistics(net: nn.Module) -> nn.Module:
+    """A copy in evaluation mode of which only the scales and offsets of the BatchNorms can learn."""
+    adapted = copy.deepcopy(net).eval().requires_grad_(False)
+    for module in _norms(adapted):
+        module.requires_grad_(True)
     return adapted
 
 
@@ -72,6 +82,10 @@ def answers(net: nn.Module, x: Samples, settings: TentSettings) -> NDArray[np.in
 def mean_entropy(logits: torch.Tensor) -> torch.Tensor:
     """Of the softmax of (N, K) logits, in nats."""
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1).mean()
+
+
+def _norms(net: nn.Module) -> Iterator[Any]:
+    return (module for module in net.modules() if isinstance(module, nn.BatchNorm2d))
 
 
 def _parts(x: Samples, batch: int) -> Iterator[torch.Tensor]:

@@ -133,11 +133,16 @@ def drifted_only(rows: Iterable[Row]) -> list[Row]:
 
 
 def is_main(row: Row) -> bool:
-    """In the setting of the main tables: i.i.d., the track's own n, corruptions at 3 and camera drifts at 5."""
+    """In the setting of the main tables: i.i.d., the track's own n, and its drifts.
+
+    Those of Fashion-MNIST are the corruptions at severity 3, those of the others the camera drifts at 5.
+    """
     case = row.case
-    severity = MAIN_CAMERA_SEVERITY if case.drift.startswith(CAMERA) else MAIN_SEVERITY
+    is_small = case.track == FASHION_MNIST
+    severity = MAIN_SEVERITY if is_small else MAIN_CAMERA_SEVERITY
     is_usual = case.stream == IID and case.n == MAIN_N[case.track] and not case.baseline
-    return is_usual and case.severity == severity and case.drift != HEALTHY
+    is_own = case.drift != HEALTHY and case.drift.startswith(CAMERA) != is_small
+    return is_usual and is_own and case.severity == severity
 
 
 def of_several_sizes(rows: Iterable[Row]) -> list[Row]:

@@ -20,6 +20,7 @@ from benchmarks.accuracy.records import (
     PHOTO_CUTOUTS,
     TENT,
     TENT_LONG,
+    TENT_STILL,
     Row,
 )
 from benchmarks.accuracy.tables.figures import (
@@ -107,7 +108,7 @@ def against_tent(track: str) -> Measure:
 
     def measured(rows: Sequence[Row]) -> Figure | None:
         ratios, texts = [], []
-        for method in (TENT, TENT_LONG):
+        for method in (TENT, TENT_LONG, TENT_STILL):
             ours, theirs = gains([r for r in rows if r.case.track == track and is_main(r)], GATE, method)
             if not ours:
                 continue

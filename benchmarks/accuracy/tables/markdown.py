@@ -14,6 +14,7 @@ from benchmarks.accuracy.records import (
     NOTHING,
     TENT,
     TENT_LONG,
+    TENT_STILL,
     ZEROTH_ORDER,
     Row,
 )
@@ -32,7 +33,17 @@ from benchmarks.accuracy.tables.figures import (
 )
 
 WORST_SHOWN = 10
-BESIDE = (MOMENTS, "input", "all taps, prior 0", "bias alone", ZEROTH_ORDER, "float, fvcore", TENT, TENT_LONG)
+BESIDE = (
+    MOMENTS,
+    "input",
+    "all taps, prior 0",
+    "bias alone",
+    ZEROTH_ORDER,
+    "float, fvcore",
+    TENT,
+    TENT_LONG,
+    TENT_STILL,
+)
 """The methods that the table of drifts shows beside the gate, where they were measured."""
 NAMES = {GATE: "**gate on**", MOMENTS: "gate on, moments alone"}
 """What a method is called on the pages, where that is not its own name."""

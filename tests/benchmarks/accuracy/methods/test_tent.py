@@ -36,6 +36,14 @@ def test_entropy_falls_and_only_batch_norms_learn(net: nn.Module) -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
+def test_training_statistics_can_stay(net: nn.Module) -> None:
+    adapted = tent.tent(net, X, QUICK, passes=5, is_still=True)
+    assert not adapted.training
+    assert torch.equal(adapted[1].running_mean, net[1].running_mean)
+    assert not torch.equal(adapted[1].weight, net[1].weight)
+    assert entropy(adapted) < entropy(net)
+
+
 def test_answers_come_from_the_statistics_of_equal_batches(net: nn.Module) -> None:
     adapted = tent.use_batch_statistics(net)
     found = tent.answers(adapted, X, QUICK)

@@ -106,3 +106,19 @@ def test_every_track_has_its_own_main_size() -> None:
     ]
     assert all(map(figures.is_main, of_b))
     assert not any(figures.is_main(replace(row, case=replace(row.case, n=64))) for row in of_b)
+
+
+def test_the_main_drifts_of_the_small_net_are_corruptions() -> None:
+    [corruption, *_] = rows()
+    camera = replace(corruption, case=replace(corruption.case, drift="camera:haze", severity=5))
+    assert figures.is_main(corruption)
+    assert not figures.is_main(camera)
+
+
+def test_gains_are_compared_in_cases_that_both_methods_have() -> None:
+    alone = rows(drift="snow")
+    both = rows()
+    other = replace(both[0], method="float, TENT", before=0.4, after=0.45)
+    ours, theirs = figures.gains([*alone, *both, other], GATE, "float, TENT")
+    assert ours == pytest.approx([0.2])
+    assert theirs == pytest.approx([0.05])
