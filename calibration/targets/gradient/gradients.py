@@ -1,7 +1,6 @@
 """The derivatives of a program, run by ONNX Runtime; see :class:`calibration.targets.base.Gradients`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +10,17 @@ from calibration.patch import Affine
 from calibration.targets.base import Aim, Batch, Gradients, Slope
 from calibration.targets.gradient.graph import (
     build,
-    gradient_names,
     loss_name,
     raw_name,
     setting_names,
+    sum_names,
     target_name,
     weight_name,
 )
 from calibration.targets.gradient.program import FloatProgram, TapTensor, merge_clips
 from calibration.targets.gradient.session import (
     FAILURES,
-    open_session,
+    FloatSession,
     picture_value,
     to_model,
     to_own_layout,
@@ -40,22 +39,21 @@ class OnnxGradients(Gradients):
         """
         self._name, self._threads, self._program, self.batch = name, threads, merge_clips(program), len(x)
         try:
-            self._graph, self.problems = build(self._program, aims, x)
-            self._session = open_session(self._graph.model, threads)
+            self._graph, model, self.problems = build(self._program, aims, x)
+            self._session = FloatSession(model, threads)
         except FAILURES as err:
             raise self._refused(err) from err
-        self._graph = self._graph.without_model()
         self.aims = self._graph.aims
         self.taps = tuple(tap.name for tap in self._graph.taps)
-        self._forward: Any = None
+        self._forward: FloatSession | None = None
 
     def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
         """By a session of the forward pass, which :meth:`step` frees."""
         names = [aim.name for aim in self.aims]
         if self._forward is None:
             part = self._program.leading_to(names)
-            data = to_model(part.nodes, part.constants, [picture_value(part.picture)], names, part.opset)
-            self._forward = open_session(data, self._threads)
+            model = to_model(part.nodes, part.constants, [picture_value(part.picture)], names, part.opset)
+            self._forward = FloatSession(model, self._threads)
         given = {self._program.picture.name: to_own_layout(self._program.picture, x)}
         return dict(zip(names, self._call(self._forward, names, given), strict=True))
 
@@ -72,8 +70,7 @@ class OnnxGradients(Gradients):
         given: dict[str, NDArray[np.float32]] = {raw_name(picture.name): to_own_layout(picture, x)}
         for tap in graph.taps:
             affine, (scale, offset) = affines[tap.name], setting_names(tap)
-            shape = [-1] + [1] * (graph.ranks[tap.tensor] - 1 - tap.channel_axis)
-            given |= {scale: affine.scale.reshape(shape), offset: affine.offset.reshape(shape)}
+            given |= {scale: affine.scale, offset: affine.offset}
         for aim in self.aims:
             given |= {
                 target_name(aim): np.asarray(targets[aim.name], np.float32),
@@ -81,13 +78,13 @@ class OnnxGradients(Gradients):
             }
         found = dict(zip(graph.outputs, self._call(self._session, graph.outputs, given), strict=True))
         losses = {aim.name: float(found[loss_name(aim)]) for aim in self.aims}
-        return losses, {tap.name: _slope(found, tap) for tap in graph.taps}
+        return losses, {tap.name: _slope(found, tap, affines[tap.name]) for tap in graph.taps}
 
     def _call(
-        self, session: Any, names: list[str], given: Mapping[str, NDArray[np.float32]]
+        self, session: FloatSession, names: list[str], given: Mapping[str, NDArray[np.float32]]
     ) -> list[NDArray[np.float32]]:
         try:
-            return list(session.run(names, given))
+            return session.run(names, given)
         except FAILURES as err:
             raise self._refused(err) from err
 
@@ -96,6 +93,7 @@ class OnnxGradients(Gradients):
         return ModelError(self._name, found, "a model that can be differentiated", "Recalibrate without it.")
 
 
-def _slope(found: Mapping[str, NDArray[np.float32]], tap: TapTensor) -> Slope:
-    scale, offset = (found[name].astype(np.float64) for name in gradient_names(tap))
-    return Slope(scale, offset)
+def _slope(found: Mapping[str, NDArray[np.float32]], tap: TapTensor, affine: Affine) -> Slope:
+    """By the scale it is the sum of the gradient times ``(corrected - offset) / scale``."""
+    along, by_offset = (found[name].astype(np.float64) for name in sum_names(tap))
+    return Slope((along - affine.offset * by_offset) / affine.scale, by_offset)

@@ -1,11 +1,13 @@
 """Puts a model's forward pass, the losses and the backward pass into one ONNX graph.
 
 Its inputs are the picture, a scale and an offset for every tap, and what the aims are compared with; its outputs are
-the losses and the gradients by the scales and offsets.
+the losses and, channel by channel of a tap, two sums over the gradient by the corrected tap: that of the gradient
+times the tap (*along* it), and its own. The second is the gradient by the offset; the first gives that by the scale,
+so that nothing but the corrected tap has to be kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,30 +17,23 @@ from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import LEAST_PROBABILITY, Aim, NoDerivative
 from calibration.targets.gradient.program import FloatProgram, TapTensor, read_by
 from calibration.targets.gradient.rules import DATA_INPUTS, OF_SEVERAL_OUTPUTS, RULES
-from calibration.targets.gradient.session import SizedProgram, find_sizes, to_model
+from calibration.targets.gradient.session import FloatModel, SizedProgram, find_sizes, to_model
 from calibration.targets.gradient.step import Step, Writer
 
 
 @dataclass(frozen=True, slots=True)
 class GradientGraph:
-    """The graph's bytes and the names in it."""
+    """The names in a graph."""
 
-    model: bytes
     taps: tuple[TapTensor, ...]
     """With a gradient; the first is the input."""
     aims: tuple[Aim, ...]
-    ranks: Mapping[str, int]
-    """Of the tensors of the taps."""
-
-    def without_model(self) -> "GradientGraph":
-        """The names alone: the bytes are as large as the model."""
-        return replace(self, model=b"")
 
     @property
     def outputs(self) -> list[str]:
-        """Losses of the aims, then gradients by scale and by offset, tap by tap."""
+        """Losses of the aims, then the sums, tap by tap."""
         losses = [loss_name(aim) for aim in self.aims]
-        return losses + [name for tap in self.taps for name in gradient_names(tap)]
+        return losses + [name for tap in self.taps for name in sum_names(tap)]
 
 
 def raw_name(tensor: str) -> str:
@@ -51,9 +46,9 @@ def setting_names(tap: TapTensor) -> tuple[str, str]:
     return f"{tap.name}/scale", f"{tap.name}/offset"
 
 
-def gradient_names(tap: TapTensor) -> tuple[str, str]:
-    """The outputs with the gradients by them."""
-    return f"{tap.name}/by_scale", f"{tap.name}/by_offset"
+def sum_names(tap: TapTensor) -> tuple[str, str]:
+    """The outputs with its sums."""
+    return f"{tap.name}/along", f"{tap.name}/sum"
 
 
 def target_name(aim: Aim) -> str:
@@ -103,7 +98,7 @@ def _why_not(node: NodeProto, depending: frozenset[str]) -> str:
 
 def build(
     program: FloatProgram, aims: Sequence[Aim], x: NDArray[np.float32]
-) -> tuple[GradientGraph, tuple[str, ...]]:
+) -> tuple[GradientGraph, FloatModel, tuple[str, ...]]:
     """The gradient graph for batches like ``x`` (N, C, ...), and the operators that have no derivative.
 
     Aims that cannot be reached are left out; so are taps from which no aim depends.
@@ -121,7 +116,7 @@ def build(
             raise NoDerivative(", ".join(problems) or "no layer on the way to the answers")
         part = part.leading_to(aim.name for aim in left)
         try:
-            return _Builder(find_sizes(part, x), left).build(), tuple(problems)
+            return *_Builder(find_sizes(part, x), left).build(), tuple(problems)
         except _Unfit as err:
             problems.append(str(err))
             part = _without(part, err.node)
@@ -172,10 +167,20 @@ class _Builder:
         self._taps |= {tap.tensor: tap for tap in known}
         self._gradients = dict[str, str]()
         """By the tensors that other nodes read: by the corrected one of a tap."""
-        self._by_setting = dict[str, tuple[str, str]]()
-        """By the tensor of a tap: the gradients by its scale and offset."""
+        self._sums = dict[str, tuple[str, str]]()
+        """By the tensor of a tap: what is summed over all axes but that of the channels."""
+        self._compared = {aim.name for aim in aims}
+        self._readers = dict[str, list[NodeProto]]()
+        for node in program.nodes:
+            for name in read_by(node):
+                self._readers.setdefault(name, []).append(node)
 
-    def build(self) -> GradientGraph:
+    def build(self) -> tuple[GradientGraph, FloatModel]:
+        """The graph in the order that takes the least memory.
+
+        ONNX Runtime computes the last of the outputs first, with all that it needs. So the losses come last, then the
+        sums of the last layers: each takes part of what is there already, and nothing has to be kept for the end.
+        """
         program, writer = self._sized.program, self._writer
         losses = [self._compare(aim) for aim in self._aims]
         for node in reversed(program.nodes):
@@ -184,18 +189,20 @@ class _Builder:
         forward = [*self._correct(program.picture.name)]
         for node in program.nodes:
             forward += self._with_corrections(node)
-        taps = tuple(tap for tensor, tap in self._taps.items() if tensor in self._by_setting)
-        named = dict(zip(map(loss_name, self._aims), losses, strict=True))
-        for tap in taps:
-            named |= dict(zip(gradient_names(tap), self._by_setting[tap.tensor], strict=True))
-        results = [helper.make_node("Identity", [made], [name]) for name, made in named.items()]
-        ranks = {tap.tensor: len(self._sized.size(tap.tensor)) for tap in taps}
-        graph = GradientGraph(b"", taps, tuple(self._aims), ranks)
-        constants = {**program.constants, **writer.constants}
-        nodes = [*forward, *writer.nodes, *results]
-        return replace(
-            graph, model=to_model(nodes, constants, self._inputs(nodes), graph.outputs, program.opset)
+        graph = GradientGraph(
+            tuple(tap for tensor, tap in self._taps.items() if tensor in self._sums), tuple(self._aims)
         )
+        results = [node for tap in graph.taps for node in self._sum_up(tap)]
+        for aim, loss in reversed(list(zip(self._aims, losses, strict=True))):
+            results.append(helper.make_node("Identity", [loss], [loss_name(aim)]))
+        nodes, constants = [*forward, *writer.nodes, *results], {**program.constants, **writer.constants}
+        return graph, to_model(nodes, constants, self._inputs(nodes), graph.outputs, program.opset)
+
+    def _sum_up(self, tap: TapTensor) -> Iterator[NodeProto]:
+        others = [axis for axis in range(len(self._sized.size(tap.tensor))) if axis != tap.channel_axis]
+        axes = self._writer.ints(others)
+        for summed, name in zip(self._sums[tap.tensor], sum_names(tap), strict=True):
+            yield helper.make_node("ReduceSum", [summed, axes], [name], keepdims=0)
 
     def _with_corrections(self, node: NodeProto) -> Iterator[NodeProto]:
         """A node of the forward pass, and behind it the corrections of the taps among its outputs."""
@@ -210,10 +217,24 @@ class _Builder:
                 yield from self._correct(name)
 
     def _correct(self, tensor: str) -> Iterator[NodeProto]:
-        scale, offset = setting_names(self._taps[tensor])
-        scaled = f"{tensor}__scaled"
-        yield helper.make_node("Mul", [raw_name(tensor), scale], [scaled])
-        yield helper.make_node("Add", [scaled, offset], [tensor])
+        """A tap times its scale plus its offset: in one go by BatchNormalization where the channels lie on axis 1."""
+        tap = self._taps[tensor]
+        scale, offset = setting_names(tap)
+        if tap.channel_axis == 1:
+            moments = [self._writer.constant(np.full(tap.channels, value)) for value in (0, 1)]
+            inputs = [raw_name(tensor), scale, offset, *moments]
+            yield helper.make_node("BatchNormalization", inputs, [tensor], epsilon=0.0)
+            return
+        shape, scaled = self._writer.ints(self._shape_of_settings(tap)), f"{tensor}__scaled"
+        shaped = [f"{tensor}__scale", f"{tensor}__offset"]
+        yield helper.make_node("Reshape", [scale, shape], shaped[:1])
+        yield helper.make_node("Reshape", [offset, shape], shaped[1:])
+        yield helper.make_node("Mul", [raw_name(tensor), shaped[0]], [scaled])
+        yield helper.make_node("Add", [scaled, shaped[1]], [tensor])
+
+    def _shape_of_settings(self, tap: TapTensor) -> list[int]:
+        """In which a scale (C,) broadcasts over the tensor."""
+        return [tap.channels] + [1] * (len(self._sized.size(tap.tensor)) - 1 - tap.channel_axis)
 
     def _compare(self, aim: Aim) -> str:
         """Start the way back at an aim; gives the name of its loss."""
@@ -273,14 +294,19 @@ class _Builder:
             raise _Unfit(step.node, str(err)) from err
 
     def _go_back_through_tap(self, tensor: str) -> None:
-        """The gradients by the scale and the offset of a tap; the one by its tensor becomes that before it."""
+        """The two sums of a tap; the gradient by its tensor becomes that before the correction."""
         if tensor not in self._taps or tensor not in self._gradients:
             return
         writer, tap, gradient = self._writer, self._taps[tensor], self._gradients[tensor]
-        others = [axis for axis in range(len(self._sized.size(tensor))) if axis != tap.channel_axis]
-        by_scale = writer.sum_over(writer.add("Mul", gradient, raw_name(tensor)), others)
-        self._by_setting[tensor] = by_scale, writer.sum_over(gradient, others)
-        self._gradients[tensor] = writer.add("Mul", gradient, setting_names(tap)[0])
+        self._sums[tensor] = writer.add("Mul", gradient, self._stand_in(tensor)), gradient
+        scale = writer.reshape(setting_names(tap)[0], self._shape_of_settings(tap))
+        self._gradients[tensor] = writer.add("Mul", gradient, scale)
+
+    def _stand_in(self, tensor: str) -> str:
+        """What a tensor is wherever the gradient by it is not 0, and is kept anyway: what limits make of it."""
+        readers = self._readers.get(tensor, [])
+        is_only_limited = len(readers) == 1 and readers[0].op_type in ("Clip", "Relu")
+        return str(readers[0].output[0]) if is_only_limited and tensor not in self._compared else tensor
 
     def _inputs(self, nodes: Sequence[NodeProto]) -> list[ValueInfoProto]:
         read = {name for node in nodes for name in node.input}

@@ -20,21 +20,42 @@ FAILURES = (
 
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
 _IR_VERSION = 8
+_LARGE = 1 << 14
+"""Numbers in weights that are given at every run."""
 
 
-def open_session(model: bytes, threads: int) -> ort.InferenceSession:
-    """A session whose memory grows by what is asked for, not by doubling.
+@dataclass(frozen=True, slots=True)
+class FloatModel:
+    """A graph as bytes, and the large weights that it takes as inputs.
 
-    Raises:
-        One of ``FAILURES``: ONNX Runtime refuses the graph.
+    ONNX Runtime would hold those twice over, and in the bytes they would be a third time. Pointwise convolutions and
+    Gemm take as long either way; other layers are faster with constants, which ONNX Runtime arranges anew.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
-    options.enable_mem_pattern = False
-    return ort.InferenceSession(model, options, providers=[("CPUExecutionProvider", _ARENA)])
+
+    data: bytes
+    weights: Mapping[str, NDArray[np.float32]]
+
+
+class FloatSession:
+    """One graph, ready to run; its memory grows by what is asked for, not by doubling."""
+
+    def __init__(self, model: FloatModel, threads: int) -> None:
+        """One of ``FAILURES``: ONNX Runtime refuses the graph."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4
+        options.enable_mem_pattern = False
+        providers = [("CPUExecutionProvider", _ARENA)]
+        self._session, self._weights = (
+            ort.InferenceSession(model.data, options, providers=providers),
+            model.weights,
+        )
+
+    def run(self, outputs: Sequence[str], given: Mapping[str, Array]) -> list[Array]:
+        """The outputs; one of ``FAILURES`` when ONNX Runtime cannot compute them."""
+        return list(self._session.run(list(outputs), {**self._weights, **given}))
 
 
 def to_model(
@@ -43,20 +64,38 @@ def to_model(
     inputs: Sequence[ValueInfoProto],
     outputs: Sequence[str],
     opset: int,
-) -> bytes:
-    """The bytes of a graph with those of the constants that it reads."""
-    read = {name for node in nodes for name in read_by(node)}
-    initializers = [
-        numpy_helper.from_array(np.asarray(value, order="C"), name)
-        for name, value in constants.items()
-        if name in read
-    ]
+) -> FloatModel:
+    """A graph with those of the constants that it reads."""
+    readers = _readers(nodes)
+    arrays = {name: np.asarray(value, order="C") for name, value in constants.items() if name in readers}
+    weights = {
+        name: a for name, a in arrays.items() if a.size >= _LARGE and _is_given(name, a, readers[name])
+    }
+    initializers = [numpy_helper.from_array(a, name) for name, a in arrays.items() if name not in weights]
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, a.shape) for name, a in weights.items()]
     results = [ValueInfoProto(name=name) for name in outputs]
-    graph = helper.make_graph(list(nodes), "gradient", list(inputs), results, initializers)
+    graph = helper.make_graph(list(nodes), "gradient", [*inputs, *given], results, initializers)
     imports = [helper.make_opsetid("", opset)]
     imports += [helper.make_opsetid(domain, 1) for domain in sorted({node.domain for node in nodes} - {""})]
     model: ModelProto = helper.make_model(graph, opset_imports=imports, ir_version=_IR_VERSION)
-    return bytes(model.SerializeToString())
+    return FloatModel(bytes(model.SerializeToString()), weights)
+
+
+def _readers(nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
+    found = dict[str, list[NodeProto]]()
+    for node in nodes:
+        for name in read_by(node):
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def _is_given(name: str, weight: Array, readers: Sequence[NodeProto]) -> bool:
+    """Whether weights are of pointwise convolutions and Gemm alone."""
+    is_pointwise = weight.ndim > 2 and max(weight.shape[2:]) == 1
+    return weight.dtype == np.float32 and all(
+        node.op_type == "Gemm" or (node.op_type == "Conv" and is_pointwise and node.input[1] == name)
+        for node in readers
+    )
 
 
 def picture_value(picture: PictureInput) -> ValueInfoProto:
@@ -92,18 +131,21 @@ def find_sizes(program: FloatProgram, x: NDArray[np.float32]) -> SizedProgram:
     depending = program.depending()
     values, shapes, extra = list[str](), dict[str, str](), list[NodeProto]()
     nodes = [node for node in program.nodes if not depending.isdisjoint(node.output)]
-    outputs = {name for node in nodes for name in node.output if name}
+    outputs = [name for node in nodes for name in node.output if name]
     wanted = {name for node in nodes for name in read_by(node) if name}
     for node in program.nodes:
         values += [name for name in node.output if name in wanted and name not in depending]
-    for name in sorted(outputs):
+    # ONNX Runtime takes the last of the nodes that nothing reads first: the tensors of the first layers go early.
+    for name in outputs:
         shapes[name] = f"{name}__size"
-        extra.append(helper.make_node("Shape", [name], [shapes[name]]))
+        extra.insert(0, helper.make_node("Shape", [name], [shapes[name]]))
     fetched = [*values, *shapes.values()]
     every = [*program.nodes, *extra]
-    data = to_model(every, program.constants, [picture_value(program.picture)], fetched, program.opset)
+    model = to_model(every, program.constants, [picture_value(program.picture)], fetched, program.opset)
     given = to_own_layout(program.picture, x)
-    found = dict(zip(fetched, open_session(data, 1).run(fetched, {program.picture.name: given}), strict=True))
+    found = dict(
+        zip(fetched, FloatSession(model, 1).run(fetched, {program.picture.name: given}), strict=True)
+    )
     sizes = {name: tuple(int(n) for n in found[size]) for name, size in shapes.items()}
     constants = {**program.constants, **{name: found[name] for name in values}}
     return SizedProgram(

@@ -5,6 +5,9 @@ import numpy as np
 from calibration.targets.gradient.rules.registry import rule
 from calibration.targets.gradient.step import Step, Writer
 
+_NO_LIMIT = 3e38
+"""Exporters write the largest number of a type for none."""
+
 
 @rule("Relu")
 def _relu(step: Step) -> str:
@@ -19,7 +22,19 @@ def _thresholded_relu(step: Step) -> str:
 
 @rule("Clip", data=(0,))
 def _clip(step: Step) -> str:
-    return step.writer.where(step.writer.add("Equal", step.x, step.y), step.by_output)
+    """Strictly between the limits, which its output tells: what it reads need not be kept, but for a small picture."""
+    writer = step.writer
+    if step.x == step.sized.program.picture.name:  # black and white may lie right at the limits
+        return writer.where(writer.add("Equal", step.x, step.y), step.by_output)
+    low, high = (None if value is None else float(value) for value in (step.value(1), step.value(2)))
+    found = list[str]()
+    if low is not None and low > -_NO_LIMIT:
+        found.append(writer.add("Greater", step.y, writer.constant(low)))
+    if high is not None and high < _NO_LIMIT:
+        found.append(writer.add("Less", step.y, writer.constant(high)))
+    if not found:
+        return step.by_output
+    return writer.where(found[0] if len(found) == 1 else writer.add("And", *found), step.by_output)
 
 
 def _below_zero(step: Step, slope: str) -> str:

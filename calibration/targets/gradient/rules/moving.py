@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto, helper
 from calibration.targets.base import NoDerivative
 from calibration.targets.gradient.program import Array
 from calibration.targets.gradient.rules.registry import rule
-from calibration.targets.gradient.session import open_session, to_model
+from calibration.targets.gradient.session import FloatSession, to_model
 from calibration.targets.gradient.step import Step
 
 
@@ -160,5 +160,5 @@ def run_alone(step: Step, arrays: Sequence[Array]) -> list[Array]:
     constants: Mapping[str, Array] = {
         name: value for name, value in step.sized.program.constants.items() if name in node.input
     }
-    data = to_model([node], constants, inputs, [node.output[0]], step.sized.program.opset)
-    return [np.asarray(y) for y in open_session(data, 1).run(None, dict(zip(names, arrays, strict=True)))]
+    model = to_model([node], constants, inputs, [node.output[0]], step.sized.program.opset)
+    return FloatSession(model, 1).run([node.output[0]], dict(zip(names, arrays, strict=True)))
