@@ -277,6 +277,10 @@ class ModelState:
         """Id of the baseline a patch was made from, as its report says; None when that cannot be read."""
         return self._read_reported(patch_id, "baseline_id")
 
+    def patch_path(self, patch_id: str) -> Path:
+        """The corrections of a patch; may be missing."""
+        return self.patches / patch_id / "patch.safetensors"
+
     def observed_path(self, patch_id: str) -> Path:
         """The drift that the patch was accepted for, as a baseline file of the first taps; may be missing."""
         return self.patches / patch_id / "observed.safetensors"

@@ -181,9 +181,6 @@ def _fact(fact: Fact) -> dict[str, Any]:
             return {"outcome": "accepted", **as_json(report), "generation": str(generation)}
         case events.RecalibrationRefused(report):
             return {"outcome": "refused", **as_json(report)}
-        case events.PatchReused(patch_id, generation, reason):
-            known = {"accepted": True, "is_known": True, "candidate": patch_id, "seconds": 0.0}
-            return {"outcome": "accepted", **known, "reasons": [reason], "generation": str(generation)}
         case (
             events.HealthChanged()
             | events.BaselineChanged()
@@ -206,10 +203,12 @@ def _values(value: Any) -> dict[str, Any]:
 
 
 def as_json(report: RecalibrationReport) -> dict[str, Any]:
-    """The report's fields; ``report`` only where there is a page."""
+    """The report's fields; ``report`` only where there is a page, ``is_known`` only where it is true."""
     data = asdict(report) | {"frames": report.frames.to_json()}
     if report.report is None:
         del data["report"]
+    if not report.is_known:
+        del data["is_known"]
     return data
 
 

@@ -54,12 +54,15 @@ def describe(fact: Fact) -> list[str]:
         case events.DriftAlarm(figures):
             return [f"drift alarm: {_drift_text(figures)} ({figures.verdict})"]
         case events.Recalibrated(report, generation):
-            headline = f"recalibrated in {report.seconds:.1f} s: {report.candidate}; active is {generation}"
-            return [headline, *report.reasons]
+            found = (
+                f"{report.candidate}, known from an earlier drift" if report.is_known else report.candidate
+            )
+            return [
+                f"recalibrated in {report.seconds:.1f} s: {found}; active is {generation}",
+                *report.reasons,
+            ]
         case events.RecalibrationRefused(report):
             return [f"recalibration refused after {report.seconds:.1f} s, nothing changed", *report.reasons]
-        case events.PatchReused():
-            return [f"{fact.patch_id} is used again; active is {fact.generation}", fact.reason]
         case events.RolledBack():
             return [f"rolled back from {fact.before} to {fact.after}: {fact.reason}"]
 

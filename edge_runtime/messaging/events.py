@@ -99,6 +99,8 @@ class RecalibrationReport:
     """Unix seconds when the work began."""
     report: str | None = None
     """``model/id`` of the page below ``/reports``; None when there is no page."""
+    is_known: bool = False
+    """A patch that was accepted for this drift before is used again; ``candidate`` is its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ class DriftAlarm:
 
 @dataclass(frozen=True, slots=True)
 class Recalibrated:
-    """A patch was made, accepted by the gate, and is active."""
+    """A patch was accepted by the gate, and is active: a new one, or one that is known."""
 
     kind: ClassVar = "recalibration"
     report: RecalibrationReport
@@ -247,16 +249,6 @@ class RecalibrationRefused:
 
     kind: ClassVar = "recalibration"
     report: RecalibrationReport
-
-
-@dataclass(frozen=True, slots=True)
-class PatchReused:
-    """A drift seen before has come again, and the patch accepted for it is active."""
-
-    kind: ClassVar = "recalibration"
-    patch_id: str
-    generation: Generation
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +294,6 @@ Fact = (
     | DriftAlarm
     | Recalibrated
     | RecalibrationRefused
-    | PatchReused
     | RolledBack
     | DeliveryTrouble
     | DeliveryRecovered

@@ -61,7 +61,9 @@ class RecalibrationController:
         self._reference = LiveReferenceSet(context, settings.reference, drift.sample_every_s)
         self._patch_policy = PatchPolicy(context, deployment, self._baselines, watch)
         self._planner = TaskPlanner(settings, next_due_wall_s, context.model_state.load_slots())
-        self._runner = TaskRunner(context, settings, drift, self._baselines, self._reference, start_job)
+        self._runner = TaskRunner(
+            context, settings, drift, self._baselines, self._reference, self._patch_policy, start_job
+        )
         self._results = TaskResults(
             context, self._baselines, self._patch_policy, self._planner, self._reference
         )
@@ -230,11 +232,17 @@ class RecalibrationController:
                 self._runner.begin(Kind.RECALIBRATE, cause, -np.inf)
         elif (
             cause is Cause.DRIFT
-            and not policy.reuse_known_patch()
-            and self._planner.may_try(Kind.RECALIBRATE, now_s)
+            and not policy.settle_known_drift()
+            and self._may_answer_drift(now_s)
             and policy.may_patch()
         ):
             self._runner.begin(Kind.RECALIBRATE, cause, self._watch.window_began_at_s)
+
+    def _may_answer_drift(self, now_s: float) -> bool:
+        """A known drift waits for no cool-down: its patch is judged, mostly without making another one."""
+        if self._planner.may_try(Kind.RECALIBRATE, now_s):
+            return True
+        return self._patch_policy.known_patch is not None and Kind.RECALIBRATE not in self._planner.impossible
 
     def _note_slots(self) -> None:
         """Before the task begins: a start in the middle of it must not begin it again."""
@@ -248,7 +256,7 @@ class RecalibrationController:
 
     def _advance(self) -> None:
         # A known drift shows itself only when a whole window of it was seen.
-        if self._runner.is_collecting_for_drift and self._patch_policy.reuse_known_patch():
+        if self._runner.is_collecting_for_drift and self._patch_policy.settle_known_drift():
             self._runner.drop_task_of_drift()
         ended = self._runner.advance()
         if ended is not None:

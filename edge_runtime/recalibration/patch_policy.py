@@ -1,8 +1,8 @@
 """Which generation may be active: a patch is valid while its drift lasts and the baseline it was made from is in use.
 
-Takes patches back when either has ended, brings an accepted one back when its drift or its baseline comes again,
-and keeps one that an operator rolled back from coming back by itself. Always whole generations, made from bundle and
-baseline.
+Takes patches back when either has ended, names the one to judge first when its drift comes again, brings one back when
+its baseline does, and keeps one that an operator rolled back from coming back by itself. Always whole generations,
+made from bundle and baseline.
 """
 
 import structlog
@@ -17,7 +17,6 @@ from edge_runtime.messaging.events import (
     DriftAlarm,
     PatchesPaused,
     PatchResumed,
-    PatchReused,
     RolledBack,
 )
 from edge_runtime.recalibration.baselines.active import ActiveBaselines
@@ -47,6 +46,8 @@ class PatchPolicy:
     ) -> None:
         self._deployment, self._model_state, self._emit = deployment, context.model_state, context.emit
         self._baselines, self._watch = baselines, watch
+        self._judged = set[str]()
+        """Known patches that were judged since this drift began: none is judged twice."""
         self._answered_score: float | None = None
         """Of the drift that was answered already, by a patch or by the roll-back of one."""
         # Made under a drift that was not seen again since the watch began: it may have ended unnoticed.
@@ -69,6 +70,7 @@ class PatchPolicy:
                 self._alarm()
         elif change == "returned" or (self._is_patch_in_doubt and self._is_base_seen()):
             self._answered_score, self._is_patch_in_doubt = None, True  # until it is taken back
+            self._judged.clear()
             if self._deployment.is_patched:
                 self.take_back("the drift is over: the base fits again")
             self._is_patch_in_doubt = False
@@ -119,31 +121,56 @@ class PatchPolicy:
         self._reported = reason
         return reason is None
 
-    def reuse_known_patch(self) -> bool:
-        """Use the patch that was accepted for this very drift before; False when there is none or it does not run.
+    def settle_known_drift(self) -> bool:
+        """Whether the drift is one that has its answer: the active patch, or an operator who took its patch back.
 
-        One that an operator took back is an answer too: the drift stays as it is until a command.
+        Then it stays as it is, until a command.
         """
         patch_id = self._watch.known_drift if self.needs_answer else None
         if patch_id is None:
             return False
-        if self._model_state.read_withdrawal(patch_id) == Cause.COMMAND:
-            self._answered_score = self._watch.drift_score
-            return True
-        if not self._may_be_used(patch_id):
+        is_active = self._deployment.state.active.patch == patch_id and self._may_be_used(patch_id)
+        if not is_active and self._model_state.read_withdrawal(patch_id) != Cause.COMMAND:
             return False
-        if self._deployment.state.active.patch == patch_id:
-            self._answered_score = self._watch.drift_score
-            return True
-        try:
-            generation = self.activate(patch_id, Cause.DRIFT)
-        except EdgeRuntimeError as err:
-            log.error("a patch accepted earlier cannot be used", patch=patch_id, reason=str(err))
-            self._withdraw(patch_id, str(err))
-            return False
-        reason = f"the camera shows again what {patch_id} was accepted for"
-        self._emit(PatchReused(patch_id, generation, reason))
+        self._answered_score = self._watch.drift_score
         return True
+
+    @property
+    def known_patch(self) -> str | None:
+        """The patch that was accepted for this very drift before, to be judged again; None when there is none.
+
+        Nor is there when it was judged already since the drift began.
+        """
+        patch_id = self._watch.known_drift if self.needs_answer else None
+        if patch_id is None or patch_id in self._judged or not self._may_be_used(patch_id):
+            return None
+        return patch_id
+
+    @property
+    def patch_to_start_from(self) -> str | None:
+        """The active patch, where it was made from the baseline in use and there is a drift, which may have grown."""
+        active = self._deployment.state.active.patch
+        if active is None or self._watch.drift_score is None or not self._may_be_used(active):
+            return None
+        return active
+
+    def note_judged(self, patch_id: str) -> None:
+        """A known patch was judged for this drift, whatever came of it."""
+        self._judged.add(patch_id)
+
+    def reuse(self, patch_id: str, cause: str) -> Generation:
+        """Use a known patch again, which the gate has accepted; one that does not run is withdrawn.
+
+        Raises:
+            EngineError, StateError: it was taken back meanwhile, does not run or cannot be read; nothing was changed.
+        """
+        if not self._may_be_used(patch_id):
+            raise StateError(f"the known patch {patch_id} may not be used any more")
+        try:
+            return self.activate(patch_id, cause)
+        except EdgeRuntimeError as err:
+            self._withdraw(patch_id, str(err))
+            raise
 
     def _may_be_used(self, patch_id: str) -> bool:
         baseline = self._baselines.in_use
@@ -173,6 +200,7 @@ class PatchPolicy:
         suspended = None if self._deployment.is_patched_by(Cause.DRIFT) else active
         waiting = self._baselines.suspended_patch
         self._answered_score, self._is_patch_in_doubt = None, False
+        self._judged.clear()
         self._baselines.note_switch(before, suspended)
         if now is not None and now.name != before.name:
             self._emit(BaselineChanged(before.name, now.name, self._baselines.scores()))

@@ -1,7 +1,8 @@
 """The reports of one model's recalibrations: written by the controller, read over HTTP, bounded in number.
 
-An accepted one lies with its patch (``patches/p3/report.{json,html}``, see ``model_state``) and goes with it; a refused
-one in ``reports/r7/``, of which the newest ``KEPT`` stay. The content of a page is in ``calibration.report.page``.
+That of a new patch lies with it (``patches/p3/report.{json,html}``, see ``model_state``) and goes with it; every other
+one, of a refusal or of a known patch that was judged again, in ``reports/r7/``, of which the newest ``KEPT`` stay. The
+content of a page is in ``calibration.report.page``.
 """
 
 import re
@@ -34,8 +35,8 @@ class Reports:
         """Those of a model."""
         return cls(model_folder(state_dir, model))
 
-    def keep_refused(self, finished: Path) -> str | None:
-        """Move a finished job's report in, whole or not at all, and forget the oldest.
+    def keep(self, finished: Path) -> str | None:
+        """Move the report of a finished job that made no patch in, whole or not at all, and forget the oldest.
 
         Gives its id; None when there is no report or the disk refuses.
         """

@@ -43,6 +43,8 @@ class TaskResults:
     def take(self, task: Task, result: JobResult) -> None:
         """Use a result, or publish that there is none."""
         folder = self._model_state.job_folder(task.kind)
+        if task.known is not None:
+            self._patch_policy.note_judged(task.known)
         if isinstance(result, JobFailure):
             self._fail(task, result)
             return
@@ -72,17 +74,21 @@ class TaskResults:
         self.recalibrations += 1
         if not report.accepted:
             self.refused += 1
-            self.last_report = self._add_page(report, self._reports.keep_refused(folder / "report"))
+            self.last_report = self._add_page(report, self._reports.keep(folder / "report"))
             self._emit(RecalibrationRefused(self.last_report))
             return
         self.last_report = report
         baseline = self._baselines.in_use
         if baseline is None or report.baseline_id != baseline.id:
             raise StateError("another baseline has come into use meanwhile; the patch is not used")
-        patch_id = self._model_state.make_patch_id()
-        self._model_state.adopt(folder / "patch", patch_id)
-        self.last_report = self._add_page(report, patch_id)
-        generation = self._patch_policy.activate(patch_id, task.cause)
+        if report.is_known:
+            self.last_report = self._add_page(report, self._reports.keep(folder / "report"))
+            generation = self._patch_policy.reuse(report.candidate, task.cause)
+        else:
+            patch_id = self._model_state.make_patch_id()
+            self._model_state.adopt(folder / "patch", patch_id)
+            self.last_report = self._add_page(report, patch_id)
+            generation = self._patch_policy.activate(patch_id, task.cause)
         self.accepted += 1
         self._emit(Recalibrated(self.last_report, generation))
 

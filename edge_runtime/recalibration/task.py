@@ -76,3 +76,5 @@ class Task:
     """Only frames of this stream; None takes all of the model's."""
     approval: Approval = Approval()
     """Of a commissioning."""
+    known: str | None = None
+    """The patch accepted for this drift before, which the process judges first; None while frames are collected."""

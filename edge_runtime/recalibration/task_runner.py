@@ -1,6 +1,7 @@
 """Carries out one task at a time: collects its frames, has a process work on them, and gives the result."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from edge_runtime.recalibration.baselines.active import ActiveBaselines
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.job.messages import JobFailure, JobProgress, JobRequest, JobResult
 from edge_runtime.recalibration.job.process import JobProcess
+from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
 from edge_runtime.recalibration.reference.reservoir import Kept
 from edge_runtime.recalibration.task import (
@@ -45,9 +47,11 @@ class TaskRunner:
         drift: DriftConfig,
         baselines: ActiveBaselines,
         reference: LiveReferenceSet,
+        patch_policy: PatchPolicy,
         start_job: StartJob,
     ) -> None:
         self._context, self._start = context, start_job
+        self._patch_policy = patch_policy
         self._baselines, self._reference = baselines, reference
         self._began_at_s = context.clock()
         self._state: tuple[Phase, Task | None] = _IDLE
@@ -141,6 +145,8 @@ class TaskRunner:
 
     def _start_job(self, task: Task, kept: Sequence[Kept]) -> JobResult | None:
         context, settings, at_wall_s = self._context, self._settings, self._context.wall_clock()
+        known, start = self._find_patches(task, kept)
+        task, path_of = replace(task, known=known), context.model_state.patch_path
         request = JobRequest(
             task.kind,
             task.cause,
@@ -153,6 +159,8 @@ class TaskRunner:
             tuple(self._reference.list_moments(task)) if kept else (),
             context.identity.manifest_sha256,
             context.pictures,
+            {} if known is None else {known: path_of(known)},
+            None if start is None else path_of(start),
         )
         pixels = np.stack([one.pixels for one in kept if one.pixels is not None]) if kept else None
         folder, deadline_s = context.model_state.job_folder(task.kind), context.clock() + settings.timeout_s
@@ -165,6 +173,12 @@ class TaskRunner:
         self._state = Phase.WORKING, task
         log.info("working", model=context.model, task=str(task.kind), frames=len(kept))
         return None
+
+    def _find_patches(self, task: Task, kept: Sequence[Kept]) -> tuple[str | None, str | None]:
+        """The known patch to judge first, and the one to start from; none where live frames show no drift."""
+        if task.kind is not Kind.RECALIBRATE or not kept:
+            return None, None
+        return self._patch_policy.known_patch, self._patch_policy.patch_to_start_from
 
     def _make_facts(self, task: Task, kept: Sequence[Kept], at_wall_s: float) -> BaselineFacts | None:
         """The facts about the baseline that a commissioning will make; None for another task."""

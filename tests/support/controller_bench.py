@@ -95,11 +95,12 @@ class ScriptedJob:
             sha256 = hashlib.sha256(model).hexdigest() if result.accepted else result.model_sha256
             from_id = result.baseline_id or Baseline.load(self.request.baseline).id
             result = replace(result, cause=self.request.cause, model_sha256=sha256, baseline_id=from_id)
-            place = self.folder / ("patch" if result.accepted else "report")
+            is_new = result.accepted and not result.is_known
+            place = self.folder / ("patch" if is_new else "report")
             place.mkdir(parents=True)
             (place / "report.json").write_bytes(orjson.dumps(as_json(result)))
             (place / "report.html").write_text(PAGE)
-            if result.accepted:
+            if is_new:
                 (place / "model.onnx").write_bytes(model)
                 (place / "patch.safetensors").write_bytes(b"patch")
         self.outcome = result

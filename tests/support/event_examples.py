@@ -16,7 +16,6 @@ from edge_runtime.messaging.events import (
     PatchesPaused,
     PatchFacts,
     PatchResumed,
-    PatchReused,
     Recalibrated,
     RecalibrationRefused,
     RecalibrationReport,
@@ -58,6 +57,18 @@ def a_report(*, accepted=True, **fields):
 
 FIGURES = DriftFigures(True, 1.62, 1.0, 0.8, 1.0, True, "sensor", "layers", 0.31, 4096)
 
+ACCEPTED_DATA = {
+    "accepted": True, "candidate": "input", "reasons": ["better by 0.031"], "notes": [],
+    "patch": {
+        "id": "5f1c", "candidate": "input", "taps": 49, "channels": 9424, "frames": 64, "model_sha256": "aa",
+        "baseline_id": "b1", "created_wall_s": 1795966859.0, "size_bytes": 81920},
+    "scores": {"input": {"gain": 0.031, "spread": None}}, "drift": {"input": 0.42},
+    "frames": {"given": 64, "left_out": {"repeated": 3}, "observed": 45, "judged": 16,
+               "witness": 48, "distilled_from": 48},
+    "skipped_layers": {"conv_1": "it has no bias"}, "channels_left_alone": 2, "channels_clipped": 1,
+    "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "bb", "baseline_id": "b1", "seed": 0,
+    "cause": "drift alarm", "at": 1795966859.5, "report": "parts/p1", "generation": "parts/1+p1"}  # fmt: skip
+
 EXAMPLES = {
     "applied": (ConfigApplied(("device", "drift.window_frames"), ("device",)), "config", {
         "accepted": True, "changed": ["device", "drift.window_frames"], "after_restart": ["device"]}),
@@ -94,17 +105,7 @@ EXAMPLES = {
     "drift": (DriftAlarm(FIGURES), "drift", {
         "ready": True, "score": 1.62, "threshold": 1.0, "cusum": 0.8, "cusum_threshold": 1.0, "drifted": True,
         "verdict": "sensor", "sign": "layers", "answers_score": 0.31, "frames": 4096}),
-    "recalibrated": (Recalibrated(a_report(report="parts/p1"), PATCHED), "recalibration", {
-        "accepted": True, "candidate": "input", "reasons": ["better by 0.031"], "notes": [],
-        "patch": {
-            "id": "5f1c", "candidate": "input", "taps": 49, "channels": 9424, "frames": 64, "model_sha256": "aa",
-            "baseline_id": "b1", "created_wall_s": 1795966859.0, "size_bytes": 81920},
-        "scores": {"input": {"gain": 0.031, "spread": None}}, "drift": {"input": 0.42},
-        "frames": {"given": 64, "left_out": {"repeated": 3}, "observed": 45, "judged": 16,
-                   "witness": 48, "distilled_from": 48},
-        "skipped_layers": {"conv_1": "it has no bias"}, "channels_left_alone": 2, "channels_clipped": 1,
-        "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "bb", "baseline_id": "b1", "seed": 0,
-        "cause": "drift alarm", "at": 1795966859.5, "report": "parts/p1", "generation": "parts/1+p1"}),
+    "recalibrated": (Recalibrated(a_report(report="parts/p1"), PATCHED), "recalibration", ACCEPTED_DATA),
     "recalibration refused": (RecalibrationRefused(a_report(accepted=False)), "recalibration", {
         "accepted": False, "candidate": "identity", "reasons": ["in doubt"], "notes": [], "patch": None,
         "scores": {}, "drift": {"input": 0.42},
@@ -113,9 +114,9 @@ EXAMPLES = {
         "skipped_layers": {"conv_1": "it has no bias"}, "channels_left_alone": 2, "channels_clipped": 1,
         "seconds": 12.345, "extra_memory_mb": 210.5, "model_sha256": "aa", "baseline_id": "b1", "seed": 0,
         "cause": "drift alarm", "at": 1795966859.5}),
-    "patch reused": (PatchReused("p1", PATCHED, "the camera shows it again"), "recalibration", {
-        "accepted": True, "is_known": True, "candidate": "p1", "seconds": 0.0,
-        "reasons": ["the camera shows it again"], "generation": "parts/1+p1"}),
+    "patch reused": (
+        Recalibrated(a_report(candidate="p1", is_known=True, report="parts/r1"), PATCHED), "recalibration",
+        {**ACCEPTED_DATA, "is_known": True, "candidate": "p1", "report": "parts/r1"}),
     "rolled back": (RolledBack(PATCHED, BASE, "command"), "rollback", {
         "from": "parts/1+p1", "to": "parts/1", "reason": "command"}),
 }  # fmt: skip

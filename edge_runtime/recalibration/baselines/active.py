@@ -13,6 +13,7 @@ from calibration.baseline.metadata import DEFAULT_NAME, BaselineFacts
 from calibration.errors import CalibrationError
 from calibration.targets import model_files
 from edge_runtime.config import DriftConfig
+from edge_runtime.deployment.deployment import KEPT_PATCHES
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.messaging.events import BaselineScore
 from edge_runtime.recalibration.baselines.store import BaselineStore, InUse
@@ -23,7 +24,7 @@ from edge_runtime.recalibration.task import Cause
 
 log = structlog.get_logger()
 
-MOST_KNOWN_DRIFTS = 4
+MOST_KNOWN_DRIFTS = KEPT_PATCHES
 """The newest accepted patches whose drifts are recognised; opening one takes as long as opening a baseline."""
 
 
@@ -193,10 +194,12 @@ class ActiveBaselines:
             counts = withdrawal is None or (withdrawal == Cause.COMMAND and not has_newer)
             if counts and self._model_state.read_baseline_id(patch_id) in usable:
                 has_newer |= withdrawal is None
+                path = self._model_state.observed_path(patch_id)
                 try:
-                    found[patch_id] = Baseline.load(self._model_state.observed_path(patch_id))
-                except CalibrationError:
-                    continue  # of an earlier version, which did not keep the drift
+                    found[patch_id] = Baseline.load(path)
+                except CalibrationError as err:
+                    if path.exists():  # a patch of a reference folder, or of an earlier version, has none
+                        log.error("the drift of a patch is not recognised", patch=patch_id, reason=str(err))
             if len(found) == MOST_KNOWN_DRIFTS:
                 break
         return found

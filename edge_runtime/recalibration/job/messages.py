@@ -44,6 +44,10 @@ class JobRequest:
     """Of the bundle that the daemon verified and runs: another one in its folder is refused."""
     pictures: PicturesConfig = field(default_factory=PicturesConfig)
     """Limits for the pictures of the folder."""
+    known: dict[str, Path] = field(default_factory=dict)
+    """By id, the files of patches that were accepted for this drift before: they are judged first."""
+    start: Path | None = None
+    """File of the patch in force, where its drift goes on: the descent may start there. None starts at the input."""
 
     @property
     def keep_pictures(self) -> bool:
@@ -136,4 +140,4 @@ _REPORT = TypeAdapter(RecalibrationReport)
 def make_report(verdict: Verdict, request: JobRequest) -> RecalibrationReport:
     """The report of a verdict."""
     facts = {**verdict.to_json(), "frames": verdict.frames, "cause": request.cause, "at": request.at_wall_s}
-    return _REPORT.validate_python(facts)
+    return _REPORT.validate_python(facts | {"is_known": verdict.candidate in request.known})

@@ -1,17 +1,13 @@
 """Several baselines of the controller: recorded, switched, approved, expired, removed; and their patches."""
 
-import hashlib
-import shutil
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from calibration.baseline.metadata import DAY_S
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import ModelState
-from edge_runtime.errors import CommandError, EngineError
-from edge_runtime.messaging.events import PatchReused
+from edge_runtime.errors import CommandError
 from edge_runtime.recalibration.baselines.store import MOST, BaselineStore
 from tests.support.controller_bench import ACCEPTED, BASE, ControllerBench, a_baseline
 
@@ -131,76 +127,6 @@ def test_a_patch_that_was_made_while_the_baseline_changed_is_not_used(tmp_path):
     bench.tick()
     assert bench.slot.generation == BASE
     assert "another baseline has come into use" in bench.last_event.error
-
-
-def known_drift(bench, patch_id="p1", model=b"patched"):
-    """As an earlier drift left it: a patch of the baseline day, and what the camera showed then."""
-    folder = bench.model_state.patches / patch_id
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(model)
-    report = {"baseline_id": bench.store.read("day").id, "model_sha256": hashlib.sha256(model).hexdigest()}
-    (folder / "report.json").write_bytes(orjson.dumps(report))
-    a_baseline(5).save(folder / "observed.safetensors")
-
-
-def drift_known_as(bench, patch_id="p1"):
-    bench.watch.known_drift, bench.watch.changes = patch_id, ["alarm"]
-    bench.feed(9)
-
-
-def test_a_drift_seen_before_gets_its_patch_at_once(tmp_path):
-    known_drift(two_states(tmp_path))
-    bench = ControllerBench(tmp_path)
-    assert list(bench.watch.known.drifts) == ["p1"]
-    drift_known_as(bench)
-    assert bench.jobs == []
-    assert bench.slot.generation == P1
-    assert isinstance(bench.last_event, PatchReused)
-    bench.watch.changes = ["returned"]
-    bench.feed(1)
-    assert bench.slot.generation == BASE
-
-
-def test_a_drift_that_is_recognised_while_frames_are_collected_needs_no_more_of_them(tmp_path):
-    known_drift(two_states(tmp_path))
-    bench = ControllerBench(tmp_path)
-    bench.watch.changes = ["alarm"]
-    bench.feed(3)
-    bench.watch.known_drift = "p1"
-    bench.feed(8)
-    assert (bench.jobs, bench.slot.generation) == ([], P1)
-
-
-def test_a_known_patch_that_does_not_run_is_made_anew(tmp_path):
-    known_drift(two_states(tmp_path))
-    bench = ControllerBench(tmp_path)
-    bench.build_error = EngineError("refused")
-    drift_known_as(bench)
-    assert bench.model_state.is_withdrawn("p1")
-    assert len(bench.jobs) == 1
-    assert ControllerBench(tmp_path).watch.known.drifts == {}
-
-
-def test_what_was_rolled_back_is_recognised_after_a_restart_until_a_newer_patch_counts(tmp_path):
-    known_drift(two_states(tmp_path))
-    state = ControllerBench(tmp_path).model_state
-    state.withdraw("p1", "command")
-    bench = ControllerBench(tmp_path)
-    assert list(bench.watch.known.drifts) == ["p1"]
-    drift_known_as(bench)
-    assert (bench.jobs, bench.slot.generation) == ([], BASE)
-    shutil.copytree(state.patches / "p1", state.patches / "p2")
-    (state.patches / "p2" / "withdrawn").unlink()
-    assert list(ControllerBench(tmp_path).watch.known.drifts) == ["p2"]
-
-
-def test_the_known_drift_of_another_baseline_does_not_count(tmp_path):
-    known_drift(two_states(tmp_path))
-    bench = ControllerBench(tmp_path)
-    switch(bench, "night")
-    drift_known_as(bench)
-    assert bench.slot.generation == BASE
-    assert len(bench.jobs) == 1
 
 
 def test_from_an_expired_baseline_no_patch_is_made_and_it_is_said_once(tmp_path):

@@ -23,7 +23,7 @@ def reports(tmp_path):
 
 def test_a_refused_one_is_kept_with_its_own_id(tmp_path, reports):
     folder = finished(tmp_path, candidate="identity")
-    assert reports.keep_refused(folder) == "r1"
+    assert reports.keep(folder) == "r1"
     assert not folder.exists()
     assert reports.read_page("r1") == b"<p>page</p>"
     assert reports.read_figures("r1") == {"accepted": False, "candidate": "identity"}
@@ -31,7 +31,7 @@ def test_a_refused_one_is_kept_with_its_own_id(tmp_path, reports):
 
 
 def test_only_the_newest_stay(tmp_path, reports):
-    given = [reports.keep_refused(finished(tmp_path)) for _ in range(KEPT + 3)]
+    given = [reports.keep(finished(tmp_path)) for _ in range(KEPT + 3)]
     assert given[-1] == f"r{KEPT + 3}"
     assert len(reports.list_ids()) == KEPT
     assert reports.read_page("r3") is None
@@ -42,7 +42,7 @@ def test_accepted_ones_are_found_with_their_patches(tmp_path, reports):
     finished(tmp_path).rename(reports.folder / "p2-unfinished")
     (reports.folder / "patches").mkdir()
     finished(tmp_path).rename(reports.folder / "patches" / "p2")
-    reports.keep_refused(finished(tmp_path))
+    reports.keep(finished(tmp_path))
     assert sorted(reports.list_ids()) == ["p2", "r1"]
     assert reports.has_page("p2")
 
@@ -58,8 +58,8 @@ def test_an_id_that_cannot_be_one_reads_nothing(tmp_path, reports, report_id):
 
 def test_what_is_missing_damaged_or_far_too_large_is_no_report(tmp_path, reports):
     assert reports.list_ids() == []
-    assert reports.keep_refused(tmp_path / "missing") is None
-    reports.keep_refused(finished(tmp_path, text="x" * (LARGEST_PAGE_BYTES + 1)))
+    assert reports.keep(tmp_path / "missing") is None
+    reports.keep(finished(tmp_path, text="x" * (LARGEST_PAGE_BYTES + 1)))
     (reports.folder / "reports" / "r1" / "report.json").write_bytes(b"[1")
     assert (reports.read_page("r1"), reports.read_figures("r1")) == (None, None)
 
@@ -67,4 +67,4 @@ def test_what_is_missing_damaged_or_far_too_large_is_no_report(tmp_path, reports
 def test_a_disk_that_refuses_costs_the_report_and_nothing_else(tmp_path, reports):
     reports.folder.mkdir(parents=True, exist_ok=True)
     (reports.folder / "reports").symlink_to(tmp_path / "a disk that is not mounted")
-    assert reports.keep_refused(finished(tmp_path)) is None
+    assert reports.keep(finished(tmp_path)) is None

@@ -62,7 +62,7 @@ def work_in(state_dir):
     reports = Reports.of(state_dir, "m")
     for _ in range(KEPT + 1):
         (model_state.jobs / "done").mkdir(exist_ok=True)
-        reports.keep_refused(model_state.jobs / "done")
+        reports.keep(model_state.jobs / "done")
     remove(model_state.reservoir, below=model_state.folder)
 
 
