@@ -249,6 +249,7 @@ def recalibrate(
         ModelError: the model cannot be recalibrated, or has no output of the name in ``options``.
         DataError: the frames are of another shape or dtype, or not finite.
         BaselineError: the baseline is of another model, or has expired.
+        PatchError: a patch in ``options`` is of another model or another baseline.
     """
     started_s, memory_mb = time.monotonic(), _peak_memory_mb()
     options = options or Options()
@@ -256,6 +257,9 @@ def recalibrate(
         fix = "Look at the site; approve the baseline again if it still shows it, or record another."
         raise BaselineError(f"baseline {baseline.name}", "has expired", "one that is still valid", fix)
     target = _matching_target(model, baseline, options.threads)
+    for patch in (*options.known.values(), options.start):
+        if patch is not None:
+            patch.require_origin(target.sha256, baseline.id)
     baseline = _read_as(options, baseline, target)
     given = reference.check(x, y).with_further_input(further_input)
     _require_sample_shape(given.x, baseline)

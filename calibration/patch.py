@@ -93,6 +93,20 @@ class Patch:
         """Channels it speaks of."""
         return sum(affine.scale.size for affine in self.taps.values())
 
+    def require_origin(self, model_sha256: str, baseline_id: str) -> None:
+        """Refuse it where another model or another baseline is in use.
+
+        Raises:
+            PatchError: it was made for another one; the text says which of the two differs.
+        """
+        for what, found, expected in (
+            ("model", self.model_sha256, model_sha256),
+            ("baseline", self.baseline_id, baseline_id),
+        ):
+            if found != expected:
+                fix = "Leave it out: a patch belongs to one model and one baseline."
+                raise PatchError(f"patch {self.id}", f"of the {what} {found[:16]}", f"{expected[:16]}", fix)
+
     def to_bytes(self) -> bytes:
         """The patch file."""
         affines = list(self.taps.values())

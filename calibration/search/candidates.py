@@ -61,7 +61,7 @@ def candidates(taps: int, most_taps: int | None, *, are_distilled: bool = False)
         Candidate("input half-way", input_share=0.5, is_conservative=True),
     ]
     for first in _depths(taps, alone, most):
-        is_conservative = first <= max(1, round(CONSERVATIVE_SHARE * taps))
+        is_conservative = first <= conservative_taps(taps)
         found += [
             Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p, is_conservative) for p in PRIORS
         ]
@@ -70,6 +70,11 @@ def candidates(taps: int, most_taps: int | None, *, are_distilled: bool = False)
             Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p) for p in priors_behind
         ]
     return tuple(found)
+
+
+def conservative_taps(taps: int) -> int:
+    """How many of the first taps a conservative candidate may correct."""
+    return max(1, round(CONSERVATIVE_SHARE * taps))
 
 
 def _depths(taps: int, shares: tuple[float, ...], most: int) -> list[int]:

@@ -112,6 +112,30 @@ def distil(
     return descent.affines()
 
 
+def choose_start(
+    gradients: Gradients,
+    pairs: Pairs,
+    healthy: Moments,
+    starts: Sequence[Mapping[str, Affine]],
+    settings: DistillationSettings,
+    rng: np.random.Generator,
+) -> int:
+    """Which of several starts is the best: the one with the least loss on the pairs of a step, the same for all.
+
+    Taps that a start lacks are at the identity.
+    """
+    targets, weights = _targets(gradients, pairs, settings)
+    order, losses = _draws(len(pairs.healthy), gradients.batch, rng), np.zeros(len(starts))
+    for _ in range(max(1, round(settings.frames_a_step / gradients.batch))):
+        frames = next(order)
+        given = {name: np.asarray(target[frames], np.float32) for name, target in targets.items()}
+        x = pairs.simulated.draw(rng, frames)
+        for i, start in enumerate(starts):
+            affines = {tap: start.get(tap) or _identity(healthy[tap].channels) for tap in gradients.taps}
+            losses[i] += sum(gradients.step(x, affines, given, weights)[0].values())
+    return int(losses.argmin())
+
+
 def half_way(start: Mapping[str, Affine], end: Mapping[str, Affine]) -> dict[str, Affine]:
     """Half of the way: the geometric mean of the scales, the mean of the offsets. The answer to too long a training."""
     found = {}

@@ -16,6 +16,7 @@ from calibration.search.distillation import (
     DistillationSettings,
     Pairs,
     choose_stages,
+    choose_start,
     distil,
     half_way,
 )
@@ -46,6 +47,16 @@ class Teacher:
     """The one with the answers; None where all belong to them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """What was distilled."""
+
+    corrections: Mapping[str, Mapping[str, Affine]]
+    """By candidate and tap."""
+    goes_on: bool
+    """Whether it started at the patch in force instead of at the input correction."""
+
+
 def distilled_candidates(
     target: Target,
     teacher: Teacher,
@@ -55,8 +66,9 @@ def distilled_candidates(
     first_taps: int | None,
     rng: np.random.Generator,
     progress: Progress = tell_nobody,
-) -> dict[str, dict[str, Affine]]:
-    """The corrections by candidate: those at the end of the way, and those half-way.
+    last: Mapping[str, Affine] | None = None,
+) -> Distilled:
+    """The corrections at the end of the way, and those half-way.
 
     Args:
         target: The model.
@@ -67,6 +79,7 @@ def distilled_candidates(
         first_taps: Correct no more than this many layers; None sets no limit.
         rng: Source of all draws.
         progress: Told of every step.
+        last: Another place to start from, a patch in force: the better one of the two is taken. None: there is none.
 
     Raises:
         NoDerivative: the model cannot be differentiated; the text names the operators.
@@ -82,8 +95,13 @@ def distilled_candidates(
     compared = {aim.name: _as_scores(samples, gradients.run(some)[aim.name]) for aim in answers}
     pairs = Pairs(x, show(x), compared)
     fixed = {tap.name for tap in target.taps[first_taps:]} if first_taps is not None else set[str]()
+    goes_on = False
+    if last is not None:
+        starts = (start, {tap: affine for tap, affine in last.items() if tap not in fixed})
+        goes_on = choose_start(gradients, pairs, teacher.moments, starts, settings, rng) == 1
+        start = starts[goes_on]
     end = distil(gradients, pairs, teacher.moments, start, settings, rng, fixed, progress)
-    return {DISTILLED: end, HALF_WAY: half_way(start, end)}
+    return Distilled({DISTILLED: end, HALF_WAY: half_way(start, end)}, goes_on)
 
 
 def batch_of(x: Batch) -> int:

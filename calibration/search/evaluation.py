@@ -97,7 +97,7 @@ class Evaluator:
             fidelity = gate.mean_fidelity(answers, healthy)
             if fidelity is not None:
                 found[name] = fidelity, answers
-        most = FINALISTS - sum(name in seeded for name in patches)
+        most = max(0, FINALISTS - sum(name in seeded for name in patches))
         best = sorted(found, key=lambda name: found[name][0], reverse=True)[:most]
         return {
             name: None if name in seeded else found[name][1]

@@ -9,13 +9,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import gate
 from calibration.baseline.baseline import Baseline, HealthySamples
 from calibration.drift.divergence import drift_between
-from calibration.errors import DataError
-from calibration.gate.classification import GateSettings
+from calibration.gate.classification import Choice, GateSettings
 from calibration.gate.detection import DetectionGateSettings
-from calibration.outputs.detections import Detections
 from calibration.outputs.read import (
     Answers,
     ClassScores,
@@ -33,6 +30,8 @@ from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import DISTILLED, HALF_WAY, Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
 from calibration.search.explanation import FITTED_FRAMES, explain
+from calibration.search.judging import Judge, require_fitting_labels
+from calibration.search.known import is_conservative, is_good_enough
 from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reason
 from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation.camera import Camera
@@ -63,6 +62,10 @@ class Options:
         layout: How the outputs are read; None takes the baseline's, or infers it from what the model answers now.
         first_taps: Correct no more than this many layers, from the input on; None sets no limit.
         distillation: How patches are distilled; 0 steps leave it at those by moments.
+        known: By candidate name, patches of this model and baseline that were accepted before, for a drift like this
+            one. They are judged first; where one is as good as those by moments, nothing is distilled.
+        start: The patch in force, of this model and baseline, where its drift has grown: the descent may start there
+            instead of at the input correction. The result is compared with the unpatched model all the same.
         gate_settings: Thresholds of the gate for classifiers.
         detection_gate_settings: Thresholds of the gate for detectors.
     """
@@ -78,6 +81,8 @@ class Options:
     layout: Layout | None = None
     first_taps: int | None = None
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    known: Mapping[str, Patch] = field(default_factory=dict)
+    start: Patch | None = None
     gate_settings: GateSettings = field(default_factory=GateSettings)
     detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
 
@@ -156,17 +161,41 @@ class Search:
             layout, usual = self._usual(parts)
             self._progress("measuring", 1.0)
             whole_input = self._input_correction(parts.observed)
+            verdict = self._use_known(parts, layout, usual, camera, whole_input)
+            if verdict is not None:
+                return verdict
             distilled = {} if camera is None else self._distilled_patches(parts, layout, camera, whole_input)
             patches = self._patches(parts.observed, whole_input, are_distilled=bool(distilled)) | distilled
-            runner = self._target.runner()  # frees the observer
-            evaluator = self._evaluator(parts, layout, camera)
-            unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
-            del runner
+            patches |= self._options.known
+            judge = self._make_judge(parts, layout, usual, camera)
         except (UnknownAnswers, _Refused) as err:
             reason = f"No candidate can be judged: {err}." if isinstance(err, UnknownAnswers) else str(err)
             return replace(self._verdict, reasons=(f"{reason} Nothing is changed.",))
-        self._note_frames(parts, evaluator)
-        return self._judge(evaluator, unpatched, patches, parts.labels)
+        self._note_frames(parts, judge.evaluator)
+        return self._judge(judge, patches)
+
+    def _use_known(
+        self, parts: _Split, layout: Layout, usual: Answers, camera: Camera | None, whole_input: Affine
+    ) -> Verdict | None:
+        """A known patch, where the gate accepts it and none by moments is clearly better: then nothing is distilled.
+
+        None without a known patch, where it is not good enough, and where nothing would be distilled anyway.
+        """
+        known = self._options.known
+        if not known or camera is None or self._taught_samples is None or parts.labels is not None:
+            return None
+        patches = self._patches(parts.observed, whole_input, are_distilled=True) | dict(known)
+        judge = self._make_judge(parts, layout, usual, camera)
+        evidence = judge.collect(patches, self._conservative, self._seeded)
+        known_alone = [one for one in evidence if one.name in known]
+        choice = judge.choose(known_alone, len(known_alone))
+        scores = judge.choose(evidence, len(patches)).scores
+        if not choice.accepted or not is_good_enough(choice.name, scores):
+            return None
+        self._note_frames(parts, judge.evaluator)
+        note = f"{choice.name} was accepted before, for a drift like this one; nothing was distilled."
+        self._verdict = replace(self._verdict, notes=(*self._verdict.notes, note))
+        return self._conclude(replace(choice, scores=scores), patches)
 
     def _usable_parts(self) -> _Split:
         x, y, options = self._given.x, self._given.y, self._options
@@ -248,8 +277,23 @@ class Search:
         kept = self._baseline.healthy_samples
         layout = self._options.layout or (None if kept is None else kept.layout) or layout_of(outputs)
         answers = read_answers(outputs, layout)
-        _require_fitting_labels(self._given.y, answers)
+        require_fitting_labels(self._given.y, answers)
         return layout, answers if self._given.y is not None else as_judged(answers, layout)
+
+    def _make_judge(self, parts: _Split, layout: Layout, usual: Answers, camera: Camera | None) -> Judge:
+        """What candidates are judged on; ``usual`` are the unpatched model's answers to the live frames of it."""
+        runner, options = self._target.runner(), self._options  # frees the observer
+        evaluator = self._evaluator(parts, layout, camera)
+        unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
+        gates = options.gate_settings, options.detection_gate_settings
+        return Judge(self._target, evaluator, unpatched, parts.labels, *gates, self._progress)
+
+    @property
+    def _conservative(self) -> set[str]:
+        """Names of the candidates that may be trusted on weak evidence."""
+        taps, known = self._target.taps, self._options.known
+        by_moments = {candidate.name for candidate in self._candidates if candidate.is_conservative}
+        return by_moments | {name for name, patch in known.items() if is_conservative(patch, taps)}
 
     def _evaluator(self, parts: _Split, layout: Layout, camera: Camera | None) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
@@ -311,6 +355,7 @@ class Search:
                 options.first_taps,
                 self._rng,
                 self._progress,
+                None if options.start is None else options.start.taps,
             )
         except NoDerivative as err:
             note = f"No patch was distilled: the model has parts without a derivative ({err})."
@@ -318,7 +363,10 @@ class Search:
             return {}
         counts = replace(self._verdict.frames, distilled_from=len(teacher.samples))
         self._verdict = replace(self._verdict, frames=counts)
-        return {name: self._patch(name, taps, len(parts.observed)) for name, taps in found.items()}
+        if found.goes_on and options.start is not None:
+            note = f"The distilled patches were found from the patch in force ({options.start.id})."
+            self._verdict = replace(self._verdict, notes=(*self._verdict.notes, note))
+        return {n: self._patch(n, taps, len(parts.observed)) for n, taps in found.corrections.items()}
 
     def _patch(self, name: str, taps: Mapping[str, Affine], frames: int) -> Patch:
         return Patch(
@@ -330,37 +378,16 @@ class Search:
             created_wall_s=self._created_wall_s,
         )
 
-    def _judge(
-        self,
-        evaluator: Evaluator,
-        unpatched: gate.Evidence[Answers],
-        patches: Mapping[str, Patch],
-        labels: NDArray[np.int64] | None,
-    ) -> Verdict:
-        conservative = {candidate.name for candidate in self._candidates if candidate.is_conservative}
-        if labels is None and evaluator.simulated is not None:
-            finalists = evaluator.screen(self._target, patches, self._progress, (DISTILLED, HALF_WAY))
-        else:
-            finalists = dict.fromkeys(name for name in patches if labels is not None or name in conservative)
-        # A runner is let go before the next: five loaded models would take more memory than all the rest.
-        evidence = [
-            evaluator.evaluate(
-                name,
-                self._target.runner(patches[name]),
-                screened=screened,
-                is_conservative=name in conservative,
-            )
-            for name, screened in track(self._progress, "judging", list(finalists.items()))
-        ]
-        choice = gate.choose(
-            unpatched,
-            evidence,
-            evaluator.healthy_answers,
-            labels,
-            self._options.gate_settings,
-            self._options.detection_gate_settings,
-            tried=len(patches),
-        )
+    @property
+    def _seeded(self) -> set[str]:
+        """Names of the candidates that meet all frames in any case."""
+        return {DISTILLED, HALF_WAY, *self._options.known}
+
+    def _judge(self, judge: Judge, patches: Mapping[str, Patch]) -> Verdict:
+        evidence = judge.collect(patches, self._conservative, self._seeded)
+        return self._conclude(judge.choose(evidence, len(patches)), patches)
+
+    def _conclude(self, choice: Choice, patches: Mapping[str, Patch]) -> Verdict:
         verdict = replace(self._verdict, reasons=choice.reasons, scores=choice.scores)
         if not choice.accepted:
             return verdict
@@ -373,19 +400,3 @@ class Search:
             channels_left_alone=sum(self._target.patched(patch).left_alone.values()),
             channels_clipped=clipped_channels(patch.taps),
         )
-
-
-def _require_fitting_labels(labels: NDArray[np.int64] | None, answers: Answers) -> None:
-    """Raise a DataError when a label is none of the model's classes, or the model is no classifier."""
-    if labels is None:
-        return
-    if isinstance(answers, Detections):
-        raise DataError(
-            "labels", "classes of whole pictures", "none, for a detector", "Leave the labels out."
-        )
-    classes = answers.shape[1]
-    if labels.max() >= classes:
-        bad = np.flatnonzero(labels >= classes)
-        found = f"class {labels[bad[0]]}, and the model knows {classes}"
-        fix = "Number the classes as the model does."
-        raise DataError("labels", found, f"0 to {classes - 1}", fix, bad.tolist())

@@ -94,8 +94,8 @@ class CommissionConfig(Section):
     """Recording the baseline: what this site looks like when it is healthy."""
 
     frames: int = Field(default=128, ge=16, le=4096)
-    """Frames the baseline is made of, at most reference.reservoir. Up to 96 are kept to judge patches on; from 64 on,
-    one half of them teaches better patches."""
+    """Frames the baseline is made of, at most reference.reservoir. 96 or more of them are kept; from 64 on, one
+    half of those teaches better patches, and the other judges them."""
     automatic: bool = False
     """Take the first frames after start as healthy without an operator's approval. Off: approve them with the
     command 'commission'."""

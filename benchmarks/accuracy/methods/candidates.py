@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import Baseline, Options, Patch, Target, Verdict, gate
+from calibration import Baseline, Options, Patch, Target, Verdict
 from calibration.search import reference
 from calibration.search.flow import Search
+from calibration.search.judging import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,8 @@ class _OpenTrial(Search):
 
     def would_accept(self, name: str) -> bool:
         """The gate's answer if ``name`` were the only candidate."""
-        evaluator, identity, labels = self._before
-        return super()._judge(evaluator, identity, {name: self.patches[name]}, labels).accepted
+        return super()._judge(self._judge_before, {name: self.patches[name]}).accepted
 
-    def _judge(
-        self, evaluator: Any, unpatched: gate.Evidence[Any], patches: Mapping[str, Patch], labels: Any
-    ) -> Verdict:
-        self.patches, self._before = patches, (evaluator, unpatched, labels)
-        return super()._judge(evaluator, unpatched, patches, labels)
+    def _judge(self, judge: Judge, patches: Mapping[str, Patch]) -> Verdict:
+        self.patches, self._judge_before = patches, judge
+        return super()._judge(judge, patches)

@@ -25,6 +25,7 @@ from calibration.gate.classification import GateSettings
 from calibration.search.reference import FEWEST_FRAMES
 from calibration.stats.moments import FrameMoments
 from calibration.targets import model_files
+from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import answer_golden_pictures
 from edge_runtime.bundles.verify import Bundle, load_bundle
@@ -36,6 +37,7 @@ from edge_runtime.inference.postprocess.detections import answer_layout
 from edge_runtime.inference.preprocess import PictureLimits, Preprocessor, channels_first
 from edge_runtime.inference.preprocess.image_folder import read_reference_folder
 from edge_runtime.messaging.events import RecalibrationReport
+from edge_runtime.recalibration.job.earlier_patches import EarlierPatches
 from edge_runtime.recalibration.job.messages import (
     REQUEST,
     RESULT,
@@ -127,22 +129,29 @@ def _recalibrate(
     baseline, (x, y) = calibration.Baseline.load(request.baseline), frames
     further = np.asarray([[one.mean, one.var] for one in request.further_input], np.float64)  # (M, 2, C)
     moments = FrameMoments(further[:, 0], further[:, 1]) if len(further) else None
+    earlier = EarlierPatches.load(request, bundle.model_files.sha256, baseline.id)
     options = replace(
         choose_options(request.settings),
         output=bundle.manifest.scores_output,
         layout=answer_layout(bundle.manifest.postprocess),
         first_taps=bundle.manifest.calibration.first_taps,
+        known=earlier.known,
+        start=earlier.start,
     )
     verdict = calibration.recalibrate(bundle.model_files, baseline, x, y, options, moments, tell)
+    verdict = replace(verdict, notes=(*verdict.notes, *earlier.problems))
     tell("writing", 0.0)
     report = make_report(verdict, request)
-    if verdict.patch is not None:
+    is_new = verdict.patch is not None and not report.is_known
+    if verdict.patch is not None and report.is_known:
+        report = replace(report, model_sha256=_patched_files(bundle, verdict.patch).sha256)
+    elif verdict.patch is not None:
         sha256 = _store_patch(folder / "patch", bundle, verdict.patch)
         report = replace(report, model_sha256=sha256)
         if request.reference_folder is None:  # a folder stands for the site in general, not for a drift
             seen = calibration.snapshot(bundle.model_files, x)
             seen.save(folder / "patch" / "observed.safetensors")
-    place = folder / ("report" if verdict.patch is None else "patch")
+    place = folder / ("patch" if is_new else "report")
     leave_report(place, report, bundle, baseline, x, verdict, request)
     return report
 
@@ -195,12 +204,16 @@ def _store_patch(folder: Path, bundle: Bundle, patch: calibration.Patch) -> str:
     """Write the patch, the patched model and its answers to the golden pictures; gives the model's hash."""
     folder.mkdir()
     patch.save(folder / "patch.safetensors")
-    patched = calibration.patched(bundle.model_files, patch).files
+    patched = _patched_files(bundle, patch)
     model_files.write(folder / f"model{model_files.suffix(patched)}", patched)
     engine = open_bundle_engine(bundle, ThreadPlan(1, 1, "patch"), model=patched)
     safetensors.numpy.save_file(answer_golden_pictures(bundle, engine), folder / ANSWERS_FILE)
     engine.close()
     return patched.sha256
+
+
+def _patched_files(bundle: Bundle, patch: calibration.Patch) -> ModelFiles:
+    return calibration.patched(bundle.model_files, patch).files
 
 
 def _prepare(request: JobRequest, bundle: Bundle, pictures: BinaryIO | None) -> Prepared:

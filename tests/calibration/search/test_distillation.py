@@ -13,6 +13,7 @@ from calibration.search.distillation import (
     DistillationSettings,
     Pairs,
     choose_stages,
+    choose_start,
     distil,
     half_way,
 )
@@ -220,3 +221,11 @@ def test_a_simulated_drift_is_drawn_frame_by_frame() -> None:
     rng = np.random.default_rng(0)
     assert len(simulated) == 6
     assert simulated.draw(rng, np.array([4, 1])).shape == (2, *healthy.shape[1:])
+
+
+@pytest.mark.parametrize(("scale", "best"), [(1 / 0.6, 1), (1.1, 1), (0.7, 0), (1.0, 0)])
+def test_of_several_places_the_descent_starts_at_the_nearest(scale: float, best: int) -> None:
+    x = pictures(12, seed=1)
+    starts = ({}, {INPUT_TAP: Affine(np.full(3, scale, np.float32), np.zeros(3, np.float32))})
+    pairs, rng = pairs_of(x, 0.6, 0.0), np.random.default_rng(0)
+    assert choose_start(OneLine(), pairs, moments_of(x), starts, LONG, rng) == best

@@ -1,0 +1,128 @@
+"""A job and the patches of before: a known one is used again, one that cannot be used is named and left out."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibration import Patch
+from calibration.baseline.metadata import BaselineFacts
+from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
+from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.config import RecalibrationConfig, ReferenceConfig
+from edge_runtime.inference.engines.onnx_engine import OnnxEngine
+from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
+from edge_runtime.recalibration.job import worker
+from edge_runtime.recalibration.job.messages import PROGRESS, REQUEST, RESULT, CommissioningResult, JobRequest
+from edge_runtime.recalibration.task import Cause, Kind
+from tests.support.bundle_models import png
+from tests.support.onnx_nets import classifier, hazy, pictures, quantized
+
+pytestmark = pytest.mark.integration
+
+
+SIDE = 16
+PREPROCESS = PreprocessSpec(
+    colour="rgb", width=SIDE, height=SIDE, geometry="stretch", filter="area", mean=(127,) * 3, std=(128,) * 3
+)
+
+
+def frames(count, seed, drift=lambda x: x):
+    """(N, SIDE, SIDE, 3) uint8."""
+    x = drift(pictures(count, seed=seed)) * 128 + 127
+    return np.rint(x).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def a_bundle(folder):
+    model = quantized(classifier(seed=4), folder)
+    golden = {f"g{i}.png": png(picture) for i, picture in enumerate(frames(3, 9))}
+    recipe = Recipe("small", 1, PREPROCESS, ClassificationSpec(scores="logits", top_k=3))
+    materials = Materials(ModelFiles(model), golden, list("abcdefghij"))
+    return load_bundle(build_bundle(recipe, materials, OnnxEngine(model), folder))
+
+
+def run(folder, request, pixels):
+    folder.mkdir(parents=True)
+    REQUEST.write(folder, request)
+    handed = io.BytesIO()
+    np.save(handed, pixels, allow_pickle=False)
+    handed.seek(0)
+    worker.main(folder, handed)
+    return RESULT.read(folder)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_limits():
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(worker, "_limit_this_process", lambda memory_mib: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A request for a site whose drift was answered before, and that patch's file."""
+    folder = tmp_path_factory.mktemp("site")
+    bundle = a_bundle(folder)
+    request = JobRequest(
+        Kind.COMMISSION,
+        Cause.DRIFT,
+        0.0,
+        bundle.path,
+        folder / "healthy" / "baseline.safetensors",
+        None,
+        RecalibrationConfig(reference=ReferenceConfig(frames=48)),
+        BaselineFacts(),
+        (),
+        bundle.manifest.sha256,
+    )
+    assert isinstance(run(folder / "healthy", request, frames(96, 1)), CommissioningResult)
+    request = replace(request, kind=Kind.RECALIBRATE)
+    report = run(folder / "first", request, frames(48, 2, hazy))
+    assert (report.accepted, report.is_known) == (True, False)
+    return request, folder / "first" / "patch" / "patch.safetensors"
+
+
+def test_a_known_patch_is_used_again_and_no_other_one_is_made(site, tmp_path):
+    request, patch = site
+    report = run(tmp_path / "job", replace(request, known={"p7": patch}), frames(48, 3, hazy))
+    assert (report.accepted, report.is_known, report.candidate) == (True, True, "p7")
+    assert report.patch.id == Patch.load(patch).id
+    assert report.model_sha256 == load_model_sha256(patch)
+    assert report.frames.distilled_from == 0
+    assert not (tmp_path / "job" / "patch").exists()
+    assert (tmp_path / "job" / "report" / "report.html").is_file()
+    assert PROGRESS.read(tmp_path / "job").phase == "writing"
+
+
+def load_model_sha256(patch):
+    return RESULT.read(patch.parent.parent).model_sha256
+
+
+def damaged(patch, folder):
+    path = folder / "damaged"
+    path.write_bytes(patch.read_bytes()[:-7])
+    return path
+
+
+def of_another_baseline(patch, folder):
+    path = folder / "other"
+    replace(Patch.load(patch), baseline_id="f" * 16).save(path)
+    return path
+
+
+def missing(patch, folder):
+    return folder / "missing"
+
+
+@pytest.mark.parametrize("spoil", [damaged, of_another_baseline, missing])
+@pytest.mark.parametrize("use", ["known", "start"])
+def test_a_patch_that_cannot_be_used_is_named_and_left_out(site, tmp_path, spoil, use):
+    request, patch = site
+    bad = spoil(patch, tmp_path)
+    given = {"known": {"p1": bad, "p7": patch}} if use == "known" else {"start": bad}
+    report = run(tmp_path / "job", replace(request, **given), frames(48, 3, hazy))
+    assert report.accepted
+    assert report.is_known is (use == "known")
+    assert sum(str(bad) in note or "ffffffffffffffff" in note for note in report.notes) == 1
