@@ -85,7 +85,11 @@ def measure(cases: Sequence[Case], folder: Path, model: Path = MODEL) -> Iterato
     Raises:
         NotInstalled: the cut-outs are not there, or the float net that is compared with.
     """
+    from benchmarks.accuracy.datasets import lite0  # torch
+
     is_other = model != MODEL
+    if not is_other and cases:
+        lite0.float_net()  # a missing package shows now, not behind the first gate
     for (seed, stream), of_seed in groupby(cases, key=lambda case: (case.seed, _pool_of(case.stream))):
         comparison = Comparison(site(seed, model, stream))
         for case in of_seed:

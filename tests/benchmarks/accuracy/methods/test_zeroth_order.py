@@ -26,7 +26,7 @@ def test_steps_go_down_a_bowl() -> None:
         calls += 1
         return float(((at - aim) ** 2).sum())
 
-    settings, rng, at = ZerothOrderSettings(rate=0.02), np.random.default_rng(0), np.zeros(10)
+    settings, rng, at = ZerothOrderSettings(rate=0.06), np.random.default_rng(0), np.zeros(10)
     for _ in range(200):
         at = spsa_step(loss, at, settings, rng)
     assert calls == 400
