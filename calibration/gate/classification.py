@@ -47,6 +47,9 @@ class GateSettings:
         min_evidence: Least sum of both: what no patch can mend fakes up to 0.05.
         least_standard_errors: By how many of its standard errors the fidelity must have grown, too: the live frames
             alone prove nothing.
+        sure_standard_errors: Where the fidelity grew by so many of them, less evidence is enough, as long as the live
+            answers became no less certain and varied: what is small but sure.
+        sure_gain: And by how much at least there.
         standard_errors: The same where the live frames show too few classes for their nuclear norm to mean anything.
         min_gain: And by how much at least there.
         min_agreement_gain: Share of the simulated frames that must be put right there, net: surer wrong answers are no
@@ -78,6 +81,8 @@ class GateSettings:
     fidelity_weight: float = 0.5
     min_evidence: float = 0.06
     least_standard_errors: float = 1.0
+    sure_standard_errors: float = 3.0
+    sure_gain: float = 0.02
     standard_errors: float = 2.0
     min_gain: float = 0.08
     min_agreement_gain: float = 0.04
@@ -201,6 +206,7 @@ def _sample_scores(
             "fidelity": float(before.mean() + gain.mean()),
             "gain": float(gain.mean()),
             "gain_error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+            "growth": float(growth),
             "evidence": float(growth + settings.fidelity_weight * gain.mean()),
         }
     return scores
@@ -224,7 +230,8 @@ def _by_samples(
     notes = [*notes, *bar.notes]
     rivals = [name for name in scores if name != unpatched.name]
     fit = [name for name in rivals if bar.is_cleared_by(scores[name], scores[unpatched.name])]
-    best = max(fit or rivals, key=lambda name: scores[name][bar.ranks_by], default=None)
+    # Among those that are good enough the fidelity decides: the live frames confirm a patch, they do not rank it.
+    best = max(fit or rivals, key=lambda name: scores[name]["gain" if fit else bar.needs], default=None)
     if best is None:
         return _nothing(unpatched, scores, [*notes, "There is no candidate to judge. Nothing is changed."])
     named = reasons.best_of(best, len(rivals), tried)
@@ -238,26 +245,41 @@ def _by_samples(
 class _Bar:
     """What a candidate has to reach on these frames."""
 
-    ranks_by: str
+    needs: str
+    """The score that must be large enough: the evidence, or the gain of fidelity alone."""
     least: float
-    """Of the score that ranks."""
     standard_errors: float
     """Of the fidelity's gain."""
     least_agreement_gain: float
     notes: tuple[str, ...] = ()
     least_agreement: float = 0.0
     """What one answer for all frames may reach."""
+    small_errors: float | None = None
+    """By how many of its errors the fidelity must have grown where the evidence is small; None: it never may be."""
+    small_gain: float = 0.0
+    """And by how much."""
 
     def is_cleared_by(self, found: Scores, before: Scores) -> bool:
         """Whether a candidate is good enough."""
         is_sure = found["gain"] >= self.standard_errors * found["gain_error"]
         is_right = found["agreement"] - before["agreement"] >= self.least_agreement_gain
         is_right = is_right and found["agreement"] > self.least_agreement
-        return is_sure and is_right and found[self.ranks_by] >= self.least
+        return is_right and (self._is_small_but_sure(found) or (is_sure and found[self.needs] >= self.least))
+
+    def _is_small_but_sure(self, found: Scores) -> bool:
+        if self.small_errors is None:
+            return False
+        are_live_frames_content = found["growth"] >= 0
+        least = max(self.small_gain, self.small_errors * found["gain_error"])
+        return are_live_frames_content and found["gain"] >= least
 
     def __str__(self) -> str:
-        what = "evidence" if self.ranks_by == "evidence" else "fidelity"
+        what = "evidence" if self.needs == "evidence" else "fidelity"
         text = f"{what} {self.least:+g}; fidelity {self.standard_errors:g} times its error above 0"
+        if self.small_errors is not None:
+            text += (
+                f" (or {self.small_errors:g} times, {self.small_gain:+g} at least, and live answers no worse)"
+            )
         text += f"; more than {self.least_agreement:.0%} like the healthy ones"
         least = self.least_agreement_gain
         return f"{text}, {least:.0%} more than without a patch" if least > -1 else text
@@ -286,7 +308,14 @@ def _bar(shown: float, comparable: float, settings: GateSettings) -> _Bar:
         return _Bar("gain", least, errors, settings.min_agreement_gain, (few,))
     if shown < settings.min_classes:  # scattered errors look diverse: their nuclear norm means nothing
         return _Bar("gain", settings.min_gain, settings.standard_errors, settings.min_agreement_gain)
-    return _Bar("evidence", settings.min_evidence, settings.least_standard_errors, -np.inf)
+    return _Bar(
+        "evidence",
+        settings.min_evidence,
+        settings.least_standard_errors,
+        -np.inf,
+        small_errors=settings.sure_standard_errors,
+        small_gain=settings.sure_gain,
+    )
 
 
 def _shown_classes(scores: dict[str, Scores], unpatched: str, settings: GateSettings) -> float:

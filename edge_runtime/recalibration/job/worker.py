@@ -179,6 +179,7 @@ def scale_gains(settings: GateSettings, factor: float) -> GateSettings:
     return replace(
         settings,
         min_evidence=settings.min_evidence * factor,
+        sure_gain=settings.sure_gain * factor,
         min_gain=settings.min_gain * factor,
         min_agreement_gain=settings.min_agreement_gain * factor,
         margin_without_samples=settings.margin_without_samples * factor,
@@ -193,6 +194,7 @@ def apply_margin(settings: GateSettings, margin: float) -> GateSettings:
     return replace(
         settings,
         min_evidence=margin,
+        sure_gain=margin,
         min_gain=margin,
         margin_without_samples=margin,
         few_class_min_gain=max(margin, settings.few_class_min_gain),
