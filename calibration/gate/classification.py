@@ -269,9 +269,9 @@ class _Bar:
     def _is_small_but_sure(self, found: Scores) -> bool:
         if self.small_errors is None:
             return False
-        are_live_frames_content = found["growth"] >= 0
+        do_live_frames_agree = found["growth"] >= 0
         least = max(self.small_gain, self.small_errors * found["gain_error"])
-        return are_live_frames_content and found["gain"] >= least
+        return do_live_frames_agree and found["gain"] >= least
 
     def __str__(self) -> str:
         what = "evidence" if self.needs == "evidence" else "fidelity"
