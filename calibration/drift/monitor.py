@@ -1,11 +1,12 @@
 """Notices that the camera, not the scene, has changed. Pure: moments of frames and the time in, a status out.
 
 The first layers see the sensor: colours, contrast, sharpness, noise. When their moments leave what healthy frames
-show, the sensor has drifted -> recalibrate. When they are quiet and deep layers move, the *content* has changed ->
-do not. The same score tells when a drift is over, because a patch is valid only while its drift lasts. No model, no
-clock, no thread here.
+show, the sensor has drifted -> recalibrate. When they are quiet and deep layers move, or when so few contents are
+shown that these explain the shift, the *content* has changed -> do not. The same score tells when a drift is over,
+because a patch is valid only while its drift lasts. No model, no clock, no thread here.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ import numpy as np
 
 from calibration.drift.tap_group import FEWEST_FRAMES, HealthyFrames, TapGroup
 from calibration.drift.thresholds import Cadence, Thresholds
+from calibration.drift.variety import Bins, Variety, bins_of
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, TapMoments
 from calibration.stats.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
@@ -53,14 +55,15 @@ class DriftStatus:
     Attributes:
         score: Distance of the latest window from the baseline as a share of what is alarming: the largest of all groups
             of shallow taps; 0 until enough frames were seen.
-        threshold: 1, the scale's alarm level.
+        threshold: The alarm level: 1, or more while the answers show fewer contents than usual.
         alarm: True exactly once per event (and again after every cool-down while it lasts).
         sustained: True from the alarm until the score has returned to healthy.
         cusum: Slow drift, as a share of ``cusum_threshold``; it alarms alone.
         cusum_threshold: 1, the scale's alarm level.
         sign: Where it shows most: ``layers`` (colour, contrast), ``detail`` (sharpness, noise) or ``grid`` (fall of
             light).
-        verdict: What changed: nothing, the camera or the content; the camera where both did.
+        verdict: What changed: nothing, the camera or the content; the camera where both did. A score above 1 that few
+            contents explain is content.
         deep_score: Distance of the model's answers from healthy ones, as ``score``; None where they are not watched.
         deep_threshold: 1, the scale's alarm level; None where they are not watched.
         frames: Frames seen so far.
@@ -119,9 +122,14 @@ class DriftMonitor:
         )
         self._shallow = [TapGroup(sign, healthy, pace, rng) for sign, healthy in groups.items()]
         self._deep: TapGroup | None = None
+        self._variety: Variety | None = None
+        self._answered: deque[Bins | None] = deque(maxlen=self._memory)
+        self._level = 1.0
         if ANSWERS_TAP in frames:
             deep = HealthyFrames.of([ANSWERS_TAP], frames)
             self._deep = TapGroup("deep", deep, pace, rng, forgives_content=False)
+            worth = min(group.effective for group in (deep, *groups.values()))
+            self._variety = Variety.of(frames[ANSWERS_TAP], worth, self._memory, rng)
         self._frames = 0
         self._sustained = False
         self._last_alarm_s: float | None = None
@@ -141,8 +149,10 @@ class DriftMonitor:
         """
         for group in self._shallow:
             group.add(frame_moments)
-        if self._deep is not None and ANSWERS_TAP in frame_moments:
+        is_answered = self._deep is not None and ANSWERS_TAP in frame_moments
+        if self._deep is not None and is_answered:
             self._deep.add(frame_moments)
+        self._answered.append(bins_of(frame_moments[ANSWERS_TAP][0]) if is_answered else None)
         self._frames += 1
         alarm = False
         if self._ready and self._frames % self._settings.stride_frames == 0:
@@ -165,15 +175,28 @@ class DriftMonitor:
             group.forget_slow_drift()
 
     @property
+    def _memory(self) -> int:
+        """Frames that two windows take."""
+        return self._settings.window_frames + self._settings.apart_frames
+
+    @property
     def _ready(self) -> bool:
-        return self._frames >= self._settings.window_frames + self._settings.apart_frames
+        return self._frames >= self._memory
+
+    def _alarm_level(self) -> float:
+        """What a score must exceed; 1 too while too few frames are answered to count their contents."""
+        answered = [bins for bins in self._answered if bins is not None]
+        if self._variety is None or len(answered) < self._settings.window_frames:
+            return 1.0
+        return self._variety.alarm_level(answered)
 
     def _look(self, now_s: float) -> bool:
         """Decide once per stride; gives whether an alarm goes out."""
         settings = self._settings
         is_fresh = self._frames % settings.window_frames < settings.stride_frames
+        self._level = self._alarm_level()
         for group in self._shallow:
-            group.look(is_fresh=is_fresh)
+            group.look(is_fresh=is_fresh, level=self._level)
         if self._deep is not None and self._deep.is_full:
             self._deep.look(is_fresh=is_fresh)
         if any(group.is_over for group in self._shallow):
@@ -188,15 +211,16 @@ class DriftMonitor:
 
     def _status(self, alarm: bool) -> DriftStatus:
         deep = self._deep
+        groups = self._shallow if deep is None else [*self._shallow, deep]
         verdict: DriftKind = "healthy"
         if self._sustained:
             verdict = "sensor"
-        elif deep is not None and deep.is_far:  # content that differs a little for ever is no news
-            verdict = "content"
+        elif any(group.is_far for group in groups):  # the camera's not beyond what so few contents explain
+            verdict = "content"  # one that differs a little for ever is no news
         strongest = max(self._shallow, key=lambda group: max(group.score, group.cusum))
         return DriftStatus(
             score=max(group.score for group in self._shallow),
-            threshold=1.0,
+            threshold=self._level,
             alarm=alarm,
             sustained=self._sustained,
             cusum=max(group.cusum for group in self._shallow),

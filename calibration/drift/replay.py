@@ -31,12 +31,12 @@ class DriftReport:
     note: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """The monitor's part as plain data: the score as a share of the alarm level."""
+        """The monitor's part as plain data; the alarm level is above 1 for frames of few contents."""
         status = self.status
         return {
             "score": status and round(status.score, 4),
             "slow_drift": status and round(status.cusum, 4),
-            "alarm_level": 1.0,
+            "alarm_level": 1.0 if status is None else round(status.threshold, 4),
             "alarm_after_frames": self.alarm_after_frames,
             "verdict": status and status.verdict,
             "sign": status and status.sign,
@@ -48,7 +48,7 @@ class DriftReport:
         if self.status is None:
             return f"no score: {self.note}"
         alarm = "no alarm" if self.alarm_after_frames is None else f"alarm at frame {self.alarm_after_frames}"
-        score = f"score {self.status.score:.2f} (1 is the alarm level)"
+        score = f"score {self.status.score:.2f} ({self.status.threshold:.3g} is the alarm level)"
         return f"{score}, most in {_SIGNS[self.status.sign]}; verdict {self.status.verdict}; {alarm}"
 
 

@@ -92,24 +92,27 @@ class TapGroup:
         )
         self._recent: deque[Features] = deque(maxlen=pace.window_frames + pace.apart_frames)
         self.score = self._earlier = self._cusum = 0.0
+        self._level = 1.0
 
     def add(self, frame_moments: Mapping[str, MeanVar]) -> None:
         """Take in one frame's moments; see :meth:`HealthyFrames.features_of`."""
         self._recent.append(self._healthy.features_of(frame_moments))
 
-    def look(self, *, is_fresh: bool) -> None:
+    def look(self, *, is_fresh: bool, level: float = 1.0) -> None:
         """Score the latest window and the one that ended ``apart_frames`` earlier.
 
         Args:
             is_fresh: The window shares no frame with the last fresh one; the CUSUM takes only such.
+            level: What a score must exceed, as a share of the threshold; more than 1 for windows of few contents.
         """
         recent, size = np.stack(self._recent), self._pace.window_frames
         latest, earlier = (
             self._healthy.space.distance(part.mean(axis=0)) for part in (recent[-size:], recent[:size])
         )
         self.score, self._earlier = latest / self.thresholds.score, earlier / self.thresholds.score
+        self._level = level
         if is_fresh:
-            standardised = (latest - self.thresholds.mean) / self.thresholds.spread
+            standardised = (latest / level - self.thresholds.mean) / self.thresholds.spread
             step = float(cusum_step(self._cusum, standardised, self.thresholds.allowance))
             self._cusum = min(step, 2 * self.thresholds.cusum)  # a long drift must not take as long to forget
 
@@ -146,8 +149,8 @@ class TapGroup:
 
     @property
     def is_over(self) -> bool:
-        """Two windows above the threshold, or slightly too far for too long."""
-        return self.is_far or self.cusum > 1.0
+        """Two windows farther than few contents explain, or slightly too far for too long."""
+        return min(self.score, self._earlier) > self._level or self.cusum > 1.0
 
     def is_quiet(self, share: float) -> bool:
         """Everything below ``share`` of its threshold."""

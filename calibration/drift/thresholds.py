@@ -129,6 +129,16 @@ def chance_limit(white: Matrix, effective: float, size: int, rng: np.random.Gene
     return _caution(effective) * max(CHANCE_FLOOR, by_chance)
 
 
+def draw_blocks(count: int, length: int, effective: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """``length`` frame numbers below ``count``, drawn in runs of frames that resemble their neighbours.
+
+    ``effective`` is how many independent frames the ``count`` are worth. The end joins the beginning.
+    """
+    block = int(np.clip(round(count / max(effective, 1.0)), 1, max(1, count // 4)))
+    starts = rng.integers(0, count, -(-length // block))
+    return np.asarray((starts[:, None] + np.arange(block)).ravel()[:length] % count, np.int64)
+
+
 def cusum_step(value: float | Matrix, standardised: float | Matrix, allowance: float) -> Matrix:
     """One step of the one-sided CUSUM (Page 1954). One wild window counts at most three spreads."""
     return np.maximum(0.0, value + np.minimum(standardised, allowance + 3.0) - allowance)
@@ -151,11 +161,10 @@ def _unseen(effective: float) -> float:
 def _plain(white: Matrix, effective: float, size: int, stride: int, rng: np.random.Generator) -> Matrix:
     """Scores (S, W) of healthy streams, from whitened frames (N, D)."""
     count, length = len(white), WINDOWS_PER_STREAM * size
-    block = int(np.clip(round(count / max(effective, 1.0)), 1, max(1, count // 4)))
     found = []
     for _ in range(STREAMS // 2):
-        centre = white[_blocks(count, count, block, rng)].mean(axis=0)
-        found.append(_scores(white[_blocks(count, length, block, rng)] - centre, size, stride))
+        centre = white[draw_blocks(count, count, effective, rng)].mean(axis=0)
+        found.append(_scores(white[draw_blocks(count, length, effective, rng)] - centre, size, stride))
     return np.stack(found)
 
 
@@ -178,12 +187,6 @@ def _skewed(
             centre = others[rng.integers(0, len(rest), len(rest))].mean(axis=0)
             found.append(_scores(seen[rng.integers(0, few, length)] - centre, size, stride))
     return np.stack(found)
-
-
-def _blocks(count: int, length: int, block: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """``length`` frame numbers below ``count``, drawn in runs of ``block`` (the end joins the beginning)."""
-    starts = rng.integers(0, count, -(-length // block))
-    return np.asarray((starts[:, None] + np.arange(block)).ravel()[:length] % count, np.int64)
 
 
 def _scores(white: Matrix, size: int, stride: int) -> Matrix:

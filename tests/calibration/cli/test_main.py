@@ -102,7 +102,9 @@ def test_bad_input_is_exit_65_with_an_error_and_no_file(folder: Path, line: str,
 def test_drift_says_what_the_daemon_would_say(folder: Path) -> None:
     line = "drift m.onnx --baseline b.safetensors --reference"
     drifted = run(folder, f"{line} hazy.npz").stdout
-    assert re.search(r"score [0-9.]+ \(1 is the alarm level\), .* verdict sensor; alarm at frame 48", drifted)
+    assert re.search(
+        r"score [0-9.]+ \([0-9.]+ is the alarm level\), .* verdict sensor; alarm at frame 48", drifted
+    )
     healthy = json.loads(run(folder, f"{line} clean.npz --json").stdout)["monitor"]
     assert (healthy["verdict"], healthy["alarm_after_frames"]) == ("healthy", None)
     assert "48" in run(folder, f"{line} few.npz").stdout
@@ -153,7 +155,7 @@ def test_drift_and_inspect_answer_in_json(folder: Path) -> None:
     )
     assert drift["taps"]["input"] > 0.3
     assert drift["shallow"] > 0
-    assert drift["monitor"]["score"] > drift["monitor"]["alarm_level"] == 1
+    assert drift["monitor"]["score"] > drift["monitor"]["alarm_level"] >= 1
     assert drift["monitor"]["verdict"] == "sensor"
     assert drift["monitor"]["alarm_after_frames"] == 48
     inspected = json.loads(run(folder, "inspect m.onnx --json").stdout)

@@ -11,6 +11,7 @@ from calibration.drift.monitor import DriftMonitor, DriftSettings, DriftStatus
 from calibration.drift.tap_group import HealthyFrames
 from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, Moments
+from calibration.stats.output_features import class_features
 
 CHANNELS = {"input": 3, "conv1": 64, ANSWERS_TAP: 12}
 CLASSES = 10
@@ -127,6 +128,59 @@ def test_moving_deep_layers_behind_quiet_shallow_ones_are_content():
     assert status.verdict == "content"
     assert not status.sustained
     assert status.deep_score > status.deep_threshold
+
+
+def answered(frames: list[dict], classes: int, seed: int = 0) -> list[dict]:
+    """The frames with the answers of a classifier that sees ``classes`` classes."""
+    rng = np.random.default_rng(seed)
+    return [{**frame, ANSWERS_TAP: class_features(int(rng.integers(classes)), 0.9)} for frame in frames]
+
+
+def classifier_monitor() -> DriftMonitor:
+    healthy = answered(Camera().frames(128), CLASSES)
+    return DriftMonitor(*baseline(healthy, tuple(CHANNELS)), DriftSettings(), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("shift", "classes", "expected"),
+    [
+        (0.5, CLASSES, "sensor"),  # all products shifted: the camera
+        (0.5, 1, "content"),  # one product, and not farther than a product can be
+        (5.0, 1, "sensor"),  # no product explains that: a covered lens
+        (0.0, 1, "healthy"),
+    ],
+)
+def test_a_shift_that_few_contents_explain_is_content(shift, classes, expected):
+    watch = classifier_monitor()
+    statuses = play(watch, answered(Camera(seed=1).frames(64, shift=shift), classes, seed=1))
+    assert any(status.alarm for status in statuses) is (expected == "sensor")
+    if expected != "healthy":
+        assert statuses[-1].verdict == expected
+    assert (statuses[-1].threshold > 1.0) is (classes == 1)
+
+
+def test_a_drift_is_not_over_because_one_product_is_shown():
+    watch = classifier_monitor()
+    assert play(watch, answered(Camera(seed=1).frames(64, shift=0.5), CLASSES))[-1].sustained
+    statuses = play(watch, answered(Camera(seed=2).frames(200, shift=0.5), 1), start_s=64)
+    assert statuses[-1].score < statuses[-1].threshold
+    assert all(status.sustained for status in statuses)
+
+
+def test_frames_without_an_answer_excuse_nothing():
+    watch = classifier_monitor()
+    few = answered(Camera(seed=1).frames(16, shift=0.5), 1)
+    rest = [{t: frame[t] for t in ("input", "conv1")} for frame in Camera(seed=2).frames(48, shift=0.5)]
+    statuses = play(watch, [*few, *rest])
+    assert any(status.alarm for status in statuses)
+    assert {status.threshold for status in statuses} == {1.0}
+
+
+def test_the_answers_change_no_threshold():
+    frames = Camera().frames(128)
+    parts = ("input", "conv1")
+    silent = DriftMonitor(*baseline(frames, parts), DriftSettings(), np.random.default_rng(0))
+    assert silent.thresholds == classifier_monitor().thresholds
 
 
 def test_correlated_frames_are_worth_less():

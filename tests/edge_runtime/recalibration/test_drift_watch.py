@@ -14,15 +14,27 @@ TENSOR = np.zeros((3, 4, 4), np.float32)
 class ScriptedMonitor:
     """Says what the test wants; remembers the moments it was given."""
 
-    def __init__(self, *verdicts):
+    def __init__(self, *verdicts, threshold=1.0):
         self.verdicts, self.frames, self.moments = list(verdicts), 0, []
+        self.threshold = threshold
 
     def update(self, moments, now_s):
         self.moments.append(moments)
         self.frames += 1
         score, alarm, sustained = self.verdicts.pop(0) if self.verdicts else (0.1, False, False)
         return DriftStatus(
-            score, 1.0, alarm, sustained, 0.0, 1.0, "layers", "healthy", None, None, self.frames, True
+            score,
+            self.threshold,
+            alarm,
+            sustained,
+            cusum=0.0,
+            cusum_threshold=1.0,
+            sign="layers",
+            verdict="healthy",
+            deep_score=None,
+            deep_threshold=None,
+            frames=self.frames,
+            ready=True,
         )
 
 
@@ -72,6 +84,15 @@ def test_is_quiet_only_after_two_windows_and_well_below_the_threshold():
     monitor.verdicts = [(0.9, False, False)]
     seen.look(TENSOR, 9.0)
     assert not seen.is_quiet
+
+
+def test_few_contents_make_nothing_quiet():
+    monitor = ScriptedMonitor(*[(2.0, False, False)] * 8, threshold=16.0)
+    seen, _ = watch_with(monitor)
+    for i in range(8):
+        seen.look(TENSOR, float(i))
+    assert not seen.is_quiet
+    assert seen.figures().threshold == 16.0
 
 
 @pytest.mark.parametrize(
