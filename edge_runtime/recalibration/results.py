@@ -89,6 +89,7 @@ class TaskResults:
             self._model_state.adopt(folder / "patch", patch_id)
             self.last_report = self._add_page(report, patch_id)
             generation = self._patch_policy.activate(patch_id, task.cause)
+            self._baselines.follow_patches()
         self.accepted += 1
         self._emit(Recalibrated(self.last_report, generation))
 

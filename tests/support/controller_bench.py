@@ -56,6 +56,9 @@ class ScriptedWatch:
     def close(self):
         self.in_use, self.is_open = None, False
 
+    def follow_drifts(self, drifts):
+        self.known = replace(self.known, drifts=drifts)
+
     def look(self, tensor, at_s, result):
         change = self.changes.pop(0) if self.changes else None
         if change is not None and change not in ("alarm", "returned"):

@@ -145,6 +145,10 @@ class ActiveBaselines:
         if self.store.compute_signature() != self._signature:
             self.reopen(self._drift)
 
+    def follow_patches(self) -> None:
+        """Watch for the drifts of the patches that are there now: a new one was made, old ones may be gone."""
+        self._watch.follow_drifts(self._known_drifts())
+
     def take(self, folder: Path) -> Baseline:
         """Store a commissioning job's baseline in place of an earlier one of its name, and use it.
 

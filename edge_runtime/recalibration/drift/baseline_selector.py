@@ -92,6 +92,10 @@ class BaselineSelector:
         else:
             self._monitors[name] = monitor
 
+    def forget_drift(self, patch: str) -> None:
+        """Watch for the known drift of this patch no longer."""
+        self._drifts.pop(DRIFT + patch, None)
+
     @property
     def in_use(self) -> str:
         """Name of the baseline that drift is measured against."""

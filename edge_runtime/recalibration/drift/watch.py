@@ -6,7 +6,7 @@ of the engine's time. The statistics and thresholds are ``calibration.drift.moni
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,10 @@ class Comparison:
     """States still to be opened: drawing thresholds takes 0.4 s each, so one is opened a look."""
     seen_at_s: deque[float] = field(default_factory=deque)
     """Capture times of the latest window."""
+    make_monitor: Callable[[Baseline], DriftMonitor] | None = None
+    """For drifts that become known later; None takes no further one."""
+    drifts: set[str] = field(default_factory=set)
+    """Patches whose drifts are watched for, opened already or waiting."""
 
 
 class DriftWatch:
@@ -80,20 +84,41 @@ class DriftWatch:
             sample_every_s=settings.sample_every_s,
             cooldown_s=settings.cooldown_s,
         )
-        first = known.baselines[known.in_use]
-        states = BaselineSelector(
-            known.in_use, DriftMonitor(first.moments, first.frames, wanted, rng), window
-        )
 
-        def join(name: str, state: Baseline, *, is_drift: bool) -> None:
-            states.add(name, DriftMonitor(state.moments, state.frames, wanted, rng), is_drift=is_drift)
+        def make_monitor(state: Baseline) -> DriftMonitor:
+            return DriftMonitor(state.moments, state.frames, wanted, rng)
+
+        states = BaselineSelector(known.in_use, make_monitor(known.baselines[known.in_use]), window)
+
+        def join(name: str, state: Baseline) -> None:
+            states.add(name, make_monitor(state))
 
         others = {name: state for name, state in known.baselines.items() if name != known.in_use}
-        waiting = [partial(join, name, state, is_drift=False) for name, state in others.items()]
-        waiting += [partial(join, patch, seen, is_drift=True) for patch, seen in known.drifts.items()]
+        waiting = deque[Callable[[], None]](partial(join, name, state) for name, state in others.items())
+        seen_at_s = deque[float](maxlen=window)
         self.compare(
-            Comparison(self._open_probe(probe), states, window, deque(waiting), deque(maxlen=window))
+            Comparison(self._open_probe(probe), states, window, waiting, seen_at_s, make_monitor=make_monitor)
         )
+        self.follow_drifts(known.drifts)
+
+    def follow_drifts(self, drifts: Mapping[str, Baseline]) -> None:
+        """Watch for these known drifts, by patch, and for no other one; those watched already go on."""
+        comparison = self._comparison
+        if comparison is None or comparison.make_monitor is None:
+            return
+        states, make_monitor, watched = comparison.states, comparison.make_monitor, comparison.drifts
+        for patch in watched - drifts.keys():
+            states.forget_drift(patch)
+            watched.discard(patch)
+
+        def join(patch: str, seen: Baseline) -> None:
+            if patch in watched:  # it may have been forgotten while it waited
+                states.add(patch, make_monitor(seen), is_drift=True)
+
+        for patch, seen in drifts.items():
+            if patch not in watched:
+                watched.add(patch)
+                comparison.waiting.append(partial(join, patch, seen))
 
     def compare(self, comparison: Comparison) -> None:
         """Use this comparison from now on."""

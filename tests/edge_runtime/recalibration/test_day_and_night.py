@@ -18,6 +18,7 @@ from tests.support.paths import DEMO
 
 pytestmark = pytest.mark.integration
 
+BUNDLE = DEMO / "bundle" / "efficientnet-lite0" / "1"
 SETTINGS = DriftConfig(window_frames=16, sample_every_s=0.1)
 
 APART = 10
@@ -46,7 +47,7 @@ class Camera:
 @pytest.fixture(scope="module")
 def site():
     """The camera, and what it takes to watch for day and night."""
-    bundle = load_bundle(DEMO / "bundle" / "efficientnet-lite0" / "1")
+    bundle = load_bundle(BUNDLE)
     camera, model = Camera(bundle), bundle.model_files.data
     lights = {"day": None, "night": "grey"}
     known = {name: calibration.snapshot(model, camera.frames(64, light)) for name, light in lights.items()}
@@ -92,3 +93,18 @@ def test_a_drift_by_day_alarms_although_the_night_is_known(site, drift):
     assert watched.shows(None) == []
     assert watched.shows(drift) == ["alarm"]
     assert watched.watch.in_use == "day"
+
+
+def test_a_drift_that_becomes_known_is_recognised_until_its_patch_is_gone(site):
+    camera, *_ = site
+    watched = WatchedSite(site, "day")
+    haze = calibration.snapshot(BUNDLE / "model.onnx", camera.frames(64, "haze"))
+    watched.watch.follow_drifts({"p1": haze})
+    watched.watch.follow_drifts({"p1": haze})  # watched already
+    assert watched.shows(None) == []
+    assert watched.watch.known_drift is None
+    assert watched.shows("haze") == ["alarm"]
+    assert watched.watch.known_drift == "p1"
+    watched.watch.follow_drifts({})
+    watched.shows("haze", 1)
+    assert watched.watch.known_drift is None

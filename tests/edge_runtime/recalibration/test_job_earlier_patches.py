@@ -8,39 +8,14 @@ import pytest
 
 from calibration import Patch
 from calibration.baseline.metadata import BaselineFacts
-from calibration.targets.base import ModelFiles
-from edge_runtime.bundles.build.build import Materials, Recipe, build_bundle
-from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.config import RecalibrationConfig, ReferenceConfig
-from edge_runtime.inference.engines.onnx_engine import OnnxEngine
-from edge_runtime.inference.specs import ClassificationSpec, PreprocessSpec
 from edge_runtime.recalibration.job import worker
 from edge_runtime.recalibration.job.messages import PROGRESS, REQUEST, RESULT, CommissioningResult, JobRequest
 from edge_runtime.recalibration.task import Cause, Kind
-from tests.support.bundle_models import png
-from tests.support.onnx_nets import classifier, hazy, pictures, quantized
+from tests.support.onnx_nets import hazy
+from tests.support.small_site import frames_of, small_bundle
 
 pytestmark = pytest.mark.integration
-
-
-SIDE = 16
-PREPROCESS = PreprocessSpec(
-    colour="rgb", width=SIDE, height=SIDE, geometry="stretch", filter="area", mean=(127,) * 3, std=(128,) * 3
-)
-
-
-def frames(count, seed, drift=lambda x: x):
-    """(N, SIDE, SIDE, 3) uint8."""
-    x = drift(pictures(count, seed=seed)) * 128 + 127
-    return np.rint(x).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-
-
-def a_bundle(folder):
-    model = quantized(classifier(seed=4), folder)
-    golden = {f"g{i}.png": png(picture) for i, picture in enumerate(frames(3, 9))}
-    recipe = Recipe("small", 1, PREPROCESS, ClassificationSpec(scores="logits", top_k=3))
-    materials = Materials(ModelFiles(model), golden, list("abcdefghij"))
-    return load_bundle(build_bundle(recipe, materials, OnnxEngine(model), folder))
 
 
 def run(folder, request, pixels):
@@ -64,7 +39,7 @@ def _no_limits():
 def site(tmp_path_factory):
     """A request for a site whose drift was answered before, and that patch's file."""
     folder = tmp_path_factory.mktemp("site")
-    bundle = a_bundle(folder)
+    bundle = small_bundle(folder)
     request = JobRequest(
         Kind.COMMISSION,
         Cause.DRIFT,
@@ -77,16 +52,16 @@ def site(tmp_path_factory):
         (),
         bundle.manifest.sha256,
     )
-    assert isinstance(run(folder / "healthy", request, frames(96, 1)), CommissioningResult)
+    assert isinstance(run(folder / "healthy", request, frames_of(96, 1)), CommissioningResult)
     request = replace(request, kind=Kind.RECALIBRATE)
-    report = run(folder / "first", request, frames(48, 2, hazy))
+    report = run(folder / "first", request, frames_of(48, 2, hazy))
     assert (report.accepted, report.is_known) == (True, False)
     return request, folder / "first" / "patch" / "patch.safetensors"
 
 
 def test_a_known_patch_is_used_again_and_no_other_one_is_made(site, tmp_path):
     request, patch = site
-    report = run(tmp_path / "job", replace(request, known={"p7": patch}), frames(48, 3, hazy))
+    report = run(tmp_path / "job", replace(request, known={"p7": patch}), frames_of(48, 3, hazy))
     assert (report.accepted, report.is_known, report.candidate) == (True, True, "p7")
     assert report.patch.id == Patch.load(patch).id
     assert report.model_sha256 == load_model_sha256(patch)
@@ -122,7 +97,7 @@ def test_a_patch_that_cannot_be_used_is_named_and_left_out(site, tmp_path, spoil
     request, patch = site
     bad = spoil(patch, tmp_path)
     given = {"known": {"p1": bad, "p7": patch}} if use == "known" else {"start": bad}
-    report = run(tmp_path / "job", replace(request, **given), frames(48, 3, hazy))
+    report = run(tmp_path / "job", replace(request, **given), frames_of(48, 3, hazy))
     assert report.accepted
     assert report.is_known is (use == "known")
     assert sum(str(bad) in note or "ffffffffffffffff" in note for note in report.notes) == 1

@@ -183,6 +183,18 @@ def test_the_drifts_of_the_newest_patches_are_recognised_and_no_more_patches_are
     assert again.model_state.list_patch_ids() == [f"p{number}" for number in range(5, 13)]
 
 
+def test_with_a_new_patch_the_drifts_of_those_that_are_gone_are_forgotten(tmp_path):
+    known_drift(two_states(tmp_path))
+    for number in range(2, 9):
+        known_drift(ControllerBench(tmp_path), f"p{number}")
+    bench = ControllerBench(tmp_path)
+    drift_known_as(bench, None)
+    bench.jobs[-1].end(accepted_from(bench, "day"))
+    bench.tick()
+    assert bench.slot.generation.patch == "p9"
+    assert sorted(bench.watch.known.drifts) == [f"p{number}" for number in range(2, 9)]
+
+
 def test_a_drift_that_grows_beyond_its_patch_is_searched_from_there(tmp_path):
     bench = two_states(tmp_path)
     accept(bench, "day")
