@@ -13,6 +13,7 @@ from calibration.targets.base import LEAST_PROBABILITY, Aim, Batch, Gradients, L
 from calibration.targets.torchscript import program
 from calibration.targets.torchscript.forward import Forward
 from calibration.targets.torchscript.gradient_graph import CorrectedGraph
+from calibration.targets.torchscript.heap import HeapTrimmer
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -49,6 +50,7 @@ class TorchGradients(Gradients):
         """
         self._name, self._threads, self.batch, self._channels = name, threads, len(x), corrected.taps
         self.taps = tuple(corrected.taps)
+        self._heap, self._has_run = HeapTrimmer(), True
         with self._running():
             self._forward = Forward(corrected, aims, x, self._settings())
             self._part = self._forward.choose_part(x, self._settings(), most_frames)
@@ -66,12 +68,18 @@ class TorchGradients(Gradients):
         with self._running():
             parts = [self._forward(part, self._settings()) for part in self._cut(x)]
             joined = {aim.name: torch.cat([part[aim.name] for part in parts]) for aim in self.aims}
+            del parts
+            self._heap.count(x)
+            self._has_run = True
             return {name: value.float().numpy() for name, value in joined.items()}
 
     def step(
         self, x: Batch, affines: Mapping[str, Affine], targets: Arrays, weights: Arrays
     ) -> tuple[dict[str, float], dict[str, Slope]]:
         """Part by part."""
+        if self._has_run:
+            self._heap.trim()  # what a caller made of the answers of many frames has come and gone
+            self._has_run = False
         losses = dict.fromkeys((aim.name for aim in self.aims), 0.0)
         slopes = {tap: np.zeros((2, self._channels[tap])) for tap in self.taps}
         with self._running(with_gradients=True):
@@ -83,6 +91,8 @@ class TorchGradients(Gradients):
                 gradients = self._differentiate(sum(found.values()), settings)
                 for tap, values in gradients.items():
                     slopes[tap] += [value.numpy() for value in values]
+            del found, gradients
+        self._heap.count(x)
         return losses, {tap: Slope(*found) for tap, found in slopes.items()}
 
     def _compare(
