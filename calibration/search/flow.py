@@ -357,8 +357,11 @@ class Search:
                 self._progress,
                 None if options.start is None else options.start.taps,
             )
-        except NoDerivative as err:
-            note = f"No patch was distilled: the model has parts without a derivative ({err})."
+        except (NoDerivative, MemoryError) as err:
+            cause = f"the model has parts without a derivative ({err})"
+            if isinstance(err, MemoryError):
+                cause = "the memory does not suffice (on a box recalibration.memory_mib)"
+            note = f"No patch was distilled: {cause}."
             self._verdict = replace(self._verdict, notes=(*self._verdict.notes, note))
             return {}
         counts = replace(self._verdict.frames, distilled_from=len(teacher.samples))

@@ -86,6 +86,21 @@ def test_too_few_for_two_halves_judge_as_they_did_and_the_verdict_says_how_to_ha
     assert "commission" in note
 
 
+def test_without_the_memory_to_distil_patches_by_moments_are_judged_and_it_is_said(
+    model: bytes, site: c.Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(c.Target, "differentiate", refuse)
+    found = verdict_of(model, site)
+    assert found.accepted
+    assert found.frames.distilled_from == 0
+    assert found.frames.healthy_samples > 0
+    [note] = found.notes
+    assert "memory" in note
+
+
 def test_a_baseline_without_pictures_teaches_nothing(model: bytes, site: c.Baseline) -> None:
     found = verdict_of(model, site.without_samples())
     assert (found.frames.distilled_from, found.frames.healthy_samples) == (0, 0)
