@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from calibration.errors import ModelError
 from calibration.patch import Affine
 from calibration.targets.base import Aim, Batch, Gradients, Slope
-from calibration.targets.gradient.graph import (
-    build,
+from calibration.targets.gradient.graph import build
+from calibration.targets.gradient.names import (
     loss_name,
     raw_name,
     setting_names,

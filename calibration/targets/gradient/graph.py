@@ -1,69 +1,17 @@
-"""Puts a model's forward pass, the losses and the backward pass into one ONNX graph.
+"""Which part of a program can be differentiated, and its gradient graph."""
 
-Its inputs are the picture, a scale and an offset for every tap, and what the aims are compared with; its outputs are
-the losses and, channel by channel of a tap, two sums over the gradient by the corrected tap: that of the gradient
-times the tap (*along* it), and its own. The second is the gradient by the offset; the first gives that by the scale,
-so that nothing but the corrected tap has to be kept.
-"""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import NodeProto
 
-from calibration.stats.moments import INPUT_TAP
-from calibration.targets.base import LEAST_PROBABILITY, Aim, NoDerivative
-from calibration.targets.gradient.program import FloatProgram, TapTensor, read_by
-from calibration.targets.gradient.rules import DATA_INPUTS, OF_SEVERAL_OUTPUTS, RULES
-from calibration.targets.gradient.session import FloatModel, SizedProgram, find_sizes, to_model
-from calibration.targets.gradient.step import Step, Writer
-
-
-@dataclass(frozen=True, slots=True)
-class GradientGraph:
-    """The names in a graph."""
-
-    taps: tuple[TapTensor, ...]
-    """With a gradient; the first is the input."""
-    aims: tuple[Aim, ...]
-
-    @property
-    def outputs(self) -> list[str]:
-        """Losses of the aims, then the sums, tap by tap."""
-        losses = [loss_name(aim) for aim in self.aims]
-        return losses + [name for tap in self.taps for name in sum_names(tap)]
-
-
-def raw_name(tensor: str) -> str:
-    """What a tap is before it is corrected; everything else reads it corrected."""
-    return f"{tensor}__raw"
-
-
-def setting_names(tap: TapTensor) -> tuple[str, str]:
-    """The inputs for the scale and the offset of a tap."""
-    return f"{tap.name}/scale", f"{tap.name}/offset"
-
-
-def sum_names(tap: TapTensor) -> tuple[str, str]:
-    """The outputs with its sums."""
-    return f"{tap.name}/along", f"{tap.name}/sum"
-
-
-def target_name(aim: Aim) -> str:
-    """The input with what the aim is compared with."""
-    return f"{aim.name}/target"
-
-
-def weight_name(aim: Aim) -> str:
-    """The input with the weights of the comparison."""
-    return f"{aim.name}/weight"
-
-
-def loss_name(aim: Aim) -> str:
-    """The output with the loss."""
-    return f"{aim.name}/loss"
+from calibration.targets.base import Aim, NoDerivative
+from calibration.targets.gradient.builder import GraphBuilder, Unfit
+from calibration.targets.gradient.names import GradientGraph
+from calibration.targets.gradient.program import FloatProgram, read_by
+from calibration.targets.gradient.rules import DATA_INPUTS, RULES
+from calibration.targets.gradient.session import FloatModel, find_sizes
 
 
 def with_derivative(program: FloatProgram) -> tuple[FloatProgram, tuple[str, ...]]:
@@ -116,18 +64,10 @@ def build(
             raise NoDerivative(", ".join(problems) or "no layer on the way to the answers")
         part = part.leading_to(aim.name for aim in left)
         try:
-            return *_Builder(find_sizes(part, x), left).build(), tuple(problems)
-        except _Unfit as err:
+            return *GraphBuilder(find_sizes(part, x), left).build(), tuple(problems)
+        except Unfit as err:
             problems.append(str(err))
             part = _without(part, err.node)
-
-
-class _Unfit(Exception):
-    """A node turned out to have no derivative."""
-
-    def __init__(self, node: NodeProto, why: str) -> None:
-        super().__init__(why)
-        self.node = node
 
 
 def _without(program: FloatProgram, unfit: NodeProto) -> FloatProgram:
@@ -139,180 +79,3 @@ def _without(program: FloatProgram, unfit: NodeProto) -> FloatProgram:
         else:
             kept.append(node)
     return program.only(kept)
-
-
-_INFINITE_SLOPES = ("Exp", "Log", "Pow", "Reciprocal")
-"""Operators whose slope can be infinite, and so can that of a quotient."""
-
-
-def _has_infinite_slopes(program: FloatProgram) -> bool:
-    return any(
-        node.op_type in _INFINITE_SLOPES or (node.op_type == "Div" and node.input[1] not in program.constants)
-        for node in program.nodes
-    )
-
-
-class _Builder:
-    """Writes one graph."""
-
-    def __init__(self, sized: SizedProgram, aims: Sequence[Aim]) -> None:
-        self._sized, self._aims = sized, aims
-        self._writer = Writer(has_infinite_slopes=_has_infinite_slopes(sized.program))
-        program, picture = sized.program, sized.program.picture
-        size = sized.size(picture.name)
-        axis = picture.channel_axis
-        made = {name for node in program.nodes for name in node.output}
-        known = [tap for tap in program.taps if tap.tensor in made]
-        self._taps = {picture.name: TapTensor(INPUT_TAP, picture.name, size[axis], axis)}
-        self._taps |= {tap.tensor: tap for tap in known}
-        self._gradients = dict[str, str]()
-        """By the tensors that other nodes read: by the corrected one of a tap."""
-        self._sums = dict[str, tuple[str, str]]()
-        """By the tensor of a tap: what is summed over all axes but that of the channels."""
-        self._compared = {aim.name for aim in aims}
-        self._readers = dict[str, list[NodeProto]]()
-        for node in program.nodes:
-            for name in read_by(node):
-                self._readers.setdefault(name, []).append(node)
-
-    def build(self) -> tuple[GradientGraph, FloatModel]:
-        """The graph in the order that takes the least memory.
-
-        ONNX Runtime computes the last of the outputs first, with all that it needs. So the losses come last, then the
-        sums of the last layers: each takes part of what is there already, and nothing has to be kept for the end.
-        """
-        program, writer = self._sized.program, self._writer
-        losses = [self._compare(aim) for aim in self._aims]
-        for node in reversed(program.nodes):
-            self._go_back(node)
-        self._go_back_through_tap(program.picture.name)
-        forward = [*self._correct(program.picture.name)]
-        for node in program.nodes:
-            forward += self._with_corrections(node)
-        graph = GradientGraph(
-            tuple(tap for tensor, tap in self._taps.items() if tensor in self._sums), tuple(self._aims)
-        )
-        results = [node for tap in graph.taps for node in self._sum_up(tap)]
-        for aim, loss in reversed(list(zip(self._aims, losses, strict=True))):
-            results.append(helper.make_node("Identity", [loss], [loss_name(aim)]))
-        nodes, constants = [*forward, *writer.nodes, *results], {**program.constants, **writer.constants}
-        return graph, to_model(nodes, constants, self._inputs(nodes), graph.outputs, program.opset)
-
-    def _sum_up(self, tap: TapTensor) -> Iterator[NodeProto]:
-        others = [axis for axis in range(len(self._sized.size(tap.tensor))) if axis != tap.channel_axis]
-        axes = self._writer.ints(others)
-        for summed, name in zip(self._sums[tap.tensor], sum_names(tap), strict=True):
-            yield helper.make_node("ReduceSum", [summed, axes], [name], keepdims=0)
-
-    def _with_corrections(self, node: NodeProto) -> Iterator[NodeProto]:
-        """A node of the forward pass, and behind it the corrections of the taps among its outputs."""
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        copy.output[:] = [raw_name(name) if name in self._taps else name for name in node.output]
-        if second := self._writer.second_outputs.get(node.output[0]):
-            copy.output[1:] = [second]
-        yield copy
-        for name in node.output:
-            if name in self._taps:
-                yield from self._correct(name)
-
-    def _correct(self, tensor: str) -> Iterator[NodeProto]:
-        """A tap times its scale plus its offset: in one go by BatchNormalization where the channels lie on axis 1."""
-        tap = self._taps[tensor]
-        scale, offset = setting_names(tap)
-        if tap.channel_axis == 1:
-            moments = [self._writer.constant(np.full(tap.channels, value)) for value in (0, 1)]
-            inputs = [raw_name(tensor), scale, offset, *moments]
-            yield helper.make_node("BatchNormalization", inputs, [tensor], epsilon=0.0)
-            return
-        shape, scaled = self._writer.ints(self._shape_of_settings(tap)), f"{tensor}__scaled"
-        shaped = [f"{tensor}__scale", f"{tensor}__offset"]
-        yield helper.make_node("Reshape", [scale, shape], shaped[:1])
-        yield helper.make_node("Reshape", [offset, shape], shaped[1:])
-        yield helper.make_node("Mul", [raw_name(tensor), shaped[0]], [scaled])
-        yield helper.make_node("Add", [scaled, shaped[1]], [tensor])
-
-    def _shape_of_settings(self, tap: TapTensor) -> list[int]:
-        """In which a scale (C,) broadcasts over the tensor."""
-        return [tap.channels] + [1] * (len(self._sized.size(tap.tensor)) - 1 - tap.channel_axis)
-
-    def _compare(self, aim: Aim) -> str:
-        """Start the way back at an aim; gives the name of its loss."""
-        writer, y = self._writer, aim.name
-        target, weight = target_name(aim), weight_name(aim)
-
-        def total(values: str) -> str:
-            return writer.sum_over(values, list(range(len(self._sized.size(y)))))
-
-        if aim.kind == "squares":
-            off = writer.add("Sub", y, target)
-            slope = writer.add("Mul", off, weight)
-            loss = writer.add("Mul", total(writer.add("Mul", off, slope)), writer.constant(0.5))
-        elif aim.kind == "sigmoid":
-            slope = writer.add("Mul", writer.add("Sub", writer.add("Sigmoid", y), target), weight)
-            off = writer.add("Sub", writer.add("Softplus", y), writer.add("Mul", target, y))
-            loss = total(writer.add("Mul", off, weight))
-        else:
-            wanted = writer.add("Mul", target, weight)
-            if aim.kind == "softmax":
-                logarithms = writer.add("LogSoftmax", y, axis=1)
-                share = writer.add(
-                    "Mul", writer.add("Exp", logarithms), writer.sum_over(wanted, [1], keep=True)
-                )
-                slope = writer.add("Sub", share, wanted)
-            else:
-                safe = writer.add("Add", y, writer.constant(LEAST_PROBABILITY))
-                logarithms = writer.add("Log", safe)
-                slope = writer.add("Neg", writer.add("Div", wanted, safe))
-            loss = writer.add("Neg", total(writer.add("Mul", wanted, logarithms)))
-        self._add_gradient(y, slope)
-        return loss
-
-    def _add_gradient(self, tensor: str, gradient: str) -> None:
-        before = self._gradients.get(tensor)
-        self._gradients[tensor] = gradient if before is None else self._writer.add("Add", before, gradient)
-
-    def _go_back(self, node: NodeProto) -> None:
-        """The gradients by what a node reads, from those by what it gives."""
-        for output in node.output:
-            self._go_back_through_tap(output)
-        by_outputs = tuple(self._gradients.get(output, "") for output in node.output)
-        if not any(by_outputs):
-            return
-        if any(by_outputs[1:]) and node.op_type not in OF_SEVERAL_OUTPUTS:
-            raise _Unfit(node, f"{node.op_type} by its second output")
-        for index, name in enumerate(node.input):
-            if name in self._sized.sizes:
-                found = self._derive(Step(node, self._writer, self._sized, by_outputs, index))
-                if found is not None:
-                    self._add_gradient(name, found)
-
-    def _derive(self, step: Step) -> str | None:
-        try:
-            return RULES[step.node.op_type](step)
-        except NoDerivative as err:
-            raise _Unfit(step.node, str(err)) from err
-
-    def _go_back_through_tap(self, tensor: str) -> None:
-        """The two sums of a tap; the gradient by its tensor becomes that before the correction."""
-        if tensor not in self._taps or tensor not in self._gradients:
-            return
-        writer, tap, gradient = self._writer, self._taps[tensor], self._gradients[tensor]
-        self._sums[tensor] = writer.add("Mul", gradient, self._stand_in(tensor)), gradient
-        scale = writer.reshape(setting_names(tap)[0], self._shape_of_settings(tap))
-        self._gradients[tensor] = writer.add("Mul", gradient, scale)
-
-    def _stand_in(self, tensor: str) -> str:
-        """What a tensor is wherever the gradient by it is not 0, and is kept anyway: what limits make of it."""
-        readers = self._readers.get(tensor, [])
-        is_only_limited = len(readers) == 1 and readers[0].op_type in ("Clip", "Relu")
-        return str(readers[0].output[0]) if is_only_limited and tensor not in self._compared else tensor
-
-    def _inputs(self, nodes: Sequence[NodeProto]) -> list[ValueInfoProto]:
-        read = {name for node in nodes for name in node.input}
-        names = [name for tap in self._taps.values() for name in setting_names(tap)]
-        names += [name for aim in self._aims for name in (target_name(aim), weight_name(aim))]
-        names = [raw_name(self._sized.program.picture.name), *names]
-        return [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name in read
-        ]

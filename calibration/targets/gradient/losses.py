@@ -1,0 +1,40 @@
+"""The losses of the aims, and where the way back starts."""
+
+from collections.abc import Sequence
+
+from calibration.targets.base import LEAST_PROBABILITY, Aim, NoDerivative
+from calibration.targets.gradient.names import target_name, weight_name
+from calibration.targets.gradient.step import Writer
+
+
+def compare(writer: Writer, aim: Aim, size: Sequence[int]) -> tuple[str, str]:
+    """Names of the loss, and of the gradient by what is compared, a tensor of ``size``.
+
+    Raises:
+        NoDerivative: the loss needs an axis of classes, and there is none.
+    """
+    y, target, weight = aim.name, target_name(aim), weight_name(aim)
+
+    def total(values: str) -> str:
+        return writer.sum_over(values, list(range(len(size))))
+
+    if aim.kind == "squares":
+        off = writer.add("Sub", y, target)
+        slope = writer.add("Mul", off, weight)
+        return writer.add("Mul", total(writer.add("Mul", off, slope)), writer.constant(0.5)), slope
+    if aim.kind == "sigmoid":
+        slope = writer.add("Mul", writer.add("Sub", writer.add("Sigmoid", y), target), weight)
+        off = writer.add("Sub", writer.add("Softplus", y), writer.add("Mul", target, y))
+        return total(writer.add("Mul", off, weight)), slope
+    wanted = writer.add("Mul", target, weight)
+    if aim.kind == "softmax":
+        if len(size) < 2:
+            raise NoDerivative(f"classes of {y}, which has one axis")
+        logarithms = writer.add("LogSoftmax", y, axis=1)
+        share = writer.add("Mul", writer.add("Exp", logarithms), writer.sum_over(wanted, [1], keep=True))
+        slope = writer.add("Sub", share, wanted)
+    else:
+        safe = writer.add("Add", y, writer.constant(LEAST_PROBABILITY))
+        logarithms = writer.add("Log", safe)
+        slope = writer.add("Neg", writer.add("Div", wanted, safe))
+    return writer.add("Neg", total(writer.add("Mul", wanted, logarithms))), slope
