@@ -1,6 +1,6 @@
 """Runs ONNX graphs of float arithmetic, and finds the sizes in one by running it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,19 +21,22 @@ FAILURES = (
 _ARENA = {"arena_extend_strategy": "kSameAsRequested"}
 _IR_VERSION = 8
 _LARGE = 1 << 14
-"""Numbers in weights that are given at every run."""
+"""Numbers in a constant that is not written into the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FloatModel:
-    """A graph as bytes, and the large weights that it takes as inputs.
+    """A graph as bytes, without its large weights: in the bytes they would be there twice more while it is opened.
 
-    ONNX Runtime would hold those twice over, and in the bytes they would be a third time. Pointwise convolutions and
-    Gemm take as long either way; other layers are faster with constants, which ONNX Runtime arranges anew.
+    ONNX Runtime keeps its own arrangement of constants. Weights that do not profit from one are inputs of the graph, so
+    that it keeps none of them.
     """
 
     data: bytes
-    weights: Mapping[str, NDArray[np.float32]]
+    given: Mapping[str, NDArray[np.float32]]
+    """Weights that are inputs."""
+    copied: Mapping[str, NDArray[np.float32]]
+    """Weights that are constants: ONNX Runtime copies them when the graph is opened."""
 
 
 class FloatSession:
@@ -47,11 +50,12 @@ class FloatSession:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4
         options.enable_mem_pattern = False
+        if model.copied:
+            values = [ort.OrtValue.ortvalue_from_numpy(value) for value in model.copied.values()]
+            options.add_external_initializers(list(model.copied), values)
         providers = [("CPUExecutionProvider", _ARENA)]
-        self._session, self._weights = (
-            ort.InferenceSession(model.data, options, providers=providers),
-            model.weights,
-        )
+        self._session = ort.InferenceSession(model.data, options, providers=providers)
+        self._weights = model.given
 
     def run(self, outputs: Sequence[str], given: Mapping[str, Array]) -> list[Array]:
         """The outputs; one of ``FAILURES`` when ONNX Runtime cannot compute them."""
@@ -64,21 +68,31 @@ def to_model(
     inputs: Sequence[ValueInfoProto],
     outputs: Sequence[str],
     opset: int,
+    fixed: Collection[str] = (),
 ) -> FloatModel:
-    """A graph with those of the constants that it reads."""
+    """A graph with those of the constants that it reads; ``fixed`` ones are no inputs."""
     readers = _readers(nodes)
     arrays = {name: np.asarray(value, order="C") for name, value in constants.items() if name in readers}
-    weights = {
-        name: a for name, a in arrays.items() if a.size >= _LARGE and _is_given(name, a, readers[name])
-    }
-    initializers = [numpy_helper.from_array(a, name) for name, a in arrays.items() if name not in weights]
+    large = {name: a for name, a in arrays.items() if a.size >= _LARGE and a.dtype == np.float32}
+    weights = {n: a for n, a in large.items() if n not in fixed and _are_as_quick_given(n, a, readers[n])}
+    copied = {name: a for name, a in large.items() if name not in weights}
+    initializers = [numpy_helper.from_array(a, name) for name, a in arrays.items() if name not in large]
+    initializers += [_held_outside(name, a) for name, a in copied.items()]
     given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, a.shape) for name, a in weights.items()]
     results = [ValueInfoProto(name=name) for name in outputs]
     graph = helper.make_graph(list(nodes), "gradient", [*inputs, *given], results, initializers)
     imports = [helper.make_opsetid("", opset)]
     imports += [helper.make_opsetid(domain, 1) for domain in sorted({node.domain for node in nodes} - {""})]
     model: ModelProto = helper.make_model(graph, opset_imports=imports, ir_version=_IR_VERSION)
-    return FloatModel(bytes(model.SerializeToString()), weights)
+    return FloatModel(bytes(model.SerializeToString()), weights, copied)
+
+
+def _held_outside(name: str, value: Array) -> TensorProto:
+    """A constant whose values are given when the graph is opened."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=value.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="memory")
+    return tensor
 
 
 def _readers(nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
@@ -89,8 +103,8 @@ def _readers(nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
     return found
 
 
-def _is_given(name: str, weight: Array, readers: Sequence[NodeProto]) -> bool:
-    """Whether weights are of pointwise convolutions and Gemm alone."""
+def _are_as_quick_given(name: str, weight: Array, readers: Sequence[NodeProto]) -> bool:
+    """Whether weights are of pointwise convolutions and Gemm alone, which ONNX Runtime gains little by arranging."""
     is_pointwise = weight.ndim > 2 and max(weight.shape[2:]) == 1
     return weight.dtype == np.float32 and all(
         node.op_type == "Gemm" or (node.op_type == "Conv" and is_pointwise and node.input[1] == name)

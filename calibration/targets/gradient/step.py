@@ -22,6 +22,8 @@ class Writer:
         self.constants: dict[str, Array] = {}
         self.second_outputs: dict[str, str] = {}
         """By the first output of a node of the forward pass: a second one that the way back reads."""
+        self.turned: dict[str, str] = {}
+        """By the weights of a layer: those of the same layer on the way back."""
         self._made = 0
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:

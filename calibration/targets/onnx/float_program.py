@@ -35,9 +35,10 @@ def to_float_program(graph: OnnxGraph, taps: tuple[OnnxTap, ...]) -> FloatProgra
                 nodes.append(_filled_in_float32(node))
             case _:
                 nodes.append(node if node.domain not in _OWN_DOMAINS else _in_own_domain(node))
+    read = {name for node in nodes for name in tensors_read(node)}
     return FloatProgram(
         nodes=tuple(nodes),
-        constants=constants,
+        constants={name: value for name, value in constants.items() if name in read},
         picture=graph.input,
         taps=tuple(TapTensor(tap.name, tap.name, tap.channels, tap.channel_axis) for tap in taps),
         layers=_layers(graph),
@@ -59,7 +60,7 @@ def _layers(graph: OnnxGraph) -> tuple[str, ...]:
 
 def _in_float32(value: Array) -> Array:
     is_float = np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"
-    return value.astype(np.float32) if is_float else value
+    return value.astype(np.float32, copy=False) if is_float else value
 
 
 def _in_own_domain(node: NodeProto) -> NodeProto:

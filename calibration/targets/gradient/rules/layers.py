@@ -15,8 +15,10 @@ def _conv(step: Step) -> str:
     window, groups = window_of(step, weight.shape[2:], large, small), int(step.attribute("group", 1))
     pads = [r - p for r, p in zip(window.reach * 2, window.pads, strict=True)]
     if set(window.strides) == {1} and min(pads) >= 0:
+        turned = step.writer.constant(_turned(weight, groups))
+        step.writer.turned[step.node.input[1]] = turned
         return step.writer.add(
-            "Conv", step.by_output, step.writer.constant(_turned(weight, groups)),
+            "Conv", step.by_output, turned,
             pads=pads, dilations=window.dilations, group=groups, kernel_shape=window.kernel,
         )  # fmt: skip
     return spread(step.writer, step.by_output, step.node.input[1], window, groups, (small, large))
