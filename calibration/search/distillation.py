@@ -19,7 +19,7 @@ from calibration.patch import SCALE_LIMITS, Affine, spread
 from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation.camera import SimulatedFrames
 from calibration.stats.moments import Moments, Vector
-from calibration.targets.base import Aim, Batch, Gradients, Slope, TapInfo
+from calibration.targets.base import Aim, Batch, Gradients, NoDerivative, Slope, TapInfo
 
 Answers = Mapping[str, NDArray[np.float32]]
 
@@ -62,7 +62,7 @@ class Pairs:
 
 
 def choose_stages(taps: Sequence[TapInfo], count: int) -> tuple[Aim, ...]:
-    """The taps whose feature maps are compared: the narrowest of each of ``count`` equal parts, and the last one.
+    """The taps whose feature maps are compared: the last, and the narrowest of each of ``count`` parts but the last.
 
     A narrow map is what a bottleneck lets through; it also takes the least memory.
     """
@@ -93,6 +93,9 @@ def distil(
         rng: Draws the pairs of each step, and their noise.
         fixed: Taps that stay as they start.
         progress: Told before every step, and after the last.
+
+    Raises:
+        NoDerivative: a derivative is not finite.
     """
     free = [tap for tap in gradients.taps if tap not in fixed]
     descent = _Descent({tap: healthy[tap].var for tap in free}, start)
@@ -108,6 +111,8 @@ def distil(
             x = pairs.simulated.draw(rng, frames)
             _, found = gradients.step(x, held | descent.affines(), given, weights)
             slopes = {tap: _sum(slopes.get(tap), slope) for tap, slope in found.items() if tap not in fixed}
+        if not all(slope.is_finite for slope in slopes.values()):
+            raise NoDerivative("its derivatives are not finite numbers")
         descent.step(slopes, settings.rate * _cosine(number / settings.steps), batches)
     return descent.affines()
 
@@ -193,12 +198,12 @@ def _targets(
 ) -> tuple[dict[str, NDArray[np.floating]], dict[str, NDArray[np.float32]]]:
     """What every aim is compared with, and the weights for a batch: they make its loss a mean over its frames."""
     maps = [aim.name for aim in gradients.aims if aim.name not in pairs.answers]
-    parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in maps}
+    parts: dict[str, list[NDArray[np.floating]]] = {name: [] for name in maps}
     for first in range(0, len(pairs.healthy), gradients.batch):
         index = np.arange(first, first + gradients.batch) % len(pairs.healthy)
         found = gradients.run(pairs.healthy[index])
         for name in maps:
-            parts[name].append(found[name].astype(np.float16))
+            parts[name].append(_in_little_room(found[name]))
     targets: dict[str, NDArray[np.floating]] = {}
     weights = dict[str, NDArray[np.float32]]()
     for aim in gradients.aims:
@@ -213,6 +218,12 @@ def _targets(
         share = 2 * settings.feature_weight / (len(maps) * gradients.batch * whole[0].size)
         targets[aim.name], weights[aim.name] = whole, np.asarray(share / usual, np.float32)
     return targets, weights
+
+
+def _in_little_room(values: NDArray[np.float32]) -> NDArray[np.floating]:
+    """In half the memory, where that holds them."""
+    fits = np.abs(values).max(initial=0) < np.finfo(np.float16).max
+    return values.astype(np.float16) if fits else values
 
 
 def _draws(frames: int, batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:

@@ -87,12 +87,18 @@ def distilled_candidates(
     samples = teacher.samples
     x = samples.samples()
     answers = _answer_aim(target, teacher, x[:1])
-    aims = [*choose_stages(target.taps, settings.stages), *(answers or [])]
-    if not answers:
-        aims += [Aim(head) for head in target.heads if head not in {aim.name for aim in aims}]
+    stages = choose_stages(target.taps, settings.stages)
+    known = {aim.name for aim in stages}
+    heads = [Aim(head) for head in target.heads if head not in known]
     some = x[np.arange(target.input_shape[0] or batch_of(x)) % len(x)]
-    gradients = target.differentiate(aims, some)
-    compared = {aim.name: _as_scores(samples, gradients.run(some)[aim.name]) for aim in answers}
+    gradients = target.differentiate([*stages, *(answers or heads)], some)
+    if (
+        answers and answers[0] not in gradients.aims
+    ):  # no way back from the answers: from what they are made of
+        answers = []
+        gradients = target.differentiate([*stages, *heads], some)
+    shown = gradients.run(some)
+    compared = {aim.name: _as_scores(samples, shown[aim.name]) for aim in answers}
     pairs = Pairs(x, show(x), compared)
     fixed = {tap.name for tap in target.taps[first_taps:]} if first_taps is not None else set[str]()
     goes_on = False

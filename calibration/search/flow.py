@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from calibration.baseline.baseline import Baseline, HealthySamples
 from calibration.drift.divergence import drift_between
+from calibration.errors import ModelError
 from calibration.gate.classification import Choice, GateSettings
 from calibration.gate.detection import DetectionGateSettings
 from calibration.outputs.read import (
@@ -32,7 +33,7 @@ from calibration.search.evaluation import Evaluator
 from calibration.search.explanation import FITTED_FRAMES, explain
 from calibration.search.judging import Judge, require_fitting_labels
 from calibration.search.known import is_conservative, is_good_enough
-from calibration.search.preconditions import MOST_LEFT, note_about, refusal_reason
+from calibration.search.preconditions import MOST_LEFT, MOST_LEFT_OF_SMALL_GAINS, note_about, refusal_reason
 from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation.camera import Camera
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
@@ -122,15 +123,18 @@ class Search:
         kept = baseline.healthy_samples
         can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
         self._healthy_samples = kept if can_simulate else None
+        """Those that judge. Known patches were taught by the others, so that they are kept apart for them too."""
         self._most_samples = options.most_healthy_samples or samples_to_keep(given.x[0].size) // 2
-        """Those that judge."""
         self._taught_samples: HealthySamples | None = None
         """Those that patches are distilled from; they judge nothing."""
-        if kept is not None and can_simulate and options.distillation.steps:
+        if kept is not None and can_simulate and (options.distillation.steps or options.known):
             taught, judging = teach_and_judge(len(kept), options.distillation.fewest_frames)
             self._healthy_samples = kept.only(judging)
             self._taught_samples = kept.only(taught) if len(taught) else None
         could_teach = self._healthy_samples is not None and options.distillation.steps > 0
+        self._unexplained = 0.0
+        """Share of the distance between live and healthy frames that the simulated drift leaves."""
+        self._would_distil = could_teach and self._taught_samples is not None
         note = note_about(baseline, lacks_teachers=could_teach and self._taught_samples is None)
         self._verdict = Verdict(
             accepted=False,
@@ -182,7 +186,7 @@ class Search:
         None without a known patch, where it is not good enough, and where nothing would be distilled anyway.
         """
         known = self._options.known
-        if not known or camera is None or self._taught_samples is None or parts.labels is not None:
+        if not known or camera is None or not self._would_distil or parts.labels is not None:
             return None
         patches = self._patches(parts.observed, whole_input, are_distilled=True) | dict(known)
         judge = self._make_judge(parts, layout, usual, camera)
@@ -241,6 +245,7 @@ class Search:
             self._baseline.frames,
             self._options.seed,
         )
+        self._unexplained = left
         if left > MOST_LEFT and parts.labels is None:
             raise _Refused(
                 "Healthy frames made to look like today's in colour, sharpness and noise are no nearer to the live "
@@ -285,8 +290,11 @@ class Search:
         runner, options = self._target.runner(), self._options  # frees the observer
         evaluator = self._evaluator(parts, layout, camera)
         unpatched = evaluator.evaluate(UNPATCHED, runner, live=usual)
-        gates = options.gate_settings, options.detection_gate_settings
-        return Judge(self._target, evaluator, unpatched, parts.labels, *gates, self._progress)
+        gate = options.gate_settings
+        if self._unexplained > MOST_LEFT_OF_SMALL_GAINS:
+            gate = replace(gate, sure_gain=np.inf)
+        both = gate, options.detection_gate_settings
+        return Judge(self._target, evaluator, unpatched, parts.labels, *both, self._progress)
 
     @property
     def _conservative(self) -> set[str]:
@@ -336,7 +344,7 @@ class Search:
     ) -> dict[str, Patch]:
         """Those by distillation, from the input correction on; none where that is not possible, with a note."""
         kept, options = self._taught_samples, self._options
-        if kept is None:
+        if kept is None or not options.distillation.steps:
             return {}
         start = {INPUT_TAP: whole_input}
         teacher = Teacher(
@@ -357,10 +365,12 @@ class Search:
                 self._progress,
                 None if options.start is None else options.start.taps,
             )
-        except (NoDerivative, MemoryError) as err:
+        except (NoDerivative, ModelError, MemoryError) as err:
             cause = f"the model has parts without a derivative ({err})"
             if isinstance(err, MemoryError):
                 cause = "the memory does not suffice (on a box recalibration.memory_mib)"
+            elif isinstance(err, ModelError):  # too little memory among the reasons: moments need less
+                cause = f"it failed on this model ({err})"
             note = f"No patch was distilled: {cause}."
             self._verdict = replace(self._verdict, notes=(*self._verdict.notes, note))
             return {}

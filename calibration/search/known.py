@@ -21,4 +21,6 @@ def is_conservative(patch: Patch, taps: Sequence[TapInfo]) -> bool:
 def is_good_enough(name: str, scores: Mapping[str, Mapping[str, float]]) -> bool:
     """Whether no candidate gained more on the simulated frames than this one by more than the error of its gain."""
     own = scores[name]
+    if "gain" not in own:  # judged by the live frames alone
+        return False
     return all(other["gain"] - own["gain"] <= own["gain_error"] for other in scores.values())

@@ -97,6 +97,11 @@ class Slope:
     scale: NDArray[np.float64]
     offset: NDArray[np.float64]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of them are numbers."""
+        return bool(np.isfinite(self.scale).all() and np.isfinite(self.offset).all())
+
 
 class Gradients(Protocol):
     """A model in float32 whose taps are corrected by arguments, and its derivatives by them.

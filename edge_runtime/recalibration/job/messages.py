@@ -83,7 +83,7 @@ class JobProgress:
     """How far a job is."""
 
     phase: JobPhase
-    """``preparing`` frames and model, ``measuring`` the drift, ``correcting`` (patches by moments), ``distilling``,
+    """``preparing`` frames and model, ``measuring`` the drift, ``distilling``, ``correcting`` (patches by moments),
     ``screening`` all candidates on a few frames, ``judging`` the best ones, ``writing`` patch and report."""
     share: float
     """Of the phase that is done, 0..1."""

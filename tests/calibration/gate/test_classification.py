@@ -365,3 +365,47 @@ def test_labels_prove_nothing_where_the_best_is_no_better_than_guessing():
         )
         assert choice.scores["better"]["p_value"] <= 0.05
         assert choice.accepted is is_accepted, right
+
+
+def weak(sure: float, live: float, name: str = "a") -> Evidence:
+    """Answers that are all right: ``sure`` on 256 simulated frames, ``live`` on the live ones."""
+    return Evidence(name, answers(1.0, sure=live), answers(1.0, count=256, sure=sure))
+
+
+SURE_ANSWERS = answers(1.0, count=256, sure=0.9)
+
+
+@pytest.mark.parametrize(
+    ("sure", "live", "accepted"),
+    [(0.86, 0.8, True), (0.86, 0.79, False), (0.805, 0.8, False), (0.805, 0.9, True)],
+)
+def test_a_small_gain_that_is_sure_counts_unless_the_live_answers_got_worse(sure, live, accepted):
+    choice = classification.choose(weak(0.8, 0.8, "identity"), [weak(sure, live)], SURE_ANSWERS)
+    assert choice.accepted is accepted
+    found = choice.scores["a"]
+    if sure == 0.86:
+        assert GateSettings().sure_gain < found["gain"] < 0.04
+        assert found["evidence"] < GateSettings().min_evidence
+
+
+def test_a_small_gain_never_counts_without_its_error_or_where_the_settings_forbid_it():
+    unpatched, candidate = weak(0.8, 0.8, "identity"), weak(0.86, 0.8)
+    for settings in (GateSettings(sure_gain=np.inf), GateSettings(sure_standard_errors=1e6)):
+        assert not classification.choose(unpatched, [candidate], SURE_ANSWERS, settings=settings).accepted
+    scattered = replace(
+        candidate, simulated=np.where(np.arange(256)[:, None] % 2, 0.02, 1) * candidate.simulated
+    )
+    assert not classification.choose(unpatched, [scattered], SURE_ANSWERS).accepted
+
+
+def test_of_good_ones_the_most_faithful_is_taken_unless_the_live_frames_speak_against_it():
+    unpatched = weak(0.5, 0.6, "identity")
+    plain, faithful, doubtful = (
+        weak(0.7, 0.9, "plain"),
+        weak(0.75, 0.7, "faithful"),
+        weak(0.85, 0.59, "doubtful"),
+    )
+    assert classification.choose(unpatched, [plain, faithful], SURE_ANSWERS).name == "faithful"
+    choice = classification.choose(unpatched, [plain, doubtful], SURE_ANSWERS)
+    assert choice.scores["doubtful"]["evidence"] > GateSettings().min_evidence
+    assert choice.name == "plain"

@@ -1,11 +1,15 @@
 """Distillation: the descent on a net of one line, what is compared, and that what teaches never judges."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx.helper import make_node
+from onnx.numpy_helper import from_array
 
 import calibration as c
 from calibration.patch import Affine
@@ -229,3 +233,58 @@ def test_of_several_places_the_descent_starts_at_the_nearest(scale: float, best:
     starts = ({}, {INPUT_TAP: Affine(np.full(3, scale, np.float32), np.zeros(3, np.float32))})
     pairs, rng = pairs_of(x, 0.6, 0.0), np.random.default_rng(0)
     assert choose_start(OneLine(), pairs, moments_of(x), starts, LONG, rng) == best
+
+
+class NotFinite(OneLine):
+    """Its derivatives overflow."""
+
+    def step(self, *arguments: Any) -> tuple[dict[str, float], dict[str, Slope]]:
+        losses, slopes = super().step(*arguments)
+        return losses, slopes | {"conv": Slope(np.full(3, np.nan), np.zeros(3))}
+
+
+def test_derivatives_that_are_no_numbers_distil_nothing() -> None:
+    x = pictures(12, seed=1)
+    with pytest.raises(NoDerivative):
+        distil(NotFinite(), pairs_of(x, 0.6, 0.2), moments_of(x), {}, LONG, np.random.default_rng(0))
+
+
+def test_feature_maps_beyond_half_precision_are_compared_all_the_same() -> None:
+    x, limit = 1e6 * pictures(12, seed=1), np.full((1, 1, 1, 1), 1e9, np.float32)
+    wide = replace(pairs_of(x, 0.6, 0.2).simulated, low=-limit, high=limit)
+    found = distilled(Pairs(x, wide, {}))
+    again = found["conv"].apply(found[INPUT_TAP].apply(0.6 * x))
+    assert np.abs(again - x).mean() < 0.05 * np.abs(x).mean()
+
+
+@pytest.mark.integration
+def test_answers_without_a_way_back_are_replaced_by_what_they_are_made_of(model: bytes) -> None:
+    proto = onnx.load_from_string(model)
+    [output] = proto.graph.output
+    [maker] = [node for node in proto.graph.node if output.name in node.output]
+    maker.output[0] = "unrounded"
+    proto.graph.node.extend(
+        [
+            make_node("Mul", ["unrounded", "thousand"], ["large"]),
+            make_node("Round", ["large"], ["whole"]),
+            make_node("Div", ["whole", "thousand"], [output.name]),
+        ]
+    )
+    proto.graph.initializer.append(from_array(np.float32(1000), "thousand"))
+    rounded = proto.SerializeToString()
+    verdict = c.recalibrate(rounded, c.profile(rounded, pictures(100, seed=1)), hazy(pictures(48, seed=2)))
+    assert verdict.frames.distilled_from == 50
+    assert "distilled" in verdict.scores
+
+
+@pytest.mark.integration
+def test_a_framework_that_fails_on_the_derivatives_leaves_it_at_moments(
+    model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Gradients:
+        raise c.ModelError("model", "FAIL: bfc_arena.cc", "memory", "")
+
+    monkeypatch.setattr(OnnxBackend, "differentiate", refuse)
+    verdict = c.recalibrate(model, c.profile(model, pictures(100, seed=1)), hazy(pictures(48, seed=2)))
+    assert verdict.accepted
+    assert "bfc_arena" in verdict.notes[-1]
