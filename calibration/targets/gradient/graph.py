@@ -63,8 +63,14 @@ def build(
         if not left:
             raise NoDerivative(", ".join(problems) or "no layer on the way to the answers")
         part = part.leading_to(aim.name for aim in left)
+        sized = find_sizes(part, x)
+        without_classes = [aim for aim in left if aim.kind == "softmax" and len(sized.size(aim.name)) < 2]
+        if without_classes:
+            problems += [f"classes of {aim.name}, which has one axis" for aim in without_classes]
+            aims = [aim for aim in left if aim not in without_classes]
+            continue
         try:
-            return *GraphBuilder(find_sizes(part, x), left).build(), tuple(problems)
+            return *GraphBuilder(sized, left).build(), tuple(problems)
         except Unfit as err:
             problems.append(str(err))
             part = _without(part, err.node)

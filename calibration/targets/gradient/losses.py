@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 
-from calibration.targets.base import LEAST_PROBABILITY, Aim, NoDerivative
+from calibration.targets.base import LEAST_PROBABILITY, Aim
 from calibration.targets.gradient.names import target_name, weight_name
 from calibration.targets.gradient.step import Writer
 
 
 def compare(writer: Writer, aim: Aim, size: Sequence[int]) -> tuple[str, str]:
-    """Names of the loss, and of the gradient by what is compared, a tensor of ``size``.
-
-    Raises:
-        NoDerivative: the loss needs an axis of classes, and there is none.
-    """
+    """Names of the loss, and of the gradient by what is compared, a tensor of ``size``: of two axes for classes."""
     y, target, weight = aim.name, target_name(aim), weight_name(aim)
 
     def total(values: str) -> str:
@@ -28,8 +24,6 @@ def compare(writer: Writer, aim: Aim, size: Sequence[int]) -> tuple[str, str]:
         return total(writer.add("Mul", off, weight)), slope
     wanted = writer.add("Mul", target, weight)
     if aim.kind == "softmax":
-        if len(size) < 2:
-            raise NoDerivative(f"classes of {y}, which has one axis")
         logarithms = writer.add("LogSoftmax", y, axis=1)
         share = writer.add("Mul", writer.add("Exp", logarithms), writer.sum_over(wanted, [1], keep=True))
         slope = writer.add("Sub", share, wanted)

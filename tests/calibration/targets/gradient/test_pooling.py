@@ -220,10 +220,18 @@ RESIZES = {
 }  # fmt: skip
 
 
-SMOOTHED = one(
-    "Resize", (2, 6, 8), lambda x: x, None, None, np.array([2, 2, 4, 3]), opset=18, mode="linear", antialias=1
-)
-"""ONNX Runtime's own way, which is not torch's."""
+OWN_RESIZES = {
+    "antialias": one(
+        "Resize", (2, 6, 8), lambda x: x, None, None, np.array([2, 2, 4, 3]), opset=18, mode="linear", antialias=1
+    ),
+    "exclude_outside": one(
+        "Resize", (2, 4, 4), lambda x, _: x, None, np.array([1, 1, 2, 2], np.float32), mode="cubic", exclude_outside=1
+    ),
+    "nearest, ceil": one(
+        "Resize", (2, 3, 4), lambda x: x, None, None, np.array([2, 2, 7, 5]), mode="nearest", nearest_mode="ceil",
+    ),
+}  # fmt: skip
+"""ONNX Runtime's own ways, which torch lacks."""
 
 
 @pytest.mark.parametrize("name", MAX_POOLS)
@@ -246,5 +254,6 @@ def test_resizing(name):
     assert max(errors_of(RESIZES[name]).values()) <= 1e-3
 
 
-def test_resizing_by_the_losses_themselves():
-    assert errors_by_losses(SMOOTHED) <= 1e-3
+@pytest.mark.parametrize("name", OWN_RESIZES)
+def test_resizing_by_the_losses_themselves(name):
+    assert errors_by_losses(OWN_RESIZES[name]) <= 1e-3

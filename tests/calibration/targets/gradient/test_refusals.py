@@ -225,6 +225,17 @@ def test_an_aim_that_does_not_depend_on_the_picture_is_left_out():
     assert gradients.aims == (Aim("conv2"),)
 
 
+def test_an_aim_of_classes_without_an_axis_for_them_is_left_out():
+    net = Net(2)
+    x = net.conv("input", "conv1", 3, 4)
+    summed = net.add("ReduceMean", [x], "one_number", axes=[0, 1, 2, 3], keepdims=0)
+    model = file_of(net, [summed, net.conv(x, "conv2", 4, 3)], ("N", 3, 8, 8))
+    gradients = open_onnx(model).differentiate([Aim("one_number", "softmax"), Aim("conv2")], X)
+    assert gradients.aims == (Aim("conv2"),)
+    assert len(gradients.problems) == 1
+    assert "one_number" in gradients.problems[0]
+
+
 def test_equal_values_share_the_gradient():
     """Half of the values of both branches are 0: what torch does as well."""
 
