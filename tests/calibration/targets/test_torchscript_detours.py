@@ -9,6 +9,7 @@ from torch import nn
 
 from calibration.targets.base import Aim, NoDerivative
 from calibration.targets.open import open_torchscript
+from calibration.targets.torchscript.backend import TorchScriptBackend
 from tests.support.onnx_nets import pictures
 from tests.support.torch_gradients import Eager, assert_like_eager, draw_affines, traced_like
 from tests.support.torch_nets import scripted
@@ -254,6 +255,22 @@ class Indices(nn.Module):
         logits = self.head(torch.tanh(self.first(x)).mean((2, 3)))
         values, indices = logits.topk(2, 1)
         return logits, indices, values
+
+
+class Empty(Way):
+    """Has an output without entries."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        deep = torch.tanh(self.second(torch.tanh(self.first(x))))
+        return {"logits": self.head(deep.mean((2, 3))), "boxes": deep[:, :0]}
+
+
+def test_an_output_without_entries_hinders_nothing() -> None:
+    backend = TorchScriptBackend(scripted(Empty().eval()))
+    backend.batch_bytes = 1
+    gradients = backend.differentiate([Aim("boxes"), Aim("logits", "softmax")], X)
+    assert gradients.run(X)["boxes"].shape == (2, 0, 12, 12)
+    assert gradients.run(X)["logits"].shape == (2, 3)
 
 
 def test_outputs_of_a_tuple_are_told_apart() -> None:
