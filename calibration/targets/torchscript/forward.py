@@ -104,6 +104,6 @@ def _are_alike(parts: Sequence[Any], whole: Any) -> bool:
         return False
     joined = torch.cat(list(parts))
     if joined.shape != whole.shape or not whole.numel():
-        return joined.shape == whole.shape
+        return bool(joined.shape == whole.shape)
     off = (joined.double() - whole.double()).abs()
     return bool(off.max() <= _ALIKE * whole.double().abs().max())
