@@ -72,7 +72,11 @@ class Forward:
             of_answer = [next(filter(None, of_answer), "")] * self._flat_count
         problems = {name: of_tensors.get(name, "") for name in self._tensors}
         problems |= {name: of_answer[place] for name, place in self._places.items()}
-        sound = {name: value for name, value in self(x, settings).items() if not problems[name]}
+        values = self(x, settings)
+        for aim in self.aims:
+            if aim.kind == "softmax" and values[aim.name].ndim < 2:
+                problems[aim.name] = f"classes of {aim.name}, which has one axis"
+        sound = {name: value for name, value in values.items() if not problems[name]}
         problems |= _find_failures(sound, settings)
         return {name: problem for name, problem in problems.items() if problem}
 

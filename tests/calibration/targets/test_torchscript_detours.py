@@ -273,6 +273,20 @@ def test_an_output_without_entries_hinders_nothing() -> None:
     assert gradients.run(X)["logits"].shape == (2, 3)
 
 
+class Scores(Way):
+    """Has an output of one score a frame."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        deep = torch.tanh(self.second(torch.tanh(self.first(x))))
+        return {"score": self.head(deep.mean((2, 3)))[:, 0]}
+
+
+def test_classes_need_an_axis() -> None:
+    target = open_torchscript(scripted(Scores().eval()))
+    assert target.differentiate([Aim("score", "softmax"), Aim("first")], X).aims == (Aim("first"),)
+    assert target.differentiate([Aim("score", "sigmoid")], X).aims == (Aim("score", "sigmoid"),)
+
+
 def test_outputs_of_a_tuple_are_told_apart() -> None:
     target = open_torchscript(scripted(Indices().eval()))
     outputs = target.runner()(X)
