@@ -19,6 +19,9 @@ from edge_runtime.sources.demo import camera_drift
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+FRESH_ROUNDS = 4
+"""Times that each watched product is composed anew on each of the three backgrounds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -36,6 +39,8 @@ class Scene:
     accuracy: Callable[[NDArray[np.int64]], float] | None
     """Share of right answers of (N,) predicted classes on the watched pictures; None: not known."""
     is_video: bool = False
+    fresh: tuple[Pixels, NDArray[np.int64]] | None = None
+    """More pictures of the watched products, and which one each shows: a camera never gives the same picture twice."""
 
 
 def drifted(pixels: Pixels, drift: str, severity: float, seed: int) -> Pixels:
@@ -48,31 +53,38 @@ def drifted(pixels: Pixels, drift: str, severity: float, seed: int) -> Pixels:
     return np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[:, :, None] for picture in found])
 
 
-def cutout_scene(model: Path, seed: int) -> Scene:
-    """EfficientNet-Lite0: a baseline of 41 objects on three backgrounds, 73 other objects to watch."""
-    split = cutouts.load_split(seed)
+def cutout_scene(model: Path, seed: int, baseline_frames: int | None = None) -> Scene:
+    """EfficientNet-Lite0: a baseline of 41 objects on three backgrounds, 73 other objects to watch.
+
+    The baseline has 123 pictures, or the first ``baseline_frames`` of them.
+    """
+    split = cutouts.load_split(seed, new_objects=True)
+    fresh = cutouts.fresh_test(seed, FRESH_ROUNDS)
     kinds = {kind: i for i, kind in enumerate(sorted(set(split.test.accepted), key=sorted))}
-    content = np.array([kinds[kind] for kind in split.test.accepted])
     return Scene(
         "cut-outs, EfficientNet-Lite0 int8",
         model.read_bytes(),
-        split.baseline.pixels,
+        split.baseline.pixels[:baseline_frames],
         split.test.pixels,
-        content,
+        np.array([kinds[kind] for kind in split.test.accepted]),
         cutouts.prepare,
         split.test.accuracy,
+        fresh=(fresh.pixels, np.array([kinds[kind] for kind in fresh.accepted])),
     )
 
 
-def fashion_scene(folder: Path, seed: int) -> Scene:
-    """A small int8 net on 28x28 grey pictures of ten kinds of clothes; 512 pictures of baseline."""
+def fashion_scene(folder: Path, seed: int, baseline_frames: int | None = None) -> Scene:
+    """A small int8 net on 28x28 grey pictures of ten kinds of clothes; 512 pictures of baseline, or the first of them.
+
+    The baseline has seen all ten kinds.
+    """
     from benchmarks.accuracy.datasets import fashion
 
     split = fashion.load_split(seed)
     return Scene(
         "Fashion-MNIST, small CNN int8",
         fashion.trained_net(seed, folder).int8,
-        split.baseline.pixels,
+        split.baseline.pixels[:baseline_frames],
         split.test.pixels,
         split.test.labels,
         fashion.prepare,

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,8 @@ class Found:
     seed: int
     drift: str
     severity: float
+    products: int | None
+    """How many different ones a stream shows; None is all."""
     cost: float | None
     """Accuracy lost, as a share of all pictures; None: not known."""
     found: float
@@ -49,6 +51,8 @@ class Alarms:
     seed: int
     products: int | None
     """How many different ones a stream shows; None is all."""
+    is_fresh: bool
+    """Every frame another picture; else those that the drifts are measured on, three a product on the cut-outs."""
     streams: int
     frames: int
     """In each stream."""
@@ -81,9 +85,10 @@ class Site:
         )
         settings = DriftSettings()
         rng = np.random.default_rng(seed)
-        self._fresh = DriftMonitor(self.baseline.moments, self.baseline.frames, settings, rng)
+        self._new_monitor = DriftMonitor(self.baseline.moments, self.baseline.frames, settings, rng)
         self._rng = np.random.default_rng([seed, 1])
         self.healthy, self._right = self.measured(scene.watched)
+        self._fresh_frames = None if scene.fresh is None else self.measured(scene.fresh[0])[0]
 
     def measured(self, pixels: Pixels) -> tuple[Frames, float | None]:
         """Single-frame moments of the pictures; the accuracy too if they are all that are watched."""
@@ -106,7 +111,7 @@ class Site:
 
     def play(self, frames: Frames, order: NDArray[np.int64]) -> list[DriftStatus]:
         """What a fresh monitor says to the frames in this order, a second between two."""
-        monitor = copy.deepcopy(self._fresh)
+        monitor = copy.deepcopy(self._new_monitor)
         return [monitor.update(_one(frames, int(i)), float(second)) for second, i in enumerate(order)]
 
     def order(self, length: int, among: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -115,33 +120,49 @@ class Site:
             return self._rng.choice(among, length)
         return int(self._rng.integers(len(among) - length + 1)) + np.arange(length)
 
-    def drift(self, name: str, severity: float) -> Found:
-        """One cell of the table."""
+    def drift(self, name: str, severity: float, products: Sequence[int | None] = (None,)) -> list[Found]:
+        """One cell of the table for each number of products."""
         frames, right = self.measured(drifted(self.scene.watched, name, severity, self.seed))
         cost = None if right is None or self._right is None else self._right - right
-        everything = np.arange(len(self.scene.watched))
-        played = [self.play(frames, self.order(WITHIN, everything)) for _ in range(self._streams)]
+        return [self._found(name, severity, few, cost, frames) for few in products]
+
+    def _found(
+        self, name: str, severity: float, products: int | None, cost: float | None, frames: Frames
+    ) -> Found:
+        orders = [self.order(WITHIN, self._among(products, self.scene.content)) for _ in range(self._streams)]
+        played = [self.play(frames, order) for order in orders]
         found = float(np.mean([any(status.alarm for status in statuses) for statuses in played]))
         score = float(np.median([statuses[-1].score for statuses in played]))
         signs = [statuses[-1].sign for statuses in played]
-        return Found(
-            self.scene.name, self.seed, name, severity, cost, found, score, max(set(signs), key=signs.count)
-        )
+        sign = max(set(signs), key=signs.count)
+        return Found(self.scene.name, self.seed, name, severity, products, cost, found, score, sign)
 
-    def healthy_streams(self, products: int | None, streams: int, length: int = WITHIN) -> Alarms:
-        """Alarms where none should be."""
-        content, everything = self.scene.content, np.arange(len(self.scene.watched))
+    def healthy_streams(
+        self, products: int | None, streams: int, length: int = WITHIN, *, is_fresh: bool = False
+    ) -> Alarms:
+        """Alarms where none should be.
+
+        Raises:
+            ValueError: the scene has no fresh pictures.
+        """
+        frames, content = self.healthy, self.scene.content
+        if is_fresh:
+            if self.scene.fresh is None or self._fresh_frames is None:
+                raise ValueError(f"{self.scene.name} has no fresh pictures")
+            frames, content = self._fresh_frames, self.scene.fresh[1]
         alarms = moved = 0
         for _ in range(streams):
-            among = everything
-            if products is not None and content is not None:
-                chosen = self._rng.choice(np.unique(content), products, replace=False)
-                among = np.flatnonzero(np.isin(content, chosen))
-            statuses = self.play(self.healthy, self.order(length, among))
+            statuses = self.play(frames, self.order(length, self._among(products, content)))
             found = sum(status.alarm for status in statuses)
             alarms += found if length > WITHIN else found > 0
             moved += statuses[-1].verdict == "content"
-        return Alarms(self.scene.name, self.seed, products, streams, length, alarms, moved)
+        return Alarms(self.scene.name, self.seed, products, is_fresh, streams, length, alarms, moved)
+
+    def _among(self, products: int | None, content: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """The pictures of some products, drawn at random; all of them for None."""
+        if products is None or content is None:
+            return np.arange(len(self.scene.watched) if content is None else len(content))
+        return np.flatnonzero(np.isin(content, self._rng.choice(np.unique(content), products, replace=False)))
 
     def ramp(self, name: str) -> Ramp:
         """Frames of rising severity in steps of a tenth, until the alarm."""
@@ -149,7 +170,7 @@ class Site:
         levels = [
             self.measured(drifted(some, name, s / RAMP_STEPS, self.seed))[0] for s in range(RAMP_STEPS + 1)
         ]
-        monitor = copy.deepcopy(self._fresh)
+        monitor = copy.deepcopy(self._new_monitor)
         for frame in range(RAMP_FRAMES):
             level = round(RAMP_STEPS * frame / RAMP_FRAMES)
             picture = frame % len(some) if self.scene.is_video else int(self._rng.integers(len(some)))
@@ -167,7 +188,7 @@ class Site:
     def cost_ms(self) -> dict[str, float]:
         """Median time of the monitor's own work per sampled frame, without the probe."""
         x = self.scene.prepare(self.scene.watched[:1])[0]
-        monitor, frame = copy.deepcopy(self._fresh), _one(self.healthy, 0)
+        monitor, frame = copy.deepcopy(self._new_monitor), _one(self.healthy, 0)
         return {
             "sensor_features_ms": _median_ms(lambda: sensor_features(x)),
             "update_ms": _median_ms(lambda: monitor.update(frame, 0.0)),

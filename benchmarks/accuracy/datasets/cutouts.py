@@ -101,6 +101,16 @@ def two_kinds(seed: int, stamps: Path = STAMPS) -> Part:
     return _compose(pair * (FEW_PICTURES // (2 * len(BACKGROUNDS))), rng)
 
 
+def fresh_test(seed: int, rounds: int, stamps: Path = STAMPS) -> Part:
+    """Other composites of the test objects of this seed, ``rounds`` times each on every background.
+
+    Raises:
+        PicturesMissing: the package with the pictures is not installed.
+    """
+    objects = _objects(np.random.default_rng([seed, 146]), stamps)[SITE_OBJECTS:]
+    return _compose(objects * rounds, np.random.default_rng([seed, 3]))
+
+
 def prepare(pixels: Pixels) -> NDArray[np.float32]:
     """EfficientNet-Lite0's own preprocessing: (N,H,W,3) RGB uint8 -> (N,3,H,W) float32, (x - 127) / 128."""
     scaled = (pixels.astype(np.float32) - 127.0) / 128.0
