@@ -36,6 +36,7 @@ from calibration.search.known import is_conservative, is_good_enough
 from calibration.search.preconditions import MOST_LEFT, MOST_LEFT_OF_SMALL_GAINS, note_about, refusal_reason
 from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation.camera import Camera
+from calibration.stats.heap import collect_garbage
 from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
 from calibration.stats.sampling import samples_to_keep, spread_over, teach_and_judge
 from calibration.targets.base import Batch, NoDerivative, Normalisation, Observation
@@ -169,6 +170,7 @@ class Search:
             if verdict is not None:
                 return verdict
             distilled = {} if camera is None else self._distilled_patches(parts, layout, camera, whole_input)
+            collect_garbage()  # of the derivatives (Lite0: 130 MiB), before the observer needs as much
             patches = self._patches(parts.observed, whole_input, are_distilled=bool(distilled)) | distilled
             patches |= self._options.known
             judge = self._make_judge(parts, layout, usual, camera)

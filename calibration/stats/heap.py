@@ -1,6 +1,7 @@
 """Gives freed pages of the C library's heap back to the system (glibc; elsewhere nothing happens)."""
 
 import ctypes
+import gc
 
 
 def trim_heap() -> None:
@@ -11,3 +12,9 @@ def trim_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def collect_garbage() -> None:
+    """Free objects that only refer to each other as well, and return free pages to the system."""
+    gc.collect()
+    trim_heap()

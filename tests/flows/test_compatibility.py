@@ -205,10 +205,15 @@ def test_topics_are_those_of_then() -> None:
     assert topics.response("status") == "plant/edge/box/response/status"
 
 
+NEW_DEFAULTS = {"/recalibration/timeout_s"}
+"""Of keys that the files of then do not set: distilling takes longer."""
+
+
 @pytest.mark.parametrize("path", sorted((OLD / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_configuration_is_read_as_then(path: Path) -> None:
     expected = json.loads((OLD / "configs.json").read_text())[path.stem]
-    assert leaves(read_config(path)).items() >= leaves(expected).items()
+    values = {key: value for key, value in leaves(expected).items() if key not in NEW_DEFAULTS}
+    assert leaves(read_config(path)).items() >= values.items()
 
 
 def read_config(path: Path) -> dict[str, Any]:
