@@ -49,7 +49,7 @@ from calibration.outputs.detection_layout import DetectionLayout
 from calibration.outputs.detections import Detections
 from calibration.outputs.read import ClassScores, NoAnswers
 from calibration.patch import Affine, Patch
-from calibration.search.flow import Options
+from calibration.search.options import Options
 from calibration.stats.moments import INPUT_TAP, FrameMoments, Moments, TapMoments, blend, merge
 from calibration.targets.base import ModelFiles, PatchedModel
 from calibration.targets.open import open_target

@@ -29,8 +29,9 @@ from calibration.outputs.read import (
 )
 from calibration.patch import Patch
 from calibration.search import reference
-from calibration.search.flow import FRAME_MOMENTS_OF, Options, Search
+from calibration.search.flow import FRAME_MOMENTS_OF, Search
 from calibration.search.healthy_answers import ANSWERED_AT_ONCE, add_answers
+from calibration.search.options import Options
 from calibration.search.progress import Progress, tell_nobody
 from calibration.stats.moments import ANSWERS_TAP, INPUT_TAP, FrameMoments, join
 from calibration.stats.output_features import answer_features

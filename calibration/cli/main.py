@@ -24,7 +24,7 @@ from calibration.patch import Patch
 from calibration.report.data import gather
 from calibration.report.page import Setting
 from calibration.report.page import page as report_page
-from calibration.search.flow import Options
+from calibration.search.options import Options
 from calibration.search.reference import ReferenceSet, load_npz
 from calibration.stats import atomic_file
 from calibration.targets import model_files

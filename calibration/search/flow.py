@@ -4,7 +4,7 @@ Works on a :class:`calibration.targets.target.Target`; no file, no clock, no fra
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from calibration.baseline.baseline import Baseline, HealthySamples
 from calibration.drift.divergence import drift_between
 from calibration.errors import ModelError
-from calibration.gate.classification import Choice, GateSettings
-from calibration.gate.detection import DetectionGateSettings
+from calibration.gate.classification import Choice
 from calibration.outputs.read import (
     Answers,
     ClassScores,
@@ -27,12 +26,12 @@ from calibration.outputs.read import (
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import outliers, reference
 from calibration.search.candidates import UNPATCHED, Candidate, candidates
-from calibration.search.distillation import DistillationSettings
 from calibration.search.distilled import DISTILLED, HALF_WAY, Teacher, distilled_candidates
 from calibration.search.evaluation import Evaluator
 from calibration.search.explanation import FITTED_FRAMES, explain
 from calibration.search.judging import Judge, require_fitting_labels
 from calibration.search.known import is_conservative, is_good_enough
+from calibration.search.options import Options
 from calibration.search.preconditions import MOST_LEFT, MOST_LEFT_OF_SMALL_GAINS, note_about, refusal_reason
 from calibration.search.progress import Progress, tell_nobody, track
 from calibration.search.simulation.camera import Camera
@@ -45,48 +44,6 @@ from calibration.verdict import FrameCounts, Verdict
 
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a recalibration is done; the defaults were measured.
-
-    Attributes:
-        seed: Seed of all draws.
-        threads: CPU threads.
-        most_observed: Reference frames to take moments of. The others are held out.
-        most_judged: Frames to judge on where there are healthy samples too, held-out ones first.
-        most_judged_alone: Frames to judge on by labels, or without healthy samples.
-        most_healthy_samples: Healthy samples to judge on under the simulated drift, and as many others to distil from;
-            None takes half of what :func:`calibration.profile` keeps.
-        most_screened: Simulated frames on which all candidates are tried, before the best of them meet all frames.
-        output: Name of the output with the answers, of a model that has several; None takes the baseline's.
-        layout: How the outputs are read; None takes the baseline's, or infers it from what the model answers now.
-        first_taps: Correct no more than this many layers, from the input on; None sets no limit.
-        distillation: How patches are distilled; 0 steps leave it at those by moments.
-        known: By candidate name, patches of this model and baseline that were accepted before, for a drift like this
-            one. They are judged first; where one is as good as those by moments, nothing is distilled.
-        start: The patch in force, of this model and baseline, where its drift has grown: the descent may start there
-            instead of at the input correction. The result is compared with the unpatched model all the same.
-        gate_settings: Thresholds of the gate for classifiers.
-        detection_gate_settings: Thresholds of the gate for detectors.
-    """
-
-    seed: int = 0
-    threads: int = 1
-    most_observed: int = 48
-    most_judged: int = 48
-    most_judged_alone: int = 64
-    most_healthy_samples: int | None = None
-    most_screened: int = 12
-    output: str | None = None
-    layout: Layout | None = None
-    first_taps: int | None = None
-    distillation: DistillationSettings = field(default_factory=DistillationSettings)
-    known: Mapping[str, Patch] = field(default_factory=dict)
-    start: Patch | None = None
-    gate_settings: GateSettings = field(default_factory=GateSettings)
-    detection_gate_settings: DetectionGateSettings = field(default_factory=DetectionGateSettings)
 
 
 @dataclass(frozen=True, slots=True)
