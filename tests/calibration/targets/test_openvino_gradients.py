@@ -10,13 +10,23 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+import calibration as c
 from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP
 from calibration.targets.base import Aim, Gradients
 from calibration.targets.open import open_onnx
 from calibration.targets.openvino.graph import serialize
 from calibration.targets.target import Target
-from tests.support.onnx_nets import FLOAT_NETS, Floats, classifier, detector, pictures, quantized, street
+from tests.support.onnx_nets import (
+    FLOAT_NETS,
+    Floats,
+    classifier,
+    detector,
+    hazy,
+    pictures,
+    quantized,
+    street,
+)
 from tests.support.openvino_nets import (
     Files,
     by_nncf,
@@ -139,3 +149,28 @@ def test_differentiating_leaves_the_model_as_it_is() -> None:
     differentiate(target, x)
     assert (target.runner()(np.repeat(x, 3, axis=0))["logits"] == before).all()
     assert target.inspect()["sha256"] == files
+
+
+def test_a_patch_is_distilled_for_an_ir_as_for_the_onnx_file_it_was_made_from(tmp_path: Path) -> None:
+    files, model = ir_of(classifier()), classifier()
+    path = tmp_path / "net.xml"
+    path.write_bytes(files[0])
+    path.with_suffix(".bin").write_bytes(files[1])
+    healthy, dark, test = pictures(96, seed=1), hazy(pictures(48, seed=3), 0.3, -0.5), pictures(200, seed=5)
+    wanted = c.recalibrate(model, c.profile(model, healthy), dark)
+    verdict = c.recalibrate(path, c.profile(path, healthy), dark)
+    assert verdict.accepted
+    assert verdict.candidate == wanted.candidate
+    assert "distilled" in verdict.candidate
+    assert verdict.patch is not None
+    assert wanted.patch is not None
+    for one, other in zip(verdict.patch.taps.values(), wanted.patch.taps.values(), strict=True):
+        np.testing.assert_allclose(one.scale, other.scale, atol=1e-3)
+        np.testing.assert_allclose(one.offset, other.offset, atol=1e-3)
+    patched = opened(files).patched(verdict.patch)
+    assert patched.weights is not None
+    usual, seen = opened(files).runner(), hazy(test, 0.3, -0.5)
+    right = usual(test)["logits"].argmax(1)
+    again = opened((patched.data, patched.weights)).runner()(seen)["logits"].argmax(1)
+    assert (again == right).mean() > 0.8
+    assert (usual(seen)["logits"].argmax(1) == right).mean() < 0.3
