@@ -13,7 +13,7 @@ from calibration.targets.base import LEAST_PROBABILITY, Aim, Batch, Gradients, L
 from calibration.targets.torchscript import program
 from calibration.targets.torchscript.forward import Forward
 from calibration.targets.torchscript.gradient_graph import CorrectedGraph
-from calibration.targets.torchscript.heap import HeapTrimmer
+from calibration.targets.torchscript.heap import TRIM_AFTER_BYTES, HeapTrimmer
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -50,7 +50,10 @@ class TorchGradients(Gradients):
         """
         self._name, self._threads, self.batch, self._channels = name, threads, len(x), corrected.taps
         self.taps = tuple(corrected.taps)
-        self._heap, self._has_run = HeapTrimmer(), True
+        self._heap, self._has_run = (
+            HeapTrimmer(4 * TRIM_AFTER_BYTES),
+            True,
+        )  # more is in use, and asked for again
         with self._running():
             self._forward = Forward(corrected, aims, x, self._settings())
             self._part = self._forward.choose_part(x, self._settings(), most_frames)

@@ -3,20 +3,20 @@
 from calibration.stats.heap import trim_heap
 from calibration.targets.base import Batch
 
-_TRIM_AFTER_BYTES = 4 << 20
+TRIM_AFTER_BYTES = 4 << 20
 """Of input, 7 pictures of 224 x 224: costs next to nothing there."""
 
 
 class HeapTrimmer:
-    """Trims the heap every so many pictures."""
+    """Trims the heap every so many bytes of input."""
 
-    def __init__(self) -> None:
-        self._seen_bytes = 0
+    def __init__(self, after_bytes: int = TRIM_AFTER_BYTES) -> None:
+        self._after_bytes, self._seen_bytes = after_bytes, 0
 
     def count(self, batch: Batch) -> None:
         """``batch`` has gone through a model."""
         self._seen_bytes += batch.nbytes
-        if self._seen_bytes > _TRIM_AFTER_BYTES:
+        if self._seen_bytes > self._after_bytes:
             self.trim()
 
     def trim(self) -> None:
