@@ -27,9 +27,9 @@ RISE = 2.0
 """The level rises with this power of how many times fewer contents there are: where one of k is far from all others,
 the squared distance of their mean falls as 1/k^2. Where all differ alike it falls as 1/k, but with 1 the odd ones
 among 73 unknown cut-outs (drawn, not photographed) still alarm: 7 % of the streams of one product, 5 % of two."""
-MOST = 16.0
-"""What one product explains at most. Shown alone, of 73 unknown cut-outs the farthest was at 17 thresholds; a covered
-lens, a wall and white glare are at 28 to 53, and their answers are all the same."""
+MOST = 4.0
+"""What few contents explain at most. Shown alone, of 73 unknown cut-outs the farthest was at 17 thresholds; but a drift
+that makes a small net give one answer to everything was at 17 too, and must not pass for a new product."""
 WINDOWS = 200
 """Healthy windows that are drawn."""
 
@@ -66,7 +66,7 @@ class Variety:
         return cls(float(np.quantile([count_contents(bins[window]) for window in windows], USUAL_QUANTILE)))
 
     def alarm_level(self, answered: Sequence[Bins]) -> float:
-        """What a score must exceed, 1..16: 1 for answers (16,) that are as varied as usual.
+        """What a score must exceed, 1..4: 1 for answers (16,) that are as varied as usual.
 
         1 also where there are no answers, or none with a class.
         """
