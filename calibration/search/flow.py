@@ -128,7 +128,9 @@ class Search:
                 return verdict
             distilled = {} if camera is None else self._distilled_patches(parts, layout, camera, whole_input)
             collect_garbage()  # of the derivatives (Lite0: 130 MiB), before the observer needs as much
-            patches = self._patches(parts.observed, whole_input, are_distilled=bool(distilled)) | distilled
+            # Detectors are distilled from feature maps alone, and moments still find what that does not.
+            is_brief = bool(distilled) and isinstance(layout, ClassScores)
+            patches = self._patches(parts.observed, whole_input, are_distilled=is_brief) | distilled
             patches |= self._options.known
             judge = self._make_judge(parts, layout, usual, camera)
         except (UnknownAnswers, _Refused) as err:
@@ -147,7 +149,8 @@ class Search:
         known = self._options.known
         if not known or camera is None or not self._would_distil or parts.labels is not None:
             return None
-        patches = self._patches(parts.observed, whole_input, are_distilled=True) | dict(known)
+        is_brief = isinstance(layout, ClassScores)
+        patches = self._patches(parts.observed, whole_input, are_distilled=is_brief) | dict(known)
         judge = self._make_judge(parts, layout, usual, camera)
         evidence = judge.collect(patches, self._conservative, self._seeded)
         known_alone = [one for one in evidence if one.name in known]
