@@ -229,15 +229,14 @@ def test_a_message_over_the_announced_limit_is_dropped_without_being_sent(tmp_pa
 
 
 def test_a_state_over_which_the_broker_closes_is_held_back_and_results_arrive(tmp_path):
-    with (
-        FakeBroker(lambda one: CLOSE if one.topic == "edge/d/state" else OK) as broker,
-        Device(broker, tmp_path) as device,
-    ):
-        device.client.set_state(b"{}")
-        device.put()
-        assert until(lambda: device.outbox.ledger().delivered == COUNT)
-        assert broker.connects == 3
-        assert device.outbox.ledger().dropped == 0
+    with FakeBroker(lambda one: CLOSE if one.topic == "edge/d/state" else OK) as broker:
+        device = Device(broker, tmp_path)
+        device.client.set_state(b"{}")  # before the first connection: each one announces it
+        with device:
+            device.put()
+            assert until(lambda: device.outbox.ledger().delivered == COUNT)
+            assert broker.connects == 3
+            assert device.outbox.ledger().dropped == 0
 
 
 @pytest.mark.parametrize("code", [0x87, 0x95, 0xFF])
