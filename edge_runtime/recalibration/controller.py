@@ -24,6 +24,7 @@ from edge_runtime.recalibration.baselines.commands import BaselineCommands
 from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.drift.watch import DriftWatch
 from edge_runtime.recalibration.inbox import RequestInbox, SampleInbox
+from edge_runtime.recalibration.job.messages import JobFailure
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.planner import NextDue, TaskPlanner
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
@@ -240,9 +241,8 @@ class RecalibrationController:
 
     def _may_answer_drift(self, now_s: float) -> bool:
         """A known drift waits for no cool-down: its patch is judged, mostly without making another one."""
-        if self._planner.may_try(Kind.RECALIBRATE, now_s):
-            return True
-        return self._patch_policy.known_patch is not None and Kind.RECALIBRATE not in self._planner.impossible
+        is_known = self._patch_policy.known_patch is not None
+        return self._planner.may_try(Kind.RECALIBRATE, now_s, is_urgent=is_known)
 
     def _note_slots(self) -> None:
         """Before the task begins: a start in the middle of it must not begin it again."""
@@ -260,7 +260,7 @@ class RecalibrationController:
             self._runner.drop_task_of_drift()
         ended = self._runner.advance()
         if ended is not None:
-            self._planner.note_end(self._context.clock())
+            self._planner.note_end(self._context.clock(), has_failed=isinstance(ended[1], JobFailure))
             self._results.take(*ended)
 
     # ---- requests ------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ class TaskPlanner:
         self._planned_at_s: float | None = None
         self._wall_ahead_s = 0.0
         self._ended_at_s: float | None = None
+        self._has_failed = False
         self._impossible: dict[Kind, str] = {}
 
     @property
@@ -80,11 +81,14 @@ class TaskPlanner:
             return None if Kind.RECALIBRATE in self._impossible else Cause.SCHEDULE
         return Cause.DRIFT if settings.on_drift and is_drifted else None
 
-    def may_try(self, kind: Kind, now_s: float) -> bool:
-        """Whether it is not known to fail, and the cool-down after the last task is over."""
+    def may_try(self, kind: Kind, now_s: float, *, is_urgent: bool = False) -> bool:
+        """Whether it is not known to fail, and the cool-down after the last task is over.
+
+        What ``is_urgent`` waits only where the last task failed: begun again at once, it would fail again, for ever.
+        """
         if kind in self._impossible:
             return False
-        return self.cooldown_left_s(now_s) == 0
+        return self.cooldown_left_s(now_s) == 0 or (is_urgent and not self._has_failed)
 
     def cooldown_left_s(self, now_s: float) -> float:
         """Seconds until the cool-down after the last task is over; 0 when it is."""
@@ -92,9 +96,9 @@ class TaskPlanner:
             return 0.0
         return max(0.0, self._settings.cooldown_s - (now_s - self._ended_at_s))
 
-    def note_end(self, now_s: float) -> None:
-        """A task has ended: the cool-down begins."""
-        self._ended_at_s = now_s
+    def note_end(self, now_s: float, *, has_failed: bool = False) -> None:
+        """A task has ended, or ``has_failed`` to come to a result: the cool-down begins."""
+        self._ended_at_s, self._has_failed = now_s, has_failed
 
     def note_failure(self, kind: Kind, error: str) -> None:
         """A task of this kind cannot succeed."""

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from edge_runtime.datatypes import Generation
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, StateError
 from tests.support.controller_bench import ACCEPTED, BASE, REFUSED, ControllerBench, a_baseline
 
 P1 = Generation("parts/1", "p1")
@@ -93,6 +93,31 @@ def test_a_known_drift_that_comes_again_waits_for_no_cool_down(tmp_path):
         bench.watch.changes = ["returned"]
         bench.feed(1)
         assert bench.slot.generation == BASE
+
+
+def test_a_known_drift_whose_job_cannot_start_is_tried_again_after_the_cool_down(tmp_path):
+    known_drift(two_states(tmp_path))
+    bench = ControllerBench(tmp_path)
+    bench.start_error = StateError("no room for another process")
+    drift_known_as(bench)
+    bench.feed(30)
+    assert bench.controller.status().failed == 1
+    bench.start_error = None
+    bench.tick(60)
+    bench.feed(9)
+    assert list(bench.jobs[-1].request.known) == ["p1"]
+
+
+def test_a_known_patch_whose_judging_fails_waits_for_the_cool_down_and_is_not_judged_again(tmp_path):
+    known_drift(two_states(tmp_path))
+    bench = ControllerBench(tmp_path)
+    drift_known_as(bench)
+    bench.jobs[-1].fail("killed")
+    bench.feed(30)
+    assert len(bench.jobs) == 1
+    bench.tick(60)
+    bench.feed(9)
+    assert bench.jobs[-1].request.known == {}
 
 
 def test_a_known_patch_that_the_gate_refuses_is_not_judged_again_in_the_same_drift(tmp_path):
