@@ -112,15 +112,19 @@ def merge_clips(program: FloatProgram) -> FloatProgram:
         for name in read_by(node):
             readers[name] = readers.get(name, 0) + 1
     kept_names = {*program.outputs, *(tap.tensor for tap in program.taps), *program.layers}
-    constants, nodes = dict(program.constants), dict[str, NodeProto]()
+    constants, nodes = dict(program.constants), list[NodeProto]()
+    clips = dict[str, int]()
+    """Places of those in ``nodes``, by their output."""
     for node in program.nodes:
-        before = nodes.get(node.input[0]) if _has_limits(node, constants) else None
-        if before is None or not _has_limits(before, constants):
-            nodes[node.output[0]] = node
+        if not _has_limits(node, constants):
+            nodes.append(node)
             continue
-        if readers[before.output[0]] > 1 or before.output[0] in kept_names:
-            nodes[node.output[0]] = node
+        place = clips.get(node.input[0])
+        if place is None or readers[node.input[0]] > 1 or node.input[0] in kept_names:
+            clips[node.output[0]] = len(nodes)
+            nodes.append(node)
             continue
+        before = nodes[place]
         low, high = (np.asarray(constants[name]).item() for name in node.input[1:3])
         low_before, high_before = (np.asarray(constants[name]).item() for name in before.input[1:3])
         limits = np.clip([low_before, high_before], low, high).astype(np.float32)
@@ -128,9 +132,8 @@ def merge_clips(program: FloatProgram) -> FloatProgram:
         one.CopyFrom(node)
         one.input[:] = [before.input[0], f"{node.output[0]}__low", f"{node.output[0]}__high"]
         constants |= dict(zip(one.input[1:], map(np.asarray, limits), strict=True))
-        del nodes[before.output[0]]
-        nodes[node.output[0]] = one
-    return replace(program, nodes=tuple(nodes.values()), constants=constants)
+        nodes[place], clips[node.output[0]] = one, place
+    return replace(program, nodes=tuple(nodes), constants=constants)
 
 
 def _has_limits(node: NodeProto, constants: Mapping[str, Array]) -> bool:
