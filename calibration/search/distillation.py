@@ -9,19 +9,16 @@ healthy frames than these.
 The settings were chosen on three drifts of one split of the photo cut-outs (``docs/results/calibration.md``).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.patch import SCALE_LIMITS, Affine, spread
+from calibration.search.pair_loss import PairLoss, Pairs
 from calibration.search.progress import Progress, tell_nobody, track
-from calibration.search.simulation.camera import SimulatedFrames
 from calibration.stats.moments import Moments, Vector
-from calibration.targets.base import Aim, Batch, Gradients, NoDerivative, Slope, TapInfo
-
-Answers = Mapping[str, NDArray[np.float32]]
+from calibration.targets.base import Aim, Gradients, NoDerivative, Slope, TapInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,7 @@ class DistillationSettings:
         rate: Of the first step, in units of a channel's healthy spread; it falls to a tenth along half a cosine.
             Twice as much harms: all scales end within 0.95 and 1.10.
         feature_weight: Of the feature maps against the answers. By the answers alone noise gets worse, not better.
+        head_weight: Of a detector's heads against its feature maps, at the start of the way.
         stages: How many feature maps are compared.
         fewest_frames: Healthy frames to train on; fewer distil nothing.
     """
@@ -42,23 +40,9 @@ class DistillationSettings:
     frames_a_step: int = 12
     rate: float = 4e-3
     feature_weight: float = 5.0
+    head_weight: float = 3.0
     stages: int = 7
     fewest_frames: int = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Healthy frames, drawn under the drift several times, and the healthy answers.
-
-    Attributes:
-        healthy: float32 (M, C, ...).
-        simulated: The same frames under the simulated drift; every draw has other noise.
-        answers: By the name of an aim that is no feature map: what it is compared with, float32 (M, ...).
-    """
-
-    healthy: Batch
-    simulated: SimulatedFrames
-    answers: Answers
 
 
 def choose_stages(taps: Sequence[TapInfo], count: int) -> tuple[Aim, ...]:
@@ -100,16 +84,13 @@ def distil(
     free = [tap for tap in gradients.taps if tap not in fixed]
     descent = _Descent({tap: healthy[tap].var for tap in free}, start)
     held = {tap: start.get(tap) or _identity(healthy[tap].channels) for tap in gradients.taps if tap in fixed}
-    targets, weights = _targets(gradients, pairs, settings)
-    order = _draws(len(pairs.healthy), gradients.batch, rng)
     batches = max(1, round(settings.frames_a_step / gradients.batch))
+    loss = PairLoss(gradients, pairs, settings.feature_weight, rng)
+    loss.balance(held | descent.affines(), batches, settings.head_weight)
     for number in track(progress, "distilling", range(settings.steps)):
         slopes = dict[str, Slope]()
         for _ in range(batches):
-            frames = next(order)
-            given = {name: np.asarray(target[frames], np.float32) for name, target in targets.items()}
-            x = pairs.simulated.draw(rng, frames)
-            _, found = gradients.step(x, held | descent.affines(), given, weights)
+            _, found = loss.step(held | descent.affines())
             slopes = {tap: _sum(slopes.get(tap), slope) for tap, slope in found.items() if tap not in fixed}
         if not all(slope.is_finite for slope in slopes.values()):
             raise NoDerivative("its derivatives are not finite numbers")
@@ -129,15 +110,15 @@ def choose_start(
 
     Taps that a start lacks are at the identity.
     """
-    targets, weights = _targets(gradients, pairs, settings)
-    order, losses = _draws(len(pairs.healthy), gradients.batch, rng), np.zeros(len(starts))
-    for _ in range(max(1, round(settings.frames_a_step / gradients.batch))):
-        frames = next(order)
-        given = {name: np.asarray(target[frames], np.float32) for name, target in targets.items()}
-        x = pairs.simulated.draw(rng, frames)
-        for i, start in enumerate(starts):
-            affines = {tap: start.get(tap) or _identity(healthy[tap].channels) for tap in gradients.taps}
-            losses[i] += sum(gradients.step(x, affines, given, weights)[0].values())
+    batches = max(1, round(settings.frames_a_step / gradients.batch))
+    loss, losses = PairLoss(gradients, pairs, settings.feature_weight, rng), np.zeros(len(starts))
+    whole = [
+        {tap: start.get(tap) or _identity(healthy[tap].channels) for tap in gradients.taps}
+        for start in starts
+    ]
+    loss.balance(whole[0], batches, settings.head_weight)
+    for _ in range(batches):
+        losses += [sum(found.values()) for found, _ in loss.compare(whole)]
     return int(losses.argmin())
 
 
@@ -191,49 +172,6 @@ class _Descent:
             mean = self._mean[tap] / (1 - self._KEPT**self._steps)
             square = self._square[tap] / (1 - self._KEPT_SQUARES**self._steps)
             self._at[tap] -= rate * mean / (np.sqrt(square) + self._EPS)
-
-
-def _targets(
-    gradients: Gradients, pairs: Pairs, settings: DistillationSettings
-) -> tuple[dict[str, NDArray[np.floating]], dict[str, NDArray[np.float32]]]:
-    """What every aim is compared with, and the weights for a batch: they make its loss a mean over its frames."""
-    maps = [aim.name for aim in gradients.aims if aim.name not in pairs.answers]
-    parts: dict[str, list[NDArray[np.floating]]] = {name: [] for name in maps}
-    for first in range(0, len(pairs.healthy), gradients.batch):
-        index = np.arange(first, first + gradients.batch) % len(pairs.healthy)
-        found = gradients.run(pairs.healthy[index])
-        for name in maps:
-            parts[name].append(_in_little_room(found[name]))
-    targets: dict[str, NDArray[np.floating]] = {}
-    weights = dict[str, NDArray[np.float32]]()
-    for aim in gradients.aims:
-        if aim.name not in parts:
-            targets[aim.name] = pairs.answers[aim.name]
-            weights[aim.name] = np.asarray(1 / gradients.batch, np.float32)
-            continue
-        whole = np.concatenate(parts[aim.name])[: len(pairs.healthy)]
-        over = tuple(axis for axis in range(whole.ndim) if axis != 1)
-        var = whole.astype(np.float32).var(axis=over, keepdims=True)
-        usual = var + 1e-3 * float(var.mean()) + np.finfo(np.float32).tiny
-        share = 2 * settings.feature_weight / (len(maps) * gradients.batch * whole[0].size)
-        targets[aim.name], weights[aim.name] = whole, np.asarray(share / usual, np.float32)
-    return targets, weights
-
-
-def _in_little_room(values: NDArray[np.float32]) -> NDArray[np.floating]:
-    """In half the memory, where that holds them."""
-    fits = np.abs(values).max(initial=0) < np.finfo(np.float16).max
-    return values.astype(np.float16) if fits else values
-
-
-def _draws(frames: int, batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-    """Without end, ``batch`` frames: all of them once before one comes again."""
-    left = np.empty(0, np.intp)
-    while True:
-        while len(left) < batch:
-            left = np.concatenate([left, rng.permutation(frames)])
-        yield left[:batch]
-        left = left[batch:]
 
 
 def _cosine(share: float) -> float:

@@ -14,12 +14,12 @@ from calibration.outputs.read import ClassScores, Layout, scores_output
 from calibration.patch import Affine
 from calibration.search.distillation import (
     DistillationSettings,
-    Pairs,
     choose_stages,
     choose_start,
     distil,
     half_way,
 )
+from calibration.search.pair_loss import Pairs
 from calibration.search.progress import Progress, tell_nobody
 from calibration.search.simulation.camera import SimulatedFrames
 from calibration.stats.moments import Moments
@@ -89,7 +89,8 @@ def distilled_candidates(
     answers = _answer_aim(target, teacher, x[:1])
     stages = choose_stages(target.taps, settings.stages)
     known = {aim.name for aim in stages}
-    heads = [Aim(head) for head in target.heads if head not in known]
+    kind: LossKind = "squares" if isinstance(teacher.layout, ClassScores) else "sigmoid"
+    heads = [Aim(head, kind) for head in target.heads if head not in known]
     some = x[np.arange(target.input_shape[0] or batch_of(x)) % len(x)]
     gradients = target.differentiate([*stages, *(answers or heads)], some)
     if (

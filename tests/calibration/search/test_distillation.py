@@ -15,12 +15,12 @@ import calibration as c
 from calibration.patch import Affine
 from calibration.search.distillation import (
     DistillationSettings,
-    Pairs,
     choose_stages,
     choose_start,
     distil,
     half_way,
 )
+from calibration.search.pair_loss import Pairs
 from calibration.search.simulation.camera import Camera, SimulatedFrames, simulate_drift
 from calibration.search.simulation.noise import Noise
 from calibration.stats.moments import INPUT_TAP, Moments, TapMoments
