@@ -3,6 +3,7 @@
 ```
 <state_dir>/models/<model>/
     last-version                  number of the bundle version that ran last
+    versions.json                 which versions are active, previous and candidate (see version_pointers)
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
     schedule.json                 {"came_wall_s": [...]}: when the schedule came last
     baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
@@ -43,6 +44,7 @@ from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.rollout import Rollout
+from edge_runtime.deployment.version_pointers import VERSIONS_FILE
 from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
 from edge_runtime.system.own_folder import make_folder, remove
@@ -159,6 +161,11 @@ class ModelState:
     def active_path(self) -> Path:
         """The note of the active generation."""
         return self.folder / "active.json"
+
+    @property
+    def versions_path(self) -> Path:
+        """The pointers to versions, for ``VersionPointers.load`` and ``save``; may be missing."""
+        return self.folder / VERSIONS_FILE
 
     def load_rollout(self, bundle: str) -> Rollout:
         """The state of the last run with this bundle; the base when there was none, or one with another bundle.

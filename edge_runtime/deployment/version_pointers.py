@@ -1,0 +1,82 @@
+"""Which versions of a bundle are active, previous and candidate for one model, in a file that survives a power cut.
+
+```
+<state_dir>/models/<model>/versions.json
+    {"active": 4, "previous": 3, "candidate": 5 | null, "refused": {"2": "reason"}, "starts": {"5": 1}}
+```
+Only the value and its file live here; who moves a pointer, and when, is decided elsewhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Self
+
+import orjson
+from pydantic import Field, TypeAdapter, ValidationError
+
+from calibration.stats.regular_file import read_whole
+from edge_runtime.errors import StateError
+from edge_runtime.system.atomic_file import write_atomically
+
+VERSIONS_FILE = "versions.json"
+LARGEST_BYTES = 2**20
+Version = Annotated[int, Field(ge=1, le=999_999_999)]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPointers:
+    """The pointers of one model. Versions are numbers of its bundle, from 1; None: there is no such version (yet)."""
+
+    active: Version | None = None
+    """The one that answers."""
+    previous: Version | None = None
+    """The one to go back to."""
+    candidate: Version | None = None
+    """The one on its way to become active."""
+    refused: Mapping[Version, str] = field(default_factory=dict)
+    """Why a version is not tried again by itself."""
+    starts: Mapping[Version, Annotated[int, Field(ge=0)]] = field(default_factory=dict)
+    """How many starts with a version were begun and not finished; a finished one is taken off by its caller."""
+
+    def __post_init__(self) -> None:
+        if self.active is not None and self.active in (self.previous, self.candidate):
+            raise ValueError(f"version {self.active} is active, and previous or candidate at the same time")
+
+    @property
+    def in_use(self) -> frozenset[int]:
+        """The versions that a pointer names: none of them may be removed."""
+        return frozenset({self.active, self.previous, self.candidate} - {None})  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read them; no file, as before the first start: none is set. Keys of later releases are left out.
+
+        Raises:
+            StateError: it cannot be read or is damaged.
+        """
+        try:
+            return TypeAdapter(cls).validate_json(read_whole(path, LARGEST_BYTES))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValidationError) as err:
+            raise StateError(
+                f"{path} cannot be read ({_first_problem(err)}); expected the versions that are active, previous and "
+                "candidate. Remove the file: the daemon then chooses a version as at its first start"
+            ) from err
+
+    def save(self, path: Path) -> None:
+        """Write them, whole or not at all.
+
+        Raises:
+            StateError: the disk refuses; what was written before is still there.
+        """
+        write_atomically(path, orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS))
+
+
+def _first_problem(err: OSError | ValidationError) -> str:
+    if isinstance(err, OSError):
+        return str(err.strerror)
+    first = err.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part)[:64] for part in first["loc"])
+    return f"{place}: {first['msg'][:200]}" if place else first["msg"][:200]

@@ -1,0 +1,92 @@
+"""The pointers to versions are read as they were written, and a damaged file is an error that names it."""
+
+import os
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.version_pointers import VersionPointers
+from edge_runtime.errors import StateError
+
+FULL = VersionPointers(active=4, previous=3, candidate=5, refused={2: "answers NaN"}, starts={5: 2})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return ModelState.open(tmp_path, "m").versions_path
+
+
+@pytest.mark.parametrize("pointers", [FULL, VersionPointers(), VersionPointers(active=999_999_999)])
+def test_what_is_saved_is_loaded_again(path, pointers):
+    pointers.save(path)
+    assert VersionPointers.load(path) == pointers
+    assert [one.name for one in path.parent.glob("*versions*")] == ["versions.json"]
+
+
+def test_without_a_file_nothing_is_set(path):
+    assert VersionPointers.load(path) == VersionPointers()
+
+
+def test_versions_in_use_are_those_that_a_pointer_names():
+    assert FULL.in_use == {3, 4, 5}
+    assert VersionPointers(active=1, refused={9: "x"}).in_use == {1}
+
+
+def test_keys_of_a_later_release_are_left_out(path):
+    path.write_bytes(orjson.dumps({"active": 4, "canary_share": 0.1}))
+    VersionPointers.load(path).save(path)
+    assert "canary_share" not in orjson.loads(path.read_bytes())
+    assert VersionPointers.load(path) == VersionPointers(active=4)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"active": 0}',
+        b'{"active": "x"}',
+        b'{"active": 1000000000}',
+        b'{"active": 4, "previous": 4}',
+        b'{"active": 4, "candidate": 4}',
+        b'{"refused": {"x": "why"}}',
+        b'{"refused": {"1": 7}}',
+        b'{"starts": {"1": -1}}',
+        b" " * (2**20 + 1),
+    ],
+)
+def test_a_damaged_file_is_an_error_that_names_it(path, content):
+    path.write_bytes(content)
+    with pytest.raises(StateError) as caught:
+        VersionPointers.load(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_is_no_file_is_an_error_and_never_waited_for(path):
+    os.mkfifo(path)
+    with pytest.raises(StateError):
+        VersionPointers.load(path)
+
+
+def test_a_disk_that_refuses_leaves_the_old_pointers(path, monkeypatch):
+    FULL.save(path)
+
+    def refuse(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StateError):
+        replace(FULL, active=5, candidate=None).save(path)
+    monkeypatch.undo()
+    assert VersionPointers.load(path) == FULL
+
+
+@pytest.mark.parametrize("wrong", [{"previous": 4}, {"candidate": 4}])
+def test_one_version_is_not_active_and_something_else(wrong):
+    with pytest.raises(ValueError):
+        replace(FULL, **wrong)
