@@ -181,6 +181,8 @@ class Result:
     detections: tuple[Detection, ...] | None = None
     outputs: dict[str, NDArray[Any]] | None = None
     origin: Origin | None = None
+    arm: Literal["candidate"] | None = None
+    """Set where a candidate that is tried answered; ``generation`` names it."""
 
     @property
     def id(self) -> str:

@@ -4,12 +4,15 @@ Two threads meet here and nowhere else: a stream's worker calls :meth:`Pipeline.
 :meth:`Pipeline.step`; between them is the scheduler, guarded by one lock. A new sample wakes one inference
 worker. Free space in a queue wakes the file readers that wait for it. Bad pictures become ``Rejected`` values and are
 counted; engine failures are counted and reported.
+
+While a candidate is tried (``trial``), it answers the frames that it takes. One that it cannot answer, and all that
+wait for it when the trial ends, are answered by the active model: a trial loses no frame.
 """
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +20,11 @@ from numpy.typing import NDArray
 from edge_runtime.datatypes import Frame, Generation, Rejected, RejectReason, Result, Sample, Timings
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.engine_slot import EngineLease, EngineSlot
-from edge_runtime.inference.engines.base import Outputs
 from edge_runtime.inference.metrics import Latency, PipelineMetrics
-from edge_runtime.inference.postprocess.postprocessor import Postprocessor
+from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
 from edge_runtime.inference.preprocess import Preprocessor
 from edge_runtime.inference.scheduler import BatchPolicy, BatchScheduler, Queued
+from edge_runtime.inference.trial import Trial
 
 
 class Observer(Protocol):
@@ -58,6 +61,19 @@ class Pipeline:
         self._has_answered = threading.Condition(self._lock)
         self._is_draining = False
         self._running_since_s: list[float] = []
+        self._trial: Trial | None = None
+
+    def begin_trial(self, trial: Trial) -> None:
+        """Try a candidate from the next frame on."""
+        with self._lock:
+            assert self._trial is None, "one candidate at a time"
+            self._trial = trial
+
+    def end_trial(self) -> None:
+        """Publish nothing more of the candidate; the caller frees its engine."""
+        with self._lock:
+            if self._trial is not None:
+                self._trial.is_over, self._trial = True, None
 
     def accept(self, frame: Frame, *, is_live: bool, stop: threading.Event) -> Rejected | None:
         """Prepare a frame and queue it.
@@ -66,13 +82,16 @@ class Pipeline:
         """
         metrics = self.metrics.stream(frame.stream)
         metrics.note_frame(frame.captured_at_s)
-        prepared = self.preprocessor.prepare(frame)
+        prepared, taken_by = self._prepare(frame, self._trial)
         if isinstance(prepared, Rejected):
             metrics.note_rejection(prepared.reason)
             self._reject(prepared, frame)
             return prepared
         with self._lock:
-            while not self.scheduler.offer(prepared, is_live=is_live, now_s=self.clock()):
+            kept = None if self._trial is None and taken_by is None else frame
+            while not self.scheduler.offer(
+                prepared, is_live=is_live, now_s=self.clock(), group=taken_by, frame=kept
+            ):
                 if stop.is_set():
                     return None
                 self._has_room.wait(timeout=0.2)
@@ -84,13 +103,17 @@ class Pipeline:
         taken = self._next_batch(timeout_s)
         if taken is None:
             return 0
-        batch, lease = taken
+        batch, trial, lease = taken
         began_s = self.clock()
         with self._lock:
             self._running_since_s.append(began_s)
         unfinished = list(batch)
         try:
-            self._run(batch, unfinished, lease)
+            if trial is not None:
+                self._run_candidate(batch, unfinished, lease, trial)
+            elif batch[0].group is None:
+                self._run(batch, unfinished, lease)
+            self._run_again(batch, unfinished)
         finally:
             with self._lock:
                 self.metrics.lost_to_errors += len(unfinished)
@@ -99,7 +122,8 @@ class Pipeline:
                 self._has_answered.notify_all()
             for queued in unfinished:
                 self._reject_lost(queued.sample)
-            self.slot.release(lease)  # may free an engine that was taken out, which no frame waits for
+            # May free an engine that was taken out, which no frame waits for.
+            (self.slot if trial is None else trial.arm.slot).release(lease)
         return len(batch)
 
     def continue_counts(self, before: "Pipeline") -> None:
@@ -152,7 +176,23 @@ class Pipeline:
             self.scheduler.forget(stream)
             self.metrics.stream(stream).forget_unanswered()
 
-    def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], EngineLease] | None:
+    def _prepare(self, frame: Frame, trial: Trial | None) -> tuple[Sample | Rejected, Trial | None]:
+        """The sample, and the trial whose candidate is to answer it.
+
+        A picture that the candidate alone cannot prepare is its failure, and goes to the active model.
+        """
+        if trial is None or not trial.takes(frame.stream, frame.seq):
+            return self.preprocessor.prepare(frame), None
+        prepared = trial.arm.preprocessor.prepare(frame)
+        if not isinstance(prepared, Rejected):
+            return prepared, trial
+        by_active = self.preprocessor.prepare(frame)
+        if not isinstance(by_active, Rejected):
+            trial.watch.note_failure(f"{prepared.reason}: {prepared.detail}")
+        return by_active, None
+
+    def _next_batch(self, timeout_s: float) -> tuple[tuple[Queued, ...], Trial | None, EngineLease] | None:
+        """A batch, the trial whose candidate is to answer it, and the engine that does."""
         deadline_s = self.clock() + timeout_s
         with self._lock:
             while True:
@@ -164,34 +204,102 @@ class Pipeline:
                         self._has_room.notify_all()
                     if self.scheduler.wait_s(now_s) is not None:  # for another worker, if one sleeps
                         self._has_work.notify()
-                    return (batch, self.slot.acquire()) if batch else None
+                    if not batch:
+                        return None
+                    trial = batch[0].group
+                    if not isinstance(trial, Trial) or trial.is_over:
+                        return batch, None, self.slot.acquire()
+                    return batch, trial, trial.arm.slot.acquire()
                 ready_in_s = self.scheduler.wait_s(now_s)
                 remaining_s = deadline_s - now_s
                 self._has_work.wait(remaining_s if ready_in_s is None else min(remaining_s, ready_in_s))
 
     def _run(self, batch: tuple[Queued, ...], unfinished: list[Queued], lease: EngineLease) -> None:
-        """Infer and answer; what is left in ``unfinished`` was lost to an error."""
+        """Infer and answer with the active model; what is left in ``unfinished`` was lost to an error."""
         started_s = self.clock()
         try:
-            outputs = self.slot.infer(lease, _stack(batch))
+            outputs = self.slot.infer(lease, _stack(unfinished))
         except EngineError as err:
-            with self._lock:
-                self.metrics.engine_errors += 1
-                self.metrics.last_progress_at_s = self.clock()
-            self.on_engine_error(err)
+            self._note_engine_error(err)
             return
-        finished_s = self.clock()
-        with self._lock:
-            self.metrics.batches += 1
-            self.metrics.batched_samples += len(batch)
-            self.metrics.last_progress_at_s = finished_s
-            self.metrics.infer_ms.add((finished_s - started_s) * 1000)
-            while not self.scheduler.may_answer(batch):
-                self._has_answered.wait()
+        infer_ms = self._note_batch(batch, len(unfinished), started_s)
+        for index, queued in enumerate(tuple(unfinished)):
+            one = {name: array[index] for name, array in outputs.items()}
+            answer = self.postprocessor.read(queued.sample, one)
+            if isinstance(answer, Rejected):
+                self.metrics.stream(queued.sample.stream).note_rejection(answer.reason)
+                self._reject(answer, queued.sample)
+            else:
+                result = self._finish(queued, answer, lease.generation, started_s, infer_ms)
+                if self.observer is not None:
+                    self.observer.offer(queued.sample, result)
+                trial = self._trial
+                if trial is not None and queued.frame is not None:
+                    latency_ms = queued.sample.prepare_ms + infer_ms
+                    trial.watch.note_active(queued.frame, queued.sample, answer, latency_ms)
+            unfinished.remove(queued)
+
+    def _run_candidate(
+        self, batch: tuple[Queued, ...], unfinished: list[Queued], lease: EngineLease, trial: Trial
+    ) -> None:
+        """The same with the candidate, up to the first sample that it cannot answer: results stay in order."""
+        started_s, arm, watch = self.clock(), trial.arm, trial.watch
+        try:
+            outputs = arm.slot.infer(lease, _stack(batch))
+        except EngineError as err:
+            for _ in batch:
+                watch.note_failure(str(err))
+            return
+        infer_ms = self._note_batch(batch, len(batch), started_s)
         for index, queued in enumerate(batch):
             one = {name: array[index] for name, array in outputs.items()}
-            self._finish(queued, one, lease.generation, started_s, (finished_s - started_s) * 1000)
-            del unfinished[0]
+            answer = arm.postprocessor.read(queued.sample, one)
+            if isinstance(answer, Rejected):
+                watch.note_failure(f"{answer.reason}: {answer.detail}")
+                return
+            if trial.is_over:
+                return
+            self._finish(queued, answer, lease.generation, started_s, infer_ms, arm="candidate")
+            watch.note_candidate(queued.sample, answer, queued.sample.prepare_ms + infer_ms)
+            unfinished.remove(queued)
+
+    def _run_again(self, batch: tuple[Queued, ...], unfinished: list[Queued]) -> None:
+        """Answer what a candidate left with the active model, one by one: raw tensors may differ in shape now."""
+        for queued in tuple(unfinished):
+            if queued.group is None or queued.frame is None:
+                continue  # the active model has failed on it
+            prepared = self.preprocessor.prepare(queued.frame)
+            if isinstance(prepared, Rejected):
+                self.metrics.stream(queued.sample.stream).note_rejection(prepared.reason)
+                self._reject(prepared, queued.sample)
+                unfinished.remove(queued)
+                continue
+            alone, lease = [replace(queued, sample=prepared, group=None)], self.slot.acquire()
+            try:
+                self._run(batch, alone, lease)
+            finally:
+                self.slot.release(lease)
+            if not alone:
+                unfinished.remove(queued)
+
+    def _note_engine_error(self, err: EngineError) -> None:
+        with self._lock:
+            self.metrics.engine_errors += 1
+            self.metrics.last_progress_at_s = self.clock()
+        self.on_engine_error(err)
+
+    def _note_batch(self, batch: tuple[Queued, ...], samples: int, started_s: float) -> float:
+        """Count a batch that was inferred; returns, in milliseconds, how long that took, once it may be answered."""
+        finished_s = self.clock()
+        infer_ms = (finished_s - started_s) * 1000
+        with self._lock:
+            self.metrics.batches += 1
+            self.metrics.batched_samples += samples
+            self.metrics.last_progress_at_s = finished_s
+            self.metrics.infer_ms.add(infer_ms)
+            while not self.scheduler.may_answer(batch):
+                self._has_answered.wait()
+        return infer_ms
 
     def _reject(self, rejected: Rejected, of: Frame | Sample) -> None:
         self.reject(self.model, rejected)
@@ -204,15 +312,16 @@ class Pipeline:
         self._reject(Rejected(sample.stream, sample.seq, why, detail, at, sample.origin), sample)
 
     def _finish(
-        self, queued: Queued, outputs: Outputs, generation: Generation, started_s: float, infer_ms: float
-    ) -> None:
-        sample, metrics = queued.sample, self.metrics.stream(queued.sample.stream)
-        answer = self.postprocessor.read(sample, outputs)
-        if isinstance(answer, Rejected):
-            metrics.note_rejection(answer.reason)
-            self._reject(answer, sample)
-            return
-        now_s = self.clock()
+        self,
+        queued: Queued,
+        answer: Answer,
+        generation: Generation,
+        started_s: float,
+        infer_ms: float,
+        arm: Literal["candidate"] | None = None,
+    ) -> Result:
+        """Publish an answer."""
+        sample, now_s = queued.sample, self.clock()
         result = Result(
             device=self.device,
             stream=sample.stream,
@@ -231,15 +340,15 @@ class Pipeline:
             detections=answer.detections,
             outputs=answer.outputs,
             origin=sample.origin,
+            arm=arm,
         )
         self.deliver(result)
         _settle(sample, is_judged=True)
-        metrics.note_result()
+        self.metrics.stream(sample.stream).note_result()
         self.metrics.total_ms.add(result.timings.total)
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = now_s
-        if self.observer is not None:
-            self.observer.offer(sample, result)
+        return result
 
 
 def _settle(of: Frame | Sample, *, is_judged: bool) -> None:
@@ -247,7 +356,7 @@ def _settle(of: Frame | Sample, *, is_judged: bool) -> None:
         of.settle(is_judged)
 
 
-def _stack(batch: tuple[Queued, ...]) -> NDArray[np.float32]:
+def _stack(batch: Sequence[Queued]) -> NDArray[np.float32]:
     """The samples as one array (N, ...); a single one is not copied (0.3 ms for 224 x 224)."""
     if len(batch) == 1:
         return batch[0].sample.tensor[np.newaxis]

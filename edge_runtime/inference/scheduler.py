@@ -9,7 +9,7 @@ No thread, lock or clock lives here: ``now_s`` is an argument and ``pipeline`` h
    served last: one busy camera cannot starve the others. Streams of higher priority come before all of that: under
    overload it is the others whose samples grow old and are dropped.
 4. A live sample older than ``max_age_s`` is dropped when its turn comes: stale answers are not published.
-5. Samples of one batch have the same shape (raw tensors may differ).
+5. Samples of one batch have the same shape (raw tensors may differ) and belong to the same group.
 6. A stream has a second batch under way only on a worker that is left when every other stream has one: a quiet camera
    finds its worker free. One that is lost, or a file that has ended, keeps none (:meth:`BatchScheduler.rest`).
    Batches of one stream are answered in the order they were taken (:meth:`BatchScheduler.may_answer`), so its results
@@ -20,7 +20,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edge_runtime.datatypes import Sample
+from edge_runtime.datatypes import Frame, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,17 @@ class BatchPolicy:
     """By stream; higher comes first, a stream that is not named has 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Queued:
-    """A sample and when it was queued."""
+    """A sample and when it was queued; equal to itself alone."""
 
     sample: Sample
     is_live: bool
     queued_at_s: float
+    group: object = None
+    """Samples of one group run together: what is to answer them."""
+    frame: Frame | None = None
+    """It was made from; kept while a candidate is tried."""
 
 
 @dataclass(slots=True)
@@ -71,7 +75,15 @@ class BatchScheduler:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def offer(self, sample: Sample, *, is_live: bool, now_s: float) -> bool:
+    def offer(
+        self,
+        sample: Sample,
+        *,
+        is_live: bool,
+        now_s: float,
+        group: object = None,
+        frame: Frame | None = None,
+    ) -> bool:
         """Queue a sample; False when a file's queue is full (nothing was changed: offer it again later)."""
         queue = self._queues.setdefault(sample.stream, deque())
         self._resting.discard(sample.stream)
@@ -80,7 +92,7 @@ class BatchScheduler:
                 return False
             queue.popleft()
             self.counters.dropped_oldest += 1
-        queue.append(Queued(sample, is_live, now_s))
+        queue.append(Queued(sample, is_live, now_s, group, frame))
         self.counters.offered += 1
         return True
 
@@ -167,7 +179,10 @@ class BatchScheduler:
 
 
 def _fits(batch: list[Queued], queued: Queued) -> bool:
-    return not batch or batch[0].sample.tensor.shape == queued.sample.tensor.shape
+    if not batch:
+        return True
+    first = batch[0]
+    return first.group is queued.group and first.sample.tensor.shape == queued.sample.tensor.shape
 
 
 def _streams(batch: tuple[Queued, ...]) -> set[str]:

@@ -59,6 +59,7 @@ def encode_result(result: Result) -> bytes:
             "captured_at": format_rfc3339(result.captured_at_wall_s),
             "model": result.model,
             "generation": result.generation,
+            **({} if result.arm is None else {"arm": result.arm}),
             **answers,
             "timings_ms": {name: round(float(getattr(result.timings, name)), MS_DIGITS) for name in _TIMINGS},
             **_encode_origin(result.origin),

@@ -1,0 +1,47 @@
+"""A candidate that is tried beside the model that answers: it takes some frames, or sees answered ones.
+
+Here is how frames reach it; ``deployment`` decides how long it is tried and what its figures mean.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_runtime.datatypes import Frame, Sample
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What answers a frame: how it is prepared, the engine, and how its outputs are read."""
+
+    preprocessor: Preprocessor
+    slot: EngineSlot
+    postprocessor: Postprocessor
+
+
+class TrialWatch(Protocol):
+    """Counts what both arms do; called by inference workers, must return at once and never raise."""
+
+    def note_candidate(self, sample: Sample, answer: Answer, latency_ms: float) -> None:
+        """The candidate answered a frame, which was published; ``latency_ms`` is for preparation and inference."""
+
+    def note_failure(self, reason: str) -> None:
+        """The candidate could not answer a frame; the active model answers it."""
+
+    def note_active(self, frame: Frame, sample: Sample, answer: Answer, latency_ms: float) -> None:
+        """The active model answered a frame, which was published."""
+
+
+@dataclass(eq=False, slots=True)
+class Trial:
+    """One candidate in a pipeline."""
+
+    arm: Arm
+    watch: TrialWatch
+    takes: Callable[[str, int], bool]
+    """Whether the candidate answers this frame of a stream; may be changed at any time."""
+    is_over: bool = False
+    """Set once: from then on it publishes nothing, and the active model answers what it had taken."""

@@ -1,0 +1,186 @@
+"""A candidate in the pipeline: it takes frames, loses none, and publishes nothing once its trial is over."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from edge_runtime.datatypes import Frame, Generation, Sample
+from edge_runtime.errors import EngineError
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.trial import Arm, Trial
+from tests.support.fake_engine import FakeEngine
+from tests.support.pipeline_bench import NEVER, SPEC, Manifest, make_frame, make_pipeline
+
+
+@dataclass
+class Notes:
+    """A trial watch that remembers."""
+
+    candidate: list[int] = field(default_factory=list)
+    active: list[int] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def note_candidate(self, sample: Sample, answer: Answer, latency_ms: float) -> None:
+        assert answer.top is not None
+        assert latency_ms >= 0
+        self.candidate.append(sample.seq)
+
+    def note_failure(self, reason: str) -> None:
+        self.failures.append(reason)
+
+    def note_active(self, frame: Frame, sample: Sample, answer: Answer, latency_ms: float) -> None:
+        assert frame.seq == sample.seq
+        self.active.append(sample.seq)
+
+
+class Nan(FakeEngine):
+    """Answers with no numbers."""
+
+    def infer(self, batch):
+        return {name: array * np.nan for name, array in super().infer(batch).items()}
+
+
+class Broken(FakeEngine):
+    """Fails on every batch."""
+
+    def infer(self, batch):
+        raise EngineError("box", "broken", "an answer", "Take another one.")
+
+
+def make_trial(engine=None, spec=SPEC, takes=lambda stream, seq: seq % 2 == 0):
+    arm = Arm(
+        Preprocessor(spec),
+        EngineSlot(Generation("parts/2"), engine or FakeEngine()),
+        Postprocessor(Manifest, ("x", "y", "z")),
+    )
+    return Trial(arm, Notes(), takes)
+
+
+def play(pipeline, frames):
+    for frame in frames:
+        pipeline.accept(frame, is_live=True, stop=NEVER)
+        while not pipeline.is_empty():
+            pipeline.step(0.0)
+
+
+def test_the_candidate_answers_what_it_takes_under_its_own_name():
+    pipeline, results, errors = make_pipeline()
+    trial = make_trial()
+    pipeline.begin_trial(trial)
+    play(pipeline, [make_frame(seq) for seq in range(6)])
+    assert [(one.seq, one.generation, one.arm) for one in results] == [
+        (seq, "parts/2" if seq % 2 == 0 else "parts/1", None if seq % 2 else "candidate") for seq in range(6)
+    ]
+    assert {one.top[0].label for one in results if one.arm} <= {"x", "y", "z"}
+    assert (trial.watch.candidate, trial.watch.active, trial.watch.failures) == ([0, 2, 4], [1, 3, 5], [])
+    assert not errors
+
+
+@pytest.mark.parametrize("engine", [Nan, Broken])
+def test_what_the_candidate_cannot_answer_the_active_model_answers(engine):
+    pipeline, results, errors = make_pipeline(rejections=(rejections := []))
+    trial = make_trial(engine(), takes=lambda stream, seq: True)
+    pipeline.begin_trial(trial)
+    play(pipeline, [make_frame(seq) for seq in range(5)])
+    assert [(one.seq, one.generation, one.arm) for one in results] == [(n, "parts/1", None) for n in range(5)]
+    assert len(trial.watch.failures) == 5
+    assert pipeline.metrics.lost_to_errors == 0
+    assert pipeline.metrics.engine_errors == 0
+    assert not errors
+    assert not rejections
+
+
+def test_a_batch_that_the_candidate_fails_on_is_answered_in_order():
+    pipeline, results, _ = make_pipeline(max_batch_size=4, queue_limit=8)
+    pipeline.begin_trial(make_trial(Nan(), takes=lambda stream, seq: True))
+    for seq in range(8):
+        pipeline.accept(make_frame(seq), is_live=True, stop=NEVER)
+    while not pipeline.is_empty():
+        pipeline.step(0.0)
+    assert [one.seq for one in results] == list(range(8))
+
+
+def test_frames_that_wait_when_a_trial_ends_are_answered_by_the_active_model():
+    """They were prepared for the candidate: another size of picture is of no use to the active engine."""
+    pipeline, results, _ = make_pipeline(queue_limit=8)
+    trial = make_trial(spec=SPEC.model_copy(update={"width": 4}), takes=lambda stream, seq: True)
+    pipeline.begin_trial(trial)
+    for seq in range(6):
+        pipeline.accept(make_frame(seq), is_live=True, stop=NEVER)
+    pipeline.end_trial()
+    assert trial.is_over
+    while not pipeline.is_empty():
+        pipeline.step(0.0)
+    assert [(one.seq, one.generation) for one in results] == [(seq, "parts/1") for seq in range(6)]
+    assert trial.watch.candidate == []
+    pipeline.begin_trial(make_trial())  # another one may follow
+
+
+def test_a_batch_under_way_publishes_nothing_of_a_candidate_whose_trial_is_over():
+    began, go_on = threading.Event(), threading.Event()
+
+    class Slow(FakeEngine):
+        def infer(self, batch):
+            began.set()
+            assert go_on.wait(10)
+            return super().infer(batch)
+
+    pipeline, results, _ = make_pipeline()
+    trial = make_trial(Slow(), takes=lambda stream, seq: True)
+    pipeline.begin_trial(trial)
+    pipeline.accept(make_frame(0), is_live=True, stop=NEVER)
+    worker = threading.Thread(target=pipeline.step, args=(1.0,))
+    worker.start()
+    assert began.wait(10)
+    pipeline.end_trial()
+    go_on.set()
+    worker.join(10)
+    assert [(one.seq, one.generation) for one in results] == [(0, "parts/1")]
+
+
+def test_a_picture_that_neither_arm_can_read_is_rejected_once_and_no_failure_of_the_candidate():
+    pipeline, results, _ = make_pipeline(rejections=(rejections := []))
+    trial = make_trial(takes=lambda stream, seq: True)
+    pipeline.begin_trial(trial)
+    play(pipeline, [make_frame(0, picture=b"no picture")])
+    assert len(rejections) == 1
+    assert not results
+    assert not trial.watch.failures
+
+
+def test_the_observer_of_the_active_model_sees_no_answer_of_the_candidate():
+    seen = []
+
+    class Observer:
+        def offer(self, sample, result):
+            seen.append(result.seq)
+
+    pipeline, _, _ = make_pipeline(observer=Observer())
+    pipeline.begin_trial(make_trial())
+    play(pipeline, [make_frame(seq) for seq in range(6)])
+    assert seen == [1, 3, 5]
+
+
+def test_arms_never_share_a_batch():
+    sizes = []
+
+    class Sizes(FakeEngine):
+        def infer(self, batch):
+            sizes.append(len(batch))
+            return super().infer(batch)
+
+    pipeline, results, _ = make_pipeline(Sizes(), queue_limit=8, max_batch_size=8)
+    pipeline.begin_trial(make_trial(Sizes()))
+    for stream in ("a", "b"):
+        for seq in range(4):
+            pipeline.accept(make_frame(seq, stream), is_live=True, stop=NEVER)
+    deadline_s = time.monotonic() + 10
+    while not pipeline.is_empty() and time.monotonic() < deadline_s:
+        pipeline.step(0.0)
+    assert sum(sizes) == len(results) == 8
+    assert all(one.generation == ("parts/2" if one.seq % 2 == 0 else "parts/1") for one in results)
