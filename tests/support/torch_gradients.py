@@ -18,6 +18,7 @@ from tests.support.onnx_nets import pictures
 from tests.support.torch_nets import (
     Dimensions,
     Perceptron,
+    Statements,
     classifier,
     frozen,
     lived_in,
@@ -142,6 +143,7 @@ TORCH_NETS: dict[str, tuple[Callable[[], nn.Module], np.ndarray, list[str]]] = {
         _seeded(Residual), pictures(4),
         ["stem_bn", "depth_bn", "squeeze", "excite", "down", "up_bn", "last"],
     ),
+    "statements": (_seeded(Statements), pictures(4), ["stem", "gate", "part", "wide", "last"]),
     "attention": (_seeded(Attention), pictures(4), ["patches", "keys", "out", "wide", "narrow"]),
 }  # fmt: skip
 """How it is made, pictures for it, and the layers that its taps are the outputs of, in graph order."""

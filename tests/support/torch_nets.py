@@ -138,6 +138,28 @@ class Perceptron(nn.Module):
         return self.head(x)
 
 
+class Statements(nn.Module):
+    """Layers whose only way to the answers are statements without a value: y.mul_(...), a slice, list.append."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, 2, 1)
+        self.gate = nn.Conv2d(3, 6, 3, 2, 1)
+        self.part = nn.Conv2d(6, 3, 1)
+        self.wide = nn.Conv2d(6, 4, 1)
+        self.last = nn.Conv2d(6, 4, 1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.hardswish(self.stem(x))
+        y.mul_(torch.sigmoid(self.gate(x)))
+        z = y.clone()
+        z[:, :3] = self.part(y)
+        parts = [torch.relu(self.wide(y))]
+        parts.append(torch.relu(self.last(z)))
+        return self.head(torch.cat(parts, 1).mean((2, 3)))
+
+
 def hooked(net: nn.Module, x: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
     """What each layer of the eager net gives, by its path."""
     seen: dict[str, np.ndarray] = {}

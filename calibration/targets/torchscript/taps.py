@@ -30,6 +30,7 @@ from calibration.targets.torchscript.graph import (
     skip_transpose,
     walk_nodes,
 )
+from calibration.targets.torchscript.in_place import sharing_memory, writes_in_place
 
 _CONTAINERS = ("prim::TupleConstruct", "prim::ListConstruct", "prim::DictConstruct", "prim::Return")
 _TRAINING_ARGUMENT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
@@ -125,11 +126,13 @@ def _describe(graph: TorchGraph, node: Any) -> Step[TorchTap]:
     inside = [inner for body in node.blocks() for inner in walk_nodes(body)]
     layers = [inner for inner in inside if _has_learned_weights(graph, inner)]
     inputs = [value.unique() for value in node.inputs()]
+    overwritten = [one for inner in (node, *inside) for one in _find_overwritten(inner)]
+    of_the_first = node.kind() in _OF_THE_FIRST_ONLY or _is_tensor_overwritten(node)
     return Step(
         label=label(graph, node),
         reads=[*inputs, *(value.unique() for inner in inside for value in inner.inputs())],
-        writes=[output.unique() for output in node.outputs()],
-        rows_from=inputs[:1] if node.kind() in _OF_THE_FIRST_ONLY else inputs,
+        writes=[*(output.unique() for output in node.outputs()), *overwritten],
+        rows_from=inputs[:1] if of_the_first else inputs,
         has_weights=bool(layers) or find_weights(graph, node) is not None,
         is_decoding=_is_decoding(graph, node),
         is_batch_norm=False,  # its running mean counts as weights
@@ -138,6 +141,18 @@ def _describe(graph: TorchGraph, node: Any) -> Step[TorchTap]:
         inner_layers=[label(graph, inner) for inner in layers],
         tap=partial(_find_tap, graph, node),
     )
+
+
+def _find_overwritten(node: Any) -> list[int]:
+    """What others may read of what a node writes in place; a script need not use its output."""
+    if not writes_in_place(node):
+        return []
+    return [value.unique() for value in sharing_memory(node.inputsAt(0))]
+
+
+def _is_tensor_overwritten(node: Any) -> bool:
+    """A tensor keeps its size, while a list grows by what is added to it."""
+    return writes_in_place(node) and node.inputsAt(0).type().isSubtypeOf(torch._C.TensorType.get())
 
 
 def _has_learned_weights(graph: TorchGraph, node: Any) -> bool:

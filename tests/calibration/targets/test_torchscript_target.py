@@ -24,6 +24,7 @@ from tests.support.torch_nets import (
     Classifier,
     Dimensions,
     Perceptron,
+    Statements,
     classifier,
     frozen,
     hooked,
@@ -69,12 +70,20 @@ def test_moments_are_those_of_the_eager_layers(form: str) -> None:
         np.testing.assert_allclose(seen.moments[tap.name].var, wide.var(1), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_written_in_place_leads_on(form: str) -> None:
+    target = open_torchscript(FORMS[form](Statements().eval()))
+    assert [tap.channels for tap in target.taps] == [6, 6, 3, 4, 4]
+    assert len(target.skipped) == len(target.heads) == 1
+
+
 NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], np.ndarray]]] = {
     "conv": (classifier, pictures),
     "no bias": (lambda: classifier(bias=False), pictures),
     "no weight in the BatchNorm": (lambda: classifier(affine=False), pictures),
     "1d": (lambda: lived_in(Dimensions(1)), lambda n: pictures(n, channels=2, size=8)[:, :, 0]),
     "2d": (lambda: lived_in(Dimensions(2)), lambda n: pictures(n, channels=2, size=8)),
+    "statements": (lambda: Statements().eval(), pictures),
     "3d": (
         lambda: lived_in(Dimensions(3)),
         lambda n: np.random.default_rng(0).normal(0, 1, (n, 2, 8, 8, 8)).astype(np.float32),
