@@ -18,6 +18,8 @@ MANIFEST_FILE = "bundle.yaml"
 SIGNATURE_FILE = "bundle.sig"
 """Reserved: a bundle with it is refused until something checks signatures."""
 
+_ADDED_LATER = ("requires",)
+"""Keys that came after 0.1: left out of the digest while they are not set, so that those of older bundles stay."""
 _SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 
 
@@ -36,6 +38,8 @@ RelativePath = Annotated[str, AfterValidator(_relative)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Words = Annotated[str, Field(max_length=10_000)]
 """Text for people."""
+DeviceClass = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
+"""x86-64, arm64, or another name: a class that a box does not know is one that it is not."""
 CompareBy = Literal["outputs", "detections"]
 
 
@@ -90,6 +94,15 @@ class Provenance(StrictModel):
     measured: Annotated[tuple[Measured, ...], Field(max_length=100)] = ()
 
 
+class Requirements(StrictModel):
+    """The boxes that the bundle is for (see ``bundles.requirements``)."""
+
+    runtime: Annotated[str, Field(pattern=r"^>=[0-9]{1,9}(\.[0-9]{1,9}){0,3}$")] | None = None
+    """The least version of this runtime, e.g. ``>=0.2``; None: any."""
+    devices: Annotated[tuple[DeviceClass, ...], Field(max_length=16)] = ()
+    """Classes of devices, e.g. ``[x86-64, arm64]``; empty: any."""
+
+
 class Manifest(StrictModel):
     """The whole of ``bundle.yaml``."""
 
@@ -111,6 +124,8 @@ class Manifest(StrictModel):
     """detections: by the boxes that are read, for detectors whose rows change places by themselves."""
     calibration: CalibrationHints = CalibrationHints()
     provenance: Provenance = Provenance()
+    requires: Requirements | None = None
+    """The boxes that it is for; None: all."""
     files: Annotated[dict[RelativePath, Sha256], Field(min_length=1, max_length=1000)]
     """Every file of the bundle except this one. The hashes show that a copy is whole, not who made it."""
 
@@ -122,7 +137,8 @@ class Manifest(StrictModel):
     @property
     def sha256(self) -> str:
         """Digest of all it says, the hash of every file included: two bundles with the same one are the same."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        unset = {name for name in _ADDED_LATER if getattr(self, name) is None}
+        return hashlib.sha256(self.model_dump_json(exclude=unset).encode()).hexdigest()
 
     @model_validator(mode="before")
     @classmethod

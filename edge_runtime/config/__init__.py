@@ -1,5 +1,6 @@
 """The configuration of one edge box: YAML in, one frozen, checked ``Config`` out; edits are ``Changes``."""
 
+from edge_runtime.config.bundles import BundlesConfig, VersionPolicy
 from edge_runtime.config.changes import Changes, Effect, changes, merge_in_force
 from edge_runtime.config.connections import CameraConfig, DemoConfig, HttpConfig, MqttConfig, TlsConfig
 from edge_runtime.config.last_good import find_last_good, keep_last_good
@@ -18,6 +19,7 @@ from edge_runtime.config.shape import (
 
 __all__ = [
     "Address",
+    "BundlesConfig",
     "CameraConfig",
     "Changes",
     "CommissionConfig",
@@ -34,6 +36,7 @@ __all__ = [
     "RecalibrationConfig",
     "ReferenceConfig",
     "TlsConfig",
+    "VersionPolicy",
     "changes",
     "find_last_good",
     "keep_last_good",

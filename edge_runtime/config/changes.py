@@ -38,6 +38,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("mqtt", Effect.RECONNECT),
     ("recalibration", Effect.LIVE),
     ("drift", Effect.LIVE),
+    ("bundles", Effect.LIVE),
     ("log", Effect.LIVE),
 )
 

@@ -2,7 +2,7 @@
 
 Defaults live here and nowhere else; only what differs needs writing. There is deliberately no field that names a
 program, a shell line or a Python object. ``load`` reads files, ``problems`` words errors; the kinds of value are in
-``values``, and cameras and broker, the parts with an outside, in ``connections``.
+``values``, and cameras and broker, the parts with an outside, in ``connections``, installed bundles in ``bundles``.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from edge_runtime.config.bundles import BundlesConfig
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
@@ -262,6 +263,8 @@ class Config(Section):
     """A local results file in addition to the broker; without a broker there is always one."""
     pictures: PicturesConfig = Field(default_factory=PicturesConfig)
     """Limits of pictures."""
+    bundles: BundlesConfig = Field(default_factory=BundlesConfig)
+    """Installed bundles."""
     http: HttpConfig = Field(default_factory=HttpConfig)
     """Health, status, dashboard."""
     log: LogConfig = Field(default_factory=LogConfig)
@@ -283,13 +286,18 @@ class Config(Section):
         """Line of a key in the file; None when it does not stand there, or there is no file."""
         return self._source.lines.get(key)
 
+    @property
+    def bundles_folder(self) -> Path:
+        """The store of installed bundles: ``<name>/<version>``."""
+        return self.state_dir / "bundles"
+
     def bundle_root(self, model: str) -> Path:
         """Folder that holds the version folders of a model's bundle (or is one version itself)."""
         reference = self.models[model].bundle
         if reference.startswith("demo:"):
             package = Path(__file__).resolve().parent.parent
             return package / "sources" / "demo" / "bundle" / reference.removeprefix("demo:")
-        return Path(reference) if "/" in reference else self.state_dir / "bundles" / reference
+        return Path(reference) if "/" in reference else self.bundles_folder / reference
 
     def sink_path(self) -> Path | None:
         """Where the local results file goes; None when there is a broker and no ``sink`` section."""

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from calibration.targets.base import ModelFiles
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.passed_models import PassedModels
+from edge_runtime.bundles.requirements import check_requirements
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import list_compared_pictures, self_test
 from edge_runtime.bundles.verify import Bundle, load_bundle
@@ -117,6 +118,7 @@ def open_bundle(
         for path in list_candidates(root, wanted, last_run):
             try:
                 bundle = load_bundle(path)
+                check_requirements(bundle.manifest, path)
                 model_format = bundle.manifest.format
                 if model_format in without_engine:  # this version would be no better off
                     continue

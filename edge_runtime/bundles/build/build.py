@@ -25,7 +25,14 @@ from edge_runtime.bundles.answer_check import require_numbers
 from edge_runtime.bundles.build.refusals import shorten
 from edge_runtime.bundles.build.tolerance import measure_tolerance
 from edge_runtime.bundles.input_check import check_input
-from edge_runtime.bundles.manifest import MANIFEST_FILE, CalibrationHints, Golden, Manifest, Provenance
+from edge_runtime.bundles.manifest import (
+    MANIFEST_FILE,
+    CalibrationHints,
+    Golden,
+    Manifest,
+    Provenance,
+    Requirements,
+)
 from edge_runtime.bundles.self_test import prepare_golden, run_one, self_test
 from edge_runtime.bundles.verify import check_model, load_bundle
 from edge_runtime.errors import BundleError
@@ -54,6 +61,8 @@ class Recipe:
     provenance: Provenance = field(default_factory=Provenance)
     tolerance: float | None = None
     """Largest accepted difference in the self-test, 0..1; None measures it, and sees that mistakes would show."""
+    requires: Requirements | None = None
+    """The boxes that the bundle is for; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +240,7 @@ def _manifest(
             first_taps=recipe.first_taps,
         ),
         provenance=recipe.provenance,
+        requires=recipe.requires,
         files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from edge_runtime.bundles.manifest import Requirements
 from edge_runtime.config.problems import problems_of, show
 from edge_runtime.config.section import Section
 from edge_runtime.config.strict_yaml import MAX_BYTES, load
@@ -100,6 +101,8 @@ class RecipeFile(Section):
     that has nothing to do with it. None measures it (0.02 to 0.25) and refuses golden pictures on which the usual
     mistakes in the preprocessing do not show. With a value here that check is left out: smaller
     mistakes go unnoticed."""
+    requires: Requirements | None = None
+    """The boxes that it is for: ``{runtime: ">=0.2", devices: [x86-64, arm64]}``; None: all."""
     source: str = ""
     """Where the model came from, for the manifest."""
     licence: str = ""
