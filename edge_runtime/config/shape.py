@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from edge_runtime.config.bundles import BundlesConfig
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
+from edge_runtime.config.rollout import RolloutConfig
 from edge_runtime.config.section import Section
 from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
 from edge_runtime.system.model_formats import Precision, RuntimeChoice
@@ -79,6 +80,8 @@ class ModelConfig(Section):
     """Pictures of one stream that may wait; live streams drop the oldest."""
     recalibrate: bool = True
     """Whether drift is watched and this model's statistics may be renewed."""
+    rollout: RolloutConfig | None = None
+    """How a version that is installed while the daemon runs takes over; null: a running daemon changes no version."""
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:

@@ -25,9 +25,9 @@ class Step(StrEnum):
 class IllegalStep(Exception):
     """The step is not allowed in this state; nothing was changed."""
 
-    def __init__(self, step: Step, state: "Rollout") -> None:
+    def __init__(self, step: str, state: object, situation: str) -> None:
         self.step, self.state = step, state
-        super().__init__(f"cannot {step} while active is {state.active}")
+        super().__init__(f"cannot {step} while {situation}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +52,4 @@ class Rollout:
                 return Rollout(active=target or base)
             case Step.TO_BASE if self.active != base:
                 return Rollout(active=base, previous=self.active)
-        raise IllegalStep(step, self)
+        raise IllegalStep(step, self, f"active is {self.active}")
