@@ -80,6 +80,26 @@ class BundleError(EdgeRuntimeError):
         super().__init__(f"{path}: {found}; expected {expected}. {fix}")
 
 
+class KeyUnusable(EdgeRuntimeError):
+    """A key file cannot be used; whoever named it must act. The text never holds a key."""
+
+    exit_code: ClassVar[int] = 78  # EX_CONFIG
+
+    def __init__(self, path: Path | str, found: str, expected: str, fix: str) -> None:
+        self.path, self.found, self.expected, self.fix = str(path), found, expected, fix
+        super().__init__(f"{path}: {found}; expected {expected}. {fix}")
+
+
+class ExtraMissing(EdgeRuntimeError):
+    """An optional library is not installed."""
+
+    exit_code: ClassVar[int] = 69  # EX_UNAVAILABLE
+
+    def __init__(self, needed_for: str, extra: str) -> None:
+        self.needed_for, self.extra = needed_for, extra
+        super().__init__(f"{needed_for} need the extra '{extra}': pip install 'edge-runtime[{extra}]'")
+
+
 class OpeningStopped(EdgeRuntimeError):
     """A model was not opened to the end: a later edit came, or the daemon is to stop. Nothing is known against it."""
 

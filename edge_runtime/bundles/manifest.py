@@ -16,7 +16,7 @@ from edge_runtime.system.model_formats import ModelFormat
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.yaml"
 SIGNATURE_FILE = "bundle.sig"
-"""Reserved: a bundle with it is refused until something checks signatures."""
+"""Signature over every other file; the manifest cannot list it. See ``bundles.signing``."""
 
 _ADDED_LATER = ("requires",)
 """Keys that came after 0.1: left out of the digest while they are not set, so that those of older bundles stay."""

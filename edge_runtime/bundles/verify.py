@@ -5,9 +5,10 @@ leave the bundle; models of another format than the manifest says, that keep wei
 mode. Whether the model then *does* what the bundle promises is checked by ``self_test``. Neither onnx nor torch is
 imported here.
 
-The hashes show that a copy is whole. They do not show who made it: a file and its hash can be changed together, and
-nothing is signed. Hard links are taken: backups and file systems of images (ostree, rsnapshot) make every file one, and
-a file whose content must have the hash in the manifest gives nothing away.
+The hashes show that a copy is whole. They do not show who made it: a file and its hash can be changed together. A
+signature shows it, where the caller trusts keys; it is checked before the manifest is parsed. Hard links are taken:
+backups and file systems of images (ostree, rsnapshot) make every file one, and a file whose content must have the hash
+in the manifest gives nothing away.
 """
 
 import hashlib
@@ -25,6 +26,8 @@ from calibration.targets.safe_form.boundary import translate_parser_errors
 from calibration.targets.safe_form.decide import make_safe
 from calibration.targets.safe_form.onnx_wire import OnnxFile
 from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
+from edge_runtime.bundles.signing.envelope import MAX_BYTES as MAX_SIGNATURE_BYTES
+from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.config import strict_yaml
 from edge_runtime.config.problems import problems_of
 from edge_runtime.errors import BundleError, ConfigError, Problem
@@ -56,6 +59,8 @@ class Bundle:
     """Class names by index; empty when the bundle has none."""
     kept: Mapping[str, bytes] = field(default_factory=dict)
     """Files that are held in memory since they were verified, see :meth:`keep`."""
+    signed_by: str | None = None
+    """Id of the trusted key that signed it; None: unsigned, or no key is trusted."""
 
     @property
     def id(self) -> str:
@@ -96,20 +101,24 @@ class Bundle:
         return replace(self, kept={**self.kept, **{name: self.read(name) for name in names}})
 
 
-def load_bundle(path: Path) -> Bundle:
-    """Open and verify a bundle folder.
+def load_bundle(path: Path, trust: Trust | None = None) -> Bundle:
+    """Open and verify a bundle folder; without ``trust`` a signature is not looked at.
 
     Raises:
-        BundleError: anything about it is not as its manifest says; the message names the file and what to do.
+        BundleError: anything about it is not as its manifest says, or the trust forbids it; the message names the file
+            and what to do.
     """
     with _as_bundle_error(path):
-        return _verify(path)
+        return _verify(path, trust or Trust())
 
 
-def _verify(path: Path) -> Bundle:
+def _verify(path: Path, trust: Trust) -> Bundle:
     present = _regular_files(path)
-    manifest = _read_manifest(path)
-    unlisted = sorted(set(present) - set(manifest.files) - {MANIFEST_FILE})
+    text = read_bounded(path / MANIFEST_FILE, strict_yaml.MAX_BYTES)
+    signed = trust.check_signature(path, _read_signature(path, present), text)
+    manifest = _parse_manifest(path, text)
+    trust.check_manifest(path, manifest, text, signed)
+    unlisted = sorted(set(present) - set(manifest.files) - {MANIFEST_FILE, SIGNATURE_FILE})
     if unlisted:
         raise _unlisted(path, unlisted)
     _check_sizes(path, manifest, present)
@@ -125,7 +134,7 @@ def _verify(path: Path) -> Bundle:
     labels = () if manifest.labels is None else _labels(path / manifest.labels, contents[manifest.labels])
     weights = None if manifest.weights is None else contents[manifest.weights]
     check_model(path / manifest.model, ModelFiles(contents[manifest.model], weights), manifest.format)
-    return Bundle(path, manifest, labels)
+    return Bundle(path, manifest, labels, signed_by=None if signed is None else signed.key_id)
 
 
 def check_model(path: Path | str, files: ModelFiles, model_format: ModelFormat) -> ModelFiles:
@@ -175,9 +184,6 @@ def _check_sizes(path: Path, manifest: Manifest, sizes: Mapping[str, int]) -> No
 
 
 def _unlisted(path: Path, names: Sequence[str]) -> BundleError:
-    if SIGNATURE_FILE in names:
-        fix = "Remove it. Hashes show that the copy is whole; who made it must be known from where it comes."
-        return BundleError(path / SIGNATURE_FILE, "a signature, which is never checked", "no signature", fix)
     found = f"files that the manifest does not list: {', '.join(map(repr, names[:5]))}"
     return BundleError(path, found, "only listed files", "Remove them, or build the bundle again.")
 
@@ -218,9 +224,13 @@ def _too_many(path: Path) -> BundleError:
     return BundleError(path, found, "the files of one bundle", "Remove what does not belong to it.")
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_signature(path: Path, sizes: Mapping[str, int]) -> bytes | None:
+    """None where there is none; its size is bounded even where nobody looks at it."""
+    return read_bounded(path / SIGNATURE_FILE, MAX_SIGNATURE_BYTES) if SIGNATURE_FILE in sizes else None
+
+
+def _parse_manifest(path: Path, text: bytes) -> Manifest:
     at = path / MANIFEST_FILE
-    text = b"".join(_chunks(at, strict_yaml.MAX_BYTES))
     try:
         document = strict_yaml.load(text, str(at))
         return Manifest.model_validate(document.data)
@@ -255,6 +265,15 @@ def _check_hash(path: Path, chunks: Iterable[bytes], expected: str) -> None:
         digest.update(chunk)
     if digest.hexdigest() != expected:  # which is not shown: the file may be a link to a foreign one
         raise BundleError(path, "another sha256", f"{expected[:12]}… as in the manifest", _COPY_AGAIN)
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """A file's bytes; never through a symbolic link.
+
+    Raises:
+        BundleError: it cannot be read, or has more than ``most`` bytes.
+    """
+    return b"".join(_chunks(path, most))
 
 
 def _chunks(path: Path, most: int) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 import orjson
 
+from edge_runtime.cli.bundle_sign import TRUST, sign, trust_in
 from edge_runtime.cli.options import BUNDLE, JSON, PATH, print_answer
 from edge_runtime.errors import StateError
 from edge_runtime.system.model_formats import ModelFormat
@@ -25,16 +26,21 @@ def bundle_group() -> None:
     """Build, look at and verify bundles."""
 
 
+bundle_group.add_command(sign)
+
+
 @bundle_group.command()
 @BUNDLE
+@TRUST
 @JSON
-def verify(bundle: Path, as_json: bool) -> int:
-    """Check hashes and run the golden self-test of BUNDLE."""
+def verify(bundle: Path, trust: tuple[Path, ...], as_json: bool) -> int:
+    """Check hashes and run the golden self-test of BUNDLE; with --trust, that one of these keys signed it."""
     from edge_runtime.cli.offline import verify_bundle
 
-    report = verify_bundle(bundle)
+    report = verify_bundle(bundle, trust_in(trust))
+    signed = f"signed by {report['signed_by']}, " if report["signed_by"] else ""
     text = (
-        f"{report['bundle']}: ok, {report['pictures']} golden pictures, worst difference "
+        f"{report['bundle']}: ok, {signed}{report['pictures']} golden pictures, worst difference "
         f"{report['worst']:.2g} (allowed {report['tolerance']:g}), {report['runs_on']}"
     )
     print_answer(report, as_json, text)

@@ -13,6 +13,7 @@ from calibration.errors import CalibrationError, DataError
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import SelfTestReport, run_one, self_test
+from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.datatypes import Frame, Rejected
 from edge_runtime.inference.engines.base import Engine
@@ -52,16 +53,17 @@ def make_answer_function(bundle: Bundle, engine: Engine) -> Callable[[Frame], An
     return answer
 
 
-def verify_bundle(bundle_path: Path) -> dict[str, Any]:
-    """Check the hashes and the answers to the golden pictures.
+def verify_bundle(bundle_path: Path, trust: Trust | None = None) -> dict[str, Any]:
+    """Check the signature (with ``trust``), the hashes and the answers to the golden pictures.
 
     Raises:
         BundleError: they differ from the manifest.
     """
-    bundle, _, report = _open(bundle_path)
+    bundle, _, report = _open(bundle_path, trust)
     return {
         "bundle": bundle.id,
         "ok": True,
+        "signed_by": bundle.signed_by,
         "pictures": len(report.differences),
         "worst": report.worst,
         "tolerance": bundle.manifest.tolerance,
@@ -69,8 +71,8 @@ def verify_bundle(bundle_path: Path) -> dict[str, Any]:
     }
 
 
-def _open(bundle_path: Path) -> tuple[Bundle, Engine, SelfTestReport]:
-    bundle = load_bundle(bundle_path)
+def _open(bundle_path: Path, trust: Trust | None = None) -> tuple[Bundle, Engine, SelfTestReport]:
+    bundle = load_bundle(bundle_path, trust)
     check_in_sandbox(bundle)
     engine = open_bundle_engine(bundle, choose_threads(cpu_budget(), 1))
     return bundle, engine, self_test(bundle, engine)

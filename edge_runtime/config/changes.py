@@ -40,6 +40,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("recalibration", Effect.LIVE),
     ("drift", Effect.LIVE),
     ("bundles", Effect.LIVE),
+    ("trust", Effect.LIVE),  # a bundle that is open stays so
     ("log", Effect.LIVE),
 )
 

@@ -1,11 +1,11 @@
-"""Changes single values of a model in the configuration file, as a careful person would: comments and order stay.
+"""Changes single values of a model or of ``trust`` in the configuration file: comments and order stay.
 
 ``strict_yaml`` says why the configuration is read with another library; it checks the text before and after.
 """
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,7 @@ def edit_model(path: Path, env: Mapping[str, str], model: str, edits: Mapping[st
         StateError: it cannot be read or written.
     """
     target = path.resolve()
-    try:
-        text = target.read_bytes()
-    except OSError as err:
-        raise StateError(f"cannot read {path}: {err.strerror}") from err
+    text = _read(path, target)
     before = parse_config(text, str(path), env, base=target.parent, own_file=target)
     if model not in before.models:
         raise ConfigError(str(path), (Problem("models", None, f"no model {model!r}", "one of the file"),))
@@ -48,9 +45,49 @@ def edit_model(path: Path, env: Mapping[str, str], model: str, edits: Mapping[st
     same = {"threads": before.models[model].threads, "engine": before.models[model].engine}
     restored = after.models[model].model_copy(update=same)
     if after.model_copy(update={"models": {**after.models, model: restored}}) != before:
-        problem = Problem("", None, "a file whose other values would change as well", "an edit by hand")
-        raise ConfigError(str(path), (problem,))
+        raise _other_values(path)
     write_atomically(target, edited)
+
+
+def extend_trust(path: Path, env: Mapping[str, str], key: str, entries: Sequence[str]) -> None:
+    """Add entries to a list of the section ``trust``; those that are there already are not added again.
+
+    Args:
+        path: The configuration file; a link is followed.
+        env: Where ``{EDGE_...}`` in values comes from; they stay as they are in the file.
+        key: ``keys`` or ``revoked``.
+        entries: Texts, as they stand in the file.
+
+    Raises:
+        ConfigError: the file is not a good configuration, or would not be a good one afterwards.
+        StateError: it cannot be read or written.
+    """
+    target = path.resolve()
+    text = _read(path, target)
+    before = parse_config(text, str(path), env, base=target.parent, own_file=target)
+
+    def extend(data: Any) -> None:
+        section = data.get("trust")
+        there = (section.get(key) if isinstance(section, dict) else None) or []
+        _set(data, ["trust", key], [*there, *(entry for entry in entries if entry not in there)])
+
+    edited = _edit(text.decode("utf-8-sig"), path, extend).encode()
+    after = parse_config(edited, str(path), env, base=target.parent, own_file=target)
+    if after.model_copy(update={"trust": before.trust}) != before:
+        raise _other_values(path)
+    write_atomically(target, edited)
+
+
+def _read(path: Path, target: Path) -> bytes:
+    try:
+        return target.read_bytes()
+    except OSError as err:
+        raise StateError(f"cannot read {path}: {err.strerror}") from err
+
+
+def _other_values(path: Path) -> ConfigError:
+    problem = Problem("", None, "a file whose other values would change as well", "an edit by hand")
+    return ConfigError(str(path), (problem,))
 
 
 def edit_text(text: str, path: Path, model: str, edits: Mapping[str, Any]) -> str:
@@ -59,6 +96,15 @@ def edit_text(text: str, path: Path, model: str, edits: Mapping[str, Any]) -> st
     Raises:
         ConfigError: it cannot be edited by a program.
     """
+
+    def edit(data: Any) -> None:
+        for key, value in edits.items():
+            _set(data["models"][model], key.split("."), value)
+
+    return _edit(text, path, edit)
+
+
+def _edit(text: str, path: Path, edit: Callable[[Any], None]) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = _NEVER_WRAP
@@ -69,8 +115,7 @@ def edit_text(text: str, path: Path, model: str, edits: Mapping[str, Any]) -> st
         if sequence is not None:
             yaml.indent(mapping=_mapping_indent(text), sequence=sequence, offset=dash or 0)
         data = yaml.load(text)
-        for key, value in edits.items():
-            _set(data["models"][model], key.split("."), value)
+        edit(data)
         edited = io.StringIO()
         yaml.dump(data, edited)
     except YAMLError as err:

@@ -142,6 +142,11 @@ def parse_config(
     config = _validate(Config, data, document, base, problems)
     if config is not None and config.mqtt is not None and check_files:
         config = config.model_copy(update={"mqtt": _read_files(config.mqtt, document, problems)})
+    if config is not None and check_files:
+        for index, path in enumerate(config.trust.keys):
+            if not _is_file(path):
+                key = ("trust", "keys", str(index))
+                problems.append(_at(document, key, f"no file {path}", "a public key (PEM)"))
     if config is not None and check_files and base is not None:
         found = find_sink_problem(config, own_file)
         if found is not None:

@@ -16,6 +16,7 @@ from edge_runtime.config.bundles import BundlesConfig
 from edge_runtime.config.connections import CameraConfig, HttpConfig, MqttConfig
 from edge_runtime.config.rollout import RolloutConfig
 from edge_runtime.config.section import Section
+from edge_runtime.config.trust import TrustConfig
 from edge_runtime.config.values import BaselineName, BundleRef, CronLine, DeviceName, FilePath, Name, Seconds
 from edge_runtime.system.model_formats import Precision, RuntimeChoice
 
@@ -268,6 +269,8 @@ class Config(Section):
     """Limits of pictures."""
     bundles: BundlesConfig = Field(default_factory=BundlesConfig)
     """Installed bundles."""
+    trust: TrustConfig = Field(default_factory=TrustConfig)
+    """Whose bundles may run."""
     http: HttpConfig = Field(default_factory=HttpConfig)
     """Health, status, dashboard."""
     log: LogConfig = Field(default_factory=LogConfig)

@@ -31,7 +31,7 @@ def refusal(expected: str, found: str | None = None) -> PydanticCustomError:
     return PydanticCustomError("refused", "expected {expected}", context)
 
 
-def _require_form(pattern: str, expected: str) -> Callable[[str], str]:
+def check_form(pattern: str, expected: str) -> Callable[[str], str]:
     """A validator of text that has a form as a whole."""
 
     def check(value: str) -> str:
@@ -42,7 +42,7 @@ def _require_form(pattern: str, expected: str) -> Callable[[str], str]:
     return check
 
 
-_check_name = _require_form(
+_check_name = check_form(
     NAME_PATTERN, "1 to 64 letters, digits, '_' or '-' (it becomes a level of MQTT topics)"
 )
 
@@ -98,7 +98,7 @@ def _check_cron(value: str) -> str:
 
 
 _HOST = "a host name or IP address, without scheme, port or spaces"
-_check_host_form = _require_form(r"[A-Za-z0-9._:%-]{1,253}", _HOST)
+_check_host_form = check_form(r"[A-Za-z0-9._:%-]{1,253}", _HOST)
 
 
 def _check_host(value: str) -> str:
@@ -132,14 +132,12 @@ Name = Annotated[
 ]
 BaselineName = Annotated[
     str,
-    AfterValidator(_require_form(BASELINE_PATTERN, "1 to 32 of a-z, 0-9 and '-', e.g. night")),
+    AfterValidator(check_form(BASELINE_PATTERN, "1 to 32 of a-z, 0-9 and '-', e.g. night")),
     WithJsonSchema({"type": "string", "pattern": BASELINE_PATTERN}),
 ]
 DeviceName = Annotated[
     str,
-    AfterValidator(
-        _require_form(DEVICE_PATTERN, "the name of a device, e.g. CPU, CUDA, GPU.1, AUTO:GPU,CPU")
-    ),
+    AfterValidator(check_form(DEVICE_PATTERN, "the name of a device, e.g. CPU, CUDA, GPU.1, AUTO:GPU,CPU")),
     WithJsonSchema({"type": "string", "pattern": DEVICE_PATTERN}),
 ]
 Text = Annotated[str, AfterValidator(_clean_text)]

@@ -3,8 +3,9 @@
 Every model passes these checks, in this order, before it sees a frame:
 
 1. ``versions.list_candidates`` chooses the folder of the version; with ``latest`` there may be several.
-2. ``bundles.verify.load_bundle`` checks the manifest and the SHA-256 of every file within a limit of size, and
-   ``calibration.targets.safe_form`` looks through the model: its format, no other files, bounds. Nothing of it has run.
+2. ``bundles.verify.load_bundle`` checks the signature, if the configuration trusts keys, then the manifest and the
+   SHA-256 of every file within a limit of size, and ``calibration.targets.safe_form`` looks through the model: its
+   format, no other files, bounds. Nothing of it has run.
 3. ``bundles.sandbox_check.check_in_sandbox`` opens the model and answers the golden pictures in a child process without
    rights: any format can loop for ever or ask for all memory. What passed before is looked up in the state directory.
 4. ``bundles.engine.open_bundle_engine`` hands the bytes that were verified to the engine, which opens their safe form
@@ -33,6 +34,7 @@ from edge_runtime.bundles.passed_models import PassedModels
 from edge_runtime.bundles.requirements import check_requirements
 from edge_runtime.bundles.sandbox_check import check_in_sandbox
 from edge_runtime.bundles.self_test import list_compared_pictures, self_test
+from edge_runtime.bundles.signing.trust import Trust, load_trust
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.model_state import ModelState, model_folder
@@ -114,10 +116,10 @@ def open_bundle(
         root, wanted = config.bundle_root(name), config.models[name].version
         last_run = ModelState(model_folder(config.state_dir, name)).read_last_version()
         seen, refused = take_fingerprint(root), list[EdgeRuntimeError]()
-        without_engine = dict[ModelFormat, EngineError]()
+        without_engine, trust = dict[ModelFormat, EngineError](), find_trust(config, name)
         for path in list_candidates(root, wanted, last_run):
             try:
-                bundle = load_bundle(path)
+                bundle = load_bundle(path, trust)
                 check_requirements(bundle.manifest, path)
                 model_format = bundle.manifest.format
                 if model_format in without_engine:  # this version would be no better off
@@ -169,14 +171,24 @@ def load_model_bundle(config: Config, name: str) -> Bundle:
         BundleError: there is none, or it is not as its manifest says.
     """
     last_run = ModelState(model_folder(config.state_dir, name)).read_last_version()
+    trust = find_trust(config, name)
     first, *others = list_candidates(config.bundle_root(name), config.models[name].version, last_run)
     try:
-        return load_bundle(first)
+        return load_bundle(first, trust)
     except BundleError:
         for path in others:
             with suppress(BundleError):
-                return load_bundle(path)
+                return load_bundle(path, trust)
         raise
+
+
+def find_trust(config: Config, name: str) -> Trust | None:
+    """The trust that a model's bundle must satisfy; None for one that was installed with the code.
+
+    Raises:
+        KeyUnusable: a key file cannot be used.
+    """
+    return None if config.models[name].bundle.startswith("demo:") else load_trust(config.trust)
 
 
 def plan_threads(

@@ -377,9 +377,11 @@ def test_golden_pictures_are_prepared_one_at_a_time(tmp_path: Path) -> None:
     assert peak < 10.5 * one  # four together and as a batch, one more; all at once are twelve and more
 
 
-def test_a_signature_that_nothing_checks_is_refused(bundle_path: Path) -> None:
+def test_a_signature_beside_the_listed_files_is_taken_and_bounded(bundle_path: Path) -> None:
     (bundle_path / "bundle.sig").write_bytes(b"")
-    assert "never checked" in refusal(bundle_path)
+    assert load_bundle(bundle_path).signed_by is None
+    (bundle_path / "bundle.sig").write_bytes(b" " * 5_000_000)
+    assert "bundle.sig" in refusal(bundle_path)
 
 
 def test_the_hash_of_a_foreign_file_is_not_shown(bundle_path: Path, tmp_path: Path) -> None:

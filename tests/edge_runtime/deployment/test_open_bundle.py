@@ -3,9 +3,11 @@
 import pytest
 
 from edge_runtime.config import Config, EngineConfig, parse_config
-from edge_runtime.deployment.open_bundle import open_bundle
+from edge_runtime.config.trust import TrustConfig
+from edge_runtime.deployment.open_bundle import load_model_bundle, open_bundle
 from edge_runtime.errors import BundleError, EngineError
 from tests.support.fake_engine import FakeEngine
+from tests.support.signed_bundles import Publisher, build_small
 
 pytestmark = pytest.mark.integration
 
@@ -79,3 +81,24 @@ def test_an_error_of_an_engine_says_which_model_it_is_about_and_its_line(tmp_pat
 def test_a_configuration_does_not_differ_by_its_lines(tmp_path):
     text = TWO_MODELS.format(folder=tmp_path)
     assert parse_config(text, "box.yaml", {}) == parse_config(f"# a comment\n{text}", "box.yaml", {})
+
+
+def test_an_untrusted_version_is_skipped_for_a_trusted_one(tmp_path):
+    publisher, root = Publisher(tmp_path / "keys"), tmp_path / "bundles"
+    publisher.sign(build_small(root))
+    build_small(root, version=2)
+    plain = config_of(tmp_path, a=root / "small", demo="demo:efficientnet-lite0")
+    config = plain.model_copy(update={"trust": TrustConfig(keys=(publisher.public,), require_signed=True)})
+    opened = open_bundle(config, "a")
+    opened.engine.close()
+    assert opened.bundle.id == "small/1"
+    assert opened.bundle.signed_by == publisher.key_id
+    assert opened.skipped is not None
+    assert "unsigned" in opened.skipped.reason
+    assert load_model_bundle(config, "a").id == "small/1"
+    assert load_model_bundle(config, "demo").signed_by is None  # it came with the code
+    revoked = config.model_copy(
+        update={"trust": config.trust.model_copy(update={"revoked": (publisher.key_id,)})}
+    )
+    with pytest.raises(BundleError, match=r"models\.a"):
+        open_bundle(revoked, "a")

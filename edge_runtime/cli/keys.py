@@ -1,0 +1,109 @@
+"""``edge-runtime keys``: makes, rotates, revokes and lists the keys that sign bundles."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_runtime.cli.options import JSON, PATH, print_answer
+
+if TYPE_CHECKING:
+    from edge_runtime.config import Config
+
+_CONFIG = click.option("--config", type=PATH, help="Configuration whose section 'trust' is edited.")
+_ID_LENGTH = 64
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """Make, rotate, revoke and list the keys that sign bundles (EC P-256, PEM)."""
+
+
+@keys_group.command()
+@click.argument("file", type=PATH)
+@JSON
+def make(file: Path, as_json: bool) -> int:
+    """Make a private key FILE (mode 0600) and its public half FILE.pub, which boxes trust."""
+    from edge_runtime.bundles.signing.ec_keys import make_key_pair, public_path
+
+    key = make_key_pair(file)
+    report = {"key": key.id, "private": str(file), "public": str(public_path(file))}
+    text = f"made {file} (keep it secret) and {public_path(file)} (name it in trust.keys): {key.id}"
+    print_answer(report, as_json, text)
+    return 0
+
+
+@keys_group.command()
+@click.argument("file", type=PATH)
+@_CONFIG
+@JSON
+def rotate(file: Path, config: Path | None, as_json: bool) -> int:
+    """Put a new key in the place of private key FILE; the old one is kept beside it.
+
+    With --config both public keys are trusted: revoke the old one when nothing it signed is needed any more.
+    """
+    from edge_runtime.bundles.signing.ec_keys import public_path
+    from edge_runtime.bundles.signing.rotate import rotate_key
+    from edge_runtime.config.edit import extend_trust
+
+    done = rotate_key(file)
+    old, new = public_path(done.old_path), public_path(done.new_path)
+    if config is not None:
+        extend_trust(config, os.environ, "keys", [str(new.absolute()), str(old.absolute())])
+    report = {"key": done.new.id, "public": str(new), "old_key": done.old.id, "old_public": str(old)}
+    text = (
+        f"{file} is now {done.new.id}\nthe old key {done.old.id} is kept as {done.old_path}; sign the bundles again, "
+        f"trust {new} on every box, then: edge-runtime keys revoke {done.old.id} --config FILE"
+    )
+    print_answer(report, as_json, text)
+    return 0
+
+
+@keys_group.command()
+@click.argument("key")
+@click.option("--config", type=PATH, required=True, help="Configuration whose trust.revoked is extended.")
+@JSON
+def revoke(key: str, config: Path, as_json: bool) -> int:
+    """Make the signatures of KEY, an id or a public key file, count no longer on the box of --config."""
+    from edge_runtime.bundles.signing.ec_keys import load_public_key
+    from edge_runtime.config.edit import extend_trust
+
+    is_id = len(key) == _ID_LENGTH and set(key) <= set("0123456789abcdef")
+    key_id = key if is_id else load_public_key(Path(key)).id
+    extend_trust(config, os.environ, "revoked", [key_id])
+    text = f"revoked {key_id} in {config}; what it signed is refused when it is opened the next time"
+    print_answer({"revoked": key_id, "config": str(config)}, as_json, text)
+    return 0
+
+
+@keys_group.command("list")
+@click.argument("files", nargs=-1, type=PATH)
+@click.option("--config", type=PATH, help="Also the keys that this configuration trusts or has revoked.")
+@JSON
+def list_keys(files: tuple[Path, ...], config: Path | None, as_json: bool) -> int:
+    """Show the ids of public keys FILES, and of those in a configuration."""
+    from edge_runtime.config import load_config
+
+    if not files and config is None:
+        raise click.UsageError("give public key FILES, or --config FILE")
+    found = list(_list(files, None if config is None else load_config(config, os.environ)))
+    lines = [" ".join(str(value) for value in one.values() if value) for one in found]
+    print_answer({"keys": found}, as_json, "\n".join(lines) or "no keys")
+    return 0
+
+
+def _list(files: Iterable[Path], config: "Config | None") -> Iterator[dict[str, Any]]:
+    from edge_runtime.bundles.signing.ec_keys import load_public_key
+
+    trusted = () if config is None else config.trust.keys
+    revoked = set() if config is None else set(config.trust.revoked)
+    shown: set[str] = set()
+    for path in dict.fromkeys((*files, *trusted)):
+        key = load_public_key(path)
+        shown.add(key.id)
+        state = "revoked" if key.id in revoked else "trusted" if path in trusted else ""
+        yield {"key": key.id, "state": state, "file": str(path)}
+    for key_id in sorted(revoked - shown):
+        yield {"key": key_id, "state": "revoked", "file": ""}
