@@ -1,4 +1,4 @@
-"""``edge-runtime bundle``: build, inspect and verify bundles."""
+"""``edge-runtime bundle``: build, inspect, verify and install bundles."""
 
 import subprocess
 import sys
@@ -10,6 +10,7 @@ import click
 import orjson
 
 from edge_runtime.cli.bundle_sign import TRUST, sign, trust_in
+from edge_runtime.cli.bundle_store import gc_command, install_command, list_command, remove_command
 from edge_runtime.cli.options import BUNDLE, JSON, PATH, print_answer
 from edge_runtime.errors import StateError
 from edge_runtime.system.model_formats import ModelFormat
@@ -23,10 +24,11 @@ EXAMPLES = {"efficientnet-lite0": "efficientnet_lite0", "street-pedestrians": "s
 
 @click.group("bundle")
 def bundle_group() -> None:
-    """Build, look at and verify bundles."""
+    """Build, look at, verify and install bundles."""
 
 
-bundle_group.add_command(sign)
+for subcommand in (sign, install_command, list_command, remove_command, gc_command):
+    bundle_group.add_command(subcommand)
 
 
 @bundle_group.command()

@@ -1,0 +1,156 @@
+"""``edge-runtime bundle install | list | remove | gc``: the store of installed bundles."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from edge_runtime.cli.options import JSON, PATH, print_answer
+
+if TYPE_CHECKING:
+    from edge_runtime.deployment.store.in_use import InUse
+    from edge_runtime.deployment.store.installed import InstalledVersion
+    from edge_runtime.deployment.store.keep import Keep
+
+_ID = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})/([1-9][0-9]{0,8})")
+_MIB = 2**20
+
+
+class Store(NamedTuple):
+    """What the options name."""
+
+    root: Path
+    keep: "Keep"
+    in_use: "InUse"
+    """Empty without a configuration: nothing is known of models then."""
+    allow_downgrade: bool
+
+
+def open_store(config: Path | None, root: Path | None) -> Store:
+    """The store of a configuration, or one that is named itself.
+
+    Raises:
+        click.UsageError: neither or both are given.
+        ConfigError, StateError: the configuration, or the state of its models, cannot be read.
+    """
+    from edge_runtime.config import load_config
+    from edge_runtime.deployment.store.in_use import InUse, find_in_use
+    from edge_runtime.deployment.store.keep import Keep
+
+    if (config is None) == (root is None):
+        raise click.UsageError("give --config FILE, or --root DIR for a store without a configuration")
+    if config is None:
+        assert root is not None
+        return Store(root, Keep(), InUse(), allow_downgrade=False)
+    loaded = load_config(config, os.environ)
+    rules = loaded.bundles
+    return Store(
+        loaded.bundles_folder,
+        Keep.from_config(rules),
+        find_in_use(loaded),
+        allow_downgrade=rules.allow_downgrade,
+    )
+
+
+def _with_store(command: Callable[..., int]) -> Callable[..., int]:
+    root = click.option("--root", type=PATH, help="The store itself: a folder <name>/<version>.")
+    config = click.option(
+        "--config", type=PATH, help="Configuration: names the store, its rules and its models."
+    )
+    return config(root(JSON(command)))
+
+
+@click.command("install")
+@click.argument("source", type=PATH)
+@click.option("--allow-downgrade", is_flag=True, help="Also a version lower than the newest installed one.")
+@_with_store
+def install_command(
+    source: Path, config: Path | None, root: Path | None, allow_downgrade: bool, as_json: bool
+) -> int:
+    """Install the bundle in SOURCE, a folder, .tar or .tar.gz: verified, and whole or not at all.
+
+    A running daemon does not change its version because of it.
+    """
+    from edge_runtime.deployment.store.install import Rules, install
+
+    store = open_store(config, root)
+    rules = Rules(store.keep, store.allow_downgrade or allow_downgrade, store.in_use)
+    done = install(source, store.root, rules)
+    lines = [f"{done.outcome}: {done.id} in {done.path}, {done.size_bytes / _MIB:.1f} MiB"]
+    lines += [f"removed: {one}" for one in done.removed]
+    print_answer(asdict(done), as_json, "\n".join(lines))
+    return 0
+
+
+@click.command("list")
+@_with_store
+def list_command(config: Path | None, root: Path | None, as_json: bool) -> int:
+    """Show all installed versions, what models use them, and whether they are whole."""
+    from edge_runtime.deployment.store.installed import list_installed
+
+    store = open_store(config, root)
+    found = list_installed(store.root, store.in_use)
+    lines = [_describe(one) for one in found] or [f"no bundle is installed in {store.root}"]
+    print_answer(
+        {"root": str(store.root), "bundles": [_as_json(one) for one in found]}, as_json, "\n".join(lines)
+    )
+    return 0
+
+
+@click.command("remove")
+@click.argument("bundle", metavar="NAME/VERSION")
+@_with_store
+def remove_command(bundle: str, config: Path | None, root: Path | None, as_json: bool) -> int:
+    """Remove one installed version, unless a model of the configuration uses it."""
+    from edge_runtime.deployment.store.remove import remove
+
+    parts = _ID.fullmatch(bundle)
+    if parts is None:
+        raise click.UsageError(f"{bundle!r} is no NAME/VERSION, such as parts/4")
+    store = open_store(config, root)
+    path = remove(store.root, parts[1], int(parts[2]), store.in_use)
+    print_answer({"removed": bundle, "path": str(path)}, as_json, f"removed: {bundle}")
+    return 0
+
+
+@click.command("gc")
+@_with_store
+def gc_command(config: Path | None, root: Path | None, as_json: bool) -> int:
+    """Remove the versions that bundles.version_policy and bundles.max_mib do not keep, and leftovers."""
+    from edge_runtime.deployment.store.remove import collect
+
+    store = open_store(config, root)
+    done = collect(store.root, store.keep, store.in_use)
+    lines = [f"removed: {one}" for one in done.removed] or ["nothing to remove"]
+    lines.append(f"freed {done.freed_bytes / _MIB:.1f} MiB, {done.kept_bytes / _MIB:.1f} MiB stay")
+    if done.over_bytes:
+        over = f"{done.over_bytes / _MIB:.1f} MiB above bundles.max_mib"
+        lines.append(f"note: {over}: all that stay are in use or the newest of their name")
+    print_answer(asdict(done), as_json, "\n".join(lines))
+    return 0
+
+
+def _describe(one: "InstalledVersion") -> str:
+    roles = ", ".join(one.roles) or "not in use"
+    state = "whole" if one.problem is None else f"DAMAGED: {one.problem}"
+    size, when = f"{one.held.size_bytes / _MIB:.1f} MiB", _format_time(one.held.installed_wall_s)
+    return f"{one.held.id}: {one.format or 'unknown format'}, {size}, installed {when}, {roles}, {state}"
+
+
+def _as_json(one: "InstalledVersion") -> dict[str, Any]:
+    return {
+        **asdict(one.held),
+        "path": str(one.path),
+        "format": one.format,
+        "roles": one.roles,
+        "problem": one.problem,
+    }
+
+
+def _format_time(wall_s: float) -> str:
+    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
