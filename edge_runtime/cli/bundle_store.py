@@ -13,6 +13,7 @@ import click
 from edge_runtime.cli.options import JSON, PATH, print_answer
 
 if TYPE_CHECKING:
+    from edge_runtime.bundles.signing.trust import Trust
     from edge_runtime.deployment.store.in_use import InUse
     from edge_runtime.deployment.store.installed import InstalledVersion
     from edge_runtime.deployment.store.keep import Keep
@@ -29,6 +30,7 @@ class Store(NamedTuple):
     in_use: "InUse"
     """Empty without a configuration: nothing is known of models then."""
     allow_downgrade: bool
+    trust: "Trust | None"
 
 
 def open_store(config: Path | None, root: Path | None) -> Store:
@@ -38,6 +40,7 @@ def open_store(config: Path | None, root: Path | None) -> Store:
         click.UsageError: neither or both are given.
         ConfigError, StateError: the configuration, or the state of its models, cannot be read.
     """
+    from edge_runtime.bundles.signing.trust import load_trust
     from edge_runtime.config import load_config
     from edge_runtime.deployment.store.in_use import InUse, find_in_use
     from edge_runtime.deployment.store.keep import Keep
@@ -46,7 +49,7 @@ def open_store(config: Path | None, root: Path | None) -> Store:
         raise click.UsageError("give --config FILE, or --root DIR for a store without a configuration")
     if config is None:
         assert root is not None
-        return Store(root, Keep(), InUse(), allow_downgrade=False)
+        return Store(root, Keep(), InUse(), allow_downgrade=False, trust=None)
     loaded = load_config(config, os.environ)
     rules = loaded.bundles
     return Store(
@@ -54,6 +57,7 @@ def open_store(config: Path | None, root: Path | None) -> Store:
         Keep.from_config(rules),
         find_in_use(loaded),
         allow_downgrade=rules.allow_downgrade,
+        trust=load_trust(loaded.trust),
     )
 
 
@@ -79,7 +83,7 @@ def install_command(
     from edge_runtime.deployment.store.install import Rules, install
 
     store = open_store(config, root)
-    rules = Rules(store.keep, store.allow_downgrade or allow_downgrade, store.in_use)
+    rules = Rules(store.keep, store.allow_downgrade or allow_downgrade, store.in_use, store.trust)
     done = install(source, store.root, rules)
     lines = [f"{done.outcome}: {done.id} in {done.path}, {done.size_bytes / _MIB:.1f} MiB"]
     lines += [f"removed: {one}" for one in done.removed]
@@ -94,7 +98,7 @@ def list_command(config: Path | None, root: Path | None, as_json: bool) -> int:
     from edge_runtime.deployment.store.installed import list_installed
 
     store = open_store(config, root)
-    found = list_installed(store.root, store.in_use)
+    found = list_installed(store.root, store.in_use, store.trust)
     lines = [_describe(one) for one in found] or [f"no bundle is installed in {store.root}"]
     print_answer(
         {"root": str(store.root), "bundles": [_as_json(one) for one in found]}, as_json, "\n".join(lines)

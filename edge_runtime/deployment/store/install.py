@@ -19,6 +19,7 @@ from calibration.stats.atomic_file import sync_directory
 from calibration.stats.regular_file import read_whole
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.requirements import check_requirements
+from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import strict_yaml
 from edge_runtime.deployment.store.archive import EXPECTED, unpack_archive
@@ -47,7 +48,7 @@ class Outcome(StrEnum):
     INSTALLED = "installed"
     ALREADY_THERE = "already installed"
     REPAIRED = "repaired"
-    """The version was there and damaged; the same one, whole, has replaced it."""
+    """The version was there, damaged or without the signature that is asked for; the same one has replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,13 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the store allows and keeps; the default keeps everything and allows no downgrade."""
+    """What the store allows and keeps; the default keeps everything, allows no downgrade and trusts everybody."""
 
     keep: Keep = field(default_factory=Keep)
     allow_downgrade: bool = False
     in_use: InUse = field(default_factory=InUse)
+    trust: Trust | None = None
+    """Who must have signed, see ``bundles.signing``; None: signatures are not looked at."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -101,10 +104,10 @@ def install(source: Path, root: Path, rules: Rules | None = None, *, wait_s: flo
         raise BundleError(source, "it does not exist", EXPECTED, "Check the path.")
     make_root(root)
     with open_to_change(root, wait_s), make_work_folder(root) as work:
-        bundle = _receive(source, root, work, rules.limits)
+        bundle = _receive(source, root, work, rules)
         check_requirements(bundle.manifest, source)
         target = root / bundle.manifest.name / str(bundle.manifest.version)
-        outcome = _find_outcome(source, target, bundle, allow_downgrade=rules.allow_downgrade)
+        outcome = _find_outcome(source, target, bundle, rules)
         choice = _make_room(source, root, bundle, rules, outcome)
         with as_state_error(target):
             _put(bundle.path, target, work, outcome)
@@ -114,10 +117,10 @@ def install(source: Path, root: Path, rules: Rules | None = None, *, wait_s: flo
     return Installed(outcome, manifest.name, manifest.version, target, size, manifest.sha256, removed)
 
 
-def _receive(source: Path, root: Path, work: Path, limits: Limits) -> Bundle:
+def _receive(source: Path, root: Path, work: Path, rules: Rules) -> Bundle:
     """The source in the work folder, on the disk and verified."""
     content = work / "content"
-    writer = FolderWriter(content, source, root, limits)
+    writer = FolderWriter(content, source, root, rules.limits)
     if source.is_dir():
         copy_folder(locate_bundle(source, source), writer)
     else:
@@ -125,7 +128,7 @@ def _receive(source: Path, root: Path, work: Path, limits: Limits) -> Bundle:
     writer.settle()
     found = locate_bundle(content, source)
     try:
-        bundle = load_bundle(found)
+        bundle = load_bundle(found, rules.trust)
     except BundleError as err:
         raise _name_source(err, source, found) from err
     with as_state_error(root):
@@ -162,7 +165,7 @@ def _name_source(err: BundleError, source: Path, found: Path) -> BundleError:
     return BundleError(source if member == "." else f"{source}: {member}", err.found, err.expected, err.fix)
 
 
-def _find_outcome(source: Path, target: Path, bundle: Bundle, *, allow_downgrade: bool) -> Outcome:
+def _find_outcome(source: Path, target: Path, bundle: Bundle, rules: Rules) -> Outcome:
     """What installing it does, or why it may not be.
 
     Raises:
@@ -173,25 +176,25 @@ def _find_outcome(source: Path, target: Path, bundle: Bundle, *, allow_downgrade
         fix = "Move it away, or copy the bundle to where the link leads."
         raise BundleError(above, "a link, a file or one bundle", "a folder of versions", fix)
     if target.is_symlink() or target.exists():
-        return _compare(source, target, bundle)
+        return _compare(source, target, bundle, rules.trust)
     try:
         newest = max(list_versions(above), default=0)
     except OSError as err:
         raise StateError(f"cannot read {above}: {err.strerror}; check permissions") from err
-    if bundle.manifest.version < newest and not allow_downgrade:
+    if bundle.manifest.version < newest and not rules.allow_downgrade:
         found = f"version {bundle.manifest.version} of {bundle.manifest.name}, lower than {newest}, which is installed"
         fix = "Raise the version, or allow it with --allow-downgrade or bundles.allow_downgrade."
         raise BundleError(source, found, f"a version from {newest} on", fix)
     return Outcome.INSTALLED
 
 
-def _compare(source: Path, target: Path, bundle: Bundle) -> Outcome:
+def _compare(source: Path, target: Path, bundle: Bundle, trust: Trust | None) -> Outcome:
     try:
-        there = load_bundle(target)
+        there = load_bundle(target, trust)
     except BundleError as err:
         if _is_same_manifest(target, bundle.path):
             return Outcome.REPAIRED
-        found = f"{bundle.id} is there and damaged ({err.found})"
+        found = f"{bundle.id} is there and cannot be used ({err.found})"
         fix = "Remove that version first."
         raise BundleError(source, found, "a version that is not there yet", fix) from err
     if there.manifest.sha256 == bundle.manifest.sha256:

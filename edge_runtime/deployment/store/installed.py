@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.bundles.manifest import MANIFEST_FILE
+from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.deployment.store.in_use import InUse
 from edge_runtime.deployment.store.keep import Held
@@ -32,13 +33,13 @@ class InstalledVersion:
     """What is damaged; None: every file has its hash."""
 
 
-def list_installed(root: Path, in_use: InUse) -> list[InstalledVersion]:
-    """All versions by name and number; every file is hashed.
+def list_installed(root: Path, in_use: InUse, trust: Trust | None = None) -> list[InstalledVersion]:
+    """All versions by name and number; every file is hashed, and signatures are checked where keys are trusted.
 
     Raises:
         StateError: the root cannot be read.
     """
-    return [_look(held, path, in_use) for held, path in find_held(root)]
+    return [_look(held, path, in_use, trust) for held, path in find_held(root)]
 
 
 def find_held(root: Path) -> list[tuple[Held, Path]]:
@@ -78,9 +79,9 @@ def measure_folder(path: Path) -> int:
     return total
 
 
-def _look(held: Held, path: Path, in_use: InUse) -> InstalledVersion:
+def _look(held: Held, path: Path, in_use: InUse, trust: Trust | None) -> InstalledVersion:
     try:
-        bundle = load_bundle(path)
+        bundle = load_bundle(path, trust)
     except BundleError as err:
         return InstalledVersion(held, path, in_use.of(path), None, str(err))
     return InstalledVersion(held, path, in_use.of(path), bundle.manifest.format, None)

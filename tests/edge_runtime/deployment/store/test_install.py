@@ -6,12 +6,16 @@ import stat
 import pytest
 
 from edge_runtime.bundles.requirements import find_device_class
+from edge_runtime.bundles.signing.ec_keys import load_public_key
+from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.deployment.store.in_use import InUse
 from edge_runtime.deployment.store.install import Outcome, Rules, install
+from edge_runtime.deployment.store.installed import list_installed
 from edge_runtime.deployment.store.keep import Keep
 from edge_runtime.errors import BundleError, StateError
 from tests.support.bundle_store import look, make_bundle, pack
+from tests.support.signed_bundles import Publisher
 
 
 @pytest.fixture
@@ -182,3 +186,16 @@ def test_a_root_that_is_no_folder_is_a_state_error(tmp_path, where):
         install(
             make_bundle(tmp_path / "in"), tmp_path / "file" if where == "root" else tmp_path / "file" / "x"
         )
+
+
+def test_with_trusted_keys_only_signed_bundles_come_in_and_the_signature_is_installed(tmp_path, root):
+    publisher = Publisher(tmp_path / "keys")
+    trust = Trust((load_public_key(publisher.public),), require_signed=True)
+    put(tmp_path, root, 1)
+    with pytest.raises(BundleError):
+        put(tmp_path, root, 1, Rules(trust=trust))
+    signed = publisher.sign(make_bundle(tmp_path / "signed"))
+    assert install(signed, root, Rules(trust=trust)).outcome is Outcome.REPAIRED
+    assert load_bundle(root / "photos" / "1", trust).signed_by == publisher.key_id
+    (listed,) = list_installed(root, InUse(), trust)
+    assert listed.problem is None
