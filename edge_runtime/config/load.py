@@ -244,6 +244,7 @@ def _cross_problems(document: Document) -> Iterator[Problem]:
     models, cameras = data.get("models"), data.get("cameras")
     if not isinstance(cameras, dict):
         return
+    yield from _canary_problems(document, models, cameras)
     devices: dict[str, str] = {}
     for name, camera in cameras.items():
         if not isinstance(camera, dict):
@@ -263,6 +264,28 @@ def _cross_problems(document: Document) -> Iterator[Problem]:
                 found = f"{path}, which camera {devices[path]!r} has open already"
                 yield _at(document, ("cameras", name, "path"), found, "each device once")
             devices.setdefault(path, name)
+
+
+def _canary_problems(document: Document, models: Any, cameras: dict[Any, Any]) -> Iterator[Problem]:
+    """The streams of a canary are cameras of its model, and not all: the active version needs some to compare with."""
+    for model, section in models.items() if isinstance(models, dict) else ():
+        streams: Any = section
+        for key in ("rollout", "canary", "streams"):
+            streams = streams.get(key) if isinstance(streams, dict) else None
+        if not isinstance(streams, list) or not streams:
+            continue
+        path = ("models", str(model), "rollout", "canary", "streams")
+        own = [
+            str(name) for name, one in cameras.items() if isinstance(one, dict) and one.get("model") == model
+        ]
+        for index, stream in enumerate(streams):
+            if isinstance(stream, str) and stream not in own:
+                found = f"no camera {show(stream)} of this model"
+                yield _at(document, (*path, str(index)), found, did_you_mean(stream, own))
+        if own and all(name in streams for name in own):
+            yield _at(
+                document, path, "all cameras of the model", "some left to the active version, or a share"
+            )
 
 
 def _at(document: Document, path: tuple[str, ...], found: str, expected: str) -> Problem:

@@ -63,8 +63,8 @@ def _likeness(active: Mapping[str, NDArray[Any]], candidate: Mapping[str, NDArra
     scale = float(np.abs(wanted).max())
     if scale == 0:
         return float(not given.any())
-    wanted, given = wanted / scale, given / scale  # the squares of 1e300 are not numbers
-    with np.errstate(over="ignore"):  # then the difference is infinite, and the agreement 0
+    with np.errstate(over="ignore"):  # an infinite difference is an agreement of 0
+        wanted, given = wanted / scale, given / scale  # the squares of 1e300 are not numbers
         relative = float(np.sqrt(np.mean((given - wanted) ** 2) / np.mean(wanted**2)))
     return max(0.0, 1.0 - relative)
 

@@ -41,7 +41,7 @@ class Times:
     promotes_after_s: float | None
     """Earliest promotion: every frame is answered, nothing fails."""
     rolls_back_within_s: float
-    """Worst time until a fault that is there from the beginning of a stage with published answers is acted on."""
+    """Worst time, from the beginning of canary or watch, until a fault that is there from then on is acted on."""
     text: str
 
 
@@ -62,32 +62,40 @@ def length_of(config: RolloutConfig, stage: Stage) -> StageLength:
     raise ValueError(f"stage {stage}; expected shadow, canary or watched")
 
 
-def times_of(config: RolloutConfig, fps: float | None) -> Times:
+def times_of(config: RolloutConfig, fps: float | None, canary_fps: float | None = None) -> Times:
     """When a rollout promotes at the earliest, and how long a bad version can go on answering.
 
     Args:
         config: The plan.
         fps: Frames per second of all cameras of the model together; None: not known.
+        canary_fps: Of the cameras in ``canary.streams`` together; not used without such.
 
     Raises:
-        ValueError: no positive frame rate.
+        ValueError: a frame rate that is not above 0.
     """
-    if fps is not None and not fps > 0:
-        raise ValueError(f"{fps} frames a second; expected more than 0")
-    shadow, canary, watched = (
-        length_of(config, stage) for stage in (Stage.SHADOW, Stage.CANARY, Stage.WATCHED)
+    for rate in (fps, canary_fps):
+        if rate is not None and not rate > 0:
+            raise ValueError(f"{rate} frames a second; expected more than 0")
+    if not config.canary.streams:
+        canary_fps = None if fps is None else fps * config.canary.share
+    shadow_s, canary_s = (
+        _duration_of(config.shadow.frames, fps),
+        _duration_of(config.canary.frames, canary_fps),
     )
-    # With named streams the rate is that of these cameras, which the plan does not know: the share is a stand-in.
-    canary_s = None if fps is None else canary.frames / (fps * config.canary.share)
-    promotes_after_s = None
-    if fps is not None and canary_s is not None:
-        promotes_after_s = (shadow.frames / fps if config.shadow.frames else 0.0) + (
-            canary_s if config.canary.frames else 0.0
-        )
-    worst_s = watched.longest_s if fps is None else min(watched.longest_s, watched.frames / fps)
+    promotes_after_s = None if shadow_s is None or canary_s is None else shadow_s + canary_s
+    watched = length_of(config, Stage.WATCHED)
+    watched_s = _duration_of(watched.frames, fps)
+    worst_s = watched.longest_s if watched_s is None else min(watched_s, watched.longest_s)
     if config.canary.frames:
-        worst_s = max(worst_s, canary.longest_s if canary_s is None else min(canary.longest_s, canary_s))
+        longest_s = config.canary.longest_s
+        worst_s = max(worst_s, longest_s if canary_s is None else min(canary_s, longest_s))
     return Times(promotes_after_s, worst_s, _words(config, promotes_after_s, worst_s))
+
+
+def _duration_of(frames: int, fps: float | None) -> float | None:
+    if frames == 0:
+        return 0.0
+    return None if fps is None else frames / fps
 
 
 def _words(config: RolloutConfig, promotes_after_s: float | None, worst_s: float) -> str:
@@ -95,13 +103,13 @@ def _words(config: RolloutConfig, promotes_after_s: float | None, worst_s: float
         frames = config.shadow.frames + config.canary.frames
         promotes = f"promotes after {frames} frames at the earliest"
     else:
-        promotes = f"promotes after {_duration(promotes_after_s)} at the earliest"
+        promotes = f"promotes after {_in_words(promotes_after_s)} at the earliest"
     if config.promote == "ask":
         promotes += ", by command"
-    return f"{promotes}, rolls back within {_duration(worst_s)}"
+    return f"{promotes}, rolls back within {_in_words(worst_s)}"
 
 
-def _duration(seconds: float) -> str:
+def _in_words(seconds: float) -> str:
     """Rounded up, as a bound is."""
     for unit, size in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:

@@ -24,6 +24,8 @@ COLLAPSED = 0.95
 """Share of one label that counts as nearly always."""
 CLEARLY_MORE = 0.1
 """So much more often than the active version gives its most frequent label, it gives one: surely a collapse."""
+_LATENCY_STEP_MS = 0.01
+"""Latencies are rounded to this, so a fast one may read 0."""
 LEAST_COMPARED = 30
 """Frames with an agreement, below which it is not judged (or all of a stage that has fewer)."""
 
@@ -75,6 +77,8 @@ class Limits:
     confidence: float
     memory_mib: float
     dry_run: frozenset[str]
+    are_scenes_alike: bool
+    """False in a canary of whole streams: confidence and labels of other cameras say nothing, and are left out."""
 
     @classmethod
     def of(cls, config: RolloutConfig, stage: Stage) -> "Limits":
@@ -82,6 +86,7 @@ class Limits:
         return cls(
             length=length_of(config, stage),
             dry_run=frozenset(config.dry_run),
+            are_scenes_alike=not (stage is Stage.CANARY and config.canary.streams),
             **config.limits.model_dump(),
         )
 
@@ -153,7 +158,8 @@ def _findings(
     yield _judge_latency(stage, candidate, active, limits, is_complete=are_comparable)
     if stage is Stage.SHADOW or candidate.agreements:
         yield _judge_agreement(candidate, limits, is_complete=is_complete)
-    if candidate.labelled or active.labelled:  # raw outputs have neither labels nor confidence
+    has_labels = candidate.labelled > 0 or active.labelled > 0  # raw outputs have none, and no confidence
+    if has_labels and limits.are_scenes_alike:
         yield _judge_confidence(candidate, active, limits, is_complete=are_comparable)
         yield _judge_answers(candidate, active, is_complete=are_comparable)
 
@@ -197,7 +203,7 @@ def _judge_latency(
     limit = limits.latency_ratio
     if ours is None or theirs is None:
         return _finding("latency", None, limit, VerdictKind.INCONCLUSIVE, "latency is not known of both arms")
-    ratio = ours / theirs if theirs > 0 else None  # 0.00 ms after rounding
+    ratio = ours / max(theirs, _LATENCY_STEP_MS)
     is_slow = ours - theirs > limits.latency_ms and ours > limit * theirs
     kind = VerdictKind.INCONCLUSIVE
     if is_complete:
@@ -216,7 +222,7 @@ def _judge_agreement(candidate: ArmSummary, limits: Limits, *, is_complete: bool
     if is_complete and compared >= min(LEAST_COMPARED, limits.length.frames):
         if interval.high < limit:
             kind = VerdictKind.FAIL
-        elif interval.low > limit or value == 1:  # or it could never pass a limit of 1
+        elif interval.low >= limit or value == 1:  # or it could never pass a limit of 1
             kind = VerdictKind.PASS
     text = (
         f"agreement {value:.3f} ({interval.low:.3f} to {interval.high:.3f}, {compared} frames), "
