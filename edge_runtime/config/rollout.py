@@ -73,4 +73,5 @@ class RolloutConfig(Section):
     limits: RolloutLimitsConfig = Field(default_factory=RolloutLimitsConfig)
     """Limits."""
     dry_run: tuple[RolloutMetric, ...] = Field(default=(), examples=[["latency", "answers"]])
-    """Metrics that are measured and shown, and do not decide."""
+    """Metrics that are measured and shown, and do not decide: failures, failures_in_a_row, latency, agreement,
+    confidence, answers (one label nearly always), memory."""

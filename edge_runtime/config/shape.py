@@ -82,7 +82,8 @@ class ModelConfig(Section):
     recalibrate: bool = True
     """Whether drift is watched and this model's statistics may be renewed."""
     rollout: RolloutConfig | None = None
-    """How a version that is installed while the daemon runs takes over; null: a running daemon changes no version."""
+    """How a version that is installed while the daemon runs takes over, {} by the defaults; null: a running
+    daemon changes no version."""
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:

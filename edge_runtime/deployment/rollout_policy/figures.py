@@ -18,7 +18,7 @@ CONFIDENT = 0.8
 """From this score on an answer counts as confident."""
 SHOWN_LABELS = 10
 _MOST_LABELS, _MOST_STREAMS, _MOST_REASONS = 4096, 256, 32
-"""A broken model may give a new class number with every frame."""
+"""A broken model may give a new class number with every frame. Further streams are not compared."""
 _OTHERS = "(others)"
 
 

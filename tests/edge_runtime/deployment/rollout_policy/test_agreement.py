@@ -37,6 +37,7 @@ def test_classes_agree_by_the_text_of_the_best_label_not_by_its_number():
         (boxes(("a", 0, 0)), boxes(("b", 0, 0)), 0.0),
         (boxes(("a", 0, 0), ("a", 50, 0)), boxes(("a", 0, 0)), 2 / 3),
         (boxes(("a", 0, 0)), boxes(("a", 0, 0), ("a", 1, 0)), 2 / 3),  # one object belongs to one pair
+        (boxes(("a", 0, 0), ("a", 90, 0)), boxes(("a", 0, 0), ("a", 1, 0)), 1 / 2),
         (boxes(("a", 0, 0), ("b", 0, 0)), boxes(("b", 0, 0), ("a", 0, 0)), 1.0),
     ],
 )

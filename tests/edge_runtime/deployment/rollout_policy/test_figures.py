@@ -155,6 +155,14 @@ def test_agreement_is_a_mean_and_no_number_is_none():
     assert (summary.agreements, summary.agreement, summary.agreement_squares) == (4, 0.625, 2.25)
 
 
+def test_streams_beyond_any_configuration_are_not_compared():
+    figures = ArmFigures()
+    for i in (*range(300), *range(300)):
+        figures.note_answer(classes(0.9), 1.0, stream=str(i))
+    summary = figures.summary()
+    assert (summary.labelled, summary.comparisons) == (600, 256)
+
+
 def test_memory_is_bounded_whatever_the_model_answers():
     figures = ArmFigures()
     for i in range(6000):
