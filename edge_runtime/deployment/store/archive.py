@@ -32,7 +32,7 @@ _OTHERS = {
     b"BZh": ("a bzip2 archive", "Unpack it first: tar -xjf FILE"),
     b"PK\x03\x04": ("a zip archive", "Unpack it first: unzip FILE"),
 }
-_READ_ERRORS: tuple[type[Exception], ...] = (tarfile.TarError, zlib.error, *PARSER_ERRORS)
+_READ_ERRORS: tuple[type[Exception], ...] = (tarfile.TarError, zlib.error, gzip.BadGzipFile, *PARSER_ERRORS)
 _KINDS = {
     tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link", tarfile.CHRTYPE: "a device",
     tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a pipe", tarfile.GNUTYPE_SPARSE: "a sparse file",

@@ -33,9 +33,7 @@ def as_state_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        raise StateError(
-            f"cannot write {path}: {err.strerror}; the store is as it was. Check space and permissions"
-        ) from err
+        raise StateError(f"cannot write {path}: {err.strerror}; check space and permissions") from err
 
 
 def make_root(root: Path) -> None:
