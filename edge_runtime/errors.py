@@ -90,6 +90,36 @@ class KeyUnusable(EdgeRuntimeError):
         super().__init__(f"{path}: {found}; expected {expected}. {fix}")
 
 
+class BadReference(EdgeRuntimeError):
+    """A text does not name a bundle in a registry. A password in it is never in the text of this."""
+
+    exit_code: ClassVar[int] = 64  # EX_USAGE
+
+    def __init__(self, shown: str, found: str, expected: str) -> None:
+        self.shown, self.found, self.expected = shown, found, expected
+        super().__init__(f"{shown}: {found}; expected {expected}")
+
+
+class RegistryLost(EdgeRuntimeError):
+    """A registry cannot be reached or breaks off; what arrived is kept, and a later try goes on."""
+
+    exit_code: ClassVar[int] = 69  # EX_UNAVAILABLE
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.registry, self.reason = where, reason
+        super().__init__(f"{where}: {reason}; run it again, it goes on where it ended")
+
+
+class RegistryRefused(EdgeRuntimeError):
+    """A registry does not have or give what is asked for; its operator, or the caller, must act."""
+
+    exit_code: ClassVar[int] = 76  # EX_PROTOCOL
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.registry, self.reason = where, reason
+        super().__init__(f"{where}: {reason}")
+
+
 class ExtraMissing(EdgeRuntimeError):
     """An optional library is not installed."""
 

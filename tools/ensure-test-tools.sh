@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes sure that the programs the tests talk to are there: a broker, a browser, systemd-analyze. Installs Debian's where
+# Makes sure that the programs the tests talk to are there: a broker, a registry, a browser, systemd-analyze. Installs Debian's where
 # they are not, and fails when that is impossible: no test is skipped.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 missing_packages() {
     command -v mosquitto >/dev/null || printf ' mosquitto'
+    command -v docker-registry >/dev/null || printf ' docker-registry'
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || printf ' chromium'
     command -v systemd-analyze >/dev/null || printf ' systemd'
 }
@@ -17,7 +18,7 @@ sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo"
 if command -v apt-get >/dev/null; then
     $sudo apt-get update -qq
-    # Debian starts a system-wide broker; the tests start their own on a free loopback port.
+    # Debian starts a system-wide broker and registry; the tests start their own on free loopback ports.
     for package in $missing; do
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null || true
     done

@@ -11,6 +11,7 @@ import orjson
 
 from edge_runtime.cli.bundle_sign import TRUST, sign, trust_in
 from edge_runtime.cli.bundle_store import gc_command, install_command, list_command, remove_command
+from edge_runtime.cli.bundle_travel import pack, pull, push
 from edge_runtime.cli.options import BUNDLE, JSON, PATH, print_answer
 from edge_runtime.errors import StateError
 from edge_runtime.system.model_formats import ModelFormat
@@ -27,7 +28,7 @@ def bundle_group() -> None:
     """Build, look at, verify and install bundles."""
 
 
-for subcommand in (sign, install_command, list_command, remove_command, gc_command):
+for subcommand in (sign, pack, push, pull, install_command, list_command, remove_command, gc_command):
     bundle_group.add_command(subcommand)
 
 

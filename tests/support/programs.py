@@ -6,6 +6,7 @@ import shutil
 DEBIAN_PACKAGES = {
     "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto",
+    "docker-registry": "docker-registry",
     "chromium": "chromium",
     "systemd-analyze": "systemd",
 }

@@ -1,0 +1,286 @@
+"""A registry spoken to through ``oras``; the one file that imports it and ``requests``, on which it is built.
+
+oras brings the session, the addresses and the token dance of registries. What it would do unasked is left out: it tries
+five times for two minutes even where credentials are wrong, reads whole blobs into memory, and sends a password to any
+address over plain http.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from edge_runtime.bundles.travel.credentials import Credentials
+from edge_runtime.bundles.travel.model_pack import MANIFEST_TYPE, MAX_MANIFEST_BYTES
+from edge_runtime.bundles.travel.reference import Reference
+from edge_runtime.bundles.travel.registry import BlobPart
+from edge_runtime.errors import ExtraMissing, RegistryLost, RegistryRefused
+from edge_runtime.system.redaction import PROCESS
+
+if TYPE_CHECKING:
+    from requests import Response
+
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
+_CHUNK_BYTES = 256 * 1024
+_MAX_REDIRECTS = 5
+_MAX_ERROR_BYTES = 4096
+_OK, _CREATED, _ACCEPTED, _NO_CONTENT, _PARTIAL_CONTENT = 200, 201, 202, 204, 206
+_UNAUTHORISED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
+_SERVER_ERRORS = 500
+_WAIT = frozenset({408, 425, _TOO_MANY})
+
+
+class OrasRegistry:
+    """One repository. See the port for what the methods do."""
+
+    def __init__(self, reference: Reference, credentials: Credentials | None, *, plain_http: bool) -> None:
+        """Connects with the first request.
+
+        Args:
+            reference: Its host and repository count.
+            credentials: For a registry that asks.
+            plain_http: Without TLS. On this machine that is taken from ``reference`` as well.
+
+        Raises:
+            ExtraMissing: oras is not installed.
+        """
+        try:
+            import oras.container
+            import oras.provider
+        except ImportError as err:
+            raise ExtraMissing("registries", "travel") from err
+        is_plain = plain_http or reference.is_loopback
+        self._shown, self._credentials = str(reference), credentials
+        # oras takes a first part for a registry only if it has a dot or a colon.
+        host = (
+            reference.host
+            if set(".:") & set(reference.host)
+            else f"{reference.host}:{80 if is_plain else 443}"
+        )
+        self._container = oras.container.Container(f"{host}/{reference.repository}")
+        self._registry = oras.provider.Registry(host, insecure=is_plain, auth_backend="token")
+        self._base = f"{self._registry.prefix}://{host}"
+        self._is_ready = False
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # it warns of what is told as an error anyway
+        self._prepare_session(is_plain=is_plain, is_loopback=reference.is_loopback)
+
+    def _prepare_session(self, *, is_plain: bool, is_loopback: bool) -> None:
+        session = self._registry.session
+        session.max_redirects = _MAX_REDIRECTS
+        session.trust_env = not is_loopback  # a proxy cannot reach this machine's loopback
+        session.auth = lambda request: request  # else requests looks into ~/.netrc
+        session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
+        session.mount("https://", _bounded_adapter(is_allowed=True))
+        session.mount("http://", _bounded_adapter(is_allowed=is_plain))
+
+    def get_manifest(self, name: str) -> bytes | None:
+        """See the port."""
+        url = f"{self._registry.prefix}://{self._container.manifest_url(name)}"
+        with self._ask("GET", url, headers={"Accept": MANIFEST_TYPE}, stream=True) as answer:
+            if answer.status_code == _NOT_FOUND:
+                return None
+            self._require(answer, _OK)
+            data = bytearray()
+            for chunk in self._read(answer):
+                data += chunk
+                if len(data) > MAX_MANIFEST_BYTES:
+                    raise self._refuse(f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
+            return bytes(data)
+
+    @contextmanager
+    def open_blob(self, digest: str, start: int) -> Iterator[BlobPart]:
+        """See the port."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with self._ask("GET", self._blob(digest), headers=headers, stream=True) as answer:
+            self._require(answer, _OK, _PARTIAL_CONTENT)
+            began = start if answer.status_code == _PARTIAL_CONTENT else 0
+            said = answer.headers.get("Content-Range", "")
+            if began and not said.startswith(f"bytes {start}-"):
+                raise self._refuse(f"another part of a blob than was asked for ({said[:60]!r})")
+            yield BlobPart(began, self._read(answer))
+
+    def has_blob(self, digest: str) -> bool:
+        """See the port."""
+        with self._ask("HEAD", self._blob(digest)) as answer:
+            if answer.status_code == _NOT_FOUND:
+                return False
+            self._require(answer, _OK)
+            return True
+
+    def start_upload(self) -> str:
+        """See the port."""
+        url = f"{self._registry.prefix}://{self._container.upload_blob_url()}"
+        with self._ask("POST", url, headers={"Content-Length": "0"}) as answer:
+            self._require(answer, _ACCEPTED)
+            return self._location(answer)
+
+    def send_chunk(self, upload: str, start: int, data: bytes) -> str:
+        """See the port."""
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Range": f"{start}-{start + len(data) - 1}",
+        }
+        with self._ask("PATCH", upload, headers=headers, data=data) as answer:
+            self._require(answer, _ACCEPTED, _NO_CONTENT)
+            return self._location(answer)
+
+    def find_upload(self, upload: str) -> tuple[str, int] | None:
+        """See the port. A registry that was restarted may know its uploads no longer, or not their names."""
+        with self._ask("GET", upload) as answer:
+            if answer.status_code >= _SERVER_ERRORS or answer.status_code in _WAIT:
+                self._require(answer, _NO_CONTENT)
+            _, dash, last = answer.headers.get("Range", "").partition("-")
+            if answer.status_code != _NO_CONTENT or not dash or not last.isdecimal():
+                return None
+            return self._location(answer), int(last) + 1
+
+    def finish_upload(self, upload: str, digest: str, data: bytes) -> None:
+        """See the port."""
+        mark = "&" if "?" in upload else "?"
+        headers = {"Content-Type": "application/octet-stream"}
+        with self._ask("PUT", f"{upload}{mark}digest={digest}", headers=headers, data=data) as answer:
+            self._require(answer, _CREATED, _NO_CONTENT)
+
+    def put_manifest(self, tag: str, data: bytes) -> None:
+        """See the port."""
+        url = f"{self._registry.prefix}://{self._container.manifest_url(tag)}"
+        with self._ask("PUT", url, headers={"Content-Type": MANIFEST_TYPE}, data=data) as answer:
+            self._require(answer, _CREATED)
+
+    def _blob(self, digest: str) -> str:
+        return f"{self._registry.prefix}://{self._container.get_blob_url(digest)}"
+
+    def _ask(self, method: str, url: str, **more: Any) -> "Response":
+        if not self._is_ready:
+            self._log_in()
+            self._is_ready = True
+        answer = self._send(method, url, **more)
+        if answer.status_code == _UNAUTHORISED and self._registry.auth.token is not None:
+            # oras would send a token again that has expired, or is for reading only.
+            self._registry.auth.token = None
+            answer.close()
+            answer = self._send(method, url, **more)
+        return answer
+
+    def _send(
+        self, method: str, url: str, *, headers: dict[str, str] | None = None, **more: Any
+    ) -> "Response":
+        """One request, without oras' own five tries."""
+        import oras.provider
+
+        once: Callable[..., Response] = oras.provider.Registry.do_request.__wrapped__
+        with self._translate():
+            return once(self._registry, url, method, headers=dict(headers or {}), **more)
+
+    def _log_in(self) -> None:
+        """Find out how the registry wants to be asked; oras knows tokens, and has to be told of passwords."""
+        with self._translate(), self._registry.session.get(f"{self._base}/v2/") as answer:
+            if answer.status_code != _UNAUTHORISED:
+                self._require(answer, _OK, _NOT_FOUND, _FORBIDDEN)
+                return
+            scheme = answer.headers.get("WWW-Authenticate", "").partition(" ")[0].lower()
+        found = self._credentials
+        if scheme == "basic":
+            if found is None:
+                raise self._refuse("it asks for a user and a password; log in: docker login, or podman login")
+            self._registry.session.auth = (found.user, found.password)
+        elif found is not None:
+            self._registry.auth.set_basic_auth(found.user, found.password)
+
+    def _read(self, answer: "Response") -> Iterator[bytes]:
+        """The bytes as they travel: a compressed answer is not unpacked."""
+        with self._translate():
+            while chunk := answer.raw.read(_CHUNK_BYTES, decode_content=False):
+                yield chunk
+
+    def _location(self, answer: "Response") -> str:
+        """Where an upload goes on: the same registry, or else a token would go to somebody else."""
+        url: str = urljoin(answer.url, answer.headers.get("Location", ""))
+        if urlsplit(url)[:2] != urlsplit(self._base)[:2]:
+            raise self._refuse("it sends uploads to another address")
+        return url
+
+    def _require(self, answer: "Response", *accepted: int) -> None:
+        code = answer.status_code
+        if code in accepted:
+            return
+        reason = f"it answers {code} {answer.reason}{_words_of(answer)}"
+        if code >= _SERVER_ERRORS or code in _WAIT:
+            raise RegistryLost(self._shown, reason)
+        if code in (_UNAUTHORISED, _FORBIDDEN):
+            reason = f"not allowed ({reason}); log in: docker login, or podman login"
+        raise self._refuse(reason)
+
+    def _refuse(self, reason: str) -> RegistryRefused:
+        return RegistryRefused(self._shown, PROCESS.text(reason))
+
+    @contextmanager
+    def _translate(self) -> Iterator[None]:
+        """Its exceptions as ours, without their texts: these hold addresses with secrets of an upload."""
+        import requests
+        import urllib3
+
+        try:
+            yield
+        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as err:
+            raise self._refuse("its certificate is not trusted, or it speaks no TLS") from err
+        except _PlainHttp as err:
+            raise self._refuse("it leads to an address without TLS; allow that with --plain-http") from err
+        except (
+            requests.exceptions.ConnectionError,
+            requests.exceptions.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+            urllib3.exceptions.HTTPError,
+        ) as err:
+            raise RegistryLost(self._shown, f"no connection ({_root_of(err)})") from err
+        except (requests.exceptions.RequestException, ValueError, AttributeError, KeyError, TypeError) as err:
+            # oras reads what a registry says about tokens without looking twice
+            raise self._refuse(f"it wants to be asked in a way that failed ({type(err).__name__})") from err
+
+
+class _PlainHttp(Exception):
+    """A request would go without TLS to another machine."""
+
+
+def _bounded_adapter(*, is_allowed: bool) -> Any:
+    """Connections that end when nothing comes; or that are never made."""
+    from requests.adapters import HTTPAdapter
+
+    adapter: Any = HTTPAdapter()
+    send = adapter.send
+
+    def send_bounded(*arguments: Any, **options: Any) -> Any:
+        if not is_allowed:
+            raise _PlainHttp
+        return send(*arguments, **{**options, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)})
+
+    adapter.send = send_bounded
+    return adapter
+
+
+def _words_of(answer: "Response") -> str:
+    """The first error that a registry names, in printable characters."""
+    import requests
+
+    try:
+        text = answer.raw.read(_MAX_ERROR_BYTES, decode_content=False) if answer.raw else b""
+        if not text:
+            text = answer.content[:_MAX_ERROR_BYTES]
+    except (requests.exceptions.RequestException, OSError, RuntimeError):
+        return ""
+    shown = "".join(char if char.isprintable() else " " for char in text.decode(errors="replace"))
+    return f": {shown[:200]}" if shown.strip() else ""
+
+
+def _root_of(err: BaseException) -> str:
+    """The words of the operating system where there are some."""
+    seen: BaseException | None = err
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        inner = next((one for one in seen.args if isinstance(one, BaseException)), None)
+        seen = inner or getattr(seen, "reason", None) or seen.__cause__ or seen.__context__
+        if not isinstance(seen, BaseException):
+            break
+    return type(err).__name__

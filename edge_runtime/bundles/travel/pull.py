@@ -1,0 +1,178 @@
+"""Pulls a bundle: its manifest, then every blob by digest, then its folder, which is verified before it gets its place.
+
+Whatever interrupts it, the next pull goes on where this one ended; what is refused leaves nothing behind.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calibration.stats.atomic_file import sync_directory
+from edge_runtime.bundles.signing.trust import Trust
+from edge_runtime.bundles.travel.model_pack import Layer, NotABundle, find_digest, read_manifest
+from edge_runtime.bundles.travel.partial import Counts, Partial, open_partial
+from edge_runtime.bundles.travel.reference import Reference
+from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_bytes
+from edge_runtime.bundles.verify import MAX_TOTAL_BYTES, Bundle, load_bundle
+from edge_runtime.errors import BundleError, RegistryRefused, StateError
+
+PARTIAL_FOLDER = ".pulling"
+_SPARE_BYTES = 16 * 1024 * 1024
+"""Of the disk, which stay free."""
+_MODE, _FOLDER_MODE = 0o644, 0o755
+_ASK = "Ask the publisher which bundle is meant."
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is pulled, and within which limits."""
+
+    reference: Reference
+    trust: Trust = field(default_factory=Trust)
+    most_bytes: int = MAX_TOTAL_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A bundle that arrived and is as it should be."""
+
+    bundle: Bundle
+    digest: str
+    """Of the artifact: with it the reference always names these bytes."""
+    counts: Counts
+
+
+@contextmanager
+def pull_into(
+    order: Order,
+    registry: Registry,
+    partial_folder: Path,
+    patience: Patience,
+    on_bytes: Callable[[int], None] = ignore_bytes,
+) -> Iterator[Pulled]:
+    """A pulled and verified bundle in a folder that lasts as long as the context.
+
+    The blobs are removed once the context ends well, or when the bundle is refused; after any other end they stay.
+
+    Raises:
+        BundleError: it is not what the reference, the digests or the trust say.
+        RegistryLost: the registry is away for longer than the patience; the next pull goes on.
+        RegistryRefused: there is no such bundle, or it may not be read.
+        StateError: the disk refuses or is too small.
+    """
+    with open_partial(partial_folder) as partial:
+        manifest = patience.repeat(lambda: _get_manifest(order.reference, registry))
+        counts = Counts()
+        try:
+            layers = _read(order, manifest)
+            _check_space(partial, layers)
+            for layer in {one.digest: one for one in layers}.values():
+                partial.fetch(layer, registry, patience, counts, on_bytes)
+            with _assemble(partial, layers) as folder:
+                bundle = load_bundle(folder, order.trust)
+                _check_reference(order.reference, bundle)
+                yield Pulled(bundle, find_digest(manifest), counts)
+        except BundleError:
+            partial.clear()
+            raise
+        partial.clear()
+
+
+def place_bundle(pulled: Pulled, folder: Path) -> Path:
+    """Move a pulled bundle to ``folder/<name>/<version>`` by one rename; both must be on one file system.
+
+    Raises:
+        BundleError: that version is there with other content. One that is there with the same content stays.
+        StateError: the disk refuses.
+    """
+    bundle = pulled.bundle
+    target = folder / bundle.manifest.name / str(bundle.manifest.version)
+    try:
+        if target.exists() or target.is_symlink():
+            if load_bundle(target).manifest.sha256 == bundle.manifest.sha256:
+                return target
+            fix = "Bundles never change: pull it to another folder, or remove the one that is there."
+            raise BundleError(
+                target, "it is there with other content", "a version that is not there yet", fix
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        bundle.path.rename(target)
+        sync_directory(target.parent)
+        sync_directory(folder)
+    except OSError as err:
+        raise StateError(f"cannot write {target}: {err.strerror}; check space and permissions") from err
+    return target
+
+
+def _get_manifest(reference: Reference, registry: Registry) -> bytes:
+    manifest = registry.get_manifest(reference.digest or reference.tag or "")
+    if manifest is None:
+        raise RegistryRefused(str(reference), "it is not there; check the name and the version")
+    return manifest
+
+
+def _read(order: Order, manifest: bytes) -> tuple[Layer, ...]:
+    wanted, found = order.reference.digest, find_digest(manifest)
+    if wanted is not None and wanted != found:
+        raise BundleError(
+            str(order.reference), f"the registry gives {found}", wanted, "Do not use this registry."
+        )
+    try:
+        return read_manifest(manifest, order.most_bytes)
+    except NotABundle as err:
+        expected = "a bundle that 'edge-runtime bundle push' pushed"
+        raise BundleError(str(order.reference), str(err), expected, _ASK) from err
+
+
+def _check_space(partial: Partial, layers: Sequence[Layer]) -> None:
+    by_digest = {layer.digest: layer for layer in layers}.values()
+    copied = sum(layer.size for layer in layers) - sum(layer.size for layer in by_digest)
+    needed = partial.missing_bytes(by_digest) + copied + _SPARE_BYTES
+    free = shutil.disk_usage(partial.folder).free
+    if needed > free:
+        raise StateError(f"{partial.folder} has {free} bytes free; the bundle needs {needed}: make room")
+
+
+def _check_reference(reference: Reference, bundle: Bundle) -> None:
+    """A tag can be moved, and a repository filled with something else, by whoever may write to the registry."""
+    manifest = bundle.manifest
+    if reference.name != manifest.name or reference.version not in (None, manifest.version):
+        expected = f"{reference.name}/{reference.version or manifest.version}"
+        raise BundleError(str(reference), f"the bundle in it is {bundle.id}", expected, _ASK)
+
+
+@contextmanager
+def _assemble(partial: Partial, layers: Sequence[Layer]) -> Iterator[Path]:
+    """The folder of a bundle, made of complete blobs; on the disk, and gone at the end unless it was moved."""
+    folder = partial.assembly
+    shutil.rmtree(folder, ignore_errors=True)  # of a pull that was killed
+    try:
+        folder.mkdir(mode=_FOLDER_MODE)
+        for layer in layers:
+            path = folder / layer.path
+            path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            _link(partial.path_of(layer), path)
+        for place, _, _ in os.walk(folder):
+            sync_directory(Path(place))
+    except OSError as err:
+        raise StateError(f"cannot write {folder}: {err.strerror}; check space and permissions") from err
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _link(blob: Path, path: Path) -> None:
+    """Its own file when another path has the same bytes; a copy where the file system has no links."""
+    blob.chmod(_MODE)
+    if blob.stat().st_nlink == 1:
+        with suppress(OSError):
+            path.hardlink_to(blob)
+            return
+    shutil.copyfile(blob, path)
+    path.chmod(_MODE)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

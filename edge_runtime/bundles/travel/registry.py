@@ -1,0 +1,100 @@
+"""What pushing and pulling need of a registry: the port, and how long one waits for a registry that is away."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from edge_runtime.errors import RegistryLost
+
+PATIENCE_S = 60.0
+_Answer = TypeVar("_Answer")
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPart:
+    """The bytes of a blob from some place on."""
+
+    start: int
+    """Where they begin: as asked for, or 0 where the registry gives whole blobs only."""
+    chunks: Iterator[bytes]
+
+
+def ignore_bytes(count: int) -> None:
+    """For callers whom progress does not interest."""
+
+
+class Registry(Protocol):
+    """One repository in a registry.
+
+    All methods raise ``RegistryLost`` (wait and try again) and ``RegistryRefused`` (somebody must act).
+    """
+
+    def get_manifest(self, name: str) -> bytes | None:
+        """The manifest of a tag or digest; None where there is none."""
+
+    def open_blob(self, digest: str, start: int) -> AbstractContextManager[BlobPart]:
+        """A blob's bytes from ``start`` on."""
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether it is there."""
+
+    def start_upload(self) -> str:
+        """Begin a blob; what is returned names the upload."""
+
+    def send_chunk(self, upload: str, start: int, data: bytes) -> str:
+        """Append bytes; returns the name for the next step."""
+
+    def find_upload(self, upload: str) -> tuple[str, int] | None:
+        """The name of an upload for the next step and the bytes that have arrived; None: it is gone."""
+
+    def finish_upload(self, upload: str, digest: str, data: bytes) -> None:
+        """Append the last bytes and make the blob."""
+
+    def put_manifest(self, tag: str, data: bytes) -> None:
+        """Store a manifest under a tag."""
+
+
+@dataclass(slots=True)
+class Patience:
+    """Waits for a registry that is away, longer each time; progress makes it patient again."""
+
+    limit_s: float = PATIENCE_S
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _since_s: float | None = field(default=None, init=False)
+    _next_wait_s: float = field(default=_FIRST_WAIT_S, init=False)
+
+    def note_progress(self) -> None:
+        """Something arrived."""
+        self._since_s, self._next_wait_s = None, _FIRST_WAIT_S
+
+    def wait(self, lost: RegistryLost) -> None:
+        """Wait a little before the next try.
+
+        Raises:
+            RegistryLost: the one given, once nothing has arrived for ``limit_s``.
+        """
+        now_s = self.clock()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        if now_s - self._since_s >= self.limit_s:
+            raise lost
+        self.sleep(min(self._next_wait_s, max(0.0, self._since_s + self.limit_s - now_s)))
+        self._next_wait_s = min(2 * self._next_wait_s, _LONGEST_WAIT_S)
+
+    def repeat(self, action: Callable[[], _Answer]) -> _Answer:
+        """The answer of ``action``, which is called again as long as the registry is away.
+
+        Raises:
+            RegistryLost: nothing has arrived for ``limit_s``.
+        """
+        while True:
+            try:
+                answer = action()
+            except RegistryLost as lost:
+                self.wait(lost)
+            else:
+                self.note_progress()
+                return answer

@@ -1,0 +1,145 @@
+"""``edge-runtime bundle pack``, ``push`` and ``pull``: bundles as archives and in OCI registries."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_runtime.cli.bundle_sign import TRUST, trust_in
+from edge_runtime.cli.options import BUNDLE, JSON, PATH, OutputFile, print_answer
+
+if TYPE_CHECKING:
+    from edge_runtime.bundles.travel.reference import Reference
+    from edge_runtime.bundles.travel.registry import Registry
+
+_MIB = 1024 * 1024
+PLAIN_HTTP = click.option("--plain-http", is_flag=True, help="Without TLS; on this machine always so.")
+WAIT = click.option(
+    "--wait", "wait_s", type=click.FloatRange(min=0), default=60.0, show_default=True,
+    help="Seconds to wait for a registry that is away.",
+)  # fmt: skip
+MAX_MIB = click.option(
+    "--max-mib", type=click.IntRange(min=1, max=2048), default=2048, show_default=True,
+    help="Largest bundle that is loaded.",
+)  # fmt: skip
+
+
+@click.command()
+@BUNDLE
+@click.argument("file", type=OutputFile())
+@JSON
+def pack(bundle: Path, file: Path, as_json: bool) -> int:
+    """Write BUNDLE, verified, as one archive FILE.tar; the same bundle always gives the same bytes."""
+    from edge_runtime.bundles.travel.archive import pack_bundle
+    from edge_runtime.bundles.travel.files import list_files
+
+    files = list_files(bundle)
+    size = pack_bundle(files, file)
+    report = {"bundle": files.bundle.id, "file": str(file), "size_bytes": size}
+    print_answer(report, as_json, f"packed {files.bundle.id}: {file}, {size / 1e6:.1f} MB")
+    return 0
+
+
+@click.command()
+@BUNDLE
+@click.argument("reference")
+@PLAIN_HTTP
+@WAIT
+@JSON
+def push(bundle: Path, reference: str, plain_http: bool, wait_s: float, as_json: bool) -> int:
+    """Push BUNDLE to oci://HOST[:PORT]/NAME:VERSION; run again after an interruption it goes on.
+
+    Needs the extra 'travel'. User and password are those of 'docker login'.
+    """
+    from edge_runtime.bundles.travel.files import list_files
+    from edge_runtime.bundles.travel.push import push_bundle
+    from edge_runtime.bundles.travel.reference import parse_reference
+    from edge_runtime.bundles.travel.registry import Patience
+
+    wanted = parse_reference(reference)
+    registry = open_registry(wanted, plain_http=plain_http)
+    files = list_files(bundle)
+    done = push_bundle(files, wanted, registry, Patience(wait_s), show_progress("pushed"))
+    pinned = wanted.pin(done.digest)
+    report = {
+        "bundle": files.bundle.id,
+        "reference": pinned,
+        "sent_bytes": done.sent_bytes,
+        "already_there": done.already_there,
+    }
+    print_answer(report, as_json, f"pushed {files.bundle.id}, {done.sent_bytes / 1e6:.1f} MB: {pinned}")
+    return 0
+
+
+@click.command()
+@click.argument("reference")
+@click.option("--out", required=True, type=PATH, help="Folder for bundles.")
+@TRUST
+@MAX_MIB
+@PLAIN_HTTP
+@WAIT
+@JSON
+def pull(
+    reference: str,
+    out: Path,
+    trust: tuple[Path, ...],
+    max_mib: int,
+    plain_http: bool,
+    wait_s: float,
+    as_json: bool,
+) -> int:
+    """Pull and verify a bundle, oci://HOST[:PORT]/NAME:VERSION or NAME@sha256:HASH; run again it goes on.
+
+    Needs the extra 'travel'. User and password are those of 'docker login'.
+    """
+    from edge_runtime.bundles.signing.trust import Trust
+    from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER, Order, place_bundle, pull_into
+    from edge_runtime.bundles.travel.reference import parse_reference
+    from edge_runtime.bundles.travel.registry import Patience
+
+    wanted = parse_reference(reference)
+    order = Order(wanted, trust_in(trust) or Trust(), max_mib * _MIB)
+    registry = open_registry(wanted, plain_http=plain_http)
+    progress = show_progress("pulled")
+    with pull_into(order, registry, out / PARTIAL_FOLDER, Patience(wait_s), progress) as pulled:
+        path = place_bundle(pulled, out)
+    report: dict[str, Any] = {
+        "bundle": pulled.bundle.id,
+        "path": str(path),
+        "reference": wanted.pin(pulled.digest),
+        "signed_by": pulled.bundle.signed_by,
+        "downloaded_bytes": pulled.counts.downloaded,
+        "kept_bytes": pulled.counts.kept,
+    }
+    text = f"pulled {pulled.bundle.id}: {path}, {pulled.counts.downloaded / 1e6:.1f} MB, {wanted.pin(pulled.digest)}"
+    print_answer(report, as_json, text)
+    return 0
+
+
+def open_registry(reference: "Reference", *, plain_http: bool) -> "Registry":
+    """The registry of a reference, with the credentials that docker keeps.
+
+    Raises:
+        ExtraMissing: the extra 'travel' is not installed.
+        RegistryRefused: docker's file cannot be used.
+    """
+    from edge_runtime.bundles.travel.credentials import find_credentials
+    from edge_runtime.bundles.travel.oras_registry import OrasRegistry
+
+    return OrasRegistry(reference, find_credentials(reference.host, os.environ), plain_http=plain_http)
+
+
+def show_progress(word: str) -> Callable[[int], None]:
+    """One line on a terminal's standard error that counts up; nothing anywhere else."""
+    total = 0
+
+    def show(count: int) -> None:
+        nonlocal total
+        total += count
+        if sys.stderr.isatty():
+            print(f"\r{word} {total / 1e6:.1f} MB ", end="", file=sys.stderr, flush=True)
+
+    return show
