@@ -14,7 +14,7 @@ DEPTHS_BEHIND_INPUT = (0.30, 1.0)
 
 DEPTHS_BESIDE_DISTILLED = (0.10, 1.0)
 PRIORS_BESIDE_DISTILLED = (0.6,)
-"""Behind the input: what distilled patches leave for moments to find."""
+"""What distilled patches leave for moments to find, beside the input: 5 taps and all, of one observer pass."""
 
 CONSERVATIVE_SHARE = 0.10
 """Share of the taps that a conservative candidate may correct: 5 of EfficientNet-Lite0's 49."""
@@ -37,8 +37,6 @@ class Candidate:
     """How many taps, from the input on."""
     prior: float = 0.0
     """Share of the baseline in their moments, 0..1."""
-    is_conservative: bool = False
-    """Corrects the input alone, or no more than the first few layers: may be trusted on weak evidence."""
 
     @property
     def passes(self) -> tuple[float, float]:
@@ -54,21 +52,14 @@ def candidates(taps: int, most_taps: int | None, *, are_distilled: bool = False)
     """
     most = taps if most_taps is None else min(taps, most_taps)
     alone = DEPTHS_BESIDE_DISTILLED if are_distilled else DEPTHS
-    behind = DEPTHS_BESIDE_DISTILLED[-1:] if are_distilled else DEPTHS_BEHIND_INPUT
-    priors_behind = PRIORS_BESIDE_DISTILLED if are_distilled else PRIORS
-    found = [
-        Candidate(INPUT_CORRECTION, input_share=1.0, is_conservative=True),
-        Candidate("input half-way", input_share=0.5, is_conservative=True),
-    ]
+    priors = PRIORS_BESIDE_DISTILLED if are_distilled else PRIORS
+    found = [Candidate(INPUT_CORRECTION, input_share=1.0)]
+    if not are_distilled:
+        found.append(Candidate("input half-way", input_share=0.5))
     for first in _depths(taps, alone, most):
-        is_conservative = first <= conservative_taps(taps)
-        found += [
-            Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p, is_conservative) for p in PRIORS
-        ]
-    for first in _depths(taps, behind, most):
-        found += [
-            Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p) for p in priors_behind
-        ]
+        found += [Candidate(f"{_taps(first, taps)}, prior {p:g}", 0.0, first, p) for p in priors]
+    for first in () if are_distilled else _depths(taps, DEPTHS_BEHIND_INPUT, most):
+        found += [Candidate(f"input + {_taps(first, taps)}, prior {p:g}", 1.0, first, p) for p in PRIORS]
     return tuple(found)
 
 

@@ -4,14 +4,12 @@ Works on a :class:`calibration.targets.target.Target`; no file, no clock, no fra
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.baseline.baseline import Baseline, HealthySamples
+from calibration.baseline.baseline import Baseline
 from calibration.drift.divergence import drift_between
-from calibration.errors import ModelError
 from calibration.gate.classification import Choice
 from calibration.outputs.read import (
     Answers,
@@ -25,36 +23,27 @@ from calibration.outputs.read import (
 )
 from calibration.patch import Affine, Patch, clipped_channels, correction
 from calibration.search import outliers, reference
-from calibration.search.candidates import UNPATCHED, Candidate, candidates
-from calibration.search.distilled import DISTILLED, HALF_WAY, Teacher, distilled_candidates
+from calibration.search.candidates import UNPATCHED
+from calibration.search.distilled import DISTILLED, HALF_WAY
 from calibration.search.evaluation import Evaluator
-from calibration.search.explanation import FITTED_FRAMES, explain
+from calibration.search.explanation import explain, fitted_frames
 from calibration.search.judging import Judge, require_fitting_labels
 from calibration.search.known import is_conservative, is_good_enough
+from calibration.search.making import Maker
 from calibration.search.options import Options
 from calibration.search.preconditions import MOST_LEFT, MOST_LEFT_OF_SMALL_GAINS, note_about, refusal_reason
-from calibration.search.progress import Progress, tell_nobody, track
+from calibration.search.progress import Progress, tell_nobody
+from calibration.search.shares import Halves, Split
 from calibration.search.simulation.camera import Camera
-from calibration.stats.heap import collect_garbage
-from calibration.stats.moments import INPUT_TAP, Moments, moments_of_frames
-from calibration.stats.sampling import samples_to_keep, spread_over, teach_and_judge
-from calibration.targets.base import Batch, NoDerivative, Normalisation, Observation
+from calibration.stats.heap import collect_garbage, trim_heap
+from calibration.stats.moments import INPUT_TAP, moments_of_frames
+from calibration.stats.sampling import spread_over
+from calibration.targets.base import Batch, Observation
 from calibration.targets.target import Target
 from calibration.verdict import FrameCounts, Verdict
 
 FRAME_MOMENTS_OF = 4
 """The input and the first three layers: sensor drift shows there, content does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """The usable frames, shared out."""
-
-    observed: Batch
-    judged: NDArray[np.intp]
-    """Which frames of the reference; they are copied out when they are needed."""
-    labels: NDArray[np.int64] | None
-    """Classes of the judged frames."""
 
 
 class _Refused(Exception):
@@ -74,26 +63,15 @@ class Search:
         progress: Progress = tell_nobody,
     ) -> None:
         self._target, self._baseline, self._given, self._options = target, baseline, given, options
-        self._created_wall_s, self._progress = created_wall_s, progress
+        self._progress = progress
         self._rng = np.random.default_rng(options.seed)
-        self._candidates: tuple[Candidate, ...] = ()
-        """By moments."""
-        kept = baseline.healthy_samples
-        can_simulate = kept is not None and kept.answers is not None and given.x.ndim == 4
-        self._healthy_samples = kept if can_simulate else None
-        """Those that judge. Known patches were taught by the others, so that they are kept apart for them too."""
-        self._most_samples = options.most_healthy_samples or samples_to_keep(given.x[0].size) // 2
-        self._taught_samples: HealthySamples | None = None
-        """Those that patches are distilled from; they judge nothing."""
-        if kept is not None and can_simulate and (options.distillation.steps or options.known):
-            taught, judging = teach_and_judge(len(kept), options.distillation.fewest_frames)
-            self._healthy_samples = kept.only(judging)
-            self._taught_samples = kept.only(taught) if len(taught) else None
-        could_teach = self._healthy_samples is not None and options.distillation.steps > 0
+        self._maker = Maker(target, baseline, options, created_wall_s, progress)
+        self._halves = Halves.of(baseline.healthy_samples, given.x.shape[1:], options)
+        could_teach = self._halves.can_judge and options.distillation.steps > 0
+        self._would_distil = could_teach and self._halves.can_teach
         self._unexplained = 0.0
         """Share of the distance between live and healthy frames that the simulated drift leaves."""
-        self._would_distil = could_teach and self._taught_samples is not None
-        note = note_about(baseline, lacks_teachers=could_teach and self._taught_samples is None)
+        note = note_about(baseline, lacks_teachers=could_teach and not self._would_distil)
         self._verdict = Verdict(
             accepted=False,
             candidate=UNPATCHED,
@@ -117,21 +95,17 @@ class Search:
         """
         try:
             parts = self._usable_parts()
-            seen = self._require_something_to_correct(parts)
-            self._progress("measuring", 0.5)
-            camera = self._require_camera(parts, seen)
+            camera, whole_input = self._require_explained_drift(parts)
             layout, usual = self._usual(parts)
             self._progress("measuring", 1.0)
-            whole_input = self._input_correction(parts.observed)
             verdict = self._use_known(parts, layout, usual, camera, whole_input)
             if verdict is not None:
                 return verdict
-            distilled = {} if camera is None else self._distilled_patches(parts, layout, camera, whole_input)
-            collect_garbage()  # of the derivatives (Lite0: 130 MiB), before the observer needs as much
+            distilled = self._distilled(parts, layout, camera, whole_input)
             # Detectors are distilled from feature maps alone, and moments still find what that does not.
             is_brief = bool(distilled) and isinstance(layout, ClassScores)
-            patches = self._patches(parts.observed, whole_input, are_distilled=is_brief) | distilled
-            patches |= self._options.known
+            patches = self._by_moments(parts, whole_input, are_distilled=is_brief)
+            patches = {**patches, **distilled, **self._options.known}
             judge = self._make_judge(parts, layout, usual, camera)
         except (UnknownAnswers, _Refused) as err:
             reason = f"No candidate can be judged: {err}." if isinstance(err, UnknownAnswers) else str(err)
@@ -140,7 +114,7 @@ class Search:
         return self._judge(judge, patches)
 
     def _use_known(
-        self, parts: _Split, layout: Layout, usual: Answers, camera: Camera | None, whole_input: Affine
+        self, parts: Split, layout: Layout, usual: Answers, camera: Camera | None, whole_input: Affine
     ) -> Verdict | None:
         """A known patch, where the gate accepts it and none by moments is clearly better: then nothing is distilled.
 
@@ -150,9 +124,9 @@ class Search:
         if not known or camera is None or not self._would_distil or parts.labels is not None:
             return None
         is_brief = isinstance(layout, ClassScores)
-        patches = self._patches(parts.observed, whole_input, are_distilled=is_brief) | dict(known)
+        patches = self._by_moments(parts, whole_input, are_distilled=is_brief) | dict(known)
         judge = self._make_judge(parts, layout, usual, camera)
-        evidence = judge.collect(patches, self._conservative, self._seeded)
+        evidence = judge.collect(patches, self._conservative(patches), self._seeded)
         known_alone = [one for one in evidence if one.name in known]
         choice = judge.choose(known_alone, len(known_alone))
         scores = judge.choose(evidence, len(patches)).scores
@@ -163,7 +137,7 @@ class Search:
         self._verdict = replace(self._verdict, notes=(*self._verdict.notes, note))
         return self._conclude(replace(choice, scores=scores), patches)
 
-    def _usable_parts(self) -> _Split:
+    def _usable_parts(self) -> Split:
         x, y, options = self._given.x, self._given.y, self._options
         self._progress("measuring", 0.0)
         usable = reference.find_usable(x, moments_of_frames(x), self._baseline.moments[INPUT_TAP])
@@ -178,37 +152,48 @@ class Search:
         most_judged = options.most_judged_alone if is_alone else options.most_judged
         observe, judge = reference.split(len(found.index), options.most_observed, most_judged, self._rng)
         judged = found.index[judge]
-        return _Split(x[found.index[observe]], judged, None if y is None else y[judged])
+        return Split(found.index[observe], judged, None if y is None else y[judged])
 
-    def _require_something_to_correct(self, parts: _Split) -> Observation:
+    def _require_explained_drift(self, parts: Split) -> tuple[Camera | None, Affine]:
+        """How the live camera shows what the healthy one saw, and the correction of the input alone.
+
+        Frees the observed frames: what follows needs the memory.
+        """
+        observed = self._given.x[parts.observed]
+        seen = self._require_something_to_correct(observed, are_labelled=parts.labels is not None)
+        self._progress("measuring", 0.5)
+        camera = self._require_camera(observed, seen, are_labelled=parts.labels is not None)
+        return camera, self._input_correction(observed)
+
+    def _require_something_to_correct(self, observed: Batch, *, are_labelled: bool) -> Observation:
         """The input and the first layers on the observed frames, before any correction."""
-        seen = self._look(parts.observed)
+        seen = self._look(observed)
         self._verdict = replace(self._verdict, drift=drift_between(seen.moments, self._baseline.moments))
-        if parts.labels is None:
-            reason = refusal_reason(parts.observed, seen, self._baseline, self._options.seed)
+        if not are_labelled:
+            reason = refusal_reason(observed, seen, self._baseline, self._options.seed)
             if reason is not None:
                 raise _Refused(reason)
         return seen
 
-    def _require_camera(self, parts: _Split, seen: Observation) -> Camera | None:
-        """How the live camera shows what the healthy one saw; None where that cannot judge, and labels have to.
+    def _require_camera(self, observed: Batch, seen: Observation, *, are_labelled: bool) -> Camera | None:
+        """None where no camera can judge, and labels have to.
 
         Found on a few frames, before anything large is in memory.
         """
         kept = self._baseline.healthy_samples
-        if kept is None or self._healthy_samples is None:
+        if kept is None or not self._halves.can_judge:
             return None
-        some = kept.only(spread_over(len(kept), FITTED_FRAMES)).samples()
+        some = kept.only(spread_over(len(kept), fitted_frames(observed[0].size))).samples()
         camera, left = explain(
             some,
-            parts.observed,
+            observed,
             lambda x: self._look(x).frames,
             seen.frames,
             self._baseline.frames,
             self._options.seed,
         )
         self._unexplained = left
-        if left > MOST_LEFT and parts.labels is None:
+        if left > MOST_LEFT and not are_labelled:
             raise _Refused(
                 "Healthy frames made to look like today's in colour, sharpness and noise are no nearer to the live "
                 f"ones than before ({left:.0%} of the distance is left). What changed is something else, so they "
@@ -216,7 +201,7 @@ class Search:
             )
         return camera if left <= MOST_LEFT else None
 
-    def _note_frames(self, parts: _Split, evaluator: Evaluator) -> None:
+    def _note_frames(self, parts: Split, evaluator: Evaluator) -> None:
         simulated = 0 if evaluator.simulated is None else len(evaluator.simulated)
         counts = replace(
             self._verdict.frames,
@@ -235,7 +220,7 @@ class Search:
             observed, first_taps=FRAME_MOMENTS_OF - 1, frames_of_first=FRAME_MOMENTS_OF
         )
 
-    def _usual(self, parts: _Split) -> tuple[Layout, Answers]:
+    def _usual(self, parts: Split) -> tuple[Layout, Answers]:
         """How the model's answers are read, and those on the judged frames without a patch.
 
         The healthy frames tell how: a drifted detector may give no box. Unreadable ones need no further step.
@@ -247,7 +232,7 @@ class Search:
         require_fitting_labels(self._given.y, answers)
         return layout, answers if self._given.y is not None else as_judged(answers, layout)
 
-    def _make_judge(self, parts: _Split, layout: Layout, usual: Answers, camera: Camera | None) -> Judge:
+    def _make_judge(self, parts: Split, layout: Layout, usual: Answers, camera: Camera | None) -> Judge:
         """What candidates are judged on; ``usual`` are the unpatched model's answers to the live frames of it."""
         runner, options = self._target.runner(), self._options  # frees the observer
         evaluator = self._evaluator(parts, layout, camera)
@@ -258,100 +243,43 @@ class Search:
         both = gate, options.detection_gate_settings
         return Judge(self._target, evaluator, unpatched, parts.labels, *both, self._progress)
 
-    @property
-    def _conservative(self) -> set[str]:
+    def _conservative(self, patches: Mapping[str, Patch]) -> set[str]:
         """Names of the candidates that may be trusted on weak evidence."""
-        taps, known = self._target.taps, self._options.known
-        by_moments = {candidate.name for candidate in self._candidates if candidate.is_conservative}
-        return by_moments | {name for name, patch in known.items() if is_conservative(patch, taps)}
+        return {name for name, patch in patches.items() if is_conservative(patch, self._target.taps)}
 
-    def _evaluator(self, parts: _Split, layout: Layout, camera: Camera | None) -> Evaluator:
+    def _evaluator(self, parts: Split, layout: Layout, camera: Camera | None) -> Evaluator:
         """Healthy frames under today's drift join the live ones where the baseline kept some."""
-        live, kept, output = self._given.x[parts.judged], self._healthy_samples, self._baseline.output
+        live, chosen, output = self._given.x[parts.judged], self._halves.judges(), self._baseline.output
         are_labelled = self._given.y is not None
-        if kept is None or camera is None or (are_labelled and layout is ClassScores.INDEPENDENT):
+        is_by_label = are_labelled and layout is ClassScores.INDEPENDENT
+        if chosen is None or camera is None or is_by_label:
             return Evaluator(live, None, None, layout, output=output, are_labelled=are_labelled)
-        chosen = kept.only(spread_over(len(kept), self._most_samples))
         again = camera.show(chosen.samples()).draw(self._rng)
         part = spread_over(len(again), self._options.most_screened)
         healthy = None if chosen.answers is None else as_judged(chosen.answers, layout)
         return Evaluator(live, again, healthy, layout, part, output, are_labelled)
 
+    def _by_moments(self, parts: Split, whole_input: Affine, *, are_distilled: bool) -> dict[str, Patch]:
+        observed = self._given.x[parts.observed]
+        return self._maker.by_moments(observed, whole_input, are_distilled=are_distilled)
+
     def _input_correction(self, observed: Batch) -> Affine:
         return correction(self._given.input_moments(observed), self._baseline.moments[INPUT_TAP])
 
-    def _patches(self, observed: Batch, whole_input: Affine, *, are_distilled: bool) -> dict[str, Patch]:
-        """A patch per candidate by moments; one observer pass serves all depths of a (input, prior) pair."""
-        self._candidates = candidates(
-            len(self._target.taps), self._options.first_taps, are_distilled=are_distilled
-        )
-        healthy, seen = self._baseline.moments, dict[tuple[float, float], Moments]()
-        passes = sorted({candidate.passes for candidate in self._candidates if candidate.first_taps})
-        for share, prior in track(self._progress, "correcting", passes):
-            on_input = whole_input.part_way(share) if share else None
-            normalise = Normalisation(healthy, prior, on_input)
-            seen[share, prior] = self._target.observe(observed, normalise, self._options.first_taps).moments
-        patches = {}
-        for candidate in self._candidates:
-            taps = {INPUT_TAP: whole_input.part_way(candidate.input_share)} if candidate.input_share else {}
-            for tap in self._target.taps[: candidate.first_taps]:
-                taps[tap.name] = correction(
-                    seen[candidate.passes][tap.name], healthy[tap.name], candidate.prior
-                )
-            patches[candidate.name] = self._patch(candidate.name, taps, len(observed))
-        return patches
-
-    def _distilled_patches(
-        self, parts: _Split, layout: Layout, camera: Camera, whole_input: Affine
-    ) -> dict[str, Patch]:
-        """Those by distillation, from the input correction on; none where that is not possible, with a note."""
-        kept, options = self._taught_samples, self._options
-        if kept is None or not options.distillation.steps:
+    def _distilled(
+        self, parts: Split, layout: Layout, camera: Camera | None, whole_input: Affine
+    ) -> Mapping[str, Patch]:
+        """The patches by distillation; none without teachers."""
+        teachers = self._halves.teachers() if self._would_distil else None
+        if teachers is None or camera is None:
             return {}
-        start = {INPUT_TAP: whole_input}
-        teacher = Teacher(
-            kept.only(spread_over(len(kept), self._most_samples)),
-            self._baseline.moments,
-            layout,
-            self._baseline.output,
-        )
-        try:
-            found = distilled_candidates(
-                self._target,
-                teacher,
-                camera.show,
-                start,
-                options.distillation,
-                options.first_taps,
-                self._rng,
-                self._progress,
-                None if options.start is None else options.start.taps,
-            )
-        except (NoDerivative, ModelError, MemoryError) as err:
-            cause = f"the model has parts without a derivative ({err})"
-            if isinstance(err, MemoryError):
-                cause = "the memory does not suffice (on a box recalibration.memory_mib)"
-            elif isinstance(err, ModelError):  # too little memory among the reasons: moments need less
-                cause = f"it failed on this model ({err})"
-            note = f"No patch was distilled: {cause}."
-            self._verdict = replace(self._verdict, notes=(*self._verdict.notes, note))
-            return {}
-        counts = replace(self._verdict.frames, distilled_from=len(teacher.samples))
-        self._verdict = replace(self._verdict, frames=counts)
-        if found.goes_on and options.start is not None:
-            note = f"The distilled patches were found from the patch in force ({options.start.id})."
-            self._verdict = replace(self._verdict, notes=(*self._verdict.notes, note))
-        return {n: self._patch(n, taps, len(parts.observed)) for n, taps in found.corrections.items()}
-
-    def _patch(self, name: str, taps: Mapping[str, Affine], frames: int) -> Patch:
-        return Patch(
-            taps=taps,
-            model_sha256=self._target.sha256,
-            baseline_id=self._baseline.id,
-            candidate=name,
-            frames=frames,
-            created_wall_s=self._created_wall_s,
-        )
+        trim_heap()  # of fitting the camera: 40 MiB, and the derivatives need the most memory of all
+        found = self._maker.distilled(teachers, layout, camera, whole_input, len(parts.observed), self._rng)
+        collect_garbage()  # of the derivatives (Lite0: 130 MiB), before the observer needs as much
+        notes = self._verdict.notes if found.note is None else (*self._verdict.notes, found.note)
+        counts = replace(self._verdict.frames, distilled_from=found.teachers)
+        self._verdict = replace(self._verdict, frames=counts, notes=notes)
+        return found.patches
 
     @property
     def _seeded(self) -> set[str]:
@@ -359,7 +287,7 @@ class Search:
         return {DISTILLED, HALF_WAY, *self._options.known}
 
     def _judge(self, judge: Judge, patches: Mapping[str, Patch]) -> Verdict:
-        evidence = judge.collect(patches, self._conservative, self._seeded)
+        evidence = judge.collect(patches, self._conservative(patches), self._seeded)
         return self._conclude(judge.choose(evidence, len(patches)), patches)
 
     def _conclude(self, choice: Choice, patches: Mapping[str, Patch]) -> Verdict:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 SearchPhase = Literal["measuring", "distilling", "correcting", "screening", "judging"]
-"""In this order: the drift, patches by moments, patches by distillation, all candidates on a few frames, the best of
-them on all frames. A search that ends early leaves the others out."""
+"""In this order: the drift, patches by distillation, patches by moments, all candidates on a few frames, the best of
+them on all frames. A search that ends early leaves the others out, and one of few candidates the few frames."""
 
 Progress = Callable[[SearchPhase, float], None]
 """(phase, share of it that is done, 0..1)."""

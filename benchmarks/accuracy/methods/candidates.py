@@ -42,7 +42,7 @@ def tried_candidates(
             scores=verdict.scores.get(name, {}),
         )
         for name, patch in (
-            trial.patches or trial._patches(x, trial._input_correction(x), are_distilled=False)
+            trial.patches or trial._maker.by_moments(x, trial._input_correction(x), are_distilled=False)
         ).items()
     ]
 

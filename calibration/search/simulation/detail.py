@@ -30,13 +30,17 @@ class Detail:
 
     def apply(self, frames: Frames) -> Frames:
         """(M,C,H,W) with less detail; the frames themselves where nothing is lost."""
-        if not self.strength:
+        if not self.strength or not self.suits(frames.shape[1]):
             return frames
         if self.kind == "blur":
             return np.stack([blur(frame, self.strength) for frame in frames])
         if self.kind == "resolution":
             return np.stack([np.stack([_coarsen(p, self.strength) for p in frame]) for frame in frames])
         return _compress(frames, round(self.strength))
+
+    def suits(self, channels: int) -> bool:
+        """Whether pictures of so many channels lose it: only grey and colour pictures are compressed."""
+        return self.kind != "compression" or channels in (1, 3)
 
     @classmethod
     def fit_blur(cls, frames: Frames, live: Frames) -> "Detail":
@@ -75,9 +79,7 @@ def _coarsen(plane: Plane, factor: float) -> Plane:
 
 
 def _compress(frames: Frames, quality: int) -> Frames:
-    """Through JPEG, frame by frame, in 8 bits between the least and the largest value of all."""
-    if frames.shape[1] not in (1, 3):
-        return frames
+    """Through JPEG, frame by frame, in 8 bits between the least and the largest value of these frames."""
     low, high = float(frames.min()), float(frames.max())
     step = max(high - low, _TINY) / 255
     found = np.empty_like(frames)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.search.simulation.tones import Frames, Plane
+from calibration.search.simulation.tones import Frames, Plane, step_between_pixels
 
 LEVELS = 8
 """Steps of brightness at which noise is measured: quantiles of the live pixels."""
@@ -63,17 +63,21 @@ class Noise:
     @classmethod
     def fit(cls, frames: Plane, live: Plane) -> "Noise":
         """The noise that ``frames`` (M,H,W) lack against ``live`` (N,H',W')."""
-        one, other = (_Measured.of(_some(planes)) for planes in (frames, live))
+        return cls.between(MeasuredNoise.of(frames), MeasuredNoise.of(live))
+
+    @classmethod
+    def between(cls, one: "MeasuredNoise", other: "MeasuredNoise") -> "Noise":
+        """What ``one`` lacks against ``other``, the live frames."""
         edges = np.unique(np.quantile(other.smooth, np.linspace(0, 1, LEVELS + 1)))[1:-1]
-        missing = np.maximum(other.variances(edges) - one.variances(edges), 0)
-        spread = OUTLIER_RANGE * float(np.ptp(live))
-        found = other.outlying(edges, spread)
-        share = found.mean() - one.outlying(edges, spread).mean()
+        less, more = one.by_brightness(edges), other.by_brightness(edges)
+        spread = OUTLIER_RANGE * other.reach
+        found = other.outlying(more, spread)
+        share = found.mean() - one.outlying(less, spread).mean()
         values = other.values[found]
         is_some = share > LEAST_OUTLIERS and len(values) > 0
         values = values[:: max(1, len(values) // MOST_VALUES)] if is_some else values[:0]
-        deviation = np.sqrt(missing).astype(np.float32)
-        return cls(other.places(edges), deviation, float(share) if is_some else 0.0, values)
+        deviation = np.sqrt(np.maximum(more[1] - less[1], 0)).astype(np.float32)
+        return cls(more[0], deviation, float(share) if is_some else 0.0, values)
 
     def add(self, plane: Plane, rng: np.random.Generator) -> None:
         """To one plane (H,W), in place."""
@@ -88,47 +92,55 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """Of the inner pixels of some planes, one after the other."""
+class MeasuredNoise:
+    """Of inner pixels of some planes, one plane after the other."""
 
     values: NDArray[np.float32]
     smooth: NDArray[np.float32]
     """What the neighbourhood shows."""
     response: NDArray[np.float32]
     """To the noise filter, without its sign."""
+    reach: float
+    """From the least to the largest value of all planes."""
 
     @classmethod
-    def of(cls, planes: Plane) -> "_Measured":
+    def of(cls, planes: Plane) -> "MeasuredNoise":
+        """Of (N,H,W), or some of them."""
+        reach, planes = float(np.ptp(planes)), _some(planes)
+        step = step_between_pixels(planes)
         return cls(
-            values=_flat(planes),
-            smooth=_flat(map(_smooth, planes)),
-            response=_flat(np.abs(_response(plane)) for plane in planes),
+            values=_flat(planes, step),
+            smooth=_flat(map(_smooth, planes), step),
+            response=_flat((np.abs(_response(plane)) for plane in planes), step),
+            reach=reach,
         )
 
-    def variances(self, edges: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(len(edges) + 1,) of the noise between the edges; the median is not moved by outliers."""
-        whole = self._variance(np.ones(len(self.smooth), np.bool_))
-        steps = self._steps(edges)
-        return np.array([self._variance(m) if m.sum() >= LEAST_PIXELS else whole for m in steps])
-
-    def places(self, edges: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(len(edges) + 1,) mean brightness between the edges, ascending."""
+    def by_brightness(self, edges: NDArray[np.float32]) -> "ByBrightness":
+        """Between the edges: mean brightness, ascending, and variance of the noise."""
         ends = [float(self.smooth.min()), *edges.tolist(), float(self.smooth.max())]
-        middles = [(low + high) / 2 for low, high in pairwise(ends)]
-        steps = zip(self._steps(edges), middles, strict=True)
-        return np.array([self.smooth[m].mean() if m.any() else middle for m, middle in steps], np.float32)
-
-    def _steps(self, edges: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
         step = np.searchsorted(edges, self.smooth, side="right")
-        return [step == i for i in range(len(edges) + 1)]
+        whole = _variance(self.response)
+        places, variances = list[float](), list[float]()
+        for i, (low, high) in enumerate(pairwise(ends)):
+            chosen = step == i
+            count = np.count_nonzero(chosen)
+            places.append(float(self.smooth[chosen].mean()) if count else (low + high) / 2)
+            variances.append(_variance(self.response[chosen]) if count >= LEAST_PIXELS else whole)
+        return np.array(places, np.float32), np.array(variances)
 
-    def outlying(self, edges: NDArray[np.float32], least: float) -> NDArray[np.bool_]:
+    def outlying(self, noise: "ByBrightness", least: float) -> NDArray[np.bool_]:
         """Which pixels differ from their neighbourhood by more than ``least``, and than such noise does."""
-        usual = np.interp(self.smooth, self.places(edges), np.sqrt(self.variances(edges)))
+        usual = np.interp(self.smooth, noise[0], np.sqrt(noise[1]))
         return np.asarray(np.abs(self.values - self.smooth) > np.maximum(least, OUTLIER_NOISE * usual))
 
-    def _variance(self, chosen: NDArray[np.bool_]) -> float:
-        return float(np.median(self.response[chosen]) / (_MEDIAN_OF_NORMAL * _ROOT_OF_SQUARES)) ** 2
+
+ByBrightness = tuple[NDArray[np.float32], NDArray[np.float64]]
+"""(L,) brightness, ascending, and (L,) variance of the noise there."""
+
+
+def _variance(response: NDArray[np.float32]) -> float:
+    """The median is not moved by outliers."""
+    return float(np.median(response) / (_MEDIAN_OF_NORMAL * _ROOT_OF_SQUARES)) ** 2
 
 
 def add_noise(frames: Frames, noises: tuple[Noise, ...], rng: np.random.Generator) -> None:
@@ -138,9 +150,9 @@ def add_noise(frames: Frames, noises: tuple[Noise, ...], rng: np.random.Generato
             noise.add(frame[c], rng)
 
 
-def _flat(planes: Iterable[Plane]) -> NDArray[np.float32]:
-    """Their inner pixels, one plane after the other."""
-    return np.concatenate([inner(plane).ravel() for plane in planes])
+def _flat(planes: Iterable[Plane], step: int) -> NDArray[np.float32]:
+    """Every ``step``-th of their inner pixels, one plane after the other."""
+    return np.concatenate([inner(plane).ravel()[::step] for plane in planes])
 
 
 def _some(planes: Plane) -> Plane:

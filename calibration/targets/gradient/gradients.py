@@ -21,6 +21,7 @@ from calibration.targets.gradient.names import (
 from calibration.targets.gradient.program import FloatProgram, TapTensor, merge_clips
 from calibration.targets.gradient.session import (
     FAILURES,
+    FloatModel,
     FloatSession,
     picture_value,
     to_model,
@@ -36,29 +37,28 @@ class OnnxGradients(Gradients):
 
         Raises:
             NoDerivative: none of the aims can be reached.
-            ModelError: ONNX Runtime refuses the graph.
+            ModelError: ONNX Runtime refuses the forward pass.
         """
         self._name, self._threads, self._program, self.batch = name, threads, merge_clips(program), len(x)
+        self._built_for = aims, x
         try:
             self._graph, model, self.problems = build(self._program, aims, x)
-            self._session = FloatSession(model, threads)
         except FAILURES as err:
             raise self._refused(err) from err
-        del model
+        self._both_passes: FloatModel | None = model
+        """Until it is opened: it holds weights that the session copies (Lite0: 10 MiB)."""
         trim_heap()  # a third of what building took
         self.aims = self._graph.aims
         self.taps = tuple(tap.name for tap in self._graph.taps)
-        self._forward: FloatSession | None = None
+        self._session: FloatSession | None = None
+        """Of both passes, or of the forward pass alone: never both at once in memory."""
+        self._is_forward = False
 
     def run(self, x: Batch) -> dict[str, NDArray[np.float32]]:
         """By a session of the forward pass, which :meth:`step` frees."""
         names = [aim.name for aim in self.aims]
-        if self._forward is None:
-            part = self._program.leading_to(names)
-            model = to_model(part.nodes, part.constants, [picture_value(part.picture)], names, part.opset)
-            self._forward = FloatSession(model, self._threads)
         given = {self._program.picture.name: to_own_layout(self._program.picture, x)}
-        return dict(zip(names, self._call(self._forward, names, given), strict=True))
+        return dict(zip(names, self._call(names, given, is_forward=True), strict=True))
 
     def step(
         self,
@@ -68,9 +68,6 @@ class OnnxGradients(Gradients):
         weights: Mapping[str, NDArray[np.float32]],
     ) -> tuple[dict[str, float], dict[str, Slope]]:
         """One run of the whole graph."""
-        if self._forward is not None:
-            self._forward = None
-            trim_heap()
         picture, graph = self._program.picture, self._graph
         given: dict[str, NDArray[np.float32]] = {raw_name(picture.name): to_own_layout(picture, x)}
         for tap in graph.taps:
@@ -81,17 +78,34 @@ class OnnxGradients(Gradients):
                 target_name(aim): np.asarray(targets[aim.name], np.float32),
                 weight_name(aim): np.asarray(weights[aim.name], np.float32),
             }
-        found = dict(zip(graph.outputs, self._call(self._session, graph.outputs, given), strict=True))
+        found = dict(zip(graph.outputs, self._call(graph.outputs, given, is_forward=False), strict=True))
         losses = {aim.name: float(found[loss_name(aim)]) for aim in self.aims}
         return losses, {tap.name: _slope(found, tap, affines[tap.name]) for tap in graph.taps}
 
     def _call(
-        self, session: FloatSession, names: list[str], given: Mapping[str, NDArray[np.float32]]
+        self, names: list[str], given: Mapping[str, NDArray[np.float32]], *, is_forward: bool
     ) -> list[NDArray[np.float32]]:
         try:
-            return session.run(names, given)
+            if self._session is None or self._is_forward != is_forward:
+                self._open(names, is_forward=is_forward)
+            assert self._session is not None
+            return self._session.run(names, given)
         except FAILURES as err:
             raise self._refused(err) from err
+
+    def _open(self, names: list[str], *, is_forward: bool) -> None:
+        """In the place of the session that is open."""
+        self._session = None
+        trim_heap()  # what a session of Lite0 leaves, 60 MiB
+        if is_forward:
+            part = self._program.leading_to(names)
+            model = to_model(part.nodes, part.constants, [picture_value(part.picture)], names, part.opset)
+        else:
+            model = self._both_passes or build(self._program, *self._built_for)[1]
+            self._both_passes = None
+        self._session, self._is_forward = FloatSession(model, self._threads), is_forward
+        del model
+        trim_heap()  # a third of what opening it took
 
     def _refused(self, err: Exception) -> ModelError:
         found = f"ONNX Runtime failed on its derivatives ({err})"

@@ -9,7 +9,7 @@ import calibration as c
 from calibration.baseline.pooling import pool
 from calibration.outputs.detections import Detections, shared_objects
 from calibration.outputs.read import layout_of, read_answers
-from calibration.search import flow
+from calibration.search import making
 from calibration.search.candidates import Candidate
 from tests.support.onnx_nets import classifier, detector, hazy, pictures, street
 
@@ -121,13 +121,13 @@ def test_independent_labels_are_judged_as_sets_and_with_labels_one_by_one(tmp_pa
 def test_beside_distilled_patches_a_detector_keeps_all_candidates_by_moments(
     baseline: c.Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, real = list[bool](), flow.candidates
+    asked, real = list[bool](), making.candidates
 
     def spy(taps: int, most: int | None, *, are_distilled: bool = False) -> tuple[Candidate, ...]:
         asked.append(are_distilled)
         return real(taps, most, are_distilled=are_distilled)
 
-    monkeypatch.setattr(flow, "candidates", spy)
+    monkeypatch.setattr(making, "candidates", spy)
     verdict = c.recalibrate(detector(), baseline, hazy(street(64, seed=3), 0.4, -0.2))
     assert verdict.frames.distilled_from > 0
     assert asked == [False]

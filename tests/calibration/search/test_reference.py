@@ -127,6 +127,12 @@ def test_49_taps_have_16_candidates() -> None:
     assert sorted({candidate.first_taps for candidate in found}) == [0, 1, 5, 15, 29, 49]
 
 
+def test_beside_distilled_patches_the_input_the_first_taps_and_all_are_left() -> None:
+    found = candidates(49, None, are_distilled=True)
+    assert [(one.input_share, one.first_taps) for one in found] == [(1.0, 0), (0.0, 5), (0.0, 49)]
+    assert len({one.passes for one in found if one.first_taps}) == 1  # an observer pass takes a second
+
+
 def test_no_candidate_corrects_more_taps_than_the_limit() -> None:
     assert sorted({candidate.first_taps for candidate in candidates(49, 10)}) == [0, 1, 5, 10]
     assert candidates(49, 1000) == candidates(49, None)

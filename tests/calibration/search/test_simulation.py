@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from calibration.search.explanation import fitted_frames
 from calibration.search.simulation.camera import fit_camera, hypotheses, simulate_drift
 from calibration.search.simulation.detail import Detail
 from calibration.search.simulation.noise import Noise, noise_level
@@ -153,6 +154,45 @@ def test_a_coarser_picture_is_among_the_explanations(kind):
 def test_four_channels_are_never_compressed():
     odd = scene(2, 1, channels=4)
     assert Detail("compression", 10.0).apply(odd) is odd
+    assert "compression" not in [camera.detail.kind for camera in hypotheses(odd, scene(2, 2, channels=4))]
+
+
+@pytest.mark.parametrize(("low", "dtype"), [(0, np.float16), (-120, np.float16), (3000, np.float32)])
+def test_shown_frames_take_half_the_room_where_8_bits_do_not_suffer(low, dtype):
+    healthy, live = scene(4, 1) + low, DRIFTS["contrast"](scene(4, 2)).astype(np.float32) + low
+    shown = fit_camera(healthy, live).show(healthy)
+    assert shown.soft.dtype == dtype
+    exact = fit_camera(healthy, live).colour(healthy)
+    assert np.abs(shown.soft - exact).max() < np.ptp(live) / 256 / 2
+    assert shown.draw(rng()).dtype == np.float32
+
+
+def test_more_frames_than_are_shown_at_once_are_the_same_as_alone():
+    healthy, live = scene(19, 1), scene(12, 2) * 0.5 + 60
+    camera = fit_camera(healthy, live)
+    whole = camera.show(healthy).soft
+    assert np.array_equal(whole, np.concatenate([camera.show(healthy[i : i + 1]).soft for i in range(19)]))
+
+
+def test_opencv_without_memory_is_a_memory_error_and_its_other_errors_stay(monkeypatch):
+    healthy, live, err = scene(4, 1), scene(4, 2), cv2.error("no room")
+
+    def fail(*_arguments):
+        raise err
+
+    camera = fit_camera(healthy, DRIFTS["blur"](live))
+    assert camera.detail.strength
+    monkeypatch.setattr(cv2, "GaussianBlur", fail)
+    for code, expected in ((cv2.Error.StsNoMem, MemoryError), (cv2.Error.StsBadArg, cv2.error)):
+        err.code = code
+        for make in (lambda: fit_camera(healthy, live), lambda: camera.show(healthy)):
+            with pytest.raises(expected):
+                make()
+
+
+@pytest.mark.parametrize(("side", "frames"), [(28, 24), (224, 24), (256, 18), (640, 12)])
+def test_a_camera_is_fitted_to_fewer_of_large_frames(side, frames):
+    assert fitted_frames(3 * side * side) == frames
 
 
 def test_constant_healthy_frames_and_tiny_pictures_are_survived():

@@ -155,7 +155,7 @@ def test_the_strictness_is_a_factor_on_every_gain_that_the_gate_asks_for():
     assert loose.few_class_margin == GateSettings().few_class_margin
 
 
-@pytest.mark.parametrize(("word", "steps"), [("full", 24), ("short", 12), ("off", 0)])
+@pytest.mark.parametrize(("word", "steps"), [("full", 18), ("short", 9), ("off", 0)])
 def test_the_configuration_says_how_long_patches_are_distilled(word, steps):
     options = worker.choose_options(settings(distillation=word))
     assert options.distillation == replace(DistillationSettings(), steps=steps)

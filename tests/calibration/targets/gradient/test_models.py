@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.accuracy.torch_twin import TorchTwin
-from calibration.targets.base import LossKind
+from calibration.patch import Affine
+from calibration.targets.base import Aim, LossKind
 from calibration.targets.open import open_onnx
 from tests.support.gradients import file_of, relative_errors
 from tests.support.onnx_nets import (
@@ -247,3 +248,24 @@ def test_float_weights_that_the_file_quantizes():
     twin = TorchTwin(rounded.SerializeToString(), axes)
     found = relative_errors(model, lambda x, s: twin(x, s, "logits"), pictures(2, size=8), "logits")
     assert max(found.values()) <= 1e-3
+
+
+def test_runs_and_steps_in_any_order_say_the_same() -> None:
+    """Each opens a session of its own in the place of the other's."""
+    x = pictures(2)
+    gradients = open_onnx(classifier(seed=4)).differentiate([Aim("conv2"), Aim("logits", "softmax")], x)
+    affines = {
+        tap: Affine(np.full(n, 1.1, np.float32), np.full(n, 0.1, np.float32))
+        for tap, n in {
+            "input": 3,
+            **{tap.name: tap.channels for tap in open_onnx(classifier(seed=4)).taps},
+        }.items()
+    }
+    targets = gradients.run(x)
+    weights = {name: np.ones(1, np.float32) for name in targets}
+    losses, slopes = gradients.step(x, affines, targets, weights)
+    again = gradients.run(x)
+    assert all(np.array_equal(targets[name], again[name]) for name in targets)
+    more, same = gradients.step(x, affines, again, weights)
+    assert more == losses
+    assert all(np.array_equal(slopes[tap].scale, same[tap].scale) for tap in slopes)
