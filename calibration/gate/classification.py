@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gate import reasons
+from calibration.gate.bar import Bar, Scores
 from calibration.gate.evidence import Evidence, judgeable, refusal_reason
 
 Probabilities = NDArray[np.float64]
-Scores = dict[str, float]
 
 LEAST_PROBABILITY = 1e-3
 """A wrong answer costs at most log(1000) on one frame: one lost frame must not outvote twenty better ones."""
@@ -240,7 +240,7 @@ def _by_samples(
     return Choice(True, best, (*notes, reasons.accepted(text)), scores)
 
 
-def _rank(found: Scores, bar: "_Bar | None") -> tuple[bool, float]:
+def _rank(found: Scores, bar: Bar | None) -> tuple[bool, float]:
     """Of those that are good enough (no ``bar``) the most faithful, if the live frames do not speak against it.
 
     The nuclear norm tells whether a patch is plausible, not which is best: by the evidence 5 of 9 recorded choices were
@@ -249,50 +249,6 @@ def _rank(found: Scores, bar: "_Bar | None") -> tuple[bool, float]:
     if bar is not None:
         return False, found[bar.needs]
     return found["growth"] >= 0, found["gain"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Bar:
-    """What a candidate has to reach on these frames."""
-
-    needs: str
-    """The score that must be large enough: the evidence, or the gain of fidelity alone."""
-    least: float
-    standard_errors: float
-    """Of the fidelity's gain."""
-    least_agreement_gain: float
-    notes: tuple[str, ...] = ()
-    least_agreement: float = 0.0
-    """What one answer for all frames may reach."""
-    small_errors: float | None = None
-    """By how many of its errors the fidelity must have grown where the evidence is small; None: it never may be."""
-    small_gain: float = 0.0
-    """And by how much."""
-
-    def is_cleared_by(self, found: Scores, before: Scores) -> bool:
-        """Whether a candidate is good enough."""
-        is_sure = found["gain"] >= self.standard_errors * found["gain_error"]
-        is_right = found["agreement"] - before["agreement"] >= self.least_agreement_gain
-        is_right = is_right and found["agreement"] > self.least_agreement
-        return is_right and (self._is_small_but_sure(found) or (is_sure and found[self.needs] >= self.least))
-
-    def _is_small_but_sure(self, found: Scores) -> bool:
-        if self.small_errors is None:
-            return False
-        do_live_frames_agree = found["growth"] >= 0
-        least = max(self.small_gain, self.small_errors * found["gain_error"])
-        return do_live_frames_agree and found["gain"] >= least
-
-    def __str__(self) -> str:
-        what = "evidence" if self.needs == "evidence" else "fidelity"
-        text = f"{what} {self.least:+g}; fidelity {self.standard_errors:g} times its error above 0"
-        if self.small_errors is not None:
-            text += (
-                f" (or {self.small_errors:g} times, {self.small_gain:+g} at least, and live answers no worse)"
-            )
-        text += f"; more than {self.least_agreement:.0%} like the healthy ones"
-        least = self.least_agreement_gain
-        return f"{text}, {least:.0%} more than without a patch" if least > -1 else text
 
 
 def _agreement_by_chance(healthy: Probabilities, settings: GateSettings) -> float:
@@ -310,15 +266,15 @@ def _why_blind(shown: float, healthy: Probabilities, settings: GateSettings) -> 
     return reasons.few_healthy_classes(expected, least) if expected < least else None
 
 
-def _bar(shown: float, comparable: float, settings: GateSettings) -> _Bar:
+def _bar(shown: float, comparable: float, settings: GateSettings) -> Bar:
     """How much proof is asked for, by the classes in view and those that as many healthy frames show."""
     if shown < settings.min_class_share * comparable:
         few = f"The live frames show about {shown:.1f} classes, as many healthy ones showed {comparable:.1f}."
         errors, least = settings.few_class_standard_errors, settings.few_class_min_gain
-        return _Bar("gain", least, errors, settings.min_agreement_gain, (few,))
+        return Bar("gain", least, errors, settings.min_agreement_gain, (few,))
     if shown < settings.min_classes:  # scattered errors look diverse: their nuclear norm means nothing
-        return _Bar("gain", settings.min_gain, settings.standard_errors, settings.min_agreement_gain)
-    return _Bar(
+        return Bar("gain", settings.min_gain, settings.standard_errors, settings.min_agreement_gain)
+    return Bar(
         "evidence",
         settings.min_evidence,
         settings.least_standard_errors,

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.gate import reasons
-from calibration.gate.classification import Choice, Scores
+from calibration.gate.bar import Scores
+from calibration.gate.classification import Choice
 from calibration.gate.evidence import Evidence, judgeable, refusal_reason
 from calibration.outputs.detections import Detections, shared_objects, weight
 from calibration.stats.moments import Vector
