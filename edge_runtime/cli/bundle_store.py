@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from edge_runtime.cli.bundle_travel import MAX_MIB, PLAIN_HTTP, WAIT, Limits, open_pull
 from edge_runtime.cli.options import JSON, PATH, print_answer
 
 if TYPE_CHECKING:
@@ -70,21 +71,39 @@ def _with_store(command: Callable[..., int]) -> Callable[..., int]:
 
 
 @click.command("install")
-@click.argument("source", type=PATH)
+@click.argument("source")
 @click.option("--allow-downgrade", is_flag=True, help="Also a version lower than the newest installed one.")
+@MAX_MIB
+@PLAIN_HTTP
+@WAIT
 @_with_store
 def install_command(
-    source: Path, config: Path | None, root: Path | None, allow_downgrade: bool, as_json: bool
+    source: str,
+    config: Path | None,
+    root: Path | None,
+    allow_downgrade: bool,
+    max_mib: int,
+    plain_http: bool,
+    wait_s: float,
+    as_json: bool,
 ) -> int:
-    """Install the bundle in SOURCE, a folder, .tar or .tar.gz: verified, and whole or not at all.
+    """Install the bundle in SOURCE, a folder, .tar, .tar.gz or oci:// reference: verified, and whole or not at all.
 
-    A running daemon does not change its version because of it.
+    A running daemon does not change its version because of it. An oci:// reference needs the extra 'travel'.
     """
+    from edge_runtime.bundles.travel.reference import is_reference
     from edge_runtime.deployment.store.install import Rules, install
+    from edge_runtime.deployment.store.place import make_root
 
     store = open_store(config, root)
     rules = Rules(store.keep, store.allow_downgrade or allow_downgrade, store.in_use, store.trust)
-    done = install(source, store.root, rules)
+    if is_reference(source):
+        make_root(store.root)
+        limits = Limits(plain_http, wait_s, max_mib)
+        with open_pull(source, store.root, store.trust, limits) as (pulled, _):
+            done = install(pulled.bundle.path, store.root, rules)
+    else:
+        done = install(Path(source), store.root, rules)
     lines = [f"{done.outcome}: {done.id} in {done.path}, {done.size_bytes / _MIB:.1f} MiB"]
     lines += [f"removed: {one}" for one in done.removed]
     print_answer(asdict(done), as_json, "\n".join(lines))

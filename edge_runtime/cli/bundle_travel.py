@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -12,6 +13,8 @@ from edge_runtime.cli.bundle_sign import TRUST, trust_in
 from edge_runtime.cli.options import BUNDLE, JSON, PATH, OutputFile, print_answer
 
 if TYPE_CHECKING:
+    from edge_runtime.bundles.signing.trust import Trust
+    from edge_runtime.bundles.travel.pull import Pulled
     from edge_runtime.bundles.travel.reference import Reference
     from edge_runtime.bundles.travel.registry import Registry
 
@@ -25,6 +28,14 @@ MAX_MIB = click.option(
     "--max-mib", type=click.IntRange(min=1, max=2048), default=2048, show_default=True,
     help="Largest bundle that is loaded.",
 )  # fmt: skip
+
+
+class Limits(NamedTuple):
+    """Options of a command that pulls."""
+
+    plain_http: bool = False
+    wait_s: float = 60.0
+    max_mib: int = 2048
 
 
 @click.command()
@@ -95,28 +106,50 @@ def pull(
 
     Needs the extra 'travel'. User and password are those of 'docker login'.
     """
-    from edge_runtime.bundles.signing.trust import Trust
-    from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER, Order, place_bundle, pull_into
-    from edge_runtime.bundles.travel.reference import parse_reference
-    from edge_runtime.bundles.travel.registry import Patience
+    from edge_runtime.bundles.travel.pull import place_bundle
 
-    wanted = parse_reference(reference)
-    order = Order(wanted, trust_in(trust) or Trust(), max_mib * _MIB)
-    registry = open_registry(wanted, plain_http=plain_http)
-    progress = show_progress("pulled")
-    with pull_into(order, registry, out / PARTIAL_FOLDER, Patience(wait_s), progress) as pulled:
+    limits = Limits(plain_http, wait_s, max_mib)
+    with open_pull(reference, out, trust_in(trust), limits) as (pulled, pinned):
         path = place_bundle(pulled, out)
     report: dict[str, Any] = {
         "bundle": pulled.bundle.id,
         "path": str(path),
-        "reference": wanted.pin(pulled.digest),
+        "reference": pinned,
         "signed_by": pulled.bundle.signed_by,
         "downloaded_bytes": pulled.counts.downloaded,
         "kept_bytes": pulled.counts.kept,
     }
-    text = f"pulled {pulled.bundle.id}: {path}, {pulled.counts.downloaded / 1e6:.1f} MB, {wanted.pin(pulled.digest)}"
+    text = f"pulled {pulled.bundle.id}: {path}, {pulled.counts.downloaded / 1e6:.1f} MB, {pinned}"
     print_answer(report, as_json, text)
     return 0
+
+
+@contextmanager
+def open_pull(
+    text: str, folder: Path, trust: "Trust | None", limits: Limits
+) -> "Iterator[tuple[Pulled, str]]":
+    """A pulled bundle while the context lasts, and its reference with the digest.
+
+    Args:
+        text: The reference.
+        folder: Where bundles are or will be: what arrived of this one is kept below it, and its files are used again.
+        trust: Who must have signed.
+        limits: The options of the command.
+
+    Raises:
+        EdgeRuntimeError: as ``parse_reference``, ``open_registry`` and ``pull_into``.
+    """
+    from edge_runtime.bundles.signing.trust import Trust
+    from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER, Order, find_known, pull_into
+    from edge_runtime.bundles.travel.reference import parse_reference
+    from edge_runtime.bundles.travel.registry import Patience
+
+    wanted = parse_reference(text)
+    order = Order(wanted, trust or Trust(), limits.max_mib * _MIB, find_known(folder, wanted.name))
+    registry = open_registry(wanted, plain_http=limits.plain_http)
+    patience, progress = Patience(limits.wait_s), show_progress("pulled")
+    with pull_into(order, registry, folder / PARTIAL_FOLDER, patience, progress) as pulled:
+        yield pulled, wanted.pin(pulled.digest)
 
 
 def open_registry(reference: "Reference", *, plain_http: bool) -> "Registry":

@@ -22,6 +22,7 @@ from edge_runtime.errors import BundleError, RegistryRefused, StateError
 PARTIAL_FOLDER = ".pulling"
 _SPARE_BYTES = 16 * 1024 * 1024
 """Of the disk, which stay free."""
+_MOST_KNOWN = 4
 _MODE, _FOLDER_MODE = 0o644, 0o755
 _ASK = "Ask the publisher which bundle is meant."
 
@@ -33,6 +34,8 @@ class Order:
     reference: Reference
     trust: Trust = field(default_factory=Trust)
     most_bytes: int = MAX_TOTAL_BYTES
+    known: tuple[Path, ...] = ()
+    """Bundles that are here already, likeliest first: files that they have are not loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,9 @@ def pull_into(
             layers = _read(order, manifest)
             _check_space(partial, layers)
             for layer in {one.digest: one for one in layers}.values():
+                partial.seed(layer, order.known)
                 partial.fetch(layer, registry, patience, counts, on_bytes)
-            with _assemble(partial, layers) as folder:
+            with _assemble(partial, layers) as folder, _name_reference(order.reference, folder):
                 bundle = load_bundle(folder, order.trust)
                 _check_reference(order.reference, bundle)
                 yield Pulled(bundle, find_digest(manifest), counts)
@@ -105,6 +109,26 @@ def place_bundle(pulled: Pulled, folder: Path) -> Path:
     except OSError as err:
         raise StateError(f"cannot write {target}: {err.strerror}; check space and permissions") from err
     return target
+
+
+def find_known(folder: Path, name: str) -> tuple[Path, ...]:
+    """The newest versions of a bundle below ``folder/<name>``."""
+    found = [path for path in (folder / name).glob("*/") if path.name.isdecimal() and not path.is_symlink()]
+    return tuple(sorted(found, key=lambda path: int(path.name), reverse=True)[:_MOST_KNOWN])
+
+
+@contextmanager
+def _name_reference(reference: Reference, folder: Path) -> Iterator[None]:
+    """Refusals of a bundle name what a person asked for: the folder is gone when they are read."""
+    try:
+        yield
+    except BundleError as err:
+        inside = Path(err.path)
+        if not inside.is_relative_to(folder):
+            raise
+        member = inside.relative_to(folder).as_posix()
+        place = str(reference) if member == "." else f"{reference}: {member}"
+        raise BundleError(place, err.found, err.expected, err.fix) from err
 
 
 def _get_manifest(reference: Reference, registry: Registry) -> bytes:

@@ -17,6 +17,9 @@ from edge_runtime.bundles.travel.push import CHUNK_BYTES, push_bundle
 from edge_runtime.bundles.travel.reference import parse_reference
 from edge_runtime.bundles.travel.registry import Patience
 from edge_runtime.bundles.verify import load_bundle
+from edge_runtime.cli.main import main
+from edge_runtime.config import load_config
+from edge_runtime.deployment.open_bundle import open_bundle
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused
 from tests.support.docker_registry import DockerRegistry
 from tests.support.large_bundles import LARGE_BYTES, build_large
@@ -268,3 +271,79 @@ def test_a_registry_that_is_away_is_told_apart_from_one_that_refuses(registry, o
     with pytest.raises(RegistryLost, match="refused"):
         pull(registry, out, patience=Patience(0))
     assert nothing_left(out)
+
+
+CONFIG = """\
+device: box
+state_dir: {folder}
+models: {{small: {{bundle: small}}}}
+cameras: {{belt: {{path: demo:conveyor, model: small}}}}
+trust: {{keys: [{key}], require_signed: true}}
+"""
+
+
+def test_a_box_installs_from_a_registry_what_it_trusts(registry, publisher, tmp_path, capsys):
+    config = tmp_path / "box.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path / "state", key=publisher.public))
+    store = tmp_path / "state" / "bundles"
+
+    def install(version):
+        with pytest.raises(SystemExit) as ended:
+            main(
+                [
+                    "bundle",
+                    "install",
+                    registry.reference(f"small:{version}"),
+                    "--config",
+                    str(config),
+                    "--json",
+                ]
+            )
+        return ended.value.code
+
+    def publish(version, *, signed):
+        made = build_small(tmp_path / f"made-{version}", version)
+        reference, client = opened(registry, f"small:{version}")
+        if signed:
+            publisher.sign(made)
+        push_bundle(list_files(made), reference, client, Patience(WAIT_S))
+        return made
+
+    first = publish(1, signed=True)
+    publish(2, signed=False)
+    publish(3, signed=True)
+    assert install(1) == 0
+    assert json.loads(capsys.readouterr().out)["outcome"] == "installed"
+    assert same(store / "small" / "1", first)
+    assert install(1) == 0
+    assert json.loads(capsys.readouterr().out)["outcome"] == "already installed"
+    assert install(2) == 65
+    assert "unsigned" in capsys.readouterr().err
+    assert install(3) == 0
+    assert install(9) == 76
+    loaded = load_config(config, {})
+    opened_model = open_bundle(loaded, "small")
+    opened_model.engine.close()
+    assert opened_model.bundle.signed_by == publisher.key_id
+    assert opened_model.bundle.manifest.version == 3
+    assert sorted(path.name for path in store.iterdir() if path.is_dir()) == ["small"]
+    assert sorted(path.name for path in (store / "small").iterdir()) == ["1", "3"]
+
+
+def test_an_installation_goes_on_after_the_registry_was_killed(registry, bundle, tmp_path, capsys):
+    push(registry, bundle)
+    store = tmp_path / "store"
+    killer = KillOnce(registry, LARGE_BYTES // 2)
+    with pytest.raises(RegistryLost):
+        pull(registry, store, killer, Patience(0))  # in the folder where an installation keeps it
+    registry.start()
+    before = len(registry.requests())
+    with pytest.raises(SystemExit) as ended:
+        main(["bundle", "install", registry.reference("small:1"), "--root", str(store)])
+    assert ended.value.code == 0
+    assert same(store / "small" / "1", bundle)
+    sizes = [
+        int(line.split('" ')[1].split()[1]) for line in registry.requests()[before:] if "/blobs/" in line
+    ]
+    assert sum(sizes) <= sum(list_files(bundle).sizes.values()) - LARGE_BYTES // 2
+    assert not (store / PARTIAL_FOLDER).exists()

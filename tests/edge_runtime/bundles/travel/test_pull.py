@@ -8,7 +8,7 @@ from edge_runtime.bundles.signing.ec_keys import load_public_key
 from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.travel import pull
 from edge_runtime.bundles.travel.files import list_files
-from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER, Order, place_bundle, pull_into
+from edge_runtime.bundles.travel.pull import PARTIAL_FOLDER, Order, find_known, place_bundle, pull_into
 from edge_runtime.bundles.travel.push import push_bundle
 from edge_runtime.bundles.travel.reference import parse_reference
 from edge_runtime.bundles.travel.registry import Patience
@@ -189,3 +189,30 @@ def test_the_rest_of_a_killed_pull_does_no_harm(registry, out):
     (out / PARTIAL_FOLDER / "assembly" / "evil.txt").write_text("x")
     run(registry, out)
     assert sorted(one.name for one in out.iterdir()) == ["small"]
+
+
+def test_files_of_an_older_version_are_not_loaded_again(registry, out, tmp_path):
+    second = build_small(tmp_path / "second", version=2)
+    push_bundle(list_files(second), parse_reference("oci://host/small:2"), registry, Patience(0))
+    run(registry, out)
+    pulled, path = run(registry, out, "oci://host/small:2", known=find_known(out, "small"))
+    assert pulled.counts.downloaded == (second / "bundle.yaml").stat().st_size
+    assert load_bundle(path).manifest.version == 2
+
+
+def test_known_files_are_hashed_like_all_others(registry, out, tmp_path):
+    second = build_small(tmp_path / "second", version=2)
+    push_bundle(list_files(second), parse_reference("oci://host/small:2"), registry, Patience(0))
+    _, first = run(registry, out)
+    (first / "labels.txt").write_bytes(b"x" * (first / "labels.txt").stat().st_size)
+    (first / "model.onnx").unlink()
+    (first / "model.onnx").symlink_to("/dev/zero")
+    _, path = run(registry, out, "oci://host/small:2", known=(first, tmp_path / "gone"))
+    assert load_bundle(path).manifest.version == 2
+    assert find_known(tmp_path / "nowhere", "small") == ()
+
+
+def test_a_refusal_names_the_reference_not_a_folder_that_is_gone(registry, out):
+    replace_blob(registry, "model.onnx", b"other")
+    error = refusal(registry, out)
+    assert error.path == f"{TAGGED}: model.onnx"
