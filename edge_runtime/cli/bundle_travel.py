@@ -14,9 +14,9 @@ from edge_runtime.cli.options import BUNDLE, JSON, PATH, OutputFile, print_answe
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.signing.trust import Trust
+    from edge_runtime.bundles.travel.oras_registry import OrasRegistry
     from edge_runtime.bundles.travel.pull import Pulled
     from edge_runtime.bundles.travel.reference import Reference
-    from edge_runtime.bundles.travel.registry import Registry
 
 _MIB = 1024 * 1024
 PLAIN_HTTP = click.option("--plain-http", is_flag=True, help="Without TLS; on this machine always so.")
@@ -71,9 +71,9 @@ def push(bundle: Path, reference: str, plain_http: bool, wait_s: float, as_json:
     from edge_runtime.bundles.travel.registry import Patience
 
     wanted = parse_reference(reference)
-    registry = open_registry(wanted, plain_http=plain_http)
     files = list_files(bundle)
-    done = push_bundle(files, wanted, registry, Patience(wait_s), show_progress("pushed"))
+    with open_registry(wanted, plain_http=plain_http) as registry:
+        done = push_bundle(files, wanted, registry, Patience(wait_s), show_progress("pushed"))
     pinned = wanted.pin(done.digest)
     report = {
         "bundle": files.bundle.id,
@@ -146,13 +146,15 @@ def open_pull(
 
     wanted = parse_reference(text)
     order = Order(wanted, trust or Trust(), limits.max_mib * _MIB, find_known(folder, wanted.name))
-    registry = open_registry(wanted, plain_http=limits.plain_http)
-    patience, progress = Patience(limits.wait_s), show_progress("pulled")
-    with pull_into(order, registry, folder / PARTIAL_FOLDER, patience, progress) as pulled:
+    patience, progress, partial = Patience(limits.wait_s), show_progress("pulled"), folder / PARTIAL_FOLDER
+    with (
+        open_registry(wanted, plain_http=limits.plain_http) as registry,
+        pull_into(order, registry, partial, patience, progress) as pulled,
+    ):
         yield pulled, wanted.pin(pulled.digest)
 
 
-def open_registry(reference: "Reference", *, plain_http: bool) -> "Registry":
+def open_registry(reference: "Reference", *, plain_http: bool) -> "OrasRegistry":
     """The registry of a reference, with the credentials that docker keeps.
 
     Raises:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,8 @@ class DockerRegistry:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.port = folder, free_port()
         self.host = f"127.0.0.1:{self.port}"
+        self.clients = ExitStack()
+        """Closed at the end."""
         self._process: subprocess.Popen[bytes] | None = None
         settings: dict[str, object] = {
             "version": 0.1,
@@ -98,4 +101,5 @@ class DockerRegistry:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
+        self.clients.close()
         self.kill()

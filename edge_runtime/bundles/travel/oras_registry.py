@@ -8,7 +8,7 @@ address over plain http.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
 from edge_runtime.bundles.travel.credentials import Credentials
@@ -61,7 +61,7 @@ class OrasRegistry:
         self._container = oras.container.Container(f"{host}/{reference.repository}")
         self._registry = oras.provider.Registry(host, insecure=is_plain, auth_backend="token")
         self._base = f"{self._registry.prefix}://{host}"
-        self._is_ready = False
+        self._is_ready = self._has_tokens = False
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # it warns of what is told as an error anyway
         self._prepare_session(is_plain=is_plain, is_loopback=reference.is_loopback)
 
@@ -73,6 +73,12 @@ class OrasRegistry:
         session.headers["Accept-Encoding"] = "identity"  # sizes are of the bytes that travel
         session.mount("https://", _bounded_adapter(is_allowed=True))
         session.mount("http://", _bounded_adapter(is_allowed=is_plain))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._registry.session.close()
 
     def get_manifest(self, name: str) -> bytes | None:
         """See the port."""
@@ -171,7 +177,14 @@ class OrasRegistry:
 
         once: Callable[..., Response] = oras.provider.Registry.do_request.__wrapped__
         with self._translate():
-            return once(self._registry, url, method, headers=dict(headers or {}), **more)
+            if "stream" not in more:
+                return once(self._registry, url, method, headers=dict(headers or {}), **more)
+            # Of a streamed answer that asks for a token, oras would leave the connection open.
+            if self._has_tokens and self._registry.auth.token is None:
+                once(self._registry, url, "HEAD", headers=dict(headers or {}))
+            sent = {**(headers or {}), **self._registry.auth.get_auth_header()}
+            streamed: Response = self._registry.session.request(method, url, headers=sent, **more)
+            return streamed
 
     def _log_in(self) -> None:
         """Find out how the registry wants to be asked; oras knows tokens, and has to be told of passwords."""
@@ -185,7 +198,9 @@ class OrasRegistry:
             if found is None:
                 raise self._refuse("it asks for a user and a password; log in: docker login, or podman login")
             self._registry.session.auth = (found.user, found.password)
-        elif found is not None:
+            return
+        self._has_tokens = True
+        if found is not None:
             self._registry.auth.set_basic_auth(found.user, found.password)
 
     def _read(self, answer: "Response") -> Iterator[bytes]:

@@ -72,7 +72,9 @@ class KillOnce:
 
 def opened(registry, name="small:1", credentials=None):
     reference = parse_reference(registry.reference(name))
-    return reference, OrasRegistry(reference, credentials, plain_http=False)
+    client = OrasRegistry(reference, credentials, plain_http=False)
+    registry.clients.callback(client.__exit__)
+    return reference, client
 
 
 def push(registry, bundle, killer=None, patience=None):
