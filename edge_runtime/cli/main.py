@@ -18,6 +18,7 @@ from edge_runtime.cli.check import check, schema
 from edge_runtime.cli.demo.commands import demo
 from edge_runtime.cli.infer import infer
 from edge_runtime.cli.keys import keys_group
+from edge_runtime.cli.rollout import rollout_group
 from edge_runtime.cli.run import run
 from edge_runtime.cli.send import send
 from edge_runtime.cli.tune.commands import tune_command
@@ -57,8 +58,8 @@ def cli(env_file: str | None) -> None:
 
 
 for subcommand in (
-    run, demo, check, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group, tune_command,
-    bench_command,
+    run, demo, check, schema, infer, calibrate, send, bundle_group, keys_group, baseline_group, rollout_group,
+    tune_command, bench_command,
 ):  # fmt: skip
     cli.add_command(subcommand)
 

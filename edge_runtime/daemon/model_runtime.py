@@ -8,6 +8,7 @@ from calibration.stats.heap import trim_heap
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.workers import InferenceWorker
+from edge_runtime.deployment.version_rollout import RolloutStatus, VersionRollout
 from edge_runtime.deployment.versions import Skipped
 from edge_runtime.inference.engines.threads import ThreadPlan
 from edge_runtime.inference.metrics import Percentiles
@@ -68,6 +69,8 @@ class ModelStatus:
     streams: dict[str, StreamStatus]
     recalibration: ControllerStatus | None
     """None where it is turned off."""
+    rollout: RolloutStatus | None
+    """None where none is configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class ModelRuntime:
     """Settings without effect on this device, for people."""
     skipped: Skipped | None = None
     """Newer versions of the bundle that could not be used."""
+    rollout: VersionRollout | None = None
+    """Tries newer versions; None where none is configured."""
 
     def start(self) -> None:
         """Begin to infer and to watch for drift."""
@@ -116,6 +121,9 @@ class ModelRuntime:
         self.pipeline.set_policy(make_batch_policy(config, self.name))
         if self.controller is not None:
             self.controller.reconfigure(config.recalibration, config.drift)
+        plan = config.models[self.name].rollout
+        if self.rollout is not None and plan is not None:
+            self.rollout.reconfigure(plan)
 
     def _start_workers(self) -> None:
         for worker in self.workers:
@@ -124,8 +132,12 @@ class ModelRuntime:
     def _start_controller(self) -> None:
         if self.controller is not None:
             self.controller.start()
+        if self.rollout is not None:
+            self.rollout.start()
 
     def _stop_controller(self) -> None:
+        if self.rollout is not None:
+            self.rollout.stop(STOP_S)
         if self.controller is not None:
             self.controller.stop(STOP_S)
 
@@ -166,6 +178,7 @@ class ModelRuntime:
                 for name, stream in list(metrics.streams.items())
             },
             recalibration=None if self.controller is None else self.controller.status(),
+            rollout=None if self.rollout is None else self.rollout.status(),
         )
 
     def _threads(self) -> ThreadStatus:

@@ -20,7 +20,7 @@ from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.model_runtime import ModelRuntime
 from edge_runtime.daemon.running import Running
 from edge_runtime.deployment.versions import Skipped, find_mended
-from edge_runtime.errors import ConfigError, EdgeRuntimeError
+from edge_runtime.errors import ConfigError, EdgeRuntimeError, OpeningStopped
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import ConfigApplied, ConfigRefused, Fact, VersionMended
@@ -39,6 +39,8 @@ LOOK_EVERY_S = 5.0
 
 Edits = queue.SimpleQueue[Config | EdgeRuntimeError]
 """Valid configurations, and what is wrong with those that are none."""
+Promoted = queue.SimpleQueue[str]
+"""Names of models."""
 _Opened = tuple[dict[str, ModelRuntime], BrokerConnection | None]
 """The new parts, ready while the old ones run."""
 
@@ -57,6 +59,8 @@ class _Edit:
     opened: Future[_Opened]
     mended: Mapping[str, Skipped] = field(default_factory=dict)
     """Not empty when it is no edit of the file: versions that were skipped can be used now."""
+    promoted: str | None = None
+    """Nor is it then: a model whose newer version has passed its rollout."""
 
 
 @dataclass(kw_only=True)
@@ -68,6 +72,8 @@ class ConfigReloader:
     delivery: Delivery
     notify: SystemdNotify
     edits: Edits
+    promoted: Promoted
+    """Models whose newer version has passed its rollout, to be opened as the model's own."""
     crashes: Crashes
     open_model: Callable[[Config, str, Callable[[], bool]], ModelRuntime]
     """Load, self-test and wire one model, unless the function says stop; nothing runs yet.
@@ -99,7 +105,10 @@ class ConfigReloader:
             self._begin(self.edits.get(), now_s)
         edit = self._edit
         if edit is None:
-            self._look_for_mended_versions(now_s)
+            if not self.promoted.empty():
+                self._begin_promoted(self.promoted.get(), now_s)
+            else:
+                self._look_for_mended_versions(now_s)
             return
         if not self.edits.empty():
             edit.must_stop.set()
@@ -112,6 +121,12 @@ class ConfigReloader:
         elif now_s >= edit.deadline_s:
             self._edit = None
             self._give_up(edit)
+
+    def _begin_promoted(self, name: str, now_s: float) -> None:
+        runtime = self.running.models.get(name)
+        if runtime is not None and runtime.rollout is not None and runtime.rollout.is_handing_over:
+            plan = Changes({f"models.{name}": Effect.REBUILD_MODEL})
+            self._start(self.running.config, plan, now_s, promoted=name)
 
     def _look_for_mended_versions(self, now_s: float) -> None:
         """Open a model again when a version of its bundle that was skipped has become whole."""
@@ -159,7 +174,12 @@ class ConfigReloader:
         self._start(new, plan, now_s)
 
     def _start(
-        self, new: Config, plan: Changes, now_s: float, mended: Mapping[str, Skipped] | None = None
+        self,
+        new: Config,
+        plan: Changes,
+        now_s: float,
+        mended: Mapping[str, Skipped] | None = None,
+        promoted: str | None = None,
     ) -> None:
         self.notify.reloading()
         must_stop, is_alive = threading.Event(), threading.Event()
@@ -169,12 +189,14 @@ class ConfigReloader:
             return must_stop.is_set()
 
         opened = self.run_in_background(lambda: self._open(new, plan, should_stop))
-        self._edit = _Edit(new, plan, now_s + DEADLINE_S, must_stop, is_alive, opened, mended or {})
+        self._edit = _Edit(new, plan, now_s + DEADLINE_S, must_stop, is_alive, opened, mended or {}, promoted)
 
     def _end(self, edit: _Edit) -> None:
         error = edit.opened.exception()
         if error is None:
             self._apply(edit, edit.opened.result())
+        elif isinstance(error, OpeningStopped) and edit.promoted is not None:
+            self.promoted.put(edit.promoted)  # after the edit that it made room for
         elif isinstance(error, EdgeRuntimeError):
             self._fail(edit, str(error), str(error))
         else:
@@ -187,6 +209,8 @@ class ConfigReloader:
     def _apply(self, edit: _Edit, opened: _Opened) -> None:
         before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
         self._take_over(edit, opened)
+        if edit.promoted is not None:
+            return
         if edit.mended:
             for name, runtime in opened[0].items():
                 if runtime.bundle.id != before.get(name):
@@ -197,8 +221,13 @@ class ConfigReloader:
         self.keep_config(edit.config)
 
     def _fail(self, edit: _Edit, problem: str, for_people: str) -> None:
-        """Everything stays as it was; a mended version that cannot be used says nothing about the configuration."""
-        if edit.mended:
+        """Everything stays as it was; a version that cannot be used says nothing about the configuration."""
+        runtime = None if edit.promoted is None else self.running.models.get(edit.promoted)
+        if edit.promoted is not None:
+            log.error("version that passed its rollout cannot be opened", reason=problem)
+            if runtime is not None and runtime.rollout is not None:
+                runtime.rollout.hand_over_failed(problem)
+        elif edit.mended:
             self._tried |= edit.mended
             log.error("version that was mended cannot be used", reason=problem)
         else:

@@ -1,12 +1,13 @@
 """The configuration in force, its models and the connection to the broker; an edit replaces parts of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_runtime.config import Config
 from edge_runtime.daemon.health import EngineFacts
 from edge_runtime.daemon.model_runtime import ModelRuntime
+from edge_runtime.deployment.rollout_policy.stages import Command
 from edge_runtime.errors import CommandError
 from edge_runtime.messaging.connection import BrokerConnection
 from edge_runtime.messaging.mqtt.topics import Topics
@@ -72,6 +73,29 @@ class Running:
             raise CommandError(
                 "it is being done and takes longer; ask for the status to see how it ends"
             ) from err
+
+    def steer_rollout(self, model: str | None, action: str, version: int | None = None) -> dict[str, Any]:
+        """Carry out a command about the versions of a model; gives their status, or their history.
+
+        Raises:
+            CommandError: unknown model, no rollout, or not possible now.
+        """
+        runtime = self._find_model(model)
+        rollout = runtime.rollout
+        if rollout is None:
+            raise CommandError(
+                f"model {runtime.name} has no rollout; add 'rollout: {{}}' to it in the configuration"
+            )
+        match action:
+            case "status":
+                return asdict(rollout.status())
+            case "history":
+                return {"steps": rollout.history()}
+            case "retry":
+                if version is None:
+                    raise CommandError("retry: name the refused version")
+                return rollout.retry(version)
+        return rollout.command(Command(action))
 
     def _find_model(self, name: str | None) -> ModelRuntime:
         models = dict(self.models)

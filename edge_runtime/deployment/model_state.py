@@ -5,6 +5,7 @@
     last-version                  number of the bundle version that ran last
     versions.json                 which versions are active, previous and candidate (see version_pointers)
     active.json                   {"bundle": "name/1", "patch": "p3" | null, "previous": "p2" | null}
+    rollouts.json                 what became of newer versions (see rollout_history)
     schedule.json                 {"came_wall_s": [...]}: when the schedule came last
     baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
     probes/<first 16 digits of the model's SHA-256>.onnx    its first taps, for the drift monitor

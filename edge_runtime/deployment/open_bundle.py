@@ -38,7 +38,8 @@ from edge_runtime.bundles.signing.trust import Trust, load_trust
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import Config, ModelConfig
 from edge_runtime.deployment.model_state import ModelState, model_folder
-from edge_runtime.deployment.versions import Skipped, list_candidates, take_fingerprint
+from edge_runtime.deployment.start_record import StartRecord
+from edge_runtime.deployment.versions import Skipped, find_bundle, list_candidates, take_fingerprint
 from edge_runtime.errors import (
     BundleError,
     ConfigError,
@@ -114,10 +115,14 @@ def open_bundle(
     """
     with name_model_in_errors(config, name):
         root, wanted = config.bundle_root(name), config.models[name].version
-        last_run = ModelState(model_folder(config.state_dir, name)).read_last_version()
+        model_state = ModelState(model_folder(config.state_dir, name))
+        starts = StartRecord(
+            model_state.versions_path, is_kept=has_rollout(config, name), may_write=may_write
+        )
         seen, refused = take_fingerprint(root), list[EdgeRuntimeError]()
         without_engine, trust = dict[ModelFormat, EngineError](), find_trust(config, name)
-        for path in list_candidates(root, wanted, last_run):
+        last_run = model_state.read_last_version()
+        for path in list_candidates(root, wanted, last_run, first=starts.first, never=starts.never):
             try:
                 bundle = load_bundle(path, trust)
                 check_requirements(bundle.manifest, path)
@@ -125,7 +130,8 @@ def open_bundle(
                 if model_format in without_engine:  # this version would be no better off
                     continue
                 try:
-                    opened = _open_version(config, name, bundle, should_stop, may_write=may_write)
+                    with starts.count(bundle.manifest.version):
+                        opened = _open_version(config, name, bundle, should_stop, may_write=may_write)
                 except (EngineMissing, EngineMismatch) as err:
                     without_engine[model_format] = err
                     raise
@@ -134,6 +140,25 @@ def open_bundle(
                 continue
             return _note_skipped(opened, Skipped(root, refused[0].reason_text, seen)) if refused else opened
         raise next(iter(without_engine.values()), refused[0])
+
+
+def open_newer(config: Config, name: str, version: int, should_stop: Callable[[], bool]) -> OpenedModel:
+    """The same for one version, while another one answers.
+
+    Raises:
+        BundleError, EngineError: it cannot be used.
+        OpeningStopped: ``should_stop`` said so.
+    """
+    path = find_bundle(config.bundle_root(name), version)
+    bundle = load_bundle(path, find_trust(config, name))
+    check_requirements(bundle.manifest, path)
+    return _open_version(config, name, bundle, should_stop, may_write=True)
+
+
+def has_rollout(config: Config, name: str) -> bool:
+    """Whether newer versions of a model are tried before they answer."""
+    model = config.models[name]
+    return model.rollout is not None and model.version == "latest"
 
 
 def _note_skipped(opened: OpenedModel, skipped: Skipped) -> OpenedModel:

@@ -6,8 +6,9 @@ version that is whole, says so, and looks again when the folder changes.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from edge_runtime.bundles.manifest import MANIFEST_FILE
@@ -44,10 +45,19 @@ def find_bundle(root: Path, version: str | int) -> Path:
     return list_candidates(root, version)[0]
 
 
-def list_candidates(root: Path, version: str | int, last_run: int | None = None) -> list[Path]:
+def list_candidates(
+    root: Path,
+    version: str | int,
+    last_run: int | None = None,
+    *,
+    first: Sequence[int] = (),
+    never: Collection[int] = (),
+) -> list[Path]:
     """The folders to try, best first: one, unless ``latest`` leaves a choice.
 
-    Then the newest comes first, the one that ran last (``last_run``) second, and the others by age.
+    Then the newest comes first, the one that ran last (``last_run``) second, and the others by age. Versions that a
+    rollout put ``first`` come before all of them, and those that are ``never`` to be used are left out while there are
+    others.
 
     Raises:
         BundleError: there is none, or the disk does not let us look.
@@ -67,9 +77,10 @@ def list_candidates(root: Path, version: str | int, last_run: int | None = None)
         raise BundleError(root, f"versions there: {have}", f"version {version}", "Copy that version there.")
     if version != "latest":
         return [found[int(version)]]
-    newest, *older = sorted(found, reverse=True)
+    newest, *older = sorted(found.keys() - set(never) or found, reverse=True)
     older.sort(key=lambda number: (number != last_run, -number))
-    return [found[number] for number in (newest, *older)[:MOST_TRIED]]
+    chosen = dict.fromkeys(number for number in (*first, newest, *older) if number in found)
+    return [found[number] for number in list(chosen)[:MOST_TRIED]]
 
 
 def list_versions(root: Path) -> dict[int, Path]:
@@ -88,19 +99,22 @@ def take_fingerprint(root: Path) -> Fingerprint:
 
 
 def _look(root: Path) -> Iterator[tuple[str, int, int]]:
-    looked_at = 0
     try:
         for folder in list_versions(root).values():
-            yield folder.name, -1, 0
-            for place, _, names in os.walk(folder):
-                for name in names:
-                    status = (Path(place) / name).lstat()
-                    yield str(Path(place, name).relative_to(root)), status.st_size, status.st_mtime_ns
-                    looked_at += 1
-                    if looked_at >= _MOST_LOOKED_AT:
-                        return
+            yield from islice(_look_at(folder), _MOST_LOOKED_AT)
     except OSError:
         return
+
+
+def _look_at(folder: Path) -> Iterator[tuple[str, int, int]]:
+    yield folder.name, -1, 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = (Path(place) / name).lstat()
+            except OSError:
+                continue
+            yield str(Path(place, name).relative_to(folder.parent)), status.st_size, status.st_mtime_ns
 
 
 def find_mended(skipped: Mapping[str, tuple[Skipped, int]]) -> dict[str, Skipped]:
@@ -130,3 +144,42 @@ def _is_whole(path: Path) -> bool:
     except BundleError:
         return False
     return True
+
+
+class NewerVersions:
+    """Looks for whole versions above the one in use; one that is being copied is looked at again when it changes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._not_whole: dict[int, tuple[Fingerprint, str]] = {}
+
+    @property
+    def problem(self) -> str | None:
+        """Why the newest version that is not whole cannot be used; None when all are."""
+        if not self._not_whole:
+            return None
+        newest = max(self._not_whole)
+        return f"version {newest} is not whole: {self._not_whole[newest][1]}"
+
+    def find_newest(self, used: int, refused: Collection[int]) -> int | None:
+        """The newest above ``used`` that is whole and not refused; None when there is none.
+
+        Raises:
+            OSError: the disk does not let us look.
+        """
+        found = list_versions(self._root)
+        newer = sorted(number for number in found if number > used and number not in refused)
+        self._not_whole = {number: seen for number, seen in self._not_whole.items() if number in newer}
+        for number in reversed(newer):
+            state = tuple(sorted(_look_at(found[number])))
+            before = self._not_whole.get(number)
+            if before is not None and before[0] == state:
+                continue
+            try:
+                load_bundle(found[number])
+            except BundleError as err:
+                self._not_whole[number] = state, err.reason_text
+            else:
+                self._not_whole.pop(number, None)
+                return number
+        return None

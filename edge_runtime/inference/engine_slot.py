@@ -121,6 +121,14 @@ class EngineSlot:
             retired, self._retired = self._retired, None
         return retired is None or retired.is_closed.wait(timeout_s)
 
+    def retire(self) -> None:
+        """Free the engine once the last batch that runs on it is done; none may be taken after this."""
+        with self._lock:
+            self._lease.is_retired = True
+            is_idle = self._lease.users == 0
+        if is_idle:
+            self._lease.close()
+
     def close(self) -> None:
         """Free the engine; the slot must not be used again."""
         self._lease.close()

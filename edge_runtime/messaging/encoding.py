@@ -189,6 +189,7 @@ def _fact(fact: Fact) -> dict[str, Any]:
             | events.RolledBack()
             | events.VersionSkipped()
             | events.VersionMended()
+            | events.RolloutMoved()
             | events.StateDamaged()
         ):
             return _values(fact)

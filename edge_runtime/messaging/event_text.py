@@ -10,6 +10,8 @@ def is_trouble(fact: Fact) -> bool:
     """Whether a person should look: drift, a refused edit, a damaged version, a task that failed."""
     if isinstance(fact, events.HealthChanged):
         return fact.reason is not None
+    if isinstance(fact, events.RolloutMoved):
+        return fact.stage == "refused" or fact.paused is not None
     return isinstance(
         fact,
         events.DriftAlarm
@@ -36,6 +38,8 @@ def describe(fact: Fact) -> list[str]:
             return [
                 f"the newer version of the bundle can be used now: {fact.bundle} instead of {fact.before}"
             ]
+        case events.RolloutMoved():
+            return _describe_rollout(fact)
         case events.DeliveryTrouble():
             return [f"not everything is delivered ({fact.channel})", *fact.problems]
         case events.DeliveryRecovered():
@@ -80,3 +84,17 @@ def _drift_text(figures: events.DriftFigures) -> str:
     is_slow = figures.score <= figures.threshold < figures.cusum
     name, value = ("lasting excess", figures.cusum) if is_slow else ("score", figures.score)
     return f"{name} {value:.3g}, threshold {figures.cusum_threshold if is_slow else figures.threshold:.3g}"
+
+
+def _describe_rollout(fact: events.RolloutMoved) -> list[str]:
+    words = {
+        "staged": "is being opened",
+        "shadow": "answers in the shadow",
+        "canary": "answers a part of the frames",
+        "watched": "answers everything, and is watched",
+        "active": "is active for good",
+        "refused": f"is refused, {fact.active} answers",
+    }
+    headline = f"new version {fact.bundle} {words.get(fact.stage, fact.stage)}"
+    paused = [f"waits for a person: {fact.paused}"] if fact.paused else []
+    return [headline, fact.reason, *paused]

@@ -5,7 +5,7 @@ an event; several types may share one, and their fields tell them apart.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from calibration.verdict import FrameCounts
@@ -156,6 +156,26 @@ class VersionMended:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutMoved:
+    """A newer version has gone on, or was refused, on its way to become the active one."""
+
+    kind: ClassVar = "rollout"
+    bundle: str
+    """The candidate, name and version."""
+    active: str
+    """The version that answers unless the candidate does."""
+    before: str
+    """The stage that it was in."""
+    stage: str
+    """The stage that it is in now: ``staged``, ``shadow``, ``canary``, ``watched``, ``active`` or ``refused``."""
+    reason: str
+    paused: str | None = None
+    """Why it waits for a person; None: it does not."""
+    findings: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
+    """By metric: ``value``, ``limit`` and ``verdict`` of the stage before."""
+
+
+@dataclass(frozen=True, slots=True)
 class HealthChanged:
     """Something is not as it should be, or is again."""
 
@@ -284,6 +304,7 @@ Fact = (
     | ConfigRefused
     | VersionSkipped
     | VersionMended
+    | RolloutMoved
     | StateDamaged
     | HealthChanged
     | Commissioned

@@ -64,6 +64,16 @@ def run_in_background(work: Callable[[], T]) -> Future[T]:
     return future
 
 
+def lower_this_thread(by: int = THREAD_NICENESS) -> None:
+    """Leave the processor to live frames for as long as this thread lives; calling it again changes nothing."""
+    lowered = min(_niceness_of_process() + by, MAX_NICENESS)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), lowered)
+
+
+def _niceness_of_process() -> int:
+    return os.getpriority(os.PRIO_PROCESS, os.getpid())
+
+
 @contextlib.contextmanager
 def low_priority(by: int = THREAD_NICENESS) -> Iterator[None]:
     """For as long as it lasts, this thread and those it starts leave the processor to live frames.

@@ -20,6 +20,7 @@ from edge_runtime.messaging.events import (
     RecalibrationRefused,
     RecalibrationReport,
     RolledBack,
+    RolloutMoved,
     StateDamaged,
     TaskFailed,
     VersionMended,
@@ -79,6 +80,11 @@ EXAMPLES = {
     "state damaged": (StateDamaged("models/parts/active.json", "the base answers", "unexpected end of data"), "state", {
         "file": "models/parts/active.json", "lost": "the base answers", "problem": "unexpected end of data"}),
     "version mended": (VersionMended("parts/2", "parts/1"), "bundle", {"bundle": "parts/2", "from": "parts/1"}),
+    "rollout refused": (RolloutMoved("parts/3", "parts/2", "shadow", "refused", "agreement 0.41 is below 0.8",
+        findings={"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail"}}), "rollout", {
+        "bundle": "parts/3", "active": "parts/2", "from": "shadow", "stage": "refused",
+        "reason": "agreement 0.41 is below 0.8", "paused": None,
+        "findings": {"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail"}}}),
     "delivery trouble": (DeliveryTrouble("mqtt", ("edge/belt-3/event waits: not authorized",)), "delivery", {
         "channel": "mqtt", "problems": ["edge/belt-3/event waits: not authorized"]}),
     "delivery recovered": (DeliveryRecovered("mqtt"), "delivery", {"channel": "mqtt"}),

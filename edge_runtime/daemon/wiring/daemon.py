@@ -15,7 +15,7 @@ from edge_runtime.config import CameraConfig, Config, keep_last_good, secrets_of
 from edge_runtime.config.watcher import ConfigWatcher
 from edge_runtime.daemon.cameras import Cameras
 from edge_runtime.daemon.lifecycle import Daemon, StopRequest
-from edge_runtime.daemon.reload import ConfigReloader, Edits
+from edge_runtime.daemon.reload import ConfigReloader, Edits, Promoted
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
 from edge_runtime.daemon.wiring.messaging import Outboxes, make_command_handlers, make_http, open_connection
@@ -63,7 +63,8 @@ def build_daemon(
     config = adjust(loaded)
     with ExitStack() as resources:  # closes them when a later part cannot be made
         resources.callback(lock_state_dir(config.state_dir).close)
-        stop, edits, notify = StopRequest(), Edits(), SystemdNotify(os.environ)
+        stop, edits, promoted = StopRequest(), Edits(), Promoted()
+        notify = SystemdNotify(os.environ)
         crashes = Crashes(stop.fail)
         outboxes = Outboxes(config, crashes)
         resources.callback(outboxes.close)
@@ -84,8 +85,9 @@ def build_daemon(
             delivery=delivery,
             notify=notify,
             edits=edits,
+            promoted=promoted,
             crashes=crashes,
-            open_model=partial(open_model, delivery=delivery, crashes=crashes),
+            open_model=partial(open_model, delivery=delivery, crashes=crashes, hand_over=promoted.put),
             open_connection=partial(
                 open_connection, outboxes=outboxes, handlers=handlers, used=used, crashes=crashes
             ),

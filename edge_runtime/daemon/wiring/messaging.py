@@ -103,6 +103,7 @@ def _make_channel(name: str, outbox: Outbox, sink: Sink, topics: Topics, crashes
 def make_command_handlers(running: Running, reporter: StatusReporter) -> dict[str, VerbHandler]:
     """What each verb does."""
     handlers: dict[str, VerbHandler] = {verb: partial(_request, running, verb) for verb in get_args(Verb)}
+    handlers["rollout"] = lambda given: running.steer_rollout(given.model, given.action, given.version)
     handlers["bless"] = handlers["approve"]  # the old name, for one release
     cleaned = {verb: partial(_answer_without_secrets, handler) for verb, handler in handlers.items()}
     # Before it is a mapping, so that none of its keys is taken for a secret.

@@ -13,19 +13,25 @@ from edge_runtime.bundles.self_test import check_same_answers
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.model_runtime import ModelRuntime, make_batch_policy
+from edge_runtime.daemon.wiring.preprocessing import make_preprocessor
 from edge_runtime.daemon.wiring.recalibration import make_controller
+from edge_runtime.daemon.wiring.rollout import make_rollout
 from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.deployment import BuildEngine, Deployment
 from edge_runtime.deployment.model_state import ModelState, Patched
-from edge_runtime.deployment.open_bundle import OpenedModel, name_model_in_errors, open_bundle
+from edge_runtime.deployment.open_bundle import (
+    OpenedModel,
+    has_rollout,
+    name_model_in_errors,
+    open_bundle,
+)
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.errors import EngineError, StateError
 from edge_runtime.inference.engine_slot import EngineSlot
 from edge_runtime.inference.engines.base import Engine, close_on_error
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.inference.postprocess.postprocessor import Postprocessor
-from edge_runtime.inference.preprocess import PictureLimits, Preprocessor
 from edge_runtime.inference.scheduler import BatchScheduler
 from edge_runtime.messaging.delivery import Delivery
 from edge_runtime.messaging.events import Event, StateDamaged, VersionSkipped
@@ -36,9 +42,17 @@ log = structlog.get_logger()
 
 
 def open_model(
-    config: Config, name: str, should_stop: Callable[[], bool], *, delivery: Delivery, crashes: Crashes
+    config: Config,
+    name: str,
+    should_stop: Callable[[], bool],
+    *,
+    delivery: Delivery,
+    crashes: Crashes,
+    hand_over: Callable[[str], None],
 ) -> ModelRuntime:
     """Load, self-test and wire one model; nothing runs yet. ``should_stop`` is asked while that may take long.
+
+    ``hand_over`` is called with its name when a newer version has passed its rollout and is to be opened like this.
 
     Raises:
         BundleError: damaged, unsafe, or it does not do what it promises.
@@ -82,7 +96,14 @@ def open_model(
         if opened.skipped is not None:
             fact = VersionSkipped(bundle.id, opened.skipped.reason)
             delivery.add_event(Event(time.time(), fact, name))
-        return ModelRuntime(name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped)
+        versions = None
+        if has_rollout(config, name):
+            versions = make_rollout(
+                config, name, bundle, pipeline, model_state, delivery.add_event, crashes, hand_over
+            )
+        return ModelRuntime(
+            name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped, versions
+        )
 
 
 def _make_pipeline(
@@ -98,11 +119,7 @@ def _make_pipeline(
     return Pipeline(
         device=config.device,
         model=name,
-        preprocessor=Preprocessor(
-            bundle.manifest.preprocess,
-            PictureLimits(config.pictures.max_pixels, config.pictures.max_file_mib << 20),
-            lambda err: crashes.note_once(f"picture-{type(err).__name__}"),
-        ),
+        preprocessor=make_preprocessor(config, bundle.manifest.preprocess, crashes),
         scheduler=BatchScheduler(make_batch_policy(config, name), opened.plan.workers),
         slot=slot,
         postprocessor=Postprocessor(bundle.manifest, bundle.labels),

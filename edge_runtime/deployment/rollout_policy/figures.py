@@ -59,6 +59,12 @@ class ArmSummary:
     agreements: int
     agreement_squares: float
     """Sum of the squares of the agreements."""
+    confidences: int = 0
+    """Answers that have one, each bounded to 0..1."""
+    confidence_squares: float = 0.0
+    """Sum of the squares of the confidences."""
+    latency_p99_low_ms: float | None = None
+    """What the 99th percentile surely exceeds: the worst of few answers says little about it."""
 
     @property
     def answers(self) -> int:
@@ -89,7 +95,7 @@ class ArmFigures:
         self._reasons: Counter[str] = Counter()
         self._latency = Latency()
         self._confidences = self._confident = 0
-        self._confidence_sum = 0.0
+        self._confidence_sum = self._confidence_squares = 0.0
         self._labels: Counter[str] = Counter()
         self._last_label: dict[str, str] = {}
         self._switches = self._comparisons = 0
@@ -106,8 +112,10 @@ class ArmFigures:
         self._latency.add(latency_ms)
         confidence, label = confidence_of(answer), label_of(answer)
         if confidence is not None:
+            bounded = min(max(confidence, 0.0), 1.0)
             self._confidences += 1
-            self._confidence_sum += confidence
+            self._confidence_sum += bounded
+            self._confidence_squares += bounded * bounded
             self._confident += confidence >= CONFIDENT
         if label is not None:
             self._note_label(label, stream)
@@ -151,6 +159,9 @@ class ArmFigures:
             agreement=_share(self._agreement_sum, self._agreements),
             agreements=self._agreements,
             agreement_squares=self._agreement_squares,
+            confidences=self._confidences,
+            confidence_squares=self._confidence_squares,
+            latency_p99_low_ms=self._latency.surely_above(0.99),
         )
 
     def _note_label(self, label: str, stream: str) -> None:

@@ -104,7 +104,8 @@ def judge(
 
     Args:
         stage: SHADOW compares medians of latency, as the candidate runs at low priority there; CANARY and WATCHED
-            compare 99th percentiles, and agreement only where it was measured.
+            compare the 99th percentiles too (of the candidate what its one surely exceeds), and agreement only where
+            it was measured.
         candidate: Figures of the candidate since the stage began.
         active: Those of the version it is compared with, over the same kind of frames; in WATCHED of the previous one.
         limits: ``Limits.of`` this stage.
@@ -198,18 +199,24 @@ def _judge_memory(growth_mib: float | None, limits: Limits, *, is_complete: bool
 def _judge_latency(
     stage: Stage, candidate: ArmSummary, active: ArmSummary, limits: Limits, *, is_complete: bool
 ) -> Finding:
-    which = "p50" if stage is Stage.SHADOW else "p99"
-    ours, theirs = (_number(getattr(arm, f"latency_{which}_ms")) for arm in (candidate, active))
-    limit = limits.latency_ratio
-    if ours is None or theirs is None:
-        return _finding("latency", None, limit, VerdictKind.INCONCLUSIVE, "latency is not known of both arms")
-    ratio = ours / max(theirs, _LATENCY_STEP_MS)
-    is_slow = ours - theirs > limits.latency_ms and ours > limit * theirs
+    pairs = {"p50": (candidate.latency_p50_ms, active.latency_p50_ms)}
+    if stage is not Stage.SHADOW:  # where it runs at low priority, its tail says nothing
+        pairs["p99"] = candidate.latency_p99_low_ms, active.latency_p99_ms
+    limit, worst = limits.latency_ratio, None
+    is_slow, texts = False, list[str]()
+    for which, pair in pairs.items():
+        ours, theirs = map(_number, pair)
+        if ours is None or theirs is None:
+            text = "latency is not known of both arms"
+            return _finding("latency", None, limit, VerdictKind.INCONCLUSIVE, text)
+        worst = max(worst or 0.0, ours / max(theirs, _LATENCY_STEP_MS))
+        is_slow |= ours - theirs > limits.latency_ms and ours > limit * theirs
+        surely = "surely " if which == "p99" else ""
+        texts.append(f"latency {which} {surely}{ours:.1f} ms against {theirs:.1f} ms")
     kind = VerdictKind.INCONCLUSIVE
     if is_complete:
         kind = VerdictKind.FAIL if is_slow else VerdictKind.PASS
-    text = f"latency {which} {ours:.1f} ms against {theirs:.1f} ms, at most {limit:g} times"
-    return _finding("latency", ratio, limit, kind, text)
+    return _finding("latency", worst, limit, kind, f"{', '.join(texts)}, at most {limit:g} times")
 
 
 def _judge_agreement(candidate: ArmSummary, limits: Limits, *, is_complete: bool) -> Finding:
@@ -240,7 +247,14 @@ def _judge_confidence(
         return _finding("confidence", None, limit, VerdictKind.INCONCLUSIVE, text)
     kind = VerdictKind.INCONCLUSIVE
     if is_complete:
-        kind = VerdictKind.FAIL if ours < limit * theirs else VerdictKind.PASS
+        most, least = (
+            mean_interval(mean * arm.confidences, arm.confidence_squares, arm.confidences)
+            for mean, arm in ((ours, candidate), (theirs, active))
+        )
+        if most.high < limit * least.low:  # few frames of one scene say little about another few
+            kind = VerdictKind.FAIL
+        elif ours >= limit * theirs:
+            kind = VerdictKind.PASS
     text = f"mean confidence {ours:.2f} against {theirs:.2f}, at least {limit:g} of it"
     return _finding("confidence", ours / theirs, limit, kind, text)
 

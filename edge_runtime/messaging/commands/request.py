@@ -8,7 +8,7 @@ A request is a JSON object of at most 64 KiB, or nothing at all for a verb that 
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -83,6 +83,14 @@ class RemoveArguments(ModelArguments):
     name: BaselineName
 
 
+class RolloutArguments(ModelArguments):
+    """``rollout``: what becomes of the version that is on its way; ``status`` and ``history`` change nothing."""
+
+    action: Literal["status", "promote", "abort", "pause", "resume", "retry", "history"] = "status"
+    version: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
+    """retry: the refused version."""
+
+
 ARGUMENTS: Mapping[str, type[Arguments]] = {
     "status": Arguments,
     "recalibrate": RecalibrateArguments,
@@ -93,6 +101,7 @@ ARGUMENTS: Mapping[str, type[Arguments]] = {
     "bless": ApproveArguments,  # the old name, for one release
     "expire": BaselineArguments,
     "remove": RemoveArguments,
+    "rollout": RolloutArguments,
 }
 
 READS = frozenset({"status", "baselines"})

@@ -1,6 +1,7 @@
 """The daemon's life and its live edits, with scripted parts: what is opened, closed and kept, and in which order."""
 
 import io
+import queue
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from edge_runtime.errors import (
     CommandError,
     ConfigError,
     EdgeRuntimeError,
+    EngineError,
     OpeningStopped,
     Problem,
     StateError,
@@ -57,6 +59,7 @@ class Runtime:
     def __init__(self, diary, name, config):
         self.diary, self.name, self.config, self.controller = diary, name, config, None
         self.bundle, self.skipped = SimpleNamespace(id=f"{name}/{self.version}"), None
+        self.rollout = SimpleNamespace(is_handing_over=True, hand_over_failed=diary.append)
         self.pipeline = SimpleNamespace(name=name, is_idle=lambda: True, due_since_s=lambda: None)
         self.pipeline.metrics = SimpleNamespace(last_progress_at_s=None, first_result_at_s=None)
         self.pipeline.slot = SimpleNamespace(failures_in_a_row=0)
@@ -123,6 +126,7 @@ class DaemonBench:
 
     def __init__(self, tmp_path):
         self.opens_at_once, self.can_be_stopped = True, False
+        self.promoted = queue.SimpleQueue()
         self.diary, self.opened, self.errors = Diary(), [], {}
         self.folder = tmp_path
         self.streams = Streams(self.diary)
@@ -139,6 +143,7 @@ class DaemonBench:
             delivery=self.delivery,
             notify=notify,
             edits=self.edits,
+            promoted=self.promoted,
             crashes=self.crashes,
             open_model=self.open_model,
             open_connection=self.open_connection,
@@ -565,3 +570,55 @@ def test_what_waits_for_a_restart_does_not_count_before(bench, tmp_path):
     bench.edit(bench.config(state=tmp_path / "elsewhere", threads=2))
     assert {runtime.config.state_dir for runtime in bench.opened} == {tmp_path}
     assert bench.running.config.state_dir == tmp_path
+
+
+def test_a_version_that_passed_its_rollout_is_opened_as_the_models_own(bench):
+    bench.start()
+    bench.promoted.put("parts")
+    bench.daemon.tick(0.0)
+    assert len(bench.opened) == 1
+    bench.daemon.tick(1.0)
+    assert bench.diary == ["count on parts", "move belt", "take over parts"]
+    assert not [event for event in bench.delivery.events() if isinstance(event.fact, ConfigApplied)]
+    bench.daemon.tick(2.0)
+    assert len(bench.opened) == 1
+
+
+def test_one_that_is_the_models_own_already_is_not_opened_again(bench):
+    bench.start()
+    bench.running.models["parts"].rollout.is_handing_over = False
+    bench.promoted.put("parts")
+    bench.promoted.put("gone")
+    for now_s in (0.0, 1.0, 2.0):
+        bench.daemon.tick(now_s)
+    assert bench.opened == []
+
+
+def test_one_that_cannot_be_opened_is_told_and_says_nothing_about_the_configuration(bench):
+    bench.start()
+    bench.errors["parts"] = EngineError("its files are gone")
+    bench.promoted.put("parts")
+    bench.daemon.tick(0.0)
+    bench.daemon.tick(1.0)
+    assert bench.diary == ["its files are gone"]
+    assert bench.running.config_problem is None
+
+
+def test_an_edit_comes_before_a_promotion_which_is_not_forgotten(bench):
+    bench.start()
+    bench.opens_at_once, bench.can_be_stopped = False, True
+    bench.promoted.put("parts")
+    bench.daemon.tick(0.0)
+    bench.edits.put(bench.config(threads=2))
+    bench.daemon.tick(1.0)
+    bench.open_now()  # which stops for the edit
+    bench.daemon.tick(2.0)
+    bench.daemon.tick(3.0)
+    bench.open_now()
+    bench.daemon.tick(4.0)
+    assert isinstance(bench.delivery.events()[-1].fact, ConfigApplied)
+    edited = len(bench.opened)
+    bench.daemon.tick(5.0)
+    bench.open_now()
+    bench.daemon.tick(6.0)
+    assert [one.name for one in bench.opened[edited:]] == ["parts"]

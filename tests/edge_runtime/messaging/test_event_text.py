@@ -10,6 +10,7 @@ from edge_runtime.messaging.events import (
     DriftAlarm,
     DriftFigures,
     HealthChanged,
+    RolloutMoved,
     StateDamaged,
     TaskFailed,
     VersionSkipped,
@@ -47,7 +48,8 @@ def test_every_event_has_a_headline_and_trouble_is_a_warning(name):
     fact = EXAMPLES[name][0]
     assert all(describe(fact))
     is_over = isinstance(fact, HealthChanged) and fact.state == "well"
-    assert is_trouble(fact) == (isinstance(fact, TROUBLE) and not is_over)
+    is_refused = isinstance(fact, RolloutMoved) and fact.stage == "refused"
+    assert is_trouble(fact) == (is_refused or (isinstance(fact, TROUBLE) and not is_over))
 
 
 @pytest.mark.parametrize("is_lasting", [False, True])

@@ -45,10 +45,12 @@ def sent(name):
 
 
 def field_names(data):
-    """Dotted names of the fields; ``*`` stands for the name of a baseline."""
+    """Dotted names of the fields; ``*`` stands for the name of a baseline or a metric."""
     nested = {name: data[name] for name in ("patch", "frames") if isinstance(data.get(name), dict)}
     if data.keys() >= {"from", "scores"}:
         nested["scores.*"] = next(iter(data["scores"].values()))
+    if data.get("findings"):
+        nested["findings.*"] = next(iter(data["findings"].values()))
     return {*data, *(f"{name}.{key}" for name, values in nested.items() for key in values)}
 
 

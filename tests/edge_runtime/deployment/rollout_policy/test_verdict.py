@@ -79,7 +79,7 @@ BAD = {
     "failures_in_a_row": arm(failures=3, worst_in_a_row=3),
     "latency": arm(latency_p50_ms=40.0, latency_p99_ms=40.0),
     "agreement": agreeing(0.3),
-    "confidence": arm(confidence=0.4),
+    "confidence": arm(confidence=0.4, confidence_squares=32.0),
     "answers": arm(labels=(("a", 198), ("b", 2))),
 }
 
@@ -174,17 +174,43 @@ def test_the_watch_passes_at_its_end_and_fails_before():
 )
 def test_latency_fails_by_ratio_and_by_difference(candidate_ms, active_ms, kind):
     for stage in STAGES:
-        which = "latency_p50_ms" if stage is Stage.SHADOW else "latency_p99_ms"
-        verdict = judged(arm(**{which: candidate_ms}), arm(**{which: active_ms}), stage=stage)
+        which = ["latency_p50_ms"] if stage is Stage.SHADOW else ["latency_p99_ms", "latency_p99_low_ms"]
+        candidate, active = (
+            arm(latency_p50_ms=0.1, **dict.fromkeys(which, ms))
+            if stage is not Stage.SHADOW
+            else arm(latency_p50_ms=ms)
+            for ms in (candidate_ms, active_ms)
+        )
+        verdict = judged(candidate, active, stage=stage)
         (finding,) = (finding for finding in verdict.findings if finding.name == "latency")
         assert (finding.kind, verdict.kind) == (kind, kind)
         assert finding.value is not None
         assert math.isfinite(finding.value)
 
 
-def test_shadow_looks_at_medians_and_the_others_at_p99():
-    slow_tail = arm(latency_p99_ms=500.0)
+def test_shadow_looks_at_medians_and_the_others_at_the_tail_too():
+    slow_tail = arm(latency_p99_low_ms=500.0)
     assert [judged(slow_tail, stage=stage).kind for stage in STAGES] == [PASS, FAIL, FAIL]
+    slow = arm(latency_p50_ms=500.0)
+    assert [judged(slow, stage=stage).kind for stage in STAGES] == [FAIL, FAIL, FAIL]
+
+
+def test_few_unsure_answers_are_no_collapse_of_confidence():
+    few = arm(frames=200, confidence=0.4, confidences=5, confidence_squares=1.2)
+    assert kinds(judged(few))["confidence"] is RUNNING
+    assert kinds(judged(few, waited_s=TOO_LATE))["confidence"] is INCONCLUSIVE
+
+
+def test_one_slow_answer_of_few_is_no_slow_tail():
+    figures = ArmFigures()
+    for ms in [10.0] * 19 + [100.0]:
+        figures.note_answer(Answer(top=(Label(0, "a", 0.9),)), ms)
+    summary = figures.summary()
+    assert summary.latency_p99_ms == pytest.approx(100.0, rel=0.2)
+    assert summary.latency_p99_low_ms == 10.0
+    for ms in [100.0] * 5:
+        figures.note_answer(Answer(top=(Label(0, "a", 0.9),)), ms)
+    assert figures.summary().latency_p99_low_ms == 100.0
 
 
 @pytest.mark.parametrize(
@@ -247,7 +273,7 @@ def test_a_scene_without_any_box_asks_a_person():
 
 
 def test_labels_of_other_cameras_are_not_compared():
-    one_label = arm(labels=(("a", 200),), confidence=0.3)
+    one_label = arm(labels=(("a", 200),), confidence=0.3, confidence_squares=18.0)
     verdict = judged(one_label, stage=Stage.CANARY, canary={"streams": ["belt"]})
     assert verdict.kind is PASS
     assert judged(one_label, stage=Stage.WATCHED, canary={"streams": ["belt"]}).kind is FAIL
@@ -261,8 +287,9 @@ FIELDS = ["latency_p50_ms", "latency_p99_ms", "confidence", "agreement", "agreem
     ("field", "value"), [*product(FIELDS, [math.nan, math.inf]), *product(FIELDS[:4], [None])]
 )
 def test_what_is_no_number_never_passes(stage, field, value):
-    broken = arm(**{field: value})
-    is_used = field not in {Stage.SHADOW: {"latency_p99_ms"}}.get(stage, {"latency_p50_ms"})
+    of_tail = {"latency_p99_low_ms": value} if field == "latency_p99_ms" else {}
+    broken = arm(**{field: value}, **of_tail)
+    is_used = stage is not Stage.SHADOW or field != "latency_p99_ms"
     for candidate, active in ((broken, GOOD), (GOOD, broken)):
         if candidate is GOOD and field.startswith("agreement"):
             continue  # that of the active version is not looked at

@@ -1,0 +1,115 @@
+"""``edge-runtime rollout``: what becomes of newer versions of a model, asked and steered over the broker."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_runtime.cli.options import CONFIG, JSON, MODEL, TIMEOUT, print_indented
+
+
+def _with_common_options(command: Callable[..., int]) -> Callable[..., int]:
+    return CONFIG(MODEL(TIMEOUT(JSON(command))))
+
+
+@click.group("rollout")
+def rollout_group() -> None:
+    """Look at and steer how a newer version of a model takes over on the box that CONFIG describes.
+
+    Versions are put there by 'bundle install'; a model with a section 'rollout' tries them: in the shadow, on a part of
+    the frames, on all of them under watch, and for good.
+    """
+
+
+@rollout_group.command()
+@_with_common_options
+def status(config: Path, as_json: bool, **how: Any) -> int:
+    """Show which version answers, and how far a newer one is."""
+    return _send(config, "status", _describe, as_json, **how)
+
+
+@rollout_group.command()
+@_with_common_options
+def history(config: Path, as_json: bool, **how: Any) -> int:
+    """Show every step of every rollout that is kept."""
+    return _send(config, "history", _describe_steps, as_json, **how)
+
+
+def _steer(action: str, text: str) -> click.Command:
+    def carry_out(config: Path, as_json: bool, **how: Any) -> int:
+        return _send(config, action, _describe, as_json, **how)
+
+    carry_out.__doc__ = text
+    return click.command(action)(_with_common_options(carry_out))
+
+
+for _action, _text in {
+    "promote": "Let the candidate answer everything, now; while it is watched: make it active for good.",
+    "abort": "Take the candidate out; it is not tried again by itself.",
+    "pause": "Keep the candidate in its stage until 'resume'; it can still fail.",
+    "resume": "Go on after a pause; the time of the stage begins anew.",
+}.items():
+    rollout_group.add_command(_steer(_action, _text))
+
+
+@rollout_group.command()
+@click.argument("version", type=click.IntRange(min=1))
+@_with_common_options
+def retry(config: Path, version: int, as_json: bool, **how: Any) -> int:
+    """Try the refused VERSION again."""
+    return _send(config, "retry", _describe, as_json, version=version, **how)
+
+
+def _send(
+    path: Path,
+    action: str,
+    describe: Callable[[Mapping[str, Any]], list[str]],
+    as_json: bool,
+    *,
+    model: str | None,
+    timeout_s: float,
+    version: int | None = None,
+) -> int:
+    from edge_runtime.cli.send import REFUSED, send_command
+    from edge_runtime.config import load_address
+
+    given = {"action": action, "model": model, "version": version}
+    arguments = {key: value for key, value in given.items() if value is not None}
+    answer = send_command(load_address(path, os.environ), "rollout", arguments, timeout_s)
+    is_good = answer.get("status") == "ok"
+    if as_json:
+        print_indented(answer)
+    elif is_good:
+        click.echo("\n".join(describe(answer["data"])))
+    else:
+        click.echo(f"error: {answer.get('error')}", err=True)
+    return 0 if is_good else REFUSED
+
+
+def _describe(data: Mapping[str, Any]) -> list[str]:
+    previous = f", before it version {data['previous']}" if data["previous"] else ""
+    lines = [f"version {data['active']} answers{previous}"]
+    if data["candidate"] is None:
+        lines.append("no newer version is on its way")
+    else:
+        lines.append(f"version {data['candidate']}: {data['stage']} for {data['stage_s']:.0f} s")
+        lines += [f"  waits: {data['paused']}"] if data["paused"] else []
+        lines += [
+            f"  {one['kind']:<12} {one['text']}{' (dry run)' if one['is_dry_run'] else ''}"
+            for one in data["findings"]
+        ]
+    lines += [f"version {number} is refused: {why}" for number, why in data["refused"].items()]
+    return [*lines, *([f"problem: {data['problem']}"] if data["problem"] else [])]
+
+
+def _describe_steps(data: Mapping[str, Any]) -> list[str]:
+    from edge_runtime.system.rfc3339 import format_rfc3339
+
+    lines = [
+        f"{format_rfc3339(step['at_wall_s'])}  {step['bundle']:<20} {step['before']:>8} -> {step['stage']:<8} "
+        f"{step['reason']}"
+        for step in data["steps"]
+    ]
+    return lines or ["no version was ever rolled out"]

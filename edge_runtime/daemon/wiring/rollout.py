@@ -1,0 +1,71 @@
+"""From a model that answers to the rollout of its newer versions."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from calibration.stats.heap import trim_heap
+from edge_runtime.bundles.verify import Bundle
+from edge_runtime.config import Config
+from edge_runtime.daemon.wiring.preprocessing import make_preprocessor
+from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.open_bundle import open_newer
+from edge_runtime.deployment.trial_run import Candidate
+from edge_runtime.deployment.version_rollout import RolloutPorts, VersionRollout
+from edge_runtime.deployment.versions import NewerVersions
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.inference.postprocess.postprocessor import Postprocessor
+from edge_runtime.inference.trial import Arm
+from edge_runtime.messaging.events import Event
+from edge_runtime.system.priority import low_priority
+from edge_runtime.system.supervised_thread import Crashes
+
+log = structlog.get_logger()
+
+
+def make_rollout(
+    config: Config,
+    name: str,
+    active: Bundle,
+    pipeline: Pipeline,
+    model_state: ModelState,
+    emit: Callable[[Event], None],
+    crashes: Crashes,
+    hand_over: Callable[[str], None],
+) -> VersionRollout:
+    """The rollout of one model, not started; ``hand_over`` is called with its name when a version has passed."""
+    plan = config.models[name].rollout
+    assert plan is not None, "a model without a rollout has none"
+
+    def open_candidate(version: int, should_stop: Callable[[], bool]) -> Candidate:
+        with low_priority():
+            opened = open_newer(config, name, version, should_stop)
+        for note in opened.notes:
+            log.warning("candidate does not run as configured", model=name, version=version, reason=note)
+        manifest = opened.bundle.manifest
+        arm = Arm(
+            make_preprocessor(config, manifest.preprocess, crashes),
+            EngineSlot(Generation(opened.bundle.id), opened.engine),
+            Postprocessor(manifest, opened.bundle.labels),
+        )
+        trim_heap()
+        return Candidate(opened.bundle.id, arm, manifest.preprocess == active.manifest.preprocess)
+
+    return VersionRollout(
+        name,
+        plan,
+        bundle=active.id,
+        version=active.manifest.version,
+        pipeline=pipeline,
+        folder=model_state.folder,
+        ports=RolloutPorts(
+            find_newest=NewerVersions(config.bundle_root(name)).find_newest,
+            open_candidate=open_candidate,
+            hand_over=lambda: hand_over(name),
+            emit=lambda fact: emit(Event(time.time(), fact, name)),
+        ),
+        crashes=crashes,
+    )

@@ -1,0 +1,71 @@
+"""Which versions to start with, by the pointers of a rollout, and the note of a start that is under way.
+
+A version that took the process with it twice before it answered is passed over (``rollout_policy.crash_loop``).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from edge_runtime.deployment.rollout_policy.crash_loop import (
+    MOST_ENDS,
+    choose_start,
+    clear_starts,
+    count_start,
+)
+from edge_runtime.deployment.version_pointers import VersionPointers
+from edge_runtime.errors import StateError
+
+log = structlog.get_logger()
+
+
+class StartRecord:
+    """The pointers of one model while it is opened; without a rollout nothing is known and nothing written."""
+
+    def __init__(self, path: Path, *, is_kept: bool, may_write: bool) -> None:
+        self._path, self._may_write = path, is_kept and may_write
+        self._pointers = VersionPointers()
+        if is_kept:
+            try:
+                self._pointers = VersionPointers.load(path)
+            except StateError as err:
+                log.error("the newest version answers", reason=str(err))
+
+    @property
+    def first(self) -> Sequence[int]:
+        """The version to start with, as far as that is known: the active one, else the one before."""
+        known = [one for one in (self._pointers.active, self._pointers.previous) if one is not None]
+        choice = choose_start(known, self._pointers.starts)
+        for version in choice.passed_over:
+            log.error("version passed over: it ended the process before it was ready", version=version)
+        return () if choice.chosen is None else (choice.chosen,)
+
+    @property
+    def never(self) -> frozenset[int]:
+        """Versions that are not started with by themselves: refused, or on their way."""
+        known = self._pointers
+        crashed = {version for version, count in known.starts.items() if count >= MOST_ENDS}
+        candidate = {known.candidate} - {None} if known.active is not None else set[int | None]()
+        return frozenset({*known.refused, *crashed, *(one for one in candidate if one is not None)})
+
+    @contextmanager
+    def count(self, version: int) -> Iterator[None]:
+        """A start with a version; the note of it stays until the model answers, or the opening is refused in order."""
+        self._write(count_start(self._pointers.starts, version))
+        try:
+            yield
+        except BaseException:
+            self._write(clear_starts(self._pointers.starts, version))
+            raise
+
+    def _write(self, starts: dict[int, int]) -> None:
+        if not self._may_write:
+            return
+        self._pointers = replace(self._pointers, starts=starts)
+        try:
+            self._pointers.save(self._path)
+        except StateError as err:  # a full disk must not keep a box from answering
+            log.warning("a start is not noted", reason=str(err))

@@ -1,0 +1,120 @@
+"""One candidate in the pipeline of its model: put in, moved from stage to stage, judged, taken out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from edge_runtime.config import RolloutConfig
+from edge_runtime.deployment.rollout_policy.plan import Stage, length_of
+from edge_runtime.deployment.rollout_policy.verdict import Limits, RolloutVerdict, VerdictKind, judge
+from edge_runtime.deployment.shadow import Shadow
+from edge_runtime.deployment.split import take_all, take_none, take_share
+from edge_runtime.deployment.trial_figures import BothArms, TrialFigures
+from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.inference.trial import Arm, Trial
+from edge_runtime.system.supervised_thread import Crashes
+
+SHADOW_ENDS_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that was opened and self-tested, ready to answer."""
+
+    bundle: str
+    """Name and version."""
+    arm: Arm
+    is_prepared_alike: bool
+    """It takes the samples of the active version as they are."""
+
+
+def process_memory_mib() -> float:
+    """Resident memory of this process."""
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
+class TrialRun:
+    """A candidate beside the active model. One thread, but for ``figures``."""
+
+    def __init__(
+        self,
+        model: str,
+        candidate: Candidate,
+        pipeline: Pipeline,
+        crashes: Crashes,
+        memory_mib: Callable[[], float] = process_memory_mib,
+    ) -> None:
+        """Put it into the pipeline, where it answers nothing yet."""
+        self.candidate, self.figures = candidate, TrialFigures()
+        self._model, self._pipeline, self._crashes, self._memory_mib = model, pipeline, crashes, memory_mib
+        self._memory_before_mib = memory_mib()
+        self._shadow: Shadow | None = None
+        self._trial = Trial(candidate.arm, self.figures, take_none)
+        pipeline.begin_trial(self._trial)
+
+    def enter(self, stage: Stage, plan: RolloutConfig) -> None:
+        """Answer what belongs to SHADOW, CANARY or WATCHED."""
+        self._stop_shadow()
+        # There the active version answers nothing more: what it did before is what the candidate is compared with.
+        self.figures.begin_stage(length_of(plan, stage).frames, keep_active=stage is Stage.WATCHED)
+        match stage:
+            case Stage.SHADOW:
+                self._trial.takes = take_none
+                self._start_shadow(plan.shadow.cpu)
+            case Stage.CANARY:
+                self._trial.takes = take_share(plan.canary.share, plan.canary.streams)
+            case Stage.WATCHED:
+                self._trial.takes = take_all
+
+    def judge(self, stage: Stage, plan: RolloutConfig, waited_s: float) -> RolloutVerdict:
+        """What the figures say now, ``waited_s`` after the stage began."""
+        both = self.figures.summaries()
+        growth_mib = self._memory_mib() - self._memory_before_mib
+        of_all, *of_latest = (
+            judge(
+                stage,
+                candidate,
+                both.active,
+                Limits.of(plan, stage),
+                waited_s=waited_s,
+                memory_growth_mib=growth_mib,
+            )
+            for candidate in (both.candidate, both.latest)
+            if candidate is not None
+        )
+        if of_latest and of_latest[0].kind is VerdictKind.FAIL:
+            return of_latest[0]
+        return of_all
+
+    def summaries(self) -> BothArms:
+        """What both arms did in this stage; from any thread."""
+        return self.figures.summaries()
+
+    def end(self) -> None:
+        """Take it out of the pipeline: it publishes nothing from now on, and is freed when its last batch is done."""
+        self._pipeline.end_trial()
+        self._stop_shadow()
+        self.candidate.arm.slot.retire()
+
+    def _start_shadow(self, cpu: float) -> None:
+        self._shadow = Shadow(
+            self._model,
+            self.candidate.arm,
+            cpu=cpu,
+            is_idle=self._pipeline.is_idle,
+            note_answer=self.figures.note_shadow,
+            note_failure=self.figures.note_failure,
+            crashes=self._crashes,
+            is_prepared_alike=self.candidate.is_prepared_alike,
+        )
+        self._shadow.thread.start()
+        self.figures.show = self._shadow.offer
+
+    def _stop_shadow(self) -> None:
+        self.figures.show = None
+        if self._shadow is not None:
+            self._shadow.stop(
+                SHADOW_ENDS_S
+            )  # one that hangs in its engine keeps the engine, and nothing else
+            self._shadow = None

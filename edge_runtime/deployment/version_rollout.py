@@ -1,0 +1,401 @@
+"""The way of newer versions of one model: found, opened, tried beside the active one, promoted or refused.
+
+One thread does all of it; commands and status come from others. ``rollout_policy`` decides what follows, ``trial_run``
+has what a stage means for the frames. Until a version is ACTIVE the one before stays loaded, so that going back
+is one assignment; then the main thread opens it as the model's own (``hand_over``), with all that belongs to it.
+``versions.json`` changes by one rename, before the engines do: whenever the process ends, one version is active.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from edge_runtime.config import RolloutConfig
+from edge_runtime.deployment.rollout import IllegalStep
+from edge_runtime.deployment.rollout_history import RolloutHistory
+from edge_runtime.deployment.rollout_policy.crash_loop import clear_starts, count_start
+from edge_runtime.deployment.rollout_policy.figures import ArmSummary
+from edge_runtime.deployment.rollout_policy.plan import Stage
+from edge_runtime.deployment.rollout_policy.stages import (
+    Command,
+    Trial,
+    after_command,
+    after_opening,
+    after_restart,
+    after_verdict,
+)
+from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict
+from edge_runtime.deployment.trial_run import Candidate, TrialRun
+from edge_runtime.deployment.version_pointers import VERSIONS_FILE, VersionPointers
+from edge_runtime.errors import CommandError, EdgeRuntimeError, OpeningStopped, StateError
+from edge_runtime.inference.pipeline import Pipeline
+from edge_runtime.messaging.events import Fact, RolloutMoved
+from edge_runtime.system.supervised_thread import Crashes, SupervisedThread
+
+log = structlog.get_logger()
+
+TICK_S = 0.1
+LOOK_EVERY_S = 5.0
+_MEASURED = frozenset({Stage.SHADOW, Stage.CANARY, Stage.WATCHED})
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatus:
+    """One model's versions, in the names of ``/status``."""
+
+    active: int
+    previous: int | None
+    candidate: int | None
+    """None: no version is on its way; the same of all that follows but ``refused`` and ``problem``."""
+    stage: str | None
+    stage_s: float | None
+    """Since the stage began."""
+    paused: str | None
+    """Why it waits for a person."""
+    verdict: str | None
+    """Of now, in words."""
+    findings: tuple[Finding, ...]
+    figures: dict[str, ArmSummary]
+    """Of ``candidate`` and ``active``, since the stage began."""
+    refused: dict[str, str]
+    """By version, why it is not tried."""
+    problem: str | None
+    """Why no version can go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPorts:
+    """What a rollout asks of its surroundings."""
+
+    find_newest: Callable[[int, frozenset[int]], int | None]
+    """The newest installed version above this one that is none of those; None when there is none. May raise OSError."""
+    open_candidate: Callable[[int, Callable[[], bool]], Candidate]
+    """Verify, open and self-test a version; asks the function whether to stop. Raises EdgeRuntimeError."""
+    hand_over: Callable[[], None]
+    """Ask the main thread to open the version that is active by ``versions.json``."""
+    emit: Callable[[Fact], None]
+    """Takes what has happened."""
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+
+
+class VersionRollout:
+    """Versions of one model, beside the pipeline that answers."""
+
+    def __init__(
+        self,
+        model: str,
+        plan: RolloutConfig,
+        *,
+        bundle: str,
+        version: int,
+        pipeline: Pipeline,
+        folder: Path,
+        ports: RolloutPorts,
+        crashes: Crashes,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            model: Its name in the configuration.
+            plan: Stages and limits.
+            bundle: Name and version of what answers.
+            version: Its number.
+            pipeline: Of the model.
+            folder: Of the model below the state directory.
+            ports: Its surroundings.
+            crashes: The account of unexpected failures.
+        """
+        self._model, self._plan, self._bundle, self._version = model, plan, bundle, version
+        self._pipeline, self._crashes, self._ports = pipeline, crashes, ports
+        self._path, self._history = folder / VERSIONS_FILE, RolloutHistory(folder)
+        self._lock = threading.RLock()
+        """Guards what follows. Held for a step, never while a version is opened."""
+        self._pointers = VersionPointers()
+        self._trial: Trial | None = None
+        self._run_of_trial: TrialRun | None = None
+        self._verdict: RolloutVerdict | None = None
+        self._problem: str | None = None
+        self._looked_at_s, self._has_begun = float("-inf"), False
+        self._thread = SupervisedThread(f"rollout-{model}", self._loop, crashes, is_vital=False)
+
+    # ---- called from other threads -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The model answers: its version has started for good."""
+        self.begin()
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End; a version that was on its way begins again at the next start, and was not the reason for this end."""
+        self._thread.stop()
+        self._thread.join(timeout_s)
+        with self._lock:
+            if not self._has_begun:  # opened for an edit that was given up: that is no start that failed
+                self._pointers = self._load()
+                self._clear_starts(self._version)
+            elif self._trial is not None and self._trial.stage is not Stage.ACTIVE:
+                self._clear_starts(self._trial.version)
+            self._end_trial()
+
+    def reconfigure(self, plan: RolloutConfig) -> None:
+        """Use other limits from the next look on; a stage under way keeps how it takes frames."""
+        with self._lock:
+            self._plan = plan
+
+    def command(self, command: Command) -> dict[str, Any]:
+        """What a person decided; gives the status after it.
+
+        Raises:
+            CommandError: no version is on its way, or it cannot be done now.
+        """
+        with self._lock:
+            if self._trial is None:
+                raise CommandError("no version is on its way; install a newer one with 'bundle install'")
+            try:
+                after = after_command(self._trial, command, self._ports.clock())
+            except IllegalStep as err:
+                raise CommandError(str(err)) from err
+            self._go_on(after, f"by command: {command}")
+            return asdict(self.status())
+
+    def retry(self, version: int) -> dict[str, Any]:
+        """Try a refused version again.
+
+        Raises:
+            CommandError: it was not refused, or the disk does not take that.
+        """
+        with self._lock:
+            known = self._pointers
+            if version not in known.refused:
+                listed = ", ".join(map(str, sorted(known.refused))) or "none"
+                raise CommandError(f"version {version} was not refused; refused are: {listed}")
+            refused = {number: why for number, why in known.refused.items() if number != version}
+            if not self._keep(replace(known, refused=refused, starts=clear_starts(known.starts, version))):
+                raise CommandError(f"it cannot be noted: {self._problem}")
+            self._looked_at_s = float("-inf")
+            return asdict(self.status())
+
+    @property
+    def is_handing_over(self) -> bool:
+        """Whether the main thread has still to open the version that passed."""
+        with self._lock:
+            return self._trial is not None and self._trial.stage is Stage.ACTIVE
+
+    def hand_over_failed(self, reason: str) -> None:
+        """The main thread could not open the version that passed: it is refused, the one before stays."""
+        with self._lock:
+            if self._trial is not None and self._trial.stage is Stage.ACTIVE:
+                before = self._pointers.previous if self._pointers.previous != self._version else None
+                self._pointers = replace(self._pointers, active=self._version, previous=before)
+                refused = replace(self._trial, stage=Stage.REFUSED, refused=reason)
+                self._go_on(refused, reason)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Every step that is kept, oldest first."""
+        with self._lock:
+            return self._history.steps()
+
+    def status(self) -> RolloutStatus:
+        """For people and machines."""
+        with self._lock:
+            trial, run, verdict = self._trial, self._run_of_trial, self._verdict
+            both = None if run is None else run.summaries()
+            return RolloutStatus(
+                active=self._version,
+                previous=self._pointers.previous,
+                candidate=None if trial is None else trial.version,
+                stage=None if trial is None else str(trial.stage),
+                stage_s=None if trial is None else round(self._ports.clock() - trial.since_s, 1),
+                paused=None if trial is None else trial.paused,
+                verdict=None if verdict is None else verdict.text,
+                findings=() if verdict is None else verdict.findings,
+                figures={} if both is None else {"candidate": both.candidate, "active": both.active},
+                refused={str(version): why for version, why in sorted(self._pointers.refused.items())},
+                problem=self._problem,
+            )
+
+    # ---- its own thread ------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Note which version answers. Public for tests, which need no thread."""
+        with self._lock:
+            self._has_begun, known = True, self._load()
+            previous = known.previous if known.active in (None, self._version) else known.active
+            candidate = known.candidate if known.candidate not in (self._version, previous) else None
+            self._keep(
+                replace(
+                    known,
+                    active=self._version,
+                    previous=None if previous == self._version else previous,
+                    candidate=candidate,
+                    starts=clear_starts(known.starts, self._version),
+                )
+            )
+
+    def tick(self) -> None:
+        """One round. Public for tests, which need no thread."""
+        version = self._look()
+        if version is not None:
+            self._open(version)
+        with self._lock:
+            trial, run = self._trial, self._run_of_trial
+            if trial is None or run is None or trial.stage not in _MEASURED:
+                return
+            now_s = self._ports.clock()
+            self._verdict = run.judge(trial.stage, self._plan, now_s - trial.since_s)
+            after = after_verdict(trial, self._verdict, self._plan, now_s)
+            if after != trial:
+                self._go_on(after, self._verdict.text)
+
+    def _loop(self) -> None:
+        while not self._thread.stopping.wait(TICK_S):
+            self.tick()
+            self._thread.succeeded()
+
+    def _look(self) -> int | None:
+        """A version to begin with, now and then."""
+        with self._lock:
+            now_s = self._ports.clock()
+            if self._trial is not None or now_s - self._looked_at_s < LOOK_EVERY_S:
+                return None
+            self._looked_at_s = now_s
+            refused = frozenset(self._pointers.refused)
+        try:
+            return self._ports.find_newest(self._version, refused)
+        except OSError as err:
+            with self._lock:
+                self._problem = f"the installed versions cannot be read: {err.strerror}"
+            return None
+
+    def _open(self, version: int) -> None:
+        """Begin with a version, from its note on the disk to its first stage."""
+        with self._lock:
+            known, now_s = self._pointers, self._ports.clock()
+            staged = after_restart(Trial(version, Stage.STAGED, now_s), known.starts.get(version, 0), now_s)
+            noted = replace(known, candidate=version, starts=count_start(known.starts, version))
+            if not self._keep(noted):
+                return
+            self._trial, self._verdict = Trial(version, Stage.STAGED, now_s), None
+            if staged.stage is Stage.REFUSED:
+                self._go_on(staged, staged.refused or "")
+                return
+            self._say(None, self._trial, "a newer version is installed")
+        problem, candidate = None, None
+        try:
+            candidate = self._ports.open_candidate(version, self._thread.stopping.is_set)
+        except OpeningStopped:
+            return
+        except EdgeRuntimeError as err:
+            problem = str(err)
+        with self._lock:
+            if self._trial is None or self._trial.stage is not Stage.STAGED:  # aborted meanwhile
+                if candidate is not None:
+                    candidate.arm.slot.retire()
+                return
+            if candidate is not None:
+                self._run_of_trial = TrialRun(self._model, candidate, self._pipeline, self._crashes)
+            after = after_opening(self._trial, self._plan, self._ports.clock(), problem)
+            self._go_on(after, problem or "opened and self-tested")
+
+    # ---- steps, with the lock held --------------------------------------------------------------------------
+
+    def _go_on(self, after: Trial, reason: str) -> None:
+        """Carry out what was decided."""
+        before, run = self._trial, self._run_of_trial
+        assert before is not None
+        if after.stage is before.stage:  # paused or resumed
+            self._trial = after
+            self._say(before, after, reason)
+            return
+        if after.stage is Stage.ACTIVE:
+            if not self._promote(after):
+                return
+        elif after.stage is Stage.REFUSED:
+            self._end_trial()
+            self._refuse(after)
+        elif run is not None:
+            run.enter(after.stage, self._plan)
+        self._trial = after
+        self._say(before, after, reason)
+        self._verdict = None
+        if after.stage is Stage.REFUSED:
+            self._trial = None
+        elif after.stage is Stage.ACTIVE:
+            self._ports.hand_over()
+
+    def _promote(self, after: Trial) -> bool:
+        """Note that it is active; False when the disk refuses, and it stays watched until it does not."""
+        known = self._pointers
+        noted = VersionPointers(
+            active=after.version,
+            previous=self._version,
+            refused=known.refused,
+            starts=clear_starts(known.starts, after.version),
+        )
+        return self._keep(noted)
+
+    def _refuse(self, after: Trial) -> None:
+        known = self._pointers
+        refused = {**known.refused, after.version: after.refused or "refused"}
+        noted = replace(
+            known, candidate=None, refused=refused, starts=clear_starts(known.starts, after.version)
+        )
+        if not self._keep(noted):
+            self._pointers = noted  # at least as long as this process lives
+
+    def _clear_starts(self, version: int) -> None:
+        self._keep(replace(self._pointers, starts=clear_starts(self._pointers.starts, version)))
+
+    def _end_trial(self) -> None:
+        run, self._run_of_trial = self._run_of_trial, None
+        if run is not None:
+            run.end()
+
+    def _load(self) -> VersionPointers:
+        try:
+            return VersionPointers.load(self._path)
+        except StateError as err:
+            log.error("pointers to versions damaged: begun anew", model=self._model, reason=str(err))
+            return VersionPointers()
+
+    def _keep(self, pointers: VersionPointers) -> bool:
+        """Write the pointers; False, with a problem, when the disk refuses: then nothing was changed."""
+        if pointers == self._pointers and self._path.exists():
+            return True
+        try:
+            pointers.save(self._path)
+        except StateError as err:
+            if self._problem is None:
+                log.error("pointers to versions not written", model=self._model, reason=str(err))
+            self._problem = str(err)
+            return False
+        self._pointers, self._problem = pointers, None
+        return True
+
+    def _say(self, before: Trial | None, after: Trial, reason: str) -> None:
+        """Tell subscribers and the history."""
+        verdict, run = self._verdict, self._run_of_trial
+        name = self._bundle.rpartition("/")[0]
+        findings: dict[str, dict[str, float | str | None]] = {
+            one.name: {"value": one.value, "limit": one.limit, "verdict": str(one.kind)}
+            for one in (verdict.findings if verdict is not None else ())
+        }
+        stage = str(after.stage) if before is None else str(before.stage)
+        moved = RolloutMoved(
+            f"{name}/{after.version}", self._bundle, stage, str(after.stage), reason, after.paused, findings
+        )
+        self._ports.emit(moved)
+        both = None if run is None else run.summaries()
+        self._history.add(
+            {
+                "at_wall_s": round(self._ports.wall_clock(), 3),
+                **asdict(moved),
+                "figures": None if both is None else asdict(both),
+            }
+        )

@@ -1,0 +1,349 @@
+"""The rollout of versions, with a real pipeline around scripted engines: stages, what is on the disk, what is freed."""
+
+import time
+
+import numpy as np
+import pytest
+
+from edge_runtime.config import RolloutConfig
+from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.rollout_policy.stages import Command
+from edge_runtime.deployment.shadow import Shadowed
+from edge_runtime.deployment.trial_run import Candidate, TrialRun
+from edge_runtime.deployment.version_pointers import VersionPointers
+from edge_runtime.deployment.version_rollout import LOOK_EVERY_S, RolloutPorts, VersionRollout
+from edge_runtime.errors import BundleError, CommandError, EngineError
+from edge_runtime.inference.engine_slot import EngineSlot
+from edge_runtime.inference.postprocess.postprocessor import Answer, Postprocessor
+from edge_runtime.inference.preprocess import Preprocessor
+from edge_runtime.inference.trial import Arm
+from edge_runtime.system.supervised_thread import Crashes
+from tests.support.fake_engine import FakeEngine, channel_means
+from tests.support.pipeline_bench import NEVER, SPEC, Manifest, make_frame, make_pipeline
+from tests.support.waiting import until
+
+LABELS = ("a", "b", "c")
+PLAN = {"shadow": {"frames": 20, "cpu": 200}, "canary": {"frames": 20, "share": 0.5}, "watch_s": 60.0}
+
+
+class Bench:
+    """One model, version 1, with scripted newer versions."""
+
+    def __init__(self, folder, labels=LABELS, **plan):
+        self.folder, self.now_s = folder, 1000.0
+        self.pipeline, self.results, self.errors = make_pipeline(max_age_s=1e9)
+        self.installed, self.engines, self.labels = set(), {}, labels
+        self.opening_fails, self.handed_over, self.facts, self.memory_mib = None, 0, [], 100.0
+        self.plan = RolloutConfig.model_validate({**PLAN, **plan})
+        self.seq = 0
+        self.rollout = self.make()
+
+    def make(self):
+        ports = RolloutPorts(
+            find_newest=lambda used, refused: max(
+                (one for one in self.installed if one > used and one not in refused), default=None
+            ),
+            open_candidate=self.open_candidate,
+            hand_over=self.hand_over,
+            emit=self.facts.append,
+            clock=lambda: self.now_s,
+        )
+        return VersionRollout(
+            "parts", self.plan, bundle="parts/1", version=1, pipeline=self.pipeline, folder=self.folder,
+            ports=ports, crashes=Crashes(),
+        )  # fmt: skip
+
+    def hand_over(self):
+        self.handed_over += 1
+
+    def open_candidate(self, version, should_stop):
+        assert not should_stop()
+        if self.opening_fails is not None:
+            raise self.opening_fails
+        engine = self.engines.setdefault(version, FakeEngine())
+        slot = EngineSlot(Generation(f"parts/{version}"), engine)
+        arm = Arm(Preprocessor(SPEC), slot, Postprocessor(Manifest, self.labels))
+        return Candidate(f"parts/{version}", arm, is_prepared_alike=True)
+
+    def begin(self, version=2, engine=None):
+        if engine is not None:
+            self.engines[version] = engine
+        self.rollout.begin()
+        self.installed.add(version)
+        self.tick()
+
+    def tick(self, later_s=0.0):
+        self.now_s += later_s
+        self.rollout.tick()
+
+    @property
+    def stage(self):
+        return self.rollout.status().stage
+
+    @property
+    def pointers(self):
+        return VersionPointers.load(self.folder / "versions.json")
+
+    def play(self, count):
+        """Answer frames; in shadow, one by one, as fast as the shadow takes them."""
+        for _ in range(count):
+            before = self.frames_of_candidate()
+            self.pipeline.accept(make_frame(self.seq), is_live=True, stop=NEVER)
+            self.seq += 1
+            while not self.pipeline.is_empty():
+                self.pipeline.step(0.0)
+            if self.stage == "shadow":
+                assert until(lambda before=before: self.frames_of_candidate() > before)
+
+    def frames_of_candidate(self):
+        figures = self.rollout.status().figures
+        return figures["candidate"].frames if figures else 0
+
+    def play_until(self, *stages, most=3000, later_s=0.0):
+        for _ in range(most):
+            self.play(1)
+            self.tick(later_s)
+            if self.stage in stages:
+                return
+        raise AssertionError(f"still {self.stage}: {self.rollout.status()}")
+
+    def stages(self):
+        return [(fact.before, fact.stage) for fact in self.facts]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def test_a_good_version_goes_through_all_stages_and_is_handed_over(bench):
+    bench.begin()
+    assert bench.stage == "shadow"
+    assert bench.pointers == VersionPointers(active=1, candidate=2, starts={2: 1})
+    bench.play_until("canary")
+    assert {one.generation for one in bench.results} == {"parts/1"}
+    bench.play_until("watched")
+    assert {one.generation for one in bench.results} == {"parts/1", "parts/2"}
+    assert bench.pointers.active == 1  # a restart now goes back to what was proven
+    watched_from = len(bench.results)
+    bench.play(30)
+    bench.tick()
+    assert bench.stage == "watched"
+    bench.tick(later_s=61.0)
+    assert bench.stage == "active"
+    assert bench.handed_over == 1
+    assert bench.rollout.is_handing_over
+    assert bench.pointers == VersionPointers(active=2, previous=1)
+    bench.play(5)  # until the main thread has opened it
+    assert {one.generation for one in bench.results[watched_from:]} == {"parts/2"}
+    assert [one.seq for one in bench.results] == list(range(bench.seq))
+    assert bench.stages() == [
+        ("staged", "staged"), ("staged", "shadow"), ("shadow", "canary"), ("canary", "watched"),
+        ("watched", "active"),
+    ]  # fmt: skip
+    bench.rollout.stop(1.0)
+    assert bench.engines[2].is_closed
+
+
+def nan(batch):
+    return {name: array * np.nan for name, array in channel_means(batch).items()}
+
+
+def fails(batch):
+    raise EngineError("it broke")
+
+
+def one_answer(batch):
+    return {"scores": np.tile(np.float32([9, 0, 0]), (len(batch), 1))}
+
+
+@pytest.mark.parametrize(
+    ("answer", "metric"), [(nan, "failures"), (fails, "failures"), (one_answer, "agreement")]
+)
+def test_a_broken_version_is_refused_in_the_shadow_and_nothing_of_it_is_published(bench, answer, metric):
+    bench.begin(engine=FakeEngine(answer=answer))
+    bench.play_until(None)
+    assert {one.generation for one in bench.results} == {"parts/1"}
+    last = bench.facts[-1]
+    assert (last.stage, last.bundle, last.active) == ("refused", "parts/2", "parts/1")
+    assert last.findings[metric]["verdict"] == "fail"
+    assert bench.pointers.active == 1
+    assert bench.pointers.candidate is None
+    assert set(bench.pointers.refused) == {2}
+    assert bench.engines[2].is_closed
+    bench.tick(later_s=LOOK_EVERY_S + 1)
+    assert bench.stage is None  # not tried again
+
+
+def test_wrong_labels_are_a_disagreement(tmp_path):
+    bench = Bench(tmp_path, labels=("b", "c", "a"))
+    bench.begin()
+    bench.play_until(None)
+    assert bench.facts[-1].findings["agreement"]["value"] == 0.0
+
+
+def test_what_breaks_late_is_taken_back_at_once_and_no_frame_is_lost(bench):
+    bench.begin()
+    bench.play_until("watched")
+    bench.play(10)
+    bench.engines[2].answer = fails
+    first_bad = bench.seq
+    bench.play_until(None)
+    after = [one for one in bench.results if one.seq >= first_bad]
+    assert {one.generation for one in after} == {"parts/1"}
+    assert [one.seq for one in bench.results] == list(range(bench.seq))
+    assert bench.seq - first_bad <= bench.plan.limits.failures_in_a_row
+    assert not bench.errors  # the model that the box relies on never failed
+
+
+def test_a_version_that_cannot_be_opened_is_refused(bench):
+    bench.opening_fails = BundleError("parts/2", "damaged", "a bundle", "Copy it again.")
+    bench.begin()
+    assert bench.stage is None
+    assert "damaged" in bench.pointers.refused[2]
+    assert bench.pointers.starts == {}
+
+
+def test_a_version_that_took_the_process_with_it_twice_is_not_tried_a_third_time(bench):
+    bench.begin()
+    for ends in (1, 2):
+        assert bench.pointers.starts == {2: ends}
+        assert bench.stage == "shadow"
+        bench.pipeline.end_trial()
+        bench.rollout = bench.make()  # as after kill -9
+        bench.begin()
+    assert bench.stage is None
+    assert set(bench.pointers.refused) == {2}
+    assert bench.facts[-1].stage == "refused"
+
+
+def test_an_orderly_stop_is_no_reason_to_refuse(bench):
+    bench.begin()
+    for _ in range(4):
+        bench.rollout.stop(1.0)
+        assert bench.pointers.starts == {}
+        bench.rollout = bench.make()
+        bench.begin()
+        assert bench.stage == "shadow"
+
+
+def test_an_edit_that_was_given_up_leaves_no_start_behind(bench):
+    VersionPointers(active=1, starts={1: 1}).save(bench.folder / "versions.json")
+    bench.rollout.stop(1.0)
+    assert bench.pointers == VersionPointers(active=1)
+
+
+def test_commands(bench):
+    with pytest.raises(CommandError):
+        bench.rollout.command(Command.PROMOTE)
+    bench.begin()
+    with pytest.raises(CommandError):
+        bench.rollout.command(Command.RESUME)
+    assert bench.rollout.command(Command.PAUSE)["paused"]
+    bench.play(30)
+    bench.tick()
+    assert bench.stage == "shadow"  # it passes, and waits
+    bench.rollout.command(Command.RESUME)
+    bench.tick()
+    assert bench.stage == "canary"
+    bench.rollout.command(Command.PROMOTE)
+    assert bench.stage == "watched"
+    answer = bench.rollout.command(Command.ABORT)
+    assert answer["candidate"] is None
+    assert list(answer["refused"]) == ["2"]
+    with pytest.raises(CommandError):
+        bench.rollout.retry(3)
+    bench.rollout.retry(2)
+    bench.tick()
+    assert bench.stage == "shadow"
+    assert [step["stage"] for step in bench.rollout.history()] == [fact.stage for fact in bench.facts]
+
+
+def test_promotion_waits_for_a_person_where_the_plan_says_so(tmp_path):
+    bench = Bench(tmp_path, promote="ask")
+    bench.begin()
+    bench.play_until("canary")
+    for _ in range(100):
+        bench.play(1)
+        bench.tick()
+    assert bench.stage == "canary"
+    assert bench.rollout.status().paused
+    bench.rollout.command(Command.PROMOTE)
+    bench.play(1)
+    assert bench.results[-1].generation == "parts/2"
+
+
+def test_a_disk_that_refuses_keeps_a_candidate_out_and_a_promoted_one_watched(bench, monkeypatch):
+    bench.begin()
+    bench.play_until("watched")
+    bench.play(30)
+    (bench.folder / "versions.json").unlink()
+    (bench.folder / "versions.json").mkdir()  # no rename replaces it
+    bench.tick(later_s=61.0)
+    assert bench.stage == "watched"
+    assert bench.handed_over == 0
+    assert bench.rollout.status().problem
+    (bench.folder / "versions.json").rmdir()
+    bench.tick()
+    assert bench.stage == "active"
+    assert bench.rollout.status().problem is None
+
+
+def test_a_hand_over_that_fails_goes_back(bench):
+    bench.begin()
+    bench.play_until("watched")
+    bench.play(30)
+    bench.tick(later_s=61.0)
+    bench.rollout.hand_over_failed("its files are gone")
+    assert bench.stage is None
+    assert bench.pointers == VersionPointers(active=1, refused={2: "its files are gone"})
+    bench.play(1)
+    assert bench.results[-1].generation == "parts/1"
+
+
+def test_growing_memory_ends_a_trial(bench, monkeypatch):
+    memory = [100.0]
+    monkeypatch.setattr(TrialRun.__init__, "__defaults__", (lambda: memory[0],))
+    bench.begin()
+    bench.play(3)
+    bench.tick()
+    assert bench.stage == "shadow"
+    memory[0] += bench.plan.limits.memory_mib + 1
+    bench.tick()
+    assert bench.stage is None
+    assert bench.facts[-1].findings["memory"]["verdict"] == "fail"
+
+
+def test_the_shadow_steps_aside_for_live_frames(tmp_path):
+    """As long as frames wait or run, the candidate is not asked."""
+    bench = Bench(tmp_path)
+    bench.begin()
+    bench.pipeline.accept(make_frame(0), is_live=True, stop=NEVER)
+    bench.pipeline.step(0.0)
+    assert until(lambda: bench.frames_of_candidate() == 1)
+    bench.pipeline.accept(make_frame(1), is_live=True, stop=NEVER)  # waits, and nothing takes it
+    run = bench.rollout._run_of_trial
+    shadowed = []
+    run.figures.note_shadow = lambda *given: shadowed.append(given)
+    run.figures.show(_shadowed(bench))
+    time.sleep(0.2)
+    assert shadowed == []
+
+
+def _shadowed(bench):
+    frame = make_frame(5)
+    return Shadowed(frame, bench.pipeline.preprocessor.prepare(frame), Answer(top=()))
+
+
+def test_what_begins_late_in_a_long_watch_does_not_drown_in_what_was_before(bench):
+    bench.begin()
+    bench.play_until("watched")
+    bench.play(3000)
+    bench.tick()
+    assert bench.stage == "watched"
+    slow = iter(range(10**6))
+    bench.engines[2].answer = lambda batch: nan(batch) if next(slow) % 10 == 0 else channel_means(batch)
+    began = bench.seq
+    bench.play_until(None)
+    assert bench.seq - began <= 2 * bench.plan.canary.frames
+    assert bench.facts[-1].findings["failures"]["verdict"] == "fail"

@@ -1,0 +1,118 @@
+"""A newer version of a bundle on a whole daemon: tried, promoted, taken back, steered over a broker."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.mosquitto import Mosquitto
+from tests.support.paths import ROOT
+from tests.support.versions import put_version, with_wrong_labels
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.integration
+
+QUICK = {
+    "shadow": {"frames": 10, "cpu": 1},
+    "canary": {"frames": 5, "share": 0.3},
+    "watch_s": 1.0,
+    "limits": {"latency_ratio": 1000},
+}
+
+
+@pytest.fixture
+def root(box):
+    root = box.folder / "bundles" / "parts"
+    root.mkdir(parents=True)
+    put_version(root, 1)
+    return root
+
+
+def configure(box, root, rollout, **keys):
+    model = {"bundle": str(root), "rollout": rollout}
+    camera = {"path": "demo:conveyor", "model": "parts", "fps": 10}
+    box.write(models={"parts": model}, cameras={"belt": camera}, **keys)
+
+
+def rollout_of(box):
+    status = box.status()
+    return status["models"]["parts"]["rollout"] if status else {}
+
+
+def started(box):
+    box.start()
+    assert until(lambda: box.is_ready() and box.status()["models"]["parts"]["batches"] > 0), box.log()
+
+
+def test_a_version_installed_while_it_runs_takes_over_without_a_gap(box, root):
+    configure(box, root, QUICK)
+    started(box)
+    put_version(root, 2)
+    assert until(lambda: rollout_of(box).get("active") == 2, 60), (rollout_of(box), box.log())
+    assert until(
+        lambda: [one for one in box.results() if one["generation"] == "parts/2" and "arm" not in one]
+    )
+    results = box.results()
+    assert [one["seq"] for one in results] == list(range(results[0]["seq"], results[0]["seq"] + len(results)))
+    assert any(one.get("arm") == "candidate" for one in results)
+    stages = [event["data"]["stage"] for event in box.events() if event["event"] == "rollout"]
+    assert sorted(stages) == ["active", "canary", "shadow", "staged", "watched"]
+    box.process.kill()
+    box.wait()
+    started(box)
+    assert rollout_of(box)["active"] == 2
+    assert rollout_of(box)["previous"] == 1
+
+
+def test_wrong_labels_are_found_in_the_shadow_and_never_published(box, root):
+    configure(box, root, QUICK)
+    started(box)
+    put_version(root, 2, with_wrong_labels)
+    assert until(lambda: "2" in rollout_of(box).get("refused", {}), 60), (rollout_of(box), box.log())
+    assert {one["generation"] for one in box.results()} == {"parts/1"}
+    assert "agreement" in rollout_of(box)["refused"]["2"]
+
+
+def test_a_process_that_dies_twice_with_a_version_on_board_refuses_it(box, root):
+    configure(box, root, {**QUICK, "shadow": {"frames": 1000, "cpu": 1}})
+    put_version(root, 2)
+    versions = box.state / "models" / "parts" / "versions.json"
+    versions.parent.mkdir(parents=True)
+    versions.write_text(json.dumps({"active": 1}))
+    for _ in range(2):
+        started(box)
+        assert until(lambda: rollout_of(box).get("stage") == "shadow", 60), box.log()
+        box.process.kill()
+        box.wait()
+    started(box)
+    assert until(lambda: "2" in rollout_of(box).get("refused", {}), 60), box.log()
+    assert rollout_of(box)["active"] == 1
+
+
+def test_people_steer_it_over_the_broker(box, root, tmp_path):
+    with Mosquitto(tmp_path) as broker:
+        configure(
+            box,
+            root,
+            {**QUICK, "promote": "ask"},
+            mqtt={"host": broker.host, "port": broker.port, "commands": True},
+        )
+        started(box)
+        put_version(root, 2)
+        assert until(lambda: rollout_of(box).get("paused"), 60), (rollout_of(box), box.log())
+
+        def rollout(*arguments):
+            command = [sys.executable, "-m", "edge_runtime", "rollout", *arguments, "--json"]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+            return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+        code, answer = rollout("promote", str(box.file))
+        assert code == 0, answer
+        assert answer["data"]["stage"] == "watched"
+        code, answer = rollout("abort", str(box.file))
+        assert (code, list(answer["data"]["refused"])) == (0, ["2"])
+        code, answer = rollout("abort", str(box.file))
+        assert (code, answer["status"]) == (65, "error")
+        code, answer = rollout("history", str(box.file))
+        assert [step["stage"] for step in answer["data"]["steps"]][-1] == "refused"
