@@ -14,8 +14,9 @@ from calibration.errors import ModelError
 from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
-from calibration.targets.base import Aim, Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.base import Aim, Batch, Gradients, ModelFiles, Normalisation, TapInfo
 from calibration.targets.gradient.gradients import OnnxGradients
+from calibration.targets.gradient.parts import find_part, in_parts
 from calibration.targets.int8_arithmetic import does_this_cpu_cut
 from calibration.targets.onnx.float_program import find_heads, to_float_program
 from calibration.targets.onnx.folding import fold_parameters
@@ -117,13 +118,26 @@ class OnnxBackend(Backend):
 
         return run
 
-    def differentiate(self, aims: Sequence[Aim], x: Batch) -> OnnxGradients:
-        """The dequantized graph and its backward pass in one session."""
-        return OnnxGradients(to_float_program(self._graph, self._taps), aims, x, self.name, self._threads)
+    def differentiate(self, aims: Sequence[Aim], x: Batch) -> Gradients:
+        """The dequantized graph and its backward pass in one session; in parts where its batch size can be freed."""
+        is_large = find_part(x) < len(x)
+        graph = self._free_graph if is_large and self._is_free else self._graph
+        program = to_float_program(graph, self._taps)
+        if not is_large or not self._is_free:
+            return OnnxGradients(program, aims, x, self.name, self._threads)
+        return in_parts(lambda part: OnnxGradients(program, aims, part, self.name, self._threads), x)
 
     def build_probe(self, first_taps: int) -> ModelFiles:
         """A small model with the single-frame moments of the first taps as outputs."""
         return ModelFiles(build_probe(self._graph, self._taps, first_taps))
+
+    @cached_property
+    def _is_free(self) -> bool:
+        """Whether it takes any number of frames, or can be made to."""
+        try:
+            return self._free_graph is not None
+        except ModelError:
+            return False
 
     @cached_property
     def _free_graph(self) -> OnnxGraph:

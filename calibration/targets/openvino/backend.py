@@ -1,7 +1,7 @@
 """OpenVINO IR (float32, compressed float16, int8 from QDQ ONNX or NNCF): the part of a target that runs OpenVINO."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from calibration.errors import ModelError
 from calibration.patch import Affine
 from calibration.stats.moments import INPUT_TAP, Moments
 from calibration.targets import passes
-from calibration.targets.base import Aim, Batch, ModelFiles, Normalisation, TapInfo
+from calibration.targets.base import Aim, Batch, Gradients, ModelFiles, Normalisation, TapInfo
 from calibration.targets.gradient.gradients import OnnxGradients
+from calibration.targets.gradient.parts import find_part, in_parts
 from calibration.targets.int8_arithmetic import does_this_cpu_cut
 from calibration.targets.openvino.float_program import find_heads, to_float_program
 from calibration.targets.openvino.graph import IrGraph, parse, serialize
@@ -80,8 +81,13 @@ class OpenVinoBackend(Backend):
         request, names = self._compile(model), self._outputs
         return lambda batch: dict(zip(names, self._run(request, batch), strict=True))
 
-    def differentiate(self, aims: Sequence[Aim], x: Batch) -> OnnxGradients:
-        """A float copy in ONNX's operators and its backward pass, run by ONNX Runtime."""
+    def differentiate(self, aims: Sequence[Aim], x: Batch) -> Gradients:
+        """A float copy in ONNX's operators and its backward pass, run by ONNX Runtime; in parts where that is alike."""
+        is_free = self._graph.input.shape[0] is None or find_part(x) == len(x) or self._answers_alike
+        build = partial(self._differentiate, aims)
+        return in_parts(build, x) if is_free else build(x)
+
+    def _differentiate(self, aims: Sequence[Aim], x: Batch) -> OnnxGradients:
         graph = self._copy()
         taps = map_taps(graph, self._taps, self._graph)
         try:
