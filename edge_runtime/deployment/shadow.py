@@ -64,7 +64,13 @@ class Shadow:
         self._is_prepared_alike = is_prepared_alike
         self._newest: Shadowed | None = None
         self._has_frame = threading.Condition()
-        self.thread = SupervisedThread(f"shadow-{name}", self._run, crashes, is_vital=False)
+        self.thread = SupervisedThread(
+            f"shadow-{name}",
+            self._run,
+            crashes,
+            on_failure=lambda err: note_failure(f"failed unexpectedly: {err!r}"),
+            is_vital=False,
+        )
 
     def offer(self, shadowed: Shadowed) -> None:
         """Look at this frame if there is time; returns at once. An older one that waits is let go."""

@@ -110,7 +110,10 @@ class Pipeline:
         unfinished = list(batch)
         try:
             if trial is not None:
-                self._run_candidate(batch, unfinished, lease, trial)
+                try:
+                    self._run_candidate(batch, unfinished, lease, trial)
+                except Exception as err:  # noqa: BLE001 - boundary: no bug that a candidate meets may cost a frame
+                    trial.watch.note_failure(f"failed unexpectedly: {err!r}")
             elif batch[0].group is None:
                 self._run(batch, unfinished, lease)
             self._run_again(batch, unfinished)

@@ -184,3 +184,14 @@ def test_arms_never_share_a_batch():
         pipeline.step(0.0)
     assert sum(sizes) == len(results) == 8
     assert all(one.generation == ("parts/2" if one.seq % 2 == 0 else "parts/1") for one in results)
+
+
+def test_a_bug_that_the_candidate_meets_costs_no_frame(monkeypatch):
+    pipeline, results, _ = make_pipeline()
+    trial = make_trial(takes=lambda stream, seq: True)
+    monkeypatch.setattr(trial.arm.postprocessor, "read", lambda sample, outputs: 1 / 0)
+    pipeline.begin_trial(trial)
+    play(pipeline, [make_frame(seq) for seq in range(3)])
+    assert [(one.seq, one.generation) for one in results] == [(seq, "parts/1") for seq in range(3)]
+    assert len(trial.watch.failures) == 3
+    assert pipeline.metrics.lost_to_errors == 0
