@@ -1,8 +1,8 @@
 """``edge-runtime check`` and ``schema``: the configuration file, without running it."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,17 @@ def check(config: Path, as_json: bool) -> int:
         heading = f"error: {config}: {len(found.problems)} problem(s)"
         click.echo("\n".join([heading, *(f"  {problem}" for problem in found.problems), *notes]), err=True)
     else:
-        models = [f"  {name}: {one['bundle']} on {one['runs_on']}" for name, one in found.models.items()]
-        click.echo("\n".join([f"{config}: ok", *models, *notes]))
+        click.echo("\n".join([f"{config}: ok", *_describe_models(found), *notes]))
     return found.exit_code
+
+
+def _describe_models(found: "Checked") -> list[str]:
+    lines = []
+    for name, one in found.models.items():
+        lines.append(f"  {name}: {one['bundle']} on {one['runs_on']}")
+        if "rollout" in one:
+            lines.append(f"    a newer version {one['rollout']['text']}")
+    return lines
 
 
 @click.command()
@@ -58,7 +66,7 @@ class Checked:
     """Problems, notes, and the models that passed."""
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Bundle, engine, largest difference in the self-test."""
+    """Bundle, engine, largest difference in the self-test, and where newer versions are tried the times of that."""
     problems: list[Problem | EdgeRuntimeError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Facts that are no error but may be a mistake."""
@@ -105,9 +113,37 @@ def check_config(path: Path, env: Mapping[str, str]) -> Checked:
             "self_test_difference": opened.self_test_difference,
             "runs_on": opened.engine.runs_on,
         }
+        _look_at_rollout(config, name, found)
     found.notes += _notes_of_recalibration(config)
     _look_at_cameras(config, found)
     return found
+
+
+def _look_at_rollout(config: "Config", name: str, found: Checked) -> None:
+    """How long a newer version takes, by the frame rates of the configuration; known before the first one comes."""
+    from edge_runtime.deployment.open_bundle import has_rollout
+    from edge_runtime.deployment.rollout_policy.plan import times_of
+
+    plan = config.models[name].rollout
+    if plan is None:
+        return
+    if not has_rollout(config, name):
+        found.notes.append(
+            f"models.{name}.rollout: has no effect while 'version' is a number; set it to latest"
+        )
+        return
+    streams = [stream for stream, one in config.cameras.items() if one.model == name and one.enabled]
+    fps, canary_fps = (
+        _frame_rate(config, chosen)
+        for chosen in (streams, [one for one in streams if one in plan.canary.streams])
+    )
+    found.models[name]["rollout"] = asdict(times_of(plan, fps, canary_fps))
+
+
+def _frame_rate(config: "Config", streams: Sequence[str]) -> float | None:
+    """Frames a second of these cameras together; None where one of them gives as many as it likes."""
+    rates = [config.cameras[stream].fps for stream in streams]
+    return sum(rate for rate in rates if rate) if rates and all(rates) else None
 
 
 def _look_at_cameras(config: "Config", found: Checked) -> None:

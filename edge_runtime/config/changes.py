@@ -32,7 +32,7 @@ EFFECTS: tuple[tuple[str, Effect], ...] = (
     ("models.*.batch", Effect.LIVE),
     ("models.*.max_age_ms", Effect.LIVE),
     ("models.*.queue_frames", Effect.LIVE),
-    ("models.*.rollout", Effect.LIVE),
+    ("models.*.rollout.*", Effect.LIVE),  # whether there is one decides how the model is opened
     ("models", Effect.REBUILD_MODEL),
     ("cameras.*.priority", Effect.LIVE),
     ("cameras", Effect.REOPEN_CAMERA),

@@ -167,6 +167,30 @@ def test_check_notes_what_has_no_effect_and_what_is_not_there_yet(run, tmp_path)
     assert len(orjson.loads(run("check", path, "--json")[1])["notes"]) == 3
 
 
+def test_check_tells_the_times_of_a_rollout_before_it_starts(run, tmp_path):
+    model = {"bundle": "demo:efficientnet-lite0", "rollout": {}}
+    camera = {"path": "demo:conveyor", "model": "m", "fps": 10}
+    path = config(tmp_path, models={"m": model}, cameras={"belt": camera})
+    code, out, _ = run("check", path, "--json")
+    times = orjson.loads(out)["models"]["m"]["rollout"]
+    assert (code, times["promotes_after_s"], times["rolls_back_within_s"]) == (0, 220.0, 200.0)
+    assert times["text"] in run("check", path)[1]
+    streams = {"fps": 10}, {"fps": 5}, {}
+    cameras = {f"c{i}": {**camera, "fps": None, **keys} for i, keys in enumerate(streams)}
+    path = config(tmp_path, models={"m": model}, cameras=cameras)  # one gives as many frames as it likes
+    times = orjson.loads(run("check", path, "--json")[1])["models"]["m"]["rollout"]
+    assert times["promotes_after_s"] is None
+
+
+def test_check_notes_a_rollout_that_has_no_effect(run, tmp_path):
+    model = {"bundle": "demo:efficientnet-lite0", "version": 1, "rollout": {}}
+    code, out, _ = run("check", config(tmp_path, models={"m": model}), "--json")
+    answer = orjson.loads(out)
+    assert code == 0
+    assert "rollout" not in answer["models"]["m"]
+    assert any(note.startswith("models.m.rollout:") for note in answer["notes"])
+
+
 def test_check_refuses_a_camera_that_can_never_come_and_notes_one_that_may(run, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     paths = {"never": str(tmp_path / "pipe"), "later": "/dev/v4l/by-id/usb-none-index0"}

@@ -74,9 +74,10 @@ def test_what_cannot_be_is_one_problem_at_its_key(section, where):
     assert problem.line is not None
 
 
-@pytest.mark.parametrize(
-    ("edited", "path"),
-    [({"watch_s": 9}, "models.m.rollout.watch_s"), (None, "models.m.rollout")],
-)
-def test_an_edit_takes_effect_at_once(edited, path):
-    assert dict(changes(parse({}), parse(edited))) == {path: Effect.LIVE}
+def test_an_edit_of_its_keys_takes_effect_at_once():
+    assert dict(changes(parse({}), parse({"watch_s": 9}))) == {"models.m.rollout.watch_s": Effect.LIVE}
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, {}), ({}, None)])
+def test_turning_it_on_or_off_opens_the_model_again(before, after):
+    assert dict(changes(parse(before), parse(after))) == {"models.m.rollout": Effect.REBUILD_MODEL}
