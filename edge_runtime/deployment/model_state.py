@@ -10,7 +10,7 @@
     baselines/                    moments of the healthy site, one file a state (see recalibration.baselines.store)
     probes/<first 16 digits of the model's SHA-256>.onnx    its first taps, for the drift monitor
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
-                observed.safetensors, withdrawn}
+                observed.safetensors, patch.sig, withdrawn}
     reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
     reservoir/                    see reservoir_store
     jobs/                         work space of the recalibration process; wiped at start
@@ -43,6 +43,7 @@ from calibration.stats.regular_file import read_whole
 from calibration.stats.tensor_file import LARGEST_FILE_BYTES
 from calibration.targets import model_files
 from calibration.targets.base import ModelFiles
+from edge_runtime.bundles.signing.patches import PatchSigner
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.deployment.version_pointers import VERSIONS_FILE
@@ -76,15 +77,17 @@ class ModelState:
     """The files of one model below the state directory."""
 
     folder: Path
+    signer: PatchSigner | None = None
+    """Signs the patches and checks them; None where no key is trusted."""
 
     @classmethod
-    def open(cls, state_dir: Path, model: str) -> "ModelState":
+    def open(cls, state_dir: Path, model: str, signer: PatchSigner | None = None) -> "ModelState":
         """The model's folder, made if needed. Nothing of a daemon that uses it already is touched.
 
         Raises:
             StateError: the state directory cannot be written.
         """
-        model_state = cls(model_folder(state_dir, model))
+        model_state = cls(model_folder(state_dir, model), signer)
         try:
             for folder in (model_state.folder.parent, model_state.folder):
                 make_folder(folder, may_be_link=True)
@@ -242,11 +245,13 @@ class ModelState:
         return f"p{max((int(known[1:]) for known in self.list_patch_ids()), default=0) + 1}"
 
     def adopt(self, finished: Path, patch_id: str) -> None:
-        """Move a finished job folder into the patches, whole or not at all.
+        """Sign a finished job folder and move it into the patches, whole or not at all.
 
         Raises:
             StateError: the disk refuses.
         """
+        if self.signer is not None:
+            self.signer.sign(finished)
         try:
             finished.rename(self.patches / patch_id)
             sync_directory(self.patches)
@@ -254,12 +259,14 @@ class ModelState:
             raise StateError(f"cannot store patch {patch_id} in {self.patches}: {err.strerror}") from err
 
     def read_patched(self, patch_id: str) -> Patched:
-        """The patched model, checked against the hash in its report, and its answers.
+        """The patched model, checked against the signature and the hash in its report, and its answers.
 
         Raises:
-            StateError: missing or damaged.
+            StateError: missing or damaged, or nobody trusted has signed it.
         """
         folder = self.patches / patch_id
+        if self.signer is not None:
+            self.signer.check(folder)
         try:
             files = model_files.read_named(folder, "model")
             expected = orjson.loads(read_whole(folder / "report.json", LARGEST_NOTE_BYTES))["model_sha256"]

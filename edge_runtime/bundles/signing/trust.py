@@ -59,16 +59,28 @@ class Trust:
             return None
         if not self.keys:
             return None
-        at = path / SIGNATURE_FILE
+        signed = self.verify(path / SIGNATURE_FILE, signature)
+        if signed.files.get(MANIFEST_FILE) != hashlib.sha256(manifest).hexdigest():
+            raise BundleError(path / MANIFEST_FILE, "changed after signing", "as signed", _COPY_AGAIN)
+        return signed
+
+    def verify(self, at: Path, signature: bytes) -> Signed:
+        """What a trusted key has signed; the files themselves are not looked at.
+
+        Args:
+            at: Where the signature is, for messages.
+            signature: The content of that file.
+
+        Raises:
+            BundleError: it is no signature, or not one of a trusted key.
+        """
         try:
             envelope = read_envelope(signature)
             key = self._find_signer(at, envelope)
             files = read_statement(envelope.payload)
         except BadEnvelope as err:
             expected = "an OpenSSF model signature of all files with sha256"
-            raise BundleError(at, str(err), expected, "Sign the bundle again.") from err
-        if files.get(MANIFEST_FILE) != hashlib.sha256(manifest).hexdigest():
-            raise BundleError(path / MANIFEST_FILE, "changed after signing", "as signed", _COPY_AGAIN)
+            raise BundleError(at, str(err), expected, "Sign it again.") from err
         return Signed(key.id, files)
 
     def check_manifest(self, path: Path, manifest: Manifest, text: bytes, signed: Signed | None) -> None:

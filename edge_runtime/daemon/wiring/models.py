@@ -10,6 +10,7 @@ import structlog
 
 from edge_runtime.bundles.engine import open_bundle_engine
 from edge_runtime.bundles.self_test import check_same_answers
+from edge_runtime.bundles.signing.patches import open_patch_signer
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.model_runtime import ModelRuntime, make_batch_policy
@@ -68,7 +69,8 @@ def open_model(
             log.warning("model does not run as configured", model=name, reason=note)
         if opened.protection is not None and opened.protection.problem is not None:
             log.warning("model opened with less protection", model=name, reason=opened.protection.problem)
-        model_state = ModelState.open(config.state_dir, name)
+        signer = open_patch_signer(config.state_dir, config.trust)
+        model_state = ModelState.open(config.state_dir, name, signer)
         rollout, engine = _restore(
             model_state,
             bundle,
