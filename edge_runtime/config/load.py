@@ -20,6 +20,7 @@ from edge_runtime.config.problems import did_you_mean, problems_of, show
 from edge_runtime.config.shape import Config
 from edge_runtime.config.sink_place import find_sink_problem
 from edge_runtime.config.strict_yaml import MAX_BYTES, MAX_PROBLEMS, Document, load
+from edge_runtime.config.trust import TrustConfig
 from edge_runtime.config.values import FilePath, Name
 from edge_runtime.errors import ConfigError, ConfigUnreadable, Problem
 from edge_runtime.system.camera_address import CameraKind, kind_of
@@ -70,6 +71,21 @@ def load_state_dir(path: Path, env: Mapping[str, str]) -> Path | None:
         ConfigError: the file is not YAML, or the value cannot be used.
     """
     return _load_part(_StateDir, path, env)[0].state_dir
+
+
+class _TrustOnly(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    trust: TrustConfig | None = None
+
+
+def load_trust_section(path: Path, env: Mapping[str, str]) -> TrustConfig | None:
+    """The section ``trust`` of a configuration file, even if its other sections are wrong; None when it has none.
+
+    Raises:
+        ConfigError: the file is not YAML, or the section cannot be used.
+    """
+    return _load_part(_TrustOnly, path, env)[0].trust
 
 
 def _load_part(shape: type[_Model], path: Path, env: Mapping[str, str]) -> tuple[_Model, Document]:

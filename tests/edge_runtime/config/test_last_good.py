@@ -103,3 +103,24 @@ def test_another_file_with_the_same_state_directory_has_its_own(path: Path) -> N
     other = path.with_name("other.yaml")
     other.write_text(GOOD.replace("%d", "soon"))
     assert find_last_good(other, {}) is None
+
+
+REVOKED = "a" * 64
+
+
+@pytest.mark.parametrize("fps", ["3", "soon"])
+def test_a_key_that_was_revoked_since_stays_revoked(path: Path, fps: str) -> None:
+    path.write_text(GOOD.replace("%d", fps) + f"trust: {{revoked: [{REVOKED}]}}\n")
+    found = find_last_good(path, {})
+    assert found is not None
+    assert found.cameras["belt"].fps == 3
+    assert found.trust.revoked == (REVOKED,)
+
+
+def test_a_trust_that_cannot_be_read_leaves_the_one_before(path: Path) -> None:
+    path.write_text(GOOD % 3 + f"trust: {{revoked: [{REVOKED}]}}\n")
+    keep_last_good(load_config(path, {}), path)
+    path.write_text(GOOD % 3 + "trust: {revoked: all}\n")
+    found = find_last_good(path, {})
+    assert found is not None
+    assert found.trust.revoked == (REVOKED,)
