@@ -16,7 +16,7 @@ from edge_runtime.bundles.verify import load_bundle, read_bounded
 from edge_runtime.config.strict_yaml import MAX_BYTES
 from edge_runtime.errors import BundleError, StateError
 
-_READABLE = 0o644
+SIGNATURE_MODE = 0o644
 """Like the files beside it: the daemon's user is seldom the one who signs."""
 
 
@@ -37,7 +37,7 @@ def sign_bundle(path: Path, key: PrivateKey) -> Path:
     envelope = Envelope(payload, key.sign(encode_for_signing(payload)), key.public.id)
     target = path / SIGNATURE_FILE
     try:
-        atomic_file.write_atomically(target, write_envelope(envelope), new_mode=_READABLE)
+        atomic_file.write_atomically(target, write_envelope(envelope), new_mode=SIGNATURE_MODE)
     except OSError as err:
         raise StateError(f"cannot write {target}: {err.strerror}; check space and permissions") from err
     if load_bundle(path).manifest != bundle.manifest:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calibration.stats.atomic_file import sync_directory
+from edge_runtime.bundles.signing.renew import renew_signature
 from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.travel.model_pack import Layer, NotABundle, find_digest, read_manifest
 from edge_runtime.bundles.travel.partial import Counts, Partial, open_partial
@@ -89,7 +90,8 @@ def place_bundle(pulled: Pulled, folder: Path) -> Path:
     """Move a pulled bundle to ``folder/<name>/<version>`` by one rename; both must be on one file system.
 
     Raises:
-        BundleError: that version is there with other content. One that is there with the same content stays.
+        BundleError: that version is there with other content. One that is there with the same content stays, and gets
+            the signature of this one if a trusted key made it.
         StateError: the disk refuses.
     """
     bundle = pulled.bundle
@@ -97,6 +99,7 @@ def place_bundle(pulled: Pulled, folder: Path) -> Path:
     try:
         if target.exists() or target.is_symlink():
             if load_bundle(target).manifest.sha256 == bundle.manifest.sha256:
+                renew_signature(bundle, target)
                 return target
             fix = "Bundles never change: pull it to another folder, or remove the one that is there."
             raise BundleError(

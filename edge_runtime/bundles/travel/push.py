@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
 
+from edge_runtime.bundles.manifest import SIGNATURE_FILE
 from edge_runtime.bundles.travel.files import BundleFiles
-from edge_runtime.bundles.travel.model_pack import find_digest, pack_manifest
+from edge_runtime.bundles.travel.model_pack import NotABundle, find_digest, pack_manifest, read_manifest
 from edge_runtime.bundles.travel.reference import Reference
 from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_bytes
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused
@@ -51,7 +52,7 @@ def push_bundle(
     packed = pack_manifest(bundle.manifest, files.sizes, files.hashes)
     tag = str(bundle.manifest.version)
     there = patience.repeat(lambda: registry.get_manifest(tag))
-    if there is not None and find_digest(there) != packed.digest:
+    if there is not None and not _is_same_bundle(there, packed.manifest):
         reason = f"{tag} is there with other content ({find_digest(there)}); raise the version of the bundle"
         raise RegistryRefused(str(reference), reason)
     sent = already = 0
@@ -65,6 +66,17 @@ def push_bundle(
     files.check()
     patience.repeat(lambda: registry.put_manifest(tag, packed.manifest))
     return Pushed(packed.digest, sent, already)
+
+
+def _is_same_bundle(there: bytes, new: bytes) -> bool:
+    """Whether two artifacts differ at most in the signature: a publisher signs again when a key is rotated."""
+    try:
+        one, other = (
+            {layer for layer in read_manifest(data) if layer.path != SIGNATURE_FILE} for data in (there, new)
+        )
+    except NotABundle:
+        return False
+    return one == other
 
 
 def _push_blob(

@@ -19,6 +19,7 @@ from calibration.stats.atomic_file import sync_directory
 from calibration.stats.regular_file import read_whole
 from edge_runtime.bundles.manifest import MANIFEST_FILE
 from edge_runtime.bundles.requirements import check_requirements
+from edge_runtime.bundles.signing.renew import renew_signature
 from edge_runtime.bundles.signing.trust import Trust
 from edge_runtime.bundles.verify import Bundle, load_bundle
 from edge_runtime.config import strict_yaml
@@ -110,6 +111,8 @@ def install(source: Path, root: Path, rules: Rules | None = None, *, wait_s: flo
         outcome = _find_outcome(source, target, bundle, rules)
         choice = _make_room(source, root, bundle, rules, outcome)
         with as_state_error(target):
+            if outcome is Outcome.ALREADY_THERE:
+                renew_signature(bundle, target)
             _put(bundle.path, target, work, outcome)
         take_out_all(root, choice)
     manifest, removed = bundle.manifest, tuple(one.id for one in choice.removed)

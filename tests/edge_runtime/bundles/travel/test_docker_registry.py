@@ -20,7 +20,9 @@ from edge_runtime.bundles.verify import load_bundle
 from edge_runtime.cli.main import main
 from edge_runtime.config import load_config
 from edge_runtime.deployment.open_bundle import open_bundle
+from edge_runtime.deployment.store.install import Rules, install
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused
+from tests.support.bundle_builds import edit
 from tests.support.docker_registry import DockerRegistry
 from tests.support.large_bundles import LARGE_BYTES, build_large
 from tests.support.signed_bundles import Publisher, build_small
@@ -206,9 +208,27 @@ def test_a_wrong_digest_an_unsigned_and_a_revoked_bundle_are_refused(registry, o
 
 def test_a_tag_that_is_there_with_other_content_is_not_replaced(registry, tmp_path):
     push(registry, build_small(tmp_path / "one"))
-    other = Publisher(tmp_path / "keys").sign(build_small(tmp_path / "two"))
+    other = build_small(tmp_path / "two")
+    edit(other, lambda data: data.update(tolerance=0.5))
     with pytest.raises(RegistryRefused):
         push(registry, other)
+
+
+def test_a_rotated_key_signs_a_version_again_everywhere(registry, publisher, tmp_path, out):
+    made = publisher.sign(build_small(tmp_path / "made"))
+    push(registry, made)
+    newer = Publisher(tmp_path / "newer")
+    keys = tuple(load_public_key(one.public) for one in (publisher, newer))
+    store, rules = tmp_path / "store", Rules(trust=Trust(keys, require_signed=True))
+    _, pulled = pull(registry, out, trust=rules.trust)
+    install(pulled, store, rules)
+    newer.sign(made)
+    push(registry, made)
+    assert pull(registry, out, trust=rules.trust)[1] == pulled
+    assert install(pulled, store, rules).outcome == "already installed"
+    only_new = Trust(keys, require_signed=True, revoked=frozenset({publisher.key_id}))
+    for folder in (pulled, store / "small" / "1"):
+        assert load_bundle(folder, only_new).signed_by == newer.key_id
 
 
 def test_files_that_two_versions_share_travel_once(registry, tmp_path):
