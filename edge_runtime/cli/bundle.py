@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 import orjson
 
+from edge_runtime.cli.bundle_attach import attach, attached
 from edge_runtime.cli.bundle_sign import TRUST, sign, trust_in
 from edge_runtime.cli.bundle_store import gc_command, install_command, list_command, remove_command
 from edge_runtime.cli.bundle_travel import pack, pull, push
@@ -28,7 +29,18 @@ def bundle_group() -> None:
     """Build, look at, verify and install bundles."""
 
 
-for subcommand in (sign, pack, push, pull, install_command, list_command, remove_command, gc_command):
+for subcommand in (
+    sign,
+    pack,
+    push,
+    pull,
+    attach,
+    attached,
+    install_command,
+    list_command,
+    remove_command,
+    gc_command,
+):
     bundle_group.add_command(subcommand)
 
 

@@ -1,6 +1,7 @@
 """A registry in memory that breaks off when it is told to; follows the port of ``bundles.travel.registry``."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,8 @@ class FakeRegistry:
         """Bytes after which a download breaks off, for one download each."""
         self.lose_next: list[str] = []
         """Methods that fail the next time."""
+        self.referrers: dict[str, dict[str, object]] | None = None
+        """By subject; None: a registry that keeps no lists."""
         self.served = self.received = 0
         self.asked: list[int] = []
         """The place from which each download was asked for."""
@@ -91,6 +94,20 @@ class FakeRegistry:
             raise RegistryRefused("fake", "another digest")
         self.blobs[digest] = whole
 
-    def put_manifest(self, tag: str, data: bytes) -> None:
+    def put_manifest(self, name: str, data: bytes, media_type: str) -> bool:
         self._fail("put_manifest")
-        self.manifests[tag] = self.manifests[digest_of(data)] = data
+        self.manifests[name] = self.manifests[digest_of(data)] = data
+        subject = json.loads(data).get("subject")
+        if subject is None or self.referrers is None:
+            return False
+        entry = {"mediaType": media_type, "digest": digest_of(data), "size": len(data), **json.loads(data)}
+        self.referrers.setdefault(subject["digest"], {})[digest_of(data)] = entry
+        return True
+
+    def get_referrers(self, digest: str) -> bytes | None:
+        self._fail("get_referrers")
+        if self.referrers is None:
+            return None
+        return json.dumps(
+            {"schemaVersion": 2, "manifests": list(self.referrers.get(digest, {}).values())}
+        ).encode()

@@ -18,6 +18,7 @@ from edge_runtime.bundles.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifes
 from edge_runtime.bundles.verify import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
 from edge_runtime.bundles.travel.credentials import Credentials
-from edge_runtime.bundles.travel.model_pack import MANIFEST_TYPE, MAX_MANIFEST_BYTES
+from edge_runtime.bundles.travel.model_pack import INDEX_TYPE, MANIFEST_TYPE, MAX_MANIFEST_BYTES
 from edge_runtime.bundles.travel.reference import Reference
 from edge_runtime.bundles.travel.registry import BlobPart
 from edge_runtime.errors import ExtraMissing, RegistryLost, RegistryRefused
@@ -82,8 +82,11 @@ class OrasRegistry:
 
     def get_manifest(self, name: str) -> bytes | None:
         """See the port."""
-        url = f"{self._registry.prefix}://{self._container.manifest_url(name)}"
-        with self._ask("GET", url, headers={"Accept": MANIFEST_TYPE}, stream=True) as answer:
+        return self._get_document(f"{self._registry.prefix}://{self._container.manifest_url(name)}")
+
+    def _get_document(self, url: str) -> bytes | None:
+        headers = {"Accept": f"{MANIFEST_TYPE}, {INDEX_TYPE}"}
+        with self._ask("GET", url, headers=headers, stream=True) as answer:
             if answer.status_code == _NOT_FOUND:
                 return None
             self._require(answer, _OK)
@@ -148,11 +151,16 @@ class OrasRegistry:
         with self._ask("PUT", f"{upload}{mark}digest={digest}", headers=headers, data=data) as answer:
             self._require(answer, _CREATED, _NO_CONTENT)
 
-    def put_manifest(self, tag: str, data: bytes) -> None:
+    def put_manifest(self, name: str, data: bytes, media_type: str) -> bool:
         """See the port."""
-        url = f"{self._registry.prefix}://{self._container.manifest_url(tag)}"
-        with self._ask("PUT", url, headers={"Content-Type": MANIFEST_TYPE}, data=data) as answer:
+        url = f"{self._registry.prefix}://{self._container.manifest_url(name)}"
+        with self._ask("PUT", url, headers={"Content-Type": media_type}, data=data) as answer:
             self._require(answer, _CREATED)
+            return "OCI-Subject" in answer.headers
+
+    def get_referrers(self, digest: str) -> bytes | None:
+        """See the port."""
+        return self._get_document(f"{self._base}/v2/{self._container.api_prefix}/referrers/{digest}")
 
     def _blob(self, digest: str) -> str:
         return f"{self._registry.prefix}://{self._container.get_blob_url(digest)}"

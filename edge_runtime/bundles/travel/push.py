@@ -11,7 +11,13 @@ from typing import BinaryIO
 
 from edge_runtime.bundles.manifest import SIGNATURE_FILE
 from edge_runtime.bundles.travel.files import BundleFiles
-from edge_runtime.bundles.travel.model_pack import NotABundle, find_digest, pack_manifest, read_manifest
+from edge_runtime.bundles.travel.model_pack import (
+    MANIFEST_TYPE,
+    NotABundle,
+    find_digest,
+    pack_manifest,
+    read_manifest,
+)
 from edge_runtime.bundles.travel.reference import Reference
 from edge_runtime.bundles.travel.registry import Patience, Registry, ignore_bytes
 from edge_runtime.errors import BundleError, RegistryLost, RegistryRefused
@@ -59,12 +65,12 @@ def push_bundle(
     by_digest = {f"sha256:{digest}": path for path, digest in sorted(files.hashes.items())}
     for digest, path in by_digest.items():
         with files.open(path) as content:
-            done = _push_blob(registry, digest, files.sizes[path], content, patience, on_bytes)
+            done = push_blob(registry, digest, files.sizes[path], content, patience, on_bytes)
         sent, already = sent + done, already + (done == 0)
     config = find_digest(packed.config)
-    sent += _push_blob(registry, config, len(packed.config), BytesIO(packed.config), patience, on_bytes)
+    sent += push_blob(registry, config, len(packed.config), BytesIO(packed.config), patience, on_bytes)
     files.check()
-    patience.repeat(lambda: registry.put_manifest(tag, packed.manifest))
+    patience.repeat(lambda: registry.put_manifest(tag, packed.manifest, MANIFEST_TYPE))
     return Pushed(packed.digest, sent, already)
 
 
@@ -79,7 +85,7 @@ def _is_same_bundle(there: bytes, new: bytes) -> bool:
     return one == other
 
 
-def _push_blob(
+def push_blob(
     registry: Registry,
     digest: str,
     size: int,
@@ -87,7 +93,12 @@ def _push_blob(
     patience: Patience,
     on_bytes: Callable[[int], None],
 ) -> int:
-    """Send one blob unless it is there; returns the bytes that were sent."""
+    """Send one blob unless it is there; returns the bytes that were sent.
+
+    Raises:
+        RegistryLost: the registry is away for longer than the patience.
+        RegistryRefused: it does not take it.
+    """
     upload: str | None = None
     at = sent = 0
     while True:

@@ -53,8 +53,11 @@ class Registry(Protocol):
     def finish_upload(self, upload: str, digest: str, data: bytes) -> None:
         """Append the last bytes and make the blob."""
 
-    def put_manifest(self, tag: str, data: bytes) -> None:
-        """Store a manifest under a tag."""
+    def put_manifest(self, name: str, data: bytes, media_type: str) -> bool:
+        """Store a manifest under a tag or its digest; whether the registry now lists it with its subject."""
+
+    def get_referrers(self, digest: str) -> bytes | None:
+        """The list of what has this subject; None where the registry keeps no such lists."""
 
 
 @dataclass(slots=True)

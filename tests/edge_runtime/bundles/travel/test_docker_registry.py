@@ -369,3 +369,25 @@ def test_an_installation_goes_on_after_the_registry_was_killed(registry, bundle,
     ]
     assert sum(sizes) <= sum(list_files(bundle).sizes.values()) - LARGE_BYTES // 2
     assert not (store / PARTIAL_FOLDER).exists()
+
+
+def test_a_patch_and_a_bill_of_materials_are_attached(registry, tmp_path, capsys):
+    digest = push(registry, build_small(tmp_path)).digest
+    (tmp_path / "p3.safetensors").write_bytes(b"patch")
+    (tmp_path / "sbom.json").write_text("{}")
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["bundle", *map(str, arguments), "--json"])
+        assert ended.value.code == 0
+        return json.loads(capsys.readouterr().out)
+
+    call("attach", registry.reference("small:1"), tmp_path / "p3.safetensors", "--kind", "patch")
+    call("attach", registry.reference(f"small@{digest}"), tmp_path / "sbom.json", "--kind", "sbom")
+    found = call("attached", registry.reference("small:1"), "--out", tmp_path / "got")
+    assert {one["kind"]: one["name"] for one in found["attached"]} == {
+        "patch": "p3.safetensors",
+        "sbom": "sbom.json",
+    }
+    assert {path.read_bytes() for path in (tmp_path / "got").iterdir()} == {b"patch", b"{}"}
+    assert pull(registry, tmp_path / "out")[0].digest == digest
