@@ -72,8 +72,8 @@ def push(bundle: Path, reference: str, plain_http: bool, wait_s: float, as_json:
 
     wanted = parse_reference(reference)
     files = list_files(bundle)
-    with open_registry(wanted, plain_http=plain_http) as registry:
-        done = push_bundle(files, wanted, registry, Patience(wait_s), show_progress("pushed"))
+    with open_registry(wanted, plain_http=plain_http) as registry, show_progress("pushed") as progress:
+        done = push_bundle(files, wanted, registry, Patience(wait_s), progress)
     pinned = wanted.pin(done.digest)
     report = {
         "bundle": files.bundle.id,
@@ -146,10 +146,10 @@ def open_pull(
 
     wanted = parse_reference(text)
     order = Order(wanted, trust or Trust(), limits.max_mib * _MIB, find_known(folder, wanted.name))
-    patience, progress, partial = Patience(limits.wait_s), show_progress("pulled"), folder / PARTIAL_FOLDER
     with (
         open_registry(wanted, plain_http=limits.plain_http) as registry,
-        pull_into(order, registry, partial, patience, progress) as pulled,
+        show_progress("pulled") as progress,
+        pull_into(order, registry, folder / PARTIAL_FOLDER, Patience(limits.wait_s), progress) as pulled,
     ):
         yield pulled, wanted.pin(pulled.digest)
 
@@ -167,14 +167,19 @@ def open_registry(reference: "Reference", *, plain_http: bool) -> "OrasRegistry"
     return OrasRegistry(reference, find_credentials(reference.host, os.environ), plain_http=plain_http)
 
 
-def show_progress(word: str) -> Callable[[int], None]:
-    """One line on a terminal's standard error that counts up; nothing anywhere else."""
-    total = 0
+@contextmanager
+def show_progress(word: str) -> Iterator[Callable[[int], None]]:
+    """One line on a terminal's standard error that counts up, gone at the end; nothing anywhere else."""
+    total, is_shown = 0, sys.stderr.isatty()
 
     def show(count: int) -> None:
         nonlocal total
         total += count
-        if sys.stderr.isatty():
+        if is_shown:
             print(f"\r{word} {total / 1e6:.1f} MB ", end="", file=sys.stderr, flush=True)
 
-    return show
+    try:
+        yield show
+    finally:
+        if is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

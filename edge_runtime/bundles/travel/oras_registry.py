@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from requests import Response
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
+_ADDRESSES = {"docker.io": "registry-1.docker.io"}
+"""A registry whose name is not its address."""
 _CHUNK_BYTES = 256 * 1024
 _MAX_REDIRECTS = 5
 _MAX_ERROR_BYTES = 4096
@@ -52,12 +54,9 @@ class OrasRegistry:
             raise ExtraMissing("registries", "travel") from err
         is_plain = plain_http or reference.is_loopback
         self._shown, self._credentials = str(reference), credentials
-        # oras takes a first part for a registry only if it has a dot or a colon.
-        host = (
-            reference.host
-            if set(".:") & set(reference.host)
-            else f"{reference.host}:{80 if is_plain else 443}"
-        )
+        host = _ADDRESSES.get(reference.host, reference.host)
+        if not set(".:") & set(host):  # oras takes a first part for a registry only if it has one of these
+            host = f"{host}:{80 if is_plain else 443}"
         self._container = oras.container.Container(f"{host}/{reference.repository}")
         self._registry = oras.provider.Registry(host, insecure=is_plain, auth_backend="token")
         self._base = f"{self._registry.prefix}://{host}"

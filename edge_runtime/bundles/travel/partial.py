@@ -157,12 +157,12 @@ class Partial:
         """Where the bundle is put together."""
         return self.folder / "assembly"
 
-    def clear(self) -> None:
-        """Remove every blob: the bundle is installed, or was refused."""
-        shutil.rmtree(self.assembly, ignore_errors=True)
-        for path in self._blobs():
-            with suppress(OSError):
-                path.unlink()
+    def clear(self, layers: Iterable[Layer]) -> None:
+        """Remove the blobs of a bundle that is installed or was refused; those of another pull stay."""
+        for layer in layers:
+            for path in (self.path_of(layer), self._part_of(layer)):
+                with suppress(OSError):
+                    path.unlink()
 
     def forget_old(self, now_wall_s: float) -> None:
         """Remove what pulls that were given up have left."""

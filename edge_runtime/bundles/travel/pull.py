@@ -69,10 +69,9 @@ def pull_into(
     """
     with open_partial(partial_folder) as partial:
         manifest = patience.repeat(lambda: _get_manifest(order.reference, registry))
-        counts = Counts()
+        layers, counts = _read(order, manifest), Counts()
+        _check_space(partial, layers)
         try:
-            layers = _read(order, manifest)
-            _check_space(partial, layers)
             for layer in {one.digest: one for one in layers}.values():
                 partial.seed(layer, order.known)
                 partial.fetch(layer, registry, patience, counts, on_bytes)
@@ -81,9 +80,9 @@ def pull_into(
                 _check_reference(order.reference, bundle)
                 yield Pulled(bundle, find_digest(manifest), counts)
         except BundleError:
-            partial.clear()
+            partial.clear(layers)
             raise
-        partial.clear()
+        partial.clear(layers)
 
 
 def place_bundle(pulled: Pulled, folder: Path) -> Path:

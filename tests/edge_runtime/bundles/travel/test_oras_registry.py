@@ -297,3 +297,8 @@ def test_the_host_stays_the_one_that_was_named(text):
     registry = OrasRegistry(reference, None, plain_http=False)
     assert registry._container.registry.startswith(reference.host)
     assert registry._container.api_prefix == reference.repository
+
+
+def test_docker_hub_is_asked_where_it_answers():
+    reference = parse_reference("oci://docker.io/acme/parts:4")
+    assert OrasRegistry(reference, None, plain_http=False)._base == "https://registry-1.docker.io"

@@ -1,6 +1,10 @@
 """What a pull refuses, against a registry in memory: nothing is left behind, nothing of it is parsed too early."""
 
 import json
+import multiprocessing
+import os
+import resource
+import signal
 
 import pytest
 
@@ -17,6 +21,7 @@ from edge_runtime.errors import BundleError, RegistryRefused, StateError
 from tests.support.bundle_builds import edit
 from tests.support.fake_registry import FakeRegistry, digest_of
 from tests.support.signed_bundles import Publisher, build_small, copy_bundle
+from tests.support.waiting import WAIT_S
 
 TAGGED = "oci://host/small:1"
 
@@ -216,3 +221,38 @@ def test_a_refusal_names_the_reference_not_a_folder_that_is_gone(registry, out):
     replace_blob(registry, "model.onnx", b"other")
     error = refusal(registry, out)
     assert error.path == f"{TAGGED}: model.onnx"
+
+
+def test_a_refusal_keeps_what_another_pull_has_loaded(registry, out):
+    other = out / PARTIAL_FOLDER / ("c" * 64 + ".part")
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"half")
+    with pytest.raises(BundleError):
+        run(registry, out, trust=Trust(min_version={"small": 2}))
+    assert [path.name for path in other.parent.iterdir() if path.name != "lock"] == [other.name]
+
+
+@pytest.mark.integration
+def test_a_disk_that_is_full_in_the_middle_keeps_what_arrived(registry, out):
+    """At every size that the disk may have left for a file; a limit of the kernel stands for it."""
+    largest = max(len(data) for data in registry.blobs.values())
+    for room in (0, 1, largest // 2, largest - 1):
+        process = multiprocessing.get_context("fork").Process(
+            target=pull_with_room, args=(registry, out, room)
+        )
+        process.start()
+        process.join(WAIT_S)
+        assert process.exitcode == 74
+        assert sorted(path.name for path in out.iterdir()) == [PARTIAL_FOLDER]
+    pulled, _ = run(registry, out)
+    assert pulled.counts.kept > 0
+
+
+def pull_with_room(registry, out, room):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    try:
+        run(registry, out)
+    except StateError as err:
+        os._exit(err.exit_code)
+    os._exit(0)
