@@ -19,6 +19,8 @@ from calibration.search.simulation.tones import Fading, Frames, Tones
 _MOST_IN_HALF = 2.0**14
 """Live values; frames under a camera may lie beyond them."""
 
+DETAILED_VALUES = 24 * 3 * 224 * 224
+"""Of healthy frames whose detail and noise are looked at."""
 SHOWN_AT_ONCE = 8
 """Frames: every step on the way holds a copy of them."""
 
@@ -107,6 +109,7 @@ def fit_camera(healthy: Frames, live: Frames, *, by_frame: bool = False) -> Came
         tones = Tones.fit(healthy, live, by_frame=by_frame)
         toned = tones.apply(healthy)
         fading = Fading.fit(toned, live)
+        toned = detailed(toned)
         coloured = toned if fading is None else fading.apply(toned)
         detail = Detail.fit_blur(coloured, live)
         low, high = live.min(axis=(0, 2, 3), keepdims=True), live.max(axis=(0, 2, 3), keepdims=True)
@@ -120,7 +123,7 @@ def hypotheses(healthy: Frames, live: Frames) -> Iterator[Camera]:
     yield usual
     yield fit_camera(healthy, live, by_frame=True)
     with _out_of_memory():
-        coloured, measured = usual.colour(healthy), _measured(live)
+        coloured, measured = usual.colour(detailed(healthy)), _measured(live)
     for detail in OTHERS:
         if detail.suits(healthy.shape[1]):
             with _out_of_memory():
@@ -131,6 +134,11 @@ def hypotheses(healthy: Frames, live: Frames) -> Iterator[Camera]:
 def simulate_drift(healthy: Frames, live: Frames) -> SimulatedFrames:
     """Healthy frames under the live camera as it is usually explained; arguments as of :func:`fit_camera`."""
     return fit_camera(healthy, live).show(healthy)
+
+
+def detailed(healthy: Frames) -> Frames:
+    """Those of healthy frames whose detail and noise are looked at: they vary less with the content than tones do."""
+    return healthy[:: max(1, -(-len(healthy) * healthy[0].size // DETAILED_VALUES))]
 
 
 @contextmanager
