@@ -1,1 +1,1 @@
-"""The HTML page of one recalibration; ``page.page`` makes it."""
+"""HTML pages for people: ``page.page`` makes that of one recalibration; ``template`` holds what others share."""

@@ -1,7 +1,7 @@
 """Geometry of the report's charts: figures in, rectangles and labels out. Pure; the template draws them as SVG.
 
-Two kinds: one column per layer on a logarithmic axis, and a small horizontal bar with its error inside a table
-cell.
+Three kinds: one column per layer on a logarithmic axis, two histograms in one, and a small horizontal bar with its
+error inside a table cell.
 """
 
 import math
@@ -12,6 +12,8 @@ WIDTH, HEIGHT = 920.0, 210.0
 LEFT, TOP, BOTTOM = 52.0, 8.0, 20.0
 MOST_DECADES = 5
 """Smaller values stand on the floor: five powers of ten are as much as an eye tells apart here."""
+HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 460.0, 170.0
+"""Two of them fit into a line."""
 CELL = 120.0
 """Width of a bar inside a table cell."""
 
@@ -121,6 +123,35 @@ def span_chart(spans: Mapping[str, tuple[float, float, float]], limits: tuple[fl
     return Chart(tuple(columns), tuple((axis.y(mark), f"×{mark:.2g}") for mark in marks))
 
 
+def histograms(wide: Sequence[int], narrow: Sequence[int]) -> Chart | None:
+    """Two histograms of as many equal parts of 0..1, one in front of the other, as shares of their counts.
+
+    ``top`` is the share of ``wide``, ``inner_top`` that of ``narrow``; the highest one reaches the top. None without
+    any count.
+    """
+    shares = [[count / (sum(counts) or 1) for count in counts] for counts in (wide, narrow)]
+    highest = max((share for one in shares for share in one), default=0.0)
+    if highest <= 0:
+        return None
+    axis_top = next(mark for mark in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if highest <= mark + 1e-9)
+    has = [sum(counts) > 0 for counts in (wide, narrow)]
+    floor = HISTOGRAM_HEIGHT - BOTTOM
+
+    def y(share: float) -> float:
+        return round(TOP + (1 - share / axis_top) * (floor - TOP), 1)
+
+    columns, parts = [], len(wide)
+    for i, (x, width) in enumerate(_slots(parts, HISTOGRAM_WIDTH)):
+        texts = [f"{share[i]:.1%}" for share, known in zip(shares, has, strict=True) if known]
+        text = f"{i / parts:.1f} to {(i + 1) / parts:.1f}: {' and '.join(texts)}"
+        tops = [
+            y(share[i]) if known and share[i] > 0 else None for share, known in zip(shares, has, strict=True)
+        ]
+        columns.append(Column(x, width, tops[0], tops[1], None, text))
+    ticks = tuple((y(axis_top * part), f"{axis_top * part:.0%}") for part in (0, 0.5, 1))
+    return Chart(tuple(columns), ticks, floor, HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT)
+
+
 def bars(values: Sequence[float | None], errors: Sequence[float | None]) -> list[Bar | None]:
     """Bars on one common linear axis with zero in it; None where the value is not a number."""
     ends = [0.0]
@@ -147,8 +178,8 @@ def _bar(value: float | None, error: float | None, low: float, unit: float) -> B
     )
 
 
-def _slots(count: int) -> list[tuple[float, float]]:
+def _slots(count: int, total: float = WIDTH) -> list[tuple[float, float]]:
     """Left edge and width of each column."""
-    step = (WIDTH - LEFT) / count
+    step = (total - LEFT) / count
     width = min(step * 0.78, 46.0)
     return [(round(LEFT + step * i + (step - width) / 2, 2), round(width, 2)) for i in range(count)]

@@ -4,7 +4,6 @@
 in it. Every text is escaped by the template engine.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -16,6 +15,7 @@ from calibration.baseline.baseline import Baseline
 from calibration.patch import SCALE_LIMITS, Affine, clipped_channels, spread
 from calibration.report import charts, formatting
 from calibration.report.data import Material
+from calibration.report.template import render
 from calibration.search.candidates import UNPATCHED
 from calibration.stats.moments import INPUT_TAP, TapMoments
 from calibration.verdict import Verdict
@@ -24,8 +24,6 @@ MOST_ROWS = 400
 """Rows of a table; the JSON report has all layers of a larger model."""
 FEW_TAPS = 3
 """A table shows so few better than a chart."""
-_PICTURES = re.compile(r"<!-- pictures begin -->.*?<!-- pictures end -->", re.DOTALL)
-_REMOVED = "<!-- pictures removed -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +48,22 @@ def page(verdict: Verdict, baseline: Baseline, material: Material, setting: Sett
         material: Drift at every layer, thumbnails; an empty one shows what the verdict alone holds.
         setting: Where and why.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("calibration.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     taps = {} if verdict.patch is None else verdict.patch.taps
     headline = "Refused: the model stays as it is."
     if verdict.patch is not None:
         words = formatting.correction_in_words(verdict.patch, len(baseline.moments) - 1)
         headline = f"A correction was accepted: it {words}."
-    return environment.from_string(source).render(
+    return render(
+        files("calibration.report").joinpath("page.html.jinja").read_text(encoding="utf-8"),
+        title=setting.title,
+        outcome="accepted" if verdict.accepted else "refused",
+        is_good=verdict.accepted,
+        headline=headline,
+        reasons=verdict.reasons,
+        notes=verdict.notes,
         verdict=verdict,
         setting=setting,
         material=material,
-        headline=headline,
         figures=_figures(verdict, baseline, setting),
         layers=_layers(verdict, material),
         candidates=_candidates(verdict),
@@ -75,11 +73,6 @@ def page(verdict: Verdict, baseline: Baseline, material: Material, setting: Sett
         most_rows=MOST_ROWS,
         few_taps=FEW_TAPS,
     )
-
-
-def without_pictures(text: str) -> str:
-    """The same page without any thumbnail in it."""
-    return _PICTURES.sub(_REMOVED, text)
 
 
 def _figures(verdict: Verdict, baseline: Baseline, setting: Setting) -> list[tuple[str, str]]:

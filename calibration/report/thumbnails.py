@@ -113,14 +113,14 @@ def _correct(shown: Batch, live: Batch, healthy: Moments, patch: Patch | None, s
 
 def _strip(title: str, note: str, samples: Batch, scale: PictureScale) -> Strip:
     is_tiny = max(samples.shape[2:]) <= TINY_SIDE
-    return Strip(title, note, tuple(_uri(p) for p in scale.to_bytes(samples)), is_tiny)
+    return Strip(title, note, tuple(picture_uri(p) for p in scale.to_bytes(samples)), is_tiny)
 
 
-def _uri(picture: NDArray[np.uint8]) -> str:
-    """A thumbnail of one picture (H, W, 1 or 3) as a data URI."""
+def picture_uri(picture: NDArray[np.uint8], most_side: int = MOST_SIDE) -> str:
+    """A thumbnail of one picture (H, W, 1 or 3), blue, green, red or grey, as a data URI."""
     longer = max(picture.shape[:2])
-    if longer > MOST_SIDE:
-        share = MOST_SIDE / longer
+    if longer > most_side:
+        share = most_side / longer
         size = (max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share)))
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     kind = "png" if longer <= TINY_SIDE else "jpeg"

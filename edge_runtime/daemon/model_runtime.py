@@ -123,7 +123,8 @@ class ModelRuntime:
             self.controller.reconfigure(config.recalibration, config.drift)
         plan = config.models[self.name].rollout
         if self.rollout is not None and plan is not None:
-            self.rollout.reconfigure(plan)
+            keeps_pictures = config.recalibration.reference.pictures == "keep"
+            self.rollout.reconfigure(plan, keeps_pictures=keeps_pictures)
 
     def _start_workers(self) -> None:
         for worker in self.workers:

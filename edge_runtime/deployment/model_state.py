@@ -12,6 +12,7 @@
     patches/p3/{patch.safetensors, model.onnx, answers.safetensors, report.json, report.html,
                 observed.safetensors, patch.sig, withdrawn}
     reports/r7/{report.json, report.html}    of refused recalibrations (see reports)
+    trials/t2/{report.json, report.html}     of newer versions that were promoted or refused
     reservoir/                    see reservoir_store
     jobs/                         work space of the recalibration process; wiped at start
 ```

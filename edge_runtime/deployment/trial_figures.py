@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_runtime.datatypes import Frame, Sample
+from edge_runtime.deployment.disagreements import Disagreements
 from edge_runtime.deployment.rollout_policy.agreement import agreement
 from edge_runtime.deployment.rollout_policy.figures import ArmFigures, ArmSummary
 from edge_runtime.deployment.shadow import Shadowed
@@ -24,7 +25,9 @@ class BothArms:
 class TrialFigures:
     """A :class:`edge_runtime.inference.trial.TrialWatch`; any thread may call it."""
 
-    def __init__(self) -> None:
+    def __init__(self, disagreements: Disagreements) -> None:
+        self.disagreements = disagreements
+        """Of the shadow; they are kept for the whole trial."""
         self._lock = threading.Lock()
         self._candidate, self._active, self._window = ArmFigures(), ArmFigures(), ArmFigures()
         self._latest: ArmSummary | None = None
@@ -77,6 +80,8 @@ class TrialFigures:
                 self._candidate.note_agreement(value)
                 self._window.note_agreement(value)
             self._note(answer, latency_ms, shadowed.sample.stream)
+        if value is not None:
+            self.disagreements.add(shadowed.sample, shadowed.answer, answer, value)
 
     def _note(self, answer: Answer, latency_ms: float, stream: str) -> None:
         self._candidate.note_answer(answer, latency_ms, stream=stream)

@@ -1,11 +1,12 @@
 """One candidate in the pipeline of its model: put in, moved from stage to stage, judged, taken out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psutil
 
 from edge_runtime.config import RolloutConfig
+from edge_runtime.deployment.disagreements import Disagreements
 from edge_runtime.deployment.rollout_policy.plan import Stage, length_of
 from edge_runtime.deployment.rollout_policy.verdict import Limits, RolloutVerdict, VerdictKind, judge
 from edge_runtime.deployment.shadow import Shadow
@@ -27,6 +28,8 @@ class Candidate:
     arm: Arm
     is_prepared_alike: bool
     """It takes the samples of the active version as they are."""
+    disagreements: Disagreements = field(default_factory=lambda: Disagreements(is_bgr=False))
+    """Where frames are kept that both versions answered differently."""
 
 
 def process_memory_mib() -> float:
@@ -46,7 +49,7 @@ class TrialRun:
         memory_mib: Callable[[], float] = process_memory_mib,
     ) -> None:
         """Put it into the pipeline, where it answers nothing yet."""
-        self.candidate, self.figures = candidate, TrialFigures()
+        self.candidate, self.figures = candidate, TrialFigures(candidate.disagreements)
         self._model, self._pipeline, self._crashes, self._memory_mib = model, pipeline, crashes, memory_mib
         self._memory_before_mib = memory_mib()
         self._shadow: Shadow | None = None

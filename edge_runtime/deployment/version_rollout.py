@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from edge_runtime.config import RolloutConfig
+from edge_runtime.deployment.reports import FOLDERS, forget_thumbnails
 from edge_runtime.deployment.rollout import IllegalStep
 from edge_runtime.deployment.rollout_history import RolloutHistory
 from edge_runtime.deployment.rollout_policy.crash_loop import clear_starts, count_start
@@ -30,6 +31,8 @@ from edge_runtime.deployment.rollout_policy.stages import (
     after_verdict,
 )
 from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdict
+from edge_runtime.deployment.trial_figures import BothArms
+from edge_runtime.deployment.trial_record import TrialRecord
 from edge_runtime.deployment.trial_run import Candidate, TrialRun
 from edge_runtime.deployment.version_pointers import VERSIONS_FILE, VersionPointers
 from edge_runtime.errors import CommandError, EdgeRuntimeError, OpeningStopped, StateError
@@ -98,6 +101,7 @@ class VersionRollout:
         folder: Path,
         ports: RolloutPorts,
         crashes: Crashes,
+        keeps_pictures: bool = False,
     ) -> None:
         """Nothing runs yet.
 
@@ -110,7 +114,9 @@ class VersionRollout:
             folder: Of the model below the state directory.
             ports: Its surroundings.
             crashes: The account of unexpected failures.
+            keeps_pictures: Whether frames may be kept that both versions answered differently.
         """
+        self._keeps_pictures = keeps_pictures
         self._model, self._plan, self._bundle, self._version = model, plan, bundle, version
         self._pipeline, self._crashes, self._ports = pipeline, crashes, ports
         self._path, self._history = folder / VERSIONS_FILE, RolloutHistory(folder)
@@ -119,6 +125,7 @@ class VersionRollout:
         self._pointers = VersionPointers()
         self._trial: Trial | None = None
         self._run_of_trial: TrialRun | None = None
+        self._record: TrialRecord | None = None
         self._verdict: RolloutVerdict | None = None
         self._problem: str | None = None
         self._looked_at_s, self._has_begun = float("-inf"), False
@@ -143,10 +150,17 @@ class VersionRollout:
                 self._clear_starts(self._trial.version)
             self._end_trial()
 
-    def reconfigure(self, plan: RolloutConfig) -> None:
-        """Use other limits from the next look on; a stage under way keeps how it takes frames."""
+    def reconfigure(self, plan: RolloutConfig, *, keeps_pictures: bool) -> None:
+        """Use other limits from the next look on; a stage under way keeps how it takes frames.
+
+        Where no picture may be kept any more, those of this trial and of earlier ones go.
+        """
         with self._lock:
-            self._plan = plan
+            self._plan, self._keeps_pictures = plan, keeps_pictures
+            if self._run_of_trial is not None:
+                self._run_of_trial.figures.disagreements.set_pictures(are_kept=keeps_pictures)
+        if not keeps_pictures:
+            forget_thumbnails(self._path.parent / FOLDERS["t"])
 
     def command(self, command: Command) -> dict[str, Any]:
         """What a person decided; gives the status after it.
@@ -282,10 +296,18 @@ class VersionRollout:
             if not self._keep(noted):
                 return
             self._trial, self._verdict = Trial(version, Stage.STAGED, now_s), None
+            self._record = TrialRecord(
+                self._model,
+                self._name(version),
+                self._bundle,
+                self._path.parent,
+                now_s=now_s,
+                now_wall_s=self._ports.wall_clock(),
+            )
             if staged.stage is Stage.REFUSED:
                 self._go_on(staged, staged.refused or "")
                 return
-            self._say(None, self._trial, "a newer version is installed")
+            self._say(None, self._trial, "a newer version is installed", None)
         problem, candidate = None, None
         try:
             candidate = self._ports.open_candidate(version, self._thread.stopping.is_set)
@@ -299,6 +321,7 @@ class VersionRollout:
                     candidate.arm.slot.retire()
                 return
             if candidate is not None:
+                candidate.disagreements.set_pictures(are_kept=self._keeps_pictures)
                 self._run_of_trial = TrialRun(self._model, candidate, self._pipeline, self._crashes)
             after = after_opening(self._trial, self._plan, self._ports.clock(), problem)
             self._go_on(after, problem or "opened and self-tested")
@@ -309,9 +332,10 @@ class VersionRollout:
         """Carry out what was decided."""
         before, run = self._trial, self._run_of_trial
         assert before is not None
+        both = None if run is None else run.summaries()  # of the stage that ends
         if after.stage is before.stage:  # paused or resumed
             self._trial = after
-            self._say(before, after, reason)
+            self._say(before, after, reason, both)
             return
         if after.stage is Stage.ACTIVE:
             if not self._promote(after):
@@ -322,12 +346,27 @@ class VersionRollout:
         elif run is not None:
             run.enter(after.stage, self._plan)
         self._trial = after
-        self._say(before, after, reason)
+        report = self._write_down(before, after, reason, both, run)
+        self._say(before, after, reason, both, report)
         self._verdict = None
         if after.stage is Stage.REFUSED:
             self._trial = None
         elif after.stage is Stage.ACTIVE:
             self._ports.hand_over()
+
+    def _write_down(
+        self, before: Trial, after: Trial, reason: str, both: BothArms | None, run: TrialRun | None
+    ) -> str | None:
+        """Note the stage that is over; gives the report of the trial when that is."""
+        record = self._record
+        if record is None:
+            return None
+        now_s, now_wall_s = self._ports.clock(), self._ports.wall_clock()
+        record.end_stage(before.stage, reason, self._verdict, both, now_s=now_s, now_wall_s=now_wall_s)
+        if after.stage not in (Stage.ACTIVE, Stage.REFUSED):
+            return None
+        shots = () if run is None else run.figures.disagreements.worst()
+        return record.leave_report(is_promoted=after.stage is Stage.ACTIVE, reason=reason, shots=shots)
 
     def _promote(self, after: Trial) -> bool:
         """Note that it is active; False when the disk refuses, and it stays watched until it does not."""
@@ -378,20 +417,35 @@ class VersionRollout:
         self._pointers, self._problem = pointers, None
         return True
 
-    def _say(self, before: Trial | None, after: Trial, reason: str) -> None:
+    def _name(self, version: int) -> str:
+        return f"{self._bundle.rpartition('/')[0]}/{version}"
+
+    def _say(
+        self,
+        before: Trial | None,
+        after: Trial,
+        reason: str,
+        both: BothArms | None,
+        report: str | None = None,
+    ) -> None:
         """Tell subscribers and the history."""
-        verdict, run = self._verdict, self._run_of_trial
-        name = self._bundle.rpartition("/")[0]
+        verdict = self._verdict
         findings: dict[str, dict[str, float | str | None]] = {
             one.name: {"value": one.value, "limit": one.limit, "verdict": str(one.kind)}
             for one in (verdict.findings if verdict is not None else ())
         }
         stage = str(after.stage) if before is None else str(before.stage)
         moved = RolloutMoved(
-            f"{name}/{after.version}", self._bundle, stage, str(after.stage), reason, after.paused, findings
+            self._name(after.version),
+            self._bundle,
+            stage,
+            str(after.stage),
+            reason,
+            after.paused,
+            findings,
+            report,
         )
         self._ports.emit(moved)
-        both = None if run is None else run.summaries()
         self._history.add(
             {
                 "at_wall_s": round(self._ports.wall_clock(), 3),

@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.allowed_hosts import LoopbackOnly
 from edge_runtime.messaging.encoding import encode_object
-from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.rfc3339 import format_rfc3339
 from edge_runtime.system.supervised_thread import Crashes

@@ -189,10 +189,12 @@ def _fact(fact: Fact) -> dict[str, Any]:
             | events.RolledBack()
             | events.VersionSkipped()
             | events.VersionMended()
-            | events.RolloutMoved()
             | events.StateDamaged()
         ):
             return _values(fact)
+        case events.RolloutMoved():
+            data = _values(fact)
+            return data if fact.report is not None else {key: data[key] for key in data if key != "report"}
 
 
 def _values(value: Any) -> dict[str, Any]:

@@ -173,6 +173,8 @@ class RolloutMoved:
     """Why it waits for a person; None: it does not."""
     findings: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
     """By metric: ``value``, ``limit`` and ``verdict`` of the stage before."""
+    report: str | None = None
+    """``model/id`` of the page below ``/reports``; None before the trial is over, and when there is no page."""
 
 
 @dataclass(frozen=True, slots=True)

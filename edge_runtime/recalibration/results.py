@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from calibration.errors import CalibrationError
+from edge_runtime.deployment.reports import Reports, forget_thumbnails
 from edge_runtime.errors import EdgeRuntimeError, StateError
 from edge_runtime.messaging.events import (
     Commissioned,
@@ -17,9 +18,7 @@ from edge_runtime.recalibration.context import ModelContext
 from edge_runtime.recalibration.job.messages import CommissioningResult, JobFailure, JobResult
 from edge_runtime.recalibration.patch_policy import PatchPolicy
 from edge_runtime.recalibration.planner import TaskPlanner
-from edge_runtime.recalibration.reference.erasure import forget_thumbnails
 from edge_runtime.recalibration.reference.live_reference_set import LiveReferenceSet
-from edge_runtime.recalibration.reports import Reports
 from edge_runtime.recalibration.task import Task
 
 

@@ -81,10 +81,10 @@ EXAMPLES = {
         "file": "models/parts/active.json", "lost": "the base answers", "problem": "unexpected end of data"}),
     "version mended": (VersionMended("parts/2", "parts/1"), "bundle", {"bundle": "parts/2", "from": "parts/1"}),
     "rollout refused": (RolloutMoved("parts/3", "parts/2", "shadow", "refused", "agreement 0.41 is below 0.8",
-        findings={"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail"}}), "rollout", {
+        findings={"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail"}}, report="parts/t1"), "rollout", {
         "bundle": "parts/3", "active": "parts/2", "from": "shadow", "stage": "refused",
         "reason": "agreement 0.41 is below 0.8", "paused": None,
-        "findings": {"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail"}}}),
+        "findings": {"agreement": {"value": 0.41, "limit": 0.8, "verdict": "fail"}}, "report": "parts/t1"}),
     "delivery trouble": (DeliveryTrouble("mqtt", ("edge/belt-3/event waits: not authorized",)), "delivery", {
         "channel": "mqtt", "problems": ["edge/belt-3/event waits: not authorized"]}),
     "delivery recovered": (DeliveryRecovered("mqtt"), "delivery", {"channel": "mqtt"}),

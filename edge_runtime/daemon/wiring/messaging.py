@@ -8,6 +8,7 @@ from typing import Any, get_args
 from edge_runtime.config import Config
 from edge_runtime.daemon.running import Running
 from edge_runtime.daemon.status import StatusReporter
+from edge_runtime.deployment.reports import Reports
 from edge_runtime.errors import CommandError, EdgeRuntimeError
 from edge_runtime.http.server import HttpServer
 from edge_runtime.messaging.commands.listener import CommandListener
@@ -26,7 +27,6 @@ from edge_runtime.messaging.outbox.outbox import Outbox, OutboxLimits
 from edge_runtime.messaging.outbox.publisher import Publisher, Sink
 from edge_runtime.messaging.sinks.file_sink import KEEP, FileSink
 from edge_runtime.messaging.sinks.mqtt_sink import MqttSink
-from edge_runtime.recalibration.reports import Reports
 from edge_runtime.recalibration.task import Approval, TaskRequest, Verb
 from edge_runtime.system.redaction import PROCESS
 from edge_runtime.system.supervised_thread import Crashes

@@ -10,6 +10,7 @@ from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.wiring.preprocessing import make_preprocessor
 from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.disagreements import Disagreements
 from edge_runtime.deployment.model_state import ModelState
 from edge_runtime.deployment.open_bundle import open_newer
 from edge_runtime.deployment.trial_run import Candidate
@@ -52,7 +53,9 @@ def make_rollout(
             Postprocessor(manifest, opened.bundle.labels),
         )
         trim_heap()
-        return Candidate(opened.bundle.id, arm, manifest.preprocess == active.manifest.preprocess)
+        disagreements = Disagreements(is_bgr=active.manifest.preprocess.colour == "bgr")
+        is_prepared_alike = manifest.preprocess == active.manifest.preprocess
+        return Candidate(opened.bundle.id, arm, is_prepared_alike, disagreements)
 
     return VersionRollout(
         name,
@@ -68,4 +71,5 @@ def make_rollout(
             emit=lambda fact: emit(Event(time.time(), fact, name)),
         ),
         crashes=crashes,
+        keeps_pictures=config.recalibration.reference.pictures == "keep",
     )

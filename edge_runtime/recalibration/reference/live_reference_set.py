@@ -19,9 +19,10 @@ import structlog
 
 from edge_runtime.config import ReferenceConfig
 from edge_runtime.datatypes import Sample
+from edge_runtime.deployment.reports import forget_thumbnails
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.context import ModelContext, compute_input_moments
-from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
+from edge_runtime.recalibration.reference.erasure import forget_samples
 from edge_runtime.recalibration.reference.frame_filter import FrameFilter
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept, Reservoir, ReservoirLimits
 from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore

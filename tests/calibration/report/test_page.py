@@ -10,7 +10,8 @@ import pytest
 
 import calibration as c
 from calibration.report.data import Material, gather
-from calibration.report.page import Setting, page, without_pictures
+from calibration.report.page import Setting, page
+from calibration.report.template import without_pictures
 from calibration.report.thumbnails import PictureScale
 from calibration.targets.base import SkippedLayer
 from tests.support.onnx_nets import classifier, detector, hazy, pictures, quantized, street

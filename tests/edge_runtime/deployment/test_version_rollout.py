@@ -7,6 +7,7 @@ import pytest
 
 from edge_runtime.config import RolloutConfig
 from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.reports import Reports
 from edge_runtime.deployment.rollout_policy.stages import Command
 from edge_runtime.deployment.shadow import Shadowed
 from edge_runtime.deployment.trial_run import Candidate, TrialRun
@@ -347,3 +348,50 @@ def test_what_begins_late_in_a_long_watch_does_not_drown_in_what_was_before(benc
     bench.play_until(None)
     assert bench.seq - began <= 2 * bench.plan.canary.frames
     assert bench.facts[-1].findings["failures"]["verdict"] == "fail"
+
+
+def test_a_trial_leaves_a_report_whatever_its_end(bench):
+    bench.begin()
+    bench.play_until("canary")
+    bench.rollout.command(Command.ABORT)
+    (last,) = [fact for fact in bench.facts if fact.stage == "refused"]
+    assert last.report == "parts/t1"
+    assert [fact.report for fact in bench.facts[:-1]] == [None] * (len(bench.facts) - 1)
+    reports = Reports(bench.folder)
+    figures = reports.read_figures("t1")
+    assert (figures["accepted"], figures["candidate"], figures["active"]) == (False, "parts/2", "parts/1")
+    stages = {one["stage"]: one for one in figures["stages"]}
+    assert list(stages) == ["staged", "shadow", "canary"]
+    assert stages["shadow"]["candidate"]["frames"] >= 20
+    assert stages["shadow"]["findings"]
+    assert b"parts/2" in reports.read_page("t1")
+
+
+def test_a_version_that_passed_has_a_report_that_says_so(bench):
+    bench.begin()
+    bench.play_until("watched")
+    bench.rollout.command(Command.PROMOTE)
+    assert Reports(bench.folder).read_figures("t1")["accepted"] is True
+
+
+def test_the_history_has_the_figures_of_the_stage_that_ended(bench):
+    bench.begin()
+    bench.play_until("canary")
+    (step,) = [step for step in bench.rollout.history() if step["stage"] == "canary"]
+    assert step["figures"]["candidate"]["frames"] >= 20
+
+
+def test_a_disk_that_takes_no_report_keeps_no_version_from_its_end(bench):
+    (bench.folder / "trials").symlink_to(bench.folder / "nowhere")
+    bench.begin()
+    bench.rollout.command(Command.ABORT)
+    assert bench.facts[-1].report is None
+    assert 2 in bench.pointers.refused
+
+
+def test_no_picture_stays_where_that_is_forbidden_later(bench):
+    (bench.folder / "trials" / "t1").mkdir(parents=True)
+    page = bench.folder / "trials" / "t1" / "report.html"
+    page.write_text("<p>a</p><!-- pictures begin --><img><!-- pictures end -->")
+    bench.rollout.reconfigure(bench.plan, keeps_pictures=False)
+    assert "img" not in page.read_text()

@@ -13,9 +13,9 @@ import structlog
 import uvicorn
 
 from edge_runtime.daemon.health import Health
+from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.api import build_app, content_policy
 from edge_runtime.http.server import HttpServer, HttpUnavailable
-from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.redaction import Redactor
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.waiting import WAIT_S, until

@@ -14,9 +14,9 @@ from calibration.report.page import Setting, page
 from calibration.report.thumbnails import PictureScale, strips
 from calibration.stats.moments import moments_of_frames
 from edge_runtime.daemon.health import Health
+from edge_runtime.deployment.reports import Reports
 from edge_runtime.http.api import build_app
 from edge_runtime.http.server import HttpServer
-from edge_runtime.recalibration.reports import Reports
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.programs import find_program
 from tests.support.waiting import WAIT_S

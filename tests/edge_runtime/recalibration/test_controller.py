@@ -8,11 +8,11 @@ import pytest
 from edge_runtime.config import DriftConfig, RecalibrationConfig, ReferenceConfig
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.reports import Reports
 from edge_runtime.errors import CommandError, EngineError, StateError
 from edge_runtime.messaging.events import RolledBack, TaskFailed
 from edge_runtime.recalibration.job.messages import CommissioningResult
 from edge_runtime.recalibration.patch_policy import ENGINE_FAILURES
-from edge_runtime.recalibration.reports import Reports
 from tests.support.controller_bench import (
     ACCEPTED,
     BASE,

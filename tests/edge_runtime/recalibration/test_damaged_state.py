@@ -15,12 +15,12 @@ from calibration.errors import BaselineError
 from calibration.stats import tensor_file
 from edge_runtime.datatypes import Generation
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.reports import Reports
 from edge_runtime.deployment.rollout import Rollout
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.baselines.store import BaselineStore, InUse
 from edge_runtime.recalibration.reference.reservoir import InputMoments, Kept
 from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore
-from edge_runtime.recalibration.reports import Reports
 from tests.support.bundle_models import png
 from tests.support.controller_bench import IDENTITY, a_baseline
 

@@ -4,7 +4,8 @@ import pytest
 from calibration import Baseline
 from calibration.baseline.packing import pack_healthy_samples
 from calibration.stats.moments import FrameMoments, Moments, TapMoments
-from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
+from edge_runtime.deployment.reports import forget_thumbnails
+from edge_runtime.recalibration.reference.erasure import forget_samples
 
 
 @pytest.fixture

@@ -18,15 +18,15 @@ from calibration.stats.regular_file import read_regular, read_whole
 from calibration.targets import model_files
 from edge_runtime.bundles.passed_models import PassedModels
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.reports import Reports, forget_thumbnails
 from edge_runtime.errors import StateError
 from edge_runtime.messaging.commands.used_file import UsedFile
 from edge_runtime.messaging.outbox.ledger import Row
 from edge_runtime.messaging.sinks.file_sink import FileSink
 from edge_runtime.recalibration.baselines.store import BaselineStore, InUse
 from edge_runtime.recalibration.job.messages import RESULT
-from edge_runtime.recalibration.reference.erasure import forget_samples, forget_thumbnails
+from edge_runtime.recalibration.reference.erasure import forget_samples
 from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore
-from edge_runtime.recalibration.reports import Reports
 from edge_runtime.sources.answered_files import AnsweredFiles, FileStamp
 from edge_runtime.sources.sequence import LEAST_JUMP, SequenceNumbers
 from edge_runtime.system.local_zone import find_local_zone

@@ -6,9 +6,9 @@ import pytest
 
 from edge_runtime.bundles.passed_models import PassedModels
 from edge_runtime.deployment.model_state import ModelState
+from edge_runtime.deployment.reports import KEPT, Reports
 from edge_runtime.errors import StateError
 from edge_runtime.recalibration.reference.reservoir_store import ReservoirStore
-from edge_runtime.recalibration.reports import KEPT, Reports
 from edge_runtime.system.own_folder import make_folder, remove
 from edge_runtime.system.sandbox import Protection
 

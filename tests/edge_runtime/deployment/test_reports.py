@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from edge_runtime.recalibration.reports import KEPT, LARGEST_PAGE_BYTES, Reports
+from edge_runtime.deployment.reports import KEPT, LARGEST_PAGE_BYTES, Reports
 
 
 def finished(tmp_path, text="<p>page</p>", **figures):
@@ -68,3 +68,11 @@ def test_a_disk_that_refuses_costs_the_report_and_nothing_else(tmp_path, reports
     reports.folder.mkdir(parents=True, exist_ok=True)
     (reports.folder / "reports").symlink_to(tmp_path / "a disk that is not mounted")
     assert reports.keep(finished(tmp_path)) is None
+
+
+def test_trials_of_versions_have_ids_of_their_own(tmp_path, reports):
+    reports.keep(finished(tmp_path))
+    assert reports.keep(finished(tmp_path, candidate="parts/2"), "t") == "t1"
+    assert sorted(reports.list_ids()) == ["r1", "t1"]
+    assert reports.read_figures("t1") == {"accepted": False, "candidate": "parts/2"}
+    assert reports.has_page("t1")

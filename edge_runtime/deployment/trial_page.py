@@ -1,0 +1,214 @@
+"""One trial of a newer version as a page for people: stages, findings, both arms, pictures of disagreements.
+
+Pure: figures in, HTML out, in the look of the other reports (``calibration.report``). Labels come from bundles and are
+escaped like every other text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from calibration.report import charts, formatting
+from calibration.report.template import render
+from edge_runtime.deployment.disagreements import Disagreement
+from edge_runtime.deployment.rollout_policy.figures import CONFIDENT, ArmSummary
+from edge_runtime.deployment.rollout_policy.plan import Stage
+from edge_runtime.deployment.rollout_policy.verdict import Finding, VerdictKind
+
+_WHAT = {
+    Stage.SHADOW: "It answered copies of frames; nothing was published.",
+    Stage.CANARY: "It answered a part of the frames.",
+    Stage.WATCHED: "It answered all frames. The figures of the version before are of the stage before.",
+}
+_METRICS = {
+    "failures": ("Frames without an answer", "share"),
+    "failures_in_a_row": ("The same, in a row", "count"),
+    "memory": ("Growth of memory", "mib"),
+    "latency": ("Latency", "times"),
+    "agreement": ("Agreement", "number"),
+    "confidence": ("Confidence", "of"),
+    "answers": ("The most frequent label", "share"),
+}
+_CSS = {VerdictKind.PASS: "good", VerdictKind.FAIL: "warn"}
+_SHOWN_LABELS = 12
+_LONGEST_LABEL = 80
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """One stage of a trial that is over."""
+
+    stage: Stage
+    began_wall_s: float
+    took_s: float
+    reason: str
+    """Why it ended."""
+    findings: tuple[Finding, ...] = ()
+    """Of its end."""
+    candidate: ArmSummary | None = None
+    """None: nothing was measured."""
+    active: ArmSummary | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOutcome:
+    """A trial that is over."""
+
+    model: str
+    candidate: str
+    """Name and version."""
+    active: str
+    """Of the version it was compared with."""
+    is_promoted: bool
+    reason: str
+    stages: tuple[StageRecord, ...]
+
+
+def make_page(outcome: TrialOutcome, shots: Sequence[Disagreement]) -> str:
+    """The page, complete; below 500 KB with eight pictures."""
+    ours, theirs = (bundle.rpartition("/")[2] for bundle in (outcome.candidate, outcome.active))
+    measured = [
+        _measured(one, one.candidate, one.active)
+        for one in outcome.stages
+        if one.candidate is not None and one.active is not None and one.stage in _WHAT
+    ]
+    source = files("edge_runtime.deployment").joinpath("trial_page.jinja").read_text(encoding="utf-8")
+    return render(
+        source,
+        title=f"{outcome.candidate} against version {theirs}",
+        outcome="promoted" if outcome.is_promoted else "refused",
+        is_good=outcome.is_promoted,
+        headline=(
+            f"Version {ours} was promoted and answers."
+            if outcome.is_promoted
+            else f"Version {ours} was refused, version {theirs} answers."
+        ),
+        reasons=[_sentence(outcome.reason)],
+        notes=[f"Model {outcome.model}; tried for {_span(sum(one.took_s for one in outcome.stages))}."],
+        names={"active": f"version {theirs}", "candidate": f"version {ours}"},
+        stages=[_stage_row(one) for one in outcome.stages],
+        measured=measured,
+        shots=shots,
+        further=_further(outcome, ours, theirs),
+    )
+
+
+def _stage_row(one: StageRecord) -> dict[str, str]:
+    return {
+        "name": str(one.stage).capitalize(),
+        "began": formatting.moment(one.began_wall_s),
+        "took": _span(one.took_s),
+        "frames": "–" if one.candidate is None else f"{one.candidate.frames:,}",
+        "reason": one.reason,
+    }
+
+
+def _measured(one: StageRecord, candidate: ArmSummary, active: ArmSummary) -> dict[str, Any]:
+    return {
+        "name": str(one.stage).capitalize(),
+        "what": _WHAT[one.stage],
+        "findings": [_finding_row(finding) for finding in one.findings],
+        "rows": _rows(active, candidate),
+        "labels": _labels(active, candidate),
+        "margins": charts.histograms(active.margins, candidate.margins),
+        "entropies": charts.histograms(active.entropies, candidate.entropies),
+    }
+
+
+def _finding_row(finding: Finding) -> dict[str, str]:
+    title, form = _METRICS.get(finding.name, (finding.name.replace("_", " "), "number"))
+    dry_run = " (dry run)" if finding.is_dry_run else ""
+    return {
+        "name": title,
+        "value": _form(finding.value, form),
+        "limit": _form(finding.limit, form, digits="g"),
+        "verdict": f"{finding.kind}{dry_run}",
+        "css": _CSS.get(finding.kind, "quiet"),
+        "text": finding.text,
+    }
+
+
+def _form(value: float | None, form: str, digits: str = "") -> str:
+    """A number of a metric; ``digits`` for a limit, which a person wrote."""
+    if value is None:
+        return "–"
+    number = f"{value:{digits or '.2f'}}"
+    match form:
+        case "share":
+            return f"{100 * value:{digits or '.1f'}}%"
+        case "count":
+            return f"{value:.0f}"
+        case "mib":
+            return f"{value:.0f} MiB"
+        case "times":
+            return f"{number} times"
+        case "of":
+            return f"{number} of it"
+    return f"{value:{digits or '.3f'}}"
+
+
+def _rows(active: ArmSummary, candidate: ArmSummary) -> list[tuple[str, str, str]]:
+    def row(title: str, form: str, first: float | None, second: float | None) -> tuple[str, str, str]:
+        return title, _fill(form, first), _fill(form, second)
+
+    ours, theirs = candidate, active
+    rows = [
+        row("Frames", "{:,}", theirs.frames, ours.frames),
+        row("Without an answer", "{:,}", theirs.failures, ours.failures),
+        row("Latency, median", "{:.1f} ms", theirs.latency_p50_ms, ours.latency_p50_ms),
+        row("Latency, 99th percentile", "{:.1f} ms", theirs.latency_p99_ms, ours.latency_p99_ms),
+        row("Mean confidence", "{:.3f}", theirs.confidence, ours.confidence),
+        row(
+            f"Confident answers (from {CONFIDENT:g})", "{:.1%}", theirs.confident_share, ours.confident_share
+        ),
+        row(
+            "Answers with another label than the one before",
+            "{:.1%}",
+            theirs.switching_rate,
+            ours.switching_rate,
+        ),
+        row("Variety of labels (1: all alike often)", "{:.2f}", theirs.label_entropy, ours.label_entropy),
+    ]
+    if ours.agreement is not None:
+        agreed = f"{ours.agreement:.3f} on {ours.agreements:,} frames"
+        rows.insert(2, ("Agreement on the same frames", "", agreed))
+    return [one for one in rows if one[1:] != ("–", "–")]
+
+
+def _fill(form: str, value: float | None) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _labels(active: ArmSummary, candidate: ArmSummary) -> list[dict[str, Any]]:
+    """Shares of both arms, the most frequent first; a label beyond an arm's list has no figure there."""
+    shares = [{label: count / arm.labelled for label, count in arm.labels} for arm in (active, candidate)]
+    largest = max((share for one in shares for share in one.values()), default=1.0)
+    names = sorted({*shares[0], *shares[1]}, key=lambda name: -max(one.get(name, 0.0) for one in shares))
+    return [
+        {
+            "label": name if len(name) <= _LONGEST_LABEL else f"{name[:_LONGEST_LABEL]}…",
+            "cells": [
+                {
+                    "text": "–" if name not in one else f"{one[name]:.1%}",
+                    "width": round(100 * one.get(name, 0.0) / largest, 1),
+                }
+                for one in shares
+            ],
+        }
+        for name in names[:_SHOWN_LABELS]
+    ]
+
+
+def _further(outcome: TrialOutcome, ours: str, theirs: str) -> list[tuple[str, str]]:
+    if outcome.is_promoted:
+        return [("Go back", f"models: {{{outcome.model}: {{version: {theirs}}}}}")]
+    return [("Try it again", f"edge-runtime rollout retry CONFIG {ours} --model {outcome.model}")]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else formatting.age(seconds)
