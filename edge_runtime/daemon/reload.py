@@ -193,7 +193,10 @@ class ConfigReloader:
 
     def _end(self, edit: _Edit) -> None:
         error = edit.opened.exception()
-        if error is None:
+        if error is None and (problem := self._find_other(edit, edit.opened.result())) is not None:
+            _stop_all(edit.opened.result())
+            self._fail(edit, problem, problem)
+        elif error is None:
             self._apply(edit, edit.opened.result())
         elif isinstance(error, OpeningStopped) and edit.promoted is not None:
             self.promoted.put(edit.promoted)  # after the edit that it made room for
@@ -205,6 +208,16 @@ class ConfigReloader:
             problem = f"failed unexpectedly: {error!r}"
             self._fail(edit, problem, f"{problem}; the log says why")
         self.notify.ready()
+
+    def _find_other(self, edit: _Edit, opened: _Opened) -> str | None:
+        """Why what was opened is not the version that passed its rollout; None when it is, or none was to be."""
+        if edit.promoted is None:
+            return None
+        new, running = opened[0][edit.promoted], self.running.models[edit.promoted]
+        if running.rollout is None or running.rollout.has_passed(new.bundle.manifest.sha256):
+            return None
+        reason = "" if new.skipped is None else f": {new.skipped.reason}"
+        return f"its folder is gone or holds something else than was tried; {new.bundle.id} was found{reason}"
 
     def _apply(self, edit: _Edit, opened: _Opened) -> None:
         before = {name: runtime.bundle.id for name, runtime in self.running.models.items()}
@@ -305,6 +318,10 @@ class ConfigReloader:
 def _close_late(opened: Future[_Opened]) -> None:
     """Free the models of an edit that was given up, should they ever open."""
     if opened.exception() is None:
-        models, _ = opened.result()
-        for runtime in models.values():
-            runtime.stop()
+        _stop_all(opened.result())
+
+
+def _stop_all(opened: _Opened) -> None:
+    """Free models that were opened and will not answer."""
+    for runtime in opened[0].values():
+        runtime.stop()

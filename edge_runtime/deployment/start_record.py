@@ -3,7 +3,7 @@
 A version that took the process with it twice before it answered is passed over (``rollout_policy.crash_loop``).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from edge_runtime.deployment.rollout_policy.crash_loop import (
     clear_starts,
     count_start,
 )
-from edge_runtime.deployment.version_pointers import VersionPointers
+from edge_runtime.deployment.version_pointers import WRITING, VersionPointers, read_boot_id
 from edge_runtime.errors import StateError
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class StartRecord:
         self._pointers = VersionPointers()
         if is_kept:
             try:
-                self._pointers = VersionPointers.load(path)
+                self._pointers = self._load()
             except StateError as err:
                 log.error("the newest version answers", reason=str(err))
 
@@ -54,18 +54,23 @@ class StartRecord:
     @contextmanager
     def count(self, version: int) -> Iterator[None]:
         """A start with a version; the note of it stays until the model answers, or the opening is refused in order."""
-        self._write(count_start(self._pointers.starts, version))
+        self._write(lambda starts: count_start(starts, version))
         try:
             yield
         except BaseException:
-            self._write(clear_starts(self._pointers.starts, version))
+            self._write(lambda starts: clear_starts(starts, version))
             raise
 
-    def _write(self, starts: dict[int, int]) -> None:
+    def _write(self, change: Callable[[Mapping[int, int]], dict[int, int]]) -> None:
+        """Change the starts alone: meanwhile a rollout may have promoted or refused a version."""
         if not self._may_write:
             return
-        self._pointers = replace(self._pointers, starts=starts)
         try:
-            self._pointers.save(self._path)
+            with WRITING:
+                now = self._load()
+                replace(now, starts=change(now.starts)).save(self._path)
         except StateError as err:  # a full disk must not keep a box from answering
             log.warning("a start is not noted", reason=str(err))
+
+    def _load(self) -> VersionPointers:
+        return VersionPointers.load(self._path).forget_other_boots(read_boot_id())

@@ -25,6 +25,8 @@ class Candidate:
 
     bundle: str
     """Name and version."""
+    manifest_sha256: str
+    """Of the manifest, which has the hashes of all files."""
     arm: Arm
     is_prepared_alike: bool
     """It takes the samples of the active version as they are."""

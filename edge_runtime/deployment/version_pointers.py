@@ -2,13 +2,15 @@
 
 ```
 <state_dir>/models/<model>/versions.json
-    {"active": 4, "previous": 3, "candidate": 5 | null, "refused": {"2": "reason"}, "starts": {"5": 1}}
+    {"active": 4, "previous": 3, "candidate": 5 | null, "refused": {"2": "reason"}, "starts": {"5": 1},
+     "boot": "3f0c..."}
 ```
 Only the value and its file live here; who moves a pointer, and when, is decided elsewhere.
 """
 
+import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -20,7 +22,10 @@ from edge_runtime.errors import StateError
 from edge_runtime.system.atomic_file import write_atomically
 
 VERSIONS_FILE = "versions.json"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LARGEST_BYTES = 2**20
+WRITING = threading.RLock()
+"""Held by whoever reads the file to write it again: a rollout and the opening of an edit meet there."""
 Version = Annotated[int, Field(ge=1, le=999_999_999)]
 
 
@@ -38,6 +43,8 @@ class VersionPointers:
     """Why a version is not tried again by itself."""
     starts: Mapping[Version, Annotated[int, Field(ge=0)]] = field(default_factory=dict)
     """How many starts with a version were begun and not finished; a finished one is taken off by its caller."""
+    boot: str | None = field(default=None, compare=False)
+    """The boot of the box that the starts were counted in, as the kernel names it; None: not known."""
 
     def __post_init__(self) -> None:
         if self.active is not None and self.active in (self.previous, self.candidate):
@@ -65,13 +72,26 @@ class VersionPointers:
                 "candidate. Remove the file: the daemon then chooses a version as at its first start"
             ) from err
 
+    def forget_other_boots(self, boot: str | None) -> Self:
+        """Without the starts of another boot: a power cut is no crash of a version."""
+        return self if boot is None or self.boot == boot else replace(self, starts={}, boot=boot)
+
     def save(self, path: Path) -> None:
         """Write them, whole or not at all.
 
         Raises:
             StateError: the disk refuses; what was written before is still there.
         """
-        write_atomically(path, orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS))
+        with WRITING:
+            write_atomically(path, orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS))
+
+
+def read_boot_id(path: Path = BOOT_ID) -> str | None:
+    """The name of this boot of the box; None where the kernel does not tell."""
+    try:
+        return path.read_text("ascii").strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 def _first_problem(err: OSError | ValidationError) -> str:

@@ -34,7 +34,7 @@ from edge_runtime.deployment.rollout_policy.verdict import Finding, RolloutVerdi
 from edge_runtime.deployment.trial_figures import BothArms
 from edge_runtime.deployment.trial_record import TrialRecord
 from edge_runtime.deployment.trial_run import Candidate, TrialRun
-from edge_runtime.deployment.version_pointers import VERSIONS_FILE, VersionPointers
+from edge_runtime.deployment.version_pointers import VERSIONS_FILE, VersionPointers, read_boot_id
 from edge_runtime.errors import CommandError, EdgeRuntimeError, OpeningStopped, StateError
 from edge_runtime.inference.pipeline import Pipeline
 from edge_runtime.messaging.events import Fact, RolloutMoved
@@ -128,7 +128,7 @@ class VersionRollout:
         self._record: TrialRecord | None = None
         self._verdict: RolloutVerdict | None = None
         self._problem: str | None = None
-        self._looked_at_s, self._has_begun = float("-inf"), False
+        self._looked_at_s, self._has_begun, self._is_over = float("-inf"), False, False
         self._thread = SupervisedThread(f"rollout-{model}", self._loop, crashes, is_vital=False)
 
     # ---- called from other threads -------------------------------------------------------------------------
@@ -149,6 +149,8 @@ class VersionRollout:
             elif self._trial is not None and self._trial.stage is not Stage.ACTIVE:
                 self._clear_starts(self._trial.version)
             self._end_trial()
+            # The thread may still open a version: another rollout has the pointers from now on.
+            self._is_over = True
 
     def reconfigure(self, plan: RolloutConfig, *, keeps_pictures: bool) -> None:
         """Use other limits from the next look on; a stage under way keeps how it takes frames.
@@ -169,7 +171,7 @@ class VersionRollout:
             CommandError: no version is on its way, or it cannot be done now.
         """
         with self._lock:
-            if self._trial is None:
+            if self._trial is None or self._is_over:
                 raise CommandError("no version is on its way; install a newer one with 'bundle install'")
             try:
                 after = after_command(self._trial, command, self._ports.clock())
@@ -186,6 +188,8 @@ class VersionRollout:
         """
         with self._lock:
             known = self._pointers
+            if self._is_over:
+                raise CommandError("the model is being opened again; try it once more in a moment")
             if version not in known.refused:
                 listed = ", ".join(map(str, sorted(known.refused))) or "none"
                 raise CommandError(f"version {version} was not refused; refused are: {listed}")
@@ -199,7 +203,15 @@ class VersionRollout:
     def is_handing_over(self) -> bool:
         """Whether the main thread has still to open the version that passed."""
         with self._lock:
-            return self._trial is not None and self._trial.stage is Stage.ACTIVE
+            return not self._is_over and self._trial is not None and self._trial.stage is Stage.ACTIVE
+
+    def has_passed(self, manifest_sha256: str) -> bool:
+        """Whether the bundle with this manifest is the one that passed, and not another one in its folder."""
+        with self._lock:
+            run = self._run_of_trial
+            return (
+                self.is_handing_over and run is not None and run.candidate.manifest_sha256 == manifest_sha256
+            )
 
     def hand_over_failed(self, reason: str) -> None:
         """The main thread could not open the version that passed: it is refused, the one before stays."""
@@ -259,7 +271,7 @@ class VersionRollout:
             self._open(version)
         with self._lock:
             trial, run = self._trial, self._run_of_trial
-            if trial is None or run is None or trial.stage not in _MEASURED:
+            if self._is_over or trial is None or run is None or trial.stage not in _MEASURED:
                 return
             now_s = self._ports.clock()
             self._verdict = run.judge(trial.stage, self._plan, now_s - trial.since_s)
@@ -276,7 +288,7 @@ class VersionRollout:
         """A version to begin with, now and then."""
         with self._lock:
             now_s = self._ports.clock()
-            if self._trial is not None or now_s - self._looked_at_s < LOOK_EVERY_S:
+            if self._is_over or self._trial is not None or now_s - self._looked_at_s < LOOK_EVERY_S:
                 return None
             self._looked_at_s = now_s
             refused = frozenset(self._pointers.refused)
@@ -290,6 +302,8 @@ class VersionRollout:
     def _open(self, version: int) -> None:
         """Begin with a version, from its note on the disk to its first stage."""
         with self._lock:
+            if self._is_over:
+                return
             known, now_s = self._pointers, self._ports.clock()
             staged = after_restart(Trial(version, Stage.STAGED, now_s), known.starts.get(version, 0), now_s)
             noted = replace(known, candidate=version, starts=count_start(known.starts, version))
@@ -316,7 +330,8 @@ class VersionRollout:
         except EdgeRuntimeError as err:
             problem = str(err)
         with self._lock:
-            if self._trial is None or self._trial.stage is not Stage.STAGED:  # aborted meanwhile
+            if self._is_over or self._trial is None or self._trial.stage is not Stage.STAGED:
+                # stopped or aborted meanwhile
                 if candidate is not None:
                     candidate.arm.slot.retire()
                 return
@@ -371,10 +386,11 @@ class VersionRollout:
     def _promote(self, after: Trial) -> bool:
         """Note that it is active; False when the disk refuses, and it stays watched until it does not."""
         known = self._pointers
-        noted = VersionPointers(
+        noted = replace(
+            known,
             active=after.version,
             previous=self._version,
-            refused=known.refused,
+            candidate=None,
             starts=clear_starts(known.starts, after.version),
         )
         return self._keep(noted)
@@ -398,13 +414,16 @@ class VersionRollout:
 
     def _load(self) -> VersionPointers:
         try:
-            return VersionPointers.load(self._path)
+            known = VersionPointers.load(self._path)
         except StateError as err:
             log.error("pointers to versions damaged: begun anew", model=self._model, reason=str(err))
-            return VersionPointers()
+            known = VersionPointers()
+        return known.forget_other_boots(read_boot_id())
 
     def _keep(self, pointers: VersionPointers) -> bool:
         """Write the pointers; False, with a problem, when the disk refuses: then nothing was changed."""
+        if self._is_over:
+            return False
         if pointers == self._pointers and self._path.exists():
             return True
         try:

@@ -55,7 +55,7 @@ def make_rollout(
         trim_heap()
         disagreements = Disagreements(is_bgr=active.manifest.preprocess.colour == "bgr")
         is_prepared_alike = manifest.preprocess == active.manifest.preprocess
-        return Candidate(opened.bundle.id, arm, is_prepared_alike, disagreements)
+        return Candidate(opened.bundle.id, manifest.sha256, arm, is_prepared_alike, disagreements)
 
     return VersionRollout(
         name,

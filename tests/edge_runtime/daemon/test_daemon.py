@@ -58,8 +58,11 @@ class Runtime:
 
     def __init__(self, diary, name, config):
         self.diary, self.name, self.config, self.controller = diary, name, config, None
-        self.bundle, self.skipped = SimpleNamespace(id=f"{name}/{self.version}"), None
-        self.rollout = SimpleNamespace(is_handing_over=True, hand_over_failed=diary.append)
+        manifest = SimpleNamespace(sha256=f"hash of {self.version}")
+        self.bundle, self.skipped = SimpleNamespace(id=f"{name}/{self.version}", manifest=manifest), None
+        self.rollout = SimpleNamespace(
+            is_handing_over=True, hand_over_failed=diary.append, has_passed=lambda found: found == "hash of 1"
+        )
         self.pipeline = SimpleNamespace(name=name, is_idle=lambda: True, due_since_s=lambda: None)
         self.pipeline.metrics = SimpleNamespace(last_progress_at_s=None, first_result_at_s=None)
         self.pipeline.slot = SimpleNamespace(failures_in_a_row=0)
@@ -602,6 +605,19 @@ def test_one_that_cannot_be_opened_is_told_and_says_nothing_about_the_configurat
     bench.daemon.tick(1.0)
     assert bench.diary == ["its files are gone"]
     assert bench.running.config_problem is None
+
+
+def test_what_was_not_tried_does_not_take_over_although_it_can_be_opened(bench, monkeypatch):
+    """The folder of the version that passed was removed or changed, and another version was found."""
+    bench.start()
+    monkeypatch.setattr(Runtime, "version", 3)
+    bench.promoted.put("parts")
+    bench.daemon.tick(0.0)
+    bench.daemon.tick(1.0)
+    stopped, reason = bench.diary
+    assert stopped == "stop parts"
+    assert "parts/3" in reason
+    assert bench.running.models["parts"].bundle.id == "parts/1"
 
 
 def test_an_edit_comes_before_a_promotion_which_is_not_forgotten(bench):

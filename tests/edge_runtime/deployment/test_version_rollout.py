@@ -1,5 +1,6 @@
 """The rollout of versions, with a real pipeline around scripted engines: stages, what is on the disk, what is freed."""
 
+import threading
 import time
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from edge_runtime.config import RolloutConfig
 from edge_runtime.datatypes import Generation
+from edge_runtime.deployment import version_pointers, version_rollout
 from edge_runtime.deployment.reports import Reports
 from edge_runtime.deployment.rollout_policy.stages import Command
 from edge_runtime.deployment.shadow import Shadowed
@@ -21,7 +23,7 @@ from edge_runtime.inference.trial import Arm
 from edge_runtime.system.supervised_thread import Crashes
 from tests.support.fake_engine import FakeEngine, channel_means
 from tests.support.pipeline_bench import NEVER, SPEC, Manifest, make_frame, make_pipeline
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_S, until
 
 LABELS = ("a", "b", "c")
 PLAN = {"shadow": {"frames": 20, "cpu": 200}, "canary": {"frames": 20, "share": 0.5}, "watch_s": 60.0}
@@ -64,7 +66,7 @@ class Bench:
         engine = self.engines.setdefault(version, FakeEngine())
         slot = EngineSlot(Generation(f"parts/{version}"), engine)
         arm = Arm(Preprocessor(SPEC), slot, Postprocessor(Manifest, self.labels))
-        return Candidate(f"parts/{version}", arm, is_prepared_alike=True)
+        return Candidate(f"parts/{version}", f"hash of {version}", arm, is_prepared_alike=True)
 
     def begin(self, version=2, engine=None):
         if engine is not None:
@@ -134,6 +136,8 @@ def test_a_good_version_goes_through_all_stages_and_is_handed_over(bench):
     assert bench.stage == "active"
     assert bench.handed_over == 1
     assert bench.rollout.is_handing_over
+    assert bench.rollout.has_passed("hash of 2")
+    assert not bench.rollout.has_passed("hash of 1")
     assert bench.pointers == VersionPointers(active=2, previous=1)
     bench.play(5)  # until the main thread has opened it
     assert {one.generation for one in bench.results[watched_from:]} == {"parts/2"}
@@ -228,8 +232,48 @@ def test_an_orderly_stop_is_no_reason_to_refuse(bench):
         assert bench.stage == "shadow"
 
 
+def test_a_version_that_is_still_being_opened_when_the_model_is_replaced_touches_nothing(bench):
+    """A self-test may take longer than the main thread waits; by then another rollout has the pointers."""
+    is_opening, may_go_on = threading.Event(), threading.Event()
+    opened = bench.open_candidate
+
+    def open_late(version, should_stop):
+        is_opening.set()
+        assert may_go_on.wait(WAIT_S)
+        return opened(version, lambda: False)
+
+    bench.open_candidate = open_late
+    bench.rollout = bench.make()
+    bench.rollout.start()
+    bench.installed.add(2)
+    bench.now_s += LOOK_EVERY_S + 1
+    assert is_opening.wait(WAIT_S)
+    bench.rollout.stop(0.01)
+    after = VersionPointers(active=1, candidate=2, starts={2: 7})  # by the next rollout
+    after.save(bench.folder / "versions.json")
+    may_go_on.set()
+    assert until(lambda: 2 in bench.engines and bench.engines[2].is_closed)
+    assert bench.pointers == after
+    bench.pipeline.begin_trial(object())  # asserts that there is none
+    with pytest.raises(CommandError):
+        bench.rollout.command(Command.PROMOTE)
+    with pytest.raises(CommandError):
+        bench.rollout.retry(2)
+
+
+def test_starts_before_a_power_cut_do_not_count(bench, monkeypatch):
+    for boot in "abc":
+        monkeypatch.setattr(version_rollout, "read_boot_id", lambda boot=boot: boot)
+        bench.begin()
+        assert bench.pointers.starts == {2: 1}
+        assert bench.stage == "shadow"
+        bench.pipeline.end_trial()
+        bench.rollout = bench.make()
+
+
 def test_an_edit_that_was_given_up_leaves_no_start_behind(bench):
-    VersionPointers(active=1, starts={1: 1}).save(bench.folder / "versions.json")
+    noted = VersionPointers(active=1, starts={1: 1}, boot=version_pointers.read_boot_id())
+    noted.save(bench.folder / "versions.json")
     bench.rollout.stop(1.0)
     assert bench.pointers == VersionPointers(active=1)
 
