@@ -43,6 +43,7 @@ BENCHMARKS = {
             _part("int8", "speed of the int8 model over the float one"),
         ]
     ),
+    "rollout": Benchmark("a good version and broken ones on a running daemon", "rollout.trials"),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"

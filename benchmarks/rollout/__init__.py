@@ -1,0 +1,1 @@
+"""Rollouts of good and broken versions on a real daemon."""
