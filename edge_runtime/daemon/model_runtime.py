@@ -1,6 +1,6 @@
 """One model at work: its bundle, engine slot, pipeline, inference workers and recalibration controller."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -8,6 +8,7 @@ from calibration.stats.heap import trim_heap
 from edge_runtime.bundles.verify import Bundle
 from edge_runtime.config import Config
 from edge_runtime.daemon.workers import InferenceWorker
+from edge_runtime.deployment.answer_figures import AnswerFigures, AnswerStatus
 from edge_runtime.deployment.version_rollout import RolloutStatus, VersionRollout
 from edge_runtime.deployment.versions import Skipped
 from edge_runtime.inference.engines.threads import ThreadPlan
@@ -67,6 +68,8 @@ class ModelStatus:
     lost_to_errors: int
     swaps: int
     streams: dict[str, StreamStatus]
+    answers: tuple[AnswerStatus, ...]
+    """By generation and arm, since the model was opened; the last one answered last."""
     recalibration: ControllerStatus | None
     """None where it is turned off."""
     rollout: RolloutStatus | None
@@ -89,6 +92,7 @@ class ModelRuntime:
     """Newer versions of the bundle that could not be used."""
     rollout: VersionRollout | None = None
     """Tries newer versions; None where none is configured."""
+    answers: AnswerFigures = field(default_factory=AnswerFigures)
 
     def start(self) -> None:
         """Begin to infer and to watch for drift."""
@@ -178,6 +182,7 @@ class ModelRuntime:
                 name: StreamStatus(stream.frames, stream.results, dict(stream.rejected))
                 for name, stream in list(metrics.streams.items())
             },
+            answers=self.answers.status(),
             recalibration=None if self.controller is None else self.controller.status(),
             rollout=None if self.rollout is None else self.rollout.status(),
         )

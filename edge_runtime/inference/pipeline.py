@@ -34,6 +34,15 @@ class Observer(Protocol):
         """A sample was answered with this result."""
 
 
+class AnswerWatch(Protocol):
+    """Counts what is answered; must return at once and never raise."""
+
+    def note_answer(
+        self, generation: Generation, arm: Literal["active", "candidate"], stream: str, answer: Answer
+    ) -> None:
+        """A frame of a stream was answered and published."""
+
+
 @dataclass(eq=False)
 class Pipeline:
     """All streams of one model."""
@@ -53,6 +62,7 @@ class Pipeline:
     observer: Observer | None
     on_engine_error: Callable[[EngineError], None]
     clock: Callable[[], float]
+    answers: AnswerWatch | None = None
     metrics: PipelineMetrics = field(init=False, default_factory=PipelineMetrics)
 
     def __post_init__(self) -> None:
@@ -349,6 +359,8 @@ class Pipeline:
         _settle(sample, is_judged=True)
         self.metrics.stream(sample.stream).note_result()
         self.metrics.total_ms.add(result.timings.total)
+        if self.answers is not None:
+            self.answers.note_answer(generation, arm or "active", sample.stream, answer)
         if self.metrics.first_result_at_s is None:
             self.metrics.first_result_at_s = now_s
         return result

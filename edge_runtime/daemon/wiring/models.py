@@ -19,6 +19,7 @@ from edge_runtime.daemon.wiring.recalibration import make_controller
 from edge_runtime.daemon.wiring.rollout import make_rollout
 from edge_runtime.daemon.workers import InferenceWorker
 from edge_runtime.datatypes import Generation
+from edge_runtime.deployment.answer_figures import AnswerFigures
 from edge_runtime.deployment.deployment import BuildEngine, Deployment
 from edge_runtime.deployment.model_state import ModelState, Patched
 from edge_runtime.deployment.open_bundle import (
@@ -86,7 +87,8 @@ def open_model(
             controller = make_controller(
                 config, name, bundle, model_state, deployment, delivery.add_event, crashes
             )
-        pipeline = _make_pipeline(config, name, opened, slot, controller, delivery, crashes)
+        answers = AnswerFigures()
+        pipeline = _make_pipeline(config, name, opened, slot, controller, answers, delivery, crashes)
         workers = tuple(
             InferenceWorker(
                 f"infer-{name}-{i}", pipeline, crashes, plan.cpus_of(i) if opened.settings.pin_threads else ()
@@ -104,7 +106,7 @@ def open_model(
                 config, name, bundle, pipeline, model_state, delivery.add_event, crashes, hand_over
             )
         return ModelRuntime(
-            name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped, versions
+            name, bundle, plan, pipeline, workers, controller, opened.notes, opened.skipped, versions, answers
         )
 
 
@@ -114,6 +116,7 @@ def _make_pipeline(
     opened: OpenedModel,
     slot: EngineSlot,
     controller: RecalibrationController | None,
+    answers: AnswerFigures,
     delivery: Delivery,
     crashes: Crashes,
 ) -> Pipeline:
@@ -130,6 +133,7 @@ def _make_pipeline(
         observer=controller,
         on_engine_error=lambda err: log.error("inference failed", model=name, reason=str(err)),
         clock=time.monotonic,
+        answers=answers,
     )
 
 

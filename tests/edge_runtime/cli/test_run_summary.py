@@ -54,6 +54,7 @@ MODEL = ModelStatus(
     swaps=1,
     streams={"belt": StreamStatus(100, 90, {"truncated": 4})},
     recalibration=SIDE,
+    answers=(),
     rollout=None,
 )
 

@@ -35,7 +35,7 @@ KEYS = {
     "failures_by_thread",
     "health": "live ready reasons",
     "models.parts": "bundle generation runs_on notes threads batches mean_batch infer_ms total_ms dropped_oldest "
-    "dropped_stale engine_errors lost_to_errors swaps streams recalibration rollout",
+    "dropped_stale engine_errors lost_to_errors swaps streams answers recalibration rollout",
     "models.parts.threads": "intra workers why planned_cpus bound_to",
     "models.parts.streams.belt": "frames results rejected",
     "models.parts.total_ms": "p50 p90 p99 max",
