@@ -107,8 +107,8 @@ def distilled_candidates(
         starts = (start, {tap: affine for tap, affine in last.items() if tap not in fixed})
         goes_on = choose_start(gradients, pairs, teacher.moments, starts, settings, rng) == 1
         start = starts[goes_on]
-    end = distil(gradients, pairs, teacher.moments, start, settings, rng, fixed, progress)
-    return Distilled({DISTILLED: end, HALF_WAY: half_way(start, end)}, goes_on)
+    way = distil(gradients, pairs, teacher.moments, start, settings, rng, fixed, progress)
+    return Distilled({DISTILLED: way.mean, HALF_WAY: half_way(start, way.end)}, goes_on)
 
 
 def batch_of(x: Batch) -> int:

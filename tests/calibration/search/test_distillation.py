@@ -74,7 +74,7 @@ def pairs_of(x: Batch, scale: float, offset: float, noise: float = 0.0) -> Pairs
 
 def distilled(pairs: Pairs, **more: Any) -> dict[str, Affine]:
     net, rng = OneLine(), np.random.default_rng(0)
-    return distil(net, pairs, moments_of(pairs.healthy), more.pop("start", {}), LONG, rng, **more)
+    return distil(net, pairs, moments_of(pairs.healthy), more.pop("start", {}), LONG, rng, **more).end
 
 
 def test_the_descent_undoes_a_drift_that_scales_and_shifts() -> None:
@@ -97,12 +97,12 @@ def test_no_drift_moves_next_to_nothing_and_no_step_nothing() -> None:
     moved = distil(
         OneLine(), pairs_of(x, 1, 0), moments_of(x), {}, DistillationSettings(), np.random.default_rng(0)
     )
-    for affine in moved.values():
+    for affine in (*moved.mean.values(), *moved.end.values()):
         assert np.abs(affine.scale - 1).max() < 1e-6
         assert np.abs(affine.offset).max() < 1e-6
     none = DistillationSettings(steps=0)
     still = distil(OneLine(), pairs_of(x, 0.6, 0.2), moments_of(x), {}, none, np.random.default_rng(0))
-    assert not any(affine.touched.any() for affine in still.values())
+    assert not any(affine.touched.any() for affine in (*still.mean.values(), *still.end.values()))
 
 
 def test_scales_stay_within_their_limits() -> None:
@@ -127,6 +127,19 @@ def test_the_same_seed_gives_the_same_corrections() -> None:
     for tap, affine in one.items():
         assert np.array_equal(affine.scale, two[tap].scale)
         assert np.array_equal(affine.offset, two[tap].offset)
+
+
+def test_the_mean_of_all_steps_lies_on_the_way_and_what_is_out_of_reach_stays() -> None:
+    x, start = pictures(12, seed=1), {"behind": Affine(np.float32([2.0]), np.float32([1.0]))}
+    settings = DistillationSettings(steps=40, rate=0.02, frames_a_step=8)
+    way = distil(
+        OneLine(), pairs_of(x, 0.6, 0.2), moments_of(x), start, settings, np.random.default_rng(0), {"conv"}
+    )
+    assert way.mean["behind"] is way.end["behind"] is start["behind"]
+    assert "conv" not in way.end
+    mean, end = way.mean[INPUT_TAP].scale, way.end[INPUT_TAP].scale
+    assert (mean > 1).all()
+    assert (mean < end).all()
 
 
 def test_half_way_lies_between_both_ends() -> None:
