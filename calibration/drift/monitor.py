@@ -20,9 +20,6 @@ from calibration.errors import DataError, TapMismatch
 from calibration.stats.moments import ANSWERS_TAP, FrameMoments, MeanVar, TapMoments
 from calibration.stats.sensor_features import DETAIL_TAPS, GRID_TAP, SENSOR_TAPS
 
-GRID = "grid"
-"""The group of the taps that say where the frames are light."""
-
 DriftKind = Literal["healthy", "sensor", "content"]
 
 
@@ -132,8 +129,7 @@ class DriftMonitor:
             deep = HealthyFrames.of([ANSWERS_TAP], frames)
             self._deep = TapGroup("deep", deep, pace, rng, forgives_content=False)
             worth = min(group.effective for group in (deep, *groups.values()))
-            light = groups[GRID].white if GRID in groups else None
-            self._variety = Variety.of(frames[ANSWERS_TAP], worth, self._memory, rng, light)
+            self._variety = Variety.of(frames[ANSWERS_TAP], worth, self._memory, rng)
         self._frames = 0
         self._sustained = False
         self._last_alarm_s: float | None = None
@@ -192,8 +188,7 @@ class DriftMonitor:
         answered = [bins for bins in self._answered if bins is not None]
         if self._variety is None or len(answered) < self._settings.window_frames:
             return 1.0
-        light = next((group.white for group in self._shallow if group.name == GRID), None)
-        return self._variety.alarm_level(answered, light)
+        return self._variety.alarm_level(answered)
 
     def _look(self, now_s: float) -> bool:
         """Decide once per stride; gives whether an alarm goes out."""
@@ -248,7 +243,7 @@ def healthy_groups(frames: Mapping[str, FrameMoments], shallow: Sequence[str]) -
     groups = {
         "layers": [tap for tap in shallow if tap not in SENSOR_TAPS],
         "detail": [tap for tap in shallow if tap in DETAIL_TAPS],
-        GRID: [tap for tap in shallow if tap == GRID_TAP],
+        "grid": [tap for tap in shallow if tap == GRID_TAP],
     }
     worth = min(HealthyFrames.of(taps, frames).effective for taps in groups.values() if taps)
     return {sign: HealthyFrames.of(taps, frames, worth) for sign, taps in groups.items() if taps}

@@ -54,11 +54,6 @@ class HealthyFrames:
         effective = effective or effective_count(features)
         return cls(tuple(taps), widths, scaling, features, effective, Whitening.fit(features, effective))
 
-    @property
-    def white(self) -> Features:
-        """``features``, whitened."""
-        return self.space.whiten(self.features)
-
     def features_of(self, frame_moments: Mapping[str, MeanVar]) -> Features:
         """(..., D) of moments (..., C) per tap.
 
@@ -120,11 +115,6 @@ class TapGroup:
             standardised = (latest / level - self.thresholds.mean) / self.thresholds.spread
             step = float(cusum_step(self._cusum, standardised, self.thresholds.allowance))
             self._cusum = min(step, 2 * self.thresholds.cusum)  # a long drift must not take as long to forget
-
-    @property
-    def white(self) -> Features:
-        """The latest frames of both windows, (N, D), whitened."""
-        return self._healthy.space.whiten(np.stack(self._recent))
 
     def newest(self, frames: int) -> float:
         """Score of the newest frames only; 0 before the first."""
