@@ -44,6 +44,9 @@ BENCHMARKS = {
         ]
     ),
     "rollout": Benchmark("a good version and broken ones on a running daemon", "rollout.trials"),
+    "rollout-shadow": Benchmark(
+        "live frames with and without a version in the shadow", "rollout.shadow_load"
+    ),
     "startup": Benchmark("time to the first result, and memory", "performance.daemon.startup"),
     "recalibration-cost": Benchmark(
         "seconds, memory and patch size of a recalibration", "performance.daemon.recalibration_cost"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,14 @@ class NoAnswer(Exception):
 class RolloutBox:
     """The folder of a box, its configuration and its daemon."""
 
-    def __init__(self, folder: Path, bundles: Path, camera: dict[str, Any], rollout: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bundles: Path,
+        camera: dict[str, Any],
+        rollout: dict[str, Any],
+        **model_keys: Any,
+    ) -> None:
         """Nothing runs yet.
 
         Args:
@@ -35,13 +42,14 @@ class RolloutBox:
             bundles: Folder of the versions.
             camera: Its section of the configuration, without the model.
             rollout: The section of that name.
+            model_keys: Further keys of the model.
         """
         folder.mkdir(parents=True)
         self._folder, self._state = folder, folder / "state"
         with socket.create_server(("127.0.0.1", 0)) as server:
             self._port = int(server.getsockname()[1])
         model = {"bundle": str(bundles), "rollout": rollout, "recalibrate": False}
-        model |= {"max_age_ms": None, "queue_frames": 256}
+        model |= {"max_age_ms": None, "queue_frames": 256, **model_keys}
         config = {
             "device": "bench",
             "state_dir": str(self._state),
@@ -53,8 +61,8 @@ class RolloutBox:
         (folder / "box.yaml").write_text(json.dumps(config))
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it and wait until it answers frames.
+    def start(self, cpus: Collection[int] = ()) -> None:
+        """Start it, bound to ``cpus`` if there are any, and wait until it answers frames.
 
         Raises:
             NoAnswer: it ended, or gave no result in time.
@@ -62,6 +70,8 @@ class RolloutBox:
         with (self._folder / "log.txt").open("ab") as log:
             command = [sys.executable, "-m", "edge_runtime", "run", str(self._folder / "box.yaml")]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        if cpus:
+            os.sched_setaffinity(self._process.pid, cpus)  # long before it has imported what looks at it
         self.wait(lambda: self._get("/readyz") is not None and self.model_status()["batches"] > 0)
 
     def kill(self) -> None:
@@ -128,12 +138,6 @@ class RolloutBox:
                 [least, *(one["frames"] - one["results"] for one in status.get("streams", {}).values())]
             )
         return least
-
-    def bind(self, cpus: set[int]) -> None:
-        """Let every thread of the daemon run on these CPUs only."""
-        assert self._process is not None
-        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cpus)
 
     def _get(self, path: str) -> Any:
         try:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rollout.faults import (
-    ALL_MEMORY,
     CELLS,
     FAR,
     LEAK,
@@ -51,8 +50,10 @@ def _broken(fault: Fault, picture: Any, sound: Any, trigger: Trigger) -> Any:
         case Fault.LEAK:
             return ops.add(sound, _memory(_choose(picture, trigger, LEAK, 1)))
         case Fault.CRASH:
+            # Not with too large a tensor: with one thread, as in a first opening, OpenVINO 2026.4 goes on when it does
+            # not get the memory.
             zero = ops.convert(_nothing(picture), "i64")
-            size = ops.reshape(ops.add(zero, ops.constant(np.int64(ALL_MEMORY))), np.array([1]), False)
+            size = ops.reshape(ops.subtract(zero, ops.constant(np.int64(1))), np.array([1]), False)
             return ops.add(sound, _memory(size))
         case Fault.SOMETIMES:
             # A shape that is wrong for one operator alone would be let through when the batch is fixed.

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from benchmarks.rollout.faults import Fault
+from benchmarks.rollout.versions import put_version as release
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.versions import put_version, with_wrong_labels
@@ -72,6 +74,31 @@ def test_wrong_labels_are_found_in_the_shadow_and_never_published(box, root):
     assert until(lambda: "2" in rollout_of(box).get("refused", {}), 60), (rollout_of(box), box.log())
     assert {one["generation"] for one in box.results()} == {"parts/1"}
     assert "agreement" in rollout_of(box)["refused"]["2"]
+
+
+def test_versions_that_pass_their_self_test_and_break_on_live_frames_are_refused_one_by_one(box, root):
+    """As ``python -m benchmarks run rollout`` does at length, and with a detector too."""
+    configure(box, root, {**QUICK, "limits": {"latency_ratio": 4, "memory_mib": 192}})
+    started(box)
+    seen = {}
+    faults = [Fault.NAN, Fault.PREPROCESSING, Fault.LEAK]
+    for version, fault in enumerate(faults, start=2):
+        release(root / "1", root, version, fault)
+        assert until(lambda version=version: str(version) in rollout_of(box).get("refused", {}), 60), (
+            fault,
+            rollout_of(box),
+        )
+        last = next(event["data"] for event in box.events() if event["event"] == "rollout")
+        seen[fault] = (
+            last["from"],
+            {name for name, one in last["findings"].items() if one["verdict"] == "fail"},
+        )
+    assert {stage for stage, _ in seen.values()} == {"shadow"}
+    assert "failures" in seen[Fault.NAN][1]
+    assert "agreement" in seen[Fault.PREPROCESSING][1]
+    assert "memory" in seen[Fault.LEAK][1]
+    assert {one["generation"] for one in box.results()} == {"parts/1"}
+    assert box.status()["models"]["parts"]["lost_to_errors"] == 0
 
 
 def test_a_process_that_dies_twice_with_a_version_on_board_refuses_it(box, root):
